@@ -1,0 +1,113 @@
+"""Session keys, and a bounded memory of where sessions went.
+
+The key decides the replica, so it must be the same wherever it is computed: it
+comes from what the client sends, never from the process. The memory only feeds
+`active_sessions` and `session_affinity_total`; losing it changes no decision.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import blake2b
+
+MAX_SESSION_ID_CHARS = 256
+
+
+class Affinity(StrEnum):
+    """What became of a session's stickiness on one request."""
+
+    NEW = "new"
+    HIT = "hit"
+    MOVED = "moved"
+    SPILLED = "spilled"
+
+
+def is_session_id(text: str) -> bool:
+    """Whether `text` is a session id: 1 to 256 printable characters."""
+    return 0 < len(text) <= MAX_SESSION_ID_CHARS and text.isprintable()
+
+
+def derive_session_id(*opening: str) -> str:
+    """A session id from the start of a conversation.
+
+    Args:
+        opening: the system prompt and the first user message. They stay the same
+            over all turns of one conversation, so an unmodified client sticks.
+
+    Returns:
+        `derived-` and 16 hexadecimal digits.
+    """
+    digest = blake2b("\0".join(opening).encode("utf-8", "surrogatepass"), digest_size=8)
+    return f"derived-{digest.hexdigest()}"
+
+
+def session_key(tenant: str, session_id: str) -> str:
+    """The session's name across tenants: no tenant can reach another's."""
+    return f"{tenant}\0{session_id}"
+
+
+@dataclass(slots=True)
+class _Seen:
+    lane: str
+    replica: str
+    last: float
+
+
+class SessionMemory:
+    """Least-recently-used memory of session to (lane, replica).
+
+    Holds at most `capacity` sessions (about 300 bytes each); a session is
+    active until `ttl_s` seconds after its last request.
+    """
+
+    def __init__(self, capacity: int, ttl_s: float) -> None:
+        self._capacity = capacity
+        self._ttl_s = ttl_s
+        self._seen: OrderedDict[str, _Seen] = OrderedDict()
+        self._active: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def note(self, key: str, lane: str, replica: str, *, now: float) -> Affinity:
+        """Record where a session went and say how that compares with last time."""
+        self.expire(now=now)
+        before = self._seen.pop(key, None)
+        if before is not None:
+            self._leave(before)
+        self._seen[key] = _Seen(lane, replica, now)
+        self._active[lane] = self._active.get(lane, 0) + 1
+        if len(self._seen) > self._capacity:
+            self._leave(self._seen.popitem(last=False)[1])
+        if before is None:
+            return Affinity.NEW
+        return Affinity.HIT if before.replica == replica else Affinity.MOVED
+
+    def expire(self, *, now: float) -> None:
+        """Forget the sessions that have been idle for longer than `ttl_s`."""
+        while self._seen:
+            oldest = next(iter(self._seen.values()))
+            if now - oldest.last <= self._ttl_s:
+                return
+            self._leave(self._seen.popitem(last=False)[1])
+
+    def active(self) -> dict[str, int]:
+        """Active sessions per lane."""
+        return dict(self._active)
+
+    def _leave(self, seen: _Seen) -> None:
+        left = self._active[seen.lane] - 1
+        if left:
+            self._active[seen.lane] = left
+        else:
+            del self._active[seen.lane]
+
+    def check_integrity(self) -> None:
+        """Raise AssertionError unless the counts match the sessions held."""
+        counted: dict[str, int] = {}
+        for seen in self._seen.values():
+            counted[seen.lane] = counted.get(seen.lane, 0) + 1
+        assert counted == self._active, (counted, self._active)
+        assert len(self._seen) <= self._capacity

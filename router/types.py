@@ -1,0 +1,70 @@
+"""The records that cross the boundary between decisions and the serving code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a lane was chosen. A closed set: the values are metric labels."""
+
+    DEFAULT = "default"
+    COMPLEX = "complex"
+    FRONTIER = "frontier"
+    STICKY = "sticky"
+    PINNED = "pinned"
+    LONG_CONTEXT = "long_context"
+    TOOLS = "tools"
+    TIER = "tier"
+    EXPERIMENT = "experiment"
+    YIELDED = "yielded"
+    VALIDATION_FAILED = "validation_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One model and its pool of replicas, as far as routing needs to know it."""
+
+    name: str
+    model_id: str
+    window_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class TierRules:
+    """What a tier may use. `lanes` empty means every lane."""
+
+    lanes: frozenset[str] = frozenset()
+    default_lane: str | None = None
+
+    def allows(self, lane: str) -> bool:
+        """Whether a tenant of this tier may be served by `lane`."""
+        return not self.lanes or lane in self.lanes
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFacts:
+    """What the lane decision reads of one request.
+
+    `prompt_tokens` and `output_tokens` are estimates: see `router.tokens`.
+    """
+
+    pinned: str | None
+    has_tools: bool
+    prompt_tokens: int
+    output_tokens: int
+    user_turns: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaneDecision:
+    """The lane a request goes to, and what led there.
+
+    `score` and `threshold` are None when the request was not scored.
+    """
+
+    lane: Lane
+    reason: Reason
+    score: float | None = None
+    threshold: float | None = None
