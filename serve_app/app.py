@@ -1,0 +1,140 @@
+"""The composition root: `serve_config.yaml` imports `build`, and that is the graph."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+from ray import serve
+from ray.serve import Application
+from ray.serve.config import RequestRouterConfig
+
+from serve_app.config_errors import ConfigError, StrictModel, validate
+from serve_app.embedded_model import resolve_source
+from serve_app.fleet_config import FleetConfig, LaneConfig
+from serve_app.ingress import Ingress
+from serve_app.lane_endpoint import SimulatedLaneServer
+from serve_app.settings import (
+    deployment_secret,
+    fleet_path,
+    load_fleet,
+    load_tenants,
+    tenants_path,
+)
+
+# A stream may last as long as a client cares to read; Serve kills a replica that
+# drains for longer than this.
+LANE_GRACE_S = 900.0
+
+
+class AppArgs(StrictModel):
+    """`args` in serve_config.yaml.
+
+    Attributes:
+        fleet: a name under configs/fleets, a path, or `auto`.
+        engine: `simulated` replaces every lane's engine with the simulated one.
+        listen: where the frontend and the engine endpoints listen. Say here what
+            http_options.host says: with anything but loopback, every caller
+            needs a key.
+    """
+
+    fleet: str = "auto"
+    tenants: str | None = None
+    engine: Literal["as_configured", "simulated"] = "as_configured"
+    listen: str = Field("127.0.0.1")
+
+
+def build(args: dict[str, Any]) -> Application:
+    """Build the graph: one deployment per lane, and the ingress over them.
+
+    Raises ConfigError before anything is deployed.
+    """
+    options = validate(args, AppArgs, "serve_config.yaml: args")
+    fleet_file = fleet_path(options.fleet)
+    tenants_file = tenants_path() if options.tenants is None else fleet_path(options.tenants)
+    fleet = load_fleet(fleet_file)
+    _refuse_open_door(options, load_tenants(tenants_file).local_tenant)
+    secret = deployment_secret()
+    lanes = {
+        name: _lane(name, lane, options, secret) for name, lane in fleet.enabled_lanes.items()
+    }
+    return _ingress(fleet).bind(
+        lanes, fleet_file=str(fleet_file), tenants_file=str(tenants_file), secret=secret
+    )
+
+
+def _refuse_open_door(options: AppArgs, local_tenant: str | None) -> None:
+    if options.listen not in ("127.0.0.1", "::1", "localhost") and local_tenant is not None:
+        raise ConfigError(
+            f"listening on {options.listen} with local_tenant '{local_tenant}' would let "
+            "anyone in without a key: remove local_tenant from the tenants file and make "
+            "keys with 'pointsman tenants add'"
+        )
+
+
+def _ingress(fleet: FleetConfig) -> Any:
+    config = fleet.ingress
+    return serve.deployment(
+        Ingress,
+        name="ingress",
+        num_replicas=config.replicas,
+        max_ongoing_requests=config.max_ongoing_requests,
+        graceful_shutdown_timeout_s=config.graceful_shutdown_timeout_s,
+        graceful_shutdown_wait_loop_s=1.0,
+        ray_actor_options={"num_cpus": config.num_cpus},
+    )
+
+
+def _lane(name: str, lane: LaneConfig, options: AppArgs, secret: str) -> Application:
+    common = {"lane": name, "secret": secret, "host": options.listen}
+    if lane.engine == "simulated" or options.engine == "simulated":
+        return _simulated(name, lane, common)
+    return _vllm(name, lane, common)
+
+
+def _simulated(name: str, lane: LaneConfig, common: dict[str, Any]) -> Application:
+    return serve.deployment(
+        SimulatedLaneServer,
+        **lane_options(name, lane),
+        placement_group_bundles=placement_bundles(lane),
+        placement_group_strategy="STRICT_PACK",
+        ray_actor_options={"num_cpus": 0},
+    ).bind(
+        model_id=lane.model_id,
+        window_tokens=lane.max_model_len,
+        timing=lane.simulated,
+        **common,
+    )
+
+
+def _vllm(name: str, lane: LaneConfig, common: dict[str, Any]) -> Application:
+    # Imported here: it imports vLLM, which a simulated fleet does without.
+    from serve_app.vllm_lane import build_vllm_lane
+
+    source = resolve_source(lane.model_source)
+    return build_vllm_lane(lane, source, lane_options(name, lane), common)
+
+
+def lane_options(name: str, lane: LaneConfig) -> dict[str, Any]:
+    """Serve options of a lane's deployment."""
+    return {
+        "name": f"lane:{name}",
+        "num_replicas": lane.replicas,
+        # Streams do not pass through Serve; this bounds metrics calls only.
+        "max_ongoing_requests": 100,
+        "graceful_shutdown_timeout_s": LANE_GRACE_S,
+        "graceful_shutdown_wait_loop_s": 0.5,
+        "health_check_period_s": 5.0,
+        "health_check_timeout_s": 30.0,
+        "request_router_config": RequestRouterConfig(
+            request_router_class="serve_app.replica_router.SessionRouter"
+        ),
+    }
+
+
+def placement_bundles(lane: LaneConfig) -> list[dict[str, float]]:
+    """Resources of one replica: a bundle for each GPU, or its CPUs."""
+    if lane.accelerator == "cpu":
+        return [{"CPU": lane.num_cpus}]
+    bundle = lane.bundle or {"CPU": 1, "GPU": 1}
+    return [dict(bundle) for _ in range(lane.tensor_parallel_size)]

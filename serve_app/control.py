@@ -1,0 +1,177 @@
+"""What operators ask of the deployment: status, readiness, metrics, reload.
+
+The hot path does none of this. Figures of other replicas come by Serve's
+broadcast calls, each with a time limit, and what does not answer is left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from router.errors import Rejected
+from router.lane import AUTO
+from serve_app.auth import Tenant
+from serve_app.lanes import Lanes
+from serve_app.metrics import Metrics, merge_expositions
+from serve_app.pipeline import Call, Pipeline
+from serve_app.reload import Reloader
+from serve_app.settings import haproxy_is_on
+from serve_app.state import IngressState
+
+logger = logging.getLogger("ray.serve")
+
+Broadcast = Callable[[str], Awaitable[list[Any]]]
+"""Calls a method on every ingress replica, this one included."""
+
+
+class Control:
+    """Answers the operators' routes of one ingress replica."""
+
+    def __init__(
+        self,
+        state: IngressState,
+        lanes: Lanes,
+        metrics: Metrics,
+        reloader: Reloader,
+        broadcast: Broadcast,
+    ) -> None:
+        self._state = state
+        self._lanes = lanes
+        self._metrics = metrics
+        self._reloader = reloader
+        self._broadcast = broadcast
+
+    def models(self, tenant: Tenant) -> list[dict[str, Any]]:
+        """`auto`, the lanes, and their model ids, as far as the tenant may use them."""
+        policy = self._state.policies.routing
+        lanes = [lane for lane in policy.lanes.values() if tenant.rules.allows(lane.name)]
+        names = dict.fromkeys([AUTO, *(x.name for x in lanes), *(x.model_id for x in lanes)])
+        models = []
+        for name in names:
+            lane = policy.find(name)
+            model = {"id": name, "object": "model", "created": 0, "owned_by": "pointsman"}
+            if lane is not None:
+                model |= {"lane": lane.name, "max_model_len": lane.window_tokens}
+            models.append(model)
+        return models
+
+    async def loading_lanes(self) -> list[str]:
+        """Required lanes that have no warmed replica yet."""
+        lanes = self._state.policies.fleet.enabled_lanes
+        names = [name for name in self._lanes.names() if lanes[name].required]
+        ready = await asyncio.gather(*(self._lanes.is_ready(name) for name in names))
+        return [name for name, is_ready in zip(names, ready, strict=True) if not is_ready]
+
+    def explain(self, pipeline: Pipeline, call: Call) -> dict[str, Any]:
+        """The decision of a dry run."""
+        assert call.decision is not None and call.parsed is not None
+        decision, parsed = call.decision, call.parsed
+        tokens = pipeline.reserve_tokens(call, parsed)
+        return {
+            "lane": decision.lane.name,
+            "model": decision.lane.model_id,
+            "reason": decision.reason.value,
+            "score": decision.score,
+            "threshold": decision.threshold,
+            "session_id": call.session_id,
+            "prompt_tokens_estimate": pipeline.prompt_tokens(call, parsed),
+            "features": self._state.features(call.policies, parsed),
+            "would_admit": not isinstance(self._state.would_admit(call.tenant, tokens), Rejected),
+        }
+
+    # -- status -------------------------------------------------------------
+
+    async def status(self) -> dict[str, Any]:
+        """The whole deployment, for people and scripts."""
+        fleet = self._state.policies.fleet
+        ingresses = [x for x in await self._broadcast("snapshot") if isinstance(x, dict)]
+        scored = sum(x["scored_total"] for x in ingresses)
+        escalated = sum(x["escalated_total"] for x in ingresses)
+        return {
+            "fleet": fleet.name,
+            "note": fleet.note,
+            "warnings": self._warnings(),
+            "ready": not await self.loading_lanes(),
+            "lanes": await self._lane_status(ingresses),
+            "ingress": ingresses,
+            "escalation": {
+                "lane": fleet.routing.complex,
+                "target_share": fleet.routing.escalation_share,
+                "share": escalated / scored if scored else None,
+                "scored_total": scored,
+                "threshold": self._state.policies.routing.threshold,
+                "classifier": self._state.policies.scorer.version,
+            },
+            "tenants_near_limit": [t for x in ingresses for t in x["tenants_near_limit"]],
+            "triggers_firing": [],
+        }
+
+    def tenant_status(self, tenant: Tenant) -> dict[str, Any]:
+        """A tenant's own part."""
+        near = [x for x in self._state.tenants_near_limit() if x["tenant"] == tenant.name]
+        return {"tenant": tenant.name, "tier": tenant.tier_name, "near_limit": near}
+
+    def _warnings(self) -> list[str]:
+        warnings = []
+        if not haproxy_is_on():
+            warnings.append(
+                "HAProxy mode is off (RAY_SERVE_ENABLE_HA_PROXY=1 was not set when Ray "
+                "started): Serve's own proxy is slower and drains differently."
+            )
+        if self._reloader.last_error:
+            warnings.append(f"the last reload was refused: {self._reloader.last_error}")
+        return warnings
+
+    async def _lane_status(self, ingresses: list[dict[str, Any]]) -> dict[str, Any]:
+        names = self._lanes.names()
+        found = await asyncio.gather(*(self._lanes.engine_metrics(name) for name in names))
+        config = self._state.policies.fleet.enabled_lanes
+        status = {}
+        for name, replicas in zip(names, found, strict=True):
+            rows = [{k: v for k, v in replica.items() if k != "text"} for replica in replicas]
+            status[name] = {
+                "model": config[name].model_id,
+                "engine": config[name].engine,
+                "replicas_wanted": config[name].replicas,
+                "replicas": rows,
+                "queue": sum(row["waiting"] for row in rows),
+                "running": sum(row["running"] for row in rows),
+                "kv_utilization": max((row["kv_utilization"] for row in rows), default=0.0),
+                "active_sessions": sum(x["active_sessions"].get(name, 0) for x in ingresses),
+            }
+        return status
+
+    # -- metrics ------------------------------------------------------------
+
+    def refresh_gauges(self) -> None:
+        """Bring the gauges that are read on demand up to date."""
+        routing = self._state.policies.routing
+        if routing.complex is not None:
+            share = self._state.escalation_share
+            self._metrics.escalation_share.labels(routing.complex).set(share)
+            self._metrics.escalation_threshold.labels(routing.complex).set(routing.threshold)
+        active = self._state.sessions.active()
+        for lane in routing.lanes:
+            self._metrics.active_sessions.labels(lane).set(active.get(lane, 0))
+
+    async def metrics_text(self) -> str:
+        """Prometheus text of every ingress replica and every engine."""
+        names = self._lanes.names()
+        ingresses, *engines = await asyncio.gather(
+            self._broadcast("metrics_text"),
+            *(self._lanes.engine_metrics(name) for name in names),
+        )
+        parts = [({"ingress": str(i)}, x) for i, x in enumerate(ingresses) if isinstance(x, str)]
+        for name, replicas in zip(names, engines, strict=True):
+            parts += [({"lane": name, "replica": x["replica"]}, x["text"]) for x in replicas]
+        return merge_expositions(parts)
+
+    # -- reload -------------------------------------------------------------
+
+    async def reload_everywhere(self) -> dict[str, Any]:
+        """Read the files again on every ingress replica; say what each made of it."""
+        results = [x for x in await self._broadcast("reload") if isinstance(x, dict)]
+        return {"ok": all(x["ok"] for x in results), "replicas": results}

@@ -1,0 +1,134 @@
+"""The HTTP endpoint that an engine replica opens for the ingress.
+
+Tokens never travel through Serve handles: the ingress picks a replica through
+Serve, then talks HTTP to the address the replica published. This module is the
+replica's side: the guard that demands the deployment's secret on every path, the
+count of requests in flight, and a drain that lets them finish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import socket
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from typing import Any
+
+import uvicorn
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+SECRET_HEADER = b"x-pointsman-endpoint"
+
+
+class Guard:
+    """ASGI middleware: the secret on every path, and a count of open requests."""
+
+    def __init__(self, app: ASGIApp, secret: str) -> None:
+        self._app = app
+        self._secret = secret.encode()
+        self.in_flight = 0
+        self.served_total = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if not self._is_allowed(scope):
+            await _refuse(scope, send)
+            return
+        self.in_flight += 1
+        self.served_total += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self.in_flight -= 1
+
+    def _is_allowed(self, scope: Scope) -> bool:
+        given = next((value for name, value in scope["headers"] if name == SECRET_HEADER), b"")
+        return scope["type"] == "http" and hmac.compare_digest(given, self._secret)
+
+
+async def _refuse(scope: Scope, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    body = b'{"error":{"message":"Unauthorized","type":"authentication_error","code":"401"}}'
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": 401, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave SIGTERM to Ray, whose process this is."""
+        yield
+
+
+class EndpointServer:
+    """A uvicorn server for one guarded app, on a port the kernel chooses."""
+
+    def __init__(self, app: ASGIApp, *, secret: str, host: str) -> None:
+        self.guard = Guard(app, secret)
+        self._socket = socket.socket()
+        self._socket.bind((host, 0))
+        self.host = host
+        self.port: int = self._socket.getsockname()[1]
+        # No access log: it would cost a line per request and name no more than
+        # the ingress's metrics do. Timeouts belong to the ingress.
+        self._server = _Server(
+            uvicorn.Config(
+                self.guard,
+                log_level="warning",
+                access_log=False,
+                lifespan="off",
+                loop="none",
+                http="httptools",
+                timeout_keep_alive=3600,
+                server_header=False,
+                date_header=False,
+            )
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        """Base URL, as published to the ingress."""
+        return f"http://{self.host}:{self.port}"
+
+    async def start(self) -> None:
+        """Begin to accept connections."""
+        self._task = asyncio.create_task(self._server.serve([self._socket]), name="endpoint")
+        while not self._server.started:
+            if self._task.done():
+                self._task.result()
+            await asyncio.sleep(0.01)
+
+    async def drain(self, *, settle_s: float = 2.0) -> None:
+        """Wait until nothing is in flight and nothing has come for `settle_s`.
+
+        New requests are still accepted: an ingress that chose this replica just
+        before Serve withdrew it must not be refused. The caller bounds the wait.
+        """
+        quiet_since = asyncio.get_running_loop().time()
+        served = self.guard.served_total
+        while True:
+            now = asyncio.get_running_loop().time()
+            if self.guard.in_flight or self.guard.served_total != served:
+                served, quiet_since = self.guard.served_total, now
+            elif now - quiet_since >= settle_s:
+                return
+            await asyncio.sleep(0.05)
+
+    async def stop(self) -> None:
+        """Close the listener and every connection."""
+        self._server.should_exit = True
+        self._server.force_exit = True
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=5)

@@ -1,0 +1,316 @@
+"""The ASGI application: an explicit table of routes over the pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+
+from router.errors import Rejected, RejectReason
+from serve_app.auth import Tenant
+from serve_app.control import Control
+from serve_app.endpoint import Receive, Scope, Send
+from serve_app.http_errors import Dialect, error_body, error_headers, status_of
+from serve_app.metrics import Metrics
+from serve_app.openapi import OPENAPI
+from serve_app.pipeline import Pipeline, request_id
+from serve_app.state import IngressState
+from serve_app.wire import ROUTES, Route
+
+logger = logging.getLogger("ray.serve")
+
+JSON = b"application/json"
+TEXT = b"text/plain; version=0.0.4; charset=utf-8"
+
+
+class ClientGone(Exception):
+    """The client left before its request was whole."""
+
+
+class Gateway:
+    """Reads the request, finds its route, answers every failure in form."""
+
+    def __init__(
+        self, state: IngressState, pipeline: Pipeline, control: Control, metrics: Metrics
+    ) -> None:
+        self._state = state
+        self._pipeline = pipeline
+        self._control = control
+        self._metrics = metrics
+        self._routes: dict[tuple[str, str], Callable[[_Request], Awaitable[None]]] = {
+            ("GET", "/health"): self._health,
+            ("GET", "/ready"): self._ready,
+            ("GET", "/v1/models"): self._models,
+            ("POST", "/v1/route"): self._dry_run,
+            ("GET", "/metrics"): self._metrics_text,
+            ("GET", "/status"): self._status,
+            ("POST", "/admin/reload"): self._reload,
+            ("GET", "/openapi.json"): self._openapi,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        request = _Request(scope, receive, send)
+        try:
+            await self._dispatch(request)
+        except ClientGone:
+            return
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            # The boundary: whatever goes wrong, the client learns nothing of
+            # our insides, and the log learns nothing of the prompt.
+            logger.exception("request %s failed", request.id)
+            await request.fail()
+
+    async def _dispatch(self, request: _Request) -> None:
+        route = ROUTES.get(request.path)
+        if route is not None and request.method == "POST":
+            await self._generate(request, route)
+            return
+        handler = self._routes.get((request.method, request.path))
+        if handler is None and request.method == "GET" and request.path.startswith("/v1/models/"):
+            handler = self._model
+        if handler is not None:
+            await handler(request)
+            return
+        known = request.path in ROUTES or any(path == request.path for _, path in self._routes)
+        await request.not_found(405 if known else 404)
+
+    # -- generation ---------------------------------------------------------
+
+    async def _generate(self, request: _Request, route: Route) -> None:
+        request.dialect = route.dialect
+        tenant = self._identify(request)
+        if isinstance(tenant, Rejected):
+            await request.refuse(tenant)
+            return
+        limits = self._state.policies.fleet.limits
+        raw = await request.read(limits.max_body_bytes, limits.body_timeout_s)
+        if isinstance(raw, Rejected):
+            await request.refuse(raw)
+            return
+        call = self._pipeline.call(route, request.headers, tenant)
+        await self._pipeline.run(call, raw, request.send)
+
+    def _identify(self, request: _Request) -> Tenant | Rejected:
+        return self._state.policies.auth.identify(request.key, is_local=request.is_local)
+
+    # -- reading ------------------------------------------------------------
+
+    async def _health(self, request: _Request) -> None:
+        await request.json({"status": "ok"})
+
+    async def _ready(self, request: _Request) -> None:
+        loading = await self._control.loading_lanes()
+        body = {"status": "loading" if loading else "ready", "loading": loading}
+        await request.json(body, 503 if loading else 200)
+
+    async def _models(self, request: _Request) -> None:
+        tenant = self._identify(request)
+        if isinstance(tenant, Rejected):
+            await request.refuse(tenant)
+            return
+        await request.json({"object": "list", "data": self._control.models(tenant)})
+
+    async def _model(self, request: _Request) -> None:
+        tenant = self._identify(request)
+        if isinstance(tenant, Rejected):
+            await request.refuse(tenant)
+            return
+        name = request.path.removeprefix("/v1/models/")
+        for model in self._control.models(tenant):
+            if model["id"] == name:
+                await request.json(model)
+                return
+        message = "The model does not exist; GET /v1/models lists the models."
+        await request.refuse(Rejected(RejectReason.MODEL_NOT_FOUND, message, param="model"))
+
+    async def _dry_run(self, request: _Request) -> None:
+        tenant = self._identify(request)
+        if isinstance(tenant, Rejected):
+            await request.refuse(tenant)
+            return
+        limits = self._state.policies.fleet.limits
+        raw = await request.read(limits.max_body_bytes, limits.body_timeout_s)
+        if isinstance(raw, Rejected):
+            await request.refuse(raw)
+            return
+        call = self._pipeline.call(ROUTES["/v1/chat/completions"], request.headers, tenant)
+        refused = self._pipeline.prepare(call, raw)
+        if refused is not None:
+            await request.refuse(refused)
+            return
+        await request.json(self._control.explain(self._pipeline, call))
+
+    async def _openapi(self, request: _Request) -> None:
+        await request.json(OPENAPI)
+
+    # -- operating ----------------------------------------------------------
+
+    async def _metrics_text(self, request: _Request) -> None:
+        if await self._is_admin(request):
+            text = await self._control.metrics_text()
+            await request.respond(200, text.encode(), TEXT)
+
+    async def _status(self, request: _Request) -> None:
+        tenant = self._identify(request)
+        if isinstance(tenant, Rejected):
+            await request.refuse(tenant)
+        elif tenant.is_admin:
+            await request.json(await self._control.status())
+        else:
+            await request.json(self._control.tenant_status(tenant))
+
+    async def _reload(self, request: _Request) -> None:
+        if await self._is_admin(request):
+            await request.json(await self._control.reload_everywhere())
+
+    async def _is_admin(self, request: _Request) -> bool:
+        """Whether an admin asks (or the local tenant does); answers 401/403 if not."""
+        tenant = self._identify(request)
+        if isinstance(tenant, Rejected):
+            await request.refuse(tenant)
+            return False
+        if not tenant.is_admin:
+            message = "This route needs an admin key."
+            await request.refuse(Rejected(RejectReason.ADMIN_ONLY, message))
+            return False
+        return True
+
+
+class _Request:
+    """One HTTP request, with the few things handlers need."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.method: str = scope["method"]
+        # Serve's root path is empty here; a trailing slash names the same route.
+        self.path: str = scope["path"].rstrip("/") or "/"
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.id = request_id(self.headers)
+        self.dialect = Dialect.OPENAI
+        self._client = scope.get("client")
+        self._receive = receive
+        self._send = send
+        self._has_started = False
+
+    @property
+    def key(self) -> str | None:
+        """The API key, as either SDK sends it."""
+        bearer = self.headers.get(b"authorization", b"").decode("latin-1")
+        if bearer[:7].lower() == "bearer ":
+            return bearer[7:].strip()
+        return self.headers.get(b"x-api-key", b"").decode("latin-1") or None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the connection comes from this machine, proxies included.
+
+        HAProxy itself connects from this machine, so an `x-forwarded-for` that
+        names anyone else makes a request remote. The server refuses to start
+        with a local tenant when its frontend listens beyond loopback.
+        """
+        forwarded = self.headers.get(b"x-forwarded-for", b"").decode("latin-1")
+        hosts = [part.strip() for part in forwarded.split(",") if part.strip()]
+        hosts.append(self._client[0] if self._client else "")
+        return all(_is_own_address(host) for host in hosts)
+
+    async def send(self, message: Any) -> None:
+        """Pass an ASGI message on."""
+        self._has_started = True
+        await self._send(message)
+
+    async def read(self, max_bytes: int, within_s: float) -> bytes | Rejected:
+        """The whole body, or 413 as soon as it is known to be too long."""
+        too_large = Rejected(
+            RejectReason.REQUEST_TOO_LARGE, f"The request body may have {max_bytes} bytes."
+        )
+        declared = self.headers.get(b"content-length", b"0")
+        if declared.isdigit() and int(declared) > max_bytes:
+            return too_large
+        parts, size = [], 0
+        try:
+            async with asyncio.timeout(within_s):
+                while True:
+                    message = await self._receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientGone
+                    part = message.get("body", b"")
+                    size += len(part)
+                    if size > max_bytes:
+                        return too_large
+                    parts.append(part)
+                    if not message.get("more_body"):
+                        return b"".join(parts)
+        except TimeoutError:
+            return Rejected(RejectReason.INVALID_REQUEST, "The request body did not arrive.")
+
+    async def json(self, body: Any, status: int = 200) -> None:
+        """Answer with JSON."""
+        await self.respond(status, orjson.dumps(body), JSON)
+
+    async def refuse(self, rejected: Rejected) -> None:
+        """Answer a refusal in the route's dialect."""
+        body = error_body(rejected, self.dialect)
+        headers = [h for h in error_headers(rejected) if h[0] != b"content-type"]
+        await self.respond(status_of(rejected.reason), body, JSON, headers)
+
+    async def not_found(self, status: int) -> None:
+        """404, or 405 where the path exists with another method."""
+        rejected = Rejected(RejectReason.INVALID_REQUEST, "No such route; see /openapi.json.")
+        await self.respond(status, error_body(rejected, self.dialect), JSON)
+
+    async def fail(self) -> None:
+        """500 without a word about the inside; nothing if an answer has begun."""
+        if self._has_started:
+            return
+        body = {"message": "Internal error.", "type": "server_error", "param": None,
+                "code": "internal_error"}
+        await self.respond(500, orjson.dumps({"error": body}), JSON)
+
+    async def respond(
+        self, status: int, body: bytes, kind: bytes, headers: list[tuple[bytes, bytes]] | None = None
+    ) -> None:
+        """Answer with a whole body."""
+        all_headers = [
+            (b"content-type", kind),
+            (b"content-length", str(len(body)).encode()),
+            *(headers or []),
+        ]
+        await self.send({"type": "http.response.start", "status": status, "headers": all_headers})
+        await self.send({"type": "http.response.body", "body": body})
+
+
+_OWN: set[str] = set()
+
+
+def trust_own_addresses(addresses: list[str]) -> None:
+    """Name this node's own addresses: HAProxy reaches replicas by them."""
+    _OWN.update(addresses)
+
+
+def _is_own_address(host: str) -> bool:
+    if host in _OWN:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,0 +1,151 @@
+"""Refusals and faults as HTTP: one table, two dialects.
+
+Every error body is `{"error": {"message", "type", "param", "code"}}`, or
+Anthropic's `{"type": "error", "error": {"type", "message"}}` on `/v1/messages`
+(with `code` and `param` added inside). Nothing internal goes in: no stack trace,
+no address, no part of the prompt.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from router.errors import Rejected, RejectReason
+
+
+class Dialect(StrEnum):
+    """The error and stream form of an API."""
+
+    OPENAI = "openai"
+    RESPONSES = "responses"
+    ANTHROPIC = "anthropic"
+
+
+@dataclass(frozen=True, slots=True)
+class _Mapping:
+    status: int
+    type: str
+    anthropic_type: str
+
+
+_INVALID = _Mapping(400, "invalid_request_error", "invalid_request_error")
+_RATE = _Mapping(429, "rate_limit_error", "rate_limit_error")
+_UNAVAILABLE = _Mapping(503, "server_error", "overloaded_error")
+
+MAPPINGS: dict[RejectReason, _Mapping] = {
+    RejectReason.INVALID_JSON: _INVALID,
+    RejectReason.INVALID_REQUEST: _INVALID,
+    RejectReason.CONTEXT_LENGTH_EXCEEDED: _INVALID,
+    RejectReason.TOOL_DEPTH_EXCEEDED: _INVALID,
+    RejectReason.INVALID_API_KEY: _Mapping(401, "authentication_error", "authentication_error"),
+    RejectReason.MODEL_NOT_ALLOWED: _Mapping(403, "permission_error", "permission_error"),
+    RejectReason.ADMIN_ONLY: _Mapping(403, "permission_error", "permission_error"),
+    RejectReason.MODEL_NOT_FOUND: _Mapping(404, "invalid_request_error", "not_found_error"),
+    RejectReason.REQUEST_TOO_LARGE: _Mapping(413, "invalid_request_error", "request_too_large"),
+    RejectReason.REQUEST_RATE: _RATE,
+    RejectReason.TOKEN_RATE: _RATE,
+    RejectReason.TOKEN_QUOTA: _RATE,
+    RejectReason.TENANT_CONCURRENCY: _RATE,
+    RejectReason.SHED: _RATE,
+    RejectReason.NO_REPLICA: _UNAVAILABLE,
+    RejectReason.DRAINING: _UNAVAILABLE,
+    RejectReason.DEADLINE_EXCEEDED: _Mapping(504, "server_error", "api_error"),
+}
+
+RETRY_LATER = {RejectReason.NO_REPLICA, RejectReason.DRAINING}
+"""503s: no capacity exists now; a second is a fair guess when none is known."""
+
+QUOTA = {RejectReason.TOKEN_QUOTA}
+"""429s that the SDKs should not retry by themselves."""
+
+
+def status_of(reason: RejectReason) -> int:
+    """The HTTP status of a refusal."""
+    return MAPPINGS[reason].status
+
+
+def error_body(rejected: Rejected, dialect: Dialect) -> bytes:
+    """The JSON body of a refusal."""
+    mapping = MAPPINGS[rejected.reason]
+    error: dict[str, Any] = {
+        "message": rejected.message,
+        "type": mapping.anthropic_type if dialect is Dialect.ANTHROPIC else mapping.type,
+        "param": rejected.param,
+        "code": rejected.reason.value,
+    }
+    if dialect is Dialect.ANTHROPIC:
+        return orjson.dumps({"type": "error", "error": error})
+    return orjson.dumps({"error": error})
+
+
+def error_event(rejected: Rejected, dialect: Dialect) -> bytes:
+    """The event that ends a stream which has begun."""
+    body = error_body(rejected, dialect)
+    if dialect is Dialect.OPENAI:
+        return b"data: " + body + b"\n\n"
+    if dialect is Dialect.RESPONSES:
+        error = orjson.loads(body)["error"]
+        body = orjson.dumps({**error, "type": "error", "error": error, "sequence_number": 0})
+    return b"event: error\ndata: " + body + b"\n\n"
+
+
+def error_headers(rejected: Rejected) -> list[tuple[bytes, bytes]]:
+    """`retry-after` (whole seconds, rounded up) and `x-should-retry` where they apply."""
+    headers = [(b"content-type", b"application/json")]
+    wait = rejected.retry_after_s
+    if wait is None and rejected.reason in RETRY_LATER:
+        wait = 1.0
+    if wait is not None:
+        headers.append((b"retry-after", str(max(1, math.ceil(wait))).encode()))
+    if rejected.reason in QUOTA:
+        headers.append((b"x-should-retry", b"false"))
+    return headers
+
+
+_CONTEXT = re.compile(r"maximum (model |context )?length|context length|max_model_len", re.I)
+# Validation messages quote the offending input; what follows is the prompt.
+_ECHO = re.compile(r"[,\s(]*'?\"?(input|ctx)(_value|_type)?'?\"?\s*[:=].*", re.S | re.I)
+
+
+def from_engine(status: int, body: bytes) -> Rejected:
+    """An engine's error response in our words.
+
+    The engine's message says what is wrong with the request and is passed on,
+    less anything that quotes it. Server faults get a message of our own.
+    """
+    if status >= 500:
+        return Rejected(RejectReason.NO_REPLICA, "The model could not answer; try again.")
+    message = _engine_message(body)
+    reason = (
+        RejectReason.CONTEXT_LENGTH_EXCEEDED
+        if _CONTEXT.search(message)
+        else RejectReason.INVALID_REQUEST
+    )
+    return Rejected(reason, message, param=_engine_param(body))
+
+
+def _engine_error(body: bytes) -> dict[str, Any]:
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    error = data.get("error", data) if isinstance(data, dict) else {}
+    return error if isinstance(error, dict) else {}
+
+
+def _engine_message(body: bytes) -> str:
+    message = _engine_error(body).get("message")
+    if not isinstance(message, str) or not message:
+        return "The request is not valid for this model."
+    return _ECHO.sub("", message)[:500]
+
+
+def _engine_param(body: bytes) -> str | None:
+    param = _engine_error(body).get("param")
+    return param if isinstance(param, str) and len(param) < 100 else None

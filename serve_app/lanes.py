@@ -1,0 +1,128 @@
+"""The ingress's side of the lanes: which replica, and a connection to it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from ray.serve.exceptions import DeploymentUnavailableError
+from ray.serve.handle import DeploymentHandle
+
+from serve_app.endpoint import SECRET_HEADER
+from serve_app.fleet_config import TimeoutConfig
+from serve_app.replica_router import ReplicaHint
+
+
+class NoReplica(Exception):
+    """No replica of the lane can be had now."""
+
+
+class UpstreamFault(Exception):
+    """A replica failed or fell silent; nothing is wrong with the request."""
+
+
+class UpstreamTimeout(UpstreamFault):
+    """The engine took longer than the configured time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A chosen replica: its id in Serve and the base URL it published."""
+
+    id: str
+    url: str
+
+
+class Lanes:
+    """Chooses replicas through Serve's handles and opens requests to them."""
+
+    def __init__(
+        self, handles: dict[str, DeploymentHandle[Any]], secret: str, timeouts: TimeoutConfig
+    ) -> None:
+        self._handles = handles
+        self._timeouts = timeouts
+        # A lane's replicas are few and their streams many: no pool limit. The
+        # engine's own max_num_seqs and the ingress's max_ongoing_requests bound
+        # the number of connections.
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=300),
+            headers={SECRET_HEADER.decode(): secret},
+            auto_decompress=False,
+            # Large enough that reading never stalls a stream that is being
+            # paced; back-pressure then reaches the engine's socket.
+            read_bufsize=2**18,
+        )
+
+    def names(self) -> list[str]:
+        """The lanes that have a deployment."""
+        return list(self._handles)
+
+    async def choose(
+        self, lane: str, session_key: str, avoid: frozenset[str] = frozenset()
+    ) -> Replica:
+        """The replica that keeps this session, or NoReplica after `choose_s`.
+
+        `_reserve=False` skips Serve's slot reservation: a 4 ms call whose slot
+        leaks when the ingress is killed. See docs/adr/0002-data-plane.md.
+        """
+        handle = self._handles[lane]
+        try:
+            async with (
+                asyncio.timeout(self._timeouts.choose_s),
+                handle.choose_replica(
+                    ReplicaHint(session_key, avoid), _reserve=False
+                ) as selection,
+            ):
+                return Replica(selection.replica_id, selection.replica_metadata["url"])
+        except (TimeoutError, DeploymentUnavailableError, KeyError) as error:
+            raise NoReplica(lane) from error
+
+    async def is_ready(self, lane: str, *, within_s: float = 0.25) -> bool:
+        """Whether the lane has a replica (Serve lists only warmed ones)."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self.choose(lane, "readiness")
+        except (TimeoutError, NoReplica):
+            return False
+        return True
+
+    async def open(
+        self, replica: Replica, path: str, body: bytes, headers: dict[str, str]
+    ) -> aiohttp.ClientResponse:
+        """Send a request and wait for the response's head.
+
+        Raises UpstreamFault when the replica cannot be reached or breaks off,
+        UpstreamTimeout when nothing comes back in `read_s`.
+        """
+        timeout = aiohttp.ClientTimeout(
+            total=None,
+            sock_connect=self._timeouts.connect_s,
+            sock_read=self._timeouts.read_s,
+        )
+        try:
+            return await self._http.post(
+                replica.url + path, data=body, headers=headers, timeout=timeout
+            )
+        except aiohttp.ServerTimeoutError as error:
+            if isinstance(error, aiohttp.ConnectionTimeoutError):
+                raise UpstreamFault(replica.id) from error
+            raise UpstreamTimeout(replica.id) from error
+        except (aiohttp.ClientError, ConnectionError, OSError) as error:
+            raise UpstreamFault(replica.id) from error
+
+    async def engine_metrics(self, lane: str, *, within_s: float = 2.0) -> list[dict[str, Any]]:
+        """Load and Prometheus text of every replica of a lane that answers in time."""
+        try:
+            async with asyncio.timeout(within_s):
+                results = await self._handles[lane].broadcast("engine_metrics").results_async(
+                    return_exceptions=True
+                )
+        except (TimeoutError, DeploymentUnavailableError):
+            return []
+        return [result for result in results if isinstance(result, dict)]
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._http.close()

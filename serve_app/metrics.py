@@ -1,0 +1,159 @@
+"""The metric objects of one ingress replica, in a registry of its own."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+# Seconds. The seeds' targets (0.8 s TTFT, 12 ms a token) fall on bucket edges.
+_TTFT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 2, 4.5, 10, 30)
+_ITL = (0.002, 0.005, 0.008, 0.012, 0.02, 0.035, 0.05, 0.1, 0.2, 0.5, 1, 5)
+_STAGE = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1, 5)
+_DURATION = (0.05, 0.1, 0.25, 0.5, 1, 2, 4.5, 7, 10, 25, 60, 300)
+
+MAX_TENANT_LABELS = 50
+OTHER = "other"
+
+
+class Metrics:
+    """Everything the ingress counts. Label sets are bounded."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        r = self.registry
+        self.requests = Counter(
+            "pointsman_requests_total",
+            "Requests that ended, by outcome.",
+            ["lane", "reason", "tier", "code"],
+            registry=r,
+        )
+        self.ttft = Histogram(
+            "pointsman_time_to_first_token_seconds",
+            "Request received to first streamed byte passed on.",
+            ["lane", "tier"],
+            buckets=_TTFT,
+            registry=r,
+        )
+        self.itl = Histogram(
+            "pointsman_inter_token_latency_seconds",
+            "Gap between streamed chunks passed on.",
+            ["lane", "tier"],
+            buckets=_ITL,
+            registry=r,
+        )
+        self.duration = Histogram(
+            "pointsman_request_duration_seconds",
+            "Request received to last byte passed on.",
+            ["lane", "tier"],
+            buckets=_DURATION,
+            registry=r,
+        )
+        self.stage = Histogram(
+            "pointsman_stage_seconds",
+            "Time spent in each stage of a request.",
+            ["stage"],
+            buckets=_STAGE,
+            registry=r,
+        )
+        self.escalation_share = Gauge(
+            "pointsman_escalation_share",
+            "Share of scored requests that went to the lane.",
+            ["lane"],
+            registry=r,
+        )
+        self.escalation_threshold = Gauge(
+            "pointsman_escalation_threshold",
+            "Score at which a request goes to the lane.",
+            ["lane"],
+            registry=r,
+        )
+        self.active_sessions = Gauge(
+            "pointsman_active_sessions", "Sessions seen within the TTL.", ["lane"], registry=r
+        )
+        self.affinity = Counter(
+            "pointsman_session_affinity_total",
+            "What became of each session's stickiness.",
+            ["outcome"],
+            registry=r,
+        )
+        self.tokens = Counter(
+            "pointsman_tokens_total", "Tokens, as the engines count.", ["tenant", "kind"], registry=r
+        )
+        self.ceiling_wait = Histogram(
+            "pointsman_ceiling_wait_seconds",
+            "Time that tokens were held back under a ceiling, per request.",
+            ["tier"],
+            buckets=_DURATION,
+            registry=r,
+        )
+        self.shed = Counter(
+            "pointsman_shed_total", "Requests refused, by code.", ["tier", "code"], registry=r
+        )
+        self.shed_order_violations = Counter(
+            "pointsman_shed_order_violations_total",
+            "Paid work shed while free work was held.",
+            registry=r,
+        )
+        self.recoveries = Counter(
+            "pointsman_stream_recoveries_total",
+            "Requests sent to another replica after a fault.",
+            ["outcome"],
+            registry=r,
+        )
+        self.in_flight = Gauge(
+            "pointsman_requests_in_flight", "Requests between arrival and settling.", registry=r
+        )
+        self._tenants: set[str] = set()
+
+    def tenant_label(self, tenant: str) -> str:
+        """The tenant's own label for the first 50 seen, `other` after that."""
+        if tenant in self._tenants:
+            return tenant
+        if len(self._tenants) < MAX_TENANT_LABELS:
+            self._tenants.add(tenant)
+            return tenant
+        return OTHER
+
+    def render(self) -> str:
+        """Prometheus text of this replica."""
+        return generate_latest(self.registry).decode()
+
+
+def merge_expositions(parts: list[tuple[dict[str, str], str]]) -> str:
+    """Join Prometheus texts into one, each metric's header once.
+
+    Args:
+        parts: labels to add to every sample of a text, and the text.
+    """
+    headers: dict[str, list[str]] = {}
+    samples: dict[str, list[str]] = {}
+    for labels, text in parts:
+        extra = ",".join(f'{key}="{value}"' for key, value in labels.items())
+        family = ""
+        for line in text.splitlines():
+            if line.startswith("# "):
+                family = line.split(" ", 3)[2]
+                lines = headers.setdefault(family, [])
+                if line not in lines and not _has_kind(lines, line):
+                    lines.append(line)
+            elif line:
+                samples.setdefault(family, []).append(_labelled(line, extra))
+    out: list[str] = []
+    for family, lines in headers.items():
+        out += lines
+        out += samples.get(family, [])
+    return "\n".join(out) + "\n"
+
+
+def _has_kind(lines: list[str], line: str) -> bool:
+    """Whether a HELP (or TYPE) line of the family is there already."""
+    return any(other.split(" ", 2)[1] == line.split(" ", 2)[1] for other in lines)
+
+
+def _labelled(line: str, extra: str) -> str:
+    if not extra:
+        return line
+    name, brace, rest = line.partition("{")
+    if brace:
+        return f"{name}{{{extra},{rest}"
+    name, _, value = line.partition(" ")
+    return f"{name}{{{extra}}} {value}"

@@ -1,0 +1,494 @@
+"""One generation request, from bytes to settled: the only path there is.
+
+authenticate -> parse -> admit -> classify -> route -> choose -> relay -> settle
+
+Each step is one method. A refusal is a value and becomes an error body; a fault
+before the first byte is retried on the session's next replica; a fault after it
+ends the stream with an error event. Whatever happens, `_settle` runs once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+import aiohttp
+import orjson
+
+from router.ceiling import Pacer, Reservation, TenantCeiling
+from router.errors import Rejected, RejectReason
+from router.lane import decide_lane
+from router.session import Affinity, derive_session_id, session_key
+from router.types import LaneDecision, RequestFacts
+from serve_app.auth import Tenant
+from serve_app.endpoint import Send
+from serve_app.http_errors import error_body, error_event, error_headers, from_engine, status_of
+from serve_app.lanes import Lanes, NoReplica, Replica, UpstreamFault, UpstreamTimeout
+from serve_app.metrics import Metrics
+from serve_app.state import IngressState, Policies
+from serve_app.streaming import EventReader, Usage, read_usage
+from serve_app.wire import Parsed, Route, for_engine, parse
+
+# A request that meets dead replicas tries this many in all before the first byte.
+MAX_ATTEMPTS = 3
+
+# Request headers that reach the engine; everything else stays here.
+PASSED_HEADERS = frozenset({b"content-type", b"accept", b"anthropic-version", b"anthropic-beta",
+                            b"openai-beta", b"traceparent", b"tracestate"})
+Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(slots=True)
+class Call:
+    """Everything known about one request while it runs."""
+
+    route: Route
+    headers: dict[bytes, bytes]
+    request_id: str
+    tenant: Tenant
+    policies: Policies
+    started: float
+    wants_debug: bool = False
+    parsed: Parsed | None = None
+    decision: LaneDecision | None = None
+    ceiling: TenantCeiling | None = None
+    reservation: Reservation | None = None
+    session_id: str = ""
+    affinity: Affinity | None = None
+    replica: Replica | None = None
+    usage: Usage | None = None
+    delivered_tokens: int = 0
+    code: str = "200"
+    has_started: bool = False
+    paced_s: float = 0.0
+    stages: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def lane(self) -> str:
+        """The chosen lane, or `none` before there is one."""
+        return self.decision.lane.name if self.decision else "none"
+
+
+class Pipeline:
+    """Runs calls against the lanes."""
+
+    def __init__(self, state: IngressState, lanes: Lanes, metrics: Metrics) -> None:
+        self._state = state
+        self._lanes = lanes
+        self._metrics = metrics
+
+    def call(self, route: Route, headers: dict[bytes, bytes], tenant: Tenant) -> Call:
+        """Begin a call for an authenticated tenant."""
+        return Call(
+            route=route,
+            headers=headers,
+            request_id=request_id(headers),
+            tenant=tenant,
+            policies=self._state.policies,
+            started=time.perf_counter(),
+            wants_debug=headers.get(b"x-pointsman-debug") == b"1",
+        )
+
+    async def run(self, call: Call, raw: bytes, send: Send) -> None:
+        """Answer one request on `send`."""
+        self._metrics.in_flight.inc()
+        try:
+            refused = self.prepare(call, raw)
+            if refused is None:
+                refused = self._admit(call)
+            if refused is None:
+                refused = await self._serve(call, send)
+            if refused is not None:
+                await self._refuse(call, refused, send)
+        except asyncio.CancelledError:
+            call.code = "499"
+            raise
+        finally:
+            self._settle(call)
+            self._metrics.in_flight.dec()
+
+    # -- deciding -----------------------------------------------------------
+
+    def prepare(self, call: Call, raw: bytes) -> Rejected | None:
+        """Parse the body and decide the lane; also the whole of a dry run."""
+        parsed = parse(raw, call.route)
+        if isinstance(parsed, Rejected):
+            return parsed
+        call.parsed = parsed
+        if parsed.n > call.tenant.tier.max_n:
+            limit = call.tenant.tier.max_n
+            return Rejected(RejectReason.INVALID_REQUEST, f"'n' may be at most {limit}.", param="n")
+        refused = self._identify_session(call, parsed)
+        if refused is not None:
+            return refused
+        begun = time.perf_counter()
+        decision = decide_lane(
+            call.policies.routing,
+            call.tenant.rules,
+            self._facts(call, parsed),
+            lambda: self._state.scores(call.policies, parsed),
+        )
+        call.stages["classify"] = time.perf_counter() - begun
+        if isinstance(decision, Rejected):
+            return decision
+        call.decision = decision
+        return self._check_window(call, parsed, decision)
+
+    def _identify_session(self, call: Call, parsed: Parsed) -> Rejected | None:
+        given = self._state.session_id_of(call.headers)
+        if isinstance(given, Rejected):
+            return given
+        first = parsed.prompt.users[0] if parsed.prompt.users else ""
+        call.session_id = given or derive_session_id(parsed.prompt.system, first)
+        return None
+
+    def _facts(self, call: Call, parsed: Parsed) -> RequestFacts:
+        default = call.policies.routing.default
+        return RequestFacts(
+            pinned=parsed.model,
+            has_tools=parsed.tools > 0,
+            prompt_tokens=self._estimate(default, parsed),
+            output_tokens=parsed.output_tokens or 0,
+            user_turns=len(parsed.prompt.users),
+        )
+
+    def _estimate(self, lane: str, parsed: Parsed) -> int:
+        estimator = self._state.estimator(lane)
+        return estimator.estimate(parsed.prompt.bytes, parsed.prompt.messages)
+
+    def _check_window(
+        self, call: Call, parsed: Parsed, decision: LaneDecision
+    ) -> Rejected | None:
+        """Refuse what is sure not to fit; what may fit is for the engine to judge."""
+        window = decision.lane.window_tokens
+        if self._estimate(decision.lane.name, parsed) <= 2 * window:
+            return None
+        return Rejected(
+            RejectReason.CONTEXT_LENGTH_EXCEEDED,
+            f"The prompt is longer than this model's context of {window} tokens.",
+            param="messages",
+        )
+
+    def _admit(self, call: Call) -> Rejected | None:
+        assert call.parsed is not None
+        call.ceiling = self._state.ceiling(call.tenant)
+        if not call.route.generates:
+            return None
+        tokens = self.reserve_tokens(call, call.parsed)
+        outcome = call.ceiling.try_admit(tokens, now=time.monotonic())
+        if isinstance(outcome, Rejected):
+            return outcome
+        call.reservation = outcome
+        return None
+
+    def prompt_tokens(self, call: Call, parsed: Parsed) -> int:
+        """Estimated prompt tokens in the chosen lane's tokenizer."""
+        return self._estimate(call.lane, parsed)
+
+    def reserve_tokens(self, call: Call, parsed: Parsed) -> int:
+        """What a request is reckoned at until the engine has counted."""
+        output = parsed.output_tokens or call.policies.default_output_tokens
+        return self._estimate(call.lane, parsed) + output * parsed.n
+
+    # -- serving ------------------------------------------------------------
+
+    async def _serve(self, call: Call, send: Send) -> Rejected | None:
+        assert call.parsed is not None and call.decision is not None
+        priority = call.tenant.tier.priority if call.policies.has_priority[call.lane] else None
+        body = for_engine(
+            call.parsed,
+            model=call.decision.lane.model_id,
+            cache_salt=self._state.cache_salt(call.tenant),
+            priority=priority,
+        )
+        avoid: set[str] = set()
+        for attempt in range(MAX_ATTEMPTS):
+            try:
+                response = await self._open(call, body, frozenset(avoid))
+            except NoReplica:
+                return Rejected(RejectReason.NO_REPLICA, "No replica of the model is available.")
+            except UpstreamTimeout:
+                return Rejected(RejectReason.DEADLINE_EXCEEDED, "The model took too long.")
+            except UpstreamFault as fault:
+                avoid.add(str(fault))
+                continue
+            # Closing ends the connection unless the response was read to its
+            # end: that is what aborts the engine's request.
+            with contextlib.closing(response):
+                if response.status >= 500 and attempt + 1 < MAX_ATTEMPTS:
+                    assert call.replica is not None
+                    avoid.add(call.replica.id)
+                    continue
+                if avoid:
+                    self._metrics.recoveries.labels("retried").inc()
+                return await self._relay(call, response, send)
+        self._metrics.recoveries.labels("failed").inc()
+        return Rejected(RejectReason.NO_REPLICA, "No replica of the model answered.")
+
+    async def _open(
+        self, call: Call, body: bytes, avoid: frozenset[str]
+    ) -> aiohttp.ClientResponse:
+        begun = time.perf_counter()
+        key = session_key(call.tenant.name, call.session_id)
+        call.replica = await self._lanes.choose(call.lane, key, avoid)
+        chosen = time.perf_counter()
+        call.stages["choose"] = call.stages.get("choose", 0.0) + chosen - begun
+        call.affinity = self._state.sessions.note(
+            key, call.lane, call.replica.id, now=time.monotonic()
+        )
+        headers = {k.decode(): v.decode("latin-1") for k, v in call.headers.items()
+                   if k in PASSED_HEADERS}
+        headers["x-request-id"] = call.request_id
+        response = await self._lanes.open(call.replica, call.route.path, body, headers)
+        call.stages["engine"] = time.perf_counter() - chosen
+        return response
+
+    async def _relay(
+        self, call: Call, response: aiohttp.ClientResponse, send: Send
+    ) -> Rejected | None:
+        try:
+            if response.status >= 400:
+                return from_engine(response.status, await response.read())
+            if response.content_type == "text/event-stream":
+                await self._relay_stream(call, response, send)
+            else:
+                await self._relay_whole(call, response, send)
+        except (aiohttp.ClientError, ConnectionError, TimeoutError):
+            fault = Rejected(RejectReason.NO_REPLICA, "The model broke off; a retry is safe.")
+            if not call.has_started:
+                return fault
+            await self._end_broken(call, fault, send)
+        return None
+
+    async def _relay_whole(
+        self, call: Call, response: aiohttp.ClientResponse, send: Send
+    ) -> None:
+        body = await response.read()
+        call.usage = read_usage(_json(body))
+        if call.usage is not None and (pacer := self._pacer(call)) is not None:
+            # Delivered at once; the next request waits for what this one overdrew.
+            pacer.delay(call.usage.completion_tokens, now=time.monotonic())
+        kind = response.headers.get("content-type", "application/json").encode()
+        headers = [*self._headers(call), (b"content-type", kind),
+                   (b"content-length", str(len(body)).encode())]
+        await self._start(call, send, 200, headers)
+        await send({"type": "http.response.body", "body": body})
+
+    async def _relay_stream(
+        self, call: Call, response: aiohttp.ClientResponse, send: Send
+    ) -> None:
+        assert call.parsed is not None
+        reader = EventReader(hide_usage=not call.parsed.wants_usage)
+        headers = [*self._headers(call), (b"content-type", b"text/event-stream; charset=utf-8"),
+                   (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+        await self._start(call, send, 200, headers)
+        try:
+            await self._pump(call, response, reader, send)
+        finally:
+            call.usage = reader.usage
+            call.delivered_tokens = reader.events
+        if reader.has_failed:
+            fault = Rejected(RejectReason.NO_REPLICA, "The model broke off; a retry is safe.")
+            await self._end_broken(call, fault, send)
+        else:
+            await send({"type": "http.response.body", "body": b""})
+
+    async def _pump(
+        self, call: Call, response: aiohttp.ClientResponse, reader: EventReader, send: Send
+    ) -> None:
+        """Move events until the engine is done: the only code that runs per token."""
+        tier = call.tenant.tier_name
+        observe_itl = self._metrics.itl.labels(call.lane, tier).observe
+        pacer = self._pacer(call)
+        chunks: AsyncIterator[bytes] = response.content.iter_any()
+        if pacer is not None:
+            chunks = _paced(call, chunks, reader, pacer)
+        last = 0.0
+        clock = time.perf_counter
+        async for chunk in chunks:
+            out = chunk if pacer is not None else reader.feed(chunk)
+            if not out:
+                continue
+            now = clock()
+            if last:
+                observe_itl(now - last)
+            else:
+                self._metrics.ttft.labels(call.lane, tier).observe(now - call.started)
+            last = now
+            await send({"type": "http.response.body", "body": out, "more_body": True})
+
+    def _pacer(self, call: Call) -> Pacer | None:
+        return call.ceiling.pacer if call.ceiling is not None else None
+
+    # -- answering ----------------------------------------------------------
+
+    async def _start(self, call: Call, send: Send, status: int, headers: Headers) -> None:
+        call.has_started = True
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+
+    def _headers(self, call: Call) -> Headers:
+        # x-request-id is set by Serve's own middleware, from the same header.
+        headers: Headers = []
+        if call.session_id:
+            headers.append((b"x-session-id", call.session_id.encode("latin-1", "replace")))
+        if call.decision is not None:
+            headers += [
+                (b"x-pointsman-lane", call.decision.lane.name.encode()),
+                (b"x-pointsman-model", call.decision.lane.model_id.encode()),
+                (b"x-pointsman-reason", call.decision.reason.value.encode()),
+            ]
+        if call.ceiling is not None:
+            headers += _ratelimit_headers(call.ceiling)
+        if call.wants_debug:
+            headers += _debug_headers(call)
+        return headers
+
+    async def _refuse(self, call: Call, refused: Rejected, send: Send) -> None:
+        status = status_of(refused.reason)
+        call.code = refused.reason.value
+        body = error_body(refused, call.route.dialect)
+        headers = [*self._headers(call), *error_headers(refused),
+                   (b"content-length", str(len(body)).encode())]
+        if status in (429, 503):
+            self._metrics.shed.labels(call.tenant.tier_name, refused.reason.value).inc()
+        await self._start(call, send, status, headers)
+        await send({"type": "http.response.body", "body": body})
+
+    async def _end_broken(self, call: Call, fault: Rejected, send: Send) -> None:
+        call.code = "broken"
+        event = error_event(fault, call.route.dialect)
+        await send({"type": "http.response.body", "body": event})
+
+    # -- settling -----------------------------------------------------------
+
+    def _settle(self, call: Call) -> None:
+        """Account for a call, however it ended. Runs exactly once."""
+        now = time.monotonic()
+        if call.reservation is not None and call.ceiling is not None:
+            call.ceiling.settle(call.reservation, self._used_tokens(call), now=now)
+            call.reservation = None
+        self._learn(call)
+        tier, reason = call.tenant.tier_name, call.decision.reason if call.decision else "none"
+        m = self._metrics
+        m.requests.labels(call.lane, reason, tier, call.code).inc()
+        m.duration.labels(call.lane, tier).observe(time.perf_counter() - call.started)
+        for stage, seconds in call.stages.items():
+            m.stage.labels(stage).observe(seconds)
+        if call.affinity is not None:
+            m.affinity.labels(call.affinity.value).inc()
+        if call.paced_s:
+            m.ceiling_wait.labels(tier).observe(call.paced_s)
+        if call.decision is not None and call.decision.score is not None:
+            self._state.note_scored(call.decision)
+
+    def _used_tokens(self, call: Call) -> int:
+        """The engine's count; where it broke off, what had been delivered."""
+        if call.usage is not None:
+            return call.usage.total
+        if call.parsed is None or not call.has_started or call.code not in ("200", "499", "broken"):
+            return 0
+        return self._estimate(call.lane, call.parsed) + call.delivered_tokens
+
+    def _learn(self, call: Call) -> None:
+        if call.usage is None or call.parsed is None or call.decision is None:
+            return
+        prompt = call.parsed.prompt
+        self._state.estimator(call.lane).learn(
+            prompt.bytes, prompt.messages, call.usage.prompt_tokens
+        )
+        label = self._metrics.tenant_label(call.tenant.name)
+        self._metrics.tokens.labels(label, "prompt").inc(call.usage.prompt_tokens)
+        self._metrics.tokens.labels(label, "completion").inc(call.usage.completion_tokens)
+        self._metrics.tokens.labels(label, "cached").inc(call.usage.cached_tokens)
+
+
+def request_id(headers: dict[bytes, bytes]) -> str:
+    """The caller's request id if it is usable, else a new one."""
+    given = headers.get(b"x-request-id", b"").decode("latin-1")
+    return given if 0 < len(given) <= 128 and given.isprintable() else uuid.uuid4().hex
+
+
+async def _paced(
+    call: Call, chunks: AsyncIterator[bytes], reader: EventReader, pacer: Pacer
+) -> AsyncIterator[bytes]:
+    """Read at full speed, pass on under the tenant's tokens-per-second ceiling.
+
+    Reading goes on in a task of its own while tokens wait: withholding reads
+    would only make the engine merge deltas.
+    """
+    queue: asyncio.Queue[tuple[float, bytes] | BaseException | None] = asyncio.Queue()
+
+    async def fill() -> None:
+        try:
+            async for chunk in chunks:
+                for event, tokens in _events(reader, chunk):
+                    due = time.monotonic() + pacer.delay(tokens, now=time.monotonic())
+                    queue.put_nowait((due, event))
+            queue.put_nowait(None)
+        except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
+            queue.put_nowait(error)
+
+    task = asyncio.create_task(fill(), name="paced-read")
+    try:
+        while (item := await queue.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            due, event = item
+            wait = due - time.monotonic()
+            if wait > 0:
+                call.paced_s += wait
+                await asyncio.sleep(wait)
+            yield event
+    finally:
+        task.cancel()
+
+
+def _events(reader: EventReader, chunk: bytes) -> list[tuple[bytes, int]]:
+    """The whole events that `chunk` completes, each with its number of tokens."""
+    before = reader.events
+    out = reader.feed(chunk)
+    tokens = reader.events - before
+    if tokens <= 1:
+        return [(out, tokens)] if out else []
+    return [(event + b"\n\n", 1) for event in out.split(b"\n\n") if event]
+
+
+def _ratelimit_headers(ceiling: TenantCeiling) -> Headers:
+    now = time.monotonic()
+    headers: Headers = []
+    states = (("requests", ceiling.requests_state(now=now)), ("tokens", ceiling.tokens_state(now=now)))
+    for kind, state in states:
+        if state is not None:
+            headers += [
+                (f"x-ratelimit-limit-{kind}".encode(), str(state.limit).encode()),
+                (f"x-ratelimit-remaining-{kind}".encode(), str(state.remaining).encode()),
+                (f"x-ratelimit-reset-{kind}".encode(), f"{state.reset_s:.3f}s".encode()),
+            ]
+    return headers
+
+
+def _debug_headers(call: Call) -> Headers:
+    headers: Headers = []
+    decision = call.decision
+    if decision is not None and decision.score is not None:
+        headers += [
+            (b"x-pointsman-score", f"{decision.score:.4f}".encode()),
+            (b"x-pointsman-threshold", f"{decision.threshold:.4f}".encode()),
+        ]
+    if call.replica is not None:
+        headers.append((b"x-pointsman-replica", call.replica.id.encode()))
+    timings = ", ".join(f"{stage};dur={1000 * s:.2f}" for stage, s in call.stages.items())
+    if timings:
+        headers.append((b"server-timing", timings.encode()))
+    return headers
+
+
+def _json(body: bytes) -> object:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None

@@ -1,0 +1,124 @@
+"""Reading a stream of server-sent events in passing, without parsing each one.
+
+Bytes go through as they come, cut at event boundaries so that an error event can
+follow a broken stream cleanly. The reader counts events (one per token on
+vLLM with `stream_interval` 1) and looks inside an event only where `"usage"`
+stands in it: one in a stream, unless the client asked for more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import orjson
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one request as the engine counted them."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+
+    @property
+    def total(self) -> int:
+        """Prompt and completion."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+def read_usage(data: object) -> Usage | None:
+    """Usage from a response or event of any dialect; None when it has none."""
+    if not isinstance(data, dict):
+        return None
+    usage = data.get("usage")
+    if not isinstance(usage, dict):
+        nested = data.get("response") or data.get("message")
+        return read_usage(nested) if isinstance(nested, dict) else None
+    prompt = usage.get("prompt_tokens", usage.get("input_tokens"))
+    completion = usage.get("completion_tokens", usage.get("output_tokens"))
+    if prompt is None and completion is None:
+        return None
+    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
+    cached = details.get("cached_tokens") or usage.get("cache_read_input_tokens") or 0
+    return Usage(int(prompt or 0), int(completion or 0), int(cached))
+
+
+class EventReader:
+    """Passes a stream on event by event and keeps account of it.
+
+    Args:
+        hide_usage: drop the closing usage event, which the client did not ask for.
+    """
+
+    def __init__(self, *, hide_usage: bool) -> None:
+        self._hide_usage = hide_usage
+        self._tail = b""
+        self.events = 0
+        self.usage: Usage | None = None
+        self.has_failed = False
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take bytes from the engine, return the whole events to pass on."""
+        if self._tail:
+            chunk = self._tail + chunk
+            self._tail = b""
+        if not chunk.endswith(b"\n\n"):
+            cut = chunk.rfind(b"\n\n") + 2
+            if cut == 1:
+                self._tail = chunk
+                return b""
+            self._tail, chunk = chunk[cut:], chunk[:cut]
+        self.events += chunk.count(b"\n\n")
+        if b'"usage"' in chunk or b'"error"' in chunk:
+            return self._inspect(chunk)
+        return chunk
+
+    def _inspect(self, chunk: bytes) -> bytes:
+        kept = [event for event in chunk.split(b"\n\n") if event and self._keep(event)]
+        return b"".join(event + b"\n\n" for event in kept)
+
+    def _keep(self, event: bytes) -> bool:
+        if b'"usage"' not in event and b'"error"' not in event:
+            return True
+        data = _data_of(event)
+        if not isinstance(data, dict):
+            return True
+        if _is_fault(data):
+            self.has_failed = True
+            return False
+        usage = read_usage(data)
+        if usage is None:
+            return True
+        self.usage = _merged(self.usage, usage)
+        is_closing = data.get("choices") == []
+        if is_closing:
+            self.events -= 1
+        return not (self._hide_usage and is_closing)
+
+
+def _is_fault(data: dict[str, object]) -> bool:
+    """Whether an event reports an engine fault rather than carrying the word."""
+    return data.get("type") == "error" or ("choices" not in data and "error" in data
+                                           and "type" not in data)
+
+
+def _merged(before: Usage | None, now: Usage) -> Usage:
+    """Anthropic streams report the prompt at the start, the completion at the end."""
+    if before is None:
+        return now
+    return Usage(
+        max(before.prompt_tokens, now.prompt_tokens),
+        max(before.completion_tokens, now.completion_tokens),
+        max(before.cached_tokens, now.cached_tokens),
+    )
+
+
+def _data_of(event: bytes) -> object:
+    for line in event.split(b"\n"):
+        if line.startswith(b"data:"):
+            try:
+                return orjson.loads(line[5:])
+            except orjson.JSONDecodeError:
+                return None
+    return None

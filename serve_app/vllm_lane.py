@@ -1,0 +1,44 @@
+"""From a lane's configuration to a `ray.serve.llm` deployment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.serve import Application
+from ray.serve.llm import LLMConfig, build_llm_deployment
+
+from serve_app.fleet_config import LaneConfig
+from serve_app.lane_deployment import LaneServer
+
+
+def llm_config(lane: LaneConfig, source: str, options: dict[str, Any]) -> LLMConfig:
+    """The lane as Ray's LLMConfig; `options` are Serve's deployment options."""
+    extra: dict[str, Any] = {}
+    if lane.accelerator == "cpu":
+        extra["accelerator_config"] = {"kind": "cpu"}
+        extra["placement_group_config"] = {"bundles": [{"CPU": lane.num_cpus}]}
+    elif lane.bundle is not None:
+        extra["placement_group_config"] = {"bundle_per_worker": dict(lane.bundle)}
+    return LLMConfig(
+        model_loading_config={"model_id": lane.model_id, "model_source": source},
+        engine_kwargs={**lane.engine_args, "max_model_len": lane.max_model_len},
+        runtime_env={"env_vars": dict(lane.env)} if lane.env else None,
+        deployment_config={**options, "ray_actor_options": {"num_cpus": 0}},
+        # The engine's own `vllm:*` metrics stay on its /metrics only without this.
+        log_engine_metrics=False,
+        **extra,
+    )
+
+
+def build_vllm_lane(
+    lane: LaneConfig, source: str, options: dict[str, Any], common: dict[str, Any]
+) -> Application:
+    """The deployment of one vLLM lane."""
+    name = options.pop("name")
+    return build_llm_deployment(
+        llm_config(lane, source, options),
+        name_prefix="",
+        bind_kwargs=common,
+        override_serve_options={"name": name},
+        deployment_cls=LaneServer,
+    )

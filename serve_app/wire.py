@@ -1,0 +1,225 @@
+"""Reading a request body: only what routing and accounting need, nothing rebuilt.
+
+The body stays the client's own mapping. Fields that we do not know reach the
+engine as they came; the fields that we set are set in `for_engine`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from router.errors import Rejected, RejectReason
+from serve_app.http_errors import Dialect
+
+REFUSED = ("kv_transfer_params", "ec_transfer_params", "vllm_xargs", "previous_response_id")
+OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One generation route of the engine.
+
+    Attributes:
+        dialect: form of its errors and events.
+        has_priority: whether its request model knows `priority`.
+        has_stream_options: whether usage must be asked for on streams.
+        generates: False for token counting.
+    """
+
+    path: str
+    dialect: Dialect
+    has_priority: bool = True
+    has_stream_options: bool = False
+    generates: bool = True
+
+
+ROUTES: dict[str, Route] = {
+    route.path: route
+    for route in (
+        Route("/v1/chat/completions", Dialect.OPENAI, has_stream_options=True),
+        Route("/v1/completions", Dialect.OPENAI, has_stream_options=True),
+        Route("/v1/responses", Dialect.RESPONSES),
+        Route("/v1/messages", Dialect.ANTHROPIC, has_priority=False),
+        Route(
+            "/v1/messages/count_tokens", Dialect.ANTHROPIC, has_priority=False, generates=False
+        ),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The text of a request, as far as the classifier and the session id read it.
+
+    Attributes:
+        system: system prompt, or instructions.
+        users: text of each user turn, oldest first.
+        bytes: UTF-8 bytes of all text that the engine will read, tools included.
+        messages: number of messages.
+    """
+
+    system: str
+    users: tuple[str, ...]
+    bytes: int
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A checked request body."""
+
+    route: Route
+    body: dict[str, Any]
+    model: str | None
+    stream: bool
+    wants_usage: bool
+    n: int
+    tools: int
+    output_tokens: int | None
+    prompt: Prompt
+
+
+def parse(raw: bytes, route: Route) -> Parsed | Rejected:
+    """Check a body and read it, or say what is wrong with it (400)."""
+    body = _load(raw)
+    if isinstance(body, Rejected):
+        return body
+    fault = _first_fault(body, route)
+    if fault is not None:
+        return fault
+    options = body.get("stream_options") or {}
+    return Parsed(
+        route=route,
+        body=body,
+        model=body.get("model"),
+        stream=bool(body.get("stream")),
+        wants_usage=bool(options.get("include_usage")) or not route.has_stream_options,
+        n=body.get("n") or 1,
+        tools=len(body.get("tools") or ()),
+        output_tokens=next((body[k] for k in OUTPUT_LIMITS if body.get(k) is not None), None),
+        prompt=_prompt(body, route, len(raw)),
+    )
+
+
+def for_engine(
+    parsed: Parsed, *, model: str, cache_salt: str | None, priority: int | None
+) -> bytes:
+    """The body as the engine gets it: `model`, `cache_salt`, `priority` are ours."""
+    body = dict(parsed.body)
+    body["model"] = model
+    body.pop("priority", None)
+    body.pop("cache_salt", None)
+    if not parsed.route.generates:
+        return _dump(body)
+    if cache_salt is not None:
+        body["cache_salt"] = cache_salt
+    if priority and parsed.route.has_priority:
+        body["priority"] = priority
+    if parsed.stream and parsed.route.has_stream_options and not parsed.wants_usage:
+        body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
+    return _dump(body)
+
+
+def _load(raw: bytes) -> dict[str, Any] | Rejected:
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        # orjson refuses what Python's reader takes (NaN, lone surrogates).
+        try:
+            body = json.loads(raw)
+        except (ValueError, RecursionError):
+            return Rejected(RejectReason.INVALID_JSON, "The request body is not valid JSON.")
+    if not isinstance(body, dict):
+        return _invalid("The request body must be a JSON object.")
+    return body
+
+
+def _dump(body: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except (orjson.JSONEncodeError, TypeError):
+        return json.dumps(body).encode()
+
+
+def _invalid(message: str, param: str | None = None) -> Rejected:
+    return Rejected(RejectReason.INVALID_REQUEST, message, param=param)
+
+
+def _first_fault(body: dict[str, Any], route: Route) -> Rejected | None:
+    for name in REFUSED:
+        if body.get(name) is not None:
+            return _invalid(f"'{name}' is not supported here.", name)
+    for name, kind, what in _TYPES:
+        value = body.get(name)
+        if value is not None and (not isinstance(value, kind) or _is_bool_for_int(value, kind)):
+            return _invalid(f"'{name}' must be {what}.", name)
+    for name in (*OUTPUT_LIMITS, "n"):
+        if body.get(name) is not None and body[name] < 1:
+            return _invalid(f"'{name}' must be at least 1.", name)
+    return _prompt_fault(body, route)
+
+
+_TYPES: tuple[tuple[str, type, str], ...] = (
+    ("model", str, "a string"),
+    ("stream", bool, "true or false"),
+    ("stream_options", dict, "an object"),
+    ("n", int, "an integer"),
+    ("tools", list, "an array"),
+    *((name, int, "an integer") for name in OUTPUT_LIMITS),
+)
+
+
+def _is_bool_for_int(value: Any, kind: type) -> bool:
+    return kind is int and isinstance(value, bool)
+
+
+def _prompt_fault(body: dict[str, Any], route: Route) -> Rejected | None:
+    if route.path == "/v1/completions":
+        if not isinstance(body.get("prompt"), (str, list)):
+            return _invalid("'prompt' must be a string or an array.", "prompt")
+        return None
+    if route.path == "/v1/responses":
+        if not isinstance(body.get("input"), (str, list)):
+            return _invalid("'input' must be a string or an array.", "input")
+        return None
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        return _invalid("'messages' must be a non-empty array.", "messages")
+    for message in messages:
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            return _invalid("Each message must be an object with a 'role'.", "messages")
+    return None
+
+
+def _prompt(body: dict[str, Any], route: Route, raw_bytes: int) -> Prompt:
+    if route.path == "/v1/completions":
+        text = _text(body["prompt"])
+        return Prompt("", (text,), raw_bytes, 1)
+    items = body.get("messages") or body.get("input")
+    if isinstance(items, str):
+        items = [{"role": "user", "content": items}]
+    first_system = _text(body.get("system") or body.get("instructions"))
+    systems = [first_system] if first_system else []
+    users = []
+    for item in items:
+        role = item.get("role") if isinstance(item, dict) else None
+        if role == "user":
+            users.append(_text(item.get("content")))
+        elif role in ("system", "developer"):
+            systems.append(_text(item.get("content")))
+    # The whole body's bytes: JSON's own marks stand in for the template's.
+    return Prompt("\n".join(systems), tuple(users), raw_bytes, len(items))
+
+
+def _text(content: Any) -> str:
+    """The text of a message's content: a string, or the text parts of a list."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    parts = (part.get("text") if isinstance(part, dict) else part for part in content)
+    return "\n".join(part for part in parts if isinstance(part, str))
