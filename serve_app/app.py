@@ -51,7 +51,7 @@ def build(args: dict[str, Any]) -> Application:
     """
     options = validate(args, AppArgs, "serve_config.yaml: args")
     fleet_file = fleet_path(options.fleet)
-    tenants_file = tenants_path() if options.tenants is None else fleet_path(options.tenants)
+    tenants_file = tenants_path(options.tenants)
     fleet = load_fleet(fleet_file)
     _refuse_open_door(options, load_tenants(tenants_file).local_tenant)
     secret = deployment_secret()

@@ -113,5 +113,14 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def main() -> None:
+    """Prepare the model if the fleet that `auto` picks here uses it."""
+    from serve_app.settings import fleet_path, load_fleet
+
+    fleet = load_fleet(fleet_path("auto"))
+    if any(lane.model_source == EMBEDDED for lane in fleet.enabled_lanes.values()):
+        prepare()
+
+
 if __name__ == "__main__":
-    print(prepare())
+    main()

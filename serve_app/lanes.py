@@ -50,9 +50,9 @@ class Lanes:
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=300),
             headers={SECRET_HEADER.decode(): secret},
             auto_decompress=False,
-            # Large enough that reading never stalls a stream that is being
-            # paced; back-pressure then reaches the engine's socket.
-            read_bufsize=2**18,
+            # A client that does not read fills this much, then back-pressure
+            # reaches the engine's socket: about 1,000 tokens of a stream.
+            read_bufsize=2**17,
         )
 
     def names(self) -> list[str]:

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import time
 import uuid
+from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -37,8 +38,9 @@ from serve_app.wire import Parsed, Route, for_engine, parse
 MAX_ATTEMPTS = 3
 
 # Request headers that reach the engine; everything else stays here.
-PASSED_HEADERS = frozenset({b"content-type", b"accept", b"anthropic-version", b"anthropic-beta",
-                            b"openai-beta", b"traceparent", b"tracestate"})
+PASSED_HEADERS = frozenset(
+    {b"anthropic-version", b"anthropic-beta", b"openai-beta", b"traceparent", b"tracestate"}
+)
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -243,6 +245,7 @@ class Pipeline:
         headers = {k.decode(): v.decode("latin-1") for k, v in call.headers.items()
                    if k in PASSED_HEADERS}
         headers["x-request-id"] = call.request_id
+        headers["content-type"] = "application/json"
         response = await self._lanes.open(call.replica, call.route.path, body, headers)
         call.stages["engine"] = time.perf_counter() - chosen
         return response
@@ -306,7 +309,7 @@ class Pipeline:
         pacer = self._pacer(call)
         chunks: AsyncIterator[bytes] = response.content.iter_any()
         if pacer is not None:
-            chunks = _paced(call, chunks, reader, pacer)
+            chunks = _paced(call, response.content, reader, pacer)
         last = 0.0
         clock = time.perf_counter
         async for chunk in chunks:
@@ -413,38 +416,39 @@ def request_id(headers: dict[bytes, bytes]) -> str:
 
 
 async def _paced(
-    call: Call, chunks: AsyncIterator[bytes], reader: EventReader, pacer: Pacer
+    call: Call, content: aiohttp.StreamReader, reader: EventReader, pacer: Pacer
 ) -> AsyncIterator[bytes]:
-    """Read at full speed, pass on under the tenant's tokens-per-second ceiling.
+    """Pass tokens on under the tenant's tokens-per-second ceiling.
 
-    Reading goes on in a task of its own while tokens wait: withholding reads
-    would only make the engine merge deltas.
+    What has arrived is taken up and booked before each wait, so the engine is
+    always read at full speed and the tenant's debt is known as it grows:
+    withholding reads would only make the engine merge deltas.
     """
-    queue: asyncio.Queue[tuple[float, bytes] | BaseException | None] = asyncio.Queue()
-
-    async def fill() -> None:
-        try:
-            async for chunk in chunks:
-                for event, tokens in _events(reader, chunk):
-                    due = time.monotonic() + pacer.delay(tokens, now=time.monotonic())
-                    queue.put_nowait((due, event))
-            queue.put_nowait(None)
-        except (aiohttp.ClientError, ConnectionError, TimeoutError) as error:
-            queue.put_nowait(error)
-
-    task = asyncio.create_task(fill(), name="paced-read")
-    try:
-        while (item := await queue.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            due, event = item
+    held: deque[tuple[float, bytes]] = deque()
+    while True:
+        if held:
+            chunk = _arrived(content)
+        else:
+            chunk = await content.readany()
+            if not chunk:
+                return
+        for event, tokens in _events(reader, chunk):
+            now = time.monotonic()
+            held.append((now + pacer.delay(tokens, now=now), event))
+        if held:
+            due, event = held.popleft()
             wait = due - time.monotonic()
             if wait > 0:
                 call.paced_s += wait
                 await asyncio.sleep(wait)
             yield event
-    finally:
-        task.cancel()
+
+
+def _arrived(content: aiohttp.StreamReader) -> bytes:
+    """What can be read without waiting. A fault shows when nothing is held back."""
+    if content.exception() is not None:
+        return b""
+    return content.read_nowait()
 
 
 def _events(reader: EventReader, chunk: bytes) -> list[tuple[bytes, int]]:

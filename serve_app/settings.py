@@ -42,8 +42,10 @@ def fleet_path(name: str) -> Path:
     return path
 
 
-def tenants_path() -> Path:
-    """The tenants file."""
+def tenants_path(given: str | None = None) -> Path:
+    """The tenants file: the one given, POINTSMAN_TENANTS, or configs/tenants.yaml."""
+    if given is not None:
+        return home() / given
     return Path(os.environ.get("POINTSMAN_TENANTS") or home() / "configs" / "tenants.yaml")
 
 

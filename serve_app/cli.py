@@ -1,0 +1,47 @@
+"""The `pointsman` command: an explicit list of subcommands."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from serve_app.commands import client, doctor, tenants
+from serve_app.commands.client import CommandError
+from serve_app.config_errors import ConfigError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="pointsman",
+        description="Routes, keys, configuration and training of a Pointsman deployment.",
+    )
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    client.add_commands(subparsers)
+    doctor.add_commands(subparsers)
+    tenants.add_commands(subparsers)
+    _add_classifier(subparsers)
+    return parser
+
+
+def _add_classifier(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from classifier.cli import add_commands
+
+    add_commands(subparsers)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; its exit status is 0, 1 (it said why) or 2 (usage)."""
+    args = build_parser().parse_args(argv)
+    try:
+        return int(args.func(args) or 0)
+    except (ConfigError, CommandError) as error:
+        print(f"pointsman: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

