@@ -1,0 +1,1 @@
+"""Benchmarks that need no GPU. Each writes benchmarks/results/NAME.{json,md,png}."""

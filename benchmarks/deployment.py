@@ -1,0 +1,103 @@
+"""A Pointsman deployment for the length of a benchmark or a test."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+URL = "http://127.0.0.1:8000"
+
+
+@contextlib.contextmanager
+def deployed(ready_s: float = 300, num_cpus: int | None = None, **args: Any) -> Iterator[str]:
+    """Run `serve run` with these args of serve_config.yaml; yields the base URL."""
+    config = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
+    config["applications"][0]["args"] |= args
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "serve_config.yaml"
+        path.write_text(yaml.safe_dump(config))
+        log = (Path(folder) / "log").open("w+")
+        stop_everything()
+        process = subprocess.Popen(
+            [str(Path(sys.executable).with_name("serve")), "run", str(path)],
+            cwd=ROOT,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            _await_ready(process, ready_s, log)
+            yield URL
+        finally:
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(30)
+            process.kill()
+            stop_everything()
+
+
+def stop_everything() -> None:
+    """End what a deployment can leave behind: Ray, and HAProxy which outlives it."""
+    ray = str(Path(sys.executable).with_name("ray"))
+    subprocess.run([ray, "stop", "--force"], capture_output=True, check=False)
+    pattern = f"haproxy .*-f {os.environ['POINTSMAN_RUN']}/"
+    deadline = time.monotonic() + 10
+    while subprocess.run(["pkill", "-f", pattern], check=False).returncode == 0:
+        if time.monotonic() > deadline:
+            raise RuntimeError("HAProxy does not end")
+        time.sleep(0.1)
+
+
+def _await_ready(process: subprocess.Popen[bytes], ready_s: float, log: Any) -> None:
+    deadline = time.monotonic() + ready_s
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        with contextlib.suppress(urllib.error.URLError, OSError):
+            with urllib.request.urlopen(f"{URL}/ready", timeout=2):
+                return
+        time.sleep(0.25)
+    log.seek(0)
+    raise RuntimeError("the deployment did not become ready:\n" + log.read()[-8000:])
+
+
+def pids_of(fragment: str) -> list[int]:
+    """Processes whose command line contains `fragment`."""
+    pids = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if fragment in path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace"):
+                pids.append(int(path.parent.name))
+    return pids
+
+
+def cpu_s(pids: list[int]) -> float:
+    """User and system CPU seconds that these processes have used."""
+    ticks = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def rss_mib(pids: list[int]) -> float:
+    """Resident memory of these processes."""
+    pages = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
