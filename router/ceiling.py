@@ -19,11 +19,16 @@ add up to more than the limit. See docs/adr/0004-ceilings.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bisect import bisect_right
+from dataclasses import dataclass, field
 
 from router.errors import Rejected, RejectReason
 
 MINUTE_S = 60.0
+
+# Charges remembered for refunds, per bucket: 100 bytes each. Past it the oldest
+# but one is dropped, which can only make a refund larger by that one dip.
+MAX_PEAKS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,7 @@ class CeilingConfig:
         tokens_per_second: delivered completion tokens, any one-second window.
         tokens_per_minute: prompt and completion tokens.
         requests_per_minute: admitted requests.
+
     """
 
     tokens_per_second: float | None = None
@@ -56,14 +62,19 @@ class CeilingConfig:
 class Bucket:
     """A bucket of tokens that refills at `limit / window_s` up to `limit`.
 
-    The level may go below zero: `charge` books what has happened already.
+    The level may go below zero: `charge` books what has happened already. With
+    `refunds`, it remembers enough to give charges back (`refundable`).
     """
 
-    def __init__(self, limit: float, window_s: float, *, now: float) -> None:
+    def __init__(self, limit: float, window_s: float, *, now: float, refunds: bool = False) -> None:
         self.limit = limit
+        self._refunds = refunds
         self._rate = limit / window_s
         self._level = limit
         self._at = now
+        # (time, level just before a charge), levels falling: each entry is the
+        # highest level from its time on.
+        self._peaks: list[tuple[float, float]] = []
 
     def level(self, *, now: float) -> float:
         """Tokens available now; negative while in debt."""
@@ -74,7 +85,32 @@ class Bucket:
 
     def charge(self, tokens: float, *, now: float) -> None:
         """Take tokens, or give them back when negative."""
-        self._level = min(self.limit, self.level(now=now) - tokens)
+        level = self.level(now=now)
+        if self._refunds:
+            self._remember(now, level)
+        self._level = min(self.limit, level - tokens)
+
+    def _remember(self, now: float, level: float) -> None:
+        while self._peaks and self._peaks[-1][1] <= level:
+            self._peaks.pop()
+        self._peaks.append((now, level))
+        if len(self._peaks) > MAX_PEAKS:
+            del self._peaks[1]
+
+    def refundable(self, tokens: float, *, since: float, now: float) -> float:
+        """How much of a charge made at `since` can be given back.
+
+        Had the charge never been made, the bucket would have been fuller all the
+        while, and what it could not have held would be lost: at its highest since
+        then there was room for `limit - peak` more.
+        """
+        later = bisect_right(self._peaks, since, key=lambda peak: peak[0])
+        peak = max(self.level(now=now), self._peaks[later][1] if later < len(self._peaks) else 0.0)
+        return max(0.0, min(tokens, self.limit - peak))
+
+    def forget_peaks(self) -> None:
+        """Call when no charge is left that may be given back."""
+        self._peaks.clear()
 
     def wait_s(self, tokens: float, *, now: float) -> float:
         """Seconds until `tokens` are available (a whole bucket counts as enough)."""
@@ -84,9 +120,13 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """What an admitted request holds until it is settled."""
+    """What an admitted request holds until it is settled.
+
+    `at` is when it was made, in seconds on the caller's clock.
+    """
 
     tokens: int
+    at: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +167,7 @@ class TenantCeiling:
     def __init__(self, config: CeilingConfig, *, now: float) -> None:
         self.config = config
         self.reserved = 0
-        self._tokens = _bucket(config.tokens_per_minute, now)
+        self._tokens = _bucket(config.tokens_per_minute, now, refunds=True)
         self._requests = _bucket(config.requests_per_minute, now)
         rate = config.tokens_per_second
         self.pacer = Pacer(rate, now=now) if rate is not None else None
@@ -142,13 +182,18 @@ class TenantCeiling:
         if self._tokens is not None:
             self._tokens.charge(tokens, now=now)
         self.reserved += tokens
-        return Reservation(tokens)
+        return Reservation(tokens, now)
 
     def settle(self, reservation: Reservation, used_tokens: int, *, now: float) -> None:
         """Replace a reservation with what was really used. Call exactly once."""
         self.reserved -= reservation.tokens
         if self._tokens is not None:
-            self._tokens.charge(used_tokens - reservation.tokens, now=now)
+            unused = float(reservation.tokens - used_tokens)
+            if unused > 0:
+                unused = self._tokens.refundable(unused, since=reservation.at, now=now)
+            self._tokens.charge(-unused, now=now)
+            if self.reserved == 0:
+                self._tokens.forget_peaks()
 
     def requests_state(self, *, now: float) -> RateLimitState | None:
         """Requests left in the minute."""
@@ -175,8 +220,8 @@ class TenantCeiling:
         return None
 
 
-def _bucket(limit: float | None, now: float) -> Bucket | None:
-    return None if limit is None else Bucket(limit, MINUTE_S, now=now)
+def _bucket(limit: float | None, now: float, *, refunds: bool = False) -> Bucket | None:
+    return None if limit is None else Bucket(limit, MINUTE_S, now=now, refunds=refunds)
 
 
 def _state(bucket: Bucket | None, now: float) -> RateLimitState | None:

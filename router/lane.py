@@ -42,6 +42,7 @@ class RoutingPolicy:
         long_context: lane for prompts past the default window, or None.
         tools: lane for requests with tools, or None.
         threshold: scores at or above it escalate.
+
     """
 
     lanes: Mapping[str, Lane]
@@ -100,8 +101,9 @@ def _pinned(policy: RoutingPolicy, tier: TierRules, model: str) -> LaneDecision 
 
 def _base_lane(policy: RoutingPolicy, tier: TierRules) -> LaneDecision | None:
     """Where a request goes that nothing else moves."""
-    if tier.default_lane is not None and tier.default_lane in policy.lanes:
-        return LaneDecision(policy.lanes[tier.default_lane], Reason.TIER)
+    own = tier.default_lane
+    if own is not None and own in policy.lanes and tier.allows(own):
+        return LaneDecision(policy.lanes[own], Reason.TIER)
     if tier.allows(policy.default):
         return LaneDecision(policy.lanes[policy.default], Reason.DEFAULT)
     allowed = [lane for lane in policy.lanes.values() if tier.allows(lane.name)]
@@ -111,7 +113,7 @@ def _base_lane(policy: RoutingPolicy, tier: TierRules) -> LaneDecision | None:
 def _by_length(
     policy: RoutingPolicy, tier: TierRules, facts: RequestFacts, base: LaneDecision
 ) -> LaneDecision | None:
-    if facts.prompt_tokens + facts.output_tokens <= base.lane.window_tokens:
+    if _fits(facts, base.lane):
         return None
     name = policy.long_context
     if name is None or not tier.allows(name):
@@ -126,9 +128,13 @@ def _by_tools(policy: RoutingPolicy, tier: TierRules, facts: RequestFacts) -> La
     if not facts.has_tools or policy.tools is None or not tier.allows(policy.tools):
         return None
     lane = policy.lanes[policy.tools]
-    if facts.prompt_tokens > lane.window_tokens:
+    if not _fits(facts, lane):
         return None
     return LaneDecision(lane, Reason.TOOLS)
+
+
+def _fits(facts: RequestFacts, lane: Lane) -> bool:
+    return facts.prompt_tokens + facts.output_tokens <= lane.window_tokens
 
 
 def _by_complexity(
@@ -138,7 +144,7 @@ def _by_complexity(
     if name is None or name == base.lane.name or not tier.allows(name):
         return None
     lane = policy.lanes[name]
-    if facts.prompt_tokens > lane.window_tokens:
+    if not _fits(facts, lane):
         return None
     turns = scores()
     if not turns:

@@ -27,6 +27,7 @@ def rank_replicas(
         session_key: the session's key, tenant included.
         replica_ids: stable names of the live replicas, in any order.
         avoid: replicas that failed this request already; they come last.
+
     """
     ranked = sorted(replica_ids, key=lambda replica: weight(session_key, replica), reverse=True)
     if not avoid:

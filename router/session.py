@@ -38,6 +38,7 @@ def derive_session_id(*opening: str) -> str:
 
     Returns:
         `derived-` and 16 hexadecimal digits.
+
     """
     digest = blake2b("\0".join(opening).encode("utf-8", "surrogatepass"), digest_size=8)
     return f"derived-{digest.hexdigest()}"

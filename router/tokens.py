@@ -12,6 +12,9 @@ from __future__ import annotations
 # the long-context lane once too often before the first counts arrive.
 START_BYTES_PER_TOKEN = 3.5
 
+# Shorter prompts say more about the template than about the text.
+MIN_LEARNING_BYTES = 200
+
 # Chat templates add role markers: four to five tokens a message in ChatML.
 TOKENS_PER_MESSAGE = 5
 
@@ -35,12 +38,12 @@ class TokenEstimator:
     def learn(self, prompt_bytes: int, messages: int, prompt_tokens: int) -> None:
         """Correct the mean with the engine's own count of a prompt.
 
-        Short prompts say more about the template than about the text, and are
-        left out; one observation moves the mean by at most `smoothing` of the
-        way, and never outside 1 to 8 bytes a token.
+        Prompts under MIN_LEARNING_BYTES are left out; one observation moves the
+        mean by at most `smoothing` of the way, and never outside 1 to 8 bytes a
+        token.
         """
         text_tokens = prompt_tokens - messages * TOKENS_PER_MESSAGE
-        if prompt_bytes < 200 or text_tokens <= 0:
+        if prompt_bytes < MIN_LEARNING_BYTES or text_tokens <= 0:
             return
         observed = min(8.0, max(1.0, prompt_bytes / text_tokens))
         self._bytes_per_token += self._smoothing * (observed - self._bytes_per_token)

@@ -1,0 +1,75 @@
+"""What must always hold of the memory of sessions."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from router.session import Affinity, SessionMemory, derive_session_id, is_session_id, session_key
+
+CAPACITY = 4
+TTL_S = 10.0
+
+
+class SessionMachine(RuleBasedStateMachine):
+    """Sessions come back, move, fall silent and are pushed out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.memory = SessionMemory(CAPACITY, TTL_S)
+        # What a memory without a bound or an expiry would hold.
+        self.last: dict[str, tuple[str, float]] = {}
+
+    @rule(gap=st.floats(0.0, 15.0))
+    def time_passes(self, gap):
+        self.now += gap
+
+    @rule(
+        key=st.sampled_from("abcdefg"),
+        lane=st.sampled_from(["chat", "quality"]),
+        replica=st.sampled_from(["r1", "r2"]),
+    )
+    def a_request_comes(self, key, lane, replica):
+        affinity = self.memory.note(key, lane, replica, now=self.now)
+
+        before, at = self.last.get(key, ("", float("-inf")))
+        if affinity is not Affinity.NEW:
+            assert self.now - at <= TTL_S
+            assert (affinity is Affinity.HIT) == (before == replica)
+        self.last[key] = (replica, self.now)
+        assert self.memory.active()[lane] >= 1
+
+    @rule()
+    def idle_sessions_are_forgotten(self):
+        self.memory.expire(now=self.now)
+
+        fresh = [at for _, at in self.last.values() if self.now - at <= TTL_S]
+        assert len(self.memory) <= len(fresh)
+
+    @invariant()
+    def the_counts_match_and_the_bound_holds(self):
+        self.memory.check_integrity()
+        assert len(self.memory) <= CAPACITY
+        assert sum(self.memory.active().values()) == len(self.memory)
+
+
+TestSessionMachine = SessionMachine.TestCase
+
+
+@given(st.lists(st.text(), max_size=3))
+def test_a_derived_id_is_always_a_valid_session_id(opening):
+    """Whatever a conversation opens with, its id can go into a header."""
+    session_id = derive_session_id(*opening)
+
+    assert is_session_id(session_id)
+    assert session_id.isascii()
+
+
+@given(st.text(), st.text(), st.text().filter(is_session_id), st.text().filter(is_session_id))
+def test_two_tenants_never_share_a_session_key(tenant, other, session_id, other_id):
+    """A session id, being printable, cannot reach across the separator."""
+    printable = tenant.isprintable() and other.isprintable()
+    same = (tenant, session_id) == (other, other_id)
+
+    if printable:
+        assert (session_key(tenant, session_id) == session_key(other, other_id)) == same

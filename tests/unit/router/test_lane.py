@@ -1,0 +1,228 @@
+"""Which lane serves a request."""
+
+from dataclasses import replace
+
+import pytest
+
+from router.errors import Rejected, RejectReason
+from router.lane import AUTO, RoutingPolicy, decide_lane
+from router.types import Lane, LaneDecision, Reason, RequestFacts, TierRules
+
+CHAT = Lane("chat", "org/small", 4_000)
+QUALITY = Lane("quality", "org/large", 8_000)
+LONG = Lane("long", "org/long", 100_000)
+TOOLS = Lane("tools", "org/tools", 6_000)
+
+POLICY = RoutingPolicy(
+    lanes={lane.name: lane for lane in (CHAT, QUALITY, LONG, TOOLS)},
+    default="chat",
+    complex="quality",
+    long_context="long",
+    tools="tools",
+    threshold=0.5,
+    by_model={lane.model_id: lane.name for lane in (CHAT, QUALITY, LONG, TOOLS)},
+)
+ANY = TierRules()
+PLAIN = RequestFacts(
+    pinned=None, has_tools=False, prompt_tokens=100, output_tokens=50, user_turns=1
+)
+
+
+class FakeScores:
+    """Hands out fixed scores and counts how often they are asked for."""
+
+    def __init__(self, *scores: float) -> None:
+        self._scores = scores
+        self.calls = 0
+
+    def __call__(self) -> tuple[float, ...]:
+        self.calls += 1
+        return self._scores
+
+
+def decide(
+    facts: RequestFacts = PLAIN,
+    *scores: float,
+    policy: RoutingPolicy = POLICY,
+    tier: TierRules = ANY,
+) -> LaneDecision | Rejected:
+    return decide_lane(policy, tier, facts, FakeScores(*scores))
+
+
+@pytest.mark.parametrize("name", ["quality", "org/large"])
+def test_a_named_lane_or_model_id_pins_the_lane(name):
+    """The caller's choice wins over everything else, and is not scored."""
+    scores = FakeScores(0.0)
+    facts = replace(PLAIN, pinned=name, has_tools=True, prompt_tokens=50_000)
+
+    decision = decide_lane(POLICY, ANY, facts, scores)
+
+    assert decision == LaneDecision(QUALITY, Reason.PINNED)
+    assert scores.calls == 0
+
+
+@pytest.mark.parametrize("pinned", [None, AUTO])
+def test_no_model_and_auto_leave_the_choice_to_the_router(pinned):
+    """`auto` means the same as no model at all."""
+    decision = decide(replace(PLAIN, pinned=pinned), 0.1)
+
+    assert decision == LaneDecision(CHAT, Reason.DEFAULT, 0.1, 0.5)
+
+
+def test_an_unknown_model_is_not_found():
+    """A model that no lane serves is a 404, naming the field."""
+    rejected = decide(replace(PLAIN, pinned="org/other"))
+
+    assert isinstance(rejected, Rejected)
+    assert (rejected.reason, rejected.param) == (RejectReason.MODEL_NOT_FOUND, "model")
+
+
+def test_a_lane_closed_to_the_tier_may_not_be_pinned():
+    """A tier's list of lanes bounds pinning too."""
+    rejected = decide(replace(PLAIN, pinned="quality"), tier=TierRules(frozenset({"chat"})))
+
+    assert isinstance(rejected, Rejected)
+    assert (rejected.reason, rejected.param) == (RejectReason.MODEL_NOT_ALLOWED, "model")
+
+
+def test_a_request_past_the_default_window_goes_to_the_long_lane_unscored():
+    """Prompt and answer together decide whether the default lane's window is enough."""
+    scores = FakeScores(0.9)
+    facts = replace(PLAIN, prompt_tokens=3_000, output_tokens=1_001)
+
+    decision = decide_lane(POLICY, ANY, facts, scores)
+
+    assert decision == LaneDecision(LONG, Reason.LONG_CONTEXT)
+    assert scores.calls == 0
+
+
+def test_a_request_that_just_fits_the_default_window_stays():
+    """The window is inclusive."""
+    decision = decide(replace(PLAIN, prompt_tokens=3_000, output_tokens=1_000), 0.1)
+
+    assert decision == LaneDecision(CHAT, Reason.DEFAULT, 0.1, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("policy", "tier"),
+    [
+        (replace(POLICY, long_context=None), ANY),
+        (replace(POLICY, long_context="chat"), ANY),
+        (POLICY, TierRules(frozenset({"chat"}))),
+    ],
+    ids=["no long lane", "long lane is no longer", "long lane closed to the tier"],
+)
+def test_a_long_request_without_a_usable_long_lane_falls_through(policy, tier):
+    """Without a wider lane, the base lane's engine is left to judge."""
+    decision = decide(replace(PLAIN, prompt_tokens=50_000), policy=policy, tier=tier)
+
+    assert decision == LaneDecision(CHAT, Reason.DEFAULT)
+
+
+def test_a_request_with_tools_goes_to_the_tool_lane_unscored():
+    """The tool lane comes before scoring."""
+    scores = FakeScores(0.9)
+
+    decision = decide_lane(POLICY, ANY, replace(PLAIN, has_tools=True), scores)
+
+    assert decision == LaneDecision(TOOLS, Reason.TOOLS)
+    assert scores.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("policy", "tier", "prompt_tokens"),
+    [
+        (replace(POLICY, tools=None), ANY, 100),
+        (POLICY, TierRules(frozenset({"chat", "quality"})), 100),
+        (replace(POLICY, long_context=None), ANY, 7_000),
+    ],
+    ids=["no tool lane", "tool lane closed to the tier", "prompt too long for it"],
+)
+def test_tools_without_a_usable_tool_lane_are_decided_by_score(policy, tier, prompt_tokens):
+    """The next step answers when the tool lane cannot."""
+    facts = replace(PLAIN, has_tools=True, prompt_tokens=prompt_tokens)
+
+    decision = decide(facts, 0.9, policy=policy, tier=tier)
+
+    assert decision == LaneDecision(QUALITY, Reason.COMPLEX, 0.9, 0.5)
+
+
+def test_a_score_on_the_threshold_escalates():
+    """The threshold is inclusive."""
+    assert decide(PLAIN, 0.5) == LaneDecision(QUALITY, Reason.COMPLEX, 0.5, 0.5)
+
+
+def test_a_conversation_stays_escalated_after_a_complex_turn():
+    """An easy turn after a complex one keeps the lane; the reason says why."""
+    assert decide(PLAIN, 0.8, 0.1) == LaneDecision(QUALITY, Reason.STICKY, 0.1, 0.5)
+
+
+def test_a_request_without_user_turns_is_not_escalated():
+    """Nothing to score means nothing to escalate."""
+    assert decide(PLAIN) == LaneDecision(CHAT, Reason.DEFAULT)
+
+
+@pytest.mark.parametrize(
+    ("policy", "tier"),
+    [
+        (replace(POLICY, complex=None), ANY),
+        (replace(POLICY, complex="chat"), ANY),
+        (POLICY, TierRules(frozenset({"chat"}))),
+    ],
+    ids=["no complex lane", "complex lane is the base", "complex lane closed to the tier"],
+)
+def test_nothing_is_scored_when_the_score_could_change_nothing(policy, tier):
+    """Scoring is skipped where there is no lane to escalate to."""
+    scores = FakeScores(0.9)
+
+    decision = decide_lane(policy, tier, PLAIN, scores)
+
+    assert decision == LaneDecision(CHAT, Reason.DEFAULT)
+    assert scores.calls == 0
+
+
+def test_a_prompt_too_long_for_the_complex_lane_is_not_scored():
+    """A complex lane that cannot hold the prompt is no choice."""
+    scores = FakeScores(0.9)
+    policy = replace(POLICY, long_context=None, tools=None)
+
+    decision = decide_lane(policy, ANY, replace(PLAIN, prompt_tokens=9_000), scores)
+
+    assert decision == LaneDecision(CHAT, Reason.DEFAULT)
+    assert scores.calls == 0
+
+
+def test_a_tier_may_have_a_default_lane_of_its_own():
+    """The tier's default takes the place of the fleet's."""
+    decision = decide(PLAIN, 0.1, tier=TierRules(default_lane="tools"))
+
+    assert decision == LaneDecision(TOOLS, Reason.TIER, 0.1, 0.5)
+
+
+def test_a_tier_default_that_is_no_lane_of_this_fleet_is_passed_over():
+    """A tenants file may serve several fleets."""
+    decision = decide(PLAIN, 0.1, tier=TierRules(default_lane="elsewhere"))
+
+    assert decision == LaneDecision(CHAT, Reason.DEFAULT, 0.1, 0.5)
+
+
+def test_a_tier_shut_out_of_the_default_lane_gets_its_first_open_lane():
+    """Fleet order decides among the lanes that are open."""
+    tier = TierRules(frozenset({"tools", "long"}))
+
+    assert decide(PLAIN, tier=tier) == LaneDecision(LONG, Reason.TIER)
+
+
+def test_a_tier_without_any_lane_of_this_fleet_is_refused():
+    """A key that opens nothing is told so."""
+    rejected = decide(PLAIN, tier=TierRules(frozenset({"elsewhere"})))
+
+    assert isinstance(rejected, Rejected)
+    assert rejected.reason is RejectReason.MODEL_NOT_ALLOWED
+
+
+def test_the_largest_window_counts_only_lanes_that_the_tier_may_use():
+    """The widest window is the tier's, not the fleet's."""
+    assert POLICY.largest_window(ANY) == 100_000
+    assert POLICY.largest_window(TierRules(frozenset({"chat", "tools"}))) == 6_000
+    assert POLICY.largest_window(TierRules(frozenset({"elsewhere"}))) == 0
