@@ -30,6 +30,7 @@ class Artifact:
         quantiles: score at each of the shares 0, 1/1000 .. 1 of the stated mix,
             ascending; shape (1001,).
         training: data, seeds and figures, for people.
+
     """
 
     version: str
@@ -43,8 +44,11 @@ class Artifact:
         return LinearScorer(self.version, self.weights, self.bias)
 
     def threshold_for_share(self, share: float) -> float:
-        """The score that `share` of the stated mix reaches, between grid points
-        by a straight line. A share of 0 gives a threshold that nothing reaches."""
+        """The score that `share` of the stated mix reaches.
+
+        Between grid points it follows a straight line; a share of 0 gives a
+        threshold that nothing reaches.
+        """
         if not 0.0 <= share <= 1.0:
             message = f"share must be in [0, 1], is {share}"
             raise ValueError(message)

@@ -24,6 +24,7 @@ class Dataset:
         source: name of the source of each row.
         gain: strong - weak where both were measured, else NaN.
         tier: `easy`, `complex` or another label of the source; empty if none.
+
     """
 
     features: Floats

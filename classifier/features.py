@@ -35,7 +35,19 @@ _BRACKETS = b"()[]{}"
 _QUOTES = b"\"'`"
 _CODE_BYTES = b"{};_`#\\"
 
-_CODE_MARKS = ("```", "def ", "import ", "return ", "==", "->", "=>", "</", "();", "):\n", "SELECT ")
+_CODE_MARKS = (
+    "```",
+    "def ",
+    "import ",
+    "return ",
+    "==",
+    "->",
+    "=>",
+    "</",
+    "();",
+    "):\n",
+    "SELECT ",
+)
 _MATH_MARKS = ("\\", "$", "^", "{", "_")
 _PART_MARKS = ("; ", " and ", ", then", "Then ", "also ", "(a)", "(i)", "first", "step", "finally")
 
@@ -81,9 +93,7 @@ _MARK_NAMES = (
     "has_blank",
 )
 _SETTING_NAMES = ("log_system_chars", "log_user_turns", "log_tools")
-_WORD_NAMES = tuple(
-    f"{form}_{name}" for name in CATEGORY_NAMES for form in ("share", "log")
-)
+_WORD_NAMES = tuple(f"{form}_{name}" for name in CATEGORY_NAMES for form in ("share", "log"))
 
 FEATURE_NAMES: tuple[str, ...] = (
     *_STRUCTURE_NAMES,

@@ -70,7 +70,9 @@ CATEGORIES: dict[str, str] = {
         " philosopher theory moral ethics morally wrong psychology behavior cognitive"
         " historical century empire war religion society social international security"
     ),
-    "stop": "the a an of to and in is it that for on with as was are be this by at from or have has",
+    "stop": (
+        "the a an of to and in is it that for on with as was are be this by at from or have has"
+    ),
 }
 
 CATEGORY_NAMES: tuple[str, ...] = tuple(CATEGORIES)

@@ -28,6 +28,7 @@ class LinearScorer:
     Args:
         weights: one a feature, in the order of `FEATURE_NAMES`.
         bias: the logit of an all-zero feature vector.
+
     """
 
     def __init__(self, version: str, weights: Sequence[float], bias: float) -> None:
