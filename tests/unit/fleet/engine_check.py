@@ -1,0 +1,138 @@
+"""Build engine configurations as production does, on a machine without a GPU.
+
+Run as a script, by `test_engine_config.py`, in a process of its own: it makes vLLM
+believe in two RTX 4090s before vLLM is imported, and that must not leak into other
+tests. Reads a JSON list of cases from the file in argv[1], writes a list of results
+to the file in argv[2].
+
+What is false here is only what a CPU build lacks: the compiled CUDA extensions are
+empty modules, three kernel queries answer what an 8.9 device answers, and the card's
+name, memory, capability and count are stated. The platform's code is vLLM's own
+CudaPlatformBase. Models are inspected in this process to save a subprocess for each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+
+class _Extension(types.ModuleType):
+    """A compiled module: any function can be imported, none will be called."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return lambda *_args, **_kwargs: None
+
+
+def pretend_two_rtx_4090s() -> None:
+    """Make vLLM resolve its platform to CUDA with two 4090s."""
+    sys.modules["vllm._C_stable_libtorch"] = _Extension("vllm._C_stable_libtorch")
+    sys.modules["vllm.vllm_flash_attn"] = _Extension("vllm.vllm_flash_attn")
+    _answer_kernel_queries()
+
+    from vllm import platforms
+    from vllm.platforms.cuda import CudaPlatformBase
+    from vllm.platforms.interface import DeviceCapability
+
+    class Rtx4090(CudaPlatformBase):
+        @classmethod
+        def get_device_capability(cls, device_id=0):
+            return DeviceCapability(8, 9)
+
+        @classmethod
+        def get_device_name(cls, device_id=0):
+            return "NVIDIA GeForce RTX 4090"
+
+        @classmethod
+        def get_device_total_memory(cls, device_id=0):
+            return 24_564 * 2**20
+
+        @classmethod
+        def device_count(cls):
+            return 2
+
+        @classmethod
+        def is_fully_connected(cls, device_ids):
+            return False
+
+    platforms._current_platform = Rtx4090()
+
+    from vllm.model_executor.models import registry
+
+    registry._run_in_subprocess = lambda inspect: inspect()
+
+
+def _answer_kernel_queries() -> None:
+    import torch
+
+    global _library  # noqa: PLW0603  # dropping it would unregister the operators
+    _library = torch.library.Library("_C", "FRAGMENT")
+    for name, answer in (
+        ("cutlass_scaled_mm_supports_fp8", True),
+        ("cutlass_scaled_mm_supports_block_fp8", False),
+        ("cutlass_group_gemm_supported", False),
+    ):
+        _library.define(f"{name}(int cuda_device_capability) -> bool")
+        _library.impl(name, lambda _capability, answer=answer: answer, "CompositeExplicitAutograd")
+
+
+def check(case: dict[str, Any]) -> dict[str, Any]:
+    """The steps of `ray.serve.llm`'s VLLMEngine.start() up to the engine itself."""
+    from ray.llm._internal.serve.engines.vllm.vllm_engine import _get_vllm_engine_config
+    from vllm.entrypoints.launchers.cli_args import FrontendArgs
+    from vllm.entrypoints.launchers.launcher import validate_api_server_args
+
+    from serve_app.app import lane_options
+    from serve_app.fleet_config import LaneConfig
+    from serve_app.vllm_lane import llm_config
+
+    lane = LaneConfig.model_validate(case["lane"])
+    options = lane_options(case["name"], lane)
+    options.pop("name")  # as build_vllm_lane does
+    config = llm_config(lane, case["source"], options)
+    engine = config.get_engine_config()
+    arguments, vllm_config = _get_vllm_engine_config(config)
+    frontend = FrontendArgs(**engine.frontend_kwargs)
+    # Ray leaves this one out; without it an unknown parser shows after the weights load.
+    validate_api_server_args(argparse.Namespace(**(vars(frontend) | vars(arguments))))
+    scheduler = vllm_config.scheduler_config
+    return {
+        "model": arguments.model,
+        "served": arguments.served_model_name,
+        "quantization": vllm_config.model_config.quantization,
+        "kv_cache_dtype": vllm_config.cache_config.cache_dtype,
+        "prefix_caching": vllm_config.cache_config.enable_prefix_caching,
+        "memory": vllm_config.cache_config.gpu_memory_utilization,
+        "blocks_override": vllm_config.cache_config.num_gpu_blocks_override,
+        "chunked_prefill": scheduler.enable_chunked_prefill,
+        "batched_tokens": scheduler.max_num_batched_tokens,
+        "seqs": scheduler.max_num_seqs,
+        "policy": scheduler.policy,
+        "max_model_len": vllm_config.model_config.max_model_len,
+        "tensor_parallel": vllm_config.parallel_config.tensor_parallel_size,
+        "prompt_tokens_details": frontend.enable_prompt_tokens_details,
+        "tool_parser": frontend.tool_call_parser,
+        "bundles": engine.placement_bundles,
+    }
+
+
+def main() -> None:
+    """Answer every case; an error is a result."""
+    pretend_two_rtx_4090s()
+    results = []
+    for case in json.loads(Path(sys.argv[1]).read_text()):
+        try:
+            results.append(check(case))
+        except Exception as error:  # noqa: BLE001
+            results.append({"error": f"{type(error).__name__}: {error}"})
+    Path(sys.argv[2]).write_text(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()

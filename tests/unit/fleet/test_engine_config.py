@@ -1,0 +1,132 @@
+"""Every lane of rtx4090.yaml builds the pinned vLLM's engine configuration.
+
+Checked, by vLLM's and Ray's own code on the path that production takes (LLMConfig,
+VLLMEngineConfig, AsyncEngineArgs, `create_engine_config`, FrontendArgs): every flag
+exists, its value has the right type, the tool parser is registered, the quantisation
+exists and agrees with the checkpoint's `quantization_config`, the window is within
+the model's limit, heads divide among the cards, the scheduler's numbers agree.
+
+Not checked, because nothing here has a GPU, the hub or weights: kernels and the
+choice of the attention backend, downloading, the FP8 conversion, tokenizers and chat
+templates, real memory use. The fixtures are config.json files written from published
+figures, so a change of a checkpoint on the hub does not show; a Mistral repository's
+params.json, which vLLM prefers where there is one, is not part of them.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from serve_app.settings import load_fleet
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+FLEET = load_fleet(ROOT / "configs" / "fleets" / "rtx4090.yaml")
+LANES = sorted(FLEET.lanes)
+
+# Changes to a lane, and what the refusal must name.
+FAULTS = {
+    "misspelt flag": ("chat", {"enable_prefix_cachng": True}, "enable_prefix_cachng"),
+    "flag that is gone": ("chat", {"disable_log_requests": True}, "disable_log_requests"),
+    "wrong type": ("chat", {"max_num_seqs": "many"}, "max_num_seqs"),
+    "unknown parser": ("agent", {"tool_call_parser": "hermess"}, "hermess"),
+    "unknown quantisation": ("chat", {"quantization": "fp9"}, "fp9"),
+    "quantisation of another checkpoint": ("quality", {"quantization": "fp8"}, "does not match"),
+    "unknown KV type": ("chat", {"kv_cache_dtype": "fp7"}, "cache_dtype"),
+    "unknown policy": ("chat", {"scheduling_policy": "fair"}, "policy"),
+    "window over the model's limit": ("quality", {"max_model_len": 65_536}, "max_model_len"),
+    "window over a long model's limit": ("chat", {"max_model_len": 131_073}, "max_model_len"),
+    "heads do not divide": ("frontier", {"tensor_parallel_size": 3}, "divisible"),
+    "prefill cap over the window": (
+        "chat",
+        {"long_prefill_token_threshold": 8_193},
+        "long_prefill_token_threshold",
+    ),
+}
+
+
+def _case(name, changes):
+    lane = FLEET.lanes[name].model_dump()
+    for key, value in changes.items():
+        if key == "max_model_len":
+            lane[key] = value
+        else:
+            lane["engine_args"][key] = value
+    checkpoints = json.loads((HERE / "fixtures" / "checkpoints.json").read_text())
+    source = HERE / "fixtures" / checkpoints[lane["model_source"]]["fixture"]
+    return {"name": name, "lane": lane, "source": str(source)}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Results of all cases, from one process: importing vLLM is most of the time."""
+    folder = tmp_path_factory.mktemp("engine")
+    cases = {name: _case(name, {}) for name in LANES}
+    cases |= {fault: _case(name, changes) for fault, (name, changes, _) in FAULTS.items()}
+    asked, answered = folder / "cases.json", folder / "results.json"
+    asked.write_text(json.dumps(list(cases.values())))
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("VLLM_", "RAY_", "RAYLLM_", "HF_", "CUDA_"))
+    }
+    done = subprocess.run(
+        [sys.executable, str(HERE / "engine_check.py"), str(asked), str(answered)],
+        env=inherited
+        | {
+            "PYTHONPATH": str(ROOT),
+            "HF_HUB_OFFLINE": "1",
+            "HF_HOME": str(folder / "hub"),
+            "VLLM_CACHE_ROOT": str(folder / "cache"),
+            "VLLM_NO_USAGE_STATS": "1",
+            "CUDA_VISIBLE_DEVICES": "0,1",
+        },
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return dict(zip(cases, json.loads(answered.read_text()), strict=True))
+
+
+@pytest.mark.parametrize("name", LANES)
+def test_lane_builds_its_engine_configuration(results, name):
+    lane, result = FLEET.lanes[name], results[name]
+    assert "error" not in result, result["error"]
+    # The pinned vLLM's one name for AWQ, whichever way the checkpoint is asked for.
+    quantization = {"awq_marlin": "auto_awq", "fp8": "fp8"}[lane.engine_args["quantization"]]
+    assert result["quantization"] == quantization
+    assert result["served"] == [lane.model_id]
+    assert result["kv_cache_dtype"] == "fp8"
+    assert result["prefix_caching"] is True
+    assert result["chunked_prefill"] is True
+    assert result["memory"] == 0.92
+    assert result["blocks_override"] is None
+    assert result["batched_tokens"] == 4096
+    assert result["seqs"] == lane.engine_args["max_num_seqs"]
+    assert result["policy"] == "priority"
+    assert result["max_model_len"] == lane.max_model_len
+    assert result["tensor_parallel"] == lane.tensor_parallel_size
+    assert result["prompt_tokens_details"] is True
+    assert result["tool_parser"] == lane.engine_args.get("tool_call_parser")
+    # What Ray reserves is what Pointsman says it does.
+    assert result["bundles"] == [lane.bundle] * lane.tensor_parallel_size
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_fault_is_refused(results, fault):
+    assert FAULTS[fault][2] in results[fault].get("error", "accepted")
+
+
+def test_a_parser_of_every_lane_with_tools_is_registered(results):
+    parsers = {FLEET.lanes[name].engine_args.get("tool_call_parser") for name in LANES}
+    assert parsers == {"hermes", "llama3_json", "mistral", None}
+    # `results` holds vLLM's verdict on each of them; an unknown one is refused.
+    assert not any("error" in results[name] for name in LANES)
+    assert "invalid tool call parser" in results["unknown parser"]["error"]
