@@ -36,6 +36,7 @@ class AppArgs(StrictModel):
         listen: where the frontend and the engine endpoints listen. Say here what
             http_options.host says: with anything but loopback, every caller
             needs a key.
+
     """
 
     fleet: str = "auto"
@@ -55,9 +56,7 @@ def build(args: dict[str, Any]) -> Application:
     fleet = load_fleet(fleet_file)
     _refuse_open_door(options, load_tenants(tenants_file).local_tenant)
     secret = deployment_secret()
-    lanes = {
-        name: _lane(name, lane, options, secret) for name, lane in fleet.enabled_lanes.items()
-    }
+    lanes = {name: _lane(name, lane, options, secret) for name, lane in fleet.enabled_lanes.items()}
     return _ingress(fleet).bind(
         lanes, fleet_file=str(fleet_file), tenants_file=str(tenants_file), secret=secret
     )

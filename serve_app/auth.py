@@ -90,7 +90,9 @@ class Authenticator:
         if not found or not matches:
             return None
         expires = found[1].expires
-        if expires is not None and now >= (expires if expires.tzinfo else expires.replace(tzinfo=UTC)):
+        if expires is not None and now >= (
+            expires if expires.tzinfo else expires.replace(tzinfo=UTC)
+        ):
             return None
         return found
 

@@ -49,9 +49,14 @@ def validate(data: dict[str, Any], model: type[M], source: str) -> M:
 def _explain(fault: Any, model: type[BaseModel]) -> str:
     location = fault["loc"]
     where = ".".join(str(part) for part in location)
+    if not location:
+        # A fault between fields: its message names them, and the input is the file.
+        return str(fault["msg"]).removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
         known = _fields_at(model, location[:-1])
         return f"{where}: unknown key{nearest(str(location[-1]), known)}"
+    if isinstance(fault.get("input"), dict | list) or "keys" in location:
+        return f"{where}: {fault['msg']}"
     return f"{where}: {fault['msg']}, got {fault.get('input')!r}"[:400]
 
 

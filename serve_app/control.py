@@ -78,7 +78,7 @@ class Control:
             "threshold": decision.threshold,
             "session_id": call.session_id,
             "prompt_tokens_estimate": pipeline.prompt_tokens(call, parsed),
-            "features": self._state.features(call.policies, parsed),
+            "features": self._state.features(parsed),
             "would_admit": not isinstance(self._state.would_admit(call.tenant, tokens), Rejected),
         }
 

@@ -43,6 +43,7 @@ def prepare(*, verify: bool = False) -> Path:
 
     Args:
         verify: hash every file again (about a second) instead of comparing sizes.
+
     """
     target = cache_dir() / "smollm2-135m-instruct-float32"
     target.parent.mkdir(parents=True, exist_ok=True)

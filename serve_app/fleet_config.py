@@ -18,6 +18,7 @@ class SimulatedEngine(StrictModel):
     Attributes:
         ttft_s: seconds to the first token.
         itl_s: seconds between tokens.
+
     """
 
     ttft_s: float = Field(0.01, ge=0)
@@ -36,7 +37,9 @@ class LaneConfig(StrictModel):
         bundle: resources of one GPU worker, as a Ray placement bundle.
         engine_args: passed to the pinned vLLM's engine, unchanged.
         env: environment of the replica's processes.
-        start_timeout_s: how long loading may take before Serve gives up.
+        start_timeout_s: bound of one load (download, conversion, graphs), as Ray's
+            RAYLLM_ENGINE_START_TIMEOUT_S; Serve gives up after three failed loads.
+
     """
 
     model_id: str = Field(min_length=1)
@@ -76,6 +79,7 @@ class RoutingConfig(StrictModel):
         escalation_threshold: overrides the threshold derived from the share.
         sticky_turns: user turns for which a conversation stays escalated.
         classifier: directory of an artefact; default: the one that is shipped.
+
     """
 
     default: str
@@ -95,6 +99,7 @@ class IngressConfig(StrictModel):
     Attributes:
         replicas: fixed, because each enforces 1/replicas of every ceiling.
         graceful_shutdown_timeout_s: longest stream a redeploy waits for.
+
     """
 
     replicas: int = Field(1, ge=1)
@@ -111,6 +116,7 @@ class TimeoutConfig(StrictModel):
         connect_s: a replica does not accept: the next one is tried.
         read_s: the engine fell silent. Before the response's head: 504
             `deadline_exceeded`; in a stream: it ends with an error event.
+
     """
 
     choose_s: float = Field(5, gt=0)

@@ -53,6 +53,7 @@ class Gateway:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
             return
@@ -84,7 +85,11 @@ class Gateway:
         if handler is not None:
             await handler(request)
             return
-        known = request.path in ROUTES or any(path == request.path for _, path in self._routes)
+        known = (
+            request.path in ROUTES
+            or request.path.startswith("/v1/models/")
+            or any(path == request.path for _, path in self._routes)
+        )
         await request.not_found(405 if known else 404)
 
     # -- generation ---------------------------------------------------------
@@ -236,7 +241,7 @@ class _Request:
             RejectReason.REQUEST_TOO_LARGE, f"The request body may have {max_bytes} bytes."
         )
         declared = self.headers.get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > max_bytes:
+        if len(declared) > 15 or (declared.isdigit() and int(declared) > max_bytes):
             return too_large
         parts, size = [], 0
         try:
@@ -274,12 +279,20 @@ class _Request:
         """500 without a word about the inside; nothing if an answer has begun."""
         if self._has_started:
             return
-        body = {"message": "Internal error.", "type": "server_error", "param": None,
-                "code": "internal_error"}
+        body = {
+            "message": "Internal error.",
+            "type": "server_error",
+            "param": None,
+            "code": "internal_error",
+        }
         await self.respond(500, orjson.dumps({"error": body}), JSON)
 
     async def respond(
-        self, status: int, body: bytes, kind: bytes, headers: list[tuple[bytes, bytes]] | None = None
+        self,
+        status: int,
+        body: bytes,
+        kind: bytes,
+        headers: list[tuple[bytes, bytes]] | None = None,
     ) -> None:
         """Answer with a whole body."""
         all_headers = [

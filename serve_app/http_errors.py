@@ -108,9 +108,13 @@ def error_headers(rejected: Rejected) -> list[tuple[bytes, bytes]]:
     return headers
 
 
-_CONTEXT = re.compile(r"maximum (model |context )?length|context length|max_model_len", re.I)
+_CONTEXT = re.compile(
+    r"maximum (model |context )?length|context length|max_model_len", re.IGNORECASE
+)
 # Validation messages quote the offending input; what follows is the prompt.
-_ECHO = re.compile(r"[,\s(]*'?\"?(input|ctx)(_value|_type)?'?\"?\s*[:=].*", re.S | re.I)
+_ECHO = re.compile(
+    r"[,\s(]*'?\"?(input|ctx)(_value|_type)?'?\"?\s*[:=].*", re.DOTALL | re.IGNORECASE
+)
 
 
 def from_engine(status: int, body: bytes) -> Rejected:
@@ -143,7 +147,7 @@ def _engine_message(body: bytes) -> str:
     message = _engine_error(body).get("message")
     if not isinstance(message, str) or not message:
         return "The request is not valid for this model."
-    return _ECHO.sub("", message)[:500]
+    return _ECHO.sub("", message)[:500] or "The request is not valid for this model."
 
 
 def _engine_param(body: bytes) -> str | None:

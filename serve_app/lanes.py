@@ -12,7 +12,6 @@ from ray.serve.handle import DeploymentHandle
 
 from serve_app.endpoint import SECRET_HEADER
 from serve_app.fleet_config import TimeoutConfig
-from serve_app.replica_router import ReplicaHint
 
 
 class NoReplica(Exception):
@@ -72,7 +71,7 @@ class Lanes:
             async with (
                 asyncio.timeout(self._timeouts.choose_s),
                 handle.choose_replica(
-                    ReplicaHint(session_key, avoid), _reserve=False
+                    session_key=session_key, avoid=avoid, _reserve=False
                 ) as selection,
             ):
                 return Replica(selection.replica_id, selection.replica_metadata["url"])
@@ -116,8 +115,10 @@ class Lanes:
         """Load and Prometheus text of every replica of a lane that answers in time."""
         try:
             async with asyncio.timeout(within_s):
-                results = await self._handles[lane].broadcast("engine_metrics").results_async(
-                    return_exceptions=True
+                results = (
+                    await self._handles[lane]
+                    .broadcast("engine_metrics")
+                    .results_async(return_exceptions=True)
                 )
         except (TimeoutError, DeploymentUnavailableError):
             return []

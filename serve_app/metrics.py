@@ -76,7 +76,10 @@ class Metrics:
             registry=r,
         )
         self.tokens = Counter(
-            "pointsman_tokens_total", "Tokens, as the engines count.", ["tenant", "kind"], registry=r
+            "pointsman_tokens_total",
+            "Tokens, as the engines count.",
+            ["tenant", "kind"],
+            registry=r,
         )
         self.ceiling_wait = Histogram(
             "pointsman_ceiling_wait_seconds",
@@ -123,19 +126,22 @@ def merge_expositions(parts: list[tuple[dict[str, str], str]]) -> str:
 
     Args:
         parts: labels to add to every sample of a text, and the text.
+
     """
     headers: dict[str, list[str]] = {}
     samples: dict[str, list[str]] = {}
     for labels, text in parts:
         extra = ",".join(f'{key}="{value}"' for key, value in labels.items())
         family = ""
-        for line in text.splitlines():
-            if line.startswith("# "):
+        # Not splitlines(): label values may hold other line separators.
+        for line in text.split("\n"):
+            if line.startswith(("# HELP ", "# TYPE ")):
                 family = line.split(" ", 3)[2]
                 lines = headers.setdefault(family, [])
                 if line not in lines and not _has_kind(lines, line):
                     lines.append(line)
-            elif line:
+            elif line and not line.startswith("#"):
+                headers.setdefault(family, [])
                 samples.setdefault(family, []).append(_labelled(line, extra))
     out: list[str] = []
     for family, lines in headers.items():

@@ -19,8 +19,10 @@ _ERROR = {
 
 def _generation(summary: str) -> dict[str, Any]:
     body = {"application/json": {"schema": {"type": "object", "additionalProperties": True}}}
-    answer = {"application/json": {"schema": {"type": "object"}},
-              "text/event-stream": {"schema": {"type": "string"}}}
+    answer = {
+        "application/json": {"schema": {"type": "object"}},
+        "text/event-stream": {"schema": {"type": "string"}},
+    }
     return {
         "post": {
             "summary": summary,

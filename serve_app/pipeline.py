@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 import uuid
 from collections import deque
@@ -34,6 +35,8 @@ from serve_app.state import IngressState, Policies
 from serve_app.streaming import EventReader, Usage, read_usage
 from serve_app.wire import Parsed, Route, for_engine, parse
 
+logger = logging.getLogger("ray.serve")
+
 # A request that meets dead replicas tries this many in all before the first byte.
 MAX_ATTEMPTS = 3
 
@@ -41,6 +44,7 @@ MAX_ATTEMPTS = 3
 PASSED_HEADERS = frozenset(
     {b"anthropic-version", b"anthropic-beta", b"openai-beta", b"traceparent", b"tracestate"}
 )
+BROKEN_OFF = Rejected(RejectReason.NO_REPLICA, "The model broke off; a retry is safe.")
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -109,6 +113,13 @@ class Pipeline:
         except asyncio.CancelledError:
             call.code = "499"
             raise
+        except Exception:
+            call.code = "500"
+            if not call.has_started:
+                raise
+            # The gateway can no longer answer: end the stream in form.
+            logger.exception("request %s failed in its stream", call.request_id)
+            await self._end_broken(call, BROKEN_OFF, send)
         finally:
             self._settle(call)
             self._metrics.in_flight.dec()
@@ -138,7 +149,7 @@ class Pipeline:
         if isinstance(decision, Rejected):
             return decision
         call.decision = decision
-        return self._check_window(call, parsed, decision)
+        return self._check_window(parsed, decision)
 
     def _identify_session(self, call: Call, parsed: Parsed) -> Rejected | None:
         given = self._state.session_id_of(call.headers)
@@ -162,9 +173,7 @@ class Pipeline:
         estimator = self._state.estimator(lane)
         return estimator.estimate(parsed.prompt.bytes, parsed.prompt.messages)
 
-    def _check_window(
-        self, call: Call, parsed: Parsed, decision: LaneDecision
-    ) -> Rejected | None:
+    def _check_window(self, parsed: Parsed, decision: LaneDecision) -> Rejected | None:
         """Refuse what is sure not to fit; what may fit is for the engine to judge."""
         window = decision.lane.window_tokens
         if self._estimate(decision.lane.name, parsed) <= 2 * window:
@@ -225,15 +234,13 @@ class Pipeline:
                     assert call.replica is not None
                     avoid.add(call.replica.id)
                     continue
-                if avoid:
+                if avoid and response.status < 500:
                     self._metrics.recoveries.labels("retried").inc()
                 return await self._relay(call, response, send)
         self._metrics.recoveries.labels("failed").inc()
         return Rejected(RejectReason.NO_REPLICA, "No replica of the model answered.")
 
-    async def _open(
-        self, call: Call, body: bytes, avoid: frozenset[str]
-    ) -> aiohttp.ClientResponse:
+    async def _open(self, call: Call, body: bytes, avoid: frozenset[str]) -> aiohttp.ClientResponse:
         begun = time.perf_counter()
         key = session_key(call.tenant.name, call.session_id)
         call.replica = await self._lanes.choose(call.lane, key, avoid)
@@ -242,8 +249,9 @@ class Pipeline:
         call.affinity = self._state.sessions.note(
             key, call.lane, call.replica.id, now=time.monotonic()
         )
-        headers = {k.decode(): v.decode("latin-1") for k, v in call.headers.items()
-                   if k in PASSED_HEADERS}
+        headers = {
+            k.decode(): v.decode("latin-1") for k, v in call.headers.items() if k in PASSED_HEADERS
+        }
         headers["x-request-id"] = call.request_id
         headers["content-type"] = "application/json"
         response = await self._lanes.open(call.replica, call.route.path, body, headers)
@@ -261,33 +269,35 @@ class Pipeline:
             else:
                 await self._relay_whole(call, response, send)
         except (aiohttp.ClientError, ConnectionError, TimeoutError):
-            fault = Rejected(RejectReason.NO_REPLICA, "The model broke off; a retry is safe.")
             if not call.has_started:
-                return fault
-            await self._end_broken(call, fault, send)
+                return BROKEN_OFF
+            await self._end_broken(call, BROKEN_OFF, send)
         return None
 
-    async def _relay_whole(
-        self, call: Call, response: aiohttp.ClientResponse, send: Send
-    ) -> None:
+    async def _relay_whole(self, call: Call, response: aiohttp.ClientResponse, send: Send) -> None:
         body = await response.read()
         call.usage = read_usage(_json(body))
         if call.usage is not None and (pacer := self._pacer(call)) is not None:
             # Delivered at once; the next request waits for what this one overdrew.
             pacer.delay(call.usage.completion_tokens, now=time.monotonic())
         kind = response.headers.get("content-type", "application/json").encode()
-        headers = [*self._headers(call), (b"content-type", kind),
-                   (b"content-length", str(len(body)).encode())]
+        headers = [
+            *self._headers(call),
+            (b"content-type", kind),
+            (b"content-length", str(len(body)).encode()),
+        ]
         await self._start(call, send, 200, headers)
         await send({"type": "http.response.body", "body": body})
 
-    async def _relay_stream(
-        self, call: Call, response: aiohttp.ClientResponse, send: Send
-    ) -> None:
+    async def _relay_stream(self, call: Call, response: aiohttp.ClientResponse, send: Send) -> None:
         assert call.parsed is not None
         reader = EventReader(hide_usage=not call.parsed.wants_usage)
-        headers = [*self._headers(call), (b"content-type", b"text/event-stream; charset=utf-8"),
-                   (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+        headers = [
+            *self._headers(call),
+            (b"content-type", b"text/event-stream; charset=utf-8"),
+            (b"cache-control", b"no-cache"),
+            (b"x-accel-buffering", b"no"),
+        ]
         await self._start(call, send, 200, headers)
         try:
             await self._pump(call, response, reader, send)
@@ -295,8 +305,7 @@ class Pipeline:
             call.usage = reader.usage
             call.delivered_tokens = reader.events
         if reader.has_failed:
-            fault = Rejected(RejectReason.NO_REPLICA, "The model broke off; a retry is safe.")
-            await self._end_broken(call, fault, send)
+            await self._end_broken(call, BROKEN_OFF, send)
         else:
             await send({"type": "http.response.body", "body": b""})
 
@@ -354,15 +363,18 @@ class Pipeline:
         status = status_of(refused.reason)
         call.code = refused.reason.value
         body = error_body(refused, call.route.dialect)
-        headers = [*self._headers(call), *error_headers(refused),
-                   (b"content-length", str(len(body)).encode())]
+        headers = [
+            *self._headers(call),
+            *error_headers(refused),
+            (b"content-length", str(len(body)).encode()),
+        ]
         if status in (429, 503):
             self._metrics.shed.labels(call.tenant.tier_name, refused.reason.value).inc()
         await self._start(call, send, status, headers)
         await send({"type": "http.response.body", "body": body})
 
     async def _end_broken(self, call: Call, fault: Rejected, send: Send) -> None:
-        call.code = "broken"
+        call.code = "broken" if call.code == "200" else call.code
         event = error_event(fault, call.route.dialect)
         await send({"type": "http.response.body", "body": event})
 
@@ -392,7 +404,11 @@ class Pipeline:
         """The engine's count; where it broke off, what had been delivered."""
         if call.usage is not None:
             return call.usage.total
-        if call.parsed is None or not call.has_started or call.code not in ("200", "499", "broken"):
+        if (
+            call.parsed is None
+            or not call.has_started
+            or call.code not in ("200", "499", "500", "broken")
+        ):
             return 0
         return self._estimate(call.lane, call.parsed) + call.delivered_tokens
 
@@ -464,7 +480,10 @@ def _events(reader: EventReader, chunk: bytes) -> list[tuple[bytes, int]]:
 def _ratelimit_headers(ceiling: TenantCeiling) -> Headers:
     now = time.monotonic()
     headers: Headers = []
-    states = (("requests", ceiling.requests_state(now=now)), ("tokens", ceiling.tokens_state(now=now)))
+    states = (
+        ("requests", ceiling.requests_state(now=now)),
+        ("tokens", ceiling.tokens_state(now=now)),
+    )
     for kind, state in states:
         if state is not None:
             headers += [

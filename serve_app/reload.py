@@ -58,7 +58,7 @@ class Reloader:
             self._refuse_redeploy(policies.fleet)
         except ConfigError as error:
             self.last_error = str(error)
-            logger.error("reload refused: %s", error)
+            logger.warning("reload refused: %s", error)
             return {"ok": False, "error": str(error)}
         self._apply(policies)
         self._fleet = policies.fleet

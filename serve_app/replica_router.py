@@ -1,25 +1,15 @@
-"""Serve's request router for lanes: a thin shell around `router.replica`."""
+"""Serve's request router for lanes: a thin shell around `router.replica`.
+
+The ingress passes `session_key` and `avoid` as keyword arguments of
+`choose_replica`. Plain values, because Serve ships this class by value: a type
+of this module would not be the same type on the two sides.
+"""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 from ray.serve.request_router import PendingRequest, RequestRouter, RunningReplica
 
 from router.replica import rank_replicas
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaHint:
-    """What the ingress passes along with a choice.
-
-    Attributes:
-        session_key: the session's key, tenant included.
-        avoid: ids of replicas that failed this request already.
-    """
-
-    session_key: str
-    avoid: frozenset[str] = frozenset()
 
 
 class SessionRouter(RequestRouter):
@@ -31,14 +21,9 @@ class SessionRouter(RequestRouter):
         pending_request: PendingRequest | None = None,
     ) -> list[list[RunningReplica]]:
         """One replica per rank, most preferred first."""
-        hint = _hint(pending_request)
-        if hint is None:
+        wishes = pending_request.kwargs if pending_request is not None else {}
+        if "session_key" not in wishes:
             return [candidate_replicas]
         by_id = {replica.replica_id.unique_id: replica for replica in candidate_replicas}
-        return [[by_id[r]] for r in rank_replicas(hint.session_key, list(by_id), hint.avoid)]
-
-
-def _hint(pending_request: PendingRequest | None) -> ReplicaHint | None:
-    if pending_request is None:
-        return None
-    return next((arg for arg in pending_request.args if isinstance(arg, ReplicaHint)), None)
+        avoid = wishes.get("avoid", frozenset())
+        return [[by_id[r]] for r in rank_replicas(wishes["session_key"], list(by_id), avoid)]

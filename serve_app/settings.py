@@ -16,8 +16,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from serve_app.config_errors import ConfigError, nearest
-from serve_app.config_errors import load_yaml as load_yaml
+from serve_app.config_errors import ConfigError, load_yaml, nearest
 from serve_app.fleet_config import FleetConfig
 from serve_app.tenant_config import TenantsConfig
 

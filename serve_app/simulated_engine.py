@@ -32,6 +32,7 @@ class SimulatedEngineApp:
         self.last_body: dict[str, Any] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, until it ends or its client leaves."""
         path = scope["path"]
         if path.startswith("/metrics"):
             await _respond(send, 200, self._metrics(), [(b"content-type", b"text/plain")])

@@ -155,7 +155,7 @@ class IngressState:
                 self._scores.popitem(last=False)
         return score
 
-    def features(self, policies: Policies, parsed: Parsed) -> dict[str, float]:
+    def features(self, parsed: Parsed) -> dict[str, float]:
         """What the classifier saw in the newest turn; for dry runs."""
         users = parsed.prompt.users
         conversation = Conversation(
@@ -187,8 +187,13 @@ class IngressState:
         for name, ceiling in self._ceilings.items():
             state = ceiling.tokens_state(now=now)
             if state is not None and state.remaining < 0.2 * state.limit:
-                near.append({"tenant": name, "remaining_tokens": state.remaining,
-                             "limit_tokens": state.limit})
+                near.append(
+                    {
+                        "tenant": name,
+                        "remaining_tokens": state.remaining,
+                        "limit_tokens": state.limit,
+                    }
+                )
         return near
 
     def reserved_tokens(self) -> int:

@@ -49,6 +49,7 @@ class EventReader:
 
     Args:
         hide_usage: drop the closing usage event, which the client did not ask for.
+
     """
 
     def __init__(self, *, hide_usage: bool) -> None:
@@ -60,6 +61,8 @@ class EventReader:
 
     def feed(self, chunk: bytes) -> bytes:
         """Take bytes from the engine, return the whole events to pass on."""
+        if self.has_failed:
+            return b""
         if self._tail:
             chunk = self._tail + chunk
             self._tail = b""
@@ -75,8 +78,14 @@ class EventReader:
         return chunk
 
     def _inspect(self, chunk: bytes) -> bytes:
-        kept = [event for event in chunk.split(b"\n\n") if event and self._keep(event)]
-        return b"".join(event + b"\n\n" for event in kept)
+        kept = []
+        for event in chunk.split(b"\n\n"):
+            if event and self._keep(event):
+                kept.append(event + b"\n\n")
+            if self.has_failed:
+                # vLLM says [DONE] after its error; our error event comes instead.
+                break
+        return b"".join(kept)
 
     def _keep(self, event: bytes) -> bool:
         if b'"usage"' not in event and b'"error"' not in event:
@@ -99,8 +108,9 @@ class EventReader:
 
 def _is_fault(data: dict[str, object]) -> bool:
     """Whether an event reports an engine fault rather than carrying the word."""
-    return data.get("type") == "error" or ("choices" not in data and "error" in data
-                                           and "type" not in data)
+    return data.get("type") == "error" or (
+        "choices" not in data and "error" in data and "type" not in data
+    )
 
 
 def _merged(before: Usage | None, now: Usage) -> Usage:

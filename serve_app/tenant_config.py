@@ -27,6 +27,7 @@ class TierConfig(StrictModel):
         lanes: lanes that may be used; empty means all.
         priority: smaller is served first, as in vLLM's scheduler.
         max_n: largest `n` a request may ask for.
+
     """
 
     lanes: list[str] = Field(default_factory=list)
@@ -65,6 +66,7 @@ class TenantsConfig(StrictModel):
     Attributes:
         local_tenant: tenant of requests without a key that come from this
             machine; None demands a key from everyone.
+
     """
 
     tiers: dict[str, TierConfig] = Field(min_length=1)
@@ -77,6 +79,11 @@ class TenantsConfig(StrictModel):
             if tenant.tier not in self.tiers:
                 hint = nearest(tenant.tier, self.tiers)
                 raise ValueError(f"tenants.{name}.tier: no tier '{tenant.tier}'{hint}")
+        for name, tier in self.tiers.items():
+            if tier.default_lane is not None and tier.lanes and tier.default_lane not in tier.lanes:
+                raise ValueError(
+                    f"tiers.{name}.default_lane: '{tier.default_lane}' is not in lanes"
+                )
         if self.local_tenant is not None and self.local_tenant not in self.tenants:
             hint = nearest(self.local_tenant, self.tenants)
             raise ValueError(f"local_tenant: no tenant '{self.local_tenant}'{hint}")

@@ -18,11 +18,21 @@ def llm_config(lane: LaneConfig, source: str, options: dict[str, Any]) -> LLMCon
         extra["accelerator_config"] = {"kind": "cpu"}
         extra["placement_group_config"] = {"bundles": [{"CPU": lane.num_cpus}]}
     elif lane.bundle is not None:
-        extra["placement_group_config"] = {"bundle_per_worker": dict(lane.bundle)}
+        extra["placement_group_config"] = {
+            "bundle_per_worker": dict(lane.bundle),
+            # All cards of a replica in one machine.
+            "strategy": "STRICT_PACK",
+        }
     return LLMConfig(
         model_loading_config={"model_id": lane.model_id, "model_source": source},
         engine_kwargs={**lane.engine_args, "max_model_len": lane.max_model_len},
-        runtime_env={"env_vars": dict(lane.env)} if lane.env else None,
+        # The one time-out around a load; it is read when the replica imports Ray.
+        runtime_env={
+            "env_vars": {
+                "RAYLLM_ENGINE_START_TIMEOUT_S": str(int(lane.start_timeout_s)),
+                **lane.env,
+            }
+        },
         deployment_config={**options, "ray_actor_options": {"num_cpus": 0}},
         # The engine's own `vllm:*` metrics stay on its /metrics only without this.
         log_engine_metrics=False,

@@ -28,6 +28,7 @@ class Route:
         has_priority: whether its request model knows `priority`.
         has_stream_options: whether usage must be asked for on streams.
         generates: False for token counting.
+
     """
 
     path: str
@@ -44,9 +45,7 @@ ROUTES: dict[str, Route] = {
         Route("/v1/completions", Dialect.OPENAI, has_stream_options=True),
         Route("/v1/responses", Dialect.RESPONSES),
         Route("/v1/messages", Dialect.ANTHROPIC, has_priority=False),
-        Route(
-            "/v1/messages/count_tokens", Dialect.ANTHROPIC, has_priority=False, generates=False
-        ),
+        Route("/v1/messages/count_tokens", Dialect.ANTHROPIC, has_priority=False, generates=False),
     )
 }
 
@@ -60,6 +59,7 @@ class Prompt:
         users: text of each user turn, oldest first.
         bytes: UTF-8 bytes of all text that the engine will read, tools included.
         messages: number of messages.
+
     """
 
     system: str
@@ -128,14 +128,20 @@ def _load(raw: bytes) -> dict[str, Any] | Rejected:
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        # orjson refuses what Python's reader takes (NaN, lone surrogates).
+        # orjson refuses what Python's reader takes: lone surrogates, deep nesting.
         try:
-            body = json.loads(raw)
+            body = json.loads(raw, parse_constant=_refuse_constant)
+            json.dumps(body)
         except (ValueError, RecursionError):
             return Rejected(RejectReason.INVALID_JSON, "The request body is not valid JSON.")
     if not isinstance(body, dict):
         return _invalid("The request body must be a JSON object.")
     return body
+
+
+def _refuse_constant(name: str) -> None:
+    """NaN and Infinity are Python's, not JSON's, and would reach the engine as null."""
+    raise ValueError(name)
 
 
 def _dump(body: dict[str, Any]) -> bytes:
@@ -177,16 +183,19 @@ def _is_bool_for_int(value: Any, kind: type) -> bool:
     return kind is int and isinstance(value, bool)
 
 
+_TEXT_FIELD = {"/v1/completions": "prompt", "/v1/responses": "input"}
+
+
 def _prompt_fault(body: dict[str, Any], route: Route) -> Rejected | None:
-    if route.path == "/v1/completions":
-        if not isinstance(body.get("prompt"), (str, list)):
-            return _invalid("'prompt' must be a string or an array.", "prompt")
-        return None
-    if route.path == "/v1/responses":
-        if not isinstance(body.get("input"), (str, list)):
-            return _invalid("'input' must be a string or an array.", "input")
-        return None
-    messages = body.get("messages")
+    name = _TEXT_FIELD.get(route.path)
+    if name is None:
+        return _messages_fault(body.get("messages"))
+    if not isinstance(body.get(name), (str, list)):
+        return _invalid(f"'{name}' must be a string or an array.", name)
+    return None
+
+
+def _messages_fault(messages: Any) -> Rejected | None:
     if not isinstance(messages, list) or not messages:
         return _invalid("'messages' must be a non-empty array.", "messages")
     for message in messages:
@@ -199,7 +208,7 @@ def _prompt(body: dict[str, Any], route: Route, raw_bytes: int) -> Prompt:
     if route.path == "/v1/completions":
         text = _text(body["prompt"])
         return Prompt("", (text,), raw_bytes, 1)
-    items = body.get("messages") or body.get("input")
+    items = body["input"] if route.path == "/v1/responses" else body["messages"]
     if isinstance(items, str):
         items = [{"role": "user", "content": items}]
     first_system = _text(body.get("system") or body.get("instructions"))

@@ -103,9 +103,7 @@ def _route(args: argparse.Namespace) -> int:
     messages = [{"role": "user", "content": args.prompt}]
     if args.system:
         messages.insert(0, {"role": "system", "content": args.system})
-    decision = request_json(
-        args, "POST", "/v1/route", {"model": args.model, "messages": messages}
-    )
+    decision = request_json(args, "POST", "/v1/route", {"model": args.model, "messages": messages})
     if args.json:
         print(json.dumps(decision))
         return 0

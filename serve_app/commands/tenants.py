@@ -23,6 +23,7 @@ from serve_app.commands.client import DEFAULT_URL, TIMEOUT_S, CommandError, subp
 from serve_app.config_errors import nearest
 from serve_app.settings import load_tenants, tenants_path
 
+
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add tenants add, list, revoke and usage."""
     parent = subparsers.add_parser(
@@ -44,7 +45,11 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     add.set_defaults(func=_add)
 
     listing = subparser(
-        actions, "list", "Tenants and the ids of their keys.", "pointsman tenants list", remote=False
+        actions,
+        "list",
+        "Tenants and the ids of their keys.",
+        "pointsman tenants list",
+        remote=False,
     )
     listing.set_defaults(func=_list)
 
@@ -160,7 +165,7 @@ def _edit(path: Path, change: Any) -> None:
 _SAMPLE = re.compile(
     r'^pointsman_tokens_total\{(?=[^}]*kind="(?P<kind>\w+)")(?=[^}]*tenant="(?P<tenant>[^"]*)")'
     r"[^}]*\} (?P<value>\S+)$",
-    re.M,
+    re.MULTILINE,
 )
 
 

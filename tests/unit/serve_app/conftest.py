@@ -1,0 +1,257 @@
+"""Fakes of what lies below and beside the gateway: engines, lanes, classifier."""
+
+import asyncio
+import contextlib
+import json
+import warnings
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, settings
+
+with warnings.catch_warnings():
+    # Ray's own modules warn of deprecated pydantic calls while they are imported.
+    warnings.simplefilter("ignore")
+    import ray.serve  # noqa: F401
+
+from serve_app.auth import make_key
+from serve_app.control import Control
+from serve_app.fleet_config import FleetConfig
+from serve_app.gateway import Gateway
+from serve_app.lanes import NoReplica, Replica
+from serve_app.metrics import Metrics
+from serve_app.pipeline import Pipeline
+from serve_app.state import IngressState, build_policies
+from serve_app.tenant_config import TenantsConfig
+
+settings.register_profile("pointsman", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("pointsman")
+
+FLEET = {
+    "name": "test",
+    "lanes": {
+        "chat": {"model_id": "small", "model_source": "x", "max_model_len": 4096},
+        "quality": {
+            "model_id": "large",
+            "model_source": "x",
+            "max_model_len": 4096,
+            "engine_args": {"scheduling_policy": "priority"},
+        },
+    },
+    "routing": {"default": "chat", "complex": "quality"},
+    "limits": {"max_body_bytes": 65536, "body_timeout_s": 0.05},
+}
+TIERS = {
+    "paid": {"priority": 0, "ceilings": {"tokens_per_minute": 100_000}},
+    "free": {
+        "priority": 10,
+        "max_n": 1,
+        "lanes": ["chat"],
+        "ceilings": {"tokens_per_minute": 1_000, "requests_per_minute": 2},
+    },
+    "paced": {"priority": 5, "ceilings": {"tokens_per_second": 500}},
+    "local": {"max_n": 8},
+}
+
+
+class FakeScorer:
+    """Scores 0.9 where the newest turn says `hard`, else 0.1."""
+
+    version = "fake"
+
+    def score(self, conversation) -> float:
+        return 0.9 if "hard" in conversation.last_user else 0.1
+
+
+class FakeContent:
+    """An engine's bytes as aiohttp's reader hands them out: chunks, waits, faults."""
+
+    def __init__(self, parts) -> None:
+        self._parts = list(parts)
+        self.waits = asyncio.Event()
+
+    async def readany(self) -> bytes:
+        while self._parts:
+            part = self._parts.pop(0)
+            if isinstance(part, Exception):
+                raise part
+            if isinstance(part, asyncio.Event):
+                self.waits.set()
+                await part.wait()
+                continue
+            return part
+        return b""
+
+    async def iter_any(self):
+        while chunk := await self.readany():
+            yield chunk
+
+    def read_nowait(self) -> bytes:
+        if self._parts and isinstance(self._parts[0], bytes):
+            return self._parts.pop(0)
+        return b""
+
+    def exception(self) -> Exception | None:
+        return None
+
+
+class FakeResponse:
+    """As much of aiohttp's response as the pipeline reads."""
+
+    def __init__(self, *parts, status=200, content_type="application/json") -> None:
+        self.status = status
+        self.content_type = content_type
+        self.headers = {"content-type": content_type}
+        self.content = FakeContent(parts)
+        self.is_closed = False
+
+    async def read(self) -> bytes:
+        return b"".join([chunk async for chunk in self.content.iter_any()])
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@dataclass
+class FakeLanes:
+    """Lanes of three replicas each; `answers` says what each attempt meets."""
+
+    answers: list = field(default_factory=list)
+    opened: list = field(default_factory=list)
+    ready: bool = True
+    empty: bool = False
+
+    def names(self) -> list[str]:
+        return ["chat", "quality"]
+
+    async def choose(self, lane, session_key, avoid=frozenset()) -> Replica:
+        free = [name for name in ("r1", "r2", "r3") if name not in avoid]
+        if self.empty or not free:
+            raise NoReplica(lane)
+        return Replica(free[0], f"http://{lane}")
+
+    async def open(self, replica, path, body, headers):
+        sent = SimpleNamespace(
+            replica=replica.id, url=replica.url, path=path, body=json.loads(body), headers=headers
+        )
+        self.opened.append(sent)
+        answer = self.answers.pop(0)
+        if isinstance(answer, type):
+            raise answer(replica.id)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def is_ready(self, lane) -> bool:
+        return self.ready
+
+    async def engine_metrics(self, lane) -> list[dict]:
+        text = f'# TYPE vllm:x gauge\nvllm:x{{engine="0"}} {len(lane)}\n'
+        load = {"waiting": 1.0, "running": 2.0, "kv_utilization": 0.5}
+        return [{"replica": "r1", "in_flight": 0, "text": text, **load}]
+
+
+class World:
+    """A gateway over fakes, and the keys that open it."""
+
+    def __init__(self) -> None:
+        self.keys, tenants = {}, {}
+        for name, tier in (("acme", "paid"), ("guest", "free"), ("slow", "paced")):
+            self.keys[name], entry = make_key()
+            tenants[name] = {"tier": tier, "keys": [entry.model_dump()]}
+        self.keys["root"], entry = make_key(admin=True)
+        self.keys["old"], expired = make_key(expires=datetime(2020, 1, 1, tzinfo=UTC))
+        tenants["ops"] = {"tier": "paid", "keys": [entry.model_dump(), expired.model_dump()]}
+        tenants["local"] = {"tier": "local"}
+        self.tenants = TenantsConfig.model_validate(
+            {"tiers": TIERS, "tenants": tenants, "local_tenant": "local"}
+        )
+        fleet = FleetConfig.model_validate(FLEET)
+        self.state = IngressState(build_policies(fleet, self.tenants, FakeScorer(), 0.5), "s3")
+        self.lanes = FakeLanes()
+        self.metrics = Metrics()
+        reloader = SimpleNamespace(last_error="")
+        control = Control(self.state, self.lanes, self.metrics, reloader, self._broadcast)
+        pipeline = Pipeline(self.state, self.lanes, self.metrics)
+        self.gateway = Gateway(self.state, pipeline, control, self.metrics)
+
+    async def _broadcast(self, method):
+        if method == "metrics_text":
+            return [self.metrics.render()]
+        if method == "snapshot":
+            counts = {"scored_total": 4, "escalated_total": 1}
+            return [{**counts, "active_sessions": {"chat": 2}, "tenants_near_limit": []}]
+        return [{"ok": True}]
+
+    def client(self, host="127.0.0.1", key=None) -> httpx.AsyncClient:
+        transport = httpx.ASGITransport(self.gateway, client=(host, 1))
+        headers = {} if key is None else {"authorization": f"Bearer {self.keys.get(key, key)}"}
+        return httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers)
+
+    async def post(self, path, body, key=None, **kwargs) -> httpx.Response:
+        async with self.client(key=key) as client:
+            return await client.post(path, json=body, **kwargs)
+
+    @property
+    def in_flight(self) -> float:
+        return self.metrics.registry.get_sample_value("pointsman_requests_in_flight")
+
+    def count(self, name, **labels) -> float:
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    def reserved(self) -> int:
+        return self.state.reserved_tokens()
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def engine():
+    """Makes an engine's whole JSON answer."""
+
+    def make(body=None, status=200) -> FakeResponse:
+        usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+        answer = {"id": "1", "object": "x", "choices": [], "usage": usage}
+        return FakeResponse(json.dumps(body or answer).encode(), status=status)
+
+    return make
+
+
+@pytest.fixture
+def stream():
+    """Makes an engine's stream of the given bytes, faults and waits."""
+
+    def make(*parts) -> FakeResponse:
+        return FakeResponse(*parts, content_type="text/event-stream")
+
+    return make
+
+
+@pytest.fixture
+def call_raw():
+    """Drives an ASGI app by hand: for requests that httpx cannot make or leave."""
+
+    async def call(app, messages, **scope):
+        sent, queue = [], list(messages)
+
+        async def receive():
+            if queue:
+                return queue.pop(0)
+            await asyncio.Event().wait()
+            return None
+
+        async def send(message):
+            sent.append(message)
+
+        base = {"type": "http", "method": "POST", "headers": [], "client": ("127.0.0.1", 1)}
+        with contextlib.suppress(asyncio.CancelledError):
+            await app({**base, **scope}, receive, send)
+        return sent
+
+    return call

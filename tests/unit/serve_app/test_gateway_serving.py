@@ -1,0 +1,292 @@
+"""A request on its way through lanes that answer, fail, break off and stall."""
+
+import asyncio
+import contextlib
+import json
+
+import aiohttp
+import pytest
+
+from serve_app.lanes import UpstreamFault, UpstreamTimeout
+
+HELLO = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 20}
+CHAT = "/v1/chat/completions"
+DONE = b"data: [DONE]\n\n"
+CLOSING = (
+    b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}}\n\n'
+)
+
+
+def delta(text) -> bytes:
+    return b"data: " + json.dumps({"choices": [{"delta": {"content": text}}]}).encode() + b"\n\n"
+
+
+def remaining_tokens(world, tenant) -> int:
+    ceiling = world.state._ceilings[tenant]
+    return ceiling.tokens_state(now=ceiling._tokens._at).remaining
+
+
+async def test_an_answer_is_relayed_whole_with_its_decision_in_the_headers(world, engine):
+    """The engine's bytes are the client's; headers tell where they came from."""
+    answer = {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3}, "odd": [1]}
+    world.lanes.answers = [engine(answer)]
+
+    response = await world.post(CHAT, {**HELLO, "top_k": 3}, key="acme")
+
+    assert (response.status_code, response.json()) == (200, answer)
+    headers = response.headers
+    assert [headers[f"x-pointsman-{x}"] for x in ("lane", "model", "reason")] == [
+        "chat",
+        "small",
+        "default",
+    ]
+    assert headers["x-session-id"].startswith("derived-")
+    assert headers["x-ratelimit-limit-tokens"] == "100000"
+    sent = world.lanes.opened[0].body
+    assert (sent["model"], sent["top_k"], sent["messages"]) == ("small", 3, HELLO["messages"])
+    assert len(sent["cache_salt"]) == 32
+
+
+async def test_a_complex_question_goes_to_the_stronger_lane_with_the_tier_s_priority(world, engine):
+    """Priority is sent where the lane's engine schedules by it."""
+    world.lanes.answers = [engine(), engine()]
+    hard = {"messages": [{"role": "user", "content": "A hard question"}]}
+
+    response = await world.post(CHAT, hard, key="slow")
+    await world.post(CHAT, HELLO, key="slow")
+
+    assert response.headers["x-pointsman-reason"] == "complex"
+    assert [sent.body.get("priority") for sent in world.lanes.opened] == [5, None]
+    assert world.state.escalation_share == 0.5
+
+
+async def test_only_allowed_request_headers_reach_the_engine(world, engine):
+    """Keys and engine-internal headers stay here."""
+    world.lanes.answers = [engine()]
+    headers = {"x-vllm-secret": "1", "traceparent": "t", "x-request-id": "mine"}
+
+    await world.post(CHAT, HELLO, key="acme", headers=headers)
+
+    assert world.lanes.opened[0].headers == {
+        "traceparent": "t",
+        "x-request-id": "mine",
+        "content-type": "application/json",
+    }
+
+
+async def test_debug_headers_are_sent_when_asked_for(world, engine):
+    """Score, threshold, replica and stage timings."""
+    world.lanes.answers = [engine()]
+
+    response = await world.post(CHAT, HELLO, headers={"x-pointsman-debug": "1"})
+
+    assert response.headers["x-pointsman-score"] == "0.1000"
+    assert response.headers["x-pointsman-threshold"] == "0.5000"
+    assert response.headers["x-pointsman-replica"] == "r1"
+    assert "engine;dur=" in response.headers["server-timing"]
+
+
+async def test_a_request_is_settled_with_the_engine_s_count(world, engine):
+    """Ten tokens were used, whatever had been reserved."""
+    world.lanes.answers = [engine()]
+
+    await world.post(CHAT, HELLO, key="acme")
+
+    assert world.reserved() == 0
+    assert remaining_tokens(world, "acme") == 99_990
+    assert world.count("pointsman_tokens_total", tenant="acme", kind="completion") == 3
+
+
+async def test_counting_tokens_is_not_charged(world, engine):
+    """Nothing is generated and nothing reserved."""
+    world.lanes.answers = [engine({"input_tokens": 5})]
+
+    response = await world.post("/v1/messages/count_tokens", HELLO, key="acme")
+
+    assert response.json() == {"input_tokens": 5}
+    assert remaining_tokens(world, "acme") == 100_000
+
+
+async def test_a_stream_is_relayed_without_the_usage_that_was_not_asked_for(world, stream):
+    """The client sees its own stream; accounting sees the usage."""
+    world.lanes.answers = [stream(delta("a"), delta("b") + CLOSING[:9], CLOSING[9:] + DONE)]
+
+    response = await world.post(CHAT, {**HELLO, "stream": True}, key="acme")
+
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert response.content == delta("a") + delta("b") + DONE
+    assert world.lanes.opened[0].body["stream_options"] == {"include_usage": True}
+    assert remaining_tokens(world, "acme") == 99_990
+
+
+async def test_a_paced_stream_carries_the_same_bytes(world, stream):
+    """A ceiling changes when tokens leave, never what they say."""
+    words = [delta(str(i)) for i in range(8)]
+    world.lanes.answers = [stream(b"".join(words[:6]), words[6][:5], words[6][5:] + words[7], DONE)]
+
+    response = await world.post(CHAT, {**HELLO, "stream": True}, key="slow")
+
+    assert response.content == b"".join(words) + DONE
+    assert world.count("pointsman_ceiling_wait_seconds_count", tier="paced") == 1
+
+
+@pytest.mark.parametrize("bad", ["fault", "500"])
+async def test_a_replica_that_fails_before_the_first_byte_is_replaced(world, engine, bad):
+    """The session's next replica answers, and the client notices nothing."""
+    failing = UpstreamFault if bad == "fault" else engine(status=500)
+    world.lanes.answers = [failing, engine()]
+
+    response = await world.post(CHAT, HELLO)
+
+    assert response.status_code == 200
+    assert [sent.replica for sent in world.lanes.opened] == ["r1", "r2"]
+    assert world.count("pointsman_stream_recoveries_total", outcome="retried") == 1
+
+
+@pytest.mark.parametrize("bad", ["fault", "500"])
+async def test_a_request_that_no_replica_answers_is_a_503_after_three_attempts(world, engine, bad):
+    """Trying on would only spread what is wrong."""
+    world.lanes.answers = [UpstreamFault if bad == "fault" else engine(status=500) for _ in "123"]
+
+    response = await world.post(CHAT, HELLO, key="acme")
+
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "no_replica")
+    assert int(response.headers["retry-after"]) >= 1
+    assert [sent.replica for sent in world.lanes.opened] == ["r1", "r2", "r3"]
+    assert remaining_tokens(world, "acme") == 100_000
+
+
+async def test_a_lane_without_replicas_is_a_503(world):
+    """No capacity exists, so nothing is tried."""
+    world.lanes.empty = True
+
+    response = await world.post(CHAT, HELLO)
+
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "no_replica")
+
+
+async def test_an_engine_that_stays_silent_is_a_504_and_not_retried(world):
+    """Another replica would be as slow, and the client has waited enough."""
+    world.lanes.answers = [UpstreamTimeout]
+
+    response = await world.post(CHAT, HELLO)
+
+    assert (response.status_code, response.json()["error"]["code"]) == (504, "deadline_exceeded")
+    assert len(world.lanes.opened) == 1
+
+
+async def test_an_engine_s_refusal_is_relayed_in_our_words_and_not_charged(world, engine):
+    """A bad request is bad on every replica."""
+    message = "This model's maximum context length is 4096 tokens."
+    world.lanes.answers = [engine({"error": {"message": message}}, status=400)]
+
+    response = await world.post("/v1/messages", HELLO, key="acme")
+
+    assert response.status_code == 400
+    assert response.json()["type"] == "error"
+    assert response.json()["error"]["code"] == "context_length_exceeded"
+    assert remaining_tokens(world, "acme") == 100_000
+
+
+@pytest.mark.parametrize("key", ["acme", "slow"])
+@pytest.mark.parametrize(
+    ("path", "start"),
+    [
+        (CHAT, b'data: {"error":'),
+        ("/v1/responses", b"event: error\ndata: {"),
+        ("/v1/messages", b"event: error\ndata: {"),
+    ],
+)
+async def test_a_stream_that_breaks_ends_with_one_error_event(world, stream, path, start, key):
+    """The client is told, in its dialect; half an event is not passed on."""
+    response = stream(delta("a"), delta("b")[:7], aiohttp.ClientPayloadError())
+    world.lanes.answers = [response]
+    body = {**HELLO, "input": "Hello", "stream": True}
+
+    answer = await world.post(path, body, key=key)
+
+    assert answer.status_code == 200
+    assert answer.content.startswith(delta("a") + start)
+    assert answer.content.count(b"\n\n") == 2
+    assert b'"no_replica"' in answer.content
+    assert response.is_closed
+    assert (world.reserved(), world.in_flight) == (0, 0)
+
+
+async def test_an_engine_s_own_error_event_ends_the_stream_in_our_words(world, stream):
+    """What the engine says of its insides is replaced."""
+    world.lanes.answers = [stream(delta("a"), b'data: {"error":{"message":"10.0.0.7"}}\n\n')]
+
+    answer = await world.post(CHAT, {**HELLO, "stream": True})
+
+    assert answer.content.count(b'data: {"error":') == 1
+    assert b"10.0.0.7" not in answer.content
+
+
+async def test_a_broken_stream_is_charged_for_what_was_delivered(world, stream):
+    """Without the engine's count, the events passed on are counted."""
+    world.lanes.answers = [stream(delta("a") * 5, aiohttp.ClientPayloadError())]
+
+    await world.post(CHAT, {**HELLO, "stream": True}, key="acme")
+
+    used = 100_000 - remaining_tokens(world, "acme")
+    assert 5 < used < 100
+
+
+async def test_a_tenant_over_its_ceiling_is_a_429_with_retry_after(world, engine):
+    """The refusal says when to come back, and reaches no engine."""
+    world.lanes.answers = [engine(), engine()]
+    responses = [await world.post(CHAT, HELLO, key="guest") for _ in range(3)]
+
+    assert [response.status_code for response in responses] == [200, 200, 429]
+    assert responses[2].json()["error"]["code"] == "request_rate"
+    assert 29 <= int(responses[2].headers["retry-after"]) <= 30
+    assert "x-should-retry" not in responses[2].headers
+    assert responses[2].headers["x-ratelimit-remaining-requests"] == "0"
+    assert world.count("pointsman_shed_total", tier="free", code="request_rate") == 1
+
+
+async def test_a_fault_of_ours_settles_the_request(world, caplog):
+    """Nothing stays reserved or in flight after an exception."""
+    world.lanes.answers = [RuntimeError("bug")]
+
+    with caplog.at_level("CRITICAL", "ray.serve"):
+        await world.post(CHAT, HELLO, key="acme")
+
+    assert (world.reserved(), world.in_flight) == (0, 0)
+    assert remaining_tokens(world, "acme") == 100_000
+
+
+@pytest.mark.parametrize("key", ["acme", "slow"])
+async def test_a_client_that_leaves_settles_and_closes_the_engine_s_request(world, stream, key):
+    """Cancelling mid-stream aborts the engine and accounts for what was sent."""
+    response = stream(delta("a"), asyncio.Event())
+    world.lanes.answers = [response]
+    task = asyncio.create_task(world.post(CHAT, {**HELLO, "stream": True}, key=key))
+    await response.content.waits.wait()
+    before = world.in_flight
+
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+    assert (before, world.in_flight, world.reserved()) == (1, 0, 0)
+    assert response.is_closed
+    tier = "paid" if key == "acme" else "paced"
+    assert (
+        world.count(
+            "pointsman_requests_total", lane="chat", reason="default", tier=tier, code="499"
+        )
+        == 1
+    )
+
+
+async def test_a_fault_of_ours_is_not_counted_as_a_success(world, caplog):
+    """`requests_total` tells faults from answers."""
+    world.lanes.answers = [RuntimeError("bug")]
+
+    with caplog.at_level("CRITICAL", "ray.serve"):
+        await world.post(CHAT, HELLO, key="acme")
+
+    labels = {"lane": "chat", "reason": "default", "tier": "paid"}
+    assert world.count("pointsman_requests_total", **labels, code="200") == 0

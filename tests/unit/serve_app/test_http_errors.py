@@ -1,0 +1,189 @@
+"""Refusals and faults as HTTP."""
+
+import json
+
+import pytest
+
+from router.errors import Rejected, RejectReason
+from serve_app.http_errors import (
+    MAPPINGS,
+    Dialect,
+    error_body,
+    error_event,
+    error_headers,
+    from_engine,
+    status_of,
+)
+
+STATUS_TABLE = {
+    400: {"invalid_json", "invalid_request", "context_length_exceeded", "tool_depth_exceeded"},
+    401: {"invalid_api_key"},
+    403: {"model_not_allowed", "admin_only"},
+    404: {"model_not_found"},
+    413: {"request_too_large"},
+    429: {"request_rate", "token_rate", "token_quota", "tenant_concurrency", "shed"},
+    503: {"no_replica", "draining"},
+    504: {"deadline_exceeded"},
+}
+WRONG = Rejected(RejectReason.INVALID_REQUEST, "Wrong.", param="n")
+
+
+def test_every_reason_is_mapped():
+    """No refusal can surprise the HTTP layer."""
+    assert set(MAPPINGS) == set(RejectReason)
+
+
+@pytest.mark.parametrize("reason", RejectReason)
+def test_each_reason_has_the_status_of_the_interface(reason):
+    """The published table of statuses and codes holds."""
+    assert reason.value in STATUS_TABLE[status_of(reason)]
+
+
+def test_the_table_of_statuses_names_every_reason():
+    """The published table and the reasons are the same set."""
+    assert set().union(*STATUS_TABLE.values()) == {reason.value for reason in RejectReason}
+
+
+@pytest.mark.parametrize("dialect", [Dialect.OPENAI, Dialect.RESPONSES])
+def test_an_openai_body_has_message_type_param_and_code(dialect):
+    """OpenAI SDKs read these four."""
+    body = json.loads(error_body(WRONG, dialect))
+
+    assert body == {
+        "error": {
+            "message": "Wrong.",
+            "type": "invalid_request_error",
+            "param": "n",
+            "code": "invalid_request",
+        }
+    }
+
+
+def test_an_anthropic_body_says_error_at_the_top():
+    """Anthropic SDKs read `type` at both levels."""
+    rejected = Rejected(RejectReason.NO_REPLICA, "None.")
+
+    body = json.loads(error_body(rejected, Dialect.ANTHROPIC))
+
+    assert body["type"] == "error"
+    assert body["error"]["type"] == "overloaded_error"
+    assert body["error"]["code"] == "no_replica"
+
+
+def test_an_openai_stream_ends_with_a_data_event():
+    """The event is one `data:` line holding the error body."""
+    event = error_event(WRONG, Dialect.OPENAI)
+
+    assert event == b"data: " + error_body(WRONG, Dialect.OPENAI) + b"\n\n"
+
+
+@pytest.mark.parametrize("dialect", [Dialect.RESPONSES, Dialect.ANTHROPIC])
+def test_the_other_streams_end_with_a_named_error_event(dialect):
+    """Responses and Anthropic clients dispatch on the event's name and type."""
+    event = error_event(WRONG, dialect)
+
+    assert event.startswith(b"event: error\ndata: ")
+    assert event.endswith(b"\n\n")
+    data = json.loads(event.split(b"data: ")[1])
+    assert data["type"] == "error"
+    assert data["error"]["message"] == "Wrong."
+
+
+@pytest.mark.parametrize(("wait", "said"), [(0.0, b"1"), (0.2, b"1"), (1.0, b"1"), (2.01, b"3")])
+def test_retry_after_is_rounded_up_to_whole_seconds(wait, said):
+    """A client that obeys never comes too early, and never in a tight loop."""
+    headers = dict(error_headers(Rejected(RejectReason.TOKEN_RATE, "", wait)))
+
+    assert headers[b"retry-after"] == said
+
+
+@pytest.mark.parametrize("reason", RejectReason)
+def test_503s_carry_retry_after_even_when_no_wait_is_known(reason):
+    """Without a known wait, only a 503 guesses one."""
+    headers = dict(error_headers(Rejected(reason, "")))
+
+    assert (b"retry-after" in headers) == (status_of(reason) == 503)
+
+
+@pytest.mark.parametrize("reason", RejectReason)
+def test_only_a_spent_quota_tells_the_sdk_not_to_retry(reason):
+    """Rates recover within a minute; a quota does not."""
+    headers = dict(error_headers(Rejected(reason, "", 5.0)))
+
+    expected = b"false" if reason is RejectReason.TOKEN_QUOTA else None
+    assert headers.get(b"x-should-retry") == expected
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "This model's maximum context length is 4096 tokens. However, you requested 5000.",
+        "The prompt is longer than the maximum model length of 4096.",
+        "Input exceeds max_model_len",
+    ],
+)
+def test_a_prompt_too_long_for_the_engine_has_its_own_code(message):
+    """Clients cut their history when they see it."""
+    rejected = from_engine(400, json.dumps({"error": {"message": message}}).encode())
+
+    assert rejected.reason is RejectReason.CONTEXT_LENGTH_EXCEEDED
+    assert rejected.message == message
+
+
+def test_other_engine_refusals_keep_message_and_param():
+    """The engine knows best what is wrong with a request."""
+    body = {"error": {"message": "top_p must be in (0, 1].", "param": "top_p", "code": 400}}
+
+    rejected = from_engine(400, json.dumps(body).encode())
+
+    assert rejected == Rejected(
+        RejectReason.INVALID_REQUEST, "top_p must be in (0, 1].", param="top_p"
+    )
+
+
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_server_faults_hide_the_engine_s_words(status):
+    """Stack traces and addresses stay inside."""
+    rejected = from_engine(status, b'{"error": {"message": "Traceback: 10.0.0.7"}}')
+
+    assert rejected.reason is RejectReason.NO_REPLICA
+    assert "10.0.0.7" not in rejected.message
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        ", 'input': {'messages': 'SECRET'}}",
+        ' "input": "SECRET"',
+        ", input_value='SECRET', input_type=str]",
+        ", 'ctx': {'error': 'SECRET'}, 'input': 'SECRET'",
+    ],
+)
+def test_what_quotes_the_prompt_is_cut_off(tail):
+    """Validation messages echo their input; the client never sees it."""
+    message = "1 validation error: {'loc': ('body', 'n'), 'msg': 'too large'" + tail
+
+    rejected = from_engine(400, json.dumps({"message": message}).encode())
+
+    assert "SECRET" not in rejected.message
+    assert "too large" in rejected.message
+
+
+@pytest.mark.parametrize("body", [b"", b"oops", b"[]", b'{"error": "x"}', b'{"message": 3}'])
+def test_an_unreadable_engine_error_gets_a_plain_message(body):
+    """Whatever the engine sends, an error body comes out."""
+    rejected = from_engine(400, body)
+
+    assert rejected == Rejected(
+        RejectReason.INVALID_REQUEST, "The request is not valid for this model."
+    )
+
+
+def test_long_messages_and_params_are_bounded():
+    """An error body stays small."""
+    body = {"error": {"message": "x" * 5_000, "param": "y" * 200}}
+
+    rejected = from_engine(422, json.dumps(body).encode())
+
+    assert len(rejected.message) == 500
+    assert rejected.param is None

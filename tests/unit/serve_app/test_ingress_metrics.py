@@ -1,0 +1,131 @@
+"""Metric objects, and the joining of Prometheus texts."""
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from serve_app.metrics import MAX_TENANT_LABELS, OTHER, Metrics, merge_expositions
+
+ENGINE = """\
+# HELP vllm:num_requests_running Running.
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{engine="0",model_name="a b"} 2.0
+# HELP up Up.
+# TYPE up gauge
+up 1.0
+# HELP vllm:ttft_seconds TTFT.
+# TYPE vllm:ttft_seconds histogram
+vllm:ttft_seconds_bucket{le="1.0"} 1.0
+vllm:ttft_seconds_bucket{le="+Inf"} 3.0
+vllm:ttft_seconds_count 3.0
+vllm:ttft_seconds_sum 4.5
+"""
+
+
+def families(text):
+    return {family.name: family for family in text_string_to_metric_families(text)}
+
+
+def test_joined_texts_parse_and_carry_the_labels_of_their_source():
+    """Every sample of every part is there once, told apart by the added labels."""
+    parts = [({"lane": "chat", "replica": name}, ENGINE) for name in ("r1", "r2")]
+
+    found = families(merge_expositions(parts))
+
+    running = found["vllm:num_requests_running"].samples
+    assert [sample.labels for sample in running] == [
+        {"lane": "chat", "replica": name, "engine": "0", "model_name": "a b"}
+        for name in ("r1", "r2")
+    ]
+    assert [s.labels for s in found["up"].samples] == [
+        {"lane": "chat", "replica": name} for name in ("r1", "r2")
+    ]
+    assert len(found["vllm:ttft_seconds"].samples) == 8
+
+
+def test_headers_stand_once_and_before_their_samples():
+    """Prometheus refuses a family that is announced twice."""
+    lines = merge_expositions([({"a": "1"}, ENGINE), ({"a": "2"}, ENGINE)]).splitlines()
+
+    headers = [line for line in lines if line.startswith("#")]
+    assert len(headers) == len(set(headers)) == 6
+    for family in ("vllm:num_requests_running", "up", "vllm:ttft_seconds"):
+        block = [i for i, line in enumerate(lines) if family in line.split("{")[0]]
+        assert block == list(range(block[0], block[0] + len(block)))
+
+
+def test_a_family_told_in_two_ways_keeps_the_first():
+    """Two engine versions may word a help text differently."""
+    other = ENGINE.replace("Running.", "Requests running.")
+
+    text = merge_expositions([({"a": "1"}, ENGINE), ({"a": "2"}, other)])
+
+    assert "Requests running." not in text
+    assert text.count("# HELP vllm:num_requests_running ") == 1
+
+
+def test_without_labels_to_add_samples_stay_as_they_are():
+    """Merging one text with no labels changes nothing."""
+    assert merge_expositions([({}, ENGINE)]) == ENGINE
+
+
+def test_nothing_merges_to_an_empty_text():
+    """A deployment whose parts are all silent still answers."""
+    assert families(merge_expositions([])) == {}
+
+
+def test_our_own_metrics_survive_the_joining():
+    """What one ingress replica renders parses after merging."""
+    metrics = Metrics()
+    metrics.requests.labels("chat", "default", "paid", "200").inc()
+    metrics.ttft.labels("chat", "paid").observe(0.1)
+
+    found = families(merge_expositions([({"ingress": "0"}, metrics.render())]))
+
+    totals = [s for s in found["pointsman_requests"].samples if s.name.endswith("_total")]
+    assert totals[0].labels["ingress"] == "0"
+    assert totals[0].value == 1.0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pointsman_requests_total",
+        "pointsman_time_to_first_token_seconds",
+        "pointsman_inter_token_latency_seconds",
+        "pointsman_request_duration_seconds",
+        "pointsman_stage_seconds",
+        "pointsman_escalation_share",
+        "pointsman_escalation_threshold",
+        "pointsman_active_sessions",
+        "pointsman_session_affinity_total",
+        "pointsman_tokens_total",
+        "pointsman_ceiling_wait_seconds",
+        "pointsman_shed_total",
+        "pointsman_shed_order_violations_total",
+        "pointsman_stream_recoveries_total",
+    ],
+)
+def test_the_metrics_of_the_interface_exist(name):
+    """Dashboards and alerts rely on these names."""
+    assert f"# TYPE {name} " in Metrics().render()
+
+
+def test_tenants_beyond_the_bound_share_one_label():
+    """Labels stay bounded however many tenants there are; the first keep theirs."""
+    metrics = Metrics()
+    names = [f"tenant-{i}" for i in range(MAX_TENANT_LABELS + 10)]
+
+    labels = [metrics.tenant_label(name) for name in names]
+
+    assert labels[:MAX_TENANT_LABELS] == names[:MAX_TENANT_LABELS]
+    assert set(labels[MAX_TENANT_LABELS:]) == {OTHER}
+    assert metrics.tenant_label("tenant-0") == "tenant-0"
+
+
+def test_two_replicas_in_one_process_do_not_share_a_registry():
+    """Metric objects belong to whoever built them."""
+    first, second = Metrics(), Metrics()
+
+    first.in_flight.inc()
+
+    assert second.registry.get_sample_value("pointsman_requests_in_flight") == 0.0
