@@ -11,7 +11,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,22 @@ URL = "http://127.0.0.1:8000"
 
 
 @contextlib.contextmanager
-def deployed(ready_s: float = 300, num_cpus: int | None = None, **args: Any) -> Iterator[str]:
-    """Run `serve run` with these args of serve_config.yaml; yields the base URL."""
+def deployed(ready_s: float = 300, ray_start: Sequence[str] = (), **args: Any) -> Iterator[str]:
+    """Run `serve run` with these args of serve_config.yaml; yields the base URL.
+
+    `ray_start`: options of a `ray start --head` beforehand, for logical resources.
+    """
     config = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
     config["applications"][0]["args"] |= args
-    with tempfile.TemporaryDirectory() as folder:
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
         path = Path(folder) / "serve_config.yaml"
         path.write_text(yaml.safe_dump(config))
-        log = (Path(folder) / "log").open("w+")
+        log = stack.enter_context((Path(folder) / "log").open("w+"))
         stop_everything()
+        if ray_start:
+            ray = str(Path(sys.executable).with_name("ray"))
+            subprocess.run([ray, "start", "--head", *ray_start], check=True, stdout=log, stderr=log)
         process = subprocess.Popen(
             [str(Path(sys.executable).with_name("serve")), "run", str(path)],
             cwd=ROOT,
@@ -66,9 +73,11 @@ def _await_ready(process: subprocess.Popen[bytes], ready_s: float, log: Any) -> 
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break
-        with contextlib.suppress(urllib.error.URLError, OSError):
-            with urllib.request.urlopen(f"{URL}/ready", timeout=2):
-                return
+        with (
+            contextlib.suppress(urllib.error.URLError, OSError),
+            urllib.request.urlopen(f"{URL}/ready", timeout=2),
+        ):
+            return
         time.sleep(0.25)
     log.seek(0)
     raise RuntimeError("the deployment did not become ready:\n" + log.read()[-8000:])

@@ -50,9 +50,7 @@ async def load(
         async with aiohttp.ClientSession(headers=headers) as session:
             for number in numbers:
                 messages = [{"role": "user", "content": f"{number}: {PROMPT}"}]
-                body = {
-                    "model": model, "messages": messages, "stream": True, "max_tokens": tokens
-                }
+                body = {"model": model, "messages": messages, "stream": True, "max_tokens": tokens}
                 results.append(await one(session, url, body))
 
     await asyncio.gather(*(client() for _ in range(streams)))
@@ -65,11 +63,15 @@ def quantile(values: list[float], q: float) -> float:
     return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
 
 
-def measure(way: str, url: str, headers: dict[str, str], model: str, streams: int) -> dict[str, Any]:
+def measure(
+    way: str, url: str, headers: dict[str, str], model: str, streams: int
+) -> dict[str, Any]:
     """One run of one way in."""
     total, tokens = (200, 4) if streams == 1 else (streams * 4, TOKENS)
-    watched = {"ingress": pids_of("ray::ServeReplica:pointsman:ingress"),
-               "haproxy": pids_of("bin/haproxy -db")}
+    watched = {
+        "ingress": pids_of("ray::ServeReplica:pointsman:ingress"),
+        "haproxy": pids_of("bin/haproxy -db"),
+    }
     asyncio.run(load(url, headers, model, streams, streams * 2, 4))
     before = {name: cpu_s(pids) for name, pids in watched.items()}
     begun = time.perf_counter()
@@ -103,10 +105,8 @@ def endpoint_of(lane: str) -> str:
     ray.init(address="auto", namespace="serve", log_to_driver=False, logging_level="error")
 
     async def choose() -> str:
-        from serve_app.replica_router import ReplicaHint
-
         handle = serve.get_deployment_handle(f"lane:{lane}", "pointsman")
-        async with handle.choose_replica(ReplicaHint("bench"), _reserve=False) as selection:
+        async with handle.choose_replica(session_key="bench", _reserve=False) as selection:
             return str(selection.replica_metadata["url"])
 
     url = asyncio.run(choose())
@@ -147,8 +147,11 @@ def main() -> None:
 
 def _median(runs: list[dict[str, Any]], way: str, streams: int) -> dict[str, Any]:
     mine = [run for run in runs if run["way"] == way and run["streams"] == streams]
-    row = {key: statistics.median(run[key] for run in mine)
-           for key in mine[0] if key not in ("round", "way")}
+    row = {
+        key: statistics.median(run[key] for run in mine)
+        for key in mine[0]
+        if key not in ("round", "way")
+    }
     return {"way": way, **row, "errors": sum(run["errors"] for run in mine)}
 
 
@@ -159,8 +162,9 @@ def _plot(rows: list[dict[str, Any]]) -> None:
     from matplotlib import pyplot as plt
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5))
-    names = [f"{row['way']}\n{row['streams']} stream{'s' if row['streams'] > 1 else ''}"
-             for row in rows]
+    names = [
+        f"{row['way']}\n{row['streams']} stream{'s' if row['streams'] > 1 else ''}" for row in rows
+    ]
     for key, offset in (("ttft_p50_ms", -0.2), ("ttft_p99_ms", 0.2)):
         left.bar([i + offset for i in range(len(rows))], [r[key] for r in rows], 0.4, label=key)
     left.set_xticks(range(len(rows)), names, fontsize=8)

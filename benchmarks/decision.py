@@ -1,0 +1,92 @@
+"""What a decision costs: parse, session, classification and lane, on one core.
+
+`prepare` is the whole of it, as every request pays it, with a cold score cache.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from unittest.mock import Mock
+
+import numpy as np
+import orjson
+
+from benchmarks import report
+from benchmarks.deployment import ROOT
+from serve_app.metrics import Metrics
+from serve_app.pipeline import Pipeline
+from serve_app.reload import load_policies
+from serve_app.state import IngressState
+from serve_app.wire import ROUTES
+
+CALLS = 3000
+WORDS = ("please", "compare", "the", "two", "plans", "then", "say", "which", "is", "best")
+
+
+def measure(tokens: int, turns: int) -> dict[str, Any]:
+    """Latency of decisions on conversations of `turns` user turns of `tokens` tokens."""
+    policies = load_policies(
+        ROOT / "configs/fleets/local.yaml", ROOT / "benchmarks/overhead_tenants.yaml"
+    )
+    state = IngressState(policies, "bench")
+    pipeline = Pipeline(state, Mock(), Metrics())
+    tenant = policies.auth.identify(None, is_local=True)
+    spent, lanes = [], []
+    for number in range(CALLS):
+        text = " ".join(WORDS[(i + number) % len(WORDS)] for i in range(tokens))
+        messages = []
+        for turn in range(turns):
+            messages.append({"role": "user", "content": f"{number} {turn} {text}"})
+            messages.append({"role": "assistant", "content": "Yes."})
+        raw = orjson.dumps({"model": "auto", "messages": messages[:-1]})
+        call = pipeline.call(ROUTES["/v1/chat/completions"], {}, tenant)
+        begun = time.perf_counter()
+        refused = pipeline.prepare(call, raw)
+        spent.append(time.perf_counter() - begun)
+        lanes.append(call.stages.get("classify", 0.0))
+        if refused is not None and tokens * turns < policies.routing.lanes["chat"].window_tokens:
+            raise RuntimeError(refused)
+    return {
+        "prompt_tokens_a_turn": tokens,
+        "user_turns": turns,
+        "prepare_p50_ms": 1e3 * float(np.quantile(spent, 0.5)),
+        "prepare_p99_ms": 1e3 * float(np.quantile(spent, 0.99)),
+        "decision_p50_ms": 1e3 * float(np.quantile(lanes, 0.5)),
+        "decision_p99_ms": 1e3 * float(np.quantile(lanes, 0.99)),
+    }
+
+
+def main() -> None:
+    """Measure, write the table and the plot."""
+    cases = [(20, 1), (100, 1), (1000, 1), (100, 4), (400, 4)]
+    rows = [measure(tokens, turns) for tokens, turns in cases]
+    notes = (
+        "`decision`: lane decision with classification, no score cached. `prepare`: that and "
+        "reading the body. One core, nothing else running. Command: `make bench-decision`."
+    )
+    report.write("decision", rows, title="Cost of a route decision", notes=notes)
+    _plot(rows)
+
+
+def _plot(rows: list[dict[str, Any]]) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 3.5))
+    names = [f"{r['user_turns']} x {r['prompt_tokens_a_turn']}" for r in rows]
+    for key, offset in (("decision_p50_ms", -0.2), ("decision_p99_ms", 0.2)):
+        axes.bar([i + offset for i in range(len(rows))], [r[key] for r in rows], 0.4, label=key)
+    axes.axhline(0.5, color="grey", linestyle="--", linewidth=1)
+    axes.set_xticks(range(len(rows)), names)
+    axes.set_xlabel("user turns x tokens a turn")
+    axes.set_ylabel("ms (bar: p99 0.5 ms)")
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(report.RESULTS / "decision.png", dpi=110)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Deployments for the end-to-end tests: one of each kind for the whole run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import anthropic
+import httpx
+import openai
+import pytest
+
+from benchmarks.deployment import ROOT, deployed
+
+HERE = Path(__file__).parent
+
+TENANTS = """
+tiers:
+  open: {max_n: 4}
+  slow: {ceilings: {tokens_per_second: 10}}
+  small: {ceilings: {tokens_per_minute: 600}}
+  narrow: {lanes: [chat]}
+tenants:
+  local: {tier: open}
+local_tenant: local
+"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything here is `e2e`; the simulated fleet runs before the real one."""
+    for item in items:
+        item.add_marker(pytest.mark.e2e)
+    items.sort(key=lambda item: "simulated" not in str(item.path))
+
+
+@pytest.fixture(scope="session")
+def tenants_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tenants file of the run's own."""
+    path = tmp_path_factory.mktemp("config") / "tenants.yaml"
+    path.write_text(TENANTS)
+    return path
+
+
+@pytest.fixture(scope="module")
+def simulated(tenants_file: Path) -> Iterator[str]:
+    """Base URL of a deployment with simulated engines and two ingress replicas."""
+    fleet = str(HERE / "simulated_fleet.yaml")
+    with deployed(fleet=fleet, tenants=str(tenants_file)) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def real(tenants_file: Path) -> Iterator[str]:
+    """Base URL of a deployment with real vLLM engines."""
+    with deployed(ready_s=600, fleet=str(HERE / "fleet.yaml"), tenants=str(tenants_file)) as url:
+        yield url
+
+
+@pytest.fixture
+def client(real: str) -> Iterator[openai.OpenAI]:
+    """The stock OpenAI client, only its base_url changed."""
+    with openai.OpenAI(base_url=f"{real}/v1", api_key="none", max_retries=0) as made:
+        yield made
+
+
+@pytest.fixture
+def claude(real: str) -> Iterator[anthropic.Anthropic]:
+    """The stock Anthropic client, only its base_url changed."""
+    with anthropic.Anthropic(base_url=real, api_key="none", max_retries=0) as made:
+        yield made
+
+
+@pytest.fixture
+def http() -> Iterator[httpx.Client]:
+    """A plain HTTP client."""
+    with httpx.Client(timeout=60) as made:
+        yield made
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    """The environment of a second shell in the activated checkout."""
+    return {**os.environ, "PWD": str(ROOT)}
