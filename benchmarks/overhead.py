@@ -67,7 +67,7 @@ def measure(
     way: str, url: str, headers: dict[str, str], model: str, streams: int
 ) -> dict[str, Any]:
     """One run of one way in."""
-    total, tokens = (200, 4) if streams == 1 else (streams * 4, TOKENS)
+    total, tokens = (200, 2) if streams == 1 else (streams * 4, TOKENS)
     watched = {
         "ingress": pids_of("ray::ServeReplica:pointsman:ingress"),
         "haproxy": pids_of("bin/haproxy -db"),
@@ -178,7 +178,7 @@ def _plot(rows: list[dict[str, Any]]) -> None:
         right.bar([str(row["streams"]) for row in through], values, bottom=bottom, label=key)
         bottom = [a + b for a, b in zip(bottom, values, strict=True)]
     right.axhline(100, color="grey", linestyle="--", linewidth=1)
-    right.set_xlabel("streams (4 tokens a request at 1, 100 at 64)")
+    right.set_xlabel("streams (2 tokens a request at 1, 100 at 64)")
     right.set_ylabel("CPU µs per streamed token")
     right.set_title("CPU per token (bar: 100 µs in the ingress)")
     right.legend(fontsize=8)

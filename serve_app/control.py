@@ -14,9 +14,10 @@ from typing import Any
 from router.errors import Rejected
 from router.lane import AUTO
 from serve_app.auth import Tenant
+from serve_app.call import Call
 from serve_app.lanes import Lanes
 from serve_app.metrics import Metrics, merge_expositions
-from serve_app.pipeline import Call, Pipeline
+from serve_app.pipeline import Pipeline
 from serve_app.reload import Reloader
 from serve_app.settings import haproxy_is_on
 from serve_app.state import IngressState

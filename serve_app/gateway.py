@@ -12,12 +12,13 @@ import orjson
 
 from router.errors import Rejected, RejectReason
 from serve_app.auth import Tenant
+from serve_app.call import request_id
 from serve_app.control import Control
 from serve_app.endpoint import Receive, Scope, Send
 from serve_app.http_errors import Dialect, error_body, error_headers, status_of
 from serve_app.metrics import Metrics
 from serve_app.openapi import OPENAPI
-from serve_app.pipeline import Pipeline, request_id
+from serve_app.pipeline import Pipeline
 from serve_app.state import IngressState
 from serve_app.wire import ROUTES, Route
 

@@ -13,26 +13,22 @@ import asyncio
 import contextlib
 import logging
 import time
-import uuid
-from collections import deque
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 
 import aiohttp
-import orjson
 
-from router.ceiling import Pacer, Reservation, TenantCeiling
 from router.errors import Rejected, RejectReason
 from router.lane import decide_lane
-from router.session import Affinity, derive_session_id, session_key
+from router.session import derive_session_id, session_key
 from router.types import LaneDecision, RequestFacts
 from serve_app.auth import Tenant
+from serve_app.call import Call, request_id
 from serve_app.endpoint import Send
-from serve_app.http_errors import error_body, error_event, error_headers, from_engine, status_of
-from serve_app.lanes import Lanes, NoReplica, Replica, UpstreamFault, UpstreamTimeout
+from serve_app.http_errors import error_body, error_headers, status_of
+from serve_app.lanes import Lanes, NoReplica, UpstreamFault, UpstreamTimeout
 from serve_app.metrics import Metrics
-from serve_app.state import IngressState, Policies
-from serve_app.streaming import EventReader, Usage, read_usage
+from serve_app.relay import BROKEN_OFF, Relay
+from serve_app.response_headers import response_headers
+from serve_app.state import IngressState
 from serve_app.wire import Parsed, Route, for_engine, parse
 
 logger = logging.getLogger("ray.serve")
@@ -44,39 +40,6 @@ MAX_ATTEMPTS = 3
 PASSED_HEADERS = frozenset(
     {b"anthropic-version", b"anthropic-beta", b"openai-beta", b"traceparent", b"tracestate"}
 )
-BROKEN_OFF = Rejected(RejectReason.NO_REPLICA, "The model broke off; a retry is safe.")
-Headers = list[tuple[bytes, bytes]]
-
-
-@dataclass(slots=True)
-class Call:
-    """Everything known about one request while it runs."""
-
-    route: Route
-    headers: dict[bytes, bytes]
-    request_id: str
-    tenant: Tenant
-    policies: Policies
-    started: float
-    wants_debug: bool = False
-    parsed: Parsed | None = None
-    decision: LaneDecision | None = None
-    ceiling: TenantCeiling | None = None
-    reservation: Reservation | None = None
-    session_id: str = ""
-    affinity: Affinity | None = None
-    replica: Replica | None = None
-    usage: Usage | None = None
-    delivered_tokens: int = 0
-    code: str = "200"
-    has_started: bool = False
-    paced_s: float = 0.0
-    stages: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def lane(self) -> str:
-        """The chosen lane, or `none` before there is one."""
-        return self.decision.lane.name if self.decision else "none"
 
 
 class Pipeline:
@@ -86,6 +49,7 @@ class Pipeline:
         self._state = state
         self._lanes = lanes
         self._metrics = metrics
+        self._relay = Relay(metrics)
 
     def call(self, route: Route, headers: dict[bytes, bytes], tenant: Tenant) -> Call:
         """Begin a call for an authenticated tenant."""
@@ -119,7 +83,7 @@ class Pipeline:
                 raise
             # The gateway can no longer answer: end the stream in form.
             logger.exception("request %s failed in its stream", call.request_id)
-            await self._end_broken(call, BROKEN_OFF, send)
+            await self._relay.end_broken(call, BROKEN_OFF, send)
         finally:
             self._settle(call)
             self._metrics.in_flight.dec()
@@ -236,7 +200,7 @@ class Pipeline:
                     continue
                 if avoid and response.status < 500:
                     self._metrics.recoveries.labels("retried").inc()
-                return await self._relay(call, response, send)
+                return await self._relay.relay(call, response, send)
         self._metrics.recoveries.labels("failed").inc()
         return Rejected(RejectReason.NO_REPLICA, "No replica of the model answered.")
 
@@ -258,125 +222,19 @@ class Pipeline:
         call.stages["engine"] = time.perf_counter() - chosen
         return response
 
-    async def _relay(
-        self, call: Call, response: aiohttp.ClientResponse, send: Send
-    ) -> Rejected | None:
-        try:
-            if response.status >= 400:
-                return from_engine(response.status, await response.read())
-            if response.content_type == "text/event-stream":
-                await self._relay_stream(call, response, send)
-            else:
-                await self._relay_whole(call, response, send)
-        except (aiohttp.ClientError, ConnectionError, TimeoutError):
-            if not call.has_started:
-                return BROKEN_OFF
-            await self._end_broken(call, BROKEN_OFF, send)
-        return None
-
-    async def _relay_whole(self, call: Call, response: aiohttp.ClientResponse, send: Send) -> None:
-        body = await response.read()
-        call.usage = read_usage(_json(body))
-        if call.usage is not None and (pacer := self._pacer(call)) is not None:
-            # Delivered at once; the next request waits for what this one overdrew.
-            pacer.delay(call.usage.completion_tokens, now=time.monotonic())
-        kind = response.headers.get("content-type", "application/json").encode()
-        headers = [
-            *self._headers(call),
-            (b"content-type", kind),
-            (b"content-length", str(len(body)).encode()),
-        ]
-        await self._start(call, send, 200, headers)
-        await send({"type": "http.response.body", "body": body})
-
-    async def _relay_stream(self, call: Call, response: aiohttp.ClientResponse, send: Send) -> None:
-        assert call.parsed is not None
-        reader = EventReader(hide_usage=not call.parsed.wants_usage)
-        headers = [
-            *self._headers(call),
-            (b"content-type", b"text/event-stream; charset=utf-8"),
-            (b"cache-control", b"no-cache"),
-            (b"x-accel-buffering", b"no"),
-        ]
-        await self._start(call, send, 200, headers)
-        try:
-            await self._pump(call, response, reader, send)
-        finally:
-            call.usage = reader.usage
-            call.delivered_tokens = reader.events
-        if reader.has_failed:
-            await self._end_broken(call, BROKEN_OFF, send)
-        else:
-            await send({"type": "http.response.body", "body": b""})
-
-    async def _pump(
-        self, call: Call, response: aiohttp.ClientResponse, reader: EventReader, send: Send
-    ) -> None:
-        """Move events until the engine is done: the only code that runs per token."""
-        tier = call.tenant.tier_name
-        observe_itl = self._metrics.itl.labels(call.lane, tier).observe
-        pacer = self._pacer(call)
-        chunks: AsyncIterator[bytes] = response.content.iter_any()
-        if pacer is not None:
-            chunks = _paced(call, response.content, reader, pacer)
-        last = 0.0
-        clock = time.perf_counter
-        async for chunk in chunks:
-            out = chunk if pacer is not None else reader.feed(chunk)
-            if not out:
-                continue
-            now = clock()
-            if last:
-                observe_itl(now - last)
-            else:
-                self._metrics.ttft.labels(call.lane, tier).observe(now - call.started)
-            last = now
-            await send({"type": "http.response.body", "body": out, "more_body": True})
-
-    def _pacer(self, call: Call) -> Pacer | None:
-        return call.ceiling.pacer if call.ceiling is not None else None
-
-    # -- answering ----------------------------------------------------------
-
-    async def _start(self, call: Call, send: Send, status: int, headers: Headers) -> None:
-        call.has_started = True
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-
-    def _headers(self, call: Call) -> Headers:
-        # x-request-id is set by Serve's own middleware, from the same header.
-        headers: Headers = []
-        if call.session_id:
-            headers.append((b"x-session-id", call.session_id.encode("latin-1", "replace")))
-        if call.decision is not None:
-            headers += [
-                (b"x-pointsman-lane", call.decision.lane.name.encode()),
-                (b"x-pointsman-model", call.decision.lane.model_id.encode()),
-                (b"x-pointsman-reason", call.decision.reason.value.encode()),
-            ]
-        if call.ceiling is not None:
-            headers += _ratelimit_headers(call.ceiling)
-        if call.wants_debug:
-            headers += _debug_headers(call)
-        return headers
-
     async def _refuse(self, call: Call, refused: Rejected, send: Send) -> None:
         status = status_of(refused.reason)
         call.code = refused.reason.value
         body = error_body(refused, call.route.dialect)
         headers = [
-            *self._headers(call),
+            *response_headers(call),
             *error_headers(refused),
             (b"content-length", str(len(body)).encode()),
         ]
         if status in (429, 503):
             self._metrics.shed.labels(call.tenant.tier_name, refused.reason.value).inc()
-        await self._start(call, send, status, headers)
+        await self._relay.start(call, send, status, headers)
         await send({"type": "http.response.body", "body": body})
-
-    async def _end_broken(self, call: Call, fault: Rejected, send: Send) -> None:
-        call.code = "broken" if call.code == "200" else call.code
-        event = error_event(fault, call.route.dialect)
-        await send({"type": "http.response.body", "body": event})
 
     # -- settling -----------------------------------------------------------
 
@@ -423,95 +281,3 @@ class Pipeline:
         self._metrics.tokens.labels(label, "prompt").inc(call.usage.prompt_tokens)
         self._metrics.tokens.labels(label, "completion").inc(call.usage.completion_tokens)
         self._metrics.tokens.labels(label, "cached").inc(call.usage.cached_tokens)
-
-
-def request_id(headers: dict[bytes, bytes]) -> str:
-    """The caller's request id if it is usable, else a new one."""
-    given = headers.get(b"x-request-id", b"").decode("latin-1")
-    return given if 0 < len(given) <= 128 and given.isprintable() else uuid.uuid4().hex
-
-
-async def _paced(
-    call: Call, content: aiohttp.StreamReader, reader: EventReader, pacer: Pacer
-) -> AsyncIterator[bytes]:
-    """Pass tokens on under the tenant's tokens-per-second ceiling.
-
-    What has arrived is taken up and booked before each wait, so the engine is
-    always read at full speed and the tenant's debt is known as it grows:
-    withholding reads would only make the engine merge deltas.
-    """
-    held: deque[tuple[float, bytes]] = deque()
-    while True:
-        if held:
-            chunk = _arrived(content)
-        else:
-            chunk = await content.readany()
-            if not chunk:
-                return
-        for event, tokens in _events(reader, chunk):
-            now = time.monotonic()
-            held.append((now + pacer.delay(tokens, now=now), event))
-        if held:
-            due, event = held.popleft()
-            wait = due - time.monotonic()
-            if wait > 0:
-                call.paced_s += wait
-                await asyncio.sleep(wait)
-            yield event
-
-
-def _arrived(content: aiohttp.StreamReader) -> bytes:
-    """What can be read without waiting. A fault shows when nothing is held back."""
-    if content.exception() is not None:
-        return b""
-    return content.read_nowait()
-
-
-def _events(reader: EventReader, chunk: bytes) -> list[tuple[bytes, int]]:
-    """The whole events that `chunk` completes, each with its number of tokens."""
-    before = reader.events
-    out = reader.feed(chunk)
-    tokens = reader.events - before
-    if tokens <= 1:
-        return [(out, tokens)] if out else []
-    return [(event + b"\n\n", 1) for event in out.split(b"\n\n") if event]
-
-
-def _ratelimit_headers(ceiling: TenantCeiling) -> Headers:
-    now = time.monotonic()
-    headers: Headers = []
-    states = (
-        ("requests", ceiling.requests_state(now=now)),
-        ("tokens", ceiling.tokens_state(now=now)),
-    )
-    for kind, state in states:
-        if state is not None:
-            headers += [
-                (f"x-ratelimit-limit-{kind}".encode(), str(state.limit).encode()),
-                (f"x-ratelimit-remaining-{kind}".encode(), str(state.remaining).encode()),
-                (f"x-ratelimit-reset-{kind}".encode(), f"{state.reset_s:.3f}s".encode()),
-            ]
-    return headers
-
-
-def _debug_headers(call: Call) -> Headers:
-    headers: Headers = []
-    decision = call.decision
-    if decision is not None and decision.score is not None:
-        headers += [
-            (b"x-pointsman-score", f"{decision.score:.4f}".encode()),
-            (b"x-pointsman-threshold", f"{decision.threshold:.4f}".encode()),
-        ]
-    if call.replica is not None:
-        headers.append((b"x-pointsman-replica", call.replica.id.encode()))
-    timings = ", ".join(f"{stage};dur={1000 * s:.2f}" for stage, s in call.stages.items())
-    if timings:
-        headers.append((b"server-timing", timings.encode()))
-    return headers
-
-
-def _json(body: bytes) -> object:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None

@@ -1,0 +1,62 @@
+"""The response headers that are ours."""
+
+from __future__ import annotations
+
+import time
+
+from router.ceiling import TenantCeiling
+from serve_app.call import Call
+
+Headers = list[tuple[bytes, bytes]]
+
+
+def response_headers(call: Call) -> Headers:
+    """Who decided what: on every answer, refusals and streams too."""
+    # x-request-id is set by Serve's own middleware, from the same header.
+    headers: Headers = []
+    if call.session_id:
+        headers.append((b"x-session-id", call.session_id.encode("latin-1", "replace")))
+    if call.decision is not None:
+        headers += [
+            (b"x-pointsman-lane", call.decision.lane.name.encode()),
+            (b"x-pointsman-model", call.decision.lane.model_id.encode()),
+            (b"x-pointsman-reason", call.decision.reason.value.encode()),
+        ]
+    if call.ceiling is not None:
+        headers += _ratelimit_headers(call.ceiling)
+    if call.wants_debug:
+        headers += _debug_headers(call)
+    return headers
+
+
+def _ratelimit_headers(ceiling: TenantCeiling) -> Headers:
+    now = time.monotonic()
+    headers: Headers = []
+    states = (
+        ("requests", ceiling.requests_state(now=now)),
+        ("tokens", ceiling.tokens_state(now=now)),
+    )
+    for kind, state in states:
+        if state is not None:
+            headers += [
+                (f"x-ratelimit-limit-{kind}".encode(), str(state.limit).encode()),
+                (f"x-ratelimit-remaining-{kind}".encode(), str(state.remaining).encode()),
+                (f"x-ratelimit-reset-{kind}".encode(), f"{state.reset_s:.3f}s".encode()),
+            ]
+    return headers
+
+
+def _debug_headers(call: Call) -> Headers:
+    headers: Headers = []
+    decision = call.decision
+    if decision is not None and decision.score is not None:
+        headers += [
+            (b"x-pointsman-score", f"{decision.score:.4f}".encode()),
+            (b"x-pointsman-threshold", f"{decision.threshold:.4f}".encode()),
+        ]
+    if call.replica is not None:
+        headers.append((b"x-pointsman-replica", call.replica.id.encode()))
+    timings = ", ".join(f"{stage};dur={1000 * s:.2f}" for stage, s in call.stages.items())
+    if timings:
+        headers.append((b"server-timing", timings.encode()))
+    return headers
