@@ -60,10 +60,6 @@ class RoutingPolicy:
             lane = self.lanes[self.by_model[model]]
         return lane
 
-    def largest_window(self, tier: TierRules) -> int:
-        """Tokens of the widest window among the lanes `tier` may use."""
-        return max((x.window_tokens for x in self.lanes.values() if tier.allows(x.name)), default=0)
-
 
 def decide_lane(
     policy: RoutingPolicy, tier: TierRules, facts: RequestFacts, scores: Scores

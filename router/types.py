@@ -54,7 +54,6 @@ class RequestFacts:
     has_tools: bool
     prompt_tokens: int
     output_tokens: int
-    user_turns: int
 
 
 @dataclass(frozen=True, slots=True)

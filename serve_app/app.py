@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
 from typing import Any, Literal
 
-from pydantic import Field
 from ray import serve
 from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
@@ -35,14 +35,17 @@ class AppArgs(StrictModel):
         engine: `simulated` replaces every lane's engine with the simulated one.
         listen: where the frontend and the engine endpoints listen. Say here what
             http_options.host says: with anything but loopback, every caller
-            needs a key.
+            needs a key. IPv4.
+        revision: any text. Change it to deploy fleet-file changes of lanes or
+            ingress: Serve builds again only when `args` differ.
 
     """
 
     fleet: str = "auto"
     tenants: str | None = None
     engine: Literal["as_configured", "simulated"] = "as_configured"
-    listen: str = Field("127.0.0.1")
+    listen: IPv4Address = IPv4Address("127.0.0.1")
+    revision: str | int = ""
 
 
 def build(args: dict[str, Any]) -> Application:
@@ -58,12 +61,16 @@ def build(args: dict[str, Any]) -> Application:
     secret = deployment_secret()
     lanes = {name: _lane(name, lane, options, secret) for name, lane in fleet.enabled_lanes.items()}
     return _ingress(fleet).bind(
-        lanes, fleet_file=str(fleet_file), tenants_file=str(tenants_file), secret=secret
+        lanes,
+        fleet_file=str(fleet_file),
+        tenants_file=str(tenants_file),
+        secret=secret,
+        listen=str(options.listen),
     )
 
 
 def _refuse_open_door(options: AppArgs, local_tenant: str | None) -> None:
-    if options.listen not in ("127.0.0.1", "::1", "localhost") and local_tenant is not None:
+    if not options.listen.is_loopback and local_tenant is not None:
         raise ConfigError(
             f"listening on {options.listen} with local_tenant '{local_tenant}' would let "
             "anyone in without a key: remove local_tenant from the tenants file and make "
@@ -85,7 +92,7 @@ def _ingress(fleet: FleetConfig) -> Any:
 
 
 def _lane(name: str, lane: LaneConfig, options: AppArgs, secret: str) -> Application:
-    common = {"lane": name, "secret": secret, "host": options.listen}
+    common = {"lane": name, "secret": secret, "host": str(options.listen)}
     if lane.engine == "simulated" or options.engine == "simulated":
         return _simulated(name, lane, common)
     return _vllm(name, lane, common)

@@ -30,8 +30,14 @@ def load_yaml(path: Path, model: type[M]) -> M:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: is not YAML: {error}") from error
+        # Not the whole error: it quotes the line, which may hold a key.
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark else ""
+        problem = getattr(error, "problem", None) or "it does not parse"
+        raise ConfigError(f"{path}: is not YAML{where}: {problem}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: should be a mapping, is {type(data).__name__}")
     return validate(data, model, str(path))

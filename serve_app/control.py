@@ -165,7 +165,7 @@ class Control:
             self._broadcast("metrics_text"),
             *(self._lanes.engine_metrics(name) for name in names),
         )
-        parts = [({"ingress": str(i)}, x) for i, x in enumerate(ingresses) if isinstance(x, str)]
+        parts = [({"ingress": x["replica"]}, x["text"]) for x in ingresses if isinstance(x, dict)]
         for name, replicas in zip(names, engines, strict=True):
             parts += [({"lane": name, "replica": x["replica"]}, x["text"]) for x in replicas]
         return merge_expositions(parts)
@@ -174,5 +174,7 @@ class Control:
 
     async def reload_everywhere(self) -> dict[str, Any]:
         """Read the files again on every ingress replica; say what each made of it."""
-        results = [x for x in await self._broadcast("reload") if isinstance(x, dict)]
-        return {"ok": all(x["ok"] for x in results), "replicas": results}
+        silent = {"ok": False, "error": "did not answer"}
+        results = [x if isinstance(x, dict) else silent for x in await self._broadcast("reload")]
+        is_complete = len(results) == self._state.policies.fleet.ingress.replicas
+        return {"ok": is_complete and all(x["ok"] for x in results), "replicas": results}

@@ -20,7 +20,7 @@ from serve_app.fleet_config import EMBEDDED
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 MANIFEST = "pointsman-manifest.json"
-FORMAT = 1
+FORMAT = 2
 
 
 class EmbeddedModelError(Exception):
@@ -105,6 +105,9 @@ def _save_checkpoint(source: Path, target: Path) -> None:
         quantization_config=GgufConfig(gguf_file=GGUF, dequantize=True),
     )
     model.generation_config = GenerationConfig.from_model_config(model.config)
+    # What its makers recommend; vLLM takes them as defaults. At temperature 1 a
+    # model of this size soon rambles.
+    model.generation_config.update(do_sample=True, temperature=0.2, top_p=0.9)
     model.save_pretrained(target)
     AutoTokenizer.from_pretrained(source, gguf_file=GGUF).save_pretrained(target)
 

@@ -30,6 +30,8 @@ class Guard:
     """ASGI middleware: the secret on every path, and a count of open requests."""
 
     def __init__(self, app: ASGIApp, secret: str) -> None:
+        if not secret:
+            raise ValueError("an endpoint needs a secret")
         self._app = app
         self._secret = secret.encode()
         self.in_flight = 0

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 
 from router.errors import Rejected, RejectReason
 from serve_app.auth import Tenant
-from serve_app.call import request_id
+from serve_app.call import Call, request_id
 from serve_app.control import Control
 from serve_app.endpoint import Receive, Scope, Send
 from serve_app.http_errors import Dialect, error_body, error_headers, status_of
-from serve_app.metrics import Metrics
 from serve_app.openapi import OPENAPI
 from serve_app.pipeline import Pipeline
 from serve_app.state import IngressState
@@ -36,12 +37,17 @@ class Gateway:
     """Reads the request, finds its route, answers every failure in form."""
 
     def __init__(
-        self, state: IngressState, pipeline: Pipeline, control: Control, metrics: Metrics
+        self,
+        state: IngressState,
+        pipeline: Pipeline,
+        control: Control,
+        *,
+        trusts_local: bool = True,
     ) -> None:
         self._state = state
         self._pipeline = pipeline
         self._control = control
-        self._metrics = metrics
+        self._trusts_local = trusts_local
         self._routes: dict[tuple[str, str], Callable[[_Request], Awaitable[None]]] = {
             ("GET", "/health"): self._health,
             ("GET", "/ready"): self._ready,
@@ -97,20 +103,36 @@ class Gateway:
 
     async def _generate(self, request: _Request, route: Route) -> None:
         request.dialect = route.dialect
+        if b"x-request-disconnect-disabled" in request.headers:
+            # Serve would no longer tell us that the client has left.
+            message = "'x-request-disconnect-disabled' is not supported here."
+            await request.refuse(Rejected(RejectReason.INVALID_REQUEST, message))
+            return
+        opened = await self._open(request, route)
+        if opened is not None:
+            call, raw = opened
+            await self._pipeline.run(call, raw, request.send)
+
+    async def _open(self, request: _Request, route: Route) -> tuple[Call, bytes] | None:
+        """Authenticate and read the body; None when a refusal has been answered."""
+        begun = time.perf_counter()
         tenant = self._identify(request)
+        identified = time.perf_counter() - begun
         if isinstance(tenant, Rejected):
             await request.refuse(tenant)
-            return
+            return None
         limits = self._state.policies.fleet.limits
         raw = await request.read(limits.max_body_bytes, limits.body_timeout_s)
         if isinstance(raw, Rejected):
             await request.refuse(raw)
-            return
+            return None
         call = self._pipeline.call(route, request.headers, tenant)
-        await self._pipeline.run(call, raw, request.send)
+        call.stages["auth"] = identified
+        return call, raw
 
     def _identify(self, request: _Request) -> Tenant | Rejected:
-        return self._state.policies.auth.identify(request.key, is_local=request.is_local)
+        is_local = self._trusts_local and request.is_local
+        return self._state.policies.auth.identify(request.key, is_local=is_local)
 
     # -- reading ------------------------------------------------------------
 
@@ -143,16 +165,10 @@ class Gateway:
         await request.refuse(Rejected(RejectReason.MODEL_NOT_FOUND, message, param="model"))
 
     async def _dry_run(self, request: _Request) -> None:
-        tenant = self._identify(request)
-        if isinstance(tenant, Rejected):
-            await request.refuse(tenant)
+        opened = await self._open(request, ROUTES["/v1/chat/completions"])
+        if opened is None:
             return
-        limits = self._state.policies.fleet.limits
-        raw = await request.read(limits.max_body_bytes, limits.body_timeout_s)
-        if isinstance(raw, Rejected):
-            await request.refuse(raw)
-            return
-        call = self._pipeline.call(ROUTES["/v1/chat/completions"], request.headers, tenant)
+        call, raw = opened
         refused = self._pipeline.prepare(call, raw)
         if refused is not None:
             await request.refuse(refused)
@@ -203,6 +219,8 @@ class _Request:
         # Serve's root path is empty here; a trailing slash names the same route.
         self.path: str = scope["path"].rstrip("/") or "/"
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        forwarded = [v.decode("latin-1") for k, v in scope["headers"] if k == b"x-forwarded-for"]
+        self._forwarded_for = [h.strip() for h in ",".join(forwarded).split(",") if h.strip()]
         self.id = request_id(self.headers)
         self.dialect = Dialect.OPENAI
         self._client = scope.get("client")
@@ -220,16 +238,18 @@ class _Request:
 
     @property
     def is_local(self) -> bool:
-        """Whether the connection comes from this machine, proxies included.
+        """Whether this request can only come from someone on this machine.
 
-        HAProxy itself connects from this machine, so an `x-forwarded-for` that
-        names anyone else makes a request remote. The server refuses to start
-        with a local tenant when its frontend listens beyond loopback.
+        HAProxy connects from this machine whoever its client is and names no
+        one, so this counts only where nothing listens beyond loopback (see
+        `trusts_local`). A web page in a local browser is not its user: the Host
+        and Origin that it cannot choose must name this machine (DNS rebinding).
         """
-        forwarded = self.headers.get(b"x-forwarded-for", b"").decode("latin-1")
-        hosts = [part.strip() for part in forwarded.split(",") if part.strip()]
-        hosts.append(self._client[0] if self._client else "")
-        return all(_is_own_address(host) for host in hosts)
+        hosts = [self._client[0] if self._client else "", *self._forwarded_for]
+        named = [_host_of(b"//" + self.headers.get(b"host", b"localhost"))]
+        if b"origin" in self.headers:
+            named.append(_host_of(self.headers[b"origin"]))
+        return all(map(_is_own_address, hosts)) and all(map(_is_own_name, named))
 
     async def send(self, message: Any) -> None:
         """Pass an ASGI message on."""
@@ -280,13 +300,15 @@ class _Request:
         """500 without a word about the inside; nothing if an answer has begun."""
         if self._has_started:
             return
-        body = {
+        kind = "api_error" if self.dialect is Dialect.ANTHROPIC else "server_error"
+        error = {
             "message": "Internal error.",
-            "type": "server_error",
+            "type": kind,
             "param": None,
             "code": "internal_error",
         }
-        await self.respond(500, orjson.dumps({"error": body}), JSON)
+        envelope = {"type": "error"} if self.dialect is Dialect.ANTHROPIC else {}
+        await self.respond(500, orjson.dumps({**envelope, "error": error}), JSON)
 
     async def respond(
         self,
@@ -311,6 +333,25 @@ _OWN: set[str] = set()
 def trust_own_addresses(addresses: list[str]) -> None:
     """Name this node's own addresses: HAProxy reaches replicas by them."""
     _OWN.update(addresses)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a listener on `host` can be reached from this machine alone."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _host_of(url: bytes) -> str:
+    try:
+        return urlsplit(url.decode("latin-1")).hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_own_name(host: str) -> bool:
+    return host == "localhost" or _is_own_address(host)
 
 
 def _is_own_address(host: str) -> bool:

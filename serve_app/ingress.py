@@ -11,7 +11,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from serve_app.control import Control
-from serve_app.gateway import Gateway, trust_own_addresses
+from serve_app.gateway import Gateway, is_loopback, trust_own_addresses
 from serve_app.lanes import Lanes
 from serve_app.metrics import Metrics
 from serve_app.pipeline import Pipeline
@@ -32,18 +32,20 @@ class Ingress:
         fleet_file: str,
         tenants_file: str,
         secret: str,
+        listen: str,
     ) -> None:
         files = (Path(fleet_file), Path(tenants_file))
         policies = load_policies(*files)
         self._metrics = Metrics()
         self._state = IngressState(policies, secret)
         self._lanes = Lanes(handles, secret, policies.fleet.timeouts)
-        self._reloader = Reloader(*files, self._apply)
+        self._reloader = Reloader(*files, policies.fleet, self._apply)
         self._control = Control(
             self._state, self._lanes, self._metrics, self._reloader, self._broadcast
         )
         pipeline = Pipeline(self._state, self._lanes, self._metrics)
-        self._gateway = Gateway(self._state, pipeline, self._control, self._metrics)
+        trusts_local = is_loopback(listen) and is_loopback(_frontend_host())
+        self._gateway = Gateway(self._state, pipeline, self._control, trusts_local=trusts_local)
         trust_own_addresses([ray.util.get_node_ip_address()])
         self._watch: asyncio.Task[None] | None = None
 
@@ -54,6 +56,7 @@ class Ingress:
 
     def _apply(self, policies: Policies) -> None:
         self._state.policies = policies
+        self._lanes.timeouts = policies.fleet.timeouts
 
     async def _broadcast(self, method: str) -> list[Any]:
         context = serve.get_replica_context()
@@ -79,10 +82,11 @@ class Ingress:
             "tenants_near_limit": self._state.tenants_near_limit(),
         }
 
-    def metrics_text(self) -> str:
-        """This replica's Prometheus text."""
+    def metrics_text(self) -> dict[str, str]:
+        """This replica's id and its Prometheus text."""
         self._control.refresh_gauges()
-        return self._metrics.render()
+        replica = serve.get_replica_context().replica_id.unique_id
+        return {"replica": replica, "text": self._metrics.render()}
 
     def reload(self) -> dict[str, Any]:
         """Read the files again."""
@@ -92,3 +96,13 @@ class Ingress:
         if self._watch is not None:
             self._watch.cancel()
         await self._lanes.close()
+
+
+def _frontend_host() -> str:
+    """Where Serve's frontend really listens.
+
+    Serve takes `http_options` once, when it starts; a later file may say otherwise.
+    """
+    from ray.serve.context import _get_global_client
+
+    return str(_get_global_client().http_config.host)

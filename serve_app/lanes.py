@@ -41,7 +41,7 @@ class Lanes:
         self, handles: dict[str, DeploymentHandle[Any]], secret: str, timeouts: TimeoutConfig
     ) -> None:
         self._handles = handles
-        self._timeouts = timeouts
+        self.timeouts = timeouts
         # A lane's replicas are few and their streams many: no pool limit. The
         # engine's own max_num_seqs and the ingress's max_ongoing_requests bound
         # the number of connections.
@@ -66,11 +66,10 @@ class Lanes:
         `_reserve=False` skips Serve's slot reservation: a 4 ms call whose slot
         leaks when the ingress is killed. See docs/adr/0002-data-plane.md.
         """
-        handle = self._handles[lane]
         try:
             async with (
-                asyncio.timeout(self._timeouts.choose_s),
-                handle.choose_replica(
+                asyncio.timeout(self.timeouts.choose_s),
+                self._handles[lane].choose_replica(
                     session_key=session_key, avoid=avoid, _reserve=False
                 ) as selection,
             ):
@@ -97,8 +96,8 @@ class Lanes:
         """
         timeout = aiohttp.ClientTimeout(
             total=None,
-            sock_connect=self._timeouts.connect_s,
-            sock_read=self._timeouts.read_s,
+            sock_connect=self.timeouts.connect_s,
+            sock_read=self.timeouts.read_s,
         )
         try:
             return await self._http.post(

@@ -1,6 +1,6 @@
 """One generation request, from bytes to settled: the only path there is.
 
-authenticate -> parse -> admit -> classify -> route -> choose -> relay -> settle
+authenticate -> parse -> classify -> route -> admit -> choose -> relay -> settle
 
 Each step is one method. A refusal is a value and becomes an error body; a fault
 before the first byte is retried on the session's next replica; a fault after it
@@ -96,9 +96,10 @@ class Pipeline:
         if isinstance(parsed, Rejected):
             return parsed
         call.parsed = parsed
-        if parsed.n > call.tenant.tier.max_n:
-            limit = call.tenant.tier.max_n
-            return Rejected(RejectReason.INVALID_REQUEST, f"'n' may be at most {limit}.", param="n")
+        limit = call.tenant.tier.max_n
+        if parsed.copies > limit:
+            message = f"'n' (times the number of prompts) may be at most {limit}."
+            return Rejected(RejectReason.INVALID_REQUEST, message, param="n")
         refused = self._identify_session(call, parsed)
         if refused is not None:
             return refused
@@ -130,7 +131,6 @@ class Pipeline:
             has_tools=parsed.tools > 0,
             prompt_tokens=self._estimate(default, parsed),
             output_tokens=parsed.output_tokens or 0,
-            user_turns=len(parsed.prompt.users),
         )
 
     def _estimate(self, lane: str, parsed: Parsed) -> int:
@@ -167,7 +167,7 @@ class Pipeline:
     def reserve_tokens(self, call: Call, parsed: Parsed) -> int:
         """What a request is reckoned at until the engine has counted."""
         output = parsed.output_tokens or call.policies.default_output_tokens
-        return self._estimate(call.lane, parsed) + output * parsed.n
+        return self._estimate(call.lane, parsed) + output * parsed.copies
 
     # -- serving ------------------------------------------------------------
 
@@ -255,13 +255,16 @@ class Pipeline:
             m.affinity.labels(call.affinity.value).inc()
         if call.paced_s:
             m.ceiling_wait.labels(tier).observe(call.paced_s)
-        if call.decision is not None and call.decision.score is not None:
+        if call.decision is not None and call.decision.score is not None and call.replica:
             self._state.note_scored(call.decision)
 
     def _used_tokens(self, call: Call) -> int:
         """The engine's count; where it broke off, what had been delivered."""
         if call.usage is not None:
             return call.usage.total
+        if call.code == "499" and call.replica is not None and not call.has_started:
+            # Abandoned while the engine was at work and had told nothing yet.
+            return call.reservation.tokens if call.reservation else 0
         if (
             call.parsed is None
             or not call.has_started

@@ -36,6 +36,7 @@ class Relay:
         A refusal comes back only while nothing has been sent; after that a fault
         ends the stream with an error event.
         """
+        begun = time.perf_counter()
         try:
             if response.status >= 400:
                 return from_engine(response.status, await response.read())
@@ -47,6 +48,8 @@ class Relay:
             if not call.has_started:
                 return BROKEN_OFF
             await self.end_broken(call, BROKEN_OFF, send)
+        finally:
+            call.stages["relay"] = time.perf_counter() - begun
         return None
 
     async def _relay_whole(self, call: Call, response: aiohttp.ClientResponse, send: Send) -> None:

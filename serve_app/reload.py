@@ -11,7 +11,7 @@ from typing import Any
 from classifier import DEFAULT_ARTIFACT, ArtifactError, load_artifact
 from serve_app.config_errors import ConfigError
 from serve_app.fleet_config import FleetConfig
-from serve_app.settings import load_fleet, load_tenants
+from serve_app.settings import home, load_fleet, load_tenants
 from serve_app.state import Policies, build_policies
 
 logger = logging.getLogger("ray.serve")
@@ -35,19 +35,23 @@ def load_policies(fleet_file: Path, tenants_file: Path) -> Policies:
 
 def _artifact_dir(fleet: FleetConfig) -> Path:
     given = fleet.routing.classifier
-    return Path(given) if given else DEFAULT_ARTIFACT
+    return home() / given if given else DEFAULT_ARTIFACT
 
 
 class Reloader:
     """Replaces the policies as one set, or keeps the old ones and says why."""
 
     def __init__(
-        self, fleet_file: Path, tenants_file: Path, apply: Callable[[Policies], None]
+        self,
+        fleet_file: Path,
+        tenants_file: Path,
+        fleet: FleetConfig,
+        apply: Callable[[Policies], None],
     ) -> None:
         self._files = (fleet_file, tenants_file)
         self._apply = apply
         self._stamps = self._read_stamps()
-        self._fleet = load_fleet(fleet_file)
+        self._fleet = fleet
         self.last_error = ""
 
     def reload(self) -> dict[str, Any]:
@@ -71,13 +75,23 @@ class Reloader:
         while True:
             await asyncio.sleep(WATCH_PERIOD_S)
             if self._read_stamps() != self._stamps:
-                self.reload()
+                try:
+                    self.reload()
+                except Exception:
+                    # The watch must outlive whatever a file can hold.
+                    logger.exception("reload failed")
 
     def _refuse_redeploy(self, fleet: FleetConfig) -> None:
         """Lanes and ingress replicas are deployments: those only `serve deploy` changes."""
-        if (fleet.enabled_lanes, fleet.ingress) != (self._fleet.enabled_lanes, self._fleet.ingress):
+        before = self._fleet
+        if (fleet.enabled_lanes, fleet.ingress, fleet.sessions) != (
+            before.enabled_lanes,
+            before.ingress,
+            before.sessions,
+        ):
             raise ConfigError(
-                f"{self._files[0]}: lanes or ingress changed; run 'serve deploy' for those"
+                f"{self._files[0]}: lanes, ingress or sessions changed; for those change "
+                "args.revision in serve_config.yaml and run 'serve deploy serve_config.yaml'"
             )
 
     def _read_stamps(self) -> list[tuple[int, int]]:

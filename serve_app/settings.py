@@ -10,15 +10,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 from serve_app.config_errors import ConfigError, load_yaml, nearest
 from serve_app.fleet_config import FleetConfig
 from serve_app.tenant_config import TenantsConfig
+
+MIN_SECRET_CHARS = 32
 
 
 def home() -> Path:
@@ -78,12 +82,19 @@ def deployment_secret() -> str:
     folder = Path(given) if given else Path.home() / ".local" / "state" / "pointsman"
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / "endpoint-secret"
-    try:
-        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+    if not path.exists():
+        # Written whole before it has its name, so that nobody reads half of it.
+        fd, partial = tempfile.mkstemp(dir=folder)
+        with os.fdopen(fd, "w") as file:
             file.write(secrets.token_urlsafe(32))
-    except FileExistsError:
-        pass
-    return path.read_text().strip()
+            os.fsync(fd)
+        with contextlib.suppress(FileExistsError):
+            os.link(partial, path)
+        Path(partial).unlink()
+    secret = path.read_text().strip()
+    if len(secret) < MIN_SECRET_CHARS:
+        raise ConfigError(f"{path}: damaged; delete it and start again")
+    return secret
 
 
 def haproxy_is_on() -> bool:

@@ -29,7 +29,6 @@ class SimulatedEngineApp:
         self._ttft_s = ttft_s
         self._itl_s = itl_s
         self.running = 0
-        self.last_body: dict[str, Any] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, until it ends or its client leaves."""
@@ -52,7 +51,6 @@ class SimulatedEngineApp:
 
     async def _answer(self, path: str, raw: bytes, send: Send) -> None:
         body = orjson.loads(raw)
-        self.last_body = body
         prompt_tokens = len(raw) // BYTES_PER_TOKEN
         words = _newest_text(body)
         if path.endswith("/count_tokens"):

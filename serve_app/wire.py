@@ -16,6 +16,7 @@ from router.errors import Rejected, RejectReason
 from serve_app.http_errors import Dialect
 
 REFUSED = ("kv_transfer_params", "ec_transfer_params", "vllm_xargs", "previous_response_id")
+MAX_COUNT = 2**31 - 1
 OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 
@@ -70,7 +71,12 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A checked request body."""
+    """A checked request body.
+
+    Attributes:
+        copies: answers that the engine will generate: `n` for each prompt.
+
+    """
 
     route: Route
     body: dict[str, Any]
@@ -78,6 +84,7 @@ class Parsed:
     stream: bool
     wants_usage: bool
     n: int
+    copies: int
     tools: int
     output_tokens: int | None
     prompt: Prompt
@@ -99,6 +106,7 @@ def parse(raw: bytes, route: Route) -> Parsed | Rejected:
         stream=bool(body.get("stream")),
         wants_usage=bool(options.get("include_usage")) or not route.has_stream_options,
         n=body.get("n") or 1,
+        copies=(body.get("n") or 1) * _prompts(body, route),
         tools=len(body.get("tools") or ()),
         output_tokens=next((body[k] for k in OUTPUT_LIMITS if body.get(k) is not None), None),
         prompt=_prompt(body, route, len(raw)),
@@ -164,8 +172,8 @@ def _first_fault(body: dict[str, Any], route: Route) -> Rejected | None:
         if value is not None and (not isinstance(value, kind) or _is_bool_for_int(value, kind)):
             return _invalid(f"'{name}' must be {what}.", name)
     for name in (*OUTPUT_LIMITS, "n"):
-        if body.get(name) is not None and body[name] < 1:
-            return _invalid(f"'{name}' must be at least 1.", name)
+        if body.get(name) is not None and not 1 <= body[name] <= MAX_COUNT:
+            return _invalid(f"'{name}' must be at least 1 and at most {MAX_COUNT}.", name)
     return _prompt_fault(body, route)
 
 
@@ -181,6 +189,14 @@ _TYPES: tuple[tuple[str, type, str], ...] = (
 
 def _is_bool_for_int(value: Any, kind: type) -> bool:
     return kind is int and isinstance(value, bool)
+
+
+def _prompts(body: dict[str, Any], route: Route) -> int:
+    """Prompts in one request: `/v1/completions` takes a list of texts or of token lists."""
+    prompt = body.get("prompt") if route.path == "/v1/completions" else None
+    if not isinstance(prompt, list) or not prompt or isinstance(prompt[0], int):
+        return 1
+    return len(prompt)
 
 
 _TEXT_FIELD = {"/v1/completions": "prompt", "/v1/responses": "input"}

@@ -75,7 +75,7 @@ def _engine_args(fleet: FleetConfig) -> str:
     import dataclasses
 
     from vllm.engine.arg_utils import AsyncEngineArgs
-    from vllm.entrypoints.openai.cli_args import FrontendArgs
+    from vllm.entrypoints.launchers.cli_args import FrontendArgs
 
     from serve_app.config_errors import nearest
 

@@ -38,7 +38,6 @@ facts = st.builds(
     has_tools=st.booleans(),
     prompt_tokens=st.integers(0, 20_000),
     output_tokens=st.integers(0, 20_000),
-    user_turns=st.integers(0, 10),
 )
 scores = st.lists(st.floats(0, 1), max_size=5)
 
@@ -112,7 +111,7 @@ def test_a_tier_default_outside_the_tier_s_lanes_is_not_used():
     lanes = {name: Lane(name, name, 1_000) for name in ("small", "large")}
     policy = RoutingPolicy(lanes=lanes, default="small")
     tier = TierRules(frozenset({"small"}), default_lane="large")
-    asked = RequestFacts(None, False, 10, 10, 1)
+    asked = RequestFacts(None, False, 10, 10)
 
     decision = decide_lane(policy, tier, asked, list)
 

@@ -23,9 +23,7 @@ POLICY = RoutingPolicy(
     by_model={lane.model_id: lane.name for lane in (CHAT, QUALITY, LONG, TOOLS)},
 )
 ANY = TierRules()
-PLAIN = RequestFacts(
-    pinned=None, has_tools=False, prompt_tokens=100, output_tokens=50, user_turns=1
-)
+PLAIN = RequestFacts(pinned=None, has_tools=False, prompt_tokens=100, output_tokens=50)
 
 
 class FakeScores:
@@ -219,10 +217,3 @@ def test_a_tier_without_any_lane_of_this_fleet_is_refused():
 
     assert isinstance(rejected, Rejected)
     assert rejected.reason is RejectReason.MODEL_NOT_ALLOWED
-
-
-def test_the_largest_window_counts_only_lanes_that_the_tier_may_use():
-    """The widest window is the tier's, not the fleet's."""
-    assert POLICY.largest_window(ANY) == 100_000
-    assert POLICY.largest_window(TierRules(frozenset({"chat", "tools"}))) == 6_000
-    assert POLICY.largest_window(TierRules(frozenset({"elsewhere"}))) == 0

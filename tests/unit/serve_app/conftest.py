@@ -176,11 +176,11 @@ class World:
         reloader = SimpleNamespace(last_error="")
         control = Control(self.state, self.lanes, self.metrics, reloader, self._broadcast)
         pipeline = Pipeline(self.state, self.lanes, self.metrics)
-        self.gateway = Gateway(self.state, pipeline, control, self.metrics)
+        self.gateway = Gateway(self.state, pipeline, control)
 
     async def _broadcast(self, method):
         if method == "metrics_text":
-            return [self.metrics.render()]
+            return [{"replica": "i1", "text": self.metrics.render()}]
         if method == "snapshot":
             counts = {"scored_total": 4, "escalated_total": 1}
             return [{**counts, "active_sessions": {"chat": 2}, "tenants_near_limit": []}]
@@ -189,7 +189,7 @@ class World:
     def client(self, host="127.0.0.1", key=None) -> httpx.AsyncClient:
         transport = httpx.ASGITransport(self.gateway, client=(host, 1))
         headers = {} if key is None else {"authorization": f"Bearer {self.keys.get(key, key)}"}
-        return httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers)
+        return httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers)
 
     async def post(self, path, body, key=None, **kwargs) -> httpx.Response:
         async with self.client(key=key) as client:

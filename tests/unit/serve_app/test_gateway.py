@@ -156,7 +156,7 @@ async def test_metrics_cover_the_ingress_and_every_engine(world):
     async with world.client() as client:
         response = await client.get("/metrics")
 
-    assert 'pointsman_requests_in_flight{ingress="0"}' in response.text
+    assert 'pointsman_requests_in_flight{ingress="i1"}' in response.text
     for lane in ("chat", "quality"):
         assert f'vllm:x{{lane="{lane}",replica="r1",engine="0"}}' in response.text
 
