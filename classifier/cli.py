@@ -42,6 +42,12 @@ def add_commands(subparsers: Any) -> None:
     evaluate.add_argument(
         "--held-out", action="store_true", help="train without each source in turn"
     )
+    evaluate.add_argument(
+        "--minilm",
+        type=int,
+        metavar="ROWS",
+        help="held-out figures beside MiniLM + logistic regression, on ROWS rows a source",
+    )
     evaluate.add_argument("--latency", action="store_true", help="time the decision")
     evaluate.set_defaults(func=_evaluate)
 
@@ -95,7 +101,15 @@ def _evaluate(args: argparse.Namespace) -> int:
     artifact = load_artifact(args.artifact)
     if args.latency:
         report["latency"] = evaluate.latency(artifact.scorer())
-    if args.data:
+    if args.data and args.minilm:
+        from classifier.embedder import MiniLM
+
+        embedded = read_rows(args.data, MiniLM(), args.minilm)
+        report["held_out_sources_sampled"] = [
+            *evaluate.held_out(embedded, fit, "MiniLM + LR"),
+            *evaluate.held_out(read_rows(args.data, per_source=args.minilm), fit),
+        ]
+    elif args.data:
         import numpy as np
 
         data = read_rows(args.data)

@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,15 +37,42 @@ class Dataset:
         return Dataset(self.features[rows], self.source[rows], self.gain[rows], self.tier[rows])
 
 
-def read_rows(paths: Sequence[Path]) -> Dataset:
-    """Read JSON-lines files, gzip'd or not; rows need `text` and `source`."""
-    features, source, gain, tier = [], [], [], []
-    for row in _rows(paths):
-        features.append(extract(Conversation(last_user=str(row["text"]))))
-        source.append(str(row["source"]))
-        gain.append(_gain(row))
-        tier.append(str(row.get("tier") or ""))
-    return Dataset(np.array(features), np.array(source), np.array(gain), np.array(tier))
+def surface(texts: Sequence[str]) -> Floats:
+    """Surface features of single-turn prompts, shape (len(texts), features)."""
+    return np.array([extract(Conversation(last_user=text)) for text in texts])
+
+
+def read_rows(
+    paths: Sequence[Path],
+    featurize: Callable[[Sequence[str]], Floats] = surface,
+    per_source: int | None = None,
+) -> Dataset:
+    """Read JSON-lines files, gzip'd or not; rows need `text` and `source`.
+
+    Args:
+        paths: the files, read in this order.
+        featurize: texts to a matrix with a row each.
+        per_source: keep this many rows of each source, spread evenly over it.
+
+    """
+    rows = list(_rows(paths))
+    if per_source is not None:
+        rows = _spread(rows, per_source)
+    return Dataset(
+        features=featurize([str(row["text"]) for row in rows]),
+        source=np.array([str(row["source"]) for row in rows]),
+        gain=np.array([_gain(row) for row in rows]),
+        tier=np.array([str(row.get("tier") or "") for row in rows]),
+    )
+
+
+def _spread(rows: Sequence[dict[str, object]], per_source: int) -> list[dict[str, object]]:
+    by_source: dict[str, list[dict[str, object]]] = {}
+    for row in rows:
+        by_source.setdefault(str(row["source"]), []).append(row)
+    return [
+        row for group in by_source.values() for row in group[:: max(1, len(group) // per_source)]
+    ]
 
 
 def _gain(row: dict[str, object]) -> float:

@@ -27,16 +27,17 @@ def by_length(features: Floats) -> Floats:
     return lengths
 
 
-def held_out(data: Dataset, fit: Callable[[Dataset], Predict]) -> list[dict[str, Any]]:
+def held_out(
+    data: Dataset, fit: Callable[[Dataset], Predict], name: str = "classifier"
+) -> list[dict[str, Any]]:
     """Leave-one-source-out: each source scored by a model that never saw it."""
     rows = []
     for source in _measured_sources(data):
         inside = (data.source == source) & ~np.isnan(data.gain)
         model = fit(data.take(data.source != source))
-        rows += [
-            _row(source, "classifier", model, data.take(inside)),
-            _row(source, "prompt length", by_length, data.take(inside)),
-        ]
+        rows.append(_row(source, name, model, data.take(inside)))
+        if name == "classifier":
+            rows.append(_row(source, "prompt length", by_length, data.take(inside)))
     return rows
 
 

@@ -88,7 +88,7 @@ class RoutingConfig(StrictModel):
     tools: str | None = None
     escalation_share: float = Field(0.03, ge=0, le=1)
     escalation_threshold: float | None = None
-    sticky_turns: int = Field(4, ge=1, le=32)
+    sticky_turns: int = Field(3, ge=1, le=32)
     default_output_tokens: int = Field(256, ge=1)
     classifier: str | None = None
 
