@@ -57,14 +57,22 @@ def deployed(ready_s: float = 300, ray_start: Sequence[str] = (), **args: Any) -
 
 
 def stop_everything() -> None:
-    """End what a deployment can leave behind: Ray, and HAProxy which outlives it."""
+    """End what a deployment can leave behind: Ray, and what outlives it.
+
+    HAProxy outlives `ray stop`; a vLLM engine outlives a replica that was killed
+    (`-P 1`: only those whose replica is gone).
+    """
     ray = str(Path(sys.executable).with_name("ray"))
     subprocess.run([ray, "stop", "--force"], capture_output=True, check=False)
-    pattern = f"haproxy .*-f {os.environ['POINTSMAN_RUN']}/"
-    deadline = time.monotonic() + 10
-    while subprocess.run(["pkill", "-f", pattern], check=False).returncode == 0:
+    _end(["-f", f"haproxy .*-f {os.environ['POINTSMAN_RUN']}/"])
+    _end(["-KILL", "-P", "1", "-f", "^VLLM::"])
+
+
+def _end(pkill_options: list[str], within_s: float = 10) -> None:
+    deadline = time.monotonic() + within_s
+    while subprocess.run(["pkill", *pkill_options], check=False).returncode == 0:
         if time.monotonic() > deadline:
-            raise RuntimeError("HAProxy does not end")
+            raise RuntimeError(f"does not end: {pkill_options}")
         time.sleep(0.1)
 
 
