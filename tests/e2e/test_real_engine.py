@@ -265,11 +265,13 @@ def test_two_clients_killed_mid_stream_free_the_engine(real: str, http: httpx.Cl
         response = own.send(
             own.build_request("POST", f"{real}/v1/chat/completions", json=body), stream=True
         )
-        next(response.iter_bytes())
-        opened.append(response)
+        # The iterator is kept: dropping it would close the connection.
+        chunks = response.iter_bytes()
+        next(chunks)
+        opened.append((response, chunks))
     eventually(lambda: totals(http.get(f"{real}/status").json())["engines"] == 2, within_s=5)
 
-    for response, own in zip(opened, streams, strict=True):
+    for (response, _), own in zip(opened, streams, strict=True):
         response.close()
         own.close()
 

@@ -73,9 +73,12 @@ def test_a_client_that_stops_reading_holds_up_nobody(simulated: str, http: httpx
     with http.stream(
         "POST", f"{simulated}/v1/chat/completions", json=chat("x", stream=True, max_tokens=3000)
     ) as stuck:
-        next(stuck.iter_raw())
+        chunks = stuck.iter_raw()
+        next(chunks)
 
         text = _stream_text(http, simulated, chat("y", stream=True, max_tokens=5))
+
+        assert next(chunks)
 
     assert text.endswith("data: [DONE]\n\n")
 
