@@ -116,10 +116,9 @@ class Gateway:
     async def _open(self, request: _Request, route: Route) -> tuple[Call, bytes] | None:
         """Authenticate and read the body; None when a refusal has been answered."""
         begun = time.perf_counter()
-        tenant = self._identify(request)
+        tenant = await self._tenant(request)
         identified = time.perf_counter() - begun
-        if isinstance(tenant, Rejected):
-            await request.refuse(tenant)
+        if tenant is None:
             return None
         limits = self._state.policies.fleet.limits
         raw = await request.read(limits.max_body_bytes, limits.body_timeout_s)
@@ -130,9 +129,14 @@ class Gateway:
         call.stages["auth"] = identified
         return call, raw
 
-    def _identify(self, request: _Request) -> Tenant | Rejected:
+    async def _tenant(self, request: _Request) -> Tenant | None:
+        """Whose request it is; None when a refusal has been answered."""
         is_local = self._trusts_local and request.is_local
-        return self._state.policies.auth.identify(request.key, is_local=is_local)
+        tenant = self._state.policies.auth.identify(request.key, is_local=is_local)
+        if isinstance(tenant, Rejected):
+            await request.refuse(tenant)
+            return None
+        return tenant
 
     # -- reading ------------------------------------------------------------
 
@@ -145,16 +149,14 @@ class Gateway:
         await request.json(body, 503 if loading else 200)
 
     async def _models(self, request: _Request) -> None:
-        tenant = self._identify(request)
-        if isinstance(tenant, Rejected):
-            await request.refuse(tenant)
+        tenant = await self._tenant(request)
+        if tenant is None:
             return
         await request.json({"object": "list", "data": self._control.models(tenant)})
 
     async def _model(self, request: _Request) -> None:
-        tenant = self._identify(request)
-        if isinstance(tenant, Rejected):
-            await request.refuse(tenant)
+        tenant = await self._tenant(request)
+        if tenant is None:
             return
         name = request.path.removeprefix("/v1/models/")
         for model in self._control.models(tenant):
@@ -186,10 +188,10 @@ class Gateway:
             await request.respond(200, text.encode(), TEXT)
 
     async def _status(self, request: _Request) -> None:
-        tenant = self._identify(request)
-        if isinstance(tenant, Rejected):
-            await request.refuse(tenant)
-        elif tenant.is_admin:
+        tenant = await self._tenant(request)
+        if tenant is None:
+            return
+        if tenant.is_admin:
             await request.json(await self._control.status())
         else:
             await request.json(self._control.tenant_status(tenant))
@@ -200,9 +202,8 @@ class Gateway:
 
     async def _is_admin(self, request: _Request) -> bool:
         """Whether an admin asks (or the local tenant does); answers 401/403 if not."""
-        tenant = self._identify(request)
-        if isinstance(tenant, Rejected):
-            await request.refuse(tenant)
+        tenant = await self._tenant(request)
+        if tenant is None:
             return False
         if not tenant.is_admin:
             message = "This route needs an admin key."
@@ -249,7 +250,7 @@ class _Request:
         named = [_host_of(b"//" + self.headers.get(b"host", b"localhost"))]
         if b"origin" in self.headers:
             named.append(_host_of(self.headers[b"origin"]))
-        return all(map(_is_own_address, hosts)) and all(map(_is_own_name, named))
+        return all(map(is_loopback, [*hosts, *named]))
 
     async def send(self, message: Any) -> None:
         """Pass an ASGI message on."""
@@ -327,16 +328,8 @@ class _Request:
         await self.send({"type": "http.response.body", "body": body})
 
 
-_OWN: set[str] = set()
-
-
-def trust_own_addresses(addresses: list[str]) -> None:
-    """Name this node's own addresses: HAProxy reaches replicas by them."""
-    _OWN.update(addresses)
-
-
 def is_loopback(host: str) -> bool:
-    """Whether a listener on `host` can be reached from this machine alone."""
+    """Whether a name or address stands for this machine alone."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -348,19 +341,6 @@ def _host_of(url: bytes) -> str:
         return urlsplit(url.decode("latin-1")).hostname or ""
     except ValueError:
         return ""
-
-
-def _is_own_name(host: str) -> bool:
-    return host == "localhost" or _is_own_address(host)
-
-
-def _is_own_address(host: str) -> bool:
-    if host in _OWN:
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -6,12 +6,11 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from serve_app.control import Control
-from serve_app.gateway import Gateway, is_loopback, trust_own_addresses
+from serve_app.gateway import Gateway, is_loopback
 from serve_app.lanes import Lanes
 from serve_app.metrics import Metrics
 from serve_app.pipeline import Pipeline
@@ -46,7 +45,6 @@ class Ingress:
         pipeline = Pipeline(self._state, self._lanes, self._metrics)
         trusts_local = is_loopback(listen) and is_loopback(_frontend_host())
         self._gateway = Gateway(self._state, pipeline, self._control, trusts_local=trusts_local)
-        trust_own_addresses([ray.util.get_node_ip_address()])
         self._watch: asyncio.Task[None] | None = None
 
     def __serve_build_asgi_app__(self) -> Gateway:

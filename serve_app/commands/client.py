@@ -74,6 +74,11 @@ def subparser(
 
 def request_json(args: argparse.Namespace, method: str, path: str, body: Any = None) -> Any:
     """Call the deployment and return its JSON, or raise CommandError."""
+    return json.loads(request_bytes(args, method, path, body))
+
+
+def request_bytes(args: argparse.Namespace, method: str, path: str, body: Any = None) -> bytes:
+    """Call the deployment and return the response's body, or raise CommandError."""
     headers = {"content-type": "application/json"}
     if args.key:
         headers["authorization"] = f"Bearer {args.key}"
@@ -84,7 +89,7 @@ def request_json(args: argparse.Namespace, method: str, path: str, body: Any = N
     )
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
-            return json.load(response)
+            return bytes(response.read())
     except urllib.error.HTTPError as error:
         raise CommandError(_message_of(error)) from error
     except (urllib.error.URLError, TimeoutError) as error:

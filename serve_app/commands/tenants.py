@@ -10,8 +10,6 @@ import argparse
 import json
 import os
 import re
-import urllib.error
-import urllib.request
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from serve_app.auth import make_key
-from serve_app.commands.client import DEFAULT_URL, TIMEOUT_S, CommandError, subparser
+from serve_app.commands.client import CommandError, request_bytes, subparser
 from serve_app.config_errors import nearest
 from serve_app.settings import load_tenants, tenants_path
 
@@ -171,7 +169,7 @@ _SAMPLE = re.compile(
 
 def _usage(args: argparse.Namespace) -> int:
     totals: dict[str, dict[str, int]] = {}
-    for match in _SAMPLE.finditer(_metrics(args)):
+    for match in _SAMPLE.finditer(request_bytes(args, "GET", "/metrics").decode()):
         row = totals.setdefault(match["tenant"], {})
         row[match["kind"]] = row.get(match["kind"], 0) + int(float(match["value"]))
     if args.json:
@@ -181,16 +179,3 @@ def _usage(args: argparse.Namespace) -> int:
         figures = "  ".join(f"{kind} {tokens}" for kind, tokens in sorted(row.items()))
         print(f"{tenant:<24} {figures}")
     return 0
-
-
-def _metrics(args: argparse.Namespace) -> str:
-    headers = {"authorization": f"Bearer {args.key}"} if args.key else {}
-    # The URL is the operator's own.
-    request = urllib.request.Request(  # noqa: S310
-        (args.url or DEFAULT_URL).rstrip("/") + "/metrics", headers=headers
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
-            return response.read().decode()
-    except (urllib.error.URLError, TimeoutError) as error:
-        raise CommandError(f"/metrics cannot be read from {args.url}") from error

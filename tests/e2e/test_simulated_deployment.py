@@ -333,6 +333,23 @@ def test_a_redeploy_does_not_cut_a_stream(
     eventually(lambda: http.get(f"{simulated}/ready").status_code == 200, within_s=30)
 
 
+def test_the_dashboard_names_every_deployment_and_shows_its_work(
+    simulated: str, http: httpx.Client
+) -> None:
+    """Ray's dashboard API asks for the token, and knows ingress and lanes by name."""
+    token = (Path.home() / ".ray" / "auth_token").read_text().strip()
+    url = "http://127.0.0.1:8265/api/serve/applications/"
+
+    refused = http.get(url)
+    shown = http.get(url, headers={"authorization": f"Bearer {token}"}).json()
+
+    assert refused.status_code == 401
+    deployments = shown["applications"]["pointsman"]["deployments"]
+    assert {name: x["status"] for name, x in deployments.items()} == dict.fromkeys(
+        ("ingress", "lane:chat", "lane:quality"), "HEALTHY"
+    )
+
+
 def test_an_idle_deployment_stays_idle(simulated: str, http: httpx.Client) -> None:
     """After all of the above nothing is open and the ingress does next to nothing."""
     eventually(lambda: is_idle(http, simulated), within_s=5)

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import time
+from types import SimpleNamespace
 
 import aiohttp
 import pytest
@@ -19,6 +21,14 @@ CLOSING = (
 
 def delta(text) -> bytes:
     return b"data: " + json.dumps({"choices": [{"delta": {"content": text}}]}).encode() + b"\n\n"
+
+
+@pytest.fixture
+def frozen_clock(monkeypatch):
+    """Buckets refill with time: none passes where a level is compared to the token."""
+    clock = SimpleNamespace(monotonic=lambda: 1000.0, perf_counter=time.perf_counter)
+    for module in ("pipeline", "state", "relay", "response_headers"):
+        monkeypatch.setattr(f"serve_app.{module}.time", clock)
 
 
 def remaining_tokens(world, tenant) -> int:
@@ -86,6 +96,7 @@ async def test_debug_headers_are_sent_when_asked_for(world, engine):
     assert "engine;dur=" in response.headers["server-timing"]
 
 
+@pytest.mark.usefixtures("frozen_clock")
 async def test_a_request_is_settled_with_the_engine_s_count(world, engine):
     """Ten tokens were used, whatever had been reserved."""
     world.lanes.answers = [engine()]
@@ -107,6 +118,7 @@ async def test_counting_tokens_is_not_charged(world, engine):
     assert remaining_tokens(world, "acme") == 100_000
 
 
+@pytest.mark.usefixtures("frozen_clock")
 async def test_a_stream_is_relayed_without_the_usage_that_was_not_asked_for(world, stream):
     """The client sees its own stream; accounting sees the usage."""
     world.lanes.answers = [stream(delta("a"), delta("b") + CLOSING[:9], CLOSING[9:] + DONE)]
