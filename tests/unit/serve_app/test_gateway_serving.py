@@ -235,6 +235,7 @@ async def test_an_engine_s_own_error_event_ends_the_stream_in_our_words(world, s
     assert b"10.0.0.7" not in answer.content
 
 
+@pytest.mark.usefixtures("frozen_clock")
 async def test_a_broken_stream_is_charged_for_what_was_delivered(world, stream):
     """Without the engine's count, the events passed on are counted."""
     world.lanes.answers = [stream(delta("a") * 5, aiohttp.ClientPayloadError())]
