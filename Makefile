@@ -14,7 +14,7 @@ check:
 	@scripts/install dev
 	@scripts/check
 
-bench: bench-overhead bench-decision
+bench: bench-overhead bench-decision bench-startup
 
 bench-%:
 	@scripts/install dev
