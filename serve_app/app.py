@@ -9,7 +9,7 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 
-from serve_app.config_errors import ConfigError, StrictModel, validate
+from serve_app.config_errors import ConfigError, StrictModel, load_yaml, validate
 from serve_app.embedded_model import resolve_source
 from serve_app.fleet_config import FleetConfig, LaneConfig
 from serve_app.ingress import Ingress
@@ -21,6 +21,8 @@ from serve_app.settings import (
     load_tenants,
     tenants_path,
 )
+from simulator.http.app import EngineSpec
+from simulator.profile import FixedTiming, Profile, profile_path
 
 # A stream may last as long as a client cares to read; Serve kills a replica that
 # drains for longer than this.
@@ -105,11 +107,26 @@ def _simulated(name: str, lane: LaneConfig, common: dict[str, Any]) -> Applicati
         placement_group_bundles=placement_bundles(lane),
         placement_group_strategy="STRICT_PACK",
         ray_actor_options={"num_cpus": 0},
-    ).bind(
-        model_id=lane.model_id,
-        window_tokens=lane.max_model_len,
-        timing=lane.simulated,
-        **common,
+    ).bind(_engine_spec(lane), **common)
+
+
+def _engine_spec(lane: LaneConfig) -> EngineSpec:
+    """Raises ConfigError when the profile cannot be read."""
+    config = lane.simulated
+    timing: Profile | FixedTiming = FixedTiming(
+        ttft_s=config.ttft_s, itl_s=config.itl_s, in_step=config.in_step
+    )
+    if config.profile is not None:
+        try:
+            timing = load_yaml(profile_path(config.profile), Profile)
+        except FileNotFoundError as error:
+            raise ConfigError(f"simulated.profile: {error}") from error
+    return EngineSpec(
+        lane.model_id,
+        lane.max_model_len,
+        timing,
+        trims_template=config.trims_template,
+        faults=config.faults,
     )
 
 

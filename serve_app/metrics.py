@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import HistogramMetricFamily
+from prometheus_client.registry import Collector
 
 # Seconds. The seeds' targets (0.8 s TTFT, 12 ms a token) fall on bucket edges.
 _TTFT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 2, 4.5, 10, 30)
@@ -12,6 +18,53 @@ _DURATION = (0.05, 0.1, 0.25, 0.5, 1, 2, 4.5, 7, 10, 25, 60, 300)
 
 MAX_TENANT_LABELS = 50
 OTHER = "other"
+
+
+class TokenHistogram(Collector):
+    """A histogram that is observed once a token.
+
+    The library's takes a lock twice an observation; one event loop needs none.
+    """
+
+    def __init__(
+        self, name: str, documentation: str, labels: Sequence[str], bounds: Sequence[float]
+    ) -> None:
+        self._name, self._documentation, self._labels = name, documentation, labels
+        self._bounds = tuple(bounds)
+        self._series: dict[tuple[str, ...], Series] = {}
+
+    def of(self, *values: str) -> Series:
+        """The series with these label values."""
+        series = self._series.get(values)
+        if series is None:
+            series = self._series[values] = Series(self._bounds)
+        return series
+
+    def collect(self) -> Iterator[HistogramMetricFamily]:
+        """Called by the registry."""
+        family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
+        edges = [*map(str, map(float, self._bounds)), "+Inf"]
+        for values, series in self._series.items():
+            cumulative = itertools.accumulate(series.counts)
+            buckets = list(zip(edges, cumulative, strict=True))
+            family.add_metric(values, buckets, series.sum)
+        yield family
+
+
+class Series:
+    """One series of a TokenHistogram."""
+
+    __slots__ = ("_bounds", "counts", "sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self.counts[bisect_left(self._bounds, value)] += 1
+        self.sum += value
 
 
 class Metrics:
@@ -33,13 +86,13 @@ class Metrics:
             buckets=_TTFT,
             registry=r,
         )
-        self.itl = Histogram(
+        self.itl = TokenHistogram(
             "pointsman_inter_token_latency_seconds",
             "Gap between streamed chunks passed on.",
             ["lane", "tier"],
-            buckets=_ITL,
-            registry=r,
+            _ITL,
         )
+        r.register(self.itl)
         self.duration = Histogram(
             "pointsman_request_duration_seconds",
             "Request received to last byte passed on.",

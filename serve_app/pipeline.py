@@ -14,8 +14,6 @@ import contextlib
 import logging
 import time
 
-import aiohttp
-
 from router.errors import Rejected, RejectReason
 from router.lane import decide_lane
 from router.session import derive_session_id, session_key
@@ -29,6 +27,7 @@ from serve_app.metrics import Metrics
 from serve_app.relay import BROKEN_OFF, Relay
 from serve_app.response_headers import response_headers
 from serve_app.state import IngressState
+from serve_app.upstream import Response
 from serve_app.wire import Parsed, Route, for_engine, parse
 
 logger = logging.getLogger("ray.serve")
@@ -204,7 +203,7 @@ class Pipeline:
         self._metrics.recoveries.labels("failed").inc()
         return Rejected(RejectReason.NO_REPLICA, "No replica of the model answered.")
 
-    async def _open(self, call: Call, body: bytes, avoid: frozenset[str]) -> aiohttp.ClientResponse:
+    async def _open(self, call: Call, body: bytes, avoid: frozenset[str]) -> Response:
         begun = time.perf_counter()
         key = session_key(call.tenant.name, call.session_id)
         call.replica = await self._lanes.choose(call.lane, key, avoid)
@@ -217,7 +216,6 @@ class Pipeline:
             k.decode(): v.decode("latin-1") for k, v in call.headers.items() if k in PASSED_HEADERS
         }
         headers["x-request-id"] = call.request_id
-        headers["content-type"] = "application/json"
         response = await self._lanes.open(call.replica, call.route.path, body, headers)
         call.stages["engine"] = time.perf_counter() - chosen
         return response

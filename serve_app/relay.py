@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator
 
-import aiohttp
 import orjson
 
 from router.ceiling import Pacer
@@ -18,6 +16,7 @@ from serve_app.http_errors import error_event, from_engine
 from serve_app.metrics import Metrics
 from serve_app.response_headers import Headers, response_headers
 from serve_app.streaming import EventReader, read_usage
+from serve_app.upstream import Response
 
 BROKEN_OFF = Rejected(RejectReason.NO_REPLICA, "The model broke off; a retry is safe.")
 
@@ -28,9 +27,7 @@ class Relay:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    async def relay(
-        self, call: Call, response: aiohttp.ClientResponse, send: Send
-    ) -> Rejected | None:
+    async def relay(self, call: Call, response: Response, send: Send) -> Rejected | None:
         """Answer the client with the engine's response, or say why it cannot be.
 
         A refusal comes back only while nothing has been sent; after that a fault
@@ -44,7 +41,7 @@ class Relay:
                 await self._relay_stream(call, response, send)
             else:
                 await self._relay_whole(call, response, send)
-        except (aiohttp.ClientError, ConnectionError, TimeoutError):
+        except (ConnectionError, TimeoutError):
             if not call.has_started:
                 return BROKEN_OFF
             await self.end_broken(call, BROKEN_OFF, send)
@@ -52,7 +49,7 @@ class Relay:
             call.stages["relay"] = time.perf_counter() - begun
         return None
 
-    async def _relay_whole(self, call: Call, response: aiohttp.ClientResponse, send: Send) -> None:
+    async def _relay_whole(self, call: Call, response: Response, send: Send) -> None:
         body = await response.read()
         call.usage = read_usage(_json(body))
         if call.usage is not None and (pacer := call.pacer) is not None:
@@ -67,7 +64,7 @@ class Relay:
         await self.start(call, send, 200, headers)
         await send({"type": "http.response.body", "body": body})
 
-    async def _relay_stream(self, call: Call, response: aiohttp.ClientResponse, send: Send) -> None:
+    async def _relay_stream(self, call: Call, response: Response, send: Send) -> None:
         assert call.parsed is not None
         reader = EventReader(hide_usage=not call.parsed.wants_usage)
         headers = [
@@ -87,25 +84,31 @@ class Relay:
         else:
             await send({"type": "http.response.body", "body": b""})
 
-    async def _pump(
-        self, call: Call, response: aiohttp.ClientResponse, reader: EventReader, send: Send
-    ) -> None:
+    async def _pump(self, call: Call, response: Response, reader: EventReader, send: Send) -> None:
         """Move events until the engine is done: the only code that runs per token."""
         tier = call.tenant.tier_name
-        observe_itl = self._metrics.itl.labels(call.lane, tier).observe
-        pacer = call.pacer
-        chunks: AsyncIterator[bytes] = response.content.iter_any()
-        if pacer is not None:
-            chunks = _paced(call, response.content, reader, pacer)
+        itl = self._metrics.itl.of(call.lane, tier)
+        pacer, clock = call.pacer, time.perf_counter
+        held: deque[tuple[float, bytes]] = deque()
         last = 0.0
-        clock = time.perf_counter
-        async for chunk in chunks:
-            out = chunk if pacer is not None else reader.feed(chunk)
+        while True:
+            chunk = response.read_nowait() if held else await response.readany()
+            out = b""
+            if chunk:
+                out = reader.feed(chunk) if pacer is None else _book(reader, chunk, pacer, held)
+            elif not held:
+                return
             if not out:
-                continue
+                if not held:
+                    continue
+                due, out = held.popleft()
+                wait = due - time.monotonic()
+                if wait > 0:
+                    call.paced_s += wait
+                    await asyncio.sleep(wait)
             now = clock()
             if last:
-                observe_itl(now - last)
+                itl.observe(now - last)
             else:
                 self._metrics.ttft.labels(call.lane, tier).observe(now - call.started)
             last = now
@@ -123,50 +126,36 @@ class Relay:
         await send({"type": "http.response.body", "body": event})
 
 
-async def _paced(
-    call: Call, content: aiohttp.StreamReader, reader: EventReader, pacer: Pacer
-) -> AsyncIterator[bytes]:
-    """Pass tokens on under the tenant's tokens-per-second ceiling.
+def _book(
+    reader: EventReader, chunk: bytes, pacer: Pacer, held: deque[tuple[float, bytes]]
+) -> bytes:
+    """Book what has arrived under the tokens-per-second ceiling; return what may go now.
 
-    What has arrived is taken up and booked before each wait, so the engine is
-    always read at full speed and the tenant's debt is known as it grows:
-    withholding reads would only make the engine merge deltas.
+    The rest is held back until it is due. What has arrived is booked before each
+    wait, so the engine is always read at full speed and the tenant's debt is known
+    as it grows: withholding reads would only make the engine merge deltas.
     """
-    held: deque[tuple[float, bytes]] = deque()
-    while True:
-        if held:
-            chunk = _arrived(content)
-        else:
-            chunk = await content.readany()
-            if not chunk:
-                return
-        for event, tokens in _events(reader, chunk):
-            now = time.monotonic()
-            held.append((now + pacer.delay(tokens, now=now), event))
-        if held:
-            due, event = held.popleft()
-            wait = due - time.monotonic()
-            if wait > 0:
-                call.paced_s += wait
-                await asyncio.sleep(wait)
-            yield event
-
-
-def _arrived(content: aiohttp.StreamReader) -> bytes:
-    """What can be read without waiting. A fault shows when nothing is held back."""
-    if content.exception() is not None:
-        return b""
-    return content.read_nowait()
-
-
-def _events(reader: EventReader, chunk: bytes) -> list[tuple[bytes, int]]:
-    """The whole events that `chunk` completes, each with its number of tokens."""
     before = reader.events
     out = reader.feed(chunk)
     tokens = reader.events - before
+    now = time.monotonic()
     if tokens <= 1:
-        return [(out, tokens)] if out else []
-    return [(event + b"\n\n", 1) for event in out.split(b"\n\n") if event]
+        delay = pacer.delay(tokens, now=now)
+        if held or delay > 0:
+            if out:
+                held.append((now + delay, out))
+            return b""
+        return out
+    ready = []
+    for event in out.split(b"\n\n"):
+        if not event:
+            continue
+        delay = pacer.delay(1, now=now)
+        if held or delay > 0:
+            held.append((now + delay, event + b"\n\n"))
+        else:
+            ready.append(event + b"\n\n")
+    return b"".join(ready)
 
 
 def _json(body: bytes) -> object:

@@ -66,12 +66,16 @@ class FakeScorer:
         return 0.9 if "hard" in conversation.last_user else 0.1
 
 
-class FakeContent:
-    """An engine's bytes as aiohttp's reader hands them out: chunks, waits, faults."""
+class FakeResponse:
+    """An engine's answer as the upstream client hands it out: chunks, waits, faults."""
 
-    def __init__(self, parts) -> None:
-        self._parts = list(parts)
+    def __init__(self, *parts, status=200, content_type="application/json") -> None:
+        self.status = status
+        self.content_type = content_type
+        self.headers = {"content-type": content_type}
         self.waits = asyncio.Event()
+        self.is_closed = False
+        self._parts = list(parts)
 
     async def readany(self) -> bytes:
         while self._parts:
@@ -85,31 +89,16 @@ class FakeContent:
             return part
         return b""
 
-    async def iter_any(self):
-        while chunk := await self.readany():
-            yield chunk
-
     def read_nowait(self) -> bytes:
         if self._parts and isinstance(self._parts[0], bytes):
             return self._parts.pop(0)
         return b""
 
-    def exception(self) -> Exception | None:
-        return None
-
-
-class FakeResponse:
-    """As much of aiohttp's response as the pipeline reads."""
-
-    def __init__(self, *parts, status=200, content_type="application/json") -> None:
-        self.status = status
-        self.content_type = content_type
-        self.headers = {"content-type": content_type}
-        self.content = FakeContent(parts)
-        self.is_closed = False
-
     async def read(self) -> bytes:
-        return b"".join([chunk async for chunk in self.content.iter_any()])
+        parts = []
+        while part := await self.readany():
+            parts.append(part)
+        return b"".join(parts)
 
     def close(self) -> None:
         self.is_closed = True

@@ -1,0 +1,336 @@
+"""The simulated engine as an ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from simulator.engine import BatchingEngine, Sequence
+from simulator.fixed import FixedEngine
+from simulator.http import asks, forms
+from simulator.http.answers import Choice, block_keys, choices_of
+from simulator.http.exposition import Exposition
+from simulator.http.faults import CUT_AFTER_TOKENS, NO_FAULTS, Faults, die
+from simulator.profile import FixedTiming, Profile
+from simulator.realtime import Engine, RealTimeEngine, Stream
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+_SSE = b"text/event-stream; charset=utf-8"
+_JSON = b"application/json"
+_MARK = (b"x-simulated", b"1")
+"""On every response: nothing here comes from a model."""
+
+
+class Refused(Exception):
+    """An error answer: its status and its text."""
+
+    def __init__(self, status: int, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.kind = status, kind
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """What one simulated engine is.
+
+    Attributes:
+        model_id: the only model it answers for.
+        window_tokens: prompt and answer together.
+        timing: a profile, or fixed times.
+        trims_template: whether the chat template strips messages (Llama 3.1's does).
+        seed: of what is drawn at random: ids, sampled texts, faults.
+
+    """
+
+    model_id: str
+    window_tokens: int
+    timing: Profile | FixedTiming
+    trims_template: bool = False
+    faults: Faults = NO_FAULTS
+    seed: int | None = None
+
+
+class SimulatedEngineApp:
+    """vLLM's generation routes, `/metrics`, `/health`, `/v1/models`, `/tokenize`."""
+
+    def __init__(self, spec: EngineSpec, *, on_death: Callable[[], None] = die) -> None:
+        self.spec = spec
+        self._on_death = on_death
+        self._random = Random(spec.seed)
+        engine: Engine
+        if isinstance(spec.timing, Profile):
+            scheduling = spec.timing.scheduling
+            engine = BatchingEngine(spec.timing.timing, scheduling, lists_decoded=True)
+            self._block_size, blocks = scheduling.block_size, scheduling.num_gpu_blocks
+            self._overhead_s = spec.timing.timing.request_overhead_ms / 1000
+            self._mean = spec.timing.mean_output_tokens
+        else:
+            engine = FixedEngine(spec.timing)
+            self._block_size, blocks = 16, 0
+            self._overhead_s, self._mean = 0.0, None
+        self.engine = engine
+        self._clock = RealTimeEngine(engine)
+        self._exposition = Exposition(engine, spec.model_id, blocks, self._block_size)
+        self._faults = spec.faults
+        self._apply(spec.faults)
+        trims = spec.trims_template
+        self._generators: dict[str, tuple[Callable[[dict[str, Any]], asks.Ask], type[Any]]] = {
+            "/v1/chat/completions": (lambda b: asks.read_chat(b, trims=trims), forms.ChatForm),
+            "/v1/completions": (asks.read_completion, forms.CompletionForm),
+            "/v1/messages": (lambda b: asks.read_message(b, trims=trims), forms.MessageForm),
+            "/v1/responses": (lambda b: asks.read_response(b, trims=trims), forms.ResponseForm),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, until it ends or its client leaves."""
+        path = scope["path"].rstrip("/")
+        try:
+            if scope["method"] == "GET":
+                await self._get(path, send)
+                return
+            body = _object(await _read_body(receive))
+            if path in self._generators:
+                await self._generate(path, body, receive, send)
+            else:
+                await self._post(path, body, send)
+        except Refused as refused:
+            error = {
+                "message": str(refused),
+                "type": refused.kind,
+                "param": None,
+                "code": refused.status,
+            }
+            await _respond(send, refused.status, orjson.dumps({"error": error}))
+
+    # -- everything that is not generation -------------------------------------
+
+    async def _get(self, path: str, send: Send) -> None:
+        if path == "/metrics":
+            await _respond(send, 200, self._exposition.render(), b"text/plain; version=0.0.4")
+        elif path in ("/health", "/ping", "/v1/models", "/version", "/simulated/faults"):
+            await _respond(send, 200, orjson.dumps(self._describe(path)))
+        else:
+            raise Refused(404, "NotFoundError", "Not Found")
+
+    def _describe(self, path: str) -> dict[str, Any]:
+        if path == "/v1/models":
+            model = {
+                "id": self.spec.model_id,
+                "object": "model",
+                "created": 0,
+                "owned_by": forms.SIMULATED,
+                "max_model_len": self.spec.window_tokens,
+            }
+            return {"object": "list", "data": [model]}
+        if path == "/simulated/faults":
+            return self._faults.model_dump()
+        return {"version": forms.SIMULATED} if path == "/version" else {}
+
+    async def _post(self, path: str, body: dict[str, Any], send: Send) -> None:
+        if path == "/v1/messages/count_tokens":
+            ask = self._read(
+                lambda b: asks.read_message(b, trims=self.spec.trims_template),
+                {**body, "max_tokens": 1},
+            )
+            await _respond(send, 200, orjson.dumps({"input_tokens": len(ask.prompts[0])}))
+        elif path == "/tokenize":
+            reader = self._generators["/v1/chat/completions" if "messages" in body
+                                      else "/v1/completions"][0]  # fmt: skip
+            ids = list(self._read(reader, body).prompts[0])
+            answer = {
+                "count": len(ids),
+                "max_model_len": self.spec.window_tokens,
+                "tokens": ids,
+            }
+            await _respond(send, 200, orjson.dumps(answer))
+        elif path == "/simulated/faults":
+            try:
+                self._apply(Faults.model_validate(body))
+            except ValidationError as error:
+                raise Refused(400, "BadRequestError", str(error)) from error
+            await _respond(send, 200, orjson.dumps(self._faults.model_dump()))
+        else:
+            raise Refused(404, "NotFoundError", "Not Found")
+
+    def _apply(self, faults: Faults) -> None:
+        self._faults = faults
+        self.engine.slowdown = faults.slowdown
+        if faults.die:
+            self._on_death()
+
+    # -- generation ----------------------------------------------------------------
+
+    def _read(self, reader: Callable[[dict[str, Any]], asks.Ask], body: dict[str, Any]) -> asks.Ask:
+        if body.get("model") not in (None, "", self.spec.model_id):
+            message = f"The model `{body['model']}` does not exist."
+            raise Refused(404, "NotFoundError", message)
+        try:
+            ask = reader(body)
+        except (asks.BadAsk, KeyError, TypeError, AttributeError, ValueError) as error:
+            raise Refused(400, "BadRequestError", str(error) or "bad request") from error
+        window = self.spec.window_tokens
+        longest = max(map(len, ask.prompts))
+        if longest + (ask.max_tokens or 1) > window:
+            message = (
+                f"This model's maximum context length is {window} tokens. However, you requested "
+                f"{ask.max_tokens or 1} output tokens and your prompt contains {longest} input "
+                "tokens."
+            )
+            raise Refused(400, "BadRequestError", message)
+        return ask
+
+    async def _generate(
+        self, path: str, body: dict[str, Any], receive: Receive, send: Send
+    ) -> None:
+        reader, form_type = self._generators[path]
+        ask = self._read(reader, body)
+        fault = self._faults.strike(ask.newest, self._random)
+        if fault == "fail":
+            raise Refused(500, "InternalServerError", "simulated fault")
+        if fault == "die":
+            self._on_death()
+        form = form_type(ask, self.spec.model_id, self._random)
+        answering = asyncio.ensure_future(self._answer(ask, form, send, fault))
+        leaving = asyncio.ensure_future(_disconnect(receive))
+        try:
+            await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if answering.done():
+                answering.result()
+        finally:
+            leaving.cancel()
+            if not answering.done():
+                answering.cancel()
+                await asyncio.wait({answering})
+
+    async def _answer(self, ask: asks.Ask, form: Any, send: Send, fault: str) -> None:
+        if fault == "hang":
+            await asyncio.Event().wait()
+        if self._overhead_s:
+            await asyncio.sleep(self._overhead_s * self._faults.slowdown)
+        choices = choices_of(ask, self.spec.window_tokens, self._mean, self._random)
+        begun = asyncio.get_running_loop().time()
+        streams = [(choice, self._submit(choice, ask)) for choice in choices]
+        done: set[int] = set()
+        try:
+            await self._deliver(ask, form, streams, send, done, is_cut=fault == "cut")
+        finally:
+            for choice, stream in streams:
+                self._clock.abort(stream)
+                self._account(choice, stream.sequence, begun, is_done=choice.index in done)
+
+    def _submit(self, choice: Choice, ask: asks.Ask) -> Stream:
+        keys = block_keys(choice.prompt, choice.tokens, self._block_size, ask.cache_salt)
+        sequence = Sequence(len(choice.prompt), len(choice.tokens), keys, ask.priority)
+        try:
+            return self._clock.submit(sequence)
+        except ValueError as error:
+            raise Refused(400, "BadRequestError", str(error)) from error
+
+    async def _deliver(
+        self,
+        ask: asks.Ask,
+        form: Any,
+        streams: list[tuple[Choice, Stream]],
+        send: Send,
+        done: set[int],
+        *,
+        is_cut: bool,
+    ) -> None:
+        has_begun = False
+
+        async def one(choice: Choice, stream: Stream) -> None:
+            nonlocal has_begun
+            total = len(choice.tokens)
+            last = 0
+            while last < total:
+                first, last = await stream.take()
+                if not ask.stream:
+                    continue
+                if is_cut and last > CUT_AFTER_TOKENS:
+                    # The server drops the connection without ending the response.
+                    raise ConnectionAbortedError("simulated cut")
+                if first:
+                    data = form.delta(choice, first, last)
+                else:
+                    form.cached += stream.sequence.cached_tokens
+                    data = form.begin(choice, first, last)
+                if not has_begun:
+                    has_begun = True
+                    await _start(send, 200, _SSE)
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+            done.add(choice.index)
+
+        if len(streams) == 1:
+            await one(*streams[0])
+        else:
+            await asyncio.gather(*(one(*pair) for pair in streams))
+        choices = [choice for choice, _ in streams]
+        if ask.stream:
+            await send({"type": "http.response.body", "body": form.end(choices)})
+        else:
+            form.cached = sum(stream.sequence.cached_tokens for _, stream in streams)
+            await _respond(send, 200, orjson.dumps(form.whole(choices)))
+
+    def _account(self, choice: Choice, sequence: Sequence, begun: float, *, is_done: bool) -> None:
+        first = sequence.first_token_at
+        if first is not None:
+            queued = (sequence.scheduled_at or begun) - begun
+            ttft = first - begun + self._overhead_s
+            self._exposition.first_token(
+                ttft, queued, sequence.prompt_tokens, sequence.cached_tokens
+            )
+        finish = choice.finish if is_done else "abort"
+        tokens = len(choice.tokens) if is_done else sequence.generated
+        until = sequence.finished_at or begun
+        self._exposition.ended(
+            "stop" if finish == "tool_calls" else finish,
+            until - begun + self._overhead_s,
+            (first or begun) - begun + self._overhead_s,
+            tokens,
+        )
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise Refused(400, "BadRequestError", "the body is not JSON") from error
+    if not isinstance(body, dict):
+        raise Refused(400, "BadRequestError", "the body is not a JSON object")
+    return body
+
+
+async def _start(send: Send, status: int, kind: bytes, length: int | None = None) -> None:
+    headers = [(b"content-type", kind), _MARK]
+    if length is not None:
+        headers.append((b"content-length", str(length).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+
+
+async def _respond(send: Send, status: int, body: bytes, kind: bytes = _JSON) -> None:
+    await _start(send, status, kind, len(body))
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _read_body(receive: Receive) -> bytes:
+    parts = []
+    while True:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

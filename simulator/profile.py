@@ -1,0 +1,160 @@
+"""What a simulated engine is: how long its steps take and how it schedules.
+
+A profile is one YAML file under configs/profiles/. The cost of one engine step,
+in milliseconds, with `b` decoding sequences holding `c` context tokens in all,
+and `p` prompt tokens prefilled in the same step:
+
+    decode(b, c)  = curve(b) + context_ns_per_token * (c - b * reference_context) / 1e6
+    prefill(p)    = prefill_step_ms + prefill_ms_per_token * p
+    step          = max(decode, prefill) + interference * min(decode, prefill)
+
+`curve` is the measured step time by batch size, linear between its points.
+Decoding is bound by memory bandwidth and prefill by arithmetic, so a step that
+does both costs less than their sum: `interference` says how much of the smaller
+part shows (0: hidden entirely; 1: none hidden).
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Timing(_Strict):
+    """Cost of the engine's steps; the module's docstring has the formula.
+
+    Attributes:
+        decode_step_ms: decode step time in ms by number of sequences, ascending.
+        context_ns_per_token: decode time for each context token past the reference.
+        reference_context: tokens of context per sequence in `decode_step_ms`.
+        prefill_ms_per_token: slope of prefill.
+        prefill_step_ms: fixed part of a step with prefill.
+        interference: share of the smaller of both parts that shows, 0 to 1.
+        request_overhead_ms: before a request reaches the scheduler (parsing,
+            tokenizing, hand-over), once a request.
+        warm_up_s: extra time of the first step of all (graph capture).
+
+    """
+
+    decode_step_ms: dict[int, float] = Field(min_length=1)
+    context_ns_per_token: float = Field(0, ge=0)
+    reference_context: int = Field(1000, ge=0)
+    prefill_ms_per_token: float = Field(ge=0)
+    prefill_step_ms: float = Field(0, ge=0)
+    interference: float = Field(0, ge=0, le=1)
+    request_overhead_ms: float = Field(0, ge=0)
+    warm_up_s: float = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _curve_rises(self) -> Self:
+        points = list(self.decode_step_ms.items())
+        if any(batch < 1 or ms <= 0 for batch, ms in points):
+            raise ValueError("decode_step_ms: batch sizes start at 1 and times are positive")
+        if points != sorted(points) or any(a[1] > b[1] for a, b in pairwise(points)):
+            raise ValueError("decode_step_ms: batch sizes and times must both ascend")
+        return self
+
+
+class Scheduling(_Strict):
+    """The engine settings that shape a schedule, by vLLM's names.
+
+    Attributes:
+        long_prefill_token_threshold: most tokens of one prompt in a step; 0: no bound
+            but max_num_batched_tokens. Chunked prefill only.
+        num_gpu_blocks: size of the KV cache in blocks.
+
+    """
+
+    max_num_seqs: int = Field(64, ge=1)
+    max_num_batched_tokens: int = Field(4096, ge=1)
+    long_prefill_token_threshold: int = Field(0, ge=0)
+    enable_chunked_prefill: bool = True
+    enable_prefix_caching: bool = True
+    scheduling_policy: Literal["fcfs", "priority"] = "priority"
+    block_size: int = Field(16, ge=1)
+    num_gpu_blocks: int = Field(ge=2)
+
+    @model_validator(mode="after")
+    def _budget_holds_the_batch(self) -> Self:
+        if self.max_num_batched_tokens < self.max_num_seqs:
+            raise ValueError("max_num_batched_tokens must be at least max_num_seqs")
+        return self
+
+
+class Profile(_Strict):
+    """One named profile.
+
+    Attributes:
+        source: where the figures come from.
+        mean_output_tokens: answers end by themselves after this many tokens on
+            average (geometric); None: they always run to `max_tokens`.
+
+    """
+
+    name: str
+    source: str
+    timing: Timing
+    scheduling: Scheduling
+    mean_output_tokens: float | None = Field(None, gt=1)
+
+
+class FixedTiming(_Strict):
+    """An engine without contention: every request has the same TTFT and ITL.
+
+    For measuring what stands before an engine: the batch does not get in the way.
+
+    Attributes:
+        ttft_s: seconds to the first token.
+        itl_s: seconds between tokens.
+        in_step: further tokens come at the engine's steps, one each `itl_s`, for all
+            sequences together, as continuous batching gives them (the first gap is
+            shorter). False: every sequence keeps a time of its own.
+
+    """
+
+    ttft_s: float = Field(0.01, ge=0)
+    itl_s: float = Field(0.01, ge=0)
+    in_step: bool = True
+
+
+PROFILES = Path(__file__).resolve().parents[1] / "configs/profiles"
+
+
+def profile_names() -> list[str]:
+    """The profiles that are shipped."""
+    return sorted(path.stem for path in PROFILES.glob("*.yaml"))
+
+
+def profile_path(name_or_path: str) -> Path:
+    """Where a profile lies: a shipped one by name, or any file.
+
+    Raises FileNotFoundError.
+    """
+    return named_file(name_or_path, PROFILES, "profile")
+
+
+def named_file(name_or_path: str, folder: Path, kind: str) -> Path:
+    """A YAML file by its name in `folder`, or by a path.
+
+    Raises FileNotFoundError, naming those that are shipped.
+    """
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        path = folder / f"{name_or_path}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.yaml")))
+        raise FileNotFoundError(f"no {kind} '{name_or_path}' (shipped: {known})")
+    return path
+
+
+def load_profile(name_or_path: str) -> Profile:
+    """A profile. Raises FileNotFoundError, or pydantic's ValidationError."""
+    return Profile.model_validate(yaml.safe_load(profile_path(name_or_path).read_text()))

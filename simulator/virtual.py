@@ -1,0 +1,248 @@
+"""A workload against simulated engines in virtual time: an hour in seconds."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from operator import sub
+from random import Random
+
+from simulator.engine import BatchingEngine, Sequence
+from simulator.profile import Profile, Scheduling
+from simulator.report import Turn
+from simulator.workload import Request, Session, Workload, sessions
+
+# A prompt's blocks are known by (owner, index) packed into one integer.
+_INDEX_BITS = 24
+
+
+@dataclass(slots=True)
+class _Conversation:
+    """A session on its way: where it is and how long its history has become."""
+
+    session: Session
+    history: int
+    turn: int = 0
+    stage: int = 0
+    open_requests: int = 0
+    begun: float = 0.0
+
+
+@dataclass(slots=True)
+class Result:
+    """What a run gave.
+
+    Attributes:
+        turns: one entry a finished request, those of the warm-up period left out.
+        engine: the engine, for its counters.
+        virtual_s: how long the run was.
+
+    """
+
+    turns: list[Turn] = field(default_factory=list)
+    engine: BatchingEngine | None = None
+    virtual_s: float = 0.0
+
+
+def run(
+    profile: Profile,
+    workload: Workload,
+    *,
+    duration_s: float,
+    random: Random,
+    active: int | None = None,
+    sessions_per_s: float | None = None,
+    scheduling: Scheduling | None = None,
+    skip_s: float = 60.0,
+) -> Result:
+    """Run a workload on one engine.
+
+    Args:
+        profile: the engine.
+        workload: the traffic.
+        duration_s: length of the run in virtual seconds.
+        random: source of randomness.
+        active: closed loop: so many sessions at any time, each ended one replaced.
+        sessions_per_s: open loop: sessions arrive so often (Poisson). Give one of both.
+        scheduling: instead of the profile's.
+        skip_s: requests begun before this are not reported (the caches fill).
+
+    """
+    if (active is None) == (sessions_per_s is None):
+        raise ValueError("give either 'active' (closed loop) or 'sessions_per_s' (open loop)")
+    engine = BatchingEngine(profile.timing, scheduling or profile.scheduling, keeps_step_times=True)
+    return _Run(engine, workload, random, duration_s, skip_s).run(active, sessions_per_s)
+
+
+class _Run:
+    def __init__(
+        self,
+        engine: BatchingEngine,
+        workload: Workload,
+        random: Random,
+        duration_s: float,
+        skip_s: float,
+    ) -> None:
+        self._engine = engine
+        self._workload = workload
+        self._random = random
+        self._duration_s = duration_s
+        self._skip_s = skip_s
+        self._sessions = sessions(workload, random)
+        self._events: list[tuple[float, int, Callable[[float], None]]] = []
+        self._order = itertools.count()
+        self._owners: dict[Sequence, tuple[_Conversation, Request, float]] = {}
+        self._overhead_s = engine.timing.request_overhead_ms / 1000
+        self._is_closed = False
+        self._result = Result(engine=engine, virtual_s=duration_s)
+
+    def run(self, active: int | None, sessions_per_s: float | None) -> Result:
+        if active is not None:
+            self._is_closed = True
+            for _ in range(active):
+                # Spread over one think time, so that they do not march in step.
+                self._at(self._random.uniform(0, self._workload.think_s + 1), self._start)
+        else:
+            assert sessions_per_s is not None
+            self._arrive(sessions_per_s, 0.0)
+        engine, events = self._engine, self._events
+        while True:
+            engine_at = engine.next_at
+            if events and (engine_at is None or events[0][0] <= engine_at):
+                at, _, action = heapq.heappop(events)
+                if at > self._duration_s:
+                    break
+                action(at)
+            elif engine_at is not None:
+                if engine_at > self._duration_s:
+                    break
+                for sequence in engine.advance().finished:
+                    self._finished(sequence)
+            else:
+                break
+        return self._result
+
+    def _at(self, at: float, action: Callable[[float], None]) -> None:
+        heapq.heappush(self._events, (at, next(self._order), action))
+
+    def _arrive(self, per_s: float, now: float) -> None:
+        def arrive(at: float) -> None:
+            self._start(at)
+            self._arrive(per_s, at)
+
+        self._at(now + self._random.expovariate(per_s), arrive)
+
+    def _start(self, now: float) -> None:
+        session = next(self._sessions)
+        self._begin_stage(_Conversation(session, self._workload.system_tokens, begun=now), now)
+
+    def _begin_stage(self, talk: _Conversation, now: float) -> None:
+        requests = talk.session.turns[talk.turn][talk.stage]
+        talk.open_requests = len(requests)
+        for number, request in enumerate(requests):
+            sequence = self._sequence(talk, request, number)
+            self._owners[sequence] = (talk, request, now)
+
+            def submit(at: float, sequence: Sequence = sequence) -> None:
+                self._engine.add(sequence, at)
+
+            self._at(now + self._overhead_s, submit)
+
+    def _sequence(self, talk: _Conversation, request: Request, number: int) -> Sequence:
+        size = self._engine.scheduling.block_size
+        shared = self._workload.system_tokens // size
+        known = talk.history // size
+        system = (2 * talk.session.tenant + 1) << _INDEX_BITS
+        own = (2 * talk.session.number) << _INDEX_BITS
+        # Requests side by side share the history and differ after it; the first of
+        # them is the one whose tokens go on.
+        branch = (number * (1 << 60)) + own
+
+        def block_key(index: int) -> int:
+            if index < shared:
+                return system + index
+            return (own if index < known else branch) + index
+
+        return Sequence(
+            max(1, talk.history + request.input_tokens), request.output_tokens, block_key
+        )
+
+    def _finished(self, sequence: Sequence) -> None:
+        talk, request, begun = self._owners.pop(sequence)
+        self._note(talk, request, sequence, begun)
+        talk.history += request.input_tokens + request.output_tokens
+        talk.open_requests -= 1
+        if talk.open_requests:
+            return
+        assert sequence.finished_at is not None
+        self._go_on(talk, sequence.finished_at)
+
+    def _go_on(self, talk: _Conversation, now: float) -> None:
+        stage = self._workload.stages[talk.stage]
+        talk.stage += 1
+        if talk.stage < len(self._workload.stages):
+            self._at(now + stage.wait_s, lambda at: self._begin_stage(talk, at))
+            return
+        talk.stage = 0
+        talk.turn += 1
+        pause = (
+            self._random.expovariate(1 / self._workload.think_s) if self._workload.think_s else 0
+        )
+        if talk.turn < len(talk.session.turns):
+            self._at(now + pause, lambda at: self._begin_stage(talk, at))
+        elif self._is_closed:
+            self._at(now + pause, self._start)
+
+    def _note(
+        self, talk: _Conversation, request: Request, sequence: Sequence, begun: float
+    ) -> None:
+        assert sequence.first_token_at is not None and sequence.finished_at is not None
+        if begun < self._skip_s:
+            return
+        self._result.turns.append(
+            Turn(
+                stage=request.stage,
+                turn=talk.turn,
+                begun=begun,
+                ttft_s=sequence.first_token_at - begun,
+                duration_s=sequence.finished_at - begun,
+                prompt_tokens=sequence.prompt_tokens,
+                cached_tokens=sequence.cached_tokens,
+                output_tokens=sequence.output_tokens,
+                first_30_s=self._time_of_token(sequence, 30) - begun,
+                longest_gap_s=self._longest_gap(sequence),
+            )
+        )
+
+    def _time_of_token(self, sequence: Sequence, number: int) -> float:
+        """When the n-th token came (or the last, of a shorter answer)."""
+        assert sequence.first_token_at is not None and sequence.finished_at is not None
+        left = number - 1
+        if left <= 0:
+            return sequence.first_token_at
+        for first, last in sequence.segments:
+            if left <= last - first:
+                return self._engine.step_ends[first + left - 1]
+            left -= last - first
+        return sequence.finished_at
+
+    def _longest_gap(self, sequence: Sequence) -> float:
+        assert sequence.first_token_at is not None
+        before, longest = sequence.first_token_at, 0.0
+        ends = self._engine.step_ends
+        for first, last in sequence.segments:
+            part = ends[first:last]
+            longest = max(longest, part[0] - before, max(map(sub, part[1:], part), default=0.0))
+            before = part[-1]
+        return longest
+
+
+def tokens_per_s(result: Result) -> float:
+    """Output tokens a second over the reported part of a run."""
+    if not result.turns:
+        return math.nan
+    begun = min(turn.begun for turn in result.turns)
+    return sum(turn.output_tokens for turn in result.turns) / (result.virtual_s - begun)
