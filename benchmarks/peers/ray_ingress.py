@@ -135,12 +135,11 @@ def build(args: dict[str, Any]) -> Application:
     """Build the graph: Ray's ingress and one `LLMServer`.
 
     Args:
-        args: `ttft_s` and `itl_s`, as numbers or text; 0.02 and 0.05 by default.
+        args: `ttft_s` and `itl_s`, as numbers or text (0.02 and 0.05 by default), and
+            `in_step`.
 
     """
-    timing = FixedTiming.model_validate(
-        {name: float(value) for name, value in ({"ttft_s": 0.02, "itl_s": 0.05} | args).items()}
-    )
+    timing = FixedTiming.model_validate({"ttft_s": 0.02, "itl_s": 0.05, **args}, strict=False)
     config = LLMConfig(
         model_loading_config={"model_id": MODEL_ID},
         accelerator_config={"kind": "cpu"},
@@ -164,7 +163,13 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--ttft-s", type=float, default=0.02)
     parser.add_argument("--itl-s", type=float, default=0.05)
+    parser.add_argument("--out-of-step", action="store_true")
     options = parser.parse_args()
+    timing = {
+        "ttft_s": options.ttft_s,
+        "itl_s": options.itl_s,
+        "in_step": not options.out_of_step,
+    }
     # Not this module, which is `__main__` here: replicas import it by its name.
     from benchmarks.peers import ray_ingress  # noqa: PLW0406
 
@@ -175,7 +180,7 @@ def main() -> None:
     )
     with contextlib.suppress(KeyboardInterrupt):
         serve.run(
-            ray_ingress.build({"ttft_s": options.ttft_s, "itl_s": options.itl_s}),
+            ray_ingress.build(timing),
             blocking=True,
             name="ray-ingress",
             logging_config=LOGGING,

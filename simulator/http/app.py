@@ -251,14 +251,21 @@ class SimulatedEngineApp:
         async def one(choice: Choice, stream: Stream) -> None:
             nonlocal has_begun
             total = len(choice.tokens)
-            last = 0
+            clock = asyncio.get_running_loop().time
+            last, before = 0, 0.0
             while last < total:
                 first, last = await stream.take()
+                now = clock()
+                if first:
+                    self._exposition.token((now - before) / (last - first))
+                before = now
                 if not ask.stream:
                     continue
-                if is_cut and last > CUT_AFTER_TOKENS:
-                    # The server drops the connection without ending the response.
-                    raise ConnectionAbortedError("simulated cut")
+                if is_cut:
+                    last = min(last, CUT_AFTER_TOKENS)
+                    if first >= last:
+                        # The server drops the connection without ending the response.
+                        raise ConnectionAbortedError("simulated cut")
                 if first:
                     data = form.delta(choice, first, last)
                 else:

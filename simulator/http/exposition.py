@@ -38,6 +38,7 @@ class Exposition:
             registry=r,
         )
         self._ttft = self._histogram("time_to_first_token_seconds", _TTFT)
+        self._itl = self._histogram("inter_token_latency_seconds", _ITL)
         self._queue = self._histogram("request_queue_time_seconds", _E2E)
         self._tpot = self._histogram("request_time_per_output_token_seconds", _ITL)
         self._e2e = self._histogram("e2e_request_latency_seconds", _E2E)
@@ -73,6 +74,10 @@ class Exposition:
         self._prompt.inc(prompt)
         self._queries.inc(prompt)
         self._hits.inc(cached)
+
+    def token(self, gap_s: float) -> None:
+        """A further token has come."""
+        self._itl.observe(gap_s)
 
     def ended(self, finish: str, duration_s: float, ttft_s: float, tokens: int) -> None:
         """A request is over; `finish` as vLLM names it (stop, length, abort)."""
