@@ -15,20 +15,14 @@ from simulator.engine import BatchingEngine, Sequence
 from simulator.fixed import FixedEngine
 from simulator.http import asks, forms
 from simulator.http.answers import Choice, block_keys, choices_of
+from simulator.http.delivery import Delivery, Message, Send, respond
 from simulator.http.exposition import Exposition
-from simulator.http.faults import CUT_AFTER_TOKENS, NO_FAULTS, Faults, die
+from simulator.http.faults import NO_FAULTS, Faults, die
 from simulator.profile import FixedTiming, Profile
 from simulator.realtime import Engine, RealTimeEngine, Stream
 
 Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
-_SSE = b"text/event-stream; charset=utf-8"
-_JSON = b"application/json"
-_MARK = (b"x-simulated", b"1")
-"""On every response: nothing here comes from a model."""
 
 
 class Refused(Exception):
@@ -110,15 +104,15 @@ class SimulatedEngineApp:
                 "param": None,
                 "code": refused.status,
             }
-            await _respond(send, refused.status, orjson.dumps({"error": error}))
+            await respond(send, refused.status, orjson.dumps({"error": error}))
 
     # -- everything that is not generation -------------------------------------
 
     async def _get(self, path: str, send: Send) -> None:
         if path == "/metrics":
-            await _respond(send, 200, self._exposition.render(), b"text/plain; version=0.0.4")
+            await respond(send, 200, self._exposition.render(), b"text/plain; version=0.0.4")
         elif path in ("/health", "/ping", "/v1/models", "/version", "/simulated/faults"):
-            await _respond(send, 200, orjson.dumps(self._describe(path)))
+            await respond(send, 200, orjson.dumps(self._describe(path)))
         else:
             raise Refused(404, "NotFoundError", "Not Found")
 
@@ -142,7 +136,7 @@ class SimulatedEngineApp:
                 lambda b: asks.read_message(b, trims=self.spec.trims_template),
                 {**body, "max_tokens": 1},
             )
-            await _respond(send, 200, orjson.dumps({"input_tokens": len(ask.prompts[0])}))
+            await respond(send, 200, orjson.dumps({"input_tokens": len(ask.prompts[0])}))
         elif path == "/tokenize":
             reader = self._generators["/v1/chat/completions" if "messages" in body
                                       else "/v1/completions"][0]  # fmt: skip
@@ -152,13 +146,13 @@ class SimulatedEngineApp:
                 "max_model_len": self.spec.window_tokens,
                 "tokens": ids,
             }
-            await _respond(send, 200, orjson.dumps(answer))
+            await respond(send, 200, orjson.dumps(answer))
         elif path == "/simulated/faults":
             try:
                 self._apply(Faults.model_validate(body))
             except ValidationError as error:
                 raise Refused(400, "BadRequestError", str(error)) from error
-            await _respond(send, 200, orjson.dumps(self._faults.model_dump()))
+            await respond(send, 200, orjson.dumps(self._faults.model_dump()))
         else:
             raise Refused(404, "NotFoundError", "Not Found")
 
@@ -220,13 +214,14 @@ class SimulatedEngineApp:
         choices = choices_of(ask, self.spec.window_tokens, self._mean, self._random)
         begun = asyncio.get_running_loop().time()
         streams = [(choice, self._submit(choice, ask)) for choice in choices]
-        done: set[int] = set()
+        delivery = Delivery(form, send, self._exposition.token, is_cut=fault == "cut")
         try:
-            await self._deliver(ask, form, streams, send, done, is_cut=fault == "cut")
+            await (delivery.stream if ask.stream else delivery.whole)(streams)
         finally:
             for choice, stream in streams:
                 self._clock.abort(stream)
-                self._account(choice, stream.sequence, begun, is_done=choice.index in done)
+                done = choice.index in delivery.done
+                self._account(choice, stream.sequence, begun, is_done=done)
 
     def _submit(self, choice: Choice, ask: asks.Ask) -> Stream:
         keys = block_keys(choice.prompt, choice.tokens, self._block_size, ask.cache_salt)
@@ -235,58 +230,6 @@ class SimulatedEngineApp:
             return self._clock.submit(sequence)
         except ValueError as error:
             raise Refused(400, "BadRequestError", str(error)) from error
-
-    async def _deliver(
-        self,
-        ask: asks.Ask,
-        form: Any,
-        streams: list[tuple[Choice, Stream]],
-        send: Send,
-        done: set[int],
-        *,
-        is_cut: bool,
-    ) -> None:
-        has_begun = False
-
-        async def one(choice: Choice, stream: Stream) -> None:
-            nonlocal has_begun
-            total = len(choice.tokens)
-            clock = asyncio.get_running_loop().time
-            last, before = 0, 0.0
-            while last < total:
-                first, last = await stream.take()
-                now = clock()
-                if first:
-                    self._exposition.token((now - before) / (last - first))
-                before = now
-                if not ask.stream:
-                    continue
-                if is_cut:
-                    last = min(last, CUT_AFTER_TOKENS)
-                    if first >= last:
-                        # The server drops the connection without ending the response.
-                        raise ConnectionAbortedError("simulated cut")
-                if first:
-                    data = form.delta(choice, first, last)
-                else:
-                    form.cached += stream.sequence.cached_tokens
-                    data = form.begin(choice, first, last)
-                if not has_begun:
-                    has_begun = True
-                    await _start(send, 200, _SSE)
-                await send({"type": "http.response.body", "body": data, "more_body": True})
-            done.add(choice.index)
-
-        if len(streams) == 1:
-            await one(*streams[0])
-        else:
-            await asyncio.gather(*(one(*pair) for pair in streams))
-        choices = [choice for choice, _ in streams]
-        if ask.stream:
-            await send({"type": "http.response.body", "body": form.end(choices)})
-        else:
-            form.cached = sum(stream.sequence.cached_tokens for _, stream in streams)
-            await _respond(send, 200, orjson.dumps(form.whole(choices)))
 
     def _account(self, choice: Choice, sequence: Sequence, begun: float, *, is_done: bool) -> None:
         first = sequence.first_token_at
@@ -315,18 +258,6 @@ def _object(raw: bytes) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise Refused(400, "BadRequestError", "the body is not a JSON object")
     return body
-
-
-async def _start(send: Send, status: int, kind: bytes, length: int | None = None) -> None:
-    headers = [(b"content-type", kind), _MARK]
-    if length is not None:
-        headers.append((b"content-length", str(length).encode()))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-
-
-async def _respond(send: Send, status: int, body: bytes, kind: bytes = _JSON) -> None:
-    await _start(send, status, kind, len(body))
-    await send({"type": "http.response.body", "body": body})
 
 
 async def _read_body(receive: Receive) -> bytes:

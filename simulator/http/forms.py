@@ -16,7 +16,12 @@ _DONE = b"data: [DONE]\n\n"
 
 
 class Form(Protocol):
-    """One route's way of writing. Bytes are ready to send."""
+    """One route's way of writing. Bytes are ready to send.
+
+    `cached` is how many prompt tokens the prefix cache held.
+    """
+
+    cached: int
 
     def begin(self, choice: Choice, first: int, last: int) -> bytes:
         """What comes before a choice's first token, and its tokens [first, last)."""

@@ -58,7 +58,7 @@ def test_every_shipped_workload_reads(path) -> None:
 
 
 def test_an_unknown_name_lists_those_there_are() -> None:
-    with pytest.raises(FileNotFoundError, match="llama-3[.]1-8b"):
+    with pytest.raises(FileNotFoundError, match=r"llama-3\.1-8b"):
         load_profile("llama")
     with pytest.raises(FileNotFoundError, match="saas"):
         load_workload("sas")
