@@ -148,6 +148,11 @@ def main() -> None:
     parser.add_argument("--ways", default=",".join(WAYS), help="comma-separated")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--no-hold", action="store_true")
+    parser.add_argument(
+        "--out-of-step",
+        action="store_true",
+        help="every stream's tokens at times of its own; writes overhead_out_of_step",
+    )
     parser.add_argument("--dry", action="store_true", help="print; write no results")
     args = parser.parse_args()
     names = args.ways.split(",")
@@ -158,7 +163,7 @@ def main() -> None:
     for number in range(args.rounds):
         shift = number * len(names) // args.rounds
         for name in names[shift:] + names[:shift]:
-            with WAYS[name](Timing()) as way:
+            with WAYS[name](Timing(in_step=not args.out_of_step)) as way:
                 runs[name].append(measure(way))
             print(name, runs[name][-1], flush=True)
     for name in names if not args.no_hold else ():
@@ -175,6 +180,11 @@ def main() -> None:
         "passes through; `tree`: all that the gateway keeps running. `_1`, `_64`: streams at "
         "once. How to read it: docs/benchmarks.md. Command: `make bench-overhead`."
     )
+    if args.out_of_step:
+        notes += " Every stream's tokens come at times of its own (`--out-of-step`)."
+        title = "The same work side by side, streams out of step"
+        report.write("overhead_out_of_step", rows, title=title, notes=notes)
+        return
     report.write("overhead", rows, title="The same work side by side", notes=notes)
     _plot(rows)
 
