@@ -28,7 +28,7 @@ from benchmarks.ways import WAYS, Timing, Way
 ROUNDS = 3
 PROMPT = "Please summarize our refund policy for an enterprise customer. " * 8
 HELD_TIMING = Timing(0.02, 0.2)
-HELD = (250, 500, 1000)
+HELD = (250, 500, 1000, 1500)
 HELD_TOKENS = 75
 
 
