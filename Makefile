@@ -14,7 +14,7 @@ check:
 	@scripts/install dev
 	@scripts/check
 
-bench: bench-overhead bench-decision bench-startup
+bench: bench-decision bench-startup bench-calibration bench-simulator bench-fit bench-overhead
 
 bench-%:
 	@scripts/install dev
@@ -24,4 +24,4 @@ lock:
 	@scripts/lock
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .venv-peers build *.egg-info

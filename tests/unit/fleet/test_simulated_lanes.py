@@ -1,0 +1,47 @@
+"""A lane's simulated engine, from its configuration to what the replica is given."""
+
+import pytest
+
+from serve_app.config_errors import ConfigError
+from serve_app.fleet_config import LaneConfig
+from simulator.profile import FixedTiming, Profile
+
+
+def lane(**simulated) -> LaneConfig:
+    fields = {"model_id": "m", "model_source": "x", "max_model_len": 4096}
+    return LaneConfig.model_validate({**fields, "engine": "simulated", "simulated": simulated})
+
+
+def test_fixed_times_are_the_default() -> None:
+    from serve_app.app import _engine_spec
+
+    spec = _engine_spec(lane(ttft_s=0.02, itl_s=0.05, in_step=False))
+
+    assert spec.timing == FixedTiming(ttft_s=0.02, itl_s=0.05, in_step=False)
+    assert (spec.model_id, spec.window_tokens) == ("m", 4096)
+
+
+def test_a_profile_by_its_name() -> None:
+    from serve_app.app import _engine_spec
+
+    spec = _engine_spec(
+        lane(
+            profile="llama-3.1-8b-fp8-rtx4090",
+            trims_template=True,
+            faults={"fail": 0.1, "slowdown": 2},
+        )
+    )
+
+    assert isinstance(spec.timing, Profile) and spec.timing.name == "llama-3.1-8b-fp8-rtx4090"
+    assert spec.trims_template and spec.faults.fail == 0.1
+
+
+def test_a_profile_that_is_not_there_stops_the_start(tmp_path) -> None:
+    from serve_app.app import _engine_spec
+
+    with pytest.raises(ConfigError, match="no profile 'lama'"):
+        _engine_spec(lane(profile="lama"))
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("name: x\ntimimg: {}\n")
+    with pytest.raises(ConfigError, match="timimg"):
+        _engine_spec(lane(profile=str(broken)))
