@@ -178,7 +178,8 @@ def main() -> None:
         f"streams are held). Median of {args.rounds} rounds; engine, gateway and load generator "
         f"share {os.cpu_count()} cores. `path`: processes before the engine that a request "
         "passes through; `tree`: all that the gateway keeps running. `_1`, `_64`: streams at "
-        "once. How to read it: docs/benchmarks.md. Command: `make bench-overhead`."
+        f"once. Peers: {', '.join((ROOT / 'requirements/peers.in').read_text().split())}. "
+        "How to read it: docs/benchmarks.md. Command: `make bench-overhead`."
     )
     if args.out_of_step:
         notes += " Every stream's tokens come at times of its own (`--out-of-step`)."
@@ -221,11 +222,18 @@ def _plot(rows: list[dict[str, Any]]) -> None:
         values = [float(row.get(key) or 0) for row in shown]
         colours = ["tab:orange" if name == "pointsman" else "tab:blue" for name in names]
         bars = axis.barh(names, values, color=colours)
-        axis.bar_label(bars, fmt="%.3g", padding=2, fontsize=8)
+        labels = [f"{value:,.0f}" if value >= 100 else f"{value:.3g}" for value in values]
+        if key == "streams_held":
+            labels = [
+                f"≥ {t}" if v == max(HELD) else t for v, t in zip(values, labels, strict=True)
+            ]
+        axis.bar_label(bars, labels, padding=2, fontsize=8)
         axis.set_title(title, fontsize=9)
         axis.margins(x=0.2)
     axes[0].invert_yaxis()
-    figure.suptitle("The same simulated engine behind each gateway (less is better, but right)")
+    figure.suptitle(
+        "The same simulated engine behind each gateway (less is better; streams held: more)"
+    )
     figure.tight_layout()
     figure.savefig(report.RESULTS / "overhead.png", dpi=110)
     plt.close(figure)

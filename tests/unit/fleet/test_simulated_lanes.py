@@ -39,9 +39,9 @@ def test_a_profile_by_its_name() -> None:
 def test_a_profile_that_is_not_there_stops_the_start(tmp_path) -> None:
     from serve_app.app import _engine_spec
 
-    with pytest.raises(ConfigError, match="no profile 'lama'"):
-        _engine_spec(lane(profile="lama"))
+    with pytest.raises(ConfigError, match="no profile 'nothing'"):
+        _engine_spec(lane(profile="nothing"))
     broken = tmp_path / "broken.yaml"
-    broken.write_text("name: x\ntimimg: {}\n")
-    with pytest.raises(ConfigError, match="timimg"):
+    broken.write_text("name: x\nunknown_key: {}\n")
+    with pytest.raises(ConfigError, match="unknown_key"):
         _engine_spec(lane(profile=str(broken)))

@@ -82,9 +82,9 @@ def test_run_says_what_is_wrong(capsys, options, message) -> None:
 
 def test_a_profile_with_a_wrong_key_is_explained(capsys, tmp_path) -> None:
     path = tmp_path / "p.yaml"
-    path.write_text(yaml.safe_dump(CARD.model_dump() | {"nmae": "x"}))
+    path.write_text(yaml.safe_dump(CARD.model_dump() | {"unknown_key": "x"}))
     assert main(["simulate", "run", "--profile", str(path), "--active", "1"]) == 1
-    assert "nmae" in capsys.readouterr().err
+    assert "unknown_key" in capsys.readouterr().err
 
 
 def test_load_reports_what_came_back(capsys, engine_url, small_file) -> None:

@@ -62,5 +62,6 @@ async def test_measuring_asks_for_every_kind() -> None:
         assert len(seen.ttft_ms) == 6 and {tokens for tokens, _ in seen.ttft_ms}
         assert set(seen.step_ms) == {1, 2} and len(seen.context) == 2 and len(seen.pauses) == 3
         assert fit_timing(seen).decode_step_ms.keys() == {1, 2}
-        running_now = httpx.get(f"{url}/metrics").text
+        async with httpx.AsyncClient() as http:
+            running_now = (await http.get(f"{url}/metrics")).text
         assert 'vllm:num_requests_running{engine="simulated",model_name="m"} 0.0' in running_now

@@ -437,7 +437,7 @@ def test_faults_at_run_time(url: str) -> None:
         begun = time.perf_counter()
         chat(url, max_tokens=2)
         assert time.perf_counter() - begun > 0.1
-        assert httpx.post(f"{url}/simulated/faults", json={"fial": 1}).status_code == 400
+        assert httpx.post(f"{url}/simulated/faults", json={"unknown": 1}).status_code == 400
     finally:
         httpx.post(f"{url}/simulated/faults", json={})
     assert chat(url).status_code == 200
