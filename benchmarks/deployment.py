@@ -68,6 +68,16 @@ def stop_everything() -> None:
     _end(["-KILL", "-P", "1", "-f", "^VLLM::"])
 
 
+def end_group(process: subprocess.Popen[bytes], within_s: float = 20) -> None:
+    """Interrupt a process that leads a group, and kill what is left of the group."""
+    process.send_signal(signal.SIGINT)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(within_s)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
 def _end(pkill_options: list[str], within_s: float = 10) -> None:
     deadline = time.monotonic() + within_s
     while subprocess.run(["pkill", *pkill_options], check=False).returncode == 0:

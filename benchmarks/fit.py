@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -24,7 +23,7 @@ from random import Random
 from typing import Any
 
 from benchmarks import report
-from benchmarks.deployment import ROOT, stop_everything
+from benchmarks.deployment import ROOT, end_group, stop_everything
 from serve_app.embedded_model import resolve_source
 from serve_app.fleet_config import EMBEDDED
 from simulator.fit import fit_timing, measure
@@ -62,11 +61,7 @@ def vllm() -> Iterator[Scheduling]:
             max_num_seqs=16, max_num_batched_tokens=2048, block_size=32, num_gpu_blocks=_blocks()
         )
     finally:
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(20)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        end_group(process)
         stop_everything()
 
 

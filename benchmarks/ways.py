@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.deployment import ROOT, deployed, pids_of, stop_everything
+from benchmarks.deployment import ROOT, deployed, end_group, pids_of, stop_everything
 
 MODEL = "simulated-chat"
 HAPROXY = "haproxy -db"
@@ -264,12 +263,7 @@ def _process(
             print(log.read()[-4000:].decode(errors="replace"), file=sys.stderr)
             raise
         finally:
-            process.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(20)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            end_group(process)
 
 
 def _await(url: str, process: subprocess.Popen[bytes], within_s: float) -> None:
