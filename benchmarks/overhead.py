@@ -24,6 +24,7 @@ import aiohttp
 from benchmarks import report
 from benchmarks.deployment import ROOT, cpu_s, rss_mib
 from benchmarks.ways import WAYS, Timing, Way
+from simulator.report import quantile
 
 ROUNDS = 3
 PROMPT = "Please summarize our refund policy for an enterprise customer. " * 8
@@ -86,12 +87,6 @@ async def whole_answers(way: Way, clients: int, each: int) -> int:
 def _body(way: Way, tag: str, tokens: int, *, stream: bool) -> dict[str, Any]:
     messages = [{"role": "user", "content": f"{tag}: {PROMPT}"}]
     return {"model": way.model, "messages": messages, "stream": stream, "max_tokens": tokens}
-
-
-def quantile(values: list[float], q: float) -> float:
-    """The q-quantile by nearest rank."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
 
 
 def measure(way: Way) -> dict[str, Any]:
@@ -185,9 +180,10 @@ def main() -> None:
         notes += " Every stream's tokens come at times of its own (`--out-of-step`)."
         title = "The same work side by side, streams out of step"
         report.write("overhead_out_of_step", rows, title=title, notes=notes)
+        _plot(rows, "overhead_out_of_step")
         return
     report.write("overhead", rows, title="The same work side by side", notes=notes)
-    _plot(rows)
+    _plot(rows, "overhead")
 
 
 def _row(name: str, runs: dict[str, list[dict[str, Any]]], held: dict[str, Any]) -> dict[str, Any]:
@@ -203,7 +199,7 @@ def _row(name: str, runs: dict[str, list[dict[str, Any]]], held: dict[str, Any])
     return {"way": name, **row, **held}
 
 
-def _plot(rows: list[dict[str, Any]]) -> None:
+def _plot(rows: list[dict[str, Any]], name: str) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
@@ -211,13 +207,14 @@ def _plot(rows: list[dict[str, Any]]) -> None:
 
     shown = [row for row in rows if row["way"] != "direct"]
     names = [row["way"] for row in shown]
-    figure, axes = plt.subplots(1, 4, figsize=(15, 4), sharey=True)
-    panels = (
+    panels = [
         ("path_cpu_us_per_token", "CPU µs per streamed token\n(request path, 64 streams)"),
         ("path_cpu_us_per_request", "CPU µs per request\n(request path, not streamed)"),
         ("added_ttft_p50_ms_1", "added TTFT p50, ms\n(one stream)"),
         ("streams_held", "streams held at 5 tokens/s\n(2 cores, engine and client included)"),
-    )
+    ]
+    panels = [panel for panel in panels if any(panel[0] in row for row in shown)]
+    figure, axes = plt.subplots(1, len(panels), figsize=(15, 4), sharey=True)
     for axis, (key, title) in zip(axes, panels, strict=True):
         values = [float(row.get(key) or 0) for row in shown]
         colours = ["tab:orange" if name == "pointsman" else "tab:blue" for name in names]
@@ -235,7 +232,7 @@ def _plot(rows: list[dict[str, Any]]) -> None:
         "The same simulated engine behind each gateway (less is better; streams held: more)"
     )
     figure.tight_layout()
-    figure.savefig(report.RESULTS / "overhead.png", dpi=110)
+    figure.savefig(report.RESULTS / f"{name}.png", dpi=110)
     plt.close(figure)
 
 

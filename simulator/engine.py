@@ -138,8 +138,6 @@ class BatchingEngine:
         self.steps = 0
         self.decode_steps = 0
         self.preemptions = 0
-        self.prompt_tokens_total = 0
-        self.cached_tokens_total = 0
         self.busy_s = 0.0
         self._lists_decoded = lists_decoded
         self._keeps_step_times = keeps_step_times
@@ -256,8 +254,6 @@ class BatchingEngine:
         sequence.generated += 1
         if sequence.first_token_at is None:
             sequence.first_token_at = now
-            self.prompt_tokens_total += sequence.prompt_tokens
-            self.cached_tokens_total += sequence.cached_tokens
         result.first.append(sequence)
         if sequence.generated >= sequence.output_tokens:
             self._finish(sequence, now, result)
@@ -456,13 +452,9 @@ class BatchingEngine:
         heapq.heappush(self._boundaries, (due, sequence.number, sequence.epoch, sequence))
 
     def _leave(self, sequence: Sequence) -> None:
-        """Take a sequence out of the decoding batch and bring its counts up to date."""
+        """Take a sequence out of the decoding batch."""
         del self._decoding[sequence]
-        took = self.decode_steps - sequence.joined
-        if took:
-            sequence.segments.append((sequence.joined, self.decode_steps))
-        sequence.generated += took
-        sequence.computed += took
+        self._count(sequence)
         self._context -= sequence.computed
         sequence.joined = -1
         sequence.epoch += 1
@@ -474,18 +466,19 @@ class BatchingEngine:
             _, _, epoch, sequence = heapq.heappop(boundaries)
             if sequence.epoch != epoch:
                 continue
-            self._bring_up_to_date(sequence)
+            self._count(sequence)
+            self._seal_full(sequence)
             if self._make_room(sequence, 1):
                 self._await_boundary(sequence)
 
-    def _bring_up_to_date(self, sequence: Sequence) -> None:
+    def _count(self, sequence: Sequence) -> None:
+        """Bring a decoding sequence's counts up to date."""
         took = self.decode_steps - sequence.joined
         if took:
             sequence.segments.append((sequence.joined, self.decode_steps))
         sequence.generated += took
         sequence.computed += took
         sequence.joined = self.decode_steps
-        self._seal_full(sequence)
 
     def _preempt_last(self) -> Sequence:
         """Send the last in order back to the queue; its KV is computed again (as vLLM)."""

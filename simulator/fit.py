@@ -16,9 +16,9 @@ from random import Random
 from typing import Any
 
 import aiohttp
-import orjson
 
 from simulator import prose
+from simulator.load import StreamReader
 from simulator.profile import Timing
 
 PREFILL_TOKENS = (32, 64, 128, 256, 512, 1024)
@@ -175,27 +175,15 @@ class _Probe:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        answer = _Answer(time.perf_counter(), 0, [])
-        rest = b""
+        begun = time.perf_counter()
+        reader = StreamReader(begun)
         async with self._http.post(self._url, json=body) as response:
             response.raise_for_status()
             async for chunk in response.content.iter_any():
-                now = time.perf_counter()
-                *events, rest = (rest + chunk).split(b"\n\n")
-                for event in events:
-                    self._note(answer, event, now)
-        if not answer.times:
+                reader.feed(chunk, time.perf_counter())
+        if not reader.times:
             raise aiohttp.ClientPayloadError("the engine answered without a token")
-        return answer
-
-    def _note(self, answer: _Answer, event: bytes, now: float) -> None:
-        if not event.startswith(b"data: {"):
-            return
-        data = orjson.loads(event[6:])
-        if data.get("usage"):
-            answer.prompt_tokens = data["usage"]["prompt_tokens"]
-        if any((c.get("delta") or {}).get("content") for c in data.get("choices", ())):
-            answer.times.append(now)
+        return _Answer(begun, reader.usage.get("prompt_tokens", 0), reader.times)
 
     async def pause(self, tokens: int, batch: int) -> tuple[int, int, float]:
         """The longest pause of `batch` streams while one prompt is prefilled."""

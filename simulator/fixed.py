@@ -22,8 +22,6 @@ class FixedEngine:
         self.slowdown = 1.0
         self.preemptions = 0
         self.waiting = 0
-        self.prompt_tokens_total = 0
-        self.cached_tokens_total = 0
         self._numbers = itertools.count()
         self._due: list[tuple[float, int, Sequence]] = []
         self._open: set[Sequence] = set()
@@ -69,7 +67,6 @@ class FixedEngine:
         sequence.generated += 1
         if sequence.generated == 1:
             sequence.first_token_at = due
-            self.prompt_tokens_total += sequence.prompt_tokens
             result.first.append(sequence)
         else:
             result.decoded.append(sequence)

@@ -86,7 +86,3 @@ class BlockPool:
             else:
                 del self._held[key]
                 self._idle[key] = None
-
-    def forget(self) -> None:
-        """Drop every idle block (vLLM's reset_prefix_cache)."""
-        self._idle.clear()

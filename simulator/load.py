@@ -166,7 +166,7 @@ class _Load:
         key = self._target.key_of(session.tenant)
         if key is not None:
             headers["authorization"] = f"Bearer {key}"
-        reader = _Reader(time.perf_counter())
+        reader = StreamReader(time.perf_counter())
         error = ""
         lane = ""
         try:
@@ -186,24 +186,26 @@ class _Load:
         return [message, {"role": "assistant", "content": reader.text or "(none)"}]
 
 
-class _Reader:
+class StreamReader:
     """Reads one stream: times of tokens, text, usage."""
 
     def __init__(self, begun: float) -> None:
         self._begun = begun
         self._rest = b""
-        self._times: list[float] = []
+        self.times: list[float] = []
         self._parts: list[str] = []
-        self._usage: dict[str, Any] = {}
+        self.usage: dict[str, Any] = {}
         self._error = ""
         self._is_done = False
         self._ended = begun
 
     @property
     def text(self) -> str:
+        """What has been said so far."""
         return "".join(self._parts)
 
     def feed(self, chunk: bytes, now: float) -> None:
+        """Take bytes that arrived at `now`, in seconds."""
         self._ended = now
         *events, self._rest = (self._rest + chunk).split(b"\n\n")
         for event in events:
@@ -218,32 +220,33 @@ class _Reader:
             self._error = str((data["error"] or {}).get("code", "error"))
             return
         if data.get("usage"):
-            self._usage = data["usage"]
+            self.usage = data["usage"]
         for choice in data.get("choices", ()):
             delta = choice.get("delta") or {}
             if delta.get("content") or delta.get("tool_calls"):
-                self._times.append(now)
+                self.times.append(now)
                 self._parts.append(delta.get("content") or "")
 
     def fault(self) -> str:
         """Why the stream does not count; empty when it does."""
         if self._error:
             return self._error
-        return "" if self._is_done and self._times else "incomplete"
+        return "" if self._is_done and self.times else "incomplete"
 
     def turn(self, stage: str, turn: int, origin: float, lane: str, error: str) -> Turn:
-        times = self._times or [self._ended]
+        """The request as a turn of a run that began at `origin`."""
+        times = self.times or [self._ended]
         gaps = (b - a for a, b in pairwise(times))
-        details = self._usage.get("prompt_tokens_details") or {}
+        details = self.usage.get("prompt_tokens_details") or {}
         return Turn(
             stage=stage,
             turn=turn,
             begun=self._begun - origin,
             ttft_s=times[0] - self._begun,
             duration_s=times[-1] - self._begun,
-            prompt_tokens=int(self._usage.get("prompt_tokens", 0)),
+            prompt_tokens=int(self.usage.get("prompt_tokens", 0)),
             cached_tokens=int(details.get("cached_tokens") or 0),
-            output_tokens=int(self._usage.get("completion_tokens", len(self._times))),
+            output_tokens=int(self.usage.get("completion_tokens", len(self.times))),
             first_30_s=times[min(29, len(times) - 1)] - self._begun,
             longest_gap_s=max(gaps, default=0.0),
             error=error,

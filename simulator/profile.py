@@ -24,11 +24,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """Frozen, and an unknown key is an error."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Timing(_Strict):
+class Timing(Strict):
     """Cost of the engine's steps; the module's docstring has the formula.
 
     Attributes:
@@ -63,7 +65,7 @@ class Timing(_Strict):
         return self
 
 
-class Scheduling(_Strict):
+class Scheduling(Strict):
     """The engine settings that shape a schedule, by vLLM's names.
 
     Attributes:
@@ -89,7 +91,7 @@ class Scheduling(_Strict):
         return self
 
 
-class Profile(_Strict):
+class Profile(Strict):
     """One named profile.
 
     Attributes:
@@ -106,7 +108,7 @@ class Profile(_Strict):
     mean_output_tokens: float | None = Field(None, gt=1)
 
 
-class FixedTiming(_Strict):
+class FixedTiming(Strict):
     """An engine without contention: every request has the same TTFT and ITL.
 
     For measuring what stands before an engine: the batch does not get in the way.

@@ -16,8 +16,6 @@ class Engine(Protocol):
 
     slowdown: float
     preemptions: int
-    prompt_tokens_total: int
-    cached_tokens_total: int
 
     @property
     def running(self) -> int:

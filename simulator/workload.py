@@ -13,18 +13,14 @@ from pathlib import Path
 from random import Random
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from simulator.profile import named_file
+from simulator.profile import Strict, named_file
 
 WORKLOADS = Path(__file__).resolve().parents[1] / "configs/workloads"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Length(_Strict):
+class Length(Strict):
     """A length in tokens: log-normal around `mean`, never below `least` or above `most`.
 
     Attributes:
@@ -45,7 +41,7 @@ class Length(_Strict):
         return min(self.most, max(self.least, round(drawn)))
 
 
-class Stage(_Strict):
+class Stage(Strict):
     """One round of requests within a turn.
 
     Attributes:
@@ -64,7 +60,7 @@ class Stage(_Strict):
     wait_s: float = Field(0, ge=0)
 
 
-class Workload(_Strict):
+class Workload(Strict):
     """One kind of traffic.
 
     Attributes:

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from simulator.schema import instance_of
-from simulator.text import END_OF_MESSAGE, ROLES, pieces, tokenize
+from simulator.text import END_OF_MESSAGE, ROLES, tokenize
 
 DEFAULT_OUTPUT_TOKENS = 16
 """Answer length where neither the request nor the profile says any."""
@@ -58,21 +58,19 @@ def read_chat(body: dict[str, Any], *, trims: bool) -> Ask:
 
     """
     messages = _messages(body.get("messages"))
-    prompt = _template(messages, _tools_text(body), trims=trims)
-    continues = bool(body.get("continue_final_message"))
+    prompt = _asked(messages, body, trims=trims)
     said = b""
-    if continues:
+    if body.get("continue_final_message"):
         if body.get("add_generation_prompt", True):
             raise BadAsk("continue_final_message and add_generation_prompt exclude each other")
         if messages[-1].get("role") != "assistant":
             raise BadAsk("continue_final_message needs a final assistant message")
-        prompt.pop()
+        # Neither the next answer's head nor the last message's end.
+        del prompt[-2:]
         said = _text(messages[-1].get("content")).encode()
-    else:
-        prompt.append(ROLES["assistant"])
     ask = _common(body, [prompt], _newest(messages))
-    limit = body.get("max_completion_tokens")
-    ask.max_tokens = _whole_number(body, "max_tokens") if limit is None else int(limit)
+    newer = _whole_number(body, "max_completion_tokens")
+    ask.max_tokens = newer or _whole_number(body, "max_tokens")
     _choose_tool(ask, body)
     _choose_format(ask, body.get("response_format"), body.get("structured_outputs"))
     if said and ask.script is not None and ask.script.startswith(said):
@@ -105,9 +103,7 @@ def read_message(body: dict[str, Any], *, trims: bool) -> Ask:
     messages = _messages(body.get("messages"))
     if body.get("system"):
         messages = [{"role": "system", "content": body["system"]}, *messages]
-    prompt = _template(messages, _tools_text(body), trims=trims)
-    prompt.append(ROLES["assistant"])
-    ask = _common(body, [prompt], _newest(messages))
+    ask = _common(body, [_asked(messages, body, trims=trims)], _newest(messages))
     ask.max_tokens = _whole_number(body, "max_tokens")
     if ask.max_tokens is None:
         raise BadAsk("max_tokens: field required")
@@ -125,9 +121,7 @@ def read_response(body: dict[str, Any], *, trims: bool) -> Ask:
     items = [{"role": "user", "content": given}] if isinstance(given, str) else _messages(given)
     if body.get("instructions"):
         items = [{"role": "system", "content": body["instructions"]}, *items]
-    prompt = _template(items, _tools_text(body), trims=trims)
-    prompt.append(ROLES["assistant"])
-    ask = _common(body, [prompt], _newest(items))
+    ask = _common(body, [_asked(items, body, trims=trims)], _newest(items))
     ask.max_tokens = _whole_number(body, "max_output_tokens")
     choice = body.get("tool_choice")
     if body.get("tools") and (choice == "required" or isinstance(choice, dict)
@@ -182,12 +176,12 @@ def _messages(value: Any) -> list[dict[str, Any]]:
     return list(value)
 
 
-def _template(messages: list[dict[str, Any]], tools: bytes, *, trims: bool) -> array[int]:
-    """The chat template: role, content, end; tools before everything."""
+def _asked(messages: list[dict[str, Any]], body: dict[str, Any], *, trims: bool) -> array[int]:
+    """The chat template: tools, then role, content, end of each; the answer's head."""
     ids = array("I")
-    if tools:
+    if body.get("tools"):
         ids.append(ROLES["system"])
-        ids.extend(tokenize(tools))
+        ids.extend(tokenize(orjson.dumps(body["tools"])))
         ids.append(END_OF_MESSAGE)
     for message in messages:
         text = _text(message.get("content", message.get("output", "")))
@@ -196,6 +190,7 @@ def _template(messages: list[dict[str, Any]], tools: bytes, *, trims: bool) -> a
         ids.append(ROLES.get(str(message.get("role", "tool")), ROLES["user"]))
         ids.extend(tokenize((text.strip() if trims else text).encode()))
         ids.append(END_OF_MESSAGE)
+    ids.append(ROLES["assistant"])
     return ids
 
 
@@ -220,10 +215,6 @@ def _newest(messages: list[dict[str, Any]]) -> str:
     """Text of the last message, when a user wrote it."""
     last = messages[-1]
     return _text(last.get("content")) if last.get("role", "user") == "user" else ""
-
-
-def _tools_text(body: dict[str, Any]) -> bytes:
-    return orjson.dumps(body["tools"]) if body.get("tools") else b""
 
 
 def _choose_tool(ask: Ask, body: dict[str, Any]) -> None:
@@ -258,8 +249,3 @@ def _choose_format(ask: Ask, response_format: Any, structured: Any) -> None:
         )
     elif isinstance(structured, dict) and structured.get("choice"):
         ask.script = str(structured["choice"][0]).encode()
-
-
-def scripted(script: bytes) -> list[tuple[int, bytes]]:
-    """A script as the engine's tokens."""
-    return pieces(script)

@@ -49,7 +49,7 @@ class Exposition:
             registry=r,
         )
         info.labels(*self._labels, str(kv_blocks), str(block_size)).set(1)
-        self._seen = [0, 0, 0]
+        self._preempted = 0
 
     def _counter(self, name: str) -> Counter:
         made = Counter(
@@ -90,6 +90,6 @@ class Exposition:
 
     def render(self) -> bytes:
         """Prometheus text."""
-        self._preemptions.inc(self._engine.preemptions - self._seen[0])
-        self._seen[0] = self._engine.preemptions
+        self._preemptions.inc(self._engine.preemptions - self._preempted)
+        self._preempted = self._engine.preemptions
         return generate_latest(self._registry)

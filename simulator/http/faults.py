@@ -6,12 +6,14 @@ import os
 import signal
 from random import Random
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from simulator.profile import Strict
 
 CUT_AFTER_TOKENS = 3
 
 
-class Faults(BaseModel):
+class Faults(Strict):
     """Shares of requests that go wrong, and how slow the engine is.
 
     Attributes:
@@ -22,8 +24,6 @@ class Faults(BaseModel):
         die: end the process without a word, now.
 
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     fail: float = Field(0, ge=0, le=1)
     hang: float = Field(0, ge=0, le=1)

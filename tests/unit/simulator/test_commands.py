@@ -152,6 +152,15 @@ async def test_load_carries_answers_keys_and_sessions() -> None:
     assert first[0]["role"] == "system" and longest[0][1]["tools"]
 
 
+async def test_load_arrives_in_an_open_loop_too(engine_url) -> None:
+    turns = await run_load(
+        Target(engine_url, "m"), SMALL, duration_s=1, random=Random(2), sessions_per_s=30
+    )
+    assert len({turn.begun for turn in turns}) > 10 and not any(turn.error for turn in turns)
+    with pytest.raises(ValueError, match="either"):
+        await run_load(Target(engine_url, "m"), SMALL, duration_s=1, random=Random(2))
+
+
 def test_virtual_stages_share_history_and_differ_after_it() -> None:
     result = run(CARD, SMALL, duration_s=30, random=Random(1), active=2, skip_s=0)
     stages = {turn.stage for turn in result.turns}

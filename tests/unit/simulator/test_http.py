@@ -294,6 +294,7 @@ def test_the_messages_route(claude: anthropic.Anthropic) -> None:
         ({"messages": []}, 400),
         ({"messages": "x"}, 400),
         ({"max_tokens": 0}, 400),
+        ({"max_completion_tokens": 0}, 400),
         ({"model": "other"}, 404),
         ({"max_tokens": 5000}, 400),
         ({"messages": user("word " * 3000)}, 400),
