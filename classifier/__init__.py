@@ -2,17 +2,15 @@
 
 from classifier.artifact import DEFAULT_ARTIFACT, Artifact, ArtifactError, load_artifact
 from classifier.conversation import Conversation
-from classifier.features import FEATURE_NAMES, extract
-from classifier.scorer import LinearScorer, Scorer
+from classifier.marks import MARK_NAMES
+from classifier.scorer import Scorer
 
 __all__ = [
     "DEFAULT_ARTIFACT",
-    "FEATURE_NAMES",
+    "MARK_NAMES",
     "Artifact",
     "ArtifactError",
     "Conversation",
-    "LinearScorer",
     "Scorer",
-    "extract",
     "load_artifact",
 ]

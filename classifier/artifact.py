@@ -1,4 +1,9 @@
-"""The artefact: what training leaves behind and serving reads. JSON, checksummed."""
+"""The artefact: what training leaves behind and serving reads.
+
+A folder with `model.json` (everything small, and the SHA-256 of every other
+file), three `.npy` tables and `tokenizer.json`. Nothing is pickled; tables are
+read with `allow_pickle=False`.
+"""
 
 import hashlib
 import json
@@ -7,12 +12,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from classifier.features import FEATURE_NAMES
-from classifier.scorer import LinearScorer
+import numpy as np
+from numpy.typing import NDArray
 
-FORMAT = 1
+from classifier.compiled import CompiledScorer
+from classifier.heads import HEADS, Floats, Priors, Weights
+from classifier.marks import MARK_NAMES
+from classifier.scorer import Scorer
+from classifier.words import WordTable
+
+FORMAT = 2
 FILE_NAME = "model.json"
-DEFAULT_ARTIFACT = Path(__file__).parent / "artifacts" / "surface-v1"
+DEFAULT_ARTIFACT = Path(__file__).parent / "artifacts" / "lexical-v2"
+
+COMPILED = "compiled"
+SENTENCE_TRANSFORMERS = "sentence-transformers"
+TABLES = ("gram_keys", "gram_rows", "piece_rows")
+TOKENIZER = "tokenizer.json"
 
 
 class ArtifactError(Exception):
@@ -24,24 +40,47 @@ class Artifact:
     """A trained classifier.
 
     Attributes:
-        version: name and version, as in `surface-v1`.
-        weights: one a feature; the scaler is folded in.
-        bias: intercept.
+        version: name and version, as in `lexical-v2`.
+        kind: `compiled`, or `sentence-transformers` for a full embedding model.
+        weights: the linear parts and the calibration map.
+        priors: log-odds for system prompt, tools and turns.
         quantiles: score at each of the shares 0, 1/1000 .. 1 of the stated mix,
             ascending; shape (1001,).
         training: data, seeds and figures, for people.
+        tables: the arrays that `WordTable` takes, by name; empty unless compiled.
+        tokenizer: content of tokenizer.json; empty unless compiled.
+        model: name or path of the sentence-transformers model; empty if compiled.
+        embedding: shape (dimensions, heads), for sentence-transformers only.
 
     """
 
     version: str
-    weights: tuple[float, ...]
-    bias: float
+    kind: str
+    weights: Weights
+    priors: Priors
     quantiles: tuple[float, ...]
     training: dict[str, Any]
+    tables: dict[str, NDArray[Any]]
+    tokenizer: str = ""
+    model: str = ""
+    embedding: Floats | None = None
 
-    def scorer(self) -> LinearScorer:
+    def scorer(self) -> Scorer:
         """The classifier itself."""
-        return LinearScorer(self.version, self.weights, self.bias)
+        if self.kind == SENTENCE_TRANSFORMERS:
+            from classifier.embedded import EmbeddingScorer
+
+            assert self.embedding is not None
+            return EmbeddingScorer(
+                self.version, self.model, self.embedding, self.weights, self.priors
+            )
+        words = WordTable(
+            json.loads(self.tokenizer)["model"]["vocab"],
+            self.tables["gram_keys"],
+            self.tables["gram_rows"],
+            self.tables["piece_rows"],
+        )
+        return CompiledScorer(self.version, words, self.weights, self.priors)
 
     def threshold_for_share(self, share: float) -> float:
         """The score that `share` of the stated mix reaches.
@@ -67,9 +106,29 @@ class Artifact:
 
 def save_artifact(artifact: Artifact, folder: Path) -> Path:
     """Write the artefact; the same artefact gives the same bytes."""
-    payload = {"format": FORMAT, "features": list(FEATURE_NAMES), **asdict(artifact)}
-    payload["checksum"] = _checksum(payload)
     folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for name, table in sorted(artifact.tables.items()):
+        np.save(folder / f"{name}.npy", table, allow_pickle=False)
+        files.append(f"{name}.npy")
+    if artifact.tokenizer:
+        (folder / TOKENIZER).write_text(artifact.tokenizer, encoding="utf-8")
+        files.append(TOKENIZER)
+    payload = {
+        "format": FORMAT,
+        "version": artifact.version,
+        "kind": artifact.kind,
+        "marks": list(MARK_NAMES),
+        "heads": list(HEADS),
+        "weights": {name: _plain(value) for name, value in vars(artifact.weights).items()},
+        "priors": asdict(artifact.priors),
+        "quantiles": list(artifact.quantiles),
+        "training": artifact.training,
+        "model": artifact.model,
+        "embedding": None if artifact.embedding is None else artifact.embedding.tolist(),
+        "files": {name: _digest(folder / name) for name in files},
+    }
+    payload["checksum"] = _checksum(payload)
     path = folder / FILE_NAME
     path.write_text(json.dumps(payload, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return path
@@ -77,30 +136,70 @@ def save_artifact(artifact: Artifact, folder: Path) -> Path:
 
 def load_artifact(folder: Path) -> Artifact:
     """Read an artefact, or raise ArtifactError saying what is wrong with it."""
-    path = folder / FILE_NAME
+    payload = _read_payload(folder / FILE_NAME)
+    for name, digest in payload["files"].items():
+        _check_file(folder / name, digest)
+    weights = {
+        name: np.array(value) if isinstance(value, list) else value
+        for name, value in payload["weights"].items()
+    }
+    is_compiled = payload["kind"] == COMPILED
+    embedding = payload["embedding"]
+    return Artifact(
+        version=payload["version"],
+        kind=payload["kind"],
+        weights=Weights(**weights),
+        priors=Priors(**payload["priors"]),
+        quantiles=tuple(payload["quantiles"]),
+        training=payload["training"],
+        tables={n: _load(folder / f"{n}.npy") for n in TABLES} if is_compiled else {},
+        tokenizer=(folder / TOKENIZER).read_text(encoding="utf-8") if is_compiled else "",
+        model=payload["model"],
+        embedding=None if embedding is None else np.array(embedding),
+    )
+
+
+def _read_payload(path: Path) -> dict[str, Any]:
     try:
         payload = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise ArtifactError(f"{path} is not JSON") from error
-    _check(payload, path)
-    return Artifact(
-        version=payload["version"],
-        weights=tuple(payload["weights"]),
-        bias=payload["bias"],
-        quantiles=tuple(payload["quantiles"]),
-        training=payload["training"],
-    )
-
-
-def _check(payload: Any, path: Path) -> None:
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         raise ArtifactError(f"{path} has a format that this version does not read")
     if payload.pop("checksum", None) != _checksum(payload):
         raise ArtifactError(f"{path} is damaged: its checksum does not match")
-    if payload["features"] != list(FEATURE_NAMES):
+    if payload["marks"] != list(MARK_NAMES) or payload["heads"] != list(HEADS):
         raise ArtifactError(f"{path} was trained on other features than this version computes")
+    if payload["kind"] == COMPILED and set(payload["files"]) != {
+        TOKENIZER,
+        *(f"{name}.npy" for name in TABLES),
+    }:
+        raise ArtifactError(f"{path} does not list the files of a compiled artefact")
+    return payload
+
+
+def _check_file(path: Path, digest: str) -> None:
+    try:
+        found = _digest(path)
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}") from error
+    if found != digest:
+        raise ArtifactError(f"{path} is damaged: its checksum does not match")
+
+
+def _load(path: Path) -> NDArray[Any]:
+    table: NDArray[Any] = np.load(path, allow_pickle=False)
+    return table
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _checksum(payload: dict[str, Any]) -> str:

@@ -1,57 +1,93 @@
-"""`pointsman classifier`: train, evaluate and score, offline."""
+"""`pointsman classifier`: train, evaluate, calibrate, score and report, offline."""
 
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from classifier.artifact import DEFAULT_ARTIFACT, load_artifact, save_artifact
-from classifier.conversation import Conversation
+from classifier.artifact import (
+    DEFAULT_ARTIFACT,
+    Artifact,
+    load_artifact,
+    save_artifact,
+)
+from classifier.report.command import add_report
+
+DATA = "outcomes.jsonl.gz prompts.jsonl.gz"
 
 
-def add_commands(subparsers: Any) -> None:
-    """Add `classifier` to an argparse subparsers object."""
-    parent = subparsers.add_parser(
-        "classifier",
-        help="Train, evaluate and apply the complexity classifier.",
-        description="Train, evaluate and apply the complexity classifier.",
-    )
+def add_commands(subparsers: Any) -> Any:
+    """Add `classifier` to an argparse subparsers object; returns its own actions."""
+    summary = "Train, evaluate, calibrate and apply the complexity classifier."
+    parent = subparsers.add_parser("classifier", help=summary, description=summary)
     actions = parent.add_subparsers(dest="action", required=True, metavar="ACTION")
-    data = "outcomes.jsonl.gz prompts.jsonl.gz"
+    _add_train(actions)
+    _add_evaluate(actions)
+    _add_calibrate(actions)
+    _add_score(actions)
+    add_report(actions)
+    return actions
 
-    train = _add(
+
+def _add_train(actions: Any) -> None:
+    train = add_action(
         actions,
         "train",
         "Train on labelled rows and write an artefact.",
-        f"pointsman classifier train --data {data} --out my-classifier",
+        f"pointsman classifier train --data {DATA} --out my-classifier",
     )
     train.add_argument("--data", type=Path, nargs="+", required=True, metavar="FILE")
     train.add_argument("--out", type=Path, required=True, metavar="DIR")
+    train.add_argument("--name", help="version of the artefact")
+    train.add_argument(
+        "--embedding",
+        default="static",
+        metavar="MODEL",
+        help="`static` (compiled, the default), `minilm`, or a sentence-transformers model",
+    )
+    train.add_argument(
+        "--student", type=Path, metavar="DIR", help="also write the static embedding here"
+    )
+    _add_cache(train)
     train.set_defaults(func=_train)
 
-    evaluate = _add(
+
+def _add_evaluate(actions: Any) -> None:
+    evaluate = add_action(
         actions,
         "evaluate",
-        "Figures by source, held out or of an artefact, and the decision's cost.",
-        f"pointsman classifier evaluate --data {data} --held-out",
+        "Figures by source: of an artefact, or held out beside the baselines.",
+        f"pointsman classifier evaluate --data {DATA} --held-out",
     )
-    evaluate.add_argument("--data", type=Path, nargs="*", default=[], metavar="FILE")
+    evaluate.add_argument("--data", type=Path, nargs="+", required=True, metavar="FILE")
     evaluate.add_argument("--artifact", type=Path, default=DEFAULT_ARTIFACT, metavar="DIR")
     evaluate.add_argument(
-        "--held-out", action="store_true", help="train without each source in turn"
+        "--held-out",
+        action="store_true",
+        help="train without each source, half and subject in turn (some 15 minutes)",
     )
-    evaluate.add_argument(
-        "--minilm",
-        type=int,
-        metavar="ROWS",
-        help="held-out figures beside MiniLM + logistic regression, on ROWS rows a source",
-    )
-    evaluate.add_argument("--latency", action="store_true", help="time the decision")
+    _add_cache(evaluate)
     evaluate.set_defaults(func=_evaluate)
 
-    score = _add(
+
+def _add_calibrate(actions: Any) -> None:
+    calibrate = add_action(
+        actions,
+        "calibrate",
+        "Fit an artefact to your own traffic, from request logs.",
+        "pointsman classifier calibrate --traffic request-log/ --out my-classifier",
+    )
+    calibrate.add_argument("--traffic", type=Path, nargs="+", required=True, metavar="LOG")
+    calibrate.add_argument("--data", type=Path, nargs="+", metavar="FILE", help="your own labels")
+    calibrate.add_argument("--artifact", type=Path, default=DEFAULT_ARTIFACT, metavar="DIR")
+    calibrate.add_argument("--out", type=Path, required=True, metavar="DIR")
+    calibrate.set_defaults(func=_calibrate)
+
+
+def _add_score(actions: Any) -> None:
+    score = add_action(
         actions,
         "score",
         "Add a score to JSON lines that have `text` or `messages`.",
@@ -63,7 +99,8 @@ def add_commands(subparsers: Any) -> None:
     score.set_defaults(func=_score)
 
 
-def _add(actions: Any, name: str, summary: str, example: str) -> argparse.ArgumentParser:
+def add_action(actions: Any, name: str, summary: str, example: str) -> argparse.ArgumentParser:
+    """An action with an example in its help and `--json`."""
     parser: argparse.ArgumentParser = actions.add_parser(
         name, help=summary, description=summary, epilog=f"example: {example}"
     )
@@ -71,97 +108,90 @@ def _add(actions: Any, name: str, summary: str, example: str) -> argparse.Argume
     return parser
 
 
-def _train(args: argparse.Namespace) -> int:
-    import numpy as np
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=Path.home() / ".cache" / "pointsman" / "teacher",
+        metavar="DIR",
+        help="where the teacher's embeddings are kept (they take half an hour of one core)",
+    )
 
-    from classifier.dataset import read_rows
-    from classifier.train import train
+
+def _train(args: argparse.Namespace) -> int:
+    from classifier.training.build import VERSION, train, training_set
+    from classifier.training.dataset import read_rows
+    from classifier.training.embedding import train_embedding
+    from classifier.training.student import Teacher, export
 
     data = read_rows(args.data)
-    names, counts = np.unique(data.source, return_counts=True)
-    training = {
-        "files": [path.name for path in args.data],
-        "rows": {str(name): int(count) for name, count in zip(names, counts, strict=True)},
-        "mix": "97 % rows of tier easy, 3 % of tier complex",
-    }
-    artifact = train(data, training)
-    path = save_artifact(artifact, args.out)
-    threshold = artifact.threshold_for_share(0.03)
-    outcome = {"artifact": str(path), "rows": len(data.source), "threshold_3_percent": threshold}
-    _print(outcome, as_json=args.json)
-    return 0
+    note = {"files": [path.name for path in args.data], "rows": data.counts()}
+    if args.embedding != "static":
+        artifact = train_embedding(data, args.embedding, args.cache, note, args.name)
+    else:
+        rows = training_set(data, Teacher(args.cache))
+        artifact, model = train(rows, note, args.name or VERSION)
+        if args.student:
+            export(model.student, args.student)
+    return _saved(artifact, args)
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from classifier import evaluate
-    from classifier.dataset import read_rows
-    from classifier.train import Fitted, fit
+    from classifier.training import evaluate
+    from classifier.training.build import training_set
+    from classifier.training.dataset import read_rows
+    from classifier.training.student import Teacher
 
-    report: dict[str, Any] = {}
-    artifact = load_artifact(args.artifact)
-    if args.latency:
-        report["latency"] = evaluate.latency(artifact.scorer())
-    if args.data and args.minilm:
-        from classifier.embedder import MiniLM
-
-        embedded = read_rows(args.data, MiniLM(), args.minilm)
-        report["held_out_sources_sampled"] = [
-            *evaluate.held_out(embedded, fit, "MiniLM + LR"),
-            *evaluate.held_out(read_rows(args.data, per_source=args.minilm), fit),
-        ]
-    elif args.data:
-        import numpy as np
-
-        data = read_rows(args.data)
-        if args.held_out:
-            report["held_out_sources"] = evaluate.held_out(data, fit)
-            report["top_3_percent_precision"] = evaluate.top_precision(data, fit)
-        else:
-            model = Fitted(np.array(artifact.weights), artifact.bias)
-            report["sources"] = evaluate.on_data(data, model)
+    data = read_rows(args.data)
+    if args.held_out:
+        rows = training_set(data, Teacher(args.cache))
+        report = {
+            "held_out": evaluate.held_out(rows),
+            "top_3_percent_precision": evaluate.top_precision(rows),
+        }
+    else:
+        scores = evaluate.scores_of(load_artifact(args.artifact).scorer(), data)
+        report = {"sources": evaluate.on_sources(data, scores)}
     if args.json:
         print(json.dumps(report))
         return 0
-    for name, rows in report.items():
+    for name, table in report.items():
         print(f"\n{name}")
-        _print_rows(rows)
+        _print_rows(table)
     return 0
 
 
+def _calibrate(args: argparse.Namespace) -> int:
+    from classifier.recalibrate import logged_scores, recalibrated
+
+    artifact = load_artifact(args.artifact)
+    knots = None
+    if args.data:
+        from classifier.training.calibrate import knots_of_labels
+        from classifier.training.dataset import read_rows
+
+        knots = knots_of_labels(artifact, read_rows(args.data))
+    scores = logged_scores(args.traffic, artifact.version)
+    return _saved(recalibrated(artifact, scores, knots), args)
+
+
 def _score(args: argparse.Namespace) -> int:
-    scorer = load_artifact(args.artifact).scorer()
-    count = 0
-    with args.input.open(encoding="utf-8") as lines, args.output.open("w", encoding="utf-8") as out:
-        for line in lines:
-            if line.strip():
-                row = json.loads(line)
-                row["score"] = scorer.score(conversation_of(row))
-                out.write(json.dumps(row, ensure_ascii=False) + "\n")
-                count += 1
+    from classifier.scoring import score_file
+
+    count = score_file(args.input, args.output, args.artifact)
     _print({"scored": count, "output": str(args.output)}, as_json=args.json)
     return 0
 
 
-def conversation_of(row: dict[str, Any]) -> Conversation:
-    """The conversation of a row with `messages` (OpenAI's form) or `text`."""
-    if "messages" not in row:
-        return Conversation(last_user=str(row["text"]))
-    messages = row["messages"]
-    users = [_text(m.get("content")) for m in messages if m.get("role") == "user"]
-    systems = [_text(m.get("content")) for m in messages if m.get("role") == "system"]
-    return Conversation(
-        last_user=users[-1] if users else "",
-        system="\n".join(systems),
-        user_turns=max(1, len(users)),
-        tools=len(row.get("tools") or ()),
-    )
-
-
-def _text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    parts: Iterable[Any] = content or ()
-    return "\n".join(str(p.get("text", "")) for p in parts if isinstance(p, dict))
+def _saved(artifact: Artifact, args: argparse.Namespace) -> int:
+    path = save_artifact(artifact, args.out)
+    outcome = {
+        "artifact": str(path),
+        "version": artifact.version,
+        "threshold_3_percent": artifact.threshold_for_share(0.03),
+    }
+    _print(outcome, as_json=args.json)
+    return 0
 
 
 def _print(outcome: dict[str, Any], *, as_json: bool) -> None:

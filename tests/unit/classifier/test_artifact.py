@@ -1,62 +1,103 @@
-"""The artefact: what is refused, and that the shipped one is whole."""
+"""The artefact: what is refused, and that saving is exact."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
+import numpy as np
 import pytest
 
-from classifier import (
-    DEFAULT_ARTIFACT,
-    FEATURE_NAMES,
-    Artifact,
-    ArtifactError,
-    Conversation,
-    load_artifact,
-)
-from classifier.artifact import FILE_NAME, save_artifact
+from classifier import MARK_NAMES, Artifact, ArtifactError, load_artifact
+from classifier.artifact import COMPILED, FILE_NAME, save_artifact
+from classifier.heads import Priors, Weights
+from classifier.training.student import teacher_tokenizer
 
 GRID = tuple(i / 1000 for i in range(1001))
+COUNT = len(MARK_NAMES)
 
 
 def made() -> Artifact:
-    return Artifact("test-v1", (0.1,) * len(FEATURE_NAMES), -0.5, GRID, {"rows": 1})
+    tokenizer = teacher_tokenizer()
+    pieces = tokenizer.get_vocab_size()
+    return Artifact(
+        version="test-v1",
+        kind=COMPILED,
+        weights=Weights(
+            marks=np.full((COUNT, 2), 0.1),
+            bias=np.zeros(2),
+            marks_alone=np.full((COUNT, 2), 0.2),
+            bias_alone=np.zeros(2),
+            knots_x=np.array([0.0, 1.0]),
+            knots_y=np.array([0.0, 1.0]),
+        ),
+        priors=Priors(),
+        quantiles=GRID,
+        training={"rows": 1},
+        tables={
+            "gram_keys": np.arange(3, dtype=np.uint64),
+            "gram_rows": np.ones((3, 3), np.float32),
+            "piece_rows": np.ones((pieces, 3), np.float32),
+        },
+        tokenizer=tokenizer.to_str(),
+    )
 
 
-def test_an_artefact_survives_a_round_trip(tmp_path: Path) -> None:
-    """What is saved is what is loaded."""
+@pytest.fixture
+def folder(tmp_path):
+    """A saved artefact."""
     save_artifact(made(), tmp_path)
+    return tmp_path
 
-    assert load_artifact(tmp_path) == made()
 
+def test_an_artefact_survives_a_round_trip(folder, tmp_path):
+    """What is loaded and saved again has the same bytes, file by file."""
+    again = tmp_path / "again"
+    save_artifact(load_artifact(folder), again)
 
-def test_the_same_artefact_gives_the_same_bytes(tmp_path: Path) -> None:
-    """Saving is deterministic."""
-    first = save_artifact(made(), tmp_path / "a").read_bytes()
-
-    assert save_artifact(made(), tmp_path / "b").read_bytes() == first
+    for file in again.iterdir():
+        assert file.read_bytes() == (folder / file.name).read_bytes()
 
 
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"bias": 9.0}, "damaged"),
+        ({"version": "other"}, "damaged"),
         ({"format": 99}, "format"),
-        ({"features": ["one"]}, "damaged"),
+        ({"marks": ["one"]}, "damaged"),
+        ({"files": {}}, "damaged"),
     ],
 )
-def test_a_changed_artefact_is_refused(tmp_path: Path, change: dict, word: str) -> None:
+def test_a_changed_artefact_is_refused(folder, change, word):
     """A change of any field is noticed."""
-    path = save_artifact(made(), tmp_path)
+    path = folder / FILE_NAME
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
 
     with pytest.raises(ArtifactError, match=word):
-        load_artifact(tmp_path)
+        load_artifact(folder)
+
+
+@pytest.mark.parametrize("name", ["gram_keys.npy", "gram_rows.npy", "piece_rows.npy"])
+def test_a_changed_table_is_refused(folder, name):
+    """One bit is enough."""
+    data = bytearray((folder / name).read_bytes())
+    data[-1] ^= 1
+    (folder / name).write_bytes(data)
+
+    with pytest.raises(ArtifactError, match=f"{name} is damaged"):
+        load_artifact(folder)
+
+
+@pytest.mark.parametrize("name", ["gram_rows.npy", "tokenizer.json"])
+def test_a_missing_file_is_refused(folder, name):
+    """The message names it."""
+    (folder / name).unlink()
+
+    with pytest.raises(ArtifactError, match=name):
+        load_artifact(folder)
 
 
 @pytest.mark.parametrize("text", ["", "not json", "[]", "{}"])
-def test_what_is_no_artefact_is_refused(tmp_path: Path, text: str) -> None:
+def test_what_is_no_artefact_is_refused(tmp_path, text):
     """Any other file is an ArtifactError."""
     (tmp_path / FILE_NAME).write_text(text)
 
@@ -64,17 +105,15 @@ def test_what_is_no_artefact_is_refused(tmp_path: Path, text: str) -> None:
         load_artifact(tmp_path)
 
 
-def test_a_missing_artefact_is_refused(tmp_path: Path) -> None:
+def test_a_missing_artefact_is_refused(tmp_path):
     """No file is an ArtifactError that names it."""
     with pytest.raises(ArtifactError, match=FILE_NAME):
         load_artifact(tmp_path / "none")
 
 
-def test_an_artefact_for_other_features_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_artefact_for_other_marks_is_refused(tmp_path, monkeypatch):
     """An artefact trained on other features does not load."""
-    monkeypatch.setattr("classifier.artifact.FEATURE_NAMES", ("other",))
+    monkeypatch.setattr("classifier.artifact.MARK_NAMES", ("other",))
     save_artifact(made(), tmp_path)
     monkeypatch.undo()
 
@@ -82,43 +121,25 @@ def test_an_artefact_for_other_features_is_refused(
         load_artifact(tmp_path)
 
 
-def test_the_threshold_falls_as_the_share_grows() -> None:
-    """A larger share never needs a higher score."""
-    thresholds = [made().threshold_for_share(share / 100) for share in range(101)]
+def test_a_pickled_table_is_refused_even_with_the_right_checksum(folder, monkeypatch):
+    """Whoever can write the folder still cannot run code through it."""
+    np.save(folder / "gram_rows.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    monkeypatch.setattr("classifier.artifact._check_file", lambda *_: None)
 
-    assert thresholds == sorted(thresholds, reverse=True)
-    assert made().threshold_for_share(0.03) == pytest.approx(0.97)
-
-
-def test_a_share_of_zero_escalates_nothing() -> None:
-    """No score reaches its threshold."""
-    assert made().threshold_for_share(0) > 1
+    with pytest.raises(ValueError, match="allow_pickle"):
+        load_artifact(folder)
 
 
-def test_a_share_outside_zero_to_one_is_a_mistake() -> None:
-    """ValueError names the share."""
-    with pytest.raises(ValueError, match=r"1\.5"):
-        made().threshold_for_share(1.5)
+@pytest.mark.parametrize(
+    ("share", "threshold"), [(0.03, 0.97), (0.5, 0.5), (1.0, 0.0), (0.0005, 0.9995), (0, 1.1)]
+)
+def test_the_threshold_of_a_share_is_the_quantile(share, threshold):
+    """Between grid points along a straight line; nothing reaches the one of 0."""
+    assert made().threshold_for_share(share) == pytest.approx(threshold)
 
 
-def test_the_shipped_artefact_escalates_about_three_percent_of_its_mix() -> None:
-    """Its threshold stands where its own quantiles say."""
-    artifact = load_artifact(DEFAULT_ARTIFACT)
-
-    threshold = artifact.threshold_for_share(0.03)
-
-    assert artifact.share_above(threshold) == pytest.approx(0.03, abs=0.002)
-
-
-def test_the_shipped_artefact_tells_a_proof_from_a_greeting() -> None:
-    """A support question stays, a many-part derivation escalates."""
-    artifact = load_artifact(DEFAULT_ARTIFACT)
-    scorer, threshold = artifact.scorer(), artifact.threshold_for_share(0.03)
-    hard = (
-        "A sphere of radius 6 is inscribed in a cone whose base has radius 12. Calculate the "
-        "volume of the cone, then prove that the ratio of the two volumes does not depend on "
-        "the units. Show each step, and state how many liters remain when 25 percent is removed."
-    )
-
-    assert scorer.score(Conversation("Where is my card?")) < threshold
-    assert scorer.score(Conversation(hard)) >= threshold
+@pytest.mark.parametrize("share", [-0.1, 1.1])
+def test_a_share_outside_0_to_1_is_refused(share):
+    """It would be a mistake, not a wish."""
+    with pytest.raises(ValueError, match="share"):
+        made().threshold_for_share(share)

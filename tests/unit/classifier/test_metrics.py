@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from classifier.metrics import (
+from classifier.training.metrics import (
     binned_metrics,
     exact_metrics,
     precision_at_share,

@@ -1,0 +1,32 @@
+"""The compiled classifier: numpy and the Rust tokenizer, nothing else."""
+
+from math import sqrt
+
+import numpy as np
+
+from classifier.heads import HEADS, Floats, HeadScorer, Priors, Reading, Weights
+from classifier.words import EMBEDDING, GRAMS, MASS, NORM, PIECES, WordTable
+
+
+class CompiledScorer(HeadScorer):
+    """The heads over character n-grams (TF-IDF) and a static embedding, folded."""
+
+    def __init__(self, version: str, words: WordTable, weights: Weights, priors: Priors) -> None:
+        super().__init__(version, weights, priors)
+        self._words = words
+
+    def _from_words(self, reading: Reading) -> tuple[Floats, float]:
+        if not reading.words:
+            return np.zeros(len(HEADS)), 0.0
+        sums, weight = self._words.sums(reading.words)
+        return linear_parts(sums), float(sums[PIECES]) / weight
+
+
+def linear_parts(sums: Floats) -> Floats:
+    """The n-gram and embedding parts of the heads, from the sums over words."""
+    part = np.zeros(len(HEADS))
+    if sums[NORM] > 0.0:
+        part += sums[GRAMS] / sqrt(sums[NORM])
+    if sums[MASS] > 0.0:
+        part += sums[EMBEDDING] / sums[MASS]
+    return part

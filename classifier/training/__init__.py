@@ -1,0 +1,1 @@
+"""Offline: training, evaluation and labels. Serving imports nothing from here."""

@@ -1,0 +1,146 @@
+"""A table of words: what each contributes to the score, computed once a word.
+
+Theory of operation. The model is linear in a bag of words, so a text's score
+needs only a handful of sums over its words. A word's row of contributions comes
+from its character n-grams (folded TF-IDF weights) and from its word pieces
+(folded static embedding); the row is computed when the word is first seen and
+remembered. Common words are computed when the artefact is loaded, so that a
+running router mostly looks words up.
+
+The memory is bounded: at `MAX_WORDS` the table goes back to the common words.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from classifier.grams import windows
+from classifier.heads import HEADS, Floats
+from classifier.pieces import WordPieces
+
+MAX_WORDS = 40_000
+# Words computed at once: what is held meanwhile stays small.
+_PART = 256
+
+# Columns of a word's row.
+NORM, MASS, PIECES = 0, 1, 2
+GRAMS = slice(3, 3 + len(HEADS))
+EMBEDDING = slice(3 + len(HEADS), 3 + 2 * len(HEADS))
+COLUMNS = 3 + 2 * len(HEADS)
+
+
+_UNSEEN = -1
+
+
+class _Places(dict[bytes, int]):
+    """Words to rows, `_UNSEEN` for those that have none."""
+
+    def __missing__(self, word: bytes) -> int:
+        return _UNSEEN
+
+
+class WordTable:
+    """Rows of contributions by word.
+
+    Args:
+        vocabulary: word pieces of the static embedding, to their ids.
+        gram_keys: packed n-grams, ascending, shape (n-grams,).
+        gram_rows: shape (n-grams, 1 + heads): squared idf, then idf x weight.
+        piece_rows: shape (vocabulary, 1 + heads): the piece's weight in the mean,
+            then weight x vector x head.
+
+    """
+
+    def __init__(
+        self,
+        vocabulary: Mapping[str, int],
+        gram_keys: NDArray[np.uint64],
+        gram_rows: NDArray[np.float32],
+        piece_rows: NDArray[np.float32],
+    ) -> None:
+        self._pieces = WordPieces(vocabulary)
+        # What is in no table finds the last row, which is zeros; no n-gram has its key.
+        self._gram_keys = np.append(gram_keys, np.uint64(2**64 - 1))
+        nothing = np.zeros((1, gram_rows.shape[1]), gram_rows.dtype)
+        self._gram_rows = np.vstack([gram_rows, nothing])
+        self._piece_rows = piece_rows
+        self._rows = np.zeros((MAX_WORDS, COLUMNS))
+        self._place = _Places()
+        self._add(common_words(vocabulary))
+        self._common = len(self._place)
+
+    def __len__(self) -> int:
+        return len(self._place)
+
+    def sums(self, words: Sequence[bytes]) -> tuple[Floats, float]:
+        """Sums of the words' rows and of their weights.
+
+        A word that occurs n times weighs 1 + ln n (sublinear term frequency).
+        Sums have shape (COLUMNS,).
+        """
+        counts = Counter(words)
+        places = self._places(counts)
+        unseen = np.flatnonzero(places == _UNSEEN)
+        if len(unseen):
+            places = self._with_unseen(list(counts), places, unseen)
+        weights: Floats = 1.0 + np.log(np.fromiter(counts.values(), np.float64, len(counts)))
+        total: Floats = weights @ self._rows.take(places, axis=0)
+        return total, float(weights.sum())
+
+    def _places(self, words: Collection[bytes]) -> NDArray[np.int64]:
+        return np.fromiter(map(self._place.__getitem__, words), np.int64, len(words))
+
+    def _with_unseen(
+        self, words: list[bytes], places: NDArray[np.int64], unseen: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        if len(self._place) + len(unseen) > MAX_WORDS:
+            self._forget()
+            places = self._places(words)
+            unseen = np.flatnonzero(places == _UNSEEN)
+        first = len(self._place)
+        self._add([words[place] for place in unseen.tolist()])
+        places[unseen] = np.arange(first, len(self._place))
+        return places
+
+    def _forget(self) -> None:
+        """Back to the common words, which were added first."""
+        common = list(self._place)[: self._common]
+        self._place = _Places((word, place) for place, word in enumerate(common))
+
+    def _add(self, words: Sequence[bytes]) -> None:
+        for begin in range(0, len(words), _PART):
+            part = words[begin : begin + _PART]
+            place = len(self._place)
+            self._rows[place : place + len(part)] = self.rows(part)
+            self._place.update((word, place + number) for number, word in enumerate(part))
+
+    def rows(self, words: Sequence[bytes]) -> Floats:
+        """Contributions of `words`, none of them empty, shape (words, COLUMNS)."""
+        rows = np.zeros((len(words), COLUMNS))
+        if not words:
+            return rows
+        keys, begins = windows(words)
+        at_bytes = self._gram_rows.take(self._gram_places(keys), axis=0).sum(0, np.float64)
+        grams = np.add.reduceat(at_bytes, begins, axis=0)
+        rows[:, NORM], rows[:, GRAMS] = grams[:, 0], grams[:, 1:]
+        pieces = list(map(self._pieces.of, words))
+        counts = np.fromiter(map(len, pieces), np.int64, len(pieces))
+        of_pieces = self._piece_rows.take(list(chain.from_iterable(pieces)), axis=0)
+        embedding = np.add.reduceat(of_pieces, np.cumsum(counts) - counts, 0, np.float64)
+        rows[:, MASS], rows[:, EMBEDDING] = embedding[:, 0], embedding[:, 1:]
+        rows[:, PIECES] = counts
+        return rows
+
+    def _gram_places(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+        places = self._gram_keys.searchsorted(keys)
+        places[self._gram_keys.take(places) != keys] = len(self._gram_keys) - 1
+        return places
+
+
+def common_words(vocabulary: Mapping[str, int]) -> list[bytes]:
+    """The whole words of a vocabulary, in its order."""
+    by_id = sorted(vocabulary.items(), key=lambda item: item[1])
+    return [piece.encode() for piece, _ in by_id if piece.isascii() and piece.isalnum()]
