@@ -8,13 +8,15 @@ Two limits with different clocks:
   there is no window edge to wait for.
 - **tokens per second** counts delivered completion tokens. An engine cannot slow
   one request down, so the ingress reads it at full speed and spaces what it
-  passes on: `Pacer.delay` says how long to hold the next tokens. What was
+  passes on: `router.pacer` says how long to hold the next tokens. What was
   generated ahead of the ceiling is debt: the tenant's next request is refused
   until the debt is repaid. That is what protects the batch.
 
-Nothing here is shared between ingress replicas: each enforces its share of the
-tenant's limit (`share`, 1 / number of ingress replicas), so the shares can never
-add up to more than the limit. See docs/adr/0004-ceilings.md.
+**Concurrent requests** are counted from admission to settling.
+
+Nothing here is shared between ingress replicas: this is the only one, or it enforces a
+share that it has for itself (`shared`). Several ingress replicas lease what they enforce:
+`router.leased_ceiling`. See docs/adr/0004-ceilings.md and 0018-ledger.md.
 """
 
 from __future__ import annotations
@@ -23,12 +25,16 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 
 from router.errors import Rejected, RejectReason
+from router.pacer import FOREVER, Pacer, Step
 
 MINUTE_S = 60.0
 
 # Charges remembered for refunds, per bucket: 100 bytes each. Past it the oldest
 # but one is dropped, which can only make a refund larger by that one dip.
 MAX_PEAKS = 1024
+
+MAX_DEBT_S = 1.0
+"""Debt under a tokens-per-second ceiling past which nothing is admitted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +45,17 @@ class CeilingConfig:
         tokens_per_second: delivered completion tokens, any one-second window.
         tokens_per_minute: prompt and completion tokens.
         requests_per_minute: admitted requests.
+        concurrent_requests: admitted and not ended.
+        contended_from: running requests of a lane from which `tokens_per_second` binds;
+            None: it always does.
 
     """
 
     tokens_per_second: float | None = None
     tokens_per_minute: float | None = None
     requests_per_minute: float | None = None
-
-    def shared(self, share: float) -> CeilingConfig:
-        """The limits of one of several ingress replicas."""
-
-        def part(limit: float | None) -> float | None:
-            return None if limit is None else limit * share
-
-        return CeilingConfig(
-            part(self.tokens_per_second),
-            part(self.tokens_per_minute),
-            part(self.requests_per_minute),
-        )
+    concurrent_requests: int | None = None
+    contended_from: int | None = None
 
 
 class Bucket:
@@ -69,12 +68,20 @@ class Bucket:
     def __init__(self, limit: float, window_s: float, *, now: float, refunds: bool = False) -> None:
         self.limit = limit
         self._refunds = refunds
+        self._window_s = window_s
         self._rate = limit / window_s
         self._level = limit
         self._at = now
         # (time, level just before a charge), levels falling: each entry is the
         # highest level from its time on.
         self._peaks: list[tuple[float, float]] = []
+
+    def resize(self, limit: float, *, now: float) -> None:
+        """Another limit from now on; what is spent of the old one is spent of the new."""
+        more = limit - self.limit
+        self._level = self.level(now=now) + more
+        self._peaks = [(at, level + more) for at, level in self._peaks]
+        self.limit, self._rate = limit, limit / self._window_s
 
     def level(self, *, now: float) -> float:
         """Tokens available now; negative while in debt."""
@@ -108,6 +115,13 @@ class Bucket:
         peak = max(self.level(now=now), self._peaks[later][1] if later < len(self._peaks) else 0.0)
         return max(0.0, min(tokens, self.limit - peak))
 
+    def correct(self, level: float, *, now: float) -> None:
+        """The level is known better than by reckoning: others draw on the same limit."""
+        before = self.level(now=now)
+        if self._refunds and level < before:
+            self._remember(now, before)
+        self._level = min(self.limit, level)
+
     def forget_peaks(self) -> None:
         """Call when no charge is left that may be given back."""
         self._peaks.clear()
@@ -122,11 +136,15 @@ class Bucket:
 class Reservation:
     """What an admitted request holds until it is settled.
 
-    `at` is when it was made, in seconds on the caller's clock.
+    Attributes:
+        at: when it was made, in seconds on the caller's clock.
+        floor_tokens: how much of it came from the floor of a leased ceiling.
+
     """
 
     tokens: int
     at: float = field(default=0.0, compare=False)
+    floor_tokens: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,43 +156,38 @@ class RateLimitState:
     reset_s: float
 
 
-class Pacer:
-    """Spaces delivered tokens so that no one-second window exceeds the ceiling.
-
-    A generic cell rate algorithm with a burst of one token: token k may leave no
-    earlier than 1/rate after token k-1. Windows of one second then hold at most
-    `rate` + 1 tokens.
-    """
-
-    def __init__(self, tokens_per_second: float, *, now: float) -> None:
-        self._interval_s = 1.0 / tokens_per_second
-        self._next = now
-
-    def delay(self, tokens: int, *, now: float) -> float:
-        """Book `tokens` for delivery and return the seconds to hold them back."""
-        start = max(self._next, now)
-        self._next = start + tokens * self._interval_s
-        return start - now
-
-    def debt_s(self, *, now: float) -> float:
-        """Seconds until everything booked so far has been repaid."""
-        return max(0.0, self._next - now)
-
-
 class TenantCeiling:
     """All ceilings of one tenant in one ingress replica."""
 
     def __init__(self, config: CeilingConfig, *, now: float) -> None:
-        self.config = config
         self.reserved = 0
-        self._tokens = _bucket(config.tokens_per_minute, now, refunds=True)
-        self._requests = _bucket(config.requests_per_minute, now)
-        rate = config.tokens_per_second
-        self.pacer = Pacer(rate, now=now) if rate is not None else None
+        self.running = 0
+        self.pacer: Pacer | None = None
+        self._tokens: Bucket | None = None
+        self._requests: Bucket | None = None
+        self.configure(config, now=now)
 
-    def try_admit(self, tokens: int, *, now: float) -> Reservation | Rejected:
-        """Reserve `tokens` for a request, or say which ceiling refuses it."""
-        refused = self.refusal(tokens, now=now)
+    def configure(self, config: CeilingConfig, *, now: float) -> None:
+        """Use new limits from now on: what was spent, runs or is owed stays so."""
+        self.config = config
+        self._tokens = _resized(self._tokens, config.tokens_per_minute, now, refunds=True)
+        self._requests = _resized(self._requests, config.requests_per_minute, now)
+        rate = config.tokens_per_second
+        if rate is None:
+            self.pacer = None
+        elif self.pacer is None:
+            self.pacer = Pacer(rate, now=now)
+        else:
+            self.pacer.set_steps([Step(FOREVER, rate)], now=now)
+
+    def try_admit(
+        self, tokens: int, *, now: float, is_paced: bool = True
+    ) -> Reservation | Rejected:
+        """Reserve `tokens` for a request, or say which ceiling refuses it.
+
+        `is_paced`: whether tokens per second bind now.
+        """
+        refused = self.refusal(tokens, now=now, is_paced=is_paced)
         if refused is not None:
             return refused
         if self._requests is not None:
@@ -182,11 +195,13 @@ class TenantCeiling:
         if self._tokens is not None:
             self._tokens.charge(tokens, now=now)
         self.reserved += tokens
+        self.running += 1
         return Reservation(tokens, now)
 
     def settle(self, reservation: Reservation, used_tokens: int, *, now: float) -> None:
         """Replace a reservation with what was really used. Call exactly once."""
         self.reserved -= reservation.tokens
+        self.running -= 1
         if self._tokens is not None:
             unused = float(reservation.tokens - used_tokens)
             if unused > 0:
@@ -203,25 +218,57 @@ class TenantCeiling:
         """Tokens left in the minute."""
         return _state(self._tokens, now)
 
-    def refusal(self, tokens: int, *, now: float) -> Rejected | None:
+    def refusal(self, tokens: int, *, now: float, is_paced: bool = True) -> Rejected | None:
         """The ceiling that would refuse a request of `tokens` now, if any."""
+        limit = self.config.concurrent_requests
+        if limit is not None and self.running >= limit:
+            return too_many_at_once()
         if self._requests is not None and (wait := self._requests.wait_s(1, now=now)) > 0:
-            return Rejected(
-                RejectReason.REQUEST_RATE, "Too many requests: the minute's are spent.", wait
-            )
+            return requests_spent(wait)
         if self._tokens is not None and (wait := self._tokens.wait_s(tokens, now=now)) > 0:
-            return Rejected(RejectReason.TOKEN_RATE, "The minute's tokens are spent.", wait)
+            return tokens_spent(wait)
         # A stream that is being paced always has its next token booked; only
         # what lies past that is debt left by streams that have ended.
-        if self.pacer is not None and (debt := self.pacer.debt_s(now=now)) > 1.0:
-            return Rejected(
-                RejectReason.TOKEN_RATE, "The tokens-per-second ceiling is overdrawn.", debt
-            )
+        debt = self.pacer.debt_s(now=now) if is_paced and self.pacer is not None else 0.0
+        return overdrawn(debt) if debt > MAX_DEBT_S else None
+
+
+def too_many_at_once() -> Rejected:
+    """When one of them ends is not known: a second is a guess."""
+    message = "Too many requests at once."
+    return Rejected(RejectReason.TENANT_CONCURRENCY, message, 1.0)
+
+
+def requests_spent(wait_s: float) -> Rejected:
+    """Of the minute."""
+    message = "Too many requests: the minute's are spent."
+    return Rejected(RejectReason.REQUEST_RATE, message, wait_s)
+
+
+def tokens_spent(wait_s: float) -> Rejected:
+    """Of the minute."""
+    return Rejected(RejectReason.TOKEN_RATE, "The minute's tokens are spent.", wait_s)
+
+
+def overdrawn(debt_s: float) -> Rejected:
+    """More was generated than the ceiling lets out; come when the rest is what may be owed.
+
+    Who came only when all is repaid would leave the ceiling unused until its first token.
+    """
+    message = "The tokens-per-second ceiling is overdrawn."
+    return Rejected(RejectReason.TOKEN_RATE, message, debt_s - MAX_DEBT_S)
+
+
+def _resized(
+    bucket: Bucket | None, limit: float | None, now: float, *, refunds: bool = False
+) -> Bucket | None:
+    if limit is None:
         return None
-
-
-def _bucket(limit: float | None, now: float, *, refunds: bool = False) -> Bucket | None:
-    return None if limit is None else Bucket(limit, MINUTE_S, now=now, refunds=refunds)
+    if bucket is None:
+        return Bucket(limit, MINUTE_S, now=now, refunds=refunds)
+    if limit != bucket.limit:
+        bucket.resize(limit, now=now)
+    return bucket
 
 
 def _state(bucket: Bucket | None, now: float) -> RateLimitState | None:

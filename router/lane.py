@@ -5,16 +5,18 @@ The order is fixed, and each step is one function, tried until one answers:
 1. `pinned`: the caller named a lane or its model id;
 2. `long_context`: prompt and answer do not fit the default lane's window;
 3. `tools`: the request carries tools and the fleet has a lane for them;
-4. `complex` or `sticky`: the newest user turn scores over the threshold, or one
-   of the few before it did, so that a conversation does not change lanes (and
-   re-read its history) twice;
+4. `frontier`, `complex` or `sticky`: the newest user turn scores over a stronger
+   lane's threshold, or one of the few before it did, so that a conversation does
+   not change lanes (and re-read its history) twice; `yielded` when it does and the
+   lane has no room for borderline cases, or the tenant's budget is spent;
 5. `tier`: the tenant's tier has a default lane of its own;
 6. `default`.
 
 Stickiness needs no table. Chat clients send the whole conversation each time, so
 the scores of the last turns can be had again from the request itself, and every
-ingress replica reaches the same answer. `scores` is called only at step 4: a
-pinned, long or tool request is never scored for nothing.
+ingress replica reaches the same answer. `judge` is called only at step 4, and only
+when a stronger lane is open to the request: a pinned, long or tool request, or one
+of a tenant without a budget, is never scored for nothing.
 """
 
 from __future__ import annotations
@@ -23,12 +25,36 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from router.errors import Rejected, RejectReason
+from router.escalation import RungView
 from router.types import Lane, LaneDecision, Reason, RequestFacts, TierRules
 
 AUTO = "auto"
 
-Scores = Callable[[], Sequence[float]]
-"""Scores of the last user turns, newest last; called at most once."""
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A stronger lane and the reason that a request goes there for its score."""
+
+    lane: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What step 4 reads of a request and its tenant.
+
+    Attributes:
+        scores: of the last user turns, newest last; empty when there is none.
+        views: what holds for the tenant's next escalation, by lane.
+
+    """
+
+    scores: Sequence[float]
+    views: Mapping[str, RungView]
+
+
+Judge = Callable[[], Judgement]
+"""Scores the request; called at most once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,19 +64,17 @@ class RoutingPolicy:
     Attributes:
         lanes: name to lane, in the order the fleet file gives them.
         default: lane that answers unless something below says otherwise.
-        complex: lane for complex queries, or None to escalate nothing.
+        ladder: lanes for complex queries, strongest first; empty escalates nothing.
         long_context: lane for prompts past the default window, or None.
         tools: lane for requests with tools, or None.
-        threshold: scores at or above it escalate.
 
     """
 
     lanes: Mapping[str, Lane]
     default: str
-    complex: str | None = None
+    ladder: tuple[Step, ...] = ()
     long_context: str | None = None
     tools: str | None = None
-    threshold: float = 1.1
     by_model: Mapping[str, str] = field(default_factory=dict)
 
     def find(self, model: str) -> Lane | None:
@@ -62,7 +86,7 @@ class RoutingPolicy:
 
 
 def decide_lane(
-    policy: RoutingPolicy, tier: TierRules, facts: RequestFacts, scores: Scores
+    policy: RoutingPolicy, tier: TierRules, facts: RequestFacts, judge: Judge
 ) -> LaneDecision | Rejected:
     """Choose the lane for one request, or refuse it (404, 403 or 400)."""
     if facts.pinned is not None and facts.pinned != AUTO:
@@ -73,7 +97,7 @@ def decide_lane(
     return (
         _by_length(policy, tier, facts, base)
         or _by_tools(policy, tier, facts)
-        or _by_complexity(policy, tier, facts, base, scores)
+        or _by_complexity(policy, tier, facts, base, judge)
         or base
     )
 
@@ -134,20 +158,37 @@ def _fits(facts: RequestFacts, lane: Lane) -> bool:
 
 
 def _by_complexity(
-    policy: RoutingPolicy, tier: TierRules, facts: RequestFacts, base: LaneDecision, scores: Scores
+    policy: RoutingPolicy, tier: TierRules, facts: RequestFacts, base: LaneDecision, judge: Judge
 ) -> LaneDecision | None:
-    name = policy.complex
-    if name is None or name == base.lane.name or not tier.allows(name):
+    open_steps = [
+        step
+        for step in policy.ladder
+        if step.lane != base.lane.name
+        and tier.may_escalate(step.lane)
+        and _fits(facts, policy.lanes[step.lane])
+    ]
+    if not open_steps:
         return None
-    lane = policy.lanes[name]
-    if not _fits(facts, lane):
+    judgement = judge()
+    if not judgement.scores:
         return None
-    turns = scores()
-    if not turns:
-        return None
-    newest, threshold = turns[-1], policy.threshold
-    if newest >= threshold:
-        return LaneDecision(lane, Reason.COMPLEX, newest, threshold)
-    if any(score >= threshold for score in turns):
-        return LaneDecision(lane, Reason.STICKY, newest, threshold)
-    return LaneDecision(base.lane, base.reason, newest, threshold)
+    newest, reason = judgement.scores[-1], base.reason
+    for step in open_steps:
+        view = judgement.views[step.lane]
+        goes = _climb(step, view, judgement.scores)
+        if goes is Reason.YIELDED:
+            reason = goes
+        elif goes is not None:
+            return LaneDecision(policy.lanes[step.lane], goes, newest, view.threshold)
+    return LaneDecision(base.lane, reason, newest, view.threshold)
+
+
+def _climb(step: Step, view: RungView, scores: Sequence[float]) -> Reason | None:
+    """Why a request takes this step; YIELDED when it would and may not; None if not."""
+    newest = scores[-1]
+    if newest >= view.threshold:
+        may = newest >= view.yield_threshold and view.has_budget
+        return step.reason if may else Reason.YIELDED
+    if any(score >= view.threshold for score in scores):
+        return Reason.STICKY if view.has_sticky_budget else Reason.YIELDED
+    return None

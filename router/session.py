@@ -33,8 +33,8 @@ def derive_session_id(*opening: str) -> str:
     """A session id from the start of a conversation.
 
     Args:
-        opening: the system prompt and the first user message. They stay the same
-            over all turns of one conversation, so an unmodified client sticks.
+        opening: the tenant, the system prompt and the first user message. They stay the
+            same over all turns of one conversation, so an unmodified client sticks.
 
     Returns:
         `derived-` and 16 hexadecimal digits.
@@ -72,8 +72,13 @@ class SessionMemory:
     def __len__(self) -> int:
         return len(self._seen)
 
-    def note(self, key: str, lane: str, replica: str, *, now: float) -> Affinity:
-        """Record where a session went and say how that compares with last time."""
+    def note(
+        self, key: str, lane: str, replica: str, *, now: float, spilled: bool = False
+    ) -> Affinity:
+        """Record where a session went and say how that compares with last time.
+
+        `spilled`: the load bound sent it there, past the replica it would have had.
+        """
         self.expire(now=now)
         before = self._seen.pop(key, None)
         if before is not None:
@@ -82,6 +87,8 @@ class SessionMemory:
         self._active[lane] = self._active.get(lane, 0) + 1
         if len(self._seen) > self._capacity:
             self._leave(self._seen.popitem(last=False)[1])
+        if spilled:
+            return Affinity.SPILLED
         if before is None:
             return Affinity.NEW
         return Affinity.HIT if before.replica == replica else Affinity.MOVED

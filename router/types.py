@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -33,14 +34,27 @@ class Lane:
 
 @dataclass(frozen=True, slots=True)
 class TierRules:
-    """What a tier may use. `lanes` empty means every lane."""
+    """What a tenant may use.
+
+    Attributes:
+        lanes: lanes that are open; empty means every lane.
+        default_lane: where its requests go that nothing else moves.
+        budgets: share of its scored requests that may be escalated, by lane; a lane
+            that is not named has the lane's own target share.
+
+    """
 
     lanes: frozenset[str] = frozenset()
     default_lane: str | None = None
+    budgets: Mapping[str, float] = field(default_factory=dict)
 
     def allows(self, lane: str) -> bool:
         """Whether a tenant of this tier may be served by `lane`."""
         return not self.lanes or lane in self.lanes
+
+    def may_escalate(self, lane: str) -> bool:
+        """Whether complex queries of the tenant may go up to `lane`."""
+        return self.allows(lane) and self.budgets.get(lane, 1.0) > 0.0
 
 
 @dataclass(frozen=True, slots=True)

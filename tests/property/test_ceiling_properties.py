@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from router.ceiling import MINUTE_S, CeilingConfig, Pacer, Reservation, TenantCeiling
+from router.ceiling import MINUTE_S, CeilingConfig, Reservation, TenantCeiling
 from router.errors import Rejected
+from router.pacer import Pacer
 
 LIMIT = 1_000
 RATE = 50
@@ -166,23 +167,3 @@ def test_debt_is_never_more_than_what_was_booked(bookings, rate):
         booked += tokens
 
     assert 0.0 <= pacer.debt_s(now=now) <= booked / rate + TINY
-
-
-@given(
-    replicas=st.integers(1, 16),
-    limit=st.integers(1, 100_000),
-    requests=st.lists(st.tuples(st.integers(0, 15), st.integers(1, 5_000)), max_size=60),
-)
-def test_shares_of_all_replicas_add_up_to_no_more_than_the_limit(replicas, limit, requests):
-    """However requests spread over ingress replicas, one burst stays within the limit."""
-    config = CeilingConfig(tokens_per_minute=limit).shared(1 / replicas)
-    ceilings = [TenantCeiling(config, now=0.0) for _ in range(replicas)]
-    assert config.tokens_per_minute is not None
-
-    for which, tokens in requests:
-        size = min(tokens, int(config.tokens_per_minute))
-        if size:
-            ceilings[which % replicas].try_admit(size, now=0.0)
-
-    assert replicas * config.tokens_per_minute <= limit * (1 + 1e-12)
-    assert sum(ceiling.reserved for ceiling in ceilings) <= limit

@@ -4,10 +4,12 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from router.errors import Rejected, RejectReason
-from router.lane import RoutingPolicy, decide_lane
+from router.escalation import RungView
+from router.lane import Judgement, RoutingPolicy, Step, decide_lane
 from router.types import Lane, LaneDecision, Reason, RequestFacts, TierRules
 
 NAMES = ["a", "b", "c", "d"]
+CLIMBED = {Reason.COMPLEX, Reason.FRONTIER, Reason.STICKY}
 UNSCORED = {Reason.PINNED, Reason.LONG_CONTEXT, Reason.TOOLS}
 
 names = st.sampled_from(NAMES)
@@ -19,10 +21,16 @@ def policies(draw):
     return RoutingPolicy(
         lanes=lanes,
         default=draw(names),
-        complex=draw(st.none() | names),
+        ladder=tuple(
+            Step(name, reason)
+            for name, reason in zip(
+                draw(st.lists(names, max_size=2, unique=True)),
+                (Reason.FRONTIER, Reason.COMPLEX),
+                strict=False,
+            )
+        ),
         long_context=draw(st.none() | names),
         tools=draw(st.none() | names),
-        threshold=draw(st.floats(0, 1.1)),
         by_model={lane.model_id: name for name, lane in lanes.items()},
     )
 
@@ -39,7 +47,21 @@ facts = st.builds(
     prompt_tokens=st.integers(0, 20_000),
     output_tokens=st.integers(0, 20_000),
 )
-scores = st.lists(st.floats(0, 1), max_size=5)
+
+
+@st.composite
+def judgements(draw):
+    turns = draw(st.lists(st.floats(0, 1), max_size=5))
+    views = {}
+    for name in NAMES:
+        threshold = draw(st.floats(0, 1.1))
+        views[name] = RungView(
+            threshold, threshold + draw(st.floats(0, 1)), draw(st.booleans()), draw(st.booleans())
+        )
+    return Judgement(turns, views)
+
+
+scores = judgements()
 
 
 def has_open_default(tier: TierRules) -> bool:
@@ -72,7 +94,7 @@ def test_the_same_request_is_decided_the_same_way_and_scored_at_most_once(
 
     first = decide_lane(policy, tier, asked, counted)
     scored = len(calls)
-    second = decide_lane(policy, tier, asked, lambda: list(turns))
+    second = decide_lane(policy, tier, asked, lambda: turns)
 
     assert first == second
     assert scored <= 1
@@ -93,7 +115,21 @@ def test_pinned_long_and_tool_requests_are_never_scored(policy, tier, asked, tur
         assert calls == []
     elif decision.score is not None:
         assert calls == [1]
-        assert decision.score == turns[-1]
+        assert decision.score == turns.scores[-1]
+
+
+@given(policies(), tiers, facts, scores)
+def test_a_lane_without_room_or_budget_takes_nothing_for_its_score(policy, tier, asked, turns):
+    """Yielding and budgets bind whatever the request."""
+    decision = decide_lane(policy, tier, asked, lambda: turns)
+
+    if isinstance(decision, LaneDecision) and decision.reason in CLIMBED:
+        view = turns.views[decision.lane.name]
+        if decision.reason is Reason.STICKY:
+            assert view.has_sticky_budget
+        else:
+            assert view.has_budget
+            assert decision.score >= view.yield_threshold
 
 
 @given(policies(), tiers, facts, scores)
@@ -113,6 +149,6 @@ def test_a_tier_default_outside_the_tier_s_lanes_is_not_used():
     tier = TierRules(frozenset({"small"}), default_lane="large")
     asked = RequestFacts(None, False, 10, 10)
 
-    decision = decide_lane(policy, tier, asked, list)
+    decision = decide_lane(policy, tier, asked, lambda: Judgement((), {}))
 
     assert decision == LaneDecision(lanes["small"], Reason.DEFAULT)

@@ -1,17 +1,19 @@
 """Token ceilings of one tenant."""
 
+from dataclasses import replace
+
 import pytest
 
 from router.ceiling import (
     MAX_PEAKS,
     Bucket,
     CeilingConfig,
-    Pacer,
     RateLimitState,
     Reservation,
     TenantCeiling,
 )
 from router.errors import Rejected, RejectReason
+from router.pacer import Pacer
 
 PER_MINUTE = CeilingConfig(tokens_per_minute=600)
 
@@ -116,7 +118,7 @@ def test_requests_are_limited_by_the_minute():
 
 
 def test_debt_of_ended_streams_refuses_the_next_request():
-    """What was generated ahead of the ceiling must be repaid first."""
+    """What was generated ahead must be repaid first, but for the second that may be owed."""
     ceiling = TenantCeiling(CeilingConfig(tokens_per_second=10), now=0)
     assert ceiling.pacer is not None
     ceiling.pacer.delay(30, now=0)
@@ -124,8 +126,9 @@ def test_debt_of_ended_streams_refuses_the_next_request():
     rejected = ceiling.try_admit(1, now=0)
 
     assert isinstance(rejected, Rejected)
-    assert (rejected.reason, rejected.retry_after_s) == (RejectReason.TOKEN_RATE, 3.0)
-    assert ceiling.try_admit(1, now=2.5) == Reservation(1)
+    assert (rejected.reason, rejected.retry_after_s) == (RejectReason.TOKEN_RATE, 2.0)
+    assert isinstance(ceiling.try_admit(1, now=1.9), Rejected)
+    assert ceiling.try_admit(1, now=2.0) == Reservation(1)
 
 
 def test_the_pacer_spaces_tokens_by_its_rate():
@@ -157,13 +160,6 @@ def test_a_bucket_ignores_a_clock_that_steps_back():
     assert bucket.level(now=110) == 40
 
 
-def test_shares_divide_every_limit_that_exists():
-    """Each ingress replica enforces its part of the tenant's limits."""
-    config = CeilingConfig(tokens_per_second=80, tokens_per_minute=600)
-
-    assert config.shared(0.25) == CeilingConfig(tokens_per_second=20, tokens_per_minute=150)
-
-
 def test_memory_for_refunds_is_bounded():
     """However many charges wait for their refund, a bucket remembers 1,024 of them."""
     bucket = Bucket(1_000_000, 60, now=0, refunds=True)
@@ -173,3 +169,61 @@ def test_memory_for_refunds_is_bounded():
 
     assert len(bucket._peaks) == MAX_PEAKS
     assert bucket.refundable(10, since=0, now=0) == 10
+
+
+def test_so_many_requests_run_at_once():
+    """One that ends makes room for another."""
+    ceiling = TenantCeiling(CeilingConfig(concurrent_requests=2), now=0)
+    held = [ceiling.try_admit(1, now=0) for _ in range(2)]
+
+    refused = ceiling.try_admit(1, now=0)
+
+    assert refused.reason is RejectReason.TENANT_CONCURRENCY
+    ceiling.settle(held[0], 1, now=0)
+    assert isinstance(ceiling.try_admit(1, now=0), Reservation)
+
+
+def test_a_ceiling_that_does_not_bind_now_refuses_nobody_for_debt():
+    """A lane that has room is open to those who owe."""
+    ceiling = TenantCeiling(CeilingConfig(tokens_per_second=10, contended_from=40), now=0)
+    ceiling.pacer.book(500, now=0)
+
+    assert isinstance(ceiling.try_admit(1, now=0), Rejected)
+    assert isinstance(ceiling.try_admit(1, now=0, is_paced=False), Reservation)
+
+
+def test_other_limits_leave_what_is_spent_running_and_owed():
+    """A reload is no second allowance: not of the minute, not of places, not of the pace."""
+    old = CeilingConfig(
+        tokens_per_second=10, tokens_per_minute=600, requests_per_minute=60, concurrent_requests=2
+    )
+    ceiling = TenantCeiling(old, now=0.0)
+    held = ceiling.try_admit(500, now=0.0)
+    assert ceiling.pacer is not None
+    pacer = ceiling.pacer
+    pacer.book(50, now=0.0)
+
+    ceiling.configure(replace(old, tokens_per_minute=900, tokens_per_second=5), now=0.0)
+
+    assert ceiling.pacer is pacer and pacer.debt_s(now=0.0) == 10
+    assert ceiling.tokens_state(now=0.0).remaining == 400
+    assert ceiling.requests_state(now=0.0).remaining == 59
+    ceiling.settle(held, 100, now=0.0)
+    assert ceiling.tokens_state(now=0.0).remaining == 800
+    ceiling.configure(CeilingConfig(concurrent_requests=1), now=0.0)
+    assert ceiling.pacer is None and ceiling.tokens_state(now=0.0) is None
+    ceiling.configure(old, now=0.0)
+    assert ceiling.tokens_state(now=0.0).remaining == 600
+    assert ceiling.pacer is not None
+
+
+def test_a_smaller_limit_counts_what_was_spent_of_the_larger():
+    """More than all of it: nothing until that is made good."""
+    ceiling = TenantCeiling(CeilingConfig(tokens_per_minute=1000), now=0.0)
+    ceiling.try_admit(700, now=0.0)
+
+    ceiling.configure(CeilingConfig(tokens_per_minute=600), now=0.0)
+
+    assert ceiling.tokens_state(now=0.0).remaining == 0
+    refused = ceiling.try_admit(100, now=0.0)
+    assert isinstance(refused, Rejected) and refused.retry_after_s == pytest.approx(20)

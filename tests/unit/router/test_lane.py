@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from router.errors import Rejected, RejectReason
-from router.lane import AUTO, RoutingPolicy, decide_lane
+from router.escalation import RungView
+from router.lane import AUTO, Judgement, RoutingPolicy, Step, decide_lane
 from router.types import Lane, LaneDecision, Reason, RequestFacts, TierRules
 
 CHAT = Lane("chat", "org/small", 4_000)
@@ -16,26 +17,30 @@ TOOLS = Lane("tools", "org/tools", 6_000)
 POLICY = RoutingPolicy(
     lanes={lane.name: lane for lane in (CHAT, QUALITY, LONG, TOOLS)},
     default="chat",
-    complex="quality",
+    ladder=(Step("quality", Reason.COMPLEX),),
     long_context="long",
     tools="tools",
-    threshold=0.5,
     by_model={lane.model_id: lane.name for lane in (CHAT, QUALITY, LONG, TOOLS)},
 )
 ANY = TierRules()
 PLAIN = RequestFacts(pinned=None, has_tools=False, prompt_tokens=100, output_tokens=50)
 
 
+OPEN = RungView(0.5, 0.5, has_budget=True, has_sticky_budget=True)
+
+
 class FakeScores:
     """Hands out fixed scores and counts how often they are asked for."""
 
-    def __init__(self, *scores: float) -> None:
+    def __init__(self, *scores: float, **views: RungView) -> None:
         self._scores = scores
+        self._views = views
         self.calls = 0
 
-    def __call__(self) -> tuple[float, ...]:
+    def __call__(self) -> Judgement:
         self.calls += 1
-        return self._scores
+        lanes = (CHAT, QUALITY, LONG, TOOLS)
+        return Judgement(self._scores, {x.name: self._views.get(x.name, OPEN) for x in lanes})
 
 
 def decide(
@@ -163,11 +168,12 @@ def test_a_request_without_user_turns_is_not_escalated():
 @pytest.mark.parametrize(
     ("policy", "tier"),
     [
-        (replace(POLICY, complex=None), ANY),
-        (replace(POLICY, complex="chat"), ANY),
+        (replace(POLICY, ladder=()), ANY),
+        (replace(POLICY, ladder=(Step("chat", Reason.COMPLEX),)), ANY),
         (POLICY, TierRules(frozenset({"chat"}))),
+        (POLICY, TierRules(budgets={"quality": 0.0})),
     ],
-    ids=["no complex lane", "complex lane is the base", "complex lane closed to the tier"],
+    ids=["no complex lane", "complex lane is the base", "lane closed to the tier", "no budget"],
 )
 def test_nothing_is_scored_when_the_score_could_change_nothing(policy, tier):
     """Scoring is skipped where there is no lane to escalate to."""
@@ -177,6 +183,65 @@ def test_nothing_is_scored_when_the_score_could_change_nothing(policy, tier):
 
     assert decision == LaneDecision(CHAT, Reason.DEFAULT)
     assert scores.calls == 0
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        replace(OPEN, yield_threshold=0.8),
+        replace(OPEN, has_budget=False),
+        replace(OPEN, has_budget=False, has_sticky_budget=False),
+    ],
+    ids=["the lane yields", "budget spent", "hard budget spent"],
+)
+def test_a_complex_query_stays_where_it_is_when_the_stronger_lane_has_no_room(view):
+    """Its reason says so, and the score is told."""
+    decision = decide_lane(POLICY, ANY, PLAIN, FakeScores(0.7, quality=view))
+
+    assert decision == LaneDecision(CHAT, Reason.YIELDED, 0.7, 0.5)
+
+
+def test_while_a_lane_yields_only_the_borderline_cases_stay():
+    """The highest scores still go up."""
+    view = replace(OPEN, yield_threshold=0.8)
+
+    decision = decide_lane(POLICY, ANY, PLAIN, FakeScores(0.85, quality=view))
+
+    assert decision == LaneDecision(QUALITY, Reason.COMPLEX, 0.85, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("has_sticky", "expected"),
+    [(True, (QUALITY, Reason.STICKY)), (False, (CHAT, Reason.YIELDED))],
+)
+def test_a_conversation_stays_up_as_long_as_the_hard_budget_lasts(has_sticky, expected):
+    """A yielding lane and a spent budget do not send a running conversation back."""
+    view = RungView(0.5, 0.99, has_budget=False, has_sticky_budget=has_sticky)
+
+    decision = decide_lane(POLICY, ANY, PLAIN, FakeScores(0.8, 0.1, quality=view))
+
+    assert (decision.lane, decision.reason) == expected
+
+
+LADDER = replace(POLICY, ladder=(Step("long", Reason.FRONTIER), Step("quality", Reason.COMPLEX)))
+FRONTIER = replace(OPEN, threshold=0.9, yield_threshold=0.9)
+
+
+@pytest.mark.parametrize(
+    ("score", "frontier", "expected"),
+    [
+        (0.95, FRONTIER, (LONG, Reason.FRONTIER, 0.9)),
+        (0.7, FRONTIER, (QUALITY, Reason.COMPLEX, 0.5)),
+        (0.95, replace(FRONTIER, has_budget=False), (QUALITY, Reason.COMPLEX, 0.5)),
+        (0.2, FRONTIER, (CHAT, Reason.DEFAULT, 0.5)),
+    ],
+    ids=["strongest", "next", "next when the strongest has no room", "neither"],
+)
+def test_of_two_stronger_lanes_the_strongest_that_is_open_answers(score, frontier, expected):
+    """The ladder is climbed from the top."""
+    decision = decide_lane(LADDER, ANY, PLAIN, FakeScores(score, long=frontier))
+
+    assert (decision.lane, decision.reason, decision.threshold) == expected
 
 
 def test_a_prompt_too_long_for_the_complex_lane_is_not_scored():

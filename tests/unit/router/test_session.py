@@ -59,6 +59,19 @@ def test_a_session_is_new_then_hits_then_moves():
     assert memory.active() == {"chat": 1}
 
 
+def test_a_session_that_the_load_bound_moved_has_spilled():
+    """New or known; where it stays after that is a hit."""
+    memory = SessionMemory(10, 10)
+
+    outcomes = [
+        memory.note("a", "chat", "r2", now=0, spilled=True),
+        memory.note("a", "chat", "r2", now=1),
+        memory.note("a", "chat", "r3", now=2, spilled=True),
+    ]
+
+    assert outcomes == [Affinity.SPILLED, Affinity.HIT, Affinity.SPILLED]
+
+
 def test_a_session_that_changes_lanes_is_counted_in_the_new_one():
     """A session is active in one lane at a time."""
     memory = SessionMemory(capacity=10, ttl_s=60)

@@ -1,0 +1,279 @@
+"""Which replica of a lane serves a turn: affinity with a bound on load.
+
+Theory of operation
+-------------------
+Three orders are derived from names alone, so every ingress replica finds the
+same ones (rendezvous hashing, `router.replica`):
+
+1. A *group* (a tenant, or the tenants that share a cache) orders the lane's
+   replicas. Its first `k` are its subset (shuffle sharding): its system prompt
+   lives in `k` caches, not in all. `k` follows the group's traffic and only ever
+   takes or leaves replicas at the end of the same order.
+2. A session orders the replicas of its subset. The first is its *home*; past the
+   subset it follows the group's order.
+3. A turn goes to where its session is warm: home, or the replica where the
+   session is a *guest* because it spilled there before.
+
+That replica may be over its bound. Consistent hashing with bounded loads
+(Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads",
+SODA 2018) caps each replica at `balance` times the mean and passes what is over
+to the next. Here a move has a price, the history to read again, so there are
+two bounds:
+
+* the **soft** bound: `balance` times the mean. The turn moves when that is
+  cheaper: when `open requests more here than there x seat_tokens` is more than the
+  tokens to read again there. Both sides are prefill work, so the comparison holds on
+  fast and slow engines alike.
+* the **hard** bound: more open requests than the engine runs at once. The turn would
+  wait, so each place in that line counts `wait_tokens` more. It is a price, too:
+  where all engines are full, moving warm sessions to whatever seat is free makes
+  every engine read more, and all wait longer. A KV cache that is nearly full has no
+  price: the turn would preempt others, and goes where there is room.
+
+A guest goes home under the same comparison, never for tidiness: with equal
+loads it stays. A new session has nothing to read again, so it is new sessions
+that even out the load, and warm ones move only over a steep difference.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from router.replica import rank_replicas
+
+
+@dataclass(frozen=True, slots=True)
+class AffinityConfig:
+    """The policy's settings.
+
+    Attributes:
+        balance: soft bound, as a multiple of the mean open requests; at least 1.
+        fill: hard bound, as a share of the sequences that an engine runs at once.
+        kv_bound: hard bound on KV utilisation, 0 to 1.
+        seat_tokens: what one more open request costs a turn, as the tokens whose
+            prefill takes as long.
+        wait_tokens: what a place in an engine's line costs on top. Of 200, 400 and
+            1,600, 200 gave the lowest p99 TTFT on a simulated fleet past its seats
+            (benchmarks/affinity.py, 168 sessions).
+        subset_least: replicas of a group without traffic to speak of.
+        subset_fill: share of an engine's sequences that one group may hold on
+            average before its subset grows.
+        owner_turns: turns a day from which a group owns replicas; None: never.
+
+    """
+
+    balance: float = 1.1
+    fill: float = 1.0
+    kv_bound: float = 0.9
+    seat_tokens: float = 80.0
+    wait_tokens: float = 200.0
+    subset_least: int = 2
+    subset_fill: float = 0.25
+    owner_turns: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaLoad:
+    """What is known of one live replica.
+
+    Attributes:
+        open: requests running or waiting there.
+        seats: sequences that its engine runs at once (`max_num_seqs`).
+
+    """
+
+    id: str
+    open: int
+    seats: int
+    kv_utilization: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One turn, as far as its placement depends on it.
+
+    Attributes:
+        group: tenant or cache group.
+        session: the session's key, tenant included.
+        history_tokens: tokens before the newest message, system prompt excluded.
+        system_tokens: tokens of the system prompt and tools.
+
+    """
+
+    group: str
+    session: str
+    history_tokens: int = 0
+    system_tokens: int = 0
+
+
+class Outcome(StrEnum):
+    """How a turn came to its replica."""
+
+    HOME = "home"
+    GUEST = "guest"
+    SPILLED = "spilled"
+    RETURNED = "returned"
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a turn goes.
+
+    Attributes:
+        order: every candidate, the chosen one first, the rest as fallbacks.
+        home: where the session would be if load were no matter.
+
+    """
+
+    order: list[str]
+    home: str
+    outcome: Outcome
+
+    @property
+    def replica(self) -> str:
+        """The chosen replica."""
+        return self.order[0]
+
+
+def subset_size(config: AffinityConfig, group_open: float, seats: int, replicas: int) -> int:
+    """Replicas of a group's subset.
+
+    Args:
+        config: the policy's settings.
+        group_open: the group's mean open requests on the lane (rate x duration of its turns).
+        seats: sequences that one engine runs at once.
+        replicas: live replicas of the lane.
+
+    """
+    wanted = math.ceil(group_open / (config.subset_fill * seats))
+    return max(1, min(max(config.subset_least, wanted), replicas))
+
+
+def session_order(visit: Visit, group_order: Sequence[str], size: int) -> list[str]:
+    """The replicas as a session tries them: its subset by session, the rest by group."""
+    return rank_replicas(visit.session, group_order[:size]) + list(group_order[size:])
+
+
+def owned_replicas(
+    turns: Mapping[str, float],
+    sizes: Mapping[str, int],
+    replica_ids: Sequence[str],
+    at_least: float,
+) -> dict[str, list[str]]:
+    """The replicas of each group that owns some.
+
+    Half of the replicas stay shared, so a lane of one never has an owner. Owners
+    choose in the order of their names: a busier one does not push another off.
+
+    Args:
+        turns: turns a day by group.
+        sizes: subset size by group; 1 where absent.
+        replica_ids: the live replicas.
+        at_least: turns a day from which a group is an owner.
+
+    """
+    free = list(replica_ids)
+    left = len(free) // 2
+    owned: dict[str, list[str]] = {}
+    for group in sorted(g for g, count in turns.items() if count >= at_least):
+        take = min(sizes.get(group, 1), left)
+        if take < 1:
+            break
+        owned[group] = rank_replicas(group, free)[:take]
+        free = [replica for replica in free if replica not in owned[group]]
+        left -= take
+    return owned
+
+
+def place(
+    config: AffinityConfig,
+    visit: Visit,
+    order: Sequence[str],
+    size: int,
+    loads: Mapping[str, ReplicaLoad],
+    at: str | None = None,
+) -> Placement:
+    """Place one turn.
+
+    Args:
+        config: the policy's settings.
+        visit: the turn.
+        order: the session's order over the live replicas (`session_order`).
+        size: how many of them are its subset.
+        loads: load by replica id, for each in `order`.
+        at: where the session was placed away from home (or back), if it was.
+
+    """
+    choice = _Choice(config, visit, order, size, loads)
+    home = order[0]
+    here = at if at is not None and at in loads else home
+    if here != home and choice.has_room(home) and choice.is_cheaper(here, home):
+        return choice.placed(home, Outcome.RETURNED)
+    there = choice.way_out(here)
+    if there is not None:
+        return choice.placed(there, Outcome.SPILLED if there != home else Outcome.RETURNED)
+    return choice.placed(here, Outcome.HOME if here == home else Outcome.GUEST)
+
+
+class _Choice:
+    """One decision, with the bounds worked out."""
+
+    def __init__(
+        self,
+        config: AffinityConfig,
+        visit: Visit,
+        order: Sequence[str],
+        size: int,
+        loads: Mapping[str, ReplicaLoad],
+    ) -> None:
+        self._config, self._visit, self._loads = config, visit, loads
+        self._order = order
+        self._outside = frozenset(order[size:])
+        total = sum(loads[replica].open for replica in order)
+        # Counting the request that is being placed, as the paper does.
+        self._soft = math.ceil(config.balance * (total + 1) / len(order))
+
+    def is_free(self, replica: str) -> bool:
+        """Whether one more request stays within the hard bound."""
+        return self._line(replica) <= 0 and not self._is_packed(replica)
+
+    def has_room(self, replica: str) -> bool:
+        """Whether one more request stays within both bounds."""
+        return self._loads[replica].open + 1 <= self._soft and self.is_free(replica)
+
+    def is_cheaper(self, here: str, there: str) -> bool:
+        """Whether moving costs less than staying; see the module's docstring."""
+        if self._is_packed(here):
+            return True
+        more = self._loads[here].open - self._loads[there].open
+        cost = more * self._config.seat_tokens
+        cost += max(0.0, self._line(here)) * self._config.wait_tokens
+        tokens = self._visit.history_tokens
+        if there in self._outside:
+            tokens += self._visit.system_tokens
+        return cost > tokens
+
+    def way_out(self, here: str) -> str | None:
+        """Where to spill to from `here`; None: stay."""
+        if self.has_room(here):
+            return None
+        cheaper = [r for r in self._order if r != here and self.is_cheaper(here, r)]
+        roomy = next((r for r in cheaper if self.has_room(r)), None)
+        if roomy is not None or self.is_free(here):
+            return roomy
+        return next((r for r in cheaper if self.is_free(r)), None)
+
+    def _line(self, replica: str) -> float:
+        """Places in the engine's line that one more request would stand behind seats."""
+        load = self._loads[replica]
+        return load.open + 1 - self._config.fill * load.seats
+
+    def _is_packed(self, replica: str) -> bool:
+        return self._loads[replica].kv_utilization > self._config.kv_bound
+
+    def placed(self, replica: str, outcome: Outcome) -> Placement:
+        rest = [other for other in self._order if other != replica]
+        return Placement([replica, *rest], self._order[0], outcome)

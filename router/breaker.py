@@ -1,0 +1,137 @@
+"""Circuit breakers: which replicas of a lane are left alone for a while.
+
+A replica is *closed* (in use) until it fails some times in a row, or once in a way that
+says it is gone. Then it is *open* for a back-off that doubles with every ejection, with
+jitter by its name so that ingress replicas agree and replicas do not return together.
+After it, one request at a time may try it (*half-open*): an answer closes it, a fault
+opens it again, silence gives the trial to the next.
+
+At most a share of a lane's replicas is open at once: past it, the ones that failed
+longest ago are used again. With one replica none is ever left alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import blake2b
+
+
+class State(StrEnum):
+    """Of one replica's breaker."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerConfig:
+    """When replicas are ejected and for how long.
+
+    Attributes:
+        faults: faults in a row that eject.
+        backoff_s: first time left alone; doubles up to `max_backoff_s`.
+        trial_s: how long a trial may take before another is allowed.
+        max_share: share of a lane's replicas that may be ejected at once.
+        memory_s: replicas that nothing was heard of for so long are forgotten.
+
+    """
+
+    faults: int = 3
+    backoff_s: float = 1.0
+    max_backoff_s: float = 30.0
+    trial_s: float = 10.0
+    max_share: float = 0.5
+    memory_s: float = 300.0
+
+
+@dataclass(slots=True)
+class _Breaker:
+    heard_at: float
+    faults: int = 0
+    ejections: int = 0
+    opened_at: float = 0.0
+    until: float = 0.0
+    is_open: bool = False
+    trial_until: float = 0.0
+
+
+class Breakers:
+    """The breakers of one lane's replicas. `now` is in seconds on the caller's clock."""
+
+    def __init__(self, config: BreakerConfig) -> None:
+        self.config = config
+        self._breakers: dict[str, _Breaker] = {}
+
+    def state(self, replica: str, *, now: float) -> State:
+        """The state of a replica's breaker; closed when nothing is known of it."""
+        breaker = self._breakers.get(replica)
+        if breaker is None or not breaker.is_open:
+            return State.CLOSED
+        return State.OPEN if now < breaker.until else State.HALF_OPEN
+
+    def avoided(self, *, now: float) -> frozenset[str]:
+        """The replicas to leave alone now."""
+        if not any(breaker.is_open for breaker in self._breakers.values()):
+            return frozenset()
+        self._forget(now)
+        shut = [
+            (breaker.opened_at, replica)
+            for replica, breaker in self._breakers.items()
+            if breaker.is_open and (now < breaker.until or now < breaker.trial_until)
+        ]
+        most = math.floor(self.config.max_share * len(self._breakers))
+        return frozenset(replica for _, replica in sorted(shut, reverse=True)[:most])
+
+    def note_chosen(self, replica: str, *, now: float) -> None:
+        """A request goes to this replica: its trial, when its back-off has passed."""
+        breaker = self._of(replica, now)
+        if breaker.is_open and now >= breaker.until and now >= breaker.trial_until:
+            breaker.trial_until = now + self.config.trial_s
+
+    def note_success(self, replica: str, *, now: float) -> None:
+        """An answer came whole."""
+        breaker = self._of(replica, now)
+        breaker.heard_at = now
+        breaker.faults = 0
+        if breaker.is_open:
+            breaker.is_open, breaker.trial_until = False, 0.0
+        elif now - breaker.until > self.config.max_backoff_s:
+            breaker.ejections = 0
+
+    def note_fault(self, replica: str, *, now: float, is_gone: bool = False) -> bool:
+        """A fault; `is_gone`: nothing answers at its address. True when this ejects it."""
+        breaker = self._of(replica, now)
+        breaker.faults += 1
+        breaker.heard_at = now
+        if breaker.is_open:
+            if now < breaker.until:
+                # Of a request that was under way before: says nothing new.
+                return False
+        elif breaker.faults < self.config.faults and not is_gone:
+            return False
+        breaker.is_open, breaker.opened_at, breaker.trial_until = True, now, 0.0
+        breaker.until = now + self._backoff_s(replica, breaker.ejections)
+        breaker.ejections += 1
+        return True
+
+    def _of(self, replica: str, now: float) -> _Breaker:
+        breaker = self._breakers.get(replica)
+        if breaker is None:
+            self._forget(now)
+            breaker = self._breakers[replica] = _Breaker(heard_at=now)
+        return breaker
+
+    def _forget(self, now: float) -> None:
+        limit = now - self.config.memory_s
+        for replica in [r for r, b in self._breakers.items() if b.heard_at < limit]:
+            del self._breakers[replica]
+
+    def _backoff_s(self, replica: str, ejections: int) -> float:
+        """From three quarters of the doubled time to all of it."""
+        config = self.config
+        whole = min(config.max_backoff_s, config.backoff_s * 2.0 ** min(ejections, 32))
+        drawn = blake2b(f"{replica}\0{ejections}".encode(), digest_size=1).digest()[0] / 255
+        return whole * (0.75 + 0.25 * drawn)

@@ -1,0 +1,80 @@
+"""A tenant's budget of escalations on one rung, counted in requests.
+
+**Own bucket.** A tenant earns `budget` escalations per scored request. With
+none left it may borrow while the rung is behind its share, if it is in line.
+
+**Hard bucket.** Charged by every escalation, sticky turns too. It earns rho per
+scored request and holds at most S. *Bound*: take any 1,000 consecutive scored
+requests of a tenant, n_i of them at replica i of N. Replica i begins with at
+most S, earns at most rho * n_i and never pays what it does not have, so all
+replicas together pay at most N * S + 1000 * rho. With S = max(1, 500 * budget /
+N) and rho = min(1.5 * budget, 2 * budget - N * S / 1000) that is at most
+2 * budget * 1000. A budget under N / 1000 is thereby not met in full, and one
+under N / 2000 is never: N replicas that do not talk cannot spend less than one each.
+
+Buckets count requests, not seconds: waiting earns nothing. An unknown tenant has a
+full hard bucket as long as no tenant was ever forgotten. From then on it may be a
+forgotten one, and begins with nothing: being forgotten earns nothing either. (A
+replica that is restarted has forgotten that it forgot: its tenants get one full
+bucket again.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+# The length of the window that the hard bound speaks of, in scored requests.
+BOUND_REQUESTS = 1000
+
+# Half of the window's worth may be saved up, so that refill and depth together stay
+# under twice the budget.
+DEPTH_REQUESTS = BOUND_REQUESTS / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Buckets of one budget: refills per scored request, and the depth of both."""
+
+    budget: float
+    refill: float
+    depth: float
+
+
+@lru_cache(maxsize=1024)
+def limits_of(budget: float, replicas: int) -> Limits:
+    """Buckets for a budget, one share of `replicas`; ValueError outside [0, 1]."""
+    if not 0 <= budget <= 1:
+        raise ValueError("a budget must lie in [0, 1]")
+    depth = max(1.0, DEPTH_REQUESTS * budget / replicas)
+    refill = min(1.5 * budget, 2 * budget - replicas * depth / BOUND_REQUESTS)
+    return Limits(budget, refill, depth) if refill > 0 else Limits(budget, 0.0, 0.0)
+
+
+class Account:
+    """One tenant on one rung; `rate` is how often it scores at or over the threshold."""
+
+    __slots__ = ("hard", "own", "rate")
+
+    def __init__(self, hard: float, rate: float) -> None:
+        self.own = 0.0
+        self.hard = hard
+        self.rate = rate
+
+    def hard_level(self, limits: Limits) -> float:
+        """The hard bucket with the refill of the request at hand."""
+        return min(limits.depth, self.hard + limits.refill)
+
+    def own_level(self, limits: Limits) -> float:
+        """The own bucket with the refill of the request at hand."""
+        return min(limits.depth, self.own + limits.budget)
+
+    def earn(self, limits: Limits) -> None:
+        """Take the refill of one scored request."""
+        self.hard, self.own = self.hard_level(limits), self.own_level(limits)
+
+    def pay(self, limits: Limits, *, sticky: bool) -> None:
+        """Sticky turns may leave the own bucket in debt; what was borrowed does not."""
+        self.hard -= 1
+        if sticky or self.own >= 1:
+            self.own = max(-limits.depth, self.own - 1)

@@ -1,0 +1,105 @@
+"""How much of a replica each group keeps busy: what the size of its subset follows.
+
+Two figures a group: mean open requests (rate x duration of its turns, by Little's
+law), averaged exponentially over minutes, and turns, decayed over a day. They are
+published in steps of sqrt(2) and leave a step only for a value more than one step
+away, so sizes derived from them do not flap.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+
+OPEN_TAU_S = 300.0
+TURNS_TAU_S = 86_400.0
+
+# What is published: groups from half an open request or a thousand turns a day, the
+# busiest first. Below both, a subset has its least size whatever the exact figure.
+LEAST_OPEN = 0.5
+LEAST_TURNS = 1_000.0
+MOST_PUBLISHED = 64
+
+
+class Step:
+    """A value rounded down to a power of sqrt(2), with hysteresis of one step."""
+
+    __slots__ = ("_level",)
+
+    def __init__(self) -> None:
+        self._level: int | None = None
+
+    def of(self, value: float) -> float:
+        """The step for a value now."""
+        if value <= 0:
+            self._level = None
+            return 0.0
+        exact = 2 * math.log2(value)
+        if self._level is None or not self._level - 1 <= exact < self._level + 1:
+            self._level = math.floor(exact)
+        return float(2 ** (self._level / 2))
+
+
+@dataclass(slots=True)
+class _Group:
+    at: float
+    open: int
+    mean_open: float
+    turns: float
+    open_step: Step
+    turns_step: Step
+
+    def advance(self, now: float) -> None:
+        passed = max(0.0, now - self.at)
+        self.at = now
+        self.mean_open += (self.open - self.mean_open) * -math.expm1(-passed / OPEN_TAU_S)
+        self.turns *= math.exp(-passed / TURNS_TAU_S)
+
+
+class GroupDemand:
+    """Figures of at most `capacity` groups (about 400 bytes each), idle ones dropped first."""
+
+    def __init__(self, capacity: int = 1024) -> None:
+        self._capacity = capacity
+        self._groups: OrderedDict[str, _Group] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def begin(self, group: str, *, now: float) -> None:
+        """A turn of the group begins here."""
+        known = self._groups.get(group)
+        if known is None:
+            known = self._groups[group] = _Group(now, 0, 0.0, 0.0, Step(), Step())
+            self._drop_idle()
+        self._groups.move_to_end(group)
+        known.advance(now)
+        known.open += 1
+        known.turns += 1
+
+    def end(self, group: str, *, now: float) -> None:
+        """A turn of the group has ended."""
+        known = self._groups.get(group)
+        if known is not None:
+            known.advance(now)
+            known.open = max(0, known.open - 1)
+
+    def published(self, *, now: float) -> dict[str, tuple[float, float]]:
+        """Mean open requests and turns a day, in steps, of the busiest groups."""
+        shown = []
+        for name, group in self._groups.items():
+            group.advance(now)
+            steps = group.open_step.of(group.mean_open), group.turns_step.of(group.turns)
+            if steps[0] >= LEAST_OPEN or steps[1] >= LEAST_TURNS:
+                shown.append((name, steps))
+        shown.sort(key=lambda entry: entry[1], reverse=True)
+        return dict(shown[:MOST_PUBLISHED])
+
+    def _drop_idle(self) -> None:
+        """The group longest without a turn goes, one without an open request first."""
+        if len(self._groups) <= self._capacity:
+            return
+        newest = next(reversed(self._groups))
+        idle = (name for name, group in self._groups.items() if not group.open and name != newest)
+        del self._groups[next(idle, next(iter(self._groups)))]

@@ -1,0 +1,241 @@
+"""Virtual-token-counter fairness across the tenants of one tier.
+
+Sheng et al., "Fairness in Serving Large Language Models" (OSDI 2024), algorithm 2,
+with weights. Each tenant has a counter of the service it was given,
+
+    (w_p * prompt tokens + w_q * output tokens) / weight,
+
+charged with the prompt when its request starts and with the answer as it is delivered.
+The waiting tenant with the least counter goes next; a tenant's own requests keep their
+order. A tenant that comes back from idle is lifted to the least counter of those who
+wait (when nobody waits, to that of the tenant that left the queue last): time in which
+it asked for nothing is no credit. For two tenants that wait all the while, the service
+differs by at most 2 max(w_p * longest prompt, w_q * tokens in the engines at once)
+(theorem 4.4), whatever they ask for.
+
+Counters only rise, so the heap holds lower bounds: an entry is compared with its tenant's
+counter when it comes to the top, and put back if that has risen. Delivering a token is one
+addition and touches no heap.
+
+Memory: one account (about 500 bytes) for each tenant that waits or runs, and for at most
+`max_idle` idle ones. Idle accounts that a lift would overtake anyway are forgotten at once;
+past `max_idle` the one that is ahead least is, which forgives it that much.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+PROMPT_WEIGHT = 1.0
+OUTPUT_WEIGHT = 2.0
+"""w_p and w_q as in the paper's evaluation (and as vendors price tokens, roughly)."""
+
+MAX_IDLE = 10_000
+
+
+@dataclass(slots=True, eq=False)
+class Account:
+    """One tenant's service in one queue.
+
+    Attributes:
+        counter: weighted service given so far, in prompt tokens.
+        running: requests that started and have not ended.
+
+    """
+
+    tenant: str
+    weight: float
+    counter: float
+    running: int = 0
+    queued: OrderedDict[object, None] = field(default_factory=OrderedDict)
+    is_listed: bool = False
+    idle_entry: int = -1
+
+    def charge(self, prompt_tokens: int = 0, output_tokens: int = 0) -> None:
+        """Count service that was given."""
+        served = PROMPT_WEIGHT * prompt_tokens + OUTPUT_WEIGHT * output_tokens
+        self.counter += served / self.weight
+
+
+class Item(Protocol):
+    """What waits."""
+
+    @property
+    def account(self) -> Account:
+        """Whose it is."""
+        ...
+
+
+T = TypeVar("T", bound=Item)
+
+_Heap = list[tuple[float, int, Account]]
+
+# Heaps are rebuilt when more than half of them, and this, is out of date.
+_SLACK = 64
+
+# Accounts forgotten in one go: more than come to rest, and never a long pause.
+_AT_ONCE = 2
+
+
+class FairQueue(Generic[T]):
+    """Requests of several tenants, in the order of their counters."""
+
+    def __init__(self, max_idle: int = MAX_IDLE) -> None:
+        self._max_idle = max_idle
+        self._accounts: dict[str, Account] = {}
+        self._items: OrderedDict[T, None] = OrderedDict()
+        self._order: _Heap = []
+        self.waiting_tenants = 0
+        self._idle: _Heap = []
+        self._idle_count = 0
+        self._numbers = itertools.count()
+        self._last_left: Account | None = None
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def tenants(self) -> int:
+        """Tenants that are remembered."""
+        return len(self._accounts)
+
+    def account(self, tenant: str, weight: float) -> Account:
+        """The tenant's account; made, or lifted, if the tenant was not waiting.
+
+        A new one is remembered from `push` or `begin` on.
+        """
+        account = self._accounts.get(tenant) or Account(tenant, weight, 0.0)
+        account.weight = weight
+        if not account.queued:
+            account.counter = max(account.counter, self.floor)
+        return account
+
+    @property
+    def floor(self) -> float:
+        """What a tenant that comes back from idle is lifted to."""
+        self._tidy()
+        if self._order:
+            return self._order[0][0]
+        return self._last_left.counter if self._last_left is not None else 0.0
+
+    def push(self, item: T) -> None:
+        """Queue a request behind its tenant's others."""
+        account = item.account
+        if not account.queued:
+            self.waiting_tenants += 1
+            self._wake(account)
+            if not account.is_listed:
+                account.is_listed = True
+                heapq.heappush(self._order, (account.counter, next(self._numbers), account))
+        account.queued[item] = None
+        self._items[item] = None
+
+    def peek(self) -> T | None:
+        """The request that is next."""
+        self._tidy()
+        if not self._order:
+            return None
+        return next(iter(self._order[0][2].queued))  # type: ignore[return-value]
+
+    def remove(self, item: T) -> None:
+        """Take a request out, wherever it stands."""
+        account = item.account
+        del self._items[item]
+        del account.queued[item]
+        if not account.queued:
+            self.waiting_tenants -= 1
+            self._last_left = account
+            self._rest(account)
+
+    def newest(self) -> T | None:
+        """The request that came last of all."""
+        return next(reversed(self._items), None)
+
+    def begin(self, account: Account, prompt_tokens: int) -> None:
+        """A request of the tenant starts; it has left the queue or never was in it."""
+        self._wake(account)
+        account.running += 1
+        account.charge(prompt_tokens=prompt_tokens)
+        if not account.queued:
+            self._last_left = account
+
+    def end(self, account: Account) -> None:
+        """A request of the tenant is over."""
+        account.running -= 1
+        self._rest(account)
+
+    # -- accounts -------------------------------------------------------------
+
+    def _tidy(self) -> None:
+        """Bring the waiting tenant with the least counter to the top."""
+        order = self._order
+        if len(order) > 2 * self.waiting_tenants + _SLACK:
+            self._rebuild_order()
+            order = self._order
+        while order:
+            counter, number, account = order[0]
+            if not account.queued:
+                heapq.heappop(order)
+                account.is_listed = False
+            elif counter < account.counter:
+                heapq.heapreplace(order, (account.counter, number, account))
+            else:
+                return
+
+    def _rebuild_order(self) -> None:
+        kept = []
+        for _, number, account in self._order:
+            if account.queued:
+                kept.append((account.counter, number, account))
+            else:
+                account.is_listed = False
+        heapq.heapify(kept)
+        self._order = kept
+
+    def _wake(self, account: Account) -> None:
+        if account.idle_entry >= 0:
+            account.idle_entry = -1
+            self._idle_count -= 1
+        self._accounts[account.tenant] = account
+
+    def _rest(self, account: Account) -> None:
+        """Note an account that may have become idle, and forget who can be."""
+        if account.queued or account.running:
+            return
+        account.idle_entry = next(self._numbers)
+        self._idle_count += 1
+        heapq.heappush(self._idle, (account.counter, account.idle_entry, account))
+        self._forget()
+
+    def _forget(self) -> None:
+        idle, floor = self._idle, self.floor
+        for _ in range(len(idle)) if self._idle_count > self._max_idle else range(_AT_ONCE):
+            if not idle:
+                break
+            counter, number, account = idle[0]
+            if account.idle_entry == number:
+                if counter > floor and self._idle_count <= self._max_idle:
+                    break
+                account.idle_entry = -1
+                self._idle_count -= 1
+                del self._accounts[account.tenant]
+            heapq.heappop(idle)
+        if len(idle) > 2 * self._idle_count + _SLACK:
+            self._idle = [entry for entry in idle if entry[2].idle_entry == entry[1]]
+            heapq.heapify(self._idle)
+
+    def check_integrity(self) -> None:
+        """Raise AssertionError if the books do not agree; for tests."""
+        waiting = [a for a in self._accounts.values() if a.queued]
+        assert sum(len(a.queued) for a in waiting) == len(self._items)
+        assert len(waiting) == self.waiting_tenants
+        assert all(a.is_listed for a in waiting)
+        assert all(stored <= a.counter for stored, _, a in self._order)
+        idle = sum(a.idle_entry >= 0 for a in self._accounts.values())
+        assert idle == self._idle_count <= self._max_idle
+        assert len(self._order) <= 2 * self.waiting_tenants + _SLACK + 1
+        assert len(self._idle) <= 2 * self._idle_count + _SLACK + 1

@@ -1,0 +1,50 @@
+"""Sessions that live away from home, as the replica that holds them knows them.
+
+A session's home is derived; a spilled session is where somebody put it. The
+replica that got it remembers that and publishes it with its load, so other
+ingress replicas find the session there. Each move of a session carries a number,
+one higher than the last one known, and the claim with the highest number wins:
+no clocks are compared between machines.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from hashlib import blake2b
+
+
+def guest_key(session_key: str) -> str:
+    """A session's key as it is published: 64 bits, 16 hexadecimal digits."""
+    return blake2b(session_key.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+class GuestBook:
+    """Least-recently-used record of guests, each with the number of its last move.
+
+    Holds at most `capacity` guests (about 250 bytes each); one that was not seen for
+    `warm_s` seconds is forgotten, as its KV blocks have been by then.
+    """
+
+    def __init__(self, capacity: int, warm_s: float) -> None:
+        self._capacity = capacity
+        self._warm_s = warm_s
+        self._seen: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def note(self, key: str, number: int, *, now: float) -> None:
+        """A guest was here; an older number than the known one does not count."""
+        known = self._seen.pop(key, (0, 0.0))[0]
+        self._seen[key] = (max(number, known), now)
+        if len(self._seen) > self._capacity:
+            self._seen.popitem(last=False)
+
+    def numbers(self, *, now: float) -> dict[str, int]:
+        """The guests that are still warm, by key."""
+        while self._seen:
+            key, (_, last) = next(iter(self._seen.items()))
+            if now - last <= self._warm_s:
+                break
+            del self._seen[key]
+        return {key: number for key, (number, _) in self._seen.items()}

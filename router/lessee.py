@@ -1,0 +1,195 @@
+"""What one ingress replica holds of tenants' limits, and of the right to hold free work.
+
+Every heartbeat it sends a report and takes the answer. It has one report under way: when
+the next is made, the answer to the one before is void. Nothing that a request does waits for
+this, but for a refusal that the next answer may spare.
+
+Without an answer for `lease_s` its session is over: leases are void (floors last `seat_s`),
+what the other ingress replicas hold is not known, and its free work makes way, so that who
+waits for that elsewhere waits no longer than a lease.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+
+from router.ceiling import CeilingConfig
+from router.leased_ceiling import LeasedCeiling, Tenure
+from router.leases import DRIFT, IDLE_S, Answer, LaneAnswer, LaneReport, LeaseTerms, Report
+
+SLICE = 100
+"""Tenants that are reported, or given their leases, at one go: 2 ms or so."""
+
+
+class Lessee:
+    """The leases of one ingress replica.
+
+    Args:
+        holder: its name, never used by another.
+
+    """
+
+    def __init__(self, holder: str, terms: LeaseTerms) -> None:
+        self.holder = holder
+        self.terms = terms
+        self.epoch = 0
+        self._tenure = Tenure()
+        self._ceilings: dict[str, LeasedCeiling] = {}
+        # Tenants that the ledger hears of, and when a request last came.
+        self._active: dict[str, float] = {}
+        self._seq = 0
+        self._applied = 0
+        self._sent_at = float("-inf")
+        self._reported: frozenset[str] = frozenset()
+        self._giving_up: frozenset[str] = frozenset()
+        self._lanes: dict[str, LaneAnswer] = {}
+        self._answered_at = float("-inf")
+
+    def ceiling(self, tenant: str, config: CeilingConfig, *, now: float) -> LeasedCeiling:
+        """The tenant's ceilings here, for a request that comes now."""
+        ceiling = self._ceilings.get(tenant)
+        if ceiling is None:
+            ceiling = LeasedCeiling(config, self.terms, self._tenure, now=now)
+            self._ceilings[tenant] = ceiling
+        elif ceiling.config != config:
+            ceiling.configure(config, now=now)
+        if not ceiling.limits_nothing:
+            self._active[tenant] = now
+        return ceiling
+
+    @property
+    def ceilings(self) -> dict[str, LeasedCeiling]:
+        """Of all tenants that were here."""
+        return self._ceilings
+
+    # -- heartbeats ---------------------------------------------------------------
+
+    def report(self, lanes: dict[str, LaneReport], *, now: float) -> Report:
+        """The next report; the answer to the last one is void from here on."""
+        drafting = self.draft(lanes, now=now)
+        while True:
+            try:
+                next(drafting)
+            except StopIteration as done:
+                report: Report = done.value
+                return report
+
+    def draft(self, lanes: dict[str, LaneReport], *, now: float) -> Generator[None, None, Report]:
+        """The same, in slices between which requests may go on.
+
+        Each tenant is reported as it is in its turn: what it holds changes by answers alone,
+        and there is none while the next report is made.
+        """
+        self._seq += 1
+        self._sent_at = now
+        self._retire(now)
+        self._reported = frozenset(self._active)
+        demands = {}
+        for number, name in enumerate(self._reported, 1):
+            giving_up = name in self._giving_up
+            demands[name] = self._ceilings[name].report(gives_up=giving_up, now=now)
+            if number % SLICE == 0:
+                yield
+        has_seat = self._tenure.has_seat(now)
+        return Report(self.holder, self._seq, self._applied, self.epoch, has_seat, demands, lanes)
+
+    def _retire(self, now: float) -> None:
+        """Give up what nobody uses; what was given up and is known to be is not reported."""
+        quiet = set()
+        for name, at in self._active.items():
+            if not self._ceilings[name].is_quiet(now):
+                self._active[name] = now
+            elif now - at > IDLE_S:
+                quiet.add(name)
+        is_known = self._applied == self._seq - 1
+        for name in quiet & self._giving_up if is_known else ():
+            if not self._ceilings[name].holds_tokens:
+                self._ceilings[name].release(now=now)
+                del self._active[name]
+        self._giving_up = frozenset(quiet & self._active.keys())
+
+    def apply(self, answer: Answer, *, now: float) -> bool:
+        """Take an answer; whether it counts: it is the last report's, and not outdated."""
+        counts = self.accepts(answer, now=now)
+        if counts:
+            for _ in self.adopt(answer, now=now):
+                pass
+        return counts
+
+    def accepts(self, answer: Answer, *, now: float) -> bool:
+        """Whether an answer counts; then it holds, and is to be adopted."""
+        is_void = answer.seq != self._seq or answer.seq == self._applied
+        if is_void or answer.epoch < self.epoch:
+            return False
+        self.epoch, self._applied, self._answered_at = answer.epoch, answer.seq, now
+        self._hold(has_seat=answer.has_seat, now=now)
+        self._lanes = dict(answer.lanes)
+        return True
+
+    def adopt(self, answer: Answer, *, now: float) -> Iterator[None]:
+        """Take the grants of an answer that counts, in slices.
+
+        Whose turn is yet to come holds what it held: the ledger reckons with the larger of
+        the two until the next report.
+        """
+        for number, name in enumerate(self._reported & answer.tenants.keys(), 1):
+            ceiling, grant = self._ceilings[name], answer.tenants[name]
+            ceiling.apply(grant, epoch=answer.epoch, number=answer.number, now=now)
+            if number % SLICE == 0:
+                yield
+
+    def _hold(self, *, has_seat: bool, now: float) -> None:
+        tenure, terms, was = self._tenure, self.terms, self._tenure.has_seat(now)
+        # Our clock may be slower than the ledger's.
+        tenure.until = self._sent_at + terms.lease_s * (1 - DRIFT)
+        tenure.seat_until = self._sent_at + terms.seat_s * (1 - DRIFT) if has_seat else now
+        if not was:
+            tenure.seated_at = now
+
+    # -- what is known --------------------------------------------------------------
+
+    def has_session(self, now: float) -> bool:
+        """Whether the ledger has answered within a lease."""
+        return self._tenure.has_lease(now)
+
+    def peers(self, lane: str, *, now: float) -> int | None:
+        """Free requests that the other ingress replicas hold of a lane; None: not known."""
+        answer = self._lanes.get(lane)
+        if answer is None or self._age_s(answer, now) > self.terms.stale_s:
+            return None
+        return answer.free
+
+    def running_elsewhere(self, lane: str, *, now: float) -> int | None:
+        """Slots of a lane that the other ingress replicas have taken; None: not known."""
+        answer = self._lanes.get(lane)
+        # A second or two of age is nothing to how long requests run.
+        return answer.running if answer is not None and self.has_session(now) else None
+
+    def yields(self, lane: str, *, now: float) -> bool:
+        """Whether free work here must make way."""
+        answer = self._lanes.get(lane)
+        return not self.has_session(now) or (answer is not None and answer.yields)
+
+    def _age_s(self, answer: LaneAnswer, now: float) -> float:
+        # From when the report was sent: the ledger looked at its peers later.
+        return answer.age_s + now - self._sent_at_of_answer
+
+    @property
+    def _sent_at_of_answer(self) -> float:
+        return self._tenure.until - self.terms.lease_s * (1 - DRIFT)
+
+    def answer_age_s(self, now: float) -> float:
+        """Seconds since the last answer; `inf`: there was none."""
+        return now - self._answered_at
+
+    def status(self, *, now: float) -> dict[str, object]:
+        """For operators."""
+        has_session = self.has_session(now)
+        return {
+            "epoch": self.epoch,
+            "has_session": has_session,
+            "has_seat": self._tenure.has_seat(now),
+            "lease_left_s": max(0.0, self._tenure.until - now) if has_session else 0.0,
+            "answer_age_s": self.answer_age_s(now) if self.epoch else None,
+            "tenants": len(self._active),
+        }

@@ -1,0 +1,284 @@
+"""One ingress replica's view of one lane, and where it sends each turn.
+
+Every lane replica publishes (through Serve's broadcast, about once a second) its open
+requests by ingress, its KV utilisation, its guests and its groups' demand: a `Report`.
+Between two reports an ingress knows its own open requests exactly and the others' as
+last published, so its estimate is `others' open as published + own open now`.
+
+Ingress replicas with the same reports and no requests of their own place every turn
+alike. A session whose home changes, because a replica of its subset has gone or come, stays
+where it is warm: each ingress notes where it placed it last. It is a guest there from then
+on, so the others find it too. Without that, losing one of two replicas of a subset would
+also move a third of the sessions on the other.
+
+Memory: `notes` sessions (about 300 bytes each), and one entry a live replica; reports are
+bounded by who publishes them.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from router.affinity import (
+    AffinityConfig,
+    Outcome,
+    Placement,
+    ReplicaLoad,
+    Visit,
+    owned_replicas,
+    place,
+    session_order,
+    subset_size,
+)
+from router.guests import guest_key
+from router.replica import rank_replicas
+
+# A choice counts as an open request until it is opened, or for this long.
+CHOSEN_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a lane replica publishes.
+
+    Attributes:
+        open: open requests by ingress replica.
+        kv_utilization: 0 to 1.
+        guests: number of the last move, by the session's `guest_key`.
+        groups: mean open requests and turns a day, by group.
+
+    """
+
+    open: Mapping[str, int] = field(default_factory=dict)
+    kv_utilization: float = 0.0
+    guests: Mapping[str, int] = field(default_factory=dict)
+    groups: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    @classmethod
+    def from_mapping(cls, stats: Mapping[str, Any]) -> Report:
+        """Read what `to_mapping` gave; an empty mapping is an idle replica."""
+        return cls(
+            stats.get("open", {}),
+            stats.get("kv", 0.0),
+            stats.get("guests", {}),
+            stats.get("groups", {}),
+        )
+
+    def to_mapping(self) -> dict[str, Any]:
+        """As plain values, which cross process boundaries."""
+        return {
+            "open": dict(self.open),
+            "kv": self.kv_utilization,
+            "guests": dict(self.guests),
+            "groups": {name: list(figures) for name, figures in self.groups.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Where a turn goes.
+
+    Attributes:
+        order: replicas to try, the chosen one first.
+        outcome: how it came to the first.
+        guest: what that replica is to remember, the session's key and the number of
+            its move; None for a session that has always been at home.
+
+    """
+
+    order: list[str]
+    outcome: Outcome
+    guest: tuple[str, int] | None
+
+
+@dataclass(slots=True)
+class _Note:
+    replica: str
+    number: int
+    last: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Derived:
+    """What follows from one set of reports, until the next."""
+
+    group_open: Mapping[str, float]
+    owned: Mapping[str, list[str]]
+    shared: list[str]
+
+
+class LanePlacement:
+    """Places the turns of one lane. Not thread-safe.
+
+    Args:
+        me: this ingress replica's id, as lane replicas publish it.
+        notes: sessions whose last place is remembered here.
+        warm_s: how long one is remembered after its last turn.
+
+    """
+
+    def __init__(
+        self, config: AffinityConfig, me: str, *, notes: int = 20_000, warm_s: float = 600.0
+    ) -> None:
+        self.config = config
+        self._me = me
+        self._capacity = notes
+        self._warm_s = warm_s
+        self._notes: OrderedDict[str, _Note] = OrderedDict()
+        self._open: dict[str, int] = {}
+        self._chosen: dict[str, deque[float]] = {}
+        self._stats: dict[str, Mapping[str, Any]] = {}
+        self._reports: dict[str, Report] = {}
+        self._derived = _Derived({}, {}, [])
+
+    def choose(
+        self,
+        visit: Visit,
+        stats: Mapping[str, Mapping[str, Any]],
+        seats: int,
+        avoid: frozenset[str] = frozenset(),
+        *,
+        now: float,
+    ) -> Chosen:
+        """Place a turn; its request counts as open here from now on.
+
+        Args:
+            visit: the turn.
+            stats: what each live replica published last, by id. At least one replica.
+            seats: sequences that one engine of the lane runs at once.
+            avoid: replicas that failed this request; not chosen while there are others.
+            now: seconds, on a clock that never goes back.
+
+        """
+        self._update(stats, seats)
+        order, size = self._order(visit, seats, avoid)
+        loads = {replica: self._load(replica, seats, now) for replica in order}
+        key = guest_key(visit.session)
+        known = self._whereabouts(key, order, now)
+        placed = place(self.config, visit, order, size, loads, known and known[0])
+        guest = self._remember(key, placed, known, now) if not avoid else None
+        self._chosen.setdefault(placed.replica, deque()).append(now + CHOSEN_S)
+        rest = sorted(replica for replica in stats if replica not in loads)
+        return Chosen(placed.order + rest, placed.outcome, guest)
+
+    def begin(self, replica: str) -> None:
+        """A chosen request is being opened."""
+        chosen = self._chosen.get(replica)
+        if chosen:
+            chosen.popleft()
+        self._open[replica] = self._open.get(replica, 0) + 1
+
+    def end(self, replica: str) -> None:
+        """An opened request has ended, however it did."""
+        left = self._open.get(replica, 0) - 1
+        if left > 0:
+            self._open[replica] = left
+        else:
+            self._open.pop(replica, None)
+
+    def loads(self, *, now: float) -> dict[str, int]:
+        """Open requests by live replica, as this ingress sees them."""
+        return {replica: self._load(replica, 1, now).open for replica in self._reports}
+
+    # -- the view -------------------------------------------------------------
+
+    def _update(self, stats: Mapping[str, Mapping[str, Any]], seats: int) -> None:
+        """Read what is new; most turns find the reports that the last one found."""
+        seen = self._stats
+        if len(stats) == len(seen) and all(seen.get(r) is s for r, s in stats.items()):
+            return
+        for replica in seen.keys() - stats.keys():
+            self._chosen.pop(replica, None)
+        self._reports = {
+            replica: self._reports[replica]
+            if seen.get(replica) is given
+            else Report.from_mapping(given)
+            for replica, given in stats.items()
+        }
+        self._stats = dict(stats)
+        self._derive(seats)
+
+    def _derive(self, seats: int) -> None:
+        group_open: dict[str, float] = {}
+        turns: dict[str, float] = {}
+        for report in self._reports.values():
+            for group, (mean_open, a_day) in report.groups.items():
+                group_open[group] = group_open.get(group, 0.0) + mean_open
+                turns[group] = turns.get(group, 0.0) + a_day
+        ids = sorted(self._reports)
+        owned: dict[str, list[str]] = {}
+        if self.config.owner_turns is not None:
+            sizes = {g: subset_size(self.config, group_open[g], seats, len(ids)) for g in turns}
+            owned = owned_replicas(turns, sizes, ids, self.config.owner_turns)
+        taken = {replica for replicas in owned.values() for replica in replicas}
+        self._derived = _Derived(group_open, owned, [r for r in ids if r not in taken])
+
+    def _order(self, visit: Visit, seats: int, avoid: frozenset[str]) -> tuple[list[str], int]:
+        """The session's order over the replicas open to it, and its subset's size."""
+        own = self._derived.owned.get(visit.group)
+        shared = self._derived.shared
+        if own is not None:
+            # Its own first; the shared ones take what spills.
+            candidates, size = own + rank_replicas(visit.group, shared), len(own)
+        else:
+            candidates = rank_replicas(visit.group, shared)
+            mean_open = self._derived.group_open.get(visit.group, 0.0)
+            size = subset_size(self.config, mean_open, seats, len(candidates))
+        order = session_order(visit, candidates, size)
+        left = [replica for replica in order if replica not in avoid]
+        if left:
+            return left, min(size, len(left))
+        everyone = [replica for replica in sorted(self._reports) if replica not in avoid]
+        return (everyone or order), len(everyone or order)
+
+    def _load(self, replica: str, seats: int, now: float) -> ReplicaLoad:
+        report = self._reports[replica]
+        others = sum(count for who, count in report.open.items() if who != self._me)
+        chosen = self._chosen.get(replica)
+        while chosen and chosen[0] <= now:
+            chosen.popleft()
+        own = self._open.get(replica, 0) + (len(chosen) if chosen else 0)
+        return ReplicaLoad(replica, others + own, seats, report.kv_utilization)
+
+    # -- guests ---------------------------------------------------------------
+
+    def _whereabouts(self, key: str, order: Sequence[str], now: float) -> tuple[str, int] | None:
+        """Where a session was placed last and the number of that move; None: at home.
+
+        Of two claims with the same number the one earlier in the session's order wins.
+        The number is 0 for a session that stayed while its home changed.
+        """
+        best: tuple[str, int] | None = None
+        note = self._note(key, now)
+        for replica in order:
+            number = self._reports[replica].guests.get(key, 0)
+            if note is not None and note.replica == replica:
+                number = max(number, note.number)
+            if number and (best is None or number > best[1]):
+                best = replica, number
+        if best is None and note is not None and note.replica in order[1:]:
+            return note.replica, 0
+        return best
+
+    def _note(self, key: str, now: float) -> _Note | None:
+        note = self._notes.get(key)
+        if note is not None and now - note.last > self._warm_s:
+            del self._notes[key]
+            return None
+        return note
+
+    def _remember(
+        self, key: str, placed: Placement, known: tuple[str, int] | None, now: float
+    ) -> tuple[str, int] | None:
+        number = 0
+        if known is not None or placed.outcome is not Outcome.HOME:
+            at, moves = known or ("", 0)
+            number = moves if at == placed.replica and moves else moves + 1
+        self._notes[key] = _Note(placed.replica, number, now)
+        self._notes.move_to_end(key)
+        if len(self._notes) > self._capacity:
+            self._notes.popitem(last=False)
+        return (key, number) if number else None

@@ -1,0 +1,287 @@
+"""What may be done for an answer whose replica failed, and from where it goes on.
+
+A stream that breaks off is known by two things: what its request asked for
+(`StreamTraits`, fixed) and what the client has been given (`Said`, which grows).
+`decide` turns the two into the means of recovery:
+
+- nothing given yet: the request is *retried*, whatever it asked for;
+- everything but the closing lines given: the stream is *closed*;
+- text given: it is *resumed*, from token ids where nothing stands between tokens and
+  text but the detokenizer, by an unfinished assistant message where the chat route
+  itself must do the work and the template keeps whitespace;
+- otherwise it *ends* with an error that says a retry is safe.
+
+**Where the cut lies.** Tokens run ahead of text: a detokenizer keeps back a token that
+ends inside a character, and an engine that watches for stop strings keeps back the last
+characters. An engine primed with half a character gives its whole prompt back as new
+text (tokenizers' DecodeStream). So a resume begins after a token at which all text of
+the tokens before it is known. After an event of one token that carried text, nothing is
+kept back; elsewhere `CutSearch` asks for the text of the tokens and compares.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+MAX_PENDING_TOKENS = 64
+"""Tokens that may be kept back in a row. One character takes at most three, but a token
+may end one character and begin the next."""
+
+REPLACEMENT = "\ufffd"
+"""What half a character is decoded to."""
+
+
+class Means(StrEnum):
+    """What is done for a stream that broke off."""
+
+    RETRY = "retry"
+    CLOSE = "close"
+    BY_TOKENS = "by_tokens"
+    BY_MESSAGE = "by_message"
+    END = "end"
+
+
+class Obstacle(StrEnum):
+    """Why a stream cannot go on elsewhere. A closed set, fit for a log."""
+
+    ROUTE = "route"
+    COPIES = "copies"
+    TOOL_CALL = "tool_call"
+    REASONING = "reasoning"
+    LOGPROBS = "logprobs"
+    PENALTIES = "penalties"
+    STRUCTURED = "structured"
+    ECHO = "echo"
+    HISTORY = "history"
+    UNKNOWN_TOKENS = "unknown_tokens"
+    UNKNOWN_TEXT = "unknown_text"
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTraits:
+    """What a request asked for, as far as resuming depends on it.
+
+    Attributes:
+        is_chat: the chat route; else completions.
+        is_known: a route whose stream we can continue at all.
+        copies: answers in the stream.
+        has_tools: tools are offered, so a parser stands between tokens and text.
+        has_reasoning: the lane splits reasoning from the answer.
+        has_penalties: presence or frequency penalties, which weigh what was generated
+            and not what was asked. (A repetition penalty weighs both alike.)
+        is_structured: a grammar is at work.
+        reads_history: other rules over what was generated before: bad words,
+            repetition detection, thinking budgets.
+        is_text: the prompt is text alone, so its token ids are all of it.
+        keeps_whitespace: the lane's chat template leaves messages as they are.
+        is_continuation: the client continues a message of its own.
+
+    """
+
+    is_chat: bool
+    is_known: bool = True
+    copies: int = 1
+    has_tools: bool = False
+    has_reasoning: bool = False
+    has_logprobs: bool = False
+    has_penalties: bool = False
+    is_structured: bool = False
+    has_echo: bool = False
+    reads_history: bool = False
+    is_text: bool = True
+    keeps_whitespace: bool = False
+    is_continuation: bool = False
+
+    @property
+    def obstacle(self) -> Obstacle | None:
+        """What rules out every way of going on once text was given."""
+        for is_there, obstacle in (
+            (not self.is_known, Obstacle.ROUTE),
+            (self.copies != 1, Obstacle.COPIES),
+            (self.has_logprobs, Obstacle.LOGPROBS),
+            (self.has_penalties, Obstacle.PENALTIES),
+            (self.is_structured, Obstacle.STRUCTURED),
+            (self.has_echo, Obstacle.ECHO),
+            (self.reads_history, Obstacle.HISTORY),
+            (self.has_reasoning, Obstacle.REASONING),
+        ):
+            if is_there:
+                return obstacle
+        return None
+
+    @property
+    def goes_by_tokens(self) -> bool:
+        """Whether token ids alone say how the answer goes on."""
+        return self.obstacle is None and not self.has_tools and self.is_text
+
+    @property
+    def wants_ids(self) -> bool:
+        """Whether the engine should be asked for token ids: to go on, or to count."""
+        return self.goes_by_tokens or (self.obstacle is None and self.keeps_whitespace)
+
+
+@dataclass(slots=True)
+class Said:
+    """What a stream has given its client: token ids, text, and marks on the way.
+
+    Attributes:
+        holds_back: text may be kept back after any token: for stop strings, or by a
+            parser that looks for its marks.
+        prompt: the prompt's token ids, once the engine has said them.
+        ids: ids of the answer's tokens.
+        parts: the answer's text as it came, of so many `chars` in all.
+        clean_ids: ids up to the last event after which no text was kept back.
+        clean_chars: characters of text up to there.
+
+    """
+
+    holds_back: bool = False
+    prompt: array[int] | None = None
+    ids: array[int] = field(default_factory=lambda: array("I"))
+    parts: list[str] = field(default_factory=list)
+    chars: int = 0
+    clean_ids: int = 0
+    clean_chars: int = 0
+    has_content: bool = False
+    has_tool_call: bool = False
+    has_reasoning: bool = False
+    is_finished: bool = False
+    lacks_ids: bool = False
+
+    @property
+    def text(self) -> str:
+        """The answer's text."""
+        if len(self.parts) > 1:
+            self.parts = ["".join(self.parts)]
+        return self.parts[0] if self.parts else ""
+
+    def add(self, ids: Sequence[int] | None, text: str) -> None:
+        """An event: its new tokens (None: not told) and its new text."""
+        if ids is None:
+            self.lacks_ids = self.lacks_ids or bool(text)
+        else:
+            self.ids.extend(ids)
+        if text:
+            self.parts.append(text)
+            self.chars += len(text)
+        self.has_content = self.has_content or bool(ids or text)
+        if text and ids is not None and len(ids) == 1 and not self.holds_back:
+            self.clean_ids, self.clean_chars = len(self.ids), self.chars
+
+    def go_back(self, cut: Cut) -> None:
+        """Forget the tokens after the cut: they will be generated again."""
+        del self.ids[cut.ids :]
+        if not cut.held:
+            self.clean_ids, self.clean_chars = cut.ids, self.chars
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The means, and what stood in the way of better ones."""
+
+    means: Means
+    obstacle: Obstacle | None = None
+
+
+def decide(traits: StreamTraits, said: Said) -> Decision:
+    """What to do for a stream that broke off."""
+    if said.is_finished:
+        return Decision(Means.CLOSE)
+    if not said.has_content and not (said.has_tool_call or said.has_reasoning):
+        return Decision(Means.RETRY)
+    obstacle = _obstacle(traits, said)
+    if obstacle is not None:
+        return Decision(Means.END, obstacle)
+    if traits.goes_by_tokens and said.prompt is not None and not said.lacks_ids:
+        return Decision(Means.BY_TOKENS)
+    is_whole = traits.is_chat and not traits.is_continuation and bool(said.text)
+    if is_whole and traits.keeps_whitespace:
+        return Decision(Means.BY_MESSAGE)
+    return Decision(Means.END, Obstacle.TOOL_CALL if traits.has_tools else Obstacle.UNKNOWN_TOKENS)
+
+
+def _obstacle(traits: StreamTraits, said: Said) -> Obstacle | None:
+    if said.has_tool_call:
+        return Obstacle.TOOL_CALL
+    if said.has_reasoning:
+        return Obstacle.REASONING
+    return traits.obstacle
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where the answer goes on.
+
+    Attributes:
+        ids: how many of the answer's ids the resumed prompt holds.
+        held: text of those tokens that the client has not been given.
+
+    """
+
+    ids: int
+    held: str = ""
+
+
+class CutSearch:
+    """Finds the cut; asks for the text of tokens where events do not tell.
+
+    Give `answer` the text of the ids in `asks` until `asks` is None; then `found` is
+    the cut, or None when tokens and text do not agree.
+
+    Args:
+        said: what the client was given.
+        hold_chars: most characters that the engine keeps back for stop strings.
+
+    """
+
+    def __init__(self, said: Said, hold_chars: int = 0) -> None:
+        self._said = said
+        self._hold_chars = hold_chars
+        self._missing = said.text[said.clean_chars :]
+        self._upto = len(said.ids)
+        self._least = max(said.clean_ids, self._upto - MAX_PENDING_TOKENS)
+        self.found: Cut | None = None
+        self.is_over = False
+        if not self._missing and not hold_chars:
+            # Later tokens have shown nothing: they are generated again.
+            self._find(Cut(said.clean_ids))
+
+    @property
+    def asks(self) -> list[int] | None:
+        """The ids whose text decides; None when the search is over."""
+        if self.is_over:
+            return None
+        return self._said.ids[self._said.clean_ids : self._upto].tolist()
+
+    def answer(self, text: str) -> None:
+        """The text of the ids asked for."""
+        whole = text.rstrip(REPLACEMENT)
+        held = text[len(self._missing) :]
+        is_known = text.startswith(self._missing) and len(held) <= self._hold_chars
+        if is_known and whole == text:
+            self._find(Cut(self._upto, held))
+            return
+        self._upto -= 1
+        # Fewer tokens have less text still.
+        if self._upto < self._least or not whole.startswith(self._missing):
+            self.is_over = True
+
+    def _find(self, cut: Cut) -> None:
+        self.found, self.is_over = cut, True
+
+
+def remaining(limit: int | None, done: int) -> int | None:
+    """What is left of a limit on tokens; None where there is none."""
+    return None if limit is None else max(0, limit - done)
+
+
+def next_seed(seed: int, done: int) -> int:
+    """The seed of a resumed answer, in 63 bits.
+
+    An engine draws from the start of a seed's sequence: the same seed would repeat the
+    draws that made the first part. (The factor is 2^64 over the golden ratio.)
+    """
+    return (seed + 0x9E3779B97F4A7C15 * (done + 1)) & (2**63 - 1)

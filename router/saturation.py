@@ -1,0 +1,116 @@
+"""How full a lane's engines are, in four levels with hysteresis.
+
+Read from what waits in the engines and from KV utilisation, the two that foretell
+preemption and a slow first token. GPU utilisation is not among them: a card that decodes
+one sequence shows 100 %.
+
+A level is entered as soon as one signal is at its mark, and left, one level at a time,
+after `calm_s` in which every signal was under `leave_ratio` of the level's marks. Without
+observations nothing is known against the lane: the level falls in the same steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Level(IntEnum):
+    """What the lane asks of free work. Each level includes those below it."""
+
+    NORMAL = 0
+    HOLD = 1
+    """It waits."""
+    SHED = 2
+    """It is refused, and so is what waits."""
+    EVICT = 3
+    """What runs is ended, unless its first token was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Either of them at its mark is enough.
+
+    Attributes:
+        waiting: requests that wait in an engine, mean over the lane's replicas.
+        kv_utilization: 0 to 1, the fullest replica's.
+
+    """
+
+    waiting: float
+    kv_utilization: float
+
+    def is_met(self, waiting: float, kv_utilization: float, ratio: float = 1.0) -> bool:
+        """Whether a signal is at `ratio` of its mark."""
+        return waiting >= ratio * self.waiting or kv_utilization >= ratio * self.kv_utilization
+
+
+@dataclass(frozen=True, slots=True)
+class SaturationConfig:
+    """The marks of the three levels.
+
+    A request or two in an engine's queue are its scheduler at work. vLLM preempts when
+    it is out of blocks, so everything should be over before that.
+    """
+
+    hold: Mark = Mark(2.0, 0.90)
+    shed: Mark = Mark(6.0, 0.95)
+    evict: Mark = Mark(12.0, 0.98)
+    leave_ratio: float = 0.85
+    calm_s: float = 3.0
+    stale_s: float = 5.0
+
+    def __post_init__(self) -> None:
+        marks = (self.hold, self.shed, self.evict)
+        for signal in ("waiting", "kv_utilization"):
+            values = [getattr(mark, signal) for mark in marks]
+            if values[0] <= 0 or values != sorted(values):
+                raise ValueError(f"the marks of {signal} must be positive and not fall")
+        if not 0 < self.leave_ratio <= 1:
+            raise ValueError("leave_ratio must lie in (0, 1]")
+
+    def mark(self, level: Level) -> Mark:
+        """The mark of a level above NORMAL."""
+        return (self.hold, self.shed, self.evict)[level - 1]
+
+
+class Saturation:
+    """The level of one lane."""
+
+    def __init__(self, config: SaturationConfig = SaturationConfig()) -> None:
+        self.config = config
+        self._level = Level.NORMAL
+        # Since when every signal has been under the level's marks; None: one is not.
+        self._calm_since: float | None = None
+        self._seen_at = float("-inf")
+
+    def observe(self, waiting: float, kv_utilization: float, *, now: float) -> Level:
+        """Take a lane's load, every second or so, and return its level."""
+        config = self.config
+        self._seen_at = now
+        entered = max(
+            (x for x in Level if x and config.mark(x).is_met(waiting, kv_utilization)),
+            default=Level.NORMAL,
+        )
+        if entered >= self._level:
+            self._level, self._calm_since = entered, None
+            return self._level
+        mark = config.mark(self._level)
+        if mark.is_met(waiting, kv_utilization, config.leave_ratio):
+            self._calm_since = None
+            return self._level
+        return self._calm_down(now)
+
+    def level(self, *, now: float) -> Level:
+        """The level; it falls while observations are missing."""
+        if self._level and now - self._seen_at > self.config.stale_s:
+            return self._calm_down(now)
+        return self._level
+
+    def _calm_down(self, now: float) -> Level:
+        if self._calm_since is None:
+            self._calm_since = now
+        elif now - self._calm_since >= self.config.calm_s:
+            self._level = Level(self._level - 1)
+            self._calm_since = now if self._level else None
+        return self._level

@@ -1,0 +1,130 @@
+"""The slots of one lane, what paid work needs of them, and how fast they drain.
+
+A slot is one sequence that an engine of the lane runs at once. An ingress replica fills its
+share of them and no more, so that whoever waits, waits here, in our order, and not in
+the engine's. With N ingress replicas each owns 1/N, at least one. Paid work may start beyond
+that in what the others have not taken, as they said at the last heartbeat; where two of them
+do so at once, a request or two waits in an engine for as long as one there takes to end.
+"""
+
+from __future__ import annotations
+
+from math import ceil, exp
+
+TINY = 1e-9
+
+
+def share_of(slots: int, replicas: int, ingresses: int) -> int:
+    """One ingress replica's slots of a lane: its part of all of them, at least one."""
+    return max(1, slots * replicas // ingresses)
+
+
+class Slots:
+    """So many slots; requests take one for each sequence, all together or not at all.
+
+    Attributes:
+        capacity: this ingress replica's own.
+        lane: the lane's, the other ingress replicas' among them; None: none are theirs.
+
+    """
+
+    def __init__(self, capacity: int | None) -> None:
+        self.capacity = capacity
+        self.lane: int | None = None
+        self.used = 0
+
+    def cost(self, copies: int) -> int:
+        """What a request of so many sequences takes: never more than there are."""
+        return copies if self.capacity is None else min(copies, self.capacity)
+
+    def fits(self, cost: int) -> bool:
+        """Whether a request can start. When nothing runs it can, whatever its size."""
+        return self.capacity is None or self.used + cost <= self.capacity or self.used == 0
+
+    def are_empty(self, cost: int, elsewhere: int) -> bool:
+        """Whether the lane has so many empty while the others run `elsewhere`."""
+        return self.lane is not None and self.used + elsewhere + cost <= self.lane
+
+    def take(self, cost: int) -> None:
+        """Fill slots."""
+        self.used += cost
+
+    def give_back(self, cost: int) -> None:
+        """Empty slots; once for each `take`."""
+        self.used -= cost
+        assert self.used >= 0
+
+
+class Need:
+    """Slots that paid work needed lately: a peak that decays.
+
+    Each new height counts at once and is forgotten at a steady pace: a peak of the
+    whole lane in `forget_s`, a smaller one sooner.
+    """
+
+    def __init__(self, forget_s: float) -> None:
+        self._forget_s = forget_s
+        self._level = 0.0
+        self._held = 0
+        self._at = 0.0
+
+    def note(self, held: int, capacity: int | None, *, now: float) -> None:
+        """Paid work runs in, or waits for, so many slots from now on."""
+        self._decay(capacity, now)
+        self._held = held
+        self._level = max(self._level, held)
+
+    def slots(self, capacity: int | None, *, now: float) -> int:
+        """Slots to keep free of other work."""
+        self._decay(capacity, now)
+        return ceil(self._level - TINY)
+
+    def _decay(self, capacity: int | None, now: float) -> None:
+        step = max(0.0, now - self._at) * (capacity or 1) / self._forget_s
+        self._at = max(self._at, now)
+        self._level = max(float(self._held), self._level - step)
+
+
+class DrainRate:
+    """Starts a second while someone waits: what a wait is reckoned from.
+
+    Time in which nobody waited counts for nothing, so a quiet hour does not make the
+    next queue look slow. Older starts fade with `memory_s` of waiting time.
+    """
+
+    LEAST = 4
+    """Starts below which the rate is not known."""
+
+    def __init__(self, memory_s: float = 30.0) -> None:
+        self._memory_s = memory_s
+        self._starts = 0.0
+        self._waited_s = 0.0
+        self._since: float | None = None
+
+    def note_waiting(self, *, is_waiting: bool, now: float) -> None:
+        """Someone waits from now on, or nobody."""
+        self._advance(now)
+        self._since = now if is_waiting else None
+
+    def note_start(self, *, now: float) -> None:
+        """Someone who waited has started."""
+        self._advance(now)
+        self._starts += 1
+
+    def wait_s(self, position: int, *, now: float) -> float | None:
+        """Seconds until the request at `position` (1 is next) starts; None: not known."""
+        self._advance(now)
+        if self._starts < self.LEAST or self._waited_s <= 0:
+            return None
+        return position * self._waited_s / self._starts
+
+    def _advance(self, now: float) -> None:
+        if self._since is None or now <= self._since:
+            return
+        step = now - self._since
+        self._since = now
+        # Starts fade as the time does in which they were counted; a drought (starts
+        # stop, time goes on) therefore shows as a falling rate.
+        keep = exp(-step / self._memory_s)
+        self._starts *= keep
+        self._waited_s = self._waited_s * keep + self._memory_s * (1 - keep)

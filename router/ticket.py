@@ -1,0 +1,84 @@
+"""What a request holds of its lane: a place in the queue, then slots, then nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from router.errors import Rejected
+from router.fair_queue import Account
+from router.kv_budget import KvHold
+
+
+class Stage(Enum):
+    """Where a request is in its lane. DONE and REFUSED are final."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    EVICTED = "evicted"
+    """Told to leave; it still holds its slots."""
+    REFUSED = "refused"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """How a tier queues.
+
+    Attributes:
+        name: the tier's, a metric label.
+        priority: smaller goes first, always.
+        sheddable: free work: it waits, is shed and evicted for the others' sake.
+        min_share: share of the lane's slots that a sheddable tier keeps while the
+            lane is saturated, of what paid work does not need.
+        start_within_s: a request that cannot start in this time is refused; None: it
+            waits as long as its client does.
+
+    """
+
+    name: str
+    priority: int = 0
+    sheddable: bool = False
+    min_share: float = 0.0
+    start_within_s: float | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One request in one lane.
+
+    Attributes:
+        cost: slots it takes.
+        has_begun: its first token was sent.
+        hold: its tokens in the tenant's KV budget, if that has one.
+        refused: why, when the stage is REFUSED or EVICTED.
+        on_change: called when a queued request starts or is refused, and when a
+            running one is evicted; never inside `LaneQueue.submit` of the same request.
+            Dropped when the request is over: whom it calls usually holds the ticket, and
+            such circles make the garbage collector pause everyone.
+
+    """
+
+    tier: Tier
+    account: Account
+    cost: int
+    prompt_tokens: int
+    arrived: float
+    deadline: float
+    stage: Stage = Stage.WAITING
+    has_begun: bool = False
+    charged_tokens: int = 0
+    hold: KvHold | None = None
+    overdue: Rejected | None = None
+    refused: Rejected | None = None
+    on_change: Callable[[], None] | None = field(default=None, repr=False)
+
+    def deliver(self, tokens: int) -> None:
+        """Charge the tenant for output tokens; `tokens` are all so far."""
+        new = tokens - self.charged_tokens
+        if new > 0:
+            self.charged_tokens = tokens
+            self.account.charge(output_tokens=new)
+            if self.hold is not None:
+                self.hold.grow(tokens)

@@ -1,0 +1,252 @@
+"""Whatever breaks wherever: no text is lost or repeated, and retries stay bounded."""
+
+from dataclasses import dataclass
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from router.breaker import BreakerConfig, Breakers, State
+from router.recovery import Cut, CutSearch, Means, Said, StreamTraits, decide
+from router.retry_budget import RetryBudget, RetryBudgetConfig
+from router.stops import StopMatcher
+
+# -- a model of an engine: tokens of bytes, a detokenizer, stop strings ------------
+
+
+def text_of(tokens) -> str:
+    return b"".join(tokens).decode("utf-8", "replace")
+
+
+@dataclass
+class Event:
+    first: int
+    last: int
+    text: str
+    stop: str | None = None
+    is_last: bool = False
+
+
+def engine(tokens, start, stops, sizes):
+    """Events of an answer from token `start` on, as vLLM gives them.
+
+    Text waits for whole characters; with stop strings the last characters wait too.
+    """
+    hold = max((len(stop) for stop in stops), default=1) - 1
+    said, given, text, at = start, 0, "", start
+    sizes = iter(sizes)
+    while at < len(tokens):
+        upto = min(len(tokens), at + next(sizes, 1))
+        stop = None
+        for end in range(at + 1, upto + 1):
+            new = text_of(tokens[said:end])
+            if new.endswith("\ufffd") and end < len(tokens):
+                continue
+            before, said = len(text), end
+            text += new
+            found = [
+                (text.find(s, max(0, before - len(s) + 1)) + len(s), order, s)
+                for order, s in enumerate(stops)
+                if text.find(s, max(0, before - len(s) + 1)) >= 0
+            ]
+            if found:
+                end_at, _, stop = min(found)
+                text, upto = text[: end_at - len(stop)], end
+                break
+        is_last = stop is not None or upto == len(tokens)
+        shown = max(given, len(text) if is_last else len(text) - hold)
+        yield Event(at, upto, text[given:shown], stop, is_last)
+        given, at = shown, upto
+        if is_last:
+            return
+
+
+def answers():
+    """Tokens of an answer: bytes of a text, cut anywhere, also inside characters."""
+    alphabet = st.sampled_from("aé🙂b ")
+    cuts = st.lists(st.integers(1, 3), min_size=1, max_size=12)
+
+    def split(drawn):
+        raw, sizes = drawn[0].encode(), drawn[1]
+        tokens, at, index = [], 0, 0
+        while at < len(raw):
+            size = sizes[index % len(sizes)]
+            tokens.append(raw[at : at + size])
+            at, index = at + size, index + 1
+        return tokens
+
+    return st.tuples(st.text(alphabet, min_size=4, max_size=20), cuts).map(split)
+
+
+sizes = st.lists(st.integers(1, 4), min_size=4, max_size=12)
+stop_lists = st.just([]) | st.lists(
+    st.text(st.sampled_from("aéb "), min_size=1, max_size=4), max_size=2
+)
+
+
+def deliver(events, said, stop_after):
+    """Take events until the connection breaks; whether the answer was whole."""
+    for number, event in enumerate(events):
+        if number == stop_after:
+            return None
+        said.add(range(event.first, event.last), event.text)
+        if event.is_last:
+            return event
+    return None
+
+
+breaks = st.lists(st.tuples(st.integers(0, 8), sizes), min_size=1, max_size=3)
+
+
+@settings(max_examples=400)
+@given(answers(), stop_lists, sizes, breaks)
+def test_no_text_is_lost_or_repeated_for_any_cuts(tokens, stops, first_sizes, broken):
+    """However tokens fall into events and wherever streams break, the text is the same."""
+    *_, last = engine(tokens, 0, stops, first_sizes)
+    undisturbed = "".join(e.text for e in engine(tokens, 0, stops, first_sizes))
+    hold = max((len(stop) for stop in stops), default=1) - 1
+    said = Said(holds_back=hold > 0)
+
+    first = engine(tokens, 0, stops, first_sizes)
+    ended = deliver(first, said, stop_after=broken[0][0])
+    stop = ended.stop if ended else None
+    for stop_after, next_sizes in [*broken[1:], (None, first_sizes)]:
+        if ended is not None:
+            break
+        cut = found_cut(said, tokens, hold)
+        assert cut is not None
+        matcher = StopMatcher(stops, said.text, includes=False)
+        said.go_back(cut)
+        ended, stop = resume(said, tokens, cut, matcher, next_sizes, stop_after)
+
+    assert said.text == undisturbed
+    assert stop == last.stop
+    assert list(said.ids) == list(range(last.last)) or stops
+
+
+def found_cut(said, tokens, hold) -> Cut | None:
+    search = CutSearch(said, hold)
+    while (ids := search.asks) is not None:
+        search.answer(text_of(tokens[i] for i in ids))
+    return search.found
+
+
+def resume(said, tokens, cut, matcher, next_sizes, stop_after):
+    """An engine that knows no stop strings goes on; the matcher watches."""
+    held = matcher.feed(cut.held)
+    if held.stop is not None:
+        said.add([], held.text)
+        return Event(0, 0, "", held.stop, True), held.stop
+    pending = held.text
+    for number, event in enumerate(engine(tokens, cut.ids, [], next_sizes)):
+        if number == stop_after:
+            return None, None
+        passed = matcher.feed(event.text)
+        text = pending + passed.text
+        pending = ""
+        if event.is_last and passed.stop is None:
+            text += matcher.flush()
+        said.add(range(event.first, event.last), text)
+        if event.is_last or passed.stop is not None:
+            return event, passed.stop
+    # Every token was there already: only the end is missing.
+    said.add([], pending + matcher.flush())
+    return Event(0, 0, "", None, True), None
+
+
+traits = st.builds(
+    StreamTraits,
+    is_chat=st.booleans(),
+    is_known=st.booleans(),
+    copies=st.integers(1, 2),
+    **{
+        name: st.booleans()
+        for name in (
+            "has_tools",
+            "has_reasoning",
+            "has_logprobs",
+            "has_penalties",
+            "is_structured",
+            "has_echo",
+            "reads_history",
+            "is_text",
+            "keeps_whitespace",
+            "is_continuation",
+        )
+    },
+)
+
+
+@given(traits, st.lists(st.tuples(st.lists(st.integers(0, 9), max_size=2), st.text(max_size=3))))
+def test_nothing_given_is_always_retried_and_tokens_are_only_used_where_they_are_known(
+    asked, events
+):
+    """The decision is total, and never goes on from what it does not know."""
+    said = Said()
+    for ids, text in events:
+        said.add(ids if asked.wants_ids else None, text)
+
+    means = decide(asked, said).means
+
+    if not any(ids or text for ids, text in events) or not said.has_content:
+        assert means is Means.RETRY
+    if means is Means.BY_TOKENS:
+        assert said.prompt is not None and not said.lacks_ids
+    if asked.obstacle is not None and said.has_content:
+        assert means is Means.END
+
+
+# -- budget and breaker ------------------------------------------------------------
+
+
+@given(
+    st.floats(0, 2),
+    st.floats(0, 50),
+    st.floats(1, 50),
+    st.lists(st.tuples(st.booleans(), st.floats(0, 2)), max_size=200),
+)
+def test_retries_never_exceed_the_budget(share, floor, burst, steps):
+    """At most the burst, the floor over time, and the share of requests."""
+    budget = RetryBudget(RetryBudgetConfig(share, floor, burst), now=0.0)
+    now, requests, retries = 0.0, 0, 0
+
+    for is_request, passed_s in steps:
+        now += passed_s
+        if is_request:
+            budget.note_request()
+            requests += 1
+        retries += budget.try_spend(now=now)
+
+        assert retries <= burst + floor * now + share * requests + 1e-6
+
+
+REPLICAS = ("a", "b", "c", "d")
+happenings = st.lists(
+    st.tuples(
+        st.sampled_from(("choose", "fault", "gone", "success")),
+        st.sampled_from(REPLICAS),
+        st.floats(0, 5),
+    ),
+    max_size=100,
+)
+
+
+@given(happenings, st.floats(0, 0.9))
+def test_a_breaker_always_lets_a_replica_back_in_and_never_avoids_too_many(steps, share):
+    """After the longest back-off and a trial's time, every replica may be tried."""
+    config = BreakerConfig(max_share=share)
+    breakers = Breakers(config)
+    now = 0.0
+
+    for what, replica, passed_s in steps:
+        now += passed_s
+        if what == "choose":
+            breakers.note_chosen(replica, now=now)
+        elif what == "success":
+            breakers.note_success(replica, now=now)
+            assert breakers.state(replica, now=now) is State.CLOSED
+        else:
+            breakers.note_fault(replica, now=now, is_gone=what == "gone")
+        assert len(breakers.avoided(now=now)) <= share * len(REPLICAS)
+
+    later = now + config.max_backoff_s + config.trial_s
+    assert breakers.avoided(now=later) == frozenset()

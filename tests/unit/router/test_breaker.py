@@ -1,0 +1,95 @@
+"""When a replica is left alone, and when it is tried again."""
+
+from router.breaker import BreakerConfig, Breakers, State
+
+
+def breakers_of(*replicas, **config) -> Breakers:
+    made = Breakers(BreakerConfig(**config))
+    for replica in replicas:
+        made.note_success(replica, now=0.0)
+    return made
+
+
+def test_faults_in_a_row_eject_and_an_answer_between_them_does_not():
+    """Three in a row; one success starts the count again."""
+    breakers = breakers_of("a", "b")
+
+    outcomes = [breakers.note_fault("a", now=0.0) for _ in range(2)]
+    breakers.note_success("a", now=0.0)
+    outcomes += [breakers.note_fault("a", now=0.0) for _ in range(3)]
+
+    assert outcomes == [False, False, False, False, True]
+    assert breakers.avoided(now=0.1) == {"a"}
+
+
+def test_a_replica_that_is_gone_is_left_alone_at_once():
+    """Nothing answers at its address: more proof is not needed."""
+    breakers = breakers_of("a", "b")
+
+    assert breakers.note_fault("a", now=0.0, is_gone=True)
+    assert breakers.avoided(now=0.1) == {"a"}
+
+
+def test_after_its_back_off_one_request_tries_it():
+    """Others leave it alone until the trial has ended or taken too long."""
+    breakers = breakers_of("a", "b", trial_s=10)
+    breakers.note_fault("a", now=0.0, is_gone=True)
+    before = breakers.avoided(now=1.0)
+    breakers.note_chosen("a", now=1.0)
+
+    during = breakers.avoided(now=2.0)
+
+    assert (before, during) == (frozenset(), {"a"})
+    assert breakers.state("a", now=2.0) is State.HALF_OPEN
+    assert breakers.avoided(now=11.5) == frozenset()
+
+
+def test_a_good_trial_closes_and_a_bad_one_doubles_the_back_off():
+    """From three quarters of the time to all of it."""
+    breakers = breakers_of("a", "b", backoff_s=4)
+    breakers.note_fault("a", now=0.0, is_gone=True)
+    breakers.note_chosen("a", now=4.0)
+    breakers.note_fault("a", now=4.0)
+
+    assert breakers.avoided(now=4.0 + 5.9) == {"a"}
+    assert breakers.avoided(now=4.0 + 8.0) == frozenset()
+
+    breakers.note_chosen("a", now=12.0)
+    breakers.note_success("a", now=12.5)
+    assert breakers.state("a", now=12.5) is State.CLOSED
+
+
+def test_faults_of_requests_that_were_under_way_do_not_lengthen_the_back_off():
+    """Thirty-two streams break at once: that is one event."""
+    breakers = breakers_of("a", "b")
+    for _ in range(32):
+        breakers.note_fault("a", now=0.0)
+
+    assert breakers.avoided(now=1.0) == frozenset()
+
+
+def test_no_more_than_the_share_is_left_alone_the_latest_first():
+    """The one that failed longest ago is used again."""
+    breakers = breakers_of("a", "b", "c", "d", backoff_s=30)
+    for at, replica in enumerate("abc"):
+        breakers.note_fault(replica, now=float(at), is_gone=True)
+
+    assert breakers.avoided(now=3.0) == {"b", "c"}
+
+
+def test_the_only_replica_is_never_left_alone():
+    """There is nothing better to choose."""
+    breakers = breakers_of("a")
+    breakers.note_fault("a", now=0.0, is_gone=True)
+
+    assert breakers.avoided(now=0.0) == frozenset()
+
+
+def test_replicas_that_are_gone_for_good_are_forgotten():
+    """Serve gives new ones new names."""
+    breakers = breakers_of("a", "b", memory_s=10)
+    breakers.note_fault("a", now=0.0, is_gone=True)
+
+    breakers.note_success("c", now=20.0)
+
+    assert breakers.state("a", now=20.0) is State.CLOSED

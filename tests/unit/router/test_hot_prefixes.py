@@ -1,0 +1,114 @@
+"""The record of the prefixes that are asked for most."""
+
+import pytest
+
+from router.hot_prefixes import HotPrefix, HotPrefixes, merge
+
+HALF_LIFE_S = 100.0
+
+
+def record(capacity=8, max_bytes=8000) -> HotPrefixes:
+    return HotPrefixes(capacity, max_bytes, HALF_LIFE_S)
+
+
+def hottest(hot, lane="chat", count=8, now=0.0) -> list[tuple[str, bytes]]:
+    return [(x.group, x.prefix) for x in hot.hottest(lane, count, now=now)]
+
+
+def test_the_most_asked_for_comes_first() -> None:
+    """By number of requests."""
+    hot = record()
+    for prefix, times in ((b"rare", 1), (b"often", 5), (b"some", 2)):
+        for _ in range(times):
+            hot.note("chat", "a", prefix, now=0)
+
+    assert hottest(hot) == [("a", b"often"), ("a", b"some"), ("a", b"rare")]
+    assert hottest(hot, count=1) == [("a", b"often")]
+
+
+def test_a_request_counts_half_after_the_half_life() -> None:
+    """Weights are what is left of the requests at the time of asking."""
+    hot = record()
+    for _ in range(4):
+        hot.note("chat", "a", b"x", now=0)
+    hot.note("chat", "a", b"x", now=HALF_LIFE_S)
+
+    (now,) = hot.hottest("chat", 1, now=HALF_LIFE_S)
+    (later,) = hot.hottest("chat", 1, now=3 * HALF_LIFE_S)
+
+    assert now.weight == pytest.approx(3.0)
+    assert later.weight == pytest.approx(0.75)
+
+
+def test_what_was_hot_yesterday_gives_way() -> None:
+    """Five requests ten half-lives ago are less than one now."""
+    hot = record()
+    for _ in range(5):
+        hot.note("chat", "a", b"old", now=0)
+    hot.note("chat", "a", b"new", now=10 * HALF_LIFE_S)
+
+    assert hottest(hot, now=10 * HALF_LIFE_S) == [("a", b"new"), ("a", b"old")]
+
+
+def test_lanes_and_groups_are_apart() -> None:
+    """The same text in two groups lies in two caches."""
+    hot = record()
+    hot.note("chat", "a", b"x", now=0)
+    hot.note("chat", "b", b"x", now=1)
+    hot.note("quality", "a", b"y", now=0)
+
+    assert hottest(hot) == [("b", b"x"), ("a", b"x")]
+    assert hottest(hot, "quality") == [("a", b"y")]
+    assert hottest(hot, "none") == []
+
+
+def test_the_coldest_leaves_when_there_are_too_many() -> None:
+    """A newcomer does not push out what is asked for all the time."""
+    hot = record(capacity=2)
+    for now in range(50):
+        hot.note("chat", "a", b"hot", now=now)
+        hot.note("chat", "a", b"one-off %d" % now, now=now)
+
+    assert hottest(hot)[0] == ("a", b"hot")
+    assert len(hot) == 2
+    hot.check_integrity()
+
+
+def test_bytes_are_bounded_over_all_lanes() -> None:
+    """Long prefixes push out the coldest, in whatever lane that is."""
+    hot = record(capacity=100, max_bytes=800)
+    hot.note("quality", "a", b"q" * 100, now=0)
+    for number in range(20):
+        hot.note("chat", "a", b"%100d" % number, now=1 + number)
+
+    assert hot.size_bytes == 800
+    assert hottest(hot, "quality") == []
+    hot.check_integrity()
+
+
+def test_a_huge_prefix_is_not_kept() -> None:
+    """It would push out eight others."""
+    hot = record(max_bytes=800)
+    hot.note("chat", "a", b"x" * 101, now=0)
+
+    assert len(hot) == 0
+
+
+def test_a_clock_of_years_does_not_overflow() -> None:
+    """Monotonic clocks count from the machine's start."""
+    hot = record()
+    for now in (0.0, 1e12, 1e12):
+        hot.note("chat", "a", b"x", now=now)
+
+    (found,) = hot.hottest("chat", 1, now=1e12)
+    assert found.weight == pytest.approx(2.0)
+    assert hot.hottest("chat", 1, now=1e15)[0].weight < 1e-200
+
+
+def test_records_of_several_replicas_add_up() -> None:
+    """Two halves of the traffic of one prefix are hotter than a whole smaller one."""
+    one = [HotPrefix("a", b"x", 2.0), HotPrefix("a", b"y", 3.0)]
+    two = [HotPrefix("a", b"x", 2.0), HotPrefix("b", b"x", 1.0)]
+
+    assert merge([one, two, []], 2) == [HotPrefix("a", b"x", 4.0), HotPrefix("a", b"y", 3.0)]
+    assert merge([], 2) == []

@@ -1,0 +1,106 @@
+"""Tokens a second whose rate changes while tokens wait."""
+
+import pytest
+
+from router.contention import CALM_S, Contention
+from router.pacer import ContendedPacer, Pacer, Step
+
+
+def test_a_rate_that_changes_moves_what_waits():
+    """A position stays; the time at which it is reached does not."""
+    pacer = Pacer(10, now=0)
+    positions = [pacer.book(1, now=0) for _ in range(3)]
+    assert pacer.wait_s(positions[2], now=0) == pytest.approx(0.2)
+
+    pacer.set_steps([Step(float("inf"), 2)], now=0.1)
+
+    assert pacer.wait_s(positions[1], now=0.1) == pytest.approx(0)
+    assert pacer.wait_s(positions[2], now=0.1) == pytest.approx(0.5)
+    assert pacer.backlog(now=0.1) == pytest.approx(2)
+    assert pacer.booked == 3
+
+
+def test_a_lease_runs_down_by_itself():
+    """The rate ends when it was said to, though nobody looks in between."""
+    pacer = Pacer(0, now=0)
+    pacer.set_steps([Step(1.0, 10), Step(3.0, 1)], now=0)
+    position = pacer.book(100, now=0)
+
+    assert pacer.wait_s(position + 11, now=0) == pytest.approx(2.0)
+    assert pacer.wait_s(position + 13, now=0) == float("inf")
+    assert pacer.backlog(now=50) == pytest.approx(88)
+    assert pacer.debt_s(now=50) == float("inf")
+
+
+def test_a_step_of_the_past_is_none():
+    """An old lease is not brought back."""
+    pacer = Pacer(5, now=10)
+
+    pacer.set_steps([Step(9.0, 10), Step(20.0, 1)], now=10)
+    position = pacer.book(2, now=10)
+
+    assert pacer.wait_s(position + 1, now=10) == pytest.approx(1)
+
+
+def test_a_contended_ceiling_binds_only_in_a_busy_lane():
+    """What waits when the lane gets room goes at once; what comes then is owed to nobody."""
+    pacer, lane = Pacer(1, now=0), Contention(40, 0)
+    contended = ContendedPacer(pacer, lane)
+    assert contended.wait_s(contended.book(500, now=0), now=0) == 0
+    assert (pacer.backlog(now=0), pacer.booked) == (0, 500)
+
+    lane.observe(40, is_saturated=False, now=0)
+    position = [contended.book(1, now=0) for _ in range(9)][-1]
+    assert contended.wait_s(position, now=0) == pytest.approx(8)
+
+    lane.observe(10, is_saturated=False, now=1)
+    lane.observe(10, is_saturated=False, now=1 + CALM_S)
+    assert contended.wait_s(position, now=4) == 0
+    contended.book(50, now=4)
+    assert pacer.debt_s(now=4) == pytest.approx(5)
+
+
+def test_a_quiet_lane_does_not_lift_the_limit_in_a_busy_one():
+    """Streams of one tenant in both share its pacer: what one owes, the other cannot forgive."""
+    pacer = Pacer(10, now=0)
+    busy = ContendedPacer(pacer, Contention(40, 40))
+    quiet = ContendedPacer(pacer, Contention(40, 0))
+
+    positions = []
+    for _ in range(100):
+        positions.append(busy.book(1, now=0))
+        quiet.book(1, now=0)
+
+    assert busy.wait_s(positions[-1], now=0) == pytest.approx(9.9)
+    assert pacer.debt_s(now=0) == pytest.approx(10)
+
+
+def test_contention_has_hysteresis():
+    """At once on, and off only after a calm time well under the mark."""
+    lane = Contention(40, 39)
+    assert not lane.is_contended
+    lane.observe(40, is_saturated=False, now=0)
+    assert lane.is_contended
+    lane.observe(36, is_saturated=False, now=1)
+    lane.observe(30, is_saturated=False, now=2)
+    lane.observe(35, is_saturated=False, now=3)
+    lane.observe(30, is_saturated=False, now=4)
+    lane.observe(30, is_saturated=False, now=4 + CALM_S - 0.1)
+    assert lane.is_contended
+    lane.observe(30, is_saturated=False, now=4 + CALM_S)
+    assert not lane.is_contended
+    lane.observe(39, is_saturated=False, now=8)
+    assert not lane.is_contended
+    lane.observe(0, is_saturated=True, now=9)
+    assert lane.is_contended
+
+
+def test_an_unknown_lane_is_contended():
+    """Closed, not open."""
+    lane = Contention(40, None)
+    assert lane.is_contended
+    lane.observe(0, is_saturated=False, now=0)
+    lane.observe(0, is_saturated=False, now=CALM_S)
+    assert not lane.is_contended
+    lane.observe(None, is_saturated=False, now=4)
+    assert lane.is_contended

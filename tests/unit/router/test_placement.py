@@ -1,0 +1,238 @@
+"""One ingress replica's view: reports, its own open requests, and guests."""
+
+import itertools
+
+import pytest
+
+from router.affinity import AffinityConfig, Outcome, Visit
+from router.demand import GroupDemand, Step
+from router.guests import GuestBook, guest_key
+from router.placement import CHOSEN_S, LanePlacement, Report
+
+SEATS = 4
+IDLE = {f"r{i}": {} for i in range(1, 5)}
+
+
+def placement(**config):
+    return LanePlacement(AffinityConfig(**config), "me", warm_s=60)
+
+
+def visit(session="s", group="g", history=0):
+    return Visit(group, session, history)
+
+
+def report(**fields):
+    return Report(**fields).to_mapping()
+
+
+def fill(ingress, replica, count=SEATS):
+    for _ in range(count):
+        ingress.begin(replica)
+
+
+def test_an_ingress_adds_its_own_requests_to_what_others_had():
+    """Its own as published are left out: it knows better."""
+    ingress = placement()
+    stats = {"r1": report(open={"me": 7, "other": 2})}
+
+    ingress.choose(visit(), stats, SEATS, now=0)
+    chosen = ingress.loads(now=0)
+    ingress.begin("r1")
+    opened = ingress.loads(now=10)
+    ingress.end("r1")
+
+    assert (chosen, opened, ingress.loads(now=10)) == ({"r1": 3}, {"r1": 3}, {"r1": 2})
+
+
+def test_a_choice_that_is_never_opened_stops_counting():
+    """A client that left between the two leaves no count behind."""
+    ingress = placement()
+    ingress.choose(visit(), {"r1": {}}, SEATS, now=0)
+
+    assert ingress.loads(now=CHOSEN_S / 2) == {"r1": 1}
+    assert ingress.loads(now=CHOSEN_S) == {"r1": 0}
+    ingress.end("r1")
+    assert ingress.loads(now=CHOSEN_S) == {"r1": 0}
+
+
+def test_a_spilled_session_stays_and_everyone_finds_it():
+    """Here by the note, elsewhere by what the replica publishes."""
+    ingress = placement()
+    home = ingress.choose(visit(), IDLE, SEATS, now=0).order[0]
+    fill(ingress, home)
+
+    spilled = ingress.choose(visit(), IDLE, SEATS, now=1)
+    for _ in range(SEATS):
+        ingress.end(home)
+    there = spilled.order[0]
+    again = ingress.choose(visit(history=2_000), IDLE, SEATS, now=2)
+    told = IDLE | {there: report(guests=dict([spilled.guest]))}
+    elsewhere = placement().choose(visit(history=2_000), told, SEATS, now=2)
+
+    assert spilled.outcome is Outcome.SPILLED
+    assert spilled.guest == (guest_key("s"), 1)
+    assert (again.order[0], again.outcome, again.guest) == (
+        there,
+        Outcome.GUEST,
+        (guest_key("s"), 1),
+    )
+    assert elsewhere.order[0] == there
+
+
+def test_the_latest_move_wins():
+    """Home claims a session that came back with a higher number."""
+    ingress = placement()
+    home = ingress.choose(visit(), IDLE, SEATS, now=0).order[0]
+    other = next(name for name in IDLE if name != home)
+    key = guest_key("s")
+    claims = IDLE | {other: report(guests={key: 1}), home: report(guests={key: 2})}
+
+    assert ingress.choose(visit(history=2_000), claims, SEATS, now=1).order[0] == home
+
+
+def test_a_cold_guest_is_forgotten():
+    """After `warm_s` its blocks are no better there than at home."""
+    ingress = placement()
+    home = ingress.choose(visit(), IDLE, SEATS, now=0).order[0]
+    fill(ingress, home)
+    ingress.choose(visit(), IDLE, SEATS, now=0)
+    for _ in range(SEATS):
+        ingress.end(home)
+
+    assert ingress.choose(visit(history=2_000), IDLE, SEATS, now=100).order[0] == home
+
+
+def test_a_session_stays_where_it_is_warm_when_its_home_changes():
+    """Only sessions of the lost replica move; whoever stayed is a guest that all can find."""
+    ingress, other = (LanePlacement(AffinityConfig(), me, warm_s=1e6) for me in ("me", "you"))
+    visits = [visit(f"s{n}", history=5_000) for n in range(200)]
+    # One after the other: nothing is open when the next one comes.
+    clock = itertools.count(step=2 * CHOSEN_S)
+    before = {v.session: ingress.choose(v, IDLE, SEATS, now=next(clock)).order[0] for v in visits}
+    lost = max(set(before.values()), key=list(before.values()).count)
+    left = {name: {} for name in IDLE if name != lost}
+
+    chosen = {v.session: ingress.choose(v, left, SEATS, now=next(clock)) for v in visits}
+
+    stayed = [v for v in visits if before[v.session] != lost]
+    assert stayed and all(chosen[v.session].order[0] == before[v.session] for v in stayed)
+    away = [v for v in stayed if chosen[v.session].guest is not None]
+    assert away and all(chosen[v.session].guest[1] == 1 for v in away)
+    for v in away:
+        here = chosen[v.session].order[0]
+        told = left | {here: report(guests={guest_key(v.session): 1})}
+        assert other.choose(v, told, SEATS, now=next(clock)).order[0] == here
+
+
+def test_notes_are_bounded():
+    """The least recently used goes first."""
+    ingress = LanePlacement(AffinityConfig(), "me", notes=3)
+    fill(ingress, "r1", 99)
+    fill(ingress, "r2", 99)
+    for number in range(50):
+        ingress.choose(visit(f"s{number}"), IDLE, SEATS, now=number)
+
+    assert len(ingress._notes) <= 3
+
+
+def test_a_failed_replica_comes_last_or_not_at_all():
+    """The next one of the session's order takes over; all avoided, it is tried again."""
+    ingress = placement()
+    order = ingress.choose(visit(), IDLE, SEATS, now=0).order
+
+    second = ingress.choose(visit(), IDLE, SEATS, frozenset({order[0]}), now=1)
+    none_left = ingress.choose(visit(), IDLE, SEATS, frozenset(IDLE), now=2)
+
+    assert second.order[0] == order[1]
+    assert sorted(second.order) == sorted(none_left.order) == sorted(IDLE)
+
+
+def test_an_owner_keeps_others_off_its_replicas():
+    """They spill to it no more than they live there; it may spill to theirs."""
+    busy = report(groups={"big": [20.0, 150_000.0]})
+    stats = IDLE | {"r1": busy}
+    ingress = placement(owner_turns=100_000)
+
+    homes = {
+        group: {
+            ingress.choose(visit(f"{group}{i}", group), stats, 1000, now=i * 10).order[0]
+            for i in range(60)
+        }
+        for group in ("big", "small", "other")
+    }
+
+    assert not homes["big"] & (homes["small"] | homes["other"])
+
+
+def test_an_owner_whose_replicas_failed_uses_the_others():
+    """And so does a group whose shared replicas failed."""
+    stats = {"r1": report(groups={"big": [1.0, 150_000.0]}), "r2": {}}
+    ingress = placement(owner_turns=100_000)
+    own = ingress.choose(visit(group="big"), stats, SEATS, now=0).order[0]
+    shared = ingress.choose(visit(group="small"), stats, SEATS, now=0).order[0]
+
+    big = ingress.choose(visit(group="big"), stats, SEATS, frozenset({own}), now=5)
+    small = ingress.choose(visit(group="small"), stats, SEATS, frozenset({shared}), now=5)
+
+    assert own != shared
+    assert (big.order[0], small.order[0]) == (shared, own)
+
+
+def test_a_replica_that_leaves_is_no_candidate():
+    """Nor is anything kept of it."""
+    ingress = placement()
+    ingress.choose(visit(), IDLE, SEATS, now=0)
+
+    chosen = ingress.choose(visit(), {"r9": {}}, SEATS, now=1)
+
+    assert chosen.order == ["r9"]
+    assert set(ingress.loads(now=1)) == {"r9"}
+
+
+def test_a_guest_book_keeps_the_highest_number_and_the_latest_guests():
+    """An older number that arrives late changes nothing."""
+    book = GuestBook(2, warm_s=10)
+    for key, number, now in (("a", 1, 0), ("b", 3, 1), ("b", 2, 2), ("c", 1, 3)):
+        book.note(key, number, now=now)
+
+    assert book.numbers(now=3) == {"b": 3, "c": 1}
+    assert book.numbers(now=12.5) == {"c": 1}
+    assert len(book) == 1
+
+
+def test_demand_is_the_mean_of_open_requests():
+    """Two open for long are two, to the step below; an idle group fades."""
+    demand = GroupDemand()
+    demand.begin("g", now=0)
+    demand.begin("g", now=0)
+    demand.begin("brief", now=0)
+    demand.end("brief", now=0.1)
+    demand.end("unknown", now=0.1)
+
+    busy = demand.published(now=3_000)
+    demand.end("g", now=3_000)
+    demand.end("g", now=3_000)
+
+    assert busy["g"][0] == pytest.approx(2**0.5, abs=0.01)
+    assert list(busy) == ["g"]
+    assert demand.published(now=30_000) == {}
+
+
+def test_idle_groups_are_dropped_before_busy_ones():
+    """The bound never loses the count of an open request while something idle is there."""
+    demand = GroupDemand(capacity=2)
+    demand.begin("busy", now=0)
+    demand.begin("idle", now=1)
+    demand.end("idle", now=2)
+    demand.begin("new", now=3)
+
+    assert set(demand._groups) == {"busy", "new"}
+
+
+def test_a_step_does_not_flap():
+    """A value that wavers around a boundary stays where it was."""
+    step = Step()
+
+    shown = [step.of(value) for value in (2.1, 1.9, 2.1, 1.9, 3.9, 4.1, 3.9, 0.0, 1.9)]
+
+    assert shown == pytest.approx([2, 2, 2, 2, 2**1.5, 4, 4, 0, 2**0.5], abs=0.01)
