@@ -91,9 +91,9 @@ def summary(turns: Sequence[Turn]) -> dict[str, Any]:
     ):
         for q in (50, 95, 99):
             row[f"{name}_p{q}_ms"] = 1000 * quantile(values, q / 100)
-    row["tokens_per_s_per_user_p50"] = 1 / quantile(
-        [t.itl_s for t in good if t.output_tokens > 1], 0.5
-    )
+    # Tokens that a late client found all at once have no time between them.
+    itl = row["itl_p50_ms"] / 1000
+    row["tokens_per_s_per_user_p50"] = 1 / itl if itl else math.nan
     row["prompt_tokens"] = prompt
     row["output_tokens"] = sum(t.output_tokens for t in good)
     row["cached_share"] = sum(t.cached_tokens for t in good) / prompt if prompt else math.nan

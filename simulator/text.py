@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from array import array
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import product
 from zlib import crc32
@@ -91,6 +92,21 @@ def answer(
         said.append(_WORD_PIECES[index])
         state = crc32(_WORD_BYTES[index], state)
     return said[:most]
+
+
+_TEXTS = dict((_FIRST_PIECE, *_WORD_PIECES))
+
+
+def detokenize(ids: Iterable[int]) -> str:
+    """The text of an answer's tokens; special ones have none. Raises ValueError.
+
+    Only what `answer` says can be told: the tokenizer is a hash.
+    """
+    try:
+        said = b"".join(b"" if number < SPECIAL else _TEXTS[number] for number in ids)
+    except KeyError as error:
+        raise ValueError(f"token {error} is not one of an answer") from error
+    return said.decode()
 
 
 def text_of(tokens: int, seed: int) -> str:

@@ -95,6 +95,8 @@ class _Run:
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = itertools.count()
         self._owners: dict[Sequence, tuple[_Conversation, Request, float]] = {}
+        # Which engine answers, once a sequence was submitted; one engine unless a fleet.
+        self._engines = [engine]
         self._overhead_s = engine.timing.request_overhead_ms / 1000
         self._is_closed = False
         self._result = Result(engine=engine, virtual_s=duration_s)
@@ -108,22 +110,29 @@ class _Run:
         else:
             assert sessions_per_s is not None
             self._arrive(sessions_per_s, 0.0)
-        engine, events = self._engine, self._events
+        events = self._events
         while True:
-            engine_at = engine.next_at
-            if events and (engine_at is None or events[0][0] <= engine_at):
+            engine, engine_at = self._next_step()
+            if events and events[0][0] <= engine_at:
                 at, _, action = heapq.heappop(events)
                 if at > self._duration_s:
                     break
                 action(at)
-            elif engine_at is not None:
-                if engine_at > self._duration_s:
-                    break
+            elif engine_at <= self._duration_s:
                 for sequence in engine.advance().finished:
                     self._finished(sequence)
             else:
                 break
         return self._result
+
+    def _next_step(self) -> tuple[BatchingEngine, float]:
+        """The engine whose step ends first, and when; infinity while all are idle."""
+        first, first_at = self._engine, math.inf
+        for engine in self._engines:
+            at = engine.next_at
+            if at is not None and at < first_at:
+                first, first_at = engine, at
+        return first, first_at
 
     def _at(self, at: float, action: Callable[[float], None]) -> None:
         heapq.heappush(self._events, (at, next(self._order), action))
@@ -147,9 +156,16 @@ class _Run:
             self._owners[sequence] = (talk, request, now)
 
             def submit(at: float, sequence: Sequence = sequence) -> None:
-                self._engine.add(sequence, at)
+                self._submit(sequence, at)
 
             self._at(now + self._overhead_s, submit)
+
+    def _submit(self, sequence: Sequence, now: float) -> None:
+        self._engine.add(sequence, now)
+
+    def _engine_of(self, sequence: Sequence) -> BatchingEngine:  # noqa: ARG002
+        """The engine that answers, or answered, a sequence."""
+        return self._engine
 
     def _sequence(self, talk: _Conversation, request: Request, number: int) -> Sequence:
         size = self._engine.scheduling.block_size
@@ -225,14 +241,14 @@ class _Run:
             return sequence.first_token_at
         for first, last in sequence.segments:
             if left <= last - first:
-                return self._engine.step_ends[first + left - 1]
+                return self._engine_of(sequence).step_ends[first + left - 1]
             left -= last - first
         return sequence.finished_at
 
     def _longest_gap(self, sequence: Sequence) -> float:
         assert sequence.first_token_at is not None
         before, longest = sequence.first_token_at, 0.0
-        ends = self._engine.step_ends
+        ends = self._engine_of(sequence).step_ends
         for first, last in sequence.segments:
             part = ends[first:last]
             longest = max(longest, part[0] - before, max(map(sub, part[1:], part), default=0.0))

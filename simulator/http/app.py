@@ -20,6 +20,7 @@ from simulator.http.exposition import Exposition
 from simulator.http.faults import NO_FAULTS, Faults, die
 from simulator.profile import FixedTiming, Profile
 from simulator.realtime import Engine, RealTimeEngine, Stream
+from simulator.text import detokenize
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -55,7 +56,7 @@ class EngineSpec:
 
 
 class SimulatedEngineApp:
-    """vLLM's generation routes, `/metrics`, `/health`, `/v1/models`, `/tokenize`."""
+    """vLLM's generation routes, `/metrics`, `/health`, `/v1/models`, `/tokenize`, `/detokenize`."""
 
     def __init__(self, spec: EngineSpec, *, on_death: Callable[[], None] = die) -> None:
         self.spec = spec
@@ -147,6 +148,12 @@ class SimulatedEngineApp:
                 "tokens": ids,
             }
             await respond(send, 200, orjson.dumps(answer))
+        elif path == "/detokenize":
+            try:
+                text = detokenize(body.get("tokens") or ())
+            except (TypeError, ValueError) as error:
+                raise Refused(400, "BadRequestError", str(error)) from error
+            await respond(send, 200, orjson.dumps({"prompt": text}))
         elif path == "/simulated/faults":
             try:
                 self._apply(Faults.model_validate(body))

@@ -30,6 +30,16 @@ class Exposition:
         self._queries = self._counter("prefix_cache_queries")
         self._hits = self._counter("prefix_cache_hits")
         self._prompt = self._counter("prompt_tokens")
+        by_source = Counter(
+            "vllm:prompt_tokens_by_source",
+            "prompt_tokens_by_source (simulated)",
+            [*names, "source"],
+            registry=r,
+        )
+        self._computed, self._cached, _ = (
+            by_source.labels(*self._labels, source)
+            for source in ("local_compute", "local_cache_hit", "external_kv_transfer")
+        )
         self._generated = self._counter("generation_tokens")
         self._success = Counter(
             "vllm:request_success",
@@ -74,6 +84,8 @@ class Exposition:
         self._prompt.inc(prompt)
         self._queries.inc(prompt)
         self._hits.inc(cached)
+        self._cached.inc(cached)
+        self._computed.inc(prompt - cached)
 
     def token(self, gap_s: float) -> None:
         """A further token has come."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from random import Random
 
 import pytest
@@ -209,6 +210,13 @@ def test_the_slo_is_judged_at_the_95th_percentile() -> None:
     assert not late["kept"] and late["goodput_share"] == pytest.approx(95 / 101)
     failed = Slo().judge([*good, turn(error="503 shed")])
     assert not failed["kept"], "a failed request is not within any bound"
+
+
+def test_a_client_that_found_all_tokens_at_once_has_no_rate() -> None:
+    """A machine with other work to do reads late; that is no division by zero."""
+    report = summary([turn(ttft_s=0.3, duration_s=0.3)])
+
+    assert report["itl_p50_ms"] == 0 and math.isnan(report["tokens_per_s_per_user_p50"])
 
 
 def test_summaries() -> None:

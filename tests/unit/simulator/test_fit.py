@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from random import Random
 
+import aiohttp
 import httpx
 import pytest
+from aiohttp import web
 
-from simulator.fit import Measurements, fit_timing, measure
+from simulator.fit import REPEATS, Measurements, fit_timing, measure
 from simulator.profile import FixedTiming, Timing
 from tests.unit.simulator.test_http import running
 
@@ -65,3 +70,52 @@ async def test_measuring_asks_for_every_kind() -> None:
         async with httpx.AsyncClient() as http:
             running_now = (await http.get(f"{url}/metrics")).text
         assert 'vllm:num_requests_running{engine="simulated",model_name="m"} 0.0' in running_now
+
+
+@contextlib.asynccontextmanager
+async def buffering(late: int) -> AsyncIterator[tuple[str, list[int]]]:
+    """An engine behind something that holds the first `late` long answers back to their end."""
+    asked: list[int] = []
+    token = b'data: {"choices":[{"delta":{"content":"so "}}],"usage":{"prompt_tokens":9}}\n\n'
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        count = (await request.json())["max_tokens"]
+        is_late = count > 8 and sum(n > 8 for n in asked) < late
+        asked.append(count)
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        for _ in range(1 if is_late else count):
+            await response.write(token * (count if is_late else 1))
+            await asyncio.sleep(0.001)
+        await response.write(b"data: [DONE]\n\n")
+        return response
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", handle)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        yield f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}", asked
+    finally:
+        await runner.cleanup()
+
+
+async def test_an_answer_that_comes_all_at_once_is_asked_for_again() -> None:
+    """Somebody was late; its tokens say nothing of the engine's step."""
+    async with buffering(late=1) as (url, asked):
+        seen = await measure(url, "m", random=Random(1), batches=(1,), prompts=(32, 64))
+
+    # The first again; 48 at batch 1 and at two lengths; 96 beside the prefills.
+    assert asked.count(48) == 4 and asked.count(96) == 3
+    assert seen.step_ms[1] >= 1
+
+
+async def test_an_engine_whose_tokens_come_all_at_once_cannot_be_measured() -> None:
+    """A proxy that buffers, say."""
+    async with buffering(late=1_000) as (url, asked):
+        with pytest.raises(aiohttp.ClientPayloadError, match="come at once"):
+            await measure(url, "m", random=Random(1), batches=(1,), prompts=(32, 64))
+
+    assert asked.count(48) == REPEATS
