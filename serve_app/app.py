@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from ipaddress import IPv4Address
 from typing import Any, Literal
 
@@ -11,9 +12,10 @@ from ray.serve.config import RequestRouterConfig
 
 from serve_app.config_errors import ConfigError, StrictModel, load_yaml, validate
 from serve_app.embedded_model import resolve_source
-from serve_app.fleet_config import FleetConfig, LaneConfig
+from serve_app.fleet_config import AffinityConfig, FleetConfig, LaneConfig
 from serve_app.ingress import Ingress
-from serve_app.lane_endpoint import SimulatedLaneServer
+from serve_app.lane_endpoint import LaneLife, SimulatedLaneServer
+from serve_app.ledger import LedgerServer
 from serve_app.settings import (
     deployment_secret,
     fleet_path,
@@ -24,9 +26,11 @@ from serve_app.settings import (
 from simulator.http.app import EngineSpec
 from simulator.profile import FixedTiming, Profile, profile_path
 
-# A stream may last as long as a client cares to read; Serve kills a replica that
-# drains for longer than this.
-LANE_GRACE_S = 900.0
+HEAD_NODE = "node:__internal_head__"
+"""A resource that Ray gives its head node, and no other."""
+
+# Serve kills a replica that drains for longer than its own deadline and this.
+DRAIN_MARGIN_S = 15.0
 
 
 class AppArgs(StrictModel):
@@ -61,14 +65,35 @@ def build(args: dict[str, Any]) -> Application:
     fleet = load_fleet(fleet_file)
     _refuse_open_door(options, load_tenants(tenants_file).local_tenant)
     secret = deployment_secret()
-    lanes = {name: _lane(name, lane, options, secret) for name, lane in fleet.enabled_lanes.items()}
+    lanes = {
+        name: _lane(name, lane, options, secret, fleet)
+        for name, lane in fleet.enabled_lanes.items()
+    }
     return _ingress(fleet).bind(
         lanes,
         fleet_file=str(fleet_file),
         tenants_file=str(tenants_file),
         secret=secret,
         listen=str(options.listen),
+        ledger=_ledger(fleet, str(tenants_file)) if fleet.ingress.replicas > 1 else None,
     )
+
+
+def _ledger(fleet: FleetConfig, tenants_file: str) -> Application:
+    """One replica beside the store; the only ingress replica needs none."""
+    terms = asdict(fleet.ledger.terms(fleet.ingress.replicas))
+    return serve.deployment(
+        LedgerServer,
+        name="ledger",
+        num_replicas=1,
+        max_ongoing_requests=1000,
+        # A dead one is noticed at the next check; its epoch keeps two of them apart.
+        health_check_period_s=1.0,
+        health_check_timeout_s=5.0,
+        graceful_shutdown_timeout_s=1.0,
+        graceful_shutdown_wait_loop_s=0.1,
+        ray_actor_options={"num_cpus": 0, "resources": {HEAD_NODE: 0.001}},
+    ).bind(terms, tenants_file=tenants_file)
 
 
 def _refuse_open_door(options: AppArgs, local_tenant: str | None) -> None:
@@ -93,21 +118,31 @@ def _ingress(fleet: FleetConfig) -> Any:
     )
 
 
-def _lane(name: str, lane: LaneConfig, options: AppArgs, secret: str) -> Application:
-    common = {"lane": name, "secret": secret, "host": str(options.listen)}
+def _lane(
+    name: str, lane: LaneConfig, options: AppArgs, secret: str, fleet: FleetConfig
+) -> Application:
+    life = LaneLife(
+        lane=name,
+        secret=secret,
+        host=str(options.listen),
+        silent_after_s=lane.silent_after_s,
+        drain_s=lane.drain_s,
+        warm_up=fleet.warm_up,
+        affinity=fleet.sessions.affinity,
+    )
     if lane.engine == "simulated" or options.engine == "simulated":
-        return _simulated(name, lane, common)
-    return _vllm(name, lane, common)
+        return _simulated(name, lane, life)
+    return _vllm(name, lane, life)
 
 
-def _simulated(name: str, lane: LaneConfig, common: dict[str, Any]) -> Application:
+def _simulated(name: str, lane: LaneConfig, life: LaneLife) -> Application:
     return serve.deployment(
         SimulatedLaneServer,
-        **lane_options(name, lane),
+        **lane_options(name, lane, life.affinity),
         placement_group_bundles=placement_bundles(lane),
         placement_group_strategy="STRICT_PACK",
         ray_actor_options={"num_cpus": 0},
-    ).bind(_engine_spec(lane), **common)
+    ).bind(_engine_spec(lane), life=life)
 
 
 def _engine_spec(lane: LaneConfig) -> EngineSpec:
@@ -130,27 +165,30 @@ def _engine_spec(lane: LaneConfig) -> EngineSpec:
     )
 
 
-def _vllm(name: str, lane: LaneConfig, common: dict[str, Any]) -> Application:
+def _vllm(name: str, lane: LaneConfig, life: LaneLife) -> Application:
     # Imported here: it imports vLLM, which a simulated fleet does without.
     from serve_app.vllm_lane import build_vllm_lane
 
     source = resolve_source(lane.model_source)
-    return build_vllm_lane(lane, source, lane_options(name, lane), common)
+    return build_vllm_lane(lane, source, lane_options(name, lane, life.affinity), life)
 
 
-def lane_options(name: str, lane: LaneConfig) -> dict[str, Any]:
+def lane_options(
+    name: str, lane: LaneConfig, affinity: AffinityConfig = AffinityConfig()
+) -> dict[str, Any]:
     """Serve options of a lane's deployment."""
     return {
         "name": f"lane:{name}",
         "num_replicas": lane.replicas,
         # Streams do not pass through Serve; this bounds metrics calls only.
         "max_ongoing_requests": 100,
-        "graceful_shutdown_timeout_s": LANE_GRACE_S,
+        "graceful_shutdown_timeout_s": lane.drain_s + DRAIN_MARGIN_S,
         "graceful_shutdown_wait_loop_s": 0.5,
         "health_check_period_s": 5.0,
         "health_check_timeout_s": 30.0,
         "request_router_config": RequestRouterConfig(
-            request_router_class="serve_app.replica_router.SessionRouter"
+            request_router_class="serve_app.replica_router.SessionRouter",
+            request_routing_stats_period_s=affinity.report_period_s,
         ),
     }
 

@@ -15,15 +15,22 @@ from datetime import UTC, datetime
 
 from router.ceiling import CeilingConfig
 from router.errors import Rejected, RejectReason
+from router.quota import EVEN_WEIGHTS, NO_QUOTA, QuotaConfig, TokenWeights
 from router.types import TierRules
-from serve_app.tenant_config import KeyConfig, TenantsConfig, TierConfig
+from serve_app.tenancy.keys import KeyBook
+from serve_app.tenant_config import HistoryConfig, KeyConfig, KvConfig, TenantsConfig, TierConfig
 
 PREFIX = "pm-"
 
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """Who a request belongs to, with everything that applies to it."""
+    """Who a request belongs to, with everything that applies to it.
+
+    Attributes:
+        lowest_priority: of any tier: where `service_tier: flex` puts a request.
+
+    """
 
     name: str
     tier_name: str
@@ -32,6 +39,13 @@ class Tenant:
     ceilings: CeilingConfig
     cache_group: str
     is_admin: bool = False
+    keep_prompts_days: int = 0
+    history: HistoryConfig | None = None
+    weight: float = 1.0
+    quotas: QuotaConfig = NO_QUOTA
+    weights: TokenWeights = EVEN_WEIGHTS
+    lowest_priority: int = 0
+    kv: KvConfig | None = None
 
 
 def hash_secret(secret: str, salt: str) -> str:
@@ -39,20 +53,41 @@ def hash_secret(secret: str, salt: str) -> str:
     return hashlib.sha256(bytes.fromhex(salt) + secret.encode()).hexdigest()
 
 
-def make_key(*, admin: bool = False, expires: datetime | None = None) -> tuple[str, KeyConfig]:
+def make_key(
+    *, admin: bool = False, proxy: bool = False, expires: datetime | None = None
+) -> tuple[str, KeyConfig]:
     """A new key (to be shown once) and the entry to keep."""
     key_id, secret, salt = secrets.token_hex(6), secrets.token_urlsafe(32), secrets.token_hex(16)
     entry = KeyConfig(
-        id=key_id, salt=salt, hash=hash_secret(secret, salt), admin=admin, expires=expires
+        id=key_id,
+        salt=salt,
+        hash=hash_secret(secret, salt),
+        admin=admin,
+        proxy=proxy,
+        expires=expires,
     )
     return f"{PREFIX}{key_id}-{secret}", entry
 
 
 class Authenticator:
-    """Keys to tenants, for one reading of the tenants file."""
+    """Keys to tenants, for one reading of the tenants file.
 
-    def __init__(self, config: TenantsConfig) -> None:
+    Args:
+        complex_lane, frontier: the lanes that the tenants' budgets speak of.
+        book: the store's keys and revocations, as they are at each request.
+
+    """
+
+    def __init__(
+        self,
+        config: TenantsConfig,
+        complex_lane: str | None = None,
+        frontier: str | None = None,
+        book: KeyBook | None = None,
+    ) -> None:
         self._config = config
+        self._book = book or KeyBook()
+        self._stronger = complex_lane, frontier
         self._keys = {
             key.id: (name, key) for name, tenant in config.tenants.items() for key in tenant.keys
         }
@@ -62,10 +97,23 @@ class Authenticator:
             for admin in (False, True)
         }
 
+    def tenant(self, name: str) -> Tenant | None:
+        """A tenant by its name, as this reading of the file has it."""
+        return self._tenants.get((name, False))
+
     def identify(
-        self, key: str | None, *, is_local: bool, now: datetime | None = None
+        self,
+        key: str | None,
+        *,
+        is_local: bool,
+        tenant_id: str | None = None,
+        now: datetime | None = None,
     ) -> Tenant | Rejected:
-        """The tenant of a key; without one, the local tenant for local callers."""
+        """The tenant of a key; without one, the local tenant for local callers.
+
+        `tenant_id` is whom a caller says it acts for: it counts with a key that holds
+        the `proxy` right, and is ignored with any other and without one.
+        """
         if not key:
             local = self._config.local_tenant
             if local is None or not is_local:
@@ -79,22 +127,38 @@ class Authenticator:
                 return self._tenants[self._config.local_tenant, True]
             return _refused("The API key is not valid.")
         name, key_config = entry
+        if tenant_id and key_config.proxy:
+            return self._acting_for(tenant_id)
         return self._tenants[name, key_config.admin]
+
+    def _acting_for(self, tenant_id: str) -> Tenant | Rejected:
+        """That tenant, without an admin's rights even if the key has them.
+
+        An unknown one is 403: the key is good, so a 401 would make people change it;
+        a tenant that does not exist may use no model.
+        """
+        tenant = self._tenants.get((tenant_id, False))
+        if tenant is None:
+            message = "'x-tenant-id' names no tenant of this deployment."
+            return Rejected(RejectReason.MODEL_NOT_ALLOWED, message, param="x-tenant-id")
+        return tenant
+
+    def _find(self, key: str, key_id: str) -> tuple[str, KeyConfig] | None:
+        if not key.startswith(PREFIX):
+            return None
+        found = self._book.find(key_id, self._keys.get(key_id))
+        # The file says which tenants there are: others' keys wait for their return.
+        return found if found is not None and found[0] in self._config.tenants else None
 
     def _match(self, key: str, now: datetime) -> tuple[str, KeyConfig] | None:
         key_id, _, secret = key.removeprefix(PREFIX).partition("-")
-        found = self._keys.get(key_id) if key.startswith(PREFIX) else None
+        found = self._find(key, key_id)
         # Unknown ids do the same work as known ones.
         salt, expected = (found[1].salt, found[1].hash) if found else ("00" * 16, "0" * 64)
         matches = hmac.compare_digest(hash_secret(secret, salt), expected)
         if not found or not matches:
             return None
-        expires = found[1].expires
-        if expires is not None and now >= (
-            expires if expires.tzinfo else expires.replace(tzinfo=UTC)
-        ):
-            return None
-        return found
+        return None if found[1].is_expired(now) else found
 
     def _build(self, name: str, *, is_admin: bool) -> Tenant:
         config = self._config.tenants[name]
@@ -103,10 +167,18 @@ class Authenticator:
             name=name,
             tier_name=config.tier,
             tier=tier,
-            rules=tier.rules(),
+            rules=self._config.rules_of(name, *self._stronger),
             ceilings=self._config.ceilings_of(name),
-            cache_group=config.cache_group or f"tenant:{name}",
+            # Namespaces: no group's name can be another tenant's own cache.
+            cache_group=f"group:{config.cache_group}" if config.cache_group else f"tenant:{name}",
             is_admin=is_admin,
+            keep_prompts_days=self._config.keep_prompts_days_of(name),
+            history=self._config.history_of(name),
+            weight=config.weight,
+            quotas=self._config.quotas_of(name),
+            weights=self._config.weights_of(name),
+            kv=self._config.kv_of(name),
+            lowest_priority=max(x.priority for x in self._config.tiers.values()),
         )
 
 

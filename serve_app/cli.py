@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from classifier.artifact import ArtifactError
 from serve_app.commands import client, doctor, simulate, tenants
 from serve_app.commands.client import CommandError
 from serve_app.config_errors import ConfigError
@@ -28,8 +29,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_classifier(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     from classifier.cli import add_commands
+    from serve_app.commands.label import add_label
 
-    add_commands(subparsers)
+    add_label(add_commands(subparsers))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,8 +39,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     try:
         return int(args.func(args) or 0)
-    except (ConfigError, CommandError) as error:
+    except (ConfigError, CommandError, ArtifactError, ValueError) as error:
+        # ValueError is how rows and figures say what is wrong with a file.
         print(f"pointsman: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"pointsman: {error.filename}: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

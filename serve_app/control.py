@@ -11,10 +11,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from router.errors import Rejected
 from router.lane import AUTO
 from serve_app.auth import Tenant
 from serve_app.call import Call
+from serve_app.engine_stats import levels_text, prompt_tokens_by_level
+from serve_app.history import explain_history
 from serve_app.lanes import Lanes
 from serve_app.metrics import Metrics, merge_expositions
 from serve_app.pipeline import Pipeline
@@ -79,18 +80,17 @@ class Control:
             "threshold": decision.threshold,
             "session_id": call.session_id,
             "prompt_tokens_estimate": pipeline.prompt_tokens(call, parsed),
-            "features": self._state.features(parsed),
-            "would_admit": not isinstance(self._state.would_admit(call.tenant, tokens), Rejected),
+            "features": self._state.escalation.features(call.policies, parsed),
+            "history": explain_history(call.tenant.history, call.history),
+            "would_admit": pipeline.would_admit(call, tokens),
         }
 
     # -- status -------------------------------------------------------------
 
     async def status(self) -> dict[str, Any]:
         """The whole deployment, for people and scripts."""
-        fleet = self._state.policies.fleet
+        fleet, shadow = self._state.policies.fleet, self._state.policies.shadow
         ingresses = [x for x in await self._broadcast("snapshot") if isinstance(x, dict)]
-        scored = sum(x["scored_total"] for x in ingresses)
-        escalated = sum(x["escalated_total"] for x in ingresses)
         return {
             "fleet": fleet.name,
             "note": fleet.note,
@@ -99,21 +99,22 @@ class Control:
             "lanes": await self._lane_status(ingresses),
             "ingress": ingresses,
             "escalation": {
-                "lane": fleet.routing.complex,
-                "target_share": fleet.routing.escalation_share,
-                "share": escalated / scored if scored else None,
-                "scored_total": scored,
-                "threshold": self._state.policies.routing.threshold,
+                "lanes": self._state.escalation.status(),
                 "classifier": self._state.policies.scorer.version,
+                "shadow_classifier": shadow.version if shadow else None,
             },
             "tenants_near_limit": [t for x in ingresses for t in x["tenants_near_limit"]],
-            "triggers_firing": [],
+            "triggers_firing": self._triggers(),
+            "ledger": _ledger_of(ingresses),
         }
 
     def tenant_status(self, tenant: Tenant) -> dict[str, Any]:
         """A tenant's own part."""
         near = [x for x in self._state.tenants_near_limit() if x["tenant"] == tenant.name]
         return {"tenant": tenant.name, "tier": tenant.tier_name, "near_limit": near}
+
+    def _triggers(self) -> list[str]:
+        return ["escalation_share"] if self._state.escalation.alarm else []
 
     def _warnings(self) -> list[str]:
         warnings = []
@@ -122,6 +123,8 @@ class Control:
                 "HAProxy mode is off (RAY_SERVE_ENABLE_HA_PROXY=1 was not set when Ray "
                 "started): Serve's own proxy is slower and drains differently."
             )
+        if self._reloader.store_error:
+            warnings.append(self._reloader.store_error)
         if self._reloader.last_error:
             warnings.append(f"the last reload was refused: {self._reloader.last_error}")
         return warnings
@@ -140,6 +143,7 @@ class Control:
                 "replicas": rows,
                 "queue": sum(row["waiting"] for row in rows),
                 "running": sum(row["running"] for row in rows),
+                "imbalance": _imbalance([row["running"] for row in rows]),
                 "kv_utilization": max((row["kv_utilization"] for row in rows), default=0.0),
                 "active_sessions": sum(x["active_sessions"].get(name, 0) for x in ingresses),
             }
@@ -150,10 +154,16 @@ class Control:
     def refresh_gauges(self) -> None:
         """Bring the gauges that are read on demand up to date."""
         routing = self._state.policies.routing
-        if routing.complex is not None:
-            share = self._state.escalation_share
-            self._metrics.escalation_share.labels(routing.complex).set(share)
-            self._metrics.escalation_threshold.labels(routing.complex).set(routing.threshold)
+        for lane, figures in self._state.escalation.status().items():
+            self._metrics.escalation_share.labels(lane).set(figures["share"])
+            self._metrics.escalation_threshold.labels(lane).set(figures["threshold"])
+            self._metrics.escalation_yield.labels(lane).set(figures["yield"])
+        self._metrics.trigger_firing.labels("escalation_share").set(self._state.escalation.alarm)
+        for lane, depths in self._state.admission.depths().items():
+            for tier, depth in depths.items():
+                self._metrics.queue_depth.labels(lane, tier).set(depth)
+        if self._state.leases is not None:
+            self._state.leases.refresh_gauges()
         active = self._state.sessions.active()
         for lane in routing.lanes:
             self._metrics.active_sessions.labels(lane).set(active.get(lane, 0))
@@ -167,7 +177,12 @@ class Control:
         )
         parts = [({"ingress": x["replica"]}, x["text"]) for x in ingresses if isinstance(x, dict)]
         for name, replicas in zip(names, engines, strict=True):
-            parts += [({"lane": name, "replica": x["replica"]}, x["text"]) for x in replicas]
+            for x in replicas:
+                labels = {"lane": name, "replica": x["replica"]}
+                parts += [
+                    (labels, x["text"]),
+                    (labels, levels_text(prompt_tokens_by_level(x["text"]))),
+                ]
         return merge_expositions(parts)
 
     # -- reload -------------------------------------------------------------
@@ -178,3 +193,16 @@ class Control:
         results = [x if isinstance(x, dict) else silent for x in await self._broadcast("reload")]
         is_complete = len(results) == self._state.policies.fleet.ingress.replicas
         return {"ok": is_complete and all(x["ok"] for x in results), "replicas": results}
+
+
+def _ledger_of(ingresses: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The epoch, and how each ingress replica stands with it; None: there is no ledger."""
+    leases = {x["replica"]: x["ledger"] for x in ingresses if x.get("ledger")}
+    if not leases:
+        return None
+    return {"epoch": max(x["epoch"] for x in leases.values()), "leases": leases}
+
+
+def _imbalance(running: list[float]) -> float:
+    """Running requests of the busiest replica over the mean; 1 while nothing runs."""
+    return max(running) * len(running) / sum(running) if any(running) else 1.0

@@ -15,6 +15,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 
+import ray
 import uvicorn
 
 Scope = MutableMapping[str, Any]
@@ -24,10 +25,15 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SECRET_HEADER = b"x-pointsman-endpoint"
+# Asked by Pointsman itself, every second: no work, and nothing that a drain waits for.
+OBSERVED_PATHS = frozenset({"/health", "/metrics", "/metrics/"})
 
 
 class Guard:
-    """ASGI middleware: the secret on every path, and a count of open requests."""
+    """ASGI middleware: the secret on every path, and a count of open requests.
+
+    `OBSERVED_PATHS` are not counted.
+    """
 
     def __init__(self, app: ASGIApp, secret: str) -> None:
         if not secret:
@@ -44,6 +50,9 @@ class Guard:
             return
         if not self._is_allowed(scope):
             await _refuse(scope, send)
+            return
+        if scope["path"] in OBSERVED_PATHS:
+            await self._app(scope, receive, send)
             return
         self.in_flight += 1
         self.served_total += 1
@@ -88,6 +97,8 @@ class EndpointServer:
         self._server = _Server(
             uvicorn.Config(
                 self.guard,
+                # Its own configuration would close the handlers of Serve's log for good.
+                log_config=None,
                 log_level="warning",
                 access_log=False,
                 lifespan="off",
@@ -113,25 +124,43 @@ class EndpointServer:
                 self._task.result()
             await asyncio.sleep(0.01)
 
-    async def drain(self, *, settle_s: float = 2.0) -> None:
+    async def drain(self, *, settle_s: float = 2.0, within_s: float = float("inf")) -> int:
         """Wait until nothing is in flight and nothing has come for `settle_s`.
 
         New requests are still accepted: an ingress that chose this replica just
-        before Serve withdrew it must not be refused. The caller bounds the wait.
+        before Serve withdrew it must not be refused.
+
+        Returns:
+            Requests that are still open after `within_s`; 0 when all have ended.
+
         """
-        quiet_since = asyncio.get_running_loop().time()
+        clock = asyncio.get_running_loop().time
+        begun = quiet_since = clock()
         served = self.guard.served_total
-        while True:
-            now = asyncio.get_running_loop().time()
+        while clock() - begun < within_s:
+            now = clock()
             if self.guard.in_flight or self.guard.served_total != served:
                 served, quiet_since = self.guard.served_total, now
             elif now - quiet_since >= settle_s:
-                return
+                return 0
             await asyncio.sleep(0.05)
+        return self.guard.in_flight
 
     async def stop(self) -> None:
-        """Close the listener and every connection."""
+        """Close the listener and every connection.
+
+        A stream that is open breaks off after what has been written: its reader gets
+        every token there is, and no end.
+        """
         self._server.should_exit = True
         self._server.force_exit = True
         if self._task is not None:
             await asyncio.wait([self._task], timeout=5)
+        # Uvicorn leaves connections with an answer under way to themselves.
+        for connection in list(self._server.server_state.connections):
+            connection.transport.close()
+
+
+def published_host(host: str) -> str:
+    """Loopback stays loopback; `0.0.0.0` becomes this node's own address."""
+    return ray.util.get_node_ip_address() if host == "0.0.0.0" else host  # noqa: S104

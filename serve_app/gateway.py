@@ -17,16 +17,25 @@ from serve_app.auth import Tenant
 from serve_app.call import Call, request_id
 from serve_app.control import Control
 from serve_app.endpoint import Receive, Scope, Send
+from serve_app.feedback import MAX_FEEDBACK_BYTES, FeedbackDesk, parse_feedback
 from serve_app.http_errors import Dialect, error_body, error_headers, status_of
 from serve_app.openapi import OPENAPI
 from serve_app.pipeline import Pipeline
 from serve_app.state import IngressState
+from serve_app.websocket.sockets import Sockets, key_of, refuse_upgrade
 from serve_app.wire import ROUTES, Route
 
 logger = logging.getLogger("ray.serve")
 
 JSON = b"application/json"
 TEXT = b"text/plain; version=0.0.4; charset=utf-8"
+
+
+SERVES_OWN = frozenset({b"x-request-disconnect-disabled", b"x-request-timeout-seconds"})
+"""Headers by which Serve would not tell us that the client has left, or would answer in its own
+words and cut streams off."""
+
+NO_SUCH_ROUTE = Rejected(RejectReason.INVALID_REQUEST, "No such route; see /openapi.json.")
 
 
 class ClientGone(Exception):
@@ -41,18 +50,23 @@ class Gateway:
         state: IngressState,
         pipeline: Pipeline,
         control: Control,
+        feedback: FeedbackDesk,
         *,
         trusts_local: bool = True,
+        sockets: Sockets | None = None,
     ) -> None:
         self._state = state
         self._pipeline = pipeline
         self._control = control
+        self._feedback = feedback
         self._trusts_local = trusts_local
+        self._sockets = sockets
         self._routes: dict[tuple[str, str], Callable[[_Request], Awaitable[None]]] = {
             ("GET", "/health"): self._health,
             ("GET", "/ready"): self._ready,
             ("GET", "/v1/models"): self._models,
             ("POST", "/v1/route"): self._dry_run,
+            ("POST", "/v1/feedback"): self._take_feedback,
             ("GET", "/metrics"): self._metrics_text,
             ("GET", "/status"): self._status,
             ("POST", "/admin/reload"): self._reload,
@@ -65,8 +79,7 @@ class Gateway:
             await _lifespan(receive, send)
             return
         if scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1000})
+            await self._websocket(scope, receive, send)
             return
         request = _Request(scope, receive, send)
         try:
@@ -81,8 +94,31 @@ class Gateway:
             logger.exception("request %s failed", request.id)
             await request.fail()
 
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = _Request({**scope, "method": "GET"}, receive, send)
+        if self._sockets is None or request.path != "/v1/chat/ws":
+            await receive()
+            await refuse_upgrade(scope, send, NO_SUCH_ROUTE, 404)
+            return
+        refused = _refused_header(request.headers)
+        if refused is not None:
+            await receive()
+            await refuse_upgrade(scope, send, refused)
+            return
+        key = request.key or key_of(scope.get("subprotocols", ()))
+        is_local = self._trusts_local and request.is_local
+
+        def identify() -> Tenant | Rejected:
+            return self._state.policies.auth.identify(
+                key, is_local=is_local, tenant_id=request.tenant_id
+            )
+
+        await self._sockets.serve(scope, request.headers, identify, receive, send)
+
     async def _dispatch(self, request: _Request) -> None:
         route = ROUTES.get(request.path)
+        if route is not None:
+            request.dialect = route.dialect
         if route is not None and request.method == "POST":
             await self._generate(request, route)
             return
@@ -102,11 +138,9 @@ class Gateway:
     # -- generation ---------------------------------------------------------
 
     async def _generate(self, request: _Request, route: Route) -> None:
-        request.dialect = route.dialect
-        if b"x-request-disconnect-disabled" in request.headers:
-            # Serve would no longer tell us that the client has left.
-            message = "'x-request-disconnect-disabled' is not supported here."
-            await request.refuse(Rejected(RejectReason.INVALID_REQUEST, message))
+        refused = _refused_header(request.headers)
+        if refused is not None:
+            await request.refuse(refused)
             return
         opened = await self._open(request, route)
         if opened is not None:
@@ -132,7 +166,9 @@ class Gateway:
     async def _tenant(self, request: _Request) -> Tenant | None:
         """Whose request it is; None when a refusal has been answered."""
         is_local = self._trusts_local and request.is_local
-        tenant = self._state.policies.auth.identify(request.key, is_local=is_local)
+        tenant = self._state.policies.auth.identify(
+            request.key, is_local=is_local, tenant_id=request.tenant_id
+        )
         if isinstance(tenant, Rejected):
             await request.refuse(tenant)
             return None
@@ -146,7 +182,10 @@ class Gateway:
     async def _ready(self, request: _Request) -> None:
         loading = await self._control.loading_lanes()
         body = {"status": "loading" if loading else "ready", "loading": loading}
-        await request.json(body, 503 if loading else 200)
+        if loading:
+            await request.respond(503, orjson.dumps(body), JSON, [(b"retry-after", b"1")])
+        else:
+            await request.json(body)
 
     async def _models(self, request: _Request) -> None:
         tenant = await self._tenant(request)
@@ -176,6 +215,22 @@ class Gateway:
             await request.refuse(refused)
             return
         await request.json(self._control.explain(self._pipeline, call))
+
+    async def _take_feedback(self, request: _Request) -> None:
+        tenant = await self._tenant(request)
+        if tenant is None:
+            return
+        within_s = self._state.policies.fleet.limits.body_timeout_s
+        raw = await request.read(MAX_FEEDBACK_BYTES, within_s)
+        given = raw if isinstance(raw, Rejected) else parse_feedback(raw)
+        if isinstance(given, Rejected):
+            await request.refuse(given)
+            return
+        unknown = await self._feedback.take(tenant.name, given)
+        if unknown is not None:
+            await request.refuse(unknown, 404)
+            return
+        await request.json({"object": "feedback", "request_id": given.request_id})
 
     async def _openapi(self, request: _Request) -> None:
         await request.json(OPENAPI)
@@ -212,6 +267,13 @@ class Gateway:
         return True
 
 
+def _refused_header(headers: dict[bytes, bytes]) -> Rejected | None:
+    """Why a request's headers cannot be taken, if so."""
+    for name in SERVES_OWN & headers.keys():
+        return Rejected(RejectReason.INVALID_REQUEST, f"'{name.decode()}' is not supported here.")
+    return None
+
+
 class _Request:
     """One HTTP request, with the few things handlers need."""
 
@@ -236,6 +298,11 @@ class _Request:
         if bearer[:7].lower() == "bearer ":
             return bearer[7:].strip()
         return self.headers.get(b"x-api-key", b"").decode("latin-1") or None
+
+    @property
+    def tenant_id(self) -> str | None:
+        """Whom the caller says it acts for; a matter of its key whether that counts."""
+        return self.headers.get(b"x-tenant-id", b"").decode("utf-8", "replace") or None
 
     @property
     def is_local(self) -> bool:
@@ -286,16 +353,15 @@ class _Request:
         """Answer with JSON."""
         await self.respond(status, orjson.dumps(body), JSON)
 
-    async def refuse(self, rejected: Rejected) -> None:
-        """Answer a refusal in the route's dialect."""
+    async def refuse(self, rejected: Rejected, status: int | None = None) -> None:
+        """Answer a refusal in the route's dialect, with its reason's status unless told."""
         body = error_body(rejected, self.dialect)
-        headers = [h for h in error_headers(rejected) if h[0] != b"content-type"]
-        await self.respond(status_of(rejected.reason), body, JSON, headers)
+        status = status or status_of(rejected.reason)
+        await self.respond(status, body, JSON, error_headers(rejected))
 
     async def not_found(self, status: int) -> None:
         """404, or 405 where the path exists with another method."""
-        rejected = Rejected(RejectReason.INVALID_REQUEST, "No such route; see /openapi.json.")
-        await self.respond(status, error_body(rejected, self.dialect), JSON)
+        await self.refuse(NO_SUCH_ROUTE, status)
 
     async def fail(self) -> None:
         """500 without a word about the inside; nothing if an answer has begun."""

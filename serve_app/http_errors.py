@@ -58,8 +58,8 @@ MAPPINGS: dict[RejectReason, _Mapping] = {
     RejectReason.DEADLINE_EXCEEDED: _Mapping(504, "server_error", "api_error"),
 }
 
-RETRY_LATER = {RejectReason.NO_REPLICA, RejectReason.DRAINING}
-"""503s: no capacity exists now; a second is a fair guess when none is known."""
+RETRY_LATER = (429, 503)
+"""What SDKs retry: a second is a fair guess at when, where nothing better is known."""
 
 QUOTA = {RejectReason.TOKEN_QUOTA}
 """429s that the SDKs should not retry by themselves."""
@@ -97,9 +97,9 @@ def error_event(rejected: Rejected, dialect: Dialect) -> bytes:
 
 def error_headers(rejected: Rejected) -> list[tuple[bytes, bytes]]:
     """`retry-after` (whole seconds, rounded up) and `x-should-retry` where they apply."""
-    headers = [(b"content-type", b"application/json")]
+    headers = []
     wait = rejected.retry_after_s
-    if wait is None and rejected.reason in RETRY_LATER:
+    if wait is None and status_of(rejected.reason) in RETRY_LATER:
         wait = 1.0
     if wait is not None:
         headers.append((b"retry-after", str(max(1, math.ceil(wait))).encode()))

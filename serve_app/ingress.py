@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,42 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from serve_app.control import Control
+from serve_app.endpoint import EndpointServer, published_host
+from serve_app.escalation_sync import EscalationSync
+from serve_app.feedback import FeedbackDesk
+from serve_app.feedback_store import FILE_NAME, FeedbackStore
 from serve_app.gateway import Gateway, is_loopback
 from serve_app.lanes import Lanes
+from serve_app.lease_sync import LeaseSync
+from serve_app.ledger_metrics import LedgerMetrics
 from serve_app.metrics import Metrics
 from serve_app.pipeline import Pipeline
+from serve_app.policies import Policies
+from serve_app.recorder import build_recorder
 from serve_app.reload import Reloader, load_policies
-from serve_app.state import IngressState, Policies
+from serve_app.saturation_watch import SaturationWatch
+from serve_app.settings import load_tenants, state_dir, tenancy_path, usage_folder
+from serve_app.shed_order_watch import ShedOrderWatch
+from serve_app.state import IngressState
+from serve_app.tenancy.keys import KeyBook
+from serve_app.tenancy.meter import UsageMeter
+from serve_app.tenancy.metering import Metering
+from serve_app.tenancy.sqlite_store import SqliteStore
+from serve_app.turn_placement import build_placements, seats_of
+from serve_app.warm_up import Exported
+from serve_app.websocket.finder import Finder
+from serve_app.websocket.hub import Hub
+from serve_app.websocket.metrics import SocketMetrics
+from serve_app.websocket.owner import Owner
+from serve_app.websocket.peers import Peers
+from serve_app.websocket.sockets import Sockets
 
 BROADCAST_TIMEOUT_S = 3.0
 
 
 @serve.ingress()
 class Ingress:
-    """Builds every object of one ingress replica and owns its background task."""
+    """Builds every object of one ingress replica and owns its background tasks."""
 
     def __init__(
         self,
@@ -32,29 +56,119 @@ class Ingress:
         tenants_file: str,
         secret: str,
         listen: str,
+        ledger: DeploymentHandle[Any] | None = None,
     ) -> None:
         files = (Path(fleet_file), Path(tenants_file))
-        policies = load_policies(*files)
+        tenancy = tenancy_path(load_tenants(files[1]))
+        # Two connections: a revocation must not wait for a batch of usage.
+        self._keys, self._usage_store = SqliteStore(tenancy), SqliteStore(tenancy)
+        self._book = KeyBook(self._keys)
+        self._book.load()
+        policies = load_policies(*files, self._book)
         self._metrics = Metrics()
-        self._state = IngressState(policies, secret)
-        self._lanes = Lanes(handles, secret, policies.fleet.timeouts)
-        self._reloader = Reloader(*files, policies.fleet, self._apply)
+        self._state = IngressState(policies, secret, _replica_id())
+        self._placements = build_placements(policies.fleet, _replica_id())
+        self._lanes = Lanes(handles, secret, policies.fleet.timeouts, self._placements)
+        self._reloader = Reloader(
+            *files, policies.fleet, self._apply, book=self._book, store=policies.store
+        )
         self._control = Control(
             self._state, self._lanes, self._metrics, self._reloader, self._broadcast
         )
-        pipeline = Pipeline(self._state, self._lanes, self._metrics)
+        self._store = FeedbackStore(state_dir() / FILE_NAME, policies.fleet.feedback)
+        self._recorder = build_recorder(
+            self._store, policies.fleet.request_log, state_dir(), _replica_id(), self._metrics
+        )
+        self._meter = UsageMeter(
+            self._usage_store,
+            usage_folder(tenancy),
+            keep_days=policies.store.keep_days,
+            on_lost=self._metrics.request_records_dropped.labels("usage").inc,
+        )
+        self._pipeline = Pipeline(
+            self._state, self._lanes, self._metrics, self._recorder, Metering(self._meter)
+        )
+        self._hub = Hub(
+            self._state, self._pipeline, SocketMetrics(self._metrics.registry), _replica_id()
+        )
+        self._peers = Peers(_replica_id(), secret, self._broadcast)
+        self._sockets = Sockets(self._state, self._hub, Finder(self._hub, self._peers))
+        self._endpoint = EndpointServer(
+            Owner(self._hub), secret=secret, host=published_host(listen)
+        )
         trusts_local = is_loopback(listen) and is_loopback(_frontend_host())
-        self._gateway = Gateway(self._state, pipeline, self._control, trusts_local=trusts_local)
-        self._watch: asyncio.Task[None] | None = None
+        self._gateway = Gateway(
+            self._state,
+            self._pipeline,
+            self._control,
+            FeedbackDesk(self._store),
+            trusts_local=trusts_local,
+            sockets=self._sockets,
+        )
+        self._sync = EscalationSync(
+            self._state.escalation,
+            self._lanes,
+            self._metrics,
+            self._broadcast,
+            has_peers=policies.fleet.ingress.replicas > 1,
+        )
+        self._watch = SaturationWatch(self._state.admission, self._lanes)
+        self._shed_order = ShedOrderWatch(
+            self._state.admission.log,
+            self._metrics,
+            self._broadcast,
+            _replica_id(),
+            policies.fleet.ingress.replicas,
+        )
+        self._ledger = ledger
+        self._start_leases(policies)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _start_leases(self, policies: Policies) -> None:
+        if self._state.lessee is not None:
+            self._state.leases = LeaseSync(
+                self._state.lessee,
+                self._state.admission,
+                self._exchange,
+                policies.fleet.ledger,
+                LedgerMetrics(self._metrics.registry),
+            )
+
+    async def _exchange(self, report: dict[str, Any]) -> dict[str, Any] | None:
+        assert self._ledger is not None
+        answer: dict[str, Any] | None = await self._ledger.exchange.remote(report)
+        return answer
 
     def __serve_build_asgi_app__(self) -> Gateway:
         """Called by Serve once, on the replica's event loop."""
-        self._watch = asyncio.get_running_loop().create_task(self._reloader.watch())
+        loop = asyncio.get_running_loop()
+        work = [
+            self._reloader.watch(),
+            self._book.watch(),
+            self._sync.run(),
+            self._meet_peers(),
+            self._watch.run(),
+            self._shed_order.run(),
+            self._state.contentions.run(),
+        ]
+        if self._state.leases is not None:
+            work.append(self._state.leases.run())
+        self._tasks = [loop.create_task(x) for x in work]
+        self._recorder.start()
+        self._meter.start()
         return self._gateway
 
+    async def _meet_peers(self) -> None:
+        await self._endpoint.start()
+        self._peers.open_at(self._endpoint.url)
+        await self._peers.run()
+
     def _apply(self, policies: Policies) -> None:
-        self._state.policies = policies
+        self._state.apply(policies)
         self._lanes.apply(policies.fleet.timeouts)
+        for name, lane in policies.fleet.enabled_lanes.items():
+            if name in self._placements:
+                self._placements[name].apply(policies.fleet.sessions, seats_of(lane))
 
     async def _broadcast(self, method: str) -> list[Any]:
         context = serve.get_replica_context()
@@ -63,37 +177,76 @@ class Ingress:
             async with asyncio.timeout(BROADCAST_TIMEOUT_S):
                 return list(await me.broadcast(method).results_async(return_exceptions=True))
         except TimeoutError:
-            return [getattr(self, method)()]
+            return [await getattr(self, method)()]
 
-    # Called on every ingress replica, by broadcast.
+    # Called on every ingress replica, by broadcast. Coroutines: Serve runs plain methods on
+    # threads, and what they read changes on the event loop.
 
-    def snapshot(self) -> dict[str, Any]:
+    async def snapshot(self) -> dict[str, Any]:
         """This replica's part of `/status`."""
         return {
-            "replica": serve.get_replica_context().replica_id.unique_id,
+            "replica": _replica_id(),
+            "pid": os.getpid(),
             "requests_in_flight": int(self._metrics.in_flight._value.get()),  # noqa: SLF001
             "reserved_tokens": self._state.reserved_tokens(),
             "sessions": len(self._state.sessions),
+            "websocket": {"sockets": self._sockets.count, **self._hub.snapshot()},
             "active_sessions": self._state.sessions.active(),
-            "scored_total": self._state.scored_total,
-            "escalated_total": self._state.escalated_total,
+            "ejected": self._pipeline.ejected(),
             "tenants_near_limit": self._state.tenants_near_limit(),
+            "admission": self._state.admission.status(),
+            "shed_order": self._shed_order.status(),
+            "ledger": self._state.ledger_status(),
         }
 
-    def metrics_text(self) -> dict[str, str]:
+    async def metrics_text(self) -> dict[str, str]:
         """This replica's id and its Prometheus text."""
         self._control.refresh_gauges()
-        replica = serve.get_replica_context().replica_id.unique_id
-        return {"replica": replica, "text": self._metrics.render()}
+        text = await asyncio.to_thread(self._metrics.render)
+        return {"replica": _replica_id(), "text": text}
 
-    def reload(self) -> dict[str, Any]:
+    async def escalation_export(self) -> dict[str, Any]:
+        """What this replica saw of scores and shares."""
+        return self._state.escalation.export()
+
+    async def shed_order_export(self) -> dict[str, Any]:
+        """When this replica held free work: what its peers judge their refusals by."""
+        return self._shed_order.export()
+
+    async def hot_prefixes(self, lane: str, count: int) -> list[Exported]:
+        """What a new replica of the lane should read first."""
+        return self._state.hot_prefixes(lane, count)
+
+    async def socket_peers(self) -> dict[str, tuple[str, float]]:
+        """Endpoints of ingress replicas, as far as this one has heard of them."""
+        return self._peers.export()
+
+    async def reload(self) -> dict[str, Any]:
         """Read the files again."""
-        return self._reloader.reload()
+        return await self._reloader.reload()
 
     async def __del__(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
+        # Its sockets are closed by now. Clients come back elsewhere and read what
+        # still runs here through the endpoint; Serve bounds the wait.
+        await self._hub.drain()
+        await self._endpoint.drain(settle_s=0.2)
+        for task in self._tasks:
+            task.cancel()
+        self._hub.close()
+        await self._endpoint.stop()
+        await self._peers.close()
         await self._lanes.close()
+        await asyncio.to_thread(self._close_records)
+
+    def _close_records(self) -> None:
+        self._recorder.close()
+        self._meter.close()
+        for store in (self._store, self._usage_store, self._keys):
+            store.close()
+
+
+def _replica_id() -> str:
+    return str(serve.get_replica_context().replica_id.unique_id)
 
 
 def _frontend_host() -> str:

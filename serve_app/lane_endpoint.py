@@ -1,69 +1,93 @@
 """What every lane replica does around its engine, and the simulated lane.
 
 A lane replica opens the endpoint that the ingress relays from, counts as ready
-when a dummy turn has run, and lets streams finish before it goes.
+when it is warm (`warm_up`), ends when its engine does (`lifeline`), and lets streams
+finish before it goes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import time
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-import ray
 from ray import serve
 from ray.util.metrics import Gauge
 
-from serve_app.endpoint import SECRET_HEADER, EndpointServer
-from serve_app.engine_stats import engine_load
+from serve_app.endpoint import SECRET_HEADER, EndpointServer, published_host
+from serve_app.engine_stats import engine_load, prompt_tokens_by_level
+from serve_app.fleet_config import AffinityConfig, WarmUpConfig
+from serve_app.lifeline import Lifeline
+from serve_app.visit_log import VisitLog
+from serve_app.warm_up import warm_up
 from simulator.http.app import EngineSpec, SimulatedEngineApp
 
 logger = logging.getLogger("ray.serve")
 
-WARM_UP_TIMEOUT_S = 180.0
 GAUGE_PERIOD_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class LaneLife:
+    """What a replica is told about its lane, whatever engine it has.
+
+    Attributes:
+        lane: name of the lane.
+        secret: what the endpoint demands.
+        host: where it listens.
+        silent_after_s: how long the engine may not answer before the replica ends.
+        drain_s: how long open streams may go on once the replica is withdrawn.
+        warm_up: what it does before it takes traffic.
+        affinity: what it publishes of its sessions.
+
+    """
+
+    lane: str
+    secret: str
+    host: str
+    silent_after_s: float
+    drain_s: float
+    warm_up: WarmUpConfig
+    affinity: AffinityConfig
 
 
 class LaneEndpoint:
     """What both kinds of lane replica do with their endpoint."""
 
-    _lane: str
+    _life: LaneLife
+    _lifeline: Lifeline
     _endpoint: EndpointServer
-    _secret: str
     _http: aiohttp.ClientSession
-    _gauge_task: asyncio.Task[None]
+    _tasks: tuple[asyncio.Task[None], ...] = ()
+    _visits: VisitLog
+    _kv_utilization = 0.0
 
-    async def _open(self, app: Any, *, lane: str, model_id: str, secret: str, host: str) -> None:
-        self._lane, self._secret = lane, secret
-        self._endpoint = EndpointServer(app, secret=secret, host=_published_host(host))
+    def _begin(self, life: LaneLife) -> None:
+        """Before there is an engine: what is started from here on ends with this process."""
+        self._life = life
+        self._lifeline = Lifeline(life.lane, life.silent_after_s)
+
+    async def _open(self, app: Any, *, model_id: str) -> None:
+        life = self._life
+        self._visits = VisitLog(app, life.affinity)
+        host = published_host(life.host)
+        self._endpoint = EndpointServer(self._visits, secret=life.secret, host=host)
         await self._endpoint.start()
         self._http = aiohttp.ClientSession(
-            base_url=self._endpoint.url, headers={SECRET_HEADER.decode(): secret}
+            base_url=self._endpoint.url, headers={SECRET_HEADER.decode(): life.secret}
         )
-        await self._warm_up(model_id)
-        self._gauge_task = asyncio.create_task(self._report_running(), name="lane-gauge")
+        app_name = serve.get_replica_context().app_name
+        await warm_up(self._http, app_name, life.lane, model_id, life.warm_up)
+        self._tasks = (
+            asyncio.create_task(self._lifeline.run(self._pulse), name="lane-lifeline"),
+            asyncio.create_task(self._report_running(), name="lane-gauge"),
+        )
 
-    async def _warm_up(self, model_id: str) -> None:
-        """Run one dummy turn: the first inference compiles and allocates.
-
-        (8 to 12 s of CUDA graph work on a 4090, 3 s on a CPU.) Serve sends
-        traffic only after the constructor has returned.
-        """
-        started = time.monotonic()
-        body = {
-            "model": model_id,
-            "messages": [{"role": "user", "content": "Say hello."}],
-            "max_tokens": 4,
-            "stream": True,
-        }
-        timeout = aiohttp.ClientTimeout(total=WARM_UP_TIMEOUT_S)
-        async with self._http.post("/v1/chat/completions", json=body, timeout=timeout) as response:
-            text = await response.text()
-        if response.status != 200 or "data:" not in text:
-            raise RuntimeError(f"lane '{self._lane}': warm-up turn failed ({response.status})")
-        logger.info("lane '%s' warmed in %.1f s", self._lane, time.monotonic() - started)
+    async def _pulse(self) -> None:
+        """Return when the engine has answered; raise when it is dead."""
 
     async def _report_running(self) -> None:
         """Show this replica's open requests in Ray's own metrics and dashboard."""
@@ -72,9 +96,12 @@ class LaneEndpoint:
             description="Requests that a lane replica is serving.",
             tag_keys=("lane", "replica"),
         )
-        tags = {"lane": self._lane, "replica": replica_id()}
+        tags = {"lane": self._life.lane, "replica": replica_id()}
         while True:
             gauge.set(self._endpoint.guard.in_flight, tags)
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                async with asyncio.timeout(GAUGE_PERIOD_S):
+                    self._kv_utilization = (await self.engine_load())["kv_utilization"]
             await asyncio.sleep(GAUGE_PERIOD_S)
 
     def record_replica_metadata(self) -> dict[str, Any]:
@@ -85,6 +112,14 @@ class LaneEndpoint:
         """Streams do not pass through Serve, so it cannot count them itself."""
         return {"requests_in_flight": float(self._endpoint.guard.in_flight)}
 
+    def record_routing_stats(self) -> dict[str, Any]:
+        """Published by Serve to every handle once a period: load, and who is here."""
+        return self._visits.report(self._kv_utilization).to_mapping()
+
+    async def engine_load(self) -> dict[str, Any]:
+        """The load alone, for those who ask every few seconds."""
+        return {k: v for k, v in (await self.engine_metrics()).items() if k != "text"}
+
     async def engine_metrics(self) -> dict[str, Any]:
         """This replica's Prometheus text and the load read from it."""
         async with self._http.get("/metrics/") as response:
@@ -93,15 +128,23 @@ class LaneEndpoint:
             "replica": replica_id(),
             "in_flight": self._endpoint.guard.in_flight,
             "text": text,
+            "prompt_tokens": prompt_tokens_by_level(text),
             **engine_load(text),
         }
 
     async def _close(self) -> None:
-        """Drain, then close. Serve's graceful_shutdown_timeout_s bounds the wait."""
-        if not hasattr(self, "_gauge_task"):
+        """Let streams finish for `drain_s`, then break off what is left.
+
+        Whoever reads a broken stream can resume it elsewhere, which it could not if
+        Serve's kill came first: Serve waits longer (`lane_options`).
+        """
+        if not self._tasks:
             return
-        await self._endpoint.drain()
-        self._gauge_task.cancel()
+        left = await self._endpoint.drain(within_s=self._life.drain_s)
+        if left:
+            logger.warning("lane '%s': %d streams outlast the drain", self._life.lane, left)
+        for task in self._tasks:
+            task.cancel()
         await self._http.close()
         await self._endpoint.stop()
 
@@ -109,11 +152,9 @@ class LaneEndpoint:
 class SimulatedLaneServer(LaneEndpoint):
     """A simulated engine and its endpoint. Nothing it says comes from a model."""
 
-    async def __init__(  # type: ignore[misc]
-        self, spec: EngineSpec, *, lane: str, secret: str, host: str
-    ) -> None:
-        app = SimulatedEngineApp(spec)
-        await self._open(app, lane=lane, model_id=spec.model_id, secret=secret, host=host)
+    async def __init__(self, spec: EngineSpec, *, life: LaneLife) -> None:  # type: ignore[misc]
+        self._begin(life)
+        await self._open(SimulatedEngineApp(spec), model_id=spec.model_id)
 
     async def check_health(self) -> None:
         """Healthy for as long as it answers."""
@@ -125,8 +166,3 @@ class SimulatedLaneServer(LaneEndpoint):
 def replica_id() -> str:
     """This replica's short id, as Serve's handles name it."""
     return serve.get_replica_context().replica_id.unique_id
-
-
-def _published_host(host: str) -> str:
-    """Loopback stays loopback; `0.0.0.0` becomes this node's own address."""
-    return ray.util.get_node_ip_address() if host == "0.0.0.0" else host  # noqa: S104

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
+from router.affinity import Visit
+from router.replica import rank_replicas
 from serve_app.endpoint import SECRET_HEADER
 from serve_app.fleet_config import TimeoutConfig
-from serve_app.upstream import Response, SilentConnection, Upstream
+from serve_app.turn_placement import VISIT_HEADER, Placed, TurnPlacement
+from serve_app.upstream import BrokenConnection, Response, SilentConnection, Upstream
 
 
 class NoReplica(Exception):
@@ -22,57 +26,97 @@ class UpstreamFault(Exception):
     """A replica failed or fell silent; nothing is wrong with the request."""
 
 
+class Unreachable(UpstreamFault):
+    """Nothing answers at the replica's address."""
+
+
 class UpstreamTimeout(UpstreamFault):
     """The engine took longer than the configured time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """A chosen replica: its id in Serve and the base URL it published."""
+    """A chosen replica: its id in Serve and the base URL it published.
+
+    Attributes:
+        lane: whose replica it is.
+        placed: how the policy came to it; None where no turn was placed.
+
+    """
 
     id: str
     url: str
+    lane: str = ""
+    placed: Placed | None = None
+
+    @property
+    def has_spilled(self) -> bool:
+        """The load bound sent the session there."""
+        return self.placed is not None and self.placed.has_spilled
 
 
 class Lanes:
     """Chooses replicas through Serve's handles and opens requests to them."""
 
     def __init__(
-        self, handles: dict[str, DeploymentHandle[Any]], secret: str, timeouts: TimeoutConfig
+        self,
+        handles: dict[str, DeploymentHandle[Any]],
+        secret: str,
+        timeouts: TimeoutConfig,
+        placements: Mapping[str, TurnPlacement],
     ) -> None:
         self._handles = handles
+        self._placements = placements
         self._upstream = Upstream(
             {SECRET_HEADER.decode(): secret, "content-type": "application/json"},
             timeouts.connect_s,
             timeouts.read_s,
         )
-        self.timeouts = timeouts
+        self.apply(timeouts)
 
     def apply(self, timeouts: TimeoutConfig) -> None:
         """Use new time-outs from now on."""
         self.timeouts = timeouts
-        self._upstream.connect_s, self._upstream.read_s = timeouts.connect_s, timeouts.read_s
+        upstream = self._upstream
+        upstream.connect_s, upstream.read_s = timeouts.connect_s, timeouts.read_s
+        upstream.probe_after_s, upstream.probe_s = timeouts.probe_after_s, timeouts.probe_s
+        upstream.stall_s = timeouts.stall_s
 
     def names(self) -> list[str]:
         """The lanes that have a deployment."""
         return list(self._handles)
 
     async def choose(
-        self, lane: str, session_key: str, avoid: frozenset[str] = frozenset()
+        self, lane: str, session: Visit | str, avoid: frozenset[str] = frozenset()
     ) -> Replica:
-        """The replica that keeps this session, or NoReplica after `choose_s`.
+        """The replica for a turn, or NoReplica after `choose_s`.
 
         `_reserve=False` skips Serve's slot reservation: a 4 ms call whose slot
         leaks when the ingress is killed. See docs/adr/0002-data-plane.md.
+
+        Args:
+            lane: its name.
+            session: the turn that is placed; or only a name, for what is no turn: it
+                gets the same replica each time and counts nowhere.
+            avoid: replicas that come last.
+
         """
+        placed: Placed | None = None
+
+        def order(stats: Mapping[str, Mapping[str, Any]]) -> list[str]:
+            nonlocal placed
+            if isinstance(session, str):
+                return rank_replicas(session, list(stats), avoid)
+            placed = self._placements[lane].place(session, stats, avoid)
+            return placed.order
+
         try:
             async with (
                 asyncio.timeout(self.timeouts.choose_s),
-                self._handles[lane].choose_replica(
-                    session_key=session_key, avoid=avoid, _reserve=False
-                ) as selection,
+                self._handles[lane].choose_replica(order=order, _reserve=False) as selection,
             ):
-                return Replica(selection.replica_id, selection.replica_metadata["url"])
+                url = selection.replica_metadata["url"]
+                return Replica(selection.replica_id, url, lane, placed)
         except (TimeoutError, DeploymentUnavailableError, KeyError) as error:
             raise NoReplica(lane) from error
 
@@ -90,24 +134,50 @@ class Lanes:
     ) -> Response:
         """Send a request and wait for the response's head.
 
-        Raises UpstreamFault when the replica cannot be reached or breaks off,
-        UpstreamTimeout when nothing comes back in `read_s`.
+        Raises UpstreamFault when the replica breaks off or gives no sign of life,
+        Unreachable when nothing accepts, UpstreamTimeout when nothing comes back in
+        `read_s`.
         """
+        if replica.placed is None:
+            return await self._post(replica, path, body, headers)
+        placement = self._placements[replica.lane]
+        placement.begin(replica.id)
+        try:
+            told = {**headers, VISIT_HEADER: replica.placed.header}
+            response = await self._post(replica, path, body, told)
+        except BaseException:
+            placement.end(replica.id)
+            raise
+        response.when_closed(lambda: placement.end(replica.id))
+        return response
+
+    async def _post(
+        self, replica: Replica, path: str, body: bytes, headers: dict[str, str]
+    ) -> Response:
         try:
             return await self._upstream.post(replica.url, path, body, headers)
         except SilentConnection as error:
             raise UpstreamTimeout(replica.id) from error
+        except BrokenConnection as error:
+            raise UpstreamFault(replica.id) from error
         except OSError as error:
             # TimeoutError of connecting is one, too.
-            raise UpstreamFault(replica.id) from error
+            raise Unreachable(replica.id) from error
 
-    async def engine_metrics(self, lane: str, *, within_s: float = 2.0) -> list[dict[str, Any]]:
+    async def engine_load(self, lane: str) -> list[dict[str, Any]]:
+        """Load of every replica of a lane that answers in time."""
+        return await self._ask(lane, "engine_load", within_s=1.0)
+
+    async def engine_metrics(self, lane: str) -> list[dict[str, Any]]:
         """Load and Prometheus text of every replica of a lane that answers in time."""
+        return await self._ask(lane, "engine_metrics", within_s=2.0)
+
+    async def _ask(self, lane: str, method: str, *, within_s: float) -> list[dict[str, Any]]:
         try:
             async with asyncio.timeout(within_s):
                 results = (
                     await self._handles[lane]
-                    .broadcast("engine_metrics")
+                    .broadcast(method)
                     .results_async(return_exceptions=True)
                 )
         except (TimeoutError, DeploymentUnavailableError):

@@ -10,7 +10,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.metrics_core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-# Seconds. The seeds' targets (0.8 s TTFT, 12 ms a token) fall on bucket edges.
+from serve_app.history import Trimmed
+
+# Seconds. Usual targets (0.8 s TTFT, 12 ms a token) fall on bucket edges.
 _TTFT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 2, 4.5, 10, 30)
 _ITL = (0.002, 0.005, 0.008, 0.012, 0.02, 0.035, 0.05, 0.1, 0.2, 0.5, 1, 5)
 _STAGE = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1, 5)
@@ -109,7 +111,7 @@ class Metrics:
         )
         self.escalation_share = Gauge(
             "pointsman_escalation_share",
-            "Share of scored requests that went to the lane.",
+            "Share of recently scored requests that went to the lane.",
             ["lane"],
             registry=r,
         )
@@ -118,6 +120,15 @@ class Metrics:
             "Score at which a request goes to the lane.",
             ["lane"],
             registry=r,
+        )
+        self.escalation_yield = Gauge(
+            "pointsman_escalation_yield",
+            "Part of the lane's share that stays on the default lane while it is full.",
+            ["lane"],
+            registry=r,
+        )
+        self.trigger_firing = Gauge(
+            "pointsman_trigger_firing", "1 while a trigger fires.", ["trigger"], registry=r
         )
         self.active_sessions = Gauge(
             "pointsman_active_sessions", "Sessions seen within the TTL.", ["lane"], registry=r
@@ -149,10 +160,51 @@ class Metrics:
             "Paid work shed while free work was held.",
             registry=r,
         )
+        self.shed_order_unverified = Counter(
+            "pointsman_shed_order_unverified_total",
+            "Refusals of paid work that could not be judged: logs were missing.",
+            registry=r,
+        )
+        self.queue_depth = Gauge(
+            "pointsman_queue_depth",
+            "Requests that wait here for a slot of their lane.",
+            ["lane", "tier"],
+            registry=r,
+        )
         self.recoveries = Counter(
             "pointsman_stream_recoveries_total",
-            "Requests sent to another replica after a fault.",
+            "Faults of replicas under requests: retried, resumed, or failed.",
             ["outcome"],
+            registry=r,
+        )
+        self.breakers_opened = Counter(
+            "pointsman_breakers_opened_total",
+            "Replicas that failed: for a while others are preferred, where there are any.",
+            ["lane"],
+            registry=r,
+        )
+        self.history_trimmed = Counter(
+            "pointsman_history_trimmed_total",
+            "Requests whose old turns the engine did not read.",
+            ["tier", "mode"],
+            registry=r,
+        )
+        self.history_cuts = Counter(
+            "pointsman_history_cuts_total",
+            "Requests that moved the cut: their prefix is read anew.",
+            ["tier"],
+            registry=r,
+        )
+        self.history_dropped_tokens = Counter(
+            "pointsman_history_dropped_tokens_total",
+            "Estimated tokens that were left out of requests.",
+            ["tier"],
+            registry=r,
+        )
+        self.request_records_dropped = Counter(
+            "pointsman_request_records_dropped_total",
+            "Finished requests not noted: feedback, request log, journal of usage.",
+            ["sink"],
             registry=r,
         )
         self.in_flight = Gauge(
@@ -168,6 +220,12 @@ class Metrics:
             self._tenants.add(tenant)
             return tenant
         return OTHER
+
+    def note_history(self, tier: str, trimmed: Trimmed) -> None:
+        """Count a request whose old turns are left out."""
+        self.history_trimmed.labels(tier, trimmed.mode).inc()
+        self.history_dropped_tokens.labels(tier).inc(trimmed.dropped_tokens)
+        self.history_cuts.labels(tier).inc(trimmed.moved)
 
     def render(self) -> str:
         """Prometheus text of this replica."""

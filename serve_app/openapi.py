@@ -28,6 +28,7 @@ def _generation(summary: str) -> dict[str, Any]:
             "summary": summary,
             "parameters": [
                 {"name": "x-session-id", "in": "header", "schema": {"type": "string"}},
+                {"name": "x-tenant-id", "in": "header", "schema": {"type": "string"}},
                 {"name": "x-request-id", "in": "header", "schema": {"type": "string"}},
                 {"name": "x-pointsman-debug", "in": "header", "schema": {"type": "string"}},
             ],
@@ -45,6 +46,115 @@ def _read(summary: str) -> dict[str, Any]:
     return {"get": {"summary": summary, "responses": {"200": {"description": "OK"}, "4XX": _ERROR}}}
 
 
+_ID = {"type": "string", "minLength": 1, "maxLength": 128}
+
+
+def _judgement(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {"request_id": _ID, name: schema},
+        "required": ["request_id", name],
+        "additionalProperties": False,
+    }
+
+
+_FEEDBACK: dict[str, Any] = {
+    "post": {
+        "summary": "Judge a finished request of the same tenant, by its x-request-id.",
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "oneOf": [
+                            _judgement("thumb", {"type": "string", "enum": ["up", "down"]}),
+                            _judgement("preferred_over", _ID),
+                        ]
+                    }
+                }
+            },
+        },
+        "responses": {
+            "200": {"description": "Kept; a later one of its kind replaces it."},
+            "404": {**_ERROR, "description": "The caller has no such request, or not any more."},
+            "4XX": _ERROR,
+        },
+    }
+}
+
+_FRAME_ID = {"oneOf": [_ID, {"type": "integer"}]}
+
+
+def _frame(kind: str, required: list[str], **members: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {"id": _FRAME_ID, "type": {"const": kind}, **members},
+        "required": ["id", "type", *required],
+    }
+
+
+_TEXT = {"type": "string"}
+_SEQ = {"type": "integer", "minimum": 1}
+_HEADERS = {"type": "object", "additionalProperties": _TEXT}
+_SOCKET: dict[str, Any] = {
+    "get": {
+        "summary": "Chats over a WebSocket; docs/websocket.md has the frames and an example.",
+        "description": "An upgrade request. The key is in the Authorization header, or offered "
+        "as subprotocol pointsman.key.KEY beside pointsman.v1.",
+        "parameters": [
+            {"name": "x-session-id", "in": "header", "schema": _TEXT},
+            {"name": "x-tenant-id", "in": "header", "schema": _TEXT},
+            {"name": "sec-websocket-protocol", "in": "header", "schema": _TEXT},
+        ],
+        "responses": {
+            "101": {"description": "The socket is open."},
+            "4XX": _ERROR,
+            "5XX": _ERROR,
+        },
+        "x-websocket": {
+            "client": {
+                "oneOf": [
+                    _frame(
+                        "chat",
+                        ["body"],
+                        body={"type": "object", "additionalProperties": True},
+                        session_id=_TEXT,
+                        request_id=_TEXT,
+                    ),
+                    _frame("cancel", [], resume=_TEXT),
+                    _frame("resume", [], after={"type": "integer"}, resume=_TEXT),
+                ]
+            },
+            "server": {
+                "oneOf": [
+                    _frame(
+                        "chunk",
+                        ["seq", "data"],
+                        seq=_SEQ,
+                        data={"type": "object"},
+                        resume=_TEXT,
+                        headers=_HEADERS,
+                    ),
+                    _frame("done", ["seq"], seq=_SEQ, cancelled={"const": True}),
+                    {
+                        "type": "object",
+                        "properties": {
+                            "id": {"oneOf": [*_FRAME_ID["oneOf"], {"type": "null"}]},
+                            "type": {"const": "error"},
+                            "error": {
+                                "$ref": "#/components/schemas/Error/properties/error",
+                            },
+                            "status": {"type": "integer"},
+                            "headers": _HEADERS,
+                        },
+                        "required": ["id", "type", "error"],
+                    },
+                ]
+            },
+        },
+    }
+}
+
 OPENAPI: dict[str, Any] = {
     "openapi": "3.1.0",
     "info": {"title": "Pointsman", "version": "0.1.0"},
@@ -55,7 +165,9 @@ OPENAPI: dict[str, Any] = {
         "/v1/responses": _generation("Responses, as vLLM answers them."),
         "/v1/messages": _generation("Anthropic messages, as vLLM answers them."),
         "/v1/messages/count_tokens": _generation("Tokens of an Anthropic request."),
+        "/v1/chat/ws": _SOCKET,
         "/v1/route": _generation("Dry run: the routing decision for a chat body."),
+        "/v1/feedback": _FEEDBACK,
         "/v1/models": _read("`auto`, lanes and model ids that the caller may use."),
         "/v1/models/{id}": _read("One model."),
         "/health": _read("The process answers."),

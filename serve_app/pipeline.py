@@ -1,39 +1,44 @@
 """One generation request, from bytes to settled: the only path there is.
 
-authenticate -> parse -> classify -> route -> admit -> choose -> relay -> settle
+authenticate -> parse -> route -> admit -> wait -> choose -> relay -> pace -> settle
 
-Each step is one method. A refusal is a value and becomes an error body; a fault
-before the first byte is retried on the session's next replica; a fault after it
-ends the stream with an error event. Whatever happens, `_settle` runs once.
+Each step is one method. A refusal is a value and becomes an error body; what becomes
+of a fault is `Recovery`'s: the request is retried, its stream goes on elsewhere, or it
+ends with an error event. Whatever happens, `_settle` runs once.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
+from math import ceil
 
+from router.contention import paces
 from router.errors import Rejected, RejectReason
 from router.lane import decide_lane
-from router.session import derive_session_id, session_key
+from router.session import derive_session_id
 from router.types import LaneDecision, RequestFacts
 from serve_app.auth import Tenant
 from serve_app.call import Call, request_id
 from serve_app.endpoint import Send
+from serve_app.history import trim_history
 from serve_app.http_errors import error_body, error_headers, status_of
-from serve_app.lanes import Lanes, NoReplica, UpstreamFault, UpstreamTimeout
+from serve_app.lanes import Lanes
 from serve_app.metrics import Metrics
+from serve_app.priority import priority_of
+from serve_app.recorder import Recorder
+from serve_app.recovery import Recovery
 from serve_app.relay import BROKEN_OFF, Relay
 from serve_app.response_headers import response_headers
+from serve_app.resumption import traits_of
 from serve_app.state import IngressState
+from serve_app.streaming import Usage
+from serve_app.tenancy.metering import Metering
 from serve_app.upstream import Response
 from serve_app.wire import Parsed, Route, for_engine, parse
 
 logger = logging.getLogger("ray.serve")
-
-# A request that meets dead replicas tries this many in all before the first byte.
-MAX_ATTEMPTS = 3
 
 # Request headers that reach the engine; everything else stays here.
 PASSED_HEADERS = frozenset(
@@ -41,14 +46,34 @@ PASSED_HEADERS = frozenset(
 )
 
 
+# Not said to paid work while free work of the lane is held.
+LANE_IS_DOWN = {RejectReason.NO_REPLICA, RejectReason.DEADLINE_EXCEEDED}
+
+
 class Pipeline:
     """Runs calls against the lanes."""
 
-    def __init__(self, state: IngressState, lanes: Lanes, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        state: IngressState,
+        lanes: Lanes,
+        metrics: Metrics,
+        recorder: Recorder = Recorder(),
+        metering: Metering = Metering(),
+    ) -> None:
         self._state = state
         self._lanes = lanes
         self._metrics = metrics
-        self._relay = Relay(metrics)
+        self._recorder = recorder
+        self._metering = metering
+        self._relay = Relay(metrics, state.escalation.note_ttft, self._account)
+        self._recovery = Recovery(
+            self._relay,
+            metrics,
+            self._open,
+            self._detokenize,
+            state.policies.fleet.recovery,
+        )
 
     def call(self, route: Route, headers: dict[bytes, bytes], tenant: Tenant) -> Call:
         """Begin a call for an authenticated tenant."""
@@ -66,11 +91,10 @@ class Pipeline:
         """Answer one request on `send`."""
         self._metrics.in_flight.inc()
         try:
-            refused = self.prepare(call, raw)
+            refused = self.prepare(call, raw) or await self._admit_by_lease(call)
             if refused is None:
-                refused = self._admit(call)
-            if refused is None:
-                refused = await self._serve(call, send)
+                self._note(call)
+                refused = await self._take_turn(call, send)
             if refused is not None:
                 await self._refuse(call, refused, send)
         except asyncio.CancelledError:
@@ -102,25 +126,30 @@ class Pipeline:
         refused = self._identify_session(call, parsed)
         if refused is not None:
             return refused
+        # After the session id, which comes from the first turn, and before all that
+        # should see what the engine will.
+        call.history = trim_history(parsed, call.tenant.history)
+        if call.history is not None:
+            call.parsed = parsed = call.history.parsed
         begun = time.perf_counter()
         decision = decide_lane(
             call.policies.routing,
             call.tenant.rules,
             self._facts(call, parsed),
-            lambda: self._state.scores(call.policies, parsed),
+            lambda: self._state.escalation.judge(call.policies, call.tenant, parsed),
         )
         call.stages["classify"] = time.perf_counter() - begun
         if isinstance(decision, Rejected):
             return decision
         call.decision = decision
-        return self._check_window(parsed, decision)
+        return self._check_window(parsed, decision) or self._check_session(call)
 
     def _identify_session(self, call: Call, parsed: Parsed) -> Rejected | None:
         given = self._state.session_id_of(call.headers)
         if isinstance(given, Rejected):
             return given
         first = parsed.prompt.users[0] if parsed.prompt.users else ""
-        call.session_id = given or derive_session_id(parsed.prompt.system, first)
+        call.session_id = given or derive_session_id(call.tenant.name, parsed.prompt.system, first)
         return None
 
     def _facts(self, call: Call, parsed: Parsed) -> RequestFacts:
@@ -128,7 +157,7 @@ class Pipeline:
         return RequestFacts(
             pinned=parsed.model,
             has_tools=parsed.tools > 0,
-            prompt_tokens=self._estimate(default, parsed),
+            prompt_tokens=self._estimate_longest(default, parsed),
             output_tokens=parsed.output_tokens or 0,
         )
 
@@ -136,10 +165,15 @@ class Pipeline:
         estimator = self._state.estimator(lane)
         return estimator.estimate(parsed.prompt.bytes, parsed.prompt.messages)
 
+    def _estimate_longest(self, lane: str, parsed: Parsed) -> int:
+        """Of a batch, the longest prompt; else the prompt."""
+        size = ceil(parsed.prompt.bytes * parsed.prompt.longest)
+        return self._state.estimator(lane).estimate(size, parsed.prompt.messages)
+
     def _check_window(self, parsed: Parsed, decision: LaneDecision) -> Rejected | None:
         """Refuse what is sure not to fit; what may fit is for the engine to judge."""
         window = decision.lane.window_tokens
-        if self._estimate(decision.lane.name, parsed) <= 2 * window:
+        if self._estimate_longest(decision.lane.name, parsed) <= 2 * window:
             return None
         return Rejected(
             RejectReason.CONTEXT_LENGTH_EXCEEDED,
@@ -147,94 +181,175 @@ class Pipeline:
             param="messages",
         )
 
+    def _check_session(self, call: Call) -> Rejected | None:
+        """Refuse a conversation that outgrows what one session may hold of the KV cache."""
+        limit = call.tenant.kv.tokens_per_session if call.tenant.kv is not None else None
+        if limit is None or not call.route.generates:
+            return None
+        assert call.parsed is not None
+        tokens = self._estimate(call.lane, call.parsed) + call.answer_tokens
+        if tokens <= limit:
+            return None
+        return Rejected(
+            RejectReason.CONTEXT_LENGTH_EXCEEDED,
+            f"A session of this tenant may hold {limit} tokens; the conversation and its "
+            f"answer come to about {tokens}. Shorten it, ask for less, or start a new session.",
+            param="messages",
+        )
+
+    async def _admit_by_lease(self, call: Call) -> Rejected | None:
+        """Admit; what only the lease here is too small for waits for the next ones."""
+        refused, since = self._admit(call), time.monotonic()
+        while refused is not None and call.parsed is not None:
+            tokens = self.reserve_tokens(call, call.parsed)
+            if not await self._state.may_grow(call, refused, tokens, since):
+                break
+            refused = self._admit(call)
+        return refused
+
     def _admit(self, call: Call) -> Rejected | None:
         assert call.parsed is not None
         call.ceiling = self._state.ceiling(call.tenant)
+        call.contention = self._state.contention(call.tenant, call.lane)
         if not call.route.generates:
             return None
         tokens = self.reserve_tokens(call, call.parsed)
-        outcome = call.ceiling.try_admit(tokens, now=time.monotonic())
+        refused = self._metering.refusal(call.tenant, tokens)
+        if refused is not None:
+            return refused
+        outcome = call.ceiling.try_admit(
+            tokens, now=time.monotonic(), is_paced=paces(call.contention)
+        )
         if isinstance(outcome, Rejected):
             return outcome
         call.reservation = outcome
+        self._metering.begin(call, tokens, self.prompt_tokens(call, call.parsed))
         return None
+
+    def _note(self, call: Call) -> None:
+        """Count an admitted request: in trimmed histories, in the stronger lanes' shares.
+
+        Nothing is awaited between the decision and this, so that no other request
+        spends the same budget.
+        """
+        assert call.decision is not None and call.parsed is not None
+        if call.history is not None:
+            self._metrics.note_history(call.tenant.tier_name, call.history)
+        if call.decision.score is None:
+            return
+        self._state.escalation.note(call.tenant, call.decision)
+        shadow = self._state.escalation.shadow(call.policies, call.parsed)
+        if shadow is not None:
+            call.shadow_version, call.shadow_score = shadow
+
+    def ejected(self) -> dict[str, list[str]]:
+        """Replicas that this ingress replica leaves alone now, by lane."""
+        return self._recovery.ejected()
+
+    def would_admit(self, call: Call, tokens: int) -> bool:
+        """Whether quotas and ceilings have room for so many tokens now."""
+        refused = self._metering.refusal(call.tenant, tokens)
+        return (refused or self._state.would_admit(call.tenant, call.lane, tokens)) is None
 
     def prompt_tokens(self, call: Call, parsed: Parsed) -> int:
         """Estimated prompt tokens in the chosen lane's tokenizer."""
         return self._estimate(call.lane, parsed)
 
     def reserve_tokens(self, call: Call, parsed: Parsed) -> int:
-        """What a request is reckoned at until the engine has counted."""
-        output = parsed.output_tokens or call.policies.default_output_tokens
-        return self._estimate(call.lane, parsed) + output * parsed.copies
+        """What a request is reckoned at, weighted, until the engine has counted."""
+        prompt = self._estimate(call.lane, parsed)
+        return ceil(call.tenant.weights.weigh(prompt, 0, call.answer_tokens))
 
     # -- serving ------------------------------------------------------------
 
+    async def _take_turn(self, call: Call, send: Send) -> Rejected | None:
+        """Wait for a slot of the lane, serve, give it back, however that ends."""
+        assert call.parsed is not None
+        admission = self._state.admission
+        try:
+            tokens = self.prompt_tokens(call, call.parsed)
+            refused = await admission.enter(call, tokens) or await self._serve(call, send)
+        except asyncio.CancelledError:
+            evicted = call.place.evicted() if call.place is not None else None
+            if evicted is None:
+                raise
+            return evicted
+        finally:
+            if call.place is not None:
+                call.place.leave(call.usage.completion_tokens if call.usage else 0)
+        if refused is not None and refused.reason in LANE_IS_DOWN:
+            await admission.clear_free(call)
+        return refused
+
     async def _serve(self, call: Call, send: Send) -> Rejected | None:
         assert call.parsed is not None and call.decision is not None
-        priority = call.tenant.tier.priority if call.policies.has_priority[call.lane] else None
+        priority = priority_of(call) if call.policies.has_priority[call.lane] else None
+        traits = traits_of(call.parsed, call.policies.fleet.lanes[call.lane])
         body = for_engine(
             call.parsed,
             model=call.decision.lane.model_id,
             cache_salt=self._state.cache_salt(call.tenant),
             priority=priority,
+            token_ids=traits.wants_ids,
         )
-        avoid: set[str] = set()
-        for attempt in range(MAX_ATTEMPTS):
-            try:
-                response = await self._open(call, body, frozenset(avoid))
-            except NoReplica:
-                return Rejected(RejectReason.NO_REPLICA, "No replica of the model is available.")
-            except UpstreamTimeout:
-                return Rejected(RejectReason.DEADLINE_EXCEEDED, "The model took too long.")
-            except UpstreamFault as fault:
-                avoid.add(str(fault))
-                continue
-            # Closing ends the connection unless the response was read to its
-            # end: that is what aborts the engine's request.
-            with contextlib.closing(response):
-                if response.status >= 500 and attempt + 1 < MAX_ATTEMPTS:
-                    assert call.replica is not None
-                    avoid.add(call.replica.id)
-                    continue
-                if avoid and response.status < 500:
-                    self._metrics.recoveries.labels("retried").inc()
-                return await self._relay.relay(call, response, send)
-        self._metrics.recoveries.labels("failed").inc()
-        return Rejected(RejectReason.NO_REPLICA, "No replica of the model answered.")
+        return await self._recovery.run(call, body, traits, send)
 
-    async def _open(self, call: Call, body: bytes, avoid: frozenset[str]) -> Response:
+    async def _open(self, call: Call, path: str, body: bytes, avoid: frozenset[str]) -> Response:
         begun = time.perf_counter()
-        key = session_key(call.tenant.name, call.session_id)
-        call.replica = await self._lanes.choose(call.lane, key, avoid)
+        if call.place is not None:
+            avoid |= call.place.full
+        call.replica = await self._lanes.choose(call.lane, call.visit, avoid)
+        if call.place is not None:
+            call.place.move_to(call.replica.id)
+        self._recovery.breakers(call.lane).note_chosen(call.replica.id, now=time.monotonic())
         chosen = time.perf_counter()
         call.stages["choose"] = call.stages.get("choose", 0.0) + chosen - begun
         call.affinity = self._state.sessions.note(
-            key, call.lane, call.replica.id, now=time.monotonic()
+            call.session_key,
+            call.lane,
+            call.replica.id,
+            now=time.monotonic(),
+            spilled=call.replica.has_spilled,
         )
         headers = {
             k.decode(): v.decode("latin-1") for k, v in call.headers.items() if k in PASSED_HEADERS
         }
         headers["x-request-id"] = call.request_id
-        response = await self._lanes.open(call.replica, call.route.path, body, headers)
+        response = await self._lanes.open(call.replica, path, body, headers)
         call.stages["engine"] = time.perf_counter() - chosen
         return response
+
+    async def _detokenize(self, call: Call, body: bytes) -> Response:
+        """Ask a replica of the call's lane for the text of token ids."""
+        avoid = self._recovery.breakers(call.lane).avoided(now=time.monotonic())
+        failed = frozenset() if call.replica is None else frozenset({call.replica.id})
+        replica = await self._lanes.choose(call.lane, call.session_key, avoid | failed)
+        return await self._lanes.open(replica, "/detokenize", body, {})
 
     async def _refuse(self, call: Call, refused: Rejected, send: Send) -> None:
         status = status_of(refused.reason)
         call.code = refused.reason.value
+        if call.ceiling is None:
+            # What is left of it is told on every answer.
+            call.ceiling = self._state.ceiling(call.tenant)
+        self._state.admission.note_refusal(call, refused)
         body = error_body(refused, call.route.dialect)
         headers = [
             *response_headers(call),
+            (b"content-type", b"application/json"),
             *error_headers(refused),
             (b"content-length", str(len(body)).encode()),
         ]
-        if status in (429, 503):
+        if status in (429, 503) or (status == 504 and call.replica is None):
             self._metrics.shed.labels(call.tenant.tier_name, refused.reason.value).inc()
         await self._relay.start(call, send, status, headers)
         await send({"type": "http.response.body", "body": body})
 
     # -- settling -----------------------------------------------------------
+
+    def _account(self, call: Call) -> None:
+        """Into the journal of usage, once; the rest is settled when the call is over."""
+        self._metering.end(call, call.usage)
 
     def _settle(self, call: Call) -> None:
         """Account for a call, however it ended. Runs exactly once."""
@@ -242,6 +357,7 @@ class Pipeline:
         if call.reservation is not None and call.ceiling is not None:
             call.ceiling.settle(call.reservation, self._used_tokens(call), now=now)
             call.reservation = None
+        self._metering.end(call, self._counted(call))
         self._learn(call)
         tier, reason = call.tenant.tier_name, call.decision.reason if call.decision else "none"
         m = self._metrics
@@ -253,32 +369,51 @@ class Pipeline:
             m.affinity.labels(call.affinity.value).inc()
         if call.paced_s:
             m.ceiling_wait.labels(tier).observe(call.paced_s)
-        if call.decision is not None and call.decision.score is not None and call.replica:
-            self._state.note_scored(call.decision)
+        self._recorder.record(call)
 
     def _used_tokens(self, call: Call) -> int:
-        """The engine's count; where it broke off, what had been delivered."""
-        if call.usage is not None:
-            return call.usage.total
-        if call.code == "499" and call.replica is not None and not call.has_started:
-            # Abandoned while the engine was at work and had told nothing yet.
-            return call.reservation.tokens if call.reservation else 0
+        """Weighted: the engine's count; where it broke off, what had been delivered."""
+        weights, usage = call.tenant.weights, self._counted(call)
         if (
-            call.parsed is None
-            or not call.has_started
-            or call.code not in ("200", "499", "500", "broken")
+            call.usage is None
+            and call.code == "499"
+            and call.replica is not None
+            and not call.has_started
         ):
+            # Abandoned while the engine was at work and had told nothing yet: a stream
+            # has cost its prompt at most, a whole answer up to all that was reserved.
+            if call.parsed is not None and call.parsed.stream:
+                return ceil(weights.weigh(self._estimate(call.lane, call.parsed), 0, 0))
+            return call.reservation.tokens if call.reservation else 0
+        if usage is None:
             return 0
-        return self._estimate(call.lane, call.parsed) + call.delivered_tokens
+        return ceil(
+            weights.weigh(usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens)
+        )
+
+    def _counted(self, call: Call) -> Usage | None:
+        """The engine's count, or the best guess at it; None: no engine did anything."""
+        if call.usage is not None or call.parsed is None or call.replica is None:
+            return call.usage
+        if call.code == "499" or (call.has_started and call.code in ("200", "500", "broken")):
+            return Usage(self._estimate(call.lane, call.parsed), call.delivered_tokens)
+        return None
 
     def _learn(self, call: Call) -> None:
-        if call.usage is None or call.parsed is None or call.decision is None:
+        if call.parsed is None or call.decision is None:
             return
-        prompt = call.parsed.prompt
-        self._state.estimator(call.lane).learn(
-            prompt.bytes, prompt.messages, call.usage.prompt_tokens
-        )
+        usage, prompt = call.usage, call.parsed.prompt
+        if usage is not None:
+            self._state.estimator(call.lane).learn(
+                prompt.bytes, prompt.messages, usage.prompt_tokens
+            )
+        elif call.delivered_tokens:
+            # A stream that ended before the engine had told its count.
+            usage = Usage(self._estimate(call.lane, call.parsed), call.delivered_tokens)
+        else:
+            return
         label = self._metrics.tenant_label(call.tenant.name)
-        self._metrics.tokens.labels(label, "prompt").inc(call.usage.prompt_tokens)
-        self._metrics.tokens.labels(label, "completion").inc(call.usage.completion_tokens)
-        self._metrics.tokens.labels(label, "cached").inc(call.usage.cached_tokens)
+        self._metrics.tokens.labels(label, "prompt").inc(usage.prompt_tokens)
+        self._metrics.tokens.labels(label, "completion").inc(usage.completion_tokens)
+        self._metrics.tokens.labels(label, "cached").inc(usage.cached_tokens)
+        self._state.note_prefix(call.lane, call.tenant, call.parsed)

@@ -2,59 +2,93 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections import deque
+from collections.abc import Callable
 
 import orjson
 
-from router.ceiling import Pacer
 from router.errors import Rejected, RejectReason
 from serve_app.call import Call
 from serve_app.endpoint import Send
 from serve_app.http_errors import error_event, from_engine
 from serve_app.metrics import Metrics
+from serve_app.pump import Flow, Pump, next_held
 from serve_app.response_headers import Headers, response_headers
-from serve_app.streaming import EventReader, read_usage
-from serve_app.upstream import Response
+from serve_app.source import Source
+from serve_app.streaming import Usage, read_usage
+from serve_app.upstream import BrokenConnection, Response, SilentConnection
+
+UPSTREAM_FAULTS = (BrokenConnection, SilentConnection)
 
 BROKEN_OFF = Rejected(RejectReason.NO_REPLICA, "The model broke off; a retry is safe.")
+TOO_LONG = Rejected(RejectReason.DEADLINE_EXCEEDED, "The model took too long.")
+
+
+class Broken(Exception):
+    """An attempt failed; nothing is wrong with the request.
+
+    Attributes:
+        refused: what the client is told if nothing mends it.
+        is_final: the client has waited enough; another replica would be as slow.
+
+    """
+
+    def __init__(self, refused: Rejected = BROKEN_OFF, *, is_final: bool = False) -> None:
+        super().__init__(refused)
+        self.refused = refused
+        self.is_final = is_final
 
 
 class Relay:
-    """Passes responses on and leaves in the call what settling needs."""
+    """Passes responses on and leaves in the call what settling needs.
 
-    def __init__(self, metrics: Metrics) -> None:
+    Args:
+        account: called, perhaps several times, once the engine's count is in the call and
+            before the client has the end: a client that saw its answer whole finds it
+            accounted for, whatever dies next.
+
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        note_ttft: Callable[[str, float], None],
+        account: Callable[[Call], None],
+    ) -> None:
         self._metrics = metrics
+        self._note_ttft = note_ttft
+        self._account = account
 
-    async def relay(self, call: Call, response: Response, send: Send) -> Rejected | None:
+    async def relay(
+        self, call: Call, response: Response, send: Send, source: Source, flow: Flow
+    ) -> Rejected | None:
         """Answer the client with the engine's response, or say why it cannot be.
 
-        A refusal comes back only while nothing has been sent; after that a fault
-        ends the stream with an error event.
+        Raises Broken when the engine's answer was not whole. Nothing is sent before the
+        first event (or the whole body) is there.
         """
         begun = time.perf_counter()
         try:
+            if response.status >= 500:
+                raise Broken(from_engine(response.status, b""))
             if response.status >= 400:
-                return from_engine(response.status, await response.read())
+                return from_engine(response.status, await _read(response))
             if response.content_type == "text/event-stream":
-                await self._relay_stream(call, response, send)
-            else:
-                await self._relay_whole(call, response, send)
-        except (ConnectionError, TimeoutError):
-            if not call.has_started:
-                return BROKEN_OFF
-            await self.end_broken(call, BROKEN_OFF, send)
+                return await self._relay_stream(call, response, send, source, flow)
+            await self._relay_whole(call, response, send)
         finally:
-            call.stages["relay"] = time.perf_counter() - begun
+            passed = time.perf_counter() - begun
+            call.stages["relay"] = call.stages.get("relay", 0.0) + passed
         return None
 
     async def _relay_whole(self, call: Call, response: Response, send: Send) -> None:
-        body = await response.read()
+        body = await _read(response)
         call.usage = read_usage(_json(body))
         if call.usage is not None and (pacer := call.pacer) is not None:
             # Delivered at once; the next request waits for what this one overdrew.
-            pacer.delay(call.usage.completion_tokens, now=time.monotonic())
+            pacer.book(call.usage.completion_tokens, now=time.monotonic())
+        self.count(call, call.usage)
+        _leave(call)
         kind = response.headers.get("content-type", "application/json").encode()
         headers = [
             *response_headers(call),
@@ -64,9 +98,51 @@ class Relay:
         await self.start(call, send, 200, headers)
         await send({"type": "http.response.body", "body": body})
 
-    async def _relay_stream(self, call: Call, response: Response, send: Send) -> None:
-        assert call.parsed is not None
-        reader = EventReader(hide_usage=not call.parsed.wants_usage)
+    async def _relay_stream(
+        self, call: Call, response: Response, send: Send, source: Source, flow: Flow
+    ) -> Rejected | None:
+        call.live_tokens = lambda: flow.tokens + source.events
+        tier = call.tenant.tier_name
+        try:
+            pump = Pump(call, source, send, flow, self._metrics.itl.of(call.lane, tier), self)
+            await pump.run(response)
+            rest = source.end()
+        except UPSTREAM_FAULTS as error:
+            if not source.is_complete:
+                raise _broken(error, is_final=not call.has_started) from error
+            rest = b""
+        finally:
+            if source.usage is not None:
+                call.usage = source.usage
+            flow.tokens += source.events
+            call.delivered_tokens = flow.tokens
+            call.live_tokens = None
+        if source.refused is not None:
+            return source.refused
+        if source.has_failed:
+            raise Broken
+        # What is still held back under a ceiling needs no slot of the engine's.
+        _leave(call)
+        await self.finish(call, send, flow, rest)
+        return None
+
+    def count(self, call: Call, usage: Usage | None) -> None:
+        """Account for what the engine told, before the client has the end."""
+        if usage is not None:
+            call.usage = usage
+            self._account(call)
+
+    async def begin(self, call: Call, send: Send, now: float) -> None:
+        """The first event is there: until now nothing was said."""
+        if call.place is not None:
+            call.place.begin()
+        tier = call.tenant.tier_name
+        call.ttft_s = now - call.started
+        self._metrics.ttft.labels(call.lane, tier).observe(call.ttft_s)
+        self._note_ttft(call.lane, call.ttft_s)
+        await self._start_stream(call, send)
+
+    async def _start_stream(self, call: Call, send: Send) -> None:
         headers = [
             *response_headers(call),
             (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -74,44 +150,20 @@ class Relay:
             (b"x-accel-buffering", b"no"),
         ]
         await self.start(call, send, 200, headers)
-        try:
-            await self._pump(call, response, reader, send)
-        finally:
-            call.usage = reader.usage
-            call.delivered_tokens = reader.events
-        if reader.has_failed:
-            await self.end_broken(call, BROKEN_OFF, send)
-        else:
-            await send({"type": "http.response.body", "body": b""})
 
-    async def _pump(self, call: Call, response: Response, reader: EventReader, send: Send) -> None:
-        """Move events until the engine is done: the only code that runs per token."""
-        tier = call.tenant.tier_name
-        itl = self._metrics.itl.of(call.lane, tier)
-        pacer, clock = call.pacer, time.perf_counter
-        held: deque[tuple[float, bytes]] = deque()
-        last = 0.0
-        while True:
-            chunk = response.read_nowait() if held else await response.readany()
-            out = b""
-            if chunk:
-                out = reader.feed(chunk) if pacer is None else _book(reader, chunk, pacer, held)
-            elif not held:
-                return
-            if not out:
-                if not held:
-                    continue
-                due, out = held.popleft()
-                wait = due - time.monotonic()
-                if wait > 0:
-                    call.paced_s += wait
-                    await asyncio.sleep(wait)
-            now = clock()
-            if last:
-                itl.observe(now - last)
-            else:
-                self._metrics.ttft.labels(call.lane, tier).observe(now - call.started)
-            last = now
+    async def finish(self, call: Call, send: Send, flow: Flow, rest: bytes) -> None:
+        """End a stream that is whole: what is held back, the rest, the end."""
+        self.count(call, call.usage)
+        await self._flush(call, send, flow)
+        if not call.has_started:
+            await self._start_stream(call, send)
+        await send({"type": "http.response.body", "body": rest})
+
+    async def _flush(self, call: Call, send: Send, flow: Flow) -> None:
+        while flow.held:
+            out = await next_held(call, flow.held)
+            if not call.has_started:
+                await self.begin(call, send, time.perf_counter())
             await send({"type": "http.response.body", "body": out, "more_body": True})
 
     async def start(self, call: Call, send: Send, status: int, headers: Headers) -> None:
@@ -119,43 +171,36 @@ class Relay:
         call.has_started = True
         await send({"type": "http.response.start", "status": status, "headers": headers})
 
-    async def end_broken(self, call: Call, fault: Rejected, send: Send) -> None:
-        """End a stream that has begun with one error event."""
+    async def end_broken(
+        self, call: Call, fault: Rejected, send: Send, flow: Flow | None = None
+    ) -> None:
+        """End a stream that has begun with one error event, after what is held back."""
+        if flow is not None:
+            await self._flush(call, send, flow)
         call.code = "broken" if call.code == "200" else call.code
         event = error_event(fault, call.route.dialect)
         await send({"type": "http.response.body", "body": event})
 
 
-def _book(
-    reader: EventReader, chunk: bytes, pacer: Pacer, held: deque[tuple[float, bytes]]
-) -> bytes:
-    """Book what has arrived under the tokens-per-second ceiling; return what may go now.
+def _leave(call: Call) -> None:
+    """The engine is done: its slot is someone else's."""
+    if call.place is not None:
+        call.place.begin()
+        call.place.leave(call.usage.completion_tokens if call.usage else 0)
 
-    The rest is held back until it is due. What has arrived is booked before each
-    wait, so the engine is always read at full speed and the tenant's debt is known
-    as it grows: withholding reads would only make the engine merge deltas.
-    """
-    before = reader.events
-    out = reader.feed(chunk)
-    tokens = reader.events - before
-    now = time.monotonic()
-    if tokens <= 1:
-        delay = pacer.delay(tokens, now=now)
-        if held or delay > 0:
-            if out:
-                held.append((now + delay, out))
-            return b""
-        return out
-    ready = []
-    for event in out.split(b"\n\n"):
-        if not event:
-            continue
-        delay = pacer.delay(1, now=now)
-        if held or delay > 0:
-            held.append((now + delay, event + b"\n\n"))
-        else:
-            ready.append(event + b"\n\n")
-    return b"".join(ready)
+
+async def _read(response: Response) -> bytes:
+    try:
+        return await response.read()
+    except UPSTREAM_FAULTS as error:
+        raise _broken(error, is_final=True) from error
+
+
+def _broken(error: Exception, *, is_final: bool) -> Broken:
+    """A broken connection, or an engine that was silent for as long as it may be."""
+    if isinstance(error, SilentConnection) and is_final:
+        return Broken(TOO_LONG, is_final=True)
+    return Broken()
 
 
 def _json(body: bytes) -> object:

@@ -1,19 +1,18 @@
-"""Serve's request router for lanes: a thin shell around `router.replica`.
+"""Serve's request router for lanes: a thin shell around the ingress's own policy.
 
-The ingress passes `session_key` and `avoid` as keyword arguments of
-`choose_replica`. Plain values, because Serve ships this class by value: a type
-of this module would not be the same type on the two sides.
+The ingress passes `order` as a keyword argument of `choose_replica`: a function from
+what each live replica published last to their ids, most preferred first. The policy and
+its state stay with the ingress that way. Serve ships this class by value, so a type of
+this module would not be the same type on the two sides; what crosses is plain values.
 """
 
 from __future__ import annotations
 
 from ray.serve.request_router import PendingRequest, RequestRouter, RunningReplica
 
-from router.replica import rank_replicas
-
 
 class SessionRouter(RequestRouter):
-    """Sends each session to the replica that rendezvous hashing gives it."""
+    """Lets the ingress order the replicas for each request."""
 
     async def choose_replicas(
         self,
@@ -22,8 +21,8 @@ class SessionRouter(RequestRouter):
     ) -> list[list[RunningReplica]]:
         """One replica per rank, most preferred first."""
         wishes = pending_request.kwargs if pending_request is not None else {}
-        if "session_key" not in wishes:
+        if "order" not in wishes:
             return [candidate_replicas]
         by_id = {replica.replica_id.unique_id: replica for replica in candidate_replicas}
-        avoid = wishes.get("avoid", frozenset())
-        return [[by_id[r]] for r in rank_replicas(wishes["session_key"], list(by_id), avoid)]
+        stats = {name: replica.routing_stats for name, replica in by_id.items()}
+        return [[by_id[name]] for name in wishes["order"](stats)]

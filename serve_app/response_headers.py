@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from router.ceiling import TenantCeiling
+from router.leased_ceiling import LeasedCeiling
 from serve_app.call import Call
 
 Headers = list[tuple[bytes, bytes]]
@@ -22,6 +23,8 @@ def response_headers(call: Call) -> Headers:
             (b"x-pointsman-model", call.decision.lane.model_id.encode()),
             (b"x-pointsman-reason", call.decision.reason.value.encode()),
         ]
+    if call.history is not None:
+        headers.append((b"x-pointsman-history", call.history.header))
     if call.ceiling is not None:
         headers += _ratelimit_headers(call.ceiling)
     if call.wants_debug:
@@ -29,7 +32,7 @@ def response_headers(call: Call) -> Headers:
     return headers
 
 
-def _ratelimit_headers(ceiling: TenantCeiling) -> Headers:
+def _ratelimit_headers(ceiling: TenantCeiling | LeasedCeiling) -> Headers:
     now = time.monotonic()
     headers: Headers = []
     states = (

@@ -1,11 +1,13 @@
-"""The only reader of environment variables and configuration files.
+"""Configuration files, and the environment variables that every process of a deployment reads.
 
 | variable | meaning |
 |---|---|
 | POINTSMAN_HOME | the checkout; default: the directory above this package |
 | POINTSMAN_TENANTS | the tenants file; default: configs/tenants.yaml |
-| POINTSMAN_STATE | where the endpoint secret is kept; default: ~/.local/state/pointsman |
+| POINTSMAN_STATE | the endpoint secret, tenancy, feedback; default: ~/.local/state/pointsman |
 | POINTSMAN_CACHE | where prepared checkpoints are kept; default: ~/.cache/pointsman |
+
+Commands read `POINTSMAN_URL` and `POINTSMAN_API_KEY` besides (`serve_app.commands`).
 """
 
 from __future__ import annotations
@@ -24,6 +26,9 @@ from serve_app.tenant_config import TenantsConfig
 
 MIN_SECRET_CHARS = 32
 
+GPU_OF_FLEET = "RTX 4090"
+"""With one of these `fleet: auto` means `rtx4090`, whose lanes ask Ray for this kind."""
+
 
 def home() -> Path:
     """The checkout that holds `configs/`."""
@@ -33,7 +38,7 @@ def home() -> Path:
 def fleet_path(name: str) -> Path:
     """The file of a fleet: a name under configs/fleets, a path, or `auto`."""
     if name == "auto":
-        name = "rtx4090" if has_gpu() else "local"
+        name = "rtx4090" if GPU_OF_FLEET in gpus() else "local"
     given = Path(name)
     if given.suffix in (".yaml", ".yml"):
         return given if given.is_absolute() else home() / given
@@ -62,14 +67,30 @@ def load_tenants(path: Path) -> TenantsConfig:
     return load_yaml(path, TenantsConfig)
 
 
-def has_gpu() -> bool:
-    """Whether an NVIDIA GPU answers on this machine."""
+def gpus() -> str:
+    """The NVIDIA GPUs of this machine, one a line, as `nvidia-smi -L` names them."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
-        return False
+        return ""
     # A fixed command, found on PATH.
     listed = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False)  # noqa: S603
-    return listed.returncode == 0 and listed.stdout.startswith("GPU")
+    return listed.stdout if listed.returncode == 0 else ""
+
+
+def state_dir() -> Path:
+    """Where what outlives a process is kept; may not exist yet."""
+    given = os.environ.get("POINTSMAN_STATE")
+    return Path(given) if given else Path.home() / ".local" / "state" / "pointsman"
+
+
+def tenancy_path(tenants: TenantsConfig) -> Path:
+    """The tenancy store's file; may not exist yet."""
+    return state_dir() / tenants.store.path
+
+
+def usage_folder(store: Path) -> Path:
+    """Where the journals beside a tenancy store are."""
+    return store.with_name(f"{store.name}.usage")
 
 
 def deployment_secret() -> str:
@@ -78,8 +99,7 @@ def deployment_secret() -> str:
     It is kept so that deploying again changes no deployment's arguments, which
     would restart every engine.
     """
-    given = os.environ.get("POINTSMAN_STATE")
-    folder = Path(given) if given else Path.home() / ".local" / "state" / "pointsman"
+    folder = state_dir()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / "endpoint-secret"
     if not path.exists():

@@ -1,8 +1,7 @@
 """The mutable state of one ingress replica, each piece with one owner.
 
 What other ingress replicas must agree on is not kept here: it is derived from
-the request (sessions, lanes) or divided beforehand (ceilings). See
-docs/adr/0001-state.md.
+the request (sessions, lanes) or leased (ceilings). See docs/adr/0001-state.md.
 """
 
 from __future__ import annotations
@@ -10,98 +9,106 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
-from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-from classifier import FEATURE_NAMES, Conversation, Scorer, extract
 from router.ceiling import TenantCeiling
+from router.contention import Contention, paces
 from router.errors import Rejected, RejectReason
-from router.lane import RoutingPolicy
+from router.hot_prefixes import HotPrefixes
+from router.leased_ceiling import LeasedCeiling
+from router.lessee import Lessee
 from router.session import MAX_SESSION_ID_CHARS, SessionMemory, is_session_id
 from router.tokens import TokenEstimator
-from router.types import Lane, LaneDecision, Reason
-from serve_app.auth import Authenticator, Tenant
-from serve_app.fleet_config import FleetConfig
-from serve_app.tenant_config import TenantsConfig
+from serve_app.admission import Admission, alone
+from serve_app.auth import Tenant
+from serve_app.call import Call
+from serve_app.contentions import Contentions
+from serve_app.escalation import Escalation
+from serve_app.lease_sync import LeaseSync
+from serve_app.policies import Policies
+from serve_app.prefixes import prefix_of
+from serve_app.warm_up import Exported
 from serve_app.wire import Parsed
 
+# So many times what a new replica asks for: the rest may become hot.
+HOT_SPARE = 4
+
 SESSION_HEADERS = (b"x-session-id", b"x_session_id", b"x-claude-code-session-id")
-SCORE_CACHE_SIZE = 20_000
-
-
-@dataclass(frozen=True, slots=True)
-class Policies:
-    """Everything that a reload replaces, as one consistent set."""
-
-    fleet: FleetConfig
-    routing: RoutingPolicy
-    auth: Authenticator
-    scorer: Scorer
-    has_priority: dict[str, bool]
-    sticky_turns: int
-    default_output_tokens: int
-
-
-def build_policies(
-    fleet: FleetConfig, tenants: TenantsConfig, scorer: Scorer, threshold: float
-) -> Policies:
-    """Turn checked configuration into what the pipeline reads."""
-    lanes = {
-        name: Lane(name, lane.model_id, lane.max_model_len)
-        for name, lane in fleet.enabled_lanes.items()
-    }
-    by_model: dict[str, str] = {}
-    for lane in lanes.values():
-        by_model.setdefault(lane.model_id, lane.name)
-    routing = fleet.routing
-    policy = RoutingPolicy(
-        lanes=lanes,
-        default=routing.default,
-        complex=routing.complex,
-        long_context=routing.long_context,
-        tools=routing.tools,
-        threshold=threshold,
-        by_model=by_model,
-    )
-    priority = {
-        name: lane.engine_args.get("scheduling_policy") == "priority"
-        for name, lane in fleet.enabled_lanes.items()
-    }
-    return Policies(
-        fleet=fleet,
-        routing=policy,
-        auth=Authenticator(tenants),
-        scorer=scorer,
-        has_priority=priority,
-        sticky_turns=routing.sticky_turns,
-        default_output_tokens=routing.default_output_tokens,
-    )
 
 
 class IngressState:
-    """Owns the ceilings, estimators, session memory and score cache."""
+    """Owns the ceilings, estimators, session memory, hot prefixes, queues and escalation.
 
-    def __init__(self, policies: Policies, secret: str) -> None:
+    Attributes:
+        lessee: what is leased of the ceilings; None: this is the only ingress replica.
+        leases: its heartbeats, once there is a ledger to send them to.
+
+    """
+
+    def __init__(self, policies: Policies, secret: str, replica: str = "") -> None:
         self.policies = policies
+        self.escalation = Escalation(policies, replica)
         config = policies.fleet
-        self.sessions = SessionMemory(config.sessions.capacity, config.sessions.ttl_s)
         # Fixed at start: the number of ingress replicas does not reload.
-        self._share = 1.0 / config.ingress.replicas
+        ingresses = config.ingress.replicas
+        self.lessee = Lessee(replica, config.ledger.terms(ingresses)) if ingresses > 1 else None
+        self.leases: LeaseSync | None = None
+        peers, elsewhere = (self._peers, self._elsewhere) if self.lessee else (alone, alone)
+        self.admission = Admission(policies, peers, elsewhere)
+        self.contentions = Contentions(self.admission, elsewhere)
+        self.sessions = SessionMemory(config.sessions.capacity, config.sessions.ttl_s)
+        warm = config.warm_up
+        self._hot = HotPrefixes(HOT_SPARE * warm.prefixes, warm.max_bytes, warm.half_life_s)
         self._secret = secret.encode()
         self._ceilings: dict[str, TenantCeiling] = {}
         self._estimators: dict[str, TokenEstimator] = {}
-        self._scores: OrderedDict[bytes, float] = OrderedDict()
-        self.scored_total = 0
-        self.escalated_total = 0
 
-    def ceiling(self, tenant: Tenant) -> TenantCeiling:
-        """The tenant's ceilings here; rebuilt when a reload changed its limits."""
-        config = tenant.ceilings.shared(self._share)
+    def apply(self, policies: Policies) -> None:
+        """Use new policies from now on; requests under way keep what they began with."""
+        self.policies = policies
+        self.escalation.apply(policies)
+        self.admission.apply(policies)
+
+    def _peers(self, lane: str) -> int | None:
+        assert self.lessee is not None
+        return self.lessee.peers(lane, now=time.monotonic())
+
+    def _elsewhere(self, lane: str) -> int | None:
+        assert self.lessee is not None
+        return self.lessee.running_elsewhere(lane, now=time.monotonic())
+
+    def ceiling(self, tenant: Tenant) -> TenantCeiling | LeasedCeiling:
+        """The tenant's ceilings here, with the limits of the last reading of the files.
+
+        The call's own may be older: its body took its time.
+        """
+        current = self.policies.auth.tenant(tenant.name) or tenant
+        config, now = current.ceilings, time.monotonic()
+        if self.lessee is not None:
+            return self.lessee.ceiling(tenant.name, config, now=now)
         ceiling = self._ceilings.get(tenant.name)
-        if ceiling is None or ceiling.config != config:
-            ceiling = self._ceilings[tenant.name] = TenantCeiling(config, now=time.monotonic())
+        if ceiling is None:
+            ceiling = self._ceilings[tenant.name] = TenantCeiling(config, now=now)
+        elif ceiling.config != config:
+            ceiling.configure(config, now=now)
         return ceiling
+
+    def contention(self, tenant: Tenant, lane: str) -> Contention | None:
+        """What the tenant's tokens per second bind by in a lane; None: they always do."""
+        contended_from = tenant.ceilings.contended_from
+        if contended_from is None or tenant.ceilings.tokens_per_second is None:
+            return None
+        return self.contentions.of(lane, contended_from)
+
+    async def may_grow(self, call: Call, refused: Rejected, tokens: int, since: float) -> bool:
+        """Wait for a larger lease where that may spare a refusal; whether to try again."""
+        if self.leases is None:
+            return False
+        return await self.leases.may_grow(call.ceiling, refused, tokens, since)
+
+    @property
+    def _all_ceilings(self) -> Mapping[str, TenantCeiling | LeasedCeiling]:
+        return self._ceilings if self.lessee is None else self.lessee.ceilings
 
     def estimator(self, lane: str) -> TokenEstimator:
         """The lane's token estimator."""
@@ -109,7 +116,23 @@ class IngressState:
 
     def cache_salt(self, tenant: Tenant) -> str:
         """Salt of the tenant's prefix cache, unguessable without the secret."""
-        return hmac.new(self._secret, tenant.cache_group.encode(), hashlib.sha256).hexdigest()[:32]
+        return self._salt(tenant.cache_group)
+
+    def _salt(self, group: str) -> str:
+        return hmac.new(self._secret, group.encode(), hashlib.sha256).hexdigest()[:32]
+
+    def note_prefix(self, lane: str, tenant: Tenant, parsed: Parsed) -> None:
+        """Remember what an answered request began with, for replicas that are to come."""
+        prefix = prefix_of(parsed)
+        if prefix is not None:
+            self._hot.note(lane, tenant.cache_group, prefix, now=time.monotonic())
+
+    def hot_prefixes(self, lane: str, count: int) -> list[Exported]:
+        """The lane's hottest prefixes, under their salts."""
+        return [
+            {"salt": self._salt(x.group), "prefix": x.prefix, "weight": x.weight}
+            for x in self._hot.hottest(lane, count, now=time.monotonic())
+        ]
 
     def session_id_of(self, headers: dict[bytes, bytes]) -> str | Rejected | None:
         """The session id that the client sent, if any."""
@@ -125,66 +148,21 @@ class IngressState:
                 )
         return None
 
-    def scores(self, policies: Policies, parsed: Parsed) -> Sequence[float]:
-        """Scores of the last user turns, newest last; old turns come from a cache.
-
-        A turn is scored as it looked when it was the newest one, so each ingress
-        replica finds the same score for it, whether it saw that turn or not.
-        """
-        users = parsed.prompt.users[-policies.sticky_turns :]
-        before = len(parsed.prompt.users) - len(users)
-        return [
-            self._score(
-                policies.scorer,
-                Conversation(
-                    last_user=text,
-                    system=parsed.prompt.system,
-                    user_turns=before + index + 1,
-                    tools=parsed.tools,
-                ),
-            )
-            for index, text in enumerate(users)
-        ]
-
-    def _score(self, scorer: Scorer, conversation: Conversation) -> float:
-        key = _score_key(scorer.version, conversation)
-        score = self._scores.get(key)
-        if score is None:
-            score = self._scores[key] = scorer.score(conversation)
-            if len(self._scores) > SCORE_CACHE_SIZE:
-                self._scores.popitem(last=False)
-        return score
-
-    def features(self, parsed: Parsed) -> dict[str, float]:
-        """What the classifier saw in the newest turn; for dry runs."""
-        users = parsed.prompt.users
-        conversation = Conversation(
-            last_user=users[-1] if users else "",
-            system=parsed.prompt.system,
-            user_turns=max(1, len(users)),
-            tools=parsed.tools,
-        )
-        return dict(zip(FEATURE_NAMES, extract(conversation), strict=True))
-
-    def would_admit(self, tenant: Tenant, tokens: int) -> Rejected | None:
-        """Whether the tenant's ceilings have room for `tokens` now."""
-        return self.ceiling(tenant).refusal(tokens, now=time.monotonic())
-
-    def note_scored(self, decision: LaneDecision) -> None:
-        """Count a scored request for the realised escalation share."""
-        self.scored_total += 1
-        self.escalated_total += decision.reason in (Reason.COMPLEX, Reason.STICKY)
-
-    @property
-    def escalation_share(self) -> float:
-        """Share of scored requests that went to the complex lane."""
-        return self.escalated_total / self.scored_total if self.scored_total else 0.0
+    def would_admit(self, tenant: Tenant, lane: str, tokens: int) -> Rejected | None:
+        """Whether the tenant's ceilings have room for `tokens` now, as far as is known here."""
+        now, ceiling = time.monotonic(), self.ceiling(tenant)
+        is_paced = paces(self.contention(tenant, lane))
+        refused = ceiling.refusal(tokens, now=now, is_paced=is_paced)
+        if refused and isinstance(ceiling, LeasedCeiling) and ceiling.is_short(tokens, now=now):
+            # A request would wait a heartbeat or two, and be let in.
+            return None if self.lessee and self.lessee.has_session(now) else refused
+        return refused
 
     def tenants_near_limit(self) -> list[dict[str, object]]:
         """Tenants that have less than a fifth of their minute's tokens left."""
         now = time.monotonic()
         near = []
-        for name, ceiling in self._ceilings.items():
+        for name, ceiling in self._all_ceilings.items():
             state = ceiling.tokens_state(now=now)
             if state is not None and state.remaining < 0.2 * state.limit:
                 near.append(
@@ -196,11 +174,10 @@ class IngressState:
                 )
         return near
 
+    def ledger_status(self) -> dict[str, object] | None:
+        """Of this replica's leases; None: there are none."""
+        return None if self.lessee is None else self.lessee.status(now=time.monotonic())
+
     def reserved_tokens(self) -> int:
         """Tokens reserved by requests that have not been settled."""
-        return sum(ceiling.reserved for ceiling in self._ceilings.values())
-
-
-def _score_key(version: str, c: Conversation) -> bytes:
-    text = f"{version}\0{c.user_turns}\0{c.tools}\0{c.system}\0{c.last_user}"
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        return sum(ceiling.reserved for ceiling in self._all_ceilings.values())

@@ -2,22 +2,103 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Self
+from datetime import UTC, datetime
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from router.ceiling import CeilingConfig
+from router.history import HistoryBudget
+from router.quota import QuotaConfig, TokenWeights
+from router.tokens import START_BYTES_PER_TOKEN
 from router.types import TierRules
 from serve_app.config_errors import StrictModel, nearest
 
 
+class WeightsConfig(StrictModel):
+    """What a token of each kind counts as, per minute and in quotas.
+
+    `cached`: a prompt token that the engine had in its prefix cache.
+    """
+
+    prompt: float = Field(1.0, ge=0)
+    cached: float = Field(1.0, ge=0)
+    completion: float = Field(1.0, ge=0)
+
+
 class CeilingsConfig(StrictModel):
-    """Token and request ceilings; absent means none."""
+    """Token and request ceilings; absent means none.
+
+    Attributes:
+        concurrent_requests: admitted and not ended.
+        enforce: `contended`: `tokens_per_second` binds only in lanes that run
+            `contended_from` requests or more, or are saturated; what is per minute, a
+            quota or concurrent always does.
+        tokens_per_day, tokens_per_month: quotas of calendar days and months in UTC.
+        weights: of tokens, in all of them but `tokens_per_second`.
+
+    """
 
     tokens_per_second: float | None = Field(None, gt=0)
     tokens_per_minute: float | None = Field(None, gt=0)
     requests_per_minute: float | None = Field(None, gt=0)
+    concurrent_requests: int | None = Field(None, ge=1)
+    enforce: Literal["always", "contended"] = "always"
+    contended_from: int = Field(40, ge=1)
+    tokens_per_day: float | None = Field(None, gt=0)
+    tokens_per_month: float | None = Field(None, gt=0)
+    weights: WeightsConfig = WeightsConfig()
+
+
+class HistoryConfig(StrictModel):
+    """A cap on the history of each session, in estimated tokens (docs/sessions.md).
+
+    Attributes:
+        high_tokens: over it, old turns are left out of what the engine reads.
+        low_tokens: down to it, so that the prefix then stays the same until the
+            history has grown back to `high_tokens`; default: half of it.
+        mode: what becomes of old turns. `drop`: the engine does not see them.
+        bytes_per_token: UTF-8 bytes of text that count as a token. Fixed, so that
+            the cut of a conversation does not depend on what was learned since.
+
+    """
+
+    high_tokens: int = Field(ge=64)
+    low_tokens: int | None = Field(None, ge=1)
+    mode: Literal["drop"] = "drop"
+    bytes_per_token: float = Field(START_BYTES_PER_TOKEN, ge=1, le=8)
+
+    @model_validator(mode="after")
+    def _marks_are_in_order(self) -> Self:
+        if self.low_tokens is not None and self.low_tokens >= self.high_tokens:
+            raise ValueError("low_tokens must be under high_tokens")
+        return self
+
+    @property
+    def budget(self) -> HistoryBudget:
+        """The two marks."""
+        return HistoryBudget(self.high_tokens, self.low_tokens or self.high_tokens // 2)
+
+
+class KvConfig(StrictModel):
+    """Tokens in the engines' KV caches (docs/fairness.md).
+
+    Attributes:
+        tokens_per_tenant: of a tenant's running requests together, prompt and answer, in
+            each lane: further ones wait. Divided among the ingress replicas.
+        tokens_per_session: of one conversation and its answer: a longer one is refused.
+
+    """
+
+    tokens_per_tenant: int | None = Field(None, ge=1)
+    tokens_per_session: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _a_session_fits_into_its_tenant(self) -> Self:
+        tenant, session = self.tokens_per_tenant, self.tokens_per_session
+        if tenant is not None and session is not None and session > tenant:
+            raise ValueError("tokens_per_session may not be over tokens_per_tenant")
+        return self
 
 
 class TierConfig(StrictModel):
@@ -27,6 +108,20 @@ class TierConfig(StrictModel):
         lanes: lanes that may be used; empty means all.
         priority: smaller is served first, as in vLLM's scheduler.
         max_n: largest `n` a request may ask for.
+        escalation_budget: share of a tenant's scored requests that may go to the
+            complex lane, and no more than twice that of any 1,000; None: the lane's
+            target share; 0: its requests are never scored.
+        frontier_budget: the same for the frontier lane.
+        keep_prompts_days: how long prompts are kept for training; 0: not at all.
+        history: cap on the history of each session; None: no cap.
+        sheddable: free work. It takes slots that other tiers do not need, and where a
+            lane is saturated it waits, is shed and is evicted before any other tier.
+        min_share: of a sheddable tier: share of a lane's slots that it keeps while the
+            lane is saturated, of what other tiers do not need.
+        start_within_s: a request that cannot start in this time is refused (504); None:
+            it waits as long as its client does.
+        kv: what each tenant and each session may hold in the engines' KV caches; None:
+            no limit.
 
     """
 
@@ -34,30 +129,95 @@ class TierConfig(StrictModel):
     default_lane: str | None = None
     priority: int = 0
     max_n: int = Field(4, ge=1)
+    escalation_budget: float | None = Field(None, ge=0, le=0.5)
+    frontier_budget: float | None = Field(None, ge=0, le=0.5)
+    keep_prompts_days: int = Field(0, ge=0, le=365)
+    history: HistoryConfig | None = None
     ceilings: CeilingsConfig = CeilingsConfig()
+    sheddable: bool = False
+    min_share: float = Field(0, ge=0, le=1)
+    start_within_s: float | None = Field(120, gt=0)
+    kv: KvConfig | None = None
 
-    def rules(self) -> TierRules:
-        """The part that the lane decision reads."""
-        return TierRules(frozenset(self.lanes), self.default_lane)
+    @model_validator(mode="after")
+    def _histories_are_cut_before_sessions_are_refused(self) -> Self:
+        limit = self.kv.tokens_per_session if self.kv is not None else None
+        if self.history is not None and limit is not None and self.history.high_tokens >= limit:
+            raise ValueError(
+                "history.high_tokens must be under kv.tokens_per_session: a conversation is "
+                "cut before it is refused"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shares_are_of_sheddable_tiers(self) -> Self:
+        if self.min_share and not self.sheddable:
+            raise ValueError("min_share is for sheddable tiers; others are served first")
+        return self
 
 
 class KeyConfig(StrictModel):
-    """One API key, as the salted SHA-256 of its secret part."""
+    """One API key, as the salted SHA-256 of its secret part.
+
+    Attributes:
+        admin: it may use operators' routes.
+        proxy: it may act for any tenant, which it names in `x-tenant-id`.
+
+    """
 
     id: str = Field(pattern=r"^[0-9a-z]{4,32}$")
     salt: str = Field(pattern=r"^[0-9a-f]{32}$")
     hash: str = Field(pattern=r"^[0-9a-f]{64}$")
     expires: datetime | None = None
     admin: bool = False
+    proxy: bool = False
+
+    def is_expired(self, now: datetime) -> bool:
+        """Whether it is past its time; a time without a zone is UTC."""
+        if self.expires is None:
+            return False
+        return now >= (self.expires if self.expires.tzinfo else self.expires.replace(tzinfo=UTC))
 
 
 class TenantConfig(StrictModel):
-    """One tenant. `ceilings` replaces the tier's, field by field."""
+    """One tenant.
+
+    `ceilings` replaces the tier's, field by field; so do the budgets and
+    `keep_prompts_days`. `history` and `kv` replace the tier's as a whole; null lifts them.
+
+    Attributes:
+        cache_group: tenants that name the same group (`shared`, or any other name) find
+            each other's prefixes in the engines' caches, and can tell by the time to
+            the first token that someone in the group has sent the same. None: a cache
+            of the tenant's own.
+        weight: while tenants of a tier wait, each is served in proportion to it.
+
+    """
 
     tier: str
     keys: list[KeyConfig] = Field(default_factory=list)
     ceilings: CeilingsConfig = CeilingsConfig()
-    cache_group: str | None = None
+    escalation_budget: float | None = Field(None, ge=0, le=0.5)
+    frontier_budget: float | None = Field(None, ge=0, le=0.5)
+    keep_prompts_days: int | None = Field(None, ge=0, le=365)
+    history: HistoryConfig | None = None
+    cache_group: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,64}$")
+    weight: float = Field(1, gt=0, le=1000)
+    kv: KvConfig | None = None
+
+
+class StoreConfig(StrictModel):
+    """Where keys made by the command, revocations and usage are kept (docs/tenancy.md).
+
+    Attributes:
+        path: a file, absolute or under the state directory; on a local file system.
+        keep_days: how long usage by day is kept. Longer than two months, for the
+            month's quota.
+
+    """
+
+    path: str = Field("tenancy.db", min_length=1)
+    keep_days: int = Field(400, ge=62)
 
 
 class TenantsConfig(StrictModel):
@@ -72,6 +232,7 @@ class TenantsConfig(StrictModel):
     tiers: dict[str, TierConfig] = Field(min_length=1)
     tenants: dict[str, TenantConfig] = Field(default_factory=dict)
     local_tenant: str | None = None
+    store: StoreConfig = StoreConfig()
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
@@ -84,6 +245,12 @@ class TenantsConfig(StrictModel):
                 raise ValueError(
                     f"tiers.{name}.default_lane: '{tier.default_lane}' is not in lanes"
                 )
+        last = max((t.priority for t in self.tiers.values() if not t.sheddable), default=None)
+        for name, tier in self.tiers.items():
+            if tier.sheddable and last is not None and tier.priority <= last:
+                raise ValueError(
+                    f"tiers.{name}.priority: a sheddable tier comes after all others, over {last}"
+                )
         if self.local_tenant is not None and self.local_tenant not in self.tenants:
             hint = nearest(self.local_tenant, self.tenants)
             raise ValueError(f"local_tenant: no tenant '{self.local_tenant}'{hint}")
@@ -94,7 +261,56 @@ class TenantsConfig(StrictModel):
 
     def ceilings_of(self, tenant: str) -> CeilingConfig:
         """A tenant's ceilings, its own over its tier's."""
+        merged = self._limits_of(tenant)
+        return CeilingConfig(
+            merged.tokens_per_second,
+            merged.tokens_per_minute,
+            merged.requests_per_minute,
+            merged.concurrent_requests,
+            merged.contended_from if merged.enforce == "contended" else None,
+        )
+
+    def quotas_of(self, tenant: str) -> QuotaConfig:
+        """A tenant's quotas, its own over its tier's."""
+        merged = self._limits_of(tenant)
+        return QuotaConfig(merged.tokens_per_day, merged.tokens_per_month)
+
+    def weights_of(self, tenant: str) -> TokenWeights:
+        """What a tenant's tokens count as."""
+        return TokenWeights(**self._limits_of(tenant).weights.model_dump())
+
+    def _limits_of(self, tenant: str) -> CeilingsConfig:
         config = self.tenants[tenant]
-        merged = self.tiers[config.tier].ceilings.model_dump()
-        merged.update(config.ceilings.model_dump(exclude_unset=True))
-        return CeilingConfig(**merged)
+        own = {name: getattr(config.ceilings, name) for name in config.ceilings.model_fields_set}
+        return self.tiers[config.tier].ceilings.model_copy(update=own)
+
+    def rules_of(self, tenant: str, complex_lane: str | None, frontier: str | None) -> TierRules:
+        """The part that the lane decision reads."""
+        own, tier = self.tenants[tenant], self.tiers[self.tenants[tenant].tier]
+        wanted = {
+            frontier: _either(own.frontier_budget, tier.frontier_budget),
+            complex_lane: _either(own.escalation_budget, tier.escalation_budget),
+        }
+        budgets = {k: v for k, v in wanted.items() if k is not None and v is not None}
+        return TierRules(frozenset(tier.lanes), tier.default_lane, budgets)
+
+    def keep_prompts_days_of(self, tenant: str) -> int:
+        """For how many days a tenant's prompts are kept; 0: not at all."""
+        config = self.tenants[tenant]
+        own = config.keep_prompts_days
+        return self.tiers[config.tier].keep_prompts_days if own is None else own
+
+    def history_of(self, tenant: str) -> HistoryConfig | None:
+        """The cap on the history of a tenant's sessions; None: no cap."""
+        config = self.tenants[tenant]
+        is_own = "history" in config.model_fields_set
+        return config.history if is_own else self.tiers[config.tier].history
+
+    def kv_of(self, tenant: str) -> KvConfig | None:
+        """What a tenant may hold in the engines' KV caches; None: no limit."""
+        config = self.tenants[tenant]
+        return config.kv if "kv" in config.model_fields_set else self.tiers[config.tier].kv
+
+
+def _either(own: float | None, tier: float | None) -> float | None:
+    return tier if own is None else own

@@ -7,8 +7,9 @@ timers or tasks for each token. Why not a client library: docs/adr/0008-upstream
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -22,9 +23,16 @@ A client that does not read fills this, then back-pressure reaches the engine's 
 
 SWEEP_S = 0.25
 
+HEALTH_PATH = "/health"
+"""Answered by the engine's endpoint; 503 when its engine core is known to be dead."""
+
 
 class BrokenConnection(ConnectionError):
     """The engine's side ended or failed before its answer was whole."""
+
+
+class DeadEndpoint(BrokenConnection):
+    """The engine's side was silent and gave no sign of life when asked."""
 
 
 class SilentConnection(TimeoutError):
@@ -34,12 +42,18 @@ class SilentConnection(TimeoutError):
 class Response:
     """One answer: its head, and its body as it arrives. Close it when done."""
 
-    __slots__ = ("_connection", "headers", "status")
+    __slots__ = ("_connection", "_on_close", "headers", "status")
 
     def __init__(self, connection: _Connection, status: int, headers: dict[str, str]) -> None:
         self._connection: _Connection | None = connection
+        self._on_close: Callable[[], None] | None = None
         self.status = status
         self.headers = headers
+
+    def expect_tokens(self) -> None:
+        """From now on a token comes every step: `stall_s` bounds silence."""
+        if self._connection is not None:
+            self._connection.is_flowing = True
 
     @property
     def content_type(self) -> str:
@@ -60,6 +74,29 @@ class Response:
             await connection.happens()
         return connection.take()
 
+    async def pour(self, step: Callable[[bytes], bool]) -> bool:
+        """Give `step` what arrives, where it arrives, until it says no more.
+
+        It runs in the connection's callback, without a task's turn, and may not wait.
+
+        Returns:
+            False when the body has ended.
+
+        Raises BrokenConnection, SilentConnection, and what `step` raises.
+
+        """
+        connection = self._connection
+        if connection is None:
+            return False
+        while True:
+            if connection.unread:
+                if not step(connection.take()):
+                    return True
+            elif connection.is_whole:
+                return False
+            elif await connection.pours_into(step):
+                return True
+
     def read_nowait(self) -> bytes:
         """What has arrived; empty when nothing has."""
         return b"" if self._connection is None else self._connection.take()
@@ -79,6 +116,13 @@ class Response:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.release()
+        done, self._on_close = self._on_close, None
+        if done is not None:
+            done()
+
+    def when_closed(self, done: Callable[[], None]) -> None:
+        """Call `done` once, when this is closed."""
+        self._on_close = done
 
 
 class Upstream:
@@ -88,12 +132,27 @@ class Upstream:
         headers: sent with every request.
         connect_s: time-out of connecting.
         read_s: longest silence of an engine.
+        probe_after_s: silence after which the endpoint is asked for a sign of life.
+        probe_s: time-out of that.
+        stall_s: longest silence where a token is due every step.
 
     """
 
-    def __init__(self, headers: Mapping[str, str], connect_s: float, read_s: float) -> None:
+    def __init__(
+        self,
+        headers: Mapping[str, str],
+        connect_s: float,
+        read_s: float,
+        *,
+        probe_after_s: float = math.inf,
+        probe_s: float = 3.0,
+        stall_s: float = math.inf,
+    ) -> None:
         self.connect_s = connect_s
         self.read_s = read_s
+        self.probe_after_s, self.probe_s, self.stall_s = probe_after_s, probe_s, stall_s
+        self._probes: dict[str, asyncio.Task[None]] = {}
+        self._alive_at: dict[str, float] = {}
         self._fixed = _lines(headers)
         self._idle: dict[str, list[_Connection]] = {}
         self._busy: set[_Connection] = set()
@@ -119,6 +178,8 @@ class Upstream:
             if connection.is_open:
                 try:
                     return await self._exchange(connection, request)
+                except DeadEndpoint:
+                    raise
                 except BrokenConnection:
                     if connection.has_answered:
                         raise
@@ -163,20 +224,68 @@ class Upstream:
             self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
 
     def _sweep(self) -> None:
-        """One timer for all: a connection that is waited for and silent is given up."""
+        """One timer for all: a connection that is waited for and silent is looked at."""
         self._sweeper = None
         now = asyncio.get_running_loop().time()
         for connection in list(self._busy):
-            if connection.is_waited_for and now - connection.heard_at > self.read_s:
-                connection.fail(SilentConnection())
+            if connection.is_waited_for:
+                self._judge(connection, now)
         if self._busy:
             self._arm()
+        else:
+            self._alive_at.clear()
+
+    def _judge(self, connection: _Connection, now: float) -> None:
+        silent_s = now - connection.heard_at
+        if silent_s > self.read_s:
+            connection.fail(SilentConnection())
+        elif connection.is_flowing and silent_s > self.stall_s:
+            connection.fail(DeadEndpoint("the engine stalled"))
+        elif silent_s > self.probe_after_s and connection.url not in self._probes:
+            alive_at = self._alive_at.get(connection.url, -math.inf)
+            if now - alive_at > self.probe_after_s:
+                self._begin_probe(connection.url)
+
+    def _begin_probe(self, url: str) -> None:
+        task = asyncio.get_running_loop().create_task(self._probe(url), name="probe")
+        self._probes[url] = task
+        task.add_done_callback(lambda _: self._probes.pop(url, None))
+
+    async def _probe(self, url: str) -> None:
+        """Ask an endpoint for a sign of life; without one, all who wait for it are told.
+
+        A slow prefill keeps an engine silent, not the endpoint before it.
+        """
+        begun = asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(self.probe_s):
+                is_alive = await self._answers(url)
+        except OSError:
+            is_alive = False
+        if is_alive:
+            self._alive_at[url] = begun
+            return
+        for connection in list(self._busy):
+            is_silent = connection.is_waited_for and connection.heard_at <= begun
+            if connection.url == url and is_silent:
+                connection.fail(DeadEndpoint("no sign of life"))
+
+    async def _answers(self, url: str) -> bool:
+        head = f"GET {HEALTH_PATH} HTTP/1.1\r\nhost: {urlsplit(url).netloc}\r\n".encode()
+        connection = await self._connect(url)
+        try:
+            response = await connection.send(head + self._fixed + b"\r\n")
+        finally:
+            connection.fail(BrokenConnection("asked"))
+        return response.status < 500
 
     async def close(self) -> None:
         """End every connection."""
         self._is_closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()
+        for probe in self._probes.values():
+            probe.cancel()
         for connection in [*self._busy, *(c for idle in self._idle.values() for c in idle)]:
             connection.fail(BrokenConnection("closed"))
 
@@ -188,11 +297,14 @@ class _Connection(asyncio.Protocol):
         self.url = url
         self.heard_at = 0.0
         self.has_answered = False
+        self.is_flowing = False
         self._pool = pool
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
+        self._step: Callable[[bytes], bool] | None = None
+        self._step_error: Exception | None = None
         self._headers: dict[str, str] = {}
         self._has_head = False
         self.is_whole = True
@@ -216,7 +328,7 @@ class _Connection(asyncio.Protocol):
         assert self._transport is not None
         self._parser = httptools.HttpResponseParser(self)
         self._headers, self._has_head, self.is_whole = {}, False, False
-        self.has_answered = False
+        self.has_answered = self.is_flowing = False
         self.heard_at = self._loop.time()
         self._transport.write(request)
         while not self._has_head:
@@ -260,6 +372,28 @@ class _Connection(asyncio.Protocol):
         self._waiter = self._loop.create_future()
         return self._waiter
 
+    async def pours_into(self, step: Callable[[bytes], bool]) -> bool:
+        """Give a step what arrives, until something else happens; whether it said no more."""
+        self._step = step
+        try:
+            await self.happens()
+            if self._step_error is not None:
+                raise self._step_error
+            return self._step is None
+        finally:
+            self._step = self._step_error = None
+
+    def _pour(self, step: Callable[[bytes], bool]) -> None:
+        try:
+            if step(self.take()):
+                if self.is_whole:
+                    self._wake()
+                return
+        except Exception as error:  # noqa: BLE001 - the task's, whose step it is
+            self._step_error = error
+        self._step = None
+        self._wake()
+
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
@@ -279,7 +413,10 @@ class _Connection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self.fail(BrokenConnection(f"not HTTP: {type(error).__name__}"))
             return
-        self._wake()
+        if self._step is not None and self.unread:
+            self._pour(self._step)
+        else:
+            self._wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc

@@ -9,6 +9,7 @@ from ray.serve.llm import LLMConfig, build_llm_deployment
 
 from serve_app.fleet_config import LaneConfig
 from serve_app.lane_deployment import LaneServer
+from serve_app.lane_endpoint import LaneLife
 
 
 def llm_config(lane: LaneConfig, source: str, options: dict[str, Any]) -> LLMConfig:
@@ -41,14 +42,14 @@ def llm_config(lane: LaneConfig, source: str, options: dict[str, Any]) -> LLMCon
 
 
 def build_vllm_lane(
-    lane: LaneConfig, source: str, options: dict[str, Any], common: dict[str, Any]
+    lane: LaneConfig, source: str, options: dict[str, Any], life: LaneLife
 ) -> Application:
     """The deployment of one vLLM lane."""
     name = options.pop("name")
     return build_llm_deployment(
         llm_config(lane, source, options),
         name_prefix="",
-        bind_kwargs=common,
+        bind_kwargs={"life": life, "host_kv_cache": lane.host_kv_cache},
         override_serve_options={"name": name},
         deployment_cls=LaneServer,
     )

@@ -17,6 +17,9 @@ from serve_app.http_errors import Dialect
 
 REFUSED = ("kv_transfer_params", "ec_transfer_params", "vllm_xargs", "previous_response_id")
 MAX_COUNT = 2**31 - 1
+SAFE_DEPTH = 200
+"""Depth that every writer of JSON here can write; orjson reads deeper than it writes."""
+
 OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 
 
@@ -59,7 +62,10 @@ class Prompt:
         system: system prompt, or instructions.
         users: text of each user turn, oldest first.
         bytes: UTF-8 bytes of all text that the engine will read, tools included.
-        messages: number of messages.
+        messages: number of messages that the engine will read.
+        dropped_users: leading user turns that it will not (`serve_app.history`).
+        longest: of a batch, the part of `bytes` that its longest prompt is: each has the
+            window for itself.
 
     """
 
@@ -67,6 +73,8 @@ class Prompt:
     users: tuple[str, ...]
     bytes: int
     messages: int
+    dropped_users: int = 0
+    longest: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +100,7 @@ class Parsed:
 
 def parse(raw: bytes, route: Route) -> Parsed | Rejected:
     """Check a body and read it, or say what is wrong with it (400)."""
-    body = _load(raw)
+    body = load_object(raw)
     if isinstance(body, Rejected):
         return body
     fault = _first_fault(body, route)
@@ -109,32 +117,48 @@ def parse(raw: bytes, route: Route) -> Parsed | Rejected:
         copies=(body.get("n") or 1) * _prompts(body, route),
         tools=len(body.get("tools") or ()),
         output_tokens=next((body[k] for k in OUTPUT_LIMITS if body.get(k) is not None), None),
-        prompt=_prompt(body, route, len(raw)),
+        # Escapes are three times as long as what they stand for.
+        prompt=_prompt(body, route, len(dump(body)) if b"\\u" in raw else len(raw)),
     )
 
 
 def for_engine(
-    parsed: Parsed, *, model: str, cache_salt: str | None, priority: int | None
+    parsed: Parsed,
+    *,
+    model: str,
+    cache_salt: str | None,
+    priority: int | None,
+    token_ids: bool = False,
 ) -> bytes:
-    """The body as the engine gets it: `model`, `cache_salt`, `priority` are ours."""
+    """The body as the engine gets it: `model`, `cache_salt`, `priority` are ours.
+
+    `token_ids`: ask for the ids of the tokens, so that a broken stream can go on.
+    """
     body = dict(parsed.body)
     body["model"] = model
     body.pop("priority", None)
     body.pop("cache_salt", None)
     if not parsed.route.generates:
-        return _dump(body)
+        return dump(body)
     if cache_salt is not None:
         body["cache_salt"] = cache_salt
     if priority and parsed.route.has_priority:
         body["priority"] = priority
     if parsed.stream and parsed.route.has_stream_options and not parsed.wants_usage:
         body["stream_options"] = {**(body.get("stream_options") or {}), "include_usage": True}
-    return _dump(body)
+    if token_ids:
+        body["return_token_ids"] = True
+    return dump(body)
 
 
-def _load(raw: bytes) -> dict[str, Any] | Rejected:
+def load_object(raw: bytes) -> dict[str, Any] | Rejected:
+    """A JSON object from the wire, or what is wrong with it (400)."""
     try:
         body = orjson.loads(raw)
+        if raw.count(b"[") + raw.count(b"{") > SAFE_DEPTH:
+            dump(body)
+    except RecursionError:
+        return Rejected(RejectReason.INVALID_JSON, "The request body is nested too deeply.")
     except orjson.JSONDecodeError:
         # orjson refuses what Python's reader takes: lone surrogates, deep nesting.
         try:
@@ -152,7 +176,8 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(name)
 
 
-def _dump(body: dict[str, Any]) -> bytes:
+def dump(body: Any) -> bytes:
+    """JSON, of what Python's reader takes and orjson refuses too."""
     try:
         return orjson.dumps(body)
     except (orjson.JSONEncodeError, TypeError):
@@ -172,8 +197,10 @@ def _first_fault(body: dict[str, Any], route: Route) -> Rejected | None:
         if value is not None and (not isinstance(value, kind) or _is_bool_for_int(value, kind)):
             return _invalid(f"'{name}' must be {what}.", name)
     for name in (*OUTPUT_LIMITS, "n"):
-        if body.get(name) is not None and not 1 <= body[name] <= MAX_COUNT:
-            return _invalid(f"'{name}' must be at least 1 and at most {MAX_COUNT}.", name)
+        # Evaluations ask for the prompt's own log probabilities, and no more.
+        least = 0 if name != "n" and route.path == "/v1/completions" and body.get("echo") else 1
+        if body.get(name) is not None and not least <= body[name] <= MAX_COUNT:
+            return _invalid(f"'{name}' must be at least {least} and at most {MAX_COUNT}.", name)
     return _prompt_fault(body, route)
 
 
@@ -194,9 +221,11 @@ def _is_bool_for_int(value: Any, kind: type) -> bool:
 def _prompts(body: dict[str, Any], route: Route) -> int:
     """Prompts in one request: `/v1/completions` takes a list of texts or of token lists."""
     prompt = body.get("prompt") if route.path == "/v1/completions" else None
-    if not isinstance(prompt, list) or not prompt or isinstance(prompt[0], int):
-        return 1
-    return len(prompt)
+    return len(prompt) if _is_batch(prompt) else 1
+
+
+def _is_batch(prompt: Any) -> bool:
+    return isinstance(prompt, list) and bool(prompt) and not isinstance(prompt[0], int)
 
 
 _TEXT_FIELD = {"/v1/completions": "prompt", "/v1/responses": "input"}
@@ -222,8 +251,10 @@ def _messages_fault(messages: Any) -> Rejected | None:
 
 def _prompt(body: dict[str, Any], route: Route, raw_bytes: int) -> Prompt:
     if route.path == "/v1/completions":
-        text = _text(body["prompt"])
-        return Prompt("", (text,), raw_bytes, 1)
+        given = body["prompt"]
+        sizes = [len(x) for x in given if isinstance(x, (str, list))] if _is_batch(given) else []
+        longest = max(sizes) / sum(sizes) if any(sizes) else 1.0
+        return Prompt("", (_text(given),), raw_bytes, 1, longest=longest)
     items = body["input"] if route.path == "/v1/responses" else body["messages"]
     if isinstance(items, str):
         items = [{"role": "user", "content": items}]

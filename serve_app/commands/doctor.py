@@ -6,6 +6,7 @@ import argparse
 import importlib.metadata
 import json
 import os
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,15 @@ from serve_app.commands.client import subparser
 from serve_app.config_errors import ConfigError
 from serve_app.embedded_model import cache_dir, is_intact
 from serve_app.fleet_config import EMBEDDED, FleetConfig
-from serve_app.settings import fleet_path, haproxy_is_on, load_fleet, load_tenants, tenants_path
+from serve_app.settings import (
+    fleet_path,
+    haproxy_is_on,
+    load_fleet,
+    load_tenants,
+    tenancy_path,
+    tenants_path,
+)
+from serve_app.tenancy.sqlite_store import SqliteStore
 
 
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -51,6 +60,7 @@ def _checks(args: argparse.Namespace) -> list[tuple[str, Callable[[], str]]]:
     return [
         ("fleet", lambda: _fleet(args.config)),
         ("tenants", lambda: _tenants(args.tenants or tenants_path())),
+        ("tenancy store", lambda: _store(args.tenants or tenants_path())),
         ("engine arguments", lambda: _engine_args(load_fleet(fleet_path(args.config)))),
         ("embedded model", lambda: _embedded(load_fleet(fleet_path(args.config)))),
         ("packages", _packages),
@@ -68,6 +78,21 @@ def _tenants(path: Path) -> str:
     config = load_tenants(path)
     keys = sum(len(tenant.keys) for tenant in config.tenants.values())
     return f"{path}: {len(config.tenants)} tenants, {keys} keys"
+
+
+def _store(path: Path) -> str:
+    """The tenancy store can be read; one that is not there yet is made at the first start."""
+    found = tenancy_path(load_tenants(path))
+    if not found.exists():
+        return f"{found}: not there yet; the first start makes it"
+    store = SqliteStore(found)
+    try:
+        keys = store.keys()
+    except (sqlite3.Error, ValueError) as error:
+        raise ConfigError(f"{found}: {error}; nothing starts with it") from error
+    finally:
+        store.close()
+    return f"{found}: {len(keys.keys)} keys, {len(keys.revoked)} revoked"
 
 
 def _engine_args(fleet: FleetConfig) -> str:

@@ -1,25 +1,29 @@
-"""`pointsman tenants`: keys are shown once and kept as salted hashes.
+"""`pointsman tenants`: tenants, and keys that are shown once and kept as salted hashes.
 
-The tenants file is the one source of truth. It is edited in place, comments
-kept, and replaced in one step; running ingress replicas notice within a second.
+The tenants file says which tenants there are and what each may do. Keys that are made
+here, and revocations, are in the tenancy store, so that they work where the file is not
+the command's to write; running ingress replicas notice within a second.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import re
+import sqlite3
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from serve_app.auth import make_key
-from serve_app.commands.client import CommandError, request_bytes, subparser
+from serve_app.commands.client import CommandError, subparser
+from serve_app.commands.tenants_file import add_tenant, remove_key
+from serve_app.commands.tenants_usage import add_usage
 from serve_app.config_errors import nearest
-from serve_app.settings import load_tenants, tenants_path
+from serve_app.settings import load_tenants, tenancy_path, tenants_path
+from serve_app.tenancy.sqlite_store import SqliteStore
+from serve_app.tenancy.store import Keys, StoredKey
+from serve_app.tenant_config import KeyConfig, TenantsConfig
 
 
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -39,7 +43,8 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     add.add_argument("tenant")
     add.add_argument("--tier", help="tier of a new tenant")
     add.add_argument("--admin", action="store_true", help="the key may use operators' routes")
-    add.add_argument("--days", type=int, help="the key expires after this many days")
+    add.add_argument("--proxy", action="store_true", help=_PROXY)
+    add.add_argument("--days", type=_days, help="the key expires after this many days")
     add.set_defaults(func=_add)
 
     listing = subparser(
@@ -49,27 +54,30 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
         "pointsman tenants list",
         remote=False,
     )
+    listing.add_argument("--all", action="store_true", help="revoked and expired keys, too")
     listing.set_defaults(func=_list)
 
     revoke = subparser(
         actions,
         "revoke",
-        "Remove one key by its id.",
+        "Make one key invalid for good, by its id.",
         "pointsman tenants revoke 3f2a9c1d7e05",
         remote=False,
     )
     revoke.add_argument("key_id")
     revoke.set_defaults(func=_revoke)
-
-    usage = subparser(
-        actions,
-        "usage",
-        "Tokens per tenant since the ingress replicas started.",
-        "pointsman tenants usage",
-    )
-    usage.set_defaults(func=_usage)
-    for parser in (add, listing, revoke):
+    for parser in (add, listing, revoke, add_usage(actions)):
         parser.add_argument("--file", type=Path, help="tenants file")
+
+
+_PROXY = "the key may act for any tenant, which it names in x-tenant-id"
+
+
+def _days(text: str) -> int:
+    days = int(text)
+    if days < 1:
+        raise argparse.ArgumentTypeError("should be at least 1")
+    return days
 
 
 def _path(args: argparse.Namespace) -> Path:
@@ -79,103 +87,123 @@ def _path(args: argparse.Namespace) -> Path:
 def _add(args: argparse.Namespace) -> int:
     path = _path(args)
     config = load_tenants(path)
-    expires = datetime.now(UTC) + timedelta(days=args.days) if args.days else None
-    key, entry = make_key(admin=args.admin, expires=expires)
-    is_new = args.tenant not in config.tenants
-    if is_new and (args.tier is None or args.tier not in config.tiers):
-        hint = nearest(args.tier or "", config.tiers)
-        raise CommandError(f"a new tenant needs --tier, one of {', '.join(config.tiers)}{hint}")
-
-    def edit(data: Any) -> None:
-        tenants = data.setdefault("tenants", {})
-        tenant = tenants.setdefault(args.tenant, {"tier": args.tier})
-        fields = entry.model_dump(mode="json", exclude_defaults=True)
-        tenant.setdefault("keys", []).append(fields)
-
-    _edit(path, edit)
+    _check_tier(args, config)
+    now = datetime.now(UTC)
+    expires = now + timedelta(days=args.days) if args.days else None
+    key, entry = make_key(admin=args.admin, proxy=args.proxy, expires=expires)
+    # The tenant first: a key of nobody's would be of no use.
+    if args.tenant not in config.tenants:
+        add_tenant(path, args.tenant, args.tier)
+    store = _store(config)
+    _in(store, lambda: store.add_key(StoredKey(args.tenant, entry, now)))
     if args.json:
-        print(json.dumps({"tenant": args.tenant, "id": entry.id, "key": key}))
+        row = {"tenant": args.tenant, "id": entry.id, "key": key, "store": str(store.path)}
+        print(json.dumps(row))
     else:
         print(f"{key}\n\nThis key is shown once. Send it as 'Authorization: Bearer KEY'.")
+        print(f"Its hash is in {store.path}.", file=sys.stderr)
     return 0
+
+
+def _check_tier(args: argparse.Namespace, config: TenantsConfig) -> None:
+    known = config.tenants.get(args.tenant)
+    if known is None and (args.tier is None or args.tier not in config.tiers):
+        hint = nearest(args.tier or "", config.tiers)
+        raise CommandError(f"a new tenant needs --tier, one of {', '.join(config.tiers)}{hint}")
+    if known is not None and args.tier not in (None, known.tier):
+        raise CommandError(
+            f"'{args.tenant}' is of tier '{known.tier}': a tenant's tier changes in the tenants "
+            "file, not with a key"
+        )
 
 
 def _list(args: argparse.Namespace) -> int:
     config = load_tenants(_path(args))
-    rows = [
-        {
-            "tenant": name,
-            "tier": tenant.tier,
-            "keys": [
-                {"id": k.id, "admin": k.admin, "expires": k.expires and k.expires.isoformat()}
-                for k in tenant.keys
-            ],
-        }
-        for name, tenant in config.tenants.items()
-    ]
+    store = _store(config)
+    stored: Keys = _in(store, store.keys)
+    names = dict.fromkeys([*config.tenants, *(x.tenant for x in stored.keys.values())])
+    rows = [_row(name, config, stored, is_all=args.all) for name in names]
     if args.json:
         print(json.dumps(rows))
         return 0
     for row in rows:
-        ids = ", ".join(k["id"] + (" (admin)" if k["admin"] else "") for k in row["keys"])
-        print(f"{row['tenant']:<24} {row['tier']:<10} {ids or 'no keys'}")
+        ids = ", ".join(_told(key) for key in row["keys"])
+        print(f"{row['tenant']:<24} {row['tier'] or 'not in the file':<10} {ids or 'no keys'}")
     return 0
+
+
+def _row(name: str, config: TenantsConfig, stored: Keys, *, is_all: bool) -> dict[str, Any]:
+    tenant = config.tenants.get(name)
+    keys = [
+        *((key, "file") for key in (tenant.keys if tenant else ())),
+        *((x.key, "store") for x in stored.keys.values() if x.tenant == name),
+    ]
+    shown = [_key_row(key, where, stored) for key, where in keys]
+    return {
+        "tenant": name,
+        "tier": tenant.tier if tenant else None,
+        "keys": [key for key in shown if is_all or key["state"] == "valid"],
+    }
+
+
+def _key_row(key: KeyConfig, where: str, stored: Keys) -> dict[str, Any]:
+    state = "valid"
+    if key.id in stored.revoked:
+        state = "revoked"
+    elif key.is_expired(datetime.now(UTC)):
+        state = "expired"
+    return {
+        "id": key.id,
+        "admin": key.admin,
+        "proxy": key.proxy,
+        "expires": key.expires.isoformat() if key.expires else None,
+        "state": state,
+        "kept_in": where,
+    }
+
+
+def _told(key: dict[str, Any]) -> str:
+    marks = [right for right in ("admin", "proxy") if key[right]]
+    if key["expires"]:
+        marks.append(f"until {key['expires'][:10]}")
+    if key["state"] != "valid":
+        marks.append(key["state"])
+    return f"{key['id']} ({', '.join(marks)})" if marks else str(key["id"])
 
 
 def _revoke(args: argparse.Namespace) -> int:
     path = _path(args)
-    owners = [n for n, t in load_tenants(path).tenants.items() if args.key_id in _ids(t)]
-    if not owners:
+    config = load_tenants(path)
+    store = _store(config)
+    stored: Keys = _in(store, store.keys)
+    owners = [n for n, t in config.tenants.items() if any(k.id == args.key_id for k in t.keys)]
+    if not owners and args.key_id not in stored.keys:
         raise CommandError(f"no key has the id '{args.key_id}'; see 'pointsman tenants list'")
-
-    def edit(data: Any) -> None:
-        keys = data["tenants"][owners[0]]["keys"]
-        keys[:] = [key for key in keys if key["id"] != args.key_id]
-
-    _edit(path, edit)
+    # The store first: it works at once, and whether or not the file can be written.
+    _in(store, lambda: store.revoke(args.key_id, at=datetime.now(UTC)))
+    if owners:
+        # From the file, too: the revocation must outlive the store.
+        try:
+            remove_key(path, owners[0], args.key_id)
+        except OSError as error:
+            print(
+                f"pointsman: {args.key_id} is revoked, but is still in {path} "
+                f"({error.strerror}): remove it there, or a lost store would bring it back",
+                file=sys.stderr,
+            )
     print(json.dumps({"revoked": args.key_id}) if args.json else f"revoked {args.key_id}")
     return 0
 
 
-def _ids(tenant: Any) -> list[str]:
-    return [key.id for key in tenant.keys]
+def _store(config: TenantsConfig) -> SqliteStore:
+    return SqliteStore(tenancy_path(config))
 
 
-def _edit(path: Path, change: Any) -> None:
-    """Change the file, check the result, and only then put it in place."""
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    data = yaml.load(path.read_text(encoding="utf-8"))
-    change(data)
-    partial = path.with_name(f".{path.name}.partial")
+def _in(store: SqliteStore, work: Any) -> Any:
+    """Do something with the store, or raise CommandError with its path."""
     try:
-        with partial.open("w", encoding="utf-8") as file:
-            yaml.dump(data, file)
-            file.flush()
-            os.fsync(file.fileno())
-        load_tenants(partial)
-        partial.chmod(path.stat().st_mode & 0o777)
-        partial.replace(path)
+        return work()
+    except sqlite3.Error as error:
+        raise CommandError(f"{store.path}: {error}") from error
     finally:
-        partial.unlink(missing_ok=True)
-
-
-_SAMPLE = re.compile(
-    r'^pointsman_tokens_total\{(?=[^}]*kind="(?P<kind>\w+)")(?=[^}]*tenant="(?P<tenant>[^"]*)")'
-    r"[^}]*\} (?P<value>\S+)$",
-    re.MULTILINE,
-)
-
-
-def _usage(args: argparse.Namespace) -> int:
-    totals: dict[str, dict[str, int]] = {}
-    for match in _SAMPLE.finditer(request_bytes(args, "GET", "/metrics").decode()):
-        row = totals.setdefault(match["tenant"], {})
-        row[match["kind"]] = row.get(match["kind"], 0) + int(float(match["value"]))
-    if args.json:
-        print(json.dumps(totals))
-        return 0
-    for tenant, row in sorted(totals.items()):
-        figures = "  ".join(f"{kind} {tokens}" for kind, tokens in sorted(row.items()))
-        print(f"{tenant:<24} {figures}")
-    return 0
+        store.close()

@@ -87,21 +87,27 @@ def check(case: dict[str, Any]) -> dict[str, Any]:
     from ray.llm._internal.serve.engines.vllm.vllm_engine import _get_vllm_engine_config
     from vllm.entrypoints.launchers.cli_args import FrontendArgs
     from vllm.entrypoints.launchers.launcher import validate_api_server_args
+    from vllm.v1.metrics.stats import PromptTokenStats
 
     from serve_app.app import lane_options
     from serve_app.fleet_config import LaneConfig
+    from serve_app.host_cache import HostMemory
+    from serve_app.lane_deployment import offload
     from serve_app.vllm_lane import llm_config
 
     lane = LaneConfig.model_validate(case["lane"])
     options = lane_options(case["name"], lane)
     options.pop("name")  # as build_vllm_lane does
     config = llm_config(lane, case["source"], options)
+    # What the replica does with a host of 128 GiB and four cards.
+    offload(config, lane.host_kv_cache, HostMemory(ram=128, shm=64, shm_free=60), cards=4)
     engine = config.get_engine_config()
     arguments, vllm_config = _get_vllm_engine_config(config)
     frontend = FrontendArgs(**engine.frontend_kwargs)
     # Ray leaves this one out; without it an unknown parser shows after the weights load.
     validate_api_server_args(argparse.Namespace(**(vars(frontend) | vars(arguments))))
     scheduler = vllm_config.scheduler_config
+    transfer = vllm_config.kv_transfer_config
     return {
         "model": arguments.model,
         "served": arguments.served_model_name,
@@ -119,6 +125,13 @@ def check(case: dict[str, Any]) -> dict[str, Any]:
         "prompt_tokens_details": frontend.enable_prompt_tokens_details,
         "tool_parser": frontend.tool_call_parser,
         "bundles": engine.placement_bundles,
+        "sources": PromptTokenStats.ALL_SOURCES,
+        "offload": transfer
+        and [
+            transfer.kv_connector,
+            transfer.kv_role,
+            transfer.kv_connector_extra_config["cpu_bytes_to_use"] / 2**30,
+        ],
     }
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from serve_app.engine_stats import LEVELS
 from serve_app.settings import load_fleet
 
 HERE = Path(__file__).parent
@@ -52,7 +53,7 @@ FAULTS = {
 def _case(name, changes):
     lane = FLEET.lanes[name].model_dump()
     for key, value in changes.items():
-        if key == "max_model_len":
+        if key in ("max_model_len", "host_kv_cache"):
             lane[key] = value
         else:
             lane["engine_args"][key] = value
@@ -66,6 +67,7 @@ def results(tmp_path_factory):
     """Results of all cases, from one process: importing vLLM is most of the time."""
     folder = tmp_path_factory.mktemp("engine")
     cases = {name: _case(name, {}) for name in LANES}
+    cases["no second level"] = _case("chat", {"host_kv_cache": None})
     cases |= {fault: _case(name, changes) for fault, (name, changes, _) in FAULTS.items()}
     asked, answered = folder / "cases.json", folder / "results.json"
     asked.write_text(json.dumps(list(cases.values())))
@@ -115,6 +117,9 @@ def test_lane_builds_its_engine_configuration(results, name):
     assert result["tensor_parallel"] == lane.tensor_parallel_size
     assert result["prompt_tokens_details"] is True
     assert result["tool_parser"] == lane.engine_args.get("tool_call_parser")
+    # vLLM's own CPU offloading, 12 GiB a card of a host with 128 GiB and four cards.
+    gib = {1: 12, 2: 25}[lane.tensor_parallel_size]
+    assert result["offload"] == ["OffloadingConnector", "kv_both", gib]
     # What Ray reserves is what Pointsman says it does.
     assert result["bundles"] == [lane.bundle] * lane.tensor_parallel_size
 
@@ -122,6 +127,15 @@ def test_lane_builds_its_engine_configuration(results, name):
 @pytest.mark.parametrize("fault", FAULTS)
 def test_fault_is_refused(results, fault):
     assert FAULTS[fault][2] in results[fault].get("error", "accepted")
+
+
+def test_without_a_second_level_there_is_no_connector(results):
+    assert results["no second level"]["offload"] is None
+
+
+def test_every_source_of_prompt_tokens_has_its_level(results):
+    """A source that a new vLLM adds would be missing from the sum."""
+    assert set(results["chat"]["sources"]) == set(LEVELS)
 
 
 def test_a_parser_of_every_lane_with_tools_is_registered(results):

@@ -114,11 +114,17 @@ def test_what_no_lane_may_lose(name, lane):
     )
 
 
+@every_lane
+def test_every_card_has_a_second_level(name, lane):
+    assert lane.host_kv_cache == "auto"
+
+
 def test_tools_go_to_a_lane_that_takes_them():
     tools = RTX4090.lanes[RTX4090.routing.tools]
     assert tools.engine_args["tool_call_parser"] == "hermes"
 
 
+@importing_ray
 @every_lane
 def test_start_time_out_reaches_the_engine(name, lane):
     """Ray reads its time-out from the replica's environment."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import sqlite3
 import warnings
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,12 +20,20 @@ with warnings.catch_warnings():
 
 from serve_app.auth import make_key
 from serve_app.control import Control
+from serve_app.feedback import FeedbackDesk
+from serve_app.feedback_store import FeedbackStore
 from serve_app.fleet_config import FleetConfig
 from serve_app.gateway import Gateway
 from serve_app.lanes import NoReplica, Replica
 from serve_app.metrics import Metrics
 from serve_app.pipeline import Pipeline
-from serve_app.state import IngressState, build_policies
+from serve_app.policies import build_policies
+from serve_app.recorder import build_recorder
+from serve_app.state import IngressState
+from serve_app.tenancy.keys import KeyBook
+from serve_app.tenancy.meter import UsageMeter
+from serve_app.tenancy.metering import Metering
+from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenant_config import TenantsConfig
 
 settings.register_profile("pointsman", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -65,6 +74,9 @@ class FakeScorer:
     def score(self, conversation) -> float:
         return 0.9 if "hard" in conversation.last_user else 0.1
 
+    def features(self, conversation) -> dict[str, float]:
+        return {"is_hard": float("hard" in conversation.last_user)}
+
 
 class FakeResponse:
     """An engine's answer as the upstream client hands it out: chunks, waits, faults."""
@@ -89,6 +101,12 @@ class FakeResponse:
             return part
         return b""
 
+    async def pour(self, step) -> bool:
+        while part := await self.readany():
+            if not step(part):
+                return True
+        return False
+
     def read_nowait(self) -> bytes:
         if self._parts and isinstance(self._parts[0], bytes):
             return self._parts.pop(0)
@@ -99,6 +117,9 @@ class FakeResponse:
         while part := await self.readany():
             parts.append(part)
         return b"".join(parts)
+
+    def expect_tokens(self) -> None:
+        """A real connection is watched more closely from now on."""
 
     def close(self) -> None:
         self.is_closed = True
@@ -144,13 +165,17 @@ class FakeLanes:
 
 
 class World:
-    """A gateway over fakes, and the keys that open it."""
+    """A gateway over fakes, and the keys that open it.
 
-    def __init__(self) -> None:
+    Its recorder is not started: a test that reads what is recorded does that.
+    """
+
+    def __init__(self, folder) -> None:
         self.keys, tenants = {}, {}
         for name, tier in (("acme", "paid"), ("guest", "free"), ("slow", "paced")):
             self.keys[name], entry = make_key()
             tenants[name] = {"tier": tier, "keys": [entry.model_dump()]}
+        tenants["acme"]["keep_prompts_days"] = 3
         self.keys["root"], entry = make_key(admin=True)
         self.keys["old"], expired = make_key(expires=datetime(2020, 1, 1, tzinfo=UTC))
         tenants["ops"] = {"tier": "paid", "keys": [entry.model_dump(), expired.model_dump()]}
@@ -158,21 +183,35 @@ class World:
         self.tenants = TenantsConfig.model_validate(
             {"tiers": TIERS, "tenants": tenants, "local_tenant": "local"}
         )
-        fleet = FleetConfig.model_validate(FLEET)
-        self.state = IngressState(build_policies(fleet, self.tenants, FakeScorer(), 0.5), "s3")
+        fleet = FleetConfig.model_validate({**FLEET, "request_log": {"path": "log"}})
+        self.tenancy_path = folder / "tenancy.db"
+        self.tenancy = SqliteStore(self.tenancy_path)
+        self.book = KeyBook(self.tenancy)
+        self.state = IngressState(
+            build_policies(fleet, self.tenants, FakeScorer(), lambda _: 0.5, book=self.book), "s3"
+        )
         self.lanes = FakeLanes()
         self.metrics = Metrics()
-        reloader = SimpleNamespace(last_error="")
+        reloader = SimpleNamespace(last_error="", store_error="")
         control = Control(self.state, self.lanes, self.metrics, reloader, self._broadcast)
-        pipeline = Pipeline(self.state, self.lanes, self.metrics)
-        self.gateway = Gateway(self.state, pipeline, control)
+        self.folder = folder
+        self.store_path = folder / "feedback.db"
+        self.store = FeedbackStore(self.store_path, fleet.feedback)
+        self.recorder = build_recorder(self.store, fleet.request_log, folder, "i1", self.metrics)
+        self.usage_folder = folder / "tenancy.db.usage"
+        # Not started: a test flushes it.
+        self.meter = UsageMeter(self.tenancy, self.usage_folder)
+        pipeline = Pipeline(
+            self.state, self.lanes, self.metrics, self.recorder, Metering(self.meter)
+        )
+        desk = FeedbackDesk(self.store, within_s=0.0)
+        self.gateway = Gateway(self.state, pipeline, control, desk)
 
     async def _broadcast(self, method):
         if method == "metrics_text":
             return [{"replica": "i1", "text": self.metrics.render()}]
         if method == "snapshot":
-            counts = {"scored_total": 4, "escalated_total": 1}
-            return [{**counts, "active_sessions": {"chat": 2}, "tenants_near_limit": []}]
+            return [{"active_sessions": {"chat": 2}, "tenants_near_limit": []}]
         return [{"ok": True}]
 
     def client(self, host="127.0.0.1", key=None) -> httpx.AsyncClient:
@@ -183,6 +222,15 @@ class World:
     async def post(self, path, body, key=None, **kwargs) -> httpx.Response:
         async with self.client(key=key) as client:
             return await client.post(path, json=body, **kwargs)
+
+    def kept_feedback(self) -> list[tuple]:
+        query = "SELECT tenant, request_id, thumb, preferred_over FROM feedback ORDER BY id"
+        with contextlib.closing(sqlite3.connect(self.store_path)) as db:
+            return db.execute(query).fetchall()
+
+    @property
+    def now(self) -> datetime:
+        return datetime.now(UTC)
 
     @property
     def in_flight(self) -> float:
@@ -196,8 +244,13 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world(tmp_path):
+    made = World(tmp_path)
+    yield made
+    made.recorder.close()
+    made.store.close()
+    made.meter.close()
+    made.tenancy.close()
 
 
 @pytest.fixture
@@ -244,3 +297,21 @@ def call_raw():
         return sent
 
     return call
+
+
+@pytest.fixture
+async def socket_world():
+    """Two ingress replicas with sockets over two fast simulated engines."""
+    from tests.unit.serve_app.socket_world import SocketWorld
+
+    async with SocketWorld() as made:
+        yield made
+
+
+@pytest.fixture
+async def slow_world():
+    """The same with 10 ms a token: time to act while a chat runs."""
+    from tests.unit.serve_app.socket_world import SocketWorld
+
+    async with SocketWorld(itl_s=0.01) as made:
+        yield made

@@ -120,7 +120,7 @@ def test_local_callers_without_a_key_are_the_local_tenant():
     """The first curl works, as an admin."""
     tenant = identify(None, is_local=True, local_tenant="local")
 
-    assert (tenant.name, tenant.is_admin, tenant.cache_group) == ("local", True, "shared")
+    assert (tenant.name, tenant.is_admin, tenant.cache_group) == ("local", True, "group:shared")
 
 
 def test_remote_callers_never_are_the_local_tenant():

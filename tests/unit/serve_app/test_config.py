@@ -6,7 +6,10 @@ import pytest
 import yaml
 
 from router.ceiling import CeilingConfig
+from router.history import HistoryBudget
+from router.quota import QuotaConfig, TokenWeights
 from router.types import TierRules
+from serve_app import settings
 from serve_app.auth import make_key
 from serve_app.config_errors import ConfigError, load_yaml, nearest, validate
 from serve_app.fleet_config import FleetConfig
@@ -184,11 +187,57 @@ def test_a_tenant_s_ceilings_replace_its_tier_s_field_by_field(own, expected):
     assert config.ceilings_of("acme") == expected
 
 
-def test_a_tier_becomes_the_rules_that_routing_reads():
-    """Lanes and default lane cross the boundary, nothing else."""
-    config = validate(TENANTS, TenantsConfig, "file.yaml")
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ({}, (QuotaConfig(500, None), TokenWeights(cached=0.1))),
+        ({"tokens_per_month": 9000}, (QuotaConfig(500, 9000), TokenWeights(cached=0.1))),
+        ({"tokens_per_day": None}, (QuotaConfig(), TokenWeights(cached=0.1))),
+        ({"weights": {"completion": 4}}, (QuotaConfig(500, None), TokenWeights(completion=4))),
+    ],
+    ids=["inherited", "added", "lifted", "weights as a whole"],
+)
+def test_a_tenant_s_quotas_replace_its_tier_s_field_by_field(own, expected):
+    """As its ceilings do; weights are one field."""
+    limits = {"tokens_per_day": 500, "weights": {"cached": 0.1}}
+    tier = TENANTS["tenants"]["acme"]["tier"]
+    data = changed(TENANTS, "tiers", tier, "ceilings", value=limits)
+    data = changed(data, "tenants", "acme", "ceilings", value=own)
 
-    assert config.tiers["free"].rules() == TierRules(frozenset({"chat"}), "chat")
+    config = validate(data, TenantsConfig, "file.yaml")
+
+    assert (config.quotas_of("acme"), config.weights_of("acme")) == expected
+
+
+@pytest.mark.parametrize(
+    ("tier", "own", "expected"),
+    [
+        ({}, {}, {}),
+        ({"escalation_budget": 0.02}, {}, {"quality": 0.02}),
+        ({"escalation_budget": 0.02}, {"escalation_budget": 0.1}, {"quality": 0.1}),
+        ({}, {"frontier_budget": 0.0}, {"top": 0.0}),
+    ],
+    ids=["the lane's share", "the tier's", "the tenant's own", "of the frontier lane"],
+)
+def test_a_tenant_becomes_the_rules_that_routing_reads(tier, own, expected):
+    """Lanes, default lane and budgets by lane cross the boundary, nothing else."""
+    data = copy.deepcopy(TENANTS)
+    name = data["tenants"]["acme"]["tier"]
+    data["tiers"][name] |= {"lanes": ["chat"], "default_lane": "chat", **tier}
+    data["tenants"]["acme"] |= own
+
+    rules = validate(data, TenantsConfig, "file.yaml").rules_of("acme", "quality", "top")
+
+    assert rules == TierRules(frozenset({"chat"}), "chat", expected)
+
+
+def test_a_budget_for_a_lane_that_the_fleet_lacks_is_left_out():
+    """A tenants file may serve several fleets."""
+    data = changed(TENANTS, "tenants", "acme", "frontier_budget", value=0.01)
+
+    rules = validate(data, TenantsConfig, "file.yaml").rules_of("acme", "quality", None)
+
+    assert rules.budgets == {}
 
 
 def test_a_good_file_loads(tmp_path):
@@ -224,3 +273,148 @@ def test_the_nearest_name_is_offered_only_when_it_is_near():
     """Half of the letters have to agree."""
     assert nearest("defaultt", ["default", "complex"]) == "; did you mean 'default'?"
     assert nearest("xyz", ["default", "complex"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("tier", "own", "days"),
+    [(None, None, 0), (7, None, 7), (7, 30, 30), (7, 0, 0), (None, 3, 3)],
+    ids=["off", "inherited", "replaced", "lifted", "own"],
+)
+def test_prompts_are_kept_only_where_tier_or_tenant_says_so(tier, own, days):
+    """Off unless somebody wrote it; the tenant's word counts over its tier's."""
+    data = TENANTS
+    for path, value in ((("tiers", "paid"), tier), (("tenants", "acme"), own)):
+        if value is not None:
+            data = changed(data, *path, "keep_prompts_days", value=value)
+
+    config = validate(data, TenantsConfig, "file.yaml")
+
+    assert config.keep_prompts_days_of("acme") == days
+
+
+HISTORY = {"high_tokens": 4096, "low_tokens": 2048}
+
+
+@pytest.mark.parametrize(
+    ("tier", "own", "high"),
+    [
+        ({}, {}, None),
+        ({"history": HISTORY}, {}, 4096),
+        ({"history": HISTORY}, {"history": {"high_tokens": 99}}, 99),
+        ({"history": HISTORY}, {"history": None}, None),
+        ({}, {"history": HISTORY}, 4096),
+    ],
+    ids=["off", "the tier's", "the tenant's own", "lifted", "the tenant's alone"],
+)
+def test_a_tenant_s_history_replaces_its_tier_s_as_a_whole(tier, own, high):
+    """Two marks belong together; `null` lifts the cap."""
+    data = copy.deepcopy(TENANTS)
+    data["tiers"]["paid"] |= tier
+    data["tenants"]["acme"] |= own
+
+    history = validate(data, TenantsConfig, "file.yaml").history_of("acme")
+
+    assert (history.high_tokens if history else None) == high
+
+
+KV = {"tokens_per_tenant": 8192, "tokens_per_session": 4096}
+
+
+@pytest.mark.parametrize(
+    ("tier", "own", "expected"),
+    [
+        ({}, {}, None),
+        ({"kv": KV}, {}, (8192, 4096)),
+        ({"kv": KV}, {"kv": {"tokens_per_session": 99}}, (None, 99)),
+        ({"kv": KV}, {"kv": None}, None),
+        ({}, {"kv": KV}, (8192, 4096)),
+    ],
+    ids=["off", "the tier's", "the tenant's own", "lifted", "the tenant's alone"],
+)
+def test_a_tenant_s_kv_budget_replaces_its_tier_s_as_a_whole(tier, own, expected):
+    """As its history does."""
+    data = copy.deepcopy(TENANTS)
+    data["tiers"]["paid"] |= tier
+    data["tenants"]["acme"] |= own
+
+    kv = validate(data, TenantsConfig, "file.yaml").kv_of("acme")
+
+    assert (None if kv is None else (kv.tokens_per_tenant, kv.tokens_per_session)) == expected
+
+
+@pytest.mark.parametrize(
+    ("tier", "told"),
+    [
+        ({"kv": {"tokens_per_tenant": 10, "tokens_per_session": 11}}, "over tokens_per_tenant"),
+        ({"kv": {"tokens_per_sesion": 11}}, "tokens_per_session"),
+        ({"kv": {"tokens_per_tenant": 0}}, "greater than or equal to 1"),
+        ({"kv": {"tokens_per_session": 900}, "history": {"high_tokens": 900}}, "high_tokens"),
+    ],
+)
+def test_a_kv_budget_that_makes_no_sense_stops_the_start(tier, told):
+    """With what is wrong with it."""
+    data = copy.deepcopy(TENANTS)
+    data["tiers"]["paid"] |= tier
+
+    with pytest.raises(ConfigError, match=told):
+        validate(data, TenantsConfig, "file.yaml")
+
+
+def test_the_low_mark_is_half_of_the_high_one_unless_it_is_set():
+    """So that the prefix stays the same while the history doubles."""
+    data = changed(TENANTS, "tiers", "paid", "history", value={"high_tokens": 1000})
+
+    history = validate(data, TenantsConfig, "file.yaml").history_of("acme")
+
+    assert history.budget == HistoryBudget(1000, 500)
+
+
+@pytest.mark.parametrize(
+    ("history", "told"),
+    [
+        ({"high_token": 1000}, "unknown key; did you mean 'high_tokens'?"),
+        ({"high_tokens": 1000, "low_tokens": 1000}, "low_tokens must be under high_tokens"),
+        ({"high_tokens": 1000, "low_tokens": 0}, "got 0"),
+        ({"high_tokens": 1000, "mode": "summarise"}, "got 'summarise'"),
+        ({"low_tokens": 1000}, "high_tokens"),
+    ],
+)
+def test_a_history_that_cannot_be_kept_stops_the_start(history, told):
+    """Marks in order, modes that exist."""
+    assert told in fault(changed(TENANTS, "tiers", "paid", "history", value=history), TenantsConfig)
+
+
+@pytest.mark.parametrize(
+    ("path", "suggested"),
+    [
+        (("feedback", "request_ttl"), "request_ttl_days"),
+        (("request_log", "max_byte"), "max_bytes"),
+    ],
+)
+def test_feedback_and_request_log_are_strict_too(path, suggested):
+    """As every mapping of the fleet file."""
+    assert f"did you mean '{suggested}'?" in fault(changed(FLEET, *path, value=1))
+
+
+def test_the_request_log_is_off_unless_it_has_a_path():
+    """Nothing is logged that nobody asked for."""
+    assert validate(FLEET, FleetConfig, "file.yaml").request_log.path is None
+
+
+@pytest.mark.parametrize(
+    ("listed", "fleet"),
+    [
+        ("GPU 0: NVIDIA GeForce RTX 4090 (UUID: GPU-1)\n", "rtx4090"),
+        (
+            "GPU 0: NVIDIA L4 (UUID: GPU-1)\nGPU 1: NVIDIA GeForce RTX 4090 (UUID: GPU-2)\n",
+            "rtx4090",
+        ),
+        ("GPU 0: NVIDIA A100-SXM4-80GB (UUID: GPU-1)\n", "local"),
+        ("", "local"),
+    ],
+)
+def test_the_fleet_that_is_chosen_has_its_kind_of_card(monkeypatch, listed, fleet):
+    """Ray would never place a lane that asks for a card that nobody has."""
+    monkeypatch.setattr(settings, "gpus", lambda: listed)
+
+    assert settings.fleet_path("auto").stem == fleet

@@ -1,6 +1,9 @@
 """The HTTP endpoint of an engine replica."""
 
 import asyncio
+import io
+import logging
+from logging.handlers import MemoryHandler
 
 import httpx
 import pytest
@@ -163,6 +166,24 @@ async def test_drain_waits_for_requests_in_flight(server):
     assert response.status_code == 200
 
 
+async def test_a_drain_does_not_wait_for_those_who_look_on(server):
+    """Metrics and health are asked all the time, by the replica itself too."""
+    gate = asyncio.Event()
+    endpoint = await server(FakeApp(gate=gate))
+    headers = {SECRET_HEADER.decode(): SECRET}
+    async with httpx.AsyncClient(base_url=endpoint.url, trust_env=False) as client:
+        open_ones = [
+            asyncio.create_task(client.get(path, headers=headers))
+            for path in ("/metrics/", "/metrics", "/health")
+        ]
+        await asyncio.wait_for(endpoint.drain(settle_s=0.1), timeout=2)
+        assert (endpoint.guard.in_flight, endpoint.guard.served_total) == (0, 0)
+        gate.set()
+        answers = await asyncio.gather(*open_ones)
+
+    assert [answer.status_code for answer in answers] == [200] * 3
+
+
 async def test_drain_of_a_quiet_endpoint_ends_after_settling():
     """Nothing in flight and nothing new: the wait is over."""
     endpoint = EndpointServer(FakeApp(), secret=SECRET, host="127.0.0.1")
@@ -170,3 +191,59 @@ async def test_drain_of_a_quiet_endpoint_ends_after_settling():
     await asyncio.wait_for(endpoint.drain(settle_s=0.0), timeout=1)
 
     endpoint._socket.close()
+
+
+class Streaming:
+    """Sends one part and then nothing, until its client has gone."""
+
+    def __init__(self) -> None:
+        self.sent, self.gone = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, scope, receive, send):
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"first", "more_body": True})
+        self.sent.set()
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.gone.set()
+
+
+async def test_a_drain_has_a_deadline_and_tells_what_is_left(server):
+    """The stream goes on meanwhile; closing breaks it off after what was sent."""
+    app = Streaming()
+    endpoint = await server(app)
+    headers = {SECRET_HEADER.decode(): SECRET}
+    async with (
+        httpx.AsyncClient(base_url=endpoint.url, trust_env=False) as client,
+        client.stream("GET", "/x", headers=headers) as response,
+    ):
+        await app.sent.wait()
+        parts = response.aiter_raw()
+        assert await anext(parts) == b"first"
+
+        left = await endpoint.drain(settle_s=0.0, within_s=0.1)
+        assert (left, app.gone.is_set()) == (1, False)
+        await endpoint.stop()
+
+        with pytest.raises(httpx.RemoteProtocolError):
+            await anext(parts)
+        await asyncio.wait_for(app.gone.wait(), timeout=2)
+    assert endpoint.guard.in_flight == 0
+
+
+async def test_an_endpoint_leaves_the_logs_of_its_process_alone():
+    """Serve's handler buffers: closed, it would take every line and write none."""
+    written = io.StringIO()
+    handler = MemoryHandler(1, target=logging.StreamHandler(written))
+    log = logging.getLogger("ray.serve.test")
+    log.addHandler(handler)
+    endpoint = EndpointServer(FakeApp(), secret=SECRET, host="127.0.0.1")
+    try:
+        await endpoint.start()
+        log.warning("still heard")
+        await endpoint.stop()
+    finally:
+        log.removeHandler(handler)
+
+    assert "still heard" in written.getvalue()

@@ -34,6 +34,7 @@ async def test_ready_waits_for_every_required_lane(world, ready, status):
 
     assert response.status_code == status
     assert response.json()["loading"] == ([] if ready else ["chat", "quality"])
+    assert response.headers.get("retry-after") == (None if ready else "1")
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,8 @@ async def test_unknown_routes_and_methods_are_told_apart(world, method, path, st
 
     assert response.status_code == status
     assert error_of(response)["code"] == "invalid_request"
+    # In the words of the route's SDK.
+    assert response.json().get("type") == ("error" if path == "/v1/messages" else None)
 
 
 @pytest.mark.parametrize("path", [*GENERATION, "/v1/messages/count_tokens", "/v1/route"])
@@ -146,8 +149,11 @@ async def test_an_admin_sees_the_whole_deployment_in_the_status(world):
         status = (await client.get("/status")).json()
 
     assert status["ready"]
-    assert status["escalation"]["share"] == 0.25
+    lane = status["escalation"]["lanes"]["quality"]
+    assert (lane["target_share"], lane["share"], lane["yield"]) == (0.03, 0.0, 0.0)
+    assert status["triggers_firing"] == []
     assert status["lanes"]["chat"]["active_sessions"] == 2
+    assert status["lanes"]["chat"]["imbalance"] == 1.0
     assert "text" not in status["lanes"]["chat"]["replicas"][0]
 
 

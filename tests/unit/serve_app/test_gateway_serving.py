@@ -67,7 +67,8 @@ async def test_a_complex_question_goes_to_the_stronger_lane_with_the_tier_s_prio
 
     assert response.headers["x-pointsman-reason"] == "complex"
     assert [sent.body.get("priority") for sent in world.lanes.opened] == [5, None]
-    assert world.state.escalation_share == 0.5
+    # Two requests were scored and one went up; fewer than 500 count as 500.
+    assert world.state.escalation.status()["quality"]["share"] == 1 / 500
 
 
 async def test_only_allowed_request_headers_reach_the_engine(world, engine):
@@ -198,23 +199,33 @@ async def test_an_engine_s_refusal_is_relayed_in_our_words_and_not_charged(world
 
 @pytest.mark.parametrize("key", ["acme", "slow"])
 @pytest.mark.parametrize(
-    ("path", "start"),
+    ("path", "first", "start"),
     [
-        (CHAT, b'data: {"error":'),
-        ("/v1/responses", b"event: error\ndata: {"),
-        ("/v1/messages", b"event: error\ndata: {"),
+        (CHAT, delta("a"), b'data: {"error":'),
+        (
+            "/v1/responses",
+            b'event: response.output_text.delta\ndata: {"type":"response.output_text.delta"}\n\n',
+            b"event: error\ndata: {",
+        ),
+        (
+            "/v1/messages",
+            b'event: content_block_delta\ndata: {"type":"content_block_delta"}\n\n',
+            b"event: error\ndata: {",
+        ),
     ],
 )
-async def test_a_stream_that_breaks_ends_with_one_error_event(world, stream, path, start, key):
+async def test_a_stream_that_breaks_ends_with_one_error_event(
+    world, stream, path, first, start, key
+):
     """The client is told, in its dialect; half an event is not passed on."""
-    response = stream(delta("a"), delta("b")[:7], BrokenConnection())
+    response = stream(first, delta("b")[:7], BrokenConnection())
     world.lanes.answers = [response]
     body = {**HELLO, "input": "Hello", "stream": True}
 
     answer = await world.post(path, body, key=key)
 
     assert answer.status_code == 200
-    assert answer.content.startswith(delta("a") + start)
+    assert answer.content.startswith(first + start)
     assert answer.content.count(b"\n\n") == 2
     assert b'"no_replica"' in answer.content
     assert response.is_closed
@@ -299,3 +310,69 @@ async def test_a_fault_of_ours_is_not_counted_as_a_success(world, caplog):
 
     labels = {"lane": "chat", "reason": "default", "tier": "paid"}
     assert world.count("pointsman_requests_total", **labels, code="200") == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        (CHAT, {"response_format": "json_object"}),
+        (CHAT, {"response_format": [1]}),
+        (CHAT, {"stop": 5}),
+        (CHAT, {"stop": True, "stream": True}),
+        ("/v1/completions", {"prompt": "x", "messages": 5}),
+        ("/v1/responses", {"input": "x", "messages": ["x"]}),
+    ],
+)
+async def test_what_only_resuming_reads_is_the_engine_s_to_refuse(world, engine, path, fields):
+    """Whatever its type: the request gets there."""
+    world.lanes.answers = [engine({"error": {"message": "no such thing"}}, status=400)]
+
+    response = await world.post(path, {**HELLO, **fields}, key="acme")
+
+    assert response.status_code == 400
+    assert len(world.lanes.opened) == 1
+
+
+@pytest.mark.parametrize("name", ["x-request-disconnect-disabled", "x-request-timeout-seconds"])
+async def test_headers_that_serve_would_act_on_are_refused(world, name):
+    """It would answer in its own words, or not tell us that the client left."""
+    async with world.client() as client:
+        headers = {"authorization": f"Bearer {world.keys['acme']}", name: "1"}
+        response = await client.post(CHAT, json=HELLO, headers=headers)
+
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_request")
+    assert not world.lanes.opened
+
+
+async def test_a_bad_request_is_told_what_is_left_of_its_ceilings(world):
+    """As every answer is."""
+    response = await world.post(CHAT, {"messages": []}, key="acme")
+
+    assert response.status_code == 400
+    assert response.headers["x-ratelimit-limit-tokens"] == "100000"
+
+
+async def test_a_replica_on_trial_gets_one_request(world, engine):
+    """It is noted when the request goes out, not when the answer begins."""
+    breakers = world.gateway._pipeline._recovery.breakers("chat")
+    at = time.monotonic() - breakers.config.backoff_s - 1
+    for replica in ("r1", "r2", "r3"):
+        breakers.note_success(replica, now=at)
+    for _ in range(breakers.config.faults):
+        breakers.note_fault("r1", now=at)
+    assert breakers.avoided(now=at + 0.1) == {"r1"}
+    assert not breakers.avoided(now=time.monotonic())
+    seen = []
+
+    original = world.lanes.open
+
+    async def opened(replica, path, body, headers):
+        seen.append((replica.id, "r1" in breakers.avoided(now=time.monotonic())))
+        return await original(replica, path, body, headers)
+
+    world.lanes.open = opened
+    world.lanes.answers = [engine({"choices": []})]
+
+    await world.post(CHAT, HELLO, key="acme")
+
+    assert seen == [("r1", True)]

@@ -103,6 +103,7 @@ def test_our_own_metrics_survive_the_joining():
         "pointsman_shed_total",
         "pointsman_shed_order_violations_total",
         "pointsman_stream_recoveries_total",
+        "pointsman_breakers_opened_total",
     ],
 )
 def test_the_metrics_of_the_interface_exist(name):

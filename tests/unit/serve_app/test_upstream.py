@@ -2,60 +2,24 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
-from serve_app.upstream import HIGH_WATER, BrokenConnection, SilentConnection, Upstream
-
-OK = b"HTTP/1.1 200 OK\r\ncontent-type: Text/Event-Stream; charset=utf-8\r\n"
-CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
-
-
-@contextlib.contextmanager
-def writer_of(writer):
-    """Closed however the connection ends."""
-    try:
-        yield
-    finally:
-        writer.close()
-
-
-class Server:
-    """Answers each request with the next of `answers`: a coroutine over the writer."""
-
-    def __init__(self) -> None:
-        self.answers: list[Callable] = []
-        self.requests: list[bytes] = []
-        self.connections = 0
-        self.lost = asyncio.Event()
-        self.tasks: list[asyncio.Task] = []
-        self.url = ""
-
-    async def serve(self, reader, writer) -> None:
-        self.connections += 1
-        self.tasks.append(asyncio.current_task())
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError), writer_of(writer):
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
-                self.requests.append(head + await reader.readexactly(length))
-                if await self.answers.pop(0)(writer) == "close":
-                    break
-                await writer.drain()
-        self.lost.set()
+from serve_app.upstream import (
+    HIGH_WATER,
+    BrokenConnection,
+    DeadEndpoint,
+    SilentConnection,
+    Upstream,
+)
+from tests.unit.serve_app.raw_server import CHUNKED, OK, Server, chunk, raw_server, says, writer_of
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    made = Server()
-    listening = await asyncio.start_server(made.serve, "127.0.0.1", 0)
-    made.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-    yield made
-    listening.close()
-    for task in made.tasks:
-        task.cancel()
-    await asyncio.gather(*made.tasks, return_exceptions=True)
+    async with raw_server() as made:
+        yield made
 
 
 @pytest.fixture
@@ -63,21 +27,6 @@ async def upstream() -> AsyncIterator[Upstream]:
     made = Upstream({"x-secret": "s3"}, connect_s=1, read_s=0.4)
     yield made
     await made.close()
-
-
-def says(*parts: bytes, then: str = ""):
-    async def answer(writer) -> str:
-        for part in parts:
-            writer.write(part)
-            await writer.drain()
-            await asyncio.sleep(0.01)
-        return then
-
-    return answer
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 async def test_a_whole_answer_and_the_request_that_asked_for_it(server, upstream) -> None:
@@ -210,6 +159,67 @@ async def test_a_slow_reader_is_not_a_silent_engine(server, upstream) -> None:
     assert await response.read() == b"one"
 
 
+async def test_what_arrives_is_poured_where_it_arrives(server, upstream) -> None:
+    """No task's turn: what came after the first wait is taken in the connection's callback."""
+    server.answers = [says(CHUNKED, chunk(b"one"), chunk(b"two"), b"0\r\n\r\n")]
+    response = await upstream.post(server.url, "/", b"", {})
+    poured: list[tuple[bytes, bool]] = []
+
+    def step(data: bytes) -> bool:
+        poured.append((data, asyncio.current_task() is None))
+        return True
+
+    assert await response.pour(step) is False
+    assert b"".join(data for data, _ in poured) == b"onetwo"
+    assert poured[-1][1]
+    assert await response.readany() == b""
+    response.close()
+    assert await response.pour(step) is False
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["arrived before", "arrives"])
+async def test_pouring_ends_when_the_step_says_so(server, upstream, late) -> None:
+    """The rest is there to be read; a step that takes the last of it ends as the body does."""
+    server.answers = [says(CHUNKED, chunk(b"one"), chunk(b"two"), b"0\r\n\r\n")] * 2
+    response = await upstream.post(server.url, "/", b"", {})
+    if not late:
+        await asyncio.sleep(0.1)
+    poured = []
+
+    def step(data: bytes) -> bool:
+        poured.append(data)
+        return False
+
+    assert await response.pour(step) is True
+    assert len(poured) == 1
+    assert b"".join(poured) + await response.read() == b"onetwo"
+
+
+async def test_a_break_and_silence_end_pouring(server, upstream) -> None:
+    server.answers = [
+        says(CHUNKED, chunk(b"one"), then="close"),
+        says(CHUNKED, chunk(b"one"), then="wait"),
+    ]
+    for fault in (BrokenConnection, SilentConnection):
+        response = await upstream.post(server.url, "/", b"", {})
+        poured = []
+        with pytest.raises(fault):
+            await response.pour(lambda data, poured=poured: not poured.append(data))
+        assert poured == [b"one"]
+
+
+async def test_what_a_step_raises_is_the_readers(server, upstream) -> None:
+    server.answers = [says(CHUNKED, chunk(b"one"), chunk(b"two"), b"0\r\n\r\n")]
+    response = await upstream.post(server.url, "/", b"", {})
+
+    def step(data: bytes) -> bool:
+        raise KeyError(data)
+
+    with pytest.raises(KeyError, match="one"):
+        await response.pour(step)
+    response.close()
+
+
 async def test_a_client_that_does_not_read_stops_the_engine(server, upstream) -> None:
     sent = 0
 
@@ -262,3 +272,89 @@ async def test_closing_the_pool_ends_what_is_open(server) -> None:
     await made.close()
     with pytest.raises(BrokenConnection):
         await response.read()
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Silences are looked at often."""
+    monkeypatch.setattr("serve_app.upstream.SWEEP_S", 0.01)
+
+
+class Endpoint:
+    """An endpoint whose streams are silent, and that answers probes while it lives."""
+
+    def __init__(self, *, lives: bool) -> None:
+        self.lives = lives
+        self.probes = asyncio.Queue()
+        self.tasks = []
+
+    async def serve(self, reader, writer) -> None:
+        self.tasks.append(asyncio.current_task())
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError), writer_of(writer):
+            head = await reader.readuntil(b"\r\n\r\n")
+            if head.startswith(b"GET /health "):
+                assert b"x-secret: s3" in head
+                self.probes.put_nowait(None)
+                if self.lives:
+                    writer.write(OK + b"content-length: 0\r\n\r\n")
+                    await writer.drain()
+                    return
+            else:
+                writer.write(CHUNKED + chunk(b"one"))
+                await writer.drain()
+            await asyncio.Event().wait()
+
+
+@contextlib.asynccontextmanager
+async def endpoint_at(*, lives: bool):
+    made = Endpoint(lives=lives)
+    listening = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    try:
+        yield made, f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    finally:
+        listening.close()
+        for task in made.tasks:
+            task.cancel()
+        await asyncio.gather(*made.tasks, return_exceptions=True)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_silent_endpoint_without_a_sign_of_life_is_given_up(upstream) -> None:
+    """Long before the read time-out, and for every stream that waits for it."""
+    upstream.read_s, upstream.probe_after_s, upstream.probe_s = 60, 0.02, 0.05
+    async with endpoint_at(lives=False) as (_, url):
+        answers = [await upstream.post(url, "/", b"", {}) for _ in range(2)]
+        assert [await answer.readany() for answer in answers] == [b"one", b"one"]
+
+        ends = await asyncio.gather(*(a.readany() for a in answers), return_exceptions=True)
+
+        assert [type(end) for end in ends] == [DeadEndpoint, DeadEndpoint]
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_silent_engine_behind_a_live_endpoint_is_waited_for(upstream) -> None:
+    """A slow prefill is no fault: it is asked again and again, and nothing ends."""
+    upstream.read_s, upstream.probe_after_s, upstream.probe_s = 60, 0.02, 30
+    async with endpoint_at(lives=True) as (endpoint, url):
+        answer = await upstream.post(url, "/", b"", {})
+        await answer.readany()
+        waiting = asyncio.create_task(answer.readany())
+
+        for _ in range(3):
+            await endpoint.probes.get()
+
+        assert not waiting.done()
+        waiting.cancel()
+
+
+@pytest.mark.usefixtures("quick")
+async def test_an_engine_that_stalls_between_tokens_is_given_up(upstream) -> None:
+    """Its endpoint may live: no queue explains a silence inside an answer."""
+    upstream.read_s, upstream.stall_s = 60, 0.05
+    async with endpoint_at(lives=True) as (_, url):
+        answer = await upstream.post(url, "/", b"", {})
+        await answer.readany()
+        answer.expect_tokens()
+
+        with pytest.raises(DeadEndpoint):
+            await answer.readany()

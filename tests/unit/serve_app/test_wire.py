@@ -260,6 +260,57 @@ def test_messages_on_the_responses_route_are_not_read():
     assert isinstance(parsed, Parsed)
 
 
+def test_escapes_are_not_longer_prompts():
+    """Clients that write ASCII only send six bytes for a letter of two."""
+    body = {"messages": [{"role": "user", "content": "Привет, " * 50}]}
+
+    escaped = parse(json.dumps(body).encode(), CHAT)
+    plain = parse(json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(), CHAT)
+
+    assert escaped.prompt.bytes == plain.prompt.bytes
+
+
+@pytest.mark.parametrize(
+    ("prompt", "longest"),
+    [
+        ("one", 1.0),
+        ([1, 2, 3], 1.0),
+        (["ab", "abcdef"], 0.75),
+        ([[1], [1, 2, 3]], 0.75),
+        ([""], 1.0),
+    ],
+)
+def test_each_prompt_of_a_batch_has_the_window_for_itself(prompt, longest):
+    """Its longest is what has to fit."""
+    parsed = parse(json.dumps({"prompt": prompt}).encode(), COMPLETIONS)
+
+    assert parsed.prompt.longest == longest
+
+
+@pytest.mark.parametrize(
+    ("route", "fields", "is_taken"),
+    [(COMPLETIONS, {"echo": True}, True), (COMPLETIONS, {}, False), (CHAT, {"echo": True}, False)],
+)
+def test_a_prompt_may_be_echoed_without_an_answer(route, fields, is_taken):
+    """How evaluations ask for the log probabilities of a text."""
+    body = {**HELLO, "prompt": "x", "max_tokens": 0, **fields}
+
+    assert isinstance(parse(json.dumps(body).encode(), route), Parsed) == is_taken
+
+
+@pytest.mark.parametrize("depth", [100, 240, 260, 500, 900, 990, 1010, 1020, 5000])
+def test_whatever_is_read_can_be_written(depth):
+    """orjson reads deeper than it writes, and Python's writer ends in between."""
+    raw = b'{"messages":[{"role":"user","content":"x"}],"a":' + b"[" * depth + b"]" * depth + b"}"
+
+    parsed = parse(raw, CHAT)
+
+    if isinstance(parsed, Parsed):
+        assert for_engine(parsed, model="m", cache_salt="s", priority=1)
+    else:
+        assert parsed.reason is RejectReason.INVALID_JSON and depth > 500
+
+
 @given(raw=st.binary(), route=st.sampled_from(list(ROUTES.values())))
 def test_arbitrary_bytes_never_raise(raw, route):
     """Garbage is refused, not a fault."""

@@ -1,0 +1,185 @@
+"""What `pointsman classifier label` asks of a running deployment."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+from serve_app.commands.client import CommandError
+from serve_app.config_errors import nearest
+
+REQUEST_TIMEOUT_S = 600.0
+RETRY_LIMIT_S = 300.0
+"""A request that is refused with 429 or 503 waits this long in all, then it fails."""
+
+_FIRST_WAIT_S = 1.0
+_LONGEST_WAIT_S = 30.0
+_PASSING = (429, 503)
+_FATAL = (401, 403, 404)
+_CODE = re.compile(r"[a-z0-9_]{1,64}")
+
+
+class SampleFailed(Exception):
+    """Why a sample has no outcome; its prompt is skipped. Holds no text of a prompt."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """How one answer is sampled.
+
+    Attributes:
+        lane: the lane that answers, pinned.
+        max_tokens: longest answer in tokens.
+        session: keeps the samples of a prompt on one replica, apart from real sessions.
+
+    """
+
+    lane: str
+    messages: list[dict[str, Any]]
+    seed: int
+    temperature: float
+    max_tokens: int
+    session: str
+
+    def body(self) -> dict[str, Any]:
+        """The request's JSON."""
+        return {
+            "model": self.lane,
+            "messages": self.messages,
+            "seed": self.seed,
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+        }
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer: its text, the id of the model, whether `max_tokens` cut it."""
+
+    text: str
+    model: str
+    is_cut: bool
+
+
+class Deployment:
+    """A running deployment: at most `concurrency` requests at a time, waits included."""
+
+    def __init__(
+        self,
+        http: aiohttp.ClientSession,
+        url: str,
+        *,
+        concurrency: int,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._http = http
+        self._url = url.rstrip("/")
+        self._free = asyncio.Semaphore(concurrency)
+        self._sleep = sleep
+
+    async def lanes_of(self, names: Iterable[str]) -> list[str]:
+        """The lanes behind names of lanes or models, or CommandError with the nearest name."""
+        try:
+            async with self._http.get(f"{self._url}/v1/models", allow_redirects=False) as response:
+                if response.status != 200:
+                    raise CommandError(f"GET /v1/models: {await _refusal(response)}")
+                models = (await response.json(content_type=None))["data"]
+                known = {x["id"]: x["lane"] for x in models if "lane" in x}
+        except (aiohttp.ClientError, OSError) as error:
+            raise CommandError(f"nothing answers at {self._url}: is it running?") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise CommandError(f"what answers at {self._url} is not Pointsman") from error
+        return [_lane(name, known) for name in names]
+
+    async def ask(self, ask: Ask) -> Answer:
+        """One answer; SampleFailed when there is none, CommandError when there never will be."""
+        waited_s, attempt = 0.0, 0
+        async with self._free:
+            while True:
+                found = await self._try_ask(ask)
+                if isinstance(found, Answer):
+                    return found
+                wait_s = found.wait_s(attempt)
+                if waited_s + wait_s > RETRY_LIMIT_S:
+                    raise SampleFailed(f"{ask.lane}: {found.why}")
+                waited_s += wait_s
+                attempt += 1
+                await self._sleep(wait_s)
+
+    async def _try_ask(self, ask: Ask) -> Answer | _Refused:
+        try:
+            async with self._http.post(
+                f"{self._url}/v1/chat/completions",
+                json=ask.body(),
+                headers={"x-session-id": ask.session},
+                allow_redirects=False,
+            ) as response:
+                if response.status != 200:
+                    return await _refused(ask.lane, response)
+                return _answer(ask.lane, await response.json(content_type=None), response.headers)
+        except (aiohttp.ClientError, OSError) as error:
+            raise SampleFailed(f"{ask.lane}: {type(error).__name__}") from error
+        except ValueError as error:
+            raise SampleFailed(f"{ask.lane}: unreadable answer") from error
+
+
+@dataclass(frozen=True)
+class _Refused:
+    why: str
+    retry_after_s: float | None
+
+    def wait_s(self, attempt: int) -> float:
+        """Seconds until the next attempt: as long as was asked for, else ever longer."""
+        least = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** min(attempt, 10))
+        return max(_FIRST_WAIT_S, self.retry_after_s) if self.retry_after_s is not None else least
+
+
+async def _refused(lane: str, response: aiohttp.ClientResponse) -> _Refused:
+    why = await _refusal(response)
+    if response.status in _FATAL:
+        raise CommandError(f"lane '{lane}': {why}")
+    if response.status not in _PASSING:
+        raise SampleFailed(f"{lane}: {why}")
+    return _Refused(why, _seconds(response.headers.get("retry-after")))
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> str:
+    """Status and code of a refusal; never its text, which may hold anything."""
+    try:
+        code = (await response.json(content_type=None))["error"]["code"]
+    except (ValueError, KeyError, TypeError):
+        code = None
+    is_code = isinstance(code, str) and _CODE.fullmatch(code)
+    return f"{response.status} {code}" if is_code else str(response.status)
+
+
+def _seconds(value: str | None) -> float | None:
+    try:
+        seconds = float(value or "")
+    except ValueError:
+        return None
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def _answer(lane: str, body: Any, headers: Mapping[str, str]) -> Answer:
+    by, model = headers.get("x-pointsman-lane"), headers.get("x-pointsman-model")
+    if by != lane or not model:
+        raise SampleFailed(f"{lane}: another lane answered")
+    try:
+        choice = body["choices"][0]
+        text = choice["message"].get("content") or ""
+        return Answer(str(text), model, choice.get("finish_reason") == "length")
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise SampleFailed(f"{lane}: unreadable answer") from error
+
+
+def _lane(name: str, known: Mapping[str, str]) -> str:
+    if name not in known:
+        raise CommandError(f"no lane '{name}' here that this key may use{nearest(name, known)}")
+    return known[name]

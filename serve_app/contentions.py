@@ -1,0 +1,49 @@
+"""Which lanes are contended, for ceilings with `enforce: contended`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from router.contention import Contention
+from serve_app.admission import Admission, LaneView, alone
+
+PERIOD_S = 0.2
+
+
+class Contentions:
+    """One ingress replica's view of its lanes, one for each mark that is in use."""
+
+    def __init__(self, admission: Admission, elsewhere: LaneView = alone) -> None:
+        self._admission = admission
+        self._elsewhere = elsewhere
+        self._all: dict[tuple[str, int], Contention] = {}
+
+    def of(self, lane: str, contended_from: int) -> Contention:
+        """The lane's, with this mark; it is kept up to date by `run`."""
+        found = self._all.get((lane, contended_from))
+        if found is None:
+            running, is_saturated = self._load(lane)
+            found = Contention(contended_from, None if is_saturated else running)
+            self._all[lane, contended_from] = found
+        return found
+
+    async def run(self) -> None:
+        """Observe until cancelled."""
+        while True:
+            await asyncio.sleep(PERIOD_S)
+            self.observe()
+
+    def observe(self) -> None:
+        """Look at every lane that somebody asked for."""
+        now = time.monotonic()
+        for (lane, _), contention in self._all.items():
+            running, is_saturated = self._load(lane)
+            contention.observe(running, is_saturated=is_saturated, now=now)
+
+    def _load(self, lane: str) -> tuple[int | None, bool]:
+        """Running requests over all ingress replicas, if known; whether it is saturated."""
+        here, elsewhere = self._admission.load(lane), self._elsewhere(lane)
+        if here is None or elsewhere is None:
+            return None, True
+        return here[0] + elsewhere, here[1]

@@ -1,0 +1,215 @@
+"""The stream of an engine that goes on with what another began, in the first one's words."""
+
+from __future__ import annotations
+
+from array import array
+from typing import Any
+
+import orjson
+
+from router.errors import Rejected
+from router.recovery import Cut, Said
+from router.stops import StopMatcher
+from serve_app.journal import DONE, Journal, data_of, note_choice
+from serve_app.streaming import EventReader, Usage
+
+
+class Continued:
+    """The stream of an engine that goes on, in the words of the one that began.
+
+    Args:
+        journal: what was given, and the envelope of its chunks.
+        cut: where it goes on.
+        stops: the matcher over stop strings; None where the engine watches them.
+        least_tokens: the answer cannot be stopped before so many.
+        wants_usage: the client asked for the closing usage event.
+
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        cut: Cut,
+        *,
+        stops: StopMatcher | None = None,
+        least_tokens: int = 0,
+        wants_usage: bool = False,
+    ) -> None:
+        self._journal = journal
+        self._said: Said = journal.said
+        self._kept = cut.ids
+        self._held = cut.held
+        self._stops = stops
+        self._least_tokens = least_tokens
+        self._wants_usage = wants_usage
+        self._reader = EventReader(hide_usage=False)
+        self._told: Usage | None = None
+        self._is_done = False
+        self.is_over = False
+        self.is_steady = journal.has_ids
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Translate whole events."""
+        out = []
+        for event in self._reader.feed(chunk).split(b"\n\n"):
+            if self.is_over:
+                break
+            if event == b"data: [DONE]":
+                self._is_done = True
+                out.append(DONE)
+            elif (data := data_of(event)) is not None:
+                out.append(self._translate(data))
+        return b"".join(out)
+
+    def end(self) -> bytes:
+        """Nothing waits."""
+        return b""
+
+    @property
+    def is_complete(self) -> bool:
+        """The end mark was passed on."""
+        return self._is_done
+
+    @property
+    def events(self) -> int:
+        """Tokens passed on."""
+        return self._reader.events
+
+    @property
+    def usage(self) -> Usage | None:
+        """Of both parts: the first part's prompt, both parts' completion.
+
+        What the first engine had cached it would have told at the end only.
+        """
+        return self._told
+
+    @property
+    def has_failed(self) -> bool:
+        """The engine said so, or ended without the end mark."""
+        return self._reader.has_failed or not (self._is_done or self.is_over)
+
+    @property
+    def refused(self) -> Rejected | None:
+        """The engine's fault was the request's."""
+        return self._reader.refused
+
+    @property
+    def is_counted(self) -> bool:
+        """The closing count was there."""
+        return self._reader.is_counted
+
+    def _translate(self, data: dict[str, Any]) -> bytes:
+        choices = data.get("choices") or []
+        if not choices:
+            return self._closing(data)
+        choice = choices[0]
+        if self._said.prompt is None and data.get("prompt_token_ids") and not self._kept:
+            self._said.prompt = array("I", data["prompt_token_ids"])
+        if (choice.get("delta") or {}).get("role") and self._journal.has_role:
+            # Who speaks was said by the first engine.
+            if not choice["delta"].get("content") and choice.get("finish_reason") is None:
+                return b""
+            choice["delta"].pop("role")
+        ids = choice.get("token_ids") or []
+        text, ending = self._watched(choice, ids)
+        if "text" in choice and self._journal.is_chat:
+            choice = _as_chat(choice)
+        _set_text(choice, text, ending)
+        note_choice(self._said, choice)
+        if not self._journal.shows_ids:
+            choice["token_ids"] = None
+        choice.pop("prompt_token_ids", None)
+        chunk = {**self._journal.envelope, "choices": [choice]}
+        if data.get("usage"):
+            chunk["usage"] = self._both(data["usage"])
+        out = _event(chunk)
+        if ending is not None:
+            out += self._stopped()
+        return out
+
+    def _watched(self, choice: dict[str, Any], ids: list[int]) -> tuple[str, str | None]:
+        """The text that may be passed on, and the stop string that ends the answer."""
+        text = choice.get("text")
+        if text is None:
+            text = (choice.get("delta") or {}).get("content") or ""
+        held, self._held = self._held, ""
+        if self._stops is None:
+            return held + text, None
+        if held:
+            counts = self._kept > self._least_tokens
+            passed = self._stops.feed(held, counts=counts)
+            if passed.stop is not None:
+                return passed.text, passed.stop
+            held = passed.text
+        tokens = len(self._said.ids) + len(ids)
+        passed = self._stops.feed(text, counts=tokens > self._least_tokens)
+        if passed.stop is None and choice.get("finish_reason") is not None:
+            return held + passed.text + self._stops.flush(), None
+        return held + passed.text, passed.stop
+
+    def _stopped(self) -> bytes:
+        """A stop string ended the answer: what the engine would have said after it."""
+        self.is_over = True
+        self._told = known_usage(self._said)
+        return closing(self._journal, self._told, wants_usage=self._wants_usage)
+
+    def _closing(self, data: dict[str, Any]) -> bytes:
+        if not data.get("usage"):
+            return b""
+        usage = self._both(data["usage"])
+        self._told = Usage(usage["prompt_tokens"], usage["completion_tokens"])
+        if not self._wants_usage:
+            return b""
+        return _event({**data, **self._journal.envelope, "usage": usage})
+
+    def _both(self, usage: dict[str, Any]) -> dict[str, Any]:
+        """An engine's count of the second part, as a count of both."""
+        if self._said.prompt is not None:
+            prompt = len(self._said.prompt)
+        else:
+            prompt = usage["prompt_tokens"] - self._kept
+        completion = usage["completion_tokens"] + self._kept
+        both = {**usage, "prompt_tokens": prompt, "completion_tokens": completion}
+        if both.get("prompt_tokens_details") and self._kept:
+            both["prompt_tokens_details"] = {"cached_tokens": 0}
+        return {**both, "total_tokens": prompt + completion}
+
+
+def known_usage(said: Said) -> Usage | None:
+    """The count that token ids give; None where the engine told none."""
+    if said.prompt is None or said.lacks_ids:
+        return None
+    return Usage(len(said.prompt), len(said.ids))
+
+
+def closing(journal: Journal, usage: Usage | None, *, wants_usage: bool) -> bytes:
+    """The end of a stream whose answer is whole: usage where it was asked for, the mark."""
+    if usage is None or not wants_usage:
+        return DONE
+    told = {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total,
+    }
+    return _event({**journal.envelope, "choices": [], "usage": told}) + DONE
+
+
+def _as_chat(choice: dict[str, Any]) -> dict[str, Any]:
+    """A choice of a completion chunk as one of a chat chunk, member by member."""
+    chat = {name: choice[name] for name in ("index", "logprobs", "finish_reason") if name in choice}
+    if choice.get("finish_reason") is not None:
+        chat["stop_reason"] = choice.get("stop_reason")
+    return {**chat, "delta": {}, "token_ids": choice.get("token_ids")}
+
+
+def _set_text(choice: dict[str, Any], text: str, ending: str | None) -> None:
+    if "text" in choice:
+        choice["text"] = text
+    elif text or not choice.get("delta"):
+        choice["delta"] = {**(choice.get("delta") or {}), "content": text}
+    if ending is not None:
+        choice |= {"finish_reason": "stop", "stop_reason": ending}
+
+
+def _event(data: dict[str, Any]) -> bytes:
+    return b"data: " + orjson.dumps(data) + b"\n\n"

@@ -1,0 +1,219 @@
+"""Scoring requests, and the shares that go to the stronger lanes, in one ingress replica.
+
+The classifier scores, `router.escalation` holds the shares and budgets, and
+`router.pressure` takes load off a lane that is full; this module feeds them.
+Replicas exchange what they saw every few seconds; none waits for another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from classifier import Conversation, Scorer
+from router.escalation import EscalationConfig, EscalationController, RungView
+from router.lane import Judgement
+from router.pressure import LoadObservation, YieldController
+from router.types import LaneDecision, Reason
+from serve_app.auth import Tenant
+from serve_app.policies import Policies
+from serve_app.wire import Parsed
+
+SCORE_CACHE_SIZE = 20_000
+# A first token this long ago says nothing about the lane's load now.
+TTFT_WINDOW_S = 10.0
+# A lane that got nothing for so long is not asked for its load.
+BUSY_S = 60.0
+
+
+class Escalation:
+    """Owns the score cache, the controller and the yielding of one ingress replica."""
+
+    def __init__(self, policies: Policies, replica: str = "") -> None:
+        self._replica = replica
+        self._scores: OrderedDict[bytes, float] = OrderedDict()
+        self._ttft: dict[str, tuple[float, float]] = {}
+        self._sent: dict[str, float] = {}
+        self._start(policies)
+
+    def apply(self, policies: Policies) -> None:
+        """Follow a reload; shares begin anew only when what they rest on changed."""
+        if policies.escalation_basis != self._policies.escalation_basis:
+            self._start(policies)
+        self._policies = policies
+
+    def _start(self, policies: Policies) -> None:
+        self._policies = policies
+        self._controller = EscalationController(
+            policies.rungs,
+            policies.shipped,
+            EscalationConfig(replicas=policies.fleet.ingress.replicas),
+            replica=self._replica,
+        )
+        self._yields = {rung.lane: YieldController(now=time.monotonic()) for rung in policies.rungs}
+
+    # -- deciding -----------------------------------------------------------
+
+    def judge(self, policies: Policies, tenant: Tenant, parsed: Parsed) -> Judgement:
+        """Scores of the last user turns, and what the tenant may still escalate."""
+        return Judgement(self.scores(policies, parsed), self._views(policies, tenant))
+
+    def scores(self, policies: Policies, parsed: Parsed) -> list[float]:
+        """Scores of the last user turns, newest last; old turns come from a cache.
+
+        A turn is scored as it looked when it was the newest one, so each ingress
+        replica finds the same score for it, whether it saw that turn or not. Turns that
+        the engine will not read are not scored.
+        """
+        turns, dropped = parsed.prompt.users, parsed.prompt.dropped_users
+        before = max(len(turns) - policies.sticky_turns, dropped)
+        users = turns[before:]
+        return [
+            self._score(policies.scorer, _conversation(parsed, text, before + index + 1))
+            for index, text in enumerate(users)
+        ]
+
+    def shadow(self, policies: Policies, parsed: Parsed) -> tuple[str, float] | None:
+        """Version and score of the candidate that is tried beside the active one."""
+        if policies.shadow is None or not parsed.prompt.users:
+            return None
+        users = parsed.prompt.users
+        conversation = _conversation(parsed, users[-1], len(users))
+        return policies.shadow.version, self._score(policies.shadow, conversation)
+
+    def features(self, policies: Policies, parsed: Parsed) -> dict[str, float]:
+        """What the classifier saw in the newest turn; for dry runs."""
+        users = parsed.prompt.users
+        conversation = _conversation(parsed, users[-1] if users else "", max(1, len(users)))
+        return policies.scorer.features(conversation)
+
+    def note(self, tenant: Tenant, decision: LaneDecision) -> None:
+        """Count a scored request that was admitted, once."""
+        if decision.score is None:
+            return
+        now = time.monotonic()
+        self._sent[decision.lane.name] = now
+        self._controller.note(
+            tenant.name,
+            tenant.rules.budgets,
+            decision.score,
+            decision.lane.name,
+            sticky=decision.reason is Reason.STICKY,
+            now=now,
+        )
+
+    def _views(self, policies: Policies, tenant: Tenant) -> Mapping[str, RungView]:
+        views = self._controller.view(tenant.name, tenant.rules.budgets)
+        fixed = policies.fixed_threshold
+        if fixed is not None:
+            # The operator's threshold stands for the lowest rung; budgets hold as ever.
+            lane = policies.rungs[-1].lane
+            views[lane] = replace(views[lane], threshold=fixed, yield_threshold=fixed)
+        return views
+
+    def _score(self, scorer: Scorer, conversation: Conversation) -> float:
+        key = _score_key(scorer.version, conversation)
+        score = self._scores.get(key)
+        if score is None:
+            score = self._scores[key] = scorer.score(conversation)
+            if len(self._scores) > SCORE_CACHE_SIZE:
+                self._scores.popitem(last=False)
+        return score
+
+    # -- keeping in step ----------------------------------------------------
+
+    def note_ttft(self, lane: str, seconds: float) -> None:
+        """A first token came from a stronger lane; the mean of recent ones counts."""
+        if lane in self._yields:
+            before, _ = self._ttft.get(lane, (seconds, 0.0))
+            self._ttft[lane] = (0.8 * before + 0.2 * seconds, time.monotonic())
+
+    def observe(self, lane: str, replicas: Sequence[Mapping[str, Any]]) -> float:
+        """Take a lane's load, as its replicas report it; returns the yield fraction."""
+        now = time.monotonic()
+        fraction = self._yields[lane].observe(self._observation(lane, replicas, now), now=now)
+        self._controller.set_yield(lane, fraction)
+        return fraction
+
+    def _observation(
+        self, lane: str, replicas: Sequence[Mapping[str, Any]], now: float
+    ) -> LoadObservation:
+        mean, at = self._ttft.get(lane, (0.0, float("-inf")))
+        slo_s = self._policies.fleet.routing.escalation_ttft_s
+        is_recent = now - at <= TTFT_WINDOW_S
+        ttft = mean / slo_s if slo_s is not None and is_recent else None
+        if not replicas:
+            return LoadObservation(ttft=ttft)
+        count = len(replicas)
+        slots = self._policies.fleet.lanes[lane].max_num_seqs
+        return LoadObservation(
+            waiting=sum(row["waiting"] for row in replicas) / count,
+            running=sum(row["running"] for row in replicas) / (count * slots) if slots else None,
+            kv_utilization=max(row["kv_utilization"] for row in replicas),
+            ttft=ttft,
+        )
+
+    def busy_lanes(self) -> list[str]:
+        """The stronger lanes that were sent something lately, or that yield."""
+        now = time.monotonic()
+        return [
+            lane
+            for lane, yielding in self._yields.items()
+            if now - self._sent.get(lane, float("-inf")) <= BUSY_S or yielding.fraction(now=now)
+        ]
+
+    def export(self) -> dict[str, Any]:
+        """What the other ingress replicas take in."""
+        basis = self._policies.escalation_basis
+        return {"replica": self._replica, "basis": repr(basis), **self._controller.export()}
+
+    def merge(self, exported: Mapping[str, Any]) -> None:
+        """Take in a peer's export; one that runs on another artefact is left out."""
+        if exported["basis"] == repr(self._policies.escalation_basis):
+            plain = {k: v for k, v in exported.items() if k not in ("replica", "basis")}
+            self._controller.merge(exported["replica"], plain, now=time.monotonic())
+
+    # -- reporting ----------------------------------------------------------
+
+    @property
+    def alarm(self) -> bool:
+        """Whether a lane's share is over its alarm level."""
+        return self._controller.alarm
+
+    def status(self) -> dict[str, dict[str, float]]:
+        """Per lane: target and realised share, threshold, yield fraction."""
+        now = time.monotonic()
+        shares = self._controller.share(now=now)
+        thresholds = self.thresholds()
+        return {
+            rung.lane: {
+                "target_share": rung.share,
+                "share": shares[rung.lane],
+                "threshold": thresholds[rung.lane],
+                "yield": self._yields[rung.lane].fraction(now=now),
+            }
+            for rung in self._policies.rungs
+        }
+
+    def thresholds(self) -> dict[str, float]:
+        """The score from which a tenant with budget goes up, by lane."""
+        views = self._controller.view("", {})
+        found = {lane: view.threshold for lane, view in views.items()}
+        if self._policies.fixed_threshold is not None:
+            found[self._policies.rungs[-1].lane] = self._policies.fixed_threshold
+        return found
+
+
+def _conversation(parsed: Parsed, text: str, turn: int) -> Conversation:
+    return Conversation(
+        last_user=text, system=parsed.prompt.system, user_turns=turn, tools=parsed.tools
+    )
+
+
+def _score_key(version: str, c: Conversation) -> bytes:
+    text = f"{version}\0{c.user_turns}\0{c.tools}\0{c.system}\0{c.last_user}"
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -1,0 +1,122 @@
+"""The history budget: leaving old turns out of what the engine reads.
+
+`router.history` says where the cut is, from the conversation alone; this module
+applies it to the client's body. `/v1/completions` has no turns, and
+`/v1/messages/count_tokens` is asked by clients that mind their own history: both
+pass as they came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any
+
+from router.history import HistoryPlan, Kind, Piece, plan_history
+from serve_app.history_pieces import is_result, read_pieces, read_sizes
+from serve_app.tenant_config import HistoryConfig
+from serve_app.wire import Parsed, Prompt, dump
+
+_FIELDS = {
+    "/v1/chat/completions": "messages",
+    "/v1/messages": "messages",
+    "/v1/responses": "input",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Trimmed:
+    """A request whose old turns are left out.
+
+    Attributes:
+        parsed: the request as the engine gets it.
+        dropped: messages (or items) left out.
+        dropped_tokens: their estimated size.
+        kept_tokens: that of the history that is left, without system prompt and tools.
+        moved: whether this request moved the cut.
+
+    """
+
+    parsed: Parsed
+    mode: str
+    dropped: int
+    dropped_tokens: int
+    kept_tokens: int
+    moved: bool
+
+    @property
+    def header(self) -> bytes:
+        """Value of `x-pointsman-history`."""
+        return b"trimmed; dropped=%d; tokens=%d" % (self.dropped, self.dropped_tokens)
+
+
+def trim_history(parsed: Parsed, config: HistoryConfig | None) -> Trimmed | None:
+    """The request without its old turns; None when all of it is kept."""
+    field = _FIELDS.get(parsed.route.path)
+    items = parsed.body.get(field) if field is not None else None
+    if config is None or field is None or not isinstance(items, list):
+        return None
+    sizes = read_sizes(items, config.bytes_per_token)
+    if sum(sizes) <= config.high_tokens:
+        return None
+    pieces = read_pieces(items, sizes)
+    plan = plan_history(pieces, config.budget)
+    if not plan.cuts:
+        return None
+    kept = _kept(items, pieces, plan)
+    body = {**parsed.body, field: kept}
+    users = sum(isinstance(x, dict) and x.get("role") == "user" for x in items[: plan.cut])
+    return Trimmed(
+        parsed=replace(parsed, body=body, prompt=_prompt(parsed.prompt, body, kept, users)),
+        mode=config.mode,
+        dropped=len(items) - len(kept),
+        dropped_tokens=plan.dropped_tokens,
+        kept_tokens=plan.kept_tokens,
+        moved=plan.moved,
+    )
+
+
+def explain_history(config: HistoryConfig | None, trimmed: Trimmed | None) -> object:
+    """The history's part of a dry run: None where there is no budget."""
+    if config is None:
+        return None
+    return {
+        "mode": config.mode,
+        "high_tokens": config.budget.high_tokens,
+        "low_tokens": config.budget.low_tokens,
+        "dropped": trimmed.dropped if trimmed else 0,
+        "dropped_tokens": trimmed.dropped_tokens if trimmed else 0,
+    }
+
+
+def _prompt(prompt: Prompt, body: dict[str, Any], kept: list[Any], users: int) -> Prompt:
+    return replace(prompt, bytes=len(dump(body)), messages=len(kept), dropped_users=users)
+
+
+def _kept(items: list[Any], pieces: list[Piece], plan: HistoryPlan) -> list[Any]:
+    pinned = [
+        item
+        for item, piece in zip(items[: plan.cut], pieces, strict=False)
+        if piece.kind is Kind.PINNED
+    ]
+    if not plan.torn:
+        return pinned + items[plan.cut :]
+    torn: dict[int, set[str]] = {}
+    for index, call in plan.torn:
+        torn.setdefault(index, set()).add(call)
+    rest = enumerate(items[plan.cut :], plan.cut)
+    left = (_without(item, torn[i]) if i in torn else item for i, item in rest)
+    return pinned + [item for item in left if item is not None]
+
+
+def _without(item: dict[str, Any], calls: Collection[str]) -> dict[str, Any] | None:
+    """A message without the results of these calls; None when nothing is left of it."""
+    content = item.get("content")
+    if item.get("role") != "user" or not isinstance(content, list):
+        return None
+    left = [
+        part
+        for part in content
+        if not (isinstance(part, dict) and is_result(part) and part.get("tool_use_id") in calls)
+    ]
+    return {**item, "content": left} if left else None

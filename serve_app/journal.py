@@ -1,0 +1,121 @@
+"""What a stream has given its client, kept as it came and read only when it must be.
+
+A token costs one append and one substitution. Events are parsed when the stream has
+broken off, or when so many have gathered that their ids and text are smaller.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from typing import Any
+
+import orjson
+
+from router.recovery import Said
+
+MAX_RAW_BYTES = 2**16
+"""Raw events kept of one stream: about 250 tokens."""
+
+# Inside a JSON string the quote would be escaped, so this can only be a member.
+_IDS = re.compile(rb'token_ids":\[[0-9, ]*\]')
+_MEMBER = b'token_ids":['
+_HIDDEN = b'token_ids":null'
+
+DONE = b"data: [DONE]\n\n"
+
+
+def _hide_ids(events: bytes) -> bytes:
+    """The same events without their token ids."""
+    at = events.find(_MEMBER)
+    end = events.find(b"]", at)
+    if at < 0 or events.find(_MEMBER, end) >= 0:
+        # None, or several: the first event has the prompt's, too.
+        return _IDS.sub(_HIDDEN, events)
+    return b"%b%b%b" % (events[:at], _HIDDEN, events[end + 1 :])
+
+
+class Journal:
+    """Keeps one stream's events and what they said.
+
+    Args:
+        said: takes up what was said.
+        is_chat: the chat route; else completions.
+        has_ids: the engine was asked for token ids.
+        shows_ids: the client asked for them, too.
+
+    Attributes:
+        envelope: id, object, created and model of the client's chunks.
+        has_begun: something was passed on.
+        has_role: the client knows who speaks.
+
+    """
+
+    def __init__(self, said: Said, *, is_chat: bool, has_ids: bool, shows_ids: bool) -> None:
+        self.is_chat = is_chat
+        self.has_ids = has_ids
+        self.shows_ids = shows_ids
+        self.envelope: dict[str, Any] = {}
+        self.has_begun = False
+        self.has_role = False
+        self._strips = has_ids and not shows_ids
+        self._said = said
+        self._raw: list[bytes] = []
+        self._size = 0
+
+    def pass_on(self, events: bytes) -> bytes:
+        """Note whole events of the engine; return them as the client gets them."""
+        self._raw.append(events)
+        self._size += len(events)
+        if self._size > MAX_RAW_BYTES:
+            self._read()
+        return _hide_ids(events) if self._strips else events
+
+    @property
+    def said(self) -> Said:
+        """What was given until now."""
+        self._read()
+        return self._said
+
+    def _read(self) -> None:
+        raw, self._raw, self._size = b"".join(self._raw), [], 0
+        for event in raw.split(b"\n\n"):
+            data = data_of(event)
+            if data is not None:
+                self._note(data)
+
+    def _note(self, data: dict[str, Any]) -> None:
+        self.has_begun = True
+        if not self.envelope:
+            # What later chunks repeat; a fingerprint stands where the engine sets one.
+            names = ("id", "object", "created", "model", "system_fingerprint")
+            self.envelope = {name: data[name] for name in names if name in data}
+        said = self._said
+        if data.get("prompt_token_ids"):
+            said.prompt = array("I", data["prompt_token_ids"])
+        for choice in data.get("choices") or ():
+            if choice.get("prompt_token_ids"):
+                said.prompt = array("I", choice["prompt_token_ids"])
+            note_choice(said, choice)
+            self.has_role = self.has_role or bool((choice.get("delta") or {}).get("role"))
+
+
+def note_choice(said: Said, choice: dict[str, Any]) -> None:
+    """Take up one choice of a chunk, of either route."""
+    delta = choice.get("delta") or {}
+    said.has_tool_call = said.has_tool_call or bool(delta.get("tool_calls"))
+    reasoning = delta.get("reasoning") or delta.get("reasoning_content")
+    said.has_reasoning = said.has_reasoning or bool(reasoning)
+    said.add(choice.get("token_ids"), delta.get("content") or choice.get("text") or "")
+    said.is_finished = said.is_finished or choice.get("finish_reason") is not None
+
+
+def data_of(event: bytes) -> dict[str, Any] | None:
+    """The JSON object of one event; None for marks and comments."""
+    if not event.startswith(b"data: {"):
+        return None
+    try:
+        data = orjson.loads(event[6:])
+    except orjson.JSONDecodeError:
+        return None
+    return data if isinstance(data, dict) else None

@@ -1,0 +1,167 @@
+"""The heartbeats of one ingress replica to the ledger.
+
+Each is one call with everything that is held and wanted; the answer is applied when it
+comes. Nothing waits for it but a request that would be refused although the tenant's whole
+limit has room: it waits for the next answers, for a few heartbeats at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from router.errors import Rejected, RejectReason
+from router.leased_ceiling import LeasedCeiling
+from router.leases import Answer, Report
+from router.lessee import Lessee
+from serve_app.admission import Admission
+from serve_app.fleet_config import LedgerConfig
+from serve_app.ledger_metrics import LedgerMetrics
+
+logger = logging.getLogger("ray.serve")
+
+Exchange = Callable[[dict[str, Any]], Awaitable[dict[str, Any] | None]]
+"""Gives the ledger a report and returns its answer; None: it has been replaced."""
+
+ANSWER_WITHIN_S = 0.5
+LEAST_GAP_S = 0.01
+HURRY_S = 0.05
+"""Between heartbeats while paid work waits for free work to go."""
+
+WAIT_BEATS = 4
+"""How many heartbeats a request waits for a larger lease: one to say what it needs, one
+until another has heard that it must give, one until it has given, one to get it."""
+
+LEASED = {RejectReason.REQUEST_RATE, RejectReason.TOKEN_RATE, RejectReason.TENANT_CONCURRENCY}
+
+
+class LeaseSync:
+    """Keeps a `Lessee` in step with the ledger, and the lanes with their peers."""
+
+    def __init__(
+        self,
+        lessee: Lessee,
+        admission: Admission,
+        exchange: Exchange,
+        config: LedgerConfig,
+        metrics: LedgerMetrics,
+    ) -> None:
+        self._lessee = lessee
+        self._admission = admission
+        self._exchange = exchange
+        self._config = config
+        self._metrics = metrics
+        self._hurry = asyncio.Event()
+        self._answered = asyncio.Condition()
+        self._is_failing = False
+        self._is_pressed = False
+
+    async def run(self) -> None:
+        """Beat until cancelled."""
+        while True:
+            try:
+                await self.beat()
+            except Exception:
+                # It must outlive whatever goes wrong here: leases run down without it.
+                logger.exception("ledger: a heartbeat failed")
+            await asyncio.sleep(LEAST_GAP_S)
+            pause = HURRY_S if self._is_pressed else self._config.heartbeat_s
+            try:
+                async with asyncio.timeout(pause - LEAST_GAP_S):
+                    await self._hurry.wait()
+            except TimeoutError:
+                pass
+            self._hurry.clear()
+
+    async def beat(self) -> bool:
+        """One report and its answer; whether it counted."""
+        begun = time.monotonic()
+        # Lanes last: what is said of them must be fresh.
+        report = replace(await self._draft(begun), lanes=self._admission.lane_reports())
+        counts = False
+        try:
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                wire = await self._exchange(report.to_wire())
+            counts = wire is not None and await self._take(Answer.from_wire(wire))
+        except Exception as error:  # noqa: BLE001 - whatever it is, leases run down meanwhile
+            self._note_failure(error)
+        else:
+            self._is_failing = False
+        self._metrics.beat(counts=counts, seconds=time.monotonic() - begun)
+        self._tell_lanes()
+        async with self._answered:
+            self._answered.notify_all()
+        return counts
+
+    async def _draft(self, now: float) -> Report:
+        """The next report, without lanes; streams go on between its slices."""
+        drafting = self._lessee.draft({}, now=now)
+        while True:
+            try:
+                next(drafting)
+            except StopIteration as done:
+                report: Report = done.value
+                return report
+            await asyncio.sleep(0)
+
+    async def _take(self, answer: Answer) -> bool:
+        """Take an answer, in slices too; whether it counts."""
+        now = time.monotonic()
+        if not self._lessee.accepts(answer, now=now):
+            return False
+        for _ in self._lessee.adopt(answer, now=now):
+            await asyncio.sleep(0)
+        return True
+
+    def _note_failure(self, error: Exception) -> None:
+        if not self._is_failing:
+            logger.warning("ledger: no answer; leases run down: %s", type(error).__name__)
+        self._is_failing = True
+
+    def _tell_lanes(self) -> None:
+        now = time.monotonic()
+        self._is_pressed = False
+        for lane, report in self._admission.lane_reports().items():
+            makes_way = self._lessee.yields(lane, now=now)
+            self._admission.make_way(lane, makes_way=makes_way)
+            self._is_pressed |= report.needs or (makes_way and report.free > 0)
+
+    def refresh_gauges(self) -> None:
+        """Bring the gauges that are read on demand up to date."""
+        now, lessee, metrics = time.monotonic(), self._lessee, self._metrics
+        metrics.epoch.set(lessee.epoch)
+        metrics.has_session.set(lessee.has_session(now))
+        metrics.answer_age.set(lessee.answer_age_s(now))
+        for lane, count in self._admission.unconfirmed().items():
+            metrics.unconfirmed.labels(lane).set(count)
+
+    # -- for requests ---------------------------------------------------------------
+
+    async def may_grow(self, ceiling: object, refused: Rejected, tokens: int, since: float) -> bool:
+        """Wait for an answer of the ledger; whether it is worth trying again.
+
+        Args:
+            ceiling: the one that refused.
+            refused: what it said.
+            tokens: what the request reserves.
+            since: when it was first refused, on the monotonic clock.
+
+        """
+        if refused.reason not in LEASED or not isinstance(ceiling, LeasedCeiling):
+            return False
+        now = time.monotonic()
+        left = since + WAIT_BEATS * self._config.heartbeat_s - now
+        is_worth = left > 0 and ceiling.is_short(tokens, now=now) and not self._is_failing
+        if not is_worth:
+            return False
+        self._hurry.set()
+        try:
+            async with asyncio.timeout(left), self._answered:
+                await self._answered.wait()
+        except TimeoutError:
+            return False
+        return True

@@ -1,0 +1,141 @@
+"""The ledger's deployment: one replica on the head node, beside the store.
+
+Not a deployment actor: Serve names those by the code version of their deployment, so during
+a rollout old and new ingress replicas would talk to two of them. A deployment of its own
+keeps one address for all, and stays when only the ingress changes.
+
+It takes an epoch from the store when it starts, and looks there before each answer: as
+soon as another has a higher one, it answers nobody. Before it grants anything it notes in
+the store to whom, and until when its grants may last; the next one grants no more than is
+held until it has heard of all of these, or that time has come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from router.leases import LeaseTerms, Report
+from router.ledger import Ledger
+from serve_app.settings import load_tenants, tenancy_path
+from serve_app.tenancy.sqlite_store import SqliteStore
+from serve_app.tenancy.store import Epoch, TenancyStore
+
+logger = logging.getLogger("ray.serve")
+
+AHEAD_S = 2.0
+"""Grants are noted for so long ahead, so that not each of them is."""
+
+RETAKE_S = 5.0
+"""Who is still asked so long after another took a higher epoch takes one again: the
+other is gone. Longer than two ledgers are about in a rollout."""
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def boot_id() -> str:
+    """Which run of which machine this is; the monotonic clock is the same throughout."""
+    return BOOT_ID.read_text().strip()
+
+
+class Office:
+    """The ledger with its epoch.
+
+    Raises `sqlite3.Error` or `OSError` where the store cannot be used: then nobody is
+    answered, and leases run down.
+    """
+
+    def __init__(
+        self,
+        store: TenancyStore,
+        terms: LeaseTerms,
+        boot: str,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._terms = terms
+        self._boot = boot
+        self._clock = clock
+        self._turn = asyncio.Lock()
+        self._lost_at: float | None = None
+        self._take()
+
+    def _take(self, above: int = 0) -> None:
+        number, before = self._store.next_epoch(above=above)
+        now = self._clock()
+        quiet_until = before.granted_until
+        if quiet_until is not None and before.boot != self._boot:
+            # On another clock: all of it may be to come.
+            quiet_until = now + self._terms.lease_s
+        is_first = quiet_until is None and not above
+        if quiet_until is None:
+            quiet_until = now + self._terms.lease_s if above else now
+        self._noted_until = quiet_until
+        self._noted: frozenset[str] = frozenset()
+        self._lost_at = None
+        # A store that was replaced does not know who holds what.
+        awaited = None if above else before.holders
+        self.ledger = Ledger(
+            number, self._terms, quiet_until=quiet_until, awaited=awaited, is_first=is_first
+        )
+        logger.info("ledger: epoch %d, quiet for %.1f s", number, max(0.0, quiet_until - now))
+
+    async def exchange(self, wire: dict[str, Any]) -> dict[str, Any] | None:
+        """Answer a report; None: it is late, or another is the ledger now."""
+        report = Report.from_wire(wire)
+        async with self._turn:
+            if not await asyncio.to_thread(self._holds, report.holder, report.epoch):
+                return None
+            answer = self.ledger.exchange(report, now=self._clock())
+        return None if answer is None else answer.to_wire()
+
+    def _holds(self, holder: str, heard: int) -> bool:
+        """Whether this is the ledger; `heard` is the highest epoch that the holder knows."""
+        now = self._clock()
+        if self._is_highest(holder, now):
+            if heard > self.ledger.epoch:
+                # The store was replaced by an older or an empty one.
+                self._take(above=heard)
+                return self._is_highest(holder, now)
+            return True
+        if self._lost_at is None:
+            self._lost_at = now
+            logger.warning("ledger: epoch %d is over", self.ledger.epoch)
+        if now - self._lost_at < RETAKE_S:
+            return False
+        self._take()
+        return self._is_highest(holder, now)
+
+    def _is_highest(self, holder: str, now: float) -> bool:
+        lasts = now + self._terms.lease_s
+        if holder in self._noted and lasts <= self._noted_until:
+            return self._store.epoch() == self.ledger.epoch
+        until = max(lasts + AHEAD_S, self._noted_until)
+        holders = self.ledger.known(now=now) | {holder}
+        note = Epoch(self.ledger.epoch, self._boot, until, holders)
+        if not self._store.extend_epoch(note):
+            return False
+        self._noted_until, self._noted = until, holders
+        return True
+
+
+class LedgerServer:
+    """The Serve deployment."""
+
+    def __init__(self, terms: dict[str, Any], *, tenants_file: str) -> None:
+        store = SqliteStore(tenancy_path(load_tenants(Path(tenants_file))))
+        self._office = Office(store, LeaseTerms(**terms), boot_id())
+        self._store = store
+
+    async def exchange(self, wire: dict[str, Any]) -> dict[str, Any] | None:
+        """Answer an ingress replica's report."""
+        try:
+            return await self._office.exchange(wire)
+        except (sqlite3.Error, OSError) as error:
+            logger.warning("ledger: the store cannot be used: %s", error)
+            return None

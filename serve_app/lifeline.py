@@ -1,0 +1,156 @@
+"""What ties an engine's life to its replica's, and a replica's to its engine's.
+
+Downwards: a watchman (`watchman.py`) kills the replica's process group when the
+replica is killed or its event loop stands still. Upwards: a replica whose engine is
+dead or silent ends itself. Serve then sees a crashed actor, which it replaces at
+once; a failed health check would be asked for three times, and then be drained for
+as long as its stuck streams last. See docs/adr/0013-lane-life.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import NoReturn
+
+logger = logging.getLogger("ray.serve")
+
+WATCHMAN = Path(__file__).with_name("watchman.py")
+BEAT_S = 1.0
+PULSE_S = 2.0
+"""Pause between two questions to the engine."""
+
+
+class EngineSilent(Exception):
+    """The engine did not answer in time."""
+
+
+class Lifeline:
+    """Starts the watchman; then beats, and asks the engine for its pulse.
+
+    Make it before the engine: children inherit the process group.
+
+    Args:
+        name: of the lane, for the log.
+        silent_after_s: how long engine or event loop may not answer. Longer than the
+            longest step of the engine: it answers between two.
+
+    Raises:
+        RuntimeError: there is no watchman.
+
+    """
+
+    def __init__(self, name: str, silent_after_s: float) -> None:
+        self._name = name
+        self._silent_after_s = silent_after_s
+        if os.getpgrp() != os.getpid():
+            os.setpgid(0, 0)
+        self._beats = self._start_watchman()
+
+    def _start_watchman(self) -> int:
+        read, write = os.pipe2(os.O_CLOEXEC)
+        # Full only if the watchman no longer reads; the replica must not wait for it.
+        os.set_blocking(write, False)
+        command = [sys.executable, "-I", "-S", str(WATCHMAN)]
+        command += [str(os.getpid()), str(self._silent_after_s)]
+        try:
+            done = subprocess.run(command, stdin=read, check=False)  # noqa: S603  # our own file
+        finally:
+            os.close(read)
+        if done.returncode != 0:
+            raise RuntimeError(f"lane '{self._name}': no watchman ({done.returncode})")
+        return write
+
+    def _beat(self) -> None:
+        """Tell the watchman; begin anew with another one when it is gone."""
+        try:
+            os.write(self._beats, b".")
+        except BlockingIOError:
+            pass
+        except BrokenPipeError:
+            logger.warning("lane '%s': its watchman was gone", self._name)
+            with contextlib.suppress(OSError):
+                os.close(self._beats)
+            self._beats = self._start_watchman()
+
+    async def watch(self, pulse: Callable[[], Awaitable[None]]) -> None:
+        """Beat, and ask for the engine's pulse, for ever.
+
+        Args:
+            pulse: returns when the engine has answered, raises when it is dead.
+
+        Raises:
+            EngineSilent: it has not answered for `silent_after_s`.
+
+        """
+        while True:
+            await self._ask(pulse)
+            await self._sleep(PULSE_S)
+
+    async def _ask(self, pulse: Callable[[], Awaitable[None]]) -> None:
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
+        question = asyncio.ensure_future(pulse())
+        try:
+            while not question.done():
+                self._beat()
+                await asyncio.wait({question}, timeout=BEAT_S)
+                if not question.done() and loop.time() - asked >= self._silent_after_s:
+                    raise EngineSilent(f"no answer for {self._silent_after_s:g} s")
+            question.result()
+        finally:
+            question.cancel()
+
+    async def _sleep(self, seconds: float) -> None:
+        for _ in range(round(seconds / BEAT_S)):
+            await asyncio.sleep(BEAT_S)
+            self._beat()
+
+    async def run(
+        self, pulse: Callable[[], Awaitable[None]], end: Callable[[], None] | None = None
+    ) -> None:
+        """Watch until the engine is lost, then end this process."""
+        try:
+            await self.watch(pulse)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the engine is no use
+            logger.error(  # noqa: TRY400  # a traceback would say nothing more
+                "lane '%s': lost its engine (%s: %s); this replica ends, Serve starts another",
+                self._name,
+                type(error).__name__,
+                error,
+            )
+            (end or _end)()
+
+
+async def answer_of_the_living(
+    question: Awaitable[None], check: Callable[[], Awaitable[None]]
+) -> None:
+    """Wait for an answer for as long as there is somebody to give it.
+
+    vLLM does not end a call that was under way when its engine core was killed; it
+    only notes the death (0.29.0: `utility_results` in `v1/engine/core_client.py`).
+
+    Args:
+        question: what is waited for; it is cancelled when this ends without it.
+        check: raises when nobody is there any more; asked before and every `BEAT_S`.
+
+    """
+    asked = asyncio.ensure_future(question)
+    try:
+        while not asked.done():
+            await check()
+            await asyncio.wait({asked}, timeout=BEAT_S)
+        asked.result()
+    finally:
+        asked.cancel()
+
+
+def _end() -> NoReturn:
+    """End at once: nothing that a clean exit would wait for can be relied on."""
+    os._exit(1)

@@ -1,0 +1,96 @@
+"""The part of a request that its successors begin with, as a request of its own.
+
+A new replica prefills it before it takes traffic (`warm_up`). It holds what the chat
+template puts before the first user message: system prompt and tool definitions, in
+the client's own words. It lives in memory only, is never logged, and leaves an
+ingress replica only towards the lane that has seen it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from serve_app.wire import Parsed
+
+# Shorter ones fill hardly a block of the KV cache.
+MIN_PREFIX_BYTES = 256
+# Fields that change what the chat template makes of system prompt and tools.
+SHAPING = ("chat_template", "chat_template_kwargs", "documents", "reasoning_effort")
+SYSTEM_ROLES = ("system", "developer")
+# Any message will do. Templates that put the tools into the first user message put
+# them before its text, so they are part of what is prefilled.
+USER = {"role": "user", "content": "."}
+
+
+def prefix_of(parsed: Parsed) -> bytes | None:
+    """The request that prefills the prefix of `parsed`; None when it has none.
+
+    Returns:
+        JSON of `{"path", "body"}`. `model` and `cache_salt` are set by whoever sends it.
+
+    """
+    made = _MAKERS.get(parsed.route.path)
+    body = made(parsed.body) if made is not None else None
+    if body is None:
+        return None
+    if parsed.body.get("tools"):
+        body["tools"] = parsed.body["tools"]
+        if parsed.body.get("tool_choice") == "none":
+            # The engine then leaves the tools out. Other choices do not change the prompt.
+            body["tool_choice"] = "none"
+    for name in SHAPING:
+        if parsed.body.get(name) is not None:
+            body[name] = parsed.body[name]
+    try:
+        text = orjson.dumps({"path": parsed.route.path, "body": body})
+    except (orjson.JSONEncodeError, TypeError):
+        return None  # lone surrogates and the like: served, but not worth a second writer
+    return text if len(text) >= MIN_PREFIX_BYTES else None
+
+
+def request_of(prefix: bytes, *, model: str, cache_salt: str) -> tuple[str, dict[str, Any]]:
+    """The path and the body with which a prefix is prefilled."""
+    made = orjson.loads(prefix)
+    return made["path"], {**made["body"], "model": model, "cache_salt": cache_salt}
+
+
+def _chat(body: dict[str, Any]) -> dict[str, Any] | None:
+    leading = _leading(body["messages"])
+    if not leading and not body.get("tools"):
+        return None
+    return {"messages": [*leading, USER], "max_tokens": 1}
+
+
+def _message(body: dict[str, Any]) -> dict[str, Any] | None:
+    if not body.get("system") and not body.get("tools"):
+        return None
+    made: dict[str, Any] = {"messages": [USER], "max_tokens": 1}
+    return made | {"system": body["system"]} if body.get("system") else made
+
+
+def _response(body: dict[str, Any]) -> dict[str, Any] | None:
+    given = body["input"]
+    leading = _leading(given) if isinstance(given, list) else []
+    if not leading and not body.get("instructions") and not body.get("tools"):
+        return None
+    made: dict[str, Any] = {"input": [*leading, USER], "max_output_tokens": 1, "store": False}
+    return made | {"instructions": body["instructions"]} if body.get("instructions") else made
+
+
+def _leading(messages: list[Any]) -> list[Any]:
+    """The messages before the first that is not the operator's."""
+    leading = []
+    for message in messages:
+        if not isinstance(message, dict) or message.get("role") not in SYSTEM_ROLES:
+            break
+        leading.append(message)
+    return leading
+
+
+_MAKERS = {
+    "/v1/chat/completions": _chat,
+    "/v1/messages": _message,
+    "/v1/responses": _response,
+}

@@ -1,0 +1,30 @@
+"""How urgent a request is: its tier's priority, which its body may only lower.
+
+A larger number is served later, as in vLLM's scheduler. Two fields of a body count:
+
+- `priority`: a number larger than the tier's;
+- `service_tier: flex`, OpenAI's word for work that may wait: as late as the
+  deployment's lowest tier. `auto`, `default`, `priority`, `scale` and Anthropic's
+  `standard_only` leave it where it is.
+"""
+
+from __future__ import annotations
+
+from serve_app.call import Call
+
+MAX_PRIORITY = 2**31 - 1
+LATER = "flex"
+
+
+def priority_of(call: Call) -> int:
+    """The tier's priority, or what the body lowers it to."""
+    own = call.tenant.tier.priority
+    if call.parsed is None:
+        return own
+    wanted = own
+    given = call.parsed.body.get("priority")
+    if isinstance(given, int) and not isinstance(given, bool):
+        wanted = max(wanted, min(given, MAX_PRIORITY))
+    if call.parsed.body.get("service_tier") == LATER:
+        wanted = max(wanted, call.tenant.lowest_priority)
+    return wanted

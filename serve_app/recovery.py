@@ -1,0 +1,282 @@
+"""One request's way through the replicas: tried, retried, resumed, or ended in form.
+
+What may be done is decided in `router.recovery`; how much of it, in
+`router.retry_budget`; where, by `router.breaker` and the session's ranking. This module
+carries it out. A bad request is never tried twice: the engines agree about it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import orjson
+
+from router.breaker import BreakerConfig, Breakers
+from router.errors import Rejected, RejectReason
+from router.recovery import Cut, CutSearch, Means, Said, StreamTraits
+from router.retry_budget import RetryBudget, RetryBudgetConfig
+from router.stops import StopMatcher
+from serve_app.call import Call
+from serve_app.continuation import Continued, closing, known_usage
+from serve_app.endpoint import Send
+from serve_app.fleet_config import LaneConfig, RecoveryConfig
+from serve_app.journey import Journey
+from serve_app.lanes import NoReplica, Unreachable, UpstreamFault, UpstreamTimeout
+from serve_app.metrics import Metrics
+from serve_app.relay import BROKEN_OFF, TOO_LONG, Broken, Relay
+from serve_app.resumption import ask_by, held_chars, stops_of
+from serve_app.upstream import Response
+
+logger = logging.getLogger("ray.serve")
+
+NO_ANSWER = Rejected(RejectReason.NO_REPLICA, "No replica of the model answered.")
+NONE_THERE = Rejected(RejectReason.NO_REPLICA, "No replica of the model is available.")
+
+PAUSE_S = 0.1
+"""First pause before a replica that has failed this request is tried again."""
+
+
+class Opener(Protocol):
+    """Chooses a replica, notes it in the call and in the breakers, and opens a request to it.
+
+    In the breakers before the request is sent: while a replica is on trial, one goes there.
+    """
+
+    async def __call__(self, call: Call, path: str, body: bytes, avoid: frozenset[str]) -> Response:
+        """Raises NoReplica and UpstreamFault."""
+
+
+class Recovery:
+    """Sees requests through, for one ingress replica.
+
+    Args:
+        open_request: the pipeline's step towards a replica.
+        detokenize: the text of token ids, from any replica of a lane.
+
+    """
+
+    def __init__(
+        self,
+        relay: Relay,
+        metrics: Metrics,
+        open_request: Opener,
+        detokenize: Callable[[Call, bytes], Awaitable[Response]],
+        config: RecoveryConfig,
+    ) -> None:
+        self._relay = relay
+        self._metrics = metrics
+        self._open = open_request
+        self._detokenize = detokenize
+        self._config = config
+        self._budget = RetryBudget(_budget_config(config), now=time.monotonic())
+        self._breakers: dict[str, Breakers] = {}
+
+    def apply(self, config: RecoveryConfig) -> None:
+        """Use new limits from now on."""
+        if config != self._config:
+            self._config = config
+            self._budget.apply(_budget_config(config))
+            for breakers in self._breakers.values():
+                breakers.config = _breaker_config(config)
+
+    def breakers(self, lane: str) -> Breakers:
+        """The breakers of a lane's replicas."""
+        made = self._breakers.get(lane)
+        if made is None:
+            made = self._breakers[lane] = Breakers(_breaker_config(self._config))
+        return made
+
+    def ejected(self) -> dict[str, list[str]]:
+        """The replicas that are left alone now, by lane; lanes without any are left out."""
+        now = time.monotonic()
+        shut = {lane: sorted(x.avoided(now=now)) for lane, x in self._breakers.items()}
+        return {lane: replicas for lane, replicas in shut.items() if replicas}
+
+    async def run(
+        self, call: Call, body: bytes, traits: StreamTraits, send: Send
+    ) -> Rejected | None:
+        """Answer a request, or say why it cannot be while nothing has been sent."""
+        self.apply(call.policies.fleet.recovery)
+        self._budget.note_request()
+        journey = Journey(call, body, traits)
+        while True:
+            try:
+                refused = await self._attempt(journey, send)
+            except Broken as broken:
+                means = Means.END if broken.is_final else await self._next(journey)
+                if means is Means.END:
+                    return await self._fail(journey, broken.refused, send)
+                if means is Means.CLOSE:
+                    await self._close(journey, send)
+                    return None
+                await self._pause(journey)
+                continue
+            if refused is not None and journey.has_begun:
+                return await self._fail(journey, refused, send)
+            return refused
+
+    # -- one attempt --------------------------------------------------------
+
+    async def _attempt(self, journey: Journey, send: Send) -> Rejected | None:
+        """Open and relay once. Raises Broken for what may be mended elsewhere."""
+        response = await self._open_at(journey)
+        if isinstance(response, Rejected):
+            return response
+        call = journey.call
+        assert call.replica is not None
+        # Closing ends the connection unless the response was read to its
+        # end: that is what aborts the engine's request.
+        with contextlib.closing(response):
+            try:
+                if response.status < 400:
+                    self._note_recovery(journey)
+                refused = await self._relay.relay(
+                    call, response, send, journey.source, journey.flow
+                )
+            except Broken:
+                self._note_fault(journey, call.replica.id)
+                raise
+        if refused is None:
+            self.breakers(call.lane).note_success(call.replica.id, now=time.monotonic())
+        return refused
+
+    async def _open_at(self, journey: Journey) -> Response | Rejected:
+        """Choose a replica and send it what is asked now."""
+        call, breakers = journey.call, self.breakers(journey.call.lane)
+        avoid = journey.avoid | breakers.avoided(now=time.monotonic())
+        try:
+            response = await self._open(call, journey.ask.path, journey.ask.body, avoid)
+        except NoReplica:
+            return NONE_THERE
+        except UpstreamTimeout as fault:
+            self._tell_breaker(call.lane, str(fault))
+            return TOO_LONG
+        except UpstreamFault as fault:
+            self._note_fault(journey, str(fault), is_gone=isinstance(fault, Unreachable))
+            raise Broken(NO_ANSWER) from fault
+        return response
+
+    def _note_fault(self, journey: Journey, replica: str, *, is_gone: bool = False) -> None:
+        self._tell_breaker(journey.call.lane, replica, is_gone=is_gone)
+        journey.note_fault(replica)
+
+    def _tell_breaker(self, lane: str, replica: str, *, is_gone: bool = False) -> None:
+        now = time.monotonic()
+        if self.breakers(lane).note_fault(replica, now=now, is_gone=is_gone):
+            self._metrics.breakers_opened.labels(lane).inc()
+            logger.warning("lane '%s': replica %s fails; others are preferred", lane, replica)
+
+    def _note_recovery(self, journey: Journey) -> None:
+        outcome, journey.outcome = journey.outcome, ""
+        if outcome:
+            self._metrics.recoveries.labels(outcome).inc()
+
+    # -- between attempts ---------------------------------------------------
+
+    async def _next(self, journey: Journey) -> Means:
+        """Prepare what comes after a fault; END when nothing can."""
+        means = journey.means
+        if means in (Means.CLOSE, Means.END):
+            return means
+        if not self._may_try(journey):
+            return Means.END
+        if means is Means.RETRY:
+            journey.start_over()
+        elif not await self._resume(journey, means):
+            return Means.END
+        return means
+
+    def _may_try(self, journey: Journey) -> bool:
+        config = self._config
+        if journey.faults >= config.attempts or journey.moves > config.moves:
+            return False
+        return self._budget.try_spend(now=time.monotonic())
+
+    async def _pause(self, journey: Journey) -> None:
+        """Before going back to a replica that has failed, when there may be no other."""
+        if journey.faults > 1:
+            await asyncio.sleep(PAUSE_S * 2 ** (journey.faults - 2))
+
+    async def _resume(self, journey: Journey, means: Means) -> bool:
+        """Prepare to go on with the answer; False when no cut can be found."""
+        call, journal = journey.call, journey.journal
+        assert journal is not None
+        said = journal.said
+        assert call.parsed is not None and call.decision is not None
+        cut, stops, least = Cut(len(said.ids)), None, 0
+        if means is Means.BY_TOKENS:
+            found = await self._find_cut(call, said, journey.lane)
+            if found is None:
+                return False
+            cut = found
+            body = call.parsed.body
+            least = body.get("min_tokens") or 0
+            if stops_of(body) or cut.held:
+                includes = bool(body.get("include_stop_str_in_output"))
+                stops = StopMatcher(stops_of(body), said.text, includes=includes)
+            said.go_back(cut)
+        ask = ask_by(means, journey.body, said, cut, call.decision.lane.window_tokens)
+        source = Continued(
+            journal, cut, stops=stops, least_tokens=least, wants_usage=journey.wants_usage
+        )
+        journey.ask, journey.source, journey.outcome = ask, source, "resumed"
+        return True
+
+    async def _find_cut(self, call: Call, said: Said, lane: LaneConfig) -> Cut | None:
+        assert call.parsed is not None
+        search = CutSearch(said, held_chars(call.parsed, lane))
+        while (ids := search.asks) is not None:
+            text = await self._text_of(call, ids)
+            if text is None:
+                return None
+            search.answer(text)
+        return search.found
+
+    async def _text_of(self, call: Call, ids: list[int]) -> str | None:
+        assert call.decision is not None
+        asked = orjson.dumps({"model": call.decision.lane.model_id, "tokens": ids})
+        try:
+            response = await self._detokenize(call, asked)
+            with contextlib.closing(response):
+                if response.status != 200:
+                    return None
+                text = orjson.loads(await response.read()).get("prompt")
+        except (NoReplica, UpstreamFault, OSError, orjson.JSONDecodeError):
+            return None
+        return text if isinstance(text, str) else None
+
+    async def _close(self, journey: Journey, send: Send) -> None:
+        """Everything was said but the closing lines: we can say them."""
+        call, source, journal = journey.call, journey.source, journey.journal
+        assert journal is not None
+        call.usage = source.usage or known_usage(journal.said)
+        wants = journey.wants_usage and not source.is_counted
+        self._metrics.recoveries.labels("resumed").inc()
+        rest = closing(journal, call.usage, wants_usage=wants)
+        await self._relay.finish(call, send, journey.flow, rest)
+
+    async def _fail(self, journey: Journey, refused: Rejected, send: Send) -> Rejected | None:
+        """Give up: a refusal while nothing was sent, else the stream's error event."""
+        self._metrics.recoveries.labels("failed").inc()
+        if not journey.has_begun:
+            return refused
+        await self._relay.end_broken(journey.call, BROKEN_OFF, send, journey.flow)
+        return None
+
+
+def _budget_config(config: RecoveryConfig) -> RetryBudgetConfig:
+    return RetryBudgetConfig(config.retry_share, config.retry_floor_per_s, config.retry_burst)
+
+
+def _breaker_config(config: RecoveryConfig) -> BreakerConfig:
+    return BreakerConfig(
+        faults=config.eject_after,
+        backoff_s=config.eject_s,
+        max_backoff_s=config.eject_max_s,
+        max_share=config.eject_share,
+    )

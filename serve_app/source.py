@@ -1,0 +1,133 @@
+"""Where a client's stream comes from: the interface, and the first engine's stream."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from router.errors import Rejected
+from serve_app.http_errors import Dialect
+from serve_app.journal import DONE, Journal
+from serve_app.streaming import EventReader, Usage
+
+# The first event of each dialect that carries some of the answer.
+_CONTENT = {Dialect.ANTHROPIC: b"content_block_delta", Dialect.RESPONSES: b'.delta"'}
+
+
+class Source(Protocol):
+    """Turns an engine's bytes into the client's, and keeps account.
+
+    Attributes:
+        events: tokens passed on, one an event.
+        is_over: the answer has ended; what else comes is not read.
+        is_steady: every token comes as an event.
+
+    """
+
+    events: int
+    is_over: bool
+    is_steady: bool
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take bytes from the engine, return the client's whole events."""
+
+    def end(self) -> bytes:
+        """The engine's answer is whole: what is still to be passed on."""
+
+    @property
+    def is_complete(self) -> bool:
+        """The client has the end mark: a fault after it is none."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens of the whole request, when they are known."""
+
+    @property
+    def has_failed(self) -> bool:
+        """The engine said that it failed, or ended without the end mark."""
+
+    @property
+    def refused(self) -> Rejected | None:
+        """What it said is wrong with the request, if that is why."""
+
+    @property
+    def is_counted(self) -> bool:
+        """The engine has told its closing count."""
+
+
+class Original:
+    """The first engine's stream, passed on as it comes.
+
+    Args:
+        reader: counts and hides.
+        journal: keeps what was passed on, where the stream could go on elsewhere.
+        dialect: of the route. Lines before the first of the answer wait for it, so that
+            a fault before it can be retried unseen.
+
+    """
+
+    def __init__(self, reader: EventReader, journal: Journal | None, dialect: Dialect) -> None:
+        self._reader = reader
+        self._journal = journal
+        self._mark = _CONTENT.get(dialect)
+        self._waits: bytes | None = b"" if self._mark else None
+        self._last = b""
+        self._is_openai = dialect is Dialect.OPENAI
+        self._is_cut_short = False
+        self.is_over = False
+        self.is_steady = journal is not None and journal.has_ids
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Pass whole events on."""
+        out = self._reader.feed(chunk)
+        if out:
+            self._last = out
+            if self._journal is not None:
+                out = self._journal.pass_on(out)
+            elif self._waits is not None:
+                out = self._wait_for_content(out)
+        return out
+
+    def _wait_for_content(self, out: bytes) -> bytes:
+        assert self._waits is not None and self._mark is not None
+        waited = self._waits + out
+        if self._mark not in out:
+            self._waits = waited
+            return b""
+        self._waits = None
+        return waited
+
+    def end(self) -> bytes:
+        """Lines that waited for an answer that was empty."""
+        self._is_cut_short = self._is_openai and not self.is_complete
+        waited, self._waits = self._waits or b"", None
+        return b"" if self._reader.has_failed else waited
+
+    @property
+    def is_complete(self) -> bool:
+        """The end mark was passed on."""
+        return self._is_openai and self._last.endswith(DONE)
+
+    @property
+    def events(self) -> int:
+        """Tokens passed on."""
+        return self._reader.events
+
+    @property
+    def usage(self) -> Usage | None:
+        """As the engine counted."""
+        return self._reader.usage
+
+    @property
+    def has_failed(self) -> bool:
+        """The engine said so, or ended without the end mark."""
+        return self._reader.has_failed or self._is_cut_short
+
+    @property
+    def refused(self) -> Rejected | None:
+        """The engine's fault was the request's."""
+        return self._reader.refused
+
+    @property
+    def is_counted(self) -> bool:
+        """The closing count was there."""
+        return self._reader.is_counted

@@ -1,0 +1,284 @@
+"""What tenants use, counted once whatever dies, and their quotas.
+
+One request goes through three places. While it is open it is in `_open`: its
+reservation counts against the quota. When it ends it becomes a line of the journal and
+part of `_pending`, in one step. A thread moves what is pending to the store, together
+with the journal's position and a snapshot of what is open, in one transaction; after
+that it reads what all writers of the store have added up.
+
+Whoever finds a dead writer's journal adds the lines behind the position in the store, and
+what the snapshot had open and the journal does not have as ended. So a request that has
+ended counts exactly once, and one that was cut off by the death of this process counts as
+of the last flush.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from router.errors import Rejected
+from router.quota import QuotaConfig, TokenWeights, day_of, month_of, refuse
+from serve_app.tenancy.recovery import recover_dead
+from serve_app.tenancy.store import Batch, Counts, Finished, Open, Slot, TenancyStore
+from serve_app.tenancy.usage_journal import MAX_FILE_BYTES, UsageJournal
+
+logger = logging.getLogger("ray.serve")
+
+FLUSH_S = 0.5
+RECOVER_S = 5.0
+SWEEP_S = 3600.0
+
+FAULTS = (sqlite3.Error, OSError)
+
+Progress = Callable[[], tuple[int, int]]
+"""Prompt and completion tokens of an open request so far; called on any thread."""
+
+
+@dataclass(slots=True)
+class _OpenRequest:
+    tenant: str
+    lane: str
+    weights: TokenWeights
+    reserved: float
+    progress: Progress
+
+
+class UsageMeter:
+    """Counts for one ingress replica. `begin`, `end` and `refusal` never wait for a disk.
+
+    Args:
+        on_lost: called once for each request that could not be written to the journal;
+            it still counts unless this process is killed before its next flush.
+        keep_days: days for which usage by day is kept.
+
+    """
+
+    def __init__(
+        self,
+        store: TenancyStore,
+        folder: Path,
+        *,
+        keep_days: int = 400,
+        on_lost: Callable[[], None] = lambda: None,
+        flush_s: float = FLUSH_S,
+        max_file_bytes: int = MAX_FILE_BYTES,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._store = store
+        self._folder = folder
+        self._keep_days = keep_days
+        self._on_lost = on_lost
+        self._flush_s = flush_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._journal = UsageJournal(folder, max_file_bytes=max_file_bytes)
+        self._ids = itertools.count(1)
+        self._batches = itertools.count(1)
+        self._open: dict[int, _OpenRequest] = {}
+        self._reserved: dict[str, float] = {}
+        self._pending: dict[Slot, Counts] = {}
+        # Taken for the store and not known to be there.
+        self._batch: Batch | None = None
+        self._had_open = False
+        self._version = 0
+        self._periods: set[str] = set()
+        self._used: dict[tuple[str, str], Counts] = {}
+        self._elsewhere: dict[str, float] = {}
+        self._unflushed: dict[tuple[str, str], Counts] = {}
+        self._is_failing = False
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="usage", daemon=True)
+
+    # -- on the event loop --------------------------------------------------
+
+    def refusal(
+        self, tenant: str, quotas: QuotaConfig, weights: TokenWeights, tokens: float
+    ) -> Rejected | None:
+        """The quota that would refuse a request of so many weighted tokens now."""
+        if quotas.is_none:
+            return None
+        now = self._clock()
+        with self._lock:
+            reserved = self._reserved.get(tenant, 0.0) + self._elsewhere.get(tenant, 0.0)
+            day = reserved + self._weighed(day_of(now), tenant, weights)
+            month = reserved + self._weighed(month_of(now), tenant, weights)
+        return refuse(quotas, day=day, month=month, tokens=tokens, now=now)
+
+    def begin(
+        self, tenant: str, lane: str, weights: TokenWeights, reserved: float, progress: Progress
+    ) -> int:
+        """Hold `reserved` weighted tokens for a request until `end`; returns its number."""
+        number = next(self._ids)
+        with self._lock:
+            self._open[number] = _OpenRequest(tenant, lane, weights, reserved, progress)
+            self._reserved[tenant] = self._reserved.get(tenant, 0.0) + reserved
+        return number
+
+    def end(self, number: int, counts: Counts | None) -> None:
+        """Account for a request that has ended; None: it used nothing. Once only."""
+        now = self._clock()
+        with self._lock:
+            request = self._open.get(number)
+            if request is None:
+                return
+            # Into the journal before it is open no more: a snapshot that is taken
+            # without the lock must find it in one of the two.
+            self._note(number, Slot(day_of(now), request.tenant, request.lane), counts or _NONE)
+            del self._open[number]
+            self._release(request.tenant, request.reserved)
+
+    def _note(self, number: int, slot: Slot, counts: Counts) -> None:
+        try:
+            # Also what used nothing: an earlier snapshot may have had it as open.
+            self._journal.append(Finished(number, slot, counts))
+        except OSError:
+            self._on_lost()
+        if counts != _NONE:
+            _add(self._pending, slot, counts)
+            for period in (slot.day, slot.day[:7]):
+                _add(self._unflushed, (period, slot.tenant), counts)
+
+    def _release(self, tenant: str, tokens: float) -> None:
+        # Nothing is held where every kind of token weighs nothing.
+        left = self._reserved.get(tenant, 0.0) - tokens
+        if left > 1e-6:
+            self._reserved[tenant] = left
+        else:
+            self._reserved.pop(tenant, None)
+
+    def _weighed(self, period: str, tenant: str, weights: TokenWeights) -> float:
+        key = (period, tenant)
+        used = self._used.get(key, _NONE).plus(self._unflushed.get(key, _NONE))
+        return weights.weigh(used.prompt, used.cached, used.completion)
+
+    # -- on the thread ------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to write. The store's totals are read first."""
+        self._guard(self._refresh)
+        self._thread.start()
+
+    def close(self, within_s: float = 5.0) -> None:
+        """Write what is left and end the thread, if that takes no longer than `within_s`."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join(within_s)
+        # Nothing may be open here; what is, is left for whoever recovers it.
+        writer = self._journal.writer
+        is_done = (
+            not self._thread.is_alive()
+            and self._guard(self.flush)
+            and not (self._open or self._pending or self._batch)
+            and self._guard(lambda: self._store.recover(writer, lambda _: ()))
+        )
+        self._journal.close(is_accounted=is_done)
+        if is_done:
+            self._guard(lambda: self._store.forget(writer))
+
+    def flush(self) -> None:
+        """Move what is pending to the store and read the totals. Raises what the store does."""
+        if self._batch is None:
+            self._take()
+        if self._batch is not None:
+            # What ends from here on is behind the batch's position; so what is open
+            # now, or was a moment ago, is either still open or in the journal.
+            self._store.record(self._journal.writer, self._with_open(self._batch))
+            self._journal.forget(self._batch.position)
+        self._refresh()
+
+    def _take(self) -> None:
+        """Make a batch of what is pending, unless there is nothing to tell."""
+        with self._lock:
+            if not (self._pending or self._open or self._had_open):
+                # The store has all that is in the journal, but for what used nothing.
+                return
+            with suppress(OSError):
+                self._journal.turn()
+            self._batch = Batch(next(self._batches), self._journal.position, self._pending)
+            self._pending = {}
+            self._had_open = bool(self._open)
+
+    def _with_open(self, batch: Batch) -> Batch:
+        day = day_of(self._clock())
+        rows = []
+        for number, request in list(self._open.items()):
+            prompt, completion = request.progress()
+            held = request.weights.weigh(prompt, 0, completion)
+            self._raise_reservation(number, held)
+            counts = Counts(1, prompt, 0, completion)
+            slot = Slot(day, request.tenant, request.lane)
+            rows.append(Open(number, slot, counts, request.reserved))
+        return Batch(batch.number, batch.position, batch.counts, rows)
+
+    def _raise_reservation(self, number: int, held: float) -> None:
+        """An answer that outgrew its estimate holds what it has used."""
+        with self._lock:
+            request = self._open.get(number)
+            if request is not None and held > request.reserved:
+                before = self._reserved.get(request.tenant, 0.0)
+                self._reserved[request.tenant] = before + held - request.reserved
+                request.reserved = held
+
+    def _refresh(self) -> None:
+        totals = self._store.totals(self._version, self._journal.writer)
+        now = self._clock()
+        periods = {day_of(now), month_of(now)}
+        used = {} if totals.is_whole else self._used
+        if periods != self._periods:
+            used = {key: counts for key, counts in used.items() if key[0] in periods}
+            self._periods = periods
+        with self._lock:
+            self._used = used
+            self._used.update((k, v) for k, v in totals.used.items() if k[0] in periods)
+            self._elsewhere = dict(totals.reserved)
+            self._version = totals.version
+            # What was taken is in the totals now; what ended since is not.
+            self._batch = None
+            self._unflushed = {}
+            for slot, counts in self._pending.items():
+                for period in (slot.day, slot.day[:7]):
+                    _add(self._unflushed, (period, slot.tenant), counts)
+
+    def _run(self) -> None:
+        recover_at = sweep_at = time.monotonic()
+        while not self._closing.wait(self._flush_s):
+            self._guard(self.flush)
+            now = time.monotonic()
+            if now >= recover_at:
+                recover_at = now + RECOVER_S
+                self._guard(lambda: recover_dead(self._store, self._folder))
+            if now >= sweep_at:
+                sweep_at = now + SWEEP_S
+                oldest = self._clock() - timedelta(days=self._keep_days)
+                self._guard(lambda: self._store.sweep(day_of(oldest)))  # noqa: B023
+
+    def _guard(self, work: Callable[[], None]) -> bool:
+        """Do it; a store that cannot be used is tried again, and what is pending stays."""
+        try:
+            work()
+        except FAULTS as error:
+            if not self._is_failing:
+                logger.warning("usage: the store cannot be used, and is tried again: %s", error)
+            self._is_failing = True
+            return False
+        if self._is_failing:
+            logger.info("usage: the store is in use again")
+        self._is_failing = False
+        return True
+
+
+_NONE = Counts()
+
+
+def _add(into: dict[Any, Counts], key: Any, counts: Counts) -> None:
+    into[key] = into.get(key, _NONE).plus(counts)

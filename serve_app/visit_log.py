@@ -1,0 +1,72 @@
+"""What a lane replica knows of its visitors, and publishes with its load.
+
+The ingress names itself, the group and, for a session away from home, the session and
+the number of its last move, in one internal header: `INGRESS GROUP [SESSION NUMBER]`.
+Group and session are hashes. The endpoint's guard has checked the deployment's secret
+before this is read. Bounds: `guests` sessions and 1,024 groups are remembered; published
+are the guests and at most 64 groups, 20 KB with the defaults.
+"""
+
+from __future__ import annotations
+
+import time
+
+from router.demand import GroupDemand
+from router.guests import GuestBook
+from router.placement import Report
+from serve_app.endpoint import ASGIApp, Receive, Scope, Send
+from serve_app.fleet_config import AffinityConfig
+from serve_app.turn_placement import VISIT_HEADER
+
+_HEADER = VISIT_HEADER.encode()
+
+
+class VisitLog:
+    """ASGI middleware: counts open turns by ingress and group, and keeps the guests."""
+
+    def __init__(self, app: ASGIApp, config: AffinityConfig) -> None:
+        self._app = app
+        self._open: dict[str, int] = {}
+        self._guests = GuestBook(config.guests, config.warm_s)
+        self._demand = GroupDemand()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; one without the header is not a turn."""
+        visit = _read(scope)
+        if visit is None:
+            await self._app(scope, receive, send)
+            return
+        ingress, group, guest = visit
+        self._open[ingress] = self._open.get(ingress, 0) + 1
+        self._demand.begin(group, now=time.monotonic())
+        if guest is not None:
+            self._guests.note(*guest, now=time.monotonic())
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._demand.end(group, now=time.monotonic())
+            self._open[ingress] -= 1
+            if not self._open[ingress]:
+                del self._open[ingress]
+
+    def report(self, kv_utilization: float) -> Report:
+        """What is published now. It does not change while nothing happens."""
+        now = time.monotonic()
+        return Report(
+            open=dict(self._open),
+            kv_utilization=round(kv_utilization, 2),
+            guests=self._guests.numbers(now=now),
+            groups=self._demand.published(now=now),
+        )
+
+
+def _read(scope: Scope) -> tuple[str, str, tuple[str, int] | None] | None:
+    if scope["type"] != "http":
+        return None
+    given = next((value for name, value in scope["headers"] if name == _HEADER), None)
+    if given is None:
+        return None
+    words = given.decode("latin-1").split(" ")
+    if len(words) == 4 and words[3].isdecimal():
+        return words[0], words[1], (words[2], int(words[3]))
+    return (words[0], words[1], None) if len(words) == 2 else None

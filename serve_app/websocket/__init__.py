@@ -1,0 +1,1 @@
+"""`/v1/chat/ws`: chats over long-lived sockets, on the same pipeline as HTTP."""

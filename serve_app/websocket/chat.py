@@ -1,0 +1,280 @@
+"""One chat: the generation that runs, its numbered frames, and who reads them.
+
+The chat outlives the socket that began it. Its frames are kept in a ring bounded in
+bytes; a reader is a place in that ring. What nobody has read is never dropped: when
+the ring is full of it, the pipeline waits in `send`, so the engine's socket fills and
+back-pressure reaches the engine. What has been read is dropped oldest first, and a
+client that asks for it again cannot be helped.
+
+    pipeline -> send() -> ring of frames -> Reader.take() -> socket, or another replica
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from router.errors import Rejected, RejectReason
+from serve_app.relay import BROKEN_OFF
+from serve_app.websocket import frames
+
+# Headers of an HTTP answer that say nothing on a socket.
+_HTTP_ONLY = frozenset({b"content-type", b"content-length", b"cache-control", b"x-accel-buffering"})
+
+TAKEN_OVER = Rejected(RejectReason.INVALID_REQUEST, "The chat was resumed on another socket.")
+TOO_LATE = Rejected(
+    RejectReason.NO_REPLICA, "The frames after this number are not kept any more; a retry is safe."
+)
+TOO_EARLY = Rejected(
+    RejectReason.INVALID_REQUEST, "'after' is more than was ever sent.", param="after"
+)
+
+
+@dataclass(slots=True)
+class Kept:
+    """Bytes of frames that all chats of a replica keep."""
+
+    bytes: int = 0
+
+
+class Owner(Protocol):
+    """What a chat asks of whoever keeps it."""
+
+    kept: Kept
+
+    def allowance(self) -> int:
+        """Bytes of frames that one chat may keep now."""
+        ...
+
+    def changed(self, chat: Chat) -> None:
+        """A chat's reader has come or gone, or the chat has ended."""
+        ...
+
+
+class Chat:
+    """One generation and its frames.
+
+    Args:
+        chat_id: the client's id, as JSON text.
+        key: names the chat among all chats; nobody can guess it.
+        token: what the client shows to resume: the owning replica and the key.
+
+    """
+
+    def __init__(
+        self, owner: Owner, tenant: str, chat_id: bytes, key: str, token: str, request_id: str
+    ) -> None:
+        self.tenant, self.id, self.key, self.token = tenant, chat_id, key, token
+        self.origin = 0
+        self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.is_over = False
+        self.last = 0
+        self._owner = owner
+        self._request_id = request_id
+        self._frames: deque[bytes] = deque()
+        self._first = 1
+        self._read = 0
+        self._unread_bytes = 0
+        self.kept_bytes = 0
+        self._reader: Reader | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._status = 200
+        self._headers: dict[str, str] = {}
+
+    # -- written by the pipeline --------------------------------------------------------
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        """The pipeline's `send`: events become frames. Waits while the ring is full."""
+        if message["type"] == "http.response.start":
+            self._begin(message)
+            return
+        body = message.get("body", b"")
+        if self._status >= 400:
+            extra = frames.members(status=self._status, headers=self._headers)
+            self.end(frames.error(self.id, body, extra))
+            return
+        for data in frames.payloads(body):
+            self._add(data)
+        if not message.get("more_body"):
+            self.end(frames.done(self.id, self.last + 1))
+        while self._unread_bytes >= self._owner.allowance() and not self.is_over:
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
+
+    def _begin(self, message: MutableMapping[str, Any]) -> None:
+        self._status = message["status"]
+        self._headers = {"x-request-id": self._request_id} | {
+            name.decode("latin-1"): value.decode("latin-1")
+            for name, value in message["headers"]
+            if name not in _HTTP_ONLY
+        }
+
+    def _add(self, data: bytes) -> None:
+        if data.startswith(b'{"error"'):
+            self.end(frames.error(self.id, data))
+        elif data == frames.DONE:
+            self.end(frames.done(self.id, self.last + 1))
+        elif not self.is_over:
+            extra = b""
+            if not self.last:
+                extra = frames.members(resume=self.token, headers=self._headers)
+            self._append(frames.chunk(self.id, self.last + 1, data, extra))
+
+    def end(self, frame: bytes) -> None:
+        """Close the chat with its last frame; only the first such call counts."""
+        if self.is_over:
+            return
+        self._append(frame)
+        self.is_over = True
+        self._make_room()
+        self._owner.changed(self)
+
+    def fail(self) -> None:
+        """End a chat whose pipeline failed or was stopped without a word."""
+        self.end(frames.ending(self.id, BROKEN_OFF))
+
+    def _append(self, frame: bytes) -> None:
+        self._frames.append(frame)
+        self.last += 1
+        self.kept_bytes += len(frame)
+        self._unread_bytes += len(frame)
+        self._owner.kept.bytes += len(frame)
+        self._trim()
+        if self._reader is not None:
+            self._reader.wake()
+
+    def _trim(self) -> None:
+        """Drop what has been read, oldest first, down to the allowance."""
+        most = self._owner.allowance()
+        while self.kept_bytes > most and self._first <= self._read:
+            size = len(self._frames.popleft())
+            self._first += 1
+            self.kept_bytes -= size
+            self._owner.kept.bytes -= size
+
+    def _make_room(self) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+    # -- read by one reader ---------------------------------------------------------------
+
+    @property
+    def has_reader(self) -> bool:
+        """Whether somebody reads it now."""
+        return self._reader is not None
+
+    def attach(self, reader: Reader, after: int) -> Rejected | None:
+        """Let `reader` have the frames after number `after`, and nobody else."""
+        if after > self.last:
+            return TOO_EARLY
+        if after < self._first - 1:
+            return TOO_LATE
+        if self._reader is not None:
+            self._reader.displace(frames.ending(self.id, TAKEN_OVER))
+        self._reader = reader
+        self._read = after
+        kept = list(self._frames)[after - self._first + 1 :]
+        self._unread_bytes = sum(map(len, kept))
+        # It may have skipped what filled the ring.
+        self._make_room()
+        self._owner.changed(self)
+        reader.wake()
+        return None
+
+    def detach(self, reader: Reader) -> None:
+        """`reader` is gone; the chat goes on for its window."""
+        if self._reader is reader:
+            self._reader = None
+            self._owner.changed(self)
+
+    def take(self) -> bytes | None:
+        """The reader's next frame."""
+        if self._read == self.last:
+            return None
+        frame = self._frames[self._read - self._first + 1]
+        self._read += 1
+        self._unread_bytes -= len(frame)
+        self._make_room()
+        return frame
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the last frame has been taken."""
+        return self.is_over and self._read == self.last
+
+    # -- ended from outside ------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """The client wants no more: the engine's request is aborted, the chat is over."""
+        self.end(frames.done(self.id, self.last + 1, is_cancelled=True))
+        self.abort()
+
+    def abort(self) -> None:
+        """Stop the generation, if it runs. The pipeline settles in its own time."""
+        if self.task is not None:
+            self.task.cancel()
+
+    def forget(self) -> None:
+        """Let go of the frames."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        self._owner.kept.bytes -= self.kept_bytes
+        self.kept_bytes = 0
+
+    def check_integrity(self) -> None:
+        """Raise AssertionError unless the counts match the frames."""
+        assert self._first + len(self._frames) - 1 == self.last
+        assert self._first - 1 <= self._read <= self.last
+        assert self.kept_bytes == sum(map(len, self._frames))
+        kept = list(self._frames)[self._read - self._first + 1 :]
+        assert self._unread_bytes == sum(map(len, kept))
+
+
+class Reader:
+    """A place in a chat of this replica. `wake` is called when there is more to take."""
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self.wake = wake
+        self._chat: Chat | None = None
+        self._notice: bytes | None = None
+
+    def attach(self, chat: Chat, after: int) -> Rejected | None:
+        """Read `chat` from the frame after number `after`."""
+        self._chat = chat
+        refused = chat.attach(self, after)
+        if refused is not None:
+            self._chat = None
+        return refused
+
+    def displace(self, notice: bytes) -> None:
+        """Somebody else reads the chat now."""
+        self._chat, self._notice = None, notice
+        self.wake()
+
+    def take(self) -> bytes | None:
+        """The next frame, if there is one."""
+        if self._chat is not None:
+            return self._chat.take()
+        notice, self._notice = self._notice, None
+        return notice
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing will come any more."""
+        return self._notice is None if self._chat is None else self._chat.is_read
+
+    def detach(self) -> None:
+        """Read no more; the chat goes on for its window."""
+        if self._chat is not None:
+            self._chat.detach(self)
+            self._chat = None
+
+    def cancel(self) -> None:
+        """Stop the chat."""
+        if self._chat is not None:
+            self._chat.cancel()

@@ -1,0 +1,250 @@
+"""One open socket: frames in, chats begun, frames out.
+
+Frames are read as fast as they come and nothing is awaited for one of them, because
+Serve reads ahead of us without a bound. What goes out is written by one task, a frame
+of each chat in turn; it waits when the client does not read, and then so do the chats.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from router.errors import Rejected, RejectReason
+from serve_app.auth import Tenant
+from serve_app.endpoint import Message, Receive, Send
+from serve_app.fleet_config import FleetConfig
+from serve_app.websocket import frames
+from serve_app.websocket.chat import Reader
+from serve_app.websocket.finder import Finder
+from serve_app.websocket.frames import BadFrame, CancelFrame, ChatFrame, ResumeFrame
+from serve_app.websocket.hub import GONE, Hub
+
+logger = logging.getLogger("ray.serve")
+
+MAX_NOTICES = 64
+"""Error frames that wait for a client which does not read; one more ends the socket."""
+
+POLICY_VIOLATION = 1008
+
+DUPLICATE = Rejected(
+    RejectReason.INVALID_REQUEST, "A chat with this id runs on this socket.", param="id"
+)
+
+_numbers = itertools.count()
+
+
+class Stream(Protocol):
+    """A chat that this socket reads, here or on another replica."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing will come any more."""
+        ...
+
+    def take(self) -> bytes | None:
+        """The next frame, if there is one."""
+        ...
+
+    def detach(self) -> None:
+        """Read no more; the chat goes on for its window."""
+        ...
+
+    def cancel(self) -> None:
+        """Stop the chat."""
+        ...
+
+
+class Connection:
+    """Serves one accepted socket.
+
+    Args:
+        fleet: the configuration in force, asked for each frame.
+        identify: whose socket it is now; asked for each frame, because keys expire and
+            limits change while a socket is open.
+        headers: of the upgrade request; every chat's call has them.
+
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        finder: Finder,
+        fleet: Callable[[], FleetConfig],
+        identify: Callable[[], Tenant | Rejected],
+        headers: dict[bytes, bytes],
+    ) -> None:
+        self._hub = hub
+        self._finder = finder
+        self._fleet = fleet
+        self._identify = identify
+        self._headers = headers
+        self._number = next(_numbers)
+        self._streams: dict[bytes, Stream] = {}
+        self._seeking: dict[bytes, asyncio.Task[None]] = {}
+        self._notices: deque[bytes] = deque()
+        self._news = asyncio.Event()
+
+    async def run(self, receive: Receive, send: Send) -> bool:
+        """Serve until the client leaves (True) or is not worth serving (False).
+
+        Its chats go on for their window.
+        """
+        reading = asyncio.create_task(self._read(receive))
+        writing = asyncio.create_task(self._write(send))
+        try:
+            await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
+            if writing.done():
+                writing.result()
+            return reading.done() and reading.result()
+        except OSError:
+            # uvicorn's word for a client that has left.
+            return True
+        finally:
+            for task in (reading, writing, *self._seeking.values()):
+                task.cancel()
+            for stream in self._streams.values():
+                stream.detach()
+            self._streams.clear()
+
+    # -- in ---------------------------------------------------------------------------
+
+    async def _read(self, receive: Receive) -> bool:
+        while len(self._notices) <= MAX_NOTICES:
+            message = await receive()
+            if message["type"] == "websocket.disconnect":
+                return True
+            if message["type"] == "websocket.receive":
+                self._take_in(_bytes_of(message))
+        return False
+
+    def _take_in(self, raw: bytes) -> None:
+        frame = frames.read_frame(raw, self._fleet().limits.max_body_bytes)
+        if isinstance(frame, BadFrame):
+            self._refuse(frame.id, frame.rejected)
+            return
+        tenant = self._identify()
+        if isinstance(tenant, Rejected):
+            self._refuse(frame.id, tenant)
+        elif isinstance(frame, ChatFrame):
+            self._begin(frame, tenant)
+        elif isinstance(frame, CancelFrame):
+            self._cancel(frame, tenant.name)
+        else:
+            self._resume(frame, tenant.name)
+
+    def _begin(self, frame: ChatFrame, tenant: Tenant) -> None:
+        refused = self._no_room_for(frame.id)
+        if refused is not None:
+            self._refuse(frame.id, refused)
+            return
+        chat = self._hub.begin(frame, tenant, self._headers, self._number)
+        reader = Reader(self._news.set)
+        reader.attach(chat, 0)
+        self._follow(frame.id, reader)
+
+    def _cancel(self, frame: CancelFrame, tenant: str) -> None:
+        if frame.id in self._streams:
+            self._streams[frame.id].cancel()
+            return
+        refused = self._no_room_for(frame.id)
+        if refused is not None:
+            self._refuse(frame.id, refused)
+            return
+        self._seek(frame.id, lambda: self._cancel_unread(frame, tenant))
+
+    def _resume(self, frame: ResumeFrame, tenant: str) -> None:
+        refused = self._no_room_for(frame.id)
+        if refused is not None:
+            self._refuse(frame.id, refused)
+            return
+        chat = self._finder.local(frame, tenant)
+        if chat is None:
+            self._seek(frame.id, lambda: self._resume_elsewhere(frame, tenant))
+        else:
+            self._follow(frame.id, self._finder.attach(chat, frame, self._news.set))
+
+    def _no_room_for(self, chat_id: bytes) -> Rejected | None:
+        if chat_id in self._streams or chat_id in self._seeking:
+            return DUPLICATE
+        most = self._fleet().websocket.max_chats
+        if len(self._streams) + len(self._seeking) < most:
+            return None
+        message = f"At most {most} chats run at once on a socket."
+        return Rejected(RejectReason.TENANT_CONCURRENCY, message)
+
+    # -- chats that have to be looked for ---------------------------------------------
+
+    def _seek(self, chat_id: bytes, work: Callable[[], Awaitable[None]]) -> None:
+        async def guarded() -> None:
+            try:
+                await work()
+            except Exception:
+                # A peer that answers nonsense is one that does not answer.
+                logger.exception("looking for a chat failed")
+                self._refuse(chat_id, GONE)
+            finally:
+                self._seeking.pop(chat_id, None)
+
+        self._seeking[chat_id] = asyncio.create_task(guarded())
+
+    async def _resume_elsewhere(self, frame: ResumeFrame, tenant: str) -> None:
+        self._follow(frame.id, await self._finder.resume(frame, tenant, self._news.set))
+
+    async def _cancel_unread(self, frame: CancelFrame, tenant: str) -> None:
+        answer = await self._finder.cancel(frame, tenant)
+        if isinstance(answer, Rejected):
+            self._refuse(frame.id, answer)
+        elif answer is not None:
+            self._notify(answer)
+
+    # -- out --------------------------------------------------------------------------
+
+    def _follow(self, chat_id: bytes, found: Stream | Rejected) -> None:
+        if isinstance(found, Rejected):
+            self._refuse(chat_id, found)
+        else:
+            self._streams[chat_id] = found
+            self._news.set()
+
+    def _refuse(self, chat_id: bytes, rejected: Rejected) -> None:
+        self._notify(frames.refusal(chat_id, rejected))
+
+    def _notify(self, frame: bytes) -> None:
+        self._notices.append(frame)
+        self._news.set()
+
+    async def _write(self, send: Send) -> None:
+        """Send what there is, a frame of each chat in turn."""
+        while True:
+            self._news.clear()
+            has_sent = False
+            while self._notices:
+                await _send(send, self._notices.popleft())
+            for chat_id, stream in list(self._streams.items()):
+                frame = stream.take()
+                # Before it is sent: what the client hears ended has made room.
+                if stream.is_over and self._streams.get(chat_id) is stream:
+                    del self._streams[chat_id]
+                    stream.detach()
+                if frame is not None:
+                    has_sent = True
+                    await _send(send, frame)
+            if not has_sent and not self._notices:
+                await self._news.wait()
+
+
+async def _send(send: Send, frame: bytes) -> None:
+    await send({"type": "websocket.send", "text": frame.decode()})
+
+
+def _bytes_of(message: Message) -> bytes:
+    text = message.get("text")
+    if text is None:
+        return message.get("bytes") or b""
+    # A lone surrogate is not JSON; the reader will say so.
+    return str(text).encode("utf-8", "surrogatepass")

@@ -1,0 +1,134 @@
+"""The endpoint where an ingress replica lends its chats to the others.
+
+Behind `endpoint.Guard`: whoever asks knows the deployment's secret and has checked the
+client's key. Three questions, each a POST with a JSON object.
+
+| path | asks | answers |
+|---|---|---|
+| /chats/find | tenant, id | rows of token and whether the chat waits for a reader |
+| /chats/read | tenant, id, token, after | a frame a line, until the chat ends |
+| /chats/cancel | tenant, id, token | the chat's last frame |
+
+A refusal is 410 with reason, message and param.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import orjson
+
+from router.errors import Rejected
+from serve_app.endpoint import Receive, Scope, Send
+from serve_app.websocket import frames
+from serve_app.websocket.chat import Chat, Reader
+from serve_app.websocket.finder import OTHER_ID
+from serve_app.websocket.hub import GONE, Hub
+
+HEARTBEAT_S = 5.0
+BATCH_BYTES = 64 * 1024
+JSON = b"application/json"
+LINES = b"application/x-ndjson"
+
+
+class Owner:
+    """The ASGI application over one replica's hub."""
+
+    def __init__(self, hub: Hub, heartbeat_s: float = HEARTBEAT_S) -> None:
+        self._hub = hub
+        self._heartbeat_s = heartbeat_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one question of another replica."""
+        ask = orjson.loads(await _body(receive))
+        if scope["path"] == "/chats/find":
+            found = self._hub.matches(ask["tenant"], ask["id"].encode())
+            await _respond(send, 200, [(match.token, match.is_waiting) for match in found])
+            return
+        chat = self._hub.by_token(ask["tenant"], ask["token"])
+        if chat is None:
+            await _refuse(send, GONE)
+        elif chat.id != ask["id"].encode():
+            await _refuse(send, OTHER_ID)
+        elif scope["path"] == "/chats/cancel":
+            chat.cancel()
+            frame = frames.done(chat.id, chat.last, is_cancelled=True)
+            await _respond(send, 200, {"frame": frame.decode()})
+        else:
+            await self._lend(chat, ask["after"], receive, send)
+
+    async def _lend(self, chat: Chat, after: int, receive: Receive, send: Send) -> None:
+        news = asyncio.Event()
+        reader = Reader(news.set)
+        refused = reader.attach(chat, after)
+        if refused is not None:
+            await _refuse(send, refused)
+            return
+        leaving = asyncio.create_task(_disconnect(receive))
+        # Whoever waits for news hears of the other replica's leaving, too.
+        leaving.add_done_callback(lambda _: news.set())
+        try:
+            await _start(send, 200, LINES)
+            while not leaving.done():
+                news.clear()
+                body = _batch(reader)
+                if reader.is_over:
+                    await send({"type": "http.response.body", "body": body})
+                    return
+                if body:
+                    await send({"type": "http.response.body", "body": body, "more_body": True})
+                    continue
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._heartbeat_s):
+                        await news.wait()
+                    continue
+                await send({"type": "http.response.body", "body": b"\n", "more_body": True})
+        finally:
+            leaving.cancel()
+            reader.detach()
+
+
+def _batch(reader: Reader) -> bytes:
+    """What can be read now, a frame a line, up to about BATCH_BYTES."""
+    lines: list[bytes] = []
+    size = 0
+    while size < BATCH_BYTES and (frame := reader.take()) is not None:
+        lines += (frame, b"\n")
+        size += len(frame)
+    return b"".join(lines)
+
+
+async def _body(receive: Receive) -> bytes:
+    parts = []
+    while True:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _start(send: Send, status: int, kind: bytes, *headers: tuple[bytes, bytes]) -> None:
+    all_headers = [(b"content-type", kind), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": all_headers})
+
+
+async def _respond(send: Send, status: int, answer: Any) -> None:
+    body = orjson.dumps(answer)
+    await _start(send, status, JSON, (b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _refuse(send: Send, rejected: Rejected) -> None:
+    answer = {
+        "reason": rejected.reason.value,
+        "message": rejected.message,
+        "param": rejected.param,
+    }
+    await _respond(send, 410, answer)

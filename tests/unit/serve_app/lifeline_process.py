@@ -1,0 +1,55 @@
+"""A stand-in for a lane replica: a lifeline, an engine, the engine's worker, shared memory.
+
+Run as a script by `test_lifeline.py`. Prints one JSON line with what it started, then
+beats (`beat`), stands still after its first beat (`still`), or never beats (`mute`).
+"""
+
+import asyncio
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+from multiprocessing import shared_memory
+from pathlib import Path
+
+from serve_app.lifeline import Lifeline
+
+
+def engine(pipe) -> None:
+    """An engine core: holds shared memory and a worker that nobody else knows of."""
+    memory = shared_memory.SharedMemory(create=True, size=4096)
+    worker = subprocess.Popen(["sleep", "600"])
+    pipe.send((os.getpid(), worker.pid, memory.name))
+    worker.wait()
+
+
+async def beat(lifeline: Lifeline) -> None:
+    async def pulse() -> None:
+        return
+
+    await lifeline.watch(pulse)
+
+
+def main(how: str, silent_after_s: float) -> None:
+    lifeline = Lifeline("test", silent_after_s)
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=engine, args=(theirs,))
+    process.start()
+    core, worker, memory = ours.recv()
+    if how != "mute":
+        lifeline._beat()
+    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    print(
+        json.dumps(
+            {"core": core, "worker": worker, "memory": memory, "children": list(map(int, children))}
+        ),
+        flush=True,
+    )
+    if how == "beat":
+        asyncio.run(beat(lifeline))
+    process.join()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], float(sys.argv[2]))

@@ -1,0 +1,220 @@
+"""The ledger's epoch in the store: who may answer, and what a new one waits for."""
+
+import sqlite3
+import time
+
+import pytest
+
+from router.ceiling import CeilingConfig
+from router.leases import Answer, LeaseTerms
+from router.lessee import Lessee
+from serve_app.ledger import AHEAD_S, RETAKE_S, LedgerServer, Office, boot_id
+from serve_app.tenancy.sqlite_store import SqliteStore
+from serve_app.tenancy.store import Epoch
+
+TERMS = LeaseTerms()
+CONFIG = CeilingConfig(tokens_per_second=80)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def store(tmp_path):
+    made = SqliteStore(tmp_path / "tenancy.db")
+    yield made
+    made.close()
+
+
+async def beat(office, lessee, now) -> bool:
+    wire = await office.exchange(lessee.report({}, now=now).to_wire())
+    return wire is not None and lessee.apply(Answer.from_wire(wire), now=now)
+
+
+async def test_the_first_ledger_waits_for_nobody(store, clock):
+    """Nothing was granted before it."""
+    office = Office(store, TERMS, "boot", clock)
+    lessee = Lessee("i1", TERMS)
+    ceiling = lessee.ceiling("acme", CONFIG, now=clock.now)
+    ceiling.pacer.book(100, now=clock.now)
+
+    assert await beat(office, lessee, clock.now)
+
+    assert lessee.epoch == office.ledger.epoch == store.epoch() == 1
+    assert ceiling.pacer._steps[0].rate == pytest.approx(80 * (TERMS.leased + TERMS.floor))
+
+
+async def test_a_new_ledger_goes_on_with_what_is_held_and_grants_no_more(store, clock):
+    """Until all that the old one granted has run out; the old one answers nobody."""
+    old = Office(store, TERMS, "boot", clock)
+    lessee, late = Lessee("i1", TERMS), Lessee("i2", TERMS)
+    ceiling = lessee.ceiling("acme", CONFIG, now=clock.now)
+    ceiling.pacer.book(10_000, now=clock.now)
+    assert await beat(old, lessee, clock.now)
+    clock.now += 1.0
+
+    new = Office(store, TERMS, "boot", clock)
+
+    assert not await beat(old, lessee, clock.now)
+    assert await beat(new, lessee, clock.now)
+    assert (lessee.epoch, ceiling._share) == (2, 1.0)
+    assert new.ledger._is_quiet(clock.now)
+    # Everybody whom the old one had answered has, with an answer of the new one, said what
+    # it holds: the quiet is over.
+    assert await beat(new, lessee, clock.now)
+    assert not new.ledger._is_quiet(clock.now)
+    other = late.ceiling("acme", CONFIG, now=clock.now)
+    other.pacer.book(10_000, now=clock.now)
+    assert await beat(new, late, clock.now)
+    assert other._share == 0.0
+    assert late._tenure.has_seat(clock.now)
+
+
+async def test_a_new_ledger_is_quiet_while_one_is_missing(store, clock):
+    """It may hold what the old one gave it, and free work; until its lease has run out."""
+    old = Office(store, TERMS, "boot", clock)
+    silent, late = Lessee("i1", TERMS), Lessee("i2", TERMS)
+    silent.ceiling("acme", CONFIG, now=clock.now).pacer.book(10_000, now=clock.now)
+    assert await beat(old, silent, clock.now)
+    granted_at = clock.now
+    clock.now += 1.0
+    new = Office(store, TERMS, "boot", clock)
+    other = late.ceiling("acme", CONFIG, now=clock.now)
+    other.pacer.book(10_000, now=clock.now)
+
+    assert await beat(new, late, clock.now)
+
+    assert other._share == 0.0
+    assert not late._tenure.has_seat(clock.now)
+    # A third one knows of both.
+    third = Office(store, TERMS, "boot", clock)
+    assert third.ledger.known(now=clock.now) == {"i1", "i2"}
+    clock.now = granted_at + TERMS.lease_s + AHEAD_S + 1.1
+    assert await beat(third, late, clock.now)
+    assert other._share == 1.0
+
+
+async def test_a_ledger_after_a_reboot_waits_for_a_whole_lease(store, clock):
+    """The clock that the old one's note was on is gone."""
+    Office(store, TERMS, "first boot", clock)
+    await beat(Office(store, TERMS, "first boot", clock), Lessee("i1", TERMS), clock.now)
+    clock.now = 5.0
+
+    office = Office(store, TERMS, "second boot", clock)
+
+    assert office.ledger.quiet_until == 5.0 + TERMS.lease_s
+
+
+async def test_a_long_stop_leaves_nothing_to_wait_for(store, clock):
+    """On the same boot, what was granted is known to have run out."""
+    await beat(Office(store, TERMS, "boot", clock), Lessee("i1", TERMS), clock.now)
+    clock.now += 600
+
+    office = Office(store, TERMS, "boot", clock)
+
+    assert office.ledger.quiet_until < clock.now
+    lessee = Lessee("i2", TERMS)
+    assert await beat(office, lessee, clock.now)
+    assert lessee._tenure.has_seat(clock.now)
+
+
+async def test_a_ledger_that_is_asked_long_after_it_was_replaced_takes_over_again(store, clock):
+    """A rollout that was rolled back leaves only the old one."""
+    old, lessee = Office(store, TERMS, "boot", clock), Lessee("i1", TERMS)
+    Office(store, TERMS, "boot", clock)
+    assert not await beat(old, lessee, clock.now)
+    clock.now += RETAKE_S - 0.1
+    assert not await beat(old, lessee, clock.now)
+    clock.now += 0.2
+
+    assert await beat(old, lessee, clock.now)
+
+    assert lessee.epoch == store.epoch() == 3
+
+
+async def test_a_store_that_was_replaced_does_not_lock_everyone_out(store, clock, tmp_path):
+    """An empty store begins at 1; holders know of a higher epoch, and it goes over that."""
+    lessee = Lessee("i1", TERMS)
+    lessee.epoch = 7
+    office = Office(store, TERMS, "boot", clock)
+
+    assert await beat(office, lessee, clock.now)
+
+    assert lessee.epoch == store.epoch() == 8
+    assert office.ledger.quiet_until >= clock.now + TERMS.lease_s
+
+
+async def test_grants_are_noted_before_they_are_made(store, clock):
+    """And the note is renewed only when it does not reach far enough."""
+    office, lessee = Office(store, TERMS, "boot", clock), Lessee("i1", TERMS)
+    assert await beat(office, lessee, clock.now)
+    noted = office._noted_until
+    assert noted == clock.now + TERMS.lease_s + AHEAD_S
+    clock.now += 1.0
+    assert await beat(office, lessee, clock.now)
+    assert office._noted_until == noted
+    clock.now += 1.5
+    assert await beat(office, lessee, clock.now)
+
+    _, before = store.next_epoch()
+
+    until = clock.now + TERMS.lease_s + AHEAD_S
+    assert before == Epoch(1, "boot", until, frozenset({"i1"}))
+
+
+def test_the_store_refuses_the_note_of_an_older_epoch(store):
+    """What a newer one noted stays."""
+    first, _ = store.next_epoch()
+    second, _ = store.next_epoch()
+    assert store.extend_epoch(Epoch(second, "b", 20.0))
+
+    assert not store.extend_epoch(Epoch(first, "b", 10.0))
+
+    assert store.next_epoch() == (3, Epoch(2, "b", 20.0))
+
+
+def test_a_store_of_the_last_version_gets_the_new_table(tmp_path, store):
+    """Keys and usage stay as they are."""
+    store.epoch()
+    store.close()
+    with sqlite3.connect(store.path) as db:
+        db.executescript("DROP TABLE ledger; PRAGMA user_version = 1")
+    db.close()
+
+    assert store.epoch() == 0
+    assert store.next_epoch()[0] == 1
+
+
+async def test_without_its_store_a_ledger_answers_nobody(tmp_path, monkeypatch):
+    """Leases run down; it goes on when the store is back."""
+    monkeypatch.setenv("POINTSMAN_STATE", str(tmp_path))
+    tenants = tmp_path / "tenants.yaml"
+    tenants.write_text("tiers: {paid: {}}\n")
+    server = LedgerServer(
+        {"lease_s": 10, "seat_s": 60, "seats": 4, "floor": 0.01, "stale_s": 0.5},
+        tenants_file=str(tenants),
+    )
+    lessee = Lessee("i1", TERMS)
+
+    def broken():
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server._store, "epoch", broken)
+        patch.setattr(server._store, "extend_epoch", lambda _: broken())
+        assert await server.exchange(lessee.report({}, now=0.0).to_wire()) is None
+    assert await server.exchange(lessee.report({}, now=0.0).to_wire()) is not None
+    status = server._office.ledger.status(now=time.monotonic())
+    assert (status["epoch"], list(status["holders"])) == (1, ["i1"])
+    assert boot_id()
+    server._store.close()

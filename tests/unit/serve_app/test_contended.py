@@ -1,0 +1,84 @@
+"""Tokens per second that bind only in a busy lane, and requests at once, at the gateway."""
+
+import asyncio
+import dataclasses
+import json
+
+import pytest
+
+from serve_app.tenant_config import TenantsConfig
+from tests.unit.serve_app.conftest import TIERS
+
+CHAT = "/v1/chat/completions"
+ASK = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 30}
+ANSWER = {
+    "id": "1",
+    "choices": [],
+    "usage": {"prompt_tokens": 7, "completion_tokens": 30, "total_tokens": 37},
+}
+
+
+def with_ceilings(world, **ceilings) -> None:
+    tenants = world.tenants.model_dump(exclude_unset=True)
+    tiers = {**TIERS, "paid": {"ceilings": ceilings}}
+    config = TenantsConfig.model_validate({**tenants, "tiers": tiers})
+    auth = type(world.state.policies.auth)(config, "quality", None)
+    world.state.apply(dataclasses.replace(world.state.policies, auth=auth))
+
+
+async def test_a_contended_ceiling_binds_from_so_many_running_requests_on(world, engine):
+    """Before that nothing is owed; from then on what is overdrawn holds up the next."""
+    with_ceilings(world, tokens_per_second=1, enforce="contended", contended_from=3)
+    world.lanes.answers = [engine(ANSWER) for _ in range(5)]
+    codes = [(await world.post(CHAT, ASK, key="acme")).status_code for _ in range(3)]
+    assert codes == [200, 200, 200]
+    explained = await world.post("/v1/route", ASK, key="acme")
+    assert explained.json()["would_admit"]
+
+    (contention,) = world.state.contentions._all.values()
+    world.state.admission._rooms["chat"].queue.slots.take(3)
+    world.state.contentions.observe()
+    assert contention.is_contended
+    codes = [(await world.post(CHAT, ASK, key="acme")).status_code for _ in range(2)]
+
+    assert codes == [200, 429]
+    explained = await world.post("/v1/route", ASK, key="acme")
+    assert not explained.json()["would_admit"]
+
+
+async def test_a_stream_in_a_lane_with_room_is_not_paced(world, stream):
+    """At a token a second it would take half a minute."""
+    with_ceilings(world, tokens_per_second=1, enforce="contended")
+    token = b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n'
+    world.lanes.answers = [stream(token * 30, b"data: [DONE]\n\n")]
+
+    answer = await world.post(CHAT, {**ASK, "stream": True}, key="acme")
+
+    assert answer.text.count('"x"') == 30
+    assert world.count("pointsman_ceiling_wait_seconds_count", tier="paid") == 0
+
+
+async def test_one_more_at_once_than_allowed_is_429_tenant_concurrency(world, engine):
+    """Until one of them has ended."""
+    with_ceilings(world, concurrent_requests=1)
+    slow = engine(ANSWER)
+    gate = asyncio.Event()
+    slow._parts.insert(0, gate)
+    world.lanes.answers = [slow, engine(ANSWER)]
+    first = asyncio.ensure_future(world.post(CHAT, ASK, key="acme"))
+    await slow.waits.wait()
+
+    second = await world.post(CHAT, ASK, key="acme")
+
+    assert second.status_code == 429
+    assert json.loads(second.text)["error"]["code"] == "tenant_concurrency"
+    assert second.headers["retry-after"]
+    gate.set()
+    assert (await first).status_code == 200
+    assert (await world.post(CHAT, ASK, key="acme")).status_code == 200
+
+
+def test_a_wrong_word_is_refused():
+    """`enforce` has two."""
+    with pytest.raises(ValueError, match="contended"):
+        TenantsConfig.model_validate({"tiers": {"a": {"ceilings": {"enforce": "never"}}}})

@@ -1,0 +1,76 @@
+"""What a changed fleet file may change without a new deployment."""
+
+import copy
+
+import pytest
+import yaml
+
+from serve_app.fleet_config import FleetConfig
+from serve_app.reload import Reloader
+from tests.unit.serve_app.conftest import FLEET, TIERS
+
+TENANTS = {"tiers": TIERS, "tenants": {"acme": {"tier": "paid"}}, "local_tenant": "acme"}
+
+
+@pytest.fixture
+def files(tmp_path):
+    paths = tmp_path / "fleet.yaml", tmp_path / "tenants.yaml"
+    for path, data in zip(paths, (FLEET, TENANTS), strict=True):
+        path.write_text(yaml.safe_dump(data))
+    return paths
+
+
+@pytest.fixture
+def applied() -> list:
+    return []
+
+
+@pytest.fixture
+def reloader(files, applied) -> Reloader:
+    return Reloader(*files, FleetConfig.model_validate(FLEET), applied.append)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("feedback", {"request_ttl_days": 1}),
+        ("request_log", {"path": "log"}),
+        ("ledger", {"lease_s": 2.0}),
+        ("warm_up", {"prefixes": 3}),
+    ],
+)
+async def test_what_is_built_once_needs_a_new_deployment(files, reloader, applied, part, value):
+    """The old policies stay, and the operator is told what to run."""
+    files[0].write_text(yaml.safe_dump({**FLEET, part: value}))
+
+    result = await reloader.reload()
+
+    assert not result["ok"]
+    assert part in result["error"] and "serve deploy" in result["error"]
+    assert applied == []
+
+
+async def test_keeping_prompts_begins_with_the_next_reading_of_the_tenants(
+    files, reloader, applied
+):
+    """The tenants file reloads."""
+    data = copy.deepcopy(TENANTS)
+    data["tenants"]["acme"]["keep_prompts_days"] = 7
+    files[1].write_text(yaml.safe_dump(data))
+
+    result = await reloader.reload()
+
+    assert result == {"ok": True}
+    tenant = applied[0].auth.identify(None, is_local=True)
+    assert (tenant.name, tenant.keep_prompts_days) == ("acme", 7)
+
+
+async def test_another_store_needs_a_new_deployment(files, reloader, applied):
+    """The keys and totals that are known come from the first."""
+    files[1].write_text(yaml.safe_dump({**TENANTS, "store": {"path": "other.db"}}))
+
+    result = await reloader.reload()
+
+    assert not result["ok"]
+    assert "store changed" in result["error"] and "serve deploy" in result["error"]
+    assert applied == []

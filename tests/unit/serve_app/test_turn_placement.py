@@ -1,0 +1,239 @@
+"""A turn on its way to a replica: what is chosen, counted, told and published."""
+
+import asyncio
+import contextlib
+from types import SimpleNamespace
+
+import pytest
+
+from router.affinity import Visit
+from router.guests import guest_key
+from serve_app.control import _imbalance
+from serve_app.endpoint import Guard
+from serve_app.fleet_config import AffinityConfig, FleetConfig, TimeoutConfig
+from serve_app.lanes import Lanes, UpstreamFault
+from serve_app.replica_router import SessionRouter
+from serve_app.turn_placement import VISIT_HEADER, build_placements
+from serve_app.upstream import Response
+from serve_app.visit_log import VisitLog
+
+FLEET = FleetConfig.model_validate(
+    {
+        "name": "test",
+        "lanes": {
+            "chat": {
+                "model_id": "m",
+                "model_source": "x",
+                "max_model_len": 64,
+                "engine_args": {"max_num_seqs": 2},
+            },
+            "card": {
+                "model_id": "n",
+                "model_source": "x",
+                "max_model_len": 64,
+                "engine": "simulated",
+                "simulated": {"profile": "llama-3.1-8b-fp8-rtx4090"},
+            },
+        },
+        "routing": {"default": "chat"},
+    }
+)
+
+
+class FakeHandle:
+    """Serve's handle, down to the request router: replicas with what they published."""
+
+    def __init__(self, stats) -> None:
+        self.stats = stats
+
+    @contextlib.asynccontextmanager
+    async def choose_replica(self, *, _reserve, **kwargs):
+        assert not _reserve
+        candidates = [
+            SimpleNamespace(replica_id=SimpleNamespace(unique_id=name), routing_stats=stats)
+            for name, stats in self.stats.items()
+        ]
+        router = object.__new__(SessionRouter)
+        pending = SimpleNamespace(kwargs=kwargs)
+        ranks = await router.choose_replicas(candidates, pending)
+        chosen = ranks[0][0].replica_id.unique_id
+        yield SimpleNamespace(replica_id=chosen, replica_metadata={"url": f"http://{chosen}"})
+
+
+class FakeUpstream:
+    """Answers with a response that can be closed, or fails."""
+
+    def __init__(self) -> None:
+        self.sent = []
+        self.fault = None
+
+    async def post(self, url, path, body, headers):
+        self.sent.append((url, headers))
+        if self.fault is not None:
+            raise self.fault
+        return Response(None, 200, {})
+
+
+@pytest.fixture
+def lanes():
+    made = Lanes(
+        {"chat": FakeHandle({"r1": {}, "r2": {}})},
+        "secret",
+        TimeoutConfig(),
+        build_placements(FLEET, "me"),
+    )
+    made._upstream = FakeUpstream()
+    return made
+
+
+def loads(lanes):
+    return lanes._placements["chat"]._lane.loads(now=1e9)
+
+
+def visit(session="s"):
+    return Visit(guest_key("g"), session)
+
+
+async def test_an_open_turn_counts_until_its_response_is_closed(lanes):
+    """Once, and not again when it is closed twice."""
+    replica = await lanes.choose("chat", visit())
+    response = await lanes.open(replica, "/", b"", {})
+    during = loads(lanes)
+
+    response.close()
+    response.close()
+
+    assert during[replica.id] == 1
+    assert sum(loads(lanes).values()) == 0
+
+
+async def test_a_turn_that_could_not_be_opened_counts_no_more(lanes):
+    """Whatever the fault."""
+    lanes._upstream.fault = ConnectionRefusedError()
+    replica = await lanes.choose("chat", visit())
+
+    with pytest.raises(UpstreamFault):
+        await lanes.open(replica, "/", b"", {})
+
+    assert sum(loads(lanes).values()) == 0
+
+
+async def test_a_full_replica_passes_the_session_on_and_tells_the_next(lanes):
+    """The header names the ingress, the group and the guest with its move."""
+    home = await lanes.choose("chat", visit())
+    for _ in range(2):
+        await lanes.open(home, "/", b"", {})
+
+    other = await lanes.choose("chat", visit())
+    await lanes.open(other, "/", b"", {"traceparent": "t"})
+
+    assert other.id != home.id
+    assert (home.has_spilled, other.has_spilled) == (False, True)
+    headers = lanes._upstream.sent[-1][1]
+    assert headers["traceparent"] == "t"
+    assert headers[VISIT_HEADER] == f"me {guest_key('g')} {guest_key('s')} 1"
+
+
+async def test_a_bare_name_gets_the_same_replica_and_counts_nowhere(lanes):
+    """As readiness asks."""
+    first = await lanes.choose("chat", "readiness")
+    second = await lanes.choose("chat", "readiness")
+    await lanes.open(first, "/", b"", {})
+
+    assert first == second
+    assert VISIT_HEADER not in lanes._upstream.sent[-1][1]
+
+
+async def test_without_an_order_serve_s_candidates_stand():
+    """A broadcast, say, is no turn."""
+    candidates = [SimpleNamespace()]
+
+    for pending in (None, SimpleNamespace(kwargs={})):
+        ranks = await object.__new__(SessionRouter).choose_replicas(candidates, pending)
+        assert ranks == [candidates]
+
+
+async def test_bounds_are_replaced_and_open_turns_stay(lanes):
+    """A reload changes the policy, not what is known."""
+    replica = await lanes.choose("chat", visit())
+    await lanes.open(replica, "/", b"", {})
+    placement = lanes._placements["chat"]
+
+    placement.apply(FLEET.sessions.model_copy(update={"affinity": AffinityConfig(balance=3)}), 9)
+
+    assert placement._lane.config.balance == 3
+    assert loads(lanes)[replica.id] == 1
+
+
+def test_seats_come_from_the_engine_s_arguments_or_the_profile():
+    """32 and 64 sequences are not the same bound."""
+    seats = {name: made._seats for name, made in build_placements(FLEET, "me").items()}
+
+    assert seats == {"chat": 2, "card": 64}
+
+
+def test_owning_replicas_is_off_unless_asked_for():
+    """The threshold alone changes nothing."""
+    assert AffinityConfig().policy().owner_turns is None
+    assert AffinityConfig(can_own=True).policy().owner_turns == 100_000
+
+
+@pytest.mark.parametrize(
+    ("running", "expected"), [([], 1.0), ([0.0, 0.0], 1.0), ([3.0, 1.0], 1.5), ([2.0], 1.0)]
+)
+def test_a_lane_s_imbalance_is_the_busiest_over_the_mean(running, expected):
+    """1 where nothing runs."""
+    assert _imbalance(running) == expected
+
+
+# -- the replica's side ---------------------------------------------------------
+
+
+class Slow:
+    """An engine that answers when it is told."""
+
+    def __init__(self) -> None:
+        self.may_end = asyncio.Event()
+
+    async def __call__(self, scope, receive, send):
+        await self.may_end.wait()
+
+
+def scope(header=None):
+    headers = [(b"x-pointsman-endpoint", b"secret")]
+    if header is not None:
+        headers.append((VISIT_HEADER.encode(), header))
+    return {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": headers}
+
+
+async def test_a_replica_publishes_who_is_here():
+    """Open turns by ingress, the guests, and nothing for requests that are no turns."""
+    app = Slow()
+    log = VisitLog(app, AffinityConfig())
+    guard = Guard(log, "secret")
+    headers = [b"i1 g", b"i1 g k1 3", b"i2 h", None, b"odd", b"i1 g k2 x"]
+
+    async with asyncio.TaskGroup() as group:
+        for header in headers:
+            group.create_task(guard(scope(header), None, None))
+        await asyncio.sleep(0)
+        during = log.report(0.123).to_mapping()
+        app.may_end.set()
+
+    assert (during["open"], during["guests"], during["kv"]) == ({"i1": 2, "i2": 1}, {"k1": 3}, 0.12)
+    assert log.report(0).open == {}
+    assert log.report(0).to_mapping() == log.report(0).to_mapping()
+
+
+async def test_a_turn_that_is_cancelled_counts_no_more():
+    """The client left."""
+    log = VisitLog(Slow(), AffinityConfig())
+    task = asyncio.create_task(log(scope(b"i1 g"), None, None))
+    await asyncio.sleep(0)
+    assert log.report(0).open == {"i1": 1}
+
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+    assert log.report(0).open == {}

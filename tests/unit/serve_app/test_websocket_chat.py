@@ -1,0 +1,178 @@
+"""The ring of frames, and the reading of frames, under anything that may come."""
+
+import asyncio
+import json
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.errors import Rejected
+from serve_app.websocket import frames
+from serve_app.websocket.chat import TOO_EARLY, TOO_LATE, Chat, Kept, Reader
+from serve_app.websocket.frames import BadFrame, CancelFrame, ChatFrame, ResumeFrame, read_frame
+
+ALLOWANCE = 600
+
+
+class FakeOwner:
+    def __init__(self) -> None:
+        self.kept = Kept()
+
+    def allowance(self) -> int:
+        return ALLOWANCE
+
+    def changed(self, chat) -> None:
+        pass
+
+
+OPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("say"), st.integers(0, 200)),
+        st.tuples(st.just("take"), st.integers(1, 5)),
+        st.tuples(st.just("leave"), st.just(0)),
+        st.tuples(st.just("attach"), st.integers(0, 40)),
+        st.tuples(st.just("end"), st.just(0)),
+    ),
+    max_size=80,
+)
+
+
+@given(OPS)
+def test_a_reader_gets_every_frame_after_its_number_once_and_in_order(ops):
+    """Whatever is said, read, left and taken up again; and what is kept is bounded."""
+    owner = FakeOwner()
+    chat = Chat(owner, "acme", b'"a"', "k", "i1.k", "r")
+    reader, expected = Reader(lambda: None), 1
+    assert reader.attach(chat, 0) is None
+    for op, number in ops:
+        if op == "say":
+            chat._add(b'{"x":"%b"}' % (b"y" * number))
+        elif op == "end":
+            chat.end(frames.done(chat.id, chat.last + 1))
+        elif op == "leave":
+            reader.detach()
+        elif op == "attach":
+            old, reader = reader, Reader(lambda: None)
+            refused = reader.attach(chat, number)
+            assert refused in (None, TOO_EARLY, TOO_LATE)
+            if refused is None:
+                expected = number + 1
+                old.detach()
+            else:
+                reader = old
+        else:
+            for _ in range(number):
+                frame = reader.take()
+                if frame is None:
+                    break
+                assert json.loads(frame)["seq"] == expected
+                expected += 1
+        chat.check_integrity()
+        assert owner.kept.bytes == chat.kept_bytes
+        longest = 2 * max(map(len, chat._frames), default=0)
+        assert chat.kept_bytes <= ALLOWANCE + chat._unread_bytes + longest
+
+
+def test_what_nobody_has_read_is_never_dropped():
+    """However much it is; a client that comes back gets all of it."""
+    chat = Chat(FakeOwner(), "acme", b"1", "k", "i1.k", "r")
+    for _ in range(100):
+        chat._add(b'{"x":1}')
+    reader = Reader(lambda: None)
+
+    assert reader.attach(chat, 0) is None
+    taken = [json.loads(frame)["seq"] for frame in iter(reader.take, None)]
+
+    assert taken == list(range(1, 101))
+
+
+async def test_a_resume_past_what_was_unread_lets_the_stream_go_on():
+    """The writer waits for room; a client that says it has it all has made some."""
+    chat = Chat(FakeOwner(), "acme", b"1", "k", "i1.k", "r")
+    old, new = Reader(lambda: None), Reader(lambda: None)
+    old.attach(chat, 0)
+    body = b'data: {"x":"%b"}\n\n' % (b"y" * 2 * ALLOWANCE)
+    saying = asyncio.create_task(
+        chat.send({"type": "http.response.body", "body": body, "more_body": True})
+    )
+    await asyncio.sleep(0)
+    assert not saying.done()
+
+    assert new.attach(chat, chat.last) is None
+
+    await asyncio.wait_for(saying, 1)
+
+
+def test_a_reader_that_is_displaced_hears_of_it_and_nothing_more():
+    """One reader at a time."""
+    chat = Chat(FakeOwner(), "acme", b"1", "k", "i1.k", "r")
+    old, new = Reader(lambda: None), Reader(lambda: None)
+    old.attach(chat, 0)
+    new.attach(chat, 0)
+    chat._add(b'{"x":1}')
+
+    notice = json.loads(old.take())
+
+    assert (notice["id"], notice["type"], old.is_over) == (1, "error", True)
+    assert json.loads(new.take())["data"] == {"x": 1}
+    old.detach()
+    old.cancel()
+    assert chat.has_reader and not chat.is_over
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+FRAME = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": JSON,
+        "type": st.sampled_from(["chat", "cancel", "resume", "x"]) | JSON,
+        "body": JSON,
+        "after": JSON,
+        "resume": JSON,
+        "session_id": JSON,
+        "request_id": JSON,
+    },
+)
+
+
+@given(FRAME)
+def test_any_json_is_a_frame_or_has_an_error_that_can_be_sent(value):
+    """No frame raises, and an error names the id whenever there is a usable one."""
+    raw = json.dumps(value).encode()
+
+    frame = read_frame(raw, 4096)
+
+    if isinstance(frame, BadFrame):
+        sent = orjson.loads(frames.refusal(frame.id, frame.rejected))
+        assert sent["type"] == "error" and sent["error"]["code"] == frame.rejected.reason
+    else:
+        assert isinstance(frame, ChatFrame | CancelFrame | ResumeFrame)
+        assert orjson.loads(frame.id) == value["id"]
+
+
+@given(st.binary(max_size=200), st.integers(0, 200))
+def test_any_bytes_are_read_without_a_fault(raw, limit):
+    """What is not JSON, or too long, has an error that can be sent."""
+    frame = read_frame(raw, limit)
+
+    if isinstance(frame, BadFrame):
+        assert isinstance(frame.rejected, Rejected)
+        orjson.loads(frames.refusal(frame.id, frame.rejected))
+
+
+def test_the_pinned_server_pings_within_half_of_the_usual_idle_limit():
+    """Serve starts uvicorn without a word about sockets: its default is what counts."""
+    import inspect
+
+    import uvicorn
+    from ray.serve._private import http_util
+
+    config = uvicorn.Config(lambda: None)
+
+    assert config.ws_ping_interval is not None and config.ws_ping_interval <= 30
+    assert "ws_ping" not in inspect.getsource(http_util)
