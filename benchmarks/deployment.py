@@ -11,7 +11,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,49 @@ def deployed(ready_s: float = 300, ray_start: Sequence[str] = (), **args: Any) -
 
     `ray_start`: options of a `ray start --head` beforehand, for logical resources.
     """
-    config = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
+    config = serve_config()
     config["applications"][0]["args"] |= args
+    with serving(config, "/ready", ready_s, ray_start):
+        yield URL
+
+
+@contextlib.contextmanager
+def deployed_with(fleet: dict[str, Any], tenants: dict[str, Any]) -> Iterator[str]:
+    """Run `serve run` with these contents of the two files; yields the base URL."""
+    with tempfile.TemporaryDirectory() as folder:
+        args = {}
+        for name, content in (("fleet", fleet), ("tenants", tenants)):
+            path = Path(folder) / f"{name}.yaml"
+            path.write_text(yaml.safe_dump(content))
+            args[name] = str(path)
+        with deployed(**args) as url:
+            yield url
+
+
+def serve_config() -> dict[str, Any]:
+    """What serve_config.yaml says."""
+    config: dict[str, Any] = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
+    return config
+
+
+@contextlib.contextmanager
+def serving(
+    config: dict[str, Any],
+    ready: str,
+    ready_s: float = 300,
+    ray_start: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+) -> Iterator[None]:
+    """Run `serve run` with a configuration.
+
+    Args:
+        config: as in serve_config.yaml.
+        ready: path that answers 200 when it may be used.
+        ready_s: seconds within which it does.
+        ray_start: as for `deployed`.
+        env: environment variables for every process of it.
+
+    """
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         path = Path(folder) / "serve_config.yaml"
@@ -41,31 +82,32 @@ def deployed(ready_s: float = 300, ray_start: Sequence[str] = (), **args: Any) -
         process = subprocess.Popen(
             [str(Path(sys.executable).with_name("serve")), "run", str(path)],
             cwd=ROOT,
+            env={**os.environ, **(env or {})},
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         try:
-            _await_ready(process, ready_s, log)
-            yield URL
+            _await_ready(process, URL + ready, ready_s, log)
+            yield
         finally:
             process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(30)
             process.kill()
+            process.wait()
             stop_everything()
 
 
 def stop_everything() -> None:
-    """End what a deployment can leave behind: Ray, and what outlives it.
+    """End what a deployment can leave behind: Ray, and HAProxy, which outlives `ray stop`.
 
-    HAProxy outlives `ray stop`; a vLLM engine outlives a replica that was killed
-    (`-P 1`: only those whose replica is gone).
+    Engines end with their replicas. One that does not is a fault, and is not hidden.
     """
     ray = str(Path(sys.executable).with_name("ray"))
     subprocess.run([ray, "stop", "--force"], capture_output=True, check=False)
     _end(["-f", f"haproxy .*-f {os.environ['POINTSMAN_RUN']}/"])
-    _end(["-KILL", "-P", "1", "-f", "^VLLM::"])
+    _await_none("^VLLM::")
 
 
 def end_group(process: subprocess.Popen[bytes], within_s: float = 20) -> None:
@@ -86,14 +128,22 @@ def _end(pkill_options: list[str], within_s: float = 10) -> None:
         time.sleep(0.1)
 
 
-def _await_ready(process: subprocess.Popen[bytes], ready_s: float, log: Any) -> None:
+def _await_none(pattern: str, within_s: float = 30) -> None:
+    deadline = time.monotonic() + within_s
+    while subprocess.run(["pgrep", "-f", pattern], check=False, capture_output=True).stdout:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"left behind: {pattern}")
+        time.sleep(0.1)
+
+
+def _await_ready(process: subprocess.Popen[bytes], url: str, ready_s: float, log: Any) -> None:
     deadline = time.monotonic() + ready_s
     while time.monotonic() < deadline:
         if process.poll() is not None:
             break
         with (
             contextlib.suppress(urllib.error.URLError, OSError),
-            urllib.request.urlopen(f"{URL}/ready", timeout=2),
+            urllib.request.urlopen(url, timeout=2),
         ):
             return
         time.sleep(0.25)
