@@ -12,6 +12,7 @@ import openai
 import pytest
 
 from benchmarks.deployment import ROOT, deployed
+from tests.e2e.support import await_all
 
 HERE = Path(__file__).parent
 
@@ -46,14 +47,23 @@ def tenants_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def simulated(tenants_file: Path) -> Iterator[str]:
     """Base URL of a deployment with simulated engines and two ingress replicas."""
     fleet = str(HERE / "simulated_fleet.yaml")
-    with deployed(fleet=fleet, tenants=str(tenants_file)) as url:
+    with (
+        deployed(fleet=fleet, tenants=str(tenants_file)) as url,
+        httpx.Client(timeout=60) as http,
+    ):
+        await_all(http, url, ingresses=2)
         yield url
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def real(tenants_file: Path) -> Iterator[str]:
     """Base URL of a deployment with real vLLM engines."""
-    with deployed(ready_s=600, fleet=str(HERE / "fleet.yaml"), tenants=str(tenants_file)) as url:
+    fleet = str(HERE / "fleet.yaml")
+    with (
+        deployed(ready_s=1200, fleet=fleet, tenants=str(tenants_file)) as url,
+        httpx.Client(timeout=60) as http,
+    ):
+        await_all(http, url, ingresses=1)
         yield url
 
 

@@ -12,11 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import yaml
 
-from benchmarks.deployment import ROOT
+from benchmarks.deployment import ROOT, serve_config
+
+PATIENCE_S = 60.0
+"""How long what has to happen is waited for: not how long it may take, which benchmarks say."""
+
+REPLACED_S = 300.0
+"""The same where Serve puts processes in place of others, several at once on two cores."""
+
+LOADED_S = 900.0
+"""The same where they load real engines."""
 
 
-def eventually(check: Callable[[], Any], within_s: float, every_s: float = 0.05) -> Any:
+def eventually(
+    check: Callable[[], Any], within_s: float = PATIENCE_S, every_s: float = 0.05
+) -> Any:
     """The first truthy answer of `check`, polled; fails after `within_s`."""
     deadline = time.monotonic() + within_s
     while True:
@@ -40,12 +52,24 @@ def pointsman(*args: str, tenants: Path | None = None) -> Any:
     return json.loads(done.stdout)
 
 
+def reload(url: str) -> None:
+    """Read the files again; an ingress replica that is late is asked once more."""
+
+    def is_done() -> bool:
+        try:
+            return bool(pointsman("reload", "--url", url)["ok"])
+        except AssertionError:
+            return False
+
+    eventually(is_done, every_s=0.5)
+
+
 def new_key(tenants: Path, tenant: str, tier: str, url: str) -> dict[str, str]:
     """A new tenant's key as a header, once every ingress replica knows it."""
     key = pointsman("tenants", "add", tenant, "--tier", tier, tenants=tenants)["key"]
     headers = {"authorization": f"Bearer {key}"}
-    pointsman("reload", "--url", url)
-    with httpx.Client() as http:
+    reload(url)
+    with httpx.Client(timeout=60) as http:
         assert http.get(f"{url}/v1/models", headers=headers).status_code == 200
     return headers
 
@@ -73,6 +97,66 @@ def totals(status: dict[str, Any]) -> dict[str, int]:
     }
 
 
+def running(http: httpx.Client, url: str) -> int:
+    """Requests that the engines say they have; one that is busy may not answer in time."""
+    return totals(http.get(f"{url}/status").json())["engines"]
+
+
+def chat_replicas(http: httpx.Client, url: str) -> dict[str, dict[str, Any]]:
+    """What each replica of the chat lane that answers says of itself, by its id."""
+    try:
+        lanes = http.get(f"{url}/status").json()["lanes"]
+        return {row["replica"]: row for row in lanes["chat"]["replicas"]}
+    except (httpx.HTTPError, KeyError, ValueError):
+        # Its ingress replica has just gone.
+        return {}
+
+
+def await_two_chat_replicas(http: httpx.Client, url: str) -> dict[str, dict[str, Any]]:
+    """Both are there, whatever a test before this one has taken."""
+
+    def both() -> dict[str, dict[str, Any]] | None:
+        found = chat_replicas(http, url)
+        return found if len(found) == 2 else None
+
+    found: dict[str, dict[str, Any]] = eventually(both, within_s=LOADED_S, every_s=0.5)
+    return found
+
+
+def await_all(http: httpx.Client, url: str, ingresses: int) -> dict[str, Any]:
+    """The status, once it names all ingress replicas and all replicas of every lane."""
+
+    def complete() -> dict[str, Any] | None:
+        try:
+            status: dict[str, Any] = http.get(f"{url}/status").json()
+            lanes = status["lanes"].values()
+            are_there = all(len(x["replicas"]) == x["replicas_wanted"] for x in lanes)
+            return status if are_there and len(status["ingress"]) == ingresses else None
+        except (httpx.HTTPError, KeyError, ValueError):
+            return None
+
+    found: dict[str, Any] = eventually(complete, within_s=LOADED_S, every_s=0.5)
+    return found
+
+
 def is_idle(http: httpx.Client, url: str) -> bool:
     """Whether nothing is open anywhere."""
     return not any(totals(http.get(f"{url}/status").json()).values())
+
+
+def redeploy(folder: Path, fleet: Path, tenants: Path, **args: str) -> None:
+    """Deploy again with other arguments, which replaces every replica.
+
+    Args:
+        folder: where the configuration is written.
+        fleet: the fleet file.
+        tenants: the tenants file.
+        args: more arguments of the application; `revision` where the files are the same.
+
+    """
+    config = serve_config()
+    config["applications"][0]["args"] |= {"fleet": str(fleet), "tenants": str(tenants), **args}
+    path = folder / "serve.yaml"
+    path.write_text(yaml.safe_dump(config))
+    serve = str(Path(sys.executable).with_name("serve"))
+    subprocess.run([serve, "deploy", str(path)], check=True, cwd=ROOT)

@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.deployment import ROOT, deployed
 from serve_app.settings import load_fleet
-from tests.e2e.support import chat
+from tests.e2e.support import await_all, chat
 
 CARDS = 4
 FLEET = load_fleet(ROOT / "configs" / "fleets" / "rtx4090.yaml")
@@ -35,14 +35,11 @@ def production(tenants_file: Path) -> Iterator[str]:
 
 
 def test_every_lane_that_is_on_deploys(production: str, http: httpx.Client) -> None:
-    """`/ready` and `/status` name no lane as missing."""
-    status = http.get(f"{production}/status").json()
+    """`/ready` and `/status` name no lane as missing; the second ingress follows."""
+
+    status = await_all(http, production, ingresses=FLEET.ingress.replicas)
 
     assert set(status["lanes"]) == set(FLEET.enabled_lanes)
-    assert all(
-        len(lane["replicas"]) == lane["replicas_wanted"] for lane in status["lanes"].values()
-    )
-    assert len(status["ingress"]) == FLEET.ingress.replicas
 
 
 def test_each_role_routes_to_its_lane(production: str, http: httpx.Client) -> None:
