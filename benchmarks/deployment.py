@@ -60,7 +60,7 @@ def serving(
     ray_start: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
 ) -> Iterator[None]:
-    """Run `serve run` with a configuration.
+    """Run `serve run` with a configuration, and a state of its own unless POINTSMAN_STATE is set.
 
     Args:
         config: as in serve_config.yaml.
@@ -82,7 +82,7 @@ def serving(
         process = subprocess.Popen(
             [str(Path(sys.executable).with_name("serve")), "run", str(path)],
             cwd=ROOT,
-            env={**os.environ, **(env or {})},
+            env={"POINTSMAN_STATE": str(Path(folder) / "state"), **os.environ, **(env or {})},
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,

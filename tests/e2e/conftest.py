@@ -35,6 +35,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "simulated" not in str(item.path))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keys, usage and feedback of this run only: what an earlier one left would be added to."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POINTSMAN_STATE", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tenants_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tenants file of the run's own."""

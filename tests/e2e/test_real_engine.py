@@ -119,9 +119,12 @@ def test_usage_is_counted_inside_even_when_not_asked_for(
     for _ in stream:
         pass
 
-    eventually(
-        lambda: pointsman("tenants", "usage").get("counted", {}).get("completion") == 5, every_s=1
-    )
+    def used() -> dict[str, int]:
+        counts: dict[str, int] = pointsman("tenants", "usage").get("counted", {})
+        return counts
+
+    eventually(used, every_s=1)
+    assert used()["completion"] == 5
 
 
 def test_a_named_tool_is_called(client: openai.OpenAI) -> None:
