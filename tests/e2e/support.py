@@ -97,19 +97,26 @@ def totals(status: dict[str, Any]) -> dict[str, int]:
     }
 
 
+def status_of(http: httpx.Client, url: str) -> dict[str, Any]:
+    """What the deployment says of itself; {} while the ingress replica that was asked goes."""
+    try:
+        answer = http.get(f"{url}/status")
+        found: dict[str, Any] = answer.json() if answer.is_success else {}
+    except (httpx.HTTPError, ValueError):
+        return {}
+    return found
+
+
 def running(http: httpx.Client, url: str) -> int:
     """Requests that the engines say they have; one that is busy may not answer in time."""
-    return totals(http.get(f"{url}/status").json())["engines"]
+    status = status_of(http, url)
+    return totals(status)["engines"] if status else 0
 
 
 def chat_replicas(http: httpx.Client, url: str) -> dict[str, dict[str, Any]]:
     """What each replica of the chat lane that answers says of itself, by its id."""
-    try:
-        lanes = http.get(f"{url}/status").json()["lanes"]
-        return {row["replica"]: row for row in lanes["chat"]["replicas"]}
-    except (httpx.HTTPError, KeyError, ValueError):
-        # Its ingress replica has just gone.
-        return {}
+    lanes = status_of(http, url).get("lanes", {})
+    return {row["replica"]: row for row in lanes["chat"]["replicas"]} if lanes else {}
 
 
 def await_two_chat_replicas(http: httpx.Client, url: str) -> dict[str, dict[str, Any]]:
@@ -127,13 +134,10 @@ def await_all(http: httpx.Client, url: str, ingresses: int) -> dict[str, Any]:
     """The status, once it names all ingress replicas and all replicas of every lane."""
 
     def complete() -> dict[str, Any] | None:
-        try:
-            status: dict[str, Any] = http.get(f"{url}/status").json()
-            lanes = status["lanes"].values()
-            are_there = all(len(x["replicas"]) == x["replicas_wanted"] for x in lanes)
-            return status if are_there and len(status["ingress"]) == ingresses else None
-        except (httpx.HTTPError, KeyError, ValueError):
-            return None
+        status = status_of(http, url)
+        lanes = status.get("lanes", {}).values()
+        are_there = all(len(x["replicas"]) == x["replicas_wanted"] for x in lanes)
+        return status if status and are_there and len(status["ingress"]) == ingresses else None
 
     found: dict[str, Any] = eventually(complete, within_s=LOADED_S, every_s=0.5)
     return found
@@ -141,7 +145,8 @@ def await_all(http: httpx.Client, url: str, ingresses: int) -> dict[str, Any]:
 
 def is_idle(http: httpx.Client, url: str) -> bool:
     """Whether nothing is open anywhere."""
-    return not any(totals(http.get(f"{url}/status").json()).values())
+    status = status_of(http, url)
+    return bool(status) and not any(totals(status).values())
 
 
 def redeploy(folder: Path, fleet: Path, tenants: Path, **args: str) -> None:

@@ -27,6 +27,7 @@ from tests.e2e.support import (
     pointsman,
     reload,
     running,
+    status_of,
 )
 
 FRANCE = [{"role": "user", "content": "What is the capital of France?"}]
@@ -301,9 +302,7 @@ def test_a_tenants_prefixes_are_its_own_unless_it_shares_a_group(
 
     def cached(headers: dict[str, str]) -> float:
         def hits() -> float:
-            rows = eventually(
-                lambda: http.get(f"{real}/status").json()["lanes"]["quality"]["replicas"]
-            )
+            rows = eventually(lambda: status_of(http, real)["lanes"]["quality"]["replicas"])
             return rows[0]["prefix_cache_hits"]
 
         before = hits()
@@ -351,7 +350,7 @@ def test_two_clients_killed_mid_stream_free_the_engine(real: str, http: httpx.Cl
         response.close()
         own.close()
 
-    eventually(lambda: is_idle(http, real), within_s=30)
+    eventually(lambda: is_idle(http, real))
 
 
 def test_too_long_a_prompt_is_400_in_form(client: openai.OpenAI) -> None:

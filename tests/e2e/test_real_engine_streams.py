@@ -93,7 +93,7 @@ def test_a_socket_says_what_http_says(real: str, http: httpx.Client) -> None:
     said = [text_of([f["data"] for f in frames[n] if f["type"] == "chunk"]) for n in ("0", "1")]
     assert said == expected
     assert frames["long"][-1]["cancelled"]
-    eventually(lambda: is_idle(http, real), within_s=30)
+    eventually(lambda: is_idle(http, real))
 
 
 @pytest.mark.timeout(1800)

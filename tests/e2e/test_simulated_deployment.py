@@ -31,6 +31,7 @@ from tests.e2e.support import (
     pointsman,
     redeploy,
     running,
+    status_of,
     words,
 )
 
@@ -87,7 +88,7 @@ def test_two_clients_killed_mid_stream_free_the_engine(simulated: str, http: htt
     with _open(simulated), _open(simulated):
         eventually(lambda: running(http, simulated) == 2)
 
-    eventually(lambda: is_idle(http, simulated), within_s=30)
+    eventually(lambda: is_idle(http, simulated))
 
 
 def test_a_client_that_stops_reading_holds_up_nobody(simulated: str, http: httpx.Client) -> None:
@@ -357,10 +358,10 @@ def _replica_of(url: str, session: str, history_chars: int = 0) -> str:
 
 def _ingresses(http: httpx.Client, url: str) -> list[dict]:
     """What each ingress replica says of itself; there are two."""
-    rows = eventually(
-        lambda: rows if len(rows := http.get(f"{url}/status").json()["ingress"]) == 2 else None
+    rows: list[dict] = eventually(
+        lambda: found if len(found := status_of(http, url).get("ingress", ())) == 2 else None
     )
-    return list(rows)
+    return rows
 
 
 def test_every_ingress_replica_sends_a_session_to_the_same_replica(
@@ -462,14 +463,8 @@ def test_a_killed_ingress_leaves_no_count_behind(simulated: str, http: httpx.Cli
         for victim in pids_of("ray::ServeReplica:pointsman:ingress"):
             os.kill(victim, signal.SIGKILL)
 
-    def idle_again() -> bool:
-        try:
-            return is_idle(http, simulated)
-        except (httpx.HTTPError, KeyError, ValueError):
-            return False
-
     # The streams would end by themselves in 320 s.
-    eventually(idle_again, within_s=REPLACED_S, every_s=0.5)
+    eventually(lambda: is_idle(http, simulated), within_s=REPLACED_S, every_s=0.5)
 
 
 def test_a_redeploy_does_not_cut_a_stream(

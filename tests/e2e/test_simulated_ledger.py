@@ -11,14 +11,14 @@ from pathlib import Path
 import httpx
 
 from benchmarks.deployment import pids_of
-from tests.e2e.support import REPLACED_S, chat, eventually, new_key, words
+from tests.e2e.support import REPLACED_S, chat, eventually, new_key, status_of, words
 
 LEDGER = "ray::ServeReplica:pointsman:ledger"
 
 
 def ledger_of(http: httpx.Client, url: str) -> dict | None:
     """The deployment's leases, once every ingress replica has a session."""
-    ledger = http.get(f"{url}/status").json()["ledger"]
+    ledger = status_of(http, url).get("ledger")
     leases = (ledger or {}).get("leases", {})
     if len(leases) < 2 or not all(x["has_session"] for x in leases.values()):
         return None

@@ -30,6 +30,7 @@ from tests.e2e.support import (
     new_key,
     redeploy,
     running,
+    status_of,
 )
 
 DEBUG = {"x-pointsman-debug": "1"}
@@ -232,7 +233,7 @@ def test_a_killed_owner_is_a_broken_stream(simulated: str, http: httpx.Client) -
             ws.recv(timeout=WAIT_S)
 
     assert frames[-1]["error"]["code"] == again["error"]["code"] == "no_replica"
-    eventually(lambda: is_idle_again(http, simulated), within_s=REPLACED_S, every_s=0.5)
+    eventually(lambda: is_idle(http, simulated), within_s=REPLACED_S, every_s=0.5)
 
 
 def test_a_redeploy_is_survived_by_reconnecting(
@@ -277,17 +278,10 @@ def test_a_redeploy_is_survived_by_reconnecting(
         within_s=REPLACED_S,
         every_s=0.5,
     )
-    eventually(lambda: is_idle_again(http, simulated), every_s=0.5)
+    eventually(lambda: is_idle(http, simulated), every_s=0.5)
 
 
 def http_pid(http: httpx.Client, url: str, replica: str) -> int | None:
     """The process of an ingress replica, as it says itself."""
-    rows = http.get(f"{url}/status").json()["ingress"]
+    rows = status_of(http, url).get("ingress", ())
     return next((row["pid"] for row in rows if row["replica"] == replica), None)
-
-
-def is_idle_again(http: httpx.Client, url: str) -> bool:
-    try:
-        return is_idle(http, url)
-    except (httpx.HTTPError, KeyError, ValueError):
-        return False

@@ -366,15 +366,14 @@ def slow_card() -> Iterator[str]:
 
 
 def test_lower_priority_numbers_go_first(slow_card: str) -> None:
-    card = slow_card
     done: list[int] = []
 
     def ask(priority: int, tokens: int) -> None:
-        chat(card, f"p{priority}", max_tokens=tokens, ignore_eos=True, priority=priority)
+        chat(slow_card, f"p{priority}", max_tokens=tokens, ignore_eos=True, priority=priority)
         done.append(priority)
 
     def load(name: str) -> float:
-        return float(engine_load(httpx.get(f"{card}/metrics").text)[name])
+        return float(engine_load(httpx.get(f"{slow_card}/metrics").text)[name])
 
     # Two fill the batch; the others queue behind them, the least important first.
     asked = [(0, 1500), (0, 1500), (9, 50), (5, 50), (1, 50)]
