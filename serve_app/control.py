@@ -191,8 +191,8 @@ class Control:
         """Read the files again on every ingress replica; say what each made of it."""
         silent = {"ok": False, "error": "did not answer"}
         results = [x if isinstance(x, dict) else silent for x in await self._broadcast("reload")]
-        is_complete = len(results) == self._state.policies.fleet.ingress.replicas
-        return {"ok": is_complete and all(x["ok"] for x in results), "replicas": results}
+        results += [silent] * (self._state.policies.fleet.ingress.replicas - len(results))
+        return {"ok": all(x["ok"] for x in results), "replicas": results}
 
 
 def _ledger_of(ingresses: list[dict[str, Any]]) -> dict[str, Any] | None:

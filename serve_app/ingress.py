@@ -10,6 +10,7 @@ from typing import Any
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from serve_app.broadcast import ask_all
 from serve_app.control import Control
 from serve_app.endpoint import EndpointServer, published_host
 from serve_app.escalation_sync import EscalationSync
@@ -42,6 +43,8 @@ from serve_app.websocket.peers import Peers
 from serve_app.websocket.sockets import Sockets
 
 BROADCAST_TIMEOUT_S = 3.0
+RELOAD_TIMEOUT_S = 20.0
+"""A large tenants file or a new classifier takes its time; `pointsman reload` waits 30 s."""
 
 
 @serve.ingress()
@@ -173,9 +176,9 @@ class Ingress:
     async def _broadcast(self, method: str) -> list[Any]:
         context = serve.get_replica_context()
         me = serve.get_deployment_handle(context.deployment, context.app_name)
+        within_s = RELOAD_TIMEOUT_S if method == "reload" else BROADCAST_TIMEOUT_S
         try:
-            async with asyncio.timeout(BROADCAST_TIMEOUT_S):
-                return list(await me.broadcast(method).results_async(return_exceptions=True))
+            return await ask_all(me, method, within_s=within_s)
         except TimeoutError:
             return [await getattr(self, method)()]
 

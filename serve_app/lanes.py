@@ -12,6 +12,7 @@ from ray.serve.handle import DeploymentHandle
 
 from router.affinity import Visit
 from router.replica import rank_replicas
+from serve_app.broadcast import ask_all
 from serve_app.endpoint import SECRET_HEADER
 from serve_app.fleet_config import TimeoutConfig
 from serve_app.turn_placement import VISIT_HEADER, Placed, TurnPlacement
@@ -174,12 +175,7 @@ class Lanes:
 
     async def _ask(self, lane: str, method: str, *, within_s: float) -> list[dict[str, Any]]:
         try:
-            async with asyncio.timeout(within_s):
-                results = (
-                    await self._handles[lane]
-                    .broadcast(method)
-                    .results_async(return_exceptions=True)
-                )
+            results = await ask_all(self._handles[lane], method, within_s=within_s)
         except (TimeoutError, DeploymentUnavailableError):
             return []
         return [result for result in results if isinstance(result, dict)]

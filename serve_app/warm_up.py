@@ -92,13 +92,13 @@ async def hot_prefixes(app: str, lane: str, count: int, within_s: float) -> list
     from ray import serve
     from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
 
+    from serve_app.broadcast import ask_all
+
     try:
         async with asyncio.timeout(within_s):
             # The first start of all: there may be no ingress yet.
             ingress = await asyncio.to_thread(serve.get_deployment_handle, "ingress", app)
-            answers = await ingress.broadcast("hot_prefixes", lane, count).results_async(
-                return_exceptions=True
-            )
+        answers = await ask_all(ingress, "hot_prefixes", lane, count, within_s=within_s)
     except (TimeoutError, DeploymentUnavailableError, RayServeException) as error:
         logger.info("lane '%s': no hot prefixes (%s)", lane, type(error).__name__)
         return []

@@ -194,6 +194,7 @@ class World:
         self.metrics = Metrics()
         reloader = SimpleNamespace(last_error="", store_error="")
         control = Control(self.state, self.lanes, self.metrics, reloader, self._broadcast)
+        self.reloads: list = [{"ok": True}]
         self.folder = folder
         self.store_path = folder / "feedback.db"
         self.store = FeedbackStore(self.store_path, fleet.feedback)
@@ -212,7 +213,7 @@ class World:
             return [{"replica": "i1", "text": self.metrics.render()}]
         if method == "snapshot":
             return [{"active_sessions": {"chat": 2}, "tenants_near_limit": []}]
-        return [{"ok": True}]
+        return self.reloads
 
     def client(self, host="127.0.0.1", key=None) -> httpx.AsyncClient:
         transport = httpx.ASGITransport(self.gateway, client=(host, 1))

@@ -74,3 +74,29 @@ async def test_another_store_needs_a_new_deployment(files, reloader, applied):
     assert not result["ok"]
     assert "store changed" in result["error"] and "serve deploy" in result["error"]
     assert applied == []
+
+
+SILENT = {"ok": False, "error": "did not answer"}
+
+
+@pytest.mark.parametrize(
+    ("answers", "is_ok", "told"),
+    [
+        ([{"ok": True}], True, [{"ok": True}]),
+        # One more is on its way out.
+        ([{"ok": True}, {"ok": True}], True, [{"ok": True}, {"ok": True}]),
+        ([], False, [SILENT]),
+        ([RuntimeError("died")], False, [SILENT]),
+        ([{"ok": False, "error": "e"}], False, [{"ok": False, "error": "e"}]),
+    ],
+)
+async def test_the_command_succeeds_when_every_ingress_replica_has_read(
+    world, answers, is_ok, told
+):
+    """Who failed or did not answer is told, not left out."""
+    world.reloads = answers
+
+    async with world.client(key="ops") as client:
+        answer = (await client.post("/admin/reload")).json()
+
+    assert answer == {"ok": is_ok, "replicas": told}
