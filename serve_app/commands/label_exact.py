@@ -66,6 +66,13 @@ def is_expected(answer: str, expected: Sequence[str]) -> bool:
 
 def normalized(text: str) -> str:
     """The text as it is compared: folded, one space between words, nothing around."""
+    while (further := _normalized_once(text)) != text:
+        # What was taken away can have left a command: `\\)[` becomes `\[`.
+        text = further
+    return text
+
+
+def _normalized_once(text: str) -> str:
     folded = unicodedata.normalize("NFKC", _plain(text))
     for _ in range(2):  # folding and composing undo a little of each other
         folded = unicodedata.normalize("NFKC", folded.casefold())

@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from serve_app.commands.label_exact import is_expected, normalized, number_of
@@ -32,7 +32,9 @@ def test_every_answer_is_the_answer_to_itself(text) -> None:
     assert is_expected(text, [text])
 
 
-@given(st.text(max_size=100))
+@given(st.text(max_size=100) | st.text("\\\uff3c()[]{},;:!$%- ", max_size=20))
+@example("\\\\)[")
+@example("\uff3c(")
 def test_normalizing_twice_changes_nothing_more(text) -> None:
     """A normalized text is normalized."""
     assert normalized(normalized(text)) == normalized(text)
