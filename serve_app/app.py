@@ -114,6 +114,8 @@ def _ingress(fleet: FleetConfig) -> Any:
         max_ongoing_requests=config.max_ongoing_requests,
         graceful_shutdown_timeout_s=config.graceful_shutdown_timeout_s,
         graceful_shutdown_wait_loop_s=1.0,
+        # A replica that has ended is noticed within this; one that hangs ends itself.
+        health_check_period_s=5.0,
         ray_actor_options={"num_cpus": config.num_cpus},
     )
 

@@ -153,6 +153,8 @@ class IngressConfig(StrictModel):
         replicas: fixed, because each has 1/replicas of a lane's slots, and a floor of
             every ceiling; from two on, they share ceilings through the ledger.
         graceful_shutdown_timeout_s: longest stream a redeploy waits for.
+        silent_after_s: a replica whose event loop stands still for so long is killed and
+            replaced; Serve alone would drain it for as long as its stuck streams last.
 
     """
 
@@ -160,6 +162,7 @@ class IngressConfig(StrictModel):
     num_cpus: float = Field(1, gt=0)
     max_ongoing_requests: int = Field(2000, ge=1)
     graceful_shutdown_timeout_s: float = Field(900, gt=0)
+    silent_after_s: float = Field(15, ge=1)
 
 
 MAX_FLOORS = 0.2

@@ -20,6 +20,7 @@ from serve_app.gateway import Gateway, is_loopback
 from serve_app.lanes import Lanes
 from serve_app.lease_sync import LeaseSync
 from serve_app.ledger_metrics import LedgerMetrics
+from serve_app.lifeline import Lifeline
 from serve_app.metrics import Metrics
 from serve_app.pipeline import Pipeline
 from serve_app.policies import Policies
@@ -68,6 +69,7 @@ class Ingress:
         self._book = KeyBook(self._keys)
         self._book.load()
         policies = load_policies(*files, self._book)
+        self._lifeline = Lifeline("ingress", policies.fleet.ingress.silent_after_s)
         self._metrics = Metrics()
         self._state = IngressState(policies, secret, _replica_id())
         self._placements = build_placements(policies.fleet, _replica_id())
@@ -145,6 +147,8 @@ class Ingress:
     def __serve_build_asgi_app__(self) -> Gateway:
         """Called by Serve once, on the replica's event loop."""
         loop = asyncio.get_running_loop()
+        # Never cancelled: it watches over the end, too.
+        self._beats = loop.create_task(self._lifeline.beat())
         work = [
             self._reloader.watch(),
             self._book.watch(),

@@ -68,7 +68,7 @@ class LaneEndpoint:
     def _begin(self, life: LaneLife) -> None:
         """Before there is an engine: what is started from here on ends with this process."""
         self._life = life
-        self._lifeline = Lifeline(life.lane, life.silent_after_s)
+        self._lifeline = Lifeline(f"lane '{life.lane}'", life.silent_after_s)
 
     async def _open(self, app: Any, *, model_id: str) -> None:
         life = self._life

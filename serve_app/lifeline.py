@@ -1,5 +1,7 @@
 """What ties an engine's life to its replica's, and a replica's to its engine's.
 
+An ingress replica has no engine, but an event loop that can stand still, too.
+
 Downwards: a watchman (`watchman.py`) kills the replica's process group when the
 replica is killed or its event loop stands still. Upwards: a replica whose engine is
 dead or silent ends itself. Serve then sees a crashed actor, which it replaces at
@@ -37,7 +39,7 @@ class Lifeline:
     Make it before the engine: children inherit the process group.
 
     Args:
-        name: of the lane, for the log.
+        name: of what it watches, for the log.
         silent_after_s: how long engine or event loop may not answer. Longer than the
             longest step of the engine: it answers between two.
 
@@ -64,7 +66,7 @@ class Lifeline:
         finally:
             os.close(read)
         if done.returncode != 0:
-            raise RuntimeError(f"lane '{self._name}': no watchman ({done.returncode})")
+            raise RuntimeError(f"{self._name}: no watchman ({done.returncode})")
         return write
 
     def _beat(self) -> None:
@@ -74,10 +76,21 @@ class Lifeline:
         except BlockingIOError:
             pass
         except BrokenPipeError:
-            logger.warning("lane '%s': its watchman was gone", self._name)
+            logger.warning("%s: its watchman was gone", self._name)
             with contextlib.suppress(OSError):
                 os.close(self._beats)
             self._beats = self._start_watchman()
+
+    async def beat(self) -> None:
+        """Beat for ever: there is no engine, only an event loop that may stand still."""
+        while True:
+            try:
+                self._beat()
+            except (OSError, RuntimeError):
+                # Without a watchman it serves on: that is no reason to break its streams off.
+                logger.exception("%s: nobody watches it any more", self._name)
+                return
+            await asyncio.sleep(BEAT_S)
 
     async def watch(self, pulse: Callable[[], Awaitable[None]]) -> None:
         """Beat, and ask for the engine's pulse, for ever.
@@ -120,7 +133,7 @@ class Lifeline:
             await self.watch(pulse)
         except Exception as error:  # noqa: BLE001  # whatever it is, the engine is no use
             logger.error(  # noqa: TRY400  # a traceback would say nothing more
-                "lane '%s': lost its engine (%s: %s); this replica ends, Serve starts another",
+                "%s: lost its engine (%s: %s); this replica ends, Serve starts another",
                 self._name,
                 type(error).__name__,
                 error,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -26,6 +27,7 @@ from tests.e2e.support import (
 )
 
 CHAT = "ray::ServeReplica:pointsman:lane:chat"
+INGRESS = "ray::ServeReplica:pointsman:ingress"
 FLEET = Path(__file__).parent / "simulated_cards.yaml"
 SYSTEM = "You are the assistant of a shop that sells bicycles. " * 40
 
@@ -51,6 +53,8 @@ class Stream(threading.Thread):
         body = chat(f"tell {self._number}", stream=True, max_tokens=self._tokens)
         body |= {"ignore_eos": True}
         with (
+            # How it ended is in its text.
+            contextlib.suppress(httpx.HTTPError),
             httpx.Client(timeout=120) as http,
             http.stream(
                 "POST",
@@ -117,6 +121,29 @@ def test_a_stopped_replica_is_replaced(cards: str, http: httpx.Client) -> None:
         within_s=REPLACED_S,
         every_s=0.5,
     )
+
+
+def test_a_stopped_ingress_replica_is_replaced(cards: str, http: httpx.Client) -> None:
+    """SIGSTOP: what it holds breaks off instead of hanging, and another one comes."""
+    await_all(http, cards, ingresses=2)
+    before = set(pids_of(INGRESS))
+    streams = started(cards, 4, tokens=2000)
+
+    stopped = before.pop()
+    os.kill(stopped, signal.SIGSTOP)
+    eventually(lambda: not Path(f"/proc/{stopped}").exists())
+    for stream in streams:
+        stream.join(REPLACED_S)
+
+    assert not any(stream.is_alive() for stream in streams)
+    eventually(
+        lambda: len(now := set(pids_of(INGRESS))) == 2 and now > before,
+        within_s=REPLACED_S,
+        every_s=0.5,
+    )
+    await_all(http, cards, ingresses=2)
+    answer = http.post(f"{cards}/v1/chat/completions", json=chat("again", max_tokens=2))
+    assert answer.status_code == 200
 
 
 def test_a_redeploy_under_open_streams_loses_none(

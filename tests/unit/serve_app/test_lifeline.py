@@ -242,6 +242,31 @@ async def test_a_dead_engine_ends_its_replica():
     assert ended == [True] and not answers
 
 
+async def test_a_replica_without_an_engine_beats_all_the_same(monkeypatch):
+    """An ingress replica: its event loop turns, or it does not."""
+    monkeypatch.setattr(lifelines, "BEAT_S", 0.001)
+    lifeline = Deaf(600)
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(lifeline.beat(), 0.5)
+
+    assert lifeline.beats >= 3
+
+
+async def test_a_replica_that_finds_no_watchman_serves_on(monkeypatch, caplog):
+    """Its streams are worth more; the log says that nobody watches."""
+    lifeline = Deaf(600)
+
+    def no_watchman() -> None:
+        raise RuntimeError("no watchman (1)")
+
+    monkeypatch.setattr(lifeline, "_beat", no_watchman)
+    with caplog.at_level("ERROR", "ray.serve"):
+        await lifeline.beat()
+
+    assert "nobody watches it any more" in caplog.text
+
+
 async def test_a_watch_that_is_cancelled_ends_nothing():
     """A replica that drains and closes stops its watch."""
     ended = []
