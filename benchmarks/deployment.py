@@ -75,14 +75,15 @@ def serving(
         path = Path(folder) / "serve_config.yaml"
         path.write_text(yaml.safe_dump(config))
         log = stack.enter_context((Path(folder) / "log").open("w+"))
+        env = {"POINTSMAN_STATE": str(Path(folder) / "state"), **os.environ, **(env or {})}
         stop_everything()
         if ray_start:
-            ray = str(Path(sys.executable).with_name("ray"))
-            subprocess.run([ray, "start", "--head", *ray_start], check=True, stdout=log, stderr=log)
+            ray = [str(Path(sys.executable).with_name("ray")), "start", "--head", *ray_start]
+            subprocess.run(ray, env=env, check=True, stdout=log, stderr=log)
         process = subprocess.Popen(
             [str(Path(sys.executable).with_name("serve")), "run", str(path)],
             cwd=ROOT,
-            env={"POINTSMAN_STATE": str(Path(folder) / "state"), **os.environ, **(env or {})},
+            env=env,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,

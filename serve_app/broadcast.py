@@ -9,7 +9,7 @@ from ray.serve.handle import DeploymentHandle
 
 
 async def ask_all(handle: DeploymentHandle, method: str, *args: Any, within_s: float) -> list[Any]:
-    """What each replica answered, or the exception that it raised; nothing of who is late.
+    """What each replica answered, or the exception that it raised: TimeoutError of who is late.
 
     One replica that hangs leaves the others' answers as they are.
 
@@ -29,8 +29,13 @@ async def ask_all(handle: DeploymentHandle, method: str, *args: Any, within_s: f
         return []
     try:
         await asyncio.wait(asked, timeout=max(0.0, deadline - loop.time()))
-        answered = [one for one in asked if one.done() and not one.cancelled()]
+        return [_outcome(one) for one in asked]
     finally:
         for one in asked:
             one.cancel()
-    return [one.exception() or one.result() for one in answered]
+
+
+def _outcome(asked: asyncio.Future[Any]) -> Any:
+    if asked.cancelled() or not asked.done():
+        return TimeoutError("no answer in time")
+    return asked.exception() or asked.result()

@@ -81,7 +81,7 @@ class LaneConfig(StrictModel):
     keeps_whitespace: bool = False
     simulated: SimulatedEngine = SimulatedEngine()
     start_timeout_s: float = Field(900, gt=0)
-    silent_after_s: float = Field(30, ge=1)
+    silent_after_s: float = Field(30, ge=5)
     drain_s: float = Field(900, ge=0)
 
     @field_validator("engine_args")
@@ -162,7 +162,7 @@ class IngressConfig(StrictModel):
     num_cpus: float = Field(1, gt=0)
     max_ongoing_requests: int = Field(2000, ge=1)
     graceful_shutdown_timeout_s: float = Field(900, gt=0)
-    silent_after_s: float = Field(15, ge=1)
+    silent_after_s: float = Field(15, ge=5)
 
 
 MAX_FLOORS = 0.2

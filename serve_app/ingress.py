@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
 
 from ray import serve
+from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from serve_app.broadcast import ask_all
@@ -148,7 +150,7 @@ class Ingress:
         """Called by Serve once, on the replica's event loop."""
         loop = asyncio.get_running_loop()
         # Never cancelled: it watches over the end, too.
-        self._beats = loop.create_task(self._lifeline.beat())
+        self._beats = loop.create_task(self._beat())
         work = [
             self._reloader.watch(),
             self._book.watch(),
@@ -164,6 +166,12 @@ class Ingress:
         self._recorder.start()
         self._meter.start()
         return self._gateway
+
+    async def _beat(self) -> None:
+        # The first broadcast of all asks Serve's controller, and has no time limit: what stands
+        # still there is not this replica's fault. However it ends, the beats begin.
+        await asyncio.gather(self._broadcast("snapshot"), return_exceptions=True)
+        await self._lifeline.beat()
 
     async def _meet_peers(self) -> None:
         await self._endpoint.start()
@@ -181,10 +189,13 @@ class Ingress:
         context = serve.get_replica_context()
         me = serve.get_deployment_handle(context.deployment, context.app_name)
         within_s = RELOAD_TIMEOUT_S if method == "reload" else BROADCAST_TIMEOUT_S
-        try:
-            return await ask_all(me, method, within_s=within_s)
-        except TimeoutError:
-            return [await getattr(self, method)()]
+        answers = []
+        with contextlib.suppress(TimeoutError, DeploymentUnavailableError):
+            answers = await ask_all(me, method, within_s=within_s)
+        if all(isinstance(x, BaseException) for x in answers):
+            # It may not be listed itself: it has just begun, or is on its way out.
+            answers.append(await getattr(self, method)())
+        return answers
 
     # Called on every ingress replica, by broadcast. Coroutines: Serve runs plain methods on
     # threads, and what they read changes on the event loop.

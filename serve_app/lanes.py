@@ -166,19 +166,24 @@ class Lanes:
             raise Unreachable(replica.id) from error
 
     async def engine_load(self, lane: str) -> list[dict[str, Any]]:
-        """Load of every replica of a lane that answers in time."""
-        return await self._ask(lane, "engine_load", within_s=1.0)
+        """Load of every replica of a lane; of none where one is late.
+
+        Slots are given out by it, and one that is busy is no replica less.
+        """
+        found = await self._ask(lane, "engine_load", within_s=1.0)
+        is_late = any(isinstance(x, TimeoutError) for x in found)
+        return [] if is_late else [x for x in found if isinstance(x, dict)]
 
     async def engine_metrics(self, lane: str) -> list[dict[str, Any]]:
         """Load and Prometheus text of every replica of a lane that answers in time."""
-        return await self._ask(lane, "engine_metrics", within_s=2.0)
+        found = await self._ask(lane, "engine_metrics", within_s=2.0)
+        return [x for x in found if isinstance(x, dict)]
 
-    async def _ask(self, lane: str, method: str, *, within_s: float) -> list[dict[str, Any]]:
+    async def _ask(self, lane: str, method: str, *, within_s: float) -> list[Any]:
         try:
-            results = await ask_all(self._handles[lane], method, within_s=within_s)
+            return await ask_all(self._handles[lane], method, within_s=within_s)
         except (TimeoutError, DeploymentUnavailableError):
             return []
-        return [result for result in results if isinstance(result, dict)]
 
     async def close(self) -> None:
         """Close every connection."""

@@ -88,7 +88,11 @@ class Reloader:
         """Read the files again. Requests under way keep what they began with.
 
         They are read on a thread: a large tenants file, or a new classifier, takes its time.
+        Who asked may go meanwhile: what was begun is applied.
         """
+        return await asyncio.shield(asyncio.ensure_future(self._in_turn()))
+
+    async def _in_turn(self) -> dict[str, Any]:
         async with self._turn:
             return await self._reload()
 

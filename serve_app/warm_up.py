@@ -94,11 +94,13 @@ async def hot_prefixes(app: str, lane: str, count: int, within_s: float) -> list
 
     from serve_app.broadcast import ask_all
 
+    begun = time.monotonic()
     try:
         async with asyncio.timeout(within_s):
             # The first start of all: there may be no ingress yet.
             ingress = await asyncio.to_thread(serve.get_deployment_handle, "ingress", app)
-        answers = await ask_all(ingress, "hot_prefixes", lane, count, within_s=within_s)
+        left = begun + within_s - time.monotonic()
+        answers = await ask_all(ingress, "hot_prefixes", lane, count, within_s=left)
     except (TimeoutError, DeploymentUnavailableError, RayServeException) as error:
         logger.info("lane '%s': no hot prefixes (%s)", lane, type(error).__name__)
         return []

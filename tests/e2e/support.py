@@ -144,9 +144,11 @@ def await_all(http: httpx.Client, url: str, ingresses: int) -> dict[str, Any]:
 
 
 def is_idle(http: httpx.Client, url: str) -> bool:
-    """Whether nothing is open anywhere."""
+    """Whether nothing is open anywhere, as everybody says who is there."""
     status = status_of(http, url)
-    return bool(status) and not any(totals(status).values())
+    if not status.get("ingress") or not all(x["replicas"] for x in status["lanes"].values()):
+        return False
+    return not any(totals(status).values())
 
 
 def redeploy(folder: Path, fleet: Path, tenants: Path, **args: str) -> None:

@@ -302,7 +302,9 @@ def test_a_tenants_prefixes_are_its_own_unless_it_shares_a_group(
 
     def cached(headers: dict[str, str]) -> float:
         def hits() -> float:
-            rows = eventually(lambda: status_of(http, real)["lanes"]["quality"]["replicas"])
+            rows = eventually(
+                lambda: status_of(http, real).get("lanes", {}).get("quality", {}).get("replicas")
+            )
             return rows[0]["prefix_cache_hits"]
 
         before = hits()

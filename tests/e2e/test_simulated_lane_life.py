@@ -49,6 +49,10 @@ class Stream(threading.Thread):
         self.text, self.begun = "", threading.Event()
         self._url, self._number, self._tokens = url, number, tokens
 
+    @property
+    def is_whole(self) -> bool:
+        return self.text.endswith("data: [DONE]\n\n")
+
     def run(self) -> None:
         body = chat(f"tell {self._number}", stream=True, max_tokens=self._tokens)
         body |= {"ignore_eos": True}
@@ -127,15 +131,18 @@ def test_a_stopped_ingress_replica_is_replaced(cards: str, http: httpx.Client) -
     """SIGSTOP: what it holds breaks off instead of hanging, and another one comes."""
     await_all(http, cards, ingresses=2)
     before = set(pids_of(INGRESS))
+    assert len(before) == 2
     streams = started(cards, 4, tokens=2000)
 
     stopped = before.pop()
     os.kill(stopped, signal.SIGSTOP)
     eventually(lambda: not Path(f"/proc/{stopped}").exists())
+    # Sooner than a client gives up by itself.
+    eventually(lambda: any(not x.is_alive() and not x.is_whole for x in streams))
     for stream in streams:
         stream.join(REPLACED_S)
 
-    assert not any(stream.is_alive() for stream in streams)
+    assert all(len(words(x.text)) == 2000 for x in streams if x.is_whole)
     eventually(
         lambda: len(now := set(pids_of(INGRESS))) == 2 and now > before,
         within_s=REPLACED_S,

@@ -8,6 +8,8 @@ import pytest
 from ray.serve.handle import DeploymentBroadcastResponse
 
 from serve_app.broadcast import ask_all
+from serve_app.fleet_config import TimeoutConfig
+from serve_app.lanes import Lanes
 
 
 class Replica:
@@ -58,21 +60,27 @@ async def test_every_answer_is_returned_and_faults_are_told():
     assert handle.asked == [("snapshot", "chat", 8)]
 
 
-async def test_one_that_hangs_is_left_out_and_given_up():
+async def test_one_that_hangs_is_told_and_given_up():
     """The others' answers are there all the same."""
     hanging = Replica()
     handle = Handle(Replica({"a": 1}), hanging, Replica({"b": 2}))
 
-    assert await ask_all(handle, "snapshot", within_s=0.05) == [{"a": 1}, {"b": 2}]
+    one, late, two = await ask_all(handle, "snapshot", within_s=0.05)
+
+    assert (one, two) == ({"a": 1}, {"b": 2})
+    assert isinstance(late, TimeoutError)
     await asyncio.sleep(0)
     assert hanging.is_given_up
 
 
-async def test_one_whose_request_was_cancelled_is_left_out():
+async def test_one_whose_request_was_cancelled_is_as_late():
     """Serve tells it by cancelling who waits."""
     handle = Handle(Replica(fault=asyncio.CancelledError()), Replica({"b": 2}))
 
-    assert await ask_all(handle, "snapshot", within_s=5) == [{"b": 2}]
+    cancelled, two = await ask_all(handle, "snapshot", within_s=5)
+
+    assert isinstance(cancelled, TimeoutError)
+    assert two == {"b": 2}
 
 
 async def test_nobody_to_ask_is_no_answer():
@@ -97,3 +105,16 @@ async def test_who_gives_up_waiting_gives_up_asking():
         await asking
     await asyncio.sleep(0)
     assert hanging.is_given_up
+
+
+async def test_a_lanes_load_is_told_whole_and_its_metrics_as_they_come():
+    """A busy replica is no replica less: slots are given out by the load."""
+    rows = [{"replica": "a"}, {"replica": "b"}]
+    late = Handle(Replica(rows[0]), Replica(), Replica(rows[1]))
+    dead = Handle(Replica(rows[0]), Replica(fault=RuntimeError("died")), Replica(rows[1]))
+    lanes = Lanes({"late": late, "dead": dead}, "s3cret", TimeoutConfig(), {})
+
+    assert await lanes.engine_load("late") == []
+    assert await lanes.engine_metrics("late") == rows
+    assert await lanes.engine_load("dead") == await lanes.engine_metrics("dead") == rows
+    await lanes.close()

@@ -1,6 +1,8 @@
 """What a changed fleet file may change without a new deployment."""
 
+import asyncio
 import copy
+import threading
 
 import pytest
 import yaml
@@ -74,6 +76,23 @@ async def test_another_store_needs_a_new_deployment(files, reloader, applied):
     assert not result["ok"]
     assert "store changed" in result["error"] and "serve deploy" in result["error"]
     assert applied == []
+
+
+async def test_who_asks_may_go_and_what_was_begun_is_applied(reloader, applied, monkeypatch):
+    """The files' stamps are taken at once: nobody else would make up for it."""
+    load, may_load = reloader._load, threading.Event()
+    monkeypatch.setattr(reloader, "_load", lambda: may_load.wait(20) and load())
+    asking = asyncio.create_task(reloader.reload())
+    await asyncio.sleep(0.01)
+
+    asking.cancel()
+    await asyncio.wait([asking])
+    assert asking.cancelled() and not applied
+    may_load.set()
+    # Its turn comes when the one before it is over.
+    assert (await reloader.reload())["ok"]
+
+    assert len(applied) == 2
 
 
 SILENT = {"ok": False, "error": "did not answer"}
