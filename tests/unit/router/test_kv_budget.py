@@ -2,9 +2,9 @@
 
 from router.errors import RejectReason
 from router.kv_budget import KvAsk
-from router.lane_queue import LaneQueue, QueueConfig
 from router.saturation import Level
 from router.ticket import Stage, Tier
+from tests.unit.router.lanes import QueuedLane, stages
 
 PAID = Tier("paid", 0, start_within_s=10.0)
 FREE = Tier("free", 10, sheddable=True, start_within_s=60.0)
@@ -12,30 +12,15 @@ PATIENT = Tier("patient", 0)
 LIMIT = 1000
 
 
-class Lane:
+class Lane(QueuedLane):
     """A lane in which tenants may hold 1,000 tokens, and a request asks for 400."""
 
-    def __init__(self, capacity=8, peers=lambda: 0, **config) -> None:
-        self.now = 0.0
-        self.queue = LaneQueue(QueueConfig(**config), capacity, peers)
-        self.changes = []
+    def __init__(self, capacity=8, **config) -> None:
+        super().__init__(capacity, **config)
 
     def ask(self, tenant="a", tier=PAID, prompt=300, output=100, limit=LIMIT, copies=1):
         kv = None if limit is None else KvAsk(limit, prompt, output)
-        ticket = self.queue.submit(tier, tenant, 1.0, prompt, copies, self.now, kv)
-        ticket.on_change = lambda: self.changes.append(ticket)
-        return ticket
-
-    def end(self, ticket, tokens=0):
-        self.queue.release(ticket, tokens, self.now)
-
-    def wait(self, seconds):
-        self.now += seconds
-        self.queue.poll(self.now)
-
-
-def stages(*tickets):
-    return [ticket.stage.value for ticket in tickets]
+        return self.submit(tier, tenant, prompt, copies, kv)
 
 
 def code(ticket):

@@ -6,35 +6,21 @@ from router.errors import RejectReason
 from router.lane_queue import LaneQueue, QueueConfig
 from router.saturation import Level
 from router.ticket import Stage, Tier
+from tests.unit.router.lanes import QueuedLane, stages
 
 PAID = Tier("paid", 0, start_within_s=10.0)
 FREE = Tier("free", 10, sheddable=True, start_within_s=60.0)
 KEPT = Tier("kept", 10, sheddable=True, min_share=0.25)
 
 
-class Lane:
+class Lane(QueuedLane):
     """A lane with a clock and short words."""
 
-    def __init__(self, capacity=2, peers=lambda: 0, **config) -> None:
-        self.now = 0.0
-        self.queue = LaneQueue(QueueConfig(**config), capacity, peers)
-        self.changes = []
+    def __init__(self, capacity=2, **config) -> None:
+        super().__init__(capacity, **config)
 
     def ask(self, tier=PAID, tenant="t", copies=1):
-        ticket = self.queue.submit(tier, tenant, 1.0, 10, copies, self.now)
-        ticket.on_change = lambda: self.changes.append(ticket)
-        return ticket
-
-    def end(self, ticket, tokens=0):
-        self.queue.release(ticket, tokens, self.now)
-
-    def wait(self, seconds):
-        self.now += seconds
-        self.queue.poll(self.now)
-
-
-def stages(*tickets):
-    return [ticket.stage.value for ticket in tickets]
+        return self.submit(tier, tenant, 10, copies)
 
 
 def test_a_lane_runs_what_its_engines_run_at_once_and_queues_the_rest():
