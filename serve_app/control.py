@@ -25,7 +25,11 @@ from serve_app.state import IngressState
 
 logger = logging.getLogger("ray.serve")
 
-Broadcast = Callable[[str], Awaitable[list[Any]]]
+Broadcast = Callable[..., Awaitable[list[Any]]]
+"""Takes a method's name, and how long its answers may take unless that is as usual."""
+
+RELOAD_TIMEOUT_S = 20.0
+"""A large tenants file or a new classifier takes its time; `pointsman reload` waits 30 s."""
 """Calls a method on every ingress replica, this one included."""
 
 
@@ -190,7 +194,8 @@ class Control:
     async def reload_everywhere(self) -> dict[str, Any]:
         """Read the files again on every ingress replica; say what each made of it."""
         silent = {"ok": False, "error": "did not answer"}
-        results = [x if isinstance(x, dict) else silent for x in await self._broadcast("reload")]
+        answers = await self._broadcast("reload", RELOAD_TIMEOUT_S)
+        results = [x if isinstance(x, dict) else silent for x in answers]
         results += [silent] * (self._state.policies.fleet.ingress.replicas - len(results))
         return {"ok": all(x["ok"] for x in results), "replicas": results}
 

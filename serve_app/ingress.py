@@ -46,8 +46,6 @@ from serve_app.websocket.peers import Peers
 from serve_app.websocket.sockets import Sockets
 
 BROADCAST_TIMEOUT_S = 3.0
-RELOAD_TIMEOUT_S = 20.0
-"""A large tenants file or a new classifier takes its time; `pointsman reload` waits 30 s."""
 
 
 @serve.ingress()
@@ -185,10 +183,9 @@ class Ingress:
             if name in self._placements:
                 self._placements[name].apply(policies.fleet.sessions, seats_of(lane))
 
-    async def _broadcast(self, method: str) -> list[Any]:
+    async def _broadcast(self, method: str, within_s: float = BROADCAST_TIMEOUT_S) -> list[Any]:
         context = serve.get_replica_context()
         me = serve.get_deployment_handle(context.deployment, context.app_name)
-        within_s = RELOAD_TIMEOUT_S if method == "reload" else BROADCAST_TIMEOUT_S
         answers = []
         with contextlib.suppress(TimeoutError, DeploymentUnavailableError):
             answers = await ask_all(me, method, within_s=within_s)

@@ -208,7 +208,7 @@ class World:
         desk = FeedbackDesk(self.store, within_s=0.0)
         self.gateway = Gateway(self.state, pipeline, control, desk)
 
-    async def _broadcast(self, method):
+    async def _broadcast(self, method, within_s=3.0):
         if method == "metrics_text":
             return [{"replica": "i1", "text": self.metrics.render()}]
         if method == "snapshot":
