@@ -41,6 +41,9 @@ class Paces(Protocol):
     def book(self, tokens: int, *, now: float) -> float:
         """Book tokens for delivery; the position of the first."""
 
+    def hold(self, tokens: int, *, now: float) -> float | None:
+        """Book tokens for delivery; None where they are due now, else the first's position."""
+
     def wait_s(self, position: float, *, now: float) -> float:
         """Seconds until a position is reached, as the rate is now; `inf`: not known."""
 
@@ -63,11 +66,22 @@ class Pacer:
 
     def book(self, tokens: int, *, now: float) -> float:
         """Book tokens for delivery; the position of the first."""
-        self._advance(now)
-        position = max(self._next, self._clock)
+        # Once a token: the usual turn of `_advance`, without its call.
+        step = self._steps[0]
+        if self._at < now < step.until:
+            self._clock += (now - self._at) * step.rate
+            self._at = now
+        else:
+            self._advance(now)
+        position = max(self._clock, self._next)
         self._next = position + tokens
         self.booked += tokens
         return position
+
+    def hold(self, tokens: int, *, now: float) -> float | None:
+        """Book tokens for delivery; None where they are due now, else the first's position."""
+        position = self.book(tokens, now=now)
+        return position if position - self._clock > TINY_TOKENS else None
 
     def wait_s(self, position: float, *, now: float) -> float:
         """Seconds until a position is reached, as the rates stand; `inf`: not with these."""
@@ -131,6 +145,13 @@ class ContendedPacer:
             return self._pacer.book(tokens, now=now)
         self._pacer.let_pass(tokens, now=now)
         return -FOREVER
+
+    def hold(self, tokens: int, *, now: float) -> float | None:
+        """Book tokens; None where they are due now, as all are while the lane has room."""
+        if self._contention.is_contended:
+            return self._pacer.hold(tokens, now=now)
+        self._pacer.let_pass(tokens, now=now)
+        return None
 
     def wait_s(self, position: float, *, now: float) -> float:
         """Seconds until a position is reached; none while the lane has room."""

@@ -98,10 +98,6 @@ class Place:
             self._lane.queue.begin(self.ticket)
             self._note(Event.FIRST_TOKEN)
 
-    def deliver(self, tokens: int) -> None:
-        """So many tokens have been answered in all."""
-        self.ticket.deliver(tokens)
-
     @property
     def full(self) -> frozenset[str]:
         """Replicas that run all they can, this request's own not among them."""

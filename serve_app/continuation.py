@@ -45,13 +45,18 @@ class Continued:
         self._reader = EventReader(hide_usage=False)
         self._told: Usage | None = None
         self._is_done = False
+        self.events = 0
+        self.is_counted = False
         self.is_over = False
         self.is_steady = journal.has_ids
 
     def feed(self, chunk: bytes) -> bytes:
         """Translate whole events."""
         out = []
-        for event in self._reader.feed(chunk).split(b"\n\n"):
+        reader = self._reader
+        events = reader.feed(chunk)
+        self.events, self.is_counted = reader.events, reader.is_counted
+        for event in events.split(b"\n\n"):
             if self.is_over:
                 break
             if event == b"data: [DONE]":
@@ -71,11 +76,6 @@ class Continued:
         return self._is_done
 
     @property
-    def events(self) -> int:
-        """Tokens passed on."""
-        return self._reader.events
-
-    @property
     def usage(self) -> Usage | None:
         """Of both parts: the first part's prompt, both parts' completion.
 
@@ -92,11 +92,6 @@ class Continued:
     def refused(self) -> Rejected | None:
         """The engine's fault was the request's."""
         return self._reader.refused
-
-    @property
-    def is_counted(self) -> bool:
-        """The closing count was there."""
-        return self._reader.is_counted
 
     def _translate(self, data: dict[str, Any]) -> bytes:
         choices = data.get("choices") or []

@@ -8,6 +8,7 @@ the first event, one that is held back under a ceiling, a client that does not r
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Generator
@@ -25,6 +26,9 @@ from serve_app.upstream import Response
 
 MAX_NAP_S = 0.1
 """The pace may have changed after so long."""
+
+NOW = -math.inf
+"""The position of what is due: it waits for those before it alone."""
 
 
 @dataclass(slots=True)
@@ -73,6 +77,7 @@ class Pump:
         "_response",
         "_send",
         "_source",
+        "_ticket",
         "_waits",
     )
 
@@ -81,6 +86,7 @@ class Pump:
     ) -> None:
         self._call, self._source, self._send, self._flow = call, source, send, flow
         self._itl, self._owner, self._pacer = itl, owner, call.pacer
+        self._ticket = call.place.ticket if call.place is not None else None
         self._waits = source.is_steady
         self._half: _Half | None = None
         self._response: Response | None = None
@@ -109,7 +115,7 @@ class Pump:
             chunk = response.read_nowait() if held else await response.readany()
             out = b""
             if chunk:
-                out = self._take(chunk)
+                out = self._take(chunk, time.monotonic())
             elif not held:
                 return
             if not out:
@@ -117,19 +123,19 @@ class Pump:
                     continue
                 out = await next_held(self._call, held)
             if flow.last:
-                self._note()
+                self._note(time.monotonic())
             else:
-                now = time.perf_counter()
-                await self._owner.begin(self._call, self._send, now)
-                flow.last = now
+                await self._owner.begin(self._call, self._send, time.perf_counter())
+                flow.last = time.monotonic()
                 self._note_count()
             await self._send({"type": "http.response.body", "body": out, "more_body": True})
 
     def _pass_on(self, chunk: bytes) -> bool:
         """One chunk from the engine, at once; False where the task has to see to the rest."""
-        out = self._take(chunk)
+        now = time.monotonic()
+        out = self._take(chunk, now)
         if out:
-            self._note()
+            self._note(now)
             message = {"type": "http.response.body", "body": out, "more_body": True}
             sending = self._send(message).__await__()
             try:
@@ -141,15 +147,15 @@ class Pump:
                 return False
         return not (self._flow.held or self._source.is_over)
 
-    def _take(self, chunk: bytes) -> bytes:
+    def _take(self, chunk: bytes, now: float) -> bytes:
         """Read and book a chunk; what of it may go now."""
         source, flow = self._source, self._flow
         if self._pacer is None:
             out = source.feed(chunk)
         else:
-            out = _book(source, chunk, self._pacer, flow.held)
-        if self._call.place is not None:
-            self._call.place.deliver(flow.tokens + source.events)
+            out = _book(source, chunk, self._pacer, flow.held, now)
+        if self._ticket is not None:
+            self._ticket.deliver(flow.tokens + source.events)
         if self._waits and source.events > 1:
             # Past the role and the first token.
             self._waits = False
@@ -157,12 +163,13 @@ class Pump:
             self._response.expect_tokens()
         return out
 
-    def _note(self) -> None:
+    def _note(self, now: float) -> None:
         """Something goes to the client now."""
-        flow, now = self._flow, time.perf_counter()
+        flow, source = self._flow, self._source
         self._itl.observe(now - flow.last)
         flow.last = now
-        self._note_count()
+        if source.is_counted or source.is_over:
+            self._note_count()
 
     def _note_count(self) -> None:
         source = self._source
@@ -211,7 +218,9 @@ async def next_held(call: Call, held: deque[tuple[float, bytes]]) -> bytes:
     return out
 
 
-def _book(source: Source, chunk: bytes, pacer: Paces, held: deque[tuple[float, bytes]]) -> bytes:
+def _book(
+    source: Source, chunk: bytes, pacer: Paces, held: deque[tuple[float, bytes]], now: float
+) -> bytes:
     """Book what has arrived under the tokens-per-second ceiling; return what may go now.
 
     The rest is held back until it is due. What has arrived is booked before each
@@ -221,21 +230,20 @@ def _book(source: Source, chunk: bytes, pacer: Paces, held: deque[tuple[float, b
     before = source.events
     out = source.feed(chunk)
     tokens = source.events - before
-    now = time.monotonic()
     if tokens <= 1:
-        position = pacer.book(tokens, now=now)
-        if held or pacer.wait_s(position, now=now) > 0:
-            if out:
-                held.append((position, out))
-            return b""
-        return out
+        position = pacer.hold(tokens, now=now)
+        if position is None and not held:
+            return out
+        if out:
+            held.append((NOW if position is None else position, out))
+        return b""
     ready = []
     for event in out.split(b"\n\n"):
         if not event:
             continue
-        position = pacer.book(1, now=now)
-        if held or pacer.wait_s(position, now=now) > 0:
-            held.append((position, event + b"\n\n"))
-        else:
+        position = pacer.hold(1, now=now)
+        if position is None and not held:
             ready.append(event + b"\n\n")
+        else:
+            held.append((NOW if position is None else position, event + b"\n\n"))
     return b"".join(ready)

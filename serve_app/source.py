@@ -18,12 +18,14 @@ class Source(Protocol):
 
     Attributes:
         events: tokens passed on, one an event.
+        is_counted: the engine has told its closing count.
         is_over: the answer has ended; what else comes is not read.
         is_steady: every token comes as an event.
 
     """
 
     events: int
+    is_counted: bool
     is_over: bool
     is_steady: bool
 
@@ -49,10 +51,6 @@ class Source(Protocol):
     def refused(self) -> Rejected | None:
         """What it said is wrong with the request, if that is why."""
 
-    @property
-    def is_counted(self) -> bool:
-        """The engine has told its closing count."""
-
 
 class Original:
     """The first engine's stream, passed on as it comes.
@@ -73,12 +71,16 @@ class Original:
         self._last = b""
         self._is_openai = dialect is Dialect.OPENAI
         self._is_cut_short = False
+        self.events = 0
+        self.is_counted = False
         self.is_over = False
         self.is_steady = journal is not None and journal.has_ids
 
     def feed(self, chunk: bytes) -> bytes:
         """Pass whole events on."""
-        out = self._reader.feed(chunk)
+        reader = self._reader
+        out = reader.feed(chunk)
+        self.events, self.is_counted = reader.events, reader.is_counted
         if out:
             self._last = out
             if self._journal is not None:
@@ -108,11 +110,6 @@ class Original:
         return self._is_openai and self._last.endswith(DONE)
 
     @property
-    def events(self) -> int:
-        """Tokens passed on."""
-        return self._reader.events
-
-    @property
     def usage(self) -> Usage | None:
         """As the engine counted."""
         return self._reader.usage
@@ -126,8 +123,3 @@ class Original:
     def refused(self) -> Rejected | None:
         """The engine's fault was the request's."""
         return self._reader.refused
-
-    @property
-    def is_counted(self) -> bool:
-        """The closing count was there."""
-        return self._reader.is_counted

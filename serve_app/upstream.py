@@ -313,6 +313,7 @@ class _Connection(asyncio.Protocol):
         self._parts: deque[bytes] = deque()
         self.unread = 0
         self._is_paused = False
+        self._is_between_chunks = False
 
     # -- for the pool ------------------------------------------------------------
 
@@ -328,6 +329,7 @@ class _Connection(asyncio.Protocol):
         assert self._transport is not None
         self._parser = httptools.HttpResponseParser(self)
         self._headers, self._has_head, self.is_whole = {}, False, False
+        self._is_between_chunks = False
         self.has_answered = self.is_flowing = False
         self.heard_at = self._loop.time()
         self._transport.write(request)
@@ -383,9 +385,9 @@ class _Connection(asyncio.Protocol):
         finally:
             self._step = self._step_error = None
 
-    def _pour(self, step: Callable[[bytes], bool]) -> None:
+    def _pour(self, step: Callable[[bytes], bool], data: bytes) -> None:
         try:
-            if step(self.take()):
+            if step(data):
                 if self.is_whole:
                     self._wake()
                 return
@@ -407,14 +409,22 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.heard_at = self._loop.time()
+        step = self._step
+        if step is not None and self._is_between_chunks and (body := only_chunk(data)):
+            # The parser stands where it would stand after it.
+            self._pour(step, body)
+            return
         self.has_answered = True
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             self.fail(BrokenConnection(f"not HTTP: {type(error).__name__}"))
             return
-        if self._step is not None and self.unread:
-            self._pour(self._step)
+        if self._is_between_chunks and not data.endswith(b"\r\n"):
+            # Digits of the next one's size have come.
+            self._is_between_chunks = False
+        if step is not None and self.unread:
+            self._pour(step, self.take())
         else:
             self._wake()
 
@@ -440,10 +450,28 @@ class _Connection(asyncio.Protocol):
             self._is_paused = True
             self._transport.pause_reading()
 
+    def on_chunk_header(self) -> None:
+        self._is_between_chunks = False
+
+    def on_chunk_complete(self) -> None:
+        self._is_between_chunks = True
+
     def on_message_complete(self) -> None:
         self.is_whole = self._has_head
         # Asked later, the parser has moved on and says no.
         self._keeps_alive = self._parser.should_keep_alive()
+
+
+def only_chunk(data: bytes) -> bytes:
+    """The content of the one chunk that `data` is (RFC 9112, 7.1); empty if it is not that.
+
+    A stream's tokens come so: the endpoint writes each at once, in a chunk of its own.
+    """
+    start = data.find(b"\r\n", 1, 9) + 2
+    size = len(data) - start - 2
+    if start == 1 or size <= 0 or data[:start] != b"%x\r\n" % size or data[-2:] != b"\r\n":
+        return b""
+    return data[start:-2]
 
 
 def _lines(headers: Mapping[str, str]) -> bytes:

@@ -1,6 +1,8 @@
 """Tokens a second whose rate changes while tokens wait."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from router.contention import CALM_S, Contention
 from router.pacer import ContendedPacer, Pacer, Step
@@ -104,3 +106,28 @@ def test_an_unknown_lane_is_contended():
     assert not lane.is_contended
     lane.observe(None, is_saturated=False, now=4)
     assert lane.is_contended
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 2), st.integers(0, 9)), max_size=30),
+    st.lists(st.tuples(st.floats(0.1, 20), st.floats(0, 20)), max_size=3),
+    st.booleans(),
+)
+def test_what_is_held_is_what_has_to_wait(turns, leases, contended):
+    """`hold` answers as `book` and `wait_s` do together, and leaves the same debt."""
+    pacers = [Pacer(3, now=0) for _ in range(2)]
+    steps = [Step(until, rate) for until, rate in sorted(leases)]
+    lane, now = Contention(40, 40 if contended else 0), 0.0
+    for pacer in pacers:
+        if steps:
+            pacer.set_steps(steps, now=0)
+    holding, booking = (ContendedPacer(pacer, lane) for pacer in pacers)
+
+    for pause, tokens in turns:
+        now += pause
+        position = booking.book(tokens, now=now)
+        held = holding.hold(tokens, now=now)
+        assert held == (position if booking.wait_s(position, now=now) > 0 else None)
+
+    first, second = pacers
+    assert (first.booked, first.backlog(now=now)) == (second.booked, second.backlog(now=now))
