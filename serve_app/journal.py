@@ -1,13 +1,14 @@
 """What a stream has given its client, kept as it came and read only when it must be.
 
 A token costs one append and one substitution. Events are parsed when the stream has
-broken off, or when so many have gathered that their ids and text are smaller.
+broken off; of a long one the oldest, one for one, as their ids and text are smaller.
 """
 
 from __future__ import annotations
 
 import re
 from array import array
+from collections import deque
 from typing import Any
 
 import orjson
@@ -60,26 +61,28 @@ class Journal:
         self.has_role = False
         self._strips = has_ids and not shows_ids
         self._said = said
-        self._raw: list[bytes] = []
+        self._raw: deque[bytes] = deque()
         self._size = 0
 
     def pass_on(self, events: bytes) -> bytes:
         """Note whole events of the engine; return them as the client gets them."""
         self._raw.append(events)
         self._size += len(events)
-        if self._size > MAX_RAW_BYTES:
-            self._read()
+        while self._size > MAX_RAW_BYTES:
+            # Not all at once: streams of one batch come here together.
+            self._read(self._raw.popleft())
         return _hide_ids(events) if self._strips else events
 
     @property
     def said(self) -> Said:
         """What was given until now."""
-        self._read()
+        while self._raw:
+            self._read(self._raw.popleft())
         return self._said
 
-    def _read(self) -> None:
-        raw, self._raw, self._size = b"".join(self._raw), [], 0
-        for event in raw.split(b"\n\n"):
+    def _read(self, events: bytes) -> None:
+        self._size -= len(events)
+        for event in events.split(b"\n\n"):
             data = data_of(event)
             if data is not None:
                 self._note(data)

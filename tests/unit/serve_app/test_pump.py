@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.pacer import Pacer
+from router.recovery import Said
 from serve_app.http_errors import Dialect
-from serve_app.journal import _IDS, _hide_ids
+from serve_app.journal import _IDS, Journal, _hide_ids
 from serve_app.metrics import Series
 from serve_app.pump import Flow, Pump
 from serve_app.source import Original
@@ -178,6 +179,26 @@ async def test_a_break_is_raised_after_what_came():
             await it.run
 
     assert b"".join(it.client.bodies) == b"".join(EVENTS[:3])
+
+
+def test_a_long_stream_is_read_one_for_one_and_kept_in_bounds(monkeypatch):
+    """No token waits for all of those before it to be read."""
+    monkeypatch.setattr("serve_app.journal.MAX_RAW_BYTES", 1000)
+    journal = Journal(Said(), is_chat=True, has_ids=True, shows_ids=False)
+    read: list[int] = []
+    note = journal._note
+    monkeypatch.setattr(journal, "_note", lambda data: (read.append(1), note(data)))
+    event = b'data: {"choices":[{"delta":{"content":"%d "},"token_ids":[%d]}]}\n\n'
+
+    for n in range(100, 200):
+        before = len(read)
+        journal.pass_on(event % (n, n))
+        assert len(read) - before <= 1
+
+    assert 100 - 1000 // len(event) <= len(read) < 100
+    assert list(journal.said.ids) == list(range(100, 200))
+    assert journal.said.text == "".join(f"{n} " for n in range(100, 200))
+    assert len(read) == 100
 
 
 @given(
