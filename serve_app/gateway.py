@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 import logging
 import time
@@ -394,6 +395,7 @@ class _Request:
         await self.send({"type": "http.response.body", "body": body})
 
 
+@functools.lru_cache(maxsize=1024)
 def is_loopback(host: str) -> bool:
     """Whether a name or address stands for this machine alone."""
     try:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from typing import Generic, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.metrics_core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
@@ -22,8 +23,8 @@ MAX_TENANT_LABELS = 50
 OTHER = "other"
 
 
-class TokenHistogram(Collector):
-    """A histogram that is observed once a token.
+class LoopHistogram(Collector):
+    """A histogram that is observed on one event loop, once a token or several times a request.
 
     The library's takes a lock twice an observation; one event loop needs none.
     """
@@ -35,7 +36,7 @@ class TokenHistogram(Collector):
         self._bounds = tuple(bounds)
         self._series: dict[tuple[str, ...], Series] = {}
 
-    def of(self, *values: str) -> Series:
+    def labels(self, *values: str) -> Series:
         """The series with these label values."""
         series = self._series.get(values)
         if series is None:
@@ -46,7 +47,8 @@ class TokenHistogram(Collector):
         """Called by the registry."""
         family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
         edges = [*map(str, map(float, self._bounds)), "+Inf"]
-        for values, series in self._series.items():
+        # A copy: the loop may add a series while a thread renders.
+        for values, series in list(self._series.items()):
             cumulative = itertools.accumulate(series.counts)
             buckets = list(zip(edges, cumulative, strict=True))
             family.add_metric(values, buckets, series.sum)
@@ -54,7 +56,7 @@ class TokenHistogram(Collector):
 
 
 class Series:
-    """One series of a TokenHistogram."""
+    """One series of a LoopHistogram."""
 
     __slots__ = ("_bounds", "counts", "sum")
 
@@ -69,91 +71,128 @@ class Series:
         self.sum += value
 
 
+M = TypeVar("M", Counter, Gauge)
+
+
+class Labelled(Generic[M]):
+    """A metric with labels, whose series are found without the library's lock and checks.
+
+    A request looks up a dozen. Label sets are bounded, so what is remembered is, too.
+    """
+
+    def __init__(self, metric: M) -> None:
+        self._metric = metric
+        self._series: dict[tuple[str, ...], M] = {}
+
+    def labels(self, *values: str) -> M:
+        """The series with these label values."""
+        series = self._series.get(values)
+        if series is None:
+            series = self._series[values] = self._metric.labels(*values)
+        return series
+
+
 class Metrics:
     """Everything the ingress counts. Label sets are bounded."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         r = self.registry
-        self.requests = Counter(
-            "pointsman_requests_total",
-            "Requests that ended, by outcome.",
-            ["lane", "reason", "tier", "code"],
-            registry=r,
+        self.requests = Labelled(
+            Counter(
+                "pointsman_requests_total",
+                "Requests that ended, by outcome.",
+                ["lane", "reason", "tier", "code"],
+                registry=r,
+            )
         )
-        self.ttft = Histogram(
+        self.ttft = LoopHistogram(
             "pointsman_time_to_first_token_seconds",
             "Request received to first streamed byte passed on.",
             ["lane", "tier"],
-            buckets=_TTFT,
-            registry=r,
+            _TTFT,
         )
-        self.itl = TokenHistogram(
+        r.register(self.ttft)
+        self.itl = LoopHistogram(
             "pointsman_inter_token_latency_seconds",
             "Gap between streamed chunks passed on.",
             ["lane", "tier"],
             _ITL,
         )
         r.register(self.itl)
-        self.duration = Histogram(
+        self.duration = LoopHistogram(
             "pointsman_request_duration_seconds",
             "Request received to last byte passed on.",
             ["lane", "tier"],
-            buckets=_DURATION,
-            registry=r,
+            _DURATION,
         )
-        self.stage = Histogram(
+        r.register(self.duration)
+        self.stage = LoopHistogram(
             "pointsman_stage_seconds",
             "Time spent in each stage of a request.",
             ["stage"],
-            buckets=_STAGE,
-            registry=r,
+            _STAGE,
         )
-        self.escalation_share = Gauge(
-            "pointsman_escalation_share",
-            "Share of recently scored requests that went to the lane.",
-            ["lane"],
-            registry=r,
+        r.register(self.stage)
+        self.escalation_share = Labelled(
+            Gauge(
+                "pointsman_escalation_share",
+                "Share of recently scored requests that went to the lane.",
+                ["lane"],
+                registry=r,
+            )
         )
-        self.escalation_threshold = Gauge(
-            "pointsman_escalation_threshold",
-            "Score at which a request goes to the lane.",
-            ["lane"],
-            registry=r,
+        self.escalation_threshold = Labelled(
+            Gauge(
+                "pointsman_escalation_threshold",
+                "Score at which a request goes to the lane.",
+                ["lane"],
+                registry=r,
+            )
         )
-        self.escalation_yield = Gauge(
-            "pointsman_escalation_yield",
-            "Part of the lane's share that stays on the default lane while it is full.",
-            ["lane"],
-            registry=r,
+        self.escalation_yield = Labelled(
+            Gauge(
+                "pointsman_escalation_yield",
+                "Part of the lane's share that stays on the default lane while it is full.",
+                ["lane"],
+                registry=r,
+            )
         )
-        self.trigger_firing = Gauge(
-            "pointsman_trigger_firing", "1 while a trigger fires.", ["trigger"], registry=r
+        self.trigger_firing = Labelled(
+            Gauge("pointsman_trigger_firing", "1 while a trigger fires.", ["trigger"], registry=r)
         )
-        self.active_sessions = Gauge(
-            "pointsman_active_sessions", "Sessions seen within the TTL.", ["lane"], registry=r
+        self.active_sessions = Labelled(
+            Gauge(
+                "pointsman_active_sessions", "Sessions seen within the TTL.", ["lane"], registry=r
+            )
         )
-        self.affinity = Counter(
-            "pointsman_session_affinity_total",
-            "What became of each session's stickiness.",
-            ["outcome"],
-            registry=r,
+        self.affinity = Labelled(
+            Counter(
+                "pointsman_session_affinity_total",
+                "What became of each session's stickiness.",
+                ["outcome"],
+                registry=r,
+            )
         )
-        self.tokens = Counter(
-            "pointsman_tokens_total",
-            "Tokens, as the engines count.",
-            ["tenant", "kind"],
-            registry=r,
+        self.tokens = Labelled(
+            Counter(
+                "pointsman_tokens_total",
+                "Tokens, as the engines count.",
+                ["tenant", "kind"],
+                registry=r,
+            )
         )
-        self.ceiling_wait = Histogram(
+        self.ceiling_wait = LoopHistogram(
             "pointsman_ceiling_wait_seconds",
             "Time that tokens were held back under a ceiling, per request.",
             ["tier"],
-            buckets=_DURATION,
-            registry=r,
+            _DURATION,
         )
-        self.shed = Counter(
-            "pointsman_shed_total", "Requests refused, by code.", ["tier", "code"], registry=r
+        r.register(self.ceiling_wait)
+        self.shed = Labelled(
+            Counter(
+                "pointsman_shed_total", "Requests refused, by code.", ["tier", "code"], registry=r
+            )
         )
         self.shed_order_violations = Counter(
             "pointsman_shed_order_violations_total",
@@ -165,47 +204,61 @@ class Metrics:
             "Refusals of paid work that could not be judged: logs were missing.",
             registry=r,
         )
-        self.queue_depth = Gauge(
-            "pointsman_queue_depth",
-            "Requests that wait here for a slot of their lane.",
-            ["lane", "tier"],
-            registry=r,
+        self.queue_depth = Labelled(
+            Gauge(
+                "pointsman_queue_depth",
+                "Requests that wait here for a slot of their lane.",
+                ["lane", "tier"],
+                registry=r,
+            )
         )
-        self.recoveries = Counter(
-            "pointsman_stream_recoveries_total",
-            "Faults of replicas under requests: retried, resumed, or failed.",
-            ["outcome"],
-            registry=r,
+        self.recoveries = Labelled(
+            Counter(
+                "pointsman_stream_recoveries_total",
+                "Faults of replicas under requests: retried, resumed, or failed.",
+                ["outcome"],
+                registry=r,
+            )
         )
-        self.breakers_opened = Counter(
-            "pointsman_breakers_opened_total",
-            "Replicas that failed: for a while others are preferred, where there are any.",
-            ["lane"],
-            registry=r,
+        self.breakers_opened = Labelled(
+            Counter(
+                "pointsman_breakers_opened_total",
+                "Replicas that failed: for a while others are preferred, where there are any.",
+                ["lane"],
+                registry=r,
+            )
         )
-        self.history_trimmed = Counter(
-            "pointsman_history_trimmed_total",
-            "Requests whose old turns the engine did not read.",
-            ["tier", "mode"],
-            registry=r,
+        self.history_trimmed = Labelled(
+            Counter(
+                "pointsman_history_trimmed_total",
+                "Requests whose old turns the engine did not read.",
+                ["tier", "mode"],
+                registry=r,
+            )
         )
-        self.history_cuts = Counter(
-            "pointsman_history_cuts_total",
-            "Requests that moved the cut: their prefix is read anew.",
-            ["tier"],
-            registry=r,
+        self.history_cuts = Labelled(
+            Counter(
+                "pointsman_history_cuts_total",
+                "Requests that moved the cut: their prefix is read anew.",
+                ["tier"],
+                registry=r,
+            )
         )
-        self.history_dropped_tokens = Counter(
-            "pointsman_history_dropped_tokens_total",
-            "Estimated tokens that were left out of requests.",
-            ["tier"],
-            registry=r,
+        self.history_dropped_tokens = Labelled(
+            Counter(
+                "pointsman_history_dropped_tokens_total",
+                "Estimated tokens that were left out of requests.",
+                ["tier"],
+                registry=r,
+            )
         )
-        self.request_records_dropped = Counter(
-            "pointsman_request_records_dropped_total",
-            "Finished requests not noted: feedback, request log, journal of usage.",
-            ["sink"],
-            registry=r,
+        self.request_records_dropped = Labelled(
+            Counter(
+                "pointsman_request_records_dropped_total",
+                "Finished requests not noted: feedback, request log, journal of usage.",
+                ["sink"],
+                registry=r,
+            )
         )
         self.in_flight = Gauge(
             "pointsman_requests_in_flight", "Requests between arrival and settling.", registry=r

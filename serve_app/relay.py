@@ -104,7 +104,7 @@ class Relay:
         call.live_tokens = lambda: flow.tokens + source.events
         tier = call.tenant.tier_name
         try:
-            pump = Pump(call, source, send, flow, self._metrics.itl.of(call.lane, tier), self)
+            pump = Pump(call, source, send, flow, self._metrics.itl.labels(call.lane, tier), self)
             await pump.run(response)
             rest = source.end()
         except UPSTREAM_FAULTS as error:

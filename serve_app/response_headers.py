@@ -10,6 +10,11 @@ from serve_app.call import Call
 
 Headers = list[tuple[bytes, bytes]]
 
+_REQUESTS, _TOKENS = (
+    (b"x-ratelimit-limit-" + kind, b"x-ratelimit-remaining-" + kind, b"x-ratelimit-reset-" + kind)
+    for kind in (b"requests", b"tokens")
+)
+
 
 def response_headers(call: Call) -> Headers:
     """Who decided what: on every answer, refusals and streams too."""
@@ -36,15 +41,15 @@ def _ratelimit_headers(ceiling: TenantCeiling | LeasedCeiling) -> Headers:
     now = time.monotonic()
     headers: Headers = []
     states = (
-        ("requests", ceiling.requests_state(now=now)),
-        ("tokens", ceiling.tokens_state(now=now)),
+        (_REQUESTS, ceiling.requests_state(now=now)),
+        (_TOKENS, ceiling.tokens_state(now=now)),
     )
-    for kind, state in states:
+    for (limit, remaining, reset), state in states:
         if state is not None:
             headers += [
-                (f"x-ratelimit-limit-{kind}".encode(), str(state.limit).encode()),
-                (f"x-ratelimit-remaining-{kind}".encode(), str(state.remaining).encode()),
-                (f"x-ratelimit-reset-{kind}".encode(), f"{state.reset_s:.3f}s".encode()),
+                (limit, b"%d" % state.limit),
+                (remaining, b"%d" % state.remaining),
+                (reset, b"%.3fs" % state.reset_s),
             ]
     return headers
 

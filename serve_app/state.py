@@ -6,6 +6,7 @@ the request (sessions, lanes) or leased (ceilings). See docs/adr/0001-state.md.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import time
@@ -32,6 +33,9 @@ from serve_app.wire import Parsed
 
 # So many times what a new replica asks for: the rest may become hot.
 HOT_SPARE = 4
+
+MAX_SALTS = 4096
+"""Salts kept of the groups that were seen last."""
 
 SESSION_HEADERS = (b"x-session-id", b"x_session_id", b"x-claude-code-session-id")
 
@@ -60,6 +64,7 @@ class IngressState:
         warm = config.warm_up
         self._hot = HotPrefixes(HOT_SPARE * warm.prefixes, warm.max_bytes, warm.half_life_s)
         self._secret = secret.encode()
+        self._salt = functools.lru_cache(MAX_SALTS)(self._make_salt)
         self._ceilings: dict[str, TenantCeiling] = {}
         self._estimators: dict[str, TokenEstimator] = {}
 
@@ -118,7 +123,7 @@ class IngressState:
         """Salt of the tenant's prefix cache, unguessable without the secret."""
         return self._salt(tenant.cache_group)
 
-    def _salt(self, group: str) -> str:
+    def _make_salt(self, group: str) -> str:
         return hmac.new(self._secret, group.encode(), hashlib.sha256).hexdigest()[:32]
 
     def note_prefix(self, lane: str, tenant: Tenant, parsed: Parsed) -> None:

@@ -132,19 +132,19 @@ def test_two_replicas_in_one_process_do_not_share_a_registry():
     assert second.registry.get_sample_value("pointsman_requests_in_flight") == 0.0
 
 
-def test_the_token_histogram_renders_as_the_librarys_does() -> None:
+def test_the_loop_s_histogram_renders_as_the_librarys_does() -> None:
     """Same lines as prometheus_client's own histogram, whatever is observed."""
     from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-    from serve_app.metrics import TokenHistogram
+    from serve_app.metrics import LoopHistogram
 
     bounds = (0.01, 0.1, 1)
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    mine = TokenHistogram("x", "A histogram.", ["lane"], bounds)
+    mine = LoopHistogram("x", "A histogram.", ["lane"], bounds)
     ours.register(mine)
     library = Histogram("x", "A histogram.", ["lane"], buckets=bounds, registry=theirs)
     for value in (0.001, 0.01, 0.05, 0.1, 0.5, 1, 7):
-        mine.of("chat").observe(value)
+        mine.labels("chat").observe(value)
         library.labels("chat").observe(value)
 
     def lines(registry: CollectorRegistry) -> set[str]:
