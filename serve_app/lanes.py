@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
+from ray.serve.request_router import RunningReplica
 
 from router.affinity import Visit
 from router.replica import rank_replicas
@@ -17,6 +18,9 @@ from serve_app.endpoint import SECRET_HEADER
 from serve_app.fleet_config import TimeoutConfig
 from serve_app.turn_placement import VISIT_HEADER, Placed, TurnPlacement
 from serve_app.upstream import BrokenConnection, Response, SilentConnection, Upstream
+
+Stats = Mapping[str, Mapping[str, Any]]
+"""What each live replica published last, by id."""
 
 
 class NoReplica(Exception):
@@ -56,6 +60,15 @@ class Replica:
         return self.placed is not None and self.placed.has_spilled
 
 
+def _replica(
+    replica_id: str, metadata: Mapping[str, Any], lane: str, placed: Placed | None
+) -> Replica:
+    """Raises NoReplica where it has published no address."""
+    if "url" not in metadata:
+        raise NoReplica(lane)
+    return Replica(replica_id, metadata["url"], lane, placed)
+
+
 class Lanes:
     """Chooses replicas through Serve's handles and opens requests to them."""
 
@@ -68,6 +81,7 @@ class Lanes:
     ) -> None:
         self._handles = handles
         self._placements = placements
+        self._live: dict[str, Callable[[], Collection[RunningReplica]]] = {}
         self._upstream = Upstream(
             {SECRET_HEADER.decode(): secret, "content-type": "application/json"},
             timeouts.connect_s,
@@ -92,8 +106,9 @@ class Lanes:
     ) -> Replica:
         """The replica for a turn, or NoReplica after `choose_s`.
 
-        `_reserve=False` skips Serve's slot reservation: a 4 ms call whose slot
-        leaks when the ingress is killed. See docs/adr/0002-data-plane.md.
+        Of those that Serve's request router lists; where it lists none yet, Serve's
+        `choose_replica` waits for one. `_reserve=False` skips its slot reservation: a 4 ms
+        call whose slot leaks when the ingress is killed. See docs/adr/0002-data-plane.md.
 
         Args:
             lane: its name.
@@ -102,23 +117,42 @@ class Lanes:
             avoid: replicas that come last.
 
         """
+        live = self._live.get(lane)
+        if live is not None and (replicas := live()):
+            by_id = {replica.replica_id.unique_id: replica for replica in replicas}
+            stats = {name: replica.routing_stats for name, replica in by_id.items()}
+            order, placed = self._order(lane, session, avoid, stats)
+            return _replica(order[0], by_id[order[0]].replica_metadata, lane, placed)
+        return await self._wait_for(lane, session, avoid)
+
+    def _order(
+        self, lane: str, session: Visit | str, avoid: frozenset[str], stats: Stats
+    ) -> tuple[list[str], Placed | None]:
+        if isinstance(session, str):
+            return rank_replicas(session, list(stats), avoid), None
+        placed = self._placements[lane].place(session, stats, avoid)
+        return placed.order, placed
+
+    async def _wait_for(self, lane: str, session: Visit | str, avoid: frozenset[str]) -> Replica:
         placed: Placed | None = None
 
-        def order(stats: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        def order(stats: Stats) -> list[str]:
             nonlocal placed
-            if isinstance(session, str):
-                return rank_replicas(session, list(stats), avoid)
-            placed = self._placements[lane].place(session, stats, avoid)
-            return placed.order
+            names, placed = self._order(lane, session, avoid, stats)
+            return names
+
+        def meet(live: Callable[[], Collection[RunningReplica]]) -> None:
+            self._live[lane] = live
 
         try:
             async with (
                 asyncio.timeout(self.timeouts.choose_s),
-                self._handles[lane].choose_replica(order=order, _reserve=False) as selection,
+                self._handles[lane].choose_replica(
+                    order=order, meet=meet, _reserve=False
+                ) as selection,
             ):
-                url = selection.replica_metadata["url"]
-                return Replica(selection.replica_id, url, lane, placed)
-        except (TimeoutError, DeploymentUnavailableError, KeyError) as error:
+                return _replica(selection.replica_id, selection.replica_metadata, lane, placed)
+        except (TimeoutError, DeploymentUnavailableError) as error:
             raise NoReplica(lane) from error
 
     async def is_ready(self, lane: str, *, within_s: float = 0.25) -> bool:

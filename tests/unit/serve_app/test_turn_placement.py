@@ -5,13 +5,14 @@ import contextlib
 from types import SimpleNamespace
 
 import pytest
+from ray.serve.exceptions import DeploymentUnavailableError
 
 from router.affinity import Visit
 from router.guests import guest_key
 from serve_app.control import _imbalance
 from serve_app.endpoint import Guard
 from serve_app.fleet_config import AffinityConfig, FleetConfig, TimeoutConfig
-from serve_app.lanes import Lanes, UpstreamFault
+from serve_app.lanes import Lanes, NoReplica, UpstreamFault
 from serve_app.replica_router import SessionRouter
 from serve_app.turn_placement import VISIT_HEADER, build_placements
 from serve_app.upstream import Response
@@ -45,19 +46,31 @@ class FakeHandle:
 
     def __init__(self, stats) -> None:
         self.stats = stats
+        self.mute: set[str] = set()
+        self.asked = 0
+        self.router = object.__new__(SessionRouter)
 
     @contextlib.asynccontextmanager
     async def choose_replica(self, *, _reserve, **kwargs):
         assert not _reserve
-        candidates = [
-            SimpleNamespace(replica_id=SimpleNamespace(unique_id=name), routing_stats=stats)
-            for name, stats in self.stats.items()
-        ]
-        router = object.__new__(SessionRouter)
+        self.asked += 1
+        self.router._replicas = {name: self._replica(name) for name in self.stats}
+        if not self.stats:
+            raise DeploymentUnavailableError(None)
+        candidates = list(self.router._replicas.values())
         pending = SimpleNamespace(kwargs=kwargs)
-        ranks = await router.choose_replicas(candidates, pending)
-        chosen = ranks[0][0].replica_id.unique_id
-        yield SimpleNamespace(replica_id=chosen, replica_metadata={"url": f"http://{chosen}"})
+        ranks = await self.router.choose_replicas(candidates, pending)
+        chosen = ranks[0][0]
+        yield SimpleNamespace(
+            replica_id=chosen.replica_id.unique_id, replica_metadata=chosen.replica_metadata
+        )
+
+    def _replica(self, name) -> SimpleNamespace:
+        return SimpleNamespace(
+            replica_id=SimpleNamespace(unique_id=name),
+            routing_stats=self.stats[name],
+            replica_metadata={"url": f"http://{name}"} if name not in self.mute else {},
+        )
 
 
 class FakeUpstream:
@@ -142,6 +155,41 @@ async def test_a_bare_name_gets_the_same_replica_and_counts_nowhere(lanes):
 
     assert first == second
     assert VISIT_HEADER not in lanes._upstream.sent[-1][1]
+
+
+async def test_serve_is_asked_only_while_it_lists_no_replica(lanes):
+    """Those it lists are seen where it keeps them: ones that come, and ones that go."""
+    handle = lanes._handles["chat"]
+    first = await lanes.choose("chat", visit())
+    again = await lanes.choose("chat", visit())
+    assert (first.id, handle.asked) == (again.id, 1)
+    assert again.url == f"http://{again.id}"
+
+    del handle.router._replicas[first.id]
+    other = await lanes.choose("chat", visit())
+    assert (other.id != first.id, handle.asked) == (True, 1)
+
+    handle.router._replicas.clear()
+    handle.stats = {"r9": {}}
+    assert (await lanes.choose("chat", visit())).id == "r9"
+    assert handle.asked == 2
+
+    handle.router._replicas.clear()
+    handle.stats = {}
+    with pytest.raises(NoReplica):
+        await lanes.choose("chat", visit())
+
+
+@pytest.mark.parametrize("asks", [1, 2], ids=["asked for", "listed"])
+async def test_a_replica_without_an_address_is_none(lanes, asks):
+    """It has not published one yet."""
+    lanes._handles["chat"].mute = {"r1", "r2"}
+
+    for _ in range(asks):
+        with pytest.raises(NoReplica):
+            await lanes.choose("chat", visit())
+
+    assert lanes._handles["chat"].asked == 1
 
 
 async def test_without_an_order_serve_s_candidates_stand():
