@@ -1,6 +1,7 @@
 """What each way in to the same engine costs, side by side.
 
     make bench-overhead                       # everything: about 45 minutes
+    python -m benchmarks.overhead --floor     # beside a bare Serve deployment: 20 minutes
     python -m benchmarks.overhead --ways direct,pointsman --rounds 1
 
 The engine is simulated, with fixed TTFT and ITL, and says so. The ways are started
@@ -31,6 +32,12 @@ PROMPT = "Please summarize our refund policy for an enterprise customer. " * 8
 HELD_TIMING = Timing(0.02, 0.2)
 HELD = (250, 500, 1000, 1500)
 HELD_TOKENS = 75
+FLOOR = ("direct", "pointsman", "serve-relay", "vllm-router", "litellm")
+FLOOR_HELP = f"only {', '.join(FLOOR)}; holds no streams; writes overhead_floor"
+OWN_ENVIRONMENT = (
+    "direct", "pointsman", "serve-relay", "ray", "ray-throughput", "ray-unbatched",
+)  # fmt: skip
+"""What runs from the product's environment; the other ways have one of their own."""
 
 
 async def one(
@@ -149,9 +156,10 @@ def main() -> None:
         help="every stream's tokens at times of its own; writes overhead_out_of_step",
     )
     parser.add_argument("--dry", action="store_true", help="print; write no results")
+    parser.add_argument("--floor", action="store_true", help=FLOOR_HELP)
     args = parser.parse_args()
-    names = args.ways.split(",")
-    if set(names) - {"direct", "pointsman", "ray", "ray-throughput", "ray-unbatched"}:
+    names = list(FLOOR) if args.floor else args.ways.split(",")
+    if set(names) - set(OWN_ENVIRONMENT):
         subprocess.run([ROOT / "scripts/install-peers"], check=True)
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     held: dict[str, dict[str, Any]] = {name: {} for name in names}
@@ -161,7 +169,7 @@ def main() -> None:
             with WAYS[name](Timing(in_step=not args.out_of_step)) as way:
                 runs[name].append(measure(way))
             print(name, runs[name][-1], flush=True)
-    for name in names if not args.no_hold else ():
+    for name in names if not (args.no_hold or args.floor) else ():
         with WAYS[name](HELD_TIMING) as way:
             held[name] = hold(way)
     rows = [_row(name, runs, held[name]) for name in names]
@@ -181,6 +189,11 @@ def main() -> None:
         title = "The same work side by side, streams out of step"
         report.write("overhead_out_of_step", rows, title=title, notes=notes)
         _plot(rows, "overhead_out_of_step")
+        return
+    if args.floor:
+        notes = notes.replace("`make bench-overhead`", "`python -m benchmarks.overhead --floor`")
+        title = "What a router on Ray Serve cannot cost less than"
+        report.write("overhead_floor", rows, title=title, notes=notes)
         return
     report.write("overhead", rows, title="The same work side by side", notes=notes)
     _plot(rows, "overhead")

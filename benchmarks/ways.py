@@ -141,6 +141,29 @@ def ray_ingress(name: str, env: dict[str, str | None]) -> Callable[[Timing], obj
     return start
 
 
+@contextlib.contextmanager
+def serve_relay(timing: Timing) -> Iterator[Way]:
+    """HAProxy, Serve and one hop that does nothing: the floor under any router on Serve."""
+    stop_everything()
+    url = "http://127.0.0.1:8000"
+    command = [sys.executable, "-m", "benchmarks.peers.serve_relay", "--port", "8000"]
+    try:
+        with (
+            engine(timing) as behind,
+            _process([*command, "--engine", behind.url], f"{url}/", _FAST, within_s=180),
+        ):
+            _first_answer(url, {})
+            yield Way(
+                "serve-relay",
+                url,
+                path=lambda: [*pids_of("ray::ServeReplica:serve-relay"), *pids_of(HAPROXY)],
+                tree=lambda: _ray_tree("no engine in it"),
+                engine=behind.engine,
+            )
+    finally:
+        stop_everything()
+
+
 def _ray_tree(engine_name: str) -> list[int]:
     """Every process of a Ray deployment but the engines."""
     pids = {pid for name in (*_RAY_DAEMONS, HAPROXY) for pid in pids_of(name)}
@@ -218,6 +241,7 @@ _UNBATCHED: dict[str, str | None] = {**_FAST, "RAYLLM_MODEL_RESPONSE_BATCH_TIMEO
 WAYS: dict[str, Callable[[Timing], object]] = {
     "direct": engine,
     "pointsman": pointsman,
+    "serve-relay": serve_relay,
     "ray": ray_ingress("ray", _PLAIN),
     "ray-throughput": ray_ingress("ray-throughput", _FAST),
     "ray-unbatched": ray_ingress("ray-unbatched", _UNBATCHED),

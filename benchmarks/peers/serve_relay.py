@@ -1,0 +1,108 @@
+"""The least that a Serve deployment can do with a request: pass it on.
+
+No keys, no parsing, no choice, no accounts: whatever a router written as a Serve
+deployment does comes on top of what this costs. It has what Pointsman's relay has under
+it: HAProxy, Serve's own path to the replica, uvloop, and the client of `serve_app.upstream`,
+which hands bytes on in the connection's callback.
+
+    python -m benchmarks.peers.serve_relay --port 8000 --engine http://127.0.0.1:18400
+
+HAProxy stands before it where the environment says so, as for `ray_ingress`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from typing import Any
+
+from ray import serve
+from ray.serve.config import HTTPOptions, ProxyLocation
+
+from serve_app.upstream import Response, Upstream
+
+LOGGING = {"encoding": "TEXT", "log_level": "INFO", "enable_access_log": False}
+
+
+class PassOn:
+    """An ASGI application: each request goes to one engine, and its answer comes back."""
+
+    def __init__(self, engine: str) -> None:
+        self._engine = engine
+        self._upstream = Upstream({"content-type": "application/json"}, connect_s=5, read_s=60)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            return
+        if scope["method"] == "GET":
+            await _answer(send, 200, b"application/json")
+            await send({"type": "http.response.body", "body": b"{}"})
+            return
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        response = await self._upstream.post(self._engine, scope["path"], body, {})
+        with contextlib.closing(response):
+            await _answer(send, response.status, response.headers["content-type"].encode())
+            await _pass_on(response, send)
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _answer(send: Any, status: int, kind: bytes) -> None:
+    headers = [(b"content-type", kind)]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+
+
+async def _pass_on(response: Response, send: Any) -> None:
+    def step(chunk: bytes) -> bool:
+        sending = send({"type": "http.response.body", "body": chunk, "more_body": True})
+        try:
+            sending.send(None)
+        except StopIteration:
+            return True
+        raise RuntimeError("the load generator does not read")
+
+    await response.pour(step)
+
+
+@serve.deployment(num_replicas=1, ray_actor_options={"num_cpus": 0.1}, max_ongoing_requests=10_000)
+@serve.ingress()
+class Relay:
+    """One replica of the application."""
+
+    def __init__(self, engine: str) -> None:
+        self._app = PassOn(engine)
+
+    def __serve_build_asgi_app__(self) -> PassOn:
+        """Called by Serve once, on the replica's event loop."""
+        return self._app
+
+
+def main() -> None:
+    """Serve until interrupted."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--engine", required=True, help="base URL")
+    options = parser.parse_args()
+    # Not this module, which is `__main__` here: replicas import it by its name.
+    from benchmarks.peers import serve_relay  # noqa: PLW0406
+
+    serve.start(
+        proxy_location=ProxyLocation.HeadOnly,
+        http_options=HTTPOptions(host="127.0.0.1", port=options.port),
+        logging_config=LOGGING,
+    )
+    with contextlib.suppress(KeyboardInterrupt):
+        serve.run(
+            serve_relay.Relay.bind(options.engine),
+            blocking=True,
+            name="serve-relay",
+            logging_config=LOGGING,
+        )
+
+
+if __name__ == "__main__":
+    main()
