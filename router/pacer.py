@@ -20,6 +20,9 @@ from router.contention import Contention
 
 FOREVER = float("inf")
 
+DUE = -FOREVER
+"""The position of what may go now: no clock has yet to reach it."""
+
 # A token's position may be missed by so much: sums of floats.
 TINY_TOKENS = 1e-9
 
@@ -41,8 +44,8 @@ class Paces(Protocol):
     def book(self, tokens: int, *, now: float) -> float:
         """Book tokens for delivery; the position of the first."""
 
-    def hold(self, tokens: int, *, now: float) -> float | None:
-        """Book tokens for delivery; None where they are due now, else the first's position."""
+    def hold(self, tokens: int, *, now: float) -> float:
+        """Book tokens for delivery; the position of the first, or `DUE`: they may go now."""
 
     def wait_s(self, position: float, *, now: float) -> float:
         """Seconds until a position is reached, as the rate is now; `inf`: not known."""
@@ -66,22 +69,16 @@ class Pacer:
 
     def book(self, tokens: int, *, now: float) -> float:
         """Book tokens for delivery; the position of the first."""
-        # Once a token: the usual turn of `_advance`, without its call.
-        step = self._steps[0]
-        if self._at < now < step.until:
-            self._clock += (now - self._at) * step.rate
-            self._at = now
-        else:
-            self._advance(now)
-        position = max(self._clock, self._next)
+        self._advance(now)
+        position = max(self._next, self._clock)
         self._next = position + tokens
         self.booked += tokens
         return position
 
-    def hold(self, tokens: int, *, now: float) -> float | None:
-        """Book tokens for delivery; None where they are due now, else the first's position."""
+    def hold(self, tokens: int, *, now: float) -> float:
+        """Book tokens for delivery; the position of the first, or `DUE`: they may go now."""
         position = self.book(tokens, now=now)
-        return position if position - self._clock > TINY_TOKENS else None
+        return position if position - self._clock > TINY_TOKENS else DUE
 
     def wait_s(self, position: float, *, now: float) -> float:
         """Seconds until a position is reached, as the rates stand; `inf`: not with these."""
@@ -144,14 +141,14 @@ class ContendedPacer:
         if self._contention.is_contended:
             return self._pacer.book(tokens, now=now)
         self._pacer.let_pass(tokens, now=now)
-        return -FOREVER
+        return DUE
 
-    def hold(self, tokens: int, *, now: float) -> float | None:
-        """Book tokens; None where they are due now, as all are while the lane has room."""
+    def hold(self, tokens: int, *, now: float) -> float:
+        """Book tokens; `DUE` where they may go now, as all may while the lane has room."""
         if self._contention.is_contended:
             return self._pacer.hold(tokens, now=now)
         self._pacer.let_pass(tokens, now=now)
-        return None
+        return DUE
 
     def wait_s(self, position: float, *, now: float) -> float:
         """Seconds until a position is reached; none while the lane has room."""

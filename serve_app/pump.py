@@ -8,7 +8,6 @@ the first event, one that is held back under a ceiling, a client that does not r
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import deque
 from collections.abc import Generator
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
-from router.pacer import Paces
+from router.pacer import DUE, Paces
 from serve_app.call import Call
 from serve_app.endpoint import Send
 from serve_app.metrics import Series
@@ -26,9 +25,6 @@ from serve_app.upstream import Response
 
 MAX_NAP_S = 0.1
 """The pace may have changed after so long."""
-
-NOW = -math.inf
-"""The position of what is due: it waits for those before it alone."""
 
 
 @dataclass(slots=True)
@@ -165,11 +161,10 @@ class Pump:
 
     def _note(self, now: float) -> None:
         """Something goes to the client now."""
-        flow, source = self._flow, self._source
+        flow = self._flow
         self._itl.observe(now - flow.last)
         flow.last = now
-        if source.is_counted or source.is_over:
-            self._note_count()
+        self._note_count()
 
     def _note_count(self) -> None:
         source = self._source
@@ -232,18 +227,18 @@ def _book(
     tokens = source.events - before
     if tokens <= 1:
         position = pacer.hold(tokens, now=now)
-        if position is None and not held:
+        if position == DUE and not held:
             return out
         if out:
-            held.append((NOW if position is None else position, out))
+            held.append((position, out))
         return b""
     ready = []
     for event in out.split(b"\n\n"):
         if not event:
             continue
         position = pacer.hold(1, now=now)
-        if position is None and not held:
+        if position == DUE and not held:
             ready.append(event + b"\n\n")
         else:
-            held.append((NOW if position is None else position, event + b"\n\n"))
+            held.append((position, event + b"\n\n"))
     return b"".join(ready)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.contention import CALM_S, Contention
-from router.pacer import ContendedPacer, Pacer, Step
+from router.pacer import DUE, ContendedPacer, Pacer, Step
 
 
 def test_a_rate_that_changes_moves_what_waits():
@@ -127,7 +127,7 @@ def test_what_is_held_is_what_has_to_wait(turns, leases, contended):
         now += pause
         position = booking.book(tokens, now=now)
         held = holding.hold(tokens, now=now)
-        assert held == (position if booking.wait_s(position, now=now) > 0 else None)
+        assert held == (position if booking.wait_s(position, now=now) > 0 else DUE)
 
     first, second = pacers
     assert (first.booked, first.backlog(now=now)) == (second.booked, second.backlog(now=now))
