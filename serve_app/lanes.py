@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ray.serve.exceptions import DeploymentUnavailableError
@@ -19,8 +20,8 @@ from serve_app.fleet_config import TimeoutConfig
 from serve_app.turn_placement import VISIT_HEADER, Placed, TurnPlacement
 from serve_app.upstream import BrokenConnection, Response, SilentConnection, Upstream
 
-Stats = Mapping[str, Mapping[str, Any]]
-"""What each live replica published last, by id."""
+Order = Callable[[Mapping[str, Mapping[str, Any]]], list[str]]
+"""From what each live replica published last, by id, to ids, most preferred first."""
 
 
 class NoReplica(Exception):
@@ -60,15 +61,6 @@ class Replica:
         return self.placed is not None and self.placed.has_spilled
 
 
-def _replica(
-    replica_id: str, metadata: Mapping[str, Any], lane: str, placed: Placed | None
-) -> Replica:
-    """Raises NoReplica where it has published no address."""
-    if "url" not in metadata:
-        raise NoReplica(lane)
-    return Replica(replica_id, metadata["url"], lane, placed)
-
-
 class Lanes:
     """Chooses replicas through Serve's handles and opens requests to them."""
 
@@ -81,7 +73,7 @@ class Lanes:
     ) -> None:
         self._handles = handles
         self._placements = placements
-        self._live: dict[str, Callable[[], Collection[RunningReplica]]] = {}
+        self._rank: dict[str, Callable[[Order], list[RunningReplica]]] = {}
         self._upstream = Upstream(
             {SECRET_HEADER.decode(): secret, "content-type": "application/json"},
             timeouts.connect_s,
@@ -117,42 +109,30 @@ class Lanes:
             avoid: replicas that come last.
 
         """
-        live = self._live.get(lane)
-        if live is not None and (replicas := live()):
-            by_id = {replica.replica_id.unique_id: replica for replica in replicas}
-            stats = {name: replica.routing_stats for name, replica in by_id.items()}
-            order, placed = self._order(lane, session, avoid, stats)
-            return _replica(order[0], by_id[order[0]].replica_metadata, lane, placed)
-        return await self._wait_for(lane, session, avoid)
-
-    def _order(
-        self, lane: str, session: Visit | str, avoid: frozenset[str], stats: Stats
-    ) -> tuple[list[str], Placed | None]:
-        if isinstance(session, str):
-            return rank_replicas(session, list(stats), avoid), None
-        placed = self._placements[lane].place(session, stats, avoid)
-        return placed.order, placed
-
-    async def _wait_for(self, lane: str, session: Visit | str, avoid: frozenset[str]) -> Replica:
         placed: Placed | None = None
 
-        def order(stats: Stats) -> list[str]:
+        def order(stats: Mapping[str, Mapping[str, Any]]) -> list[str]:
             nonlocal placed
-            names, placed = self._order(lane, session, avoid, stats)
-            return names
+            if isinstance(session, str):
+                return rank_replicas(session, list(stats), avoid)
+            placed = self._placements[lane].place(session, stats, avoid)
+            return placed.order
 
-        def meet(live: Callable[[], Collection[RunningReplica]]) -> None:
-            self._live[lane] = live
-
+        rank = self._rank.get(lane)
         try:
+            if rank is not None and (ranked := rank(order)):
+                url = ranked[0].replica_metadata["url"]
+                return Replica(ranked[0].replica_id.unique_id, url, lane, placed)
+            meet = partial(self._rank.__setitem__, lane)
             async with (
                 asyncio.timeout(self.timeouts.choose_s),
                 self._handles[lane].choose_replica(
                     order=order, meet=meet, _reserve=False
                 ) as selection,
             ):
-                return _replica(selection.replica_id, selection.replica_metadata, lane, placed)
-        except (TimeoutError, DeploymentUnavailableError) as error:
+                url = selection.replica_metadata["url"]
+                return Replica(selection.replica_id, url, lane, placed)
+        except (TimeoutError, DeploymentUnavailableError, KeyError) as error:
             raise NoReplica(lane) from error
 
     async def is_ready(self, lane: str, *, within_s: float = 0.25) -> bool:

@@ -6,13 +6,14 @@ its state stay with the ingress that way. Serve ships this class by value, so a 
 this module would not be the same type on the two sides; what crosses is plain values and
 Serve's own types.
 
-`meet` is called with a function that returns the live replicas of the moment. While it
-finds some, whoever was given it needs no `choose_replica`, which costs ten times as much.
+`meet` is called with a function that ranks the live replicas of the moment by an `order`.
+While there are some, whoever was given it needs no `choose_replica`, which costs ten times
+as much.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable
 
 from ray.serve.request_router import PendingRequest, RequestRouter, RunningReplica
 
@@ -30,11 +31,18 @@ class SessionRouter(RequestRouter):
         if "order" not in wishes:
             return [candidate_replicas]
         if "meet" in wishes:
-            wishes["meet"](self.live)
-        by_id = {replica.replica_id.unique_id: replica for replica in candidate_replicas}
-        stats = {name: replica.routing_stats for name, replica in by_id.items()}
-        return [[by_id[name]] for name in wishes["order"](stats)]
+            wishes["meet"](self.rank)
+        return [[replica] for replica in self._rank(candidate_replicas, wishes["order"])]
 
-    def live(self) -> Collection[RunningReplica]:
-        """The replicas that Serve lists now, copied: it may change them on another thread."""
-        return list(self.curr_replicas.values())
+    def rank(self, order: Callable[..., list[str]]) -> list[RunningReplica]:
+        """The replicas that Serve lists now, most preferred first; none where it lists none."""
+        # A copy: Serve may change its list on another thread.
+        replicas = list(self.curr_replicas.values())
+        return self._rank(replicas, order) if replicas else []
+
+    def _rank(
+        self, replicas: list[RunningReplica], order: Callable[..., list[str]]
+    ) -> list[RunningReplica]:
+        by_id = {replica.replica_id.unique_id: replica for replica in replicas}
+        stats = {name: replica.routing_stats for name, replica in by_id.items()}
+        return [by_id[name] for name in order(stats)]
