@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from typing import Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.metrics_core import HistogramMetricFamily
@@ -30,11 +29,17 @@ class LoopHistogram(Collector):
     """
 
     def __init__(
-        self, name: str, documentation: str, labels: Sequence[str], bounds: Sequence[float]
+        self,
+        name: str,
+        documentation: str,
+        labels: Sequence[str],
+        bounds: Sequence[float],
+        registry: CollectorRegistry,
     ) -> None:
         self._name, self._documentation, self._labels = name, documentation, labels
         self._bounds = tuple(bounds)
         self._series: dict[tuple[str, ...], Series] = {}
+        registry.register(self)
 
     def labels(self, *values: str) -> Series:
         """The series with these label values."""
@@ -71,20 +76,17 @@ class Series:
         self.sum += value
 
 
-M = TypeVar("M", Counter, Gauge)
+class LabelledCounter:
+    """A counter whose series are found without the library's lock and checks.
 
-
-class Labelled(Generic[M]):
-    """A metric with labels, whose series are found without the library's lock and checks.
-
-    A request looks up a dozen. Label sets are bounded, so what is remembered is, too.
+    For those that every request looks up. Label sets are bounded, so what is remembered is, too.
     """
 
-    def __init__(self, metric: M) -> None:
+    def __init__(self, metric: Counter) -> None:
         self._metric = metric
-        self._series: dict[tuple[str, ...], M] = {}
+        self._series: dict[tuple[str, ...], Counter] = {}
 
-    def labels(self, *values: str) -> M:
+    def labels(self, *values: str) -> Counter:
         """The series with these label values."""
         series = self._series.get(values)
         if series is None:
@@ -98,7 +100,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         r = self.registry
-        self.requests = Labelled(
+        self.requests = LabelledCounter(
             Counter(
                 "pointsman_requests_total",
                 "Requests that ended, by outcome.",
@@ -111,62 +113,54 @@ class Metrics:
             "Request received to first streamed byte passed on.",
             ["lane", "tier"],
             _TTFT,
+            r,
         )
-        r.register(self.ttft)
         self.itl = LoopHistogram(
             "pointsman_inter_token_latency_seconds",
             "Gap between streamed chunks passed on.",
             ["lane", "tier"],
             _ITL,
+            r,
         )
-        r.register(self.itl)
         self.duration = LoopHistogram(
             "pointsman_request_duration_seconds",
             "Request received to last byte passed on.",
             ["lane", "tier"],
             _DURATION,
+            r,
         )
-        r.register(self.duration)
         self.stage = LoopHistogram(
             "pointsman_stage_seconds",
             "Time spent in each stage of a request.",
             ["stage"],
             _STAGE,
+            r,
         )
-        r.register(self.stage)
-        self.escalation_share = Labelled(
-            Gauge(
-                "pointsman_escalation_share",
-                "Share of recently scored requests that went to the lane.",
-                ["lane"],
-                registry=r,
-            )
+        self.escalation_share = Gauge(
+            "pointsman_escalation_share",
+            "Share of recently scored requests that went to the lane.",
+            ["lane"],
+            registry=r,
         )
-        self.escalation_threshold = Labelled(
-            Gauge(
-                "pointsman_escalation_threshold",
-                "Score at which a request goes to the lane.",
-                ["lane"],
-                registry=r,
-            )
+        self.escalation_threshold = Gauge(
+            "pointsman_escalation_threshold",
+            "Score at which a request goes to the lane.",
+            ["lane"],
+            registry=r,
         )
-        self.escalation_yield = Labelled(
-            Gauge(
-                "pointsman_escalation_yield",
-                "Part of the lane's share that stays on the default lane while it is full.",
-                ["lane"],
-                registry=r,
-            )
+        self.escalation_yield = Gauge(
+            "pointsman_escalation_yield",
+            "Part of the lane's share that stays on the default lane while it is full.",
+            ["lane"],
+            registry=r,
         )
-        self.trigger_firing = Labelled(
-            Gauge("pointsman_trigger_firing", "1 while a trigger fires.", ["trigger"], registry=r)
+        self.trigger_firing = Gauge(
+            "pointsman_trigger_firing", "1 while a trigger fires.", ["trigger"], registry=r
         )
-        self.active_sessions = Labelled(
-            Gauge(
-                "pointsman_active_sessions", "Sessions seen within the TTL.", ["lane"], registry=r
-            )
+        self.active_sessions = Gauge(
+            "pointsman_active_sessions", "Sessions seen within the TTL.", ["lane"], registry=r
         )
-        self.affinity = Labelled(
+        self.affinity = LabelledCounter(
             Counter(
                 "pointsman_session_affinity_total",
                 "What became of each session's stickiness.",
@@ -174,7 +168,7 @@ class Metrics:
                 registry=r,
             )
         )
-        self.tokens = Labelled(
+        self.tokens = LabelledCounter(
             Counter(
                 "pointsman_tokens_total",
                 "Tokens, as the engines count.",
@@ -187,12 +181,10 @@ class Metrics:
             "Time that tokens were held back under a ceiling, per request.",
             ["tier"],
             _DURATION,
+            r,
         )
-        r.register(self.ceiling_wait)
-        self.shed = Labelled(
-            Counter(
-                "pointsman_shed_total", "Requests refused, by code.", ["tier", "code"], registry=r
-            )
+        self.shed = Counter(
+            "pointsman_shed_total", "Requests refused, by code.", ["tier", "code"], registry=r
         )
         self.shed_order_violations = Counter(
             "pointsman_shed_order_violations_total",
@@ -204,61 +196,47 @@ class Metrics:
             "Refusals of paid work that could not be judged: logs were missing.",
             registry=r,
         )
-        self.queue_depth = Labelled(
-            Gauge(
-                "pointsman_queue_depth",
-                "Requests that wait here for a slot of their lane.",
-                ["lane", "tier"],
-                registry=r,
-            )
+        self.queue_depth = Gauge(
+            "pointsman_queue_depth",
+            "Requests that wait here for a slot of their lane.",
+            ["lane", "tier"],
+            registry=r,
         )
-        self.recoveries = Labelled(
-            Counter(
-                "pointsman_stream_recoveries_total",
-                "Faults of replicas under requests: retried, resumed, or failed.",
-                ["outcome"],
-                registry=r,
-            )
+        self.recoveries = Counter(
+            "pointsman_stream_recoveries_total",
+            "Faults of replicas under requests: retried, resumed, or failed.",
+            ["outcome"],
+            registry=r,
         )
-        self.breakers_opened = Labelled(
-            Counter(
-                "pointsman_breakers_opened_total",
-                "Replicas that failed: for a while others are preferred, where there are any.",
-                ["lane"],
-                registry=r,
-            )
+        self.breakers_opened = Counter(
+            "pointsman_breakers_opened_total",
+            "Replicas that failed: for a while others are preferred, where there are any.",
+            ["lane"],
+            registry=r,
         )
-        self.history_trimmed = Labelled(
-            Counter(
-                "pointsman_history_trimmed_total",
-                "Requests whose old turns the engine did not read.",
-                ["tier", "mode"],
-                registry=r,
-            )
+        self.history_trimmed = Counter(
+            "pointsman_history_trimmed_total",
+            "Requests whose old turns the engine did not read.",
+            ["tier", "mode"],
+            registry=r,
         )
-        self.history_cuts = Labelled(
-            Counter(
-                "pointsman_history_cuts_total",
-                "Requests that moved the cut: their prefix is read anew.",
-                ["tier"],
-                registry=r,
-            )
+        self.history_cuts = Counter(
+            "pointsman_history_cuts_total",
+            "Requests that moved the cut: their prefix is read anew.",
+            ["tier"],
+            registry=r,
         )
-        self.history_dropped_tokens = Labelled(
-            Counter(
-                "pointsman_history_dropped_tokens_total",
-                "Estimated tokens that were left out of requests.",
-                ["tier"],
-                registry=r,
-            )
+        self.history_dropped_tokens = Counter(
+            "pointsman_history_dropped_tokens_total",
+            "Estimated tokens that were left out of requests.",
+            ["tier"],
+            registry=r,
         )
-        self.request_records_dropped = Labelled(
-            Counter(
-                "pointsman_request_records_dropped_total",
-                "Finished requests not noted: feedback, request log, journal of usage.",
-                ["sink"],
-                registry=r,
-            )
+        self.request_records_dropped = Counter(
+            "pointsman_request_records_dropped_total",
+            "Finished requests not noted: feedback, request log, journal of usage.",
+            ["sink"],
+            registry=r,
         )
         self.in_flight = Gauge(
             "pointsman_requests_in_flight", "Requests between arrival and settling.", registry=r

@@ -140,8 +140,7 @@ def test_the_loop_s_histogram_renders_as_the_librarys_does() -> None:
 
     bounds = (0.01, 0.1, 1)
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    mine = LoopHistogram("x", "A histogram.", ["lane"], bounds)
-    ours.register(mine)
+    mine = LoopHistogram("x", "A histogram.", ["lane"], bounds, ours)
     library = Histogram("x", "A histogram.", ["lane"], buckets=bounds, registry=theirs)
     for value in (0.001, 0.01, 0.05, 0.1, 0.5, 1, 7):
         mine.labels("chat").observe(value)
