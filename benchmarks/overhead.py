@@ -33,7 +33,6 @@ HELD_TIMING = Timing(0.02, 0.2)
 HELD = (250, 500, 1000, 1500)
 HELD_TOKENS = 75
 FLOOR = ("direct", "pointsman", "serve-relay", "vllm-router", "litellm")
-FLOOR_HELP = f"only {', '.join(FLOOR)}; holds no streams; writes overhead_floor"
 OWN_ENVIRONMENT = (
     "direct", "pointsman", "serve-relay", "ray", "ray-throughput", "ray-unbatched",
 )  # fmt: skip
@@ -150,13 +149,18 @@ def main() -> None:
     parser.add_argument("--ways", default=",".join(WAYS), help="comma-separated")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--no-hold", action="store_true")
-    parser.add_argument(
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument(
         "--out-of-step",
         action="store_true",
         help="every stream's tokens at times of its own; writes overhead_out_of_step",
     )
+    kind.add_argument(
+        "--floor",
+        action="store_true",
+        help=f"only {', '.join(FLOOR)}; holds no streams; writes overhead_floor",
+    )
     parser.add_argument("--dry", action="store_true", help="print; write no results")
-    parser.add_argument("--floor", action="store_true", help=FLOOR_HELP)
     args = parser.parse_args()
     names = list(FLOOR) if args.floor else args.ways.split(",")
     if set(names) - set(OWN_ENVIRONMENT):
@@ -176,27 +180,23 @@ def main() -> None:
     if args.dry:
         print(report.table(rows))
         return
+    result, title, command = "overhead", "The same work side by side", "make bench-overhead"
+    if args.out_of_step:
+        result, title = "overhead_out_of_step", f"{title}, streams out of step"
+        command = "python -m benchmarks.overhead --out-of-step"
+    elif args.floor:
+        result, title = "overhead_floor", "What a router on Ray Serve cannot cost less than"
+        command = "python -m benchmarks.overhead --floor"
     notes = (
         f"Simulated engine: 20 ms to the first token, 50 ms between tokens (200 ms where "
         f"streams are held). Median of {args.rounds} rounds; engine, gateway and load generator "
         f"share {os.cpu_count()} cores. `path`: processes before the engine that a request "
         "passes through; `tree`: all that the gateway keeps running. `_1`, `_64`: streams at "
         f"once. Peers: {', '.join((ROOT / 'requirements/peers.in').read_text().split())}. "
-        "How to read it: docs/benchmarks.md. Command: `make bench-overhead`."
+        f"How to read it: docs/benchmarks.md. Command: `{command}`."
     )
-    if args.out_of_step:
-        notes += " Every stream's tokens come at times of its own (`--out-of-step`)."
-        title = "The same work side by side, streams out of step"
-        report.write("overhead_out_of_step", rows, title=title, notes=notes)
-        _plot(rows, "overhead_out_of_step")
-        return
-    if args.floor:
-        notes = notes.replace("`make bench-overhead`", "`python -m benchmarks.overhead --floor`")
-        title = "What a router on Ray Serve cannot cost less than"
-        report.write("overhead_floor", rows, title=title, notes=notes)
-        return
-    report.write("overhead", rows, title="The same work side by side", notes=notes)
-    _plot(rows, "overhead")
+    report.write(result, rows, title=title, notes=notes)
+    _plot(rows, result)
 
 
 def _row(name: str, runs: dict[str, list[dict[str, Any]]], held: dict[str, Any]) -> dict[str, Any]:

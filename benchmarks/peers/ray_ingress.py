@@ -15,12 +15,10 @@ both at import, and so must every process of the deployment: set them beforehand
 from __future__ import annotations
 
 import argparse
-import contextlib
 from collections.abc import AsyncGenerator
 from random import Random
 from typing import Any, NoReturn
 
-from ray import serve
 from ray.llm._internal.serve.core.configs.openai_api_models import (
     ChatCompletionRequest,
     ChatCompletionResponse,
@@ -29,9 +27,9 @@ from ray.llm._internal.serve.core.configs.openai_api_models import (
 )
 from ray.llm._internal.serve.core.engine.protocol import LLMEngine
 from ray.serve import Application
-from ray.serve.config import HTTPOptions, ProxyLocation
 from ray.serve.llm import LLMConfig, LLMServer, build_openai_app
 
+from benchmarks.peers.serving import serve_until_interrupted
 from simulator.engine import Sequence
 from simulator.fixed import FixedEngine
 from simulator.http.answers import Choice, choices_of
@@ -42,7 +40,6 @@ from simulator.realtime import RealTimeEngine
 
 MODEL_ID = "simulated-chat"
 WINDOW_TOKENS = 131_072
-LOGGING = {"encoding": "TEXT", "log_level": "INFO", "enable_access_log": False}
 REPLICA = {"num_replicas": 1, "ray_actor_options": {"num_cpus": 0.1}}
 TIMING = "simulated_timing"
 
@@ -173,18 +170,7 @@ def main() -> None:
     # Not this module, which is `__main__` here: replicas import it by its name.
     from benchmarks.peers import ray_ingress  # noqa: PLW0406
 
-    serve.start(
-        proxy_location=ProxyLocation.HeadOnly,
-        http_options=HTTPOptions(host=options.host, port=options.port),
-        logging_config=LOGGING,
-    )
-    with contextlib.suppress(KeyboardInterrupt):
-        serve.run(
-            ray_ingress.build(timing),
-            blocking=True,
-            name="ray-ingress",
-            logging_config=LOGGING,
-        )
+    serve_until_interrupted(ray_ingress.build(timing), "ray-ingress", options.host, options.port)
 
 
 if __name__ == "__main__":

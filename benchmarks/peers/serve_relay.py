@@ -17,11 +17,9 @@ import contextlib
 from typing import Any
 
 from ray import serve
-from ray.serve.config import HTTPOptions, ProxyLocation
 
+from benchmarks.peers.serving import serve_until_interrupted
 from serve_app.upstream import Response, Upstream
-
-LOGGING = {"encoding": "TEXT", "log_level": "INFO", "enable_access_log": False}
 
 
 class PassOn:
@@ -90,18 +88,8 @@ def main() -> None:
     # Not this module, which is `__main__` here: replicas import it by its name.
     from benchmarks.peers import serve_relay  # noqa: PLW0406
 
-    serve.start(
-        proxy_location=ProxyLocation.HeadOnly,
-        http_options=HTTPOptions(host="127.0.0.1", port=options.port),
-        logging_config=LOGGING,
-    )
-    with contextlib.suppress(KeyboardInterrupt):
-        serve.run(
-            serve_relay.Relay.bind(options.engine),
-            blocking=True,
-            name="serve-relay",
-            logging_config=LOGGING,
-        )
+    relay = serve_relay.Relay.bind(options.engine)
+    serve_until_interrupted(relay, "serve-relay", "127.0.0.1", options.port)
 
 
 if __name__ == "__main__":
