@@ -6,6 +6,11 @@ jitter by its name so that ingress replicas agree and replicas do not return tog
 After it, one request at a time may try it (*half-open*): an answer closes it, a fault
 opens it again, silence gives the trial to the next.
 
+Whose requests fail matters: faults of one tenant alone eject nothing while the lane
+answers others, who would lose a replica for no reason of theirs. They do where nobody else
+is there to tell, where nothing answers at the address, and once such a request was answered
+by another replica (`confirm`): then it was not the reason.
+
 At most a share of a lane's replicas is open at once: past it, the ones that failed
 longest ago are used again. With one replica none is ever left alone.
 """
@@ -36,6 +41,7 @@ class BreakerConfig:
         trial_s: how long a trial may take before another is allowed.
         max_share: share of a lane's replicas that may be ejected at once.
         memory_s: replicas that nothing was heard of for so long are forgotten.
+        witness_s: how long an answer to another tenant speaks for the lane.
 
     """
 
@@ -45,17 +51,52 @@ class BreakerConfig:
     trial_s: float = 10.0
     max_share: float = 0.5
     memory_s: float = 300.0
+    witness_s: float = 30.0
 
 
 @dataclass(slots=True)
 class _Breaker:
+    """Of one replica.
+
+    Attributes:
+        blamed: the tenant of the last fault.
+        is_confirmed: the faults in a row are not one tenant's requests' doing.
+
+    """
+
     heard_at: float
     faults: int = 0
+    blamed: str = ""
+    is_confirmed: bool = False
     ejections: int = 0
     opened_at: float = 0.0
     until: float = 0.0
     is_open: bool = False
     trial_until: float = 0.0
+
+    def note_fault(self, tenant: str) -> None:
+        if self.faults and self.blamed != tenant:
+            self.is_confirmed = True
+        self.faults += 1
+        self.blamed = tenant
+
+
+class _Witnesses:
+    """The tenant last answered, and the last one that was another."""
+
+    def __init__(self) -> None:
+        self._last: tuple[str, float] = ("", -math.inf)
+        self._before: tuple[str, float] = ("", -math.inf)
+
+    def note(self, tenant: str, now: float) -> None:
+        if self._last[0] != tenant:
+            self._before = self._last
+        self._last = (tenant, now)
+
+    def others_at(self, tenant: str) -> float:
+        """When somebody else was last answered."""
+        last, at = self._last
+        return at if last != tenant else self._before[1]
 
 
 class Breakers:
@@ -64,6 +105,7 @@ class Breakers:
     def __init__(self, config: BreakerConfig) -> None:
         self.config = config
         self._breakers: dict[str, _Breaker] = {}
+        self._witnesses = _Witnesses()
 
     def state(self, replica: str, *, now: float) -> State:
         """The state of a replica's breaker; closed when nothing is known of it."""
@@ -91,31 +133,55 @@ class Breakers:
         if breaker.is_open and now >= breaker.until and now >= breaker.trial_until:
             breaker.trial_until = now + self.config.trial_s
 
-    def note_success(self, replica: str, *, now: float) -> None:
-        """An answer came whole."""
+    def note_success(self, replica: str, tenant: str = "", *, now: float) -> None:
+        """An answer to a tenant came whole."""
         breaker = self._of(replica, now)
         breaker.heard_at = now
-        breaker.faults = 0
+        breaker.faults, breaker.is_confirmed = 0, False
+        self._witnesses.note(tenant, now)
         if breaker.is_open:
             breaker.is_open, breaker.trial_until = False, 0.0
         elif now - breaker.until > self.config.max_backoff_s:
             breaker.ejections = 0
 
-    def note_fault(self, replica: str, *, now: float, is_gone: bool = False) -> bool:
-        """A fault; `is_gone`: nothing answers at its address. True when this ejects it."""
+    def note_fault(
+        self, replica: str, tenant: str = "", *, now: float, is_gone: bool = False
+    ) -> bool:
+        """A fault under a tenant's request. True when this ejects the replica.
+
+        `is_gone`: nothing answers at its address, or it says that its engine is dead.
+        """
         breaker = self._of(replica, now)
-        breaker.faults += 1
+        breaker.note_fault(tenant)
         breaker.heard_at = now
         if breaker.is_open:
             if now < breaker.until:
                 # Of a request that was under way before: says nothing new.
                 return False
-        elif breaker.faults < self.config.faults and not is_gone:
+        elif not is_gone and not self._is_enough(breaker, now):
             return False
+        self._open(replica, breaker, now)
+        return True
+
+    def confirm(self, replica: str, *, now: float) -> bool:
+        """What failed there was answered elsewhere. True when this ejects the replica."""
+        breaker = self._of(replica, now)
+        breaker.is_confirmed = True
+        if breaker.is_open or not self._is_enough(breaker, now):
+            return False
+        self._open(replica, breaker, now)
+        return True
+
+    def _open(self, replica: str, breaker: _Breaker, now: float) -> None:
         breaker.is_open, breaker.opened_at, breaker.trial_until = True, now, 0.0
         breaker.until = now + self._backoff_s(replica, breaker.ejections)
         breaker.ejections += 1
-        return True
+
+    def _is_enough(self, breaker: _Breaker, now: float) -> bool:
+        if breaker.faults < self.config.faults:
+            return False
+        answered_at = self._witnesses.others_at(breaker.blamed)
+        return breaker.is_confirmed or now - answered_at > self.config.witness_s
 
     def _of(self, replica: str, now: float) -> _Breaker:
         breaker = self._breakers.get(replica)

@@ -1,14 +1,26 @@
-"""How many retries a fleet may be asked for: so that a dying one is not hammered.
+"""How many retries tenants may ask for: so that a dying fleet is not hammered.
 
-A bucket of retries. Every request puts a share of one in; time puts in a floor, so that
-a quiet deployment can retry too; every retry takes one out. Over any time the retries
-are at most `burst + floor_per_s * seconds + share * requests`. (The shape of Finagle's
-RetryBudget, with a burst large enough for all streams of one replica at once.)
+Each tenant has a bucket of retries. Every request of its own puts a share of one in;
+time puts in a floor, so that a quiet deployment can retry too; every retry takes one
+out. (The shape of Finagle's RetryBudget, with a burst large enough for all of a
+tenant's streams on one replica.) Over any time a tenant's retries are at most
+`burst + floor_per_s * seconds + share * its requests`.
+
+All tenants together spend from one bucket of `tenants` such budgets. Where others have
+emptied it, a tenant has a reserve of an eighth of its own, of which nobody else can
+spend: who has not retried gets its retry, whatever others do.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
+
+RESERVE = 0.125
+"""Part of a tenant's budget that is its own even where the total is spent."""
+
+MAX_PURSES = 4096
+"""Tenants whose spending is remembered; past them, the one that spent longest ago is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,41 +30,105 @@ class RetryBudgetConfig:
     Attributes:
         share: retries for each request.
         floor_per_s: retries a second that time alone gives.
-        burst: most retries at once.
+        burst: most retries of one tenant at once.
+        tenants: how many tenants may spend all of theirs at the same time.
 
     """
 
     share: float = 0.2
     floor_per_s: float = 10.0
     burst: float = 256.0
+    tenants: float = 4.0
+
+
+@dataclass(slots=True)
+class _Bucket:
+    """At most `limit` retries, of which `per_s` come back each second."""
+
+    limit: float
+    per_s: float
+    level: float
+    at: float
+
+    def resize(self, limit: float, per_s: float) -> None:
+        self.limit, self.per_s = limit, per_s
+        self.level = min(self.level, limit)
+
+    def add(self, retries: float) -> None:
+        self.level = min(self.limit, self.level + retries)
+
+    def refill(self, now: float) -> None:
+        if now > self.at:
+            self.add((now - self.at) * self.per_s)
+            self.at = now
+
+    def take(self) -> bool:
+        if self.level < 1.0:
+            return False
+        self.level -= 1.0
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Purse:
+    """What one tenant may spend, and what of it nobody can spend before it."""
+
+    own: _Bucket
+    reserve: _Bucket
 
 
 class RetryBudget:
-    """The budget of one ingress replica. `now` is in seconds on the caller's clock."""
+    """The budgets of one ingress replica. `now` is in seconds on the caller's clock."""
 
     def __init__(self, config: RetryBudgetConfig, *, now: float) -> None:
         self._config = config
-        self._level = config.burst
-        self._at = now
+        self._total = _bucket(config, config.tenants, now)
+        # Who is not here has spent nothing.
+        self._purses: OrderedDict[str, _Purse] = OrderedDict()
 
     def apply(self, config: RetryBudgetConfig) -> None:
         """Use new limits from now on."""
         self._config = config
-        self._level = min(self._level, config.burst)
+        self._total.resize(*_limits(config, config.tenants))
+        for purse in self._purses.values():
+            purse.own.resize(*_limits(config, 1.0))
+            purse.reserve.resize(*_limits(config, RESERVE))
 
-    def note_request(self) -> None:
-        """A request has begun."""
-        self._add(self._config.share)
+    def note_request(self, tenant: str) -> None:
+        """A request of a tenant has begun."""
+        share = self._config.share
+        self._total.add(share)
+        purse = self._purses.get(tenant)
+        if purse is not None:
+            purse.own.add(share)
+            purse.reserve.add(share * RESERVE)
 
-    def try_spend(self, *, now: float) -> bool:
-        """Take one retry out, unless there is none."""
-        if now > self._at:
-            self._add((now - self._at) * self._config.floor_per_s)
-            self._at = now
-        if self._level < 1.0:
+    def try_spend(self, tenant: str, *, now: float) -> bool:
+        """Take one retry out for a tenant, unless there is none for it."""
+        purse = self._purse(tenant, now)
+        self._total.refill(now)
+        purse.own.refill(now)
+        purse.reserve.refill(now)
+        if purse.own.level < 1.0 or not (self._total.take() or purse.reserve.take()):
             return False
-        self._level -= 1.0
-        return True
+        return purse.own.take()
 
-    def _add(self, retries: float) -> None:
-        self._level = min(self._config.burst, self._level + retries)
+    def _purse(self, tenant: str, now: float) -> _Purse:
+        purse = self._purses.pop(tenant, None)
+        if purse is None:
+            config = self._config
+            purse = _Purse(_bucket(config, 1.0, now), _bucket(config, RESERVE, now))
+        self._purses[tenant] = purse
+        if len(self._purses) > MAX_PURSES:
+            self._purses.popitem(last=False)
+        return purse
+
+
+def _limits(config: RetryBudgetConfig, part: float) -> tuple[float, float]:
+    """Retries at once and retries a second of a part of one tenant's budget."""
+    return max(1.0, config.burst * part), config.floor_per_s * part
+
+
+def _bucket(config: RetryBudgetConfig, part: float, now: float) -> _Bucket:
+    limit, per_s = _limits(config, part)
+    return _Bucket(limit, per_s, limit, now)

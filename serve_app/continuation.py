@@ -89,6 +89,11 @@ class Continued:
         return self._reader.has_failed or not (self._is_done or self.is_over)
 
     @property
+    def fault(self) -> bytes:
+        """As it said."""
+        return self._reader.fault
+
+    @property
     def refused(self) -> Rejected | None:
         """The engine's fault was the request's."""
         return self._reader.refused

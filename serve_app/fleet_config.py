@@ -236,9 +236,10 @@ class RecoveryConfig(StrictModel):
     Attributes:
         attempts: replicas tried in a row without a token from any.
         moves: faults that one request survives in all.
-        retry_share: retries that each request adds to the ingress replica's budget.
-        retry_floor_per_s: retries a second that time adds.
-        retry_burst: most retries at once; all streams of one replica should fit.
+        retry_share: retries that each request adds to its tenant's budget in an ingress replica.
+        retry_floor_per_s: retries a second that time adds to it.
+        retry_burst: most retries of a tenant at once; all streams of one replica should fit.
+        retry_tenants: how many tenants may spend all of that at the same time.
         eject_after: faults in a row after which a replica is left alone.
         eject_s: first time it is left alone; doubles up to `eject_max_s`.
         eject_share: share of a lane's replicas left alone at most.
@@ -250,6 +251,7 @@ class RecoveryConfig(StrictModel):
     retry_share: float = Field(0.2, ge=0, le=2)
     retry_floor_per_s: float = Field(10, ge=0)
     retry_burst: float = Field(256, ge=1)
+    retry_tenants: float = Field(4, ge=1)
     eject_after: int = Field(3, ge=1)
     eject_s: float = Field(1, gt=0)
     eject_max_s: float = Field(30, gt=0)

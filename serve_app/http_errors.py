@@ -134,7 +134,8 @@ def from_engine(status: int, body: bytes) -> Rejected:
     return Rejected(reason, message, param=_engine_param(body))
 
 
-def _engine_error(body: bytes) -> dict[str, Any]:
+def engine_error(body: bytes) -> dict[str, Any]:
+    """The error object of an engine's answer; empty when it has none."""
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -144,12 +145,12 @@ def _engine_error(body: bytes) -> dict[str, Any]:
 
 
 def _engine_message(body: bytes) -> str:
-    message = _engine_error(body).get("message")
+    message = engine_error(body).get("message")
     if not isinstance(message, str) or not message:
         return "The request is not valid for this model."
     return _ECHO.sub("", message)[:500] or "The request is not valid for this model."
 
 
 def _engine_param(body: bytes) -> str | None:
-    param = _engine_error(body).get("param")
+    param = engine_error(body).get("param")
     return param if isinstance(param, str) and len(param) < 100 else None

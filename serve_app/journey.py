@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from hashlib import blake2b
+
+from router.errors import Rejected, RejectReason
 from router.recovery import Cut, Means, Said, StreamTraits, decide
 from serve_app.call import Call
 from serve_app.continuation import Continued
@@ -10,6 +14,9 @@ from serve_app.relay import Flow
 from serve_app.resumption import Ask, held_chars
 from serve_app.source import Original, Source
 from serve_app.streaming import EventReader
+
+MAX_OBJECTIONS = 2
+"""Replicas that may fail on one request and be well: then it is the request."""
 
 
 class Journey:
@@ -21,6 +28,9 @@ class Journey:
         faults: in a row, without a token in between.
         moves: faults in all.
         outcome: what the next attempt counts as once it is answered.
+        losses: replicas that were lost before a word, in a row.
+        objectors: replicas that are well and failed on this request.
+        verdict: why no other is tried; of an objection, unless another replica answers.
 
     """
 
@@ -36,6 +46,9 @@ class Journey:
         self.faults = 0
         self.moves = 0
         self.outcome = ""
+        self.losses = 0
+        self.objectors: frozenset[str] = frozenset()
+        self.verdict: Rejected | None = None
         self._seen_tokens = 0
         self.journal: Journal | None = None
         self.ask = Ask(call.route.path, body)
@@ -60,13 +73,60 @@ class Journey:
         """Something was passed on, or waits for its time."""
         return self.call.has_started or bool(self.flow.held)
 
-    def note_fault(self, replica: str) -> None:
-        """A replica failed; progress since the last fault makes it the first in a row."""
-        if self.flow.tokens > self._seen_tokens:
+    @property
+    def tenant(self) -> str:
+        """Who asks."""
+        return self.call.tenant.name
+
+    @cached_property
+    def digest(self) -> bytes:
+        """The same for the same request of the same tenant."""
+        asked = blake2b(f"{self.tenant}\0{self.call.route.path}\0".encode(), digest_size=16)
+        asked.update(self.body)
+        return asked.digest()
+
+    def note_fault(self, replica: str, *, is_loss: bool = False) -> bool:
+        """A replica failed; progress since the last fault makes it the first in a row.
+
+        Returns:
+            Whether it is a loss that this request may be the reason of: it was reading it.
+
+        """
+        has_progress = self.flow.tokens > self._seen_tokens
+        if has_progress:
             self._seen_tokens, self.faults, self.avoid = self.flow.tokens, 0, frozenset()
+            self.losses = 0
         self.faults += 1
         self.moves += 1
         self.avoid |= {replica}
+        self.verdict = None
+        is_suspect = is_loss and not has_progress
+        self.losses += is_suspect
+        return is_suspect
+
+    def note_objection(self, replica: str, objection: Rejected) -> None:
+        """A replica that is well failed on the request."""
+        self.note_fault(replica)
+        self.objectors |= {replica}
+        self.verdict = objection
+
+    @property
+    def is_settled(self) -> bool:
+        """No other replica may be asked."""
+        if self.verdict is None:
+            return False
+        is_objection = self.verdict.reason is RejectReason.INVALID_REQUEST
+        return not is_objection or len(self.objectors) >= MAX_OBJECTIONS
+
+    @property
+    def is_refused(self) -> bool:
+        """It is the request's fault, as far as could be found out.
+
+        A stream that has begun was no bad request, unless two replicas say so.
+        """
+        if self.verdict is None or self.verdict.reason is not RejectReason.INVALID_REQUEST:
+            return False
+        return self.is_settled or not self.has_begun
 
     @property
     def means(self) -> Means:

@@ -179,6 +179,10 @@ class Lanes:
             # TimeoutError of connecting is one, too.
             raise Unreachable(replica.id) from error
 
+    async def is_alive(self, replica: Replica) -> bool | None:
+        """Whether a replica says that its engine lives; None: it says nothing in time."""
+        return await self._upstream.is_alive(replica.url)
+
     async def engine_load(self, lane: str) -> list[dict[str, Any]]:
         """Load of every replica of a lane; of none where one is late.
 

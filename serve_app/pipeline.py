@@ -24,7 +24,7 @@ from serve_app.call import Call, request_id
 from serve_app.endpoint import Send
 from serve_app.history import trim_history
 from serve_app.http_errors import error_body, error_headers, status_of
-from serve_app.lanes import Lanes
+from serve_app.lanes import Lanes, NoReplica, Replica
 from serve_app.metrics import Metrics
 from serve_app.priority import priority_of
 from serve_app.recorder import Recorder
@@ -72,6 +72,7 @@ class Pipeline:
             metrics,
             self._open,
             self._detokenize,
+            self._is_alive,
             state.policies.fleet.recovery,
         )
 
@@ -294,11 +295,18 @@ class Pipeline:
         )
         return await self._recovery.run(call, body, traits, send)
 
-    async def _open(self, call: Call, path: str, body: bytes, avoid: frozenset[str]) -> Response:
+    async def _open(
+        self,
+        call: Call,
+        path: str,
+        body: bytes,
+        avoid: frozenset[str],
+        barred: frozenset[str] = frozenset(),
+    ) -> Response:
         begun = time.perf_counter()
         if call.place is not None:
             avoid |= call.place.full
-        call.replica = await self._lanes.choose(call.lane, call.visit, avoid)
+        call.replica = await self._choose(call, avoid, barred)
         if call.place is not None:
             call.place.move_to(call.replica.id)
         self._recovery.breakers(call.lane).note_chosen(call.replica.id, now=time.monotonic())
@@ -318,6 +326,19 @@ class Pipeline:
         response = await self._lanes.open(call.replica, path, body, headers)
         call.stages["engine"] = time.perf_counter() - chosen
         return response
+
+    async def _choose(self, call: Call, avoid: frozenset[str], barred: frozenset[str]) -> Replica:
+        """Raises NoReplica where only barred ones are left."""
+        replica = await self._lanes.choose(call.lane, call.visit, avoid | barred)
+        if replica.id in barred and avoid - barred:
+            # All are avoided: rather one that is full or ejected than this.
+            replica = await self._lanes.choose(call.lane, call.visit, barred)
+        if replica.id in barred:
+            raise NoReplica(call.lane)
+        return replica
+
+    async def _is_alive(self, replica: Replica) -> bool | None:
+        return await self._lanes.is_alive(replica)
 
     async def _detokenize(self, call: Call, body: bytes) -> Response:
         """Ask a replica of the call's lane for the text of token ids."""

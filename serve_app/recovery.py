@@ -2,37 +2,35 @@
 
 What may be done is decided in `router.recovery`; how much of it, in
 `router.retry_budget`; where, by `router.breaker` and the session's ranking. This module
-carries it out. A bad request is never tried twice: the engines agree about it.
+carries it out. A request that an engine refuses is never tried twice: the engines agree
+about it. One that an engine fails on, and lives, is tried on one other.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import orjson
 
-from router.breaker import BreakerConfig, Breakers
+from router.breaker import Breakers
 from router.errors import Rejected, RejectReason
 from router.recovery import Cut, CutSearch, Means, Said, StreamTraits
-from router.retry_budget import RetryBudget, RetryBudgetConfig
 from router.stops import StopMatcher
 from serve_app.call import Call
 from serve_app.continuation import Continued, closing, known_usage
 from serve_app.endpoint import Send
+from serve_app.fault_book import FaultBook
 from serve_app.fleet_config import LaneConfig, RecoveryConfig
 from serve_app.journey import Journey
-from serve_app.lanes import NoReplica, Unreachable, UpstreamFault, UpstreamTimeout
+from serve_app.lanes import NoReplica, Replica, Unreachable, UpstreamFault, UpstreamTimeout
 from serve_app.metrics import Metrics
-from serve_app.relay import BROKEN_OFF, TOO_LONG, Broken, Relay
+from serve_app.relay import BROKEN_OFF, TOO_LONG, Broken, Failed, Relay
 from serve_app.resumption import ask_by, held_chars, stops_of
 from serve_app.upstream import Response
-
-logger = logging.getLogger("ray.serve")
 
 NO_ANSWER = Rejected(RejectReason.NO_REPLICA, "No replica of the model answered.")
 NONE_THERE = Rejected(RejectReason.NO_REPLICA, "No replica of the model is available.")
@@ -47,8 +45,15 @@ class Opener(Protocol):
     In the breakers before the request is sent: while a replica is on trial, one goes there.
     """
 
-    async def __call__(self, call: Call, path: str, body: bytes, avoid: frozenset[str]) -> Response:
-        """Raises NoReplica and UpstreamFault."""
+    async def __call__(
+        self,
+        call: Call,
+        path: str,
+        body: bytes,
+        avoid: frozenset[str],
+        barred: frozenset[str],
+    ) -> Response:
+        """Raises NoReplica, also where only `barred` ones are left, and UpstreamFault."""
 
 
 class Recovery:
@@ -57,6 +62,7 @@ class Recovery:
     Args:
         open_request: the pipeline's step towards a replica.
         detokenize: the text of token ids, from any replica of a lane.
+        is_alive: whether a replica says that its engine lives; None: it says nothing.
 
     """
 
@@ -66,44 +72,33 @@ class Recovery:
         metrics: Metrics,
         open_request: Opener,
         detokenize: Callable[[Call, bytes], Awaitable[Response]],
+        is_alive: Callable[[Replica], Awaitable[bool | None]],
         config: RecoveryConfig,
     ) -> None:
         self._relay = relay
         self._metrics = metrics
         self._open = open_request
         self._detokenize = detokenize
-        self._config = config
-        self._budget = RetryBudget(_budget_config(config), now=time.monotonic())
-        self._breakers: dict[str, Breakers] = {}
-
-    def apply(self, config: RecoveryConfig) -> None:
-        """Use new limits from now on."""
-        if config != self._config:
-            self._config = config
-            self._budget.apply(_budget_config(config))
-            for breakers in self._breakers.values():
-                breakers.config = _breaker_config(config)
+        self._is_alive = is_alive
+        self._book = FaultBook(metrics, config)
 
     def breakers(self, lane: str) -> Breakers:
         """The breakers of a lane's replicas."""
-        made = self._breakers.get(lane)
-        if made is None:
-            made = self._breakers[lane] = Breakers(_breaker_config(self._config))
-        return made
+        return self._book.breakers(lane)
 
     def ejected(self) -> dict[str, list[str]]:
         """The replicas that are left alone now, by lane; lanes without any are left out."""
-        now = time.monotonic()
-        shut = {lane: sorted(x.avoided(now=now)) for lane, x in self._breakers.items()}
-        return {lane: replicas for lane, replicas in shut.items() if replicas}
+        return self._book.ejected()
 
     async def run(
         self, call: Call, body: bytes, traits: StreamTraits, send: Send
     ) -> Rejected | None:
         """Answer a request, or say why it cannot be while nothing has been sent."""
-        self.apply(call.policies.fleet.recovery)
-        self._budget.note_request()
+        self._book.apply(call.policies.fleet.recovery)
         journey = Journey(call, body, traits)
+        suspected = self._book.begin(journey)
+        if suspected is not None:
+            return suspected
         while True:
             try:
                 refused = await self._attempt(journey, send)
@@ -133,43 +128,49 @@ class Recovery:
         # end: that is what aborts the engine's request.
         with contextlib.closing(response):
             try:
-                if response.status < 400:
+                if response.status < 400 and journey.has_begun:
                     self._note_recovery(journey)
                 refused = await self._relay.relay(
                     call, response, send, journey.source, journey.flow
                 )
-            except Broken:
-                self._note_fault(journey, call.replica.id)
+            except Broken as broken:
+                await self._blame(journey, call.replica, broken)
                 raise
+            finally:
+                if journey.has_begun:
+                    self._note_recovery(journey)
         if refused is None:
-            self.breakers(call.lane).note_success(call.replica.id, now=time.monotonic())
+            self._book.note_answer(journey, call.replica.id)
         return refused
 
     async def _open_at(self, journey: Journey) -> Response | Rejected:
         """Choose a replica and send it what is asked now."""
         call, breakers = journey.call, self.breakers(journey.call.lane)
         avoid = journey.avoid | breakers.avoided(now=time.monotonic())
+        ask = journey.ask
         try:
-            response = await self._open(call, journey.ask.path, journey.ask.body, avoid)
+            return await self._open(call, ask.path, ask.body, avoid, journey.objectors)
         except NoReplica:
-            return NONE_THERE
+            return journey.verdict or NONE_THERE
         except UpstreamTimeout as fault:
-            self._tell_breaker(call.lane, str(fault))
+            self._book.tell_breaker(call.lane, str(fault), journey.tenant)
             return TOO_LONG
         except UpstreamFault as fault:
-            self._note_fault(journey, str(fault), is_gone=isinstance(fault, Unreachable))
+            is_gone = isinstance(fault, Unreachable)
+            self._book.note_fault(journey, str(fault), is_gone=is_gone, is_loss=not is_gone)
             raise Broken(NO_ANSWER) from fault
-        return response
 
-    def _note_fault(self, journey: Journey, replica: str, *, is_gone: bool = False) -> None:
-        self._tell_breaker(journey.call.lane, replica, is_gone=is_gone)
-        journey.note_fault(replica)
+    async def _blame(self, journey: Journey, replica: Replica, broken: Broken) -> None:
+        """Say whose fault it was: the request's, where an engine failed on it and is well.
 
-    def _tell_breaker(self, lane: str, replica: str, *, is_gone: bool = False) -> None:
-        now = time.monotonic()
-        if self.breakers(lane).note_fault(replica, now=now, is_gone=is_gone):
-            self._metrics.breakers_opened.labels(lane).inc()
-            logger.warning("lane '%s': replica %s fails; others are preferred", lane, replica)
+        A replica is told of only when another one answers what it failed on.
+        """
+        is_alive = await self._is_alive(replica) if isinstance(broken, Failed) else None
+        if isinstance(broken, Failed) and is_alive:
+            journey.note_objection(replica.id, broken.objection)
+            return
+        is_dead = is_alive is False
+        self._book.note_fault(journey, replica.id, is_gone=is_dead, is_loss=broken.is_loss)
 
     def _note_recovery(self, journey: Journey) -> None:
         outcome, journey.outcome = journey.outcome, ""
@@ -183,19 +184,13 @@ class Recovery:
         means = journey.means
         if means in (Means.CLOSE, Means.END):
             return means
-        if not self._may_try(journey):
+        if journey.is_settled or not self._book.may_try(journey):
             return Means.END
         if means is Means.RETRY:
             journey.start_over()
         elif not await self._resume(journey, means):
             return Means.END
         return means
-
-    def _may_try(self, journey: Journey) -> bool:
-        config = self._config
-        if journey.faults >= config.attempts or journey.moves > config.moves:
-            return False
-        return self._budget.try_spend(now=time.monotonic())
 
     async def _pause(self, journey: Journey) -> None:
         """Before going back to a replica that has failed, when there may be no other."""
@@ -262,21 +257,10 @@ class Recovery:
 
     async def _fail(self, journey: Journey, refused: Rejected, send: Send) -> Rejected | None:
         """Give up: a refusal while nothing was sent, else the stream's error event."""
-        self._metrics.recoveries.labels("failed").inc()
+        if not journey.is_refused:
+            self._metrics.recoveries.labels("failed").inc()
         if not journey.has_begun:
-            return refused
-        await self._relay.end_broken(journey.call, BROKEN_OFF, send, journey.flow)
+            return journey.verdict or refused
+        fault = journey.verdict if journey.is_refused and journey.verdict else BROKEN_OFF
+        await self._relay.end_broken(journey.call, fault, send, journey.flow)
         return None
-
-
-def _budget_config(config: RecoveryConfig) -> RetryBudgetConfig:
-    return RetryBudgetConfig(config.retry_share, config.retry_floor_per_s, config.retry_burst)
-
-
-def _breaker_config(config: RecoveryConfig) -> BreakerConfig:
-    return BreakerConfig(
-        faults=config.eject_after,
-        backoff_s=config.eject_s,
-        max_backoff_s=config.eject_max_s,
-        max_share=config.eject_share,
-    )

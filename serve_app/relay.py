@@ -10,7 +10,8 @@ import orjson
 from router.errors import Rejected, RejectReason
 from serve_app.call import Call
 from serve_app.endpoint import Send
-from serve_app.http_errors import error_event, from_engine
+from serve_app.engine_words import NOT_NOW, objection
+from serve_app.http_errors import engine_error, error_event, from_engine
 from serve_app.metrics import Metrics
 from serve_app.pump import Flow, Pump, next_held
 from serve_app.response_headers import Headers, response_headers
@@ -30,13 +31,34 @@ class Broken(Exception):
     Attributes:
         refused: what the client is told if nothing mends it.
         is_final: the client has waited enough; another replica would be as slow.
+        is_loss: the replica may be gone, and this request may be why.
 
     """
 
-    def __init__(self, refused: Rejected = BROKEN_OFF, *, is_final: bool = False) -> None:
+    def __init__(
+        self,
+        refused: Rejected = BROKEN_OFF,
+        *,
+        is_final: bool = False,
+        is_loss: bool = True,
+    ) -> None:
         super().__init__(refused)
         self.refused = refused
         self.is_final = is_final
+        self.is_loss = is_loss
+
+
+class Failed(Broken):
+    """An engine said that it failed. If it is well, what it was asked is not.
+
+    Attributes:
+        objection: what the client is told then.
+
+    """
+
+    def __init__(self, objection: Rejected) -> None:
+        super().__init__()
+        self.objection = objection
 
 
 class Relay:
@@ -64,13 +86,13 @@ class Relay:
     ) -> Rejected | None:
         """Answer the client with the engine's response, or say why it cannot be.
 
-        Raises Broken when the engine's answer was not whole. Nothing is sent before the
-        first event (or the whole body) is there.
+        Raises Broken when the engine's answer was not whole, Failed when it said why.
+        Nothing is sent before the first event (or the whole body) is there.
         """
         begun = time.perf_counter()
         try:
             if response.status >= 500:
-                raise Broken(from_engine(response.status, b""))
+                raise _fault(call, response.status, await _read(response))
             if response.status >= 400:
                 return from_engine(response.status, await _read(response))
             if response.content_type == "text/event-stream":
@@ -120,7 +142,7 @@ class Relay:
         if source.refused is not None:
             return source.refused
         if source.has_failed:
-            raise Broken
+            raise _fault_event(call, source.fault)
         # What is still held back under a ceiling needs no slot of the engine's.
         _leave(call)
         await self.finish(call, send, flow, rest)
@@ -194,6 +216,22 @@ async def _read(response: Response) -> bytes:
         return await response.read()
     except UPSTREAM_FAULTS as error:
         raise _broken(error, is_final=True) from error
+
+
+def _fault(call: Call, status: int, body: bytes) -> Broken:
+    """An engine's whole 5xx."""
+    if status in NOT_NOW:
+        return Broken(from_engine(status, b""), is_loss=False)
+    assert call.parsed is not None
+    return Failed(objection(body, call.parsed.prompt))
+
+
+def _fault_event(call: Call, data: bytes) -> Broken:
+    """A stream that ended with an error event; empty: without its end mark."""
+    if not data:
+        return Broken()
+    code = engine_error(data).get("code")
+    return _fault(call, code if isinstance(code, int) else 500, data)
 
 
 def _broken(error: Exception, *, is_final: bool) -> Broken:

@@ -48,6 +48,10 @@ class Source(Protocol):
         """The engine said that it failed, or ended without the end mark."""
 
     @property
+    def fault(self) -> bytes:
+        """Its words, if it said so; empty where it only ended."""
+
+    @property
     def refused(self) -> Rejected | None:
         """What it said is wrong with the request, if that is why."""
 
@@ -118,6 +122,11 @@ class Original:
     def has_failed(self) -> bool:
         """The engine said so, or ended without the end mark."""
         return self._reader.has_failed or self._is_cut_short
+
+    @property
+    def fault(self) -> bytes:
+        """As it said."""
+        return self._reader.fault
 
     @property
     def refused(self) -> Rejected | None:

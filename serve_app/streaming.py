@@ -56,6 +56,9 @@ class EventReader:
     Args:
         hide_usage: drop the closing usage event, which the client did not ask for.
 
+    Attributes:
+        fault: data of the event with which the engine said that it failed.
+
     """
 
     def __init__(self, *, hide_usage: bool) -> None:
@@ -64,6 +67,7 @@ class EventReader:
         self.events = 0
         self.usage: Usage | None = None
         self.has_failed = False
+        self.fault = b""
         self.refused: Rejected | None = None
         self.is_counted = False
 
@@ -88,11 +92,14 @@ class EventReader:
 
     def _inspect(self, chunk: bytes) -> bytes:
         kept = []
-        for event in chunk.split(b"\n\n"):
+        events = chunk.split(b"\n\n")
+        for number, event in enumerate(events):
             if event and self._keep(event):
                 kept.append(event + b"\n\n")
             if self.has_failed:
-                # vLLM says [DONE] after its error; our error event comes instead.
+                # vLLM says [DONE] after its error; our error event comes instead. Neither
+                # is a token.
+                self.events -= len(events) - 1 - number
                 break
         return b"".join(kept)
 
@@ -104,6 +111,7 @@ class EventReader:
             return True
         if _is_fault(data):
             self.has_failed = True
+            self.fault = orjson.dumps(data)
             self.refused = _bad_request(data)
             return False
         usage = read_usage(data)

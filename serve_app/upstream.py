@@ -257,18 +257,21 @@ class Upstream:
         A slow prefill keeps an engine silent, not the endpoint before it.
         """
         begun = asyncio.get_running_loop().time()
-        try:
-            async with asyncio.timeout(self.probe_s):
-                is_alive = await self._answers(url)
-        except OSError:
-            is_alive = False
-        if is_alive:
+        if await self.is_alive(url):
             self._alive_at[url] = begun
             return
         for connection in list(self._busy):
             is_silent = connection.is_waited_for and connection.heard_at <= begun
             if connection.url == url and is_silent:
                 connection.fail(DeadEndpoint("no sign of life"))
+
+    async def is_alive(self, url: str) -> bool | None:
+        """Whether an endpoint says that its engine lives; None: it says nothing in `probe_s`."""
+        try:
+            async with asyncio.timeout(self.probe_s):
+                return await self._answers(url)
+        except OSError:
+            return None
 
     async def _answers(self, url: str) -> bool:
         head = f"GET {HEALTH_PATH} HTTP/1.1\r\nhost: {urlsplit(url).netloc}\r\n".encode()

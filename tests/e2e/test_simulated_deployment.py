@@ -329,10 +329,10 @@ def test_an_engine_that_hangs_is_given_up(simulated: str, http: httpx.Client) ->
 
 
 def test_an_engine_fault_is_told_in_our_words(simulated: str, http: httpx.Client) -> None:
-    """A 500 of every replica is a 503, with nothing of the engine's text."""
+    """A 500 of engines that are well is a 400, with nothing of the engine's text."""
     response = http.post(f"{simulated}/v1/chat/completions", json=chat("[fail]"))
 
-    assert (response.status_code, response.json()["error"]["code"]) == (503, "no_replica")
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_request")
     assert "simulated fault" not in response.text
 
 

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from router.breaker import BreakerConfig, Breakers, State
 from router.recovery import Cut, CutSearch, Means, Said, StreamTraits, decide
-from router.retry_budget import RetryBudget, RetryBudgetConfig
 from router.stops import StopMatcher
 
 # -- a model of an engine: tokens of bytes, a detokenizer, stop strings ------------
@@ -195,35 +194,15 @@ def test_nothing_given_is_always_retried_and_tokens_are_only_used_where_they_are
         assert means is Means.END
 
 
-# -- budget and breaker ------------------------------------------------------------
-
-
-@given(
-    st.floats(0, 2),
-    st.floats(0, 50),
-    st.floats(1, 50),
-    st.lists(st.tuples(st.booleans(), st.floats(0, 2)), max_size=200),
-)
-def test_retries_never_exceed_the_budget(share, floor, burst, steps):
-    """At most the burst, the floor over time, and the share of requests."""
-    budget = RetryBudget(RetryBudgetConfig(share, floor, burst), now=0.0)
-    now, requests, retries = 0.0, 0, 0
-
-    for is_request, passed_s in steps:
-        now += passed_s
-        if is_request:
-            budget.note_request()
-            requests += 1
-        retries += budget.try_spend(now=now)
-
-        assert retries <= burst + floor * now + share * requests + 1e-6
+# -- breaker ------------------------------------------------------------
 
 
 REPLICAS = ("a", "b", "c", "d")
 happenings = st.lists(
     st.tuples(
-        st.sampled_from(("choose", "fault", "gone", "success")),
+        st.sampled_from(("choose", "fault", "gone", "success", "confirm")),
         st.sampled_from(REPLICAS),
+        st.sampled_from(("acme", "other")),
         st.floats(0, 5),
     ),
     max_size=100,
@@ -237,16 +216,52 @@ def test_a_breaker_always_lets_a_replica_back_in_and_never_avoids_too_many(steps
     breakers = Breakers(config)
     now = 0.0
 
-    for what, replica, passed_s in steps:
+    for what, replica, tenant, passed_s in steps:
         now += passed_s
         if what == "choose":
             breakers.note_chosen(replica, now=now)
         elif what == "success":
-            breakers.note_success(replica, now=now)
+            breakers.note_success(replica, tenant, now=now)
             assert breakers.state(replica, now=now) is State.CLOSED
+        elif what == "confirm":
+            breakers.confirm(replica, now=now)
         else:
-            breakers.note_fault(replica, now=now, is_gone=what == "gone")
+            breakers.note_fault(replica, tenant, now=now, is_gone=what == "gone")
         assert len(breakers.avoided(now=now)) <= share * len(REPLICAS)
 
     later = now + config.max_backoff_s + config.trial_s
     assert breakers.avoided(now=later) == frozenset()
+
+
+@given(
+    st.lists(st.floats(0, 40), min_size=1, max_size=60),
+    st.floats(0.1, 29),
+    st.integers(1, 5),
+)
+def test_one_tenant_s_faults_never_eject_from_a_lane_that_answers_another(gaps, every_s, faults):
+    """However many, however they lie between the answers, whichever replica gives them."""
+    breakers = Breakers(BreakerConfig(faults=faults))
+    now, answered_at = 0.0, 0.0
+    breakers.note_success("b", "other", now=0.0)
+
+    for gap in gaps:
+        now += gap
+        while answered_at + every_s <= now:
+            answered_at += every_s
+            breakers.note_success("b", "other", now=answered_at)
+        assert not breakers.note_fault("a", "acme", now=now)
+
+    assert breakers.state("a", now=now) is State.CLOSED
+
+
+@given(st.lists(st.sampled_from(("acme", "other")), min_size=3, max_size=20), st.floats(0, 60))
+def test_a_replica_that_answers_nobody_is_ejected(tenants, since_s):
+    """By the faults of several tenants at once, by one's when nobody speaks for it."""
+    breakers = Breakers(BreakerConfig())
+    breakers.note_success("a", "other", now=0.0)
+    now = since_s
+
+    ejected = [breakers.note_fault("a", tenant, now=now) for tenant in tenants]
+
+    is_told = len(set(tenants)) > 1 or tenants[0] == "other" or now > BreakerConfig().witness_s
+    assert any(ejected) is is_told

@@ -1,5 +1,7 @@
 """When a replica is left alone, and when it is tried again."""
 
+import pytest
+
 from router.breaker import BreakerConfig, Breakers, State
 
 
@@ -93,3 +95,50 @@ def test_replicas_that_are_gone_for_good_are_forgotten():
     breakers.note_success("c", now=20.0)
 
     assert breakers.state("a", now=20.0) is State.CLOSED
+
+
+def test_one_tenant_s_faults_eject_nothing_while_another_is_answered() -> None:
+    """Its own answers say nothing of what others get."""
+    breakers = breakers_of("a", "b", faults=3, witness_s=30)
+    breakers.note_success("a", "other", now=0.0)
+    breakers.note_success("a", "acme", now=1.0)
+
+    alone = [breakers.note_fault("a", "acme", now=2.0) for _ in range(9)]
+    joined = breakers.note_fault("a", "other", now=3.0)
+
+    assert not any(alone)
+    assert joined
+
+
+@pytest.mark.parametrize(("witness", "at"), [("acme", 1.0), ("other", 31.0)])
+def test_one_tenant_s_faults_eject_where_nobody_speaks_for_the_lane(
+    witness: str, at: float
+) -> None:
+    """There is only one tenant, or the others' answers are long ago."""
+    breakers = Breakers(BreakerConfig(faults=3, witness_s=30))
+    breakers.note_success("b", witness, now=0.0)
+
+    assert [breakers.note_fault("a", "acme", now=at) for _ in range(3)] == [False, False, True]
+
+
+def test_what_another_replica_answered_was_not_the_request_s_fault() -> None:
+    """Its faults count, whoever is answered in the meantime; an answer begins anew."""
+    breakers = Breakers(BreakerConfig(faults=3))
+    breakers.note_success("b", "other", now=0.0)
+    breakers.note_fault("a", "acme", now=1.0)
+    few = breakers.confirm("a", now=1.0)
+    breakers.note_success("a", "acme", now=1.0)
+
+    faults = [breakers.note_fault("a", "acme", now=2.0) for _ in range(4)]
+    confirmed = [breakers.confirm("a", now=2.0) for _ in range(2)]
+
+    assert (few, faults, confirmed) == (False, [False] * 4, [True, False])
+    assert breakers.state("a", now=2.1) is State.OPEN
+
+
+def test_a_replica_that_is_gone_is_ejected_whoever_finds_it() -> None:
+    """Nothing answers there: no request is the reason."""
+    breakers = breakers_of("a", "b", faults=3)
+    breakers.note_success("a", "other", now=0.0)
+
+    assert breakers.note_fault("a", "acme", now=1.0, is_gone=True)

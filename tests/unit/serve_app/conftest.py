@@ -127,10 +127,15 @@ class FakeResponse:
 
 @dataclass
 class FakeLanes:
-    """Lanes of three replicas each; `answers` says what each attempt meets."""
+    """Lanes of three replicas each; `answers` says what each attempt meets.
+
+    `lives`: what a replica says when it is asked whether its engine lives; else that it does.
+    """
 
     answers: list = field(default_factory=list)
     opened: list = field(default_factory=list)
+    lives: dict = field(default_factory=dict)
+    asked: list = field(default_factory=list)
     ready: bool = True
     empty: bool = False
 
@@ -154,6 +159,10 @@ class FakeLanes:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    async def is_alive(self, replica) -> bool | None:
+        self.asked.append(replica.id)
+        return self.lives.get(replica.id, True)
 
     async def is_ready(self, lane) -> bool:
         return self.ready

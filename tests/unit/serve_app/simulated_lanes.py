@@ -203,6 +203,9 @@ class SimulatedLanes:
         self.answers.append(answer)
         return await answer.opened()
 
+    async def is_alive(self, replica) -> bool:
+        return replica.id not in self.dead
+
     def running(self) -> int:
         return sum(app.engine.running + app.engine.waiting for app in self.engines.values())
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from serve_app.lanes import UpstreamFault, UpstreamTimeout
+from serve_app.lanes import Unreachable, UpstreamFault, UpstreamTimeout
 from serve_app.upstream import BrokenConnection
 
 HELLO = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 20}
@@ -152,10 +152,10 @@ async def test_a_replica_that_fails_before_the_first_byte_is_replaced(world, eng
     assert world.count("pointsman_stream_recoveries_total", outcome="retried") == 1
 
 
-@pytest.mark.parametrize("bad", ["fault", "500"])
+@pytest.mark.parametrize("bad", ["gone", "busy"])
 async def test_a_request_that_no_replica_answers_is_a_503_after_three_attempts(world, engine, bad):
     """Trying on would only spread what is wrong."""
-    world.lanes.answers = [UpstreamFault if bad == "fault" else engine(status=500) for _ in "123"]
+    world.lanes.answers = [Unreachable if bad == "gone" else engine(status=503) for _ in "123"]
 
     response = await world.post(CHAT, HELLO, key="acme")
 

@@ -322,7 +322,7 @@ async def test_the_last_replica_is_never_said_to_be_left_alone(world):
     """Of one replica half is none: its breaker opens, and it is used all the same."""
     recovery = world.gateway._pipeline._recovery
 
-    recovery._tell_breaker("chat", "r1", is_gone=True)
+    recovery._book.tell_breaker("chat", "r1", "acme", is_gone=True)
 
     assert recovery.breakers("chat").state("r1", now=time.monotonic()) is State.OPEN
     assert world.gateway._pipeline.ejected() == {}
@@ -336,7 +336,8 @@ async def test_a_dying_fleet_is_not_hammered(world):
     lanes = SimulatedLanes(cuts=[Break(0) for _ in range(9)])
     world.gateway._pipeline._lanes = lanes
 
-    statuses = [(await world.post(CHAT, ASK, key="acme")).status_code for _ in range(4)]
+    asks = [{**ASK, "max_tokens": 10 + i} for i in range(4)]
+    statuses = [(await world.post(CHAT, ask, key="acme")).status_code for ask in asks]
 
     assert statuses == [503] * 4
     assert len(lanes.opened) == 4 + 2

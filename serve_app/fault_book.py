@@ -1,0 +1,146 @@
+"""What one ingress replica remembers of faults: whose they were, and what may be tried.
+
+Three books, each decided in `router`: breakers of the replicas, retries of the tenants,
+and requests under which replicas were lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from router.breaker import BreakerConfig, Breakers
+from router.errors import Rejected, RejectReason
+from router.retry_budget import RetryBudget, RetryBudgetConfig
+from router.suspects import MAX_LOSSES, Suspects
+from serve_app.fleet_config import RecoveryConfig
+from serve_app.journey import Journey
+from serve_app.metrics import Metrics
+
+logger = logging.getLogger("ray.serve")
+
+
+class FaultBook:
+    """The books of one ingress replica."""
+
+    def __init__(self, metrics: Metrics, config: RecoveryConfig) -> None:
+        self._metrics = metrics
+        self.config = config
+        self._budget = RetryBudget(_budget_config(config), now=time.monotonic())
+        self._breakers: dict[str, Breakers] = {}
+        self._suspects = Suspects()
+
+    def apply(self, config: RecoveryConfig) -> None:
+        """Use new limits from now on."""
+        if config != self.config:
+            self.config = config
+            self._budget.apply(_budget_config(config))
+            for breakers in self._breakers.values():
+                breakers.config = _breaker_config(config)
+
+    def breakers(self, lane: str) -> Breakers:
+        """The breakers of a lane's replicas."""
+        made = self._breakers.get(lane)
+        if made is None:
+            made = self._breakers[lane] = Breakers(_breaker_config(self.config))
+        return made
+
+    def ejected(self) -> dict[str, list[str]]:
+        """The replicas that are left alone now, by lane; lanes without any are left out."""
+        now = time.monotonic()
+        shut = {lane: sorted(x.avoided(now=now)) for lane, x in self._breakers.items()}
+        return {lane: replicas for lane, replicas in shut.items() if replicas}
+
+    # -- requests -----------------------------------------------------------
+
+    def begin(self, journey: Journey) -> Rejected | None:
+        """Note a request; refuse one that must not cost another replica now."""
+        self._budget.note_request(journey.tenant)
+        if not self._suspects:
+            return None
+        now = time.monotonic()
+        wait_s = self._suspects.try_begin(journey.digest, now=now)
+        if wait_s:
+            return _suspicion(wait_s)
+        journey.losses = self._suspects.losses(journey.digest, now=now)
+        return None
+
+    def may_try(self, journey: Journey) -> bool:
+        """Whether another attempt is allowed; it is paid for then."""
+        config = self.config
+        if journey.faults >= config.attempts or journey.moves > config.moves:
+            return False
+        return self._budget.try_spend(journey.tenant, now=time.monotonic())
+
+    def note_answer(self, journey: Journey, replica: str) -> None:
+        """A replica answered: it is well, and so is the request.
+
+        Those that failed on it before are not: they failed where this one did not.
+        """
+        lane, now = journey.call.lane, time.monotonic()
+        for failed in journey.objectors:
+            self.tell_breaker(lane, failed, journey.tenant)
+        for failed in journey.avoid - {replica}:
+            if self.breakers(lane).confirm(failed, now=now):
+                self._note_ejection(lane, failed)
+        self.breakers(lane).note_success(replica, journey.tenant, now=now)
+        if self._suspects:
+            self._suspects.note_answer(journey.digest)
+
+    # -- faults -------------------------------------------------------------
+
+    def note_fault(
+        self, journey: Journey, replica: str, *, is_gone: bool = False, is_loss: bool = False
+    ) -> None:
+        """A replica failed. `is_gone`: for good; `is_loss`: perhaps under this request."""
+        self.tell_breaker(journey.call.lane, replica, journey.tenant, is_gone=is_gone)
+        if not journey.note_fault(replica, is_loss=is_loss):
+            return
+        now = time.monotonic()
+        self._suspects.note_loss(journey.digest, journey.losses, now=now)
+        if journey.losses >= MAX_LOSSES:
+            journey.verdict = _lost(self._suspects.wait_s(journey.digest, now=now))
+
+    def tell_breaker(self, lane: str, replica: str, tenant: str, *, is_gone: bool = False) -> None:
+        """A fault under a tenant's request."""
+        now = time.monotonic()
+        if self.breakers(lane).note_fault(replica, tenant, now=now, is_gone=is_gone):
+            self._note_ejection(lane, replica)
+
+    def _note_ejection(self, lane: str, replica: str) -> None:
+        self._metrics.breakers_opened.labels(lane).inc()
+        logger.warning("lane '%s': replica %s fails; others are preferred", lane, replica)
+
+
+def _lost(wait_s: float) -> Rejected:
+    return Rejected(
+        RejectReason.NO_REPLICA,
+        f"{MAX_LOSSES} replicas of the model were lost while they read this request; "
+        "it is not tried on another.",
+        retry_after_s=wait_s,
+    )
+
+
+def _suspicion(wait_s: float) -> Rejected:
+    """Nobody knows whether the request was the reason, so it is no bad request: it waits."""
+    return Rejected(
+        RejectReason.REQUEST_RATE,
+        "Replicas of the model were lost each time they read this very request. If it is not "
+        f"the reason, send it again in {wait_s:.0f} seconds.",
+        retry_after_s=wait_s,
+    )
+
+
+def _budget_config(config: RecoveryConfig) -> RetryBudgetConfig:
+    return RetryBudgetConfig(
+        config.retry_share, config.retry_floor_per_s, config.retry_burst, config.retry_tenants
+    )
+
+
+def _breaker_config(config: RecoveryConfig) -> BreakerConfig:
+    return BreakerConfig(
+        faults=config.eject_after,
+        backoff_s=config.eject_s,
+        max_backoff_s=config.eject_max_s,
+        max_share=config.eject_share,
+    )
