@@ -75,7 +75,6 @@ class Control:
         """The decision of a dry run."""
         assert call.decision is not None and call.parsed is not None
         decision, parsed = call.decision, call.parsed
-        tokens = pipeline.reserve_tokens(call, parsed)
         return {
             "lane": decision.lane.name,
             "model": decision.lane.model_id,
@@ -83,10 +82,10 @@ class Control:
             "score": decision.score,
             "threshold": decision.threshold,
             "session_id": call.session_id,
-            "prompt_tokens_estimate": pipeline.prompt_tokens(call, parsed),
+            "prompt_tokens_estimate": call.prompt_tokens,
             "features": self._state.escalation.features(call.policies, parsed),
             "history": explain_history(call.tenant.history, call.history),
-            "would_admit": pipeline.would_admit(call, tokens),
+            "would_admit": pipeline.would_admit(call),
         }
 
     # -- status -------------------------------------------------------------

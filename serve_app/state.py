@@ -12,7 +12,7 @@ import hmac
 import time
 from collections.abc import Mapping
 
-from router.ceiling import TenantCeiling
+from router.ceiling import Reckoning, TenantCeiling
 from router.contention import Contention, paces
 from router.errors import Rejected, RejectReason
 from router.hot_prefixes import HotPrefixes
@@ -153,9 +153,10 @@ class IngressState:
                 )
         return None
 
-    def would_admit(self, tenant: Tenant, lane: str, tokens: int) -> Rejected | None:
-        """Whether the tenant's ceilings have room for `tokens` now, as far as is known here."""
+    def would_admit(self, tenant: Tenant, lane: str, cost: Reckoning) -> Rejected | None:
+        """Whether the tenant's ceilings have room for a request now, as far as is known here."""
         now, ceiling = time.monotonic(), self.ceiling(tenant)
+        tokens = ceiling.first_charge(cost)
         is_paced = paces(self.contention(tenant, lane))
         refused = ceiling.refusal(tokens, now=now, is_paced=is_paced)
         if refused and isinstance(ceiling, LeasedCeiling) and ceiling.is_short(tokens, now=now):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client import CollectorRegistry
 
+from router.ceiling import Reckoning
 from router.errors import Rejected, RejectReason
 from router.leases import LaneReport
 from router.ledger import Ledger
@@ -189,11 +190,12 @@ async def test_who_waits_for_a_lease_waits_for_a_few_heartbeats_at_most(pair):
 async def test_a_dry_run_counts_on_the_next_lease_while_there_is_a_session(pair):
     """As a request does, which would wait for it."""
     here = pair.states[0]
-    assert here.would_admit(pair.tenant, "chat", 9_000) is not None
+    large, small = Reckoning(9_000, 9_000, 9_000), Reckoning(1, 1, 1)
+    assert here.would_admit(pair.tenant, "chat", large) is not None
     await beat(pair)
 
-    assert here.would_admit(pair.tenant, "chat", 9_000) is None
-    assert here.would_admit(pair.tenant, "chat", 1) is None
+    assert here.would_admit(pair.tenant, "chat", large) is None
+    assert here.would_admit(pair.tenant, "chat", small) is None
 
 
 async def test_permits_go_where_the_requests_are(pair):
