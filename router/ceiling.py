@@ -247,6 +247,15 @@ class TenantCeiling:
         self.running += 1
         return Reservation(tokens, now)
 
+    def try_request(self, *, now: float) -> Rejected | None:
+        """Count a request that uses no tokens, or say that the minute's are spent."""
+        if self._requests is None:
+            return None
+        if (wait := self._requests.wait_s(1, now=now)) > 0:
+            return requests_spent(wait)
+        self._requests.charge(1, now=now)
+        return None
+
     def grow(self, reservation: Reservation, tokens: int, *, now: float) -> Reservation:
         """Charge a running request so many more; it is not refused, others will be."""
         if self._tokens is not None:

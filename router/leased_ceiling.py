@@ -131,6 +131,18 @@ class LeasedCeiling:
         self.running += 1
         return Reservation(tokens, now, floor)
 
+    def try_request(self, *, now: float) -> Rejected | None:
+        """Count a request that uses no tokens, or say that the minute's are spent."""
+        self._run_out(now)
+        bucket, has_seat = self._requests, self._tenure.has_seat(now)
+        if bucket is None:
+            return None
+        if not bucket.has_room(1, has_seat=has_seat, now=now):
+            bucket.want(1)
+            return requests_spent(bucket.wait_s(1, has_seat=has_seat, now=now) or SHORT_S)
+        bucket.charge(1, has_seat=has_seat, now=now)
+        return None
+
     def grow(self, reservation: Reservation, tokens: int, *, now: float) -> Reservation:
         """Charge a running request so many more; it is not refused, others will be."""
         floor = 0.0

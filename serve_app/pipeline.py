@@ -22,6 +22,7 @@ from router.session import derive_session_id
 from router.types import LaneDecision, RequestFacts
 from serve_app.answer_limit import answer_limit, limited, outgrows
 from serve_app.auth import Tenant
+from serve_app.big_bodies import BigBodies
 from serve_app.call import Call, request_id
 from serve_app.endpoint import Send
 from serve_app.history import trim_history
@@ -68,6 +69,7 @@ class Pipeline:
         self._metrics = metrics
         self._recorder = recorder
         self._metering = metering
+        self._big_bodies = BigBodies()
         self._relay = Relay(metrics, state.escalation.note_ttft, self._account)
         self._recovery = Recovery(
             self._relay,
@@ -93,7 +95,7 @@ class Pipeline:
         """Answer one request on `send`."""
         self._metrics.in_flight.inc()
         try:
-            refused = self.prepare(call, raw) or await self._admit_by_lease(call)
+            refused = await self.decide(call, raw) or await self._admit_by_lease(call)
             if refused is None:
                 self._note(call)
                 refused = await self._take_turn(call, send)
@@ -115,8 +117,20 @@ class Pipeline:
 
     # -- deciding -----------------------------------------------------------
 
+    async def decide(self, call: Call, raw: bytes, *, is_dry_run: bool = False) -> Rejected | None:
+        """Parse the body and decide the lane; also the whole of a dry run.
+
+        What generates nothing is counted here, before it costs anything.
+        """
+        if is_dry_run or not call.route.generates:
+            refused = await self._state.count_request(call.tenant)
+            if refused is not None:
+                return refused
+        async with self._big_bodies.reading(len(raw)):
+            return self.prepare(call, raw)
+
     def prepare(self, call: Call, raw: bytes) -> Rejected | None:
-        """Parse the body and decide the lane; also the whole of a dry run."""
+        """The same at once."""
         parsed = parse(raw, call.route)
         if isinstance(parsed, Rejected):
             return parsed

@@ -98,6 +98,16 @@ class IngressState:
             ceiling.configure(config, now=now)
         return ceiling
 
+    async def count_request(self, tenant: Tenant) -> Rejected | None:
+        """Count a request that generates nothing, or say that the minute's are spent."""
+        ceiling, since = self.ceiling(tenant), time.monotonic()
+        refused = ceiling.try_request(now=since)
+        while refused is not None and self.leases is not None:
+            if not await self.leases.may_grow(ceiling, refused, 0, since):
+                break
+            refused = ceiling.try_request(now=time.monotonic())
+        return refused
+
     def contention(self, tenant: Tenant, lane: str) -> Contention | None:
         """What the tenant's tokens per second bind by in a lane; None: they always do."""
         contended_from = tenant.ceilings.contended_from
