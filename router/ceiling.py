@@ -54,8 +54,8 @@ class CeilingConfig:
         tokens_per_minute: prompt and completion tokens.
         requests_per_minute: admitted requests.
         concurrent_requests: admitted and not ended.
-        contended_from: running requests of a lane from which `tokens_per_second` binds;
-            None: it always does.
+        contended_from: requests that run or wait in a lane, from which on
+            `tokens_per_second` binds; None: it always does.
 
     """
 

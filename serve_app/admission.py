@@ -32,8 +32,8 @@ CLEAR_EVERY_S = 0.05
 
 LaneView = Callable[[str], int | None]
 """A lane's count at the other ingress replicas: free requests that they hold, queued or before
-their first token (`peers`), or slots that they have taken (`elsewhere`); None: not known. With
-several of them, `router.lessee` answers."""
+their first token (`peers`), slots that they have taken (`elsewhere`), or those and who waits for them
+(`Contentions`); None: not known. With several of them, `router.lessee` answers."""
 
 
 def alone(_: str) -> int:
@@ -343,6 +343,7 @@ class Admission:
                 room.queue.free_held(),
                 room.queue.needs_way(now),
                 room.queue.slots.used,
+                room.queue.in_line,
             )
             for name, room in self._rooms.items()
         }
@@ -355,11 +356,14 @@ class Admission:
             room.arm()
 
     def load(self, lane: str) -> tuple[int, bool] | None:
-        """Running requests here, and whether the lane is saturated; None: not counted."""
+        """What runs and waits here, and whether the lane is saturated; None: not counted.
+
+        What waits belongs to it: a lane never runs more than it has slots.
+        """
         if not self._is_enabled:
             return None
         queue = self._rooms[lane].queue
-        return queue.slots.used, queue.level > Level.NORMAL
+        return queue.slots.used + queue.in_line, queue.level > Level.NORMAL
 
     def unconfirmed(self) -> dict[str, int]:
         """By lane, paid requests refused though it was not known what the others hold."""

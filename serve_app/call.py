@@ -21,13 +21,11 @@ from serve_app.history import Trimmed
 from serve_app.lanes import Replica
 from serve_app.policies import Policies
 from serve_app.streaming import Usage
+from serve_app.visit import visit_of
 from serve_app.wire import Parsed, Route
 
 if TYPE_CHECKING:
     from serve_app.admission import Place
-
-# English text, roughly, in any of the fleet's tokenizers.
-BYTES_PER_TOKEN = 4
 
 
 @dataclass(slots=True)
@@ -125,21 +123,9 @@ class Call:
 
     @property
     def visit(self) -> Visit:
-        """The call as the choice of a replica sees it.
-
-        History is what stands between the system prompt and the newest user message. Its
-        tokens are reckoned from bytes: the comparison they enter needs no better figure.
-        """
+        """The call as the choice of a replica sees it."""
         assert self.parsed is not None
-        prompt = self.parsed.prompt
-        newest = len(prompt.users[-1]) if prompt.users else 0
-        history = prompt.bytes - len(prompt.system) - newest if len(prompt.users) > 1 else 0
-        return Visit(
-            group=guest_key(self.tenant.cache_group),
-            session=self.session_key,
-            history_tokens=max(0, history) // BYTES_PER_TOKEN,
-            system_tokens=len(prompt.system) // BYTES_PER_TOKEN,
-        )
+        return visit_of(self.parsed, guest_key(self.tenant.cache_group), self.session_key)
 
     @property
     def pacer(self) -> Paces | None:

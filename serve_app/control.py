@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -149,6 +150,9 @@ class Control:
                 "imbalance": _imbalance([row["running"] for row in rows]),
                 "kv_utilization": max((row["kv_utilization"] for row in rows), default=0.0),
                 "active_sessions": sum(x["active_sessions"].get(name, 0) for x in ingresses),
+                "recent_sessions": sum(
+                    x.get("recent_sessions", {}).get(name, 0) for x in ingresses
+                ),
             }
         return status
 
@@ -167,9 +171,11 @@ class Control:
                 self._metrics.queue_depth.labels(lane, tier).set(depth)
         if self._state.leases is not None:
             self._state.leases.refresh_gauges()
-        active = self._state.sessions.active()
+        active = self._state.presence.active()
+        recent = self._state.sessions.recent(now=time.monotonic())
         for lane in routing.lanes:
             self._metrics.active_sessions.labels(lane).set(active.get(lane, 0))
+            self._metrics.recent_sessions.labels(lane).set(recent.get(lane, 0))
 
     async def metrics_text(self) -> str:
         """Prometheus text of every ingress replica and every engine."""

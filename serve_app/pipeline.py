@@ -289,7 +289,8 @@ class Pipeline:
     async def _take_turn(self, call: Call, send: Send) -> Rejected | None:
         """Wait for a slot of the lane, serve, give it back, however that ends."""
         assert call.parsed is not None
-        admission = self._state.admission
+        admission, presence = self._state.admission, self._state.presence
+        presence.enter(call.lane, call.session_key)
         try:
             refused = await admission.enter(call) or await self._serve(call, send)
         except asyncio.CancelledError:
@@ -298,6 +299,7 @@ class Pipeline:
                 raise
             return evicted
         finally:
+            presence.leave(call.lane, call.session_key)
             if call.place is not None:
                 call.place.leave(call.usage.completion_tokens if call.usage else 0)
         if refused is not None and refused.reason in LANE_IS_DOWN:

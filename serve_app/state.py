@@ -18,7 +18,7 @@ from router.errors import Rejected, RejectReason
 from router.hot_prefixes import HotPrefixes
 from router.leased_ceiling import LeasedCeiling
 from router.lessee import Lessee
-from router.session import MAX_SESSION_ID_CHARS, SessionMemory, is_session_id
+from router.session import MAX_SESSION_ID_CHARS, Presence, SessionMemory, is_session_id
 from router.tokens import TokenEstimator
 from serve_app.admission import Admission, alone
 from serve_app.auth import Tenant
@@ -59,7 +59,8 @@ class IngressState:
         self.leases: LeaseSync | None = None
         peers, elsewhere = (self._peers, self._elsewhere) if self.lessee else (alone, alone)
         self.admission = Admission(policies, peers, elsewhere)
-        self.contentions = Contentions(self.admission, elsewhere)
+        self.contentions = Contentions(self.admission, self._demand if self.lessee else alone)
+        self.presence = Presence()
         self.sessions = SessionMemory(config.sessions.capacity, config.sessions.ttl_s)
         warm = config.warm_up
         self._hot = HotPrefixes(HOT_SPARE * warm.prefixes, warm.max_bytes, warm.half_life_s)
@@ -81,6 +82,10 @@ class IngressState:
     def _elsewhere(self, lane: str) -> int | None:
         assert self.lessee is not None
         return self.lessee.running_elsewhere(lane, now=time.monotonic())
+
+    def _demand(self, lane: str) -> int | None:
+        assert self.lessee is not None
+        return self.lessee.demand_elsewhere(lane, now=time.monotonic())
 
     def ceiling(self, tenant: Tenant) -> TenantCeiling | LeasedCeiling:
         """The tenant's ceilings here, with the limits of the last reading of the files.

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import itertools
 import time
 
 import pytest
@@ -129,5 +130,5 @@ async def test_large_bodies_leave_the_event_loop_as_long_as_they_take(world, mon
     assert [x.status_code for x in answers] == [400] * 8 + [200]
     longest = sorted(spans, key=lambda span: span[1] - span[0])[-8:]
     longest.sort()
-    for (begun, ended), (following, _) in zip(longest, longest[1:], strict=False):
+    for (begun, ended), (following, _) in itertools.pairwise(longest):
         assert following - ended >= 0.9 * (ended - begun)

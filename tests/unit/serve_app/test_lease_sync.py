@@ -395,20 +395,20 @@ async def test_the_status_says_how_old_the_lease_is(world, pair):
     assert world.state.ledger_status() is None
 
 
-def test_a_lane_is_contended_by_what_runs_everywhere(pair):
+def test_a_lane_is_contended_by_what_runs_and_waits_everywhere(pair):
     """Unknown counts as contended; so does a saturated lane."""
     here = pair.states[0]
-    contention = here.contentions.of("chat", 3)
-    assert contention.is_contended
+    assert here.contentions.of("chat", 9).is_contended
     sent = time.monotonic()
-    lanes = {"chat": LaneReport(running=1)}
+    lanes = {"chat": LaneReport(running=1, waiting=1)}
     for name, running in (("i2", lanes), ("i1", {"chat": LaneReport()})):
         lessee = here.lessee if name == "i1" else pair.states[1].lessee
         answer = pair.wire.ledger.exchange(lessee.report(running, now=sent), now=sent)
         lessee.apply(answer, now=sent)
 
     assert not here.contentions.of("chat", 4).is_contended
-    assert here.contentions.of("chat", 1).is_contended
+    assert here.contentions.of("chat", 2).is_contended
+    assert not here.contentions.of("chat", 3).is_contended
     queue_of(here).level = Level.HOLD
     here.contentions.observe()
     assert here.contentions.of("chat", 4).is_contended
