@@ -32,8 +32,8 @@ CLEAR_EVERY_S = 0.05
 
 LaneView = Callable[[str], int | None]
 """A lane's count at the other ingress replicas: free requests that they hold, queued or before
-their first token (`peers`), slots that they have taken (`elsewhere`), or those and who waits for them
-(`Contentions`); None: not known. With several of them, `router.lessee` answers."""
+their first token (`peers`); slots that they have taken (`elsewhere`); those and who is in line
+for them (`Contentions`). None: not known. With several of them, `router.lessee` answers."""
 
 
 def alone(_: str) -> int:
