@@ -98,8 +98,9 @@ class Visit:
     Attributes:
         group: tenant or cache group.
         session: the session's key, tenant included.
-        history_tokens: tokens before the newest message, system prompt excluded.
-        system_tokens: tokens of the system prompt and tools.
+        history_tokens: tokens before the newest message, the opening excluded.
+        system_tokens: tokens of the opening: the system prompt and the tools, which the
+            sessions of a group share.
 
     """
 

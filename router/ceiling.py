@@ -5,7 +5,9 @@ Two limits with different clocks:
 - **tokens per minute** counts prompt and completion tokens. A request reserves
   an estimate when it is admitted and settles to the engine's count when it ends,
   whichever way it ends. The budget is a bucket that refills continuously, so
-  there is no window edge to wait for.
+  there is no window edge to wait for. No request reserves more than half of it
+  for an answer that it may never give; one that outgrows what it reserved is
+  charged more while it runs (`grow`), into debt if need be.
 - **tokens per second** counts delivered completion tokens. An engine cannot slow
   one request down, so the ingress reads it at full speed and spaces what it
   passes on: `router.pacer` says how long to hold the next tokens. What was
@@ -33,6 +35,12 @@ MINUTE_S = 60.0
 # but one is dropped, which can only make a refund larger by that one dip.
 MAX_PEAKS = 1024
 
+FIRST_SHARE = 0.5
+"""Of the minute's tokens, what one request is charged at most before it has used them."""
+
+GROW_TOKENS = 64
+"""A running request is charged ahead by so much: not each token by itself."""
+
 MAX_DEBT_S = 1.0
 """Debt under a tokens-per-second ceiling past which nothing is admitted."""
 
@@ -46,8 +54,8 @@ class CeilingConfig:
         tokens_per_minute: prompt and completion tokens.
         requests_per_minute: admitted requests.
         concurrent_requests: admitted and not ended.
-        contended_from: running requests of a lane from which `tokens_per_second` binds;
-            None: it always does.
+        contended_from: requests that run or wait in a lane, from which on
+            `tokens_per_second` binds; None: it always does.
 
     """
 
@@ -137,14 +145,50 @@ class Reservation:
     """What an admitted request holds until it is settled.
 
     Attributes:
+        tokens: charged so far.
         at: when it was made, in seconds on the caller's clock.
         floor_tokens: how much of it came from the floor of a leased ceiling.
+        newest: of `tokens`, what was charged last, if it has grown.
+        newest_at: when that was.
 
     """
 
     tokens: int
     at: float = field(default=0.0, compare=False)
     floor_tokens: float = field(default=0.0, compare=False)
+    newest: int = field(default=0, compare=False)
+    newest_at: float = field(default=0.0, compare=False)
+
+    def grown(self, tokens: int, floor_tokens: float, *, now: float) -> Reservation:
+        """The same with so many more."""
+        floor = self.floor_tokens + floor_tokens
+        return Reservation(self.tokens + tokens, self.at, floor, tokens, now)
+
+    def unused(self, used: int) -> tuple[tuple[float, float], ...]:
+        """Tokens to give back, and when they were charged: the newest first.
+
+        One pair with a negative number where more was used than is reserved.
+        """
+        left = self.tokens - used
+        if left <= self.newest:
+            return ((left, self.newest_at if self.newest else self.at),)
+        return ((self.newest, self.newest_at), (left - self.newest, self.at))
+
+
+@dataclass(frozen=True, slots=True)
+class Reckoning:
+    """What a request is reckoned at before its engine has counted, in weighted tokens.
+
+    Attributes:
+        prompt: an estimate, and sure to be used.
+        short: with an answer of usual length, or less where less is asked for.
+        whole: with the longest answers that its engine may give.
+
+    """
+
+    prompt: int
+    short: int
+    whole: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +224,11 @@ class TenantCeiling:
         else:
             self.pacer.set_steps([Step(FOREVER, rate)], now=now)
 
+    def first_charge(self, cost: Reckoning) -> int:
+        """What a request reserves when it is admitted."""
+        limit = self.config.tokens_per_minute
+        return cost.whole if limit is None else first_charge(cost, limit)
+
     def try_admit(
         self, tokens: int, *, now: float, is_paced: bool = True
     ) -> Reservation | Rejected:
@@ -198,15 +247,30 @@ class TenantCeiling:
         self.running += 1
         return Reservation(tokens, now)
 
+    def try_request(self, *, now: float) -> Rejected | None:
+        """Count a request that uses no tokens, or say that the minute's are spent."""
+        if self._requests is None:
+            return None
+        if (wait := self._requests.wait_s(1, now=now)) > 0:
+            return requests_spent(wait)
+        self._requests.charge(1, now=now)
+        return None
+
+    def grow(self, reservation: Reservation, tokens: int, *, now: float) -> Reservation:
+        """Charge a running request so many more; it is not refused, others will be."""
+        if self._tokens is not None:
+            self._tokens.charge(tokens, now=now)
+        self.reserved += tokens
+        return reservation.grown(tokens, 0.0, now=now)
+
     def settle(self, reservation: Reservation, used_tokens: int, *, now: float) -> None:
         """Replace a reservation with what was really used. Call exactly once."""
         self.reserved -= reservation.tokens
         self.running -= 1
         if self._tokens is not None:
-            unused = float(reservation.tokens - used_tokens)
-            if unused > 0:
-                unused = self._tokens.refundable(unused, since=reservation.at, now=now)
-            self._tokens.charge(-unused, now=now)
+            for unused, since in reservation.unused(used_tokens):
+                back = min(unused, self._tokens.refundable(unused, since=since, now=now))
+                self._tokens.charge(-back, now=now)
             if self.reserved == 0:
                 self._tokens.forget_peaks()
 
@@ -231,6 +295,23 @@ class TenantCeiling:
         # what lies past that is debt left by streams that have ended.
         debt = self.pacer.debt_s(now=now) if is_paced and self.pacer is not None else 0.0
         return overdrawn(debt) if debt > MAX_DEBT_S else None
+
+
+def first_charge(cost: Reckoning, limit: float) -> int:
+    """What a request reserves of a minute's `limit` tokens when it is admitted.
+
+    Half of them at most, or its prompt where that is longer: `max_tokens` is a wish, and a
+    client that always wishes for more than the limit must find room for a second request.
+    """
+    return min(cost.whole, max(cost.prompt, int(limit * FIRST_SHARE), 1))
+
+
+def further_charge(charged: int, used: int, whole: float) -> int:
+    """What to charge a running request that has used more than it is charged.
+
+    Some of it ahead, as long as that is not more than it may use in the end (`whole`).
+    """
+    return max(used - charged, int(min(GROW_TOKENS, whole - charged)))
 
 
 def too_many_at_once() -> Rejected:

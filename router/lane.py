@@ -3,7 +3,8 @@
 The order is fixed, and each step is one function, tried until one answers:
 
 1. `pinned`: the caller named a lane or its model id;
-2. `long_context`: prompt and answer do not fit the default lane's window;
+2. `long_context`: the prompt does not fit the default lane's window, with some room
+   for an answer: how long that is allowed to be decides nothing (`router.room`);
 3. `tools`: the request carries tools and the fleet has a lane for them;
 4. `frontier`, `complex` or `sticky`: the newest user turn scores over a stronger
    lane's threshold, or one of the few before it did, so that a conversation does
@@ -26,6 +27,7 @@ from dataclasses import dataclass, field
 
 from router.errors import Rejected, RejectReason
 from router.escalation import RungView
+from router.room import least_room
 from router.types import Lane, LaneDecision, Reason, RequestFacts, TierRules
 
 AUTO = "auto"
@@ -154,7 +156,8 @@ def _by_tools(policy: RoutingPolicy, tier: TierRules, facts: RequestFacts) -> La
 
 
 def _fits(facts: RequestFacts, lane: Lane) -> bool:
-    return facts.prompt_tokens + facts.output_tokens <= lane.window_tokens
+    room = least_room(facts.output_tokens, lane.window_tokens)
+    return facts.prompt_tokens + room <= lane.window_tokens
 
 
 def _by_complexity(

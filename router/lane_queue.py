@@ -260,6 +260,11 @@ class LaneQueue:
         return self._queued > 0
 
     @property
+    def in_line(self) -> int:
+        """Requests that wait for slots, not for their own tenant."""
+        return self._queued - self.kv.waiting
+
+    @property
     def _has_free_waiting(self) -> bool:
         return any(part.tier.sheddable and part.waiting for part in self._tiers)
 

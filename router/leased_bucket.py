@@ -64,6 +64,11 @@ class LeasedBucket:
 
     # -- spending -------------------------------------------------------------
 
+    @property
+    def most(self) -> float:
+        """All that there can be in one ingress replica: what is leased, and its own floor."""
+        return self._leased + self._floor.limit
+
     def has_room(self, tokens: float, *, has_seat: bool, now: float) -> bool:
         """Whether the tokens are here. A request larger than all there can be needs all."""
         floor = self._floor.level(now=now) if has_seat else 0.0

@@ -15,7 +15,9 @@ from router.ceiling import (
     MINUTE_S,
     CeilingConfig,
     RateLimitState,
+    Reckoning,
     Reservation,
+    first_charge,
     overdrawn,
     requests_spent,
     tokens_spent,
@@ -108,6 +110,10 @@ class LeasedCeiling:
 
     # -- admission ------------------------------------------------------------------
 
+    def first_charge(self, cost: Reckoning) -> int:
+        """What a request reserves when it is admitted: of what can be had in one place."""
+        return cost.whole if self._tokens is None else first_charge(cost, self._tokens.most)
+
     def try_admit(
         self, tokens: int, *, now: float, is_paced: bool = True
     ) -> Reservation | Rejected:
@@ -125,13 +131,36 @@ class LeasedCeiling:
         self.running += 1
         return Reservation(tokens, now, floor)
 
+    def try_request(self, *, now: float) -> Rejected | None:
+        """Count a request that uses no tokens, or say that the minute's are spent."""
+        self._run_out(now)
+        bucket, has_seat = self._requests, self._tenure.has_seat(now)
+        if bucket is None:
+            return None
+        if not bucket.has_room(1, has_seat=has_seat, now=now):
+            bucket.want(1)
+            return requests_spent(bucket.wait_s(1, has_seat=has_seat, now=now) or SHORT_S)
+        bucket.charge(1, has_seat=has_seat, now=now)
+        return None
+
+    def grow(self, reservation: Reservation, tokens: int, *, now: float) -> Reservation:
+        """Charge a running request so many more; it is not refused, others will be."""
+        floor = 0.0
+        if self._tokens is not None:
+            has_seat = self._tenure.has_seat(now)
+            floor = self._tokens.charge(tokens, has_seat=has_seat, now=now)
+        self.reserved += tokens
+        return reservation.grown(tokens, floor, now=now)
+
     def settle(self, reservation: Reservation, used_tokens: int, *, now: float) -> None:
         """Replace a reservation with what was really used. Call exactly once."""
         self.reserved -= reservation.tokens
         self.running -= 1
         if self._tokens is not None:
-            unused = float(reservation.tokens - used_tokens)
-            self._tokens.settle(unused, reservation.floor_tokens, since=reservation.at, now=now)
+            floor = reservation.floor_tokens
+            for unused, since in reservation.unused(used_tokens):
+                self._tokens.settle(unused, floor, since=since, now=now)
+                floor = max(0.0, floor - unused)
             if self.reserved == 0:
                 self._tokens.forget_peaks()
 

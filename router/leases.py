@@ -139,12 +139,14 @@ class LaneReport(NamedTuple):
         free: free requests that wait or have sent nothing.
         needs: whether paid work waits for nothing but the others' free work to go.
         running: slots taken.
+        waiting: requests in line for slots.
 
     """
 
     free: int = 0
     needs: bool = False
     running: int = 0
+    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +240,7 @@ class LaneAnswer(NamedTuple):
         age_s: of the oldest of what they said.
         yields: paid work waits elsewhere for the free work here to go.
         running: slots taken.
+        waiting: requests in line for slots.
 
     """
 
@@ -245,6 +248,7 @@ class LaneAnswer(NamedTuple):
     age_s: float = 0.0
     yields: bool = False
     running: int | None = None
+    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -211,6 +211,7 @@ class Ledger:
                 oldest,
                 any(x.needs for x in theirs),
                 sum(x.running for x in theirs) if is_known else None,
+                sum(x.waiting for x in theirs),
             )
         return answers
 

@@ -165,6 +165,11 @@ class Lessee:
         # A second or two of age is nothing to how long requests run.
         return answer.running if answer is not None and self.has_session(now) else None
 
+    def demand_elsewhere(self, lane: str, *, now: float) -> int | None:
+        """What runs and waits of a lane at the other ingress replicas; None: not known."""
+        running = self.running_elsewhere(lane, now=now)
+        return None if running is None else running + self._lanes[lane].waiting
+
     def yields(self, lane: str, *, now: float) -> bool:
         """Whether free work here must make way."""
         answer = self._lanes.get(lane)

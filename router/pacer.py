@@ -45,7 +45,7 @@ class Paces(Protocol):
         """Book tokens for delivery; the position of the first."""
 
     def hold(self, tokens: int, *, now: float) -> float:
-        """Book tokens for delivery; the position of the first, or `DUE`: they may go now."""
+        """Book what goes out together; the position of the last, or `DUE`: it may go now."""
 
     def wait_s(self, position: float, *, now: float) -> float:
         """Seconds until a position is reached, as the rate is now; `inf`: not known."""
@@ -76,8 +76,8 @@ class Pacer:
         return position
 
     def hold(self, tokens: int, *, now: float) -> float:
-        """Book tokens for delivery; the position of the first, or `DUE`: they may go now."""
-        position = self.book(tokens, now=now)
+        """Book what goes out together; the position of the last, or `DUE`: it may go now."""
+        position = self.book(tokens, now=now) + max(0, tokens - 1)
         return position if position - self._clock > TINY_TOKENS else DUE
 
     def wait_s(self, position: float, *, now: float) -> float:
@@ -144,7 +144,7 @@ class ContendedPacer:
         return DUE
 
     def hold(self, tokens: int, *, now: float) -> float:
-        """Book tokens; `DUE` where they may go now, as all may while the lane has room."""
+        """Book what goes out together; `DUE` where it may now, as all may with room."""
         if self._contention.is_contended:
             return self._pacer.hold(tokens, now=now)
         self._pacer.let_pass(tokens, now=now)

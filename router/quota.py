@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import inf
 
+from router.ceiling import Reckoning
 from router.errors import Rejected, RejectReason
 
 
@@ -70,6 +72,28 @@ def month_ends_s(now: datetime) -> float:
     return (following - at).total_seconds()
 
 
+HELD_SHARE = 0.5
+"""Of what is left of a quota, what one request holds at most before it has used it."""
+
+
+def first_hold(config: QuotaConfig, *, day: float, month: float, cost: Reckoning) -> float:
+    """What a request holds of its tenant's quotas from the start; it grows as it answers.
+
+    An answer as long as it may be, where that leaves half of what is left: a wish for more
+    than a quota has is no reason to refuse, and the next request must find room beside it.
+
+    Args:
+        config: the tenant's quotas.
+        day: weighted tokens used or reserved today.
+        month: the same this month.
+        cost: what the request is reckoned at.
+
+    """
+    limits = ((config.tokens_per_day, day), (config.tokens_per_month, month))
+    left = min((limit - used for limit, used in limits if limit is not None), default=inf)
+    return min(cost.whole, max(cost.short, left * HELD_SHARE))
+
+
 def refuse(
     config: QuotaConfig, *, day: float, month: float, tokens: float, now: datetime
 ) -> Rejected | None:
@@ -82,7 +106,7 @@ def refuse(
         config: the tenant's quotas.
         day: weighted tokens used or reserved today.
         month: the same this month.
-        tokens: what the request is reckoned at.
+        tokens: what the request is reckoned at, with an answer of usual length.
         now: with its zone.
 
     """

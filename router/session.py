@@ -1,8 +1,8 @@
-"""Session keys, and a bounded memory of where sessions went.
+"""Session keys, which sessions are at work, and a bounded memory of where sessions went.
 
 The key decides the replica, so it must be the same wherever it is computed: it
 comes from what the client sends, never from the process. The memory only feeds
-`active_sessions` and `session_affinity_total`; losing it changes no decision.
+`recent_sessions` and `session_affinity_total`; losing it changes no decision.
 """
 
 from __future__ import annotations
@@ -60,14 +60,14 @@ class SessionMemory:
     """Least-recently-used memory of session to (lane, replica).
 
     Holds at most `capacity` sessions (about 300 bytes each); a session is
-    active until `ttl_s` seconds after its last request.
+    recent until `ttl_s` seconds after its last request.
     """
 
     def __init__(self, capacity: int, ttl_s: float) -> None:
         self._capacity = capacity
         self._ttl_s = ttl_s
         self._seen: OrderedDict[str, _Seen] = OrderedDict()
-        self._active: dict[str, int] = {}
+        self._recent: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._seen)
@@ -84,7 +84,7 @@ class SessionMemory:
         if before is not None:
             self._leave(before)
         self._seen[key] = _Seen(lane, replica, now)
-        self._active[lane] = self._active.get(lane, 0) + 1
+        self._recent[lane] = self._recent.get(lane, 0) + 1
         if len(self._seen) > self._capacity:
             self._leave(self._seen.popitem(last=False)[1])
         if spilled:
@@ -101,21 +101,45 @@ class SessionMemory:
                 return
             self._leave(self._seen.popitem(last=False)[1])
 
-    def active(self) -> dict[str, int]:
-        """Active sessions per lane."""
-        return dict(self._active)
+    def recent(self, *, now: float) -> dict[str, int]:
+        """Sessions per lane whose last request is not longer ago than the memory goes."""
+        self.expire(now=now)
+        return dict(self._recent)
 
     def _leave(self, seen: _Seen) -> None:
-        left = self._active[seen.lane] - 1
+        left = self._recent[seen.lane] - 1
         if left:
-            self._active[seen.lane] = left
+            self._recent[seen.lane] = left
         else:
-            del self._active[seen.lane]
+            del self._recent[seen.lane]
 
     def check_integrity(self) -> None:
         """Raise AssertionError unless the counts match the sessions held."""
         counted: dict[str, int] = {}
         for seen in self._seen.values():
             counted[seen.lane] = counted.get(seen.lane, 0) + 1
-        assert counted == self._active, (counted, self._active)
+        assert counted == self._recent, (counted, self._recent)
         assert len(self._seen) <= self._capacity
+
+
+class Presence:
+    """Sessions that generate or wait right now; memory: one entry for each."""
+
+    def __init__(self) -> None:
+        self._requests: dict[str, dict[str, int]] = {}
+
+    def enter(self, lane: str, key: str) -> None:
+        """A request of the session begins to wait."""
+        here = self._requests.setdefault(lane, {})
+        here[key] = here.get(key, 0) + 1
+
+    def leave(self, lane: str, key: str) -> None:
+        """It has its answer, or is gone; once for each `enter`."""
+        here = self._requests[lane]
+        here[key] -= 1
+        if not here[key]:
+            del here[key]
+
+    def active(self) -> dict[str, int]:
+        """Sessions at work per lane, each once, however many requests it has open."""
+        return {lane: len(keys) for lane, keys in self._requests.items() if keys}

@@ -61,7 +61,8 @@ class TierRules:
 class RequestFacts:
     """What the lane decision reads of one request.
 
-    `prompt_tokens` and `output_tokens` are estimates: see `router.tokens`.
+    `prompt_tokens` is an estimate (`router.tokens`); `output_tokens` is the most that is
+    wished of one answer, or a guess.
     """
 
     pinned: str | None

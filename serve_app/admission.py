@@ -32,8 +32,8 @@ CLEAR_EVERY_S = 0.05
 
 LaneView = Callable[[str], int | None]
 """A lane's count at the other ingress replicas: free requests that they hold, queued or before
-their first token (`peers`), or slots that they have taken (`elsewhere`); None: not known. With
-several of them, `router.lessee` answers."""
+their first token (`peers`); slots that they have taken (`elsewhere`); those and who is in line
+for them (`Contentions`). None: not known. With several of them, `router.lessee` answers."""
 
 
 def alone(_: str) -> int:
@@ -244,7 +244,7 @@ class Admission:
             room.queue.config = self._queue_config
             room.saturation.config = self._config.saturation
 
-    async def enter(self, call: Call, prompt_tokens: int) -> Rejected | None:
+    async def enter(self, call: Call) -> Rejected | None:
         """Wait for the request's turn; None when it may start.
 
         Whatever comes of it, `call.place` must be left.
@@ -258,23 +258,25 @@ class Admission:
             self._tier(tenant.tier_name, tenant.tier),
             tenant.name,
             tenant.weight,
-            prompt_tokens,
+            call.prompt_tokens,
             call.parsed.copies,
             time.monotonic(),
-            self._kv_ask(call, prompt_tokens),
+            self._kv_ask(call),
         )
         call.place = Place(room, ticket)
         if ticket.stage is Stage.WAITING:
             await self._wait(call, room, call.place)
         return ticket.refused if ticket.stage is Stage.REFUSED else None
 
-    def _kv_ask(self, call: Call, prompt_tokens: int) -> KvAsk | None:
+    def _kv_ask(self, call: Call) -> KvAsk | None:
         kv = call.tenant.kv
         if kv is None or kv.tokens_per_tenant is None:
             return None
         assert call.parsed is not None
         limit = max(1, kv.tokens_per_tenant // self._ingresses)
-        return KvAsk(limit, prompt_tokens, call.answer_tokens)
+        # All that may become resident, not a part of it: what is in the cache cannot be
+        # taken back from a request that runs.
+        return KvAsk(limit, call.prompt_tokens, call.answer_tokens)
 
     async def _wait(self, call: Call, room: LaneRoom, place: Place) -> None:
         begun = time.perf_counter()
@@ -341,6 +343,7 @@ class Admission:
                 room.queue.free_held(),
                 room.queue.needs_way(now),
                 room.queue.slots.used,
+                room.queue.in_line,
             )
             for name, room in self._rooms.items()
         }
@@ -353,11 +356,14 @@ class Admission:
             room.arm()
 
     def load(self, lane: str) -> tuple[int, bool] | None:
-        """Running requests here, and whether the lane is saturated; None: not counted."""
+        """What runs and waits here, and whether the lane is saturated; None: not counted.
+
+        What waits belongs to it: a lane never runs more than it has slots.
+        """
         if not self._is_enabled:
             return None
         queue = self._rooms[lane].queue
-        return queue.slots.used, queue.level > Level.NORMAL
+        return queue.slots.used + queue.in_line, queue.level > Level.NORMAL
 
     def unconfirmed(self) -> dict[str, int]:
         """By lane, paid requests refused though it was not known what the others hold."""

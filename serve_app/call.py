@@ -5,10 +5,11 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import ceil, inf
 from typing import TYPE_CHECKING
 
 from router.affinity import Visit
-from router.ceiling import Reservation, TenantCeiling
+from router.ceiling import Reckoning, Reservation, TenantCeiling, further_charge
 from router.contention import Contention
 from router.guests import guest_key
 from router.leased_ceiling import LeasedCeiling
@@ -20,13 +21,11 @@ from serve_app.history import Trimmed
 from serve_app.lanes import Replica
 from serve_app.policies import Policies
 from serve_app.streaming import Usage
+from serve_app.visit import visit_of
 from serve_app.wire import Parsed, Route
 
 if TYPE_CHECKING:
     from serve_app.admission import Place
-
-# English text, roughly, in any of the fleet's tokenizers.
-BYTES_PER_TOKEN = 4
 
 
 @dataclass(slots=True)
@@ -34,6 +33,9 @@ class Call:
     """Everything known about one request while it runs.
 
     Attributes:
+        prompt_tokens: estimated, in the chosen lane's tokenizer.
+        answer_limit: tokens of each answer at most, as its engine is told; None: not told.
+        cost: what it is reckoned at, once it asks to be admitted.
         live_tokens: passed on so far, while a stream is under way.
         usage_number: the meter's for it, from admission on.
 
@@ -49,6 +51,9 @@ class Call:
     parsed: Parsed | None = None
     history: Trimmed | None = None
     decision: LaneDecision | None = None
+    prompt_tokens: int = 0
+    answer_limit: int | None = None
+    cost: Reckoning | None = None
     ceiling: TenantCeiling | LeasedCeiling | None = None
     contention: Contention | None = None
     reservation: Reservation | None = None
@@ -75,12 +80,41 @@ class Call:
 
     @property
     def answer_tokens(self) -> int:
-        """Of all answers asked for together: what was given as a limit, else a guess."""
+        """Of all answers asked for together: what the engine is told, else a guess."""
         assert self.parsed is not None
-        each = self.parsed.output_tokens
-        if each is None:
-            each = self.policies.default_output_tokens
-        return each * self.parsed.copies
+        limit, guess = self.answer_limit, self.policies.default_output_tokens
+        return (guess if limit is None else limit) * self.parsed.copies
+
+    def reckon(self) -> Reckoning:
+        """What it may cost, by its tenant's weights."""
+        assert self.parsed is not None
+        weigh, prompt = self.tenant.weights.weigh, self.prompt_tokens
+        usual = self.policies.default_output_tokens * self.parsed.copies
+        return Reckoning(
+            ceil(weigh(prompt, 0, 0)),
+            ceil(weigh(prompt, 0, min(usual, self.answer_tokens))),
+            ceil(weigh(prompt, 0, self.answer_tokens)),
+        )
+
+    @property
+    def covered_tokens(self) -> float:
+        """Tokens that may be delivered before more has to be charged (`cover`)."""
+        weight, ceiling = self.tenant.weights.completion, self.ceiling
+        if self.reservation is None or ceiling is None or self.cost is None or not weight:
+            return inf
+        if ceiling.config.tokens_per_minute is None:
+            return inf
+        return (self.reservation.tokens - self.cost.prompt) / weight
+
+    def cover(self, tokens: int, *, now: float) -> float:
+        """Charge what a stream has outgrown, `tokens` in all; returns how far that goes."""
+        assert self.ceiling is not None and self.reservation is not None and self.cost is not None
+        used = self.cost.prompt + ceil(tokens * self.tenant.weights.completion)
+        # Where the engine was told no limit, what it was reckoned at is a guess.
+        whole = inf if self.answer_limit is None else self.cost.whole
+        more = further_charge(self.reservation.tokens, used, whole)
+        self.reservation = self.ceiling.grow(self.reservation, more, now=now)
+        return self.covered_tokens
 
     @property
     def session_key(self) -> str:
@@ -89,21 +123,9 @@ class Call:
 
     @property
     def visit(self) -> Visit:
-        """The call as the choice of a replica sees it.
-
-        History is what stands between the system prompt and the newest user message. Its
-        tokens are reckoned from bytes: the comparison they enter needs no better figure.
-        """
+        """The call as the choice of a replica sees it."""
         assert self.parsed is not None
-        prompt = self.parsed.prompt
-        newest = len(prompt.users[-1]) if prompt.users else 0
-        history = prompt.bytes - len(prompt.system) - newest if len(prompt.users) > 1 else 0
-        return Visit(
-            group=guest_key(self.tenant.cache_group),
-            session=self.session_key,
-            history_tokens=max(0, history) // BYTES_PER_TOKEN,
-            system_tokens=len(prompt.system) // BYTES_PER_TOKEN,
-        )
+        return visit_of(self.parsed, guest_key(self.tenant.cache_group), self.session_key)
 
     @property
     def pacer(self) -> Paces | None:

@@ -23,8 +23,8 @@ class Contentions:
         """The lane's, with this mark; it is kept up to date by `run`."""
         found = self._all.get((lane, contended_from))
         if found is None:
-            running, is_saturated = self._load(lane)
-            found = Contention(contended_from, None if is_saturated else running)
+            demand, is_saturated = self._load(lane)
+            found = Contention(contended_from, None if is_saturated else demand)
             self._all[lane, contended_from] = found
         return found
 
@@ -38,11 +38,11 @@ class Contentions:
         """Look at every lane that somebody asked for."""
         now = time.monotonic()
         for (lane, _), contention in self._all.items():
-            running, is_saturated = self._load(lane)
-            contention.observe(running, is_saturated=is_saturated, now=now)
+            demand, is_saturated = self._load(lane)
+            contention.observe(demand, is_saturated=is_saturated, now=now)
 
     def _load(self, lane: str) -> tuple[int | None, bool]:
-        """Running requests over all ingress replicas, if known; whether it is saturated."""
+        """What runs and waits over all ingress replicas, if known; whether it is saturated."""
         here, elsewhere = self._admission.load(lane), self._elsewhere(lane)
         if here is None or elsewhere is None:
             return None, True

@@ -10,7 +10,7 @@ import orjson
 from router.errors import Rejected
 from router.recovery import Cut, Said
 from router.stops import StopMatcher
-from serve_app.journal import DONE, Journal, data_of, note_choice
+from serve_app.journal import DONE, Journal, count_ids, data_of, note_choice
 from serve_app.streaming import EventReader, Usage
 
 
@@ -45,7 +45,8 @@ class Continued:
         self._reader = EventReader(hide_usage=False)
         self._told: Usage | None = None
         self._is_done = False
-        self.events = 0
+        self._ids = 0
+        self.tokens = 0
         self.is_counted = False
         self.is_over = False
         self.is_steady = journal.has_ids
@@ -55,7 +56,8 @@ class Continued:
         out = []
         reader = self._reader
         events = reader.feed(chunk)
-        self.events, self.is_counted = reader.events, reader.is_counted
+        self._ids += count_ids(events)
+        self.tokens, self.is_counted = self._ids or reader.events, reader.is_counted
         for event in events.split(b"\n\n"):
             if self.is_over:
                 break

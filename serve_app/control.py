@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -75,7 +76,6 @@ class Control:
         """The decision of a dry run."""
         assert call.decision is not None and call.parsed is not None
         decision, parsed = call.decision, call.parsed
-        tokens = pipeline.reserve_tokens(call, parsed)
         return {
             "lane": decision.lane.name,
             "model": decision.lane.model_id,
@@ -83,10 +83,10 @@ class Control:
             "score": decision.score,
             "threshold": decision.threshold,
             "session_id": call.session_id,
-            "prompt_tokens_estimate": pipeline.prompt_tokens(call, parsed),
+            "prompt_tokens_estimate": call.prompt_tokens,
             "features": self._state.escalation.features(call.policies, parsed),
             "history": explain_history(call.tenant.history, call.history),
-            "would_admit": pipeline.would_admit(call, tokens),
+            "would_admit": pipeline.would_admit(call),
         }
 
     # -- status -------------------------------------------------------------
@@ -150,6 +150,9 @@ class Control:
                 "imbalance": _imbalance([row["running"] for row in rows]),
                 "kv_utilization": max((row["kv_utilization"] for row in rows), default=0.0),
                 "active_sessions": sum(x["active_sessions"].get(name, 0) for x in ingresses),
+                "recent_sessions": sum(
+                    x.get("recent_sessions", {}).get(name, 0) for x in ingresses
+                ),
             }
         return status
 
@@ -168,9 +171,11 @@ class Control:
                 self._metrics.queue_depth.labels(lane, tier).set(depth)
         if self._state.leases is not None:
             self._state.leases.refresh_gauges()
-        active = self._state.sessions.active()
+        active = self._state.presence.active()
+        recent = self._state.sessions.recent(now=time.monotonic())
         for lane in routing.lanes:
             self._metrics.active_sessions.labels(lane).set(active.get(lane, 0))
+            self._metrics.recent_sessions.labels(lane).set(recent.get(lane, 0))
 
     async def metrics_text(self) -> str:
         """Prometheus text of every ingress replica and every engine."""

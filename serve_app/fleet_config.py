@@ -379,7 +379,7 @@ class SessionConfig(StrictModel):
 
     Attributes:
         capacity: sessions that the memory holds. It feeds metrics and decides nothing.
-        ttl_s: how long a session counts as active after its last turn.
+        ttl_s: how long a session counts as recent after its last turn.
 
     """
 

@@ -175,6 +175,15 @@ class Gateway:
             return None
         return tenant
 
+    async def _counted(self, request: _Request) -> Tenant | None:
+        """The same, for a request that counts against the tenant's of the minute."""
+        tenant = await self._tenant(request)
+        refused = None if tenant is None else await self._state.count_request(tenant)
+        if refused is None:
+            return tenant
+        await request.refuse(refused)
+        return None
+
     # -- reading ------------------------------------------------------------
 
     async def _health(self, request: _Request) -> None:
@@ -189,13 +198,13 @@ class Gateway:
             await request.json(body)
 
     async def _models(self, request: _Request) -> None:
-        tenant = await self._tenant(request)
+        tenant = await self._counted(request)
         if tenant is None:
             return
         await request.json({"object": "list", "data": self._control.models(tenant)})
 
     async def _model(self, request: _Request) -> None:
-        tenant = await self._tenant(request)
+        tenant = await self._counted(request)
         if tenant is None:
             return
         name = request.path.removeprefix("/v1/models/")
@@ -211,14 +220,14 @@ class Gateway:
         if opened is None:
             return
         call, raw = opened
-        refused = self._pipeline.prepare(call, raw)
+        refused = await self._pipeline.decide(call, raw, is_dry_run=True)
         if refused is not None:
             await request.refuse(refused)
             return
         await request.json(self._control.explain(self._pipeline, call))
 
     async def _take_feedback(self, request: _Request) -> None:
-        tenant = await self._tenant(request)
+        tenant = await self._counted(request)
         if tenant is None:
             return
         within_s = self._state.policies.fleet.limits.body_timeout_s

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -206,7 +207,8 @@ class Ingress:
             "reserved_tokens": self._state.reserved_tokens(),
             "sessions": len(self._state.sessions),
             "websocket": {"sockets": self._sockets.count, **self._hub.snapshot()},
-            "active_sessions": self._state.sessions.active(),
+            "active_sessions": self._state.presence.active(),
+            "recent_sessions": self._state.sessions.recent(now=time.monotonic()),
             "ejected": self._pipeline.ejected(),
             "tenants_near_limit": self._state.tenants_near_limit(),
             "admission": self._state.admission.status(),

@@ -26,6 +26,21 @@ _HIDDEN = b'token_ids":null'
 DONE = b"data: [DONE]\n\n"
 
 
+# Of the answer; the prompt's are not delivered.
+_ANSWER_IDS = re.compile(rb'(?<!prompt_)token_ids":\[([0-9, ]+)\]')
+
+
+def count_ids(events: bytes) -> int:
+    """Ids of answered tokens in whole events."""
+    at = events.find(_MEMBER)
+    if at < 0:
+        return 0
+    end = events.find(b"]", at)
+    if events.find(_MEMBER, end) < 0 and events[at - 7 : at] != b"prompt_":
+        return events.count(b",", at, end) + (end > at + len(_MEMBER))
+    return sum(ids.count(b",") + 1 for ids in _ANSWER_IDS.findall(events))
+
+
 def _hide_ids(events: bytes) -> bytes:
     """The same events without their token ids."""
     at = events.find(_MEMBER)

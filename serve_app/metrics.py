@@ -158,7 +158,13 @@ class Metrics:
             "pointsman_trigger_firing", "1 while a trigger fires.", ["trigger"], registry=r
         )
         self.active_sessions = Gauge(
-            "pointsman_active_sessions", "Sessions seen within the TTL.", ["lane"], registry=r
+            "pointsman_active_sessions", "Sessions that generate or wait.", ["lane"], registry=r
+        )
+        self.recent_sessions = Gauge(
+            "pointsman_recent_sessions",
+            "Sessions whose last request is within sessions.ttl_s.",
+            ["lane"],
+            registry=r,
         )
         self.affinity = LabelledCounter(
             Counter(

@@ -17,9 +17,12 @@ from math import ceil
 from router.contention import paces
 from router.errors import Rejected, RejectReason
 from router.lane import decide_lane
+from router.room import smaller_asks
 from router.session import derive_session_id
 from router.types import LaneDecision, RequestFacts
+from serve_app.answer_limit import answer_limit, limited, outgrows
 from serve_app.auth import Tenant
+from serve_app.big_bodies import BigBodies
 from serve_app.call import Call, request_id
 from serve_app.endpoint import Send
 from serve_app.history import trim_history
@@ -66,6 +69,7 @@ class Pipeline:
         self._metrics = metrics
         self._recorder = recorder
         self._metering = metering
+        self._big_bodies = BigBodies()
         self._relay = Relay(metrics, state.escalation.note_ttft, self._account)
         self._recovery = Recovery(
             self._relay,
@@ -92,7 +96,7 @@ class Pipeline:
         """Answer one request on `send`."""
         self._metrics.in_flight.inc()
         try:
-            refused = self.prepare(call, raw) or await self._admit_by_lease(call)
+            refused = await self.decide(call, raw) or await self._admit_by_lease(call)
             if refused is None:
                 self._note(call)
                 refused = await self._take_turn(call, send)
@@ -114,8 +118,20 @@ class Pipeline:
 
     # -- deciding -----------------------------------------------------------
 
+    async def decide(self, call: Call, raw: bytes, *, is_dry_run: bool = False) -> Rejected | None:
+        """Parse the body and decide the lane; also the whole of a dry run.
+
+        What generates nothing is counted here, before it costs anything.
+        """
+        if is_dry_run or not call.route.generates:
+            refused = await self._state.count_request(call.tenant)
+            if refused is not None:
+                return refused
+        async with self._big_bodies.reading(len(raw)):
+            return self.prepare(call, raw)
+
     def prepare(self, call: Call, raw: bytes) -> Rejected | None:
-        """Parse the body and decide the lane; also the whole of a dry run."""
+        """The same at once."""
         parsed = parse(raw, call.route)
         if isinstance(parsed, Rejected):
             return parsed
@@ -143,7 +159,17 @@ class Pipeline:
         if isinstance(decision, Rejected):
             return decision
         call.decision = decision
+        self._measure(call, parsed)
         return self._check_window(parsed, decision) or self._check_session(call)
+
+    def _measure(self, call: Call, parsed: Parsed) -> None:
+        """Estimate the prompt in its lane's tokens, and what is left for an answer."""
+        call.prompt_tokens = self._estimate(call.lane, parsed)
+        longest = self._estimate_longest(call.lane, parsed)
+        window = call.policies.routing.lanes[call.lane].window_tokens
+        call.answer_limit = answer_limit(
+            parsed, longest, call.prompt_tokens, window, _session_limit(call)
+        )
 
     def _identify_session(self, call: Call, parsed: Parsed) -> Rejected | None:
         given = self._state.session_id_of(call.headers)
@@ -154,12 +180,14 @@ class Pipeline:
         return None
 
     def _facts(self, call: Call, parsed: Parsed) -> RequestFacts:
-        default = call.policies.routing.default
+        default, wish = call.policies.routing.default, parsed.output_tokens
+        if wish is None:
+            wish = call.policies.default_output_tokens if call.route.generates else 0
         return RequestFacts(
             pinned=parsed.model,
             has_tools=parsed.tools > 0,
             prompt_tokens=self._estimate_longest(default, parsed),
-            output_tokens=parsed.output_tokens or 0,
+            output_tokens=wish,
         )
 
     def _estimate(self, lane: str, parsed: Parsed) -> int:
@@ -184,25 +212,27 @@ class Pipeline:
 
     def _check_session(self, call: Call) -> Rejected | None:
         """Refuse a conversation that outgrows what one session may hold of the KV cache."""
-        limit = call.tenant.kv.tokens_per_session if call.tenant.kv is not None else None
+        limit = _session_limit(call)
         if limit is None or not call.route.generates:
             return None
         assert call.parsed is not None
-        tokens = self._estimate(call.lane, call.parsed) + call.answer_tokens
-        if tokens <= limit:
+        wish = call.parsed.output_tokens
+        if wish is None:
+            wish = call.policies.default_output_tokens
+        if not outgrows(call.parsed, wish, call.prompt_tokens, limit):
             return None
         return Rejected(
             RejectReason.CONTEXT_LENGTH_EXCEEDED,
-            f"A session of this tenant may hold {limit} tokens; the conversation and its "
-            f"answer come to about {tokens}. Shorten it, ask for less, or start a new session.",
+            f"A session of this tenant may hold {limit} tokens; the conversation comes to about "
+            f"{call.prompt_tokens}, without an answer. Shorten it, or start a new session.",
             param="messages",
         )
 
     async def _admit_by_lease(self, call: Call) -> Rejected | None:
         """Admit; what only the lease here is too small for waits for the next ones."""
         refused, since = self._admit(call), time.monotonic()
-        while refused is not None and call.parsed is not None:
-            tokens = self.reserve_tokens(call, call.parsed)
+        while refused is not None and call.cost is not None and call.ceiling is not None:
+            tokens = call.ceiling.first_charge(call.cost)
             if not await self._state.may_grow(call, refused, tokens, since):
                 break
             refused = self._admit(call)
@@ -214,17 +244,19 @@ class Pipeline:
         call.contention = self._state.contention(call.tenant, call.lane)
         if not call.route.generates:
             return None
-        tokens = self.reserve_tokens(call, call.parsed)
-        refused = self._metering.refusal(call.tenant, tokens)
+        call.cost = call.reckon()
+        refused = self._metering.refusal(call.tenant, call.cost)
         if refused is not None:
             return refused
         outcome = call.ceiling.try_admit(
-            tokens, now=time.monotonic(), is_paced=paces(call.contention)
+            call.ceiling.first_charge(call.cost),
+            now=time.monotonic(),
+            is_paced=paces(call.contention),
         )
         if isinstance(outcome, Rejected):
             return outcome
         call.reservation = outcome
-        self._metering.begin(call, tokens, self.prompt_tokens(call, call.parsed))
+        self._metering.begin(call, call.cost)
         return None
 
     def _note(self, call: Call) -> None:
@@ -247,35 +279,28 @@ class Pipeline:
         """Replicas that this ingress replica leaves alone now, by lane."""
         return self._recovery.ejected()
 
-    def would_admit(self, call: Call, tokens: int) -> bool:
-        """Whether quotas and ceilings have room for so many tokens now."""
-        refused = self._metering.refusal(call.tenant, tokens)
-        return (refused or self._state.would_admit(call.tenant, call.lane, tokens)) is None
-
-    def prompt_tokens(self, call: Call, parsed: Parsed) -> int:
-        """Estimated prompt tokens in the chosen lane's tokenizer."""
-        return self._estimate(call.lane, parsed)
-
-    def reserve_tokens(self, call: Call, parsed: Parsed) -> int:
-        """What a request is reckoned at, weighted, until the engine has counted."""
-        prompt = self._estimate(call.lane, parsed)
-        return ceil(call.tenant.weights.weigh(prompt, 0, call.answer_tokens))
+    def would_admit(self, call: Call) -> bool:
+        """Whether quotas and ceilings have room for a request now."""
+        cost = call.reckon()
+        refused = self._metering.refusal(call.tenant, cost)
+        return (refused or self._state.would_admit(call.tenant, call.lane, cost)) is None
 
     # -- serving ------------------------------------------------------------
 
     async def _take_turn(self, call: Call, send: Send) -> Rejected | None:
         """Wait for a slot of the lane, serve, give it back, however that ends."""
         assert call.parsed is not None
-        admission = self._state.admission
+        admission, presence = self._state.admission, self._state.presence
+        presence.enter(call.lane, call.session_key)
         try:
-            tokens = self.prompt_tokens(call, call.parsed)
-            refused = await admission.enter(call, tokens) or await self._serve(call, send)
+            refused = await admission.enter(call) or await self._serve(call, send)
         except asyncio.CancelledError:
             evicted = call.place.evicted() if call.place is not None else None
             if evicted is None:
                 raise
             return evicted
         finally:
+            presence.leave(call.lane, call.session_key)
             if call.place is not None:
                 call.place.leave(call.usage.completion_tokens if call.usage else 0)
         if refused is not None and refused.reason in LANE_IS_DOWN:
@@ -283,11 +308,32 @@ class Pipeline:
         return refused
 
     async def _serve(self, call: Call, send: Send) -> Rejected | None:
+        """Ask an engine; for a shorter answer where it finds prompt and answer too long.
+
+        What the prompt leaves is estimated: an engine counts.
+        """
+        assert call.parsed is not None and call.decision is not None
+        refused = await self._ask(call, send)
+        for limit in self._smaller_asks(call):
+            if refused is None or refused.reason is not RejectReason.CONTEXT_LENGTH_EXCEEDED:
+                break
+            call.answer_limit = limit
+            refused = await self._ask(call, send)
+        return refused
+
+    def _smaller_asks(self, call: Call) -> list[int]:
+        assert call.parsed is not None and call.decision is not None
+        if call.answer_limit is None:
+            return []
+        longest = self._estimate_longest(call.lane, call.parsed)
+        return smaller_asks(call.answer_limit, longest, call.decision.lane.window_tokens)
+
+    async def _ask(self, call: Call, send: Send) -> Rejected | None:
         assert call.parsed is not None and call.decision is not None
         priority = priority_of(call) if call.policies.has_priority[call.lane] else None
         traits = traits_of(call.parsed, call.policies.fleet.lanes[call.lane])
         body = for_engine(
-            call.parsed,
+            limited(call.parsed, call.answer_limit),
             model=call.decision.lane.model_id,
             cache_salt=self._state.cache_salt(call.tenant),
             priority=priority,
@@ -404,7 +450,7 @@ class Pipeline:
             # Abandoned while the engine was at work and had told nothing yet: a stream
             # has cost its prompt at most, a whole answer up to all that was reserved.
             if call.parsed is not None and call.parsed.stream:
-                return ceil(weights.weigh(self._estimate(call.lane, call.parsed), 0, 0))
+                return ceil(weights.weigh(call.prompt_tokens, 0, 0))
             return call.reservation.tokens if call.reservation else 0
         if usage is None:
             return 0
@@ -417,7 +463,7 @@ class Pipeline:
         if call.usage is not None or call.parsed is None or call.replica is None:
             return call.usage
         if call.code == "499" or (call.has_started and call.code in ("200", "500", "broken")):
-            return Usage(self._estimate(call.lane, call.parsed), call.delivered_tokens)
+            return Usage(call.prompt_tokens, call.delivered_tokens)
         return None
 
     def _learn(self, call: Call) -> None:
@@ -430,7 +476,7 @@ class Pipeline:
             )
         elif call.delivered_tokens:
             # A stream that ended before the engine had told its count.
-            usage = Usage(self._estimate(call.lane, call.parsed), call.delivered_tokens)
+            usage = Usage(call.prompt_tokens, call.delivered_tokens)
         else:
             return
         label = self._metrics.tenant_label(call.tenant.name)
@@ -438,3 +484,9 @@ class Pipeline:
         self._metrics.tokens.labels(label, "completion").inc(usage.completion_tokens)
         self._metrics.tokens.labels(label, "cached").inc(usage.cached_tokens)
         self._state.note_prefix(call.lane, call.tenant, call.parsed)
+
+
+def _session_limit(call: Call) -> int | None:
+    """Tokens that one session of the tenant may hold; None: no limit."""
+    kv = call.tenant.kv
+    return None if kv is None else kv.tokens_per_session

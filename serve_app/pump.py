@@ -65,6 +65,7 @@ class Pump:
 
     __slots__ = (
         "_call",
+        "_covered",
         "_flow",
         "_half",
         "_itl",
@@ -83,6 +84,7 @@ class Pump:
         self._call, self._source, self._send, self._flow = call, source, send, flow
         self._itl, self._owner, self._pacer = itl, owner, call.pacer
         self._ticket = call.place.ticket if call.place is not None else None
+        self._covered = call.covered_tokens
         self._waits = source.is_steady
         self._half: _Half | None = None
         self._response: Response | None = None
@@ -150,9 +152,12 @@ class Pump:
             out = source.feed(chunk)
         else:
             out = _book(source, chunk, self._pacer, flow.held, now)
+        tokens = flow.tokens + source.tokens
         if self._ticket is not None:
-            self._ticket.deliver(flow.tokens + source.events)
-        if self._waits and source.events > 1:
+            self._ticket.deliver(tokens)
+        if tokens > self._covered:
+            self._covered = self._call.cover(tokens, now=now)
+        if self._waits and source.tokens > 1:
             # Past the role and the first token.
             self._waits = False
             assert self._response is not None
@@ -222,23 +227,22 @@ def _book(
     wait, so the engine is always read at full speed and the tenant's debt is known
     as it grows: withholding reads would only make the engine merge deltas.
     """
-    before = source.events
+    if chunk.count(b"\n\n") <= 1:
+        return _book_event(source, chunk, pacer, held, now)
+    *whole, rest = chunk.split(b"\n\n")
+    parts = [event + b"\n\n" for event in whole] + [rest]
+    return b"".join(_book_event(source, part, pacer, held, now) for part in parts if part)
+
+
+def _book_event(
+    source: Source, chunk: bytes, pacer: Paces, held: deque[tuple[float, bytes]], now: float
+) -> bytes:
+    """The same for what ends one event at most; one of many tokens waits for its last."""
+    before = source.tokens
     out = source.feed(chunk)
-    tokens = source.events - before
-    if tokens <= 1:
-        position = pacer.hold(tokens, now=now)
-        if position == DUE and not held:
-            return out
-        if out:
-            held.append((position, out))
-        return b""
-    ready = []
-    for event in out.split(b"\n\n"):
-        if not event:
-            continue
-        position = pacer.hold(1, now=now)
-        if position == DUE and not held:
-            ready.append(event + b"\n\n")
-        else:
-            held.append((position, event + b"\n\n"))
-    return b"".join(ready)
+    position = pacer.hold(source.tokens - before, now=now)
+    if position == DUE and not held:
+        return out
+    if out:
+        held.append((position, out))
+    return b""

@@ -123,7 +123,7 @@ class Relay:
     async def _relay_stream(
         self, call: Call, response: Response, send: Send, source: Source, flow: Flow
     ) -> Rejected | None:
-        call.live_tokens = lambda: flow.tokens + source.events
+        call.live_tokens = lambda: flow.tokens + source.tokens
         tier = call.tenant.tier_name
         try:
             pump = Pump(call, source, send, flow, self._metrics.itl.labels(call.lane, tier), self)
@@ -136,7 +136,7 @@ class Relay:
         finally:
             if source.usage is not None:
                 call.usage = source.usage
-            flow.tokens += source.events
+            flow.tokens += source.tokens
             call.delivered_tokens = flow.tokens
             call.live_tokens = None
         if source.refused is not None:
@@ -176,6 +176,10 @@ class Relay:
     async def finish(self, call: Call, send: Send, flow: Flow, rest: bytes) -> None:
         """End a stream that is whole: what is held back, the rest, the end."""
         self.count(call, call.usage)
+        if call.usage is not None and (pacer := call.pacer) is not None:
+            # Tokens that came unseen, several in an event or none: the next request's debt.
+            unseen = call.usage.completion_tokens - flow.tokens
+            pacer.book(max(0, unseen), now=time.monotonic())
         await self._flush(call, send, flow)
         if not call.has_started:
             await self._start_stream(call, send)

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from router.errors import Rejected
 from serve_app.http_errors import Dialect
-from serve_app.journal import DONE, Journal
+from serve_app.journal import DONE, Journal, count_ids
 from serve_app.streaming import EventReader, Usage
 
 # The first event of each dialect that carries some of the answer.
@@ -17,14 +17,14 @@ class Source(Protocol):
     """Turns an engine's bytes into the client's, and keeps account.
 
     Attributes:
-        events: tokens passed on, one an event.
+        tokens: passed on so far: the ids that the engine says, else one an event.
         is_counted: the engine has told its closing count.
         is_over: the answer has ended; what else comes is not read.
         is_steady: every token comes as an event.
 
     """
 
-    events: int
+    tokens: int
     is_counted: bool
     is_over: bool
     is_steady: bool
@@ -75,7 +75,8 @@ class Original:
         self._last = b""
         self._is_openai = dialect is Dialect.OPENAI
         self._is_cut_short = False
-        self.events = 0
+        self._ids = 0
+        self.tokens = 0
         self.is_counted = False
         self.is_over = False
         self.is_steady = journal is not None and journal.has_ids
@@ -84,7 +85,9 @@ class Original:
         """Pass whole events on."""
         reader = self._reader
         out = reader.feed(chunk)
-        self.events, self.is_counted = reader.events, reader.is_counted
+        if self.is_steady and out:
+            self._ids += count_ids(out)
+        self.tokens, self.is_counted = self._ids or reader.events, reader.is_counted
         if out:
             self._last = out
             if self._journal is not None:

@@ -12,13 +12,13 @@ import hmac
 import time
 from collections.abc import Mapping
 
-from router.ceiling import TenantCeiling
+from router.ceiling import Reckoning, TenantCeiling
 from router.contention import Contention, paces
 from router.errors import Rejected, RejectReason
 from router.hot_prefixes import HotPrefixes
 from router.leased_ceiling import LeasedCeiling
 from router.lessee import Lessee
-from router.session import MAX_SESSION_ID_CHARS, SessionMemory, is_session_id
+from router.session import MAX_SESSION_ID_CHARS, Presence, SessionMemory, is_session_id
 from router.tokens import TokenEstimator
 from serve_app.admission import Admission, alone
 from serve_app.auth import Tenant
@@ -59,7 +59,8 @@ class IngressState:
         self.leases: LeaseSync | None = None
         peers, elsewhere = (self._peers, self._elsewhere) if self.lessee else (alone, alone)
         self.admission = Admission(policies, peers, elsewhere)
-        self.contentions = Contentions(self.admission, elsewhere)
+        self.contentions = Contentions(self.admission, self._demand if self.lessee else alone)
+        self.presence = Presence()
         self.sessions = SessionMemory(config.sessions.capacity, config.sessions.ttl_s)
         warm = config.warm_up
         self._hot = HotPrefixes(HOT_SPARE * warm.prefixes, warm.max_bytes, warm.half_life_s)
@@ -82,6 +83,10 @@ class IngressState:
         assert self.lessee is not None
         return self.lessee.running_elsewhere(lane, now=time.monotonic())
 
+    def _demand(self, lane: str) -> int | None:
+        assert self.lessee is not None
+        return self.lessee.demand_elsewhere(lane, now=time.monotonic())
+
     def ceiling(self, tenant: Tenant) -> TenantCeiling | LeasedCeiling:
         """The tenant's ceilings here, with the limits of the last reading of the files.
 
@@ -97,6 +102,16 @@ class IngressState:
         elif ceiling.config != config:
             ceiling.configure(config, now=now)
         return ceiling
+
+    async def count_request(self, tenant: Tenant) -> Rejected | None:
+        """Count a request that generates nothing, or say that the minute's are spent."""
+        ceiling, since = self.ceiling(tenant), time.monotonic()
+        refused = ceiling.try_request(now=since)
+        while refused is not None and self.leases is not None:
+            if not await self.leases.may_grow(ceiling, refused, 0, since):
+                break
+            refused = ceiling.try_request(now=time.monotonic())
+        return refused
 
     def contention(self, tenant: Tenant, lane: str) -> Contention | None:
         """What the tenant's tokens per second bind by in a lane; None: they always do."""
@@ -153,9 +168,10 @@ class IngressState:
                 )
         return None
 
-    def would_admit(self, tenant: Tenant, lane: str, tokens: int) -> Rejected | None:
-        """Whether the tenant's ceilings have room for `tokens` now, as far as is known here."""
+    def would_admit(self, tenant: Tenant, lane: str, cost: Reckoning) -> Rejected | None:
+        """Whether the tenant's ceilings have room for a request now, as far as is known here."""
         now, ceiling = time.monotonic(), self.ceiling(tenant)
+        tokens = ceiling.first_charge(cost)
         is_paced = paces(self.contention(tenant, lane))
         refused = ceiling.refusal(tokens, now=now, is_paced=is_paced)
         if refused and isinstance(ceiling, LeasedCeiling) and ceiling.is_short(tokens, now=now):

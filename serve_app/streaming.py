@@ -46,8 +46,11 @@ def read_usage(data: object) -> Usage | None:
     if prompt is None and completion is None:
         return None
     details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
-    cached = details.get("cached_tokens") or usage.get("cache_read_input_tokens") or 0
-    return Usage(int(prompt or 0), int(completion or 0), int(cached))
+    # Anthropic's input tokens are those that were neither read from a cache nor put there.
+    read = usage.get("cache_read_input_tokens") or 0
+    apart = read + (usage.get("cache_creation_input_tokens") or 0)
+    cached = details.get("cached_tokens") or read
+    return Usage(int(prompt or 0) + int(apart), int(completion or 0), int(cached))
 
 
 class EventReader:

@@ -31,9 +31,9 @@ class CeilingsConfig(StrictModel):
 
     Attributes:
         concurrent_requests: admitted and not ended.
-        enforce: `contended`: `tokens_per_second` binds only in lanes that run
-            `contended_from` requests or more, or are saturated; what is per minute, a
-            quota or concurrent always does.
+        enforce: `contended`: `tokens_per_second` binds only in lanes in which
+            `contended_from` requests or more run or wait, or which are saturated; what is
+            per minute, a quota or concurrent always does.
         tokens_per_day, tokens_per_month: quotas of calendar days and months in UTC.
         weights: of tokens, in all of them but `tokens_per_second`.
 
@@ -86,7 +86,8 @@ class KvConfig(StrictModel):
     Attributes:
         tokens_per_tenant: of a tenant's running requests together, prompt and answer, in
             each lane: further ones wait. Divided among the ingress replicas.
-        tokens_per_session: of one conversation and its answer: a longer one is refused.
+        tokens_per_session: of one conversation and its answer: answers end there, and a
+            conversation that leaves no room for one is refused.
 
     """
 

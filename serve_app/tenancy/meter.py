@@ -26,8 +26,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from router.ceiling import Reckoning
 from router.errors import Rejected
-from router.quota import QuotaConfig, TokenWeights, day_of, month_of, refuse
+from router.quota import QuotaConfig, TokenWeights, day_of, first_hold, month_of, refuse
 from serve_app.tenancy.recovery import recover_dead
 from serve_app.tenancy.store import Batch, Counts, Finished, Open, Slot, TenancyStore
 from serve_app.tenancy.usage_journal import MAX_FILE_BYTES, UsageJournal
@@ -108,11 +109,25 @@ class UsageMeter:
         if quotas.is_none:
             return None
         now = self._clock()
+        day, month = self._spent(tenant, weights, now)
+        return refuse(quotas, day=day, month=month, tokens=tokens, now=now)
+
+    def first_hold(
+        self, tenant: str, quotas: QuotaConfig, weights: TokenWeights, cost: Reckoning
+    ) -> float:
+        """Weighted tokens that a request holds from the start."""
+        if quotas.is_none:
+            return cost.whole
+        day, month = self._spent(tenant, weights, self._clock())
+        return first_hold(quotas, day=day, month=month, cost=cost)
+
+    def _spent(self, tenant: str, weights: TokenWeights, now: datetime) -> tuple[float, float]:
+        """Weighted tokens used or reserved, this day and this month."""
         with self._lock:
             reserved = self._reserved.get(tenant, 0.0) + self._elsewhere.get(tenant, 0.0)
             day = reserved + self._weighed(day_of(now), tenant, weights)
             month = reserved + self._weighed(month_of(now), tenant, weights)
-        return refuse(quotas, day=day, month=month, tokens=tokens, now=now)
+        return day, month
 
     def begin(
         self, tenant: str, lane: str, weights: TokenWeights, reserved: float, progress: Progress

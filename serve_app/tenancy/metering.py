@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from router.ceiling import Reckoning
 from router.errors import Rejected
 from serve_app.auth import Tenant
 from serve_app.call import Call
@@ -18,19 +19,19 @@ class Metering:
     def __init__(self, meter: UsageMeter | None = None) -> None:
         self._meter = meter
 
-    def refusal(self, tenant: Tenant, tokens: float) -> Rejected | None:
-        """The quota that would refuse a request of so many weighted tokens now."""
+    def refusal(self, tenant: Tenant, cost: Reckoning) -> Rejected | None:
+        """The quota that would refuse a request now: with a usual answer, not with a wish."""
         if self._meter is None:
             return None
-        return self._meter.refusal(tenant.name, tenant.quotas, tenant.weights, tokens)
+        return self._meter.refusal(tenant.name, tenant.quotas, tenant.weights, cost.short)
 
-    def begin(self, call: Call, tokens: float, prompt_tokens: int) -> None:
+    def begin(self, call: Call, cost: Reckoning) -> None:
         """Hold the weighted tokens for an admitted request."""
         if self._meter is not None:
             tenant = call.tenant
-            progress = _progress(call, prompt_tokens)
+            tokens = self._meter.first_hold(tenant.name, tenant.quotas, tenant.weights, cost)
             call.usage_number = self._meter.begin(
-                tenant.name, call.lane, tenant.weights, tokens, progress
+                tenant.name, call.lane, tenant.weights, tokens, _progress(call)
             )
 
     def end(self, call: Call, usage: Usage | None) -> None:
@@ -45,7 +46,7 @@ def _counts(usage: Usage) -> Counts:
     return Counts(1, usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens)
 
 
-def _progress(call: Call, prompt_tokens: int) -> Callable[[], tuple[int, int]]:
+def _progress(call: Call) -> Callable[[], tuple[int, int]]:
     """What an open call has used so far, read by the meter's thread."""
 
     def progress() -> tuple[int, int]:
@@ -54,6 +55,6 @@ def _progress(call: Call, prompt_tokens: int) -> Callable[[], tuple[int, int]]:
         usage, live = call.usage, call.live_tokens
         if usage is not None:
             return usage.prompt_tokens, usage.completion_tokens
-        return prompt_tokens, live() if live is not None else call.delivered_tokens
+        return call.prompt_tokens, live() if live is not None else call.delivered_tokens
 
     return progress

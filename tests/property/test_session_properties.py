@@ -37,7 +37,7 @@ class SessionMachine(RuleBasedStateMachine):
             assert self.now - at <= TTL_S
             assert (affinity is Affinity.HIT) == (before == replica)
         self.last[key] = (replica, self.now)
-        assert self.memory.active()[lane] >= 1
+        assert self.memory.recent(now=self.now)[lane] >= 1
 
     @rule()
     def idle_sessions_are_forgotten(self):
@@ -50,7 +50,7 @@ class SessionMachine(RuleBasedStateMachine):
     def the_counts_match_and_the_bound_holds(self):
         self.memory.check_integrity()
         assert len(self.memory) <= CAPACITY
-        assert sum(self.memory.active().values()) == len(self.memory)
+        assert sum(self.memory.recent(now=self.now).values()) == len(self.memory)
 
 
 TestSessionMachine = SessionMachine.TestCase

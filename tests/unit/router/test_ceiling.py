@@ -9,6 +9,7 @@ from router.ceiling import (
     Bucket,
     CeilingConfig,
     RateLimitState,
+    Reckoning,
     Reservation,
     TenantCeiling,
 )
@@ -227,3 +228,71 @@ def test_a_smaller_limit_counts_what_was_spent_of_the_larger():
     assert ceiling.tokens_state(now=0.0).remaining == 0
     refused = ceiling.try_admit(100, now=0.0)
     assert isinstance(refused, Rejected) and refused.retry_after_s == pytest.approx(20)
+
+
+def six_at_once(ceiling, cost):
+    """What becomes of six requests of a kind in the same moment."""
+    outcomes = [ceiling.try_admit(ceiling.first_charge(cost), now=0) for _ in range(6)]
+    return [isinstance(outcome, Reservation) for outcome in outcomes]
+
+
+@pytest.mark.parametrize("wish", [300, 3_500, 32_000])
+def test_no_wish_owns_the_whole_minute(wish):
+    """Two of them fit beside each other under any limit, whatever is wished."""
+    ceiling = TenantCeiling(PER_MINUTE, now=0)
+
+    assert six_at_once(ceiling, Reckoning(43, 299, 43 + wish)) == [True] * 2 + [False] * 4
+
+
+def test_what_is_sure_to_be_used_is_reserved_whole():
+    """A prompt of more than half the limit; less than half is what it is."""
+    ceiling = TenantCeiling(PER_MINUTE, now=0)
+
+    assert ceiling.first_charge(Reckoning(450, 500, 4_000)) == 450
+    assert ceiling.first_charge(Reckoning(50, 100, 200)) == 200
+    unlimited = TenantCeiling(CeilingConfig(), now=0)
+    assert unlimited.first_charge(Reckoning(50, 100, 32_000)) == 32_000
+    assert TenantCeiling(CeilingConfig(tokens_per_minute=1), now=0).first_charge(
+        Reckoning(0, 9, 9)
+    ) == 1  # fmt: skip
+
+
+def test_short_answers_to_long_wishes_go_on_for_ever():
+    """One after another, as a client does that always asks for more than the limit."""
+    ceiling = TenantCeiling(CeilingConfig(tokens_per_minute=3_000), now=0)
+    cost = Reckoning(40, 296, 3_540)
+
+    for _ in range(10):
+        held = ceiling.try_admit(ceiling.first_charge(cost), now=0)
+        assert held == Reservation(1_500)
+        ceiling.settle(held, 60, now=0)
+
+    assert ceiling.tokens_state(now=0).remaining == 2_400
+
+
+def test_what_a_stream_outgrows_is_charged_as_it_goes():
+    """Into debt: it is not refused, those who come meanwhile are."""
+    ceiling = TenantCeiling(PER_MINUTE, now=0)
+    held = ceiling.try_admit(300, now=0)
+
+    held = ceiling.grow(held, 400, now=0)
+
+    assert (held.tokens, ceiling.reserved) == (700, 700)
+    refused = ceiling.refusal(1, now=0)
+    assert isinstance(refused, Rejected) and refused.retry_after_s == pytest.approx(10.1)
+    ceiling.settle(held, 690, now=0)
+    assert ceiling.reserved == 0
+    assert ceiling.refusal(1, now=9.0) is not None
+    assert ceiling.refusal(1, now=9.2) is None
+
+
+def test_what_was_charged_last_and_not_used_comes_back_whole():
+    """Though the bucket was full between the first charge and the last."""
+    ceiling = TenantCeiling(PER_MINUTE, now=0)
+    held = ceiling.try_admit(100, now=0)
+    held = ceiling.grow(held, 64, now=60)
+    assert ceiling.tokens_state(now=60).remaining == 536
+
+    ceiling.settle(held, 101, now=60)
+
+    assert ceiling.tokens_state(now=60).remaining == 599

@@ -89,9 +89,9 @@ def test_a_lane_closed_to_the_tier_may_not_be_pinned():
 
 
 def test_a_request_past_the_default_window_goes_to_the_long_lane_unscored():
-    """Prompt and answer together decide whether the default lane's window is enough."""
+    """A prompt that leaves no room for an answer worth having."""
     scores = FakeScores(0.9)
-    facts = replace(PLAIN, prompt_tokens=3_000, output_tokens=1_001)
+    facts = replace(PLAIN, prompt_tokens=3_001, output_tokens=1_001)
 
     decision = decide_lane(POLICY, ANY, facts, scores)
 
@@ -104,6 +104,16 @@ def test_a_request_that_just_fits_the_default_window_stays():
     decision = decide(replace(PLAIN, prompt_tokens=3_000, output_tokens=1_000), 0.1)
 
     assert decision == LaneDecision(CHAT, Reason.DEFAULT, 0.1, 0.5)
+
+
+@pytest.mark.parametrize("wish", [4_000, 32_000, 1_000_000])
+def test_a_wish_for_a_long_answer_chooses_no_lane(wish):
+    """Clients ask for 32,000 with every "hi": the lane of a short chat, scored as one."""
+    hi = replace(PLAIN, prompt_tokens=40, output_tokens=wish)
+
+    assert decide(hi, 0.1) == LaneDecision(CHAT, Reason.DEFAULT, 0.1, 0.5)
+    assert decide(hi, 0.9) == LaneDecision(QUALITY, Reason.COMPLEX, 0.9, 0.5)
+    assert decide(replace(hi, has_tools=True)) == LaneDecision(TOOLS, Reason.TOOLS)
 
 
 @pytest.mark.parametrize(

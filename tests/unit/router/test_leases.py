@@ -337,7 +337,7 @@ def test_what_peers_hold_is_unknown_when_one_has_not_said_for_long():
     """Until its lease has run out: by then it has let its free work go."""
     book = ledger()
     here, there = Lessee("a", TERMS), Lessee("b", TERMS)
-    lanes = {"chat": LaneReport(3, True, 5)}
+    lanes = {"chat": LaneReport(3, True, 5, 4)}
     beat(book, there, 0.0, lanes)
     beat(book, here, 0.1, {"chat": LaneReport(), "quality": LaneReport()})
     assert here.peers("chat", now=0.2) == 3
@@ -347,6 +347,8 @@ def test_what_peers_hold_is_unknown_when_one_has_not_said_for_long():
     assert not here.yields("quality", now=0.2)
     assert here.running_elsewhere("chat", now=0.2) == 5
     assert here.running_elsewhere("unheard of", now=0.2) is None
+    assert here.demand_elsewhere("chat", now=0.2) == 9
+    assert here.demand_elsewhere("unheard of", now=0.2) is None
     # As old as both messages together.
     assert here.peers("chat", now=0.55) is None
 

@@ -6,12 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.ceiling import Reckoning
 from router.errors import RejectReason
 from router.quota import (
     QuotaConfig,
     TokenWeights,
     day_ends_s,
     day_of,
+    first_hold,
     month_ends_s,
     month_of,
     refuse,
@@ -84,3 +86,22 @@ def test_a_period_ends_when_the_next_begins(second, microsecond):
         reset = now + timedelta(seconds=ends_s(now))
         assert of(reset) != of(now)
         assert of(reset - timedelta(microseconds=1)) == of(now)
+
+
+@pytest.mark.parametrize(
+    ("config", "day", "month", "tokens"),
+    [
+        (QuotaConfig(), 0, 0, 32_040),
+        (QuotaConfig(tokens_per_day=100_000), 0, 0, 32_040),
+        (QuotaConfig(tokens_per_day=20_000), 0, 0, 10_000),
+        (QuotaConfig(tokens_per_day=20_000), 19_000, 0, 500),
+        (QuotaConfig(tokens_per_day=20_000, tokens_per_month=30_000), 0, 28_000, 1_000),
+        (QuotaConfig(tokens_per_day=20_000), 19_800, 0, 296),
+    ],
+    ids=["no quota", "plenty", "half of it", "half of what is left", "of both", "a usual answer"],
+)
+def test_a_long_wish_holds_half_of_what_is_left_at_most(config, day, month, tokens):
+    """And a usual answer at least, for which there is room or the request is refused."""
+    cost = Reckoning(40, 296, 32_040)
+
+    assert first_hold(config, day=day, month=month, cost=cost) == tokens

@@ -4,6 +4,7 @@ import pytest
 
 from router.session import (
     Affinity,
+    Presence,
     SessionMemory,
     derive_session_id,
     is_session_id,
@@ -56,7 +57,7 @@ def test_a_session_is_new_then_hits_then_moves():
     seen = [memory.note("s", "chat", replica, now=0) for replica in ("r1", "r1", "r2", "r2")]
 
     assert seen == [Affinity.NEW, Affinity.HIT, Affinity.MOVED, Affinity.HIT]
-    assert memory.active() == {"chat": 1}
+    assert memory.recent(now=0) == {"chat": 1}
 
 
 def test_a_session_that_the_load_bound_moved_has_spilled():
@@ -73,28 +74,27 @@ def test_a_session_that_the_load_bound_moved_has_spilled():
 
 
 def test_a_session_that_changes_lanes_is_counted_in_the_new_one():
-    """A session is active in one lane at a time."""
+    """A session is in one lane at a time."""
     memory = SessionMemory(capacity=10, ttl_s=60)
     memory.note("s", "chat", "r1", now=0)
 
     memory.note("s", "quality", "r9", now=1)
 
-    assert memory.active() == {"quality": 1}
+    assert memory.recent(now=1) == {"quality": 1}
     memory.check_integrity()
 
 
 def test_a_session_is_forgotten_after_its_ttl():
-    """A session is active up to and including `ttl_s` after its last request."""
+    """A session is recent up to and including `ttl_s` after its last request."""
     memory = SessionMemory(capacity=10, ttl_s=60)
     memory.note("s", "chat", "r1", now=0)
 
     memory.expire(now=60)
     still_there = len(memory)
-    memory.expire(now=60.1)
 
     assert still_there == 1
+    assert memory.recent(now=60.1) == {}
     assert len(memory) == 0
-    assert memory.active() == {}
 
 
 def test_a_full_memory_forgets_the_least_recently_used_session():
@@ -116,7 +116,23 @@ def test_the_integrity_check_notices_a_wrong_count():
     """A count that does not match the sessions held is a fault."""
     memory = SessionMemory(capacity=2, ttl_s=60)
     memory.note("s", "chat", "r1", now=0)
-    memory._active["chat"] = 2
+    memory._recent["chat"] = 2
 
     with pytest.raises(AssertionError):
         memory.check_integrity()
+
+
+def test_a_session_is_at_work_from_its_first_open_request_to_its_last():
+    """Once per lane, however many it has."""
+    presence = Presence()
+    for lane, key in (("chat", "a"), ("chat", "a"), ("chat", "b"), ("quality", "a")):
+        presence.enter(lane, key)
+    assert presence.active() == {"chat": 2, "quality": 1}
+
+    presence.leave("chat", "a")
+    presence.leave("quality", "a")
+    assert presence.active() == {"chat": 2}
+
+    presence.leave("chat", "a")
+    presence.leave("chat", "b")
+    assert presence.active() == {}

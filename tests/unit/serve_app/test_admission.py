@@ -388,8 +388,6 @@ async def test_a_session_that_would_outgrow_its_kv_is_refused(world, engine, pat
     assert refused.status_code == 400
     assert (error["code"], error["param"]) == ("context_length_exceeded", "messages")
     assert "200 tokens" in error["message"] and "word" not in error["message"]
-    answer = await world.post(path, {**ASK, "max_tokens": 190}, key="acme")
-    assert answer.status_code == 400
     world.lanes.answers = [engine()]
     assert (await world.post(CHAT, ASK, key="acme")).status_code == 200
     assert world.reserved() == 0

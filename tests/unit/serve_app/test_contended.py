@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from router.kv_budget import KvAsk
+from router.ticket import Tier
 from serve_app.tenant_config import TenantsConfig
 from tests.unit.serve_app.conftest import TIERS
 
@@ -82,3 +84,33 @@ def test_a_wrong_word_is_refused():
     """`enforce` has two."""
     with pytest.raises(ValueError, match="contended"):
         TenantsConfig.model_validate({"tiers": {"a": {"ceilings": {"enforce": "never"}}}})
+
+
+async def test_a_lane_with_fewer_slots_than_the_mark_is_contended_by_who_waits(world):
+    """One card runs 32: with eight more in line the fortieth request makes it so."""
+    with_ceilings(world, tokens_per_second=1, enforce="contended")
+    state = world.state
+    contention = state.contention(state.policies.auth.tenant("acme"), "chat")
+    queue = state.admission._rooms["chat"].queue
+    queue.set_capacity(32, 0.0)
+
+    def ask(times):
+        for _ in range(times):
+            queue.submit(Tier("paid"), "acme", 1.0, 10, 1, 0.0)
+        state.contentions.observe()
+
+    ask(39)
+    assert (queue.slots.used, queue.in_line) == (32, 7)
+    assert not contention.is_contended
+    ask(1)
+    assert contention.is_contended
+
+
+async def test_who_waits_for_his_own_tenant_contends_for_nothing(world):
+    """A KV budget holds requests back beside the queue."""
+    queue = world.state.admission._rooms["chat"].queue
+    for _ in range(5):
+        queue.submit(Tier("paid"), "acme", 1.0, 10, 1, 0.0, KvAsk(100, 60, 10))
+
+    assert (queue.slots.used, queue.kv.waiting, queue.in_line) == (1, 4, 0)
+    assert world.state.admission.load("chat") == (1, False)

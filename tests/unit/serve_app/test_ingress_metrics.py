@@ -97,6 +97,7 @@ def test_our_own_metrics_survive_the_joining():
         "pointsman_escalation_share",
         "pointsman_escalation_threshold",
         "pointsman_active_sessions",
+        "pointsman_recent_sessions",
         "pointsman_session_affinity_total",
         "pointsman_tokens_total",
         "pointsman_ceiling_wait_seconds",

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client import CollectorRegistry
 
+from router.ceiling import Reckoning
 from router.errors import Rejected, RejectReason
 from router.leases import LaneReport
 from router.ledger import Ledger
@@ -189,11 +190,12 @@ async def test_who_waits_for_a_lease_waits_for_a_few_heartbeats_at_most(pair):
 async def test_a_dry_run_counts_on_the_next_lease_while_there_is_a_session(pair):
     """As a request does, which would wait for it."""
     here = pair.states[0]
-    assert here.would_admit(pair.tenant, "chat", 9_000) is not None
+    large, small = Reckoning(9_000, 9_000, 9_000), Reckoning(1, 1, 1)
+    assert here.would_admit(pair.tenant, "chat", large) is not None
     await beat(pair)
 
-    assert here.would_admit(pair.tenant, "chat", 9_000) is None
-    assert here.would_admit(pair.tenant, "chat", 1) is None
+    assert here.would_admit(pair.tenant, "chat", large) is None
+    assert here.would_admit(pair.tenant, "chat", small) is None
 
 
 async def test_permits_go_where_the_requests_are(pair):
@@ -393,20 +395,20 @@ async def test_the_status_says_how_old_the_lease_is(world, pair):
     assert world.state.ledger_status() is None
 
 
-def test_a_lane_is_contended_by_what_runs_everywhere(pair):
+def test_a_lane_is_contended_by_what_runs_and_waits_everywhere(pair):
     """Unknown counts as contended; so does a saturated lane."""
     here = pair.states[0]
-    contention = here.contentions.of("chat", 3)
-    assert contention.is_contended
+    assert here.contentions.of("chat", 9).is_contended
     sent = time.monotonic()
-    lanes = {"chat": LaneReport(running=1)}
+    lanes = {"chat": LaneReport(running=1, waiting=1)}
     for name, running in (("i2", lanes), ("i1", {"chat": LaneReport()})):
         lessee = here.lessee if name == "i1" else pair.states[1].lessee
         answer = pair.wire.ledger.exchange(lessee.report(running, now=sent), now=sent)
         lessee.apply(answer, now=sent)
 
     assert not here.contentions.of("chat", 4).is_contended
-    assert here.contentions.of("chat", 1).is_contended
+    assert here.contentions.of("chat", 2).is_contended
+    assert not here.contentions.of("chat", 3).is_contended
     queue_of(here).level = Level.HOLD
     here.contentions.observe()
     assert here.contentions.of("chat", 4).is_contended

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import time
 from types import SimpleNamespace
 
@@ -80,7 +81,7 @@ async def pumping(answer=WHOLE, pacer=None):
     async with raw_server() as server:
         server.answers = [answer]
         response = await upstream.post(server.url, "/", b"", {})
-        call = SimpleNamespace(pacer=pacer, place=None, paced_s=0.0)
+        call = SimpleNamespace(pacer=pacer, place=None, paced_s=0.0, covered_tokens=math.inf)
         source = Original(EventReader(hide_usage=False), None, Dialect.OPENAI)
         pump = Pump(call, source, client.send, Flow(), Series((1.0,)), owner)
         yield SimpleNamespace(

@@ -372,7 +372,8 @@ async def test_a_client_that_leaves_during_recovery_settles_and_frees_the_engine
 
 async def test_a_bad_request_is_never_tried_twice(recover):
     """The engines agree about it."""
-    response, lanes = await recover(CHAT, {**ASK, "max_tokens": 5000})
+    long = {"messages": [{"role": "user", "content": "word " * 4_500}]}
+    response, lanes = await recover(CHAT, {**ASK, **long})
 
     assert response.status_code == 400
     assert len(lanes.opened) == 1

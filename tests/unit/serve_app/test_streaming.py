@@ -221,7 +221,18 @@ def test_an_event_that_only_looks_like_usage_is_passed_on(odd):
         ({"usage": {**NAMES, "prompt_tokens_details": None}}, Usage(7, 3)),
         (
             {"usage": {"input_tokens": 7, "output_tokens": 3, "cache_read_input_tokens": 2}},
-            Usage(7, 3, 2),
+            Usage(9, 3, 2),
+        ),
+        (
+            {
+                "usage": {
+                    "input_tokens": 2,
+                    "output_tokens": 3,
+                    "cache_read_input_tokens": 32,
+                    "cache_creation_input_tokens": 16,
+                }
+            },
+            Usage(50, 3, 32),
         ),
         ({"response": {"usage": {"input_tokens": 1, "output_tokens": 2}}}, Usage(1, 2)),
         ({"usage": {}}, None),

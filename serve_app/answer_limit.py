@@ -1,0 +1,50 @@
+"""How long an answer may be: what the client wishes, less what its window does not hold.
+
+A wish that may fit reaches the engine as it came. One that does not is made smaller, as
+the engine would refuse the request for it (docs/compatibility.md, "Limits and counts").
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from router.room import fitted, least_room
+from serve_app.wire import OUTPUT_LIMITS, Parsed
+
+
+def answer_limit(
+    parsed: Parsed, longest: int, prompt: int, window: int, session: int | None
+) -> int | None:
+    """Tokens of each answer at most; None: the client wished for no limit.
+
+    Args:
+        parsed: the request.
+        longest: estimated tokens of its longest prompt, which has the window for itself.
+        prompt: the same of all its prompts together.
+        window: the lane's.
+        session: tokens that a session may hold, if that is limited.
+
+    """
+    wish = parsed.output_tokens
+    if wish is None:
+        return None
+    limit = fitted(wish, longest, window)
+    if session is None:
+        return limit
+    return min(limit, max(1, (session - prompt) // parsed.copies))
+
+
+def outgrows(parsed: Parsed, wish: int, prompt: int, session: int) -> bool:
+    """Whether a session has no room for a prompt and an answer worth having."""
+    return prompt + least_room(wish, session) * parsed.copies > session
+
+
+def limited(parsed: Parsed, limit: int | None) -> Parsed:
+    """The same request, with no answer allowed to be longer than `limit`."""
+    if limit is None:
+        return parsed
+    body = parsed.body
+    longer = [name for name in OUTPUT_LIMITS if (body.get(name) or 0) > limit]
+    if not longer:
+        return parsed
+    return replace(parsed, body={**body, **dict.fromkeys(longer, limit)})

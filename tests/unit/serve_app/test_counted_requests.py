@@ -1,0 +1,134 @@
+"""Requests that generate nothing count too, and large ones leave the others their time."""
+
+import asyncio
+import dataclasses
+import itertools
+import time
+
+import pytest
+
+from router.ceiling import CeilingConfig
+from router.leased_ceiling import LeasedCeiling, Tenure
+from router.leases import BucketGrant, LeaseTerms, TenantGrant
+from serve_app.tenant_config import TenantsConfig
+from tests.unit.serve_app.conftest import TIERS
+
+CHAT = "/v1/chat/completions"
+COUNT = "/v1/messages/count_tokens"
+HI = {"messages": [{"role": "user", "content": "Say hi."}]}
+
+
+def with_ceilings(world, **ceilings) -> None:
+    tenants = world.tenants.model_dump(exclude_unset=True)
+    tiers = {**TIERS, "paid": {"ceilings": ceilings}}
+    config = TenantsConfig.model_validate({**tenants, "tiers": tiers})
+    auth = type(world.state.policies.auth)(config, "quality", None)
+    world.state.apply(dataclasses.replace(world.state.policies, auth=auth))
+
+
+async def test_seventy_five_of_two_kinds_are_the_sixty_of_the_minute(world, engine):
+    """Counting tokens and dry runs share the ceiling with everything else."""
+    with_ceilings(world, requests_per_minute=60)
+    world.lanes.answers = [engine({"input_tokens": 9}) for _ in range(75)]
+
+    answers = [
+        await world.post(COUNT if number % 2 else "/v1/route", HI, key="acme")
+        for number in range(75)
+    ]
+
+    codes = [answer.status_code for answer in answers]
+    assert codes[:60] == [200] * 60
+    # Some of it may have come back by now, at one a second.
+    assert codes[60:].count(429) >= 10
+    refused = next(x for x in answers if x.status_code == 429 and "error" in x.json())
+    assert refused.json()["error"].get("code") == "request_rate"
+    assert int(refused.headers["retry-after"]) >= 1
+    assert (await world.post(CHAT, HI, key="acme")).status_code == 429
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", COUNT),
+        ("POST", "/v1/route"),
+        ("POST", "/v1/feedback"),
+        ("GET", "/v1/models"),
+        ("GET", "/v1/models/auto"),
+    ],
+)
+async def test_each_route_of_tenants_counts(world, engine, method, path):
+    """Two a minute for a guest; what is wrong with the request is not even looked at."""
+    world.lanes.answers = [engine(), engine()]
+    async with world.client(key="guest") as client:
+        for _ in range(2):
+            answer = await client.request(method, path, json=HI)
+            assert answer.status_code != 429
+        refused = await client.request(method, path, content=b"{")
+
+    assert refused.status_code == 429
+    assert refused.json()["error"]["code"] == "request_rate"
+    assert len(world.lanes.opened) == (2 if path == COUNT else 0)
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready", "/openapi.json"])
+async def test_what_anyone_may_ask_counts_for_nobody(world, path):
+    async with world.client(key="guest") as client:
+        codes = [(await client.get(path)).status_code for _ in range(5)]
+
+    assert codes == [200] * 5
+
+
+async def test_no_tokens_are_charged_for_them(world):
+    with_ceilings(world, requests_per_minute=60, tokens_per_minute=1_000)
+    for _ in range(5):
+        await world.post("/v1/route", HI, key="acme")
+
+    ceiling = world.state.ceiling(world.state.policies.auth.tenant("acme"))
+    now = time.monotonic()
+    assert ceiling.tokens_state(now=now).remaining == 1_000
+    assert ceiling.requests_state(now=now).remaining in (54, 55)
+    assert (ceiling.running, ceiling.reserved) == (0, 0)
+
+
+def test_of_leased_requests_they_take_what_is_there():
+    """And want more, so that the next answer brings it."""
+    terms = LeaseTerms(lease_s=10, seat_s=60, seats=4, floor=0.01, stale_s=0.5)
+    tenure = Tenure(until=10, seat_until=60, seated_at=-60)
+    ceiling = LeasedCeiling(CeilingConfig(requests_per_minute=100), terms, tenure, now=0)
+    unlimited = LeasedCeiling(CeilingConfig(), terms, tenure, now=0)
+
+    first, second = (ceiling.try_request(now=0) for _ in range(2))
+    assert first is None and second is not None and second.reason == "request_rate"
+    assert unlimited.try_request(now=0) is None
+    assert ceiling.report(gives_up=False, now=0).requests.need == 1
+    grant = TenantGrant(requests=BucketGrant(10, None, 95))
+    ceiling.apply(grant, epoch=1, number=1, now=0)
+    assert [ceiling.try_request(now=0) for _ in range(10)] == [None] * 10
+
+
+async def test_large_bodies_leave_the_event_loop_as_long_as_they_take(world, monkeypatch):
+    """One at a time, so that no stream waits for more than one of them."""
+    fleet = world.state.policies.fleet
+    limits = fleet.limits.model_copy(update={"max_body_bytes": 2**22})
+    fleet = fleet.model_copy(update={"limits": limits})
+    world.state.apply(dataclasses.replace(world.state.policies, fleet=fleet))
+    pipeline, spans = world.gateway._pipeline, []
+    prepare = pipeline.prepare
+
+    def timed(call, raw):
+        begun = time.perf_counter()
+        refused = prepare(call, raw)
+        spans.append((begun, time.perf_counter()))
+        return refused
+
+    monkeypatch.setattr(pipeline, "prepare", timed)
+    large = {"messages": [{"role": "user", "content": "word " * 400_000}]}
+    small = world.post("/v1/route", HI, key="acme")
+    asked = [world.post("/v1/route", large, key="acme") for _ in range(8)]
+    answers = await asyncio.gather(*asked, small)
+
+    assert [x.status_code for x in answers] == [400] * 8 + [200]
+    longest = sorted(spans, key=lambda span: span[1] - span[0])[-8:]
+    longest.sort()
+    for (begun, ended), (following, _) in itertools.pairwise(longest):
+        assert following - ended >= 0.9 * (ended - begun)
