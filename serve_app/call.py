@@ -24,6 +24,8 @@ from serve_app.wire import Parsed, Route
 
 if TYPE_CHECKING:
     from serve_app.admission import Place
+    from serve_app.keepalive import Keepalive
+    from serve_app.pump import Flow
 
 # English text, roughly, in any of the fleet's tokenizers.
 BYTES_PER_TOKEN = 4
@@ -36,6 +38,11 @@ class Call:
     Attributes:
         live_tokens: passed on so far, while a stream is under way.
         usage_number: the meter's for it, from admission on.
+        has_head: the response's status line was sent. A stream that waits for long has
+            one before there is anything to say.
+        has_started: something of the answer was passed on, or a refusal told.
+        flow: what is passed on, from the lane's queue on.
+        keepalive: what a waiting stream's client hears.
 
     """
 
@@ -61,7 +68,10 @@ class Call:
     live_tokens: Callable[[], int] | None = None
     usage_number: int | None = None
     code: str = "200"
+    has_head: bool = False
     has_started: bool = False
+    flow: Flow | None = None
+    keepalive: Keepalive | None = None
     paced_s: float = 0.0
     ttft_s: float | None = None
     shadow_score: float | None = None
@@ -104,6 +114,11 @@ class Call:
             history_tokens=max(0, history) // BYTES_PER_TOKEN,
             system_tokens=len(prompt.system) // BYTES_PER_TOKEN,
         )
+
+    def hush(self) -> None:
+        """The last of the response is about to be sent: no comment may follow it."""
+        if self.keepalive is not None:
+            self.keepalive.stop()
 
     @property
     def pacer(self) -> Paces | None:
