@@ -26,6 +26,8 @@ from serve_app.wire import Parsed, Route
 
 if TYPE_CHECKING:
     from serve_app.admission import Place
+    from serve_app.keepalive import Keepalive
+    from serve_app.pump import Flow
 
 
 @dataclass(slots=True)
@@ -38,6 +40,11 @@ class Call:
         cost: what it is reckoned at, once it asks to be admitted.
         live_tokens: passed on so far, while a stream is under way.
         usage_number: the meter's for it, from admission on.
+        has_head: the response's status line was sent. A stream that waits for long has
+            one before there is anything to say.
+        has_started: something of the answer was passed on, or a refusal told.
+        flow: what is passed on, from the lane's queue on.
+        keepalive: what a waiting stream's client hears.
 
     """
 
@@ -66,7 +73,10 @@ class Call:
     live_tokens: Callable[[], int] | None = None
     usage_number: int | None = None
     code: str = "200"
+    has_head: bool = False
     has_started: bool = False
+    flow: Flow | None = None
+    keepalive: Keepalive | None = None
     paced_s: float = 0.0
     ttft_s: float | None = None
     shadow_score: float | None = None
@@ -126,6 +136,11 @@ class Call:
         """The call as the choice of a replica sees it."""
         assert self.parsed is not None
         return visit_of(self.parsed, guest_key(self.tenant.cache_group), self.session_key)
+
+    def hush(self) -> None:
+        """The last of the response is about to be sent: no comment may follow it."""
+        if self.keepalive is not None:
+            self.keepalive.stop()
 
     @property
     def pacer(self) -> Paces | None:

@@ -219,6 +219,8 @@ class TimeoutConfig(StrictModel):
         probe_s: the endpoint gave none: its requests go elsewhere.
         stall_s: a silence inside an answer that counts as a hung engine, though its
             endpoint lives. Decoding gives a token every step, so no queue explains it.
+        keepalive_s: the longest silence of a stream towards its client: then a comment
+            is sent, the response's head before it. Null or 0: only what the engine says.
 
     """
 
@@ -228,6 +230,7 @@ class TimeoutConfig(StrictModel):
     probe_after_s: float = Field(2, gt=0)
     probe_s: float = Field(3, gt=0)
     stall_s: float = Field(30, gt=0)
+    keepalive_s: float | None = Field(15, ge=0)
 
 
 class RecoveryConfig(StrictModel):

@@ -146,7 +146,7 @@ class Gateway:
         opened = await self._open(request, route)
         if opened is not None:
             call, raw = opened
-            await self._pipeline.run(call, raw, request.send)
+            await self._pipeline.run(call, raw, request.send, keeps_alive=True)
 
     async def _open(self, request: _Request, route: Route) -> tuple[Call, bytes] | None:
         """Authenticate and read the body; None when a refusal has been answered."""

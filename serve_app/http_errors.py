@@ -70,8 +70,11 @@ def status_of(reason: RejectReason) -> int:
     return MAPPINGS[reason].status
 
 
-def error_body(rejected: Rejected, dialect: Dialect) -> bytes:
-    """The JSON body of a refusal."""
+def error_body(rejected: Rejected, dialect: Dialect, *, tells_wait: bool = False) -> bytes:
+    """The JSON body of a refusal.
+
+    `tells_wait`: with `retry_after`, in seconds, where a header would have said it.
+    """
     mapping = MAPPINGS[rejected.reason]
     error: dict[str, Any] = {
         "message": rejected.message,
@@ -79,14 +82,17 @@ def error_body(rejected: Rejected, dialect: Dialect) -> bytes:
         "param": rejected.param,
         "code": rejected.reason.value,
     }
+    wait = retry_after(rejected) if tells_wait else None
+    if wait is not None:
+        error["retry_after"] = wait
     if dialect is Dialect.ANTHROPIC:
         return orjson.dumps({"type": "error", "error": error})
     return orjson.dumps({"error": error})
 
 
-def error_event(rejected: Rejected, dialect: Dialect) -> bytes:
+def error_event(rejected: Rejected, dialect: Dialect, *, tells_wait: bool = False) -> bytes:
     """The event that ends a stream which has begun."""
-    body = error_body(rejected, dialect)
+    body = error_body(rejected, dialect, tells_wait=tells_wait)
     if dialect is Dialect.OPENAI:
         return b"data: " + body + b"\n\n"
     if dialect is Dialect.RESPONSES:
@@ -95,14 +101,20 @@ def error_event(rejected: Rejected, dialect: Dialect) -> bytes:
     return b"event: error\ndata: " + body + b"\n\n"
 
 
-def error_headers(rejected: Rejected) -> list[tuple[bytes, bytes]]:
-    """`retry-after` (whole seconds, rounded up) and `x-should-retry` where they apply."""
-    headers = []
+def retry_after(rejected: Rejected) -> int | None:
+    """Whole seconds, rounded up, after which a retry makes sense; None: nothing says so."""
     wait = rejected.retry_after_s
     if wait is None and status_of(rejected.reason) in RETRY_LATER:
         wait = 1.0
+    return None if wait is None else max(1, math.ceil(wait))
+
+
+def error_headers(rejected: Rejected) -> list[tuple[bytes, bytes]]:
+    """`retry-after` and `x-should-retry` where they apply."""
+    headers = []
+    wait = retry_after(rejected)
     if wait is not None:
-        headers.append((b"retry-after", str(max(1, math.ceil(wait))).encode()))
+        headers.append((b"retry-after", str(wait).encode()))
     if rejected.reason in QUOTA:
         headers.append((b"x-should-retry", b"false"))
     return headers

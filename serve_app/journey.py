@@ -9,11 +9,13 @@ from router.errors import Rejected, RejectReason
 from router.recovery import Cut, Means, Said, StreamTraits, decide
 from serve_app.call import Call
 from serve_app.continuation import Continued
+from serve_app.http_errors import Dialect
 from serve_app.journal import Journal
 from serve_app.relay import Flow
 from serve_app.resumption import Ask, held_chars
 from serve_app.source import Original, Source
 from serve_app.streaming import EventReader
+from serve_app.tool_use import Messages
 
 MAX_OBJECTIONS = 2
 """Replicas that may fail on one request and be well: then it is the request."""
@@ -41,7 +43,7 @@ class Journey:
         self.traits = traits
         self.lane = call.policies.fleet.lanes[call.lane]
         self.wants_usage = call.parsed.wants_usage
-        self.flow = Flow()
+        self.flow = call.flow = Flow()
         self.avoid: frozenset[str] = frozenset()
         self.faults = 0
         self.moves = 0
@@ -66,6 +68,8 @@ class Journey:
                 shows_ids=bool(call.parsed.body.get("return_token_ids")),
             )
         reader = EventReader(hide_usage=not self.wants_usage)
+        if call.route.dialect is Dialect.ANTHROPIC:
+            return Messages(reader, None, call.route.dialect)
         return Original(reader, self.journal, call.route.dialect)
 
     @property

@@ -27,6 +27,7 @@ from serve_app.call import Call, request_id
 from serve_app.endpoint import Send
 from serve_app.history import trim_history
 from serve_app.http_errors import error_body, error_headers, status_of
+from serve_app.keepalive import keep_alive
 from serve_app.lanes import Lanes, NoReplica, Replica
 from serve_app.metrics import Metrics
 from serve_app.priority import priority_of
@@ -92,11 +93,17 @@ class Pipeline:
             wants_debug=headers.get(b"x-pointsman-debug") == b"1",
         )
 
-    async def run(self, call: Call, raw: bytes, send: Send) -> None:
-        """Answer one request on `send`."""
+    async def run(self, call: Call, raw: bytes, send: Send, *, keeps_alive: bool = False) -> None:
+        """Answer one request on `send`.
+
+        `keeps_alive`: nothing but this shows a waiting stream's client that it waits.
+        """
         self._metrics.in_flight.inc()
         try:
-            refused = await self.decide(call, raw) or await self._admit_by_lease(call)
+            refused = await self.decide(call, raw)
+            if refused is None:
+                call.keepalive = keep_alive(call, send) if keeps_alive else None
+                refused = await self._admit_by_lease(call)
             if refused is None:
                 self._note(call)
                 refused = await self._take_turn(call, send)
@@ -107,12 +114,13 @@ class Pipeline:
             raise
         except Exception:
             call.code = "500"
-            if not call.has_started:
+            if not call.has_head:
                 raise
             # The gateway can no longer answer: end the stream in form.
             logger.exception("request %s failed in its stream", call.request_id)
             await self._relay.end_broken(call, BROKEN_OFF, send)
         finally:
+            call.hush()
             self._settle(call)
             self._metrics.in_flight.dec()
 
@@ -400,6 +408,12 @@ class Pipeline:
             # What is left of it is told on every answer.
             call.ceiling = self._state.ceiling(call.tenant)
         self._state.admission.note_refusal(call, refused)
+        if status in (429, 503) or (status == 504 and call.replica is None):
+            self._metrics.shed.labels(call.tenant.tier_name, refused.reason.value).inc()
+        if call.has_head:
+            await self._relay.refuse_late(call, refused, send)
+            return
+        call.hush()
         body = error_body(refused, call.route.dialect)
         headers = [
             *response_headers(call),
@@ -407,8 +421,6 @@ class Pipeline:
             *error_headers(refused),
             (b"content-length", str(len(body)).encode()),
         ]
-        if status in (429, 503) or (status == 504 and call.replica is None):
-            self._metrics.shed.labels(call.tenant.tier_name, refused.reason.value).inc()
         await self._relay.start(call, send, status, headers)
         await send({"type": "http.response.body", "body": body})
 

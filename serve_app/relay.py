@@ -11,12 +11,13 @@ from router.errors import Rejected, RejectReason
 from serve_app.call import Call
 from serve_app.endpoint import Send
 from serve_app.engine_words import NOT_NOW, objection
-from serve_app.http_errors import engine_error, error_event, from_engine
+from serve_app.http_errors import Dialect, engine_error, error_event, from_engine
 from serve_app.metrics import Metrics
 from serve_app.pump import Flow, Pump, next_held
-from serve_app.response_headers import Headers, response_headers
+from serve_app.response_headers import Headers, response_headers, stream_headers
 from serve_app.source import Source
 from serve_app.streaming import Usage, read_usage
+from serve_app.tool_use import with_reason
 from serve_app.upstream import BrokenConnection, Response, SilentConnection
 
 UPSTREAM_FAULTS = (BrokenConnection, SilentConnection)
@@ -112,6 +113,14 @@ class Relay:
         self.count(call, call.usage)
         _leave(call)
         kind = response.headers.get("content-type", "application/json").encode()
+        if call.route.dialect is Dialect.ANTHROPIC:
+            body = with_reason(body)
+        call.hush()
+        if call.has_head:
+            # A stream was asked for, and is what its client reads by now.
+            call.has_started = True
+            await send({"type": "http.response.body", "body": b"data: " + body + b"\n\n"})
+            return
         headers = [
             *response_headers(call),
             (b"content-type", kind),
@@ -165,13 +174,9 @@ class Relay:
         await self._start_stream(call, send)
 
     async def _start_stream(self, call: Call, send: Send) -> None:
-        headers = [
-            *response_headers(call),
-            (b"content-type", b"text/event-stream; charset=utf-8"),
-            (b"cache-control", b"no-cache"),
-            (b"x-accel-buffering", b"no"),
-        ]
-        await self.start(call, send, 200, headers)
+        call.has_started = True
+        if not call.has_head:
+            await self.start(call, send, 200, stream_headers(call))
 
     async def finish(self, call: Call, send: Send, flow: Flow, rest: bytes) -> None:
         """End a stream that is whole: what is held back, the rest, the end."""
@@ -183,6 +188,7 @@ class Relay:
         await self._flush(call, send, flow)
         if not call.has_started:
             await self._start_stream(call, send)
+        call.hush()
         await send({"type": "http.response.body", "body": rest})
 
     async def _flush(self, call: Call, send: Send, flow: Flow) -> None:
@@ -190,11 +196,12 @@ class Relay:
             out = await next_held(call, flow.held)
             if not call.has_started:
                 await self.begin(call, send, time.perf_counter())
+            flow.last = time.monotonic()
             await send({"type": "http.response.body", "body": out, "more_body": True})
 
     async def start(self, call: Call, send: Send, status: int, headers: Headers) -> None:
-        """Begin the response."""
-        call.has_started = True
+        """Begin the response with something to say."""
+        call.has_head = call.has_started = True
         await send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def end_broken(
@@ -205,6 +212,13 @@ class Relay:
             await self._flush(call, send, flow)
         call.code = "broken" if call.code == "200" else call.code
         event = error_event(fault, call.route.dialect)
+        call.hush()
+        await send({"type": "http.response.body", "body": event})
+
+    async def refuse_late(self, call: Call, refused: Rejected, send: Send) -> None:
+        """Refuse a stream whose head is out: what headers would have said is in the event."""
+        event = error_event(refused, call.route.dialect, tells_wait=True)
+        call.hush()
         await send({"type": "http.response.body", "body": event})
 
 

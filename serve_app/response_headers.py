@@ -37,6 +37,16 @@ def response_headers(call: Call) -> Headers:
     return headers
 
 
+def stream_headers(call: Call) -> Headers:
+    """All headers of a stream, as far as they are known when it begins."""
+    return [
+        *response_headers(call),
+        (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"cache-control", b"no-cache"),
+        (b"x-accel-buffering", b"no"),
+    ]
+
+
 def _ratelimit_headers(ceiling: TenantCeiling | LeasedCeiling) -> Headers:
     now = time.monotonic()
     headers: Headers = []

@@ -1,0 +1,91 @@
+"""What the client of a stream hears while there is nothing to say.
+
+Proxies cut what is silent for a minute; a queue, a retry and a long prompt may take two.
+After each interval of silence the client gets a comment, before the first one the
+response's head. To whoever reads server-sent events a comment is no event, in any API's
+form; Anthropic's `ping` is one, and would come before its `message_start`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+from serve_app.call import Call
+from serve_app.endpoint import Send
+from serve_app.response_headers import stream_headers
+
+logger = logging.getLogger("ray.serve")
+
+COMMENT = b": waiting\n\n"
+
+
+class Keepalive:
+    """One stream's timer. No token touches it: it looks when the last one was passed on.
+
+    Args:
+        send: the stream's own. Every message on it is whole events, so that a comment may
+            stand between any two.
+        interval_s: the longest silence.
+
+    """
+
+    __slots__ = ("_call", "_interval_s", "_is_ours", "_last", "_loop", "_send", "_timer")
+
+    def __init__(self, call: Call, send: Send, interval_s: float) -> None:
+        self._call, self._send, self._interval_s = call, send, interval_s
+        self._is_ours = False
+        self._last = time.monotonic()
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._loop.call_later(interval_s, self._look)
+
+    def stop(self) -> None:
+        """Say nothing more. Idempotent."""
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        now, flow = time.monotonic(), self._call.flow
+        if flow is not None:
+            self._last = max(self._last, flow.last)
+        left_s = self._last + self._interval_s - now
+        if left_s <= 0:
+            try:
+                self.beat()
+            except Exception:
+                # The stream's own sends meet it, too, and are answered for.
+                logger.exception("request %s cannot be kept alive", self._call.request_id)
+                return
+            self._last, left_s = now, self._interval_s
+        self._timer = self._loop.call_later(left_s, self._look)
+
+    def beat(self) -> None:
+        """Send a comment, and the head if nobody has."""
+        call = self._call
+        if not call.has_head:
+            headers = stream_headers(call)
+            head = {"type": "http.response.start", "status": 200, "headers": headers}
+            call.has_head = self._is_ours = self._passes(head)
+        # Else the head may be on its way still: the first event is behind it.
+        if self._is_ours or (call.flow is not None and call.flow.last):
+            self._passes({"type": "http.response.body", "body": COMMENT, "more_body": True})
+
+    def _passes(self, message: dict[str, Any]) -> bool:
+        """Send at once, or not at all: who has to wait has a client with bytes to read."""
+        sending = self._send(message).__await__()
+        try:
+            next(sending)
+        except StopIteration:
+            return True
+        sending.close()
+        return False
+
+
+def keep_alive(call: Call, send: Send) -> Keepalive | None:
+    """A stream's timer, from now on; None for what is answered whole, and where it is off."""
+    assert call.parsed is not None
+    interval_s = call.policies.fleet.timeouts.keepalive_s
+    if not interval_s or not call.parsed.stream or not call.route.generates:
+        return None
+    return Keepalive(call, send, interval_s)
