@@ -70,23 +70,44 @@ def status_of(reason: RejectReason) -> int:
     return MAPPINGS[reason].status
 
 
-def error_body(rejected: Rejected, dialect: Dialect) -> bytes:
-    """The JSON body of a refusal."""
+def error_body(
+    rejected: Rejected, dialect: Dialect, *, status: int | None = None, request_id: str = ""
+) -> bytes:
+    """The JSON body of a refusal.
+
+    `status`: where it is not the reason's own. `request_id`: told in Anthropic's form,
+    whose clients read it there.
+    """
     mapping = MAPPINGS[rejected.reason]
-    error: dict[str, Any] = {
+    kind = mapping.type
+    if dialect is Dialect.ANTHROPIC:
+        kind = "not_found_error" if status == 404 else mapping.anthropic_type
+    error = {
         "message": rejected.message,
-        "type": mapping.anthropic_type if dialect is Dialect.ANTHROPIC else mapping.type,
+        "type": kind,
         "param": rejected.param,
         "code": rejected.reason.value,
     }
-    if dialect is Dialect.ANTHROPIC:
-        return orjson.dumps({"type": "error", "error": error})
-    return orjson.dumps({"error": error})
+    return _enveloped(error, dialect, request_id)
 
 
-def error_event(rejected: Rejected, dialect: Dialect) -> bytes:
+def internal_error(dialect: Dialect, request_id: str = "") -> bytes:
+    """The JSON body of a fault of ours."""
+    kind = "api_error" if dialect is Dialect.ANTHROPIC else "server_error"
+    error = {"message": "Internal error.", "type": kind, "param": None, "code": "internal_error"}
+    return _enveloped(error, dialect, request_id)
+
+
+def _enveloped(error: dict[str, Any], dialect: Dialect, request_id: str) -> bytes:
+    if dialect is not Dialect.ANTHROPIC:
+        return orjson.dumps({"error": error})
+    told = {"request_id": request_id} if request_id else {}
+    return orjson.dumps({"type": "error", "error": error, **told})
+
+
+def error_event(rejected: Rejected, dialect: Dialect, request_id: str = "") -> bytes:
     """The event that ends a stream which has begun."""
-    body = error_body(rejected, dialect)
+    body = error_body(rejected, dialect, request_id=request_id)
     if dialect is Dialect.OPENAI:
         return b"data: " + body + b"\n\n"
     if dialect is Dialect.RESPONSES:
@@ -96,8 +117,10 @@ def error_event(rejected: Rejected, dialect: Dialect) -> bytes:
 
 
 def error_headers(rejected: Rejected) -> list[tuple[bytes, bytes]]:
-    """`retry-after` (whole seconds, rounded up) and `x-should-retry` where they apply."""
+    """`retry-after` (whole seconds, rounded up), `x-should-retry`, `www-authenticate`."""
     headers = []
+    if rejected.reason is RejectReason.INVALID_API_KEY:
+        headers.append((b"www-authenticate", b'Bearer realm="pointsman"'))
     wait = rejected.retry_after_s
     if wait is None and status_of(rejected.reason) in RETRY_LATER:
         wait = 1.0

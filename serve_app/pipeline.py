@@ -333,7 +333,7 @@ class Pipeline:
             # What is left of it is told on every answer.
             call.ceiling = self._state.ceiling(call.tenant)
         self._state.admission.note_refusal(call, refused)
-        body = error_body(refused, call.route.dialect)
+        body = error_body(refused, call.route.dialect, request_id=call.request_id)
         headers = [
             *response_headers(call),
             (b"content-type", b"application/json"),

@@ -178,7 +178,7 @@ class Relay:
         if flow is not None:
             await self._flush(call, send, flow)
         call.code = "broken" if call.code == "200" else call.code
-        event = error_event(fault, call.route.dialect)
+        event = error_event(fault, call.route.dialect, call.request_id)
         await send({"type": "http.response.body", "body": event})
 
 

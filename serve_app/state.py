@@ -23,6 +23,7 @@ from router.tokens import TokenEstimator
 from serve_app.admission import Admission, alone
 from serve_app.auth import Tenant
 from serve_app.call import Call
+from serve_app.callers import ProxyWatch
 from serve_app.contentions import Contentions
 from serve_app.escalation import Escalation
 from serve_app.lease_sync import LeaseSync
@@ -60,6 +61,7 @@ class IngressState:
         peers, elsewhere = (self._peers, self._elsewhere) if self.lessee else (alone, alone)
         self.admission = Admission(policies, peers, elsewhere)
         self.contentions = Contentions(self.admission, elsewhere)
+        self.proxies = ProxyWatch()
         self.sessions = SessionMemory(config.sessions.capacity, config.sessions.ttl_s)
         warm = config.warm_up
         self._hot = HotPrefixes(HOT_SPARE * warm.prefixes, warm.max_bytes, warm.half_life_s)
@@ -142,8 +144,9 @@ class IngressState:
     def session_id_of(self, headers: dict[bytes, bytes]) -> str | Rejected | None:
         """The session id that the client sent, if any."""
         for name in SESSION_HEADERS:
-            if name in headers:
-                text = headers[name].decode("utf-8", "replace")
+            # A blank one is what a template leaves that had nothing to fill in.
+            text = headers.get(name, b"").decode("utf-8", "replace").strip()
+            if text:
                 if is_session_id(text):
                     return text
                 return Rejected(
