@@ -91,7 +91,7 @@ class Caller:
         key: one of ours or any other word; a refusal where it is not clear which.
         acts_for: the tenant that it says it acts for, which is a matter of its key.
         stranger: a sentence that says why it needs a key; empty: someone at this machine.
-        proxy: the header that a proxy has left; empty: none was seen.
+        proxy: the sign that a proxy has left; empty: none was seen.
 
     """
 
@@ -105,24 +105,24 @@ class ProxyWatch:
     """Remembers that a proxy stands before a deployment which trusts this machine.
 
     Attributes:
-        seen: the header that told; empty while none has.
+        seen: the sign that told; empty while none has.
 
     """
 
     def __init__(self) -> None:
         self.seen = ""
 
-    def note(self, header: str) -> None:
-        """A request came with this header; the first one is told in the log."""
-        if header and not self.seen:
-            self.seen = header
-            logger.warning(proxy_warning(header))
+    def note(self, sign: str) -> None:
+        """A request came with this sign, or none; the first one is told in the log."""
+        if sign and not self.seen:
+            self.seen = sign
+            logger.warning(proxy_warning(sign))
 
 
-def proxy_warning(header: str) -> str:
+def proxy_warning(sign: str) -> str:
     """For the operator, who may have opened the deployment to the world without a key."""
     return (
-        f"a proxy stands before this deployment (header '{header}' was seen): what comes through "
+        f"a proxy stands before this deployment ({sign} was seen): what comes through "
         "it needs a key, but a proxy that adds no header cannot be told from this machine. Remove "
         "local_tenant from the tenants file and give every caller a key."
     )
@@ -132,7 +132,7 @@ def caller_of(scope: Scope) -> Caller:
     """Who sent a request, or wants to open a socket."""
     headers: list[tuple[bytes, bytes]] = list(scope["headers"])
     target = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")
-    proxy = _proxy_of(headers)
+    proxy = _proxy_of(headers, scope.get("http_version", "1.1"))
     tenants = [value for name, value in headers if name == b"x-tenant-id" and value]
     return Caller(
         key=presented_key(
@@ -157,7 +157,7 @@ def _why_stranger(
     rebinding).
     """
     if proxy:
-        return f"The request came through a proxy (header '{proxy}' was seen): that needs a key."
+        return f"The request came through a proxy ({proxy} was seen): that needs a key."
     if not is_loopback(client[0] if client else ""):
         return "Callers from other machines need a key."
     if not all(is_loopback(_host_of(b"//" + x)) for x in _all(headers, b"host")):
@@ -170,11 +170,12 @@ def _why_stranger(
     return ""
 
 
-def _proxy_of(headers: RawHeaders) -> str:
+def _proxy_of(headers: RawHeaders, version: str) -> str:
+    """How a proxy shows, by a header or by what nginx speaks when it is told nothing."""
     for name, _ in headers:
         if name in PROXY_HEADERS or name.startswith(PROXY_PREFIXES):
-            return name.decode("latin-1")[:64]
-    return ""
+            return f"header '{name.decode('latin-1')[:64]}'"
+    return "HTTP/1.0" if version == "1.0" else ""
 
 
 def _all(headers: RawHeaders, wanted: bytes) -> list[bytes]:

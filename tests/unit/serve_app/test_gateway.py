@@ -215,7 +215,7 @@ async def test_a_model_out_of_reach_is_refused(world, key, model, status, code):
     )
 
 
-@pytest.mark.parametrize("given", [b"", b"x" * 257, b"a\tb"])
+@pytest.mark.parametrize("given", [b"x" * 257, b"a\tb"])
 async def test_a_session_id_out_of_bounds_is_refused(world, given):
     """Session ids go into headers and keys, so they are checked."""
     async with world.client() as client:
