@@ -19,9 +19,8 @@ from serve_app.encodings import ACCEPTED, unknown_coding
 from serve_app.endpoint import Receive, Scope, Send
 from serve_app.feedback import MAX_FEEDBACK_BYTES, FeedbackDesk, parse_feedback
 from serve_app.front_page import front_page
-from serve_app.http_errors import Dialect
 from serve_app.http_request import JSON, ClientGone, HttpRequest
-from serve_app.model_cards import anthropic_card, anthropic_page
+from serve_app.model_cards import listed, listing
 from serve_app.openapi import OPENAPI
 from serve_app.pipeline import Pipeline
 from serve_app.protocol import protocol_fault, refused_header
@@ -197,17 +196,7 @@ class Gateway:
         return tenant
 
     def _identify(self, caller: Caller) -> Tenant | Rejected:
-        auth = self._state.policies.auth
-        if self._trusts_local and auth.has_local_tenant:
-            self._state.proxies.note(caller.proxy)
-        if isinstance(caller.key, Rejected):
-            return caller.key
-        return auth.identify(
-            caller.key,
-            is_local=self._trusts_local and not caller.stranger,
-            tenant_id=caller.acts_for,
-            why_not_local=caller.stranger,
-        )
+        return self._state.identify(caller, trusts_local=self._trusts_local)
 
     # -- reading ------------------------------------------------------------
 
@@ -231,10 +220,7 @@ class Gateway:
         if tenant is None:
             return
         cards = self._control.models(tenant)
-        if request.dialect is Dialect.ANTHROPIC:
-            await request.json(anthropic_page(cards, request.query))
-        else:
-            await request.json({"object": "list", "data": cards})
+        await request.json(listing(cards, request.dialect, request.query))
 
     async def _model(self, request: HttpRequest) -> None:
         tenant = await self._tenant(request)
@@ -243,8 +229,7 @@ class Gateway:
         name = request.path.removeprefix("/v1/models/")
         for model in self._control.models(tenant):
             if model["id"] == name:
-                is_anthropic = request.dialect is Dialect.ANTHROPIC
-                await request.json(anthropic_card(model) if is_anthropic else model)
+                await request.json(listed(model, request.dialect))
                 return
         message = "The model does not exist; GET /v1/models lists the models."
         await request.refuse(Rejected(RejectReason.MODEL_NOT_FOUND, message, param="model"))

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs
 
 from router.lane import AUTO, RoutingPolicy
 from router.types import TierRules
+from serve_app.http_errors import Dialect
 
 _PERMISSION = {
     "object": "model_permission",
@@ -64,6 +65,18 @@ def anthropic_card(card: dict[str, Any]) -> dict[str, Any]:
         "max_input_tokens": card.get("max_model_len"),
         "max_tokens": card.get("max_model_len"),
     }
+
+
+def listing(cards: list[dict[str, Any]], dialect: Dialect, query: bytes) -> dict[str, Any]:
+    """All of them, in the words of who asks."""
+    if dialect is Dialect.ANTHROPIC:
+        return anthropic_page(cards, query)
+    return {"object": "list", "data": cards}
+
+
+def listed(card: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
+    """One of them, likewise."""
+    return anthropic_card(card) if dialect is Dialect.ANTHROPIC else card
 
 
 def anthropic_page(cards: list[dict[str, Any]], query: bytes) -> dict[str, Any]:

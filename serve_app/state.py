@@ -23,7 +23,7 @@ from router.tokens import TokenEstimator
 from serve_app.admission import Admission, alone
 from serve_app.auth import Tenant
 from serve_app.call import Call
-from serve_app.callers import ProxyWatch
+from serve_app.callers import Caller, ProxyWatch
 from serve_app.contentions import Contentions
 from serve_app.escalation import Escalation
 from serve_app.lease_sync import LeaseSync
@@ -75,6 +75,20 @@ class IngressState:
         self.policies = policies
         self.escalation.apply(policies)
         self.admission.apply(policies)
+
+    def identify(self, caller: Caller, *, trusts_local: bool) -> Tenant | Rejected:
+        """Whose request it is; `trusts_local`: nothing listens beyond loopback."""
+        auth = self.policies.auth
+        if trusts_local and auth.has_local_tenant:
+            self.proxies.note(caller.proxy)
+        if isinstance(caller.key, Rejected):
+            return caller.key
+        return auth.identify(
+            caller.key,
+            is_local=trusts_local and not caller.stranger,
+            tenant_id=caller.acts_for,
+            why_not_local=caller.stranger,
+        )
 
     def _peers(self, lane: str) -> int | None:
         assert self.lessee is not None

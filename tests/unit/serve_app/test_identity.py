@@ -321,3 +321,16 @@ def test_a_caller_s_last_word_on_whom_it_acts_for_counts():
     scope = {"path": "/", "headers": [(b"x-tenant-id", b"a"), (b"x-tenant-id", b"b")]}
 
     assert caller_of({**scope, "client": ("127.0.0.1", 1)}).acts_for == "b"
+
+
+async def test_http_1_0_is_what_nginx_speaks_when_it_is_told_nothing(world, call_raw):
+    """Its default Host names this machine and it adds no header: the version gives it away."""
+    scope = {"method": "GET", "path": "/v1/models", "http_version": "1.0"}
+    host = (b"host", b"127.0.0.1:8000")
+
+    keyless = await call_raw(world.gateway, [], **scope, headers=[host, (b"connection", b"close")])
+    key = (b"x-api-key", world.keys["acme"].encode())
+    keyed = await call_raw(world.gateway, [], **scope, headers=[host, key])
+
+    assert (keyless[0]["status"], keyed[0]["status"]) == (401, 200)
+    assert b"HTTP/1.0" in keyless[1]["body"]
