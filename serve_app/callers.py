@@ -16,7 +16,6 @@ logger = logging.getLogger("ray.serve")
 
 PROXY_HEADERS = frozenset(
     {
-        b"cdn-loop",
         b"client-ip",
         b"forwarded",
         b"forwarded-for",
@@ -25,6 +24,8 @@ PROXY_HEADERS = frozenset(
         b"incap-client-ip",
         b"proxy-client-ip",
         b"remote-addr",
+        b"remote-user",
+        b"rndr-id",
         b"true-client-ip",
         b"via",
         b"wl-proxy-client-ip",
@@ -49,36 +50,52 @@ PROXY_HEADERS = frozenset(
 PROXY_PREFIXES = (
     b"akamai-",
     b"ali-cdn-",
+    b"cdn-",
     b"cf-",
     b"cloudfront-",
     b"eagleeye-",
     b"fastly-",
     b"fly-",
+    b"l5d-",
     b"ngrok-",
+    b"render-proxy-",
     b"ssl-client-",
     b"tailscale-",
     b"x-akamai-",
     b"x-amz-cf-",
+    b"x-amzn-mtls-",
+    b"x-amzn-oidc-",
     b"x-appengine-",
+    b"x-appgw-",
     b"x-arr-",
+    b"x-auth-request-",
+    b"x-authentik-",
     b"x-azure-",
+    b"x-cdn",
     b"x-client-cert",
+    b"x-edge-",
     b"x-envoy-",
     b"x-fd-",
     b"x-forward",
     b"x-goog-iap-",
+    b"x-goog-authenticated-user-",
     b"x-google-",
+    b"x-istio-",
     b"x-kong-",
     b"x-ms-client-principal",
     b"x-nf-",
     b"x-ngrok-",
     b"x-original",
+    b"x-pomerium-",
+    b"x-railway-",
     b"x-real-",
     b"x-remote-",
     b"x-ssl-",
     b"x-sucuri-",
     b"x-traefik-",
+    b"x-tunnel-",
     b"x-vercel-",
+    b"x-webauth-",
 )
 """What reverse proxies, tunnels and delivery networks add, and no client does."""
 
@@ -133,7 +150,7 @@ def caller_of(scope: Scope) -> Caller:
     headers: list[tuple[bytes, bytes]] = list(scope["headers"])
     target = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")
     proxy = _proxy_of(headers, scope.get("http_version", "1.1"))
-    tenants = [value for name, value in headers if name == b"x-tenant-id" and value]
+    tenants = [value for value in _all(headers, b"x-tenant-id") if value.strip()]
     return Caller(
         key=presented_key(
             headers,

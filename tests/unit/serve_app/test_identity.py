@@ -323,6 +323,13 @@ def test_a_caller_s_last_word_on_whom_it_acts_for_counts():
     assert caller_of({**scope, "client": ("127.0.0.1", 1)}).acts_for == "b"
 
 
+def test_a_blank_name_of_a_tenant_is_none():
+    """A template with nothing to fill in."""
+    scope = {"path": "/", "headers": [(b"x-tenant-id", b"  ")], "client": ("127.0.0.1", 1)}
+
+    assert caller_of(scope).acts_for is None
+
+
 async def test_http_1_0_is_what_nginx_speaks_when_it_is_told_nothing(world, call_raw):
     """Its default Host names this machine and it adds no header: the version gives it away."""
     scope = {"method": "GET", "path": "/v1/models", "http_version": "1.0"}
