@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Literal
 
 from ray import serve
 from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 
+from serve_app import doorway
 from serve_app.config_errors import ConfigError, StrictModel, load_yaml, validate
 from serve_app.embedded_model import resolve_source
 from serve_app.fleet_config import AffinityConfig, FleetConfig, LaneConfig
@@ -41,7 +42,7 @@ class AppArgs(StrictModel):
         engine: `simulated` replaces every lane's engine with the simulated one.
         listen: where the frontend and the engine endpoints listen. Say here what
             http_options.host says: with anything but loopback, every caller
-            needs a key. IPv4.
+            needs a key.
         revision: any text. Change it to deploy fleet-file changes of lanes or
             ingress: Serve builds again only when `args` differ.
 
@@ -50,7 +51,7 @@ class AppArgs(StrictModel):
     fleet: str = "auto"
     tenants: str | None = None
     engine: Literal["as_configured", "simulated"] = "as_configured"
-    listen: IPv4Address = IPv4Address("127.0.0.1")
+    listen: IPv4Address | IPv6Address = IPv4Address("127.0.0.1")
     revision: str | int = ""
 
 
@@ -116,7 +117,10 @@ def _ingress(fleet: FleetConfig) -> Any:
         graceful_shutdown_wait_loop_s=1.0,
         # A replica that has ended is noticed within this; one that hangs ends itself.
         health_check_period_s=5.0,
-        ray_actor_options={"num_cpus": config.num_cpus},
+        ray_actor_options={
+            "num_cpus": config.num_cpus,
+            "runtime_env": {"env_vars": doorway.ENVIRONMENT},
+        },
     )
 
 

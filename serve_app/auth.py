@@ -22,6 +22,8 @@ from serve_app.tenant_config import HistoryConfig, KeyConfig, KvConfig, TenantsC
 
 PREFIX = "pm-"
 
+HOW_TO_SEND = "Send one as 'Authorization: Bearer KEY' or 'x-api-key: KEY'."
+
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
@@ -97,6 +99,11 @@ class Authenticator:
             for admin in (False, True)
         }
 
+    @property
+    def has_local_tenant(self) -> bool:
+        """Whether anybody can be let in without a key."""
+        return self._config.local_tenant is not None
+
     def tenant(self, name: str) -> Tenant | None:
         """A tenant by its name, as this reading of the file has it."""
         return self._tenants.get((name, False))
@@ -108,23 +115,24 @@ class Authenticator:
         is_local: bool,
         tenant_id: str | None = None,
         now: datetime | None = None,
+        why_not_local: str = "",
     ) -> Tenant | Rejected:
         """The tenant of a key; without one, the local tenant for local callers.
 
         `tenant_id` is whom a caller says it acts for: it counts with a key that holds
         the `proxy` right, and is ignored with any other and without one.
         """
-        if not key:
+        if not key or not key.startswith(PREFIX):
+            # SDKs insist on some key; any word that is not one of ours will do where
+            # no key is needed.
             local = self._config.local_tenant
-            if local is None or not is_local:
-                return _refused("Missing API key: send 'Authorization: Bearer KEY'.")
-            return self._tenants[local, True]
+            if local is not None and is_local:
+                return self._tenants[local, True]
+            what = "The API key is not valid." if key else "Missing API key."
+            why = f" {why_not_local}" if local is not None and why_not_local else ""
+            return _refused(f"{what}{why} {HOW_TO_SEND}")
         entry = self._match(key, now or datetime.now(UTC))
         if entry is None:
-            if is_local and self._config.local_tenant is not None and not key.startswith(PREFIX):
-                # SDKs insist on some key; any word that is not one of ours will
-                # do where no key is needed.
-                return self._tenants[self._config.local_tenant, True]
             return _refused("The API key is not valid.")
         name, key_config = entry
         if tenant_id and key_config.proxy:
@@ -143,16 +151,14 @@ class Authenticator:
             return Rejected(RejectReason.MODEL_NOT_ALLOWED, message, param="x-tenant-id")
         return tenant
 
-    def _find(self, key: str, key_id: str) -> tuple[str, KeyConfig] | None:
-        if not key.startswith(PREFIX):
-            return None
+    def _find(self, key_id: str) -> tuple[str, KeyConfig] | None:
         found = self._book.find(key_id, self._keys.get(key_id))
         # The file says which tenants there are: others' keys wait for their return.
         return found if found is not None and found[0] in self._config.tenants else None
 
     def _match(self, key: str, now: datetime) -> tuple[str, KeyConfig] | None:
         key_id, _, secret = key.removeprefix(PREFIX).partition("-")
-        found = self._find(key, key_id)
+        found = self._find(key_id)
         # Unknown ids do the same work as known ones.
         salt, expected = (found[1].salt, found[1].hash) if found else ("00" * 16, "0" * 64)
         matches = hmac.compare_digest(hash_secret(secret, salt), expected)

@@ -12,13 +12,14 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from router.lane import AUTO
 from serve_app.auth import Tenant
 from serve_app.call import Call
+from serve_app.callers import proxy_warning
 from serve_app.engine_stats import levels_text, prompt_tokens_by_level
 from serve_app.history import explain_history
 from serve_app.lanes import Lanes
 from serve_app.metrics import Metrics, merge_expositions
+from serve_app.model_cards import model_cards
 from serve_app.pipeline import Pipeline
 from serve_app.reload import Reloader
 from serve_app.settings import haproxy_is_on
@@ -52,18 +53,8 @@ class Control:
         self._broadcast = broadcast
 
     def models(self, tenant: Tenant) -> list[dict[str, Any]]:
-        """`auto`, the lanes, and their model ids, as far as the tenant may use them."""
-        policy = self._state.policies.routing
-        lanes = [lane for lane in policy.lanes.values() if tenant.rules.allows(lane.name)]
-        names = dict.fromkeys([AUTO, *(x.name for x in lanes), *(x.model_id for x in lanes)])
-        models = []
-        for name in names:
-            lane = policy.find(name)
-            model = {"id": name, "object": "model", "created": 0, "owned_by": "pointsman"}
-            if lane is not None:
-                model |= {"lane": lane.name, "max_model_len": lane.window_tokens}
-            models.append(model)
-        return models
+        """What `/v1/models` lists for the tenant, as vLLM would."""
+        return model_cards(self._state.policies.routing, tenant.rules)
 
     async def loading_lanes(self) -> list[str]:
         """Required lanes that have no warmed replica yet."""
@@ -98,7 +89,7 @@ class Control:
         return {
             "fleet": fleet.name,
             "note": fleet.note,
-            "warnings": self._warnings(),
+            "warnings": self._warnings(ingresses),
             "ready": not await self.loading_lanes(),
             "lanes": await self._lane_status(ingresses),
             "ingress": ingresses,
@@ -120,8 +111,11 @@ class Control:
     def _triggers(self) -> list[str]:
         return ["escalation_share"] if self._state.escalation.alarm else []
 
-    def _warnings(self) -> list[str]:
+    def _warnings(self, ingresses: list[dict[str, Any]]) -> list[str]:
         warnings = []
+        seen = [self._state.proxies.seen, *(x.get("proxy_seen", "") for x in ingresses)]
+        if any(seen):
+            warnings.append(proxy_warning(next(filter(None, seen))))
         if not haproxy_is_on():
             warnings.append(
                 "HAProxy mode is off (RAY_SERVE_ENABLE_HA_PROXY=1 was not set when Ray "

@@ -10,11 +10,11 @@ from typing import Any
 import orjson
 
 from router.errors import Rejected, RejectReason
+from serve_app.call import MAX_REQUEST_ID_CHARS
 from serve_app.config_errors import nearest
 from serve_app.feedback_store import Feedback, FeedbackStore
 
 MAX_FEEDBACK_BYTES = 4_096
-MAX_ID_CHARS = 128
 FIELDS = ("request_id", "thumb", "preferred_over")
 THUMBS = ("up", "down")
 
@@ -80,7 +80,8 @@ def _fault(body: dict[str, Any]) -> Rejected | None:
             return _invalid(f"unknown key '{name[:64]}'{nearest(name[:64], FIELDS)}", name[:64])
     if not _is_id(body.get("request_id")):
         return _invalid(
-            f"'request_id' must be a string of 1 to {MAX_ID_CHARS} characters.", "request_id"
+            f"'request_id' must be a string of 1 to {MAX_REQUEST_ID_CHARS} characters.",
+            "request_id",
         )
     if ("thumb" in body) == ("preferred_over" in body):
         return _invalid("Give exactly one of 'thumb' and 'preferred_over'.", "thumb")
@@ -100,7 +101,7 @@ def _thumb_fault(thumb: Any) -> Rejected | None:
 
 
 def _is_id(value: Any) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= MAX_ID_CHARS
+    return isinstance(value, str) and 0 < len(value) <= MAX_REQUEST_ID_CHARS
 
 
 def _invalid(message: str, param: str | None = None) -> Rejected:

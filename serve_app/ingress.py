@@ -14,12 +14,13 @@ from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from serve_app.broadcast import ask_all
+from serve_app.callers import is_loopback
 from serve_app.control import Control
 from serve_app.endpoint import EndpointServer, published_host
 from serve_app.escalation_sync import EscalationSync
 from serve_app.feedback import FeedbackDesk
 from serve_app.feedback_store import FILE_NAME, FeedbackStore
-from serve_app.gateway import Gateway, is_loopback
+from serve_app.gateway import Gateway
 from serve_app.lanes import Lanes
 from serve_app.lease_sync import LeaseSync
 from serve_app.ledger_metrics import LedgerMetrics
@@ -214,6 +215,7 @@ class Ingress:
             "admission": self._state.admission.status(),
             "shed_order": self._shed_order.status(),
             "ledger": self._state.ledger_status(),
+            "proxy_seen": self._state.proxies.seen,
         }
 
     async def metrics_text(self) -> dict[str, str]:

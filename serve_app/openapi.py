@@ -10,6 +10,7 @@ from typing import Any
 
 from router.errors import RejectReason
 from router.types import Reason
+from serve_app.call import MAX_REQUEST_ID_CHARS
 
 NOT_YET = {
     RejectReason.TOOL_DEPTH_EXCEEDED,
@@ -58,12 +59,13 @@ def _read(summary: str) -> dict[str, Any]:
 
 
 _ID = {"type": "string", "minLength": 1, "maxLength": 128}
+_REQUEST_ID = {"type": "string", "minLength": 1, "maxLength": MAX_REQUEST_ID_CHARS}
 
 
 def _judgement(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {
         "type": "object",
-        "properties": {"request_id": _ID, name: schema},
+        "properties": {"request_id": _REQUEST_ID, name: schema},
         "required": ["request_id", name],
         "additionalProperties": False,
     }
@@ -79,7 +81,7 @@ _FEEDBACK: dict[str, Any] = {
                     "schema": {
                         "oneOf": [
                             _judgement("thumb", {"type": "string", "enum": ["up", "down"]}),
-                            _judgement("preferred_over", _ID),
+                            _judgement("preferred_over", _REQUEST_ID),
                         ]
                     }
                 }
@@ -130,7 +132,7 @@ _SOCKET: dict[str, Any] = {
                         ["body"],
                         body={"type": "object", "additionalProperties": True},
                         session_id=_TEXT,
-                        request_id=_TEXT,
+                        request_id=_REQUEST_ID,
                     ),
                     _frame("cancel", [], resume=_TEXT),
                     _frame("resume", [], after={"type": "integer"}, resume=_TEXT),
@@ -169,8 +171,9 @@ _SOCKET: dict[str, Any] = {
 OPENAPI: dict[str, Any] = {
     "openapi": "3.1.0",
     "info": {"title": "Pointsman", "version": "0.1.0"},
-    "security": [{}, {"bearer": []}],
+    "security": [{}, {"bearer": []}, {"x-api-key": []}],
     "paths": {
+        "/": _read("What this is and where to look, as HTML, text or JSON."),
         "/v1/chat/completions": _generation("Chat completions, as vLLM answers them."),
         "/v1/completions": _generation("Completions, as vLLM answers them."),
         "/v1/responses": _generation("Responses, as vLLM answers them."),
@@ -187,7 +190,10 @@ OPENAPI: dict[str, Any] = {
         "/status": _read("Lanes, replicas, sessions, ceilings, warnings."),
     },
     "components": {
-        "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+        "securitySchemes": {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+        },
         "schemas": {
             "Error": {
                 "type": "object",

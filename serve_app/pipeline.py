@@ -414,7 +414,7 @@ class Pipeline:
             await self._relay.refuse_late(call, refused, send)
             return
         call.hush()
-        body = error_body(refused, call.route.dialect)
+        body = error_body(refused, call.route.dialect, request_id=call.request_id)
         headers = [
             *response_headers(call),
             (b"content-type", b"application/json"),

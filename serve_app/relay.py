@@ -211,13 +211,13 @@ class Relay:
         if flow is not None:
             await self._flush(call, send, flow)
         call.code = "broken" if call.code == "200" else call.code
-        event = error_event(fault, call.route.dialect)
+        event = error_event(fault, call.route.dialect, call.request_id)
         call.hush()
         await send({"type": "http.response.body", "body": event})
 
     async def refuse_late(self, call: Call, refused: Rejected, send: Send) -> None:
         """Refuse a stream whose head is out: what headers would have said is in the event."""
-        event = error_event(refused, call.route.dialect, tells_wait=True)
+        event = error_event(refused, call.route.dialect, call.request_id, tells_wait=True)
         call.hush()
         await send({"type": "http.response.body", "body": event})
 

@@ -23,6 +23,7 @@ from router.tokens import TokenEstimator
 from serve_app.admission import Admission, alone
 from serve_app.auth import Tenant
 from serve_app.call import Call
+from serve_app.callers import Caller, ProxyWatch
 from serve_app.contentions import Contentions
 from serve_app.escalation import Escalation
 from serve_app.lease_sync import LeaseSync
@@ -61,6 +62,7 @@ class IngressState:
         self.admission = Admission(policies, peers, elsewhere)
         self.contentions = Contentions(self.admission, self._demand if self.lessee else alone)
         self.presence = Presence()
+        self.proxies = ProxyWatch()
         self.sessions = SessionMemory(config.sessions.capacity, config.sessions.ttl_s)
         warm = config.warm_up
         self._hot = HotPrefixes(HOT_SPARE * warm.prefixes, warm.max_bytes, warm.half_life_s)
@@ -74,6 +76,20 @@ class IngressState:
         self.policies = policies
         self.escalation.apply(policies)
         self.admission.apply(policies)
+
+    def identify(self, caller: Caller, *, trusts_local: bool) -> Tenant | Rejected:
+        """Whose request it is; `trusts_local`: nothing listens beyond loopback."""
+        auth = self.policies.auth
+        if trusts_local and auth.has_local_tenant:
+            self.proxies.note(caller.proxy)
+        if isinstance(caller.key, Rejected):
+            return caller.key
+        return auth.identify(
+            caller.key,
+            is_local=trusts_local and not caller.stranger,
+            tenant_id=caller.acts_for,
+            why_not_local=caller.stranger,
+        )
 
     def _peers(self, lane: str) -> int | None:
         assert self.lessee is not None
@@ -157,8 +173,9 @@ class IngressState:
     def session_id_of(self, headers: dict[bytes, bytes]) -> str | Rejected | None:
         """The session id that the client sent, if any."""
         for name in SESSION_HEADERS:
-            if name in headers:
-                text = headers[name].decode("utf-8", "replace")
+            # A blank one is what a template leaves that had nothing to fill in.
+            text = headers.get(name, b"").decode("utf-8", "replace").strip()
+            if text:
                 if is_session_id(text):
                     return text
                 return Rejected(

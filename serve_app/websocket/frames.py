@@ -16,6 +16,7 @@ import orjson
 
 from router.errors import Rejected, RejectReason
 from router.session import MAX_SESSION_ID_CHARS, is_session_id
+from serve_app.call import MAX_REQUEST_ID_CHARS
 from serve_app.http_errors import Dialect, error_body, error_headers, status_of
 from serve_app.wire import load_object
 
@@ -103,8 +104,8 @@ def _read_chat(chat_id: bytes, frame: dict[str, Any]) -> ChatFrame | BadFrame:
         message = f"A session id has 1 to {MAX_SESSION_ID_CHARS} printable characters."
         return _bad(chat_id, message, "session_id")
     request = frame.get("request_id")
-    if request is not None and not _is_text(request, MAX_ID_CHARS):
-        message = f"'request_id' must be 1 to {MAX_ID_CHARS} printable ASCII characters."
+    if request is not None and not _is_text(request, MAX_REQUEST_ID_CHARS):
+        message = f"'request_id' must be 1 to {MAX_REQUEST_ID_CHARS} printable ASCII characters."
         return _bad(chat_id, message, "request_id")
     return ChatFrame(chat_id, body, session, request)
 

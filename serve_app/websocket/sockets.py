@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from router.errors import Rejected, RejectReason
 from serve_app.auth import Tenant
@@ -19,20 +19,11 @@ from serve_app.websocket.hub import Hub
 logger = logging.getLogger("ray.serve")
 
 SUBPROTOCOL = "pointsman.v1"
-KEY_SUBPROTOCOL = "pointsman.key."
 
 INTERNAL_ERROR = 1011
 CLOSE_S = 1.0
 
 Identify = Callable[[], Tenant | Rejected]
-
-
-def key_of(subprotocols: Iterable[str]) -> str | None:
-    """The API key among the subprotocols that a client offers: browsers set no headers."""
-    for offered in subprotocols:
-        if offered.startswith(KEY_SUBPROTOCOL):
-            return offered.removeprefix(KEY_SUBPROTOCOL)
-    return None
 
 
 class Sockets:

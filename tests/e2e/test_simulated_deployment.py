@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import gzip
 import json
 import os
 import random
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import pyarrow as pa
 import pytest
 import yaml
 
@@ -181,6 +183,124 @@ def test_operators_routes_need_an_admin_key(
 
     assert (metrics.status_code, metrics.json()["error"]["code"]) == (403, "admin_only")
     assert status["tenant"] == "plain" and "lanes" not in status
+
+
+@pytest.mark.parametrize("given", ["r" * 200, "r" * 300, "", "a b"])
+def test_a_request_has_one_id_that_feedback_finds(
+    simulated: str, http: httpx.Client, given: str
+) -> None:
+    """The given one where it is usable; what Serve tells is what we keep."""
+    headers = {"x-request-id": given}
+
+    answer = http.post(f"{simulated}/v1/chat/completions", json=chat("x"), headers=headers)
+    [told] = answer.headers.get_list("x-request-id")
+    body = {"request_id": told, "thumb": "up"}
+
+    assert (told == given) is (given in ("r" * 200, "a b"))
+    eventually(lambda: http.post(f"{simulated}/v1/feedback", json=body).status_code == 200)
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/v1/models", {"x-big": "x" * 15_000}, 200),
+        ("/v1/models", {"x-big": "x" * 20_000}, 431),
+        ("/v1/models", {"x-big": "x" * 60_000}, 431),
+        ("/v1/models?x=" + "y" * 60_000, {}, 414),
+        ("/v1/models", {"expect": "x"}, 417),
+        ("/v1/models", {"via": "1.1 proxy"}, 401),
+        ("/v1/models", {"authorization": "pm-000000000000-wrong"}, 401),
+        ("/v1/models", {"api-key": "pm-000000000000-wrong"}, 401),
+        ("/v1/models", {"origin": "https://evil.example"}, 401),
+        ("/v1/chat/ws", {}, 426),
+    ],
+)
+def test_what_is_wrong_with_a_request_s_head_is_said_in_json(
+    simulated: str, http: httpx.Client, path: str, headers: dict[str, str], status: int
+) -> None:
+    """HAProxy passes on all that docs/compatibility.md says."""
+    answer = http.get(f"{simulated}{path}", headers=headers)
+
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/json"
+    assert ("error" in answer.json()) is (status != 200)
+
+
+def test_more_headers_than_haproxy_takes_are_its_own_answer(
+    simulated: str, http: httpx.Client
+) -> None:
+    """The documented limit: 101 lines, or 64 KB."""
+    few = http.get(f"{simulated}/health", headers={f"x-{i}": "1" for i in range(80)})
+    many = http.get(f"{simulated}/health", headers={f"x-{i}": "1" for i in range(120)})
+    big = http.get(f"{simulated}/health", headers={"x-big": "x" * 70_000})
+
+    assert (few.status_code, many.status_code, big.status_code) == (200, 400, 400)
+    assert many.headers["content-type"] == big.headers["content-type"] == "text/html"
+
+
+def test_methods_are_told(simulated: str, http: httpx.Client) -> None:
+    """HEAD is GET without a body, OPTIONS and 405 name the methods."""
+    for path in ("/", "/health", "/ready", "/v1/models"):
+        get, head = http.get(simulated + path), http.head(simulated + path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == get.headers["content-length"]
+    put = http.put(f"{simulated}/v1/models")
+    asked = http.options(f"{simulated}/v1/chat/completions")
+
+    assert (put.status_code, put.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
+    assert (asked.status_code, asked.headers["allow"]) == (204, "POST, OPTIONS")
+
+
+def test_http_1_0_needs_a_key(simulated: str) -> None:
+    """What nginx sends on, when it is told nothing, cannot be told from the world."""
+    host, port = simulated.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(b"GET /v1/models HTTP/1.0\r\nhost: 127.0.0.1:8000\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+
+    assert b" 401 " in answer.split(b"\r\n")[0]
+
+
+def test_a_page_of_this_machine_reads_a_stream(simulated: str, http: httpx.Client) -> None:
+    """Its preflight and its stream, through HAProxy."""
+    url, page = f"{simulated}/v1/chat/completions", {"origin": "http://localhost:5173"}
+    asking = {"access-control-request-method": "POST", "access-control-request-headers": "a, b"}
+
+    preflight = http.options(url, headers=page | asking)
+    body = chat("x", stream=True, max_tokens=3)
+    with http.stream("POST", url, json=body, headers=page) as answer:
+        text = "".join(answer.iter_text())
+
+    assert (preflight.status_code, preflight.headers["access-control-allow-headers"]) == (
+        204,
+        "a, b",
+    )
+    assert answer.headers["access-control-allow-origin"] == page["origin"]
+    assert text.endswith("data: [DONE]\n\n")
+
+
+def test_a_compressed_body_is_served(simulated: str, http: httpx.Client) -> None:
+    """gzip, and zstd by a codec that Serve's processes have."""
+    raw = json.dumps(chat("x", max_tokens=3)).encode()
+    url = f"{simulated}/v1/chat/completions"
+    zstd = pa.Codec("zstd").compress(raw, asbytes=True)
+
+    for coding, content in (("gzip", gzip.compress(raw)), ("zstd", zstd), ("gzip", raw)):
+        answer = http.post(url, content=content, headers={"content-encoding": coding})
+        assert answer.status_code == (400 if content is raw else 200)
+    unknown = http.post(url, content=raw, headers={"content-encoding": "lz4"})
+
+    assert unknown.status_code == 415
+    assert "zstd" in unknown.headers["accept-encoding"]
+
+
+def test_a_proxy_is_told_to_the_operator(simulated: str, http: httpx.Client) -> None:
+    """By whichever ingress replica saw it."""
+    http.get(f"{simulated}/v1/models", headers={"x-real-ip": "203.0.113.5"})
+
+    status = status_of(http, simulated)
+
+    assert any("a proxy stands before" in warning for warning in status["warnings"])
 
 
 def test_the_tokens_per_second_ceiling_holds_over_two_ingress_replicas(

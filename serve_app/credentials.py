@@ -1,0 +1,137 @@
+"""The API key that a request carries, however its client spells it.
+
+Clients put keys in several headers, under several schemes, in quotes, percent-encoded.
+What is clear is understood; what is not is refused. A request in which one of our keys
+appears anywhere is never taken for one without a key.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import unicodedata
+from collections.abc import Iterable
+from urllib.parse import unquote
+
+from router.errors import Rejected, RejectReason
+from serve_app.auth import HOW_TO_SEND, PREFIX
+
+RawHeaders = Iterable[tuple[bytes, bytes]]
+
+KEY_HEADERS = frozenset(
+    {b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key", b"sec-websocket-protocol"}
+)
+"""Where keys are read: OpenAI's, Anthropic's, Azure's and Gemini's clients, and browsers'
+sockets, which can set no other header."""
+
+KEY_SUBPROTOCOL = "pointsman.key."
+
+_SCHEMES = frozenset({"bearer", "token", "basic", "key", "apikey", "api-key"})
+
+_KEY = re.compile(r"(?<![\w-])pm-[\w-]*", re.ASCII | re.IGNORECASE)
+
+_DAMAGED = re.compile(
+    r"pm[^0-9a-z]{0,9}[0-9a-f]{12}[^0-9a-z]|[0-9a-f]{12}-[\w-]{40}", re.ASCII | re.IGNORECASE
+)
+"""What was one of our keys before a space was lost in front of it, or its first letters."""
+
+_STRAY = re.compile(
+    r"pm[^0-9a-z]{1,9}[0-9a-f]{12}[^0-9a-z]{1,9}[\w-]{20}", re.ASCII | re.IGNORECASE
+)
+"""One of our keys, in a place that may hold anything."""
+
+# Word processors replace hyphens, and wrap words in marks that nobody sees.
+_DASHES = dict.fromkeys([*range(0x2010, 0x2016), 0x2212], "-")
+
+_ENCODED_TWICE = 3
+
+
+def presented_key(
+    headers: RawHeaders, target: bytes = b"", subprotocols: Iterable[str] = ()
+) -> str | Rejected | None:
+    """The key of a request; None: it carries none; a refusal where that is not clear.
+
+    A word that is not one of our keys counts as a key where there is no other.
+
+    Args:
+        headers: every line, names in lower case.
+        target: path and query.
+        subprotocols: what a socket's client offers.
+
+    """
+    kept = list(headers)
+    given = [_credential(v) for k, v in kept if k in KEY_HEADERS and k != b"sec-websocket-protocol"]
+    offered = [_readable(v) for k, v in kept if k == b"sec-websocket-protocol"]
+    places = [*given, *offered, *subprotocols]
+    keys = {_spelt(found) for text in places for found in _KEY.findall(text)}
+    elsewhere = [_credential(v) for k, v in kept if k == b"proxy-authorization"]
+    elsewhere += [_readable(b"\n".join([target, *(v for k, v in kept if k not in KEY_HEADERS)]))]
+    strays = {_spelt(found) for text in elsewhere for found in _keys_within(text)}
+    if len(keys | strays) > 1:
+        return _refused("The request carries two different API keys: send one of them.")
+    if strays - keys:
+        return _refused(f"An API key is not read from there. {HOW_TO_SEND}")
+    if keys:
+        return keys.pop()
+    if any(_DAMAGED.search(text) for text in places):
+        return _refused(f"The API key is not whole. {HOW_TO_SEND}")
+    return next(filter(None, map(_word, [*given, *map(_offered_word, subprotocols)])), None)
+
+
+def _keys_within(text: str) -> list[str]:
+    # Most requests are done with here: the pattern takes its time.
+    if "pm" not in text.lower() or not _STRAY.search(text):
+        return []
+    return [x for x in _KEY.findall(text) if _STRAY.match(x)] or [PREFIX]
+
+
+def _spelt(key: str) -> str:
+    return PREFIX + key[len(PREFIX) :]
+
+
+def _credential(value: bytes) -> str:
+    """A header that names a scheme, perhaps, and holds a key; Basic's encoding undone."""
+    text = _readable(value)
+    for word in text.split():
+        if (decoded := _from_base64(word)) is not None:
+            text += f" {_readable(decoded)}"
+    return text
+
+
+def _from_base64(word: str) -> bytes | None:
+    try:
+        decoded = base64.b64decode(word + "=" * (-len(word) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return decoded if PREFIX.encode() in decoded.lower() else None
+
+
+def _readable(value: bytes) -> str:
+    """Text as its sender meant it: decoded, without what editors put around and into it."""
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        text = value.decode("latin-1")
+    for _ in range(_ENCODED_TWICE):
+        if "%" in text:
+            text = unquote(text)
+    if text.isascii():
+        return text
+    text = unicodedata.normalize("NFKC", text).translate(_DASHES)
+    return "".join(x for x in text if x.isprintable() or x.isspace())
+
+
+def _word(text: str) -> str | None:
+    """Any other word that a client insists on sending as its key."""
+    words = [x for x in text.split() if x.lower() not in _SCHEMES]
+    return " ".join(words) or None
+
+
+def _offered_word(subprotocol: str) -> str:
+    _, found, word = subprotocol.partition(KEY_SUBPROTOCOL)
+    return word if found else ""
+
+
+def _refused(message: str) -> Rejected:
+    return Rejected(RejectReason.INVALID_API_KEY, message)

@@ -1,0 +1,55 @@
+"""What stands before Serve's own reading of a request, on the ingress replicas.
+
+Serve echoes `x-request-id` whatever it is, and decodes headers as UTF-8, which not every
+client sends; what it cannot decode it answers with a bare 500. It takes middleware by
+the environment variable below, so here every request gets one usable id, which is then
+Serve's, ours and the engine's, and headers that can be read.
+"""
+
+from __future__ import annotations
+
+from starlette.middleware import Middleware
+
+from serve_app.call import request_id
+from serve_app.endpoint import ASGIApp, Receive, Scope, Send
+from serve_app.http_request import headers_of
+
+ENVIRONMENT = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.doorway.middlewares"}
+"""Ray reads it once, at import; an ingress replica is started with it."""
+
+
+def middlewares() -> list[Middleware]:
+    """Called by Serve."""
+    return [Middleware(Doorway)]
+
+
+class Doorway:
+    """ASGI middleware: headers as Serve can take them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "lifespan":
+            scope = {**scope, "headers": _readable(scope["headers"])}
+            if scope["path"] in ("", "*"):
+                # Of `OPTIONS *`, which Serve would not pass on, and of CONNECT.
+                scope["path"] = "/"
+        await self._app(scope, receive, send)
+
+
+def _readable(lines: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    chosen = request_id(headers_of(lines)).encode()
+    kept = [(name, _as_utf8(value)) for name, value in lines if name != b"x-request-id"]
+    return [*kept, (b"x-request-id", chosen)]
+
+
+def _as_utf8(value: bytes) -> bytes:
+    if value.isascii():
+        return value
+    try:
+        value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1").encode()
+    return value

@@ -1,0 +1,131 @@
+"""Request bodies that come compressed: `content-encoding`, undone within a bound."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Callable
+
+from router.errors import Rejected, RejectReason
+
+ACCEPTED = b"gzip, deflate, zstd, br"
+
+MAX_CODINGS = 3
+"""One over the other; a client has use for one."""
+
+MAX_MEMBERS = 1000
+"""Of one gzip body: each may be empty, and takes a step of Python."""
+
+GZIP, ZLIB, RAW = 31, 15, -15
+"""zlib's names of the three forms, as window sizes."""
+
+
+class TooLarge(Exception):
+    """More came out than may."""
+
+
+class Corrupt(Exception):
+    """Not what its header says, or cut short."""
+
+
+def codings_of(headers: list[tuple[bytes, bytes]]) -> list[str]:
+    """What a body was encoded with, in that order; `identity` is nothing."""
+    lines = [value.decode("latin-1") for name, value in headers if name == b"content-encoding"]
+    names = (name.strip().lower() for name in ",".join(lines).split(","))
+    return [name for name in names if name not in ("", "identity")]
+
+
+def unknown_coding(codings: list[str]) -> Rejected | None:
+    """Why a body cannot be decoded at all (415); its headers tell what could."""
+    known = all(name in _DECODERS for name in codings)
+    if known and len(codings) <= MAX_CODINGS:
+        return None
+    message = f"The body's content-encoding is not understood: {ACCEPTED.decode()} are."
+    return Rejected(RejectReason.INVALID_REQUEST, message, param="content-encoding")
+
+
+async def decode(raw: bytes, codings: list[str], max_bytes: int) -> bytes | Rejected:
+    """The body as it was before it was encoded, beside the event loop."""
+    return await asyncio.to_thread(_decode, raw, codings, max_bytes)
+
+
+def _decode(raw: bytes, codings: list[str], max_bytes: int) -> bytes | Rejected:
+    for name in reversed(codings):
+        try:
+            raw = _DECODERS[name](raw, max_bytes)
+        except TooLarge:
+            message = f"The request body may have {max_bytes} bytes, decoded."
+            return Rejected(RejectReason.REQUEST_TOO_LARGE, message)
+        except Corrupt:
+            message = f"The request body is not whole, or not {name} as its header says."
+            return Rejected(RejectReason.INVALID_JSON, message)
+    return raw
+
+
+def _gunzip(raw: bytes, max_bytes: int) -> bytes:
+    """One member after another, as gzip files may have; zeros may follow the last."""
+    out, size = [], 0
+    for _ in range(MAX_MEMBERS):
+        part, raw = _inflate(raw, max_bytes - size, GZIP)
+        size += len(part)
+        out.append(part)
+        raw = raw.lstrip(b"\0")
+        if not raw:
+            return b"".join(out)
+    raise Corrupt
+
+
+def _undeflate(raw: bytes, max_bytes: int) -> bytes:
+    """As the RFC has it, or without the frame, as some clients send it."""
+    try:
+        return _whole(raw, max_bytes, ZLIB)
+    except Corrupt:
+        return _whole(raw, max_bytes, RAW)
+
+
+def _whole(raw: bytes, max_bytes: int, form: int) -> bytes:
+    out, rest = _inflate(raw, max_bytes, form)
+    if rest:
+        raise Corrupt
+    return out
+
+
+def _inflate(raw: bytes, max_bytes: int, form: int) -> tuple[bytes, bytes]:
+    """What comes out, and what follows the end of the stream."""
+    stream = zlib.decompressobj(form)
+    try:
+        # One more than allowed, and nothing beyond is ever made.
+        out = stream.decompress(raw, max_bytes + 1)
+    except zlib.error as error:
+        raise Corrupt from error
+    if len(out) > max_bytes:
+        raise TooLarge
+    if not stream.eof:
+        raise Corrupt
+    return out, stream.unused_data
+
+
+def _with_arrow(codec: str) -> Callable[[bytes, int], bytes]:
+    def decompress(raw: bytes, max_bytes: int) -> bytes:
+        # Imported here: it takes a second, and few clients send these.
+        import pyarrow as pa
+
+        try:
+            with pa.CompressedInputStream(pa.BufferReader(raw), codec) as stream:
+                out: bytes = stream.read(max_bytes + 1)
+        except (OSError, ValueError) as error:
+            raise Corrupt from error
+        if len(out) > max_bytes:
+            raise TooLarge
+        return out
+
+    return decompress
+
+
+_DECODERS: dict[str, Callable[[bytes, int], bytes]] = {
+    "gzip": _gunzip,
+    "x-gzip": _gunzip,
+    "deflate": _undeflate,
+    "zstd": _with_arrow("zstd"),
+    "br": _with_arrow("brotli"),
+}

@@ -1,0 +1,168 @@
+"""One HTTP request as the gateway's handlers see it, and the ways to answer it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable
+from typing import Any
+
+import orjson
+
+from router.errors import Rejected, RejectReason
+from serve_app.call import request_id
+from serve_app.callers import Caller, caller_of
+from serve_app.encodings import codings_of, decode
+from serve_app.endpoint import Message, Receive, Scope, Send
+from serve_app.http_errors import Dialect, error_body, error_headers, internal_error, status_of
+from serve_app.response_headers import Headers
+from serve_app.wire import ROUTES
+
+JSON = b"application/json"
+
+
+class ClientGone(Exception):
+    """The client left before its request was whole."""
+
+
+class HttpRequest:
+    """One request, with the few things handlers need.
+
+    Attributes:
+        method: as it is handled; HEAD is a GET whose body stays here.
+        path: without a trailing slash, which names the same route.
+        headers: one line of each name: the last that is not blank.
+        lines: all of them.
+        always: headers that every answer gets, streams and errors too.
+
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.is_head = scope["method"] == "HEAD"
+        self.method: str = "GET" if self.is_head else scope["method"]
+        # Serve's root path is empty here.
+        self.path: str = scope["path"].rstrip("/") or "/"
+        self.lines: list[tuple[bytes, bytes]] = list(scope["headers"])
+        self.headers = headers_of(self.lines)
+        # Whoever reads the headers after this finds the same one.
+        self.id = request_id(self.headers)
+        self.headers[b"x-request-id"] = self.id.encode()
+        self.dialect = _dialect_of(self.path, self.headers)
+        self.always: Headers = []
+        if self.dialect is Dialect.ANTHROPIC:
+            self.always.append((b"request-id", self.id.encode()))
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._has_started = False
+
+    @property
+    def caller(self) -> Caller:
+        """Who sent it."""
+        return caller_of(self._scope)
+
+    @property
+    def codings(self) -> list[str]:
+        """What the body is encoded with."""
+        return codings_of(self.lines)
+
+    @property
+    def query(self) -> bytes:
+        """What follows the question mark."""
+        found: bytes = self._scope.get("query_string", b"")
+        return found
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """Pass an ASGI message on."""
+        self._has_started = True
+        if message["type"] == "http.response.start" and self.always:
+            message = {**message, "headers": [*message["headers"], *self.always]}
+        elif self.is_head and message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        return self._send(message)
+
+    async def read(self, max_bytes: int, within_s: float) -> bytes | Rejected:
+        """The whole body, decoded, or 413 as soon as it is known to be too long."""
+        raw = await self._read(max_bytes, within_s)
+        codings = self.codings
+        if isinstance(raw, Rejected) or not raw or not codings:
+            return raw
+        return await decode(raw, codings, max_bytes)
+
+    async def _read(self, max_bytes: int, within_s: float) -> bytes | Rejected:
+        too_large = Rejected(
+            RejectReason.REQUEST_TOO_LARGE, f"The request body may have {max_bytes} bytes."
+        )
+        declared = self.headers.get(b"content-length", b"0")
+        if len(declared) > 15 or (declared.isdigit() and int(declared) > max_bytes):
+            return too_large
+        parts, size = [], 0
+        try:
+            async with asyncio.timeout(within_s):
+                while True:
+                    message = await self._receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientGone
+                    part = message.get("body", b"")
+                    size += len(part)
+                    if size > max_bytes:
+                        return too_large
+                    parts.append(part)
+                    if not message.get("more_body"):
+                        return b"".join(parts)
+        except TimeoutError:
+            return Rejected(RejectReason.INVALID_REQUEST, "The request body did not arrive.")
+
+    async def json(self, body: Any, status: int = 200) -> None:
+        """Answer with JSON."""
+        await self.respond(status, orjson.dumps(body), JSON)
+
+    async def refuse(
+        self, rejected: Rejected, status: int | None = None, headers: Iterable[Header] = ()
+    ) -> None:
+        """Answer a refusal in the route's dialect, with its reason's status unless told."""
+        status = status or status_of(rejected.reason)
+        body = error_body(rejected, self.dialect, status=status, request_id=self.id)
+        await self.respond(status, body, JSON, [*error_headers(rejected), *headers])
+
+    async def fail(self) -> None:
+        """500 without a word about the inside; nothing if an answer has begun."""
+        if not self._has_started:
+            await self.respond(500, internal_error(self.dialect, self.id), JSON)
+
+    async def respond(
+        self, status: int, body: bytes, kind: bytes, headers: Iterable[Header] = ()
+    ) -> None:
+        """Answer with a whole body."""
+        all_headers = [
+            (b"content-type", kind),
+            (b"content-length", str(len(body)).encode()),
+            *headers,
+        ]
+        await self.send({"type": "http.response.start", "status": status, "headers": all_headers})
+        await self.send({"type": "http.response.body", "body": body})
+
+    async def no_content(self, headers: Headers) -> None:
+        """204."""
+        await self.send({"type": "http.response.start", "status": 204, "headers": headers})
+        await self.send({"type": "http.response.body", "body": b""})
+
+
+Header = tuple[bytes, bytes]
+
+
+def headers_of(lines: Iterable[Header]) -> dict[bytes, bytes]:
+    """One line of each name: the last that says something."""
+    headers: dict[bytes, bytes] = {}
+    for name, value in lines:
+        if value.strip() or name not in headers:
+            headers[name] = value
+    return headers
+
+
+def _dialect_of(path: str, headers: dict[bytes, bytes]) -> Dialect:
+    if path == "/v1/messages" or path.startswith("/v1/messages/"):
+        return Dialect.ANTHROPIC
+    if path == "/v1/models" or path.startswith("/v1/models/"):
+        return Dialect.ANTHROPIC if b"anthropic-version" in headers else Dialect.OPENAI
+    route = ROUTES.get(path)
+    return route.dialect if route is not None else Dialect.OPENAI
