@@ -18,6 +18,7 @@ from router.errors import Rejected, RejectReason
 from router.quota import EVEN_WEIGHTS, NO_QUOTA, QuotaConfig, TokenWeights
 from router.types import TierRules
 from serve_app.tenancy.keys import KeyBook
+from serve_app.tenancy.uses import Uses
 from serve_app.tenant_config import HistoryConfig, KeyConfig, KvConfig, TenantsConfig, TierConfig
 
 PREFIX = "pm-"
@@ -97,6 +98,22 @@ class Authenticator:
             for admin in (False, True)
         }
 
+    @property
+    def uses(self) -> Uses:
+        """Who used the deployment lately."""
+        return self._book.uses
+
+    @property
+    def local_tenant(self) -> str | None:
+        """The tenant of local callers without a key."""
+        return self._config.local_tenant
+
+    def entry(self, key_id: str) -> tuple[str, KeyConfig] | None:
+        """The tenant and entry that a key's id stands for now; None: for nothing."""
+        found = self._book.find(key_id, self._keys.get(key_id))
+        # The file says which tenants there are: others' keys wait for their return.
+        return found if found is not None and found[0] in self._config.tenants else None
+
     def tenant(self, name: str) -> Tenant | None:
         """A tenant by its name, as this reading of the file has it."""
         return self._tenants.get((name, False))
@@ -144,11 +161,7 @@ class Authenticator:
         return tenant
 
     def _find(self, key: str, key_id: str) -> tuple[str, KeyConfig] | None:
-        if not key.startswith(PREFIX):
-            return None
-        found = self._book.find(key_id, self._keys.get(key_id))
-        # The file says which tenants there are: others' keys wait for their return.
-        return found if found is not None and found[0] in self._config.tenants else None
+        return self.entry(key_id) if key.startswith(PREFIX) else None
 
     def _match(self, key: str, now: datetime) -> tuple[str, KeyConfig] | None:
         key_id, _, secret = key.removeprefix(PREFIX).partition("-")
@@ -158,7 +171,10 @@ class Authenticator:
         matches = hmac.compare_digest(hash_secret(secret, salt), expected)
         if not found or not matches:
             return None
-        return None if found[1].is_expired(now) else found
+        if found[1].is_expired(now):
+            return None
+        self.uses.note_key(key_id)
+        return found
 
     def _build(self, name: str, *, is_admin: bool) -> Tenant:
         config = self._config.tenants[name]

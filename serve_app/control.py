@@ -98,7 +98,7 @@ class Control:
         return {
             "fleet": fleet.name,
             "note": fleet.note,
-            "warnings": self._warnings(),
+            "warnings": self._warnings(ingresses),
             "ready": not await self.loading_lanes(),
             "lanes": await self._lane_status(ingresses),
             "ingress": ingresses,
@@ -120,7 +120,7 @@ class Control:
     def _triggers(self) -> list[str]:
         return ["escalation_share"] if self._state.escalation.alarm else []
 
-    def _warnings(self) -> list[str]:
+    def _warnings(self, ingresses: list[dict[str, Any]]) -> list[str]:
         warnings = []
         if not haproxy_is_on():
             warnings.append(
@@ -130,8 +130,10 @@ class Control:
         if self._reloader.store_error:
             warnings.append(self._reloader.store_error)
         if self._reloader.last_error:
-            warnings.append(f"the last reload was refused: {self._reloader.last_error}")
-        return warnings
+            warnings.append(_refused(self._reloader.last_error))
+        # Each has its own traffic, and may have met the files in another state.
+        warnings += [told for x in ingresses for told in _of_files(x.get("files"))]
+        return list(dict.fromkeys(warnings))
 
     async def _lane_status(self, ingresses: list[dict[str, Any]]) -> dict[str, Any]:
         names = self._lanes.names()
@@ -206,6 +208,17 @@ def _ledger_of(ingresses: list[dict[str, Any]]) -> dict[str, Any] | None:
     if not leases:
         return None
     return {"epoch": max(x["epoch"] for x in leases.values()), "leases": leases}
+
+
+def _of_files(files: dict[str, Any] | None) -> list[str]:
+    """What an ingress replica has to tell of the configuration files."""
+    if files is None:
+        return []
+    return [*([_refused(files["error"])] if files["error"] else []), *files["warnings"]]
+
+
+def _refused(error: str) -> str:
+    return f"the last reload was refused: {error}"
 
 
 def _imbalance(running: list[float]) -> float:
