@@ -12,8 +12,9 @@ from ray.serve.config import RequestRouterConfig
 
 from serve_app import doorway
 from serve_app.config_errors import ConfigError, StrictModel, load_yaml, validate
+from serve_app.config_files import await_rest
 from serve_app.embedded_model import resolve_source
-from serve_app.fleet_config import AffinityConfig, FleetConfig, LaneConfig
+from serve_app.fleet_config import AffinityConfig, FleetConfig, LaneConfig, ReloadConfig
 from serve_app.ingress import Ingress
 from serve_app.lane_endpoint import LaneLife, SimulatedLaneServer
 from serve_app.ledger import LedgerServer
@@ -63,6 +64,7 @@ def build(args: dict[str, Any]) -> Application:
     options = validate(args, AppArgs, "serve_config.yaml: args")
     fleet_file = fleet_path(options.fleet)
     tenants_file = tenants_path(options.tenants)
+    await_rest((fleet_file, tenants_file), ReloadConfig().settle_s)
     fleet = load_fleet(fleet_file)
     _refuse_open_door(options, load_tenants(tenants_file).local_tenant)
     secret = deployment_secret()

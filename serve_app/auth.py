@@ -18,6 +18,7 @@ from router.errors import Rejected, RejectReason
 from router.quota import EVEN_WEIGHTS, NO_QUOTA, QuotaConfig, TokenWeights
 from router.types import TierRules
 from serve_app.tenancy.keys import KeyBook
+from serve_app.tenancy.uses import Uses
 from serve_app.tenant_config import HistoryConfig, KeyConfig, KvConfig, TenantsConfig, TierConfig
 
 PREFIX = "pm-"
@@ -104,6 +105,22 @@ class Authenticator:
         """Whether anybody can be let in without a key."""
         return self._config.local_tenant is not None
 
+    @property
+    def uses(self) -> Uses:
+        """Who used the deployment lately."""
+        return self._book.uses
+
+    @property
+    def local_tenant(self) -> str | None:
+        """The tenant of local callers without a key."""
+        return self._config.local_tenant
+
+    def entry(self, key_id: str) -> tuple[str, KeyConfig] | None:
+        """The tenant and entry that a key's id stands for now; None: for nothing."""
+        found = self._book.find(key_id, self._keys.get(key_id))
+        # The file says which tenants there are: others' keys wait for their return.
+        return found if found is not None and found[0] in self._config.tenants else None
+
     def tenant(self, name: str) -> Tenant | None:
         """A tenant by its name, as this reading of the file has it."""
         return self._tenants.get((name, False))
@@ -151,20 +168,18 @@ class Authenticator:
             return Rejected(RejectReason.MODEL_NOT_ALLOWED, message, param="x-tenant-id")
         return tenant
 
-    def _find(self, key_id: str) -> tuple[str, KeyConfig] | None:
-        found = self._book.find(key_id, self._keys.get(key_id))
-        # The file says which tenants there are: others' keys wait for their return.
-        return found if found is not None and found[0] in self._config.tenants else None
-
     def _match(self, key: str, now: datetime) -> tuple[str, KeyConfig] | None:
         key_id, _, secret = key.removeprefix(PREFIX).partition("-")
-        found = self._find(key_id)
+        found = self.entry(key_id)
         # Unknown ids do the same work as known ones.
         salt, expected = (found[1].salt, found[1].hash) if found else ("00" * 16, "0" * 64)
         matches = hmac.compare_digest(hash_secret(secret, salt), expected)
         if not found or not matches:
             return None
-        return None if found[1].is_expired(now) else found
+        if found[1].is_expired(now):
+            return None
+        self.uses.note_key(key_id)
+        return found
 
     def _build(self, name: str, *, is_admin: bool) -> Tenant:
         config = self._config.tenants[name]

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from simulator import strict_yaml
+
 
 class ConfigError(Exception):
     """A configuration file that cannot be used. The message is for the operator."""
@@ -27,17 +29,23 @@ M = TypeVar("M", bound=BaseModel)
 def load_yaml(path: Path, model: type[M]) -> M:
     """Read one YAML file as `model`, or raise ConfigError naming every fault."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = strict_yaml.load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: is not UTF-8") from error
+    except strict_yaml.DuplicateKeysError as error:
+        raise ConfigError("\n".join(f"{path}: {fault}" for fault in error.faults)) from error
     except yaml.YAMLError as error:
         # Not the whole error: it quotes the line, which may hold a key.
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""
         problem = getattr(error, "problem", None) or "it does not parse"
         raise ConfigError(f"{path}: is not YAML{where}: {problem}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: a value cannot be read: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: is nested too deeply") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: should be a mapping, is {type(data).__name__}")
     return validate(data, model, str(path))

@@ -124,8 +124,10 @@ class Control:
         if self._reloader.store_error:
             warnings.append(self._reloader.store_error)
         if self._reloader.last_error:
-            warnings.append(f"the last reload was refused: {self._reloader.last_error}")
-        return warnings
+            warnings.append(_refused(self._reloader.last_error))
+        # Each has its own traffic, and may have met the files in another state.
+        warnings += [told for x in ingresses for told in _of_files(x.get("files"))]
+        return list(dict.fromkeys(warnings))
 
     async def _lane_status(self, ingresses: list[dict[str, Any]]) -> dict[str, Any]:
         names = self._lanes.names()
@@ -205,6 +207,17 @@ def _ledger_of(ingresses: list[dict[str, Any]]) -> dict[str, Any] | None:
     if not leases:
         return None
     return {"epoch": max(x["epoch"] for x in leases.values()), "leases": leases}
+
+
+def _of_files(files: dict[str, Any] | None) -> list[str]:
+    """What an ingress replica has to tell of the configuration files."""
+    if files is None:
+        return []
+    return [*([_refused(files["error"])] if files["error"] else []), *files["warnings"]]
+
+
+def _refused(error: str) -> str:
+    return f"the last reload was refused: {error}"
 
 
 def _imbalance(running: list[float]) -> float:

@@ -442,6 +442,18 @@ class WarmUpConfig(StrictModel):
     max_bytes: int = Field(16 * 1024 * 1024, ge=4096)
 
 
+class ReloadConfig(StrictModel):
+    """When a changed fleet or tenants file is read again.
+
+    Attributes:
+        settle_s: how long it must not have changed: what is still being written (a copy
+            over a slow line) waits. `pointsman reload` does not.
+
+    """
+
+    settle_s: float = Field(2, ge=0.1, le=60)
+
+
 class WebSocketConfig(StrictModel):
     """`/v1/chat/ws`; every bound is one ingress replica's.
 
@@ -516,6 +528,7 @@ class FleetConfig(StrictModel):
     warm_up: WarmUpConfig = WarmUpConfig()
     websocket: WebSocketConfig = WebSocketConfig()
     cors: CorsConfig = CorsConfig()
+    reload: ReloadConfig = ReloadConfig()
     feedback: FeedbackConfig = FeedbackConfig()
     request_log: RequestLogConfig = RequestLogConfig()
 

@@ -15,11 +15,13 @@ from ray.serve.handle import DeploymentHandle
 
 from serve_app.broadcast import ask_all
 from serve_app.callers import is_loopback
+from serve_app.config_files import await_rest
 from serve_app.control import Control
 from serve_app.endpoint import EndpointServer, published_host
 from serve_app.escalation_sync import EscalationSync
 from serve_app.feedback import FeedbackDesk
 from serve_app.feedback_store import FILE_NAME, FeedbackStore
+from serve_app.fleet_config import ReloadConfig
 from serve_app.gateway import Gateway
 from serve_app.lanes import Lanes
 from serve_app.lease_sync import LeaseSync
@@ -65,6 +67,8 @@ class Ingress:
         ledger: DeploymentHandle[Any] | None = None,
     ) -> None:
         files = (Path(fleet_file), Path(tenants_file))
+        # A replica that takes another's place may meet a file that is just being written.
+        stamps = await_rest(files, ReloadConfig().settle_s)
         tenancy = tenancy_path(load_tenants(files[1]))
         # Two connections: a revocation must not wait for a batch of usage.
         self._keys, self._usage_store = SqliteStore(tenancy), SqliteStore(tenancy)
@@ -77,7 +81,13 @@ class Ingress:
         self._placements = build_placements(policies.fleet, _replica_id())
         self._lanes = Lanes(handles, secret, policies.fleet.timeouts, self._placements)
         self._reloader = Reloader(
-            *files, policies.fleet, self._apply, book=self._book, store=policies.store
+            *files,
+            policies.fleet,
+            self._apply,
+            book=self._book,
+            store=policies.store,
+            auth=policies.auth,
+            stamps=stamps,
         )
         self._control = Control(
             self._state, self._lanes, self._metrics, self._reloader, self._broadcast
@@ -212,6 +222,7 @@ class Ingress:
             "recent_sessions": self._state.sessions.recent(now=time.monotonic()),
             "ejected": self._pipeline.ejected(),
             "tenants_near_limit": self._state.tenants_near_limit(),
+            "files": self._reloader.status(),
             "admission": self._state.admission.status(),
             "shed_order": self._shed_order.status(),
             "ledger": self._state.ledger_status(),

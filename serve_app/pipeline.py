@@ -83,6 +83,7 @@ class Pipeline:
 
     def call(self, route: Route, headers: dict[bytes, bytes], tenant: Tenant) -> Call:
         """Begin a call for an authenticated tenant."""
+        self._state.policies.auth.uses.note_tenant(tenant.name)
         return Call(
             route=route,
             headers=headers,

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from classifier import DEFAULT_ARTIFACT, Artifact, ArtifactError, Scorer, load_artifact
 from classifier.artifact import FILE_NAME
+from serve_app.auth import Authenticator
 from serve_app.config_errors import ConfigError
+from serve_app.config_files import (
+    Settling,
+    Stamp,
+    is_open_for_writing,
+    is_young,
+    stamps_of,
+    wall_s,
+)
 from serve_app.fleet_config import FleetConfig
 from serve_app.policies import Policies, build_policies
+from serve_app.removals import Removals
 from serve_app.settings import home, load_fleet, load_tenants
 from serve_app.tenancy.keys import KeyBook
 from serve_app.tenant_config import StoreConfig
@@ -21,6 +33,7 @@ from serve_app.tenant_config import StoreConfig
 logger = logging.getLogger("ray.serve")
 
 WATCH_PERIOD_S = 1.0
+"""Of files at rest; what changes is looked at four times as often."""
 
 FIXED = ("enabled_lanes", "ingress", "sessions", "ledger", "warm_up", "feedback", "request_log")
 """Parts of a fleet file that are built once, with a deployment."""
@@ -58,7 +71,14 @@ def _load_classifier(folder: Path, stamp: int) -> tuple[Artifact, Scorer]:
 
 
 class Reloader:
-    """Replaces the policies as one set, or keeps the old ones and says why."""
+    """Replaces the policies as one set, or keeps the old ones and says why.
+
+    Args:
+        auth: of the policies in force: who is told when a reload removes them.
+        stamps: of the files when they were read; default: as they are now.
+        clock: in seconds.
+
+    """
 
     def __init__(
         self,
@@ -68,13 +88,20 @@ class Reloader:
         apply: Callable[[Policies], None],
         book: KeyBook | None = None,
         store: StoreConfig | None = None,
+        auth: Authenticator | None = None,
+        stamps: list[Stamp] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._files = (fleet_file, tenants_file)
         self._store = store or StoreConfig()
         self._book = book or KeyBook()
         self._apply = apply
-        self._stamps = self._read_stamps()
+        self._settling = Settling(stamps or stamps_of(self._files))
         self._fleet = fleet
+        self._auth = auth
+        self._clock = clock
+        self._removals = Removals()
+        self._is_told = False
         self.last_error = ""
         # The last to be read is the last to be applied.
         self._turn = asyncio.Lock()
@@ -85,42 +112,141 @@ class Reloader:
         return self._book.last_error
 
     async def reload(self) -> dict[str, Any]:
-        """Read the files again. Requests under way keep what they began with.
+        """Read the files again, now. Requests under way keep what they began with.
 
         They are read on a thread: a large tenants file, or a new classifier, takes its time.
         Who asked may go meanwhile: what was begun is applied.
         """
-        return await asyncio.shield(asyncio.ensure_future(self._in_turn()))
+        return await asyncio.shield(asyncio.ensure_future(self._at_once()))
 
-    async def _in_turn(self) -> dict[str, Any]:
+    async def _at_once(self) -> dict[str, Any]:
         async with self._turn:
-            return await self._reload()
-
-    async def _reload(self) -> dict[str, Any]:
-        self._stamps = self._read_stamps()
-        try:
-            policies = await asyncio.to_thread(self._load)
-            self._refuse_redeploy(policies)
-        except ConfigError as error:
-            self.last_error = str(error)
-            logger.warning("reload refused: %s", error)
-            return {"ok": False, "error": str(error)}
-        self._apply(policies)
-        self._fleet = policies.fleet
-        self.last_error = ""
-        logger.info("reloaded %s and %s", *self._files)
-        return {"ok": True}
+            young = await asyncio.to_thread(self._young)
+            seen = await self._look()
+            found = await asyncio.to_thread(self._try_load)
+            # The state before it was read: whatever came after it is seen by the next look.
+            self._settling.note_read(seen)
+            return self._judge(found, young)
 
     async def watch(self) -> None:
-        """Reload when a file changes; runs until cancelled."""
+        """Reload when files have changed and come to rest; runs until cancelled."""
         while True:
-            await asyncio.sleep(WATCH_PERIOD_S)
-            if self._read_stamps() != self._stamps:
-                try:
-                    await self.reload()
-                except Exception:
-                    # The watch must outlive whatever a file can hold.
-                    logger.exception("reload failed")
+            changes = self._settling.changing_s(self._clock()) is not None
+            await asyncio.sleep(WATCH_PERIOD_S / 4 if changes else WATCH_PERIOD_S)
+            try:
+                await self.look()
+            except Exception:
+                # The watch must outlive whatever a change does.
+                logger.exception("reload failed")
+
+    async def look(self) -> None:
+        """One look at the files; what is still being written is not read."""
+        async with self._turn:
+            seen, now = await self._look(), self._clock()
+            if self._settling.is_due(seen, self._fleet.reload.settle_s, now):
+                await self._read_at_rest(seen)
+            self._tell_of_unrest(now)
+
+    async def _read_at_rest(self, seen: list[Stamp]) -> None:
+        if await asyncio.to_thread(self._is_written):
+            return
+        found = await asyncio.to_thread(self._try_load)
+        # What changed while it was read was not at rest.
+        if await self._look() == seen:
+            self._settling.note_read(seen)
+            self._judge(found)
+
+    async def _look(self) -> list[Stamp]:
+        return await asyncio.to_thread(stamps_of, self._files)
+
+    def _judge(self, found: Policies | ConfigError, told: Sequence[str] = ()) -> dict[str, Any]:
+        """Apply what was read, or keep what there is."""
+        if isinstance(found, ConfigError):
+            self.last_error = str(found)
+            logger.warning("reload refused: %s", found)
+            return {"ok": False, "error": str(found)}
+        removed = self._removed_by(found)
+        self._apply(found)
+        self._fleet, self._auth = found.fleet, found.auth
+        self.last_error = ""
+        logger.info("reloaded %s and %s", *self._files)
+        for sentence in removed:
+            logger.warning("%s", sentence)
+        warnings = [*told, *removed]
+        return {"ok": True, "warnings": warnings} if warnings else {"ok": True}
+
+    def _removed_by(self, found: Policies) -> list[str]:
+        if self._auth is None:
+            return []
+        removed = self._removals.note(self._auth, found.auth, datetime.now(UTC))
+        return [f"{self._files[1]}: {sentence}" for sentence in removed]
+
+    # -- what is told ---------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """What this ingress replica makes of the files, for `/status`."""
+        changing_s = self._settling.changing_s(self._clock())
+        return {
+            "error": self.last_error,
+            "changing_s": None if changing_s is None else round(changing_s, 1),
+            "warnings": self.warnings(),
+        }
+
+    def warnings(self) -> list[str]:
+        """For the operator: changes that do not come to rest, and who lost access."""
+        removed = self._removals.told(datetime.now(UTC))
+        told = [f"{self._files[1]}: {sentence}" for sentence in removed]
+        changing_s = self._settling.changing_s(self._clock())
+        if changing_s is not None and changing_s > self._patience_s:
+            told.insert(0, self._unrest(changing_s))
+        return told
+
+    @property
+    def _patience_s(self) -> float:
+        return 5 * self._fleet.reload.settle_s
+
+    def _unrest(self, changing_s: float) -> str:
+        return (
+            f"{self._files[0]} or {self._files[1]} has been changing, or open for writing, for "
+            f"{changing_s:.0f} s: it is applied when it has been at rest for "
+            f"{self._fleet.reload.settle_s:g} s, or at once by 'pointsman reload'"
+        )
+
+    def _tell_of_unrest(self, now: float) -> None:
+        """Into the log, once a change."""
+        changing_s = self._settling.changing_s(now)
+        if changing_s is None:
+            self._is_told = False
+        elif changing_s > self._patience_s and not self._is_told:
+            self._is_told = True
+            logger.warning("%s", self._unrest(changing_s))
+
+    # -- on a thread ----------------------------------------------------------
+
+    def _is_written(self) -> bool:
+        return any(map(is_open_for_writing, self._files))
+
+    def _young(self) -> list[str]:
+        """What is read though it may not be whole."""
+        settle_s, now = self._fleet.reload.settle_s, wall_s()
+        return [
+            f"{path}: changed less than {settle_s:g} s ago, or is open for writing; read as it "
+            "is, and again should it change"
+            for path in self._files
+            if is_young(path, settle_s, now)
+        ]
+
+    def _try_load(self) -> Policies | ConfigError:
+        try:
+            found = self._load()
+            self._refuse_redeploy(found)
+        except ConfigError as error:
+            return error
+        except Exception as error:
+            # Whatever a file can hold: it is refused, once.
+            logger.exception("reload failed")
+            return ConfigError(f"{type(error).__name__}; the log of this ingress replica has more")
+        return found
 
     def _load(self) -> Policies:
         self._book.refresh()
@@ -135,13 +261,3 @@ class Reloader:
             if getattr(fleet, name) != getattr(self._fleet, name):
                 told = "lanes" if name == "enabled_lanes" else name
                 raise ConfigError(f"{self._files[0]}: {told} changed; {_REDEPLOY}")
-
-    def _read_stamps(self) -> list[tuple[int, int]]:
-        stamps = []
-        for path in self._files:
-            try:
-                stat = path.stat()
-                stamps.append((stat.st_mtime_ns, stat.st_size))
-            except OSError:
-                stamps.append((0, 0))
-        return stamps

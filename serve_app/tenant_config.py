@@ -255,10 +255,20 @@ class TenantsConfig(StrictModel):
         if self.local_tenant is not None and self.local_tenant not in self.tenants:
             hint = nearest(self.local_tenant, self.tenants)
             raise ValueError(f"local_tenant: no tenant '{self.local_tenant}'{hint}")
-        ids = [key.id for tenant in self.tenants.values() for key in tenant.keys]
-        if len(ids) != len(set(ids)):
-            raise ValueError("tenants: two keys have the same id")
+        self._check_key_ids()
         return self
+
+    def _check_key_ids(self) -> None:
+        places: dict[str, str] = {}
+        for name, tenant in self.tenants.items():
+            for number, key in enumerate(tenant.keys):
+                place = f"tenants.{name}.keys.{number}"
+                if key.id in places:
+                    raise ValueError(
+                        f"{place}.id: '{key.id}' is the id of {places[key.id]}, too: "
+                        "two keys have the same id"
+                    )
+                places[key.id] = place
 
     def ceilings_of(self, tenant: str) -> CeilingConfig:
         """A tenant's ceilings, its own over its tier's."""

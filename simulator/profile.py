@@ -20,8 +20,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from simulator import strict_yaml
 
 
 class Strict(BaseModel):
@@ -158,5 +159,5 @@ def named_file(name_or_path: str, folder: Path, kind: str) -> Path:
 
 
 def load_profile(name_or_path: str) -> Profile:
-    """A profile. Raises FileNotFoundError, or pydantic's ValidationError."""
-    return Profile.model_validate(yaml.safe_load(profile_path(name_or_path).read_text()))
+    """A profile. Raises FileNotFoundError, yaml.YAMLError or pydantic's ValidationError."""
+    return Profile.model_validate(strict_yaml.load(profile_path(name_or_path).read_text()))

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-import yaml
 from pydantic import Field
 
+from simulator import strict_yaml
 from simulator.profile import Strict, named_file
 
 WORKLOADS = Path(__file__).resolve().parents[1] / "configs/workloads"
@@ -147,5 +147,5 @@ def workload_path(name_or_path: str) -> Path:
 
 
 def load_workload(name_or_path: str) -> Workload:
-    """A workload. Raises FileNotFoundError, or pydantic's ValidationError."""
-    return Workload.model_validate(yaml.safe_load(workload_path(name_or_path).read_text()))
+    """A workload. Raises FileNotFoundError, yaml.YAMLError or pydantic's ValidationError."""
+    return Workload.model_validate(strict_yaml.load(workload_path(name_or_path).read_text()))

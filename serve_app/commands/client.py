@@ -154,4 +154,6 @@ def _reload(args: argparse.Namespace) -> int:
     else:
         for number, replica in enumerate(outcome["replicas"]):
             print(f"ingress {number}: {replica.get('error') or 'reloaded'}")
+            for warning in replica.get("warnings", ()):
+                print(f"  {warning}")
     return 0 if outcome["ok"] else 1

@@ -13,6 +13,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.resolver import VersionedResolver
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
+from serve_app.config_errors import ConfigError
+from serve_app.config_files import is_open_for_writing, stamp_of
 from serve_app.settings import load_tenants
 
 
@@ -56,7 +58,13 @@ def _text(name: str) -> str:
 
 
 def _edit(path: Path, change: Callable[[Any], None]) -> None:
-    """Change the file, check the result, and only then put it in place."""
+    """Change the file, check the result, and only then put it in place.
+
+    A link stays one: the file behind it is changed. Raises ConfigError where somebody else
+    has changed it meanwhile, or is about to.
+    """
+    path = path.resolve()
+    found = stamp_of(path)
     editor = YAML()
     editor.preserve_quotes = True
     editor.Resolver = _AsWritten
@@ -71,6 +79,8 @@ def _edit(path: Path, change: Callable[[Any], None]) -> None:
             os.fsync(file.fileno())
         load_tenants(partial)
         partial.chmod(path.stat().st_mode & 0o777)
+        if stamp_of(path) != found or is_open_for_writing(path):
+            raise ConfigError(f"{path}: changed meanwhile; nothing was written, try again")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from serve_app.config_errors import ConfigError
 from serve_app.tenancy.store import Keys, StoredKey, TenancyStore
+from serve_app.tenancy.uses import Uses
 from serve_app.tenant_config import KeyConfig
 
 logger = logging.getLogger("ray.serve")
@@ -25,14 +26,19 @@ class KeyBook:
 
     A reading replaces all keys at once. A key that was seen revoked stays so as long as
     this process lives, whatever becomes of the store.
+
+    Attributes:
+        uses: who used the deployment lately; it outlives every reading of the files.
+
     """
 
     def __init__(self, store: TenancyStore | None = None) -> None:
         self._store = store
-        self._version = -1
+        self._version = (0, -1)
         self._keys: Mapping[str, StoredKey] = {}
         self._revoked: frozenset[str] = frozenset()
         self.last_error = ""
+        self.uses = Uses()
 
     def find(
         self, key_id: str, in_file: tuple[str, KeyConfig] | None

@@ -58,15 +58,15 @@ class SqliteStore:
             db.execute("INSERT OR IGNORE INTO revocations VALUES (?, ?)", (key_id, at.isoformat()))
             _bump(db, "keys")
 
-    def keys_version(self) -> int:
-        """A number that changes with every key and revocation."""
+    def keys_version(self) -> tuple[int, int]:
+        """Changes with every key and revocation, and with the file."""
         with self._connection() as db:
-            return _version(db, "keys")
+            return self._inode, _version(db, "keys")
 
     def keys(self) -> Keys:
         """All keys and revocations."""
         with self._transaction("DEFERRED") as db:
-            version = _version(db, "keys")
+            version = self._inode, _version(db, "keys")
             rows = db.execute(
                 "SELECT id, tenant, salt, hash, expires, admin, proxy, created FROM keys"
             ).fetchall()

@@ -99,7 +99,7 @@ class StoredKey:
 class Keys:
     """All keys of the store by id, and the ids that are revoked, the file's too."""
 
-    version: int
+    version: tuple[int, int]
     keys: Mapping[str, StoredKey]
     revoked: frozenset[str]
 
@@ -151,8 +151,8 @@ class TenancyStore(Protocol):
     def revoke(self, key_id: str, *, at: datetime) -> None:
         """Make a key invalid for good, whether it is kept here or in the tenants file."""
 
-    def keys_version(self) -> int:
-        """A number that changes with every key and revocation."""
+    def keys_version(self) -> tuple[int, int]:
+        """Changes with every key and revocation, and with what they are kept in."""
 
     def keys(self) -> Keys:
         """All of them."""

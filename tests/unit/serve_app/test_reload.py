@@ -62,7 +62,7 @@ async def test_keeping_prompts_begins_with_the_next_reading_of_the_tenants(
 
     result = await reloader.reload()
 
-    assert result == {"ok": True}
+    assert result["ok"]
     tenant = applied[0].auth.identify(None, is_local=True)
     assert (tenant.name, tenant.keep_prompts_days) == ("acme", 7)
 
