@@ -142,7 +142,7 @@ async def test_a_refusal_after_the_head_is_one_error_event(soon, stream, path, b
     assert (client.status, client.error["code"], client.error["retry_after"]) == (
         200,
         "no_replica",
-        1,
+        10,
     )
     assert client.bodies[-1] == client.said
     event = b"data: {" if path == CHAT else b"event: error\ndata: {"
