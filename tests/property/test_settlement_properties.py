@@ -15,7 +15,8 @@ from serve_app.tenant_config import TenantsConfig
 from serve_app.upstream import BrokenConnection
 from tests.unit.serve_app.conftest import TIERS, FakeResponse, World
 
-LIMIT = 1_000
+LIMIT = 100
+"""A minute's tokens: so few that streams outgrow what they reserved."""
 PROMPT = 21
 ROUTES = {
     "/v1/chat/completions": ("messages", [{"role": "user", "content": "Say hi."}]),
@@ -69,9 +70,10 @@ def responses(tokens: list[int], completion: int) -> list[bytes]:
 
 def whole(path: str, completion: int) -> bytes:
     """An answer in one piece."""
-    if path in ("/v1/messages", "/v1/responses"):
-        usage = {"input_tokens": PROMPT, "output_tokens": completion}
-    else:
+    usage = {"input_tokens": PROMPT, "output_tokens": completion}
+    if path == "/v1/messages":
+        usage |= {"input_tokens": PROMPT - 16, "cache_read_input_tokens": 16}
+    elif path != "/v1/responses":
         usage = {"prompt_tokens": PROMPT, "completion_tokens": completion}
     return json.dumps({"id": "1", "choices": [], "usage": usage}).encode()
 
