@@ -1,0 +1,67 @@
+"""A running request that outgrows its charge, where the limit is leased."""
+
+import pytest
+
+from router.ceiling import CeilingConfig, Reckoning, Reservation
+from router.leased_ceiling import LeasedCeiling, Tenure
+from router.leases import BucketGrant, LeaseTerms, TenantGrant
+
+TERMS = LeaseTerms(lease_s=100, seat_s=600, seats=4, floor=0.01, stale_s=0.5)
+LIMIT = 3_000
+FLOOR = 30
+
+
+def leased(stash: float) -> LeasedCeiling:
+    """A full floor, and so much of the rest."""
+    tenure = Tenure(until=100, seat_until=600, seated_at=-600)
+    ceiling = LeasedCeiling(CeilingConfig(tokens_per_minute=LIMIT), TERMS, tenure, now=0)
+    ceiling.report(gives_up=False, now=0)
+    grant = TenantGrant(tokens=BucketGrant(stash, None, LIMIT * TERMS.leased))
+    ceiling.apply(grant, epoch=1, number=1, now=0)
+    return ceiling
+
+
+def held(ceiling) -> tuple[float, float]:
+    """In the stash, and on the floor."""
+    return ceiling._tokens._stash, ceiling._tokens._floor.level(now=0)
+
+
+def test_half_of_what_can_be_had_here_is_the_most_of_one_request():
+    """So two fit on one ingress replica, as they do where there is only one."""
+    ceiling = leased(LIMIT * TERMS.leased)
+    cost = Reckoning(40, 296, 32_040)
+    outcomes = [ceiling.try_admit(ceiling.first_charge(cost), now=0) for _ in range(3)]
+
+    assert outcomes[0] == outcomes[1] == Reservation(1_455)
+    assert not isinstance(outcomes[2], Reservation)
+    unlimited = LeasedCeiling(CeilingConfig(), TERMS, Tenure(), now=0)
+    assert unlimited.first_charge(cost) == 32_040
+
+
+def test_what_is_outgrown_comes_from_the_lease_and_the_floor_and_then_is_debt():
+    """And goes back where it came from: no token of the floor becomes one of the lease."""
+    ceiling = leased(40)
+    reservation = ceiling.try_admit(50, now=0)
+    assert held(ceiling) == pytest.approx((0, FLOOR - 10))
+
+    reservation = ceiling.grow(reservation, 64, now=0)
+    assert reservation == Reservation(114)
+    assert held(ceiling) == pytest.approx((-44, 0))
+    assert ceiling.refusal(1, now=0) is not None
+
+    ceiling.settle(reservation, 34, now=0)
+    assert held(ceiling) == pytest.approx((6, FLOOR))
+    assert (ceiling.reserved, ceiling.running) == (0, 0)
+
+
+def test_growing_without_a_limit_per_minute_only_counts():
+    """A tenant with a limit per second alone."""
+    ceiling = LeasedCeiling(CeilingConfig(tokens_per_second=9), TERMS, Tenure(), now=0)
+    reservation = Reservation(10)
+    ceiling.reserved, ceiling.running = 10, 1
+
+    grown = ceiling.grow(reservation, 64, now=0)
+    ceiling.settle(grown, 3, now=0)
+
+    assert grown.tokens == 74
+    assert (ceiling.reserved, ceiling.running) == (0, 0)
