@@ -4,100 +4,13 @@ from __future__ import annotations
 
 import functools
 import ipaddress
-import logging
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from router.errors import Rejected
 from serve_app.credentials import RawHeaders, presented_key
 from serve_app.endpoint import Scope
-
-logger = logging.getLogger("ray.serve")
-
-PROXY_HEADERS = frozenset(
-    {
-        b"client-ip",
-        b"forwarded",
-        b"forwarded-for",
-        b"front-end-https",
-        b"http-client-ip",
-        b"incap-client-ip",
-        b"proxy-client-ip",
-        b"remote-addr",
-        b"remote-user",
-        b"rndr-id",
-        b"true-client-ip",
-        b"via",
-        b"wl-proxy-client-ip",
-        b"x-amzn-trace-id",
-        b"x-client-ip",
-        b"x-cloud-trace-context",
-        b"x-cluster-client-ip",
-        b"x-country-code",
-        b"x-host",
-        b"x-http-via",
-        b"x-https",
-        b"x-nginx-proxy",
-        b"x-proxyuser-ip",
-        b"x-request-start",
-        b"x-rewrite-url",
-        b"x-scheme",
-        b"x-ssl",
-        b"x-url-scheme",
-        b"x-varnish",
-    }
-)
-PROXY_PREFIXES = (
-    b"akamai-",
-    b"ali-cdn-",
-    b"cdn-",
-    b"cf-",
-    b"cloudfront-",
-    b"eagleeye-",
-    b"fastly-",
-    b"fly-",
-    b"l5d-",
-    b"ngrok-",
-    b"render-proxy-",
-    b"ssl-client-",
-    b"tailscale-",
-    b"x-akamai-",
-    b"x-amz-cf-",
-    b"x-amzn-mtls-",
-    b"x-amzn-oidc-",
-    b"x-appengine-",
-    b"x-appgw-",
-    b"x-arr-",
-    b"x-auth-request-",
-    b"x-authentik-",
-    b"x-azure-",
-    b"x-cdn",
-    b"x-client-cert",
-    b"x-edge-",
-    b"x-envoy-",
-    b"x-fd-",
-    b"x-forward",
-    b"x-goog-iap-",
-    b"x-goog-authenticated-user-",
-    b"x-google-",
-    b"x-istio-",
-    b"x-kong-",
-    b"x-ms-client-principal",
-    b"x-nf-",
-    b"x-ngrok-",
-    b"x-original",
-    b"x-pomerium-",
-    b"x-railway-",
-    b"x-real-",
-    b"x-remote-",
-    b"x-ssl-",
-    b"x-sucuri-",
-    b"x-traefik-",
-    b"x-tunnel-",
-    b"x-vercel-",
-    b"x-webauth-",
-)
-"""What reverse proxies, tunnels and delivery networks add, and no client does."""
+from serve_app.proxies import proxy_sign
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,38 +31,11 @@ class Caller:
     proxy: str
 
 
-class ProxyWatch:
-    """Remembers that a proxy stands before a deployment which trusts this machine.
-
-    Attributes:
-        seen: the sign that told; empty while none has.
-
-    """
-
-    def __init__(self) -> None:
-        self.seen = ""
-
-    def note(self, sign: str) -> None:
-        """A request came with this sign, or none; the first one is told in the log."""
-        if sign and not self.seen:
-            self.seen = sign
-            logger.warning(proxy_warning(sign))
-
-
-def proxy_warning(sign: str) -> str:
-    """For the operator, who may have opened the deployment to the world without a key."""
-    return (
-        f"a proxy stands before this deployment ({sign} was seen): what comes through "
-        "it needs a key, but a proxy that adds no header cannot be told from this machine. Remove "
-        "local_tenant from the tenants file and give every caller a key."
-    )
-
-
 def caller_of(scope: Scope) -> Caller:
     """Who sent a request, or wants to open a socket."""
     headers: list[tuple[bytes, bytes]] = list(scope["headers"])
     target = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")
-    proxy = _proxy_of(headers, scope.get("http_version", "1.1"))
+    proxy = proxy_sign(headers, scope.get("http_version", "1.1"))
     tenants = [value for value in _all(headers, b"x-tenant-id") if value.strip()]
     return Caller(
         key=presented_key(
@@ -185,14 +71,6 @@ def _why_stranger(
             "their origin in cors.allow_origins of the fleet file, to read the answer)."
         )
     return ""
-
-
-def _proxy_of(headers: RawHeaders, version: str) -> str:
-    """How a proxy shows, by a header or by what nginx speaks when it is told nothing."""
-    for name, _ in headers:
-        if name in PROXY_HEADERS or name.startswith(PROXY_PREFIXES):
-            return f"header '{name.decode('latin-1')[:64]}'"
-    return "HTTP/1.0" if version == "1.0" else ""
 
 
 def _all(headers: RawHeaders, wanted: bytes) -> list[bytes]:

@@ -23,12 +23,13 @@ from router.tokens import TokenEstimator
 from serve_app.admission import Admission, alone
 from serve_app.auth import Tenant
 from serve_app.call import Call
-from serve_app.callers import Caller, ProxyWatch
+from serve_app.callers import Caller
 from serve_app.contentions import Contentions
 from serve_app.escalation import Escalation
 from serve_app.lease_sync import LeaseSync
 from serve_app.policies import Policies
 from serve_app.prefixes import prefix_of
+from serve_app.proxies import ProxyWatch
 from serve_app.warm_up import Exported
 from serve_app.wire import Parsed
 
