@@ -27,6 +27,7 @@ class Listener:
     Attributes:
         bodies: what came after the head, message by message.
         fault: what every send raises.
+        linger_s: how long the last send takes after its bytes are out.
         reads: while it is clear, every send waits, as it does for a client that is slow.
 
     """
@@ -36,6 +37,7 @@ class Listener:
         self.bodies: list[bytes] = []
         self.is_over = False
         self.fault: Exception | None = None
+        self.linger_s = 0.0
         self.reads = asyncio.Event()
         self.reads.set()
         self.waits = asyncio.Event()
@@ -69,6 +71,8 @@ class Listener:
             self.bodies.append(message["body"])
             self.is_over = not message.get("more_body")
         self._change.set()
+        if self.is_over:
+            await asyncio.sleep(self.linger_s)
 
     async def until(self, check) -> None:
         """Wait until something holds of what has come."""

@@ -402,6 +402,25 @@ async def test_a_comment_that_cannot_be_sent_is_the_last(soon, stream, caplog):
     assert client.bodies == [TOKEN, DONE, b""] and codes(soon) == {"200": 1.0}
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [[TOKEN, DONE], [BrokenConnection("cut")], [TOKEN, BrokenConnection("cut")]],
+    ids=["whole", "refused", "broken"],
+)
+async def test_nothing_follows_the_last_bytes(soon, stream, caplog, parts):
+    """However long the server takes to be done with them."""
+    gate = asyncio.Event()
+    soon.lanes.answers = [stream(gate, *parts), *(stream(*parts) for _ in range(2))]
+    client = Listener(soon, {**STREAMED, "presence_penalty": 1})
+    client.linger_s = 5 * EVERY_S
+    await client.comments(1)
+    gate.set()
+    await client.end()
+
+    assert client.is_over and client.bodies[-1] != COMMENT
+    assert "cannot be kept alive" not in caplog.text
+
+
 async def test_chats_on_a_socket_get_their_chunks_and_no_comments():
     """A socket has pings of its own."""
     from tests.unit.serve_app.socket_world import SocketWorld, text_of
