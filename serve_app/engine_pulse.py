@@ -71,7 +71,7 @@ class EnginePulse:
             await engine.collective_rpc("check_health")
             self._asked = self._clock()
             self._processes = list(members(self._group))
-        while any(map(is_stopped, self._processes)):
+        while any(map(is_stopped, self._processes)):  # noqa: ASYNC110  # nobody signals it
             await asyncio.sleep(LOOK_PERIOD_S)
 
 

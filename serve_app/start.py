@@ -19,7 +19,6 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Any
 from urllib.parse import urlsplit
 
 from serve_app.serve_state import ServeState
@@ -29,8 +28,8 @@ from serve_app.start_progress import Progress, StartFailed, cause_of, line
 LOOK_S = 0.5
 ENDS_WITHIN_S = 60.0
 RAY_IS_UP = re.compile(r"Started a local Ray instance|Connected to Ray cluster")
-BY_MAKE = "POINTSMAN_MAKE_BEGAN"
-"""Environment variable: when `make serve` began to install, in seconds since the epoch."""
+BY_MAKE = "POINTSMAN_INSTALL_MS"
+"""Environment variable: what `make serve` took for the dependencies, in milliseconds."""
 
 EXAMPLE = """
 Pointsman is ready at {url} after {seconds:.0f} s. Try:
@@ -85,9 +84,8 @@ class Start:
         self._url = url
         self._log = log
         self._screen = screen
-        now = time.monotonic()
-        waited = max(0.0, time.time() - float(os.environ.get(BY_MAKE, time.time())))
-        self._begun = now - waited
+        waited = int(os.environ.get(BY_MAKE) or 0) / 1000
+        self._begun = time.monotonic() - waited
         self._progress = Progress(self._begun)
         self._serve: subprocess.Popen[bytes] | None = None
         screen.say(f"Starting Pointsman; the log is {log}")

@@ -52,7 +52,6 @@ class Progress:
         self._begun = now
         self._open: dict[tuple[str, str], float] = {}
         self._told: set[tuple[str, str]] = set()
-        self._graph_since: float | None = None
 
     def begin(self, what: str, stage: str, now: float) -> None:
         """A stage has begun; nothing where it had begun or ended before."""
@@ -79,10 +78,12 @@ class Progress:
             if app.get("status") == "DEPLOY_FAILED":
                 raise StartFailed(_message_of(name, app))
             for deployment, state in app.get("deployments", {}).items():
-                lines += self._observe(deployment, state, deployment in seen.warming, now)
+                lines += self._observe(deployment, state, now, warms=deployment in seen.warming)
         return lines
 
-    def _observe(self, name: str, state: Mapping[str, Any], warms: bool, now: float) -> list[str]:
+    def _observe(
+        self, name: str, state: Mapping[str, Any], now: float, *, warms: bool
+    ) -> list[str]:
         what = name.replace("lane:", "lane ")
         is_lane = what != name
         lines = self._failure(what, state)
@@ -114,7 +115,9 @@ class Progress:
 
     def running(self, now: float) -> str:
         """The open stages in one line, for a terminal that shows it in place."""
-        parts = [f"{what} {stage} {now - since:.0f} s" for (what, stage), since in self._open.items()]
+        parts = [
+            f"{what} {stage} {now - since:.0f} s" for (what, stage), since in self._open.items()
+        ]
         return " · ".join(parts)
 
 

@@ -55,19 +55,31 @@ def _environment(lane: LaneConfig) -> dict[str, str]:
 def build_vllm_lane(
     lane: LaneConfig, source: str, options: dict[str, Any], life: LaneLife
 ) -> Application:
-    """The deployment of one vLLM lane, as `build_llm_deployment` would make it."""
-    runtime_env = {
-        **ray.get_runtime_context().runtime_env,
-        "worker_process_setup_hook": "ray.llm._internal.serve._worker_process_setup_hook",
-        "env_vars": _environment(lane),
-    }
+    """The deployment of one vLLM lane, as Ray's `build_llm_deployment` would make it."""
     deployed = serve.deployment(
         **options,
         placement_group_bundles=worker_bundles(lane),
-        placement_group_strategy="STRICT_PACK" if lane.bundle is not None else "PACK",
-        ray_actor_options={"num_cpus": 0, "runtime_env": runtime_env},
+        placement_group_strategy=worker_strategy(lane),
+        ray_actor_options=actor_options(lane),
     )
     return deployed(LANE_SERVER).bind(lane, source, life=life)  # type: ignore[arg-type]
+
+
+def actor_options(lane: LaneConfig) -> dict[str, Any]:
+    """What the replica itself asks Ray for: its environment; resources are its workers'."""
+    return {
+        "num_cpus": 0,
+        "runtime_env": {
+            **ray.get_runtime_context().runtime_env,
+            "worker_process_setup_hook": "ray.llm._internal.serve._worker_process_setup_hook",
+            "env_vars": _environment(lane),
+        },
+    }
+
+
+def worker_strategy(lane: LaneConfig) -> str:
+    """Where a replica's workers may be; a bundle that the file gives keeps them together."""
+    return "STRICT_PACK" if lane.bundle is not None and lane.accelerator == "gpu" else "PACK"
 
 
 def worker_bundles(lane: LaneConfig) -> list[dict[str, float]]:
