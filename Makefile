@@ -3,8 +3,11 @@ SHELL := /bin/bash
 .PHONY: serve test check bench install lock clean
 
 serve:
+	@begun=$$(date +%s%N); scripts/install && \
+	  POINTSMAN_INSTALL_MS=$$(( ($$(date +%s%N) - begun) / 1000000 )) scripts/serve
+
+install:
 	@scripts/install
-	@scripts/serve
 
 test:
 	@scripts/install dev

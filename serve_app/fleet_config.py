@@ -100,6 +100,20 @@ class LaneConfig(StrictModel):
         return value
 
     @model_validator(mode="after")
+    def _one_worker_needs_no_process(self) -> Self:
+        if self.engine_args.get("distributed_executor_backend") == "uni":
+            if self.accelerator != "cpu":
+                raise ValueError("distributed_executor_backend: 'uni' is for lanes on the CPU")
+            if self.workers > 1:
+                raise ValueError("distributed_executor_backend: 'uni' has room for one worker")
+            if self.env.get("VLLM_CPU_OMP_THREADS_BIND") != "nobind":
+                raise ValueError(
+                    "distributed_executor_backend: 'uni' cannot bind threads to cores; "
+                    "set env VLLM_CPU_OMP_THREADS_BIND: nobind"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _offloads_from_a_card(self) -> Self:
         if self.host_kv_cache is not None and self.accelerator == "cpu":
             raise ValueError("host_kv_cache: a lane on the CPU has its KV in host memory already")
@@ -109,6 +123,11 @@ class LaneConfig(StrictModel):
     def tensor_parallel_size(self) -> int:
         """GPUs of one replica."""
         return int(self.engine_args.get("tensor_parallel_size", 1))
+
+    @property
+    def workers(self) -> int:
+        """Worker processes of one replica's engine; each has a card, where there are cards."""
+        return self.tensor_parallel_size * int(self.engine_args.get("pipeline_parallel_size", 1))
 
     @property
     def max_num_seqs(self) -> int | None:

@@ -7,39 +7,71 @@ endpoint that the ingress relays from. Importing this imports vLLM (about 10 s).
 from __future__ import annotations
 
 import logging
+import os
+from typing import Any
 
 import ray
+from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
 from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
 
+from serve_app.engine_pulse import EnginePulse
+from serve_app.fleet_config import LaneConfig
 from serve_app.host_cache import HostKvCache, HostMemory, host_cache_gib, host_memory
 from serve_app.lane_endpoint import LaneEndpoint, LaneLife
 from serve_app.lifeline import answer_of_the_living
+from serve_app.vllm_lane import llm_config
 
 logger = logging.getLogger("ray.serve")
+
+
+class LaneEngine(VLLMEngine):
+    """Ray's vLLM engine, with the executor that the fleet file names."""
+
+    def _prepare_engine_config(self, callback_ctx: Any) -> Any:
+        """Ray gives every engine on a CPU worker processes, and so does vLLM.
+
+        vLLM does it because a worker's threads are bound by its environment; the fleet
+        file asks for `uni` where nothing is bound.
+        """
+        arguments, frontend, config = super()._prepare_engine_config(callback_ctx)
+        if self.llm_config.engine_kwargs.get("distributed_executor_backend") == "uni":
+            config.parallel_config.distributed_executor_backend = "uni"
+        return arguments, frontend, config
 
 
 class LaneServer(LaneEndpoint, LLMServer):
     """One vLLM engine and its endpoint."""
 
     async def __init__(  # type: ignore[misc]
-        self, llm_config: LLMConfig, *, life: LaneLife, host_kv_cache: HostKvCache = None
+        self, lane: LaneConfig, source: str, *, life: LaneLife
     ) -> None:
         self._begin(life)
-        if host_kv_cache is not None:
-            offload(llm_config, host_kv_cache, host_memory(), _cards_here())
-        await LLMServer.__init__(self, llm_config)
+        config = llm_config(lane, source, {})
+        if lane.host_kv_cache is not None:
+            offload(config, lane.host_kv_cache, host_memory(), _cards_here())
+        if os.path.isdir(source):  # noqa: ASYNC240, PTH112  # nothing else runs here yet
+            # There is nothing to fetch, and the task that would on each node imports vLLM.
+            config.get_or_create_callback().ctx.run_init_node = False
+        await LLMServer.__init__(self, config, engine_cls=LaneEngine)
         app = await self.engine.build_asgi_app()
-        await self._open(app, model_id=llm_config.model_id)
+        self._engine_pulse = EnginePulse(os.getpgrp())
+        await self._open(app, model_id=config.model_id)
+
+    async def _start_engine(self) -> None:
+        """Without the process for usage statistics that Ray starts beside the first engine."""
+        await self.engine.start()
 
     async def _pulse(self) -> None:
-        """Ask every worker through the engine core, which answers between two steps.
+        """Ask the engine core, and now and then its workers.
 
         Ray's and vLLM's own `check_health` only read a flag that is set when the
         engine core has died; one that is stopped or stuck looks well to them.
         """
-        engine = self.engine._engine_client  # noqa: SLF001  # Ray passes no such question on
-        await answer_of_the_living(engine.collective_rpc("check_health"), engine.check_health)
+        client = self.engine._engine_client  # noqa: SLF001  # Ray passes no such question on
+        has_work = self._endpoint.guard.in_flight > 0
+        question = self._engine_pulse.ask(client, has_work=has_work)
+        await answer_of_the_living(question, client.check_health)
 
     async def __del__(self) -> None:  # type: ignore[override]
         await self._close()

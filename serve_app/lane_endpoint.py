@@ -21,6 +21,7 @@ from serve_app.endpoint import SECRET_HEADER, EndpointServer, published_host
 from serve_app.engine_stats import engine_load, prompt_tokens_by_level
 from serve_app.fleet_config import AffinityConfig, WarmUpConfig
 from serve_app.lifeline import Lifeline
+from serve_app.serve_state import WARMS
 from serve_app.visit_log import VisitLog
 from serve_app.warm_up import warm_up
 from simulator.http.app import EngineSpec, SimulatedEngineApp
@@ -80,6 +81,7 @@ class LaneEndpoint:
             base_url=self._endpoint.url, headers={SECRET_HEADER.decode(): life.secret}
         )
         app_name = serve.get_replica_context().app_name
+        logger.info("lane '%s' %s", life.lane, WARMS)
         await warm_up(self._http, app_name, life.lane, model_id, life.warm_up)
         self._tasks = (
             asyncio.create_task(self._lifeline.run(self._pulse), name="lane-lifeline"),
@@ -97,11 +99,16 @@ class LaneEndpoint:
             tag_keys=("lane", "replica"),
         )
         tags = {"lane": self._life.lane, "replica": replica_id()}
+        seen = -1
         while True:
-            gauge.set(self._endpoint.guard.in_flight, tags)
-            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                async with asyncio.timeout(GAUGE_PERIOD_S):
-                    self._kv_utilization = (await self.engine_load())["kv_utilization"]
+            guard = self._endpoint.guard
+            gauge.set(guard.in_flight, tags)
+            # Rendering an engine's metrics costs 10 ms, and without requests they stay.
+            if guard.in_flight or guard.served_total != seen:
+                seen = guard.served_total
+                with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                    async with asyncio.timeout(GAUGE_PERIOD_S):
+                        self._kv_utilization = (await self.engine_load())["kv_utilization"]
             await asyncio.sleep(GAUGE_PERIOD_S)
 
     def record_replica_metadata(self) -> dict[str, Any]:

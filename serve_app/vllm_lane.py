@@ -1,19 +1,31 @@
-"""From a lane's configuration to a `ray.serve.llm` deployment."""
+"""From a lane's configuration to a deployment of vLLM replicas.
+
+`ray.serve.llm` and vLLM are imported where a replica starts, not where the graph is
+built: a process that builds would need 12 s of a core for that, before anything starts.
+So the server is named here, and Ray's `LLMConfig` is made by the replica.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import ray
+from ray import serve
 from ray.serve import Application
-from ray.serve.llm import LLMConfig, build_llm_deployment
 
 from serve_app.fleet_config import LaneConfig
-from serve_app.lane_deployment import LaneServer
 from serve_app.lane_endpoint import LaneLife
+
+if TYPE_CHECKING:
+    from ray.serve.llm import LLMConfig
+
+LANE_SERVER = "serve_app.lane_deployment.LaneServer"
 
 
 def llm_config(lane: LaneConfig, source: str, options: dict[str, Any]) -> LLMConfig:
     """The lane as Ray's LLMConfig; `options` are Serve's deployment options."""
+    from ray.serve.llm import LLMConfig
+
     extra: dict[str, Any] = {}
     if lane.accelerator == "cpu":
         extra["accelerator_config"] = {"kind": "cpu"}
@@ -27,13 +39,7 @@ def llm_config(lane: LaneConfig, source: str, options: dict[str, Any]) -> LLMCon
     return LLMConfig(
         model_loading_config={"model_id": lane.model_id, "model_source": source},
         engine_kwargs={**lane.engine_args, "max_model_len": lane.max_model_len},
-        # The one time-out around a load; it is read when the replica imports Ray.
-        runtime_env={
-            "env_vars": {
-                "RAYLLM_ENGINE_START_TIMEOUT_S": str(int(lane.start_timeout_s)),
-                **lane.env,
-            }
-        },
+        runtime_env={"env_vars": _environment(lane)},
         deployment_config={**options, "ray_actor_options": {"num_cpus": 0}},
         # The engine's own `vllm:*` metrics stay on its /metrics only without this.
         log_engine_metrics=False,
@@ -41,15 +47,44 @@ def llm_config(lane: LaneConfig, source: str, options: dict[str, Any]) -> LLMCon
     )
 
 
+def _environment(lane: LaneConfig) -> dict[str, str]:
+    # The one time-out around a load; it is read when the replica imports Ray.
+    return {"RAYLLM_ENGINE_START_TIMEOUT_S": str(int(lane.start_timeout_s)), **lane.env}
+
+
 def build_vllm_lane(
     lane: LaneConfig, source: str, options: dict[str, Any], life: LaneLife
 ) -> Application:
-    """The deployment of one vLLM lane."""
-    name = options.pop("name")
-    return build_llm_deployment(
-        llm_config(lane, source, options),
-        name_prefix="",
-        bind_kwargs={"life": life, "host_kv_cache": lane.host_kv_cache},
-        override_serve_options={"name": name},
-        deployment_cls=LaneServer,
+    """The deployment of one vLLM lane, as Ray's `build_llm_deployment` would make it."""
+    deployed = serve.deployment(
+        **options,
+        placement_group_bundles=worker_bundles(lane),
+        placement_group_strategy=worker_strategy(lane),
+        ray_actor_options=actor_options(lane),
     )
+    return deployed(LANE_SERVER).bind(lane, source, life=life)  # type: ignore[arg-type]
+
+
+def actor_options(lane: LaneConfig) -> dict[str, Any]:
+    """What the replica itself asks Ray for: its environment; resources are its workers'."""
+    return {
+        "num_cpus": 0,
+        "runtime_env": {
+            **ray.get_runtime_context().runtime_env,
+            "worker_process_setup_hook": "ray.llm._internal.serve._worker_process_setup_hook",
+            "env_vars": _environment(lane),
+        },
+    }
+
+
+def worker_strategy(lane: LaneConfig) -> str:
+    """Where a replica's workers may be; a bundle that the file gives keeps them together."""
+    return "STRICT_PACK" if lane.bundle is not None and lane.accelerator == "gpu" else "PACK"
+
+
+def worker_bundles(lane: LaneConfig) -> list[dict[str, float]]:
+    """Resources of a replica's workers; the replica itself has no more than the first's."""
+    if lane.accelerator == "cpu":
+        return [{"CPU": lane.num_cpus, "GPU": 0}]
+    first = {"CPU": 0, **(lane.bundle or {"GPU": 1})}
+    return [first] + [dict(lane.bundle or {"GPU": 1}) for _ in range(lane.workers - 1)]

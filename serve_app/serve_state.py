@@ -1,0 +1,88 @@
+"""How far Serve is with an application, asked from outside its processes.
+
+Only HTTP and log files: importing Ray takes seconds, and a second driver would be one
+more client of a cluster that is busy starting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from serve_app.start_progress import Seen
+
+DASHBOARD = "http://127.0.0.1:8265"
+WARMS = "warming up"
+"""What a lane replica logs once its engine is loaded."""
+
+HTTP_S = 5.0
+
+
+class ServeState:
+    """Looks at one deployment on this machine.
+
+    Args:
+        url: where its requests are answered.
+        dashboard: Ray's, which has Serve's REST API.
+
+    """
+
+    def __init__(self, url: str, dashboard: str = DASHBOARD) -> None:
+        self._url = url
+        self._dashboard = dashboard
+        self.logs = Path(os.environ.get("RAY_TMPDIR") or "/tmp", "ray/session_latest/logs/serve")  # noqa: S108
+
+    def is_ready(self) -> bool:
+        """Whether requests are answered."""
+        return _get(f"{self._url}/ready") is not None
+
+    def look(self) -> Seen:
+        """The applications and what their replicas have logged; nothing while nobody answers."""
+        raw = _get(f"{self._dashboard}/api/serve/applications/", _bearer())
+        applications: Mapping[str, Any] = {}
+        if raw is not None:
+            with contextlib.suppress(ValueError):
+                applications = json.loads(raw).get("applications", {})
+        return Seen(applications, frozenset(self._warming(applications)))
+
+    def _warming(self, applications: Mapping[str, Any]) -> list[str]:
+        return [
+            name
+            for app in applications.values()
+            for name, state in app.get("deployments", {}).items()
+            if any(self._says_so(replica) for replica in state.get("replicas", []))
+        ]
+
+    def _says_so(self, replica: Mapping[str, Any]) -> bool:
+        path = replica.get("log_file_path")
+        if not path:
+            return False
+        with contextlib.suppress(OSError):
+            return WARMS in (self.logs / Path(path).name).read_text(errors="replace")
+        return False
+
+
+def _bearer() -> dict[str, str]:
+    """Ray's token, from where Ray looks for it."""
+    token = os.environ.get("RAY_AUTH_TOKEN", "")
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"
+    if not token:
+        with contextlib.suppress(OSError):
+            token = Path(path).read_text().strip()
+    return {"authorization": f"Bearer {token}"} if token else {}
+
+
+def _get(url: str, headers: Mapping[str, str] = {}) -> bytes | None:
+    """The body of a 200; None for anything else."""
+    request = urllib.request.Request(url, headers=dict(headers))  # noqa: S310  # http, see above
+    try:
+        with urllib.request.urlopen(request, timeout=HTTP_S) as response:  # noqa: S310
+            body: bytes = response.read()
+            return body
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,209 @@
+"""Starts Pointsman in the foreground and says how far it is: the body of `make serve`.
+
+    python -m serve_app.start [CONFIG]
+
+`serve run` does the work, in a process of its own whose output goes to a file. How far
+it is, Serve's REST API says, and the log of each replica (its engine is loaded). On a
+terminal the open stages are shown in place; elsewhere there are only plain lines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from urllib.parse import urlsplit
+
+from serve_app.serve_state import ServeState
+from serve_app.settings import state_dir
+from serve_app.start_progress import Progress, StartFailed, cause_of, line
+
+LOOK_S = 0.5
+ENDS_WITHIN_S = 60.0
+RAY_IS_UP = re.compile(r"Started a local Ray instance|Connected to Ray cluster")
+BY_MAKE = "POINTSMAN_INSTALL_MS"
+"""Environment variable: what `make serve` took for the dependencies, in milliseconds."""
+
+EXAMPLE = """
+Pointsman is ready at {url} after {seconds:.0f} s. Try:
+
+  curl -N {url}/v1/chat/completions -H 'content-type: application/json' -d '{{
+    "model": "auto", "stream": true, "max_tokens": 64,
+    "messages": [{{"role": "user", "content": "What is the capital of France?"}}]}}'
+
+Ctrl-C ends it. Its log is {log}"""
+
+
+class Screen:
+    """Lines that stay, and on a terminal one below them that changes in place."""
+
+    def __init__(self) -> None:
+        self._is_terminal = sys.stdout.isatty()
+
+    def say(self, *lines: str) -> None:
+        """Print lines that stay."""
+        for text in lines:
+            print(f"\r\x1b[K{text}" if self._is_terminal else text, flush=True)
+
+    def show(self, text: str) -> None:
+        """Replace the line in place, cut to the terminal's width."""
+        if self._is_terminal:
+            width = os.get_terminal_size(sys.stdout.fileno()).columns
+            print(f"\r\x1b[K  {text}"[: width + 3], end="", flush=True)
+
+
+def log_path() -> Path:
+    """A new log; the one before it is kept beside it."""
+    path = state_dir() / "serve.log"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if path.exists():
+        path.replace(path.with_name("serve.log.1"))
+    path.touch(mode=0o600)
+    return path
+
+
+class Start:
+    """One start of a deployment.
+
+    Args:
+        config: as for `serve run`.
+        url: where it will answer.
+        log: what `serve run` and all that it starts print.
+
+    """
+
+    def __init__(self, config: str, url: str, log: Path, screen: Screen) -> None:
+        self._config = config
+        self._url = url
+        self._log = log
+        self._screen = screen
+        waited = int(os.environ.get(BY_MAKE) or 0) / 1000
+        self._begun = time.monotonic() - waited
+        self._progress = Progress(self._begun)
+        self._serve: subprocess.Popen[bytes] | None = None
+        screen.say(f"Starting Pointsman; the log is {log}")
+        if waited:
+            screen.say(line("dependencies", "", waited))
+
+    def run(self) -> int:
+        """Start, wait until it ends; the exit status for the shell."""
+        try:
+            self._refuse_taken_port()
+            self._prepare_model()
+            self._run_serve()
+            self._await_ready()
+        except StartFailed as error:
+            self._screen.say(f"Pointsman did not start: {error}", f"Look at {self._log}")
+            self._stop()
+            return 1
+        return self._wait()
+
+    def _refuse_taken_port(self) -> None:
+        address = urlsplit(self._url)
+        port = address.port or 80
+        with contextlib.suppress(OSError):
+            socket.create_connection((address.hostname or "127.0.0.1", port), 2).close()
+            raise StartFailed(f"port {port} is taken: is Pointsman running already?")
+
+    def _prepare_model(self) -> None:
+        """In a process of its own: a conversion imports what this one does without."""
+        begun = time.monotonic()
+        self._screen.show("model")
+        command = [sys.executable, "-m", "serve_app.embedded_model", self._config]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        self._log.write_text(done.stderr)
+        if done.returncode:
+            raise StartFailed(cause_of(done.stderr))
+        self._screen.say(line("model", "", time.monotonic() - begun))
+
+    def _run_serve(self) -> None:
+        # `serve run` shuts everything down on SIGINT alone, which a shell without job
+        # control makes its background jobs ignore. The terminal signals it itself.
+        serve = str(Path(sys.executable).with_name("serve"))
+        command = ["env", "--default-signal=INT,QUIT", serve, "run", self._config]
+        signal.signal(signal.SIGINT, _ignore)
+        signal.signal(signal.SIGTERM, self._on_term)
+        with self._log.open("ab") as log:
+            self._serve = subprocess.Popen(  # noqa: S603
+                command,
+                stdout=log,
+                stderr=log,
+                # What several replicas say alike is said once otherwise, and late.
+                env={**os.environ, "RAY_DEDUP_LOGS": "0"},
+            )
+        self._progress.begin("Ray", "", time.monotonic())
+
+    def _on_term(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        if self._serve is not None and self._serve.poll() is None:
+            self._serve.send_signal(signal.SIGINT)
+
+    def _await_ready(self) -> None:
+        state = ServeState(self._url)
+        while not state.is_ready():
+            self._refuse_ended()
+            now = time.monotonic()
+            if RAY_IS_UP.search(self._said()):
+                self._screen.say(*self._progress.end("Ray", "", now))
+                self._tell(state, now)
+            self._screen.show(self._progress.running(now))
+            time.sleep(LOOK_S)
+        self._tell(state, time.monotonic())
+        seconds = time.monotonic() - self._begun
+        self._screen.say(EXAMPLE.format(url=self._url, seconds=seconds, log=self._log))
+
+    def _tell(self, state: ServeState, now: float) -> None:
+        try:
+            self._screen.say(*self._progress.observe(state.look(), now))
+        except StartFailed as error:
+            cause = cause_of(str(error), self._said().splitlines())
+            raise StartFailed(f"{cause}\nand at {state.logs}") from error
+
+    def _refuse_ended(self) -> None:
+        assert self._serve is not None
+        if self._serve.poll() is not None:
+            raise StartFailed(cause_of(self._said()))
+
+    def _said(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def _stop(self) -> None:
+        """Shut down what was begun."""
+        if self._serve is None:
+            return
+        self._interrupt()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._serve.wait(ENDS_WITHIN_S)
+
+    def _wait(self) -> int:
+        """Until `serve run` ends; 0 when it was asked to."""
+        assert self._serve is not None
+        status = self._serve.wait()
+        if status:
+            self._screen.say(f"Pointsman has ended ({status}). Look at {self._log}")
+        return 1 if status else 0
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """The terminal sends the signal to `serve run` as well, whose end is waited for."""
+
+
+def main(arguments: list[str]) -> int:
+    """Start with the configuration of the command line."""
+    config = arguments[0] if arguments else "serve_config.yaml"
+    url = os.environ.get("POINTSMAN_URL", "http://127.0.0.1:8000").rstrip("/")
+    return Start(config, url, log_path(), Screen()).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
