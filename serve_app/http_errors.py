@@ -156,12 +156,21 @@ _ECHO = re.compile(
     r"[,\s(]*'?\"?(input|ctx)(_value|_type)?'?\"?\s*[:=].*", re.DOTALL | re.IGNORECASE
 )
 
+# vLLM answers 400 with the text of TypeErrors, too.
+_TRIPPED = re.compile(
+    r"object (is not|has no|does not|cannot)|NoneType|got (multiple values|an unexpected)"
+    r"|(missing|takes) \d+ |unsupported operand|unhashable|not subscriptable|\w+(\.\w+){2,}\("
+    r"|Traceback|<path>|\b[A-Z]\w*(Error|Exception)\b"
+)
+_NOT_VALID = "The request is not valid for this model."
+
 
 def from_engine(status: int, body: bytes) -> Rejected:
     """An engine's error response in our words.
 
     The engine's message says what is wrong with the request and is passed on,
-    less anything that quotes it. Server faults get a message of our own.
+    less anything that quotes it, unless it says where a program tripped. Server faults
+    get a message of our own.
     """
     if status >= 500:
         return Rejected(RejectReason.NO_REPLICA, "The model could not answer; try again.")
@@ -187,8 +196,9 @@ def engine_error(body: bytes) -> dict[str, Any]:
 def _engine_message(body: bytes) -> str:
     message = engine_error(body).get("message")
     if not isinstance(message, str) or not message:
-        return "The request is not valid for this model."
-    return _ECHO.sub("", message)[:500] or "The request is not valid for this model."
+        return _NOT_VALID
+    said = _ECHO.sub("", message)[:500]
+    return _NOT_VALID if not said or _TRIPPED.search(said) else said
 
 
 def _engine_param(body: bytes) -> str | None:

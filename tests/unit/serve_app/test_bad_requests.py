@@ -128,6 +128,29 @@ async def test_the_engine_s_words_are_passed_on_where_they_can_be_read(world) ->
     assert response.json()["error"]["message"] == "The grammar is too large."
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "'int' object is not iterable",
+        "jinja2.environment.Template.render() got multiple values for keyword argument 'messages'",
+        "f() got an unexpected keyword argument 'x'",
+        "'>' not supported: unsupported operand type(s) for int",
+        "KeyError: 3 in <path>",
+    ],
+)
+async def test_a_refusal_that_tells_where_a_program_tripped_is_told_in_our_words(
+    world, engine, words
+) -> None:
+    """vLLM makes a 400 of a TypeError; what it says is no help to a client."""
+    refusal = {"error": {"message": words, "code": 400}}
+    lanes_of(world, 1, lambda *_: engine(refusal, status=400))
+
+    response = await world.post(CHAT, HI, key="acme")
+
+    assert code_of(response) == (400, "invalid_request")
+    assert response.json()["error"]["message"] == "The request is not valid for this model."
+
+
 @pytest.mark.parametrize("status", [500, 501])
 async def test_a_paid_bad_request_ends_nobody_s_free_work(world, gated_free, status) -> None:
     """The free answer arrives; only the bad request is refused."""
