@@ -286,10 +286,17 @@ class RecoveryConfig(StrictModel):
 
 
 class LimitsConfig(StrictModel):
-    """Bounds on what a client may send."""
+    """Bounds on what a client may send.
+
+    Attributes:
+        max_prompts: prompts in one `/v1/completions`; evaluations send batches of up to
+            128 (a tier's `max_n` bounds the answers to each).
+
+    """
 
     max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024)
     body_timeout_s: float = Field(30, gt=0)
+    max_prompts: int = Field(128, ge=1)
 
 
 class CorsConfig(StrictModel):

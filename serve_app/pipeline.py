@@ -34,6 +34,7 @@ from serve_app.priority import priority_of
 from serve_app.recorder import Recorder
 from serve_app.recovery import Recovery
 from serve_app.relay import BROKEN_OFF, Relay
+from serve_app.request_bounds import too_many
 from serve_app.response_headers import response_headers
 from serve_app.resumption import traits_of
 from serve_app.state import IngressState
@@ -145,11 +146,7 @@ class Pipeline:
         if isinstance(parsed, Rejected):
             return parsed
         call.parsed = parsed
-        limit = call.tenant.tier.max_n
-        if parsed.copies > limit:
-            message = f"'n' (times the number of prompts) may be at most {limit}."
-            return Rejected(RejectReason.INVALID_REQUEST, message, param="n")
-        refused = self._identify_session(call, parsed)
+        refused = too_many(call, parsed) or self._identify_session(call, parsed)
         if refused is not None:
             return refused
         # After the session id, which comes from the first turn, and before all that

@@ -55,6 +55,27 @@ async def dummy_turn(http: aiohttp.ClientSession, model_id: str) -> None:
         raise RuntimeError(f"warm-up turn failed ({response.status})")
 
 
+async def first_grammar(http: aiohttp.ClientSession, model_id: str) -> None:
+    """Answer within a grammar once: the first one decides how this engine reads them all.
+
+    The pinned vLLM keeps the reader (xgrammar, or the one for what xgrammar cannot read) of
+    the first structured request that it gets. Were that a client's, with an expression that
+    only the other one knows, every forced tool call would fail here from then on.
+    """
+    body = {
+        "model": model_id,
+        "messages": [{"role": "user", "content": "Yes or no?"}],
+        "max_tokens": 1,
+        "structured_outputs": {"choice": ["yes", "no"]},
+    }
+    timeout = aiohttp.ClientTimeout(total=DUMMY_TURN_TIMEOUT_S)
+    async with http.post("/v1/chat/completions", json=body, timeout=timeout) as response:
+        await response.read()
+    if response.status != 200:
+        # A model that cannot be held to a grammar serves all else.
+        logger.warning("no grammars here: the first one got status %d", response.status)
+
+
 async def prefill(
     http: aiohttp.ClientSession, model_id: str, hot: Iterable[HotPrefix], within_s: float
 ) -> int:
@@ -123,6 +144,7 @@ async def warm_up(
     """Make a replica ready for its first request."""
     started = time.monotonic()
     await dummy_turn(http, model_id)
+    await first_grammar(http, model_id)
     turned = time.monotonic()
     hot = []
     if config.prefixes:

@@ -1,26 +1,21 @@
 """Reading a request body: only what routing and accounting need, nothing rebuilt.
 
-The body stays the client's own mapping. Fields that we do not know reach the
-engine as they came; the fields that we set are set in `for_engine`.
+The body stays the client's own mapping. Fields that we do not know reach the engine as
+they came; the fields that we set are set in `for_engine`. What is refused stands in
+`serve_app.body_rules`.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
-from router.errors import Rejected, RejectReason
+from router.errors import Rejected
+from serve_app.body_rules import first_fault
 from serve_app.http_errors import Dialect
+from serve_app.json_body import dump, load_object
 
-REFUSED = ("kv_transfer_params", "ec_transfer_params", "vllm_xargs", "previous_response_id")
-MAX_COUNT = 2**31 - 1
-SAFE_DEPTH = 200
-"""Depth that every writer of JSON here can write; orjson reads deeper than it writes."""
-
-OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+__all__ = ["ROUTES", "Parsed", "Prompt", "Route", "dump", "for_engine", "load_object", "parse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +27,9 @@ class Route:
         has_priority: whether its request model knows `priority`.
         has_stream_options: whether usage must be asked for on streams.
         generates: False for token counting.
+        limits: fields that cap an answer's tokens; the first that is there counts.
+        default_limit: what caps it when none is; None: the context.
+        has_n: whether its request model knows `n`.
 
     """
 
@@ -40,15 +38,31 @@ class Route:
     has_priority: bool = True
     has_stream_options: bool = False
     generates: bool = True
+    limits: tuple[str, ...] = ()
+    default_limit: int | None = None
+    has_n: bool = False
 
 
 ROUTES: dict[str, Route] = {
     route.path: route
     for route in (
-        Route("/v1/chat/completions", Dialect.OPENAI, has_stream_options=True),
-        Route("/v1/completions", Dialect.OPENAI, has_stream_options=True),
-        Route("/v1/responses", Dialect.RESPONSES),
-        Route("/v1/messages", Dialect.ANTHROPIC, has_priority=False),
+        Route(
+            "/v1/chat/completions",
+            Dialect.OPENAI,
+            has_stream_options=True,
+            limits=("max_completion_tokens", "max_tokens"),
+            has_n=True,
+        ),
+        Route(
+            "/v1/completions",
+            Dialect.OPENAI,
+            has_stream_options=True,
+            limits=("max_tokens",),
+            default_limit=16,
+            has_n=True,
+        ),
+        Route("/v1/responses", Dialect.RESPONSES, limits=("max_output_tokens",)),
+        Route("/v1/messages", Dialect.ANTHROPIC, has_priority=False, limits=("max_tokens",)),
         Route("/v1/messages/count_tokens", Dialect.ANTHROPIC, has_priority=False, generates=False),
     )
 }
@@ -82,7 +96,12 @@ class Parsed:
     """A checked request body.
 
     Attributes:
+        model: None for the router's choice.
+        n: answers to each prompt.
+        prompts: more than one only on `/v1/completions`.
         copies: answers that the engine will generate: `n` for each prompt.
+        output_tokens: what the engine will cap each answer at, as the pinned vLLM reads
+            the route's fields; None: at what its context leaves.
 
     """
 
@@ -92,6 +111,7 @@ class Parsed:
     stream: bool
     wants_usage: bool
     n: int
+    prompts: int
     copies: int
     tools: int
     output_tokens: int | None
@@ -103,20 +123,23 @@ def parse(raw: bytes, route: Route) -> Parsed | Rejected:
     body = load_object(raw)
     if isinstance(body, Rejected):
         return body
-    fault = _first_fault(body, route)
+    fault = first_fault(body, route.path)
     if fault is not None:
         return fault
     options = body.get("stream_options") or {}
+    n = body.get("n") or 1 if route.has_n else 1
+    prompts = _prompts(body, route)
     return Parsed(
         route=route,
         body=body,
-        model=body.get("model"),
+        model=(body.get("model") or "").strip() or None,
         stream=bool(body.get("stream")),
         wants_usage=bool(options.get("include_usage")) or not route.has_stream_options,
-        n=body.get("n") or 1,
-        copies=(body.get("n") or 1) * _prompts(body, route),
+        n=n,
+        prompts=prompts,
+        copies=n * prompts,
         tools=len(body.get("tools") or ()),
-        output_tokens=next((body[k] for k in OUTPUT_LIMITS if body.get(k) is not None), None),
+        output_tokens=_output_tokens(body, route),
         # Escapes are three times as long as what they stand for.
         prompt=_prompt(body, route, len(dump(body)) if b"\\u" in raw else len(raw)),
     )
@@ -151,102 +174,24 @@ def for_engine(
     return dump(body)
 
 
-def load_object(raw: bytes) -> dict[str, Any] | Rejected:
-    """A JSON object from the wire, or what is wrong with it (400)."""
-    try:
-        body = orjson.loads(raw)
-        if raw.count(b"[") + raw.count(b"{") > SAFE_DEPTH:
-            dump(body)
-    except RecursionError:
-        return Rejected(RejectReason.INVALID_JSON, "The request body is nested too deeply.")
-    except orjson.JSONDecodeError:
-        # orjson refuses what Python's reader takes: lone surrogates, deep nesting.
-        try:
-            body = json.loads(raw, parse_constant=_refuse_constant)
-            json.dumps(body)
-        except (ValueError, RecursionError):
-            return Rejected(RejectReason.INVALID_JSON, "The request body is not valid JSON.")
-    if not isinstance(body, dict):
-        return _invalid("The request body must be a JSON object.")
-    return body
-
-
-def _refuse_constant(name: str) -> None:
-    """NaN and Infinity are Python's, not JSON's, and would reach the engine as null."""
-    raise ValueError(name)
-
-
-def dump(body: Any) -> bytes:
-    """JSON, of what Python's reader takes and orjson refuses too."""
-    try:
-        return orjson.dumps(body)
-    except (orjson.JSONEncodeError, TypeError):
-        return json.dumps(body).encode()
-
-
-def _invalid(message: str, param: str | None = None) -> Rejected:
-    return Rejected(RejectReason.INVALID_REQUEST, message, param=param)
-
-
-def _first_fault(body: dict[str, Any], route: Route) -> Rejected | None:
-    for name in REFUSED:
-        if body.get(name) is not None:
-            return _invalid(f"'{name}' is not supported here.", name)
-    for name, kind, what in _TYPES:
-        value = body.get(name)
-        if value is not None and (not isinstance(value, kind) or _is_bool_for_int(value, kind)):
-            return _invalid(f"'{name}' must be {what}.", name)
-    for name in (*OUTPUT_LIMITS, "n"):
-        # Evaluations ask for the prompt's own log probabilities, and no more.
-        least = 0 if name != "n" and route.path == "/v1/completions" and body.get("echo") else 1
-        if body.get(name) is not None and not least <= body[name] <= MAX_COUNT:
-            return _invalid(f"'{name}' must be at least {least} and at most {MAX_COUNT}.", name)
-    return _prompt_fault(body, route)
-
-
-_TYPES: tuple[tuple[str, type, str], ...] = (
-    ("model", str, "a string"),
-    ("stream", bool, "true or false"),
-    ("stream_options", dict, "an object"),
-    ("n", int, "an integer"),
-    ("tools", list, "an array"),
-    *((name, int, "an integer") for name in OUTPUT_LIMITS),
-)
-
-
-def _is_bool_for_int(value: Any, kind: type) -> bool:
-    return kind is int and isinstance(value, bool)
+def _output_tokens(body: dict[str, Any], route: Route) -> int | None:
+    given = next((body[k] for k in route.limits if body.get(k) is not None), route.default_limit)
+    # Of a prompt that is only scored, the engine generates a token that it does not show.
+    return 1 if given == 0 else given
 
 
 def _prompts(body: dict[str, Any], route: Route) -> int:
     """Prompts in one request: `/v1/completions` takes a list of texts or of token lists."""
-    prompt = body.get("prompt") if route.path == "/v1/completions" else None
-    return len(prompt) if _is_batch(prompt) else 1
+    if route.path != "/v1/completions":
+        return 1
+    embeds = body.get("prompt_embeds")
+    prompt = body["prompt"]
+    further = len(embeds) if isinstance(embeds, list) else embeds is not None
+    return (len(prompt) if _is_batch(prompt) else 1) + further
 
 
 def _is_batch(prompt: Any) -> bool:
     return isinstance(prompt, list) and bool(prompt) and not isinstance(prompt[0], int)
-
-
-_TEXT_FIELD = {"/v1/completions": "prompt", "/v1/responses": "input"}
-
-
-def _prompt_fault(body: dict[str, Any], route: Route) -> Rejected | None:
-    name = _TEXT_FIELD.get(route.path)
-    if name is None:
-        return _messages_fault(body.get("messages"))
-    if not isinstance(body.get(name), (str, list)):
-        return _invalid(f"'{name}' must be a string or an array.", name)
-    return None
-
-
-def _messages_fault(messages: Any) -> Rejected | None:
-    if not isinstance(messages, list) or not messages:
-        return _invalid("'messages' must be a non-empty array.", "messages")
-    for message in messages:
-        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
-            return _invalid("Each message must be an object with a 'role'.", "messages")
-    return None
 
 
 def _prompt(body: dict[str, Any], route: Route, raw_bytes: int) -> Prompt:

@@ -23,7 +23,6 @@ values = st.recursive(
 known = st.sampled_from(
     ["model", "stream", "stream_options", "n", "tools", "max_tokens", "prompt", "input", "system"]
 )
-# No `messages` on routes that do not read it: see the test marked xfail below.
 bodies = st.dictionaries(known | st.text(), values, max_size=6)
 messages = st.lists(
     st.dictionaries(st.sampled_from(["role", "content", "name"]), values | st.text()), max_size=4
@@ -130,14 +129,14 @@ def test_fields_that_reach_into_the_deployment_are_refused(name):
         ("stream_options", []),
         ("n", "2"),
         ("n", True),
-        ("n", 1.0),
+        ("n", 1.5),
         ("n", 0),
         ("n", -1),
         ("tools", {}),
         ("max_tokens", "many"),
         ("max_tokens", 0),
         ("max_completion_tokens", False),
-        ("max_output_tokens", -5),
+        ("max_tokens", -5),
         ("messages", None),
         ("messages", []),
         ("messages", "Hello"),
@@ -195,7 +194,7 @@ def test_a_chat_is_read_for_its_system_prompts_and_user_turns():
             {"role": "assistant", "content": None},
             {"role": "user", "content": parts},
         ],
-        "tools": [{}, {}],
+        "tools": [{"type": "function", "function": {"name": name}} for name in "ab"],
         "max_completion_tokens": 5,
         "max_tokens": 9,
         "n": 2,
@@ -226,13 +225,6 @@ def test_every_dialect_is_read_for_the_same_things(route, body, system, users):
     assert (parsed.prompt.system, parsed.prompt.users) == (system, users)
 
 
-def test_lone_surrogates_pass_through_the_fallback():
-    """Python's reader takes what orjson refuses."""
-    parsed = chat(note="\ud800")
-
-    assert to_engine(parsed)["note"] == "\ud800"
-
-
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
 def test_numbers_that_json_does_not_have_are_refused(number):
     """NaN is not JSON, and would reach the engine as null."""
@@ -244,7 +236,6 @@ def test_numbers_that_json_does_not_have_are_refused(number):
     assert parsed.reason is RejectReason.INVALID_JSON
 
 
-@pytest.mark.xfail(strict=True, reason="orjson reads integers past 64 bits as floats")
 def test_large_integers_reach_the_engine_as_they_came():
     """An integer stays an integer, whatever its size."""
     sent = to_engine(chat(seed=2**70))

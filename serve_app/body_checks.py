@@ -1,0 +1,119 @@
+"""The kinds of values a field may hold: what `serve_app.body_rules` is written in.
+
+A check takes a value that is not null and says what it must be instead ("an integer"), or
+None. Whole numbers written as `16.0` are whole numbers; a string is never a number nor a
+switch, although the engine's reader would take `"off"` for false and `"16"` for 16: what
+is metered must be what is generated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+Check = Callable[[Any], str | None]
+
+MAX_INT64 = 2**63 - 1
+
+
+def is_flag(value: Any) -> str | None:
+    """True or false."""
+    return None if isinstance(value, bool) else "true or false"
+
+
+def is_text(value: Any) -> str | None:
+    """A string."""
+    return None if isinstance(value, str) else "a string"
+
+
+def is_object(value: Any) -> str | None:
+    """A JSON object."""
+    return None if isinstance(value, dict) else "an object"
+
+
+def is_array(value: Any) -> str | None:
+    """A JSON array."""
+    return None if isinstance(value, list) else "an array"
+
+
+def is_text_or_array(value: Any) -> str | None:
+    """A string or a JSON array."""
+    return None if isinstance(value, (str, list)) else "a string or an array"
+
+
+def is_off(value: Any) -> str | None:
+    """False: what the engine would do is not offered here."""
+    return None if value is False else "false: it is not supported here"
+
+
+def is_absent(_: Any) -> str | None:
+    """Nothing but null."""
+    return "left out: it is not supported here"
+
+
+def is_empty(value: Any) -> str | None:
+    """Nothing, or nothing in it: the engine would not do what it asks for."""
+    return None if value in ([], {}, "") else "left out: it is not supported here"
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """An integer within bounds."""
+
+    least: float = -inf
+    most: float = inf
+
+    def __call__(self, value: Any) -> str | None:
+        """What the number must be instead."""
+        if not is_whole(value):
+            return "an integer"
+        if self.least <= value <= self.most:
+            return None
+        return f"at least {self.least} and at most {self.most}"
+
+
+def within_64_bits(value: Any) -> str | None:
+    """Whatever the engine takes for an integer; one of more bits ends its request at 500."""
+    if isinstance(value, (int, float)) and not -MAX_INT64 <= value <= MAX_INT64:
+        return f"at least {-MAX_INT64} and at most {MAX_INT64}"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Only:
+    """One of a few values."""
+
+    values: tuple[Any, ...]
+
+    def __call__(self, value: Any) -> str | None:
+        """Which values there are."""
+        if any(type(value) is type(known) and value == known for known in self.values):
+            return None
+        return " or ".join(map(repr, self.values)) + " here"
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """An object whose members have checks of their own."""
+
+    checks: dict[str, Check]
+
+    def __call__(self, value: Any) -> str | None:
+        """Which member is wrong, and what it must be."""
+        if not isinstance(value, dict):
+            return "an object"
+        for name, check in self.checks.items():
+            given = value.get(name)
+            wrong = check(given) if given is not None else None
+            if wrong is not None:
+                return f"an object whose '{name}' is {wrong}"
+        return None
+
+
+def is_whole(value: Any) -> bool:
+    """An integer, or a float without a fraction; true and false are neither."""
+    if isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,172 @@
+"""What each route's fields may hold, and what is refused before an engine sees it.
+
+One table a route, of the fields that Pointsman reads, that the pinned vLLM (0.29) answers
+with a fault of its own, or that it takes and does nothing with. All else reaches the
+engine, which refuses it in its own words. tests/unit/serve_app/test_body_rules.py has an
+example of each row, and tests/e2e/test_real_engine_bodies.py what a real engine does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from router.errors import Rejected, RejectReason
+from serve_app.body_checks import (
+    Check,
+    Members,
+    Only,
+    Whole,
+    is_absent,
+    is_empty,
+    is_flag,
+    is_object,
+    is_off,
+    is_text,
+    is_text_or_array,
+    within_64_bits,
+)
+from serve_app.grammar_rules import constraints_fault
+from serve_app.tool_rules import (
+    are_chat_tools,
+    are_input_items,
+    are_messages,
+    are_messages_tools,
+    are_responses_tools,
+    is_responses_tool_choice,
+)
+
+ANSWER = Whole(1, 2**31 - 1)
+"""Tokens of an answer, or answers."""
+
+_EVERYWHERE: dict[str, Check] = {
+    "model": is_text,
+    "stream": is_flag,
+    # They reach into the deployment.
+    "kv_transfer_params": is_absent,
+    "ec_transfer_params": is_absent,
+    "vllm_xargs": is_absent,
+    "previous_response_id": is_absent,
+}
+_SAMPLING: dict[str, Check] = {
+    "seed": Whole(),
+    "ignore_eos": is_flag,
+    "include_stop_str_in_output": is_flag,
+    "structured_outputs": is_object,
+    "top_k": within_64_bits,
+    "top_logprobs": within_64_bits,
+    "priority": Whole(),
+}
+_OPENAI: dict[str, Check] = {
+    **_EVERYWHERE,
+    **_SAMPLING,
+    "n": ANSWER,
+    "max_tokens": ANSWER,
+    "min_tokens": Whole(0, 2**31 - 1),
+    # "off" would be true to Python and false to the engine.
+    "stream_options": Members({"include_usage": is_flag, "continuous_usage_stats": is_flag}),
+    # Events of several tokens could be neither counted nor paced.
+    "stream_interval": Whole(1, 1),
+    # `n` candidates for each answer, all of them generated.
+    "use_beam_search": is_off,
+    "echo": is_flag,
+    "return_token_ids": is_flag,
+    "response_format": is_object,
+    "prompt_logprobs": within_64_bits,
+    "truncate_prompt_tokens": within_64_bits,
+    "routed_experts_prompt_start": within_64_bits,
+    "thinking_token_budget": within_64_bits,
+    "repetition_detection": Members(
+        dict.fromkeys(("max_pattern_size", "min_pattern_size", "min_count"), within_64_bits)
+    ),
+}
+_MESSAGES: dict[str, Check] = {
+    **_EVERYWHERE,
+    "messages": are_messages,
+    "tools": are_messages_tools,
+    # Servers and sandboxes that would have to be reached for.
+    "mcp_servers": is_empty,
+    "container": is_empty,
+}
+
+RULES: dict[str, dict[str, Check]] = {
+    "/v1/chat/completions": {
+        **_OPENAI,
+        "messages": are_messages,
+        "max_completion_tokens": ANSWER,
+        "logprobs": is_flag,
+        "continue_final_message": is_flag,
+        "tools": are_chat_tools,
+        # The forerunners of `tools`, and what needs OpenAI's own services.
+        "functions": is_empty,
+        "function_call": Only(("none", "auto")),
+        "web_search_options": is_absent,
+        "audio": is_absent,
+        "modalities": Only((["text"],)),
+    },
+    "/v1/completions": {
+        **_OPENAI,
+        "prompt": is_text_or_array,
+        "logprobs": within_64_bits,
+    },
+    "/v1/responses": {
+        **_EVERYWHERE,
+        **_SAMPLING,
+        "input": are_input_items,
+        "max_output_tokens": ANSWER,
+        "max_tool_calls": within_64_bits,
+        "text": is_object,
+        "tools": are_responses_tools,
+        "tool_choice": is_responses_tool_choice,
+        # Nothing is stored, so nothing can be gone on with or fetched later.
+        "conversation": is_absent,
+        "background": is_off,
+    },
+    "/v1/messages": {
+        **_MESSAGES,
+        "max_tokens": ANSWER,
+        "top_k": within_64_bits,
+        "output_config": is_object,
+    },
+    "/v1/messages/count_tokens": _MESSAGES,
+}
+
+REQUIRED = {
+    "/v1/chat/completions": "messages",
+    "/v1/completions": "prompt",
+    "/v1/responses": "input",
+    "/v1/messages": "messages",
+    "/v1/messages/count_tokens": "messages",
+}
+
+
+def first_fault(body: dict[str, Any], path: str) -> Rejected | None:
+    """What of a body is refused; whole numbers in it become integers."""
+    rules = RULES[path]
+    needed = REQUIRED[path]
+    if body.get(needed) is None:
+        return refusal(needed, rules[needed](0) or "there")
+    for name, value in body.items():
+        check = rules.get(name)
+        if check is None or value is None:
+            continue
+        wrong = check(value)
+        if wrong is not None and not _scores_only(body, path, name):
+            return refusal(name, wrong)
+        if type(value) is float and value.is_integer() and _is_of_integers(check):
+            body[name] = int(value)
+    return constraints_fault(body)
+
+
+def _is_of_integers(check: Check) -> bool:
+    return check is within_64_bits or isinstance(check, Whole)
+
+
+def refusal(name: str, wrong: str) -> Rejected:
+    """A 400 that names the field and says what it must be."""
+    return Rejected(RejectReason.INVALID_REQUEST, f"'{name}' must be {wrong}.", param=name)
+
+
+def _scores_only(body: dict[str, Any], path: str, name: str) -> bool:
+    """Evaluations ask for the prompt's own log probabilities, and no more."""
+    is_asked = path == "/v1/completions" and name == "max_tokens" and body.get("echo") is True
+    return is_asked and body[name] == 0 and not isinstance(body[name], bool)

@@ -1,0 +1,101 @@
+"""Bounds on what an answer may be forced into: a grammar that kills the engine is no grammar.
+
+The engine's process reads a schema before any answer begins and recurses into it: from
+some 180 levels on it overflows its stack and dies, and `"minItems": 1000000000` makes it
+write out a rule of so many parts (18 GB, then the kernel ends it), with all that others
+have in it. What is within the bounds it refuses itself or serves.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import reduce
+from typing import Any
+
+from router.errors import Rejected, RejectReason
+from serve_app.body_checks import is_whole
+
+MAX_LEVELS = 64
+MAX_PARTS = 100_000
+MAX_CHARACTERS = 2**31 - 1
+COUNTS = {
+    **dict.fromkeys(("minItems", "maxItems", "minProperties", "maxProperties"), MAX_PARTS),
+    **dict.fromkeys(("minContains", "maxContains", "minLength"), MAX_PARTS),
+    "maxLength": MAX_CHARACTERS,
+}
+"""Keywords of a schema that the engine makes so many parts of a rule of, and their bounds."""
+
+REPEATED = {"min": MAX_PARTS, "max": MAX_PARTS}
+"""The same of a structural tag of the type `repeat`."""
+
+FREE = (None, "auto", "none")
+"""Choices of a tool that force no call."""
+
+
+def constraints_fault(body: dict[str, Any]) -> Rejected | None:
+    """The first constraint of an answer that the engine must not see."""
+    for name, grammar in _grammars(body):
+        wrong = _fault(grammar)
+        if wrong is not None:
+            return Rejected(RejectReason.INVALID_REQUEST, f"'{name}' {wrong}.", param=name)
+    return None
+
+
+def _grammars(body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Fields that constrain an answer, on any route."""
+    for name in ("structured_outputs", "response_format", "text", "output_config"):
+        if body.get(name) is not None:
+            yield name, body[name]
+    tools = body.get("tools")
+    if tools and (not _is_free(body.get("tool_choice")) or any(map(_is_strict, tools))):
+        yield "tools", tools
+
+
+def _is_free(choice: Any) -> bool:
+    kind = choice.get("type") if isinstance(choice, dict) else choice
+    return isinstance(kind, str | None) and kind in FREE
+
+
+def _is_strict(tool: dict[str, Any]) -> bool:
+    """Whether a call that the model makes of its own accord has to fit the schema."""
+    return (tool.get("function") or tool).get("strict") is True
+
+
+def _fault(grammar: Any) -> str | None:
+    """What of a grammar is out of bounds: looked at level by level, never recursing."""
+    level = [grammar]
+    for _ in range(MAX_LEVELS):
+        inner: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                wrong = _count_fault(value)
+                if wrong is not None:
+                    return wrong
+                inner += map(_unpacked, value.values())
+            elif isinstance(value, list):
+                inner += value
+        if not inner:
+            return None
+        level = inner
+    return f"is nested deeper than {MAX_LEVELS} levels"
+
+
+def _count_fault(schema: dict[str, Any]) -> str | None:
+    bounds = REPEATED if schema.get("type") == "repeat" else COUNTS
+    for name in bounds.keys() & schema:
+        if is_whole(schema[name]) and not 0 <= schema[name] <= bounds[name]:
+            return f"has a '{name}' that is not between 0 and {bounds[name]}"
+    return None
+
+
+def _unpacked(value: Any) -> Any:
+    """Schemas and tags may be given as JSON in a string."""
+    if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return None
+    except RecursionError:
+        return reduce(lambda inner, _: [inner], range(MAX_LEVELS), None)

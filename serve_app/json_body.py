@@ -1,0 +1,123 @@
+"""JSON from the wire and to the engine: no number and no text changes on its way."""
+
+from __future__ import annotations
+
+import json
+from math import inf, isfinite
+from typing import Any
+
+import orjson
+
+from router.errors import Rejected, RejectReason
+
+SAFE_DEPTH = 200
+"""Depth that every writer of JSON here can write; orjson reads deeper than it writes."""
+
+_LEAST, _MOST = -(2.0**63), 2.0**64
+"""What orjson reads as a float from here on may have been an integer, or larger than a double."""
+
+_MAX_DIGITS = 4300
+"""Of an integer: Python's own limit."""
+
+
+def load_object(raw: bytes) -> dict[str, Any] | Rejected:
+    """A JSON object from the wire, or what is wrong with it (400).
+
+    Of a name that comes twice, the last value counts; the engine gets no other.
+    """
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        # orjson refuses what Python's reader takes: other encodings, deep nesting.
+        return _load_slowly(raw)
+    if not isinstance(body, dict):
+        return _not_an_object()
+    depth = _depth_if_exact(body)
+    if depth is None:
+        return _load_slowly(raw)
+    if depth > SAFE_DEPTH:
+        try:
+            dump(body)
+        except RecursionError:
+            return Rejected(RejectReason.INVALID_JSON, "The request body is nested too deeply.")
+    return body
+
+
+def dump(body: Any) -> bytes:
+    """JSON, of integers past 64 bits too, which orjson refuses."""
+    try:
+        return orjson.dumps(body)
+    except (orjson.JSONEncodeError, TypeError):
+        return json.dumps(body).encode()
+
+
+def _depth_if_exact(body: dict[str, Any]) -> int | None:
+    """Levels of a body that orjson read; None: it may have changed a number."""
+    depth, level = 0, [body]
+    while level:
+        depth, inner = depth + 1, []
+        for holder in level:
+            for value in holder.values() if type(holder) is dict else holder:
+                kind = type(value)
+                if kind is dict or kind is list:
+                    inner.append(value)
+                elif kind is float and not _LEAST < value < _MOST:
+                    return None
+        level = inner
+    return depth
+
+
+def _load_slowly(raw: bytes) -> dict[str, Any] | Rejected:
+    try:
+        body = json.loads(raw, parse_constant=_refuse_constant, parse_int=_whole)
+        written = json.dumps(body, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return Rejected(RejectReason.INVALID_JSON, "The request body is not valid JSON.")
+    if not isinstance(body, dict):
+        return _not_an_object()
+    return _unwritable(body, written) or body
+
+
+def _refuse_constant(name: str) -> None:
+    """NaN and Infinity are Python's, not JSON's, and would reach the engine as null."""
+    raise ValueError(name)
+
+
+def _whole(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _MAX_DIGITS else inf
+
+
+def _not_an_object() -> Rejected:
+    return Rejected(RejectReason.INVALID_REQUEST, "The request body must be a JSON object.")
+
+
+def _unwritable(body: dict[str, Any], written: str) -> Rejected | None:
+    """The field that holds what cannot be passed on: half a character, a number too large."""
+    if not _is_unicode(written):
+        fields = ((k, json.dumps([k, v], ensure_ascii=False)) for k, v in body.items())
+        name = next(k for k, text in fields if not _is_unicode(text))
+        name = name.encode(errors="replace").decode()
+        message = f"'{name}' holds half of a surrogate pair: no text has such a character."
+        return Rejected(RejectReason.INVALID_REQUEST, message, param=name)
+    for name, value in body.items():
+        if not _is_finite(value):
+            message = f"'{name}' holds a number that is too large."
+            return Rejected(RejectReason.INVALID_REQUEST, message, param=name)
+    return None
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether no number in it is past a double: Python reads those as infinite."""
+    if isinstance(value, float):
+        return isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    return not isinstance(value, list) or all(map(_is_finite, value))

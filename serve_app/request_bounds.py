@@ -1,0 +1,20 @@
+"""How much one request may ask for at once: answers by its tier, prompts by the fleet."""
+
+from __future__ import annotations
+
+from router.errors import Rejected, RejectReason
+from serve_app.call import Call
+from serve_app.wire import Parsed
+
+
+def too_many(call: Call, parsed: Parsed) -> Rejected | None:
+    """The bound that a request goes over, by the field that does."""
+    bounds = (
+        ("n", parsed.n, call.tenant.tier.max_n, "answers to a prompt"),
+        ("prompt", parsed.prompts, call.policies.fleet.limits.max_prompts, "prompts in a request"),
+    )
+    for name, asked, limit, what in bounds:
+        if asked > limit:
+            message = f"'{name}' asks for {asked} {what}: at most {limit} are served."
+            return Rejected(RejectReason.INVALID_REQUEST, message, param=name)
+    return None
