@@ -4,17 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from router.ceiling import (
-    MAX_PEAKS,
-    Bucket,
-    CeilingConfig,
-    RateLimitState,
-    Reckoning,
-    Reservation,
-    TenantCeiling,
-)
+from router.ceiling import MAX_PEAKS, Bucket, CeilingConfig, RateLimitState, TenantCeiling
 from router.errors import Rejected, RejectReason
 from router.pacer import Pacer
+from router.reservation import Reckoning, Reservation
 
 PER_MINUTE = CeilingConfig(tokens_per_minute=600)
 
