@@ -15,9 +15,6 @@ from router.ceiling import (
     MINUTE_S,
     CeilingConfig,
     RateLimitState,
-    Reckoning,
-    Reservation,
-    first_charge,
     overdrawn,
     requests_spent,
     tokens_spent,
@@ -27,6 +24,7 @@ from router.errors import Rejected
 from router.leased_bucket import LeasedBucket
 from router.leases import LeaseTerms, PermitDemand, RateDemand, TenantDemand, TenantGrant
 from router.pacer import Pacer, Step
+from router.reservation import Reckoning, Reservation, first_charge
 
 SHORT_S = 1.0
 """When to come back where only the lease is short."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from math import inf
 
-from router.ceiling import Reckoning
 from router.errors import Rejected, RejectReason
+from router.reservation import Reckoning
 
 
 @dataclass(frozen=True, slots=True)

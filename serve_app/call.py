@@ -9,11 +9,12 @@ from math import ceil, inf
 from typing import TYPE_CHECKING
 
 from router.affinity import Visit
-from router.ceiling import Reckoning, Reservation, TenantCeiling, further_charge
+from router.ceiling import TenantCeiling
 from router.contention import Contention
 from router.guests import guest_key
 from router.leased_ceiling import LeasedCeiling
 from router.pacer import ContendedPacer, Paces
+from router.reservation import Reckoning, Reservation, further_charge
 from router.session import Affinity, session_key
 from router.types import LaneDecision
 from serve_app.auth import Tenant
@@ -37,6 +38,7 @@ class Call:
     Attributes:
         prompt_tokens: estimated, in the chosen lane's tokenizer.
         answer_limit: tokens of each answer at most, as its engine is told; None: not told.
+        room: tokens that the window leaves for each answer, by the prompt's estimate.
         cost: what it is reckoned at, once it asks to be admitted.
         live_tokens: passed on so far, while a stream is under way.
         usage_number: the meter's for it, from admission on.
@@ -60,6 +62,7 @@ class Call:
     decision: LaneDecision | None = None
     prompt_tokens: int = 0
     answer_limit: int | None = None
+    room: int = 0
     cost: Reckoning | None = None
     ceiling: TenantCeiling | LeasedCeiling | None = None
     contention: Contention | None = None
@@ -90,10 +93,10 @@ class Call:
 
     @property
     def answer_tokens(self) -> int:
-        """Of all answers asked for together: what the engine is told, else a guess."""
+        """Of all answers asked for together: what they may be, without a limit a guess."""
         assert self.parsed is not None
         limit, guess = self.answer_limit, self.policies.default_output_tokens
-        return (guess if limit is None else limit) * self.parsed.copies
+        return min(guess if limit is None else limit, self.room) * self.parsed.copies
 
     def reckon(self) -> Reckoning:
         """What it may cost, by its tenant's weights."""

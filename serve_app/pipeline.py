@@ -17,7 +17,7 @@ from math import ceil
 from router.contention import paces
 from router.errors import Rejected, RejectReason
 from router.lane import decide_lane
-from router.room import smaller_asks
+from router.room import left, smaller_asks
 from router.session import derive_session_id
 from router.types import LaneDecision, RequestFacts
 from serve_app.answer_limit import answer_limit, limited, outgrows
@@ -173,6 +173,7 @@ class Pipeline:
         call.prompt_tokens = self._estimate(call.lane, parsed)
         longest = self._estimate_longest(call.lane, parsed)
         window = call.policies.routing.lanes[call.lane].window_tokens
+        call.room = left(longest, window)
         call.answer_limit = answer_limit(
             parsed, longest, call.prompt_tokens, window, _session_limit(call)
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from router.ceiling import Reckoning
 from router.errors import Rejected
+from router.reservation import Reckoning
 from serve_app.auth import Tenant
 from serve_app.call import Call
 from serve_app.streaming import Usage

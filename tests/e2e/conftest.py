@@ -21,6 +21,8 @@ tiers:
   open: {max_n: 4}
   slow: {ceilings: {tokens_per_second: 10}}
   small: {ceilings: {tokens_per_minute: 600}}
+  wishing: {ceilings: {tokens_per_minute: 3000}}
+  counted: {ceilings: {requests_per_minute: 60}}
   narrow: {lanes: [chat]}
 tenants:
   local: {tier: open}

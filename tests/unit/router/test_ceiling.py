@@ -4,17 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from router.ceiling import (
-    MAX_PEAKS,
-    Bucket,
-    CeilingConfig,
-    RateLimitState,
-    Reckoning,
-    Reservation,
-    TenantCeiling,
-)
+from router.ceiling import MAX_PEAKS, Bucket, CeilingConfig, RateLimitState, TenantCeiling
 from router.errors import Rejected, RejectReason
 from router.pacer import Pacer
+from router.reservation import Reckoning, Reservation
 
 PER_MINUTE = CeilingConfig(tokens_per_minute=600)
 
@@ -296,3 +289,15 @@ def test_what_was_charged_last_and_not_used_comes_back_whole():
     ceiling.settle(held, 101, now=60)
 
     assert ceiling.tokens_state(now=60).remaining == 599
+
+
+def test_a_request_without_tokens_counts_as_one_of_the_minute():
+    """And takes nothing else: no tokens, no place among those that run."""
+    ceiling = TenantCeiling(CeilingConfig(tokens_per_minute=600, requests_per_minute=2), now=0)
+
+    outcomes = [ceiling.try_request(now=0) for _ in range(3)]
+
+    assert outcomes[:2] == [None, None]
+    assert (outcomes[2].reason, outcomes[2].retry_after_s) == (RejectReason.REQUEST_RATE, 30.0)
+    assert (ceiling.running, ceiling.tokens_state(now=0).remaining) == (0, 600)
+    assert TenantCeiling(PER_MINUTE, now=0).try_request(now=0) is None

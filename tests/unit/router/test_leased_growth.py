@@ -1,10 +1,11 @@
-"""A running request that outgrows its charge, where the limit is leased."""
+"""Running requests that outgrow their charge, and those without tokens, by leases."""
 
 import pytest
 
-from router.ceiling import CeilingConfig, Reckoning, Reservation
+from router.ceiling import CeilingConfig
 from router.leased_ceiling import LeasedCeiling, Tenure
 from router.leases import BucketGrant, LeaseTerms, TenantGrant
+from router.reservation import Reckoning, Reservation
 
 TERMS = LeaseTerms(lease_s=100, seat_s=600, seats=4, floor=0.01, stale_s=0.5)
 LIMIT = 3_000
@@ -65,3 +66,18 @@ def test_growing_without_a_limit_per_minute_only_counts():
 
     assert grown.tokens == 74
     assert (ceiling.reserved, ceiling.running) == (0, 0)
+
+
+def test_of_leased_requests_they_take_what_is_there():
+    """And want more, so that the next answer brings it."""
+    tenure = Tenure(until=100, seat_until=600, seated_at=-600)
+    ceiling = LeasedCeiling(CeilingConfig(requests_per_minute=100), TERMS, tenure, now=0)
+    unlimited = LeasedCeiling(CeilingConfig(), TERMS, tenure, now=0)
+
+    first, second = (ceiling.try_request(now=0) for _ in range(2))
+    assert first is None and second is not None and second.reason == "request_rate"
+    assert unlimited.try_request(now=0) is None
+    assert ceiling.report(gives_up=False, now=0).requests.need == 1
+    grant = TenantGrant(requests=BucketGrant(10, None, 95))
+    ceiling.apply(grant, epoch=1, number=1, now=0)
+    assert [ceiling.try_request(now=0) for _ in range(10)] == [None] * 10

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.ceiling import Reckoning
 from router.errors import RejectReason
 from router.quota import (
     QuotaConfig,
@@ -18,6 +17,7 @@ from router.quota import (
     month_of,
     refuse,
 )
+from router.reservation import Reckoning
 
 NOON = datetime(2028, 2, 28, 12, tzinfo=UTC)
 BOTH = QuotaConfig(tokens_per_day=100, tokens_per_month=1000)

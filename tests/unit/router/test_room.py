@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.room import LEAST_TOKENS, fitted, least_room, smaller_asks
+from router.room import LEAST_TOKENS, fitted, least_room, left, smaller_asks
 
 WINDOW = 4096
 
@@ -27,20 +27,27 @@ def test_a_wish_that_may_fit_is_left_as_it_is():
     [
         (32_000, 40, WINDOW - 40 - 64 - 2),
         (3_500, 2_000, WINDOW - 2_000 - 64 - 125),
-        (32_000, 3_900, 98),
-        (32_000, 4_500, LEAST_TOKENS),
+        (32_000, 3_900, WINDOW - 2_925),
+        (32_000, 8_000, LEAST_TOKENS),
         (10, 4_500, 10),
     ],
-    ids=["a short prompt", "half the window", "nearly full", "past it", "a small wish"],
+    ids=["a short prompt", "half the window", "nearly full", "far past it", "a small wish"],
 )
 def test_a_wish_that_does_not_fit_becomes_what_is_left(wish, prompt, limit):
-    """Less some room for the estimate's error; of a nearly full window, half."""
+    """Less some room for the estimate's error; of a long prompt as if it were too high."""
     assert fitted(wish, prompt, WINDOW) == limit
 
 
+def test_what_is_left_is_never_nothing():
+    """An estimate may be wrong."""
+    assert left(1_000, WINDOW) == 3_096
+    assert left(5_000, WINDOW) == LEAST_TOKENS
+
+
 def test_an_engine_that_finds_it_too_long_is_asked_for_less():
-    """Twice at most, and not at all where the prompt is surely too long, or the ask small."""
-    assert smaller_asks(2_000, 2_000, WINDOW) == [500, LEAST_TOKENS]
-    assert smaller_asks(200, 3_900, WINDOW) == [LEAST_TOKENS]
+    """Four times at most, and not at all where the prompt is surely too long, or the ask small."""
+    assert smaller_asks(2_000, 2_000, WINDOW) == [845, 357, 151, LEAST_TOKENS]
+    assert smaller_asks(70, 3_900, WINDOW) == [68, 66, 65, LEAST_TOKENS]
+    assert smaller_asks(65, 3_900, WINDOW) == [LEAST_TOKENS]
     assert smaller_asks(LEAST_TOKENS, 4_000, WINDOW) == []
     assert smaller_asks(2_000, 5_120, WINDOW) == []

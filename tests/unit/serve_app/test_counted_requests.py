@@ -7,9 +7,6 @@ import time
 
 import pytest
 
-from router.ceiling import CeilingConfig
-from router.leased_ceiling import LeasedCeiling, Tenure
-from router.leases import BucketGrant, LeaseTerms, TenantGrant
 from serve_app.tenant_config import TenantsConfig
 from tests.unit.serve_app.conftest import TIERS
 
@@ -88,22 +85,6 @@ async def test_no_tokens_are_charged_for_them(world):
     assert ceiling.tokens_state(now=now).remaining == 1_000
     assert ceiling.requests_state(now=now).remaining in (54, 55)
     assert (ceiling.running, ceiling.reserved) == (0, 0)
-
-
-def test_of_leased_requests_they_take_what_is_there():
-    """And want more, so that the next answer brings it."""
-    terms = LeaseTerms(lease_s=10, seat_s=60, seats=4, floor=0.01, stale_s=0.5)
-    tenure = Tenure(until=10, seat_until=60, seated_at=-60)
-    ceiling = LeasedCeiling(CeilingConfig(requests_per_minute=100), terms, tenure, now=0)
-    unlimited = LeasedCeiling(CeilingConfig(), terms, tenure, now=0)
-
-    first, second = (ceiling.try_request(now=0) for _ in range(2))
-    assert first is None and second is not None and second.reason == "request_rate"
-    assert unlimited.try_request(now=0) is None
-    assert ceiling.report(gives_up=False, now=0).requests.need == 1
-    grant = TenantGrant(requests=BucketGrant(10, None, 95))
-    ceiling.apply(grant, epoch=1, number=1, now=0)
-    assert [ceiling.try_request(now=0) for _ in range(10)] == [None] * 10
 
 
 async def test_large_bodies_leave_the_event_loop_as_long_as_they_take(world, monkeypatch):

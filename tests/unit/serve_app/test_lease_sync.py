@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client import CollectorRegistry
 
-from router.ceiling import Reckoning
 from router.errors import Rejected, RejectReason
 from router.leases import LaneReport
 from router.ledger import Ledger
 from router.lessee import SLICE
+from router.reservation import Reckoning
 from router.saturation import Level
 from router.ticket import Stage, Tier
 from serve_app.fleet_config import LaneConfig, LedgerConfig

@@ -161,13 +161,13 @@ async def test_an_engine_that_finds_it_too_long_is_asked_for_less(world, engine)
     answer = await world.post(CHAT, {"messages": HI, "max_tokens": 3_000}, key="acme")
 
     assert answer.status_code == 200
-    assert [x.body["max_tokens"] for x in world.lanes.opened] == [3_000, 750]
+    assert [x.body["max_tokens"] for x in world.lanes.opened] == [3_000, 1_146]
     assert world.reserved() == 0
 
 
-@pytest.mark.parametrize(("fields", "asks"), [({"max_tokens": 3_000}, 3), ({}, 1)])
+@pytest.mark.parametrize(("fields", "asks"), [({"max_tokens": 3_000}, 5), ({}, 1)])
 async def test_what_no_engine_can_take_is_400(world, engine, fields, asks):
-    """After two smaller asks, in the engine's words; without a wish, at once."""
+    """After four smaller asks, in the engine's words; without a wish, at once."""
     world.lanes.answers = [refusal(engine) for _ in range(5)]
 
     answer = await world.post(CHAT, {"messages": HI, **fields}, key="acme")
