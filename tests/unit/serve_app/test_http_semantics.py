@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-
-import aiohttp
 import anthropic
 import httpx
 import httpx2
@@ -13,7 +10,6 @@ import pytest
 from ray.serve._private.http_util import _apply_middlewares
 
 from serve_app.doorway import middlewares
-from serve_app.endpoint import EndpointServer, published_host
 from tests.unit.serve_app.test_gateway import CHAT, GENERATION, HELLO, REMOTE, error_of
 
 READ = ["/", "/health", "/ready", "/v1/models", "/v1/models/auto", "/status", "/metrics"]
@@ -435,36 +431,3 @@ async def test_the_openai_sdk_lists_models(world):
 
     assert "auto" in models
     assert one.model_extra["root"] == "small"
-
-
-# -- IPv6 -------------------------------------------------------------------------------
-
-
-async def test_an_endpoint_listens_on_ipv6(monkeypatch):
-    """`::1`, with brackets in its URL."""
-    if not socket.has_ipv6:
-        pytest.skip("this machine has no IPv6")
-
-    async def app(scope, receive, send):
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"ok"})
-
-    server = EndpointServer(app, secret="s3cret", host=published_host("::1"))
-    await server.start()
-    headers = {"x-pointsman-endpoint": "s3cret"}
-    async with aiohttp.ClientSession(headers=headers) as http, http.get(server.url) as response:
-        text = await response.text()
-    await server.stop()
-
-    assert server.url.startswith("http://[::1]:")
-    assert text == "ok"
-
-
-def test_ipv6_may_be_listened_on() -> None:
-    """Loopback is as private as 127.0.0.1; `::` is an open door."""
-    from serve_app.app import AppArgs, _refuse_open_door
-    from serve_app.config_errors import ConfigError
-
-    _refuse_open_door(AppArgs(listen="::1"), "local")
-    with pytest.raises(ConfigError, match="local_tenant"):
-        _refuse_open_door(AppArgs(listen="::"), "local")
