@@ -99,14 +99,14 @@ class Authenticator:
             for admin in (False, True)
         }
 
+    def tenant(self, name: str) -> Tenant | None:
+        """A tenant by its name, as this reading of the file has it."""
+        return self._tenants.get((name, False))
+
     @property
     def has_local_tenant(self) -> bool:
         """Whether anybody can be let in without a key."""
         return self._config.local_tenant is not None
-
-    def tenant(self, name: str) -> Tenant | None:
-        """A tenant by its name, as this reading of the file has it."""
-        return self._tenants.get((name, False))
 
     def identify(
         self,
@@ -151,14 +151,16 @@ class Authenticator:
             return Rejected(RejectReason.MODEL_NOT_ALLOWED, message, param="x-tenant-id")
         return tenant
 
-    def _find(self, key_id: str) -> tuple[str, KeyConfig] | None:
+    def _find(self, key: str, key_id: str) -> tuple[str, KeyConfig] | None:
+        if not key.startswith(PREFIX):
+            return None
         found = self._book.find(key_id, self._keys.get(key_id))
         # The file says which tenants there are: others' keys wait for their return.
         return found if found is not None and found[0] in self._config.tenants else None
 
     def _match(self, key: str, now: datetime) -> tuple[str, KeyConfig] | None:
         key_id, _, secret = key.removeprefix(PREFIX).partition("-")
-        found = self._find(key_id)
+        found = self._find(key, key_id)
         # Unknown ids do the same work as known ones.
         salt, expected = (found[1].salt, found[1].hash) if found else ("00" * 16, "0" * 64)
         matches = hmac.compare_digest(hash_secret(secret, salt), expected)

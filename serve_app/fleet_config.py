@@ -506,11 +506,11 @@ class FleetConfig(StrictModel):
     timeouts: TimeoutConfig = TimeoutConfig()
     recovery: RecoveryConfig = RecoveryConfig()
     limits: LimitsConfig = LimitsConfig()
+    cors: CorsConfig = CorsConfig()
     admission: AdmissionConfig = AdmissionConfig()
     sessions: SessionConfig = SessionConfig()
     warm_up: WarmUpConfig = WarmUpConfig()
     websocket: WebSocketConfig = WebSocketConfig()
-    cors: CorsConfig = CorsConfig()
     feedback: FeedbackConfig = FeedbackConfig()
     request_log: RequestLogConfig = RequestLogConfig()
 
