@@ -53,6 +53,7 @@ class IngressState:
 
     def __init__(self, policies: Policies, secret: str, replica: str = "") -> None:
         self.policies = policies
+        self.proxies = ProxyWatch()
         self.escalation = Escalation(policies, replica)
         config = policies.fleet
         # Fixed at start: the number of ingress replicas does not reload.
@@ -62,7 +63,6 @@ class IngressState:
         peers, elsewhere = (self._peers, self._elsewhere) if self.lessee else (alone, alone)
         self.admission = Admission(policies, peers, elsewhere)
         self.contentions = Contentions(self.admission, elsewhere)
-        self.proxies = ProxyWatch()
         self.sessions = SessionMemory(config.sessions.capacity, config.sessions.ttl_s)
         warm = config.warm_up
         self._hot = HotPrefixes(HOT_SPARE * warm.prefixes, warm.max_bytes, warm.half_life_s)
