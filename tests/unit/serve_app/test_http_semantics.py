@@ -170,7 +170,7 @@ async def test_a_url_out_of_bounds_is_414_in_json(world):
         {"if-modified-since": "Sat, 29 Oct 2033 19:43:31 GMT"},
         {"accept": "image/png"},
         {"max-forwards": "0"},
-        {"te": "trailers"},
+        {"TE": "trailers"},
         {"accept-encoding": "identity;q=0"},
     ],
 )
@@ -235,8 +235,8 @@ async def test_every_place_that_the_front_page_names_is_there(world):
         ([b"a b/c"], True),
         ([b"r" * 257], False),
         ([b""], False),
-        ([b"caf\xe9"], False),
-        ([b"caf\xc3\xa9"], False),
+        ([b"\xe9t\xe9"], False),
+        ([b"\xc3\xa9t\xc3\xa9"], False),
         ([b"a\tb"], False),
         ([], False),
         ([b"first", b"last"], True),
@@ -264,9 +264,9 @@ async def test_headers_that_serve_cannot_decode_do_not_fail(world, call_raw):
         seen.extend(scope["headers"])
 
     door = _apply_middlewares(app, middlewares())
-    await call_raw(door, [], path="/", headers=[(b"x-session-id", b"caf\xe9")])
+    await call_raw(door, [], path="/", headers=[(b"x-session-id", b"\xe9t\xe9")])
 
-    assert (b"x-session-id", "café".encode()) in seen
+    assert (b"x-session-id", "\u00e9t\u00e9".encode()) in seen
     assert all(value.decode() for _, value in seen)
 
 
