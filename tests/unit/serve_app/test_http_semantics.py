@@ -170,7 +170,7 @@ async def test_a_url_out_of_bounds_is_414_in_json(world):
         {"if-modified-since": "Sat, 29 Oct 2033 19:43:31 GMT"},
         {"accept": "image/png"},
         {"max-forwards": "0"},
-        {"TE": "trailers"},
+        {"pragma": "no-cache"},
         {"accept-encoding": "identity;q=0"},
     ],
 )
