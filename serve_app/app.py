@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address
 from typing import Any, Literal
 
 from ray import serve
@@ -11,6 +11,7 @@ from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 
 from serve_app import doorway
+from serve_app.addresses import frontend_host, refuse_unreachable
 from serve_app.config_errors import ConfigError, StrictModel, load_yaml, validate
 from serve_app.config_files import await_rest
 from serve_app.embedded_model import resolve_source
@@ -43,7 +44,7 @@ class AppArgs(StrictModel):
         engine: `simulated` replaces every lane's engine with the simulated one.
         listen: where the frontend and the engine endpoints listen. Say here what
             http_options.host says: with anything but loopback, every caller
-            needs a key.
+            needs a key. IPv4.
         revision: any text. Change it to deploy fleet-file changes of lanes or
             ingress: Serve builds again only when `args` differ.
 
@@ -52,7 +53,7 @@ class AppArgs(StrictModel):
     fleet: str = "auto"
     tenants: str | None = None
     engine: Literal["as_configured", "simulated"] = "as_configured"
-    listen: IPv4Address | IPv6Address = IPv4Address("127.0.0.1")
+    listen: IPv4Address = IPv4Address("127.0.0.1")
     revision: str | int = ""
 
 
@@ -62,6 +63,7 @@ def build(args: dict[str, Any]) -> Application:
     Raises ConfigError before anything is deployed.
     """
     options = validate(args, AppArgs, "serve_config.yaml: args")
+    refuse_unreachable(frontend_host())
     fleet_file = fleet_path(options.fleet)
     tenants_file = tenants_path(options.tenants)
     await_rest((fleet_file, tenants_file), ReloadConfig().settle_s)

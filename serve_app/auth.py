@@ -100,6 +100,10 @@ class Authenticator:
             for admin in (False, True)
         }
 
+    def tenant(self, name: str) -> Tenant | None:
+        """A tenant by its name, as this reading of the file has it."""
+        return self._tenants.get((name, False))
+
     @property
     def has_local_tenant(self) -> bool:
         """Whether anybody can be let in without a key."""
@@ -120,10 +124,6 @@ class Authenticator:
         found = self._book.find(key_id, self._keys.get(key_id))
         # The file says which tenants there are: others' keys wait for their return.
         return found if found is not None and found[0] in self._config.tenants else None
-
-    def tenant(self, name: str) -> Tenant | None:
-        """A tenant by its name, as this reading of the file has it."""
-        return self._tenants.get((name, False))
 
     def identify(
         self,

@@ -88,7 +88,7 @@ class EndpointServer:
 
     def __init__(self, app: ASGIApp, *, secret: str, host: str) -> None:
         self.guard = Guard(app, secret)
-        self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        self._socket = socket.socket()
         self._socket.bind((host, 0))
         self.host = host
         self.port: int = self._socket.getsockname()[1]
@@ -114,11 +114,7 @@ class EndpointServer:
     @property
     def url(self) -> str:
         """Base URL, as published to the ingress."""
-        return (
-            f"http://[{self.host}]:{self.port}"
-            if ":" in self.host
-            else (f"http://{self.host}:{self.port}")
-        )
+        return f"http://{self.host}:{self.port}"
 
     async def start(self) -> None:
         """Begin to accept connections."""
@@ -166,5 +162,5 @@ class EndpointServer:
 
 
 def published_host(host: str) -> str:
-    """Loopback stays loopback; `0.0.0.0` and `::` become this node's own address."""
-    return ray.util.get_node_ip_address() if host in ("0.0.0.0", "::") else host  # noqa: S104
+    """Loopback stays loopback; `0.0.0.0` becomes this node's own address."""
+    return ray.util.get_node_ip_address() if host == "0.0.0.0" else host  # noqa: S104

@@ -13,6 +13,7 @@ from ray import serve
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
+from serve_app.addresses import frontend_host
 from serve_app.broadcast import ask_all
 from serve_app.callers import is_loopback
 from serve_app.config_files import await_rest
@@ -113,7 +114,7 @@ class Ingress:
         self._endpoint = EndpointServer(
             Owner(self._hub), secret=secret, host=published_host(listen)
         )
-        trusts_local = is_loopback(listen) and is_loopback(_frontend_host())
+        trusts_local = is_loopback(listen) and is_loopback(frontend_host() or "")
         self._gateway = Gateway(
             self._state,
             self._pipeline,
@@ -277,13 +278,3 @@ class Ingress:
 
 def _replica_id() -> str:
     return str(serve.get_replica_context().replica_id.unique_id)
-
-
-def _frontend_host() -> str:
-    """Where Serve's frontend really listens.
-
-    Serve takes `http_options` once, when it starts; a later file may say otherwise.
-    """
-    from ray.serve.context import _get_global_client
-
-    return str(_get_global_client().http_config.host)

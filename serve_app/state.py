@@ -54,6 +54,7 @@ class IngressState:
 
     def __init__(self, policies: Policies, secret: str, replica: str = "") -> None:
         self.policies = policies
+        self.proxies = ProxyWatch()
         self.escalation = Escalation(policies, replica)
         config = policies.fleet
         # Fixed at start: the number of ingress replicas does not reload.
@@ -64,7 +65,6 @@ class IngressState:
         self.admission = Admission(policies, peers, elsewhere)
         self.contentions = Contentions(self.admission, self._demand if self.lessee else alone)
         self.presence = Presence()
-        self.proxies = ProxyWatch()
         self.sessions = SessionMemory(config.sessions.capacity, config.sessions.ttl_s)
         warm = config.warm_up
         self._hot = HotPrefixes(HOT_SPARE * warm.prefixes, warm.max_bytes, warm.half_life_s)

@@ -10,19 +10,33 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+from pydantic import BaseModel
+
+from serve_app.addresses import refuse_unreachable
 from serve_app.commands.client import subparser
-from serve_app.config_errors import ConfigError
+from serve_app.config_errors import ConfigError, load_yaml
 from serve_app.embedded_model import cache_dir, is_intact
 from serve_app.fleet_config import EMBEDDED, FleetConfig
 from serve_app.settings import (
     fleet_path,
     haproxy_is_on,
+    home,
     load_fleet,
     load_tenants,
     tenancy_path,
     tenants_path,
 )
 from serve_app.tenancy.sqlite_store import SqliteStore
+
+
+class _HttpOptions(BaseModel):
+    """The part of Serve's own file that is looked at."""
+
+    host: str = "127.0.0.1"
+
+
+class _ServeFile(BaseModel):
+    http_options: _HttpOptions = _HttpOptions()
 
 
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -36,6 +50,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     )
     parser.add_argument("--config", default="auto", help="fleet file or name (default: auto)")
     parser.add_argument("--tenants", type=Path, help="tenants file")
+    parser.add_argument("--serve-config", type=Path, help="default: serve_config.yaml")
     parser.set_defaults(func=_doctor)
 
 
@@ -65,6 +80,7 @@ def _checks(args: argparse.Namespace) -> list[tuple[str, Callable[[], str]]]:
         ("embedded model", lambda: _embedded(load_fleet(fleet_path(args.config)))),
         ("packages", _packages),
         ("settings", _settings),
+        ("addresses", lambda: _addresses(args.serve_config or home() / "serve_config.yaml")),
     ]
 
 
@@ -135,6 +151,13 @@ def _packages() -> str:
         except importlib.metadata.PackageNotFoundError:
             continue
     return ", ".join(found)
+
+
+def _addresses(path: Path) -> str:
+    """The frontend listens where HAProxy's requests can reach what is behind it."""
+    host = load_yaml(path, _ServeFile).http_options.host
+    refuse_unreachable(host)
+    return f"{path}: listens on {host}"
 
 
 def _settings() -> str:

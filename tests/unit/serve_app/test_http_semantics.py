@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-
-import aiohttp
 import anthropic
 import httpx
 import httpx2
@@ -13,7 +10,6 @@ import pytest
 from ray.serve._private.http_util import _apply_middlewares
 
 from serve_app.doorway import middlewares
-from serve_app.endpoint import EndpointServer, published_host
 from tests.unit.serve_app.test_gateway import CHAT, GENERATION, HELLO, REMOTE, error_of
 
 READ = ["/", "/health", "/ready", "/v1/models", "/v1/models/auto", "/status", "/metrics"]
@@ -174,7 +170,7 @@ async def test_a_url_out_of_bounds_is_414_in_json(world):
         {"if-modified-since": "Sat, 29 Oct 2033 19:43:31 GMT"},
         {"accept": "image/png"},
         {"max-forwards": "0"},
-        {"te": "trailers"},
+        {"pragma": "no-cache"},
         {"accept-encoding": "identity;q=0"},
     ],
 )
@@ -239,8 +235,8 @@ async def test_every_place_that_the_front_page_names_is_there(world):
         ([b"a b/c"], True),
         ([b"r" * 257], False),
         ([b""], False),
-        ([b"caf\xe9"], False),
-        ([b"caf\xc3\xa9"], False),
+        ([b"\xe9t\xe9"], False),
+        ([b"\xc3\xa9t\xc3\xa9"], False),
         ([b"a\tb"], False),
         ([], False),
         ([b"first", b"last"], True),
@@ -268,9 +264,9 @@ async def test_headers_that_serve_cannot_decode_do_not_fail(world, call_raw):
         seen.extend(scope["headers"])
 
     door = _apply_middlewares(app, middlewares())
-    await call_raw(door, [], path="/", headers=[(b"x-session-id", b"caf\xe9")])
+    await call_raw(door, [], path="/", headers=[(b"x-session-id", b"\xe9t\xe9")])
 
-    assert (b"x-session-id", "café".encode()) in seen
+    assert (b"x-session-id", "\u00e9t\u00e9".encode()) in seen
     assert all(value.decode() for _, value in seen)
 
 
@@ -435,36 +431,3 @@ async def test_the_openai_sdk_lists_models(world):
 
     assert "auto" in models
     assert one.model_extra["root"] == "small"
-
-
-# -- IPv6 -------------------------------------------------------------------------------
-
-
-async def test_an_endpoint_listens_on_ipv6(monkeypatch):
-    """`::1`, with brackets in its URL."""
-    if not socket.has_ipv6:
-        pytest.skip("this machine has no IPv6")
-
-    async def app(scope, receive, send):
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"ok"})
-
-    server = EndpointServer(app, secret="s3cret", host=published_host("::1"))
-    await server.start()
-    headers = {"x-pointsman-endpoint": "s3cret"}
-    async with aiohttp.ClientSession(headers=headers) as http, http.get(server.url) as response:
-        text = await response.text()
-    await server.stop()
-
-    assert server.url.startswith("http://[::1]:")
-    assert text == "ok"
-
-
-def test_ipv6_may_be_listened_on() -> None:
-    """Loopback is as private as 127.0.0.1; `::` is an open door."""
-    from serve_app.app import AppArgs, _refuse_open_door
-    from serve_app.config_errors import ConfigError
-
-    _refuse_open_door(AppArgs(listen="::1"), "local")
-    with pytest.raises(ConfigError, match="local_tenant"):
-        _refuse_open_door(AppArgs(listen="::"), "local")
