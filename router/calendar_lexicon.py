@@ -12,7 +12,8 @@ def _set(words: str) -> frozenset[str]:
 
 
 WEEKDAYS = _set(
-    "monday tuesday wednesday thursday friday saturday sunday mon tue tues wed thu thur thurs fri"
+    "monday tuesday wednesday thursday friday saturday sunday"
+    " mon tue tues wed thu thur thurs fri"  # codespell:ignore
     " sat sun montag dienstag mittwoch donnerstag freitag samstag sonnabend sonntag lundi mardi"
     " mercredi jeudi vendredi samedi dimanche lunes martes miércoles jueves viernes sábado domingo"
     " lunedì martedì mercoledì giovedì venerdì sabato domenica segunda-feira terça-feira"
@@ -21,7 +22,8 @@ WEEKDAYS = _set(
 )
 MONTHS = _set(
     "january february march april may june july august september october november december jan feb"
-    " mar apr jun jul aug sep sept oct nov dec januar februar märz mai juni juli oktober dezember"
+    " mar apr jun jul aug sep sept oct nov dec"
+    " januar februar märz mai juni juli oktober dezember"  # codespell:ignore
     " janvier février mars avril juin juillet août septembre octobre novembre décembre enero"
     " febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre gennaio"
     " febbraio aprile maggio giugno luglio settembre ottobre dicembre janeiro fevereiro março maio"

@@ -45,8 +45,8 @@ _HEX = re.compile(r"(?=[a-f]*[0-9])(?=[0-9]*[a-f])[0-9a-f]{7,}")
 _REGION = re.compile(
     r"(?:europe|america|asia|africa|australia|pacific|atlantic|indian|etc|antarctica)/\D+"
 )
-_DAY_NUMBER = re.compile(r"(?:0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th|er|º)?")
-_ORDINAL = re.compile(r"\d{1,2}(?:st|nd|rd|th)")
+_DAY_NUMBER = re.compile(r"(?:0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th|er|º)?")  # codespell:ignore
+_ORDINAL = re.compile(r"\d{1,2}(?:st|nd|rd|th)")  # codespell:ignore
 _YEAR_NUMBER = re.compile(_YEAR)
 _OFFSET_NUMBER = re.compile(r"\d{4}")
 _HOUR = re.compile(r"\d{1,2}(?:[.:]\d\d)?")

@@ -24,7 +24,7 @@ CHANGING = {
     "german": ("x 29.11.2026, 10:04 y", "x 1.12.2026, 00:00 y"),
     "written": ("x Sunday, 29 November 2026 y", "x Tuesday, 1 December 2026 y"),
     "written, american": ("x November 29th, 2026 y", "x Dec. 1st, 2026 y"),
-    "written, german": ("x Sonntag, 29. November 2026 y", "x Dienstag, 1. Dezember 2026 y"),
+    "written, german": ("x Sonntag, 29. August 2027 y", "x Dienstag, 1. September 2026 y"),
     "written, french": ("x dimanche 29 novembre 2026 y", "x mardi 1er décembre 2026 y"),
     "weekday and ordinal": ("x Sunday the 29th y", "x Tuesday the 1st y"),
     "month and year": ("x November 2026 y", "x December 2026 y"),
