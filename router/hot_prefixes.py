@@ -1,8 +1,10 @@
 """Which prompt prefixes are asked for most, lately: what a new replica should know.
 
 A prefix here is the part of a request that all turns of all sessions of a tenant
-begin with: system prompt and tool definitions. It is opaque bytes to this module.
-How hot one is, is its number of requests, each halved every `half_life_s`.
+begin with: system prompt and tool definitions. It is opaque bytes to this module. One
+that changes from turn to turn (a clock in it) is one prefix by its key, of which the
+newest copy is kept. How hot one is, is its number of requests, each halved every
+`half_life_s`.
 
 Exponential decay keeps the order of two prefixes that are not asked for, so it need
 not be applied: `heat` is kept as the base-2 logarithm of
@@ -15,7 +17,7 @@ overflowing. The bound holds by evicting the coldest.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, log2
 
 
@@ -25,14 +27,31 @@ class HotPrefix:
 
     Attributes:
         group: whose cache it lies in.
-        prefix: as it was noted.
+        prefix: as it was noted last.
         weight: requests, decayed to the time of asking.
+        key: what makes it the same one; empty: the prefix itself.
+        age_s: seconds since it was noted last.
 
     """
 
     group: str
     prefix: bytes
     weight: float
+    key: bytes = b""
+    age_s: float = 0.0
+
+    @property
+    def identity(self) -> tuple[str, bytes]:
+        """Equal for copies of one prefix."""
+        return self.group, self.key or self.prefix
+
+
+@dataclass(slots=True)
+class _Noted:
+    prefix: bytes
+    key: bytes
+    heat: float
+    at: float
 
 
 class HotPrefixes:
@@ -48,8 +67,8 @@ class HotPrefixes:
 
     def __init__(self, capacity: int, max_bytes: int, half_life_s: float) -> None:
         self._capacity, self._max_bytes, self._half_life_s = capacity, max_bytes, half_life_s
-        # Heat by group and prefix.
-        self._lanes: dict[str, dict[tuple[str, bytes], float]] = {}
+        # By group and key.
+        self._lanes: dict[str, dict[tuple[str, bytes], _Noted]] = {}
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -60,20 +79,19 @@ class HotPrefixes:
         """Bytes of all prefixes held."""
         return self._bytes
 
-    def note(self, lane: str, group: str, prefix: bytes, *, now: float) -> None:
-        """One request with this prefix was answered by the lane."""
+    def note(self, lane: str, group: str, prefix: bytes, *, now: float, key: bytes = b"") -> None:
+        """One request with this prefix was answered by the lane.
+
+        `key`: what copies of it have in common; empty: it has no other copies.
+        """
         if len(prefix) > self._max_bytes // 8:
             return
-        heats = self._lanes.setdefault(lane, {})
-        key = (group, prefix)
+        noted = self._lanes.setdefault(lane, {})
         fresh = now / self._half_life_s
-        heat = heats.get(key)
-        if heat is not None:
-            heats[key] = _add(heat, fresh)
-            return
-        heats[key] = fresh
-        self._bytes += len(prefix)
-        if len(heats) > self._capacity:
+        one = noted.setdefault((group, key or prefix), _Noted(b"", key, -inf, now))
+        self._bytes += len(prefix) - len(one.prefix)
+        one.prefix, one.at, one.heat = prefix, now, _add(one.heat, fresh)
+        if len(noted) > self._capacity:
             self._evict(lane)
         while self._bytes > self._max_bytes:
             self._evict(min(self._lanes, key=self._coldest))
@@ -81,28 +99,34 @@ class HotPrefixes:
     def hottest(self, lane: str, count: int, *, now: float) -> list[HotPrefix]:
         """The lane's hottest prefixes, at most `count`, hottest first."""
         base = now / self._half_life_s
-        heats = self._lanes.get(lane, {})
+        noted = self._lanes.get(lane, {})
+        ordered = sorted(noted.items(), key=lambda item: item[1].heat, reverse=True)
         # A clock that went back must not overflow; what is long cold weighs nothing.
         return [
-            HotPrefix(*key, weight=2.0 ** max(-1000.0, min(heats[key] - base, 1000.0)))
-            for key in sorted(heats, key=heats.__getitem__, reverse=True)[:count]
+            HotPrefix(
+                group,
+                one.prefix,
+                weight=2.0 ** max(-1000.0, min(one.heat - base, 1000.0)),
+                key=one.key,
+                age_s=max(0.0, now - one.at),
+            )
+            for (group, _), one in ordered[:count]
         ]
 
     def _coldest(self, lane: str) -> float:
-        return min(self._lanes[lane].values(), default=inf)
+        return min((one.heat for one in self._lanes[lane].values()), default=inf)
 
     def _evict(self, lane: str) -> None:
-        heats = self._lanes[lane]
-        coldest = min(heats, key=heats.__getitem__)
-        del heats[coldest]
-        self._bytes -= len(coldest[1])
+        noted = self._lanes[lane]
+        coldest = min(noted, key=lambda key: noted[key].heat)
+        self._bytes -= len(noted.pop(coldest).prefix)
 
     def check_integrity(self) -> None:
         """Raise AssertionError unless bytes and bounds are as they should be."""
-        held = [key for heats in self._lanes.values() for key in heats]
-        assert self._bytes == sum(len(prefix) for _, prefix in held)
+        held = [one for noted in self._lanes.values() for one in noted.values()]
+        assert self._bytes == sum(len(one.prefix) for one in held)
         assert self._bytes <= self._max_bytes
-        assert all(len(heats) <= self._capacity for heats in self._lanes.values())
+        assert all(len(noted) <= self._capacity for noted in self._lanes.values())
 
 
 def merge(parts: list[list[HotPrefix]], count: int) -> list[HotPrefix]:
@@ -113,13 +137,12 @@ def merge(parts: list[list[HotPrefix]], count: int) -> list[HotPrefix]:
         count: how many at most.
 
     """
-    sums: dict[tuple[str, bytes], float] = {}
-    for part in parts:
-        for hot in part:
-            key = (hot.group, hot.prefix)
-            sums[key] = sums.get(key, 0.0) + hot.weight
-    ordered = sorted(sums.items(), key=lambda item: item[1], reverse=True)
-    return [HotPrefix(*key, weight) for key, weight in ordered[:count]]
+    sums: dict[tuple[str, bytes], HotPrefix] = {}
+    for hot in (hot for part in parts for hot in part):
+        other = sums.get(hot.identity, replace(hot, weight=0.0))
+        newest = min(hot, other, key=lambda copy: copy.age_s)
+        sums[hot.identity] = replace(newest, weight=other.weight + hot.weight)
+    return sorted(sums.values(), key=lambda hot: hot.weight, reverse=True)[:count]
 
 
 def _add(heat: float, other: float) -> float:

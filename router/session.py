@@ -33,8 +33,9 @@ def derive_session_id(*opening: str) -> str:
     """A session id from the start of a conversation.
 
     Args:
-        opening: the tenant, the system prompt and the first user message. They stay the
-            same over all turns of one conversation, so an unmodified client sticks.
+        opening: the tenant, the stable part of the system prompt (`router.stable_text`)
+            and the first user message. They stay the same over all turns of one
+            conversation, so an unmodified client sticks.
 
     Returns:
         `derived-` and 16 hexadecimal digits.

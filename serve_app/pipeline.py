@@ -30,6 +30,7 @@ from serve_app.http_errors import error_body, error_headers, status_of
 from serve_app.keepalive import keep_alive
 from serve_app.lanes import Lanes, NoReplica, Replica
 from serve_app.metrics import Metrics
+from serve_app.opening import opening_of
 from serve_app.priority import priority_of
 from serve_app.recorder import Recorder
 from serve_app.recovery import Recovery
@@ -182,8 +183,7 @@ class Pipeline:
         given = self._state.session_id_of(call.headers)
         if isinstance(given, Rejected):
             return given
-        first = parsed.prompt.users[0] if parsed.prompt.users else ""
-        call.session_id = given or derive_session_id(call.tenant.name, parsed.prompt.system, first)
+        call.session_id = given or derive_session_id(call.tenant.name, *opening_of(parsed))
         return None
 
     def _facts(self, call: Call, parsed: Parsed) -> RequestFacts:

@@ -8,17 +8,19 @@ ingress replica only towards the lane that has seen it.
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import Any
 
 import orjson
 
+from router.stable_text import stable_text
+from serve_app.opening import leading_messages, system_of
 from serve_app.wire import Parsed
 
 # Shorter ones fill hardly a block of the KV cache.
 MIN_PREFIX_BYTES = 256
 # Fields that change what the chat template makes of system prompt and tools.
 SHAPING = ("chat_template", "chat_template_kwargs", "documents", "reasoning_effort")
-SYSTEM_ROLES = ("system", "developer")
 # Any message will do. Templates that put the tools into the first user message put
 # them before its text, so they are part of what is prefilled.
 USER = {"role": "user", "content": "."}
@@ -50,6 +52,26 @@ def prefix_of(parsed: Parsed) -> bytes | None:
     return text if len(text) >= MIN_PREFIX_BYTES else None
 
 
+def prefix_key(parsed: Parsed) -> bytes:
+    """The same for prefixes that differ in what changes by itself (`router.stable_text`).
+
+    A replica that has read one of them has read all of them up to the first change.
+    """
+    body = parsed.body
+    shaping = {name: body[name] for name in SHAPING if body.get(name) is not None}
+    tools = body.get("tools") or []
+    # A line each, as the text that it is made of.
+    described = orjson.dumps(tools, option=orjson.OPT_INDENT_2).decode().replace("\\n", "\n")
+    parts = (
+        parsed.route.path,
+        stable_text(system_of(parsed)),
+        stable_text(described),
+        str(body.get("tool_choice") == "none"),
+        orjson.dumps(shaping).decode(),
+    )
+    return blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
 def request_of(prefix: bytes, *, model: str, cache_salt: str) -> tuple[str, dict[str, Any]]:
     """The path and the body with which a prefix is prefilled."""
     made = orjson.loads(prefix)
@@ -57,7 +79,7 @@ def request_of(prefix: bytes, *, model: str, cache_salt: str) -> tuple[str, dict
 
 
 def _chat(body: dict[str, Any]) -> dict[str, Any] | None:
-    leading = _leading(body["messages"])
+    leading = leading_messages(body["messages"])
     if not leading and not body.get("tools"):
         return None
     return {"messages": [*leading, USER], "max_tokens": 1}
@@ -72,21 +94,11 @@ def _message(body: dict[str, Any]) -> dict[str, Any] | None:
 
 def _response(body: dict[str, Any]) -> dict[str, Any] | None:
     given = body["input"]
-    leading = _leading(given) if isinstance(given, list) else []
+    leading = leading_messages(given) if isinstance(given, list) else []
     if not leading and not body.get("instructions") and not body.get("tools"):
         return None
     made: dict[str, Any] = {"input": [*leading, USER], "max_output_tokens": 1, "store": False}
     return made | {"instructions": body["instructions"]} if body.get("instructions") else made
-
-
-def _leading(messages: list[Any]) -> list[Any]:
-    """The messages before the first that is not the operator's."""
-    leading = []
-    for message in messages:
-        if not isinstance(message, dict) or message.get("role") not in SYSTEM_ROLES:
-            break
-        leading.append(message)
-    return leading
 
 
 _MAKERS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from serve_app.auth import Authenticator
@@ -16,55 +17,70 @@ class Removals:
     """
 
     def __init__(self) -> None:
-        self._told: dict[tuple[str, str], tuple[datetime, str]] = {}
+        self._told: dict[tuple[str, str], _Removal] = {}
 
     def note(self, before: Authenticator, after: Authenticator, now: datetime) -> list[str]:
         """What this reload removed, each as a sentence."""
         new = _removed(before, after, now)
-        self._told = {k: v for k, v in self._told.items() if not _is_back(k, after, now)}
-        self._told |= {what: (now, f"{told} (at {_clock(now)})") for what, told in new.items()}
-        return list(new.values())
+        self._told = {k: v for k, v in self._told.items() if not _is_back(k, v, after)} | new
+        for kind, name in new:
+            if kind == "key":
+                before.uses.forget_key(name)
+        return [removal.sentence for removal in new.values()]
 
     def told(self, now: datetime) -> list[str]:
-        """What was removed lately, and is not back."""
+        """What was removed lately, and is not back, with its time."""
         return [
-            sentence
-            for at, sentence in self._told.values()
-            if (now - at).total_seconds() <= LATELY_S
+            f"{removal.sentence} (at {_clock(removal.at)})"
+            for removal in self._told.values()
+            if (now - removal.at).total_seconds() <= LATELY_S
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Removal:
+    """One tenant or key; `entry` is what the key was, with its tenant."""
+
+    at: datetime
+    sentence: str
+    entry: tuple[str, KeyConfig] | None = None
 
 
 def _removed(
     before: Authenticator, after: Authenticator, now: datetime
-) -> dict[tuple[str, str], str]:
+) -> dict[tuple[str, str], _Removal]:
     found = {}
     for name, age_s in before.uses.tenants().items():
         if before.tenant(name) is not None and after.tenant(name) is None:
-            found["tenant", name] = (
+            found["tenant", name] = _Removal(
+                now,
                 f"tenant '{name}' was in use (last request {age_s:.0f} s before) and was removed: "
-                "its keys are refused"
+                "its keys are refused",
             )
     for key_id, age_s in before.uses.keys().items():
         entry = before.entry(key_id)
-        if entry is None or ("tenant", entry[0]) in found or _opens(after, key_id, entry, now):
+        if entry is None or ("tenant", entry[0]) in found or entry[1].is_expired(now):
             continue
-        found["key", key_id] = (
-            f"key '{key_id}' of tenant '{entry[0]}' was in use (last request {age_s:.0f} s "
-            "before) and was removed: it is refused"
-        )
+        if not _opens(after, key_id, entry, now):
+            found["key", key_id] = _Removal(
+                now,
+                f"key '{key_id}' of tenant '{entry[0]}' was in use (last request {age_s:.0f} s "
+                "before) and was removed: it is refused",
+                entry,
+            )
     local = before.local_tenant
     if local in before.uses.tenants() and after.local_tenant is None:
-        found["local", ""] = (
-            f"local_tenant '{local}' was in use and was removed: requests without a key are refused"
+        found["local", ""] = _Removal(
+            now,
+            f"local_tenant '{local}' was in use and was removed: requests without a key are "
+            "refused",
         )
     return found
 
 
 def _opens(after: Authenticator, key_id: str, before: tuple[str, KeyConfig], now: datetime) -> bool:
-    """Whether a key still opens what it did, or had expired by itself."""
+    """Whether a key opens what it did before."""
     name, old = before
-    if old.is_expired(now):
-        return True
     entry = after.entry(key_id)
     if entry is None or entry[1].is_expired(now):
         return False
@@ -72,14 +88,11 @@ def _opens(after: Authenticator, key_id: str, before: tuple[str, KeyConfig], now
     return (entry[0], new.salt, new.hash) == (name, old.salt, old.hash)
 
 
-def _is_back(what: tuple[str, str], after: Authenticator, now: datetime) -> bool:
+def _is_back(what: tuple[str, str], removal: _Removal, after: Authenticator) -> bool:
     kind, name = what
-    if kind == "tenant":
-        return after.tenant(name) is not None
-    if kind == "local":
-        return after.local_tenant is not None
-    entry = after.entry(name)
-    return entry is not None and not entry[1].is_expired(now)
+    if removal.entry is not None:
+        return _opens(after, name, removal.entry, removal.at)
+    return (after.tenant(name) if kind == "tenant" else after.local_tenant) is not None
 
 
 def _clock(now: datetime) -> str:

@@ -29,7 +29,7 @@ from serve_app.contentions import Contentions
 from serve_app.escalation import Escalation
 from serve_app.lease_sync import LeaseSync
 from serve_app.policies import Policies
-from serve_app.prefixes import prefix_of
+from serve_app.prefixes import prefix_key, prefix_of
 from serve_app.proxies import ProxyWatch
 from serve_app.warm_up import Exported
 from serve_app.wire import Parsed
@@ -163,12 +163,19 @@ class IngressState:
         """Remember what an answered request began with, for replicas that are to come."""
         prefix = prefix_of(parsed)
         if prefix is not None:
-            self._hot.note(lane, tenant.cache_group, prefix, now=time.monotonic())
+            key = prefix_key(parsed)
+            self._hot.note(lane, tenant.cache_group, prefix, now=time.monotonic(), key=key)
 
     def hot_prefixes(self, lane: str, count: int) -> list[Exported]:
         """The lane's hottest prefixes, under their salts."""
         return [
-            {"salt": self._salt(x.group), "prefix": x.prefix, "weight": x.weight}
+            {
+                "salt": self._salt(x.group),
+                "prefix": x.prefix,
+                "weight": x.weight,
+                "key": x.key,
+                "age_s": x.age_s,
+            }
             for x in self._hot.hottest(lane, count, now=time.monotonic())
         ]
 

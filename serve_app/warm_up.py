@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import aiohttp
 
@@ -26,11 +26,16 @@ DUMMY_TURN_TIMEOUT_S = 180.0
 
 
 class Exported(TypedDict):
-    """A hot prefix as an ingress replica tells it: the salt stands for its cache group."""
+    """A hot prefix as an ingress replica tells it: the salt stands for its cache group.
+
+    `key` and `age_s` are as in `HotPrefix`; an ingress of an older version has none.
+    """
 
     salt: str
     prefix: bytes
     weight: float
+    key: NotRequired[bytes]
+    age_s: NotRequired[float]
 
 
 async def dummy_turn(http: aiohttp.ClientSession, model_id: str) -> None:
@@ -131,7 +136,10 @@ async def hot_prefixes(app: str, lane: str, count: int, within_s: float) -> list
 def together(answers: list[Any], count: int) -> list[HotPrefix]:
     """The hottest of what several ingress replicas answered; faults are left out."""
     parts = [
-        [HotPrefix(x["salt"], x["prefix"], x["weight"]) for x in answer]
+        [
+            HotPrefix(x["salt"], x["prefix"], x["weight"], x.get("key", b""), x.get("age_s", 0.0))
+            for x in answer
+        ]
         for answer in answers
         if isinstance(answer, list)
     ]

@@ -199,24 +199,24 @@ def _prompt(body: dict[str, Any], route: Route, raw_bytes: int) -> Prompt:
         given = body["prompt"]
         sizes = [len(x) for x in given if isinstance(x, (str, list))] if _is_batch(given) else []
         longest = max(sizes) / sum(sizes) if any(sizes) else 1.0
-        return Prompt("", (_text(given),), raw_bytes, 1, longest=longest)
+        return Prompt("", (text_of(given),), raw_bytes, 1, longest=longest)
     items = body["input"] if route.path == "/v1/responses" else body["messages"]
     if isinstance(items, str):
         items = [{"role": "user", "content": items}]
-    first_system = _text(body.get("system") or body.get("instructions"))
+    first_system = text_of(body.get("system") or body.get("instructions"))
     systems = [first_system] if first_system else []
     users = []
     for item in items:
         role = item.get("role") if isinstance(item, dict) else None
         if role == "user":
-            users.append(_text(item.get("content")))
+            users.append(text_of(item.get("content")))
         elif role in ("system", "developer"):
-            systems.append(_text(item.get("content")))
+            systems.append(text_of(item.get("content")))
     # The whole body's bytes: JSON's own marks stand in for the template's.
     return Prompt("\n".join(systems), tuple(users), raw_bytes, len(items))
 
 
-def _text(content: Any) -> str:
+def text_of(content: Any) -> str:
     """The text of a message's content: a string, or the text parts of a list."""
     if isinstance(content, str):
         return content

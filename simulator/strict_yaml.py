@@ -81,7 +81,7 @@ def _same(reader: yaml.SafeLoader, node: yaml.MappingNode) -> list[list[yaml.Sca
 def _value(reader: yaml.SafeLoader, key: yaml.ScalarNode) -> object:
     """What a key is read as; a merge is no value."""
     try:
-        return reader.construct_object(key)  # type: ignore[no-untyped-call]
+        return reader.construct_object(key)
     except (yaml.YAMLError, ValueError):
         return key.value
 

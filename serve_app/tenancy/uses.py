@@ -32,6 +32,10 @@ class Uses:
         """A key opened something."""
         self._keys[key_id] = self._clock()
 
+    def forget_key(self, key_id: str) -> None:
+        """What the id stands for now has not been used."""
+        self._keys.pop(key_id, None)
+
     def tenants(self) -> dict[str, float]:
         """Names, and the seconds since the last request; those of the last day."""
         return self._lately(self._tenants)

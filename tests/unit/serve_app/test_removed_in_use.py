@@ -124,6 +124,11 @@ async def test_a_key_with_another_secret_is_another_key(deployment):
     (told,) = await deployment.reload()
 
     assert f"key '{deployment.ids('guest')[0]}'" in told
+    # Until the old one is back: the next reload of the same file changes nothing.
+    assert await deployment.reload() == []
+    assert len(deployment.reloader.status()["warnings"]) >= 1
+    deployment.write(deployment.data)
+    assert await deployment.reload() == [] == deployment.reloader.status()["warnings"]
 
 
 async def test_a_key_that_has_changed_hands_is_told(deployment):
@@ -171,6 +176,20 @@ async def test_a_wrong_key_is_no_use(deployment):
     assert deployment.policies.auth.identify("pm-nobody-no", is_local=True).reason
 
     assert deployment.book.uses.keys() == {}
+
+
+async def test_a_key_that_had_expired_is_not_missed(deployment):
+    """It opened nothing any more."""
+    deployment.call(deployment.keys["guest"][0])
+    data = copy.deepcopy(deployment.data)
+    data["tenants"]["guest"]["keys"][0]["expires"] = "2020-01-01T00:00:00"
+    deployment.write(data)
+    (told,) = await deployment.reload()
+    assert "was in use" in told  # it was made to expire
+
+    del data["tenants"]["guest"]["keys"]
+    deployment.write(data)
+    assert await deployment.reload() == []
 
 
 async def test_a_revoked_key_is_removed_on_purpose(deployment):

@@ -1,0 +1,125 @@
+"""The part of a prompt that stays the same from turn to turn.
+
+Agents and chat pages write clocks, dates, counters, ids and the state of a repository
+into a system prompt, anew each turn. What tells one conversation from another is the
+rest. Nothing that is masked has to be understood: the text that is left is only ever
+compared with itself.
+
+Linear in the text, whatever it holds. Lines without a digit are hardly looked at.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+
+from router.calendar_words import mask_calendar
+from router.repository_state import without_repository_state
+
+MAX_CHARS = 256 * 1024
+"""Of a longer text the rest counts without its digits, which takes no reading."""
+
+MAX_REMEMBERED_CHARS = 240
+
+_HEADER = re.compile(
+    r"\b[xX]-[A-Za-z0-9]{1,32}(?:-[A-Za-z0-9]{1,32}){1,6}:(?:[ \t]*[\w.-]+=[^;\s]*;?)*"
+)
+_DIGIT = re.compile(r"[0-9]")
+_ITEM = re.compile(r"[0-9]{1,2}[.)]")
+# A full stop after three small letters, before a capital: `Nov. 29` and `a.m.` end no sentence.
+_SENTENCE = re.compile(r"(?<=[a-z]{3}[.!?])[ \t]+(?=[A-Z])")
+_NO_DIGITS = str.maketrans("", "", "0123456789")
+# Blocks that programs write and keep up to date, wherever they stand.
+_STATE_TAGS = (
+    "environment_details",
+    "git_status",
+    "git-status",
+    "gitStatus",
+    "open_and_recently_viewed_files",
+    "current_time",
+    "current_date",
+    "current_datetime",
+    "datetime",
+    "timestamp",
+)
+# Blocks in a user's turn that are the program's words, not the user's.
+INJECTED_TAGS = (
+    *_STATE_TAGS,
+    "system-reminder",
+    "system_reminder",
+    "environment_context",
+    "user_instructions",
+    "INSTRUCTIONS",
+    "user_info",
+    "project_layout",
+    "additional_data",
+    "ide_opened_file",
+    "ide_selection",
+    "env",
+)
+_LEAD_IN = re.compile(r"^# AGENTS\.md instructions for \S.*$", re.MULTILINE)
+
+
+def stable_text(text: str) -> str:
+    """What is left of a prompt without what changes by itself, one line a line."""
+    head, tail = text[:MAX_CHARS], text[MAX_CHARS:]
+    lines = without_repository_state(_without_headers(_without(head, _STATE_TAGS)))
+    kept: list[str] = []
+    for line in map(str.strip, lines):
+        if not line:
+            continue
+        if _may_change(line):
+            kept += _masked(line) if len(line) <= MAX_REMEMBERED_CHARS else _mask(line)
+        else:
+            kept.append(line)
+    return "\n".join(kept) + tail.translate(_NO_DIGITS)
+
+
+def own_words(text: str) -> str:
+    """A user's turn without the blocks that a program put into it; may be empty."""
+    if "<" not in text:
+        return text.strip()
+    left = _without(text, INJECTED_TAGS)
+    # What a program says about the block, in front of it.
+    return (_LEAD_IN.sub("", left) if left != text else left).strip()
+
+
+def _mask(line: str) -> list[str]:
+    return [left for left in map(mask_calendar, _SENTENCE.split(line)) if left]
+
+
+# Most lines of a prompt are the same in every turn: about 2 MB at most.
+_masked = functools.lru_cache(4096)(_mask)
+
+
+def _may_change(line: str) -> bool:
+    """Whether there is a digit, past an item's number, or the name of a day."""
+    if "day" in line or "Day" in line:
+        return True
+    item = _ITEM.match(line)
+    return _DIGIT.search(line, item.end() if item else 0) is not None
+
+
+def _without_headers(text: str) -> str:
+    """Lines of a protocol that found their way into a prompt: `x-some-name: a=1; b=2;`."""
+    return _HEADER.sub("", text) if "x-" in text or "X-" in text else text
+
+
+def _without(text: str, tags: tuple[str, ...]) -> str:
+    """The text without these blocks; one that is not closed is no block."""
+    if "</" not in text:
+        return text
+    for tag in tags:
+        text = _without_tag(text, f"<{tag}>", f"</{tag}>")
+    return text
+
+
+def _without_tag(text: str, opening: str, closing: str) -> str:
+    kept, at = [], 0
+    while (begin := text.find(opening, at)) >= 0:
+        end = text.find(closing, begin)
+        if end < 0:
+            break
+        kept.append(text[at:begin])
+        at = end + len(closing)
+    return "".join([*kept, text[at:]])

@@ -1,0 +1,75 @@
+"""How a conversation begins: what its derived session id is made of.
+
+Both parts stay the same over all turns, whatever the client writes anew each turn: of
+the system prompt its stable part, of the user's side the first words that are the user's
+own. System messages further on are of a turn, and do not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from router.stable_text import own_words, stable_text
+from serve_app.wire import Parsed, text_of
+
+SYSTEM_ROLES = ("system", "developer")
+
+
+def opening_of(parsed: Parsed) -> tuple[str, str]:
+    """The stable system prompt, and the user's first words."""
+    if parsed.route.path == "/v1/completions":
+        return "", parsed.prompt.users[0]
+    return stable_text(system_of(parsed)), _first_words(_items(parsed))
+
+
+def system_of(parsed: Parsed) -> str:
+    """The system prompt: the field of its own, and the messages that lead."""
+    body = parsed.body
+    own = text_of(body.get("system") or body.get("instructions"))
+    leading = (text_of(x.get("content")) for x in leading_messages(_items(parsed)))
+    return "\n".join([*([own] if own else []), *leading])
+
+
+def leading_messages(messages: list[Any]) -> list[Any]:
+    """The messages before the first that is not the operator's."""
+    leading = []
+    for message in messages:
+        if not isinstance(message, dict) or message.get("role") not in SYSTEM_ROLES:
+            break
+        leading.append(message)
+    return leading
+
+
+def _items(parsed: Parsed) -> list[Any]:
+    if parsed.route.path != "/v1/responses":
+        messages: list[Any] = parsed.body.get("messages") or []
+        return messages
+    given = parsed.body.get("input")
+    return given if isinstance(given, list) else [{"role": "user", "content": given}]
+
+
+def _first_words(items: list[Any]) -> str:
+    """The first turn of the user's that has words of the user's own.
+
+    What an agent sends as the user's before it, as messages of their own, says where it is.
+    """
+    before: list[str] = []
+    for turn in _first_turns(items):
+        own = own_words(turn)
+        if own:
+            return "\n".join([*before, own])
+        before += filter(None, [stable_text(turn)])
+    return "\n".join(before)
+
+
+def _first_turns(items: list[Any]) -> Iterator[str]:
+    """The user's messages up to the first answer; a greeting before them is none."""
+    has_begun = False
+    for item in items:
+        role = item.get("role") if isinstance(item, dict) else None
+        if role == "user":
+            has_begun = True
+            yield text_of(item.get("content"))
+        elif has_begun and role not in SYSTEM_ROLES:
+            return

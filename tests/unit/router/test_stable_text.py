@@ -1,0 +1,267 @@
+"""What is left of a prompt without what changes from turn to turn."""
+
+import time
+
+import pytest
+
+from router.calendar_words import mask_calendar
+from router.stable_text import MAX_CHARS, own_words, stable_text
+
+# Each kind as programs write it, at two moments.
+CHANGING = {
+    "iso date": ("Now 2026-11-29.", "Now 2026-12-01."),
+    "iso moment": ("x 2026-11-29T10:04:33.123Z y", "x 2026-12-01T00:00:01.9Z y"),
+    "iso with offset": ("x 2026-11-29 10:04:33+01:00 y", "x 2027-01-01 23:59:59-08:00 y"),
+    "log": ("x 2026-11-29_10-04-33 y", "x 2026-11-30_09-00-00 y"),
+    "compact": ("x 20261129T100433Z y", "x 20261130T000000Z y"),
+    "iso week": ("x 2026-W48-7 y", "x 2026-W49-1 y"),
+    "clock": ("It is 9:59 AM and late.", "It is 10:00 PM and late."),
+    "clock, tight": ("at 10:04am, say", "at 11:05pm, say"),
+    "hour": ("It is 9 AM here, friend.", "It is 10 p.m. here, friend."),
+    "uhr": ("Es ist 10.04 Uhr, Freund.", "Es ist 11.30 Uhr, Freund."),
+    "american": ("x 11/29/2026, 10:04:33 AM y", "x 12/1/2026, 1:00:00 PM y"),
+    "american, short": ("x 11/29/26 y", "x 12/1/26 y"),
+    "german": ("x 29.11.2026, 10:04 y", "x 1.12.2026, 00:00 y"),
+    "written": ("x Sunday, 29 November 2026 y", "x Tuesday, 1 December 2026 y"),
+    "written, american": ("x November 29th, 2026 y", "x Dec. 1st, 2026 y"),
+    "written, german": ("x Sonntag, 29. August 2027 y", "x Dienstag, 1. September 2026 y"),
+    "written, french": ("x dimanche 29 novembre 2026 y", "x mardi 1er décembre 2026 y"),
+    "weekday and ordinal": ("x Sunday the 29th y", "x Tuesday the 1st y"),
+    "month and year": ("x November 2026 y", "x December 2026 y"),
+    "year": ("The current year is 2026, so", "The current year is 2027, so"),
+    "javascript": (
+        "x Sun Nov 29 2026 10:04:33 GMT+0100 (Central European Standard Time) y",
+        "x Wed Jul 01 2026 00:00:00 GMT+0200 (Central European Summer Time) y",
+    ),
+    "mail": ("x Sun, 29 Nov 2026 10:04:33 +0100 y", "x Tue, 01 Dec 2026 00:00:00 +0200 y"),
+    "ctime": ("x Sun Nov 29 10:04:33 CET 2026 y", "x Wed Jul  1 00:00:00 CEST 2026 y"),
+    "zone": ("x 10:04 (Europe/Berlin, UTC+1:00) y", "x 10:05 (Europe/Berlin, UTC+2:00) y"),
+    "chinese": ("x 2026年11月29日星期日 10时04分 y", "x 2026年12月1日星期二 11时30分 y"),
+    "date with its weekday's number": ("Date: 2026-11-29 (0) y", "Date: 2026-12-01 (2) y"),
+    "unix": ("x 1764410673 y", "x 1764410674 y"),
+    "unix, fraction": ("x 1764410673.25 y", "x 1764410674.5 y"),
+    "unix, ms": ("x 1764410673123 y", "x 1764410674123 y"),
+    "in a field": ("<now>2026-11-29</now>", "<now>2026-12-01</now>"),
+    "in json": ('{"now":"2026-11-29T10:04:33Z"}', '{"now":"2026-12-01T00:00:00Z"}'),
+    "weekday said to be today's": ("Today is Sunday and", "Today is Monday and"),
+    "uuid": (
+        "id 550e8400-e29b-41d4-a716-446655440000.",
+        "id 123e4567-e89b-12d3-a456-426614174000.",
+    ),
+    "hash": ("at 1a2b3c4 now", "at 9f8e7d6c5b now"),
+    "random": ("req_011CSHoEeqs5C35K2UUqR7Fy", "req_022ABoXxyz9D44L3VVrS8Gz"),
+    "files": ("You have 1 file open.", "You have 12 files open."),
+    "tokens": ("12,345 / 200K tokens used (6%)", "13,001 / 200K tokens used (7%)"),
+    "budget": ("<budget:token_budget>200000</x>", "<budget:token_budget>199000</x>"),
+    "marked state": ("tokens_left=200 of it", "tokens_left=100 of it"),
+    "ago": ("Edited 2 minutes ago by me", "Edited 3 minutes ago by me"),
+    "turn": ("Turn 3 of this talk", "Turn 4 of this talk"),
+    "week": ("In week 48, friend", "In week 49, friend"),
+    "header": (
+        "x-anthropic-billing-header: cc_version=2.1.37.3a3; cc_entrypoint=cli; cch=36ee5;",
+        "x-anthropic-billing-header: cc_version=2.1.37.01c; cc_entrypoint=cli; cch=0aaa9;",
+    ),
+    "header, run together": (
+        "x-anthropic-billing-header: cc_version=2.1; cch=36ee5;You are kind.",
+        "x-anthropic-billing-header: cc_version=2.1; cch=0aaa9;You are kind.",
+    ),
+    "another header": (
+        "X-Trace-Context: id=77; span=1;\nBe kind.",
+        "X-Trace-Context: id=78; span=2;\nBe kind.",
+    ),
+    "block": (
+        "<environment_details>\na.py\n</environment_details>Be kind.",
+        "<environment_details>\nb.py\n</environment_details>Be kind.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("one", "other"), CHANGING.values(), ids=CHANGING)
+def test_two_moments_leave_one_text(one, other):
+    """On a line of its own, and in the middle of a prompt."""
+    assert one != other
+    assert stable_text(one) == stable_text(other)
+    around = "You are kind.\n{}\nAnswer in French."
+    assert stable_text(around.format(one)) == stable_text(around.format(other))
+
+
+# Words and numbers that belong to a prompt: two that differ in them are two prompts.
+KEPT = [
+    ("Answer in fewer than 4 lines.", "Answer in fewer than 5 lines."),
+    ("Use Python 3.11.", "Use Python 3.12."),
+    ("Serve customer 1234.", "Serve customer 1235."),
+    ("Closed on Mondays.", "Closed on Sundays."),
+    ("Closed on Monday.", "Closed on Sunday."),
+    ("You may answer.", "You might answer."),
+    ("In march, walk.", "In may, walk."),
+    ("Work in /tmp/1a2b3c4d/shop.", "Work in /tmp/9a8b7c6d/shop."),
+    ("You are model-4-5-20250929.", "You are model-4-6-20260101."),
+    ("1. Read first.", "1. Write first."),
+    ("Git status is shown by a tool; read it.", "Git status is shown by a tool; skip it."),
+    ("Commit your work when it is done.", "Commit nothing."),
+    ("Branch: Berlin Mitte", "Branch: Munich West"),
+    ("Head: Ms Smith", "Head: Mr Jones"),
+    ("Every day is good.", "Every day is bad."),
+    ("Today is the day of the shop.", "Today is the day of the farm."),
+    ("It is 10:04 in the shop.", "It is 10:04 in the farm."),
+    ("facade colours", "palace colours"),
+    ("Keep v3 open.", "Keep v4 open."),
+    ("Save 29 files on Sunday", "Save 30 files on Sunday"),
+    ("Mode: x-ray", "Mode: y-ray"),
+    ("<datetime> is a tag.", "<datetime> is a type."),
+    ("The room is 1024 wide.", "The room is 2048 wide."),
+    ("Call 555 0100.", "Call 555 0199."),
+    ("Say hello.", "say hello."),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), KEPT)
+def test_words_and_plain_numbers_count(one, other):
+    """Nothing is taken for a clock that is not one."""
+    assert stable_text(one) != stable_text(other)
+    around = "Now 2026-11-29T10:04:33Z.\n{}\nBe kind."
+    assert stable_text(around.format(one)) != stable_text(around.format(other))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Current time: 10:04:33 AM (Europe/Berlin, UTC+1:00)",
+        "Today's date: 2026-11-29",
+        "Today\u2019s date is Sunday, 29 November 2026.",
+        "The current date and time is 2026-11-29 10:04:33 UTC.",
+        "**Current Date:** 2026-11-29 (0)",
+        "- current_datetime: 2026-11-29T10:04:33",
+        "Today is Sunday.",
+        "Heute ist Sonntag, 29. November 2026, 10:04 Uhr.",
+        "x-anthropic-billing-header: cc_version=2.1; cch=36ee5;",
+        "<current_date>2026-11-29</current_date>",
+        "gitStatus: clean",
+    ],
+)
+def test_a_line_that_only_tells_the_time_may_come_and_go(line):
+    """Its label says nothing else."""
+    assert stable_text(f"Be kind.\n{line}\nBe brief.") == "Be kind.\nBe brief."
+
+
+def test_a_sentence_in_a_long_line_may_come_and_go():
+    """Prompts without line breaks are read sentence by sentence."""
+    assert stable_text("Be kind. It is 10:04 now. Be brief.") == stable_text("Be kind.\nBe brief.")
+
+
+STATUS = """\
+gitStatus: How things stood at the start; nobody will tell you of changes.
+Current branch: {branch}
+
+Main branch (for pull requests): main
+
+Status:
+{changes}
+
+Recent commits:
+{commits}
+
+# Next
+A good answer is short.
+"""
+LONG = """\
+## Git status
+On branch main
+Your branch is ahead of 'origin/main' by 3 commits.
+  (use "git push" to publish your local commits)
+
+Changes not staged for commit:
+\tmodified:   a.py
+
+Untracked files:
+\tb.py
+
+no changes added to commit
+A good answer is short.
+"""
+
+
+@pytest.mark.parametrize(
+    ("changes", "commits", "branch"),
+    [
+        ("(clean)", "1a2b3c4 One", "main"),
+        ("M a.py\n?? notes.txt", "1a2b3c4 One\n5d6e7f8 Two: more", "main"),
+        (' M a.py\nR  a.py -> b.py\nA  "a b.py"\n## main...origin/main [ahead 1]', "", "x/y-2"),
+    ],
+)
+def test_the_state_of_a_repository_may_change(changes, commits, branch):
+    """And what follows it counts."""
+    text = STATUS.format(branch=branch, changes=changes, commits=commits)
+
+    assert stable_text(f"Be kind.\n{text}") == "Be kind.\n# Next\nA good answer is short."
+
+
+def test_git_s_own_words_are_a_state_too():
+    """`git status` without options."""
+    assert stable_text(LONG) == "A good answer is short."
+
+
+def test_the_rest_of_a_very_long_prompt_counts_without_its_digits():
+    """It is not read, and two that differ there differ."""
+    long = "Be kind. " * (MAX_CHARS // 8)
+
+    assert stable_text(f"{long} at 10:04") == stable_text(f"{long} at 11:30")
+    assert stable_text(f"{long} at noon") != stable_text(f"{long} at night")
+
+
+@pytest.mark.parametrize(
+    ("text", "own"),
+    [
+        ("Fix it.", "Fix it."),
+        ("  a < b  ", "a < b"),
+        ("<system-reminder>It is 10:04.</system-reminder>\nFix it.", "Fix it."),
+        (
+            "<task>Fix it.</task><environment_details>x</environment_details>",
+            "<task>Fix it.</task>",
+        ),
+        ("# AGENTS.md instructions for /a/b\n\n<INSTRUCTIONS>\nx\n</INSTRUCTIONS>", ""),
+        ("# AGENTS.md instructions for /a/b\n<b>", "# AGENTS.md instructions for /a/b\n<b>"),
+        ("<system-reminder>never closed", "<system-reminder>never closed"),
+        ("<env>a</env>b<env>c</env>d<env>e", "bd<env>e"),
+    ],
+)
+def test_a_user_s_own_words(text, own):
+    """Without what agents put beside them; a block that is not closed is the user's."""
+    assert own_words(text) == own
+
+
+HARD = {
+    "headers": "x-x-" * 25_000,
+    "one number": "1" * 100_000,
+    "clocks": "10:04 " * 17_000,
+    "marks": "1:" * 50_000,
+    "open blocks": "<datetime>" * 10_000,
+    "closed blocks": "<datetime>x</datetime>" * 5_000,
+    "blanks": "abc. " + " " * 100_000 + "1",
+    "sentences": "abc.  " * 16_000,
+    "brackets": "1 (" * 33_000,
+    "names": "1 (Aa " * 16_000,
+    "weekdays": "sunday 1 " * 11_000,
+    "blank lines": "\n" * 100_000,
+    "git": "git status:\n" + "M a\n" * 25_000,
+    "git, blanks": "git status:\n" + " " * 100_000 + "x",
+    "git, one path": "git status:\nM " + "a" * 100_000 + " b c",
+    "git, titles": "git status " * 9_000,
+    "dots": "1.." * 33_000,
+    "hex": "ab12" * 25_000,
+}
+
+
+@pytest.mark.parametrize("text", HARD.values(), ids=HARD)
+def test_no_text_takes_long(text):
+    """100 KB in hundredths of a second; a reading that goes back and forth takes minutes."""
+    begun = time.process_time()
+    stable_text(text)
+    own_words(text)
+
+    assert time.process_time() - begun < 2
+
+
+def test_a_sentence_without_words_is_left_alone():
+    """Nothing to read."""
+    assert mask_calendar("--- ***") == "--- ***"
