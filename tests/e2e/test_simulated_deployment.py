@@ -353,10 +353,8 @@ def test_a_client_that_leaves_after_comments_leaves_nothing_behind(
     body = chat("[hang]", stream=True)
     with http.stream("POST", f"{simulated}/v1/chat/completions", json=body) as response:
         assert next(response.iter_lines()) == ": waiting"
-        begun = time.monotonic()
 
     eventually(lambda: is_idle(http, simulated), within_s=10)
-    assert time.monotonic() - begun < 12
 
 
 def test_an_engine_fault_is_told_in_our_words(simulated: str, http: httpx.Client) -> None:
