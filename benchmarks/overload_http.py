@@ -114,6 +114,8 @@ def pointsman() -> Iterator[Way]:
         del fleet["lanes"]["quality"]
         fleet["lanes"]["chat"]["simulated"] = {"profile": str(_profile(folder))}
         fleet["admission"] = {"reserve_share": 0.4, "forget_need_s": 20}
+        # The other ways say nothing before the first token, and refuse by status alone.
+        fleet["timeouts"] = {**fleet.get("timeouts", {}), "keepalive_s": None}
         with deployed_with(fleet, {"tiers": tiers, "tenants": tenants}) as url:
             yield Way(
                 url, "auto", lambda _, number: ({"authorization": f"Bearer {keys[number]}"}, {})

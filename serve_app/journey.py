@@ -68,7 +68,7 @@ class Journey:
                 shows_ids=bool(call.parsed.body.get("return_token_ids")),
             )
         reader = EventReader(hide_usage=not self.wants_usage)
-        if call.route.dialect is Dialect.ANTHROPIC:
+        if call.route.dialect is Dialect.ANTHROPIC and call.parsed.tools:
             return Messages(reader, None, call.route.dialect)
         return Original(reader, self.journal, call.route.dialect)
 

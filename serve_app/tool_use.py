@@ -32,20 +32,20 @@ def with_reason(body: bytes) -> bytes:
 
 
 class Messages(Original):
-    """A stream of `/v1/messages` with the right `stop_reason`."""
+    """A stream of `/v1/messages` that may call tools, with the right `stop_reason`."""
 
     _has_block = False
 
     def feed(self, chunk: bytes) -> bytes:
         """Pass whole events on."""
-        return self._with_reason(super().feed(chunk))
+        out = super().feed(chunk)
+        if self._has_block or out.find(_BLOCK) >= 0:
+            self._has_block = True
+            # Arguments come as text, so only the closing event has this member.
+            return out.replace(_END_TURN, _TOOL_USE)
+        return out
 
     def end(self) -> bytes:
         """Lines that waited for an answer that was empty."""
-        return self._with_reason(super().end())
-
-    def _with_reason(self, out: bytes) -> bytes:
-        if not self._has_block:
-            self._has_block = out.find(_BLOCK) >= 0
-        # Arguments come as text, so only the closing event has this member.
-        return out.replace(_END_TURN, _TOOL_USE) if self._has_block else out
+        rest = super().end()
+        return rest.replace(_END_TURN, _TOOL_USE) if _BLOCK in rest else rest

@@ -44,7 +44,7 @@ def _stream_text(
     with http.stream("POST", f"{url}/v1/chat/completions", json=body, **kwargs) as response:
         assert response.status_code == 200
         if begun is not None:
-            # The head comes with the first token.
+            # The head comes with the first token, or with a comment after two seconds.
             begun.append(response.headers["x-request-id"])
         return "".join(response.iter_text())
 
@@ -446,6 +446,35 @@ def test_an_engine_that_hangs_is_given_up(simulated: str, http: httpx.Client) ->
     response = http.post(f"{simulated}/v1/chat/completions", json=chat("[hang]"))
 
     assert (response.status_code, response.json()["error"]["code"]) == (504, "deadline_exceeded")
+
+
+def test_a_stream_that_waits_is_heard_from_all_the_way(simulated: str, http: httpx.Client) -> None:
+    """Head and comments through HAProxy long before anything is known; then the refusal."""
+    body = chat("[hang]", stream=True)
+    comments, data, begun = 0, [], time.monotonic()
+    with http.stream("POST", f"{simulated}/v1/chat/completions", json=body) as response:
+        heard_s = time.monotonic() - begun
+        for line in response.iter_lines():
+            comments += line == ": waiting"
+            data += [json.loads(line[6:])] if line.startswith("data: ") else []
+    waited_s = time.monotonic() - begun
+
+    assert (response.status_code, response.headers["x-pointsman-lane"]) == (200, "chat")
+    assert response.headers["x-request-id"] and response.headers["x-session-id"]
+    assert [event["error"]["code"] for event in data] == ["deadline_exceeded"]
+    assert comments >= 3 and heard_s < waited_s / 2
+    eventually(lambda: is_idle(http, simulated))
+
+
+def test_a_client_that_leaves_after_comments_leaves_nothing_behind(
+    simulated: str, http: httpx.Client
+) -> None:
+    """Long before its engine would be given up."""
+    body = chat("[hang]", stream=True)
+    with http.stream("POST", f"{simulated}/v1/chat/completions", json=body) as response:
+        assert next(response.iter_lines()) == ": waiting"
+
+    eventually(lambda: is_idle(http, simulated), within_s=10)
 
 
 def test_an_engine_fault_is_told_in_our_words(simulated: str, http: httpx.Client) -> None:
