@@ -25,6 +25,7 @@ from serve_app.serve_state import ServeState
 from serve_app.settings import state_dir
 from serve_app.start_progress import Progress, StartFailed, cause_of, line
 
+SERVE = Path(sys.executable).with_name("serve")
 LOOK_S = 0.5
 ENDS_WITHIN_S = 60.0
 RAY_IS_UP = re.compile(r"Started a local Ray instance|Connected to Ray cluster")
@@ -76,10 +77,14 @@ class Start:
         config: as for `serve run`.
         url: where it will answer.
         log: what `serve run` and all that it starts print.
+        serve: Serve's command line.
 
     """
 
-    def __init__(self, config: str, url: str, log: Path, screen: Screen) -> None:
+    def __init__(
+        self, config: str, url: str, log: Path, screen: Screen, serve: Path = SERVE
+    ) -> None:
+        self._command = [str(serve), "run", config]
         self._config = config
         self._url = url
         self._log = log
@@ -87,7 +92,7 @@ class Start:
         waited = int(os.environ.get(BY_MAKE) or 0) / 1000
         self._begun = time.monotonic() - waited
         self._progress = Progress(self._begun)
-        self._serve: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         screen.say(f"Starting Pointsman; the log is {log}")
         if waited:
             screen.say(line("dependencies", "", waited))
@@ -126,12 +131,11 @@ class Start:
     def _run_serve(self) -> None:
         # `serve run` shuts everything down on SIGINT alone, which a shell without job
         # control makes its background jobs ignore. The terminal signals it itself.
-        serve = str(Path(sys.executable).with_name("serve"))
-        command = ["env", "--default-signal=INT,QUIT", serve, "run", self._config]
+        command = ["env", "--default-signal=INT,QUIT", *self._command]
         signal.signal(signal.SIGINT, _ignore)
         signal.signal(signal.SIGTERM, self._on_term)
         with self._log.open("ab") as log:
-            self._serve = subprocess.Popen(  # noqa: S603
+            self._process = subprocess.Popen(  # noqa: S603
                 command,
                 stdout=log,
                 stderr=log,
@@ -145,8 +149,8 @@ class Start:
         self._interrupt()
 
     def _interrupt(self) -> None:
-        if self._serve is not None and self._serve.poll() is None:
-            self._serve.send_signal(signal.SIGINT)
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
 
     def _await_ready(self) -> None:
         state = ServeState(self._url)
@@ -170,8 +174,8 @@ class Start:
             raise StartFailed(f"{cause}\nand at {state.logs}") from error
 
     def _refuse_ended(self) -> None:
-        assert self._serve is not None
-        if self._serve.poll() is not None:
+        assert self._process is not None
+        if self._process.poll() is not None:
             raise StartFailed(cause_of(self._said()))
 
     def _said(self) -> str:
@@ -179,16 +183,16 @@ class Start:
 
     def _stop(self) -> None:
         """Shut down what was begun."""
-        if self._serve is None:
+        if self._process is None:
             return
         self._interrupt()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._serve.wait(ENDS_WITHIN_S)
+            self._process.wait(ENDS_WITHIN_S)
 
     def _wait(self) -> int:
         """Until `serve run` ends; 0 when it was asked to."""
-        assert self._serve is not None
-        status = self._serve.wait()
+        assert self._process is not None
+        status = self._process.wait()
         if status:
             self._screen.say(f"Pointsman has ended ({status}). Look at {self._log}")
         return 1 if status else 0
