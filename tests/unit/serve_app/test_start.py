@@ -59,10 +59,10 @@ def test_a_fleet_that_does_not_exist_is_told_before_anything_starts(
     begin, tmp_path, capsys, free_url
 ):
     config = tmp_path / "wrong.yaml"
-    config.write_text("applications: [{name: a, args: {fleet: lokal}}]\n")
+    config.write_text("applications: [{name: a, args: {fleet: nowhere}}]\n")
     assert begin(free_url, f"touch {tmp_path}/started", config) == 1
     said = capsys.readouterr().out
-    assert "lokal.yaml" in said
+    assert "nowhere.yaml" in said
     assert str(tmp_path / "serve.log") in said
     assert not (tmp_path / "started").exists()
 
@@ -133,3 +133,12 @@ def test_term_interrupts_serve_whose_shutdown_is_waited_for(
 def test_a_deployment_that_ends_by_itself_ends_the_command_badly(begin, capsys, ready_soon):
     assert begin(ready_soon, "sleep 4; exit 7") == 1
     assert "has ended (7)" in capsys.readouterr().out
+
+
+def test_an_interrupted_start_is_no_failure(begin, capsys, free_url):
+    """`serve run` has the terminal's signal, too, and shuts down what there is."""
+    timer = threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    assert begin(free_url, "sleep 5; echo shutting down; exit 0") == 130
+    timer.join()
+    assert "did not start" not in capsys.readouterr().out

@@ -91,7 +91,7 @@ Traceback (most recent call last):
     app = build(args)
   File "/x/serve_app/app.py", line 70, in build
     raise ConfigError(f"fleet: no file {path}")
-serve_app.config_errors.ConfigError: fleet: no file /x/configs/fleets/lokal.yaml
+serve_app.config_errors.ConfigError: fleet: no file /x/configs/fleets/nowhere.yaml
 """
 
 CHAINED = """Traceback (most recent call last):
@@ -117,7 +117,7 @@ ENGINE = [
 @pytest.mark.parametrize(
     ("text", "log", "cause"),
     [
-        (BUILD, [], "ConfigError: fleet: no file /x/configs/fleets/lokal.yaml"),
+        (BUILD, [], "ConfigError: fleet: no file /x/configs/fleets/nowhere.yaml"),
         (CHAINED, ENGINE, "ValueError: max_model_len is too long"),
         (CHAINED, [], "RuntimeError: Engine failed. See root cause above."),
         ("KeyError: 'x'\n", ENGINE, "KeyError: 'x'"),
