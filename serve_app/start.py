@@ -118,7 +118,7 @@ class Start:
             self._screen.say(f"Pointsman did not start: {error}", self._places())
             self._stop()
             return 1
-        except Interrupted:
+        except (Interrupted, KeyboardInterrupt):
             return INTERRUPTED
         return self._wait()
 
