@@ -47,14 +47,15 @@ class ServeState:
 
     def look(self) -> Seen:
         """The applications and what their replicas have logged; nothing while nobody answers."""
-        said = DASHBOARD_AT.search(self._log.read_text(errors="replace"))
-        dashboard = said[1] if said else DASHBOARD
+        said = self._log.read_text(errors="replace")
+        told = DASHBOARD_AT.search(said)
+        dashboard = told[1] if told else DASHBOARD
         raw = _get(f"{dashboard}/api/serve/applications/", _bearer())
         applications: Mapping[str, Any] = {}
         if raw is not None:
             with contextlib.suppress(ValueError):
                 applications = json.loads(raw).get("applications", {})
-        return Seen(applications, frozenset(self._warming(applications)))
+        return Seen(applications, frozenset(self._warming(applications)), said.splitlines())
 
     def _warming(self, applications: Mapping[str, Any]) -> list[str]:
         return [

@@ -184,11 +184,8 @@ class Start:
         if not RAY_IS_UP.search(self._said()):
             # Who answers for Ray before is another one.
             return
-        try:
-            self._screen.say(*self._progress.end("Ray", "", now))
-            self._screen.say(*self._progress.observe(self._state.look(), now))
-        except StartFailed as error:
-            raise StartFailed(cause_of(str(error), self._said().splitlines())) from error
+        self._screen.say(*self._progress.end("Ray", "", now))
+        self._screen.say(*self._progress.observe(self._state.look(), now))
 
     def _refuse_ended(self) -> None:
         assert self._process is not None

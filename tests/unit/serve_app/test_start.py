@@ -88,32 +88,39 @@ class Ready(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def ready_soon(free_url):
-    """Answers two seconds later, when the port has been found free."""
+def ready_once_up(free_url, tmp_path):
+    """Answers from when the stand-in has made the file `up`; leaves a file `seen`."""
     port = int(free_url.rpartition(":")[2])
-    made: list[HTTPServer] = []
+    is_over = threading.Event()
+
+    class Once(Ready):
+        def do_GET(self) -> None:
+            (tmp_path / "seen").touch()
+            super().do_GET()
 
     def serve() -> None:
-        made.append(HTTPServer(("127.0.0.1", port), Ready))
-        made[0].serve_forever(poll_interval=0.05)
+        while not (tmp_path / "up").exists():
+            if is_over.wait(0.02):
+                return
+        with HTTPServer(("127.0.0.1", port), Once) as server:
+            server.timeout = 0.05
+            while not is_over.is_set():
+                server.handle_request()
 
-    timer = threading.Timer(2.0, serve)
-    timer.start()
+    thread = threading.Thread(target=serve)
+    thread.start()
     yield free_url
-    timer.cancel()
-    if made:
-        made[0].shutdown()
-        made[0].server_close()
-    timer.join()
+    is_over.set()
+    thread.join()
 
 
 def test_term_interrupts_serve_whose_shutdown_is_waited_for(
-    begin, tmp_path, capsys, ready_soon, monkeypatch
+    begin, tmp_path, capsys, ready_once_up, monkeypatch
 ):
     """As Ctrl-C does; a background job's `serve run` must not have inherited a deaf ear."""
     monkeypatch.setenv("POINTSMAN_INSTALL_MS", "1500")
     done = tmp_path / "done"
-    serve = f"trap 'sleep 0.3; touch {done}; exit 0' INT\nwhile true; do sleep 0.1; done"
+    serve = f"trap 'sleep 0.3; touch {done}; exit 0' INT\ntouch {tmp_path}/up\nwhile true; do sleep 0.1; done"
     screen_says = Screen.say
 
     def say(self: Screen, *lines: str) -> None:
@@ -122,7 +129,7 @@ def test_term_interrupts_serve_whose_shutdown_is_waited_for(
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(Screen, "say", say)
-    assert begin(ready_soon, serve) == 0
+    assert begin(ready_once_up, serve) == 0
     assert done.exists()
     said = capsys.readouterr().out
     assert said.index("dependencies") < said.index("model") < said.index("is ready at")
@@ -130,8 +137,11 @@ def test_term_interrupts_serve_whose_shutdown_is_waited_for(
     assert "\x1b" not in said
 
 
-def test_a_deployment_that_ends_by_itself_ends_the_command_badly(begin, capsys, ready_soon):
-    assert begin(ready_soon, "sleep 4; exit 7") == 1
+def test_a_deployment_that_ends_by_itself_ends_the_command_badly(
+    begin, tmp_path, capsys, ready_once_up
+):
+    serve = f"touch {tmp_path}/up; until [ -e {tmp_path}/seen ]; do sleep 0.05; done; exit 7"
+    assert begin(ready_once_up, serve) == 1
     assert "has ended (7)" in capsys.readouterr().out
 
 
