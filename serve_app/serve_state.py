@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,9 @@ from typing import Any
 from serve_app.start_progress import Seen
 
 DASHBOARD = "http://127.0.0.1:8265"
+DASHBOARD_AT = re.compile(r"dashboard at (?:\x1b\[[0-9;]*m)*(https?://[^\s\x1b]+)")
+"""What Ray prints when it starts: another port where this one is taken."""
+
 WARMS = "warming up"
 """What a lane replica logs once its engine is loaded."""
 
@@ -28,13 +32,13 @@ class ServeState:
 
     Args:
         url: where its requests are answered.
-        dashboard: Ray's, which has Serve's REST API.
+        log: what `serve run` prints; it says where the dashboard is, which has Serve's API.
 
     """
 
-    def __init__(self, url: str, dashboard: str = DASHBOARD) -> None:
+    def __init__(self, url: str, log: Path) -> None:
         self._url = url
-        self._dashboard = dashboard
+        self._log = log
         self.logs = Path(os.environ.get("RAY_TMPDIR") or "/tmp", "ray/session_latest/logs/serve")  # noqa: S108
 
     def is_ready(self) -> bool:
@@ -43,12 +47,15 @@ class ServeState:
 
     def look(self) -> Seen:
         """The applications and what their replicas have logged; nothing while nobody answers."""
-        raw = _get(f"{self._dashboard}/api/serve/applications/", _bearer())
+        said = self._log.read_text(errors="replace")
+        told = DASHBOARD_AT.search(said)
+        dashboard = told[1] if told else DASHBOARD
+        raw = _get(f"{dashboard}/api/serve/applications/", _bearer())
         applications: Mapping[str, Any] = {}
         if raw is not None:
             with contextlib.suppress(ValueError):
                 applications = json.loads(raw).get("applications", {})
-        return Seen(applications, frozenset(self._warming(applications)))
+        return Seen(applications, frozenset(self._warming(applications)), said.splitlines())
 
     def _warming(self, applications: Mapping[str, Any]) -> list[str]:
         return [

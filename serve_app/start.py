@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,8 +26,12 @@ from serve_app.serve_state import ServeState
 from serve_app.settings import state_dir
 from serve_app.start_progress import Progress, StartFailed, cause_of, line
 
+SERVE = Path(sys.executable).with_name("serve")
 LOOK_S = 0.5
 ENDS_WITHIN_S = 60.0
+INTERRUPTED = 130
+"""Exit status of a start that somebody ended, as shells have it."""
+
 RAY_IS_UP = re.compile(r"Started a local Ray instance|Connected to Ray cluster")
 BY_MAKE = "POINTSMAN_INSTALL_MS"
 """Environment variable: what `make serve` took for the dependencies, in milliseconds."""
@@ -39,6 +44,10 @@ Pointsman is ready at {url} after {seconds:.0f} s. Try:
     "messages": [{{"role": "user", "content": "What is the capital of France?"}}]}}'
 
 Ctrl-C ends it. Its log is {log}"""
+
+
+class Interrupted(Exception):
+    """Somebody ended the start: no failure, and nothing to look at."""
 
 
 class Screen:
@@ -55,7 +64,7 @@ class Screen:
     def show(self, text: str) -> None:
         """Replace the line in place, cut to the terminal's width."""
         if self._is_terminal:
-            width = os.get_terminal_size(sys.stdout.fileno()).columns
+            width = shutil.get_terminal_size().columns
             print(f"\r\x1b[K  {text}"[: width + 3], end="", flush=True)
 
 
@@ -76,18 +85,24 @@ class Start:
         config: as for `serve run`.
         url: where it will answer.
         log: what `serve run` and all that it starts print.
+        serve: Serve's command line.
 
     """
 
-    def __init__(self, config: str, url: str, log: Path, screen: Screen) -> None:
+    def __init__(
+        self, config: str, url: str, log: Path, screen: Screen, serve: Path = SERVE
+    ) -> None:
+        self._command = [str(serve), "run", config]
         self._config = config
         self._url = url
         self._log = log
         self._screen = screen
+        self._state = ServeState(url, log)
         waited = int(os.environ.get(BY_MAKE) or 0) / 1000
         self._begun = time.monotonic() - waited
         self._progress = Progress(self._begun)
-        self._serve: subprocess.Popen[bytes] | None = None
+        self._is_asked_to_end = False
+        self._process: subprocess.Popen[bytes] | None = None
         screen.say(f"Starting Pointsman; the log is {log}")
         if waited:
             screen.say(line("dependencies", "", waited))
@@ -100,9 +115,11 @@ class Start:
             self._run_serve()
             self._await_ready()
         except StartFailed as error:
-            self._screen.say(f"Pointsman did not start: {error}", f"Look at {self._log}")
+            self._screen.say(f"Pointsman did not start: {error}", self._places())
             self._stop()
             return 1
+        except (Interrupted, KeyboardInterrupt):
+            return INTERRUPTED
         return self._wait()
 
     def _refuse_taken_port(self) -> None:
@@ -126,12 +143,11 @@ class Start:
     def _run_serve(self) -> None:
         # `serve run` shuts everything down on SIGINT alone, which a shell without job
         # control makes its background jobs ignore. The terminal signals it itself.
-        serve = str(Path(sys.executable).with_name("serve"))
-        command = ["env", "--default-signal=INT,QUIT", serve, "run", self._config]
-        signal.signal(signal.SIGINT, _ignore)
+        command = ["env", "--default-signal=INT,QUIT", *self._command]
+        signal.signal(signal.SIGINT, self._on_int)
         signal.signal(signal.SIGTERM, self._on_term)
         with self._log.open("ab") as log:
-            self._serve = subprocess.Popen(  # noqa: S603
+            self._process = subprocess.Popen(  # noqa: S603
                 command,
                 stdout=log,
                 stderr=log,
@@ -140,62 +156,67 @@ class Start:
             )
         self._progress.begin("Ray", "", time.monotonic())
 
-    def _on_term(self, number: int, frame: FrameType | None) -> None:
+    def _on_int(self, number: int, frame: FrameType | None) -> None:
+        """The terminal sends it to `serve run` as well, whose end is waited for."""
         del number, frame
+        self._is_asked_to_end = True
+
+    def _on_term(self, number: int, frame: FrameType | None) -> None:
+        self._on_int(number, frame)
         self._interrupt()
 
     def _interrupt(self) -> None:
-        if self._serve is not None and self._serve.poll() is None:
-            self._serve.send_signal(signal.SIGINT)
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
 
     def _await_ready(self) -> None:
-        state = ServeState(self._url)
-        while not state.is_ready():
+        while not self._state.is_ready():
             self._refuse_ended()
             now = time.monotonic()
-            if RAY_IS_UP.search(self._said()):
-                self._screen.say(*self._progress.end("Ray", "", now))
-                self._tell(state, now)
+            self._tell(now)
             self._screen.show(self._progress.running(now))
             time.sleep(LOOK_S)
-        self._tell(state, time.monotonic())
+        self._tell(time.monotonic())
         seconds = time.monotonic() - self._begun
         self._screen.say(EXAMPLE.format(url=self._url, seconds=seconds, log=self._log))
 
-    def _tell(self, state: ServeState, now: float) -> None:
-        try:
-            self._screen.say(*self._progress.observe(state.look(), now))
-        except StartFailed as error:
-            cause = cause_of(str(error), self._said().splitlines())
-            raise StartFailed(f"{cause}\nand at {state.logs}") from error
+    def _tell(self, now: float) -> None:
+        if not RAY_IS_UP.search(self._said()):
+            # Who answers for Ray before is another one.
+            return
+        self._screen.say(*self._progress.end("Ray", "", now))
+        self._screen.say(*self._progress.observe(self._state.look(), now))
 
     def _refuse_ended(self) -> None:
-        assert self._serve is not None
-        if self._serve.poll() is not None:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            if self._is_asked_to_end:
+                raise Interrupted
             raise StartFailed(cause_of(self._said()))
+
+    def _places(self) -> str:
+        """Where to look for more: Serve's logs are of another start until this one has it."""
+        serve = f" and {self._state.logs}" if RAY_IS_UP.search(self._said()) else ""
+        return f"Look at {self._log}{serve}"
 
     def _said(self) -> str:
         return self._log.read_text(errors="replace")
 
     def _stop(self) -> None:
         """Shut down what was begun."""
-        if self._serve is None:
+        if self._process is None:
             return
         self._interrupt()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._serve.wait(ENDS_WITHIN_S)
+            self._process.wait(ENDS_WITHIN_S)
 
     def _wait(self) -> int:
         """Until `serve run` ends; 0 when it was asked to."""
-        assert self._serve is not None
-        status = self._serve.wait()
+        assert self._process is not None
+        status = self._process.wait()
         if status:
             self._screen.say(f"Pointsman has ended ({status}). Look at {self._log}")
         return 1 if status else 0
-
-
-def _ignore(number: int, frame: FrameType | None) -> None:
-    """The terminal sends the signal to `serve run` as well, whose end is waited for."""
 
 
 def main(arguments: list[str]) -> int:

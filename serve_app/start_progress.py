@@ -6,7 +6,7 @@ Pure: `serve_app/start.py` looks and writes, this says what there is to say.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,13 +27,13 @@ class Seen:
     Attributes:
         applications: as Serve's REST API describes them, by name.
         warming: names of deployments whose replica has said that its engine is loaded.
-        is_ready: `/ready` has answered 200.
+        log: lines that all processes have printed.
 
     """
 
     applications: Mapping[str, Any] = field(default_factory=dict)
     warming: frozenset[str] = frozenset()
-    is_ready: bool = False
+    log: Sequence[str] = ()
 
 
 class StartFailed(Exception):
@@ -76,17 +76,15 @@ class Progress:
         lines = []
         for name, app in seen.applications.items():
             if app.get("status") == "DEPLOY_FAILED":
-                raise StartFailed(_message_of(name, app))
-            for deployment, state in app.get("deployments", {}).items():
-                lines += self._observe(deployment, state, now, warms=deployment in seen.warming)
+                raise StartFailed(cause_of(_message_of(name, app), seen.log))
+            for deployment in app.get("deployments", {}):
+                lines += self._observe(deployment, app["deployments"][deployment], seen, now)
         return lines
 
-    def _observe(
-        self, name: str, state: Mapping[str, Any], now: float, *, warms: bool
-    ) -> list[str]:
+    def _observe(self, name: str, state: Mapping[str, Any], seen: Seen, now: float) -> list[str]:
         what = name.replace("lane:", "lane ")
-        is_lane = what != name
-        lines = self._failure(what, state)
+        is_lane, warms = what != name, name in seen.warming
+        lines = self._failure(what, state, seen.log)
         replicas = state.get("replicas", [])
         is_up = any(x.get("state") == "RUNNING" for x in replicas)
         loading = "loading" if is_lane else "starting"
@@ -100,11 +98,11 @@ class Progress:
             lines += self._once(what, "ready", line(what, "ready", now - self._begun, after=True))
         return lines
 
-    def _failure(self, what: str, state: Mapping[str, Any]) -> list[str]:
+    def _failure(self, what: str, state: Mapping[str, Any], log: Sequence[str]) -> list[str]:
         message = state.get("message") or ""
         if "failed to start" not in message:
             return []
-        text = f"  {what}: a replica did not start, Serve tries again: {cause_of(message)}"
+        text = f"  {what}: a replica did not start, Serve tries again: {cause_of(message, log)}"
         return self._once(what, message[:80], text)
 
     def _once(self, what: str, key: str, text: str) -> list[str]:

@@ -73,6 +73,15 @@ def test_a_replica_that_fails_is_told_once_with_its_reason():
     assert told.observe(Seen(seen), 6.0) == []
 
 
+def test_a_replica_whose_engine_failed_is_told_with_what_the_engine_said():
+    seen = app(lane_chat=replica("STARTING"))
+    seen["pointsman"]["deployments"]["lane:chat"]["message"] = (
+        "A replica failed to start with exception. Retrying 2 more times. Error:\n" + CHAINED
+    )
+    (line,) = Progress(0.0).observe(Seen(seen, log=ENGINE), 5.0)
+    assert line.endswith("ValueError: max_model_len is too long")
+
+
 @pytest.mark.parametrize("where", ["application", "deployment"])
 def test_a_deployment_that_serve_gives_up_ends_the_start(where):
     given = app("DEPLOY_FAILED", lane_chat=replica("STARTING"))
@@ -91,7 +100,7 @@ Traceback (most recent call last):
     app = build(args)
   File "/x/serve_app/app.py", line 70, in build
     raise ConfigError(f"fleet: no file {path}")
-serve_app.config_errors.ConfigError: fleet: no file /x/configs/fleets/lokal.yaml
+serve_app.config_errors.ConfigError: fleet: no file /x/configs/fleets/nowhere.yaml
 """
 
 CHAINED = """Traceback (most recent call last):
@@ -117,7 +126,7 @@ ENGINE = [
 @pytest.mark.parametrize(
     ("text", "log", "cause"),
     [
-        (BUILD, [], "ConfigError: fleet: no file /x/configs/fleets/lokal.yaml"),
+        (BUILD, [], "ConfigError: fleet: no file /x/configs/fleets/nowhere.yaml"),
         (CHAINED, ENGINE, "ValueError: max_model_len is too long"),
         (CHAINED, [], "RuntimeError: Engine failed. See root cause above."),
         ("KeyError: 'x'\n", ENGINE, "KeyError: 'x'"),
