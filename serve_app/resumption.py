@@ -45,9 +45,8 @@ _SHARED = (
     "cache_salt",
     "priority",
     "session_id",
-    "stream_interval",
 )
-_HISTORY = ("bad_words", "repetition_detection", "thinking_token_budget", "use_beam_search")
+_HISTORY = ("bad_words", "repetition_detection", "thinking_token_budget")
 _GRAMMAR = (
     "structured_outputs",
     "guided_json",
@@ -62,9 +61,7 @@ def traits_of(parsed: Parsed, lane: LaneConfig) -> StreamTraits:
     body = parsed.body
     path = parsed.route.path
     is_chat = path == CHAT
-    form = body.get("response_format") or {"type": "text"}
-    # What is not an object is the engine's to refuse.
-    kind = form.get("type") if isinstance(form, dict) else None
+    kind = (body.get("response_format") or {"type": "text"}).get("type")
     stops = stops_of(body)
     logprobs = body.get("logprobs") if is_chat else body.get("logprobs") is not None
     return StreamTraits(

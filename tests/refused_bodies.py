@@ -84,6 +84,7 @@ ENDLESS = {
     "minItems": 10**5,
     "maxItems": 2**31 - 1,
 }
+WIDE = {"type": "object", "properties": {str(i): {"type": "string"} for i in range(3000)}}
 IN_JSON_SCHEMA = {"name": "a", "schema": MANY}
 
 FAULTS = (
@@ -107,6 +108,7 @@ FAULTS = (
     Row(CHAT, {"bad_words": ["\ud800"]}, "bad_words", FAULT),
     Row(RESPONSES, {"request_id": "\ud800"}, "request_id", FAULT),
     Row(COMPLETIONS, {"session_id": "\ud800"}, "session_id", FAULT),
+    Row(RESPONSES, {"structured_outputs": {"structural_tag": ""}}, "structured_outputs", FAULT),
     Row(CHAT, {"tools": [{}], **NAMED}, "tools", FAULT),
     Row(CHAT, {"tools": [{"type": "function", "function": {}}], **NAMED}, "tools", FAULT),
     Row(RESPONSES, _input({"type": "item_reference", "id": "x"}), "input", FAULT),
@@ -125,8 +127,19 @@ FAULTS = (
         "structured_outputs",
         FAULT,
     ),
+    *(
+        Row(path, {"structured_outputs": grammar}, "structured_outputs", FAULT)
+        for path in (CHAT, COMPLETIONS, RESPONSES)
+        for grammar in (
+            {"choice": ["a", "b\x00"]},
+            {"choice": ["a\nb"]},
+            {"json": {"type": "object", "properties": {"a": False}}},
+            {"json": {"type": "array", "prefixItems": [False]}},
+        )
+    ),
 )
 DEATHS = (
+    Row(CHAT, {"structured_outputs": {"json": WIDE}}, "structured_outputs", DEADLY),
     Row(CHAT, {"structured_outputs": {"json": MANY}}, "structured_outputs", DEADLY),
     Row(COMPLETIONS, {"structured_outputs": {"json": ENDLESS}}, "structured_outputs", DEADLY),
     Row(
@@ -251,7 +264,9 @@ def main(url: str, model: str, *flags: str) -> None:
     for row in rows:
         # A connection of its own: the engine closes the one on which it failed.
         try:
-            answer = httpx.post(url + row.path, json={**row.body, "model": model}, timeout=60)
+            raw = json.dumps({**row.body, "model": model})
+            form = {"content-type": "application/json"}
+            answer = httpx.post(url + row.path, content=raw, headers=form, timeout=60)
             said = f"{answer.status_code} {answer.text[:80]}"
         except httpx.HTTPError as error:
             said = repr(error)

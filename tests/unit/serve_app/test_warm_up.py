@@ -7,8 +7,9 @@ import orjson
 import pytest
 
 from router.hot_prefixes import HotPrefix
+from serve_app.fleet_config import WarmUpConfig
 from serve_app.prefixes import prefix_of, request_of
-from serve_app.warm_up import dummy_turn, prefill, together
+from serve_app.warm_up import dummy_turn, first_grammar, prefill, together, warm_up
 from serve_app.wire import ROUTES, parse
 from tests.unit.serve_app.engines import BLOCK, running
 
@@ -117,6 +118,35 @@ async def test_a_dummy_turn_that_fails_is_a_failed_start():
         with pytest.raises(RuntimeError, match="404"):
             await dummy_turn(engine.http, "small")
         await dummy_turn(engine.http, "other")
+
+
+class Heard:
+    """A session that notes what it posts."""
+
+    def __init__(self, http) -> None:
+        self.http = http
+        self.bodies = []
+
+    def post(self, path, json, **options):
+        self.bodies.append(json)
+        return self.http.post(path, json=json, **options)
+
+
+async def test_a_replica_has_read_a_grammar_before_its_first_request():
+    """The first one decides how the engine reads all others: it is none of a client's."""
+    async with running() as engine:
+        heard = Heard(engine.http)
+        await warm_up(heard, "app", "chat", "small", WarmUpConfig(prefixes=0))
+
+    assert [("structured_outputs" in body) for body in heard.bodies] == [False, True]
+
+
+async def test_a_model_without_grammars_serves_all_else(caplog):
+    """It is said, and the replica takes traffic."""
+    async with running("other") as engine:
+        await first_grammar(engine.http, "small")
+
+    assert "404" in caplog.text
 
 
 async def test_prompts_do_not_reach_the_log(world, engine, caplog):
