@@ -17,6 +17,7 @@ from serve_app.body_checks import (
     Only,
     Whole,
     is_absent,
+    is_array,
     is_empty,
     is_flag,
     is_object,
@@ -27,10 +28,10 @@ from serve_app.body_checks import (
 )
 from serve_app.grammar_rules import constraints_fault
 from serve_app.tool_rules import (
-    are_chat_tools,
     are_input_items,
     are_messages,
     are_messages_tools,
+    are_named_functions,
     are_responses_tools,
     is_responses_tool_choice,
 )
@@ -54,7 +55,6 @@ _SAMPLING: dict[str, Check] = {
     "structured_outputs": is_object,
     "top_k": within_64_bits,
     "top_logprobs": within_64_bits,
-    "priority": Whole(),
 }
 _OPENAI: dict[str, Check] = {
     **_EVERYWHERE,
@@ -70,7 +70,6 @@ _OPENAI: dict[str, Check] = {
     "use_beam_search": is_off,
     "echo": is_flag,
     "return_token_ids": is_flag,
-    "response_format": is_object,
     "prompt_logprobs": within_64_bits,
     "truncate_prompt_tokens": within_64_bits,
     "routed_experts_prompt_start": within_64_bits,
@@ -95,7 +94,7 @@ RULES: dict[str, dict[str, Check]] = {
         "max_completion_tokens": ANSWER,
         "logprobs": is_flag,
         "continue_final_message": is_flag,
-        "tools": are_chat_tools,
+        "tools": is_array,
         # The forerunners of `tools`, and what needs OpenAI's own services.
         "functions": is_empty,
         "function_call": Only(("none", "auto")),
@@ -114,7 +113,6 @@ RULES: dict[str, dict[str, Check]] = {
         "input": are_input_items,
         "max_output_tokens": ANSWER,
         "max_tool_calls": within_64_bits,
-        "text": is_object,
         "tools": are_responses_tools,
         "tool_choice": is_responses_tool_choice,
         # Nothing is stored, so nothing can be gone on with or fetched later.
@@ -125,7 +123,6 @@ RULES: dict[str, dict[str, Check]] = {
         **_MESSAGES,
         "max_tokens": ANSWER,
         "top_k": within_64_bits,
-        "output_config": is_object,
     },
     "/v1/messages/count_tokens": _MESSAGES,
 }
@@ -154,7 +151,16 @@ def first_fault(body: dict[str, Any], path: str) -> Rejected | None:
             return refusal(name, wrong)
         if type(value) is float and value.is_integer() and _is_of_integers(check):
             body[name] = int(value)
-    return constraints_fault(body)
+    return _named_tool_fault(body) or constraints_fault(body)
+
+
+def _named_tool_fault(body: dict[str, Any]) -> Rejected | None:
+    """The engine looks for the name of a forced function before it looks at the tools."""
+    choice = body.get("tool_choice")
+    if not isinstance(choice, dict) or "function" not in choice:
+        return None
+    wrong = are_named_functions(body.get("tools") or [])
+    return refusal("tools", wrong) if wrong is not None else None
 
 
 def _is_of_integers(check: Check) -> bool:

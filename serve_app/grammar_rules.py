@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import reduce
 from typing import Any
 
 from router.errors import Rejected, RejectReason
@@ -59,9 +58,12 @@ def _is_free(choice: Any) -> bool:
     return isinstance(kind, str | None) and kind in FREE
 
 
-def _is_strict(tool: dict[str, Any]) -> bool:
+def _is_strict(tool: Any) -> bool:
     """Whether a call that the model makes of its own accord has to fit the schema."""
-    return (tool.get("function") or tool).get("strict") is True
+    if not isinstance(tool, dict):
+        return False
+    function = tool.get("function")
+    return (function if isinstance(function, dict) else tool).get("strict") is True
 
 
 def _fault(grammar: Any) -> str | None:
@@ -127,4 +129,11 @@ def _unpacked(value: Any) -> Any:
     except ValueError:
         return None
     except RecursionError:
-        return reduce(lambda inner, _: [inner], range(MAX_LEVELS), None)
+        return _TOO_DEEP
+
+
+def _nested(levels: int) -> list[Any]:
+    return [_nested(levels - 1)] if levels else []
+
+
+_TOO_DEEP = _nested(MAX_LEVELS)

@@ -53,9 +53,11 @@ def dump(body: Any) -> bytes:
 
 def _depth_if_exact(body: dict[str, Any]) -> int | None:
     """Levels of a body that orjson read; None: it may have changed a number."""
-    depth, level = 0, [body]
+    depth = 0
+    level: list[Any] = [body]
     while level:
-        depth, inner = depth + 1, []
+        depth += 1
+        inner: list[Any] = []
         for holder in level:
             for value in holder.values() if type(holder) is dict else holder:
                 kind = type(value)

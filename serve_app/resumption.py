@@ -61,7 +61,9 @@ def traits_of(parsed: Parsed, lane: LaneConfig) -> StreamTraits:
     body = parsed.body
     path = parsed.route.path
     is_chat = path == CHAT
-    kind = (body.get("response_format") or {"type": "text"}).get("type")
+    form = body.get("response_format") or {"type": "text"}
+    # What is not an object is the engine's to refuse.
+    kind = form.get("type") if isinstance(form, dict) else None
     stops = stops_of(body)
     logprobs = body.get("logprobs") if is_chat else body.get("logprobs") is not None
     return StreamTraits(

@@ -26,11 +26,9 @@ def are_messages(value: Any) -> str | None:
     return "an array of objects with a 'role'"
 
 
-def are_chat_tools(value: Any) -> str | None:
+def are_named_functions(tools: list[Any]) -> str | None:
     """Functions, in the form of `/v1/chat/completions`."""
-    if not isinstance(value, list):
-        return "an array"
-    for tool in value:
+    for tool in tools:
         function = tool.get("function") if isinstance(tool, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             return "an array of functions: objects with a 'function' that has a 'name'"

@@ -108,6 +108,12 @@ FAULTS = (
     Row(CHAT, {"bad_words": ["\ud800"]}, "bad_words", FAULT),
     Row(RESPONSES, {"request_id": "\ud800"}, "request_id", FAULT),
     Row(COMPLETIONS, {"session_id": "\ud800"}, "session_id", FAULT),
+    Row(
+        CHAT,
+        {"structured_outputs": {"json": "[" * 5000 + "]" * 5000}},
+        "structured_outputs",
+        FAULT,
+    ),
     Row(RESPONSES, {"structured_outputs": {"structural_tag": ""}}, "structured_outputs", FAULT),
     Row(CHAT, {"tools": [{}], **NAMED}, "tools", FAULT),
     Row(CHAT, {"tools": [{"type": "function", "function": {}}], **NAMED}, "tools", FAULT),
