@@ -16,7 +16,7 @@ import re
 from router.calendar_words import mask_calendar
 from router.repository_state import without_repository_state
 
-MAX_CHARS = 256 * 1024
+MAX_CHARS = 128 * 1024
 """Of a longer text the rest counts without its digits, which takes no reading."""
 
 MAX_REMEMBERED_CHARS = 240
