@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from router.room import fitted, least_room
-from serve_app.wire import OUTPUT_LIMITS, Parsed
+from serve_app.wire import Parsed
 
 
 def answer_limit(
@@ -44,7 +44,7 @@ def limited(parsed: Parsed, limit: int | None) -> Parsed:
     if limit is None:
         return parsed
     body = parsed.body
-    longer = [name for name in OUTPUT_LIMITS if (body.get(name) or 0) > limit]
+    longer = [name for name in parsed.route.limits if (body.get(name) or 0) > limit]
     if not longer:
         return parsed
     return replace(parsed, body={**body, **dict.fromkeys(longer, limit)})

@@ -14,7 +14,7 @@ from serve_app.watchman import members
 from tests.e2e.support import LOADED_S, await_all, eventually, is_idle
 
 QUALITY = "ray::ServeReplica:pointsman:lane:quality"
-OURS = ("VLLM::", "ray::ServeReplica:pointsman:", "serve_app/watchman.py")
+REPLICAS = "ray::ServeReplica:pointsman:"
 IDLE_S = 60.0
 BOUND_PERCENT = 25.0
 """Of one core: three lane replicas, two with a worker process that spins for a second when
@@ -23,9 +23,10 @@ it is asked, once a minute. Asked every two seconds, these two burn a whole core
 
 def test_an_idle_deployment_leaves_the_cores_alone(real: str, http: httpx.Client) -> None:
     eventually(lambda: is_idle(http, real))
-    ours = [pid for fragment in OURS for pid in pids_of(fragment)]
-    workers = [pid for pid in ours if "VLLM::Worker" in _line(pid)]
-    assert len(workers) == 2
+    # Each replica with its engine and its watchman: they are one process group.
+    found = {pid: line for actor in pids_of(REPLICAS) for pid, line in members(actor).items()}
+    assert sum(line.startswith(b"VLLM::Worker") for line in found.values()) == 2
+    ours = list(found)
     before, begun = cpu_s(ours), time.monotonic()
     time.sleep(IDLE_S)
     assert (cpu_s(ours) - before) / (time.monotonic() - begun) * 100 < BOUND_PERCENT
@@ -41,10 +42,3 @@ def test_a_hung_engine_without_worker_processes_ends_its_replica(
     eventually(lambda: not Path(f"/proc/{actor}").exists() and not members(actor), within_s=180)
     eventually(lambda: pids_of(QUALITY) not in ([], [actor]), within_s=LOADED_S, every_s=1)
     await_all(http, real, ingresses=1)
-
-
-def _line(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().decode("utf-8", "replace")
-    except OSError:
-        return ""

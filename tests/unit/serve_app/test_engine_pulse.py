@@ -115,9 +115,9 @@ async def test_a_stopped_idle_worker_ends_the_replica(monkeypatch):
     monkeypatch.setattr(os, "setpgid", lambda *_: None)
     with child_of_its_own_group() as worker:
         engine, pulse = FakeEngine(), pulse_at(lambda: 0.0, worker)
-        lifeline = Lifeline("test", 0.3)
+        lifeline = Lifeline("test", 2.0)
         watching = asyncio.ensure_future(lifeline.watch(lambda: pulse.ask(engine, has_work=False)))
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(0.3)
         assert not watching.done()
         os.kill(worker, signal.SIGSTOP)
         with pytest.raises(EngineSilent):

@@ -120,8 +120,8 @@ def test_term_interrupts_serve_whose_shutdown_is_waited_for(
     """As Ctrl-C does; a background job's `serve run` must not have inherited a deaf ear."""
     monkeypatch.setenv("POINTSMAN_INSTALL_MS", "1500")
     done = tmp_path / "done"
-    on_int = f"trap 'sleep 0.3; touch {done}; exit 0' INT"
-    serve = f"{on_int}\ntouch {tmp_path}/up\nwhile true; do sleep 0.1; done"
+    asked = f"trap 'sleep 0.3; touch {done}; exit 0' INT"
+    serve = f"{asked}\ntouch {tmp_path}/up\nwhile true; do sleep 0.1; done"
     screen_says = Screen.say
 
     def say(self: Screen, *lines: str) -> None:
