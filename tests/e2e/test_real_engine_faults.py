@@ -11,12 +11,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.support import await_two_chat_replicas, chat, eventually, is_idle, status_of
 
-# vLLM 0.29 looks into these before it has looked at their type, and answers 500.
+# A class of characters that its grammar compiler does not know: vLLM 0.29 answers 500.
+UNREADABLE = {"regex": r"\p{L}+"}
+# The others are looked into before their type is looked at; `body_rules` is before that.
 CRASHES: list[tuple[str, dict[str, Any]]] = [
-    ("/v1/chat/completions", chat("Say hi.", model="chat", structured_outputs=True)),
-    ("/v1/chat/completions", chat("Say hi.", model="quality", structured_outputs=True)),
+    ("/v1/chat/completions", chat("Say hi.", model="chat", structured_outputs=UNREADABLE)),
+    ("/v1/chat/completions", chat("Say hi.", model="quality", structured_outputs=UNREADABLE)),
     ("/v1/chat/completions", chat("Say hi.", model="chat", structured_outputs=[1])),
-    ("/v1/completions", {"model": "chat", "prompt": "Say hi.", "structured_outputs": 5}),
+    ("/v1/completions", {"model": "chat", "prompt": "Say hi.", "structured_outputs": True}),
 ]
 INTERNALS = ("attribute", "Traceback", ".py", "Error", "Say hi")
 

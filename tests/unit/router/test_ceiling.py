@@ -17,9 +17,10 @@ def test_a_tenant_without_limits_is_always_admitted():
     ceiling = TenantCeiling(CeilingConfig(), now=0)
 
     outcome = ceiling.try_admit(10**9, now=0)
-    ceiling.settle(Reservation(10**9), 5, now=1)
+    grown = ceiling.grow(outcome, 64, now=0)
+    ceiling.settle(grown, 5, now=1)
 
-    assert outcome == Reservation(10**9)
+    assert outcome == Reservation(10**9) and grown == Reservation(10**9 + 64)
     assert ceiling.pacer is None
     assert ceiling.requests_state(now=0) is None
     assert ceiling.tokens_state(now=0) is None

@@ -18,7 +18,7 @@ from tests.unit.serve_app.test_websocket import bearer
 
 CHAT = "/v1/chat/completions"
 HI = {"messages": [{"role": "user", "content": "Say hi."}]}
-BAD = {**HI, "structured_outputs": True}
+BAD = {**HI, "structured_outputs": {"regex": r"\p{L}+"}}
 ROUTES = {
     CHAT: HI,
     "/v1/completions": {"prompt": "Say hi."},

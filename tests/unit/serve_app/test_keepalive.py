@@ -158,7 +158,7 @@ async def test_a_refusal_before_the_first_comment_keeps_status_and_headers(world
     client = Listener(world)
     await client.end()
 
-    assert (client.status, client.headers["retry-after"]) == (503, "1")
+    assert (client.status, client.headers["retry-after"]) == (503, "10")
     assert "retry_after" not in json.loads(client.said)["error"]
 
 

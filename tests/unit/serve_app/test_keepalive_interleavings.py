@@ -119,7 +119,7 @@ class Run:
             mock.patch.object(pipeline, "keep_alive", self.keep_alive),
             mock.patch("serve_app.recovery.PAUSE_S", 0.0),
         ):
-            self.client = Listener(self.world, body, path=path)
+            self.client = Listener(self.world, body, path=path, **{"x-request-id": "r1"})
             await self.client.end()
         assert not self.faults
         samples = {
