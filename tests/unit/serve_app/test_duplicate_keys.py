@@ -149,7 +149,9 @@ def test_doctor_tells_it(tmp_path, capsys):
     fleet.write_text("name: a\nname: b\n")
     tenants.write_text(TENANTS)
 
-    code = _doctor(argparse.Namespace(config=str(fleet), tenants=tenants, json=False, serve_config=None))
+    code = _doctor(
+        argparse.Namespace(config=str(fleet), tenants=tenants, json=False, serve_config=None)
+    )
 
     told = capsys.readouterr().out
     assert code == 1
