@@ -23,6 +23,7 @@ _HOW = (
 _PAGE = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><title>Pointsman</title>'
     '<meta name="viewport" content="width=device-width">'
+    "<style>body{font:16px/1.6 system-ui;max-width:42rem;margin:3rem auto;padding:0 1rem}</style>"
     f"<h1>Pointsman</h1><p>{_WHAT}</p><p>{html.escape(_HOW)}</p><ul>"
     + "".join(f'<li><a href="{path}">{path}</a>: {what}</li>' for path, what in _LINKS.items())
     + "</ul></html>\n"
