@@ -111,3 +111,15 @@ def test_a_blank_model_is_no_model(model):
     parsed = read("/v1/chat/completions", {**SMALLEST["/v1/chat/completions"], "model": model})
 
     assert isinstance(parsed, Parsed) and parsed.model is None
+
+
+@pytest.mark.parametrize(("count", "is_taken"), [(20_000, True), (50_001, False)])
+@pytest.mark.parametrize("value", ["x", {}])
+def test_a_grammar_holds_so_many_values_at_most(count, is_taken, value):
+    """Wherever they stand: all are looked at on the event loop."""
+    grammar = {"structured_outputs": {"json": {"type": "object", "x-notes": [[value] * count]}}}
+    parsed = read("/v1/chat/completions", {**SMALLEST["/v1/chat/completions"], **grammar})
+
+    assert isinstance(parsed, Parsed) is is_taken
+    if not is_taken:
+        assert parsed.param == "structured_outputs" and "50000 values" in parsed.message
