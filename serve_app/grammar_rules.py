@@ -73,11 +73,11 @@ def _fault(grammar: Any) -> str | None:
     """What of a grammar is out of bounds: looked at level by level, never recursing."""
     level, seen = [grammar], 0
     for _ in range(MAX_LEVELS):
-        seen += len(level)
-        if seen > MAX_VALUES:
-            return f"holds more than {MAX_VALUES} values"
         inner: list[Any] = []
         for value in level:
+            seen += len(value) if isinstance(value, (dict, list)) else 0
+            if seen > MAX_VALUES:
+                return f"holds more than {MAX_VALUES} values"
             wrong = _text_fault(value) if isinstance(value, str) else None
             if isinstance(value, dict):
                 wrong = _count_fault(value) or _unfit(value)
