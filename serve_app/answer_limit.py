@@ -34,6 +34,15 @@ def answer_limit(
     return min(limit, max(1, (session - prompt) // parsed.copies))
 
 
+def unlimited_tokens(parsed: Parsed, usual: int, room: int) -> int:
+    """What an answer without a limit is reckoned at: a usual one, unless it has to be longer.
+
+    `room`: what the window leaves. An answer that may not end by itself takes all of it.
+    """
+    body = parsed.body
+    return room if body.get("ignore_eos") else max(usual, body.get("min_tokens") or 0)
+
+
 def outgrows(parsed: Parsed, wish: int, prompt: int, session: int) -> bool:
     """Whether a session has no room for a prompt and an answer worth having."""
     return prompt + least_room(wish, session) * parsed.copies > session

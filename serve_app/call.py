@@ -17,6 +17,7 @@ from router.pacer import ContendedPacer, Paces
 from router.reservation import Reckoning, Reservation, further_charge
 from router.session import Affinity, session_key
 from router.types import LaneDecision
+from serve_app.answer_limit import unlimited_tokens
 from serve_app.auth import Tenant
 from serve_app.history import Trimmed
 from serve_app.lanes import Replica
@@ -95,8 +96,10 @@ class Call:
     def answer_tokens(self) -> int:
         """Of all answers asked for together: what they may be, without a limit a guess."""
         assert self.parsed is not None
-        limit, guess = self.answer_limit, self.policies.default_output_tokens
-        return min(guess if limit is None else limit, self.room) * self.parsed.copies
+        limit = self.answer_limit
+        if limit is None:
+            limit = unlimited_tokens(self.parsed, self.policies.default_output_tokens, self.room)
+        return min(limit, self.room) * self.parsed.copies
 
     def reckon(self) -> Reckoning:
         """What it may cost, by its tenant's weights."""

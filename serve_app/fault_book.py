@@ -113,10 +113,11 @@ class FaultBook:
 
 
 def _lost(wait_s: float) -> Rejected:
+    """The lane is not down: nobody's free work has to go for a request that must wait."""
     return Rejected(
-        RejectReason.NO_REPLICA,
+        RejectReason.REQUEST_RATE,
         f"{MAX_LOSSES} replicas of the model were lost while they read this request; "
-        "it is not tried on another.",
+        "it is not tried on another now.",
         retry_after_s=wait_s,
     )
 

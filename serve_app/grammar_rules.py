@@ -20,6 +20,9 @@ MAX_LEVELS = 64
 MAX_PARTS = 100_000
 MAX_PROPERTIES = 1_000
 MAX_CHARACTERS = 2**31 - 1
+MAX_VALUES = 50_000
+"""Of a whole grammar: looking at so many takes 0.2 s of everybody's event loop at most."""
+
 COUNTS = {
     **dict.fromkeys(("minItems", "maxItems", "minProperties", "maxProperties"), MAX_PARTS),
     **dict.fromkeys(("minContains", "maxContains", "minLength"), MAX_PARTS),
@@ -68,10 +71,13 @@ def _is_strict(tool: Any) -> bool:
 
 def _fault(grammar: Any) -> str | None:
     """What of a grammar is out of bounds: looked at level by level, never recursing."""
-    level = [grammar]
+    level, seen = [grammar], 0
     for _ in range(MAX_LEVELS):
         inner: list[Any] = []
         for value in level:
+            seen += len(value) if isinstance(value, (dict, list)) else 0
+            if seen > MAX_VALUES:
+                return f"holds more than {MAX_VALUES} values"
             wrong = _text_fault(value) if isinstance(value, str) else None
             if isinstance(value, dict):
                 wrong = _count_fault(value) or _unfit(value)

@@ -48,7 +48,7 @@ def prefix_of(parsed: Parsed) -> bytes | None:
     try:
         text = orjson.dumps({"path": parsed.route.path, "body": body})
     except (orjson.JSONEncodeError, TypeError):
-        return None  # lone surrogates and the like: served, but not worth a second writer
+        return None  # integers past 64 bits: served, but not worth a second writer
     return text if len(text) >= MIN_PREFIX_BYTES else None
 
 

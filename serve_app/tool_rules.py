@@ -1,15 +1,19 @@
 """Messages, input items and tools: what the engine can read of them, and what it would run.
 
-The pinned vLLM runs no tool of its own and drops the ones it does not know, so only
-functions, which the client runs, are taken. Input items that it has no message for end
-its request at 500.
+The pinned vLLM runs no tool of its own and drops the ones it does not know, so requests
+that need others than functions, which the client runs, are not taken. Input items that it
+has no message for end its request at 500.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-NOT_HERE = "an array of functions: '{}' is not supported here"
+NOT_HERE = "an array of functions: {} is not supported here"
+MAX_NAME_CHARS = 64
+"""Of a type that is repeated to the client."""
+
 CLIENT_TOOLS = (None, "custom")
 """Types of a tool on `/v1/messages` that the client runs; the others have a date in them."""
 
@@ -36,18 +40,30 @@ def are_named_functions(tools: list[Any]) -> str | None:
 
 
 def are_responses_tools(value: Any) -> str | None:
-    """Functions, alone or in namespaces, in the form of `/v1/responses`."""
+    """Functions, alone or in namespaces, in the form of `/v1/responses`.
+
+    Tools of the type `custom` are the client's own, and the engine leaves them out: beside
+    functions, which can do the work, they may stand; what else there is would not be done.
+    """
     if not isinstance(value, list):
         return "an array"
-    for tool in value:
-        kind = tool.get("type") if isinstance(tool, dict) else tool
-        inner = tool.get("tools") if kind == "namespace" else None
-        wrong = are_responses_tools(inner) if isinstance(inner, list) else None
-        if wrong is not None:
-            return wrong
-        if kind not in ("function", "namespace"):
-            return NOT_HERE.format(kind)
-    return None
+    kinds = list(_kinds(value))
+    known = ("function", "namespace", *(("custom",) if "function" in kinds else ()))
+    return next((_not_here(kind) for kind in kinds if kind not in known), None)
+
+
+def _kinds(tools: list[Any]) -> Iterator[Any]:
+    """Types of tools, of those in namespaces too."""
+    for tool in tools:
+        kind = tool.get("type") if isinstance(tool, dict) else None
+        yield kind
+        if kind == "namespace" and isinstance(tool.get("tools"), list):
+            yield from _kinds(tool["tools"])
+
+
+def _not_here(kind: Any) -> str:
+    is_name = isinstance(kind, str) and kind.isidentifier() and len(kind) <= MAX_NAME_CHARS
+    return NOT_HERE.format(f"'{kind}'" if is_name else "one of them")
 
 
 def is_responses_tool_choice(value: Any) -> str | None:
@@ -64,7 +80,7 @@ def are_messages_tools(value: Any) -> str | None:
     for tool in value:
         kind = tool.get("type") if isinstance(tool, dict) else tool
         if not isinstance(tool, dict) or kind not in CLIENT_TOOLS:
-            return NOT_HERE.format(kind)
+            return _not_here(kind)
     return None
 
 
@@ -85,7 +101,8 @@ def _item_fault(item: dict[str, Any]) -> str | None:
     if kind in ("function_call", "function_call_output"):
         return None
     if not isinstance(item.get("role"), str):
-        what = f"items of type '{kind}' are not supported here" if kind else "one has no 'role'"
+        is_name = isinstance(kind, str) and 0 < len(kind) <= MAX_NAME_CHARS
+        what = f"items of type '{kind}' are not supported here" if is_name else "one has no 'role'"
         return f"an array of messages, function calls and their outputs: {what}"
     if kind == "message" and item["role"] == "assistant" and not _begins_with_text(item):
         return "an array in which an assistant's message begins with text"

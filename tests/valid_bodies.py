@@ -145,6 +145,7 @@ _RESPONSES: tuple[dict[str, Any], ...] = (
     {"tools": [FLAT_TOOL], "tool_choice": "auto", "parallel_tool_calls": True},
     {"tools": [FLAT_TOOL], "tool_choice": {"type": "function", "name": "f"}},
     {"tools": [{"type": "namespace", "name": "s", "description": "d", "tools": [FLAT_TOOL]}]},
+    {"tools": [FLAT_TOOL, {"type": "custom", "name": "apply_patch", "format": {"type": "text"}}]},
     {"tools": [], "tool_choice": "none"},
     {"text": {"format": {"type": "json_schema", **_FORMAT}, "verbosity": "low"}},
     {"text": {"format": {"type": "text"}}},

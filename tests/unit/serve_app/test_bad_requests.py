@@ -167,6 +167,21 @@ async def test_a_paid_bad_request_ends_nobody_s_free_work(world, gated_free, sta
     assert is_idle(world)
 
 
+async def test_a_paid_request_that_ends_engines_ends_nobody_s_free_work(world, gated_free) -> None:
+    """Two are lost under it, the lane has others; nor is it paid work refused for want of room."""
+    free, lanes = gated_free
+    lanes.answer = lambda: UpstreamFault("r1")
+
+    paid = await world.post(CHAT, BAD, key="acme")
+    lanes.gates[0].set()
+    answered = await free
+
+    assert code_of(paid) == (429, "request_rate")
+    assert answered.status_code == 200
+    assert world.state.admission.log.take_refusals() == ([], 0)
+    assert is_idle(world)
+
+
 async def test_paid_work_that_finds_the_lane_down_still_goes_first(world, gated_free) -> None:
     """Its replica is gone: free work that was sent nothing is shed before it hears so."""
     free, lanes = gated_free
@@ -394,7 +409,7 @@ async def test_two_replicas_at_most_are_lost_under_one_request(world, how) -> No
 
     response = await world.post(CHAT, BAD, key="acme")
 
-    assert code_of(response) == (503, "no_replica")
+    assert code_of(response) == (429, "request_rate")
     assert int(response.headers["retry-after"]) == 10
     assert "read this request" in response.json()["error"]["message"]
     assert len(lanes.opened) == 2
@@ -430,7 +445,7 @@ async def test_across_requests_the_losses_count_too(world) -> None:
         lanes.replicas = [f"r{number}"]
         codes.append(code_of(await world.post(CHAT, BAD, key="acme")))
 
-    assert codes == [(503, "no_replica")] * 2 + [(429, "request_rate")] * 2
+    assert codes == [(503, "no_replica")] + [(429, "request_rate")] * 3
     assert len(lanes.opened) == 2
 
 

@@ -111,3 +111,34 @@ def test_a_blank_model_is_no_model(model):
     parsed = read("/v1/chat/completions", {**SMALLEST["/v1/chat/completions"], "model": model})
 
     assert isinstance(parsed, Parsed) and parsed.model is None
+
+
+@pytest.mark.parametrize(("count", "is_taken"), [(20_000, True), (50_001, False)])
+@pytest.mark.parametrize("value", ["x", {}])
+def test_a_grammar_holds_so_many_values_at_most(count, is_taken, value):
+    """Wherever they stand: all are looked at on the event loop."""
+    grammar = {"structured_outputs": {"json": {"type": "object", "x-notes": [[value] * count]}}}
+    parsed = read("/v1/chat/completions", {**SMALLEST["/v1/chat/completions"], **grammar})
+
+    assert isinstance(parsed, Parsed) is is_taken
+    if not is_taken:
+        assert parsed.param == "structured_outputs" and "50000 values" in parsed.message
+
+
+@pytest.mark.parametrize("name", ["x" * 10_000, "my secret words", {"a": "secret"}, None, 7])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        lambda kind: ("/v1/responses", {"tools": [{"type": kind}]}),
+        lambda kind: ("/v1/responses", {"tools": [kind]}),
+        lambda kind: ("/v1/messages", {"tools": [{"type": kind or 0, "name": "f"}]}),
+        lambda kind: ("/v1/messages", {"tools": [[kind]]}),
+    ],
+)
+def test_a_refusal_repeats_nothing_but_names(fields, name):
+    """Nor a megabyte of what was sent."""
+    path, given = fields(name)
+    refused = read(path, {**SMALLEST[path], **given})
+
+    assert isinstance(refused, Rejected) and refused.param == "tools"
+    assert "secret" not in refused.message and len(refused.message) < 200

@@ -10,7 +10,7 @@ import pytest
 from serve_app.fleet_config import FleetConfig
 from serve_app.policies import build_policies
 from serve_app.tenant_config import TenantsConfig
-from tests.unit.serve_app.conftest import FLEET, TIERS, FakeScorer
+from tests.unit.serve_app.conftest import FLEET, TIERS, FakeResponse, FakeScorer
 
 CHAT = "/v1/chat/completions"
 HI = [{"role": "user", "content": "Say hi."}]
@@ -20,6 +20,7 @@ SHORT = {
     "usage": {"prompt_tokens": 31, "completion_tokens": 20, "total_tokens": 51},
 }
 TOKEN = b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n'
+EVENTS, JSON = "text/event-stream", "application/json"
 DONE = b"data: [DONE]\n\n"
 TOO_LONG = (
     "This model's maximum context length is 4096 tokens. However, you requested 3000 output tokens"
@@ -62,6 +63,50 @@ async def test_six_at_once_that_may_use_half_the_minute_each(world, stream, limi
     assert [x.status_code for x in passed] == [200, 200]
     assert [x.json()["error"]["code"] for x in refused] == ["token_rate"] * 4
     assert all(1 <= int(x.headers["retry-after"]) <= 60 for x in refused)
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        (CHAT, {"ignore_eos": True}),
+        (CHAT, {"min_tokens": 2_000}),
+        (CHAT, {"min_tokens": 2_000.0, "max_tokens": None}),
+        ("/v1/completions", {"ignore_eos": True, "max_tokens": 3_500}),
+        ("/v1/responses", {"ignore_eos": True, "max_tokens": 1}),
+    ],
+)
+async def test_an_answer_that_must_be_long_is_reserved_so_without_a_limit(
+    world, path, fields, is_stream
+):
+    """Leaving `max_tokens` out is no way round the ceiling: two of six pass."""
+    per_minute(world, 3_000)
+    gates = [asyncio.Event() for _ in range(6)]
+    world.lanes.answers = [
+        FakeResponse(gate, DONE if is_stream else b"{}", content_type=EVENTS if is_stream else JSON)
+        for gate in gates
+    ]
+    prompt = {CHAT: {"messages": HI}, "/v1/completions": {"prompt": "Hi"}}
+    body = {**prompt.get(path, {"input": "Hi"}), **fields, "stream": is_stream}
+    asked = [asyncio.ensure_future(world.post(path, body, key="acme")) for _ in range(6)]
+
+    refused = [await answer for answer in asked[2:]]
+    reserved = world.reserved()
+    for gate in gates:
+        gate.set()
+
+    assert [x.json()["error"]["code"] for x in refused] == ["token_rate"] * 4
+    assert reserved == 3_000
+    assert [(await x).status_code for x in asked[:2]] == [200, 200]
+
+
+async def test_a_usual_chat_without_a_limit_is_reckoned_at_a_usual_answer(world, engine):
+    """Else two at once would be all that a chat page could have."""
+    per_minute(world, 3_000)
+    world.lanes.answers = [engine(SHORT) for _ in range(6)]
+    asked = (world.post(CHAT, {"messages": HI}, key="acme") for _ in range(6))
+
+    assert {x.status_code for x in await asyncio.gather(*asked)} == {200}
 
 
 @pytest.mark.parametrize("wish", [3_500, 4_096, 32_000, 2_000_000])
