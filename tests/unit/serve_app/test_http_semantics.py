@@ -354,6 +354,19 @@ async def test_an_unknown_route_below_messages_answers_as_anthropic_does(world, 
     assert response.headers["request-id"] == response.json()["request_id"]
 
 
+async def test_anthropic_s_clients_read_of_any_unknown_route(world):
+    """Its SDK calls routes that are not below `/v1/messages`, too; OpenAI's get their form."""
+    anthropics = {"anthropic-version": "2023-06-01"}
+
+    theirs = await request(world, "GET", "/v1/files?beta=true", headers=anthropics)
+    other = await request(world, "GET", "/v1/files")
+    chat = await request(world, "POST", CHAT, json={}, headers=anthropics)
+
+    assert (theirs.json()["type"], error_of(theirs)["type"]) == ("error", "not_found_error")
+    assert "type" not in other.json()
+    assert "type" not in chat.json()
+
+
 async def test_the_anthropic_sdk_reads_ids_errors_and_models(world, engine):
     """The stock client, only its base URL and transport changed."""
     world.lanes.answers = [engine({"id": "m", "type": "message", "content": []})]
