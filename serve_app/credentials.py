@@ -8,10 +8,9 @@ appears anywhere is never taken for one without a key.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from urllib.parse import unquote
 
 from router.errors import Rejected, RejectReason
@@ -31,15 +30,24 @@ _SCHEMES = frozenset({"bearer", "token", "basic", "key", "apikey", "api-key"})
 
 _KEY = re.compile(r"(?<![\w-])pm-[\w-]*", re.ASCII | re.IGNORECASE)
 
+# By hand an id can be any word; then only a whole secret behind it tells it from other words.
+_NAMED = r"(?:(?<![\w-])|bearer|token|key|sk-)pm[\W_]{1,9}[0-9a-z]{4,32}[\W_]{1,9}[\w-]{40}"
+
 _DAMAGED = re.compile(
-    r"pm[^0-9a-z]{0,9}[0-9a-f]{12}[^0-9a-z]|[0-9a-f]{12}-[\w-]{40}", re.ASCII | re.IGNORECASE
+    rf"pm.{{0,9}}[0-9a-f]{{12}}|[0-9a-f]{{12}}-[\w-]{{40}}|{_NAMED}",
+    re.ASCII | re.IGNORECASE | re.DOTALL,
 )
-"""What was one of our keys before a space was lost in front of it, or its first letters."""
+"""What was one of our keys before a space was lost in front of it, its hyphens or its first
+letters."""
 
 _STRAY = re.compile(
-    r"pm[^0-9a-z]{1,9}[0-9a-f]{12}[^0-9a-z]{1,9}[\w-]{20}", re.ASCII | re.IGNORECASE
+    rf"pm[^0-9a-z]{{1,9}}[0-9a-f]{{12}}[^0-9a-z]{{1,9}}[\w-]{{20}}|{_NAMED}",
+    re.ASCII | re.IGNORECASE,
 )
 """One of our keys, in a place that may hold anything."""
+
+_BASE64 = re.compile(r"[0-9a-z+/_-]{20,}", re.ASCII | re.IGNORECASE)
+_URL_SAFE = str.maketrans("-_", "+/")
 
 # Word processors replace hyphens, and wrap words in marks that nobody sees.
 _DASHES = dict.fromkeys([*range(0x2010, 0x2016), 0x2212], "-")
@@ -93,18 +101,23 @@ def _spelt(key: str) -> str:
 def _credential(value: bytes) -> str:
     """A header that names a scheme, perhaps, and holds a key; Basic's encoding undone."""
     text = _readable(value)
-    for word in text.split():
-        if (decoded := _from_base64(word)) is not None:
-            text += f" {_readable(decoded)}"
-    return text
+    return text if _KEY.search(text) else " ".join([text, *_within_base64(text)])
 
 
-def _from_base64(word: str) -> bytes | None:
-    try:
-        decoded = base64.b64decode(word + "=" * (-len(word) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    return decoded if PREFIX.encode() in decoded.lower() else None
+def _within_base64(text: str) -> Iterator[str]:
+    """What holds one of our keys, wherever the encoding begins and whichever form it has."""
+    for run in _BASE64.findall(text):
+        # A scheme without a space before it moves where the fours begin.
+        for start in range(4):
+            decoded = _readable(_from_base64(run[start:]))
+            if _DAMAGED.search(decoded) or (PREFIX in decoded.lower() and decoded.isprintable()):
+                yield decoded
+
+
+def _from_base64(word: str) -> bytes:
+    # PowerShell's text has a NUL behind every letter.
+    whole = word[: len(word) - (len(word) % 4 == 1)].translate(_URL_SAFE)
+    return base64.b64decode(whole + "=" * (-len(whole) % 4)).replace(b"\0", b"")
 
 
 def _readable(value: bytes) -> str:

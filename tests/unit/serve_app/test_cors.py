@@ -96,7 +96,25 @@ async def test_a_private_network_s_preflight_is_answered(world):
     assert response.headers["access-control-allow-private-network"] == "true"
 
 
-@pytest.mark.parametrize("origin", [ELSEWHERE, "null", "http://localhost.evil.example", "x"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        ELSEWHERE,
+        "null",
+        "x",
+        "http://localhost.evil.example",
+        "http://127.0.0.1.nip.io",
+        "http://[::1].evil.example",
+        "http://evil.example@localhost",
+        "http://localhost@evil.example",
+        "http://localhost:3000, http://evil.example",
+        "http://localhost/",
+        "http://localhost#.evil.example",
+        "http://localhost\\.evil.example",
+        "//localhost",
+        "file://",
+    ],
+)
 async def test_a_page_from_elsewhere_may_not_read_unless_named(world, origin):
     """No header of the protocol in its answer, and none in its preflight's."""
     answer = await ask(world, origin)
