@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator
-from urllib.parse import unquote
 
 from router.errors import Rejected, RejectReason
 from serve_app.auth import HOW_TO_SEND, PREFIX
@@ -30,29 +28,36 @@ _SCHEMES = frozenset({"bearer", "token", "basic", "key", "apikey", "api-key"})
 
 _KEY = re.compile(r"(?<![\w-])pm-[\w-]*", re.ASCII | re.IGNORECASE)
 
-# By hand an id can be any word; then only a whole secret behind it tells it from other words.
-_NAMED = r"(?:(?<![\w-])|bearer|token|key|sk-)pm[\W_]{1,9}[0-9a-z]{4,32}[\W_]{1,9}[\w-]{40}"
+# What follows is looked for in small letters, and begins with letters that are found fast:
+# anybody may send 16 KB of what nearly fits.
 
-_DAMAGED = re.compile(
-    rf"pm.{{0,9}}[0-9a-f]{{12}}|[0-9a-f]{{12}}-[\w-]{{40}}|{_NAMED}",
-    re.ASCII | re.IGNORECASE | re.DOTALL,
+# By hand an id can be any word; then only a whole secret behind it tells it from other words.
+_NAMED = (
+    r"pm(?:(?<![\w-]pm)|(?<=bearerpm)|(?<=tokenpm)|(?<=keypm)|(?<=sk-pm))"
+    r"[\W_]{1,9}[0-9a-z]{4,32}[\W_]{1,9}[\w-]{40}"
 )
+
+_DAMAGED = [
+    re.compile(pattern, re.ASCII | re.DOTALL)
+    for pattern in (r"pm.{0,9}[0-9a-f]{12}", r"(?<=[0-9a-f]{12})-[\w-]{40}", _NAMED)
+]
 """What was one of our keys before a space was lost in front of it, its hyphens or its first
 letters."""
 
-_STRAY = re.compile(
-    rf"pm[^0-9a-z]{{1,9}}[0-9a-f]{{12}}[^0-9a-z]{{1,9}}[\w-]{{20}}|{_NAMED}",
-    re.ASCII | re.IGNORECASE,
-)
+_STRAY = [
+    re.compile(pattern, re.ASCII)
+    for pattern in (r"pm[^0-9a-z]{1,9}[0-9a-f]{12}[^0-9a-z]{1,9}[\w-]{20}", _NAMED)
+]
 """One of our keys, in a place that may hold anything."""
 
-_BASE64 = re.compile(r"[0-9a-z+/_-]{20,}", re.ASCII | re.IGNORECASE)
+_PERCENT = re.compile(rb"%(?:25)*([0-9a-f]{2})", re.IGNORECASE)
+_BASE64 = re.compile(r"[0-9a-zA-Z+/_-]{40,}")
 _URL_SAFE = str.maketrans("-_", "+/")
 
-# Word processors replace hyphens, and wrap words in marks that nobody sees.
-_DASHES = dict.fromkeys([*range(0x2010, 0x2016), 0x2212], "-")
-
-_ENCODED_TWICE = 3
+# Word processors replace hyphens, and wrap words in marks that nobody sees; East Asian ones
+# have letters of their own for these.
+_DASHES = [*range(0x2010, 0x2016), 0x2043, 0x2212, 0x30FC, 0xFE58, 0xFE63]
+_PLAIN = {0xFEE0 + x: x for x in range(0x21, 0x7F)} | dict.fromkeys(_DASHES, ord("-"))
 
 
 def presented_key(
@@ -72,7 +77,7 @@ def presented_key(
     given = [_credential(v) for k, v in kept if k in KEY_HEADERS and k != b"sec-websocket-protocol"]
     offered = [_readable(v) for k, v in kept if k == b"sec-websocket-protocol"]
     places = [*given, *offered, *subprotocols]
-    keys = {_spelt(found) for text in places for found in _KEY.findall(text)}
+    keys = {_spelt(found) for text in places for found in _keys_in(text)}
     elsewhere = [_credential(v) for k, v in kept if k == b"proxy-authorization"]
     elsewhere += [_readable(b"\n".join([target, *(v for k, v in kept if k not in KEY_HEADERS)]))]
     strays = {_spelt(found) for text in elsewhere for found in _keys_within(text)}
@@ -82,16 +87,24 @@ def presented_key(
         return _refused(f"An API key is not read from there. {HOW_TO_SEND}")
     if keys:
         return keys.pop()
-    if any(_DAMAGED.search(text) for text in places):
+    if any(_fits(_DAMAGED, text) for text in places):
         return _refused(f"The API key is not whole. {HOW_TO_SEND}")
     return next(filter(None, map(_word, [*given, *map(_offered_word, subprotocols)])), None)
 
 
+def _fits(patterns: list[re.Pattern[str]], text: str) -> bool:
+    small = text.lower()
+    return any(pattern.search(small) for pattern in patterns)
+
+
+def _keys_in(text: str) -> list[str]:
+    return _KEY.findall(text) if PREFIX in text.lower() else []
+
+
 def _keys_within(text: str) -> list[str]:
-    # Most requests are done with here: the pattern takes its time.
-    if "pm" not in text.lower() or not _STRAY.search(text):
+    if not _fits(_STRAY, text):
         return []
-    return [x for x in _KEY.findall(text) if _STRAY.match(x)] or [PREFIX]
+    return [x for x in _KEY.findall(text) if _fits(_STRAY, x)] or [PREFIX]
 
 
 def _spelt(key: str) -> str:
@@ -101,7 +114,7 @@ def _spelt(key: str) -> str:
 def _credential(value: bytes) -> str:
     """A header that names a scheme, perhaps, and holds a key; Basic's encoding undone."""
     text = _readable(value)
-    return text if _KEY.search(text) else " ".join([text, *_within_base64(text)])
+    return text if _keys_in(text) else " ".join([text, *_within_base64(text)])
 
 
 def _within_base64(text: str) -> Iterator[str]:
@@ -109,8 +122,11 @@ def _within_base64(text: str) -> Iterator[str]:
     for run in _BASE64.findall(text):
         # A scheme without a space before it moves where the fours begin.
         for start in range(4):
-            decoded = _readable(_from_base64(run[start:]))
-            if _DAMAGED.search(decoded) or (PREFIX in decoded.lower() and decoded.isprintable()):
+            raw = _from_base64(run[start:])
+            if b"pm" not in raw.lower():
+                continue
+            decoded = _readable(raw)
+            if _fits(_DAMAGED, decoded) or (PREFIX in decoded.lower() and decoded.isprintable()):
                 yield decoded
 
 
@@ -122,17 +138,15 @@ def _from_base64(word: str) -> bytes:
 
 def _readable(value: bytes) -> str:
     """Text as its sender meant it: decoded, without what editors put around and into it."""
+    if b"%" in value:
+        value = _PERCENT.sub(lambda found: bytes.fromhex(found[1].decode()), value)
     try:
         text = value.decode()
     except UnicodeDecodeError:
         text = value.decode("latin-1")
-    for _ in range(_ENCODED_TWICE):
-        if "%" in text:
-            text = unquote(text)
     if text.isascii():
         return text
-    text = unicodedata.normalize("NFKC", text).translate(_DASHES)
-    return "".join(x for x in text if x.isprintable() or x.isspace())
+    return "".join(x for x in text.translate(_PLAIN) if x.isprintable() or x.isspace())
 
 
 def _word(text: str) -> str | None:

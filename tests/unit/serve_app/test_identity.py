@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import time
 
 import httpx
 import pytest
@@ -167,7 +168,7 @@ async def test_what_looks_like_a_key_never_becomes_the_local_admin(world, lines)
     assert response.status_code == 401
     assert response.json()["error"]["code"] == "invalid_api_key"
     assert response.headers["www-authenticate"].startswith("Bearer")
-    assert KEY.rsplit("-")[-1] not in response.text
+    assert KEY.split("-", 2)[2] not in response.text
 
 
 @pytest.mark.parametrize("name", ["api_key", "key", "token", "access_token", "x"])
@@ -235,6 +236,31 @@ def test_no_text_around_a_key_hides_it(before, after, header, scheme):
     found = presented_key([(header, value)])
 
     assert isinstance(found, Rejected) or (found or "").startswith("pm-")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"Basic " + b"pM9_aZ-0" * 2_000,
+        b"pM9_aZ-01234567890abcdefghijklmnopqrstuvw " * 380,
+        b"0123456789ab" * 1_300,
+        b"pm" * 8_000,
+        b"pm-" * 5_300,
+        b"tokenpm_aaaa_" * 1_200,
+        b"%25" * 5_300,
+        "\ufdfa".encode() * 5_300,
+    ],
+)
+@pytest.mark.parametrize("name", [b"authorization", b"cookie"])
+def test_no_header_takes_long_to_look_through(name, value):
+    """Anybody may send 16 KB, and the event loop reads them: a tenth of what these once took."""
+    taken = []
+    for _ in range(3):
+        begun = time.thread_time()
+        presented_key([(name, value)])
+        taken.append(time.thread_time() - begun)
+
+    assert min(taken) < 0.02
 
 
 PROXY_HEADERS = [
