@@ -215,6 +215,21 @@ def test_an_origin_may_be_named(origin):
 
 
 @pytest.mark.parametrize(
+    ("origin", "kept"),
+    [
+        ("https://ui.example.com:443", "https://ui.example.com"),
+        ("http://[fd00::1]:80", "http://[fd00::1]"),
+        ("http://ui.example.com:443", "http://ui.example.com:443"),
+        ("https://ui.example.com:8443", "https://ui.example.com:8443"),
+        ("http://[fd00::80]", "http://[fd00::80]"),
+    ],
+)
+def test_a_scheme_s_own_port_is_left_out_as_browsers_do(origin, kept):
+    """With it the name would never match."""
+    assert CorsConfig(allow_origins=[origin]).allow_origins == [kept]
+
+
+@pytest.mark.parametrize(
     "origin",
     ["ui.example.com", "https://ui.example.com/", "https://*.example.com", "null", "", "https://"],
 )
