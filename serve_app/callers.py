@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import re
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from router.errors import Rejected
 from serve_app.credentials import RawHeaders, presented_key
 from serve_app.endpoint import Scope
 from serve_app.proxies import proxy_sign
+
+_AUTHORITY = rb"(\[[0-9a-f:.]+\]|[^][/\\@:?#,\s]+)(?::[0-9]{0,5})?"
+_HOST = re.compile(_AUTHORITY, re.IGNORECASE)
+_ORIGIN = re.compile(rb"[a-z][a-z0-9+.-]*://" + _AUTHORITY, re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +65,9 @@ def _why_stranger(
     """
     if proxy:
         return f"The request came through a proxy ({proxy} was seen): that needs a key."
-    if not is_loopback(client[0] if client else ""):
+    if not _is_loopback_address(client[0] if client else ""):
         return "Callers from other machines need a key."
-    if not all(is_loopback(_host_of(b"//" + x)) for x in _all(headers, b"host")):
+    if not all(map(_is_loopback_host, _all(headers, b"host"))):
         return "The Host header does not name this machine: that needs a key."
     if not all(map(is_loopback_origin, _all(headers, b"origin"))):
         return (
@@ -77,7 +81,6 @@ def _all(headers: RawHeaders, wanted: bytes) -> list[bytes]:
     return [value for name, value in headers if name == wanted]
 
 
-@functools.lru_cache(maxsize=1024)
 def is_loopback(host: str) -> bool:
     """Whether a name or address stands for this machine alone."""
     name = host.lower().removesuffix(".")
@@ -90,13 +93,19 @@ def is_loopback(host: str) -> bool:
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
+_is_loopback_address = functools.lru_cache(maxsize=256)(is_loopback)
+
+
+@functools.lru_cache(maxsize=256)
 def is_loopback_origin(origin: bytes) -> bool:
     """Whether a page was loaded from this machine alone."""
-    return is_loopback(_host_of(origin))
+    return _names_loopback(_ORIGIN.fullmatch(origin))
 
 
-def _host_of(url: bytes) -> str:
-    try:
-        return urlsplit(url.decode("latin-1")).hostname or ""
-    except ValueError:
-        return ""
+@functools.lru_cache(maxsize=256)
+def _is_loopback_host(host: bytes) -> bool:
+    return _names_loopback(_HOST.fullmatch(host))
+
+
+def _names_loopback(found: re.Match[bytes] | None) -> bool:
+    return found is not None and is_loopback(found[1].decode("latin-1").strip("[]"))

@@ -8,11 +8,8 @@ appears anywhere is never taken for one without a key.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
-import unicodedata
-from collections.abc import Iterable
-from urllib.parse import unquote
+from collections.abc import Iterable, Iterator
 
 from router.errors import Rejected, RejectReason
 from serve_app.auth import HOW_TO_SEND, PREFIX
@@ -31,20 +28,36 @@ _SCHEMES = frozenset({"bearer", "token", "basic", "key", "apikey", "api-key"})
 
 _KEY = re.compile(r"(?<![\w-])pm-[\w-]*", re.ASCII | re.IGNORECASE)
 
-_DAMAGED = re.compile(
-    r"pm[^0-9a-z]{0,9}[0-9a-f]{12}[^0-9a-z]|[0-9a-f]{12}-[\w-]{40}", re.ASCII | re.IGNORECASE
-)
-"""What was one of our keys before a space was lost in front of it, or its first letters."""
+# What follows is looked for in small letters, and begins with letters that are found fast:
+# anybody may send 16 KB of what nearly fits.
 
-_STRAY = re.compile(
-    r"pm[^0-9a-z]{1,9}[0-9a-f]{12}[^0-9a-z]{1,9}[\w-]{20}", re.ASCII | re.IGNORECASE
+# By hand an id can be any word; then only a whole secret behind it tells it from other words.
+_NAMED = (
+    r"pm(?:(?<![\w-]pm)|(?<=bearerpm)|(?<=tokenpm)|(?<=keypm)|(?<=sk-pm))"
+    r"[\W_]{1,9}[0-9a-z]{4,32}[\W_]{1,9}[\w-]{40}"
 )
+
+_DAMAGED = [
+    re.compile(pattern, re.ASCII | re.DOTALL)
+    for pattern in (r"pm.{0,9}[0-9a-f]{12}", r"(?<=[0-9a-f]{12})-[\w-]{40}", _NAMED)
+]
+"""What was one of our keys before a space was lost in front of it, its hyphens or its first
+letters."""
+
+_STRAY = [
+    re.compile(pattern, re.ASCII)
+    for pattern in (r"pm[^0-9a-z]{1,9}[0-9a-f]{12}[^0-9a-z]{1,9}[\w-]{20}", _NAMED)
+]
 """One of our keys, in a place that may hold anything."""
 
-# Word processors replace hyphens, and wrap words in marks that nobody sees.
-_DASHES = dict.fromkeys([*range(0x2010, 0x2016), 0x2212], "-")
+_PERCENT = re.compile(rb"%(?:25)*([0-9a-f]{2})", re.IGNORECASE)
+_BASE64 = re.compile(r"[0-9a-zA-Z+/_-]{40,}")
+_URL_SAFE = str.maketrans("-_", "+/")
 
-_ENCODED_TWICE = 3
+# Word processors replace hyphens, and wrap words in marks that nobody sees; East Asian ones
+# have letters of their own for these.
+_DASHES = [*range(0x2010, 0x2016), 0x2043, 0x2212, 0x30FC, 0xFE58, 0xFE63]
+_PLAIN = {0xFEE0 + x: x for x in range(0x21, 0x7F)} | dict.fromkeys(_DASHES, ord("-"))
 
 
 def presented_key(
@@ -64,7 +77,7 @@ def presented_key(
     given = [_credential(v) for k, v in kept if k in KEY_HEADERS and k != b"sec-websocket-protocol"]
     offered = [_readable(v) for k, v in kept if k == b"sec-websocket-protocol"]
     places = [*given, *offered, *subprotocols]
-    keys = {_spelt(found) for text in places for found in _KEY.findall(text)}
+    keys = {_spelt(found) for text in places for found in _keys_in(text)}
     elsewhere = [_credential(v) for k, v in kept if k == b"proxy-authorization"]
     elsewhere += [_readable(b"\n".join([target, *(v for k, v in kept if k not in KEY_HEADERS)]))]
     strays = {_spelt(found) for text in elsewhere for found in _keys_within(text)}
@@ -74,16 +87,24 @@ def presented_key(
         return _refused(f"An API key is not read from there. {HOW_TO_SEND}")
     if keys:
         return keys.pop()
-    if any(_DAMAGED.search(text) for text in places):
+    if any(_fits(_DAMAGED, text) for text in places):
         return _refused(f"The API key is not whole. {HOW_TO_SEND}")
     return next(filter(None, map(_word, [*given, *map(_offered_word, subprotocols)])), None)
 
 
+def _fits(patterns: list[re.Pattern[str]], text: str) -> bool:
+    small = text.lower()
+    return any(pattern.search(small) for pattern in patterns)
+
+
+def _keys_in(text: str) -> list[str]:
+    return _KEY.findall(text) if PREFIX in text.lower() else []
+
+
 def _keys_within(text: str) -> list[str]:
-    # Most requests are done with here: the pattern takes its time.
-    if "pm" not in text.lower() or not _STRAY.search(text):
+    if not _fits(_STRAY, text):
         return []
-    return [x for x in _KEY.findall(text) if _STRAY.match(x)] or [PREFIX]
+    return [x for x in _KEY.findall(text) if _fits(_STRAY, x)] or [PREFIX]
 
 
 def _spelt(key: str) -> str:
@@ -93,33 +114,39 @@ def _spelt(key: str) -> str:
 def _credential(value: bytes) -> str:
     """A header that names a scheme, perhaps, and holds a key; Basic's encoding undone."""
     text = _readable(value)
-    for word in text.split():
-        if (decoded := _from_base64(word)) is not None:
-            text += f" {_readable(decoded)}"
-    return text
+    return text if _keys_in(text) else " ".join([text, *_within_base64(text)])
 
 
-def _from_base64(word: str) -> bytes | None:
-    try:
-        decoded = base64.b64decode(word + "=" * (-len(word) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    return decoded if PREFIX.encode() in decoded.lower() else None
+def _within_base64(text: str) -> Iterator[str]:
+    """What holds one of our keys, wherever the encoding begins and whichever form it has."""
+    for run in _BASE64.findall(text):
+        # A scheme without a space before it moves where the fours begin.
+        for start in range(4):
+            raw = _from_base64(run[start:])
+            if b"pm" not in raw.lower():
+                continue
+            decoded = _readable(raw)
+            if _fits(_DAMAGED, decoded) or (PREFIX in decoded.lower() and decoded.isprintable()):
+                yield decoded
+
+
+def _from_base64(word: str) -> bytes:
+    # PowerShell's text has a NUL behind every letter.
+    whole = word[: len(word) - (len(word) % 4 == 1)].translate(_URL_SAFE)
+    return base64.b64decode(whole + "=" * (-len(whole) % 4)).replace(b"\0", b"")
 
 
 def _readable(value: bytes) -> str:
     """Text as its sender meant it: decoded, without what editors put around and into it."""
+    if b"%" in value:
+        value = _PERCENT.sub(lambda found: bytes.fromhex(found[1].decode()), value)
     try:
         text = value.decode()
     except UnicodeDecodeError:
         text = value.decode("latin-1")
-    for _ in range(_ENCODED_TWICE):
-        if "%" in text:
-            text = unquote(text)
     if text.isascii():
         return text
-    text = unicodedata.normalize("NFKC", text).translate(_DASHES)
-    return "".join(x for x in text if x.isprintable() or x.isspace())
+    return "".join(x for x in text.translate(_PLAIN) if x.isprintable() or x.isspace())
 
 
 def _word(text: str) -> str | None:

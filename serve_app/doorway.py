@@ -33,9 +33,6 @@ class Doorway:
         """Serve one connection."""
         if scope["type"] != "lifespan":
             scope = {**scope, "headers": _readable(scope["headers"])}
-            if scope["path"] in ("", "*"):
-                # Of `OPTIONS *`, which Serve would not pass on, and of CONNECT.
-                scope["path"] = "/"
         await self._app(scope, receive, send)
 
 

@@ -20,6 +20,7 @@ EMBEDDED = "embedded://smollm2-135m-instruct"
 _ORIGIN = re.compile(
     r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", re.IGNORECASE
 )
+_OWN_PORT = re.compile(r"(^http://.*(?=:80$)|^https://.*(?=:443$)):[0-9]+$")
 
 
 class SimulatedEngine(StrictModel):
@@ -323,7 +324,8 @@ class CorsConfig(StrictModel):
                     f"'{origin}' is no origin: say scheme://host or scheme://host:port, without "
                     "a path, or '*'"
                 )
-        return [origin.lower() for origin in value]
+        # Browsers leave a scheme's own port out.
+        return [_OWN_PORT.sub(r"\1", origin.lower()) for origin in value]
 
 
 class AffinityConfig(StrictModel):

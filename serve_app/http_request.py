@@ -160,9 +160,8 @@ def headers_of(lines: Iterable[Header]) -> dict[bytes, bytes]:
 
 
 def _dialect_of(path: str, headers: dict[bytes, bytes]) -> Dialect:
-    if path == "/v1/messages" or path.startswith("/v1/messages/"):
-        return Dialect.ANTHROPIC
-    if path == "/v1/models" or path.startswith("/v1/models/"):
-        return Dialect.ANTHROPIC if b"anthropic-version" in headers else Dialect.OPENAI
     route = ROUTES.get(path)
-    return route.dialect if route is not None else Dialect.OPENAI
+    if route is not None:
+        return route.dialect
+    is_anthropics = path.startswith("/v1/messages/") or b"anthropic-version" in headers
+    return Dialect.ANTHROPIC if is_anthropics else Dialect.OPENAI

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 
 from serve_app.credentials import RawHeaders
@@ -10,35 +11,37 @@ logger = logging.getLogger("ray.serve")
 
 PROXY_HEADERS = frozenset(
     {
-        b"client-ip",
+        b"connect-time",
+        b"disguised-host",
         b"forwarded",
-        b"forwarded-for",
         b"front-end-https",
-        b"http-client-ip",
-        b"incap-client-ip",
-        b"proxy-client-ip",
+        b"https",
+        b"proxy-connection",
         b"remote-addr",
+        b"remote-host",
+        b"remote-ip",
         b"remote-user",
         b"rndr-id",
-        b"true-client-ip",
+        b"surrogate-capability",
+        b"total-route-time",
         b"via",
-        b"wl-proxy-client-ip",
+        b"was-default-hostname",
         b"x-amzn-trace-id",
-        b"x-client-ip",
         b"x-cloud-trace-context",
-        b"x-cluster-client-ip",
+        b"x-coming-from",
         b"x-country-code",
         b"x-host",
         b"x-http-via",
         b"x-https",
-        b"x-nginx-proxy",
-        b"x-proxyuser-ip",
+        b"x-iinfo",
+        b"x-pull",
         b"x-request-start",
         b"x-rewrite-url",
         b"x-scheme",
         b"x-ssl",
         b"x-url-scheme",
         b"x-varnish",
+        b"x-via",
     }
 )
 PROXY_PREFIXES = (
@@ -50,6 +53,7 @@ PROXY_PREFIXES = (
     b"eagleeye-",
     b"fastly-",
     b"fly-",
+    b"incap-",
     b"l5d-",
     b"ngrok-",
     b"render-proxy-",
@@ -57,6 +61,7 @@ PROXY_PREFIXES = (
     b"tailscale-",
     b"x-akamai-",
     b"x-amz-cf-",
+    b"x-amzn-apigateway-",
     b"x-amzn-mtls-",
     b"x-amzn-oidc-",
     b"x-appengine-",
@@ -65,25 +70,32 @@ PROXY_PREFIXES = (
     b"x-auth-request-",
     b"x-authentik-",
     b"x-azure-",
+    b"x-bluecoat-",
     b"x-cdn",
     b"x-client-cert",
-    b"x-edge-",
+    b"x-consumer-",
     b"x-envoy-",
     b"x-fd-",
     b"x-forward",
     b"x-goog-iap-",
     b"x-goog-authenticated-user-",
     b"x-google-",
+    b"x-haproxy-",
+    b"x-incap-",
     b"x-istio-",
     b"x-kong-",
     b"x-ms-client-principal",
     b"x-nf-",
+    b"x-nginx-",
     b"x-ngrok-",
     b"x-original",
+    b"x-originating-",
     b"x-pomerium-",
+    b"x-proxy",
     b"x-railway-",
     b"x-real-",
     b"x-remote-",
+    b"x-replit-",
     b"x-ssl-",
     b"x-sucuri-",
     b"x-traefik-",
@@ -91,15 +103,35 @@ PROXY_PREFIXES = (
     b"x-vercel-",
     b"x-webauth-",
 )
-"""What reverse proxies, tunnels and delivery networks add, and no client does."""
+PROXY_SUFFIXES = (
+    b"client-ip",
+    b"clientip",
+    b"connecting-ip",
+    b"forwarded-for",
+    b"real-ip",
+    b"source-ip",
+    b"true-ip",
+)
+"""What reverse proxies, tunnels and delivery networks add, and no client does.
+
+Left out is what clients send as well: trace contexts (`traceparent`, `x-b3-*`), `x-request-id`,
+`x-stainless-*`, `x-goog-api-*`, `x-ms-client-request-id`, `x-edge-*` of Microsoft's browser.
+"""
 
 
 def proxy_sign(headers: RawHeaders, version: str) -> str:
     """How a proxy shows, by a header or by what nginx speaks when it is told nothing."""
     for name, _ in headers:
-        if name in PROXY_HEADERS or name.startswith(PROXY_PREFIXES):
+        if _is_a_proxys(name):
             return f"header '{name.decode('latin-1')[:64]}'"
-    return "HTTP/1.0" if version == "1.0" else ""
+    return "HTTP/1.0, as nginx speaks it," if version == "1.0" else ""
+
+
+@functools.lru_cache(maxsize=512)
+def _is_a_proxys(name: bytes) -> bool:
+    if name in PROXY_HEADERS:
+        return True
+    return name.startswith(PROXY_PREFIXES) or name.endswith(PROXY_SUFFIXES)
 
 
 class ProxyWatch:

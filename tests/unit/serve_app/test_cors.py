@@ -96,7 +96,25 @@ async def test_a_private_network_s_preflight_is_answered(world):
     assert response.headers["access-control-allow-private-network"] == "true"
 
 
-@pytest.mark.parametrize("origin", [ELSEWHERE, "null", "http://localhost.evil.example", "x"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        ELSEWHERE,
+        "null",
+        "x",
+        "http://localhost.evil.example",
+        "http://127.0.0.1.nip.io",
+        "http://[::1].evil.example",
+        "http://evil.example@localhost",
+        "http://localhost@evil.example",
+        "http://localhost:3000, http://evil.example",
+        "http://localhost/",
+        "http://localhost#.evil.example",
+        "http://localhost\\.evil.example",
+        "//localhost",
+        "file://",
+    ],
+)
 async def test_a_page_from_elsewhere_may_not_read_unless_named(world, origin):
     """No header of the protocol in its answer, and none in its preflight's."""
     answer = await ask(world, origin)
@@ -194,6 +212,21 @@ def test_what_every_answer_can_carry_is_exposed():
 def test_an_origin_may_be_named(origin):
     """Schemes of installed apps too; case does not count."""
     assert CorsConfig(allow_origins=[origin]).allow_origins == [origin.lower()]
+
+
+@pytest.mark.parametrize(
+    ("origin", "kept"),
+    [
+        ("https://ui.example.com:443", "https://ui.example.com"),
+        ("http://[fd00::1]:80", "http://[fd00::1]"),
+        ("http://ui.example.com:443", "http://ui.example.com:443"),
+        ("https://ui.example.com:8443", "https://ui.example.com:8443"),
+        ("http://[fd00::80]", "http://[fd00::80]"),
+    ],
+)
+def test_a_scheme_s_own_port_is_left_out_as_browsers_do(origin, kept):
+    """With it the name would never match."""
+    assert CorsConfig(allow_origins=[origin]).allow_origins == [kept]
 
 
 @pytest.mark.parametrize(

@@ -22,14 +22,6 @@ async def request(world, method, path, **kwargs):
         return await client.request(method, path, **kwargs)
 
 
-async def behind_serve(world, path, lines, method="GET", call_raw=None):
-    """Status, headers and body as they leave Serve's own middleware and ours before it."""
-    app = _apply_middlewares(world.gateway, middlewares())
-    scope = {"headers": [(b"host", b"localhost"), *lines], "path": path, "method": method}
-    sent = await call_raw(app, [{"type": "http.request"}], **scope)
-    return sent[0]["status"], sent[0]["headers"], sent[1]["body"]
-
-
 # -- methods ----------------------------------------------------------------------------
 
 
@@ -92,13 +84,6 @@ async def test_options_tells_the_methods(world, path, allow):
 async def test_a_method_that_is_not_known_is_501(world, method):
     """The server does not know it, whatever the route (RFC 9110, 15.6.2)."""
     assert (await request(world, method, CHAT)).status_code == 501
-
-
-async def test_options_of_the_server_itself_is_answered(world, call_raw):
-    """`OPTIONS *`, which Serve would not pass on."""
-    status, headers, _ = await behind_serve(world, "*", [], "OPTIONS", call_raw)
-
-    assert (status, dict(headers)[b"allow"]) == (204, b"GET, HEAD, OPTIONS")
 
 
 # -- the request's head -----------------------------------------------------------------
@@ -352,6 +337,19 @@ async def test_an_unknown_route_below_messages_answers_as_anthropic_does(world, 
     assert response.json()["type"] == "error"
     assert error_of(response)["type"] == "not_found_error"
     assert response.headers["request-id"] == response.json()["request_id"]
+
+
+async def test_anthropic_s_clients_read_of_any_unknown_route(world):
+    """Its SDK calls routes that are not below `/v1/messages`, too; OpenAI's get their form."""
+    anthropics = {"anthropic-version": "2023-06-01"}
+
+    theirs = await request(world, "GET", "/v1/files?beta=true", headers=anthropics)
+    other = await request(world, "GET", "/v1/files")
+    chat = await request(world, "POST", CHAT, json={}, headers=anthropics)
+
+    assert (theirs.json()["type"], error_of(theirs)["type"]) == ("error", "not_found_error")
+    assert "type" not in other.json()
+    assert "type" not in chat.json()
 
 
 async def test_the_anthropic_sdk_reads_ids_errors_and_models(world, engine):
