@@ -198,6 +198,8 @@ Current branch: {branch}
 
 Main branch (for pull requests): main
 
+Git user: Me
+
 Status:
 {changes}
 

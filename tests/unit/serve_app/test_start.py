@@ -197,12 +197,19 @@ def test_a_deployment_that_ends_by_itself_ends_the_command_badly(
     assert "has ended (7)" in capsys.readouterr().out
 
 
-def test_an_interrupted_start_is_no_failure(begin, capsys, free_url):
+def test_an_interrupted_start_is_no_failure(begin, tmp_path, capsys, free_url):
     """`serve run` is told, and shuts down what there is."""
-    timer = threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    assert begin(free_url, "sleep 5; echo shutting down; exit 0") == 130
-    timer.join()
+    up = tmp_path / "up"
+
+    def interrupt() -> None:
+        until(up.exists)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    shuts_down = "trap 'echo shutting down; exit 0' INT"
+    assert begin(free_url, f"{shuts_down}; touch {up}; while true; do sleep 0.1; done") == 130
+    thread.join()
     assert "did not start" not in capsys.readouterr().out
 
 
