@@ -66,6 +66,10 @@ _LEAD_IN = re.compile(r"^# AGENTS\.md instructions for \S.*$", re.MULTILINE)
 
 def stable_text(text: str) -> str:
     """What is left of a prompt without what changes by itself, one line a line."""
+    return _lately(text) if len(text) <= MAX_CHARS // 4 else _stable(text)
+
+
+def _stable(text: str) -> str:
     head, tail = text[:MAX_CHARS], text[MAX_CHARS:]
     lines = without_repository_state(_without_headers(_without(head, _STATE_TAGS)))
     marks = [mark for mark in DAY_MARKS if mark in head]
@@ -83,6 +87,11 @@ def stable_text(text: str) -> str:
             if left:
                 kept.append(left)
     return "\n".join(kept) + tail.translate(_NO_DIGITS)
+
+
+# A request's prompt is asked for twice, and often the next request's is the same: 4 MB at most,
+# 16 of what is not Latin.
+_lately = functools.lru_cache(64)(_stable)
 
 
 def own_words(text: str) -> str:
