@@ -21,7 +21,6 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
-from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
@@ -246,11 +245,12 @@ def refuse_taken_port(url: str) -> None:
 
 def url_of(config: str) -> str:
     """Where a deployment of this configuration answers on this machine."""
-    http: dict[str, Any] = {}
+    port = 8000
     # What is wrong with the file is told by who reads it for more.
-    with contextlib.suppress(OSError, ValueError, yaml.YAMLError, AttributeError):
-        http = yaml.safe_load(Path(config).read_text()).get("http_options") or {}
-    return f"http://127.0.0.1:{http.get('port', 8000)}"
+    with contextlib.suppress(OSError, ValueError, yaml.YAMLError, LookupError, TypeError):
+        given = yaml.safe_load(Path(config).read_text())["http_options"]["port"]
+        port = given if isinstance(given, int) else port
+    return f"http://127.0.0.1:{port}"
 
 
 def main(arguments: list[str]) -> int:

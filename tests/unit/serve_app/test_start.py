@@ -76,7 +76,11 @@ def test_a_state_directory_that_cannot_be_made_is_told(tmp_path, capsys, monkeyp
 
 @pytest.mark.parametrize(
     ("text", "port"),
-    [("http_options: {port: 8100}", 8100), ("a: 1", 8000), ("- a", 8000), ("{", 8000)],
+    [
+        ("http_options: {port: 8100}", 8100),
+        *((x, 8000) for x in ("a: 1", "- a", "{", "", "http_options: 5")),
+        *((f"http_options: {x}", 8000) for x in ("", "{}", "{port: x}", "{port: null}")),
+    ],
 )
 def test_where_it_answers_is_in_its_configuration(tmp_path, text, port):
     """What cannot be read is told by who reads it for more."""
