@@ -16,10 +16,16 @@ from router.calendar_lexicon import (
     HALVES,
     LABEL,
     MONTHS,
+    NAMED_ANEW,
+    NAMES_A_DAY,
     NUMBERED,
+    OWNERS,
+    PARTS_OF_A_DAY,
     STATES,
+    UNITS,
     WEEKDAYS,
 )
+from router.local_forms import as_international
 
 # Runs of letters and digits with single marks between them: 10:04, 2026-11-29, Europe/Berlin.
 _WORD = re.compile(r"[^\W_]+(?:['\u2019.,:/+_@#-]{1,2}[^\W_]+)*")
@@ -31,16 +37,20 @@ _TIME = r"\d{1,2}:\d\d(?::\d\d)?(?:[.,]\d{1,9})?(?:z|[+-]\d\d:?\d\d)?"
 _DATE = (
     rf"(?:{_YEAR}[-/.]\d{{1,2}}[-/.]\d{{1,2}}|\d{{1,2}}[-/.]\d{{1,2}}[-/.]{_YEAR}"
     rf"|\d{{1,2}}/\d{{1,2}}/\d\d|\d{{1,2}}-[a-z]{{3}}-{_YEAR}|{_YEAR}-w\d\d(?:-\d)?"
-    rf"|{_YEAR}年\d{{1,2}}月\d{{1,2}}日\w{{0,4}})"
+    rf"|{_YEAR}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))"
 )
 _MOMENT = (
     rf"{_DATE}(?:[t_,:-](?:{_TIME}|\d\d-\d\d(?:-\d\d)?))?|{_TIME}(?:[ap]m)?|\d{{1,2}}[ap]m"
-    rf"|{_YEAR}\d{{4}}t\d{{4,6}}z?|\d{{1,2}}[時时点]\d{{1,2}}分?|\d{{1,2}}h\d\d"
+    rf"|{_YEAR}\d{{4}}t?\d{{4,6}}z?|\d{{1,2}}h\d\d"
 )
-_EPOCH = r"1\d{9}(?:\.\d+)?|1\d{12}|1\d{15}|1\d{18}"
+# Of the years 2020 to 2033: other numbers of so many digits are an account's or a telephone's.
+_EPOCH = r"1[6-9]\d{8}(?:\.\d+)?|1[6-9]\d{11}|1[6-9]\d{14}|1[6-9]\d{17}"
 _OFFSET = r"(?:utc|gmt)[+-]\d{1,2}(?::?\d\d)?"
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_BY_ITSELF = re.compile(f"{_MOMENT}|{_EPOCH}|{_OFFSET}|{_UUID}")
+_BY_ITSELF = re.compile(f"{_MOMENT}|{_EPOCH}|{_OFFSET}")
+_IS_UUID = re.compile(_UUID)
+_SHORT_DATE = re.compile(r"\d{1,2}\.\d{1,2}\.\d\d")
+_MIXED = re.compile(r"(?=.*[a-z])(?=.*\d).{4,}")
 _HEX = re.compile(r"(?=[a-f]*[0-9])(?=[0-9]*[a-f])[0-9a-f]{7,}")
 _REGION = re.compile(
     r"(?:europe|america|asia|africa|australia|pacific|atlantic|indian|etc|antarctica)/\D+"
@@ -55,8 +65,11 @@ _NUMBER = re.compile(r"\d[\d.,]*(?:kb|mb|gb|ms|min|[kmshd])?(?:/\d[\d.,]*[km]?)?
 _AFTER = re.compile(r"\((?:[0-6]|(?:[A-Z][a-z]{1,20} ){1,5}Time)\)")
 
 # What a number needs near it to be more than a number.
-_TELLING = MONTHS | WEEKDAYS | HALVES | STATES | NUMBERED | {"year"}
-_EPOCH_DIGITS = 10
+_TELLING = (
+    MONTHS | WEEKDAYS | HALVES | STATES | NUMBERED | NAMED_ANEW | {"year", "date", "datum"} | DATED
+)
+_DAY_NAMES = WEEKDAYS | MONTHS | PARTS_OF_A_DAY
+_COMPACT_DIGITS = 8
 _HASH_CHARS = 7
 _RANDOM_CHARS = 16
 _RANDOM_DIGITS = 3
@@ -64,10 +77,13 @@ _RANDOM_DIGITS = 3
 
 def mask_calendar(sentence: str) -> str:
     """A sentence without its clocks, dates, counters and ids; empty if that was all of it."""
+    given, sentence = sentence, as_international(sentence)
     words = _words(sentence)
+    if _only_names_a_day(words):
+        return ""
     gone = _masked(words)
     if not gone:
-        return sentence
+        return given
     if _AFTER.search(sentence):
         sentence = _AFTER.sub("", sentence)
         words = _words(sentence)
@@ -96,7 +112,7 @@ def _words(sentence: str) -> list[str]:
 def _masked(words: list[str]) -> set[int]:
     """Which of a sentence's words change by themselves."""
     numbers = [at for at, word in enumerate(words) if not word.isalpha() and _DIGIT.search(word)]
-    gone = {at for at in numbers if _is_by_itself(words[at])}
+    gone = {at for at in numbers if _is_by_itself(words[at]) or _is_made_anew(words, at)}
     for at in numbers:
         if at not in gone and not _TELLING.isdisjoint(_around(words, at)):
             gone |= _with_neighbours(words, at)
@@ -104,7 +120,28 @@ def _masked(words: list[str]) -> set[int]:
         _spread(words, gone)
     if not WEEKDAYS.isdisjoint(words):
         gone |= _named_days(words)
+    if "ago" in words:
+        gone |= _how_long_ago(words)
     return gone
+
+
+def _how_long_ago(words: list[str]) -> set[int]:
+    """`2 minutes ago`, `an hour ago`: the number and its unit."""
+    units = (at for at, word in enumerate(words[:-1]) if word in UNITS and words[at + 1] == "ago")
+    return {part for at in units if at for part in (at - 1, at)}
+
+
+def _only_names_a_day(words: list[str]) -> bool:
+    """`Day of the week: Sunday`, `The current month is May`, `It is 2026`."""
+    names = {
+        at
+        for at, word in enumerate(words)
+        if word in _DAY_NAMES or _YEAR_NUMBER.fullmatch(word) is not None
+    }
+    if not names or not all(at in names or _is_label(word) for at, word in enumerate(words)):
+        return False
+    has_year = any(words[at].isdigit() for at in names)
+    return has_year or not NAMES_A_DAY.isdisjoint(words)
 
 
 def _named_days(words: list[str]) -> set[int]:
@@ -114,13 +151,22 @@ def _named_days(words: list[str]) -> set[int]:
 
 
 def _is_by_itself(word: str) -> bool:
-    """A moment, an id, an offset from UTC."""
-    if word.isdigit() and len(word) < _EPOCH_DIGITS:
+    """A moment, an offset from UTC."""
+    if word.isdigit() and len(word) < _COMPACT_DIGITS:
         return False
-    if _BY_ITSELF.fullmatch(word):
-        return True
-    # A path is the same for a whole conversation, whatever is in it.
-    return "/" not in word and any(_is_id(part) for part in _MARKS.split(word))
+    return _BY_ITSELF.fullmatch(word) is not None
+
+
+def _is_made_anew(words: list[str], at: int) -> bool:
+    """An id, but not one of somebody's, who is the same for a whole conversation."""
+    word = words[at]
+    # So is a path, whatever is in it.
+    if "/" in word:
+        return False
+    if not _IS_UUID.fullmatch(word) and not any(map(_is_id, _MARKS.split(word))):
+        return False
+    before = set(_around(words[max(0, at - 2) : at], 0))
+    return OWNERS.isdisjoint(before) or not NAMED_ANEW.isdisjoint(before)
 
 
 def _is_id(part: str) -> bool:
@@ -147,16 +193,29 @@ def _with_neighbours(words: list[str], at: int) -> set[int]:
         return {at, at + 1}
     if _DAY_NUMBER.fullmatch(word) or _YEAR_NUMBER.fullmatch(word):
         names = MONTHS | WEEKDAYS if _ORDINAL.fullmatch(word) else MONTHS
-        near = range(max(0, at - 2), min(len(words), at + 3))
-        months = {other for other in near if words[other] in names}
+        around = range(max(0, at - 2), min(len(words), at + 3))
+        months = {other for other in around if words[other] in names}
         if months:
             return months | {at}
         if "year" in before and _YEAR_NUMBER.fullmatch(word):
             return {at}
-    if not _NUMBER.fullmatch(word):
-        return set()
-    is_numbered = not NUMBERED.isdisjoint(_around(words[max(0, at - 2) : at], 0))
-    return {at} if is_numbered or not STATES.isdisjoint(_around(words, at)) else set()
+    is_one = _is_labelled(words, at) or (_NUMBER.fullmatch(word) and _is_counter(words, at))
+    return {at} if is_one else set()
+
+
+def _is_labelled(words: list[str], at: int) -> bool:
+    """`Date: 29.11.26`, `request ab12`: what is before it says what it is."""
+    near = _around(words[max(0, at - 2) : at], 0)
+    if _SHORT_DATE.fullmatch(words[at]):
+        return not (DATED | {"date", "datum"}).isdisjoint(near)
+    return _MIXED.fullmatch(words[at]) is not None and not NAMED_ANEW.isdisjoint(near)
+
+
+def _is_counter(words: list[str], at: int) -> bool:
+    if words[max(0, at - 1)] == "day" and "year" in words[at + 1 : at + 4]:
+        return True
+    near = _around(words[max(0, at - 2) : at], 0)
+    return not NUMBERED.isdisjoint(near) or not STATES.isdisjoint(_around(words, at))
 
 
 def _spread(words: list[str], gone: set[int]) -> None:
@@ -166,7 +225,7 @@ def _spread(words: list[str], gone: set[int]) -> None:
             continue
         follows = at - 1 in gone
         if word in WEEKDAYS:
-            is_part = follows or at + 1 in gone
+            is_part = follows or at + 1 in gone or (words[at - 1] == "on" and at - 2 in gone)
         else:
             is_part = follows and (
                 word in AFTER_A_TIME

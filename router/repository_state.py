@@ -23,7 +23,8 @@ _PORCELAIN = re.compile(r"[ MADRCUT?!]{1,2}[ \t]+(?:\"[^\"]*\"|\S+(?: -> \S+)?)\
 _OUTPUT = re.compile(
     r"## \S|(?:\W? ?commit )?[0-9a-f]{7,40}\b|\t|\s*\(use "
     r"|\W*(?:(?:main|default|base) branch|branch|head|status|staged|unstaged|untracked|modified"
-    r"|deleted|renamed|new file|changes|ahead|behind|stash(?:es)?|upstream)\b[^.:]{0,60}:"
+    r"|deleted|renamed|new file|changes|ahead|behind|stash(?:es)?|upstream|remotes?|git [a-z]+"
+    r")\b[^.:]{0,60}:"
     r"|no changes added|nothing (?:to commit|added)|(?:working tree|your branch) "
 )
 

@@ -13,11 +13,15 @@ from __future__ import annotations
 import functools
 import re
 
+from router.calendar_lexicon import DAY_MARKS
 from router.calendar_words import mask_calendar
 from router.repository_state import without_repository_state
 
 MAX_CHARS = 128 * 1024
 """Of a longer text the rest counts without its digits, which takes no reading."""
+
+MAX_MASKED_CHARS = 32 * 1024
+"""Of what may change, in steps of 64 a sentence; 10 ms. Of more, only the digits are left out."""
 
 MAX_REMEMBERED_CHARS = 240
 
@@ -62,17 +66,32 @@ _LEAD_IN = re.compile(r"^# AGENTS\.md instructions for \S.*$", re.MULTILINE)
 
 def stable_text(text: str) -> str:
     """What is left of a prompt without what changes by itself, one line a line."""
+    return _lately(text) if len(text) <= MAX_CHARS // 4 else _stable(text)
+
+
+def _stable(text: str) -> str:
     head, tail = text[:MAX_CHARS], text[MAX_CHARS:]
     lines = without_repository_state(_without_headers(_without(head, _STATE_TAGS)))
+    marks = [mark for mark in DAY_MARKS if mark in head]
     kept: list[str] = []
+    budget = MAX_MASKED_CHARS
     for line in map(str.strip, lines):
         if not line:
             continue
-        if _may_change(line):
-            kept += _masked(line) if len(line) <= MAX_REMEMBERED_CHARS else _mask(line)
-        else:
+        if not _may_change(line, marks):
             kept.append(line)
+            continue
+        for sentence in _SENTENCE.split(line):
+            budget -= 64 + len(sentence) // 64 * 64
+            left = _masked(sentence) if budget >= 0 else sentence.translate(_NO_DIGITS)
+            if left:
+                kept.append(left)
     return "\n".join(kept) + tail.translate(_NO_DIGITS)
+
+
+# A request's prompt is asked for twice, and often the next request's is the same: 4 MB at most,
+# 16 of what is not Latin.
+_lately = functools.lru_cache(64)(_stable)
 
 
 def own_words(text: str) -> str:
@@ -84,17 +103,19 @@ def own_words(text: str) -> str:
     return (_LEAD_IN.sub("", left) if left != text else left).strip()
 
 
-def _mask(line: str) -> list[str]:
-    return [left for left in map(mask_calendar, _SENTENCE.split(line)) if left]
+def _masked(sentence: str) -> str:
+    if len(sentence) <= MAX_REMEMBERED_CHARS:
+        return _remembered(sentence)
+    return mask_calendar(sentence)
 
 
-# Most lines of a prompt are the same in every turn: about 2 MB at most.
-_masked = functools.lru_cache(4096)(_mask)
+# Most of a prompt is the same in every turn: about 2 MB at most.
+_remembered = functools.lru_cache(4096)(mask_calendar)
 
 
-def _may_change(line: str) -> bool:
-    """Whether there is a digit, past an item's number, or the name of a day."""
-    if "day" in line or "Day" in line:
+def _may_change(line: str, marks: list[str]) -> bool:
+    """Whether there is a digit, past an item's number, or what may be the name of a day."""
+    if any(mark in line for mark in marks):
         return True
     item = _ITEM.match(line)
     return _DIGIT.search(line, item.end() if item else 0) is not None

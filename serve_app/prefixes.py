@@ -24,6 +24,9 @@ SHAPING = ("chat_template", "chat_template_kwargs", "documents", "reasoning_effo
 # Any message will do. Templates that put the tools into the first user message put
 # them before its text, so they are part of what is prefilled.
 USER = {"role": "user", "content": "."}
+MAX_TOOLS = 1024
+# Keys of tools by their exact digest, the latest last: some 200 bytes each.
+_TOOLS: dict[bytes, str] = {}
 
 
 def prefix_of(parsed: Parsed) -> bytes | None:
@@ -59,17 +62,36 @@ def prefix_key(parsed: Parsed) -> bytes:
     """
     body = parsed.body
     shaping = {name: body[name] for name in SHAPING if body.get(name) is not None}
-    tools = body.get("tools") or []
-    # A line each, as the text that it is made of.
-    described = orjson.dumps(tools, option=orjson.OPT_INDENT_2).decode().replace("\\n", "\n")
     parts = (
         parsed.route.path,
         stable_text(system_of(parsed)),
-        stable_text(described),
+        _tools_key(body.get("tools") or []),
         str(body.get("tool_choice") == "none"),
         orjson.dumps(shaping).decode(),
     )
-    return blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return _digest("\0".join(parts).encode("utf-8", "surrogatepass"))
+
+
+def _tools_key(tools: Any) -> str:
+    """The same for tools whose descriptions differ in what changes by itself.
+
+    An agent sends the same 50 KB each turn: they are read once.
+    """
+    text = orjson.dumps(tools, option=orjson.OPT_INDENT_2)
+    exact = _digest(text)
+    known = _TOOLS.pop(exact, None)
+    if known is None:
+        # A line each, as the text that it is made of.
+        stable = stable_text(text.decode().replace("\\n", "\n"))
+        known = _digest(stable.encode()).hex()
+    _TOOLS[exact] = known
+    if len(_TOOLS) > MAX_TOOLS:
+        del _TOOLS[next(iter(_TOOLS))]
+    return known
+
+
+def _digest(text: bytes) -> bytes:
+    return blake2b(text, digest_size=16).digest()
 
 
 def request_of(prefix: bytes, *, model: str, cache_salt: str) -> tuple[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ terminal the open stages are shown in place; elsewhere there are only plain line
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 import shutil
@@ -22,6 +23,8 @@ from pathlib import Path
 from types import FrameType
 from urllib.parse import urlsplit
 
+import yaml
+
 from serve_app.serve_state import ServeState
 from serve_app.settings import state_dir
 from serve_app.start_progress import Progress, StartFailed, cause_of, line
@@ -31,6 +34,8 @@ LOOK_S = 0.5
 ENDS_WITHIN_S = 60.0
 INTERRUPTED = 130
 """Exit status of a start that somebody ended, as shells have it."""
+
+PR_SET_PDEATHSIG = 1
 
 RAY_IS_UP = re.compile(r"Started a local Ray instance|Connected to Ray cluster")
 BY_MAKE = "POINTSMAN_INSTALL_MS"
@@ -59,13 +64,20 @@ class Screen:
     def say(self, *lines: str) -> None:
         """Print lines that stay."""
         for text in lines:
-            print(f"\r\x1b[K{text}" if self._is_terminal else text, flush=True)
+            self._print(f"\r\x1b[K{text}\n" if self._is_terminal else f"{text}\n")
 
     def show(self, text: str) -> None:
         """Replace the line in place, cut to the terminal's width."""
         if self._is_terminal:
             width = shutil.get_terminal_size().columns
-            print(f"\r\x1b[K  {text}"[: width + 3], end="", flush=True)
+            self._print(f"\r\x1b[K  {text}"[: width + 3])
+
+    def _print(self, text: str) -> None:
+        try:
+            print(text, end="", flush=True)
+        except OSError:
+            # Nobody reads any more (`make serve | head`, a closed terminal): it serves on.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def log_path() -> Path:
@@ -110,7 +122,6 @@ class Start:
     def run(self) -> int:
         """Start, wait until it ends; the exit status for the shell."""
         try:
-            self._refuse_taken_port()
             self._prepare_model()
             self._run_serve()
             self._await_ready()
@@ -121,13 +132,6 @@ class Start:
         except (Interrupted, KeyboardInterrupt):
             return INTERRUPTED
         return self._wait()
-
-    def _refuse_taken_port(self) -> None:
-        address = urlsplit(self._url)
-        port = address.port or 80
-        with contextlib.suppress(OSError):
-            socket.create_connection((address.hostname or "127.0.0.1", port), 2).close()
-            raise StartFailed(f"port {port} is taken: is Pointsman running already?")
 
     def _prepare_model(self) -> None:
         """In a process of its own: a conversion imports what this one does without."""
@@ -142,28 +146,33 @@ class Start:
 
     def _run_serve(self) -> None:
         # `serve run` shuts everything down on SIGINT alone, which a shell without job
-        # control makes its background jobs ignore. The terminal signals it itself.
+        # control makes its background jobs ignore; a second one would break that off.
         command = ["env", "--default-signal=INT,QUIT", *self._command]
-        signal.signal(signal.SIGINT, self._on_int)
-        signal.signal(signal.SIGTERM, self._on_term)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._on_end)
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603
                 command,
                 stdout=log,
                 stderr=log,
+                stdin=subprocess.DEVNULL,
+                # Whoever signals, terminal, shell or supervisor: it hears it once, from here.
+                process_group=0,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509  # there are no threads
                 # What several replicas say alike is said once otherwise, and late.
                 env={**os.environ, "RAY_DEDUP_LOGS": "0"},
             )
+        if self._is_asked_to_end:
+            # While it was being made.
+            self._interrupt()
         self._progress.begin("Ray", "", time.monotonic())
 
-    def _on_int(self, number: int, frame: FrameType | None) -> None:
-        """The terminal sends it to `serve run` as well, whose end is waited for."""
+    def _on_end(self, number: int, frame: FrameType | None) -> None:
+        """Somebody wants it ended: once is enough, and its end is waited for."""
         del number, frame
-        self._is_asked_to_end = True
-
-    def _on_term(self, number: int, frame: FrameType | None) -> None:
-        self._on_int(number, frame)
-        self._interrupt()
+        if not self._is_asked_to_end:
+            self._is_asked_to_end = True
+            self._interrupt()
 
     def _interrupt(self) -> None:
         if self._process is not None and self._process.poll() is None:
@@ -206,7 +215,8 @@ class Start:
         """Shut down what was begun."""
         if self._process is None:
             return
-        self._interrupt()
+        if not self._is_asked_to_end:
+            self._interrupt()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(ENDS_WITHIN_S)
 
@@ -219,11 +229,42 @@ class Start:
         return 1 if status else 0
 
 
+def _end_with_parent() -> None:
+    """In the new process: be interrupted when the one that shows it is killed outright."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+
+
+def refuse_taken_port(url: str) -> None:
+    """Raise StartFailed where somebody answers already, whose log stays where it is."""
+    address = urlsplit(url)
+    port = address.port or 80
+    with contextlib.suppress(OSError):
+        socket.create_connection((address.hostname or "127.0.0.1", port), 2).close()
+        raise StartFailed(f"port {port} is taken: is Pointsman running already?")
+
+
+def url_of(config: str) -> str:
+    """Where a deployment of this configuration answers on this machine."""
+    port = 8000
+    # What is wrong with the file is told by who reads it for more.
+    with contextlib.suppress(OSError, ValueError, yaml.YAMLError, LookupError, TypeError):
+        given = yaml.safe_load(Path(config).read_text())["http_options"]["port"]
+        port = given if isinstance(given, int) else port
+    return f"http://127.0.0.1:{port}"
+
+
 def main(arguments: list[str]) -> int:
     """Start with the configuration of the command line."""
     config = arguments[0] if arguments else "serve_config.yaml"
-    url = os.environ.get("POINTSMAN_URL", "http://127.0.0.1:8000").rstrip("/")
-    return Start(config, url, log_path(), Screen()).run()
+    screen = Screen()
+    try:
+        url = (os.environ.get("POINTSMAN_URL") or url_of(config)).rstrip("/")
+        refuse_taken_port(url)
+        log = log_path()
+    except (StartFailed, OSError) as error:
+        screen.say(f"Pointsman did not start: {error}")
+        return 1
+    return Start(config, url, log, screen).run()
 
 
 if __name__ == "__main__":

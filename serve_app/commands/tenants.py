@@ -2,7 +2,8 @@
 
 The tenants file says which tenants there are and what each may do. Keys that are made
 here, and revocations, are in the tenancy store, so that they work where the file is not
-the command's to write; running ingress replicas notice within a second.
+the command's to write; running ingress replicas notice within a second. A new tenant is
+in the file, which they read when it has been at rest (`reload.settle_s`).
 """
 
 from __future__ import annotations

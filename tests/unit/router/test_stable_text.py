@@ -1,11 +1,13 @@
 """What is left of a prompt without what changes from turn to turn."""
 
+# ruff: noqa: RUF001  # letters of other alphabets are meant
+
 import time
 
 import pytest
 
 from router.calendar_words import mask_calendar
-from router.stable_text import MAX_CHARS, own_words, stable_text
+from router.stable_text import MAX_CHARS, MAX_MASKED_CHARS, own_words, stable_text
 
 # Each kind as programs write it, at two moments.
 CHANGING = {
@@ -55,6 +57,38 @@ CHANGING = {
     "budget": ("<budget:token_budget>200000</x>", "<budget:token_budget>199000</x>"),
     "marked state": ("tokens_left=200 of it", "tokens_left=100 of it"),
     "ago": ("Edited 2 minutes ago by me", "Edited 3 minutes ago by me"),
+    "an age in words": ("Saved a minute ago, friend", "Saved 12 minutes ago, friend"),
+    "an age of its own": ("ago 3", "ago 4"),
+    "in a long sentence": ("a b " * 99 + "at 10:04:33 y", "a b " * 99 + "at 11:30:00 y"),
+    "weekday after a clock": ("It is 10:04 on Sunday, friend.", "It is 9:12 on Monday, friend."),
+    "weekday under a label": ("Day of the week: Sunday", "Day of the week: Monday"),
+    "weekday, spanish": ("Hoy es domingo, amigo", "Hoy es lunes, amigo"),
+    "month": ("The current month is May.", "The current month is June."),
+    "year alone": ("It is 2026.", "It is 2027."),
+    "part of the day": ("Time of day: morning", "Time of day: evening"),
+    "day of the year": ("Day 333 of the year, friend", "Day 334 of the year, friend"),
+    "short, under a label": ("Today's date: 29.11.26, friend", "Today's date: 30.11.26, friend"),
+    "digits alone": ("On 20261129 it was", "On 20261130 it was"),
+    "digits alone, with time": ("x 20261129100433 y", "x 20261130110500 y"),
+    "spanish halves": ("x 10:04:33 p. m. y", "x 9:00:00 a. m. y"),
+    "narrow blank": ("x 10:04:33\u202fPM y", "x 9:00:00\u202fAM y"),
+    "o'clock": ("It's 9 o'clock, friend", "It's 10 o'clock, friend"),
+    "japanese": ("今日は2026年11月29日(日)です。", "今日は2026年11月30日(月)です。"),
+    "japanese, time": (
+        "x 2026年11月29日日曜日 午後10時4分 y",
+        "x 2026年12月1日火曜日 午前9時30分 y",
+    ),
+    "chinese, run together": (
+        "今天是2026年11月29日 星期日，你好",
+        "今天是2026年11月30日 星期一，你好",
+    ),
+    "korean": ("오늘은 2026년 11월 29일 일요일입니다.", "오늘은 2026년 11월 30일 월요일입니다."),
+    "russian": ("Сегодня воскресенье, 29 ноября 2026 г.", "Сегодня понедельник, 1 декабря 2026 г."),
+    "polish": ("x 29 listopada 2026 y", "x 1 grudnia 2026 y"),
+    "turkish": ("x 29 Kasım 2026 Pazar y", "x 1 Aralık 2026 Salı y"),
+    "messages": ("Messages so far: 3, friend", "Messages so far: 4, friend"),
+    "short id under a label": ("Request-ID: req_011CVab1 y", "Request-ID: req_9f2Xk3 y"),
+    "a user's request": ("the user's request 1a2b3c4 y", "the user's request 9f8e7d6 y"),
     "turn": ("Turn 3 of this talk", "Turn 4 of this talk"),
     "week": ("In week 48, friend", "In week 49, friend"),
     "header": (
@@ -112,6 +146,15 @@ KEPT = [
     ("The room is 1024 wide.", "The room is 2048 wide."),
     ("Call 555 0100.", "Call 555 0199."),
     ("Say hello.", "say hello."),
+    ("Account 1234567890", "Account 1934567890"),
+    ("User: 550e8400-e29b-41d4-a716-446655440000", "User: 123e4567-e89b-12d3-a456-426614174000"),
+    ("customer_id=1a2b3c4d", "customer_id=9f8e7d6c"),
+    ("You are agent 7.", "You are agent 8."),
+    ("Widget: 12.50 EUR", "Widget: 13.50 EUR"),
+    ("Good morning, Ann.", "Good evening, Ann."),
+    ("A long time ago.", "A short time ago."),
+    ("Use node 18.12.11.", "Use node 18.12.12."),
+    ("2026年の店です", "2026年の車です"),
 ]
 
 
@@ -154,6 +197,8 @@ gitStatus: How things stood at the start; nobody will tell you of changes.
 Current branch: {branch}
 
 Main branch (for pull requests): main
+
+Git user: Me
 
 Status:
 {changes}
@@ -209,6 +254,15 @@ def test_the_rest_of_a_very_long_prompt_counts_without_its_digits():
     assert stable_text(f"{long} at noon") != stable_text(f"{long} at night")
 
 
+def test_more_that_may_change_than_is_read_counts_without_its_digits():
+    """So that no prompt holds everybody up; the words count, wherever they stand."""
+    long = "Row 1 of all. " * (MAX_MASKED_CHARS // 64)
+
+    assert stable_text(f"{long}\nNow 10:04") == stable_text(f"{long}\nNow 11:30")
+    assert stable_text(f"{long}\nRow 1 x") != stable_text(f"{long}\nRow 1 y")
+    assert stable_text(f"{long}\n12") == stable_text(long)
+
+
 @pytest.mark.parametrize(
     ("text", "own"),
     [
@@ -249,6 +303,9 @@ HARD = {
     "git, titles": "git status " * 9_000,
     "dots": "1.." * 33_000,
     "hex": "ab12" * 25_000,
+    "dates in Chinese": "2026年11月29日" * 9_000,
+    "halves": "1 p." * 25_000,
+    "ages": "1 minute ago " * 8_000,
 }
 
 
@@ -257,6 +314,8 @@ def test_no_text_takes_long(text):
     """100 KB in hundredths of a second; a reading that goes back and forth takes minutes."""
     begun = time.process_time()
     stable_text(text)
+    # Nearly all that is read word by word.
+    stable_text(text[: MAX_MASKED_CHARS - 100])
     own_words(text)
 
     assert time.process_time() - begun < 2

@@ -47,7 +47,7 @@ def terminal_agent(turn: int, question: str = "Fix the parser.", project: str = 
         f"Token budget: {200_000 - 1234 * turn} left.\n\n"
         "gitStatus: The repository when this was written; it may have changed.\n"
         f"Current branch: {'main' if turn < 2 else 'fix-parser'}\n\n"
-        "Main branch (for pull requests): main\n\n"
+        "Main branch (for pull requests): main\n\nGit user: Me\n\n"
         f"Status:\n{changed}\nRecent commits:\n{commits}\n"
         "# Tone\nBe brief and friendly.\n"
     )

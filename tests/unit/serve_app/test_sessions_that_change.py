@@ -6,6 +6,7 @@ import pytest
 from router.affinity import Visit
 from router.guests import guest_key
 from router.session import derive_session_id, session_key
+from serve_app import prefixes
 from serve_app.fleet_config import TimeoutConfig
 from serve_app.lanes import Lanes
 from serve_app.opening import opening_of
@@ -98,6 +99,28 @@ async def test_a_clock_in_a_tool_s_description_changes_nothing(world, engine):
         )
 
     assert len(world.state.hot_prefixes("chat", 32)) == 1
+
+
+def test_the_same_tools_are_read_once(monkeypatch):
+    """Not with every turn, and only so many are remembered."""
+    monkeypatch.setattr(prefixes, "_TOOLS", {})
+    monkeypatch.setattr(prefixes, "MAX_TOOLS", 3)
+    asked = []
+    monkeypatch.setattr(prefixes, "stable_text", lambda text: asked.append(text) or text)
+
+    def key(number: int, turn: int = 0) -> bytes:
+        tools = [{"name": f"tool-{number}", "input_schema": {}}]
+        body = terminal_agent(turn) | {"tools": tools}
+        return prefixes.prefix_key(parse(orjson.dumps(body), ROUTES["/v1/messages"]))
+
+    key(0, turn=1)
+    assert len(asked) == 2
+    key(0, turn=2)
+    assert len(asked) == 3
+    first = key(0)
+    assert len({first, *map(key, range(1, 5))}) == 5
+    assert len(prefixes._TOOLS) == 3
+    assert key(0) == first
 
 
 def test_several_ingress_replicas_hold_one_prefix_between_them():

@@ -3,20 +3,24 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
-from serve_app.start import Screen, Start
+from serve_app.start import Screen, Start, main, url_of
 
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EMBEDDED_IS_NOT_USED = "applications: []\n"
 
 
 @pytest.fixture(autouse=True)
 def handlers():
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in ENDS}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -46,13 +50,62 @@ def begin(tmp_path):
     return start
 
 
-def test_a_taken_port_is_told_before_anything_starts(begin, tmp_path, capsys):
+def test_a_taken_port_is_told_before_anything_starts(tmp_path, capsys, monkeypatch):
+    """The log of who has it stays where it is."""
+    monkeypatch.setenv("POINTSMAN_STATE", str(tmp_path))
+    monkeypatch.delenv("POINTSMAN_URL", raising=False)
+    (tmp_path / "serve.log").write_text("of another")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert begin(f"http://127.0.0.1:{port}", f"touch {tmp_path}/started") == 1
+        config = tmp_path / "serve.yaml"
+        config.write_text(f"{EMBEDDED_IS_NOT_USED}http_options: {{port: {port}}}\n")
+        assert main([str(config)]) == 1
     said = capsys.readouterr().out
     assert f"port {port} is taken" in said
-    assert not (tmp_path / "started").exists()
+    assert [x.name for x in tmp_path.glob("serve.log*")] == ["serve.log"]
+
+
+def test_a_state_directory_that_cannot_be_made_is_told(tmp_path, capsys, monkeypatch, free_url):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("POINTSMAN_STATE", str(tmp_path / "file" / "state"))
+    monkeypatch.setenv("POINTSMAN_URL", free_url)
+
+    assert main([]) == 1
+    assert f"did not start: [Errno 20] Not a directory: '{tmp_path}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "port"),
+    [
+        ("http_options: {port: 8100}", 8100),
+        *((x, 8000) for x in ("a: 1", "- a", "{", "", "http_options: 5")),
+        *((f"http_options: {x}", 8000) for x in ("", "{}", "{port: x}", "{port: null}")),
+    ],
+)
+def test_where_it_answers_is_in_its_configuration(tmp_path, text, port):
+    """What cannot be read is told by who reads it for more."""
+    config = tmp_path / "serve.yaml"
+    config.write_text(text)
+
+    assert url_of(str(config)) == f"http://127.0.0.1:{port}"
+    assert url_of(str(tmp_path / "missing.yaml")) == "http://127.0.0.1:8000"
+
+
+def test_a_reader_that_goes_away_does_not_end_it():
+    """`make serve | head`."""
+    code = (
+        "import time; from serve_app.start import Screen; screen = Screen()\n"
+        "for n in range(100): screen.say(str(n)); time.sleep(0.001)"
+    )
+    shown = subprocess.run(
+        f"{sys.executable} -c '{code}' | head -1; exit ${{PIPESTATUS[0]}}",
+        shell=True,
+        executable="/bin/bash",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (shown.stdout, shown.stderr, shown.returncode) == ("0\n", "", 0)
 
 
 def test_a_fleet_that_does_not_exist_is_told_before_anything_starts(
@@ -114,20 +167,22 @@ def ready_once_up(free_url, tmp_path):
     thread.join()
 
 
+@pytest.mark.parametrize("number", ENDS)
 def test_term_interrupts_serve_whose_shutdown_is_waited_for(
-    begin, tmp_path, capsys, ready_once_up, monkeypatch
+    begin, tmp_path, capsys, ready_once_up, monkeypatch, number
 ):
-    """As Ctrl-C does; a background job's `serve run` must not have inherited a deaf ear."""
+    """Whatever is sent, however often; a background job's must not have inherited a deaf ear."""
     monkeypatch.setenv("POINTSMAN_INSTALL_MS", "1500")
     done = tmp_path / "done"
-    asked = f"trap 'sleep 0.3; touch {done}; exit 0' INT"
+    asked = f"trap 'trap \"rm {done}; exit 9\" INT; touch {done}; sleep 0.3; exit 0' INT"
     serve = f"{asked}\ntouch {tmp_path}/up\nwhile true; do sleep 0.1; done"
     screen_says = Screen.say
 
     def say(self: Screen, *lines: str) -> None:
         screen_says(self, *lines)
         if any("is ready at" in line for line in lines):
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), number)
 
     monkeypatch.setattr(Screen, "say", say)
     assert begin(ready_once_up, serve) == 0
@@ -146,10 +201,43 @@ def test_a_deployment_that_ends_by_itself_ends_the_command_badly(
     assert "has ended (7)" in capsys.readouterr().out
 
 
-def test_an_interrupted_start_is_no_failure(begin, capsys, free_url):
-    """`serve run` has the terminal's signal, too, and shuts down what there is."""
-    timer = threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    assert begin(free_url, "sleep 5; echo shutting down; exit 0") == 130
-    timer.join()
+def test_an_interrupted_start_is_no_failure(begin, tmp_path, capsys, free_url):
+    """`serve run` is told, and shuts down what there is."""
+    up = tmp_path / "up"
+
+    def interrupt() -> None:
+        until(up.exists)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    shuts_down = "trap 'echo shutting down; exit 0' INT"
+    assert begin(free_url, f"{shuts_down}; touch {up}; while true; do sleep 0.1; done") == 130
+    thread.join()
     assert "did not start" not in capsys.readouterr().out
+
+
+def test_serve_is_interrupted_when_who_shows_it_is_killed(tmp_path, free_url):
+    """Nothing is left behind that holds the port."""
+    done, up = tmp_path / "done", tmp_path / "up"
+    script, config = tmp_path / "serve", tmp_path / "serve.yaml"
+    script.write_text(f"#!/bin/bash\ntrap 'touch {done}; exit' INT\ntouch {up}\nsleep 60 & wait\n")
+    script.chmod(0o755)
+    config.write_text(EMBEDDED_IS_NOT_USED)
+    (tmp_path / "serve.log").touch()
+    code = (
+        "from pathlib import Path; from serve_app.start import *\n"
+        f"Start({str(config)!r}, {free_url!r}, Path({str(tmp_path / 'serve.log')!r}), Screen(), "
+        f"Path({str(script)!r})).run()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL) as shown:
+        until(up.exists)
+        shown.kill()
+    until(done.exists)
+
+
+def until(check) -> None:
+    deadline = time.monotonic() + 30
+    while not check():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
