@@ -225,14 +225,14 @@ class Gateway:
             await request.json(body)
 
     async def _models(self, request: HttpRequest) -> None:
-        tenant = await self._tenant(request)
+        tenant = await self._counted(request)
         if tenant is None:
             return
         cards = self._control.models(tenant)
         await request.json(listing(cards, request.dialect, request.query))
 
     async def _model(self, request: HttpRequest) -> None:
-        tenant = await self._tenant(request)
+        tenant = await self._counted(request)
         if tenant is None:
             return
         name = request.path.removeprefix("/v1/models/")

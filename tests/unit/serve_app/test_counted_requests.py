@@ -49,9 +49,11 @@ async def test_seventy_five_of_two_kinds_are_the_sixty_of_the_minute(world, engi
         ("POST", COUNT),
         ("POST", "/v1/route"),
         ("POST", "/v1/feedback"),
+        ("GET", "/v1/models"),
+        ("GET", "/v1/models/auto"),
     ],
 )
-async def test_each_route_of_tenants_that_takes_a_body_counts(world, engine, method, path):
+async def test_each_route_of_tenants_counts(world, engine, method, path):
     """Two a minute for a guest; what is wrong with the request is not even looked at."""
     world.lanes.answers = [engine(), engine()]
     async with world.client(key="guest") as client:
@@ -65,11 +67,8 @@ async def test_each_route_of_tenants_that_takes_a_body_counts(world, engine, met
     assert len(world.lanes.opened) == (2 if path == COUNT else 0)
 
 
-@pytest.mark.parametrize(
-    "path", ["/health", "/ready", "/openapi.json", "/v1/models", "/v1/models/auto"]
-)
-async def test_reading_counts_for_nobody(world, path):
-    """A refusal would cost as much as the answer, and chat pages list models all the time."""
+@pytest.mark.parametrize("path", ["/health", "/ready", "/openapi.json"])
+async def test_what_anyone_may_ask_counts_for_nobody(world, path):
     async with world.client(key="guest") as client:
         codes = [(await client.get(path)).status_code for _ in range(5)]
 
