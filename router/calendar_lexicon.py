@@ -60,8 +60,8 @@ PARTS_OF_A_DAY = _set("morning afternoon evening night noon midnight")
 NAMES_A_DAY = _set("current today today's today\u2019s day weekday week month date time now")
 # What in a line without a digit says that it may tell a day or an age; in parts, for capitals.
 DAY_MARKS = (
-    *("day", "Day", "onth", " ago", "eute", "hoy ", "Hoy ", "oggi", "Oggi", "oje ", "andaag"),
-    *("годня", "zisiaj", "ugün", "dag ", "ourd\u2019", "ourd'"),
+    *("day", "Day", "onth", " ago", "eute", "hoy ", "Hoy ", "oggi", "Oggi", "hoje ", "Hoje "),
+    *("andaag", "годня", "zisiaj", "ugün", "dag ", "ourd\u2019", "ourd'"),
 )
 # A weekday soon after one of them is today's.
 DATED = _set(
