@@ -23,6 +23,10 @@ MAX_CHARACTERS = 2**31 - 1
 MAX_VALUES = 50_000
 """Of a whole grammar: looking at so many takes 0.2 s of everybody's event loop at most."""
 
+MAX_REFERRED_LEVELS = 4_000
+"""References times levels: a chain of `$ref` is read by recursion, too. Of 200 definitions
+with 50 levels each, one after the other, the engine dies."""
+
 COUNTS = {
     **dict.fromkeys(("minItems", "maxItems", "minProperties", "maxProperties"), MAX_PARTS),
     **dict.fromkeys(("minContains", "maxContains", "minLength"), MAX_PARTS),
@@ -71,8 +75,8 @@ def _is_strict(tool: Any) -> bool:
 
 def _fault(grammar: Any) -> str | None:
     """What of a grammar is out of bounds: looked at level by level, never recursing."""
-    level, seen = [grammar], 0
-    for _ in range(MAX_LEVELS):
+    level, seen, references = [grammar], 0, 0
+    for number in range(1, MAX_LEVELS + 1):
         inner: list[Any] = []
         for value in level:
             seen += len(value) if isinstance(value, (dict, list)) else 0
@@ -80,12 +84,15 @@ def _fault(grammar: Any) -> str | None:
                 return f"holds more than {MAX_VALUES} values"
             wrong = _text_fault(value) if isinstance(value, str) else None
             if isinstance(value, dict):
+                references += "$ref" in value
                 wrong = _count_fault(value) or _unfit(value)
                 inner += map(_unpacked, value.values())
             elif isinstance(value, list):
                 inner += value
             if wrong is not None:
                 return wrong
+        if references * number > MAX_REFERRED_LEVELS:
+            return "holds too many references for its levels"
         if not inner:
             return None
         level = inner

@@ -142,3 +142,16 @@ def test_a_refusal_repeats_nothing_but_names(fields, name):
 
     assert isinstance(refused, Rejected) and refused.param == "tools"
     assert "secret" not in refused.message and len(refused.message) < 200
+
+
+@pytest.mark.parametrize(("count", "is_taken"), [(100, True), (300, True), (4_000, False)])
+def test_a_chain_of_references_is_a_nesting(count, is_taken):
+    """A flat one overflows the engine's stack as well."""
+    defs = {
+        f"d{i}": {"type": "object", "properties": {"a": {"$ref": f"#/$defs/d{i + 1}"}}}
+        for i in range(count)
+    }
+    schema = {"$ref": "#/$defs/d0", "$defs": {**defs, f"d{count}": {"type": "string"}}}
+    body = {**SMALLEST["/v1/chat/completions"], "structured_outputs": {"json": schema}}
+
+    assert isinstance(read("/v1/chat/completions", body), Parsed) is is_taken
