@@ -141,14 +141,14 @@ async def test_a_refusal_after_the_head_is_one_error_event(soon, stream, path, b
 
     assert (client.status, client.error["code"], client.error["retry_after"]) == (
         200,
-        "no_replica",
+        "request_rate",
         10,
     )
     assert client.bodies[-1] == client.said
     event = b"data: {" if path == CHAT else b"event: error\ndata: {"
     assert client.said.startswith(event) and client.said.endswith(b"}\n\n")
-    assert codes(soon) == {"no_replica": 1.0}
-    assert soon.count("pointsman_shed_total", tier="paid", code="no_replica") == 1
+    assert codes(soon) == {"request_rate": 1.0}
+    assert soon.count("pointsman_shed_total", tier="paid", code="request_rate") == 1
     assert soon.reserved() == 0
 
 
@@ -158,7 +158,7 @@ async def test_a_refusal_before_the_first_comment_keeps_status_and_headers(world
     client = Listener(world)
     await client.end()
 
-    assert (client.status, client.headers["retry-after"]) == (503, "10")
+    assert (client.status, client.headers["retry-after"]) == (429, "10")
     assert "retry_after" not in json.loads(client.said)["error"]
 
 

@@ -139,7 +139,7 @@ async def test_openais_client_raises_a_late_refusal_with_its_code(world, stream,
         async for _ in chunks:
             pass
 
-    assert raised.value.code == "no_replica"
+    assert raised.value.code == "request_rate"
     assert raised.value.body["retry_after"] == 10
     assert len(world.lanes.opened) == 2
 
@@ -154,7 +154,7 @@ async def test_openais_client_of_responses_raises_it_too(world, stream, gpt):
         async for _ in events:
             pass
 
-    assert raised.value.code == "no_replica"
+    assert raised.value.code == "request_rate"
 
 
 async def test_anthropics_client_raises_it_too(world, stream, claude):
@@ -170,7 +170,7 @@ async def test_anthropics_client_raises_it_too(world, stream, claude):
             pass
 
     error = raised.value.body["error"]
-    assert (error["type"], error["code"]) == ("overloaded_error", "no_replica")
+    assert (error["type"], error["code"]) == ("rate_limit_error", "request_rate")
     assert error["retry_after"] == 10
 
 
@@ -180,8 +180,8 @@ async def test_a_refusal_in_time_is_an_http_status_for_the_client(world, stream,
     world.lanes.answers = [stream(BrokenConnection("cut")) for _ in range(3)]
     gpt.max_retries = 0
 
-    with pytest.raises(openai.InternalServerError) as raised:
+    with pytest.raises(openai.RateLimitError) as raised:
         await gpt.chat.completions.create(**STREAMED, model="auto")
 
-    assert raised.value.status_code == 503
+    assert raised.value.status_code == 429
     assert raised.value.response.headers["retry-after"] == "10"
