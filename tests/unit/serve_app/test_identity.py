@@ -348,7 +348,7 @@ CLIENTS = {
         "referer": "http://localhost:3000/",
         "origin": "http://localhost:3000",
     },
-    "codex": {"originator": "codex_cli_rs", "session_id": "1", "version": "0.1", "te": "trailers"},
+    "codex": {"originator": "codex_cli_rs", "session_id": "1", "version": "0.1", "accept": "*/*"},
     "java": {"connection": "Upgrade, HTTP2-Settings", "upgrade": "h2c", "http2-settings": "AAEA"},
 }
 
