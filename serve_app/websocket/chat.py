@@ -180,6 +180,7 @@ class Chat:
         kept = list(self._frames)[after - self._first + 1 :]
         self._unread_bytes = sum(map(len, kept))
         # It may have skipped what filled the ring.
+        self._trim()
         self._make_room()
         self._owner.changed(self)
         reader.wake()
@@ -198,6 +199,8 @@ class Chat:
         frame = self._frames[self._read - self._first + 1]
         self._read += 1
         self._unread_bytes -= len(frame)
+        # What was kept for its reader alone may be over the allowance.
+        self._trim()
         self._make_room()
         return frame
 
