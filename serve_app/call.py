@@ -109,8 +109,19 @@ class Call:
         return Reckoning(
             ceil(weigh(prompt, 0, 0)),
             ceil(weigh(prompt, 0, min(usual, self.answer_tokens))),
-            ceil(weigh(prompt, 0, self.answer_tokens)),
+            ceil(weigh(prompt, 0, self._most_tokens)),
         )
+
+    @property
+    def _most_tokens(self) -> int:
+        """Of all answers together: what is charged is never less than what may come.
+
+        A stream without a limit is charged as it grows; a whole answer is there at once.
+        """
+        assert self.parsed is not None
+        if self.answer_limit is None and not self.parsed.stream:
+            return self.room * self.parsed.copies
+        return self.answer_tokens
 
     @property
     def covered_tokens(self) -> float:

@@ -462,7 +462,7 @@ class Pipeline:
             # has cost its prompt at most, a whole answer up to all that was reserved.
             if call.parsed is not None and call.parsed.stream:
                 return ceil(weights.weigh(call.prompt_tokens, 0, 0))
-            return call.reservation.tokens if call.reservation else 0
+            return _abandoned(call)
         if usage is None:
             return 0
         return ceil(
@@ -501,3 +501,12 @@ def _session_limit(call: Call) -> int | None:
     """Tokens that one session of the tenant may hold; None: no limit."""
     kv = call.tenant.kv
     return None if kv is None else kv.tokens_per_session
+
+
+def _abandoned(call: Call) -> int:
+    """Weighted tokens of a whole answer that nobody waited for."""
+    if call.reservation is None or call.cost is None:
+        return 0
+    # Without a limit, what was reserved is all that the window holds: no answer is so long.
+    most = call.cost.short if call.answer_limit is None else call.reservation.tokens
+    return min(most, call.reservation.tokens)

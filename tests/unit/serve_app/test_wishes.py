@@ -100,13 +100,35 @@ async def test_an_answer_that_must_be_long_is_reserved_so_without_a_limit(
     assert [(await x).status_code for x in asked[:2]] == [200, 200]
 
 
-async def test_a_usual_chat_without_a_limit_is_reckoned_at_a_usual_answer(world, engine):
-    """Else two at once would be all that a chat page could have."""
+async def test_a_stream_without_a_limit_is_reckoned_at_a_usual_answer(world, stream):
+    """It is charged as it grows: else two at once would be all that a chat page could have."""
     per_minute(world, 3_000)
-    world.lanes.answers = [engine(SHORT) for _ in range(6)]
-    asked = (world.post(CHAT, {"messages": HI}, key="acme") for _ in range(6))
+    world.lanes.answers = [stream(TOKEN, DONE) for _ in range(6)]
+    body = {"messages": HI, "stream": True}
+    asked = (world.post(CHAT, body, key="acme") for _ in range(6))
 
     assert {x.status_code for x in await asyncio.gather(*asked)} == {200}
+
+
+async def test_a_whole_answer_without_a_limit_is_reckoned_at_all_that_it_may_be(world):
+    """It is there at once: leaving the limit out is no way round the ceiling."""
+    per_minute(world, 3_000)
+    gate = asyncio.Event()
+    world.lanes.answers = [
+        FakeResponse(gate, json.dumps(SHORT).encode(), content_type=JSON) for _ in range(6)
+    ]
+    asked = [
+        asyncio.ensure_future(world.post(CHAT, {"messages": HI}, key="acme")) for _ in range(6)
+    ]
+
+    refused = [await answer for answer in asked[2:]]
+    reserved = world.reserved()
+    gate.set()
+
+    assert [x.json()["error"]["code"] for x in refused] == ["token_rate"] * 4
+    assert reserved == 3_000
+    assert [(await x).status_code for x in asked[:2]] == [200, 200]
+    assert world.reserved() == 0
 
 
 @pytest.mark.parametrize("wish", [3_500, 4_096, 32_000, 2_000_000])
