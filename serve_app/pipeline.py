@@ -321,11 +321,13 @@ class Pipeline:
         """
         assert call.parsed is not None and call.decision is not None
         refused = await self._ask(call, send)
+        if not _is_too_long(refused):
+            return refused
         for limit in self._smaller_asks(call):
-            if refused is None or refused.reason is not RejectReason.CONTEXT_LENGTH_EXCEEDED:
-                break
             call.answer_limit = limit
             refused = await self._ask(call, send)
+            if not _is_too_long(refused):
+                break
         return refused
 
     def _smaller_asks(self, call: Call) -> list[int]:
@@ -501,6 +503,10 @@ def _session_limit(call: Call) -> int | None:
     """Tokens that one session of the tenant may hold; None: no limit."""
     kv = call.tenant.kv
     return None if kv is None else kv.tokens_per_session
+
+
+def _is_too_long(refused: Rejected | None) -> bool:
+    return refused is not None and refused.reason is RejectReason.CONTEXT_LENGTH_EXCEEDED
 
 
 def _abandoned(call: Call) -> int:

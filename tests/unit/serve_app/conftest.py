@@ -5,7 +5,7 @@ import contextlib
 import json
 import sqlite3
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -325,3 +325,16 @@ async def slow_world():
 
     async with SocketWorld(itl_s=0.01) as made:
         yield made
+
+
+def with_tier(world, **tier) -> None:
+    """The world in which `acme` has such a tier."""
+    tenants = world.tenants.model_dump(exclude_unset=True)
+    config = TenantsConfig.model_validate({**tenants, "tiers": {**TIERS, "paid": tier}})
+    auth = type(world.state.policies.auth)(config, "quality", None)
+    world.state.apply(replace(world.state.policies, auth=auth))
+
+
+def with_ceilings(world, **ceilings) -> None:
+    """The same, of a tier with nothing but ceilings."""
+    with_tier(world, ceilings=ceilings)

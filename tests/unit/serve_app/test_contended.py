@@ -1,7 +1,6 @@
 """Tokens per second that bind only in a busy lane, and requests at once, at the gateway."""
 
 import asyncio
-import dataclasses
 import json
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from router.kv_budget import KvAsk
 from router.ticket import Tier
 from serve_app.tenant_config import TenantsConfig
-from tests.unit.serve_app.conftest import TIERS
+from tests.unit.serve_app.conftest import with_ceilings
 
 CHAT = "/v1/chat/completions"
 ASK = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 30}
@@ -18,14 +17,6 @@ ANSWER = {
     "choices": [],
     "usage": {"prompt_tokens": 7, "completion_tokens": 30, "total_tokens": 37},
 }
-
-
-def with_ceilings(world, **ceilings) -> None:
-    tenants = world.tenants.model_dump(exclude_unset=True)
-    tiers = {**TIERS, "paid": {"ceilings": ceilings}}
-    config = TenantsConfig.model_validate({**tenants, "tiers": tiers})
-    auth = type(world.state.policies.auth)(config, "quality", None)
-    world.state.apply(dataclasses.replace(world.state.policies, auth=auth))
 
 
 async def test_a_contended_ceiling_binds_from_so_many_running_requests_on(world, engine):

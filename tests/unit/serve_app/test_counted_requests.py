@@ -7,20 +7,11 @@ import time
 
 import pytest
 
-from serve_app.tenant_config import TenantsConfig
-from tests.unit.serve_app.conftest import TIERS
+from tests.unit.serve_app.conftest import with_ceilings
 
 CHAT = "/v1/chat/completions"
 COUNT = "/v1/messages/count_tokens"
 HI = {"messages": [{"role": "user", "content": "Say hi."}]}
-
-
-def with_ceilings(world, **ceilings) -> None:
-    tenants = world.tenants.model_dump(exclude_unset=True)
-    tiers = {**TIERS, "paid": {"ceilings": ceilings}}
-    config = TenantsConfig.model_validate({**tenants, "tiers": tiers})
-    auth = type(world.state.policies.auth)(config, "quality", None)
-    world.state.apply(dataclasses.replace(world.state.policies, auth=auth))
 
 
 async def test_seventy_five_of_two_kinds_are_the_sixty_of_the_minute(world, engine):

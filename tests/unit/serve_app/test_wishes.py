@@ -1,7 +1,6 @@
 """`max_tokens` is a wish: under ceilings, in lanes, and towards engines."""
 
 import asyncio
-import dataclasses
 import json
 import time
 
@@ -9,8 +8,7 @@ import pytest
 
 from serve_app.fleet_config import FleetConfig
 from serve_app.policies import build_policies
-from serve_app.tenant_config import TenantsConfig
-from tests.unit.serve_app.conftest import FLEET, TIERS, FakeResponse, FakeScorer
+from tests.unit.serve_app.conftest import FLEET, FakeResponse, FakeScorer, with_tier
 
 CHAT = "/v1/chat/completions"
 HI = [{"role": "user", "content": "Say hi."}]
@@ -25,14 +23,6 @@ DONE = b"data: [DONE]\n\n"
 TOO_LONG = (
     "This model's maximum context length is 4096 tokens. However, you requested 3000 output tokens"
 )
-
-
-def with_tier(world, **tier) -> None:
-    """The world in which `acme` has such a tier."""
-    tenants = world.tenants.model_dump(exclude_unset=True)
-    config = TenantsConfig.model_validate({**tenants, "tiers": {**TIERS, "paid": tier}})
-    auth = type(world.state.policies.auth)(config, "quality", None)
-    world.state.apply(dataclasses.replace(world.state.policies, auth=auth))
 
 
 def per_minute(world, tokens) -> None:
