@@ -185,8 +185,8 @@ def _status(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(status))
         return 0
-    for name in ("fleet", "ready", "tenant", "tier"):
-        if name in status:
+    for name in ("fleet", "note", "ready", "tenant", "tier"):
+        if status.get(name) not in (None, ""):
             print(f"{name:>12}  {status[name]}")
     for name, lane in status.get("lanes", {}).items():
         print(
