@@ -109,7 +109,7 @@ def request_bytes(
     # What is meant for this machine does not pass through the environment's proxy.
     proxies = urllib.request.ProxyHandler({} if local_key else None)
     try:
-        opener = urllib.request.build_opener(proxies)
+        opener = urllib.request.build_opener(proxies, _Stays)
         with opener.open(request, timeout=TIMEOUT_S) as response:
             return bytes(response.read())
     except urllib.error.HTTPError as error:
@@ -117,6 +117,13 @@ def request_bytes(
         raise CommandError(_message_of(error) + hint) from error
     except (urllib.error.URLError, TimeoutError) as error:
         raise CommandError(f"nothing answers at {args.url}: is it running?") from error
+
+
+class _Stays(urllib.request.HTTPRedirectHandler):
+    """Follows nobody: the key would go along."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Leave the redirect as the answer, which is an error."""
 
 
 _WRONG_KEY = " (It is that of {}: does the deployment run with the same POINTSMAN_STATE?)"

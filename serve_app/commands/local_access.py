@@ -32,7 +32,8 @@ def key_for(url: str) -> str | None:
     parts = urlsplit(url)
     port = parts.port or PORTS.get(parts.scheme, 80)
     addresses = _addresses(parts.hostname or "", port)
-    if not addresses or not all(x.is_loopback for x in addresses):
+    key = kept_admin_key()
+    if key is None or not addresses or not all(x.is_loopback for x in addresses):
         return None
     owners = _owners(addresses, port)
     strangers = owners - {0, os.geteuid()}
@@ -41,7 +42,7 @@ def key_for(url: str) -> str | None:
             f"port {port} of this machine is held by another user (uid {min(strangers)}), who is "
             "not sent this machine's admin key; give --key if that is the deployment"
         )
-    return kept_admin_key() if owners else None
+    return key if owners else None
 
 
 def _addresses(host: str, port: int) -> set[IPv4Address | IPv6Address]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import os
 import socket
+import sys
 import threading
 
 import pytest
@@ -51,6 +53,8 @@ class Deployment(http.server.BaseHTTPRequestHandler):
         self.server.keys.append(self.headers.get("authorization"))
         raw = json.dumps(ANSWERS[self.path]).encode()
         self.send_response(self.server.status)
+        if self.server.leads_to:
+            self.send_header("location", self.server.leads_to)
         self.send_header("content-length", str(len(raw)))
         self.end_headers()
         self.wfile.write(raw)
@@ -65,11 +69,24 @@ class Deployment(http.server.BaseHTTPRequestHandler):
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
     status = 200
+    leads_to = ""
 
-    def __init__(self, address, family=socket.AF_INET) -> None:
-        self.address_family = family
+    def __init__(self, *args) -> None:
         self.keys: list[str | None] = []
-        super().__init__(address, Deployment)
+        super().__init__(*args)
+
+
+@contextlib.contextmanager
+def serving():
+    server = Server(("127.0.0.1", 0), Deployment)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 @pytest.fixture
@@ -78,13 +95,8 @@ def deployment(tmp_path, monkeypatch):
     monkeypatch.setenv("POINTSMAN_STATE", str(tmp_path / "state"))
     monkeypatch.delenv("POINTSMAN_API_KEY", raising=False)
     keep_admin_key("s3")
-    server = Server(("127.0.0.1", 0))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with serving() as server:
+        yield server
 
 
 def run(server, *command, host="127.0.0.1", port=None) -> int:
@@ -105,8 +117,8 @@ def listeners(folder, *rows, monkeypatch) -> None:
     monkeypatch.setattr(local_access, "PROC", folder)
 
 
-LOOPBACK = (127).to_bytes(1, "big") + bytes(2) + b"\1"
-V4 = (LOOPBACK if os.sys.byteorder == "big" else LOOPBACK[::-1]).hex().upper()
+LOOPBACK = b"\x7f\0\0\1"
+V4 = (LOOPBACK if sys.byteorder == "big" else LOOPBACK[::-1]).hex().upper()
 ANY6, ANY4 = "0" * 32, "0" * 8
 
 
@@ -237,7 +249,7 @@ def test_a_neighbour_at_the_other_loopback_address_is_noticed(deployment, tmp_pa
     """`localhost` may be `::1` first."""
     port = deployment.server_address[1]
     words = [bytes(4), bytes(4), bytes(4), b"\0\0\0\1"]
-    v6 = "".join((w if os.sys.byteorder == "big" else w[::-1]).hex().upper() for w in words)
+    v6 = "".join((w if sys.byteorder == "big" else w[::-1]).hex().upper() for w in words)
     own, other = (V4, port, "0A", os.geteuid()), (v6, port, "0A", 4321)
     listeners(tmp_path, own, other, monkeypatch=monkeypatch)
     both = [
@@ -256,6 +268,31 @@ def test_nobody_who_listens_is_sent_nothing(deployment, tmp_path, monkeypatch):
 
     assert run(deployment, "status") == 0
     assert deployment.keys == [None]
+
+
+def test_who_has_no_key_of_this_machine_may_ask_a_neighbour_s(deployment, tmp_path, monkeypatch):
+    """Who runs the deployment is another user: there is nothing to hand over."""
+    monkeypatch.setenv("POINTSMAN_STATE", str(tmp_path / "other"))
+    row = (V4, deployment.server_address[1], "0A", 4321)
+    listeners(tmp_path, row, monkeypatch=monkeypatch)
+
+    assert run(deployment, "status") == 0
+    assert deployment.keys == [None]
+
+
+@pytest.mark.parametrize("command", ["status", "reload"])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("key", [[], ["--key", "pm-given"]])
+def test_a_redirect_is_not_followed(deployment, command, status, key):
+    """This user's own program may hold the port, and lead elsewhere."""
+    with serving() as elsewhere:
+        deployment.status = status
+        deployment.leads_to = f"http://127.0.0.1:{elsewhere.server_address[1]}/status"
+
+        assert run(deployment, command, *key) == 1
+
+    assert len(deployment.keys) == 1
+    assert elsewhere.keys == []
 
 
 @pytest.mark.parametrize("host", ["10.0.0.5", "pointsman.example", "localhost.evil.example"])
