@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from benchmarks.deployment import pids_of
+from benchmarks.deployment import admin_headers, pids_of
 
 STREAMS = 32
 PROCESS = "ray::ServeReplica:pointsman:lane:chat"
@@ -140,7 +140,8 @@ class Chaos:
     async def replicas(self) -> set[str]:
         """Ids of the chat replicas that answer."""
         with contextlib.suppress(aiohttp.ClientError, TimeoutError, KeyError):
-            async with self.session.get(f"{self.url}/status") as response:
+            url = f"{self.url}/status"
+            async with self.session.get(url, headers=admin_headers()) as response:
                 status = await response.json()
                 return {r["replica"] for r in status["lanes"]["chat"]["replicas"]}
         return set()

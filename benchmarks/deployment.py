@@ -17,6 +17,8 @@ from typing import Any
 
 import yaml
 
+from serve_app.local_key import kept_admin_key
+
 ROOT = Path(__file__).resolve().parents[1]
 URL = "http://127.0.0.1:8000"
 
@@ -75,7 +77,11 @@ def serving(
         path = Path(folder) / "serve_config.yaml"
         path.write_text(yaml.safe_dump(config))
         log = stack.enter_context((Path(folder) / "log").open("w+"))
-        env = {"POINTSMAN_STATE": str(Path(folder) / "state"), **os.environ, **(env or {})}
+        if "POINTSMAN_STATE" not in os.environ:
+            # In this process too: `admin_headers` and commands look for its key there.
+            os.environ["POINTSMAN_STATE"] = str(Path(folder) / "state")
+            stack.callback(os.environ.pop, "POINTSMAN_STATE")
+        env = {**os.environ, **(env or {})}
         stop_everything()
         if ray_start:
             ray = [str(Path(sys.executable).with_name("ray")), "start", "--head", *ray_start]
@@ -98,6 +104,11 @@ def serving(
             process.kill()
             process.wait()
             stop_everything()
+
+
+def admin_headers() -> dict[str, str]:
+    """The admin key of the deployment that runs, for its `/status` and reloads."""
+    return {"x-api-key": kept_admin_key() or ""}
 
 
 def stop_everything() -> None:

@@ -27,7 +27,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from benchmarks import report
-from benchmarks.deployment import ROOT, deployed, pids_of, rss_mib
+from benchmarks.deployment import ROOT, admin_headers, deployed, pids_of, rss_mib
 
 AT_ONCE = 32
 IDLE_WITHIN_S = 30.0
@@ -125,7 +125,7 @@ async def _say(ws: ClientConnection, **frame: Any) -> None:
 
 def open_work(http: httpx.Client, url: str) -> dict[str, int]:
     """What must be 0 when nothing is open, as every part of the deployment counts it."""
-    status = http.get(f"{url}/status").json()
+    status = http.get(f"{url}/status", headers=admin_headers()).json()
     replicas = [r for lane in status["lanes"].values() for r in lane["replicas"]]
     ingress = status["ingress"]
     return {

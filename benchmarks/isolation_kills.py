@@ -32,7 +32,7 @@ import httpx
 import yaml
 
 from benchmarks import report
-from benchmarks.deployment import deployed, pids_of
+from benchmarks.deployment import admin_headers, deployed, pids_of
 from benchmarks.disconnects import counters, settled
 from benchmarks.isolation_kills_load import MAX_PROMPT_TOKENS, Clients, Tally
 from benchmarks.isolation_kills_usage import TENANTS, Usage
@@ -144,7 +144,7 @@ class Rounds:
             timeout = aiohttp.ClientTimeout(total=10)
             async with (
                 aiohttp.ClientSession(timeout=timeout) as http,
-                http.get(f"{self.url}/status") as response,
+                http.get(f"{self.url}/status", headers=admin_headers()) as response,
             ):
                 if response.status != 200:
                     return None

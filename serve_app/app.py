@@ -19,6 +19,7 @@ from serve_app.fleet_config import AffinityConfig, FleetConfig, LaneConfig, Relo
 from serve_app.ingress import Ingress
 from serve_app.lane_endpoint import LaneLife, SimulatedLaneServer
 from serve_app.ledger import LedgerServer
+from serve_app.local_key import keep_admin_key
 from serve_app.settings import (
     deployment_secret,
     fleet_path,
@@ -70,6 +71,7 @@ def build(args: dict[str, Any]) -> Application:
     fleet = load_fleet(fleet_file)
     _refuse_open_door(options, load_tenants(tenants_file).local_tenant)
     secret = deployment_secret()
+    keep_admin_key(secret)
     lanes = {
         name: _lane(name, lane, options, secret, fleet)
         for name, lane in fleet.enabled_lanes.items()

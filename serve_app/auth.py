@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from router.ceiling import CeilingConfig
@@ -31,6 +31,8 @@ class Tenant:
     """Who a request belongs to, with everything that applies to it.
 
     Attributes:
+        is_keyless: somebody at this machine, let in as the local tenant without a key.
+        is_operator: no tenant of the file; may look and reload, and generates nothing.
         lowest_priority: of any tier: where `service_tier: flex` puts a request.
 
     """
@@ -42,6 +44,8 @@ class Tenant:
     ceilings: CeilingConfig
     cache_group: str
     is_admin: bool = False
+    is_keyless: bool = False
+    is_operator: bool = False
     keep_prompts_days: int = 0
     history: HistoryConfig | None = None
     weight: float = 1.0
@@ -49,6 +53,19 @@ class Tenant:
     weights: TokenWeights = EVEN_WEIGHTS
     lowest_priority: int = 0
     kv: KvConfig | None = None
+
+
+OPERATOR = Tenant(
+    name="(operator)",
+    tier_name="",
+    tier=TierConfig(),
+    rules=TierRules(),
+    ceilings=CeilingConfig(),
+    cache_group="operator",
+    is_admin=True,
+    is_operator=True,
+)
+"""Whom the local admin key stands for where there is no local tenant."""
 
 
 def hash_secret(secret: str, salt: str) -> str:
@@ -99,6 +116,10 @@ class Authenticator:
             for name in config.tenants
             for admin in (False, True)
         }
+        local = config.local_tenant
+        self._keyless = (
+            None if local is None else replace(self._tenants[local, False], is_keyless=True)
+        )
 
     def tenant(self, name: str) -> Tenant | None:
         """A tenant by its name, as this reading of the file has it."""
@@ -119,6 +140,12 @@ class Authenticator:
         """The tenant of local callers without a key."""
         return self._config.local_tenant
 
+    @property
+    def local_admin(self) -> Tenant:
+        """Whom the local admin key stands for."""
+        local = self._config.local_tenant
+        return OPERATOR if local is None else self._tenants[local, True]
+
     def entry(self, key_id: str) -> tuple[str, KeyConfig] | None:
         """The tenant and entry that a key's id stands for now; None: for nothing."""
         found = self._book.find(key_id, self._keys.get(key_id))
@@ -134,7 +161,7 @@ class Authenticator:
         now: datetime | None = None,
         why_not_local: str = "",
     ) -> Tenant | Rejected:
-        """The tenant of a key; without one, the local tenant for local callers.
+        """The tenant of a key; without one, the local tenant for local callers: no admin.
 
         `tenant_id` is whom a caller says it acts for: it counts with a key that holds
         the `proxy` right, and is ignored with any other and without one.
@@ -142,11 +169,10 @@ class Authenticator:
         if not key or not key.startswith(PREFIX):
             # SDKs insist on some key; any word that is not one of ours will do where
             # no key is needed.
-            local = self._config.local_tenant
-            if local is not None and is_local:
-                return self._tenants[local, True]
+            if self._keyless is not None and is_local:
+                return self._keyless
             what = "The API key is not valid." if key else "Missing API key."
-            why = f" {why_not_local}" if local is not None and why_not_local else ""
+            why = f" {why_not_local}" if self._keyless is not None and why_not_local else ""
             return _refused(f"{what}{why} {HOW_TO_SEND}")
         entry = self._match(key, now or datetime.now(UTC))
         if entry is None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import ipaddress
 import re
-from dataclasses import dataclass
+from collections.abc import Container
+from dataclasses import dataclass, replace
 
 from router.errors import Rejected
 from serve_app.credentials import RawHeaders, presented_key
@@ -26,6 +27,8 @@ class Caller:
         acts_for: the tenant that it says it acts for, which is a matter of its key.
         stranger: a sentence that says why it needs a key; empty: someone at this machine.
         proxy: the sign that a proxy has left; empty: none was seen.
+        page: the Origin in small letters, where it is not this server's own; empty: it is,
+            or no browser has sent one.
 
     """
 
@@ -33,6 +36,7 @@ class Caller:
     acts_for: str | None
     stranger: str
     proxy: str
+    page: str = ""
 
 
 def caller_of(scope: Scope) -> Caller:
@@ -50,7 +54,31 @@ def caller_of(scope: Scope) -> Caller:
         acts_for=tenants[-1].decode("utf-8", "replace") if tenants else None,
         stranger=_why_stranger(headers, scope.get("client"), proxy),
         proxy=proxy,
+        page=_foreign_page(headers),
     )
+
+
+def bar_pages(caller: Caller, allowed: Container[str] = ()) -> Caller:
+    """The same; a page of another origin than this server's, or those allowed, needs a key.
+
+    Browsers ask nobody before a page opens a socket, and any page on any port of this
+    machine names this machine.
+    """
+    if caller.stranger or not caller.page or caller.page in allowed:
+        return caller
+    return replace(
+        caller,
+        stranger="The request's Origin is not this server's own: here such pages need a key (or, "
+        "for a socket, their origin in cors.allow_origins of the fleet file).",
+    )
+
+
+def _foreign_page(headers: RawHeaders) -> str:
+    """Whatever Origin is not where the Host says that this is."""
+    hosts = [value.lower() for value in _all(headers, b"host")]
+    own = [scheme + host for host in hosts for scheme in (b"http://", b"https://")]
+    origins = [value.lower() for value in _all(headers, b"origin")]
+    return next((x.decode("latin-1") for x in origins if x not in own), "")
 
 
 def _why_stranger(

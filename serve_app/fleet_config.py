@@ -303,7 +303,8 @@ class LimitsConfig(StrictModel):
 class CorsConfig(StrictModel):
     """Which pages in browsers may call and read the answers.
 
-    Pages of this machine always may while nothing listens beyond loopback.
+    Pages of this machine always may while nothing listens beyond loopback; to open a socket
+    without a key they have to be named, too.
 
     Attributes:
         allow_origins: `https://host`, with the port where there is one; `*`: every page.

@@ -10,8 +10,8 @@ _LINKS = {
     "/v1/models": "the models that the caller may use",
     "/openapi.json": "every route, described",
     "/ready": "whether every required lane is loaded",
-    "/status": "lanes, replicas, limits and warnings",
-    "/metrics": "the same for Prometheus",
+    "/status": "lanes, replicas, limits and warnings (with an admin key), or the caller's part",
+    "/metrics": "figures of all of it for Prometheus",
 }
 
 _WHAT = "Pointsman: several models behind one API, as OpenAI's and Anthropic's clients speak it."

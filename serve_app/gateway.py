@@ -15,6 +15,7 @@ from serve_app.call import Call
 from serve_app.callers import Caller
 from serve_app.control import Control
 from serve_app.cors import allowed_origin, cors_headers, is_preflight, preflight_headers
+from serve_app.door import Door
 from serve_app.encodings import ACCEPTED, unknown_coding
 from serve_app.endpoint import Receive, Scope, Send
 from serve_app.feedback import MAX_FEEDBACK_BYTES, FeedbackDesk, parse_feedback
@@ -41,6 +42,7 @@ NO_SUCH_METHOD = Rejected(
 UPGRADE = Rejected(RejectReason.INVALID_REQUEST, "This route is a WebSocket's.")
 
 Handler = Callable[[HttpRequest], Awaitable[None]]
+Rule = Callable[[Caller], Tenant | Rejected]
 
 
 class Gateway:
@@ -61,6 +63,7 @@ class Gateway:
         self._control = control
         self._feedback = feedback
         self._trusts_local = trusts_local
+        self._door = Door(state, trusts_local=trusts_local)
         self._sockets = sockets
         self._routes: dict[str, dict[str, Handler]] = {
             "/": {"GET": self._front_page},
@@ -113,7 +116,7 @@ class Gateway:
             return
         caller = request.caller
         await self._sockets.serve(
-            scope, request.headers, lambda: self._identify(caller), receive, send
+            scope, request.headers, lambda: self._door.socket(caller), receive, send
         )
 
     async def _answer(self, scope: Scope, request: HttpRequest) -> None:
@@ -187,25 +190,25 @@ class Gateway:
             return None
         return raw
 
-    async def _tenant(self, request: HttpRequest) -> Tenant | None:
-        """Whose request it is; None when a refusal has been answered."""
-        tenant = self._identify(request.caller)
+    async def _tenant(self, request: HttpRequest, rule: Rule | None = None) -> Tenant | None:
+        """Whose request it is; None when a refusal has been answered.
+
+        `rule`: of the door; default: for who uses the models.
+        """
+        tenant = (rule or self._door.user)(request.caller)
         if isinstance(tenant, Rejected):
             await request.refuse(tenant)
             return None
         return tenant
 
-    async def _counted(self, request: HttpRequest) -> Tenant | None:
+    async def _counted(self, request: HttpRequest, rule: Rule | None = None) -> Tenant | None:
         """The same, for a request that counts against the tenant's of the minute."""
-        tenant = await self._tenant(request)
+        tenant = await self._tenant(request, rule)
         refused = None if tenant is None else await self._state.count_request(tenant)
         if refused is None:
             return tenant
         await request.refuse(refused)
         return None
-
-    def _identify(self, caller: Caller) -> Tenant | Rejected:
-        return self._state.identify(caller, trusts_local=self._trusts_local)
 
     # -- reading ------------------------------------------------------------
 
@@ -225,14 +228,14 @@ class Gateway:
             await request.json(body)
 
     async def _models(self, request: HttpRequest) -> None:
-        tenant = await self._counted(request)
+        tenant = await self._counted(request, self._door.reader)
         if tenant is None:
             return
         cards = self._control.models(tenant)
         await request.json(listing(cards, request.dialect, request.query))
 
     async def _model(self, request: HttpRequest) -> None:
-        tenant = await self._counted(request)
+        tenant = await self._counted(request, self._door.reader)
         if tenant is None:
             return
         name = request.path.removeprefix("/v1/models/")
@@ -277,12 +280,12 @@ class Gateway:
     # -- operating ----------------------------------------------------------
 
     async def _metrics_text(self, request: HttpRequest) -> None:
-        if await self._is_admin(request):
+        if await self._tenant(request, self._door.metrics) is not None:
             text = await self._control.metrics_text()
             await request.respond(200, text.encode(), TEXT)
 
     async def _status(self, request: HttpRequest) -> None:
-        tenant = await self._tenant(request)
+        tenant = await self._tenant(request, self._door.status)
         if tenant is None:
             return
         if tenant.is_admin:
@@ -291,19 +294,8 @@ class Gateway:
             await request.json(self._control.tenant_status(tenant))
 
     async def _reload(self, request: HttpRequest) -> None:
-        if await self._is_admin(request):
+        if await self._tenant(request, self._door.admin) is not None:
             await request.json(await self._control.reload_everywhere())
-
-    async def _is_admin(self, request: HttpRequest) -> bool:
-        """Whether an admin asks (or the local tenant does); answers 401/403 if not."""
-        tenant = await self._tenant(request)
-        if tenant is None:
-            return False
-        if not tenant.is_admin:
-            message = "This route needs an admin key."
-            await request.refuse(Rejected(RejectReason.ADMIN_ONLY, message))
-            return False
-        return True
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

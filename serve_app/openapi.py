@@ -187,7 +187,7 @@ OPENAPI: dict[str, Any] = {
         "/health": _read("The process answers."),
         "/ready": _read("Every required lane is loaded and warmed (503 until then)."),
         "/metrics": _read("Prometheus text of the whole deployment."),
-        "/status": _read("Lanes, replicas, sessions, ceilings, warnings."),
+        "/status": _read("Lanes, replicas, warnings for an admin key; else the caller's own part."),
     },
     "components": {
         "securitySchemes": {

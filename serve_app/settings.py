@@ -4,7 +4,7 @@
 |---|---|
 | POINTSMAN_HOME | the checkout; default: the directory above this package |
 | POINTSMAN_TENANTS | the tenants file; default: configs/tenants.yaml |
-| POINTSMAN_STATE | the endpoint secret, tenancy, feedback; default: ~/.local/state/pointsman |
+| POINTSMAN_STATE | secrets, tenancy, feedback; default: ~/.local/state/pointsman |
 | POINTSMAN_CACHE | where prepared checkpoints are kept; default: ~/.cache/pointsman |
 
 Commands read `POINTSMAN_URL` and `POINTSMAN_API_KEY` besides (`serve_app.commands`).
@@ -99,22 +99,30 @@ def deployment_secret() -> str:
     It is kept so that deploying again changes no deployment's arguments, which
     would restart every engine.
     """
-    folder = state_dir()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = folder / "endpoint-secret"
+    path = state_dir() / "endpoint-secret"
     if not path.exists():
-        # Written whole before it has its name, so that nobody reads half of it.
-        fd, partial = tempfile.mkstemp(dir=folder)
-        with os.fdopen(fd, "w") as file:
-            file.write(secrets.token_urlsafe(32))
-            os.fsync(fd)
+        partial = write_private(path, secrets.token_urlsafe(32))
         with contextlib.suppress(FileExistsError):
             os.link(partial, path)
-        Path(partial).unlink()
+        partial.unlink()
     secret = path.read_text().strip()
     if len(secret) < MIN_SECRET_CHARS:
         raise ConfigError(f"{path}: damaged; delete it and start again")
     return secret
+
+
+def write_private(path: Path, text: str) -> Path:
+    """A file beside `path` that is to get its name: whole, so that nobody reads half of it.
+
+    Mode 0600; a folder that is made for it has 0700.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fd, partial = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(fd, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(fd)
+    return Path(partial)
 
 
 def haproxy_is_on() -> bool:

@@ -226,7 +226,7 @@ class TenantsConfig(StrictModel):
 
     Attributes:
         local_tenant: tenant of requests without a key that come from this
-            machine; None demands a key from everyone.
+            machine, without an admin's rights; None demands a key from everyone.
 
     """
 

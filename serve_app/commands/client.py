@@ -1,4 +1,4 @@
-"""Subcommands that talk to a running deployment: route, chat, reload."""
+"""Subcommands that talk to a running deployment: route, chat, status, reload."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+from serve_app.commands.local_access import NotOurs, key_for
+from serve_app.local_key import admin_key_path
+
 DEFAULT_URL = "http://127.0.0.1:8000"
 TIMEOUT_S = 30.0
 
@@ -19,7 +22,7 @@ class CommandError(Exception):
 
 
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add route, chat and reload."""
+    """Add route, chat, status and reload."""
     route = subparser(
         subparsers,
         "route",
@@ -41,6 +44,14 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     chat.add_argument("--model", default="auto")
     chat.add_argument("--max-tokens", type=int, default=256)
     chat.set_defaults(func=_chat)
+
+    status = subparser(
+        subparsers,
+        "status",
+        "Show lanes, replicas, queues and warnings.",
+        "pointsman status",
+    )
+    status.set_defaults(func=_status)
 
     reload = subparser(
         subparsers,
@@ -72,28 +83,57 @@ def subparser(
     return parser
 
 
-def request_json(args: argparse.Namespace, method: str, path: str, body: Any = None) -> Any:
+def request_json(
+    args: argparse.Namespace, method: str, path: str, body: Any = None, *, operates: bool = False
+) -> Any:
     """Call the deployment and return its JSON, or raise CommandError."""
-    return json.loads(request_bytes(args, method, path, body))
+    return json.loads(request_bytes(args, method, path, body, operates=operates))
 
 
-def request_bytes(args: argparse.Namespace, method: str, path: str, body: Any = None) -> bytes:
-    """Call the deployment and return the response's body, or raise CommandError."""
+def request_bytes(
+    args: argparse.Namespace, method: str, path: str, body: Any = None, *, operates: bool = False
+) -> bytes:
+    """Call the deployment and return the response's body, or raise CommandError.
+
+    `operates`: with this machine's admin key, where it is this machine's and none is given.
+    """
     headers = {"content-type": "application/json"}
-    if args.key:
-        headers["authorization"] = f"Bearer {args.key}"
+    local_key = _local_key(args.url) if operates and not args.key else None
+    if args.key or local_key:
+        headers["authorization"] = f"Bearer {args.key or local_key}"
     data = json.dumps(body).encode() if body is not None else None
     # The URL is the operator's own.
     request = urllib.request.Request(  # noqa: S310
         args.url.rstrip("/") + path, data=data, headers=headers, method=method
     )
+    # What is meant for this machine does not pass through the environment's proxy.
+    proxies = urllib.request.ProxyHandler({} if local_key else None)
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as response:  # noqa: S310
+        opener = urllib.request.build_opener(proxies, _Stays)
+        with opener.open(request, timeout=TIMEOUT_S) as response:
             return bytes(response.read())
     except urllib.error.HTTPError as error:
-        raise CommandError(_message_of(error)) from error
+        hint = _WRONG_KEY.format(admin_key_path()) if local_key and error.code == 401 else ""
+        raise CommandError(_message_of(error) + hint) from error
     except (urllib.error.URLError, TimeoutError) as error:
         raise CommandError(f"nothing answers at {args.url}: is it running?") from error
+
+
+class _Stays(urllib.request.HTTPRedirectHandler):
+    """Follows nobody: the key would go along."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Leave the redirect as the answer, which is an error."""
+
+
+_WRONG_KEY = " (It is that of {}: does the deployment run with the same POINTSMAN_STATE?)"
+
+
+def _local_key(url: str) -> str | None:
+    try:
+        return key_for(url)
+    except NotOurs as error:
+        raise CommandError(str(error)) from error
 
 
 def _message_of(error: urllib.error.HTTPError) -> str:
@@ -147,8 +187,27 @@ def _printed(stream: Any, *, quiet: bool) -> Any:
         yield text
 
 
+def _status(args: argparse.Namespace) -> int:
+    status = request_json(args, "GET", "/status", operates=True)
+    if args.json:
+        print(json.dumps(status))
+        return 0
+    for name in ("fleet", "note", "ready", "tenant", "tier"):
+        if status.get(name) not in (None, ""):
+            print(f"{name:>12}  {status[name]}")
+    for name, lane in status.get("lanes", {}).items():
+        print(
+            f"{name:>12}  {len(lane['replicas'])} of {lane['replicas_wanted']} replicas, "
+            f"{lane['running']:g} running, {lane['queue']:g} waiting, "
+            f"KV cache {lane['kv_utilization']:.0%}, {lane['model']}"
+        )
+    for warning in status.get("warnings", ()):
+        print(f"{'warning':>12}  {warning}")
+    return 0
+
+
 def _reload(args: argparse.Namespace) -> int:
-    outcome = request_json(args, "POST", "/admin/reload")
+    outcome = request_json(args, "POST", "/admin/reload", operates=True)
     if args.json:
         print(json.dumps(outcome))
     else:

@@ -101,7 +101,8 @@ _SAMPLE = re.compile(
 
 def _live(args: argparse.Namespace) -> int:
     totals: dict[str, dict[str, int]] = {}
-    for match in _SAMPLE.finditer(request_bytes(args, "GET", "/metrics").decode()):
+    text = request_bytes(args, "GET", "/metrics", operates=True).decode()
+    for match in _SAMPLE.finditer(text):
         row = totals.setdefault(match["tenant"], {})
         row[match["kind"]] = row.get(match["kind"], 0) + int(float(match["value"]))
     if args.json:

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import yaml
 
-from benchmarks.deployment import ROOT, serve_config
+from benchmarks.deployment import ROOT, admin_headers, serve_config
 
 PATIENCE_S = 60.0
 """How long what has to happen is waited for: not how long it may take, which benchmarks say."""
@@ -100,7 +100,7 @@ def totals(status: dict[str, Any]) -> dict[str, int]:
 def status_of(http: httpx.Client, url: str) -> dict[str, Any]:
     """What the deployment says of itself; {} while the ingress replica that was asked goes."""
     try:
-        answer = http.get(f"{url}/status")
+        answer = http.get(f"{url}/status", headers=admin_headers())
         found: dict[str, Any] = answer.json() if answer.is_success else {}
     except (httpx.HTTPError, ValueError):
         return {}

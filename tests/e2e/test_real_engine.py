@@ -461,7 +461,7 @@ def test_a_bad_file_keeps_the_old_policies(real: str, tenants_file: Path) -> Non
             pointsman("reload", "--url", real)
 
         with httpx.Client(timeout=60) as http:
-            warnings = http.get(f"{real}/status").json()["warnings"]
+            warnings = status_of(http, real)["warnings"]
             assert http.get(f"{real}/v1/models").status_code == 200
         assert any("did you mean 'tiers'" in warning for warning in warnings)
     finally:

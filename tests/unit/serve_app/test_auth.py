@@ -117,10 +117,10 @@ def test_an_expiry_without_a_zone_is_read_as_utc():
 
 
 def test_local_callers_without_a_key_are_the_local_tenant():
-    """The first curl works, as an admin."""
+    """The first curl works, without an admin's rights."""
     tenant = identify(None, is_local=True, local_tenant="local")
 
-    assert (tenant.name, tenant.is_admin, tenant.cache_group) == ("local", True, "group:shared")
+    assert (tenant.name, tenant.is_admin, tenant.cache_group) == ("local", False, "group:shared")
 
 
 def test_remote_callers_never_are_the_local_tenant():

@@ -115,7 +115,7 @@ async def test_the_command_succeeds_when_every_ingress_replica_has_read(
     """Who failed or did not answer is told, not left out."""
     world.reloads = answers
 
-    async with world.client(key="ops") as client:
+    async with world.client(key="root") as client:
         answer = (await client.post("/admin/reload")).json()
 
     assert answer == {"ok": is_ok, "replicas": told}

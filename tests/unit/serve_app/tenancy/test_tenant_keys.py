@@ -204,7 +204,7 @@ async def test_without_a_key_the_header_is_ignored(world):
     async with world.client() as client:
         status = (await client.get("/status", headers={"x-tenant-id": "guest"})).json()
 
-    assert "tenant" not in status
+    assert status["tenant"] == "local"
 
 
 async def test_a_proxy_is_no_admin_on_behalf_of_a_tenant(world, other):

@@ -1,0 +1,42 @@
+"""The local admin key: who may read this user's files may operate the deployment.
+
+It follows from the deployment's secret, which every ingress replica has, on whatever node:
+none of them reads the file. It has the form of every other key, so that whatever looks
+for keys finds it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from pathlib import Path
+
+from serve_app.auth import PREFIX
+from serve_app.settings import state_dir, write_private
+
+_PURPOSE = b"local admin key"
+"""No cache group is called so: theirs begin with `group:` or `tenant:`."""
+
+
+def local_admin_key(secret: str) -> str:
+    """The key that goes with a deployment's secret."""
+    digest = hmac.new(secret.encode(), _PURPOSE, hashlib.sha256).hexdigest()
+    return f"{PREFIX}{digest[:12]}-{digest[12:]}"
+
+
+def admin_key_path() -> Path:
+    """Where commands of this user find it; may not exist yet."""
+    return state_dir() / "admin-key"
+
+
+def keep_admin_key(secret: str) -> None:
+    """Write it down for them (mode 0600), in place of what is there."""
+    write_private(admin_key_path(), local_admin_key(secret)).replace(admin_key_path())
+
+
+def kept_admin_key() -> str | None:
+    """What is written down; None: nothing, or nothing that this user may read."""
+    try:
+        return admin_key_path().read_text().strip() or None
+    except OSError:
+        return None

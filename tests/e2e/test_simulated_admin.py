@@ -1,0 +1,150 @@
+"""What callers at this machine may do with and without its admin key."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import httpx
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Origin, Subprotocol
+
+from benchmarks.deployment import admin_headers
+from serve_app.local_key import admin_key_path, kept_admin_key
+from serve_app.serve_state import ServeState
+from tests.e2e.support import chat, new_key, pointsman
+
+pytestmark = pytest.mark.security
+
+TIMES = 8
+"""So often that every ingress replica is asked."""
+
+
+def socket_of(url: str) -> str:
+    return url.replace("http://", "ws://") + "/v1/chat/ws"
+
+
+def test_without_a_key_one_chats_and_sees_what_a_tenant_sees(
+    simulated: str, http: httpx.Client
+) -> None:
+    """The first curl works; the deployment's insides are for its operator."""
+    answer = http.post(f"{simulated}/v1/chat/completions", json=chat("Hello", max_tokens=3))
+    seen = [http.get(f"{simulated}/status").json() for _ in range(TIMES)]
+
+    assert answer.status_code == 200
+    assert all(x.keys() == {"tenant", "tier", "near_limit"} for x in seen)
+    assert {x["tenant"] for x in seen} == {"local"}
+    assert "pointsman_requests_total" in http.get(f"{simulated}/metrics").text
+
+
+def test_without_a_key_nobody_reloads(simulated: str, http: httpx.Client) -> None:
+    """The refusal says how it is done."""
+    for _ in range(TIMES):
+        refused = http.post(f"{simulated}/admin/reload")
+
+        assert (refused.status_code, refused.json()["error"]["code"]) == (403, "admin_only")
+        assert "pointsman reload" in refused.text
+
+
+def test_the_key_of_the_file_opens_both_at_every_ingress_replica(
+    simulated: str, http: httpx.Client
+) -> None:
+    """It is in a file of this user's alone, and none of the replicas reads it."""
+    assert stat.S_IMODE(admin_key_path().stat().st_mode) == 0o600
+
+    headers = {"authorization": f"Bearer {kept_admin_key()}"}
+    for _ in range(TIMES):
+        status = http.get(f"{simulated}/status", headers=headers).json()
+        reloaded = http.post(f"{simulated}/admin/reload", headers=headers).json()
+
+        assert len(status["ingress"]) == 2
+        assert reloaded["ok"]
+
+
+def test_the_commands_send_it_by_themselves(simulated: str) -> None:
+    """To this user's HAProxy, which the kernel says listens there."""
+    assert set(pointsman("status", "--url", simulated)["lanes"]) >= {"chat", "quality"}
+    assert pointsman("reload", "--url", simulated)["ok"]
+
+
+def test_a_tenant_s_key_is_no_admin_s(
+    simulated: str, http: httpx.Client, tenants_file: Path
+) -> None:
+    """At this machine neither."""
+    headers = new_key(tenants_file, "no-admin", "open", simulated)
+
+    assert http.get(f"{simulated}/metrics", headers=headers).status_code == 403
+    assert http.post(f"{simulated}/admin/reload", headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/status", "/metrics"])
+def test_no_page_of_another_port_reads_about_the_deployment(
+    simulated: str, http: httpx.Client, path: str
+) -> None:
+    """Its own page does, and whoever has the key."""
+    page = {"origin": "http://localhost:9999"}
+
+    assert http.get(simulated + path, headers=page).status_code == 401
+    assert http.get(simulated + path, headers={"origin": simulated}).status_code == 200
+    assert http.get(simulated + path, headers={**page, **admin_headers()}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["http://localhost:9999", "http://127.0.0.1", "http://localhost:8000", "https://a.example"],
+)
+def test_a_page_of_another_origin_opens_no_socket(simulated: str, origin: str) -> None:
+    """Whichever port of this machine it is from."""
+    with (
+        pytest.raises(InvalidStatus) as refused,
+        connect(socket_of(simulated), origin=Origin(origin)),
+    ):
+        pass
+
+    response = refused.value.response
+    assert response.status_code == 401
+    assert json.loads(response.body or b"{}")["error"]["code"] == "invalid_api_key"
+
+
+def test_who_may_open_one(simulated: str, tenants_file: Path) -> None:
+    """The server's own page, what is no page, and any page with a key."""
+    key = new_key(tenants_file, "page", "open", simulated)["authorization"].split()[1]
+    offered = [Subprotocol("pointsman.v1"), Subprotocol(f"pointsman.key.{key}")]
+
+    for origin, subprotocols in (
+        (Origin(simulated), None),
+        (None, None),
+        (Origin("http://localhost:9999"), offered),
+    ):
+        with connect(socket_of(simulated), origin=origin, subprotocols=subprotocols) as ws:
+            ws.send(json.dumps({"id": "a", "type": "chat", "body": chat("Hi", max_tokens=2)}))
+            assert json.loads(ws.recv(60))["type"] == "chunk"
+
+
+def test_the_key_is_in_no_log_and_no_command_line(simulated: str, http: httpx.Client) -> None:
+    """After it was used, and refused in places where keys do not belong."""
+    key = kept_admin_key() or ""
+    http.get(f"{simulated}/status", headers={"x-api-key": key})
+    assert http.get(f"{simulated}/status?key={key}").status_code == 401
+    assert http.get(f"{simulated}/status", headers={"cookie": key}).status_code == 401
+
+    logs = ServeState(simulated, Path()).logs.parent
+    files = [path for path in logs.rglob("*") if path.is_file()]
+    files += [*Path("/proc").glob("[0-9]*/cmdline"), *Path(os.environ["POINTSMAN_RUN"]).glob("*")]
+    secret = key.rpartition("-")[2].encode()
+    texts = [_read(path) for path in files]
+
+    assert len(secret) > 40
+    assert any(b"ingress" in text for text in texts)
+    assert not [path for path, text in zip(files, texts, strict=True) if secret in text]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes() if path.is_file() else b""
+    except OSError:
+        return b""
