@@ -31,6 +31,7 @@ from serve_app.lease_sync import LeaseSync
 from serve_app.policies import Policies
 from serve_app.prefixes import prefix_key, prefix_of
 from serve_app.proxies import ProxyWatch
+from serve_app.uploads import Uploads
 from serve_app.warm_up import Exported
 from serve_app.wire import Parsed
 
@@ -65,6 +66,7 @@ class IngressState:
         self.admission = Admission(policies, peers, elsewhere)
         self.contentions = Contentions(self.admission, self._demand if self.lessee else alone)
         self.presence = Presence()
+        self.uploads = Uploads(config.ingress.max_ongoing_requests)
         self.sessions = SessionMemory(config.sessions.capacity, config.sessions.ttl_s)
         warm = config.warm_up
         self._hot = HotPrefixes(HOT_SPARE * warm.prefixes, warm.max_bytes, warm.half_life_s)
@@ -121,14 +123,25 @@ class IngressState:
             ceiling.configure(config, now=now)
         return ceiling
 
-    async def count_request(self, tenant: Tenant) -> Rejected | None:
-        """Count a request that generates nothing, or say that the minute's are spent."""
+    async def count_request(self, tenant: Tenant, *, will_run: bool = False) -> Rejected | None:
+        """Count a request before it costs anything, or say which ceiling refuses it.
+
+        `will_run`: it asks to be admitted when its body, which arrives, is here.
+        """
         ceiling, since = self.ceiling(tenant), time.monotonic()
-        refused = ceiling.try_request(now=since)
+        refused = ceiling.try_request(now=since, will_run=will_run)
         while refused is not None and self.leases is not None:
             if not await self.leases.may_grow(ceiling, refused, 0, since):
                 break
-            refused = ceiling.try_request(now=time.monotonic())
+            refused = ceiling.try_request(now=time.monotonic(), will_run=will_run)
+        return refused
+
+    def request_refusal(self, tenant: Tenant) -> Rejected | None:
+        """Why no request of the tenant would be counted now; nothing is."""
+        ceiling, now = self.ceiling(tenant), time.monotonic()
+        refused = ceiling.request_refusal(now=now)
+        if refused and isinstance(ceiling, LeasedCeiling) and ceiling.is_short(0, now=now):
+            return None
         return refused
 
     def contention(self, tenant: Tenant, lane: str) -> Contention | None:
@@ -142,7 +155,7 @@ class IngressState:
         """Wait for a larger lease where that may spare a refusal; whether to try again."""
         if self.leases is None:
             return False
-        return await self.leases.may_grow(call.ceiling, refused, tokens, since)
+        return await self.leases.may_grow(call.ceiling, refused, tokens, since, is_counted=True)
 
     @property
     def _all_ceilings(self) -> Mapping[str, TenantCeiling | LeasedCeiling]:

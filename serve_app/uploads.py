@@ -1,0 +1,52 @@
+"""Requests whose body is still arriving: how many of one tenant, and of all, at once.
+
+A request holds one of the places that Serve has on an ingress replica
+(`ingress.max_ongoing_requests`) from its header on, however slowly its body comes. Half of
+the places are for bodies. A tenant may have as many of those as are free: alone it gets a
+quarter of all places, two a sixth each, and however many take theirs, there are free ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from router.ceiling import TenantCeiling
+from router.errors import Rejected, RejectReason
+from router.leased_ceiling import LeasedCeiling
+
+TOO_MANY = Rejected(
+    RejectReason.TENANT_CONCURRENCY, "Too many requests whose body has not arrived.", 1.0
+)
+
+
+class Uploads:
+    """Those of one ingress replica; each tenant's are counted in its ceiling.
+
+    Args:
+        places: requests that Serve lets in at once.
+
+    """
+
+    def __init__(self, places: int) -> None:
+        self._most = max(1, places // 2)
+        self.count = 0
+
+    @contextlib.contextmanager
+    def arriving(
+        self, ceiling: TenantCeiling | LeasedCeiling, most: int
+    ) -> Iterator[Rejected | None]:
+        """Count a request of the tenant while its body arrives; yields why it may not.
+
+        `most`: of one tenant, however many are free.
+        """
+        if ceiling.uploads >= min(most, self._most - self.count):
+            yield TOO_MANY
+            return
+        self.count += 1
+        ceiling.uploads += 1
+        try:
+            yield None
+        finally:
+            self.count -= 1
+            ceiling.uploads -= 1
