@@ -15,8 +15,8 @@ Two limits with different clocks:
   until the debt is repaid. That is what protects the batch.
 
 **Requests per minute** are counted at the header, before a request costs anything, and
-whatever becomes of it. **Concurrent requests** are counted from admission to settling; at
-the header, those whose body is arriving count too.
+whatever becomes of it. **Concurrent requests** are those whose body is arriving and those
+that are admitted and not settled.
 
 Nothing here is shared between ingress replicas: this is the only one, or it enforces a
 share that it has for itself (`shared`). Several ingress replicas lease what they enforce:
@@ -50,7 +50,7 @@ class CeilingConfig:
         tokens_per_second: delivered completion tokens, any one-second window.
         tokens_per_minute: prompt and completion tokens.
         requests_per_minute: requests that were read, whatever became of them.
-        concurrent_requests: admitted and not ended.
+        concurrent_requests: arriving, or admitted and not ended.
         contended_from: requests that run or wait in a lane, from which on
             `tokens_per_second` binds; None: it always does.
 
@@ -150,14 +150,14 @@ class TenantCeiling:
     """All ceilings of one tenant in one ingress replica.
 
     Attributes:
-        uploads: requests whose body is arriving; the owner counts them.
+        arriving: requests that are to run, and whose body is not here yet.
 
     """
 
     def __init__(self, config: CeilingConfig, *, now: float) -> None:
         self.reserved = 0
         self.running = 0
-        self.uploads = 0
+        self.arriving = 0
         self.pacer: Pacer | None = None
         self._tokens: Bucket | None = None
         self._requests: Bucket | None = None
@@ -200,15 +200,26 @@ class TenantCeiling:
     def try_request(self, *, now: float, will_run: bool = False) -> Rejected | None:
         """Count a request of the minute, or say why it may not come.
 
-        `will_run`: it is one of `uploads`, and asks to be admitted when its body is here.
+        `will_run`: it is `arriving` from now on, until `arrived` is called.
         """
-        limit = self.config.concurrent_requests
-        if will_run and limit is not None and self.running + self.uploads > limit:
+        if will_run and self._is_full:
             return too_many_at_once()
         refused = self.request_refusal(now=now)
-        if refused is None and self._requests is not None:
+        if refused is not None:
+            return refused
+        if self._requests is not None:
             self._requests.charge(1, now=now)
-        return refused
+        self.arriving += will_run
+        return None
+
+    def arrived(self) -> None:
+        """The body of a request that is to run is here, or will not come."""
+        self.arriving -= 1
+
+    @property
+    def _is_full(self) -> bool:
+        limit = self.config.concurrent_requests
+        return limit is not None and self.running + self.arriving >= limit
 
     def request_refusal(self, *, now: float) -> Rejected | None:
         """Whether the minute's requests are spent."""
@@ -249,8 +260,7 @@ class TenantCeiling:
 
         `is_counted`: it is one of the minute's already.
         """
-        limit = self.config.concurrent_requests
-        if limit is not None and self.running >= limit:
+        if self._is_full:
             return too_many_at_once()
         if not is_counted and (spent := self.request_refusal(now=now)) is not None:
             return spent

@@ -66,7 +66,7 @@ class LeasedCeiling:
         self.config = CeilingConfig()
         self.reserved = 0
         self.running = 0
-        self.uploads = 0
+        self.arriving = 0
         self.pacer: Pacer | None = None
         self._terms, self._tenure = terms, tenure
         self._tokens: LeasedBucket | None = None
@@ -132,20 +132,28 @@ class LeasedCeiling:
     def try_request(self, *, now: float, will_run: bool = False) -> Rejected | None:
         """Count a request of the minute, or say why it may not come.
 
-        `will_run`: it is one of `uploads`, and asks to be admitted when its body is here.
+        `will_run`: it is `arriving` from now on, until `arrived` is called.
         """
         self._run_out(now)
-        if will_run and self._lacks_permit(now, self.uploads - 1):
+        if will_run and self._lacks_permit(now):
             self._wanted += 1
             return too_many_at_once()
-        if self._requests is None:
-            return None
         refused = self.request_refusal(now=now)
-        if refused is None:
+        if self._requests is not None:
+            if refused is not None:
+                self._requests.want(1)
+                return refused
             self._requests.charge(1, has_seat=self._tenure.has_seat(now), now=now)
-        else:
-            self._requests.want(1)
-        return refused
+        self.arriving += will_run
+        return None
+
+    def arrived(self) -> None:
+        """The body of a request that is to run is here, or will not come."""
+        self.arriving -= 1
+
+    @property
+    def _open(self) -> int:
+        return self.running + self.arriving
 
     def request_refusal(self, *, now: float) -> Rejected | None:
         """Whether the minute's requests are spent, as far as they are here."""
@@ -205,8 +213,7 @@ class LeasedCeiling:
     def is_short(self, tokens: int, *, now: float, is_counted: bool = False) -> bool:
         """Whether the tenant's whole limits have room for a request that was refused here."""
         limit = self.config.concurrent_requests
-        here = self.running + (0 if is_counted else max(0, self.uploads - 1))
-        if limit is not None and here + self._used_elsewhere >= limit:
+        if limit is not None and self._open + self._used_elsewhere >= limit:
             return False
         has_seat = self._tenure.has_seat(now)
         buckets = ((None if is_counted else self._requests, 1), (self._tokens, tokens))
@@ -221,13 +228,13 @@ class LeasedCeiling:
         if self._tokens is not None:
             self._tokens.want(tokens)
 
-    def _lacks_permit(self, now: float, uploads: int = 0) -> bool:
+    def _lacks_permit(self, now: float) -> bool:
         limit = self.config.concurrent_requests
         if limit is None:
             return False
         # A floor of whole permits is one only where the limit is large.
         floor = int(limit * self._terms.floor) if self._tenure.has_seat(now) else 0
-        return self.running + uploads >= floor + self._permits
+        return self._open >= floor + self._permits
 
     def _debt_s(self, now: float) -> float:
         """The tenant's debt, here and elsewhere, at its whole rate."""
@@ -264,7 +271,7 @@ class LeasedCeiling:
     def is_quiet(self, now: float) -> bool:
         """Whether nothing arrives, runs, waits or is owed under the pacer."""
         backlog = 0.0 if self.pacer is None else self.pacer.backlog(now=now)
-        return not (self.running or self.uploads or self._wanted or backlog)
+        return not (self._open or self._wanted or backlog)
 
     @property
     def holds_tokens(self) -> bool:
@@ -292,7 +299,7 @@ class LeasedCeiling:
         if limit is not None:
             leased = limit - self._terms.seats * int(limit * self._terms.floor)
             floor = int(limit * self._terms.floor) if self._tenure.has_seat(now) else 0
-            used = max(0, self.running - floor)
+            used = max(0, self._open - floor)
             permits = PermitDemand(leased, max(self._permits, used), used, wanted)
         return TenantDemand(self._report_rate(now), tokens, requests, permits)
 

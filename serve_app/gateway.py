@@ -195,10 +195,16 @@ class Gateway:
 
         Returns: the decoded body, or why a ceiling lets the request not be read.
         """
-        uploads, limits = self._state.uploads, self._state.policies.fleet.limits
-        with uploads.arriving(self._state.ceiling(tenant), limits.max_uploads_per_tenant) as full:
+        most = self._state.policies.fleet.limits.max_uploads_per_tenant
+        with self._state.uploads.arriving(tenant.name, most) as full:
             refused = full or await self._state.count_request(tenant, will_run=will_run)
-            return await self._body(request, max_bytes) if refused is None else refused
+            if refused is not None:
+                return refused
+            try:
+                return await self._body(request, max_bytes)
+            finally:
+                if will_run:
+                    self._state.ceiling(tenant).arrived()
 
     async def _body(self, request: HttpRequest, max_bytes: int) -> bytes | None:
         """The decoded body; None when a refusal has been answered."""

@@ -126,7 +126,7 @@ class IngressState:
     async def count_request(self, tenant: Tenant, *, will_run: bool = False) -> Rejected | None:
         """Count a request before it costs anything, or say which ceiling refuses it.
 
-        `will_run`: it asks to be admitted when its body, which arrives, is here.
+        `will_run`: its ceiling's `arrived` has to be called.
         """
         ceiling, since = self.ceiling(tenant), time.monotonic()
         refused = ceiling.try_request(now=since, will_run=will_run)

@@ -9,11 +9,10 @@ quarter of all places, two a sixth each, and however many take theirs, there are
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 
-from router.ceiling import TenantCeiling
 from router.errors import Rejected, RejectReason
-from router.leased_ceiling import LeasedCeiling
 
 TOO_MANY = Rejected(
     RejectReason.TENANT_CONCURRENCY, "Too many requests whose body has not arrived.", 1.0
@@ -21,7 +20,7 @@ TOO_MANY = Rejected(
 
 
 class Uploads:
-    """Those of one ingress replica; each tenant's are counted in its ceiling.
+    """Those of one ingress replica.
 
     Args:
         places: requests that Serve lets in at once.
@@ -30,23 +29,28 @@ class Uploads:
 
     def __init__(self, places: int) -> None:
         self._most = max(1, places // 2)
+        self._held: Counter[str] = Counter()
         self.count = 0
 
+    def of(self, tenant: str) -> int:
+        """How many are the tenant's."""
+        return self._held[tenant]
+
     @contextlib.contextmanager
-    def arriving(
-        self, ceiling: TenantCeiling | LeasedCeiling, most: int
-    ) -> Iterator[Rejected | None]:
+    def arriving(self, tenant: str, most: int) -> Iterator[Rejected | None]:
         """Count a request of the tenant while its body arrives; yields why it may not.
 
         `most`: of one tenant, however many are free.
         """
-        if ceiling.uploads >= min(most, self._most - self.count):
+        if self._held[tenant] >= min(most, self._most - self.count):
             yield TOO_MANY
             return
         self.count += 1
-        ceiling.uploads += 1
+        self._held[tenant] += 1
         try:
             yield None
         finally:
             self.count -= 1
-            ceiling.uploads -= 1
+            self._held[tenant] -= 1
+            if not self._held[tenant]:
+                del self._held[tenant]

@@ -184,17 +184,19 @@ def test_a_request_whose_body_arrives_is_one_of_those_at_once():
     config = CeilingConfig(concurrent_requests=2, requests_per_minute=10)
     ceiling = TenantCeiling(config, now=0)
     held = ceiling.try_admit(1, now=0)
-    ceiling.uploads = 1
     assert ceiling.try_request(now=0, will_run=True) is None
 
-    ceiling.uploads = 2
     refused = ceiling.try_request(now=0, will_run=True)
 
     assert refused.reason is RejectReason.TENANT_CONCURRENCY
     assert ceiling.requests_state(now=0).remaining == 9
     assert ceiling.try_request(now=0) is None
+    assert ceiling.try_admit(1, now=0).reason is RejectReason.TENANT_CONCURRENCY
+    ceiling.arrived()
+    assert isinstance(ceiling.try_admit(1, now=0), Reservation)
     ceiling.settle(held, 1, now=0)
     assert ceiling.try_request(now=0, will_run=True) is None
+    assert (ceiling.running, ceiling.arriving) == (1, 1)
 
 
 def test_a_ceiling_that_does_not_bind_now_refuses_nobody_for_debt():

@@ -4,7 +4,7 @@ import pytest
 
 from router.ceiling import CeilingConfig
 from router.leased_ceiling import LeasedCeiling, Tenure
-from router.leases import BucketGrant, LeaseTerms, TenantGrant
+from router.leases import BucketGrant, LeaseTerms, PermitDemand, TenantGrant
 from router.reservation import Reckoning, Reservation
 
 TERMS = LeaseTerms(lease_s=100, seat_s=600, seats=4, floor=0.01, stale_s=0.5)
@@ -89,20 +89,17 @@ def test_of_leased_permits_arriving_bodies_take_theirs():
     ceiling = LeasedCeiling(CeilingConfig(concurrent_requests=2), TERMS, tenure, now=0)
     ceiling.apply(TenantGrant(permits=(2, 0)), epoch=1, number=1, now=0)
     held = ceiling.try_admit(1, now=0)
-    ceiling.uploads = 1
     assert ceiling.try_request(now=0, will_run=True) is None
     assert not ceiling.is_quiet(0)
 
-    ceiling.uploads = 2
     refused = ceiling.try_request(now=0, will_run=True)
 
     assert refused is not None and refused.reason == "tenant_concurrency"
     assert ceiling.try_request(now=0) is None
     assert not ceiling.is_short(0, now=0)
-    assert ceiling.is_short(0, now=0, is_counted=True)
-    assert ceiling.report(gives_up=False, now=0).permits.wanted == 1
+    assert ceiling.report(gives_up=False, now=0).permits == PermitDemand(2, 2, 2, 1)
     ceiling.settle(held, 1, now=0)
-    ceiling.uploads = 0
+    ceiling.arrived()
     assert ceiling.is_quiet(0)
 
 
