@@ -14,7 +14,9 @@ Two limits with different clocks:
   generated ahead of the ceiling is debt: the tenant's next request is refused
   until the debt is repaid. That is what protects the batch.
 
-**Concurrent requests** are counted from admission to settling.
+**Requests per minute** are counted at the header, before a request costs anything, and
+whatever becomes of it. **Concurrent requests** are those whose body is arriving and those
+that are admitted and not settled.
 
 Nothing here is shared between ingress replicas: this is the only one, or it enforces a
 share that it has for itself (`shared`). Several ingress replicas lease what they enforce:
@@ -47,8 +49,8 @@ class CeilingConfig:
     Attributes:
         tokens_per_second: delivered completion tokens, any one-second window.
         tokens_per_minute: prompt and completion tokens.
-        requests_per_minute: admitted requests.
-        concurrent_requests: admitted and not ended.
+        requests_per_minute: requests that were read, whatever became of them.
+        concurrent_requests: arriving, or admitted and not ended.
         contended_from: requests that run or wait in a lane, from which on
             `tokens_per_second` binds; None: it always does.
 
@@ -145,11 +147,17 @@ class RateLimitState:
 
 
 class TenantCeiling:
-    """All ceilings of one tenant in one ingress replica."""
+    """All ceilings of one tenant in one ingress replica.
+
+    Attributes:
+        arriving: requests that are to run, and whose body is not here yet.
+
+    """
 
     def __init__(self, config: CeilingConfig, *, now: float) -> None:
         self.reserved = 0
         self.running = 0
+        self.arriving = 0
         self.pacer: Pacer | None = None
         self._tokens: Bucket | None = None
         self._requests: Bucket | None = None
@@ -176,28 +184,47 @@ class TenantCeiling:
     def try_admit(
         self, tokens: int, *, now: float, is_paced: bool = True
     ) -> Reservation | Rejected:
-        """Reserve `tokens` for a request, or say which ceiling refuses it.
+        """Reserve `tokens` for a counted request, or say which ceiling refuses it.
 
         `is_paced`: whether tokens per second bind now.
         """
-        refused = self.refusal(tokens, now=now, is_paced=is_paced)
+        refused = self.refusal(tokens, now=now, is_paced=is_paced, is_counted=True)
         if refused is not None:
             return refused
-        if self._requests is not None:
-            self._requests.charge(1, now=now)
         if self._tokens is not None:
             self._tokens.charge(tokens, now=now)
         self.reserved += tokens
         self.running += 1
         return Reservation(tokens, now)
 
-    def try_request(self, *, now: float) -> Rejected | None:
-        """Count a request that uses no tokens, or say that the minute's are spent."""
-        if self._requests is None:
-            return None
-        if (wait := self._requests.wait_s(1, now=now)) > 0:
+    def try_request(self, *, now: float, will_run: bool = False) -> Rejected | None:
+        """Count a request of the minute, or say why it may not come.
+
+        `will_run`: it is `arriving` from now on, until `arrived` is called.
+        """
+        if will_run and self._is_full:
+            return too_many_at_once()
+        refused = self.request_refusal(now=now)
+        if refused is not None:
+            return refused
+        if self._requests is not None:
+            self._requests.charge(1, now=now)
+        self.arriving += will_run
+        return None
+
+    def arrived(self) -> None:
+        """The body of a request that is to run is here, or will not come."""
+        self.arriving -= 1
+
+    @property
+    def _is_full(self) -> bool:
+        limit = self.config.concurrent_requests
+        return limit is not None and self.running + self.arriving >= limit
+
+    def request_refusal(self, *, now: float) -> Rejected | None:
+        """Whether the minute's requests are spent."""
+        if self._requests is not None and (wait := self._requests.wait_s(1, now=now)) > 0:
             return requests_spent(wait)
-        self._requests.charge(1, now=now)
         return None
 
     def grow(self, reservation: Reservation, tokens: int, *, now: float) -> Reservation:
@@ -226,13 +253,17 @@ class TenantCeiling:
         """Tokens left in the minute."""
         return _state(self._tokens, now)
 
-    def refusal(self, tokens: int, *, now: float, is_paced: bool = True) -> Rejected | None:
-        """The ceiling that would refuse a request of `tokens` now, if any."""
-        limit = self.config.concurrent_requests
-        if limit is not None and self.running >= limit:
+    def refusal(
+        self, tokens: int, *, now: float, is_paced: bool = True, is_counted: bool = False
+    ) -> Rejected | None:
+        """The ceiling that would refuse a request of `tokens` now, if any.
+
+        `is_counted`: it is one of the minute's already.
+        """
+        if self._is_full:
             return too_many_at_once()
-        if self._requests is not None and (wait := self._requests.wait_s(1, now=now)) > 0:
-            return requests_spent(wait)
+        if not is_counted and (spent := self.request_refusal(now=now)) is not None:
+            return spent
         if self._tokens is not None and (wait := self._tokens.wait_s(tokens, now=now)) > 0:
             return tokens_spent(wait)
         # A stream that is being paced always has its next token booked; only

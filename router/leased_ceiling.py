@@ -7,6 +7,7 @@ the tenant's whole limit would give, and then it is worth waiting for the next a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import exp
 
@@ -65,6 +66,7 @@ class LeasedCeiling:
         self.config = CeilingConfig()
         self.reserved = 0
         self.running = 0
+        self.arriving = 0
         self.pacer: Pacer | None = None
         self._terms, self._tenure = terms, tenure
         self._tokens: LeasedBucket | None = None
@@ -115,31 +117,59 @@ class LeasedCeiling:
     def try_admit(
         self, tokens: int, *, now: float, is_paced: bool = True
     ) -> Reservation | Rejected:
-        """Reserve `tokens` for a request, or say which ceiling refuses it."""
-        refused = self.refusal(tokens, now=now, is_paced=is_paced)
+        """Reserve `tokens` for a counted request, or say which ceiling refuses it."""
+        refused = self.refusal(tokens, now=now, is_paced=is_paced, is_counted=True)
         if refused is not None:
             self._want(tokens, now)
             return refused
         has_seat, floor = self._tenure.has_seat(now), 0.0
-        if self._requests is not None:
-            self._requests.charge(1, has_seat=has_seat, now=now)
         if self._tokens is not None:
             floor = self._tokens.charge(tokens, has_seat=has_seat, now=now)
         self.reserved += tokens
         self.running += 1
         return Reservation(tokens, now, floor)
 
-    def try_request(self, *, now: float) -> Rejected | None:
-        """Count a request that uses no tokens, or say that the minute's are spent."""
+    def try_request(self, *, now: float, will_run: bool = False) -> Rejected | None:
+        """Count a request of the minute, or say why it may not come.
+
+        `will_run`: it is `arriving` from now on, until `arrived` is called.
+        """
         self._run_out(now)
-        bucket, has_seat = self._requests, self._tenure.has_seat(now)
-        if bucket is None:
-            return None
-        if not bucket.has_room(1, has_seat=has_seat, now=now):
-            bucket.want(1)
-            return requests_spent(bucket.wait_s(1, has_seat=has_seat, now=now) or SHORT_S)
-        bucket.charge(1, has_seat=has_seat, now=now)
+        if will_run and self._lacks_permit(now):
+            self._wanted += 1
+            return too_many_at_once()
+        refused = self.request_refusal(now=now)
+        if self._requests is not None:
+            if refused is not None:
+                self._requests.want(1)
+                return refused
+            self._requests.charge(1, has_seat=self._tenure.has_seat(now), now=now)
+        self.arriving += will_run
         return None
+
+    def arrived(self) -> None:
+        """The body of a request that is to run is here, or will not come."""
+        self.arriving -= 1
+
+    @property
+    def _open(self) -> int:
+        return self.running + self.arriving
+
+    def request_refusal(self, *, now: float) -> Rejected | None:
+        """Whether the minute's requests are spent, as far as they are here."""
+        return self._bucket_refusal(self._requests, 1, requests_spent, now)
+
+    def _bucket_refusal(
+        self,
+        bucket: LeasedBucket | None,
+        cost: float,
+        spent: Callable[[float], Rejected],
+        now: float,
+    ) -> Rejected | None:
+        has_seat = self._tenure.has_seat(now)
+        if bucket is None or bucket.has_room(cost, has_seat=has_seat, now=now):
+            return None
+        return spent(bucket.wait_s(cost, has_seat=has_seat, now=now) or SHORT_S)
 
     def grow(self, reservation: Reservation, tokens: int, *, now: float) -> Reservation:
         """Charge a running request so many more; it is not refused, others will be."""
@@ -162,29 +192,31 @@ class LeasedCeiling:
             if self.reserved == 0:
                 self._tokens.forget_peaks()
 
-    def refusal(self, tokens: int, *, now: float, is_paced: bool = True) -> Rejected | None:
-        """The ceiling that would refuse a request of `tokens` now, if any."""
+    def refusal(
+        self, tokens: int, *, now: float, is_paced: bool = True, is_counted: bool = False
+    ) -> Rejected | None:
+        """The ceiling that would refuse a request of `tokens` now, if any.
+
+        `is_counted`: it is one of the minute's already.
+        """
         self._run_out(now)
-        has_seat = self._tenure.has_seat(now)
         if self._lacks_permit(now):
             return too_many_at_once()
-        for bucket, cost, spent in (
-            (self._requests, 1, requests_spent),
-            (self._tokens, tokens, tokens_spent),
-        ):
-            if bucket is not None and not bucket.has_room(cost, has_seat=has_seat, now=now):
-                return spent(bucket.wait_s(cost, has_seat=has_seat, now=now) or SHORT_S)
+        refused = None if is_counted else self.request_refusal(now=now)
+        refused = refused or self._bucket_refusal(self._tokens, tokens, tokens_spent, now)
+        if refused is not None:
+            return refused
         if is_paced and (debt := self._debt_s(now)) > MAX_DEBT_S:
             return overdrawn(debt)
         return None
 
-    def is_short(self, tokens: int, *, now: float) -> bool:
+    def is_short(self, tokens: int, *, now: float, is_counted: bool = False) -> bool:
         """Whether the tenant's whole limits have room for a request that was refused here."""
         limit = self.config.concurrent_requests
-        if limit is not None and self.running + self._used_elsewhere >= limit:
+        if limit is not None and self._open + self._used_elsewhere >= limit:
             return False
         has_seat = self._tenure.has_seat(now)
-        buckets = ((self._requests, 1), (self._tokens, tokens))
+        buckets = ((None if is_counted else self._requests, 1), (self._tokens, tokens))
         return self._debt_s(now) <= MAX_DEBT_S and not any(
             bucket is not None and bucket.wait_s(cost, has_seat=has_seat, now=now) > 0
             for bucket, cost in buckets
@@ -193,8 +225,6 @@ class LeasedCeiling:
     def _want(self, tokens: int, now: float) -> None:
         if self._lacks_permit(now):
             self._wanted += 1
-        if self._requests is not None:
-            self._requests.want(1)
         if self._tokens is not None:
             self._tokens.want(tokens)
 
@@ -204,7 +234,7 @@ class LeasedCeiling:
             return False
         # A floor of whole permits is one only where the limit is large.
         floor = int(limit * self._terms.floor) if self._tenure.has_seat(now) else 0
-        return self.running >= floor + self._permits
+        return self._open >= floor + self._permits
 
     def _debt_s(self, now: float) -> float:
         """The tenant's debt, here and elsewhere, at its whole rate."""
@@ -239,9 +269,9 @@ class LeasedCeiling:
         return self.config == unlimited
 
     def is_quiet(self, now: float) -> bool:
-        """Whether nothing runs, waits or is owed under the pacer."""
+        """Whether nothing arrives, runs, waits or is owed under the pacer."""
         backlog = 0.0 if self.pacer is None else self.pacer.backlog(now=now)
-        return not self.running and not self._wanted and not backlog
+        return not (self._open or self._wanted or backlog)
 
     @property
     def holds_tokens(self) -> bool:
@@ -269,7 +299,7 @@ class LeasedCeiling:
         if limit is not None:
             leased = limit - self._terms.seats * int(limit * self._terms.floor)
             floor = int(limit * self._terms.floor) if self._tenure.has_seat(now) else 0
-            used = max(0, self.running - floor)
+            used = max(0, self._open - floor)
             permits = PermitDemand(leased, max(self._permits, used), used, wanted)
         return TenantDemand(self._report_rate(now), tokens, requests, permits)
 

@@ -290,6 +290,10 @@ class LimitsConfig(StrictModel):
     """Bounds on what a client may send.
 
     Attributes:
+        body_timeout_s: for a whole body.
+        body_silence_s: between two pieces of one.
+        max_uploads_per_tenant: requests of one tenant, in one ingress replica, whose body is
+            arriving; fewer where many are (`serve_app/uploads.py`).
         max_prompts: prompts in one `/v1/completions`; evaluations send batches of up to
             128 (a tier's `max_n` bounds the answers to each).
 
@@ -297,6 +301,8 @@ class LimitsConfig(StrictModel):
 
     max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024)
     body_timeout_s: float = Field(30, gt=0)
+    body_silence_s: float = Field(10, gt=0)
+    max_uploads_per_tenant: int = Field(500, ge=1)
     max_prompts: int = Field(128, ge=1)
 
 

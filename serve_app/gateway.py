@@ -20,11 +20,13 @@ from serve_app.encodings import ACCEPTED, unknown_coding
 from serve_app.endpoint import Receive, Scope, Send
 from serve_app.feedback import MAX_FEEDBACK_BYTES, FeedbackDesk, parse_feedback
 from serve_app.front_page import front_page
-from serve_app.http_request import JSON, ClientGone, HttpRequest
+from serve_app.http_request import JSON, HttpRequest
 from serve_app.model_cards import listed, listing
 from serve_app.openapi import OPENAPI
 from serve_app.pipeline import Pipeline
 from serve_app.protocol import protocol_fault, refused_header
+from serve_app.request_body import ClientGone
+from serve_app.response_headers import ratelimit_headers
 from serve_app.state import IngressState
 from serve_app.websocket.sockets import Sockets, refuse_upgrade
 from serve_app.wire import ROUTES, Route
@@ -164,19 +166,48 @@ class Gateway:
             call, raw = opened
             await self._pipeline.run(call, raw, request.send, keeps_alive=True)
 
-    async def _open(self, request: HttpRequest, route: Route) -> tuple[Call, bytes] | None:
-        """Authenticate and read the body; None when a refusal has been answered."""
+    async def _open(
+        self, request: HttpRequest, route: Route, *, is_dry_run: bool = False
+    ) -> tuple[Call, bytes] | None:
+        """Identify, count, read the body; None when a refusal has been answered."""
         begun = time.perf_counter()
         tenant = await self._tenant(request)
         identified = time.perf_counter() - begun
         if tenant is None:
             return None
-        raw = await self._body(request, self._state.policies.fleet.limits.max_body_bytes)
+        limits = self._state.policies.fleet.limits
+        will_run = route.generates and not is_dry_run
+        raw = await self._read(request, tenant, limits.max_body_bytes, will_run=will_run)
         if raw is None:
             return None
-        call = self._pipeline.call(route, request.headers, tenant)
-        call.stages["auth"] = identified
-        return call, raw
+        if isinstance(raw, bytes):
+            call = self._pipeline.call(route, request.headers, tenant)
+            call.stages["auth"] = identified
+            return call, raw
+        if is_dry_run:
+            await self._refuse(request, tenant, raw)
+        else:
+            call = self._pipeline.call(route, request.headers, tenant)
+            await self._pipeline.refuse(call, raw, request.send)
+        return None
+
+    async def _read(
+        self, request: HttpRequest, tenant: Tenant, max_bytes: int, *, will_run: bool = False
+    ) -> bytes | Rejected | None:
+        """Count the request, then read its body; None when a refusal has been answered.
+
+        Returns: the decoded body, or why a ceiling lets the request not be read.
+        """
+        most = self._state.policies.fleet.limits.max_uploads_per_tenant
+        with self._state.uploads.arriving(tenant.name, most) as full:
+            refused = full or await self._state.count_request(tenant, will_run=will_run)
+            if refused is not None:
+                return refused
+            try:
+                return await self._body(request, max_bytes)
+            finally:
+                if will_run:
+                    self._state.ceiling(tenant).arrived()
 
     async def _body(self, request: HttpRequest, max_bytes: int) -> bytes | None:
         """The decoded body; None when a refusal has been answered."""
@@ -184,7 +215,7 @@ class Gateway:
         if unknown is not None:
             await request.refuse(unknown, 415, [(b"accept-encoding", ACCEPTED)])
             return None
-        raw = await request.read(max_bytes, self._state.policies.fleet.limits.body_timeout_s)
+        raw = await request.read(self._state.policies.fleet.limits, max_bytes)
         if isinstance(raw, Rejected):
             await request.refuse(raw)
             return None
@@ -205,10 +236,15 @@ class Gateway:
         """The same, for a request that counts against the tenant's of the minute."""
         tenant = await self._tenant(request, rule)
         refused = None if tenant is None else await self._state.count_request(tenant)
-        if refused is None:
+        if tenant is None or refused is None:
             return tenant
-        await request.refuse(refused)
+        await self._refuse(request, tenant, refused)
         return None
+
+    async def _refuse(self, request: HttpRequest, tenant: Tenant, refused: Rejected) -> None:
+        """Answer that a ceiling refuses the request, and what is left of the minute."""
+        left = ratelimit_headers(self._state.ceiling(tenant))
+        await request.refuse(refused, headers=left)
 
     # -- reading ------------------------------------------------------------
 
@@ -247,22 +283,23 @@ class Gateway:
         await request.refuse(Rejected(RejectReason.MODEL_NOT_FOUND, message, param="model"))
 
     async def _dry_run(self, request: HttpRequest) -> None:
-        opened = await self._open(request, ROUTES["/v1/chat/completions"])
+        opened = await self._open(request, ROUTES["/v1/chat/completions"], is_dry_run=True)
         if opened is None:
             return
         call, raw = opened
-        refused = await self._pipeline.decide(call, raw, is_dry_run=True)
+        refused = await self._pipeline.decide(call, raw)
         if refused is not None:
             await request.refuse(refused)
             return
         await request.json(self._control.explain(self._pipeline, call))
 
     async def _take_feedback(self, request: HttpRequest) -> None:
-        tenant = await self._counted(request)
-        if tenant is None:
+        tenant = await self._tenant(request)
+        raw = None if tenant is None else await self._read(request, tenant, MAX_FEEDBACK_BYTES)
+        if tenant is None or raw is None:
             return
-        raw = await self._body(request, MAX_FEEDBACK_BYTES)
-        if raw is None:
+        if isinstance(raw, Rejected):
+            await self._refuse(request, tenant, raw)
             return
         given = parse_feedback(raw)
         if isinstance(given, Rejected):

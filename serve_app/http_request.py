@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Iterable
 from typing import Any
 
 import orjson
 
-from router.errors import Rejected, RejectReason
+from router.errors import Rejected
 from serve_app.call import request_id
 from serve_app.callers import Caller, caller_of
 from serve_app.encodings import codings_of, decode
 from serve_app.endpoint import Message, Receive, Scope, Send
+from serve_app.fleet_config import LimitsConfig
 from serve_app.http_errors import Dialect, error_body, error_headers, internal_error, status_of
+from serve_app.request_body import RequestBody
 from serve_app.response_headers import Headers
 from serve_app.wire import ROUTES
 
 JSON = b"application/json"
-
-
-class ClientGone(Exception):
-    """The client left before its request was whole."""
 
 
 class HttpRequest:
@@ -51,7 +48,7 @@ class HttpRequest:
         if self.dialect is Dialect.ANTHROPIC:
             self.always.append((b"request-id", self.id.encode()))
         self._scope = scope
-        self._receive = receive
+        self._body = RequestBody(self.headers, receive)
         self._send = send
         self._has_started = False
 
@@ -72,45 +69,33 @@ class HttpRequest:
         return found
 
     def send(self, message: Message) -> Awaitable[None]:
-        """Pass an ASGI message on."""
+        """Pass an ASGI message on; before the body is read, see `_answer_early`."""
         self._has_started = True
         if message["type"] == "http.response.start" and self.always:
             message = {**message, "headers": [*message["headers"], *self.always]}
         elif self.is_head and message["type"] == "http.response.body":
             message = {**message, "body": b""}
-        return self._send(message)
+        return self._answer_early(message) if self._body.has_more else self._send(message)
 
-    async def read(self, max_bytes: int, within_s: float) -> bytes | Rejected:
+    async def _answer_early(self, message: Message) -> None:
+        """Pass a message on while the client is sending; the connection ends with the answer."""
+        if message["type"] == "http.response.start":
+            await self._body.take_if_at_hand()
+            if self._body.has_more:
+                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+        elif not message.get("more_body"):
+            await self._send({**message, "more_body": True})
+            await self._body.linger()
+            message = {**message, "body": b""}
+        await self._send(message)
+
+    async def read(self, limits: LimitsConfig, max_bytes: int) -> bytes | Rejected:
         """The whole body, decoded, or 413 as soon as it is known to be too long."""
-        raw = await self._read(max_bytes, within_s)
+        raw = await self._body.read(max_bytes, limits.body_timeout_s, limits.body_silence_s)
         codings = self.codings
         if isinstance(raw, Rejected) or not raw or not codings:
             return raw
         return await decode(raw, codings, max_bytes)
-
-    async def _read(self, max_bytes: int, within_s: float) -> bytes | Rejected:
-        too_large = Rejected(
-            RejectReason.REQUEST_TOO_LARGE, f"The request body may have {max_bytes} bytes."
-        )
-        declared = self.headers.get(b"content-length", b"0")
-        if len(declared) > 15 or (declared.isdigit() and int(declared) > max_bytes):
-            return too_large
-        parts, size = [], 0
-        try:
-            async with asyncio.timeout(within_s):
-                while True:
-                    message = await self._receive()
-                    if message["type"] == "http.disconnect":
-                        raise ClientGone
-                    part = message.get("body", b"")
-                    size += len(part)
-                    if size > max_bytes:
-                        return too_large
-                    parts.append(part)
-                    if not message.get("more_body"):
-                        return b"".join(parts)
-        except TimeoutError:
-            return Rejected(RejectReason.INVALID_REQUEST, "The request body did not arrive.")
 
     async def json(self, body: Any, status: int = 200) -> None:
         """Answer with JSON."""

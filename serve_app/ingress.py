@@ -216,6 +216,7 @@ class Ingress:
             "replica": _replica_id(),
             "pid": os.getpid(),
             "requests_in_flight": int(self._metrics.in_flight._value.get()),  # noqa: SLF001
+            "uploads": self._state.uploads.count,
             "reserved_tokens": self._state.reserved_tokens(),
             "sessions": len(self._state.sessions),
             "websocket": {"sockets": self._sockets.count, **self._hub.snapshot()},

@@ -141,7 +141,15 @@ class LeaseSync:
 
     # -- for requests ---------------------------------------------------------------
 
-    async def may_grow(self, ceiling: object, refused: Rejected, tokens: int, since: float) -> bool:
+    async def may_grow(
+        self,
+        ceiling: object,
+        refused: Rejected,
+        tokens: int,
+        since: float,
+        *,
+        is_counted: bool = False,
+    ) -> bool:
         """Wait for an answer of the ledger; whether it is worth trying again.
 
         Args:
@@ -149,14 +157,15 @@ class LeaseSync:
             refused: what it said.
             tokens: what the request reserves.
             since: when it was first refused, on the monotonic clock.
+            is_counted: the request is one of the minute's already.
 
         """
         if refused.reason not in LEASED or not isinstance(ceiling, LeasedCeiling):
             return False
         now = time.monotonic()
         left = since + WAIT_BEATS * self._config.heartbeat_s - now
-        is_worth = left > 0 and ceiling.is_short(tokens, now=now) and not self._is_failing
-        if not is_worth:
+        is_short = left > 0 and ceiling.is_short(tokens, now=now, is_counted=is_counted)
+        if not is_short or self._is_failing:
             return False
         self._hurry.set()
         try:

@@ -1,6 +1,7 @@
 """One generation request, from bytes to settled: the only path there is.
 
-authenticate -> parse -> route -> admit -> wait -> choose -> relay -> pace -> settle
+authenticate -> count -> read -> parse -> route -> admit -> wait -> choose -> relay
+-> pace -> settle
 
 Each step is one method. A refusal is a value and becomes an error body; what becomes
 of a fault is `Recovery`'s: the request is retried, its stream goes on elsewhere, or it
@@ -127,17 +128,19 @@ class Pipeline:
             self._settle(call)
             self._metrics.in_flight.dec()
 
+    async def refuse(self, call: Call, refused: Rejected, send: Send) -> None:
+        """Answer a call whose body was not read."""
+        given = self._state.session_id_of(call.headers)
+        call.session_id = given if isinstance(given, str) else ""
+        try:
+            await self._refuse(call, refused, send)
+        finally:
+            self._settle(call)
+
     # -- deciding -----------------------------------------------------------
 
-    async def decide(self, call: Call, raw: bytes, *, is_dry_run: bool = False) -> Rejected | None:
-        """Parse the body and decide the lane; also the whole of a dry run.
-
-        What generates nothing is counted here, before it costs anything.
-        """
-        if is_dry_run or not call.route.generates:
-            refused = await self._state.count_request(call.tenant)
-            if refused is not None:
-                return refused
+    async def decide(self, call: Call, raw: bytes) -> Rejected | None:
+        """Parse the body and decide the lane; also the whole of a dry run."""
         async with self._big_bodies.reading(len(raw)):
             return self.prepare(call, raw)
 

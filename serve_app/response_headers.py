@@ -31,7 +31,7 @@ def response_headers(call: Call) -> Headers:
     if call.history is not None:
         headers.append((b"x-pointsman-history", call.history.header))
     if call.ceiling is not None:
-        headers += _ratelimit_headers(call.ceiling)
+        headers += ratelimit_headers(call.ceiling)
     if call.wants_debug:
         headers += _debug_headers(call)
     return headers
@@ -47,7 +47,8 @@ def stream_headers(call: Call) -> Headers:
     ]
 
 
-def _ratelimit_headers(ceiling: TenantCeiling | LeasedCeiling) -> Headers:
+def ratelimit_headers(ceiling: TenantCeiling | LeasedCeiling) -> Headers:
+    """What is left of the tenant's minute."""
     now = time.monotonic()
     headers: Headers = []
     states = (

@@ -32,6 +32,7 @@ from serve_app.local_key import local_admin_key
 from serve_app.policies import Policies
 from serve_app.prefixes import prefix_key, prefix_of
 from serve_app.proxies import ProxyWatch
+from serve_app.uploads import Uploads
 from serve_app.warm_up import Exported
 from serve_app.wire import Parsed
 
@@ -66,6 +67,7 @@ class IngressState:
         self.admission = Admission(policies, peers, elsewhere)
         self.contentions = Contentions(self.admission, self._demand if self.lessee else alone)
         self.presence = Presence()
+        self.uploads = Uploads(config.ingress.max_ongoing_requests)
         self.sessions = SessionMemory(config.sessions.capacity, config.sessions.ttl_s)
         warm = config.warm_up
         self._hot = HotPrefixes(HOT_SPARE * warm.prefixes, warm.max_bytes, warm.half_life_s)
@@ -125,16 +127,27 @@ class IngressState:
             ceiling.configure(config, now=now)
         return ceiling
 
-    async def count_request(self, tenant: Tenant) -> Rejected | None:
-        """Count a request that generates nothing, or say that the minute's are spent."""
+    async def count_request(self, tenant: Tenant, *, will_run: bool = False) -> Rejected | None:
+        """Count a request before it costs anything, or say which ceiling refuses it.
+
+        `will_run`: its ceiling's `arrived` has to be called.
+        """
         if tenant.is_operator:
             return None
         ceiling, since = self.ceiling(tenant), time.monotonic()
-        refused = ceiling.try_request(now=since)
+        refused = ceiling.try_request(now=since, will_run=will_run)
         while refused is not None and self.leases is not None:
             if not await self.leases.may_grow(ceiling, refused, 0, since):
                 break
-            refused = ceiling.try_request(now=time.monotonic())
+            refused = ceiling.try_request(now=time.monotonic(), will_run=will_run)
+        return refused
+
+    def request_refusal(self, tenant: Tenant) -> Rejected | None:
+        """Why no request of the tenant would be counted now; nothing is."""
+        ceiling, now = self.ceiling(tenant), time.monotonic()
+        refused = ceiling.request_refusal(now=now)
+        if refused and isinstance(ceiling, LeasedCeiling) and ceiling.is_short(0, now=now):
+            return None
         return refused
 
     def contention(self, tenant: Tenant, lane: str) -> Contention | None:
@@ -148,7 +161,7 @@ class IngressState:
         """Wait for a larger lease where that may spare a refusal; whether to try again."""
         if self.leases is None:
             return False
-        return await self.leases.may_grow(call.ceiling, refused, tokens, since)
+        return await self.leases.may_grow(call.ceiling, refused, tokens, since, is_counted=True)
 
     @property
     def _all_ceilings(self) -> Mapping[str, TenantCeiling | LeasedCeiling]:

@@ -123,12 +123,17 @@ class Connection:
         return False
 
     def _take_in(self, raw: bytes) -> None:
+        tenant = self._identify()
+        is_large = len(raw) > frames.MAX_CONTROL_BYTES
+        if is_large and (refused := self._not_worth_reading(tenant)) is not None:
+            self._refuse(frames.leading_id(raw), refused)
+            return
         frame = frames.read_frame(raw, self._fleet().limits.max_body_bytes)
         if isinstance(frame, BadFrame):
             self._refuse(frame.id, frame.rejected)
-            return
-        tenant = self._identify()
-        if isinstance(tenant, Rejected):
+            if is_large and isinstance(tenant, Tenant):
+                self._hub.count_bad_frame(tenant)
+        elif isinstance(tenant, Rejected):
             self._refuse(frame.id, tenant)
         elif isinstance(frame, ChatFrame):
             self._begin(frame, tenant)
@@ -136,6 +141,12 @@ class Connection:
             self._cancel(frame, tenant.name)
         else:
             self._resume(frame, tenant.name)
+
+    def _not_worth_reading(self, tenant: Tenant | Rejected) -> Rejected | None:
+        """Why a large frame is refused before its JSON is looked at."""
+        if isinstance(tenant, Rejected):
+            return tenant
+        return self._hub.request_refusal(tenant)
 
     def _begin(self, frame: ChatFrame, tenant: Tenant) -> None:
         refused = self._no_room_for(frame.id)

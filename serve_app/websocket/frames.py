@@ -23,7 +23,6 @@ from serve_app.wire import load_object
 MAX_ID_CHARS = 128
 _MAX_TOKEN_CHARS = 256
 
-# The id of a frame that is too long to be read, where it comes first.
 _LEADING_ID = re.compile(rb'\s*\{\s*"id"\s*:\s*("[\x20\x21\x23-\x5b\x5d-\x7e]{1,128}"|\d{1,15})')
 
 DONE = b"[DONE]"
@@ -74,14 +73,22 @@ ClientFrame = ChatFrame | CancelFrame | ResumeFrame
 
 NO_ID = b"null"
 
+MAX_CONTROL_BYTES = 4 * 1024
+"""A larger frame can only begin a chat."""
+
+
+def leading_id(raw: bytes) -> bytes:
+    """The id of a frame that is not read, where it comes first."""
+    found = _LEADING_ID.match(raw)
+    return found[1] if found else NO_ID
+
 
 def read_frame(raw: bytes, max_bytes: int) -> ClientFrame | BadFrame:
     """A client's frame, or what is wrong with it."""
     if len(raw) > max_bytes:
-        found = _LEADING_ID.match(raw)
         message = f"A frame may have {max_bytes} bytes."
         too_large = Rejected(RejectReason.REQUEST_TOO_LARGE, message)
-        return BadFrame(found[1] if found else NO_ID, too_large)
+        return BadFrame(leading_id(raw), too_large)
     frame = load_object(raw)
     if isinstance(frame, Rejected):
         what = frame.message.replace("request body", "frame")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 
 from router.errors import Rejected, RejectReason
 from serve_app.auth import Tenant
-from serve_app.call import request_id
+from serve_app.call import Call, request_id
 from serve_app.pipeline import Pipeline
 from serve_app.state import IngressState
 from serve_app.websocket.chat import Chat, Kept
@@ -104,13 +105,28 @@ class Hub:
         self._named.setdefault((tenant.name, frame.id), []).append(chat)
         raw = dump({**frame.body, "stream": True})
         call = self._pipeline.call(CHAT_ROUTE, call_headers, tenant)
-        chat.task = asyncio.create_task(self._pipeline.run(call, raw, chat.send))
+        chat.task = asyncio.create_task(self._run(call, raw, chat))
         # A callback, because a task that is cancelled before it began runs nothing.
         chat.task.add_done_callback(lambda task: self._note_end(chat, task))
         self.metrics.chats.inc()
         self._make_room()
         self.changed(chat)
         return chat
+
+    async def _run(self, call: Call, raw: bytes, chat: Chat) -> None:
+        refused = await self._state.count_request(call.tenant)
+        if refused is None:
+            await self._pipeline.run(call, raw, chat.send)
+        else:
+            await self._pipeline.refuse(call, refused, chat.send)
+
+    def request_refusal(self, tenant: Tenant) -> Rejected | None:
+        """Whether the tenant's requests of the minute are spent, of which nothing is counted."""
+        return self._state.request_refusal(tenant)
+
+    def count_bad_frame(self, tenant: Tenant) -> None:
+        """A large frame that began no chat is a request of the minute all the same."""
+        self._state.ceiling(tenant).try_request(now=time.monotonic())
 
     def _note_end(self, chat: Chat, task: asyncio.Task[None]) -> None:
         chat.task = None

@@ -23,6 +23,8 @@ tiers:
   small: {ceilings: {tokens_per_minute: 600}}
   wishing: {ceilings: {tokens_per_minute: 3000}}
   counted: {ceilings: {requests_per_minute: 60}}
+  two_at_once: {ceilings: {concurrent_requests: 2}}
+  two_a_minute: {ceilings: {requests_per_minute: 2}}
   narrow: {lanes: [chat]}
 tenants:
   local: {tier: open}

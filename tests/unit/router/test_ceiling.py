@@ -99,16 +99,17 @@ def test_a_request_larger_than_the_limit_is_admitted_on_a_full_bucket():
 
 
 def test_requests_are_limited_by_the_minute():
-    """The request ceiling counts admitted requests, whatever their size."""
+    """Each once, at the header: admission counts no second time and refuses none of them."""
     ceiling = TenantCeiling(CeilingConfig(requests_per_minute=2), now=0)
-    ceiling.try_admit(10, now=0)
-    ceiling.try_admit(10, now=0)
+    assert [ceiling.try_request(now=0, will_run=True) for _ in range(2)] == [None, None]
+    assert all(isinstance(ceiling.try_admit(10, now=0), Reservation) for _ in range(2))
 
-    rejected = ceiling.try_admit(10, now=0)
+    rejected = ceiling.try_request(now=0, will_run=True)
 
     assert isinstance(rejected, Rejected)
     assert rejected.reason is RejectReason.REQUEST_RATE
     assert rejected.retry_after_s == 30.0
+    assert rejected == ceiling.request_refusal(now=0) == ceiling.refusal(10, now=0)
     assert ceiling.requests_state(now=30) == RateLimitState(limit=2, remaining=1, reset_s=30.0)
 
 
@@ -178,6 +179,26 @@ def test_so_many_requests_run_at_once():
     assert isinstance(ceiling.try_admit(1, now=0), Reservation)
 
 
+def test_a_request_whose_body_arrives_is_one_of_those_at_once():
+    """What is not to run is not; a request that is refused so is not one of the minute."""
+    config = CeilingConfig(concurrent_requests=2, requests_per_minute=10)
+    ceiling = TenantCeiling(config, now=0)
+    held = ceiling.try_admit(1, now=0)
+    assert ceiling.try_request(now=0, will_run=True) is None
+
+    refused = ceiling.try_request(now=0, will_run=True)
+
+    assert refused.reason is RejectReason.TENANT_CONCURRENCY
+    assert ceiling.requests_state(now=0).remaining == 9
+    assert ceiling.try_request(now=0) is None
+    assert ceiling.try_admit(1, now=0).reason is RejectReason.TENANT_CONCURRENCY
+    ceiling.arrived()
+    assert isinstance(ceiling.try_admit(1, now=0), Reservation)
+    ceiling.settle(held, 1, now=0)
+    assert ceiling.try_request(now=0, will_run=True) is None
+    assert (ceiling.running, ceiling.arriving) == (1, 1)
+
+
 def test_a_ceiling_that_does_not_bind_now_refuses_nobody_for_debt():
     """A lane that has room is open to those who owe."""
     ceiling = TenantCeiling(CeilingConfig(tokens_per_second=10, contended_from=40), now=0)
@@ -193,6 +214,7 @@ def test_other_limits_leave_what_is_spent_running_and_owed():
         tokens_per_second=10, tokens_per_minute=600, requests_per_minute=60, concurrent_requests=2
     )
     ceiling = TenantCeiling(old, now=0.0)
+    ceiling.try_request(now=0.0)
     held = ceiling.try_admit(500, now=0.0)
     assert ceiling.pacer is not None
     pacer = ceiling.pacer

@@ -4,7 +4,7 @@ import pytest
 
 from router.ceiling import CeilingConfig
 from router.leased_ceiling import LeasedCeiling, Tenure
-from router.leases import BucketGrant, LeaseTerms, TenantGrant
+from router.leases import BucketGrant, LeaseTerms, PermitDemand, TenantGrant
 from router.reservation import Reckoning, Reservation
 
 TERMS = LeaseTerms(lease_s=100, seat_s=600, seats=4, floor=0.01, stale_s=0.5)
@@ -81,3 +81,39 @@ def test_of_leased_requests_they_take_what_is_there():
     grant = TenantGrant(requests=BucketGrant(10, None, 95))
     ceiling.apply(grant, epoch=1, number=1, now=0)
     assert [ceiling.try_request(now=0) for _ in range(10)] == [None] * 10
+
+
+def test_of_leased_permits_arriving_bodies_take_theirs():
+    """Running or arriving, here or elsewhere; one that finds none asks for another."""
+    tenure = Tenure(until=100, seat_until=600, seated_at=-600)
+    ceiling = LeasedCeiling(CeilingConfig(concurrent_requests=2), TERMS, tenure, now=0)
+    ceiling.apply(TenantGrant(permits=(2, 0)), epoch=1, number=1, now=0)
+    held = ceiling.try_admit(1, now=0)
+    assert ceiling.try_request(now=0, will_run=True) is None
+    assert not ceiling.is_quiet(0)
+
+    refused = ceiling.try_request(now=0, will_run=True)
+
+    assert refused is not None and refused.reason == "tenant_concurrency"
+    assert ceiling.try_request(now=0) is None
+    assert not ceiling.is_short(0, now=0)
+    assert ceiling.report(gives_up=False, now=0).permits == PermitDemand(2, 2, 2, 1)
+    ceiling.settle(held, 1, now=0)
+    ceiling.arrived()
+    assert ceiling.is_quiet(0)
+
+
+def test_a_request_that_was_counted_is_short_of_tokens_alone():
+    """The minute's requests may be spent by then: it is one of them."""
+    tenure = Tenure(until=100, seat_until=600, seated_at=-600)
+    config = CeilingConfig(requests_per_minute=1, tokens_per_minute=1_000)
+    ceiling = LeasedCeiling(config, TERMS, tenure, now=0)
+    ceiling.apply(TenantGrant(requests=BucketGrant(1, None, 1)), epoch=1, number=1, now=0)
+    assert ceiling.try_request(now=0) is None
+
+    refused = ceiling.try_admit(500, now=0)
+
+    assert refused.reason == "token_rate"
+    assert ceiling.is_short(500, now=0, is_counted=True)
+    assert not ceiling.is_short(500, now=0)
+    assert ceiling.refusal(1, now=0).reason == "request_rate"

@@ -465,8 +465,9 @@ def test_limits_may_come_and_go_while_requests_run():
     """A reload changes them in place."""
     book, lessee = ledger(), Lessee("a", TERMS)
     ceiling = lessee.ceiling("acme", CeilingConfig(requests_per_minute=120), now=0)
-    ceiling.try_admit(100, now=0)
+    assert ceiling.try_request(now=0) is not None
     beat(book, lessee, 0.0)
+    assert ceiling.try_request(now=0) is None
     held = ceiling.try_admit(100, now=0)
     assert isinstance(held, Reservation)
     assert lessee.ceiling("acme", CONFIG, now=0) is ceiling

@@ -264,6 +264,15 @@ def world(tmp_path):
 
 
 @pytest.fixture
+def patient(world):
+    """The world in which only a test ends the wait for a body."""
+    from tests.unit.serve_app.uploads import with_limits
+
+    with_limits(world, body_timeout_s=60, body_silence_s=60)
+    return world
+
+
+@pytest.fixture
 def engine():
     """Makes an engine's whole JSON answer."""
 

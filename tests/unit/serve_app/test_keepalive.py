@@ -235,9 +235,12 @@ async def test_a_client_that_leaves_while_it_waits_leaves_the_queue(soon, stream
 
 async def test_a_wait_for_a_lease_is_heard_and_may_end_in_a_refusal(soon, stream, monkeypatch):
     """A ceiling by then is told in an event; headers are those of the beginning."""
-    soon.lanes.answers = [stream(TOKEN, DONE), stream(TOKEN, DONE)]
-    for _ in range(2):
-        assert (await soon.post(CHAT, STREAMED, key="guest")).status_code == 200
+    with_ceilings(soon, tokens_per_minute=1_000)
+    gate = asyncio.Event()
+    soon.lanes.answers = [stream(TOKEN, gate, DONE) for _ in range(2)]
+    half = {**STREAMED, "max_tokens": 600, "min_tokens": 600}
+    first = [asyncio.create_task(soon.post(CHAT, half, key="acme")) for _ in range(2)]
+    await until(lambda: len(soon.lanes.opened) == 2)
     waits = asyncio.Event()
 
     async def may_grow(*_) -> bool:
@@ -245,14 +248,16 @@ async def test_a_wait_for_a_lease_is_heard_and_may_end_in_a_refusal(soon, stream
         return False
 
     monkeypatch.setattr(soon.state, "may_grow", may_grow)
-    client = Listener(soon, key="guest")
+    client = Listener(soon, half)
     await client.comments(1)
     waits.set()
     await client.end()
+    gate.set()
+    await asyncio.gather(*first)
 
-    assert client.error["code"] == "request_rate" and client.error["retry_after"] >= 1
-    assert client.headers["x-ratelimit-limit-requests"] == "2"
-    assert codes(soon) == {"200": 2.0, "request_rate": 1.0}
+    assert client.error["code"] == "token_rate" and client.error["retry_after"] >= 1
+    assert client.headers["x-ratelimit-limit-tokens"] == "1000"
+    assert codes(soon) == {"200": 2.0, "token_rate": 1.0}
 
 
 async def test_a_gap_inside_a_stream_is_filled(soon, stream):

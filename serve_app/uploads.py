@@ -1,0 +1,56 @@
+"""Requests whose body is still arriving: how many of one tenant, and of all, at once.
+
+A request holds one of the places that Serve has on an ingress replica
+(`ingress.max_ongoing_requests`) from its header on, however slowly its body comes. Half of
+the places are for bodies. A tenant may have as many of those as are free: alone it gets a
+quarter of all places, two a sixth each, and however many take theirs, there are free ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+
+from router.errors import Rejected, RejectReason
+
+TOO_MANY = Rejected(
+    RejectReason.TENANT_CONCURRENCY, "Too many requests whose body has not arrived.", 1.0
+)
+
+
+class Uploads:
+    """Those of one ingress replica.
+
+    Args:
+        places: requests that Serve lets in at once.
+
+    """
+
+    def __init__(self, places: int) -> None:
+        self._most = max(1, places // 2)
+        self._held: Counter[str] = Counter()
+        self.count = 0
+
+    def of(self, tenant: str) -> int:
+        """How many are the tenant's."""
+        return self._held[tenant]
+
+    @contextlib.contextmanager
+    def arriving(self, tenant: str, most: int) -> Iterator[Rejected | None]:
+        """Count a request of the tenant while its body arrives; yields why it may not.
+
+        `most`: of one tenant, however many are free.
+        """
+        if self._held[tenant] >= min(most, self._most - self.count):
+            yield TOO_MANY
+            return
+        self.count += 1
+        self._held[tenant] += 1
+        try:
+            yield None
+        finally:
+            self.count -= 1
+            self._held[tenant] -= 1
+            if not self._held[tenant]:
+                del self._held[tenant]
