@@ -24,11 +24,15 @@ from serve_app.lifeline import Lifeline
 from serve_app.serve_state import WARMS
 from serve_app.visit_log import VisitLog
 from serve_app.warm_up import warm_up
+from serve_app.wire import ROUTES
 from simulator.http.app import EngineSpec, SimulatedEngineApp
 
 logger = logging.getLogger("ray.serve")
 
 GAUGE_PERIOD_S = 2.0
+
+ENGINE_PATHS = frozenset({*ROUTES, "/detokenize"})
+"""What is asked of an engine, by clients and to go on with a broken stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,9 @@ class LaneEndpoint:
         life = self._life
         self._visits = VisitLog(app, life.affinity)
         host = published_host(life.host)
-        self._endpoint = EndpointServer(self._visits, secret=life.secret, host=host)
+        self._endpoint = EndpointServer(
+            self._visits, secret=life.secret, host=host, paths=ENGINE_PATHS
+        )
         await self._endpoint.start()
         self._http = aiohttp.ClientSession(
             base_url=self._endpoint.url, headers={SECRET_HEADER.decode(): life.secret}

@@ -64,7 +64,7 @@ async def test_where_nothing_listens_nothing_is_said(lanes):
 async def test_the_question_is_no_request_that_a_drain_waits_for(lanes):
     """It has the deployment's secret, and is not counted."""
     app = SimulatedEngineApp(EngineSpec("small", 4096, FixedTiming(ttft_s=0, itl_s=0)))
-    endpoint = EndpointServer(app, secret=SECRET, host="127.0.0.1")
+    endpoint = EndpointServer(app, secret=SECRET, host="127.0.0.1", paths=frozenset())
     await endpoint.start()
 
     assert await lanes.is_alive(Replica("r1", endpoint.url)) is True
