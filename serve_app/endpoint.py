@@ -22,6 +22,7 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Listed = frozenset[tuple[str, str]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SECRET_HEADER = b"x-pointsman-endpoint"
@@ -33,20 +34,19 @@ class Guard:
     """ASGI middleware: the secret first, then listed paths only, and a count of open requests.
 
     An engine has more routes than are asked here: it loads adapters, renders prompts,
-    tells its configuration. `OBSERVED_PATHS` can be read, and are not counted.
+    tells its configuration. `OBSERVED_PATHS` are not counted.
 
     Args:
-        paths: where questions are posted.
+        listed: methods and paths that lead to the app.
 
     """
 
-    def __init__(self, app: ASGIApp, secret: str, paths: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, secret: str, listed: Listed) -> None:
         if not secret:
             raise ValueError("an endpoint needs a secret")
         self._app = app
         self._secret = secret.encode()
-        self._listed = {("POST", path) for path in paths}
-        self._listed |= {("GET", path) for path in OBSERVED_PATHS}
+        self._listed = listed
         self.in_flight = 0
         self.served_total = 0
 
@@ -100,8 +100,8 @@ class _Server(uvicorn.Server):
 class EndpointServer:
     """A uvicorn server for one guarded app, on a port the kernel chooses."""
 
-    def __init__(self, app: ASGIApp, *, secret: str, host: str, paths: frozenset[str]) -> None:
-        self.guard = Guard(app, secret, paths)
+    def __init__(self, app: ASGIApp, *, secret: str, host: str, listed: Listed) -> None:
+        self.guard = Guard(app, secret, listed)
         self._socket = socket.socket()
         self._socket.bind((host, 0))
         self.host = host

@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 import aiohttp
 
 from serve_app.endpoint import SECRET_HEADER, EndpointServer
-from serve_app.lane_endpoint import ENGINE_PATHS
 from serve_app.engine_stats import engine_load
+from serve_app.lane_endpoint import ENGINE_ASKS
 from simulator.http.app import EngineSpec, SimulatedEngineApp
 from simulator.profile import Profile
 
@@ -39,7 +39,7 @@ class Engine:
         spec = EngineSpec(model_id, 8192, card(prefill_ms_per_token))
         self.model_id = model_id
         self.endpoint = EndpointServer(
-            SimulatedEngineApp(spec), secret=SECRET, host="127.0.0.1", paths=ENGINE_PATHS
+            SimulatedEngineApp(spec), secret=SECRET, host="127.0.0.1", listed=ENGINE_ASKS
         )
         self.http: aiohttp.ClientSession
 

@@ -9,7 +9,7 @@ from serve_app.auth import make_key
 from serve_app.endpoint import EndpointServer
 from serve_app.fleet_config import FleetConfig
 from serve_app.gateway import Gateway
-from serve_app.lane_endpoint import ENGINE_PATHS
+from serve_app.lane_endpoint import ENGINE_ASKS
 from serve_app.lanes import Lanes, NoReplica, Replica
 from serve_app.metrics import Metrics
 from serve_app.pipeline import Pipeline
@@ -19,7 +19,7 @@ from serve_app.tenant_config import TenantsConfig
 from serve_app.websocket.finder import Finder
 from serve_app.websocket.hub import Hub
 from serve_app.websocket.metrics import SocketMetrics
-from serve_app.websocket.owner import PATHS as OWNER_PATHS
+from serve_app.websocket.owner import ASKS as OWNER_ASKS
 from serve_app.websocket.owner import Owner
 from serve_app.websocket.peers import Peers
 from serve_app.websocket.sockets import Sockets
@@ -66,7 +66,7 @@ class SocketIngress:
         self.sockets = sockets
         self.owner = Owner(self.hub)
         self.endpoint = EndpointServer(
-            self.owner, secret=SECRET, host="127.0.0.1", paths=OWNER_PATHS
+            self.owner, secret=SECRET, host="127.0.0.1", listed=OWNER_ASKS
         )
 
     async def start(self) -> None:
@@ -123,7 +123,7 @@ class SocketWorld:
     async def __aenter__(self):
         for name, engine in self.engines.items():
             self.endpoints[name] = EndpointServer(
-                engine, secret=SECRET, host="127.0.0.1", paths=ENGINE_PATHS
+                engine, secret=SECRET, host="127.0.0.1", listed=ENGINE_ASKS
             )
             await self.endpoints[name].start()
         for name in ("i1", "i2"):

@@ -5,9 +5,9 @@ import socket
 
 import pytest
 
-from serve_app.endpoint import OBSERVED_PATHS, SECRET_HEADER, EndpointServer, Guard
-from serve_app.lane_endpoint import ENGINE_PATHS
-from serve_app.websocket.owner import PATHS as OWNER_PATHS
+from serve_app.endpoint import SECRET_HEADER, EndpointServer, Guard
+from serve_app.lane_endpoint import ENGINE_ASKS
+from serve_app.websocket.owner import ASKS as OWNER_ASKS
 
 pytestmark = pytest.mark.security
 
@@ -96,7 +96,7 @@ async def ask(guard, method, path, secret=SECRET):
 @pytest.mark.parametrize(("method", "path"), OTHERS)
 async def test_what_nobody_asks_is_not_found_with_the_secret(method, path):
     app = App()
-    guard = Guard(app, SECRET, ENGINE_PATHS)
+    guard = Guard(app, SECRET, ENGINE_ASKS)
 
     assert await ask(guard, method, path) == 404
     assert (app.seen, guard.served_total) == ([], 0)
@@ -104,33 +104,32 @@ async def test_what_nobody_asks_is_not_found_with_the_secret(method, path):
 
 @pytest.mark.parametrize("path", ["/tokenize", "/v1/chat/completions", "/nothing"])
 async def test_without_the_secret_nobody_learns_what_there_is(path):
-    assert await ask(Guard(App(), SECRET, ENGINE_PATHS), "POST", path, secret="guess") == 401
+    assert await ask(Guard(App(), SECRET, ENGINE_ASKS), "POST", path, secret="guess") == 401
 
 
 @pytest.mark.parametrize(
-    ("paths", "method", "path"),
+    ("listed", "method", "path"),
     [
-        *((ENGINE_PATHS, "POST", path) for path in sorted(ENGINE_PATHS)),
-        *((ENGINE_PATHS, "GET", path) for path in sorted(OBSERVED_PATHS)),
-        *((OWNER_PATHS, "POST", path) for path in sorted(OWNER_PATHS)),
+        *((ENGINE_ASKS, *ask) for ask in sorted(ENGINE_ASKS)),
+        *((OWNER_ASKS, *ask) for ask in sorted(OWNER_ASKS)),
     ],
 )
-async def test_what_is_asked_is_there(paths, method, path):
+async def test_what_is_asked_is_there(listed, method, path):
     app = App()
 
-    assert await ask(Guard(app, SECRET, paths), method, path) == 200
+    assert await ask(Guard(app, SECRET, listed), method, path) == 200
     assert app.seen == [(method, path)]
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "post"])
 async def test_a_listed_path_is_there_for_its_method_alone(method):
-    assert await ask(Guard(App(), SECRET, ENGINE_PATHS), method, "/v1/completions") == 404
+    assert await ask(Guard(App(), SECRET, ENGINE_ASKS), method, "/v1/completions") == 404
 
 
 @pytest.fixture
 async def endpoint():
     app = App()
-    made = EndpointServer(app, secret=SECRET, host="127.0.0.1", paths=ENGINE_PATHS)
+    made = EndpointServer(app, secret=SECRET, host="127.0.0.1", listed=ENGINE_ASKS)
     made.app = app
     await made.start()
     yield made
@@ -163,3 +162,25 @@ async def test_no_spelling_leads_to_another_route(endpoint, target):
 async def test_an_escaped_listed_path_is_that_path_and_no_other(endpoint):
     assert await asyncio.to_thread(raw, endpoint.port, "/v1/chat/%63ompletions") == 200
     assert endpoint.app.seen == [("POST", "/v1/chat/completions")]
+
+
+@pytest.mark.parametrize(("method", "path"), sorted(ENGINE_ASKS))
+async def test_an_ingress_replica_s_endpoint_has_its_own_alone(method, path):
+    assert await ask(Guard(App(), SECRET, OWNER_ASKS), method, path) == 404
+
+
+def test_what_is_listed_is_what_there_is_a_use_for():
+    """Whoever adds a path to a list says so here."""
+    assert {path for method, path in ENGINE_ASKS if method == "POST"} == {
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/responses",
+        "/v1/messages",
+        "/v1/messages/count_tokens",
+        "/detokenize",
+    }
+    assert {path for method, path in ENGINE_ASKS if method == "GET"} == {
+        "/health",
+        "/metrics",
+        "/metrics/",
+    }
