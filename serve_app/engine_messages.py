@@ -72,8 +72,10 @@ _OURS = (
         "This model takes text alone: no images, sounds or videos.",
     ),
     (
-        r"Unsupported chat content part type|\d+ validation errors? for (?:ValidatorIterator"
-        r"|ChatCompletionContentPart)",
+        (
+            r"Unsupported chat content part type|\d+ validation errors? for (?:ValidatorIterator"
+            r"|ChatCompletionContentPart)"
+        ),
         "A part of a message's content is of a type, or in a form, that is not taken here.",
     ),
     (r"The tool with name ", "'tool_choice' names a tool that is not among 'tools'."),
@@ -87,25 +89,34 @@ _OURS = (
     (r"Grammar error(?!: (?:type|schema|properties|items|required) must be)", _GRAMMAR),
     (r"Invalid grammar specification|Failed to (?:compile|convert|parse|make)|xgrammar", _GRAMMAR),
     (
-        r"Failed to (?:load|decode|fetch|open) |cannot identify image|Invalid data URL"
-        r"|Only base64 data URLs|The URL must be|Cannot load local files|The file path"
-        r"|Incorrect padding|Invalid base64",
+        (
+            r"Failed to (?:load|decode|fetch|open) |cannot identify image|Invalid data URL"
+            r"|Only base64 data URLs|The URL must be|Cannot load local files|The file path"
+            r"|Incorrect padding|Invalid base64"
+        ),
         _MEDIA,
     ),
 )
 IN_OUR_WORDS = tuple((re.compile(pattern, re.DOTALL), words) for pattern, words in _OURS)
 
 _PASSED = (
-    r"This model's maximum context length is \d+ tokens\. However, you requested \d+ output "
-    r"tokens and your prompt contains [a-z0-9 ,()]{1,200}(?:\. Please reduce [a-z ]{1,120}\.)?",
+    (
+        r"This model's maximum context length is \d+ tokens\. However, you requested \d+ output "
+        r"tokens and your prompt contains [a-z0-9 ,()]{1,200}(?:\. Please reduce [a-z ]{1,120}\.)?"
+    ),
     r"Input length \(\d+\) exceeds model's maximum context length \(\d+\)",
-    # "top_p must be in (0, 1], got 1.5.", "`logprobs` must be an integer."
-    rf"{_FIELD}(?:, {_FIELD})? (?:must|cannot) (?:not )?(?:be|contain|equal) "
-    rf"(?:True if set|[a-z0-9 \[\](),.>=_-]{{1,60}}?)(?:(?:,? got {_N})?(?:\.(?= |\Z)|\Z)|(?=; |, got ))",
+    # What bounds a number has, and of what kind a field is.
+    (
+        rf"{_FIELD}(?:, {_FIELD})? (?:must|cannot) (?:not )?(?:be|contain|equal) "
+        rf"(?:True if set|[a-z0-9 \[\](),.>=_-]{{1,60}}?)"
+        rf"(?:(?:,? got {_N})?(?:\.(?= |\Z)|\Z)|(?=; |, got ))"
+    ),
     r"Requested (?:sample|prompt) logprobs of \d+, which is greater than max allowed: \d+",
     r"Requested logprob_token_ids of length \d+, which is greater than max allowed: \d+",
-    r"When both logprobs and logprob_token_ids are set, logprobs must equal "
-    r"len\(logprob_token_ids\)\.",
+    (
+        r"When both logprobs and logprob_token_ids are set, logprobs must equal "
+        r"len\(logprob_token_ids\)\."
+    ),
     r"[Ww]hen using `[a-z_]+`, `[a-z_]+` must be set(?: to true)?\.?",
     r"`[a-z_]+` (?:is|are) not (?:supported|available) when [a-z0-9_`=. ]{1,60}?(?:True|False|0)`",
     r"`[a-z_]+` is not supported with beam search\.",
@@ -115,16 +126,20 @@ _PASSED = (
     r"Only one of `[a-z_]+` and `[a-z_]+` can be set\.",
     r"When response_format type is 'json_schema', the 'json_schema' field must be provided\.",
     r"You (?:can only|must) use one kind of structured outputs constraint but \w+ are specified",
-    r"You can only use one kind of constraints for structured outputs "
-    r"\('json', 'regex' or 'choice'\)\.",
+    (
+        r"You can only use one kind of constraints for structured outputs "
+        r"\('json', 'regex' or 'choice'\)\."
+    ),
     r"You can only either use constraints for structured outputs or tools, not both\.",
     r"Invalid (?:structured_outputs|response_format) structural_tag specification",
     r"Invalid JSON grammar specification",
     r"Grammar error: (?:type|schema|properties|items|required) must be [a-z ]{1,60}",
     r"Expected field `name` in `function` in `tool_choice`!",
     r"The tool specified in `tool_choice` does not match any of the specified `tools`",
-    r"Tool choice '(?:required|function)' (?:must be specified with|not found in) "
-    r"'tools' parameter\.",
+    (
+        r"Tool choice '(?:required|function)' (?:must be specified with|not found in) "
+        r"'tools' parameter\."
+    ),
     r"assistant tool_calls entries must be objects\.",
     r"chat completions only support assistant tool_calls of type 'function'\.",
     r"(?:Missing|Invalid) 'type' field in multimodal part\.",
@@ -142,8 +157,10 @@ _PASSED = (
     r"logprobs are not supported with gpt-oss models",
     r"This model does not support [a-z]{1,20}",
     # Of chat templates.
-    r"(?:After the optional system message, c|C)onversation roles must alternate "
-    r"user/assistant/user/assistant/\.\.\.",
+    (
+        r"(?:After the optional system message, c|C)onversation roles must alternate "
+        r"user/assistant/user/assistant/\.\.\."
+    ),
     r"System (?:role|message) (?:not supported|is not supported|must be at the beginning)\.?",
     r"Only user(?:, system)?(?:,)? and assistant roles are supported",
     # Of pydantic: what one field must be.

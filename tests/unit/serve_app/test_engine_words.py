@@ -92,18 +92,24 @@ def test_a_field_is_named_and_the_sent_value_is_not():
         (CONTEXT + " (parameter=input_tokens, value=4092)", CONTEXT),
         ("Input length (5000) exceeds model's maximum context length (4096).", "(4096)"),
         (
-            "max_tokens=5000 cannot be greater than max_model_len=max_total_tokens=4096. "
-            "Please request fewer output tokens. (parameter=max_tokens, value=5000)",
+            (
+                "max_tokens=5000 cannot be greater than max_model_len=max_total_tokens=4096. "
+                "Please request fewer output tokens. (parameter=max_tokens, value=5000)"
+            ),
             "'max_tokens' asks for 5000 tokens: this model's context has 4096.",
         ),
         (
-            "The decoder prompt (length 5000) is longer than the maximum model length of 4096. "
-            "Make sure that `max_model_len` is no smaller than the number of text tokens.",
+            (
+                "The decoder prompt (length 5000) is longer than the maximum model length of 4096. "
+                "Make sure that `max_model_len` is no smaller than the number of text tokens."
+            ),
             "The prompt of 5000 tokens is longer than this model's context of 4096 tokens.",
         ),
         (
-            "The decoder prompt (length 4096) plus the number of requested output tokens (at least "
-            "1) is longer than the maximum model length of 4096. Make sure that `max_model_len`",
+            (
+                "The decoder prompt (length 4096) plus the number of requested output tokens (at least "
+                "1) is longer than the maximum model length of 4096. Make sure that `max_model_len`"
+            ),
             "leaves no room for an answer in a context of 4096 tokens.",
         ),
     ],
@@ -135,26 +141,40 @@ INNER = [
     "You must set `--enable-mm-embeds` to input `image_embeds`",
     '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set',
     "tool_choice='required' requires --tool-call-parser to be set",
-    "n must be at most 16384, got 20000. To increase this limit, set the VLLM_MAX_N_SEQUENCES "
-    "environment variable.",
-    "prompt list length 5 exceeds the maximum allowed count of 4. To increase this limit, set the "
-    "VLLM_MAX_COMPLETION_PROMPTS environment variable.",
-    "thinking_token_budget is set but reasoning_config is not configured. Please set "
-    "--reasoning-parser and/or --reasoning-config to use thinking_token_budget.",
+    (
+        "n must be at most 16384, got 20000. To increase this limit, set the VLLM_MAX_N_SEQUENCES "
+        "environment variable."
+    ),
+    (
+        "prompt list length 5 exceeds the maximum allowed count of 4. To increase this limit, set "
+        "the VLLM_MAX_COMPLETION_PROMPTS environment variable."
+    ),
+    (
+        "thinking_token_budget is set but reasoning_config is not configured. Please set "
+        "--reasoning-parser and/or --reasoning-config to use thinking_token_budget."
+    ),
     "This vLLM engine does not support `store=True`. Set `VLLM_ENABLE_RESPONSES_API_STORE=1`.",
-    "The supplied chat template string (SECRET) appears path-like, but doesn't exist! "
-    "Tried: SECRET and /usr/lib/vllm/templates/SECRET.jinja",
+    (
+        "The supplied chat template string (SECRET) appears path-like, but doesn't exist! "
+        "Tried: SECRET and /usr/lib/vllm/templates/SECRET.jinja"
+    ),
     "Found unexpected chat template kwargs from request: {'SECRET'}",
     "The file path /usr/x must be a subpath of `--allowed-local-media-path /usr`.",
     "Cannot load local files without `--allowed-local-media-path`.",
     "The URL must be from one of the allowed domains: ['a.SECRET']. Input URL domain: SECRET",
-    "The decoder prompt contains a(n) image item with 5 embedding tokens, which exceeds the "
-    "pre-allocated encoder cache size 4. Please set --limit-mm-per-prompt at startup.",
-    "You must use one kind of structured outputs constraint but none are specified: "
-    "{'json': None, '_backend': 'SECRET'}",
-    "2 validation errors for ValidatorIterator\n0.ChatCompletionContentPartTextParam.text\n  Field "
-    "required [type=missing, input_value={'type': 'SECRET'}, input_type=dict]\n    For further "
-    "information visit https://errors.pydantic.dev/2.14/v/missing",
+    (
+        "The decoder prompt contains a(n) image item with 5 embedding tokens, which exceeds the "
+        "pre-allocated encoder cache size 4. Please set --limit-mm-per-prompt at startup."
+    ),
+    (
+        "You must use one kind of structured outputs constraint but none are specified: "
+        "{'json': None, '_backend': 'SECRET'}"
+    ),
+    (
+        "2 validation errors for ValidatorIterator\n0.ChatCompletionContentPartTextParam.text\n  "
+        "Field required [type=missing, input_value={'type': 'SECRET'}, input_type=dict]\n    For "
+        "further information visit https://errors.pydantic.dev/2.14/v/missing"
+    ),
     "Unsupported chat content part type: 'SECRET'. Supported types: text.",
     "Grammar error: Invalid type: SECRET",
     'Grammar error: at 1(8): invalid regex "SECRET("',
