@@ -63,6 +63,7 @@ def is_intact(target: Path, *, verify: bool = False) -> bool:
     """Whether a prepared checkpoint has its files, unchanged, and no other.
 
     Args:
+        target: its directory.
         verify: hash every file, also if nothing has touched it.
 
     """
@@ -164,7 +165,10 @@ def _sha256(path: Path) -> str:
 
 
 def main(config: str = "serve_config.yaml") -> None:
-    """Prepare the model if the fleet that a Serve configuration names uses it."""
+    """Prepare the model if the fleet that a Serve configuration names uses it.
+
+    Prints warnings of the fleet's other models.
+    """
     from serve_app.settings import fleet_path, load_fleet
 
     for application in yaml.safe_load(Path(config).read_text()).get("applications", []):
@@ -172,6 +176,8 @@ def main(config: str = "serve_config.yaml") -> None:
         fleet = load_fleet(fleet_path(named))
         if any(lane.model_source == EMBEDDED for lane in fleet.enabled_lanes.values()):
             prepare()
+        for warning in fleet.unpinned:
+            print(f"  warning: {warning}")
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ def test_the_pinned_source_is_the_installed_one():
     (found,) = [file for file in files if file.name == GGUF]
     listed = base64.urlsafe_b64decode(f"{found.hash.value}==").hex()
 
-    assert embedded_model.GGUF_SHA256 == listed
+    assert listed == embedded_model.GGUF_SHA256
 
 
 def test_the_manifest_says_what_was_made(world):
