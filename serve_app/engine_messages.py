@@ -101,8 +101,9 @@ IN_OUR_WORDS = tuple((re.compile(pattern, re.DOTALL), words) for pattern, words 
 
 _PASSED = (
     (
-        r"This model's maximum context length is \d+ tokens\. However, you requested \d+ output "
-        r"tokens and your prompt contains [a-z0-9 ,()]{1,200}(?:\. Please reduce [a-z ]{1,120}\.)?"
+        r"This model's maximum context length is \d+ tokens(?:\. However, you requested \d+ output "
+        r"tokens(?: and your prompt contains [a-z0-9 ,()]{1,200}"
+        r"(?:\. Please reduce [a-z ]{1,120})?)?)?\.?"
     ),
     r"Input length \(\d+\) exceeds model's maximum context length \(\d+\)",
     # What bounds a number has, and of what kind a field is.

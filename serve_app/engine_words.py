@@ -51,6 +51,8 @@ _TYPES = frozenset({"str", "int", "float", "bool", "bytes", "dict", "list", "non
 # Names of the engine's own, which no request has.
 _NOT_FIELDS = frozenset({"input_tokens", "type", "skip_tokenizer_init"})
 
+_NAMED = re.compile(r"[`']?([a-z][a-z0-9_]*)(?:\.[a-z_]+)?[`']? (?:must|cannot|asks for|has token)")
+
 _QUOTED = re.compile(r"'[^']*'?|\"[^\"]*\"?|`[^`]*`?|[\[({<].*")
 _SHAPE_CHARS = 120
 
@@ -91,6 +93,8 @@ def _refusal(body: bytes, otherwise: str) -> Rejected:
     said = passed(message)
     if said is None:
         note_unsaid(shape_of(message))
+    elif param is None:
+        param = _named(said)
     is_long = said is not None and TOO_LONG.match(said) is not None
     reason = RejectReason.CONTEXT_LENGTH_EXCEEDED if is_long else RejectReason.INVALID_REQUEST
     return Rejected(reason, said or otherwise, param=param)
@@ -108,6 +112,12 @@ def passed(message: str) -> str | None:
         if found is not None:
             return found[0][:MAX_CHARS]
     return None
+
+
+def _named(said: str) -> str | None:
+    """The field that a message begins with: dialects without `param` name it there alone."""
+    found = _NAMED.match(said)
+    return None if found is None else found[1]
 
 
 def _of_field(error: re.Match[str], param: str | None) -> str:

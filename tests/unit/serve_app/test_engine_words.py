@@ -77,7 +77,26 @@ KEPT = [
 
 @pytest.mark.parametrize("message", KEPT)
 def test_words_about_the_request_are_passed_with_their_numbers(message):
-    assert told(message) == Rejected(INVALID, message)
+    refused = told(message)
+
+    assert (refused.reason, refused.message) == (INVALID, message)
+
+
+@pytest.mark.parametrize(
+    ("message", "param"),
+    [
+        ("temperature must be in [0, 2], got 9.0.", "temperature"),
+        ("`top_logprobs` must be an integer.", "top_logprobs"),
+        ("stop cannot contain an empty string.", "stop"),
+        ("structured_outputs.json_object must be True if set", "structured_outputs"),
+        ("max_tokens=9 cannot be greater than max_model_len=max_total_tokens=5.", "max_tokens"),
+        ("When using `tool_choice`, `tools` must be set.", None),
+        ("Token id 9 is out of vocabulary", None),
+    ],
+)
+def test_a_field_that_only_the_message_names_is_param_too(message, param):
+    """Errors on `/v1/messages` have none of their own."""
+    assert told(message).param == param
 
 
 def test_a_field_is_named_and_the_sent_value_is_not():
@@ -107,8 +126,8 @@ def test_a_field_is_named_and_the_sent_value_is_not():
         ),
         (
             (
-                "The decoder prompt (length 4096) plus the number of requested output tokens (at least "
-                "1) is longer than the maximum model length of 4096. Make sure that `max_model_len`"
+                "The decoder prompt (length 4096) plus the number of requested output tokens "
+                "(at least 1) is longer than the maximum model length of 4096. Use `max_model_len`"
             ),
             "leaves no room for an answer in a context of 4096 tokens.",
         ),
@@ -120,7 +139,7 @@ def test_what_is_too_long_keeps_its_code_and_its_numbers(message, words):
 
     assert refused.reason is TOO_LONG
     assert words in refused.message
-    assert refused.param is None
+    assert refused.param in (None, "max_tokens")
     assert not any(inside in refused.message for inside in INSIDES)
 
 
@@ -285,7 +304,7 @@ def test_of_a_request_model_s_error_the_field_and_the_rule_are_told(message, par
     ],
 )
 def test_param_is_a_field_of_the_request_or_nothing(given, param):
-    assert told("stop cannot contain an empty string.", param=given).param == param
+    assert told("Token id 9 is out of vocabulary", param=given).param == param
 
 
 @pytest.mark.parametrize("status", [500, 502, 503])
