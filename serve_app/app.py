@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict
 from ipaddress import IPv4Address
 from typing import Any, Literal
@@ -29,6 +30,8 @@ from serve_app.settings import (
 )
 from simulator.http.app import EngineSpec
 from simulator.profile import FixedTiming, Profile, profile_path
+
+logger = logging.getLogger("ray.serve")
 
 HEAD_NODE = "node:__internal_head__"
 """A resource that Ray gives its head node, and no other."""
@@ -70,6 +73,9 @@ def build(args: dict[str, Any]) -> Application:
     await_rest((fleet_file, tenants_file), ReloadConfig().settle_s)
     fleet = load_fleet(fleet_file)
     _refuse_open_door(options, load_tenants(tenants_file).local_tenant)
+    if options.engine == "as_configured":
+        for warning in fleet.unpinned:
+            logger.warning("%s", warning)
     secret = deployment_secret()
     keep_admin_key(secret)
     lanes = {

@@ -47,6 +47,8 @@ _EVERYWHERE: dict[str, Check] = {
     "ec_transfer_params": is_absent,
     "vllm_xargs": is_absent,
     "previous_response_id": is_absent,
+    # `n` candidates for each answer, all of them generated, past accounts and priorities.
+    "use_beam_search": is_off,
 }
 _SAMPLING: dict[str, Check] = {
     "seed": Whole(),
@@ -66,8 +68,6 @@ _OPENAI: dict[str, Check] = {
     "stream_options": Members({"include_usage": is_flag, "continuous_usage_stats": is_flag}),
     # Events of several tokens could be neither counted nor paced.
     "stream_interval": Whole(1, 1),
-    # `n` candidates for each answer, all of them generated.
-    "use_beam_search": is_off,
     "echo": is_flag,
     "return_token_ids": is_flag,
     "prompt_logprobs": within_64_bits,

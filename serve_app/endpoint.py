@@ -2,8 +2,8 @@
 
 Tokens never travel through Serve handles: the ingress picks a replica through
 Serve, then talks HTTP to the address the replica published. This module is the
-replica's side: the guard that demands the deployment's secret on every path, the
-count of requests in flight, and a drain that lets them finish.
+replica's side: the guard that demands the deployment's secret and lets only listed paths
+through, the count of requests in flight, and a drain that lets them finish.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+Listed = frozenset[tuple[str, str]]
 ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SECRET_HEADER = b"x-pointsman-endpoint"
@@ -30,16 +31,22 @@ OBSERVED_PATHS = frozenset({"/health", "/metrics", "/metrics/"})
 
 
 class Guard:
-    """ASGI middleware: the secret on every path, and a count of open requests.
+    """ASGI middleware: the secret first, then listed paths only, and a count of open requests.
 
-    `OBSERVED_PATHS` are not counted.
+    An engine has more routes than are asked here: it loads adapters, renders prompts,
+    tells its configuration. `OBSERVED_PATHS` are not counted.
+
+    Args:
+        listed: methods and paths that lead to the app.
+
     """
 
-    def __init__(self, app: ASGIApp, secret: str) -> None:
+    def __init__(self, app: ASGIApp, secret: str, listed: Listed) -> None:
         if not secret:
             raise ValueError("an endpoint needs a secret")
         self._app = app
         self._secret = secret.encode()
+        self._listed = listed
         self.in_flight = 0
         self.served_total = 0
 
@@ -49,7 +56,10 @@ class Guard:
             await self._app(scope, receive, send)
             return
         if not self._is_allowed(scope):
-            await _refuse(scope, send)
+            await _refuse(scope, send, _UNAUTHORIZED)
+            return
+        if (scope["method"], scope["path"]) not in self._listed:
+            await _refuse(scope, send, _NOT_FOUND)
             return
         if scope["path"] in OBSERVED_PATHS:
             await self._app(scope, receive, send)
@@ -66,13 +76,17 @@ class Guard:
         return scope["type"] == "http" and hmac.compare_digest(given, self._secret)
 
 
-async def _refuse(scope: Scope, send: Send) -> None:
+_UNAUTHORIZED = 401, b'{"error":{"message":"Unauthorized","code":"401"}}'
+_NOT_FOUND = 404, b'{"error":{"message":"Not found","code":"404"}}'
+
+
+async def _refuse(scope: Scope, send: Send, answer: tuple[int, bytes]) -> None:
     if scope["type"] == "websocket":
         await send({"type": "websocket.close", "code": 1008})
         return
-    body = b'{"error":{"message":"Unauthorized","type":"authentication_error","code":"401"}}'
+    status, body = answer
     headers = [(b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": 401, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
@@ -86,8 +100,8 @@ class _Server(uvicorn.Server):
 class EndpointServer:
     """A uvicorn server for one guarded app, on a port the kernel chooses."""
 
-    def __init__(self, app: ASGIApp, *, secret: str, host: str) -> None:
-        self.guard = Guard(app, secret)
+    def __init__(self, app: ASGIApp, *, secret: str, host: str, listed: Listed) -> None:
+        self.guard = Guard(app, secret, listed)
         self._socket = socket.socket()
         self._socket.bind((host, 0))
         self.host = host

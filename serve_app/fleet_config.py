@@ -12,6 +12,7 @@ from router.lane_queue import QueueConfig
 from router.leases import LeaseTerms
 from router.saturation import Mark, SaturationConfig
 from serve_app.config_errors import StrictModel, nearest
+from serve_app.engine_walls import contradiction, host_fault, revision_fault, unpinned
 from simulator.http.faults import Faults
 
 EMBEDDED = "embedded://smollm2-135m-instruct"
@@ -51,6 +52,11 @@ class LaneConfig(StrictModel):
     Attributes:
         model_id: what clients see and may pin.
         model_source: `embedded://...`, a model hub id or a directory.
+        revision: commit (or tag) of a hub model and its tokenizer; None: whatever its
+            repository holds at a start, which the start and doctor warn of.
+        media_hosts: `host` or `host:port` that images, sounds and videos may be fetched
+            from, always without redirects and from public addresses; none: they come
+            within requests, as `data:` URLs. A host listed is trusted with its content.
         engine: `vllm`, or `simulated` for tests.
         required: whether `/ready` waits for this lane.
         accelerator: what one replica runs on.
@@ -73,6 +79,8 @@ class LaneConfig(StrictModel):
 
     model_id: str = Field(min_length=1)
     model_source: str = Field(min_length=1)
+    revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$")] | None = None
+    media_hosts: list[str] = Field(default_factory=list)
     engine: Literal["vllm", "simulated"] = "vllm"
     enabled: bool = True
     required: bool = True
@@ -99,6 +107,25 @@ class LaneConfig(StrictModel):
         if "kv_offloading_size" in value:
             raise ValueError("'kv_offloading_size' is the lane's host_kv_cache here")
         return value
+
+    @field_validator("media_hosts")
+    @classmethod
+    def _are_hosts_of_others(cls, value: list[str]) -> list[str]:
+        lowered = [entry.lower() for entry in value]
+        for entry in lowered:
+            wrong = host_fault(entry)
+            if wrong is not None:
+                raise ValueError(f"'{entry}' {wrong}")
+        return lowered
+
+    @model_validator(mode="after")
+    def _keeps_its_walls(self) -> Self:
+        wrong = contradiction(self.engine_args, self.env) or revision_fault(
+            self.model_source, self.revision, self.engine_args
+        )
+        if wrong is not None:
+            raise ValueError(wrong)
+        return self
 
     @model_validator(mode="after")
     def _one_worker_needs_no_process(self) -> Self:
@@ -571,6 +598,17 @@ class FleetConfig(StrictModel):
     def enabled_lanes(self) -> dict[str, LaneConfig]:
         """The lanes that run, by name, in file order."""
         return {name: lane for name, lane in self.lanes.items() if lane.enabled}
+
+    @property
+    def unpinned(self) -> list[str]:
+        """A warning for each lane whose model may be another one at the next start."""
+        running = ((x, lane) for x, lane in self.enabled_lanes.items() if lane.engine == "vllm")
+        told = (
+            unpinned(x, lane.model_source, lane.revision or lane.engine_args.get("revision"))
+            for x, lane in running
+            if lane.model_source != EMBEDDED
+        )
+        return [warning for warning in told if warning is not None]
 
     @model_validator(mode="after")
     def _floors_leave_something_to_lease(self) -> Self:

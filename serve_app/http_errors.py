@@ -9,7 +9,6 @@ no address, no part of the prompt.
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -146,61 +145,3 @@ def error_headers(rejected: Rejected) -> list[tuple[bytes, bytes]]:
     if rejected.reason in QUOTA:
         headers.append((b"x-should-retry", b"false"))
     return headers
-
-
-_CONTEXT = re.compile(
-    r"maximum (model |context )?length|context length|max_model_len", re.IGNORECASE
-)
-# Validation messages quote the offending input; what follows is the prompt.
-_ECHO = re.compile(
-    r"[,\s(]*'?\"?(input|ctx)(_value|_type)?'?\"?\s*[:=].*", re.DOTALL | re.IGNORECASE
-)
-
-# vLLM answers 400 with the text of TypeErrors, too.
-_TRIPPED = re.compile(
-    r"object (is not|has no|does not|cannot)|NoneType|got (multiple values|an unexpected)"
-    r"|(missing|takes) \d+ |unsupported operand|unhashable|not subscriptable|\w+(\.\w+){2,}\("
-    r"|Traceback|<path>|\b[A-Z]\w*(Error|Exception)\b"
-)
-_NOT_VALID = "The request is not valid for this model."
-
-
-def from_engine(status: int, body: bytes) -> Rejected:
-    """An engine's error response in our words.
-
-    The engine's message says what is wrong with the request and is passed on,
-    less anything that quotes it, unless it says where a program tripped. Server faults
-    get a message of our own.
-    """
-    if status >= 500:
-        return Rejected(RejectReason.NO_REPLICA, "The model could not answer; try again.")
-    message = _engine_message(body)
-    reason = (
-        RejectReason.CONTEXT_LENGTH_EXCEEDED
-        if _CONTEXT.search(message)
-        else RejectReason.INVALID_REQUEST
-    )
-    return Rejected(reason, message, param=_engine_param(body))
-
-
-def engine_error(body: bytes) -> dict[str, Any]:
-    """The error object of an engine's answer; empty when it has none."""
-    try:
-        data = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    error = data.get("error", data) if isinstance(data, dict) else {}
-    return error if isinstance(error, dict) else {}
-
-
-def _engine_message(body: bytes) -> str:
-    message = engine_error(body).get("message")
-    if not isinstance(message, str) or not message:
-        return _NOT_VALID
-    said = _ECHO.sub("", message)[:500]
-    return _NOT_VALID if not said or _TRIPPED.search(said) else said
-
-
-def _engine_param(body: bytes) -> str | None:
-    param = engine_error(body).get("param")
-    return param if isinstance(param, str) and len(param) < 100 else None

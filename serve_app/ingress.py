@@ -46,6 +46,7 @@ from serve_app.warm_up import Exported
 from serve_app.websocket.finder import Finder
 from serve_app.websocket.hub import Hub
 from serve_app.websocket.metrics import SocketMetrics
+from serve_app.websocket.owner import ASKS as OWNER_ASKS
 from serve_app.websocket.owner import Owner
 from serve_app.websocket.peers import Peers
 from serve_app.websocket.sockets import Sockets
@@ -112,7 +113,7 @@ class Ingress:
         self._peers = Peers(_replica_id(), secret, self._broadcast)
         self._sockets = Sockets(self._state, self._hub, Finder(self._hub, self._peers))
         self._endpoint = EndpointServer(
-            Owner(self._hub), secret=secret, host=published_host(listen)
+            Owner(self._hub), secret=secret, host=published_host(listen), listed=OWNER_ASKS
         )
         trusts_local = is_loopback(listen) and is_loopback(frontend_host() or "")
         self._gateway = Gateway(

@@ -15,6 +15,8 @@ from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
 from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
 
+# Imported to be in vLLM's registry: the lane's environment names it.
+from serve_app import media_fetch  # noqa: F401
 from serve_app.engine_pulse import EnginePulse
 from serve_app.fleet_config import LaneConfig
 from serve_app.host_cache import HostKvCache, HostMemory, host_cache_gib, host_memory

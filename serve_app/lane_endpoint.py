@@ -17,18 +17,24 @@ import aiohttp
 from ray import serve
 from ray.util.metrics import Gauge
 
-from serve_app.endpoint import SECRET_HEADER, EndpointServer, published_host
+from serve_app.endpoint import OBSERVED_PATHS, SECRET_HEADER, EndpointServer, published_host
 from serve_app.engine_stats import engine_load, prompt_tokens_by_level
 from serve_app.fleet_config import AffinityConfig, WarmUpConfig
 from serve_app.lifeline import Lifeline
 from serve_app.serve_state import WARMS
 from serve_app.visit_log import VisitLog
 from serve_app.warm_up import warm_up
+from serve_app.wire import ROUTES
 from simulator.http.app import EngineSpec, SimulatedEngineApp
 
 logger = logging.getLogger("ray.serve")
 
 GAUGE_PERIOD_S = 2.0
+
+ENGINE_ASKS = frozenset(
+    {("POST", path) for path in (*ROUTES, "/detokenize")} | {("GET", x) for x in OBSERVED_PATHS}
+)
+"""What is asked of an engine: by clients, to go on with a broken stream, and how it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,9 @@ class LaneEndpoint:
         life = self._life
         self._visits = VisitLog(app, life.affinity)
         host = published_host(life.host)
-        self._endpoint = EndpointServer(self._visits, secret=life.secret, host=host)
+        self._endpoint = EndpointServer(
+            self._visits, secret=life.secret, host=host, listed=ENGINE_ASKS
+        )
         await self._endpoint.start()
         self._http = aiohttp.ClientSession(
             base_url=self._endpoint.url, headers={SECRET_HEADER.decode(): life.secret}

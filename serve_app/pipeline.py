@@ -30,6 +30,7 @@ from serve_app.history import trim_history
 from serve_app.http_errors import error_body, error_headers, status_of
 from serve_app.keepalive import keep_alive
 from serve_app.lanes import Lanes, NoReplica, Replica
+from serve_app.media_urls import media_fault
 from serve_app.metrics import Metrics
 from serve_app.opening import opening_of
 from serve_app.priority import priority_of
@@ -169,6 +170,9 @@ class Pipeline:
         if isinstance(decision, Rejected):
             return decision
         call.decision = decision
+        refused = media_fault(parsed.body, call.policies.fleet.lanes[call.lane].media_hosts)
+        if refused is not None:
+            return refused
         self._measure(call, parsed)
         return self._check_window(parsed, decision) or self._check_session(call)
 

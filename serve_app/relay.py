@@ -10,8 +10,8 @@ import orjson
 from router.errors import Rejected, RejectReason
 from serve_app.call import Call
 from serve_app.endpoint import Send
-from serve_app.engine_words import NOT_NOW, objection
-from serve_app.http_errors import Dialect, engine_error, error_event, from_engine
+from serve_app.engine_words import NOT_NOW, engine_error, from_engine, objection
+from serve_app.http_errors import Dialect, error_event
 from serve_app.metrics import Metrics
 from serve_app.pump import Flow, Pump, next_held
 from serve_app.response_headers import Headers, response_headers, stream_headers
@@ -93,7 +93,7 @@ class Relay:
         begun = time.perf_counter()
         try:
             if response.status >= 500:
-                raise _fault(call, response.status, await _read(response))
+                raise _fault(response.status, await _read(response))
             if response.status >= 400:
                 return from_engine(response.status, await _read(response))
             if response.content_type == "text/event-stream":
@@ -151,7 +151,7 @@ class Relay:
         if source.refused is not None:
             return source.refused
         if source.has_failed:
-            raise _fault_event(call, source.fault)
+            raise _fault_event(source.fault)
         # What is still held back under a ceiling needs no slot of the engine's.
         _leave(call)
         await self.finish(call, send, flow, rest)
@@ -236,20 +236,19 @@ async def _read(response: Response) -> bytes:
         raise _broken(error, is_final=True) from error
 
 
-def _fault(call: Call, status: int, body: bytes) -> Broken:
+def _fault(status: int, body: bytes) -> Broken:
     """An engine's whole 5xx."""
     if status in NOT_NOW:
         return Broken(from_engine(status, b""), is_loss=False)
-    assert call.parsed is not None
-    return Failed(objection(body, call.parsed.prompt))
+    return Failed(objection(body))
 
 
-def _fault_event(call: Call, data: bytes) -> Broken:
+def _fault_event(data: bytes) -> Broken:
     """A stream that ended with an error event; empty: without its end mark."""
     if not data:
         return Broken()
     code = engine_error(data).get("code")
-    return _fault(call, code if isinstance(code, int) else 500, data)
+    return _fault(code if isinstance(code, int) else 500, data)
 
 
 def _broken(error: Exception, *, is_final: bool) -> Broken:

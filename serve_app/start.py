@@ -142,7 +142,7 @@ class Start:
         self._log.write_text(done.stderr)
         if done.returncode:
             raise StartFailed(cause_of(done.stderr))
-        self._screen.say(line("model", "", time.monotonic() - begun))
+        self._screen.say(line("model", "", time.monotonic() - begun), *done.stdout.splitlines())
 
     def _run_serve(self) -> None:
         # `serve run` shuts everything down on SIGINT alone, which a shell without job

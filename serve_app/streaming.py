@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import orjson
 
 from router.errors import Rejected
-from serve_app.http_errors import from_engine
+from serve_app.engine_words import from_engine
 
 # Events with the closing count, in the dialects that name their events.
 _CLOSING = frozenset({"message_delta", "response.completed", "response.incomplete"})

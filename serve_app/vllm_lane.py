@@ -13,6 +13,7 @@ import ray
 from ray import serve
 from ray.serve import Application
 
+from serve_app.engine_walls import MEDIA_ENV, media_args, revision_args
 from serve_app.fleet_config import LaneConfig
 from serve_app.lane_endpoint import LaneLife
 
@@ -38,7 +39,12 @@ def llm_config(lane: LaneConfig, source: str, options: dict[str, Any]) -> LLMCon
         }
     return LLMConfig(
         model_loading_config={"model_id": lane.model_id, "model_source": source},
-        engine_kwargs={**lane.engine_args, "max_model_len": lane.max_model_len},
+        engine_kwargs={
+            **lane.engine_args,
+            "max_model_len": lane.max_model_len,
+            **media_args(lane.media_hosts),
+            **revision_args(lane.model_source, lane.revision, lane.engine_args),
+        },
         runtime_env={"env_vars": _environment(lane)},
         deployment_config={**options, "ray_actor_options": {"num_cpus": 0}},
         # The engine's own `vllm:*` metrics stay on its /metrics only without this.
@@ -49,7 +55,8 @@ def llm_config(lane: LaneConfig, source: str, options: dict[str, Any]) -> LLMCon
 
 def _environment(lane: LaneConfig) -> dict[str, str]:
     # The one time-out around a load; it is read when the replica imports Ray.
-    return {"RAYLLM_ENGINE_START_TIMEOUT_S": str(int(lane.start_timeout_s)), **lane.env}
+    start = {"RAYLLM_ENGINE_START_TIMEOUT_S": str(int(lane.start_timeout_s))}
+    return {**start, **lane.env, **MEDIA_ENV}
 
 
 def build_vllm_lane(

@@ -28,6 +28,9 @@ from serve_app.settings import (
 )
 from serve_app.tenancy.sqlite_store import SqliteStore
 
+WARNING = "warning: "
+"""Begins what is told of a check that nothing fails of."""
+
 
 class _HttpOptions(BaseModel):
     """The part of Serve's own file that is looked at."""
@@ -60,8 +63,12 @@ def _doctor(args: argparse.Namespace) -> int:
         print(json.dumps([{"check": n, "ok": ok, "detail": d} for n, ok, d in findings]))
     else:
         for name, ok, detail in findings:
-            print(f"{'ok  ' if ok else 'FAIL'}  {name}: {detail}")
+            print(f"{_label(detail) if ok else 'FAIL'}  {name}: {detail}")
     return 0 if all(ok for _, ok, _ in findings) else 1
+
+
+def _label(detail: str) -> str:
+    return "warn" if detail.startswith(WARNING) else "ok  "
 
 
 def _run(name: str, check: Callable[[], str]) -> tuple[str, bool, str]:
@@ -77,6 +84,7 @@ def _checks(args: argparse.Namespace) -> list[tuple[str, Callable[[], str]]]:
         ("tenants", lambda: _tenants(args.tenants or tenants_path())),
         ("tenancy store", lambda: _store(args.tenants or tenants_path())),
         ("engine arguments", lambda: _engine_args(load_fleet(fleet_path(args.config)))),
+        ("revisions", lambda: _revisions(load_fleet(fleet_path(args.config)))),
         ("embedded model", lambda: _embedded(load_fleet(fleet_path(args.config)))),
         ("packages", _packages),
         ("settings", _settings),
@@ -129,6 +137,13 @@ def _engine_args(fleet: FleetConfig) -> str:
                     f"{nearest(flag, known)}"
                 )
     return f"{len(fleet.lanes)} lanes use flags that the installed vLLM has"
+
+
+def _revisions(fleet: FleetConfig) -> str:
+    """A model of a hub is the one that was chosen; others start, too, and may change."""
+    if fleet.unpinned:
+        return WARNING + "\n      ".join(fleet.unpinned)
+    return "every model is a directory, embedded or of one revision"
 
 
 def _embedded(fleet: FleetConfig) -> str:

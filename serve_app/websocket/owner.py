@@ -27,6 +27,7 @@ from serve_app.websocket.chat import Chat, Reader
 from serve_app.websocket.finder import OTHER_ID
 from serve_app.websocket.hub import GONE, Hub
 
+ASKS = frozenset({("POST", "/chats/find"), ("POST", "/chats/read"), ("POST", "/chats/cancel")})
 HEARTBEAT_S = 5.0
 BATCH_BYTES = 64 * 1024
 JSON = b"application/json"

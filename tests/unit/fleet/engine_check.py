@@ -124,6 +124,8 @@ def check(case: dict[str, Any]) -> dict[str, Any]:
         "tensor_parallel": vllm_config.parallel_config.tensor_parallel_size,
         "prompt_tokens_details": frontend.enable_prompt_tokens_details,
         "tool_parser": frontend.tool_call_parser,
+        "media_domains": vllm_config.model_config.allowed_media_domains,
+        "revisions": [arguments.revision, arguments.tokenizer_revision],
         "bundles": engine.placement_bundles,
         "sources": PromptTokenStats.ALL_SOURCES,
         "offload": transfer

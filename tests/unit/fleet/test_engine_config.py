@@ -67,6 +67,8 @@ def results(tmp_path_factory):
     """Results of all cases, from one process: importing vLLM is most of the time."""
     folder = tmp_path_factory.mktemp("engine")
     cases = {name: _case(name, {}) for name in LANES}
+    cases["pinned"] = _case("chat", {})
+    cases["pinned"]["lane"] |= {"revision": "v1.0", "media_hosts": ["media.example.com:8443"]}
     cases["no second level"] = _case("chat", {"host_kv_cache": None})
     cases |= {fault: _case(name, changes) for fault, (name, changes, _) in FAULTS.items()}
     asked, answered = folder / "cases.json", folder / "results.json"
@@ -120,6 +122,8 @@ def test_lane_builds_its_engine_configuration(results, name):
     # vLLM's own CPU offloading, 12 GiB a card of a host with 128 GiB and four cards.
     gib = {1: 12, 2: 25}[lane.tensor_parallel_size]
     assert result["offload"] == ["OffloadingConnector", "kv_both", gib]
+    # An empty list would let it fetch from everywhere.
+    assert result["media_domains"] == ["/nowhere"]
     # What Ray reserves is what Pointsman says it does.
     assert result["bundles"] == [lane.bundle] * lane.tensor_parallel_size
 
@@ -131,6 +135,11 @@ def test_fault_is_refused(results, fault):
 
 def test_without_a_second_level_there_is_no_connector(results):
     assert results["no second level"]["offload"] is None
+
+
+def test_what_is_pinned_and_listed_reaches_the_engine(results):
+    assert results["pinned"]["revisions"] == ["v1.0", "v1.0"]
+    assert results["pinned"]["media_domains"] == ["media.example.com"]
 
 
 def test_every_source_of_prompt_tokens_has_its_level(results):

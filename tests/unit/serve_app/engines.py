@@ -7,6 +7,7 @@ import aiohttp
 
 from serve_app.endpoint import SECRET_HEADER, EndpointServer
 from serve_app.engine_stats import engine_load
+from serve_app.lane_endpoint import ENGINE_ASKS
 from simulator.http.app import EngineSpec, SimulatedEngineApp
 from simulator.profile import Profile
 
@@ -37,7 +38,9 @@ class Engine:
     def __init__(self, model_id: str, prefill_ms_per_token: float) -> None:
         spec = EngineSpec(model_id, 8192, card(prefill_ms_per_token))
         self.model_id = model_id
-        self.endpoint = EndpointServer(SimulatedEngineApp(spec), secret=SECRET, host="127.0.0.1")
+        self.endpoint = EndpointServer(
+            SimulatedEngineApp(spec), secret=SECRET, host="127.0.0.1", listed=ENGINE_ASKS
+        )
         self.http: aiohttp.ClientSession
 
     async def load(self) -> dict[str, float]:

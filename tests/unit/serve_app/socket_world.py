@@ -9,6 +9,7 @@ from serve_app.auth import make_key
 from serve_app.endpoint import EndpointServer
 from serve_app.fleet_config import FleetConfig
 from serve_app.gateway import Gateway
+from serve_app.lane_endpoint import ENGINE_ASKS
 from serve_app.lanes import Lanes, NoReplica, Replica
 from serve_app.metrics import Metrics
 from serve_app.pipeline import Pipeline
@@ -18,6 +19,7 @@ from serve_app.tenant_config import TenantsConfig
 from serve_app.websocket.finder import Finder
 from serve_app.websocket.hub import Hub
 from serve_app.websocket.metrics import SocketMetrics
+from serve_app.websocket.owner import ASKS as OWNER_ASKS
 from serve_app.websocket.owner import Owner
 from serve_app.websocket.peers import Peers
 from serve_app.websocket.sockets import Sockets
@@ -63,7 +65,9 @@ class SocketIngress:
         self.gateway = Gateway(self.state, self.pipeline, None, None, sockets=sockets)
         self.sockets = sockets
         self.owner = Owner(self.hub)
-        self.endpoint = EndpointServer(self.owner, secret=SECRET, host="127.0.0.1")
+        self.endpoint = EndpointServer(
+            self.owner, secret=SECRET, host="127.0.0.1", listed=OWNER_ASKS
+        )
 
     async def start(self) -> None:
         await self.endpoint.start()
@@ -118,7 +122,9 @@ class SocketWorld:
 
     async def __aenter__(self):
         for name, engine in self.engines.items():
-            self.endpoints[name] = EndpointServer(engine, secret=SECRET, host="127.0.0.1")
+            self.endpoints[name] = EndpointServer(
+                engine, secret=SECRET, host="127.0.0.1", listed=ENGINE_ASKS
+            )
             await self.endpoints[name].start()
         for name in ("i1", "i2"):
             made = SocketIngress(name, self.fleet, self.tenants, self.endpoints, self.broadcast)

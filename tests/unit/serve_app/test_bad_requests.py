@@ -120,12 +120,12 @@ async def test_what_healthy_engines_fail_on_is_a_bad_request(
 
 async def test_the_engine_s_words_are_passed_on_where_they_can_be_read(world) -> None:
     """And nothing of them that is not for clients."""
-    words = "The grammar is too large. See vllm.xgrammar for more of it."
+    words = "min_p must be in [0, 1], got 3.0. See vllm.sampler for more of it."
     lanes_of(world, 1, lambda *_: crash(body={"error": {"message": words, "code": 500}}))
 
     response = await world.post(CHAT, BAD, key="acme")
 
-    assert response.json()["error"]["message"] == "The grammar is too large."
+    assert response.json()["error"]["message"] == "min_p must be in [0, 1], got 3.0."
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,7 @@ async def test_a_replica_that_says_not_now_is_tried_elsewhere(world, engine, sta
 
 async def test_what_the_second_replica_says_of_the_request_stands(world, engine) -> None:
     """A plain 400, after the first one's crash."""
-    refusal = {"error": {"message": "Too hot.", "code": 400}}
+    refusal = {"error": {"message": "temperature must be in [0, 2], got 9.0.", "code": 400}}
     lanes_of(world, 3, lambda name, _: crash() if name == "r1" else engine(refusal, status=400))
 
     response = await world.post(CHAT, HI, key="acme")
@@ -318,7 +318,7 @@ async def test_what_the_second_replica_says_of_the_request_stands(world, engine)
     assert (*code_of(response), response.json()["error"]["message"]) == (
         400,
         "invalid_request",
-        "Too hot.",
+        "temperature must be in [0, 2], got 9.0.",
     )
     assert recoveries(world) == [0, 0, 0]
 

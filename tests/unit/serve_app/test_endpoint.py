@@ -8,9 +8,10 @@ from logging.handlers import MemoryHandler
 import httpx
 import pytest
 
-from serve_app.endpoint import SECRET_HEADER, EndpointServer, Guard
+from serve_app.endpoint import OBSERVED_PATHS, SECRET_HEADER, EndpointServer, Guard
 
 SECRET = "s3cret"
+LISTED = frozenset({("POST", "/x"), *(("GET", path) for path in OBSERVED_PATHS)})
 ALLOWED = [(SECRET_HEADER, SECRET.encode())]
 
 
@@ -34,13 +35,14 @@ class FakeApp:
         await send({"type": "http.response.body", "body": b"ok"})
 
 
-async def drive(app, headers, *, path="/v1/models", kind="http"):
+async def drive(app, headers, *, path="/x", kind="http", method="POST"):
     sent = []
 
     async def send(message):
         sent.append(message)
 
-    await app({"type": kind, "path": path, "headers": headers}, None, send)
+    scope = {"type": kind, "method": method, "path": path, "headers": headers}
+    await app(scope, None, send)
     return sent
 
 
@@ -53,7 +55,7 @@ async def drive(app, headers, *, path="/v1/models", kind="http"):
 async def test_every_path_is_refused_without_the_secret(path, headers):
     """The engine's own routes are nobody's business, metrics included."""
     app = FakeApp()
-    guard = Guard(app, SECRET)
+    guard = Guard(app, SECRET, LISTED)
 
     sent = await drive(guard, headers, path=path)
 
@@ -67,7 +69,7 @@ async def test_websockets_are_refused_with_or_without_the_secret(headers):
     """The ingress never opens one, so nobody may."""
     app = FakeApp()
 
-    sent = await drive(Guard(app, SECRET), headers, kind="websocket")
+    sent = await drive(Guard(app, SECRET, LISTED), headers, kind="websocket")
 
     assert sent == [{"type": "websocket.close", "code": 1008}]
     assert app.calls == 0
@@ -75,7 +77,7 @@ async def test_websockets_are_refused_with_or_without_the_secret(headers):
 
 async def test_the_secret_opens_the_endpoint():
     """A request of the ingress passes, and is counted."""
-    guard = Guard(FakeApp(), SECRET)
+    guard = Guard(FakeApp(), SECRET, LISTED)
 
     sent = await drive(guard, [(b"host", b"x"), *ALLOWED])
 
@@ -87,14 +89,14 @@ async def test_lifespan_messages_pass_unguarded():
     """They come from the server, not from a caller."""
     app = FakeApp()
 
-    await drive(Guard(app, SECRET), [], kind="lifespan")
+    await drive(Guard(app, SECRET, LISTED), [], kind="lifespan")
 
     assert app.calls == 1
 
 
 async def test_nothing_stays_in_flight_when_the_app_raises():
     """A fault ends a request like an answer does."""
-    guard = Guard(FakeApp(error=RuntimeError("engine")), SECRET)
+    guard = Guard(FakeApp(error=RuntimeError("engine")), SECRET, LISTED)
 
     with pytest.raises(RuntimeError):
         await drive(guard, ALLOWED)
@@ -105,7 +107,7 @@ async def test_nothing_stays_in_flight_when_the_app_raises():
 async def test_nothing_stays_in_flight_when_a_request_is_cancelled():
     """A client that leaves ends its request."""
     app = FakeApp(gate=asyncio.Event())
-    guard = Guard(app, SECRET)
+    guard = Guard(app, SECRET, LISTED)
     task = asyncio.create_task(drive(guard, ALLOWED))
     await app.entered.wait()
     before = guard.in_flight
@@ -123,7 +125,7 @@ async def server():
     started = []
 
     async def start(app):
-        endpoint = EndpointServer(app, secret=SECRET, host="127.0.0.1")
+        endpoint = EndpointServer(app, secret=SECRET, host="127.0.0.1", listed=LISTED)
         started.append(endpoint)
         await endpoint.start()
         return endpoint
@@ -139,7 +141,7 @@ async def test_a_started_endpoint_answers_at_the_url_it_published(server):
 
     async with httpx.AsyncClient(base_url=endpoint.url, trust_env=False) as client:
         refused = await client.get("/metrics")
-        answered = await client.get("/x", headers={SECRET_HEADER.decode(): SECRET})
+        answered = await client.post("/x", headers={SECRET_HEADER.decode(): SECRET})
 
     assert refused.status_code == 401
     assert (answered.status_code, answered.text) == (200, "ok")
@@ -153,7 +155,7 @@ async def test_drain_waits_for_requests_in_flight(server):
     endpoint = await server(app)
     headers = {SECRET_HEADER.decode(): SECRET}
     async with httpx.AsyncClient(base_url=endpoint.url, trust_env=False) as client:
-        request = asyncio.create_task(client.get("/x", headers=headers))
+        request = asyncio.create_task(client.post("/x", headers=headers))
         await app.entered.wait()
 
         drain = asyncio.create_task(endpoint.drain(settle_s=0.0))
@@ -186,7 +188,7 @@ async def test_a_drain_does_not_wait_for_those_who_look_on(server):
 
 async def test_drain_of_a_quiet_endpoint_ends_after_settling():
     """Nothing in flight and nothing new: the wait is over."""
-    endpoint = EndpointServer(FakeApp(), secret=SECRET, host="127.0.0.1")
+    endpoint = EndpointServer(FakeApp(), secret=SECRET, host="127.0.0.1", listed=LISTED)
 
     await asyncio.wait_for(endpoint.drain(settle_s=0.0), timeout=1)
 
@@ -216,7 +218,7 @@ async def test_a_drain_has_a_deadline_and_tells_what_is_left(server):
     headers = {SECRET_HEADER.decode(): SECRET}
     async with (
         httpx.AsyncClient(base_url=endpoint.url, trust_env=False) as client,
-        client.stream("GET", "/x", headers=headers) as response,
+        client.stream("POST", "/x", headers=headers) as response,
     ):
         await app.sent.wait()
         parts = response.aiter_raw()
@@ -238,7 +240,7 @@ async def test_an_endpoint_leaves_the_logs_of_its_process_alone():
     handler = MemoryHandler(1, target=logging.StreamHandler(written))
     log = logging.getLogger("ray.serve.test")
     log.addHandler(handler)
-    endpoint = EndpointServer(FakeApp(), secret=SECRET, host="127.0.0.1")
+    endpoint = EndpointServer(FakeApp(), secret=SECRET, host="127.0.0.1", listed=LISTED)
     try:
         await endpoint.start()
         log.warning("still heard")

@@ -165,7 +165,16 @@ async def test_a_refusal_before_the_first_comment_keeps_status_and_headers(world
 async def test_the_engines_refusal_after_the_head_is_the_clients_to_know(soon, engine):
     """A 400, as its status or as the first event of a 200."""
     gate = asyncio.Event()
-    answer = engine({"error": {"message": "bad grammar", "param": "x", "code": 400}}, status=400)
+    answer = engine(
+        {
+            "error": {
+                "message": "Invalid JSON grammar specification",
+                "param": "structured_outputs",
+                "code": 400,
+            }
+        },
+        status=400,
+    )
     answer._parts.insert(0, gate)
     soon.lanes.answers = [answer]
     client = Listener(soon)
@@ -175,9 +184,9 @@ async def test_the_engines_refusal_after_the_head_is_the_clients_to_know(soon, e
 
     assert client.status == 200
     assert client.error == {
-        "message": "bad grammar",
+        "message": "Invalid JSON grammar specification",
         "type": "invalid_request_error",
-        "param": "x",
+        "param": "structured_outputs",
         "code": "invalid_request",
     }
     assert codes(soon) == {"invalid_request": 1.0} and len(soon.lanes.opened) == 1
@@ -185,7 +194,7 @@ async def test_the_engines_refusal_after_the_head_is_the_clients_to_know(soon, e
 
 async def test_a_bad_request_told_as_the_first_event_is_refused_late_too(soon, stream):
     gate = asyncio.Event()
-    fault = b'data: {"error":{"message":"bad grammar","code":400}}\n\n'
+    fault = b'data: {"error":{"message":"Invalid JSON grammar specification","code":400}}\n\n'
     soon.lanes.answers = [stream(gate, fault, DONE)]
     client = Listener(soon)
     await client.comments(1)

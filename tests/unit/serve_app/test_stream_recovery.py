@@ -403,7 +403,10 @@ async def test_a_silence_before_the_first_event_is_a_504_and_not_retried(world, 
 
 async def test_an_engine_s_error_event_is_mended_like_a_lost_connection(world, stream):
     """Unless it blames the request: another replica would say the same, and so do we."""
-    fault = b'data: {"error":{"message":"bad bias","type":"BadRequestError","code":%d}}\n\n'
+    fault = (
+        b'data: {"error":{"message":"stop cannot contain an empty string.",'
+        b'"type":"BadRequestError","code":%d}}\n\n'
+    )
     answer = b'data: {"id":"c","choices":[{"index":0,"delta":{"content":"a"}}]}\n\ndata: [DONE]\n\n'
 
     world.lanes.answers = [stream(fault % 500), stream(answer)]
@@ -416,7 +419,7 @@ async def test_an_engine_s_error_event_is_mended_like_a_lost_connection(world, s
     assert (refused.status_code, error["code"], error["message"]) == (
         400,
         "invalid_request",
-        "bad bias",
+        "stop cannot contain an empty string.",
     )
     assert len(world.lanes.opened) == 3
 

@@ -258,7 +258,7 @@ async def test_a_replica_publishes_who_is_here():
     """Open turns by ingress, the guests, and nothing for requests that are no turns."""
     app = Slow()
     log = VisitLog(app, AffinityConfig())
-    guard = Guard(log, "secret")
+    guard = Guard(log, "secret", frozenset({("POST", "/v1/chat/completions")}))
     headers = [b"i1 g", b"i1 g k1 3", b"i2 h", None, b"odd", b"i1 g k2 x"]
 
     async with asyncio.TaskGroup() as group:

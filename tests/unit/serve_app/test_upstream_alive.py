@@ -8,6 +8,7 @@ import pytest
 
 from serve_app.endpoint import EndpointServer
 from serve_app.fleet_config import TimeoutConfig
+from serve_app.lane_endpoint import ENGINE_ASKS
 from serve_app.lanes import Lanes, Replica
 from simulator.http.app import EngineSpec, SimulatedEngineApp
 from simulator.profile import FixedTiming
@@ -64,7 +65,7 @@ async def test_where_nothing_listens_nothing_is_said(lanes):
 async def test_the_question_is_no_request_that_a_drain_waits_for(lanes):
     """It has the deployment's secret, and is not counted."""
     app = SimulatedEngineApp(EngineSpec("small", 4096, FixedTiming(ttft_s=0, itl_s=0)))
-    endpoint = EndpointServer(app, secret=SECRET, host="127.0.0.1")
+    endpoint = EndpointServer(app, secret=SECRET, host="127.0.0.1", listed=ENGINE_ASKS)
     await endpoint.start()
 
     assert await lanes.is_alive(Replica("r1", endpoint.url)) is True
