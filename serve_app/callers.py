@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from router.errors import Rejected
 from serve_app.credentials import RawHeaders, presented_key
@@ -29,7 +29,7 @@ class Caller:
 
     """
 
-    key: str | Rejected | None
+    key: str | Rejected | None = field(repr=False)
     acts_for: str | None
     stranger: str
     proxy: str

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import importlib.util
+import io
 import json
 import os
 import shutil
@@ -19,6 +20,7 @@ from pathlib import Path
 import yaml
 
 from serve_app.fleet_config import EMBEDDED
+from serve_app.private_files import ALONE, private, private_folder
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 MANIFEST = "pointsman-manifest.json"
@@ -47,9 +49,8 @@ def prepare(*, verify: bool = False) -> Path:
         verify: hash every file again (about a second) instead of comparing sizes.
 
     """
-    target = cache_dir() / "smollm2-135m-instruct-float32"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / f"{target.name}.lock").open("w") as lock:
+    target = private_folder(cache_dir()) / "smollm2-135m-instruct-float32"
+    with io.FileIO(target.with_name(f"{target.name}.lock"), "w", opener=private) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not is_intact(target, verify=verify):
             _convert(target)
@@ -77,6 +78,7 @@ def _convert(target: Path) -> None:
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(target, ignore_errors=True)
+    partial.mkdir(mode=ALONE)
     _save_checkpoint(_gguf_dir(), partial)
     files = {
         path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}

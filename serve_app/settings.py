@@ -22,6 +22,7 @@ from pathlib import Path
 
 from serve_app.config_errors import ConfigError, load_yaml, nearest
 from serve_app.fleet_config import FleetConfig
+from serve_app.private_files import private_folder
 from serve_app.tenant_config import TenantsConfig
 
 MIN_SECRET_CHARS = 32
@@ -99,8 +100,7 @@ def deployment_secret() -> str:
     It is kept so that deploying again changes no deployment's arguments, which
     would restart every engine.
     """
-    folder = state_dir()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder = private_folder(state_dir())
     path = folder / "endpoint-secret"
     if not path.exists():
         # Written whole before it has its name, so that nobody reads half of it.
