@@ -10,6 +10,8 @@ import pytest
 
 from serve_app.endpoint import SECRET_HEADER, EndpointServer, Guard
 
+pytestmark = pytest.mark.security
+
 SECRET = "s3cret"
 ALLOWED = [(SECRET_HEADER, SECRET.encode())]
 

@@ -7,6 +7,8 @@ import pytest
 from serve_app.engine_words import FAILED_ON_IT, MAX_CHARS, objection, plain_words
 from serve_app.wire import Prompt
 
+pytestmark = pytest.mark.security
+
 PROMPT = Prompt("You are a pirate of the seven seas.", ("My password is hunter two.",), 60, 2)
 
 
