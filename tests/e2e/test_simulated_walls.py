@@ -161,7 +161,6 @@ SMUGGLED = {
             *(b"1" + b"0" * 16, b"f" * 17, b"g", b" %x" % len(BODY), b"%x\n" % len(BODY)),
             *(
                 b"%x;a\n" % len(BODY),
-                b"%x;\0" % len(BODY),
                 b"%x\r" % len(BODY),
                 b"%x " % len(BODY) * 2,
             ),
@@ -310,7 +309,6 @@ def test_every_engine_asks_for_the_secret_on_every_path(simulated: str) -> None:
     ("host", "expected"),
     [
         (b"", 400),
-        (HOST + HOST, 400),
         (HOST + b"host: evil.example\r\n", 400),
         (b"host: evil.example\r\n", 401),
         (b"host: 127.0.0.1.evil.example\r\n", 401),
