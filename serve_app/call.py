@@ -52,7 +52,7 @@ class Call:
     """
 
     route: Route
-    headers: dict[bytes, bytes]
+    headers: dict[bytes, bytes] = field(repr=False)
     request_id: str
     tenant: Tenant
     policies: Policies

@@ -6,7 +6,7 @@ import functools
 import ipaddress
 import re
 from collections.abc import Container
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from router.errors import Rejected
 from serve_app.credentials import RawHeaders, presented_key
@@ -32,7 +32,7 @@ class Caller:
 
     """
 
-    key: str | Rejected | None
+    key: str | Rejected | None = field(repr=False)
     acts_for: str | None
     stranger: str
     proxy: str

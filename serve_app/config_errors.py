@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,9 +13,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from simulator import strict_yaml
 
+_KEY = re.compile(r"pm-\w+-[\w-]+", re.IGNORECASE)
+"""An API key that somebody has put into the file is not repeated."""
+
 
 class ConfigError(Exception):
     """A configuration file that cannot be used. The message is for the operator."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_KEY.sub("pm-…", message))
 
 
 class StrictModel(BaseModel):
@@ -52,12 +59,15 @@ def load_yaml(path: Path, model: type[M]) -> M:
 
 
 def validate(data: dict[str, Any], model: type[M], source: str) -> M:
-    """Check a mapping against `model`, or raise ConfigError naming every fault."""
+    """Check a mapping against `model`, or raise ConfigError naming every fault.
+
+    Without its cause, which would quote the file in a log.
+    """
     try:
         return model.model_validate(data)
     except ValidationError as error:
         lines = [_explain(fault, model) for fault in error.errors()]
-        raise ConfigError("\n".join(f"{source}: {line}" for line in lines)) from error
+        raise ConfigError("\n".join(f"{source}: {line}" for line in lines)) from None
 
 
 def _explain(fault: Any, model: type[BaseModel]) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from array import array
 from typing import Any
 
-import orjson
-
 from router.errors import Rejected
 from router.recovery import Cut, Said
 from router.stops import StopMatcher
 from serve_app.journal import DONE, Journal, count_ids, data_of, note_choice
+from serve_app.json_body import dump
 from serve_app.streaming import EventReader, Usage
 
 
@@ -56,6 +55,7 @@ class Continued:
         out = []
         reader = self._reader
         events = reader.feed(chunk)
+        self.is_over = self.is_over or reader.is_endless
         self._ids += count_ids(events)
         self.tokens, self.is_counted = self._ids or reader.events, reader.is_counted
         for event in events.split(b"\n\n"):
@@ -214,4 +214,4 @@ def _set_text(choice: dict[str, Any], text: str, ending: str | None) -> None:
 
 
 def _event(data: dict[str, Any]) -> bytes:
-    return b"data: " + orjson.dumps(data) + b"\n\n"
+    return b"data: " + dump(data) + b"\n\n"

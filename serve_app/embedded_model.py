@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import hashlib
 import importlib.util
+import io
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from pathlib import Path
 import yaml
 
 from serve_app.fleet_config import EMBEDDED
+from serve_app.private_files import ALONE, private, private_folder
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -50,9 +52,8 @@ def resolve_source(model_source: str) -> str:
 
 def prepare() -> Path:
     """The checkpoint's directory, converting it first if it is not there or has changed."""
-    target = cache_dir() / "smollm2-135m-instruct-float32"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with (target.parent / f"{target.name}.lock").open("w") as lock:
+    target = private_folder(cache_dir()) / "smollm2-135m-instruct-float32"
+    with io.FileIO(target.with_name(f"{target.name}.lock"), "w", opener=private) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not is_intact(target):
             _convert(target)
@@ -118,6 +119,7 @@ def _convert(target: Path) -> None:
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(target, ignore_errors=True)
+    partial.mkdir(mode=ALONE)
     _save_checkpoint(source, partial)
     files = {
         path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}

@@ -17,6 +17,8 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+from serve_app.private_files import private_folder
+
 logger = logging.getLogger("ray.serve")
 
 BUSY_TIMEOUT_MS = 5_000
@@ -134,7 +136,7 @@ class FeedbackFile:
 
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[None]:
-        self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(self._path.parent)
         fd = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from router.recovery import Said
+from serve_app.json_body import SAFE_DEPTH
 
 MAX_RAW_BYTES = 2**16
 """Raw events kept of one stream: about 250 tokens."""
@@ -129,11 +130,43 @@ def note_choice(said: Said, choice: dict[str, Any]) -> None:
 
 
 def data_of(event: bytes) -> dict[str, Any] | None:
-    """The JSON object of one event; None for marks and comments."""
+    """The JSON object of one event; None for marks, comments and what is no chunk."""
     if not event.startswith(b"data: {"):
         return None
     try:
         data = orjson.loads(event[6:])
-    except orjson.JSONDecodeError:
+        if event.count(b"[") + event.count(b"{") > SAFE_DEPTH:
+            # It reads deeper than it writes.
+            orjson.dumps(data)
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return None
-    return data if isinstance(data, dict) else None
+    return data if isinstance(data, dict) and _is_chunk(data) else None
+
+
+def _is_chunk(data: dict[str, Any]) -> bool:
+    """Whether its members are what they are in vLLM's chunks, as far as they are read here."""
+    choices, usage = data.get("choices") or [], data.get("usage") or {}
+    if not isinstance(choices, list) or not all(map(_is_choice, choices)):
+        return False
+    if not isinstance(usage, dict):
+        return False
+    counts = [usage.get(f"{x}_tokens") for x in ("prompt", "completion")] if usage else []
+    return _are_ids(data.get("prompt_token_ids")) and _are_ids(counts)
+
+
+def _is_choice(choice: Any) -> bool:
+    if not isinstance(choice, dict):
+        return False
+    delta = choice.get("delta") or {}
+    if not isinstance(delta, dict):
+        return False
+    texts = (choice.get("text"), delta.get("content"))
+    ids = (choice.get("token_ids"), choice.get("prompt_token_ids"))
+    return all(isinstance(text, str | None) for text in texts) and all(map(_are_ids, ids))
+
+
+def _are_ids(value: Any) -> bool:
+    """None, or numbers that `array("I")` takes."""
+    if value is None:
+        return True
+    return isinstance(value, list) and all(type(x) is int and 0 <= x < 2**32 for x in value)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -53,7 +53,7 @@ class LaneLife:
     """
 
     lane: str
-    secret: str
+    secret: str = field(repr=False)
     host: str
     silent_after_s: float
     drain_s: float

@@ -13,6 +13,7 @@ from pathlib import Path
 import orjson
 
 from serve_app.fleet_config import RequestLogConfig
+from serve_app.private_files import private_folder
 from serve_app.request_record import RequestRecord
 
 FIELDS = (
@@ -45,7 +46,7 @@ class RequestLog:
 
     def write(self, records: list[RequestRecord]) -> None:
         """Append a line for each record."""
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(self._folder)
         lines: list[bytes] = []
         room = self._room()
         for record in records:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from serve_app.config_errors import ConfigError, load_yaml, nearest
 from serve_app.fleet_config import FleetConfig
+from serve_app.private_files import private_folder
 from serve_app.tenant_config import TenantsConfig
 
 MIN_SECRET_CHARS = 32
@@ -116,8 +117,7 @@ def write_private(path: Path, text: str) -> Path:
 
     Mode 0600; a folder that is made for it has 0700.
     """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fd, partial = tempfile.mkstemp(dir=path.parent)
+    fd, partial = tempfile.mkstemp(dir=private_folder(path.parent))
     with os.fdopen(fd, "w") as file:
         file.write(text)
         file.flush()

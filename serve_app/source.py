@@ -12,6 +12,9 @@ from serve_app.streaming import EventReader, Usage
 # The first event of each dialect that carries some of the answer.
 _CONTENT = {Dialect.ANTHROPIC: b"content_block_delta", Dialect.RESPONSES: b'.delta"'}
 
+MAX_WAITING_BYTES = 2**20
+"""Of lines before the answer's first: an engine that goes on so is shown to its client."""
+
 
 class Source(Protocol):
     """Turns an engine's bytes into the client's, and keeps account.
@@ -94,12 +97,14 @@ class Original:
                 out = self._journal.pass_on(out)
             elif self._waits is not None:
                 out = self._wait_for_content(out)
+        else:
+            self.is_over = reader.is_endless
         return out
 
     def _wait_for_content(self, out: bytes) -> bytes:
         assert self._waits is not None and self._mark is not None
         waited = self._waits + out
-        if self._mark not in out:
+        if self._mark not in out and len(waited) < MAX_WAITING_BYTES:
             self._waits = waited
             return b""
         self._waits = None

@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from serve_app.private_files import private_folder
 from serve_app.serve_state import ServeState
 from serve_app.settings import state_dir
 from serve_app.start_progress import Progress, StartFailed, cause_of, line
@@ -82,8 +83,7 @@ class Screen:
 
 def log_path() -> Path:
     """A new log; the one before it is kept beside it."""
-    path = state_dir() / "serve.log"
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = private_folder(state_dir()) / "serve.log"
     if path.exists():
         path.replace(path.with_name("serve.log.1"))
     path.touch(mode=0o600)

@@ -9,11 +9,15 @@ stands in it: one in a stream, unless the client asked for more.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
 from router.errors import Rejected
-from serve_app.engine_words import from_engine
+from serve_app.engine_words import engine_error, from_engine
+
+MAX_EVENT_BYTES = 64 * 2**20
+"""What no event is: a long answer's log probabilities in one are some megabytes."""
 
 # Events with the closing count, in the dialects that name their events.
 _CLOSING = frozenset({"message_delta", "response.completed", "response.incomplete"})
@@ -40,17 +44,27 @@ def read_usage(data: object) -> Usage | None:
     usage = data.get("usage")
     if not isinstance(usage, dict):
         nested = data.get("response") or data.get("message")
-        return read_usage(nested) if isinstance(nested, dict) else None
-    prompt = usage.get("prompt_tokens", usage.get("input_tokens"))
-    completion = usage.get("completion_tokens", usage.get("output_tokens"))
+        usage = nested.get("usage") if isinstance(nested, dict) else None
+    if not isinstance(usage, dict):
+        return None
+    prompt, completion = (_count(usage, f"{x}_tokens") for x in ("prompt", "completion"))
+    prompt = _count(usage, "input_tokens") if prompt is None else prompt
+    completion = _count(usage, "output_tokens") if completion is None else completion
     if prompt is None and completion is None:
         return None
-    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
+    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
     # Anthropic's input tokens are those that were neither read from a cache nor put there.
-    read = usage.get("cache_read_input_tokens") or 0
-    apart = read + (usage.get("cache_creation_input_tokens") or 0)
-    cached = details.get("cached_tokens") or read
-    return Usage(int(prompt or 0) + int(apart), int(completion or 0), int(cached))
+    read = _count(usage, "cache_read_input_tokens") or 0
+    apart = read + (_count(usage, "cache_creation_input_tokens") or 0)
+    cached = (_count(details, "cached_tokens") if isinstance(details, dict) else 0) or read
+    return Usage((prompt or 0) + apart, completion or 0, cached)
+
+
+def _count(counts: dict[str, Any], name: str) -> int | None:
+    """A member that is a count; None for whatever else an engine may have put there."""
+    found = counts.get(name)
+    is_count = isinstance(found, int) and not isinstance(found, bool) and found >= 0
+    return found if is_count else None
 
 
 class EventReader:
@@ -61,15 +75,17 @@ class EventReader:
 
     Attributes:
         fault: data of the event with which the engine said that it failed.
+        is_endless: it failed by an event over `MAX_EVENT_BYTES`; what else comes is no answer.
 
     """
 
     def __init__(self, *, hide_usage: bool) -> None:
         self._hide_usage = hide_usage
-        self._tail = b""
+        self._tail = bytearray()
         self.events = 0
         self.usage: Usage | None = None
         self.has_failed = False
+        self.is_endless = False
         self.fault = b""
         self.refused: Rejected | None = None
         self.is_counted = False
@@ -79,19 +95,36 @@ class EventReader:
         if self.has_failed:
             return b""
         if self._tail:
-            chunk = self._tail + chunk
-            self._tail = b""
+            chunk = self._with_tail(chunk)
         if not chunk.endswith(b"\n\n"):
             cut = chunk.rfind(b"\n\n") + 2
             if cut == 1:
-                self._tail = chunk
+                self._tail += chunk
                 return b""
-            self._tail, chunk = chunk[cut:], chunk[:cut]
+            self._tail += chunk[cut:]
+            chunk = chunk[:cut]
         self.events += chunk.count(b"\n\n")
         # `in` tries the mark as a number first: twice the time of `find`.
         if chunk.find(b'"usage"') >= 0 or chunk.find(b'"error"') >= 0:
             return self._inspect(chunk)
         return chunk
+
+    def _with_tail(self, chunk: bytes) -> bytes:
+        """What waited and what came, once an event ends in it; nothing until then.
+
+        Only what came is looked through: a long event comes in thousands of pieces.
+        """
+        tail = self._tail
+        begun = len(tail) - 1
+        tail += chunk
+        if tail.find(b"\n\n", begun) >= 0:
+            whole = bytes(tail)
+            tail.clear()
+            return whole
+        if len(tail) > MAX_EVENT_BYTES:
+            tail.clear()
+            self.has_failed = self.is_endless = True
+        return b""
 
     def _inspect(self, chunk: bytes) -> bytes:
         kept = []
@@ -109,13 +142,14 @@ class EventReader:
     def _keep(self, event: bytes) -> bool:
         if b'"usage"' not in event and b'"error"' not in event:
             return True
-        data = _data_of(event)
+        line = _data_line(event)
+        data = _parsed(line)
         if not isinstance(data, dict):
             return True
         if _is_fault(data):
             self.has_failed = True
-            self.fault = orjson.dumps(data)
-            self.refused = _bad_request(data)
+            self.fault = line
+            self.refused = _bad_request(line)
             return False
         usage = read_usage(data)
         if usage is None:
@@ -124,7 +158,8 @@ class EventReader:
         is_closing = data.get("choices") == []
         if is_closing:
             self.events -= 1
-        if is_closing or data.get("type") in _CLOSING:
+        kind = data.get("type")
+        if is_closing or (isinstance(kind, str) and kind in _CLOSING):
             self.is_counted = True
         return not (self._hide_usage and is_closing)
 
@@ -136,17 +171,14 @@ def _is_fault(data: dict[str, object]) -> bool:
     )
 
 
-def _bad_request(data: dict[str, object]) -> Rejected | None:
+def _bad_request(data: bytes) -> Rejected | None:
     """What a fault event says is wrong with the request: another replica would say the same.
 
     vLLM looks at sampling parameters and grammars when the stream has begun, so that its
     400 comes as the first event of a 200.
     """
-    error = data.get("error")
-    code = error.get("code") if isinstance(error, dict) else None
-    if isinstance(code, int) and 400 <= code < 500:
-        return from_engine(code, orjson.dumps(data))
-    return None
+    code = engine_error(data).get("code")
+    return from_engine(code, data) if isinstance(code, int) and 400 <= code < 500 else None
 
 
 def _merged(before: Usage | None, now: Usage) -> Usage:
@@ -160,11 +192,13 @@ def _merged(before: Usage | None, now: Usage) -> Usage:
     )
 
 
-def _data_of(event: bytes) -> object:
-    for line in event.split(b"\n"):
-        if line.startswith(b"data:"):
-            try:
-                return orjson.loads(line[5:])
-            except orjson.JSONDecodeError:
-                return None
-    return None
+def _data_line(event: bytes) -> bytes:
+    lines = (line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:"))
+    return next(lines, b"")
+
+
+def _parsed(line: bytes) -> object:
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None

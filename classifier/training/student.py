@@ -57,7 +57,7 @@ class Teacher:
             self._cache.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(".part.npy")
             # float16: the last bits of a matrix product do not decide the artefact's.
-            np.save(partial, self._compute(texts).astype(np.float16))
+            np.save(partial, self._compute(texts).astype(np.float16), allow_pickle=False)
             partial.rename(path)
         kept: Floats = np.load(path, allow_pickle=False).astype(np.float64)
         return kept

@@ -8,6 +8,7 @@ A preference between the two lanes is an outcome of both, as a judge's would be.
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -28,8 +29,8 @@ def write_feedback(out: Path, weak: str, strong: str) -> dict[str, int]:
         raise UsageError(f"{store}: no feedback is kept there (POINTSMAN_STATE)")
     counts: Counter[str] = Counter()
     try:
-        with out.open("x", encoding="utf-8") as file:
-            out.chmod(0o600)  # prompts
+        fd = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # prompts
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
             for row in outcomes(labelled_rows(store), weak, strong, counts):
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
     except FileExistsError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import gzip
 import hashlib
+import io
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from classifier.conversation import parse_row
+from serve_app.private_files import private
 
 KEPT = ("id", "text", "messages", "domain")
 """Members of a prompt's row that its row of outcomes repeats."""
@@ -94,7 +96,7 @@ class Outcomes:
         """Open the file; `made_with` has to agree with the rows that are in it."""
         self._done: set[str] = set()
         try:
-            self._file = path.open("ab", buffering=0)
+            self._file = io.FileIO(path, "ab", opener=private)  # it may hold prompts
         except OSError as error:
             raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
         try:

@@ -15,6 +15,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from serve_app.config_errors import ConfigError
 from serve_app.config_files import is_open_for_writing, stamp_of
+from serve_app.private_files import private
 from serve_app.settings import load_tenants
 
 
@@ -73,7 +74,8 @@ def _edit(path: Path, change: Callable[[Any], None]) -> None:
     change(data)
     partial = path.with_name(f".{path.name}.partial")
     try:
-        with partial.open("w", encoding="utf-8") as file:
+        fd = private(str(partial), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
             editor.dump(data, file)
             file.flush()
             os.fsync(file.fileno())

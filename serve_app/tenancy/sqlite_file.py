@@ -13,6 +13,8 @@ import os
 import sqlite3
 from pathlib import Path
 
+from serve_app.private_files import private_folder
+
 BUSY_TIMEOUT_MS = 5_000
 
 VERSION = 2
@@ -90,7 +92,7 @@ def open_file(path: Path) -> tuple[sqlite3.Connection, int]:
 
     One process at a time: a change to WAL mode does not wait for another's.
     """
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(path.parent)
     fd = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import orjson
 
+from serve_app.private_files import private_folder
 from serve_app.tenancy.store import Counts, Finished, Position, Slot
 
 MAX_FILE_BYTES = 8 * 1024 * 1024
@@ -32,7 +33,7 @@ class UsageJournal:
     """The journal of this process. Not thread-safe: its owner has the lock for that."""
 
     def __init__(self, folder: Path, *, max_file_bytes: int = MAX_FILE_BYTES) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(folder)
         self._folder = folder
         self._max_file_bytes = max_file_bytes
         self.writer, self._lock = _locked(folder)

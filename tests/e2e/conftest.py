@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import anthropic
 import httpx
@@ -55,7 +56,12 @@ def tenants_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
+def _scope(fixture_name: str, config: pytest.Config) -> Literal["session", "module"]:
+    """One a module, as tests kill and change it; those of the walls leave theirs as it is."""
+    return "session" if config.option.markexpr == "security" else "module"
+
+
+@pytest.fixture(scope=_scope)
 def simulated(tenants_file: Path) -> Iterator[str]:
     """Base URL of a deployment with simulated engines and two ingress replicas."""
     fleet = str(HERE / "simulated_fleet.yaml")

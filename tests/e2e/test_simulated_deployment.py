@@ -146,6 +146,7 @@ def test_bad_input_gets_its_status_and_code(
     eventually(lambda: is_idle(http, simulated))
 
 
+@pytest.mark.security
 def test_a_bad_key_is_refused_even_locally(simulated: str, http: httpx.Client) -> None:
     """A key that looks like ours has to be one of ours."""
     headers = {"authorization": "Bearer pm-000000000000-wrong"}
@@ -157,6 +158,7 @@ def test_a_bad_key_is_refused_even_locally(simulated: str, http: httpx.Client) -
     assert "wrong" not in response.text
 
 
+@pytest.mark.security
 def test_a_tenant_uses_only_its_lanes(
     simulated: str, http: httpx.Client, tenants_file: Path
 ) -> None:
@@ -172,6 +174,7 @@ def test_a_tenant_uses_only_its_lanes(
     assert {model["id"] for model in listed} == {"auto", "chat", "simulated-chat"}
 
 
+@pytest.mark.security
 def test_operators_routes_need_an_admin_key(
     simulated: str, http: httpx.Client, tenants_file: Path
 ) -> None:
@@ -200,6 +203,7 @@ def test_a_request_has_one_id_that_feedback_finds(
     eventually(lambda: http.post(f"{simulated}/v1/feedback", json=body).status_code == 200)
 
 
+@pytest.mark.security
 @pytest.mark.parametrize(
     ("path", "headers", "status"),
     [
@@ -251,6 +255,7 @@ def test_methods_are_told(simulated: str, http: httpx.Client) -> None:
     assert (asked.status_code, asked.headers["allow"]) == (204, "POST, OPTIONS")
 
 
+@pytest.mark.security
 def test_http_1_0_needs_a_key(simulated: str) -> None:
     """What nginx sends on, when it is told nothing, cannot be told from the world."""
     host, port = simulated.removeprefix("http://").split(":")

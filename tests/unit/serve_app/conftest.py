@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, settings
 
 with warnings.catch_warnings():
     # Ray's own modules warn of deprecated pydantic calls while they are imported.
@@ -35,9 +34,6 @@ from serve_app.tenancy.meter import UsageMeter
 from serve_app.tenancy.metering import Metering
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenant_config import TenantsConfig
-
-settings.register_profile("pointsman", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("pointsman")
 
 FLEET = {
     "name": "test",

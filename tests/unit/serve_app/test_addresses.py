@@ -9,6 +9,8 @@ from serve_app.addresses import frontend_host, refuse_unreachable
 from serve_app.commands.doctor import _addresses, _run
 from serve_app.config_errors import ConfigError
 
+pytestmark = pytest.mark.security
+
 
 @pytest.fixture(autouse=True)
 def haproxy(monkeypatch):

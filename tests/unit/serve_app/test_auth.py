@@ -9,6 +9,8 @@ from router.errors import Rejected, RejectReason
 from serve_app.auth import Authenticator, Tenant, make_key
 from serve_app.tenant_config import TenantsConfig
 
+pytestmark = pytest.mark.security
+
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
 

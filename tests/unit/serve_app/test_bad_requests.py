@@ -225,6 +225,7 @@ async def gated_free(world, engine):
     task.cancel()
 
 
+@pytest.mark.security
 async def test_a_flood_of_bad_requests_takes_nobody_else_s_retries(world) -> None:
     """300 of one tenant; then a replica dies under another's streams, and all resume."""
     lanes_of(world, 3, lambda *_: crash())
@@ -242,6 +243,7 @@ async def test_a_flood_of_bad_requests_takes_nobody_else_s_retries(world) -> Non
     assert len(lanes.opened) == 120
 
 
+@pytest.mark.security
 async def test_a_flood_spends_all_of_one_tenant_s_retries_at_most(world) -> None:
     """Refused as before, from then on after one engine's word."""
     lanes = lanes_of(world, 2, lambda *_: crash())
@@ -396,6 +398,7 @@ def breaks(*_) -> FakeResponse:
     return FakeResponse(BrokenConnection("lost"), content_type="text/event-stream")
 
 
+@pytest.mark.security
 @pytest.mark.parametrize("how", ["before the head", "after it", "dead engine"])
 async def test_two_replicas_at_most_are_lost_under_one_request(world, how) -> None:
     """Then it says so, with the time after which it may be sent again."""
@@ -416,6 +419,7 @@ async def test_two_replicas_at_most_are_lost_under_one_request(world, how) -> No
     assert recoveries(world) == [0, 0, 1]
 
 
+@pytest.mark.security
 async def test_the_same_again_waits_and_others_do_not(world, engine) -> None:
     """The very request of the same tenant: refused without an engine until its time."""
     lanes = lanes_of(

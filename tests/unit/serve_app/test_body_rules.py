@@ -11,6 +11,8 @@ from tests.refused_bodies import ROWS
 from tests.valid_bodies import VALID
 from tests.wrong_bodies import NESTED, SMALLEST, wrong_bodies
 
+pytestmark = pytest.mark.security
+
 
 def read(path, body):
     return parse(json.dumps(body).encode(), ROUTES[path])

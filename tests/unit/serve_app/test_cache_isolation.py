@@ -7,6 +7,8 @@ from serve_app.policies import build_policies
 from serve_app.tenant_config import TenantsConfig
 from tests.unit.serve_app.engines import running
 
+pytestmark = pytest.mark.security
+
 SYSTEM = "You are the assistant of a shop that sells bicycles. " * 20
 BODIES = {
     "/v1/chat/completions": {

@@ -11,6 +11,8 @@ from serve_app.policies import build_policies
 from tests.unit.serve_app.conftest import FLEET, FakeScorer
 from tests.unit.serve_app.test_gateway import CHAT, HELLO, REMOTE
 
+pytestmark = pytest.mark.security
+
 LOCAL_PAGE = "http://localhost:5173"
 ELSEWHERE = "https://ui.example.com"
 OPENAI_SDK = (

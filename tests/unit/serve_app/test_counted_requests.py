@@ -9,6 +9,8 @@ import pytest
 
 from tests.unit.serve_app.conftest import with_ceilings
 
+pytestmark = pytest.mark.security
+
 CHAT = "/v1/chat/completions"
 COUNT = "/v1/messages/count_tokens"
 HI = {"messages": [{"role": "user", "content": "Say hi."}]}

@@ -14,6 +14,8 @@ import pytest
 from serve_app import encodings
 from serve_app.encodings import MAX_MEMBERS, decode
 
+pytestmark = pytest.mark.security
+
 CHAT = "/v1/chat/completions"
 HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
 RAW = json.dumps(HELLO).encode()

@@ -10,6 +10,8 @@ import pytest
 
 from serve_app.endpoint import OBSERVED_PATHS, SECRET_HEADER, EndpointServer, Guard
 
+pytestmark = pytest.mark.security
+
 SECRET = "s3cret"
 LISTED = frozenset({("POST", "/x"), *(("GET", path) for path in OBSERVED_PATHS)})
 ALLOWED = [(SECRET_HEADER, SECRET.encode())]

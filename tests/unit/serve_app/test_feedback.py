@@ -53,6 +53,7 @@ async def test_a_preference_is_kept(known):
     assert known.kept_feedback() == [("acme", "r-2", None, "r-1")]
 
 
+@pytest.mark.security
 async def test_never_seen_and_another_tenants_request_are_told_alike(known):
     """Status, code, words and field are the same: nothing says which it is."""
     answers = [
@@ -68,6 +69,7 @@ async def test_never_seen_and_another_tenants_request_are_told_alike(known):
     assert known.kept_feedback() == []
 
 
+@pytest.mark.security
 async def test_another_tenants_request_is_no_alternative_either(known):
     """The second id is looked for as the first is."""
     body = {"request_id": "r-1", "preferred_over": "r-3"}
@@ -126,6 +128,7 @@ async def test_what_is_no_small_json_is_refused(known, content, status, code):
     assert (response.status_code, error_of(response)["code"]) == (status, code)
 
 
+@pytest.mark.security
 @pytest.mark.parametrize("key", [None, "pm-000000000000-wrong", "old"])
 async def test_feedback_needs_a_key_from_elsewhere(known, key):
     """Nothing is read of a caller who is unknown."""
@@ -157,6 +160,7 @@ async def test_the_local_tenant_judges_its_own_requests(known, engine):
     assert known.kept_feedback() == [("local", "mine", "down", None)]
 
 
+@pytest.mark.security
 async def test_a_prompt_is_kept_only_for_a_tenant_that_keeps_prompts(known, engine):
     """acme does, slow does not."""
     known.lanes.answers = [engine(), engine()]

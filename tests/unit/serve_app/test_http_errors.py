@@ -14,6 +14,8 @@ from serve_app.http_errors import (
     status_of,
 )
 
+pytestmark = pytest.mark.security
+
 STATUS_TABLE = {
     400: {"invalid_json", "invalid_request", "context_length_exceeded", "tool_depth_exceeded"},
     401: {"invalid_api_key"},

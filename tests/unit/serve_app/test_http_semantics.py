@@ -80,6 +80,7 @@ async def test_options_tells_the_methods(world, path, allow):
     assert "content-length" not in response.headers
 
 
+@pytest.mark.security
 @pytest.mark.parametrize("method", ["PROPFIND", "BREW"])
 async def test_a_method_that_is_not_known_is_501(world, method):
     """The server does not know it, whatever the route (RFC 9110, 15.6.2)."""
@@ -89,6 +90,7 @@ async def test_a_method_that_is_not_known_is_501(world, method):
 # -- the request's head -----------------------------------------------------------------
 
 
+@pytest.mark.security
 @pytest.mark.parametrize(
     ("version", "hosts", "status"),
     [
@@ -108,6 +110,7 @@ async def test_a_request_has_one_host(world, call_raw, version, hosts, status):
     assert sent[0]["status"] == status
 
 
+@pytest.mark.security
 @pytest.mark.parametrize(
     ("value", "status"), [("100-continue", 200), ("100-Continue", 200), ("x", 417)]
 )
@@ -118,6 +121,7 @@ async def test_only_100_continue_can_be_expected(world, value, status):
     assert response.status_code == status
 
 
+@pytest.mark.security
 @pytest.mark.parametrize(
     "headers",
     [
@@ -137,6 +141,7 @@ async def test_headers_out_of_bounds_are_431_in_json(world, headers):
     assert passed.status_code == 200
 
 
+@pytest.mark.security
 async def test_a_url_out_of_bounds_is_414_in_json(world):
     """Path and query together."""
     long = await request(world, "GET", f"/v1/models?x={'y' * 60_000}")
@@ -213,6 +218,7 @@ async def test_every_place_that_the_front_page_names_is_there(world):
 # -- ids --------------------------------------------------------------------------------
 
 
+@pytest.mark.security
 @pytest.mark.parametrize(
     ("lines", "kept"),
     [
@@ -400,6 +406,7 @@ async def test_anthropic_s_list_of_models_has_pages(world, query, ids, more):
     assert (page["first_id"], page["last_id"], page["has_more"]) == (ids[0], ids[-1], more)
 
 
+@pytest.mark.security
 async def test_a_model_card_has_all_that_vllm_s_has(world):
     """The fields of the pinned vLLM's ModelCard and ModelPermission, and no path of ours."""
     cards = {x["id"]: x for x in (await request(world, "GET", "/v1/models")).json()["data"]}

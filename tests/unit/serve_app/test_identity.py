@@ -16,6 +16,8 @@ from serve_app.auth import make_key
 from serve_app.callers import caller_of
 from serve_app.credentials import presented_key
 
+pytestmark = pytest.mark.security
+
 CHAT = "/v1/chat/completions"
 HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
 KEY = make_key()[0]

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from router.errors import Rejected, RejectReason
 from serve_app.json_body import dump, load_object
 
+pytestmark = pytest.mark.security
+
 digits = st.text("0123456789", min_size=1, max_size=400).map(lambda x: x.lstrip("0") or "0")
 numbers = st.builds(
     "".join,

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+pytestmark = pytest.mark.security
+
 COMPLETIONS = "/v1/completions"
 CHAT = "/v1/chat/completions"
 HELLO = {"messages": [{"role": "user", "content": "Hello"}]}

@@ -6,6 +6,7 @@ import stat
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,6 +35,7 @@ def ids(path) -> list[str]:
     return [json.loads(line)["request_id"] for line in path.read_bytes().splitlines()]
 
 
+@pytest.mark.security
 def test_a_line_has_the_fields_of_the_interface_and_nothing_else():
     """`classifier calibrate --traffic` reads these names; the prompt is not among them."""
     line = log_line(RECORD)
@@ -46,6 +48,7 @@ def test_a_line_has_the_fields_of_the_interface_and_nothing_else():
     assert b"secret" not in line and b"kind" not in line
 
 
+@pytest.mark.security
 @given(st.text(st.characters(codec="latin-1"), min_size=1, max_size=128))
 def test_any_request_id_stays_on_its_line(request_id):
     """A caller chooses it: no character of it ends the line."""
@@ -109,6 +112,7 @@ def test_a_restarted_writer_goes_on_with_its_file(tmp_path):
     assert len(ids(folder / "requests-i1.jsonl.1")) == 3
 
 
+@pytest.mark.security
 def test_the_log_is_its_owners_alone(tmp_path):
     """It names tenants."""
     make(tmp_path).write([RECORD])

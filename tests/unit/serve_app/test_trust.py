@@ -6,6 +6,8 @@ import pytest
 
 from serve_app.callers import caller_of, is_loopback
 
+pytestmark = pytest.mark.security
+
 
 def is_local(client: str = "127.0.0.1", *headers: tuple[str, str]) -> bool:
     """Whether a request with these headers can only come from this machine."""

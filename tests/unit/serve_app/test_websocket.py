@@ -268,6 +268,7 @@ async def asked(world, **scope) -> Client:
     return client
 
 
+@pytest.mark.security
 @pytest.mark.parametrize("key", ["", "pm-000000000000-wrong"])
 async def test_a_socket_needs_a_key(socket_world, key):
     """The upgrade is refused with 401 and an error body, in which no key is named."""
@@ -282,6 +283,7 @@ async def test_a_socket_needs_a_key(socket_world, key):
     await socket_world.idle()
 
 
+@pytest.mark.security
 async def test_a_proxy_s_key_acts_for_the_tenant_it_names(socket_world):
     """As over HTTP: its limits hold and its usage counts; any other key is not asked."""
     named = (b"x-tenant-id", b"guest")
@@ -301,6 +303,7 @@ async def test_a_proxy_s_key_acts_for_the_tenant_it_names(socket_world):
     assert tokens == {"guest": 5, "acme": 3, "proxy": 0}
 
 
+@pytest.mark.security
 async def test_a_web_page_of_another_site_is_not_the_local_user(socket_world):
     """Browsers let any page open a socket to this machine; Origin tells whose it is."""
     client = await asked(socket_world, headers=[(b"origin", b"https://evil.example")])
@@ -308,6 +311,7 @@ async def test_a_web_page_of_another_site_is_not_the_local_user(socket_world):
     assert client.accepted["status"] == 401
 
 
+@pytest.mark.security
 @pytest.mark.parametrize(
     ("offered", "echoed"),
     [(["pointsman.v1", "KEY"], "pointsman.v1"), (["KEY", "pointsman.v1"], "pointsman.v1"),
@@ -327,6 +331,7 @@ async def test_a_key_may_come_as_a_subprotocol_and_is_never_echoed(socket_world,
     assert frames[-1]["type"] == "done"
 
 
+@pytest.mark.security
 async def test_a_key_that_is_revoked_opens_no_more_chats(socket_world):
     """An open socket is no licence: each frame asks again."""
     client = await socket_world.connect(
@@ -351,6 +356,7 @@ async def test_another_path_is_not_a_socket(socket_world):
     assert (client.accepted["status"], plain.accepted["type"]) == (404, "websocket.close")
 
 
+@pytest.mark.security
 async def test_sockets_are_bounded_in_all_and_for_each_tenant():
     """429 for a tenant that has its share, 503 when none is left."""
     bounds = {"max_sockets": 3, "max_sockets_per_tenant": 2}

@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import orjson
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -139,6 +140,7 @@ FRAME = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.security
 @given(FRAME)
 def test_any_json_is_a_frame_or_has_an_error_that_can_be_sent(value):
     """No frame raises, and an error names the id whenever there is a usable one."""
@@ -154,6 +156,7 @@ def test_any_json_is_a_frame_or_has_an_error_that_can_be_sent(value):
         assert orjson.loads(frame.id) == value["id"]
 
 
+@pytest.mark.security
 @given(st.binary(max_size=200), st.integers(0, 200))
 def test_any_bytes_are_read_without_a_fault(raw, limit):
     """What is not JSON, or too long, has an error that can be sent."""

@@ -129,6 +129,7 @@ async def test_a_chat_that_has_ended_is_not_cancelled_again(socket_world):
     assert client._sent.empty()
 
 
+@pytest.mark.security
 @pytest.mark.parametrize("at", [0, 1], ids=["same replica", "another replica"])
 async def test_another_tenant_cannot_take_a_chat(slow_world, at):
     """Not by id and not with its token."""
@@ -143,6 +144,7 @@ async def test_another_tenant_cannot_take_a_chat(slow_world, at):
     assert [x["error"]["code"] for x in (by_id, by_token)] == ["no_replica"] * 2
 
 
+@pytest.mark.security
 @pytest.mark.parametrize("at", [0, 1], ids=["same replica", "another replica"])
 async def test_an_id_that_means_two_chats_is_not_guessed(slow_world, at):
     """The token tells them apart."""
@@ -312,6 +314,7 @@ async def test_what_was_read_long_ago_cannot_be_asked_for_again():
     assert seqs_of(rest) == [read + 1]
 
 
+@pytest.mark.security
 async def test_a_flood_of_bad_frames_without_reading_ends_the_socket(socket_world):
     """Error frames do not pile up without a bound."""
     client = await socket_world.connect()
@@ -332,6 +335,7 @@ async def test_a_flood_of_bad_frames_without_reading_ends_the_socket(socket_worl
     assert len(messages) <= MAX_NOTICES + 3
 
 
+@pytest.mark.security
 async def test_all_replays_together_are_bounded():
     """Past the bound the oldest chats that have ended are forgotten."""
     async with SocketWorld(itl_s=0.002, websocket={"total_replay_bytes": 2**16}) as world:

@@ -49,6 +49,7 @@ def test_fields_that_are_not_known_reach_the_engine_as_they_came(route):
     assert sent == (expected | {"cache_salt": "salt"} if route.generates else expected)
 
 
+@pytest.mark.security
 def test_model_salt_and_priority_of_the_client_are_overwritten():
     """A client cannot reach another tenant's cache or jump the queue."""
     parsed = chat(model="auto", cache_salt="theirs", priority=-100)
@@ -67,6 +68,7 @@ def test_priority_is_left_out_where_there_is_none_to_set(priority):
     assert "cache_salt" not in sent
 
 
+@pytest.mark.security
 def test_the_anthropic_route_gets_no_priority():
     """Its request model does not know the field."""
     parsed = parse(json.dumps(HELLO).encode(), MESSAGES)
@@ -74,6 +76,7 @@ def test_the_anthropic_route_gets_no_priority():
     assert "priority" not in to_engine(parsed, priority=10)
 
 
+@pytest.mark.security
 def test_counting_tokens_gets_nothing_but_the_model():
     """Nothing is generated, so nothing is salted or queued."""
     parsed = parse(json.dumps({**HELLO, "stream": True}).encode(), COUNT)
@@ -108,6 +111,7 @@ def test_usage_is_not_asked_for_where_it_comes_anyway(route, stream):
     assert "stream_options" not in to_engine(parse(json.dumps(body).encode(), route))
 
 
+@pytest.mark.security
 @pytest.mark.parametrize(
     "name", ["kv_transfer_params", "ec_transfer_params", "vllm_xargs", "previous_response_id"]
 )
@@ -302,12 +306,14 @@ def test_whatever_is_read_can_be_written(depth):
         assert parsed.reason is RejectReason.INVALID_JSON and depth > 500
 
 
+@pytest.mark.security
 @given(raw=st.binary(), route=st.sampled_from(list(ROUTES.values())))
 def test_arbitrary_bytes_never_raise(raw, route):
     """Garbage is refused, not a fault."""
     assert isinstance(parse(raw, route), (Parsed, Rejected))
 
 
+@pytest.mark.security
 @given(body=bodies | values, route=st.sampled_from(list(ROUTES.values())))
 def test_arbitrary_json_never_raises(body, route):
     """Neither reading nor writing fails on any JSON value."""
@@ -317,6 +323,7 @@ def test_arbitrary_json_never_raises(body, route):
         for_engine(parsed, model="m", cache_salt="s", priority=1)
 
 
+@pytest.mark.security
 @given(body=bodies, turns=messages, route=st.sampled_from([CHAT, MESSAGES, COUNT]))
 def test_arbitrary_messages_never_raise(body, turns, route):
     """Messages of any shape are read or refused."""

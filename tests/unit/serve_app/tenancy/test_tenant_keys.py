@@ -13,6 +13,8 @@ from serve_app.tenancy.keys import WATCH_PERIOD_S, KeyBook
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.store import StoredKey
 
+pytestmark = pytest.mark.security
+
 NOW = datetime(2026, 3, 4, tzinfo=UTC)
 CHAT = "/v1/chat/completions"
 HELLO = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 20}
