@@ -23,6 +23,9 @@ FAILED_ON_IT = (
 )
 
 MAX_CHARS = 300
+MAX_PROMPT_BYTES = 128 * 1024
+"""The words of a longer prompt are not compared, and so nothing is passed on."""
+
 SAME_WORDS = 3
 """Words in a row that are the prompt's if the prompt has them too."""
 
@@ -62,7 +65,7 @@ def plain_words(message: str, prompt: Prompt) -> str:
     """The sentences of a message that a client may read; empty when there are none."""
     said = (sentence.strip() for sentence in _SENTENCE.split(message[: 4 * MAX_CHARS]))
     kept = [sentence for sentence in said if _is_plain(sentence)]
-    if not kept:
+    if not kept or prompt.bytes > MAX_PROMPT_BYTES:
         return ""
     theirs = _words(" ".join((prompt.system, *prompt.users)))
     known = set(_runs(theirs, min(SAME_WORDS, len(theirs))))
