@@ -180,7 +180,9 @@ CASES: list[tuple[str, str, Make]] = [
     )),
     (CHAT, "calls and results", lambda n: filled(
         n // 2, CHAT_HEAD + '{"role":"assistant","tool_calls":[', '{"id":"a"}',
-        "]}," + filled(n // 2, "", '{"role":"tool","tool_call_id":"a","content":"b"}', "]}").decode(),
+        "]}," + filled(
+            n // 2, "", '{"role":"tool","tool_call_id":"a","content":"b"}', "]}"
+        ).decode(),
     )),
     (CHAT, "small messages", lambda n: filled(n, CHAT_HEAD, TURN, "]}")),
     (
@@ -259,7 +261,7 @@ def holds() -> Iterator[list[float]]:
         run(handle)
         spans.append(time.thread_time() - begun)
 
-    asyncio.Handle._run = timed  # type: ignore[method-assign]  # noqa: SLF001
+    asyncio.Handle._run = timed  # type: ignore[method-assign,assignment]  # noqa: SLF001
     try:
         yield spans
     finally:
@@ -329,7 +331,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     most, only = LimitsConfig().max_body_bytes, sys.argv[1:]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for path, kind, make in CASES:
         if not only or kind in only:
             rows += rows_of(path, kind, make, most)

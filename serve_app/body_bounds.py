@@ -87,7 +87,8 @@ def _distance(part: Bytes, before: int) -> NDArray[np.int64]:
     places = np.arange(len(part))
     others = np.where(part == _BACKSLASH, -1 - before, places)
     last = np.maximum.accumulate(others)
-    return places - np.concatenate(([-1 - before], last[:-1]))
+    distance: NDArray[np.int64] = places - np.concatenate(([-1 - before], last[:-1]))
+    return distance
 
 
 def too_many_parts(body: dict[str, Any], size: int, limits: LimitsConfig) -> Rejected | None:

@@ -348,6 +348,7 @@ class Pipeline:
         assert call.parsed is not None and call.decision is not None
         priority = priority_of(call) if call.policies.has_priority[call.lane] else None
         traits = traits_of(call.parsed, call.policies.fleet.lanes[call.lane])
+        await breathe(call.parsed.prompt.bytes)
         body = for_engine(
             limited(call.parsed, call.answer_limit),
             model=call.decision.lane.model_id,
