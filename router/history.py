@@ -172,8 +172,12 @@ class _Replay:
         if piece.kind is Kind.USER:
             self._interrupted = True
         elif piece.kind is Kind.RESULT:
-            # A result that names no call may be anyone's.
-            self._open = self._open.difference(piece.answers) if piece.answers else set()
+            if piece.answers:
+                # In place: a copy for each of a thousand results would be quadratic.
+                self._open.difference_update(piece.answers)
+            else:
+                # A result that names no call may be anyone's.
+                self._open = set()
         else:
             if self._interrupted:
                 self._open, self._interrupted = set(), False

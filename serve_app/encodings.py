@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import zlib
 from collections.abc import Callable
 
@@ -15,6 +16,10 @@ MAX_CODINGS = 3
 
 MAX_MEMBERS = 1000
 """Of one gzip body: each may be empty, and takes a step of Python."""
+
+SLICE_BYTES = 16 * 1024
+
+_ZEROS = re.compile(rb"\0+")
 
 GZIP, ZLIB, RAW = 31, 15, -15
 """zlib's names of the three forms, as window sizes."""
@@ -64,13 +69,14 @@ def _decode(raw: bytes, codings: list[str], max_bytes: int) -> bytes | Rejected:
 
 def _gunzip(raw: bytes, max_bytes: int) -> bytes:
     """One member after another, as gzip files may have; zeros may follow the last."""
-    out, size = [], 0
+    out, size, at = [], 0, 0
     for _ in range(MAX_MEMBERS):
-        part, raw = _inflate(raw, max_bytes - size, GZIP)
+        part, at = _inflate(raw, at, max_bytes - size, GZIP)
         size += len(part)
         out.append(part)
-        raw = raw.lstrip(b"\0")
-        if not raw:
+        padding = _ZEROS.match(raw, at)
+        at = padding.end() if padding else at
+        if at == len(raw):
             return b"".join(out)
     raise Corrupt
 
@@ -84,25 +90,32 @@ def _undeflate(raw: bytes, max_bytes: int) -> bytes:
 
 
 def _whole(raw: bytes, max_bytes: int, form: int) -> bytes:
-    out, rest = _inflate(raw, max_bytes, form)
-    if rest:
+    out, end = _inflate(raw, 0, max_bytes, form)
+    if end < len(raw):
         raise Corrupt
     return out
 
 
-def _inflate(raw: bytes, max_bytes: int, form: int) -> tuple[bytes, bytes]:
-    """What comes out, and what follows the end of the stream."""
-    stream = zlib.decompressobj(form)
-    try:
-        # One more than allowed, and nothing beyond is ever made.
-        out = stream.decompress(raw, max_bytes + 1)
-    except zlib.error as error:
-        raise Corrupt from error
-    if len(out) > max_bytes:
-        raise TooLarge
+def _inflate(raw: bytes, at: int, max_bytes: int, form: int) -> tuple[bytes, int]:
+    """What comes out of the stream that begins at `at`, and where it ends.
+
+    It is fed in slices: zlib copies what it is given beyond the stream's end.
+    """
+    stream, out, left = zlib.decompressobj(form), [], max_bytes + 1
+    while not stream.eof and at < len(raw):
+        given = raw[at : at + SLICE_BYTES]
+        try:
+            # One more than allowed, and nothing beyond is ever made.
+            out.append(stream.decompress(given, left))
+        except zlib.error as error:
+            raise Corrupt from error
+        left -= len(out[-1])
+        if left <= 0:
+            raise TooLarge
+        at += len(given) - len(stream.unused_data)
     if not stream.eof:
         raise Corrupt
-    return out, stream.unused_data
+    return b"".join(out), at
 
 
 def _with_arrow(codec: str) -> Callable[[bytes, int], bytes]:

@@ -24,6 +24,7 @@ from serve_app.policies import Policies
 from serve_app.wire import Parsed
 
 SCORE_CACHE_SIZE = 20_000
+MAX_BRIEF_CHARS = 4096
 # A first token this long ago says nothing about the lane's load now.
 TTFT_WINDOW_S = 10.0
 # A lane that got nothing for so long is not asked for its load.
@@ -71,9 +72,9 @@ class Escalation:
         """
         turns, dropped = parsed.prompt.users, parsed.prompt.dropped_users
         before = max(len(turns) - policies.sticky_turns, dropped)
-        users = turns[before:]
+        users, system = turns[before:], _brief(parsed.prompt.system)
         return [
-            self._score(policies.scorer, _conversation(parsed, text, before + index + 1))
+            self._score(policies.scorer, _conversation(parsed, text, before + index + 1), system)
             for index, text in enumerate(users)
         ]
 
@@ -83,7 +84,8 @@ class Escalation:
             return None
         users = parsed.prompt.users
         conversation = _conversation(parsed, users[-1], len(users))
-        return policies.shadow.version, self._score(policies.shadow, conversation)
+        system = _brief(conversation.system)
+        return policies.shadow.version, self._score(policies.shadow, conversation, system)
 
     def features(self, policies: Policies, parsed: Parsed) -> dict[str, float]:
         """What the classifier saw in the newest turn; for dry runs."""
@@ -115,8 +117,8 @@ class Escalation:
             views[lane] = replace(views[lane], threshold=fixed, yield_threshold=fixed)
         return views
 
-    def _score(self, scorer: Scorer, conversation: Conversation) -> float:
-        key = _score_key(scorer.version, conversation)
+    def _score(self, scorer: Scorer, conversation: Conversation, system: str) -> float:
+        key = _score_key(scorer.version, conversation, system)
         score = self._scores.get(key)
         if score is None:
             score = self._scores[key] = scorer.score(conversation)
@@ -214,6 +216,14 @@ def _conversation(parsed: Parsed, text: str, turn: int) -> Conversation:
     )
 
 
-def _score_key(version: str, c: Conversation) -> bytes:
-    text = f"{version}\0{c.user_turns}\0{c.tools}\0{c.system}\0{c.last_user}"
+def _score_key(version: str, c: Conversation, system: str) -> bytes:
+    return _digest(f"{version}\0{c.user_turns}\0{c.tools}\0{system}\0{c.last_user}")
+
+
+def _brief(system: str) -> str:
+    """What stands for a system prompt in the keys of its turns: a long one is read once."""
+    return system if len(system) <= MAX_BRIEF_CHARS else _digest(system).hex()
+
+
+def _digest(text: str) -> bytes:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

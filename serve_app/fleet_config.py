@@ -323,6 +323,11 @@ class LimitsConfig(StrictModel):
             arriving; fewer where many are (`serve_app/uploads.py`).
         max_prompts: prompts in one `/v1/completions`; evaluations send batches of up to
             128 (a tier's `max_n` bounds the answers to each).
+        max_messages: messages, or input items, in one request.
+        max_parts: parts of their content and tool calls, of all of them together.
+        max_values: values in a body, whatever they are: a number counts 1, a text, a
+            name, an array or an object 4. They bound how long a body can hold up
+            everybody's streams: 262,144 some 15 ms.
 
     """
 
@@ -331,6 +336,9 @@ class LimitsConfig(StrictModel):
     body_silence_s: float = Field(10, gt=0)
     max_uploads_per_tenant: int = Field(500, ge=1)
     max_prompts: int = Field(128, ge=1)
+    max_messages: int = Field(10_000, ge=1)
+    max_parts: int = Field(10_000, ge=1)
+    max_values: int = Field(262_144, ge=1024)
 
 
 class CorsConfig(StrictModel):

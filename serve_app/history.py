@@ -14,8 +14,12 @@ from typing import Any
 
 from router.history import HistoryPlan, Kind, Piece, plan_history
 from serve_app.history_pieces import is_result, read_pieces, read_sizes
+from serve_app.steps import Steps, at_once
 from serve_app.tenant_config import HistoryConfig
 from serve_app.wire import Parsed, Prompt, dump
+
+AT_ONCE = 1000
+"""Messages whose size is read in one piece."""
 
 _FIELDS = {
     "/v1/chat/completions": "messages",
@@ -51,20 +55,31 @@ class Trimmed:
 
 
 def trim_history(parsed: Parsed, config: HistoryConfig | None) -> Trimmed | None:
-    """The request without its old turns; None when all of it is kept."""
+    """The request without its old turns; None when all of it is kept. At once."""
+    return at_once(trimming(parsed, config))
+
+
+def trimming(parsed: Parsed, config: HistoryConfig | None) -> Steps[Trimmed | None]:
+    """The same in pieces."""
     field = _FIELDS.get(parsed.route.path)
     items = parsed.body.get(field) if field is not None else None
     if config is None or field is None or not isinstance(items, list):
         return None
-    sizes = read_sizes(items, config.bytes_per_token)
+    sizes: list[int] = []
+    for begin in range(0, len(items), AT_ONCE):
+        sizes += read_sizes(items[begin : begin + AT_ONCE], config.bytes_per_token)
+        yield
     if sum(sizes) <= config.high_tokens:
         return None
     pieces = read_pieces(items, sizes)
+    yield
     plan = plan_history(pieces, config.budget)
     if not plan.cuts:
         return None
+    yield
     kept = _kept(items, pieces, plan)
     body = {**parsed.body, field: kept}
+    yield
     users = sum(isinstance(x, dict) and x.get("role") == "user" for x in items[: plan.cut])
     return Trimmed(
         parsed=replace(parsed, body=body, prompt=_prompt(parsed.prompt, body, kept, users)),

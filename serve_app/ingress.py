@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import time
 from pathlib import Path
@@ -161,6 +162,10 @@ class Ingress:
     def __serve_build_asgi_app__(self) -> Gateway:
         """Called by Serve once, on the replica's event loop."""
         loop = asyncio.get_running_loop()
+        # What is there by now stays. The collector would look through all of it (0.1 s, in
+        # which every stream waits) whenever a large body has made a lot of objects.
+        gc.collect()
+        gc.freeze()
         # Never cancelled: it watches over the end, too.
         self._beats = loop.create_task(self._beat())
         work = [

@@ -8,12 +8,16 @@ own. System messages further on are of a turn, and do not count.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
-from router.stable_text import own_words, stable_text
+from router.stable_text import MAX_CHARS, own_words, stable_text
 from serve_app.wire import Parsed, text_of
 
 SYSTEM_ROLES = ("system", "developer")
+
+MAX_FIRST_TURNS = 64
+"""Of the user's before an answer that are looked at; no more of them than `MAX_CHARS`."""
 
 
 def opening_of(parsed: Parsed) -> tuple[str, str]:
@@ -55,11 +59,15 @@ def _first_words(items: list[Any]) -> str:
     What an agent sends as the user's before it, as messages of their own, says where it is.
     """
     before: list[str] = []
-    for turn in _first_turns(items):
+    room = MAX_CHARS
+    for turn in islice(_first_turns(items), MAX_FIRST_TURNS):
         own = own_words(turn)
         if own:
             return "\n".join([*before, own])
         before += filter(None, [stable_text(turn)])
+        room -= len(turn)
+        if room <= 0:
+            break
     return "\n".join(before)
 
 

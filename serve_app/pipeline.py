@@ -23,10 +23,10 @@ from router.session import derive_session_id
 from router.types import LaneDecision, RequestFacts
 from serve_app.answer_limit import answer_limit, limited, outgrows
 from serve_app.auth import Tenant
-from serve_app.big_bodies import BigBodies
+from serve_app.big_bodies import BigBodies, breathe
 from serve_app.call import Call, request_id
 from serve_app.endpoint import Send
-from serve_app.history import trim_history
+from serve_app.history import trimming
 from serve_app.http_errors import error_body, error_headers, status_of
 from serve_app.keepalive import keep_alive
 from serve_app.lanes import Lanes, NoReplica, Replica
@@ -41,10 +41,11 @@ from serve_app.request_bounds import too_many
 from serve_app.response_headers import response_headers
 from serve_app.resumption import traits_of
 from serve_app.state import IngressState
+from serve_app.steps import Steps, at_once
 from serve_app.streaming import Usage
 from serve_app.tenancy.metering import Metering
 from serve_app.upstream import Response
-from serve_app.wire import Parsed, Route, for_engine, parse
+from serve_app.wire import Parsed, Route, for_engine, reading
 
 logger = logging.getLogger("ray.serve")
 
@@ -74,7 +75,7 @@ class Pipeline:
         self._metrics = metrics
         self._recorder = recorder
         self._metering = metering
-        self._big_bodies = BigBodies()
+        self.big_bodies = BigBodies()
         self._relay = Relay(metrics, state.escalation.note_ttft, self._account)
         self._recovery = Recovery(
             self._relay,
@@ -142,23 +143,29 @@ class Pipeline:
 
     async def decide(self, call: Call, raw: bytes) -> Rejected | None:
         """Parse the body and decide the lane; also the whole of a dry run."""
-        async with self._big_bodies.reading(len(raw)):
-            return self.prepare(call, raw)
+        return await self.big_bodies.read(self._preparing(call, raw), len(raw))
 
     def prepare(self, call: Call, raw: bytes) -> Rejected | None:
         """The same at once."""
-        parsed = parse(raw, call.route)
+        return at_once(self._preparing(call, raw))
+
+    def _preparing(self, call: Call, raw: bytes) -> Steps[Rejected | None]:
+        """The same in pieces."""
+        parsed = yield from reading(raw, call.route, call.policies.fleet.limits)
         if isinstance(parsed, Rejected):
             return parsed
         call.parsed = parsed
+        yield
         refused = too_many(call, parsed) or self._identify_session(call, parsed)
         if refused is not None:
             return refused
         # After the session id, which comes from the first turn, and before all that
         # should see what the engine will.
-        call.history = trim_history(parsed, call.tenant.history)
+        yield
+        call.history = yield from trimming(parsed, call.tenant.history)
         if call.history is not None:
             call.parsed = parsed = call.history.parsed
+        yield
         begun = time.perf_counter()
         decision = decide_lane(
             call.policies.routing,
@@ -170,6 +177,7 @@ class Pipeline:
         if isinstance(decision, Rejected):
             return decision
         call.decision = decision
+        yield
         refused = media_fault(parsed.body, call.policies.fleet.lanes[call.lane].media_hosts)
         if refused is not None:
             return refused
@@ -348,6 +356,7 @@ class Pipeline:
         assert call.parsed is not None and call.decision is not None
         priority = priority_of(call) if call.policies.has_priority[call.lane] else None
         traits = traits_of(call.parsed, call.policies.fleet.lanes[call.lane])
+        await breathe(call.parsed.prompt.bytes)
         body = for_engine(
             limited(call.parsed, call.answer_limit),
             model=call.decision.lane.model_id,
@@ -355,6 +364,7 @@ class Pipeline:
             priority=priority,
             token_ids=traits.wants_ids,
         )
+        await breathe(len(body))
         return await self._recovery.run(call, body, traits, send)
 
     async def _open(
@@ -369,6 +379,7 @@ class Pipeline:
         if call.place is not None:
             avoid |= call.place.full
         call.replica = await self._choose(call, avoid, barred)
+        await breathe(len(body))
         if call.place is not None:
             call.place.move_to(call.replica.id)
         self._recovery.breakers(call.lane).note_chosen(call.replica.id, now=time.monotonic())

@@ -19,6 +19,8 @@ from serve_app.wire import Parsed
 
 # Shorter ones fill hardly a block of the KV cache.
 MIN_PREFIX_BYTES = 256
+# Longer ones would be read for longer than they are worth, here and by a new replica.
+MAX_PREFIX_BYTES = 256 * 1024
 # Fields that change what the chat template makes of system prompt and tools.
 SHAPING = ("chat_template", "chat_template_kwargs", "documents", "reasoning_effort")
 # Any message will do. Templates that put the tools into the first user message put
@@ -37,7 +39,9 @@ def prefix_of(parsed: Parsed) -> bytes | None:
 
     """
     made = _MAKERS.get(parsed.route.path)
-    body = made(parsed.body) if made is not None else None
+    if made is None or len(parsed.prompt.system) > MAX_PREFIX_BYTES:
+        return None
+    body = made(parsed.body)
     if body is None:
         return None
     if parsed.body.get("tools"):
@@ -52,7 +56,7 @@ def prefix_of(parsed: Parsed) -> bytes | None:
         text = orjson.dumps({"path": parsed.route.path, "body": body})
     except (orjson.JSONEncodeError, TypeError):
         return None  # integers past 64 bits: served, but not worth a second writer
-    return text if len(text) >= MIN_PREFIX_BYTES else None
+    return text if MIN_PREFIX_BYTES <= len(text) <= MAX_PREFIX_BYTES else None
 
 
 def prefix_key(parsed: Parsed) -> bytes:

@@ -54,11 +54,13 @@ def are_responses_tools(value: Any) -> str | None:
 
 def _kinds(tools: list[Any]) -> Iterator[Any]:
     """Types of tools, of those in namespaces too."""
-    for tool in tools:
+    waiting = list(reversed(tools))
+    while waiting:
+        tool = waiting.pop()
         kind = tool.get("type") if isinstance(tool, dict) else None
         yield kind
         if kind == "namespace" and isinstance(tool.get("tools"), list):
-            yield from _kinds(tool["tools"])
+            waiting += reversed(tool["tools"])
 
 
 def _not_here(kind: Any) -> str:

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from router.errors import Rejected
+from serve_app.body_bounds import DEFAULTS, HEAVIEST, too_many_parts
 from serve_app.body_rules import first_fault
+from serve_app.fleet_config import LimitsConfig
 from serve_app.http_errors import Dialect
-from serve_app.json_body import dump, load_object
+from serve_app.json_body import as_utf8, dump, load_object, loading
+from serve_app.steps import Steps, at_once
 
-__all__ = ["ROUTES", "Parsed", "Prompt", "Route", "dump", "for_engine", "load_object", "parse"]
+__all__ = ["ROUTES", "Parsed", "Prompt", "Route", "dump", "for_engine", "parse", "reading"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +122,34 @@ class Parsed:
 
 
 def parse(raw: bytes, route: Route) -> Parsed | Rejected:
-    """Check a body and read it, or say what is wrong with it (400)."""
-    body = load_object(raw)
+    """Check a body and read it, or say what is wrong with it (400), at once."""
+    return at_once(reading(raw, route, DEFAULTS))
+
+
+def reading(raw: bytes, route: Route, limits: LimitsConfig) -> Steps[Parsed | Rejected]:
+    """The same in pieces."""
+    raw = as_utf8(raw)
+    is_light = len(raw) * HEAVIEST <= limits.max_values
+    body = load_object(raw) if is_light else (yield from loading(raw, limits))
     if isinstance(body, Rejected):
         return body
+    fault = too_many_parts(body, len(raw), limits)
+    if fault is not None:
+        return fault
+    yield
     fault = first_fault(body, route.path)
     if fault is not None:
         return fault
+    yield
+    size = len(raw)
+    if b"\\u" in raw:
+        # Escapes are three times as long as what they stand for.
+        size = len(dump(body))
+        yield
+    return _parsed(body, route, size)
+
+
+def _parsed(body: dict[str, Any], route: Route, size: int) -> Parsed:
     options = body.get("stream_options") or {}
     n = body.get("n") or 1 if route.has_n else 1
     prompts = _prompts(body, route)
@@ -140,8 +164,7 @@ def parse(raw: bytes, route: Route) -> Parsed | Rejected:
         copies=n * prompts,
         tools=len(body.get("tools") or ()),
         output_tokens=_output_tokens(body, route),
-        # Escapes are three times as long as what they stand for.
-        prompt=_prompt(body, route, len(dump(body)) if b"\\u" in raw else len(raw)),
+        prompt=_prompt(body, route, size),
     )
 
 
@@ -209,18 +232,23 @@ def _prompt(body: dict[str, Any], route: Route, raw_bytes: int) -> Prompt:
     for item in items:
         role = item.get("role") if isinstance(item, dict) else None
         if role == "user":
-            users.append(text_of(item.get("content")))
+            content = item.get("content")
+            users.append(content if type(content) is str else text_of(content))
         elif role in ("system", "developer"):
             systems.append(text_of(item.get("content")))
     # The whole body's bytes: JSON's own marks stand in for the template's.
     return Prompt("\n".join(systems), tuple(users), raw_bytes, len(items))
 
 
+# Token ids, of which there may be a hundred thousand.
+_NUMBERS = {int}
+
+
 def text_of(content: Any) -> str:
     """The text of a message's content: a string, or the text parts of a list."""
     if isinstance(content, str):
         return content
-    if not isinstance(content, list):
+    if not isinstance(content, list) or set(map(type, content)) == _NUMBERS:
         return ""
     parts = (part.get("text") if isinstance(part, dict) else part for part in content)
     return "\n".join(part for part in parts if isinstance(part, str))

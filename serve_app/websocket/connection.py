@@ -1,8 +1,9 @@
 """One open socket: frames in, chats begun, frames out.
 
-Frames are read as fast as they come and nothing is awaited for one of them, because
-Serve reads ahead of us without a bound. What goes out is written by one task, a frame
-of each chat in turn; it waits when the client does not read, and then so do the chats.
+Frames are read as fast as they come and nothing is awaited for one of them, but that
+large ones wait for their turn (`serve_app.big_bodies`): Serve reads ahead of us without
+a bound. What goes out is written by one task, a frame of each chat in turn; it waits
+when the client does not read, and then so do the chats.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Protocol
 
 from router.errors import Rejected, RejectReason
 from serve_app.auth import Tenant
+from serve_app.big_bodies import breathe
 from serve_app.endpoint import Message, Receive, Send
 from serve_app.fleet_config import FleetConfig
 from serve_app.websocket import frames
@@ -119,16 +121,18 @@ class Connection:
             if message["type"] == "websocket.disconnect":
                 return True
             if message["type"] == "websocket.receive":
-                self._take_in(_bytes_of(message))
+                await self._take_in(_bytes_of(message))
         return False
 
-    def _take_in(self, raw: bytes) -> None:
+    async def _take_in(self, raw: bytes) -> None:
         tenant = self._identify()
         is_large = len(raw) > frames.MAX_CONTROL_BYTES
         if is_large and (refused := self._not_worth_reading(tenant)) is not None:
             self._refuse(frames.leading_id(raw), refused)
             return
-        frame = frames.read_frame(raw, self._fleet().limits.max_body_bytes)
+        steps = frames.reading_frame(raw, self._fleet().limits)
+        frame = await self._hub.big_bodies.read(steps, len(raw))
+        await breathe(len(raw))
         if isinstance(frame, BadFrame):
             self._refuse(frame.id, frame.rejected)
             if is_large and isinstance(tenant, Tenant):

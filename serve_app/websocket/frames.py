@@ -17,8 +17,10 @@ import orjson
 from router.errors import Rejected, RejectReason
 from router.session import MAX_SESSION_ID_CHARS, is_session_id
 from serve_app.call import MAX_REQUEST_ID_CHARS
+from serve_app.fleet_config import LimitsConfig
 from serve_app.http_errors import Dialect, error_body, error_headers, status_of
-from serve_app.wire import load_object
+from serve_app.json_body import as_utf8, loading
+from serve_app.steps import Steps
 
 MAX_ID_CHARS = 128
 _MAX_TOKEN_CHARS = 256
@@ -83,16 +85,16 @@ def leading_id(raw: bytes) -> bytes:
     return found[1] if found else NO_ID
 
 
-def read_frame(raw: bytes, max_bytes: int) -> ClientFrame | BadFrame:
-    """A client's frame, or what is wrong with it."""
-    if len(raw) > max_bytes:
-        message = f"A frame may have {max_bytes} bytes."
-        too_large = Rejected(RejectReason.REQUEST_TOO_LARGE, message)
-        return BadFrame(leading_id(raw), too_large)
-    frame = load_object(raw)
+def reading_frame(raw: bytes, limits: LimitsConfig) -> Steps[ClientFrame | BadFrame]:
+    """A client's frame, or what is wrong with it, in pieces."""
+    if len(raw) > limits.max_body_bytes:
+        message = f"A frame may have {limits.max_body_bytes} bytes."
+        return BadFrame(leading_id(raw), Rejected(RejectReason.REQUEST_TOO_LARGE, message))
+    frame = yield from loading(as_utf8(raw), limits)
     if isinstance(frame, Rejected):
         what = frame.message.replace("request body", "frame")
-        return BadFrame(NO_ID, Rejected(frame.reason, what))
+        return BadFrame(leading_id(raw), Rejected(frame.reason, what))
+    yield
     chat_id = _id(frame.get("id"))
     if chat_id is None:
         message = f"'id' must be a number or 1 to {MAX_ID_CHARS} printable characters."

@@ -81,6 +81,7 @@ class Hub:
         self.metrics = metrics
         self._state = state
         self._pipeline = pipeline
+        self.big_bodies = pipeline.big_bodies
         self._chats: dict[str, Chat] = {}
         self._named: dict[tuple[str, bytes], list[Chat]] = {}
         self._ended: dict[str, Chat] = {}

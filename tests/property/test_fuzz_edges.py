@@ -24,10 +24,17 @@ from serve_app.auth import make_key
 from serve_app.callers import caller_of, is_loopback, is_loopback_origin
 from serve_app.config_errors import ConfigError, load_yaml
 from serve_app.cors import allowed_origin, cors_headers, preflight_headers
-from serve_app.fleet_config import CorsConfig, FleetConfig
+from serve_app.fleet_config import CorsConfig, FleetConfig, LimitsConfig
+from serve_app.steps import at_once
 from serve_app.tenant_config import TenantsConfig
 from serve_app.websocket import frames
-from serve_app.websocket.frames import BadFrame, CancelFrame, ChatFrame, ResumeFrame, read_frame
+from serve_app.websocket.frames import (
+    BadFrame,
+    CancelFrame,
+    ChatFrame,
+    ResumeFrame,
+    reading_frame,
+)
 from tests.property.mutations import FUZZED, PIECES, mangled, spoilt
 from tests.valid_bodies import VALID
 
@@ -45,11 +52,11 @@ FRAMES = [
 @FUZZED
 @given(
     st.sampled_from(FRAMES).flatmap(spoilt).map(lambda x: json.dumps(x).encode()).flatmap(mangled),
-    st.sampled_from([100, 100_000]),
+    st.sampled_from([1024, 100_000]),
 )
 def test_a_frame_is_read_or_has_an_error_that_can_be_sent(raw, most) -> None:
     """Ids go back as they came; texts are short, numbers within bounds."""
-    frame = read_frame(raw, most)
+    frame = at_once(reading_frame(raw, LimitsConfig(max_body_bytes=most)))
 
     if isinstance(frame, BadFrame):
         sent = orjson.loads(frames.refusal(frame.id, frame.rejected))

@@ -115,7 +115,7 @@ async def test_a_chat_over_the_rate_is_refused_before_its_frame_is_read(socket_w
         client.chat(name)
         await client.until_end(name)
     read = []
-    monkeypatch.setattr(frames, "load_object", lambda raw: read.append(raw) or {})
+    monkeypatch.setattr(frames, "reading_frame", lambda raw, _: read.append(raw))
 
     client.chat("c", text="word " * 2_000)
     frame = (await client.until_end("c"))[-1]

@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import Rejected
+from serve_app.fleet_config import LimitsConfig
+from serve_app.steps import at_once
 from serve_app.websocket import frames
 from serve_app.websocket.chat import TOO_EARLY, TOO_LATE, Chat, Kept, Reader
-from serve_app.websocket.frames import BadFrame, CancelFrame, ChatFrame, ResumeFrame, read_frame
+from serve_app.websocket.frames import BadFrame, CancelFrame, ChatFrame, ResumeFrame, reading_frame
 
 ALLOWANCE = 600
 
@@ -146,7 +148,7 @@ def test_any_json_is_a_frame_or_has_an_error_that_can_be_sent(value):
     """No frame raises, and an error names the id whenever there is a usable one."""
     raw = json.dumps(value).encode()
 
-    frame = read_frame(raw, 4096)
+    frame = at_once(reading_frame(raw, LimitsConfig(max_body_bytes=4096)))
 
     if isinstance(frame, BadFrame):
         sent = orjson.loads(frames.refusal(frame.id, frame.rejected))
@@ -160,7 +162,7 @@ def test_any_json_is_a_frame_or_has_an_error_that_can_be_sent(value):
 @given(st.binary(max_size=200), st.integers(0, 200))
 def test_any_bytes_are_read_without_a_fault(raw, limit):
     """What is not JSON, or too long, has an error that can be sent."""
-    frame = read_frame(raw, limit)
+    frame = at_once(reading_frame(raw, LimitsConfig.model_construct(max_body_bytes=limit)))
 
     if isinstance(frame, BadFrame):
         assert isinstance(frame.rejected, Rejected)
