@@ -9,6 +9,9 @@ import yaml
 
 MERGE = "<<"
 
+_UNFIT = (AttributeError, IndexError, KeyError, TypeError)
+"""What PyYAML trips over where a value is not what its tag says (`!!timestamp x`, `!!bool x`)."""
+
 
 class DuplicateKeysError(yaml.YAMLError):
     """Keys that are given more than once.
@@ -38,6 +41,8 @@ def load(text: str) -> Any:
         if faults:
             raise DuplicateKeysError([told for _, told in faults])
         return loader.construct_document(root)
+    except _UNFIT as error:
+        raise ValueError("it is not what its tag says") from error
     finally:
         loader.dispose()
 
@@ -82,7 +87,7 @@ def _value(reader: yaml.SafeLoader, key: yaml.ScalarNode) -> object:
     """What a key is read as; a merge is no value."""
     try:
         return reader.construct_object(key)
-    except (yaml.YAMLError, ValueError):
+    except (yaml.YAMLError, ValueError, *_UNFIT):
         return key.value
 
 

@@ -263,3 +263,13 @@ def test_yaml_s_own_types_of_python_are_refused(tmp_path) -> None:
             load_yaml(path, FleetConfig)
 
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("value", ["timestamp x", "bool x", 'int ""', "float x", "binary é"])
+def test_a_value_that_is_not_what_its_tag_says_is_refused_in_words(tmp_path, value) -> None:
+    """As a value and as a key; PyYAML itself trips over some of them."""
+    path = tmp_path / "fleet.yaml"
+    for text in (f"name: !!{value}\n", f"? !!{value}\n: 1\n"):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=r"fleet\.yaml: "):
+            load_yaml(path, FleetConfig)
