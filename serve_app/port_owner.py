@@ -22,12 +22,18 @@ ROOT = 0
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A listening TCP socket: its address, its port, its user's id and its inode."""
+    """A listening TCP socket: its address, its port, its user's id and its inode.
+
+    Attributes:
+        is_ipv6: its family, though its address may be an IPv4 one.
+
+    """
 
     host: IPv4Address | IPv6Address
     port: int
     uid: int
     inode: int
+    is_ipv6: bool = False
 
     def answers(self, host: str) -> bool:
         """Whether a connection from this machine to `host` may end here."""
@@ -48,7 +54,8 @@ def listeners(proc_net: Path = PROC_NET) -> Iterator[Listener]:
             fields = row.split()
             if fields[3] == LISTEN:
                 host, _, port = fields[1].partition(":")
-                yield Listener(_address(host), int(port, 16), int(fields[7]), int(fields[9]))
+                uid, inode = int(fields[7]), int(fields[9])
+                yield Listener(_address(host), int(port, 16), uid, inode, name == "tcp6")
 
 
 def owner_of(port: int, host: str = LOOPBACK) -> int | None:
