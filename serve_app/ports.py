@@ -1,4 +1,4 @@
-"""What listens on this machine because Pointsman runs: each socket under a row that says what it is.
+"""What listens on this machine because Pointsman runs: each socket, and what it is.
 
 The same rows are the table of docs/ports.md, and what a live deployment is held against.
 """
@@ -47,8 +47,8 @@ class Row:
     fits: Callable[[str, Listener], bool]
 
 
-def _any(process: str) -> Callable[[str, Listener], bool]:
-    return lambda name, _: name.startswith(process)
+def _any(*processes: str) -> Callable[[str, Listener], bool]:
+    return lambda name, _: name.startswith(processes)
 
 
 def _at(process: str, *ports: int) -> Callable[[str, Listener], bool]:
@@ -196,7 +196,7 @@ ROWS = (
         "Ray's gRPC: calls, objects",
         "the cluster",
         TOKEN,
-        lambda name, found: name.startswith(("ray::", "serve")),
+        _any("ray::", "serve"),
     ),
     Row(
         "random (6379 with `ray start`)",
