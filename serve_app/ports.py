@@ -18,6 +18,7 @@ HAPROXY_METRICS = int(os.environ.get("RAY_SERVE_HAPROXY_METRICS_PORT") or 9101)
 DASHBOARDS = range(8265, 8265 + 51)
 """Ray takes the first that is free."""
 
+DASHBOARD, CLUSTER = "dashboard, jobs and Serve's API", "cluster control"
 INGRESS = range(30000, 31001)
 LOOPBACK, NODE, EVERYWHERE = "127.0.0.1", "127.0.0.1 (a cluster: all interfaces)", "all interfaces"
 KEY, TOKEN, SECRET, NOTHING = "key", "token", "secret on every path", "nothing"
@@ -92,7 +93,7 @@ ROWS = (
         "8265",
         "Ray dashboard",
         LOOPBACK,
-        "dashboard, jobs and Serve's API",
+        DASHBOARD,
         "operators, by SSH tunnel",
         TOKEN,
         _at("dashboard", *DASHBOARDS),
@@ -202,7 +203,7 @@ ROWS = (
         "random (6379 with `ray start`)",
         "Ray GCS",
         NODE,
-        "cluster control",
+        CLUSTER,
         "the cluster",
         TOKEN,
         _any("gcs_server"),
