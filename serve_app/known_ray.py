@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"{program}: {error}", file=sys.stderr)
         return 1
     path = Path(sys.executable).with_name(program)
-    os.execv(path, [str(path), *arguments])  # noqa: S606  # no shell is wanted
+    return os.execv(path, [str(path), *arguments])  # noqa: S606  # no shell is wanted
 
 
 if __name__ == "__main__":

@@ -115,9 +115,13 @@ def test_a_planted_cluster_changes_nothing(simulated: str, environment: dict[str
         planted.write_text(f"127.0.0.1:{stranger.getsockname()[1]}")
         try:
             done = subprocess.run(
-                [ROOT / "scripts/bin/serve", "status"], env=environment, cwd=ROOT, capture_output=True, text=True,
+                [ROOT / "scripts/bin/serve", "status"],
+                env=environment,
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
                 check=False,
-            )  # fmt: skip
+            )
             with contextlib.suppress(TimeoutError):
                 heard.append(stranger.accept())
         finally:
