@@ -11,13 +11,14 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from serve_app.local_key import kept_admin_key
+from serve_app.processes import Process, end, is_haproxy_of, ours
 
 ROOT = Path(__file__).resolve().parents[1]
 URL = "http://127.0.0.1:8000"
@@ -116,10 +117,32 @@ def stop_everything() -> None:
 
     Engines end with their replicas. One that does not is a fault, and is not hidden.
     """
-    ray = str(Path(sys.executable).with_name("ray"))
-    subprocess.run([ray, "stop", "--force"], capture_output=True, check=False)
-    _end(["-f", f"haproxy .*-f {os.environ['POINTSMAN_RUN']}/"])
-    _await_none("^VLLM::")
+    folder = Path(os.environ["RAY_TMPDIR"])
+    _await_none(lambda: _of_ray(folder), signal.SIGKILL)
+    _await_none(lambda: [x for x in ours() if is_haproxy_of(x, folder)], signal.SIGTERM)
+    _await_none(_engines_of_ray)
+
+
+def _of_ray(folder: Path) -> list[Process]:
+    """What Ray has started under this directory: its servers, and its workers."""
+    return [x for x in ours() if _is_server(x, f"{folder}/ray/session_") or _is_worker(x, folder)]
+
+
+def _is_server(process: Process, session: str) -> bool:
+    is_rays = process.name in {"gcs_server", "raylet"} or any(
+        "/ray/" in x and x.endswith(".py") for x in process.argv[:4]
+    )
+    return is_rays and any(session in x for x in process.argv)
+
+
+def _is_worker(process: Process, folder: Path) -> bool:
+    return process.name.startswith("ray::") and f"RAY_TMPDIR={folder}" in process.environment
+
+
+def _engines_of_ray() -> list[Process]:
+    """Engines that a lane's replica has started; one that is started by hand is none."""
+    engines = [x for x in ours() if x.name.startswith("VLLM::")]
+    return [x for x in engines if any(e.startswith("RAY_JOB_ID=") for e in x.environment)]
 
 
 def end_group(process: subprocess.Popen[bytes], within_s: float = 20) -> None:
@@ -132,19 +155,16 @@ def end_group(process: subprocess.Popen[bytes], within_s: float = 20) -> None:
     process.wait()
 
 
-def _end(pkill_options: list[str], within_s: float = 10) -> None:
+def _await_none(
+    found: Callable[[], Sequence[Process]], number: int | None = None, within_s: float = 30
+) -> None:
+    """Wait until there is none, each ended by its id where a signal is given."""
     deadline = time.monotonic() + within_s
-    while subprocess.run(["pkill", *pkill_options], check=False).returncode == 0:
+    while left := found():
         if time.monotonic() > deadline:
-            raise RuntimeError(f"does not end: {pkill_options}")
-        time.sleep(0.1)
-
-
-def _await_none(pattern: str, within_s: float = 30) -> None:
-    deadline = time.monotonic() + within_s
-    while subprocess.run(["pgrep", "-f", pattern], check=False, capture_output=True).stdout:
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"left behind: {pattern}")
+            raise RuntimeError(f"left behind: {[x.argv for x in left]}")
+        for process in left if number is not None else ():
+            end(process, number=number)
         time.sleep(0.1)
 
 

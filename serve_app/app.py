@@ -21,6 +21,7 @@ from serve_app.ingress import Ingress
 from serve_app.lane_endpoint import LaneLife, SimulatedLaneServer
 from serve_app.ledger import LedgerServer
 from serve_app.local_key import keep_admin_key
+from serve_app.ray_walls import refuse_open_ray
 from serve_app.settings import (
     deployment_secret,
     fleet_path,
@@ -66,6 +67,7 @@ def build(args: dict[str, Any]) -> Application:
 
     Raises ConfigError before anything is deployed.
     """
+    refuse_open_ray()
     options = validate(args, AppArgs, "serve_config.yaml: args")
     refuse_unreachable(frontend_host())
     fleet_file = fleet_path(options.fleet)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from classifier.artifact import ArtifactError
-from serve_app.commands import client, doctor, simulate, tenants
+from serve_app.commands import client, doctor, ports, simulate, tenants
 from serve_app.commands.client import CommandError
 from serve_app.config_errors import ConfigError
 
@@ -23,6 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.add_commands(subparsers)
     tenants.add_commands(subparsers)
     simulate.add_commands(subparsers)
+    ports.add_commands(subparsers)
     _add_classifier(subparsers)
     return parser
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from serve_app.config_files import read_regular
 from simulator import strict_yaml
 
 _KEY = re.compile(r"pm-\w+-[\w-]+", re.IGNORECASE)
@@ -36,7 +37,7 @@ M = TypeVar("M", bound=BaseModel)
 def load_yaml(path: Path, model: type[M]) -> M:
     """Read one YAML file as `model`, or raise ConfigError naming every fault."""
     try:
-        data = strict_yaml.load(path.read_text(encoding="utf-8"))
+        data = strict_yaml.load(read_regular(path).decode())
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

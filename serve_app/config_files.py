@@ -9,10 +9,11 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import stat
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from errno import EAGAIN
+from errno import EAGAIN, EINVAL
 from pathlib import Path
 
 Stamp = tuple[int, ...]
@@ -40,6 +41,22 @@ def stamps_of(paths: Sequence[Path]) -> list[Stamp]:
     return [stamp_of(path) for path in paths]
 
 
+def read_regular(path: Path) -> bytes:
+    """The whole file; OSError for what is none: a pipe or a device may never end, or begin."""
+    fd = _open_regular(path)
+    with os.fdopen(fd, "rb") as file:
+        return file.read()
+
+
+def _open_regular(path: Path) -> int:
+    # A pipe nobody writes to is opened at once this way; a regular file is read as ever.
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(EINVAL, "is no regular file", str(path))
+    return fd
+
+
 def is_open_for_writing(path: Path) -> bool:
     """Whether some process of this machine has the file open to write to it.
 
@@ -47,7 +64,7 @@ def is_open_for_writing(path: Path) -> bool:
     cannot say (another owner's file, a network file system): then rest alone counts.
     """
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        fd = _open_regular(path)
     except OSError:
         return False
     try:

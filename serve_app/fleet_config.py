@@ -218,6 +218,7 @@ class IngressConfig(StrictModel):
 
 
 MAX_FLOORS = 0.2
+MIN_KEEPALIVE_S = 1.0
 
 
 class LedgerConfig(StrictModel):
@@ -272,7 +273,8 @@ class TimeoutConfig(StrictModel):
         stall_s: a silence inside an answer that counts as a hung engine, though its
             endpoint lives. Decoding gives a token every step, so no queue explains it.
         keepalive_s: the longest silence of a stream towards its client: then a comment
-            is sent, the response's head before it. Null or 0: only what the engine says.
+            is sent, the response's head before it; at least 1. Null or 0: only what the
+            engine says.
 
     """
 
@@ -283,6 +285,14 @@ class TimeoutConfig(StrictModel):
     probe_s: float = Field(3, gt=0)
     stall_s: float = Field(30, gt=0)
     keepalive_s: float | None = Field(15, ge=0)
+
+    @field_validator("keepalive_s")
+    @classmethod
+    def _is_no_flood(cls, value: float | None) -> float | None:
+        """A comment a millisecond to every stream is work without an end."""
+        if value and value < MIN_KEEPALIVE_S:
+            raise ValueError(f"should be at least {MIN_KEEPALIVE_S}, or 0 for none")
+        return value
 
 
 class RecoveryConfig(StrictModel):

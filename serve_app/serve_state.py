@@ -14,12 +14,14 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from serve_app.port_owner import LOOPBACK, is_trusted
+from serve_app.ray_files import token_path
 from serve_app.start_progress import Seen
 
-DASHBOARD = "http://127.0.0.1:8265"
 DASHBOARD_AT = re.compile(r"dashboard at (?:\x1b\[[0-9;]*m)*(https?://[^\s\x1b]+)")
-"""What Ray prints when it starts: another port where this one is taken."""
+"""What Ray prints when it starts; there is no address that is always its own."""
 
 WARMS = "warming up"
 """What a lane replica logs once its engine is loaded."""
@@ -39,7 +41,7 @@ class ServeState:
     def __init__(self, url: str, log: Path) -> None:
         self._url = url
         self._log = log
-        self.logs = Path(os.environ.get("RAY_TMPDIR") or "/tmp", "ray/session_latest/logs/serve")  # noqa: S108
+        self.logs = Path(os.environ.get("RAY_TMPDIR", ""), "ray/session_latest/logs/serve")
 
     def is_ready(self) -> bool:
         """Whether requests are answered."""
@@ -48,9 +50,7 @@ class ServeState:
     def look(self) -> Seen:
         """The applications and what their replicas have logged; nothing while nobody answers."""
         said = self._log.read_text(errors="replace")
-        told = DASHBOARD_AT.search(said)
-        dashboard = told[1] if told else DASHBOARD
-        raw = _get(f"{dashboard}/api/serve/applications/", _bearer())
+        raw = _ask(DASHBOARD_AT.search(said))
         applications: Mapping[str, Any] = {}
         if raw is not None:
             with contextlib.suppress(ValueError):
@@ -74,13 +74,23 @@ class ServeState:
         return False
 
 
+def _ask(told: re.Match[str] | None) -> bytes | None:
+    """What the dashboard says of Serve; it alone is given the token."""
+    if told is None:
+        return None
+    address = urlsplit(told[1])
+    if not is_trusted(address.port or 80, address.hostname or LOOPBACK):
+        return None
+    return _get(f"{told[1]}/api/serve/applications/", _bearer())
+
+
 def _bearer() -> dict[str, str]:
     """Ray's token, from where Ray looks for it."""
     token = os.environ.get("RAY_AUTH_TOKEN", "")
-    path = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"
-    if not token:
+    path = token_path()
+    if path is not None:
         with contextlib.suppress(OSError):
-            token = Path(path).read_text().strip()
+            token = path.read_text().strip()
     return {"authorization": f"Bearer {token}"} if token else {}
 
 

@@ -25,7 +25,10 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from serve_app.config_errors import ConfigError
 from serve_app.private_files import private_folder
+from serve_app.processes import end, leftover_haproxies
+from serve_app.ray_files import keep_token_private, refuse_shared, run_dir
 from serve_app.serve_state import ServeState
 from serve_app.settings import state_dir
 from serve_app.start_progress import Progress, StartFailed, cause_of, line
@@ -33,6 +36,8 @@ from serve_app.start_progress import Progress, StartFailed, cause_of, line
 SERVE = Path(sys.executable).with_name("serve")
 LOOK_S = 0.5
 ENDS_WITHIN_S = 60.0
+MAX_LOG_BYTES = 64 * 2**20
+LOG_LOOK_S = 5.0
 INTERRUPTED = 130
 """Exit status of a start that somebody ended, as shells have it."""
 
@@ -88,6 +93,16 @@ def log_path() -> Path:
         path.replace(path.with_name("serve.log.1"))
     path.touch(mode=0o600)
     return path
+
+
+def bound(log: Path) -> None:
+    """Begin a log that has got long anew, and keep what it was beside it.
+
+    Its writers append, so that they go on at its new beginning.
+    """
+    if log.stat().st_size > MAX_LOG_BYTES:
+        shutil.copy(log, log.with_name("serve.log.1"))
+        os.truncate(log, 0)
 
 
 class Start:
@@ -223,7 +238,11 @@ class Start:
     def _wait(self) -> int:
         """Until `serve run` ends; 0 when it was asked to."""
         assert self._process is not None
-        status = self._process.wait()
+        status = None
+        while status is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                status = self._process.wait(LOG_LOOK_S)
+            bound(self._log)
         if status:
             self._screen.say(f"Pointsman has ended ({status}). Look at {self._log}")
         return 1 if status else 0
@@ -243,6 +262,15 @@ def refuse_taken_port(url: str) -> None:
         raise StartFailed(f"port {port} is taken: is Pointsman running already?")
 
 
+def claim_machine() -> None:
+    """What has to be ours is; what an earlier Ray has left and holds our ports is ended."""
+    folder = run_dir()
+    refuse_shared(folder)
+    keep_token_private()
+    for leftover in leftover_haproxies(folder):
+        end(leftover, ENDS_WITHIN_S)
+
+
 def url_of(config: str) -> str:
     """Where a deployment of this configuration answers on this machine."""
     port = 8000
@@ -259,9 +287,10 @@ def main(arguments: list[str]) -> int:
     screen = Screen()
     try:
         url = (os.environ.get("POINTSMAN_URL") or url_of(config)).rstrip("/")
+        claim_machine()
         refuse_taken_port(url)
         log = log_path()
-    except (StartFailed, OSError) as error:
+    except (StartFailed, ConfigError, OSError) as error:
         screen.say(f"Pointsman did not start: {error}")
         return 1
     return Start(config, url, log, screen).run()

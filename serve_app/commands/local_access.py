@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from serve_app.local_key import kept_admin_key
+from serve_app.port_owner import ROOT, listeners
 
-PROC = Path("/proc/net")
-LISTENS = "0A"
+Address = IPv4Address | IPv6Address
 PORTS = {"http": 80, "https": 443}
 
 
@@ -36,7 +34,7 @@ def key_for(url: str) -> str | None:
     if key is None or not addresses or not all(x.is_loopback for x in addresses):
         return None
     owners = _owners(addresses, port)
-    strangers = owners - {0, os.geteuid()}
+    strangers = owners - {ROOT, os.geteuid()}
     if strangers:
         raise NotOurs(
             f"port {port} of this machine is held by another user (uid {min(strangers)}), who is "
@@ -45,7 +43,7 @@ def key_for(url: str) -> str | None:
     return key if owners else None
 
 
-def _addresses(host: str, port: int) -> set[IPv4Address | IPv6Address]:
+def _addresses(host: str, port: int) -> set[Address]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError:
@@ -53,36 +51,14 @@ def _addresses(host: str, port: int) -> set[IPv4Address | IPv6Address]:
     return {_plain(ip_address(str(row[4][0]).partition("%")[0])) for row in found}
 
 
-def _owners(addresses: set[IPv4Address | IPv6Address], port: int) -> set[int]:
+def _owners(addresses: set[Address], port: int) -> set[int]:
     """User ids of those who listen where a connection to any of the addresses may end."""
     return {
-        uid
-        for address, at, uid in _listeners()
-        if at == port and (address in addresses or address.is_unspecified)
+        x.uid
+        for x in listeners()
+        if x.port == port and any(x.answers(str(address)) for address in addresses)
     }
 
 
-def _listeners() -> list[tuple[IPv4Address | IPv6Address, int, int]]:
-    """Address, port and user id of every TCP socket that listens."""
-    rows = []
-    for name in ("tcp", "tcp6"):
-        try:
-            lines = (PROC / name).read_text().splitlines()[1:]
-        except OSError:
-            continue
-        for fields in map(str.split, lines):
-            if fields[3] == LISTENS:
-                address, _, at = fields[1].partition(":")
-                rows.append((_address(address), int(at, 16), int(fields[7])))
-    return rows
-
-
-def _address(text: str) -> IPv4Address | IPv6Address:
-    """The kernel prints words of 32 bits as this machine's integers."""
-    words = [bytes.fromhex(text[at : at + 8]) for at in range(0, len(text), 8)]
-    raw = b"".join(word[::-1] if sys.byteorder == "little" else word for word in words)
-    return _plain(ip_address(raw))
-
-
-def _plain(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+def _plain(address: Address) -> Address:
     return getattr(address, "ipv4_mapped", None) or address

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from serve_app.fleet_config import LaneConfig
 from serve_app.settings import load_fleet
+from tests.unit.conftest import PRIVATE_RAY
 
 ROOT = Path(__file__).parents[3]
 FLEETS = sorted(ROOT.glob("configs/fleets/*.yaml"))
@@ -67,7 +68,7 @@ print(sorted({"vllm", "torch", "ray.llm"} & set(sys.modules)))
     done = subprocess.run(
         [sys.executable, "-c", code, str(tenants)],
         cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT), "POINTSMAN_STATE": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        env={**PRIVATE_RAY, "PYTHONPATH": str(ROOT), "POINTSMAN_STATE": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,

@@ -1,7 +1,6 @@
-"""What `scripts/activate-settings` says of slow clients is in the HAProxy file that Ray writes."""
+"""What `scripts/environment` says of slow clients is in the HAProxy file that Ray writes."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,21 +22,16 @@ print(get_haproxy_binary())
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """HAProxy's file under the settings, and the HAProxy that reads it."""
-    root = tmp_path_factory.mktemp("checkout")
-    (root / "scripts").mkdir()
-    (root / ".venv/bin").mkdir(parents=True)
-    (root / ".venv/bin/activate").touch()
-    shutil.copy(ROOT / "scripts/activate-settings", root / "scripts")
-    subprocess.run([root / "scripts/activate-settings"], check=True, timeout=60)
+    root = tmp_path_factory.mktemp("haproxy")
     path = root / "haproxy.cfg"
-    command = f'source {root}/.venv/bin/activate && exec "$0" -c "$1" "$2"'
+    command = f'. {ROOT}/scripts/environment && exec "$0" -c "$1" "$2"'
     done = subprocess.run(
         ["bash", "-c", command, sys.executable, WRITE, str(path)],
         check=True,
         capture_output=True,
         text=True,
         timeout=300,
-        env={**os.environ, "XDG_RUNTIME_DIR": str(root)},
+        env={**os.environ, "POINTSMAN_RUN": str(root / "run")},
     )
     return path, done.stdout.split()[-1]
 

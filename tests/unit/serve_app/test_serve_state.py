@@ -1,11 +1,13 @@
 """What Serve's REST API and the replicas' logs tell of a start."""
 
 import json
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from serve_app import port_owner, serve_state
 from serve_app.serve_state import WARMS, ServeState
 
 APPLICATIONS = {
@@ -73,6 +75,24 @@ def test_the_token_is_read_from_its_file(log, tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
     (tmp_path / "token").write_text("let-me-in\n")
     assert ServeState("http://127.0.0.1:9", log).look().applications == APPLICATIONS
+
+
+@pytest.mark.security
+@pytest.mark.parametrize("whose", ["another's", "untold"])
+def test_the_token_goes_to_our_own_dashboard_alone(log, monkeypatch, whose):
+    """Whoever listens there; where Ray's log tells of none, nobody is asked."""
+    asked = []
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "let-me-in")
+    monkeypatch.setattr(serve_state, "_get", lambda *a: asked.append(a))
+    ServeState("http://127.0.0.1:9", log).look()
+    assert len(asked) == 1
+    if whose == "another's":
+        monkeypatch.setattr(port_owner.os, "geteuid", lambda: os.getuid() + 4242)
+        monkeypatch.setattr(port_owner, "ROOT", -1)
+    else:
+        log.write_text("Started a local Ray instance.")
+    assert ServeState("http://127.0.0.1:9", log).look().applications == {}
+    assert len(asked) == 1
 
 
 def test_nothing_is_seen_of_who_does_not_answer(log, monkeypatch):

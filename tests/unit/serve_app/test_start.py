@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.start import Screen, Start, main, url_of
+from serve_app.start import Screen, Start, bound, main, url_of
 
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EMBEDDED_IS_NOT_USED = "applications: []\n"
@@ -241,3 +241,33 @@ def until(check) -> None:
     while not check():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+@pytest.mark.security
+def test_a_machine_that_others_can_get_into_is_told_before_anything_starts(
+    tmp_path, capsys, monkeypatch, free_url
+):
+    monkeypatch.setenv("POINTSMAN_STATE", str(tmp_path))
+    monkeypatch.setenv("POINTSMAN_URL", free_url)
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o700)
+    shared.chmod(0o777)
+    monkeypatch.setenv("POINTSMAN_RUN", str(shared))
+    assert main([]) == 1
+    assert f"did not start: {shared} is open to others" in capsys.readouterr().out
+    assert not list(tmp_path.glob("serve.log*"))
+
+
+def test_a_log_that_gets_long_begins_anew_under_its_writers(tmp_path, monkeypatch):
+    monkeypatch.setattr("serve_app.start.MAX_LOG_BYTES", 100)
+    log = tmp_path / "serve.log"
+    log.touch(mode=0o600)
+    with log.open("ab", buffering=0) as writer:
+        for number in range(10):
+            writer.write(b"%d" % number * 60)
+            bound(log)
+            assert log.stat().st_size <= 100
+        writer.write(b"end")
+    assert log.read_bytes() == b"end"
+    assert log.with_name("serve.log.1").read_bytes() == b"8" * 60 + b"9" * 60
+    assert oct(log.with_name("serve.log.1").stat().st_mode)[-3:] == "600"

@@ -1,0 +1,73 @@
+"""Ray's own commands, told which Ray to ask: the one whose processes are this user's.
+
+By themselves they send Ray's token to whoever listens on port 8265, or to the cluster of
+any process, whose ever, that is named like Ray's. An address that is given is left alone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from serve_app.config_errors import ConfigError
+from serve_app.ports import CLUSTER, DASHBOARD, open_ports
+from serve_app.ray_files import refuse_shared, run_dir
+
+ALONE = {
+    "serve": {"build", "run"},
+    "ray": {"disable-usage-stats", "enable-usage-stats", "get-auth-token", "start", "stop"},
+}
+"""Commands that start a Ray, or ask none; `serve run` and `ray start` read our directory alone."""
+
+BY_DEFAULT = "http://127.0.0.1:8265"
+"""What scripts/environment says for who calls Ray's own program."""
+
+
+def is_alone(program: str, arguments: Sequence[str]) -> bool:
+    """Whether such a command needs no address, or has one."""
+    named = [x for x in arguments if not x.startswith("-")]
+    has_address = any(x in {"-a", "--address"} or x.startswith("--address=") for x in arguments)
+    is_help = "--help" in arguments or not named
+    return is_help or has_address or named[0] in ALONE[program]
+
+
+def addresses(folder: Path) -> dict[str, str]:
+    """Environment variables that name the Ray of this directory, or ConfigError."""
+    found = {x.row.what: x.listener for x in open_ports(folder) if x.row is not None}
+    if DASHBOARD not in found or CLUSTER not in found:
+        raise ConfigError("no Ray of this user runs on this machine; --address names another one")
+    dashboard = f"http://127.0.0.1:{found[DASHBOARD].port}"
+    cluster = found[CLUSTER]
+    return {
+        "RAY_DASHBOARD_ADDRESS": dashboard,
+        "RAY_API_SERVER_ADDRESS": dashboard,
+        "RAY_ADDRESS": f"127.0.0.1:{cluster.port}",
+    }
+
+
+def is_named(program: str, environment: Mapping[str, str]) -> bool:
+    """Whether the operator has said which Ray is meant."""
+    if environment.get("RAY_ADDRESS") or environment.get("RAY_API_SERVER_ADDRESS"):
+        return True
+    dashboard = environment.get("RAY_DASHBOARD_ADDRESS", BY_DEFAULT)
+    return program == "serve" and dashboard != BY_DEFAULT
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run Ray's program of this name in the place of this one; 1 where there is nobody to ask."""
+    program, *arguments = argv
+    try:
+        if not is_alone(program, arguments) and not is_named(program, os.environ):
+            refuse_shared(run_dir())
+            os.environ.update(addresses(run_dir()))
+    except ConfigError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 1
+    path = Path(sys.executable).with_name(program)
+    return os.execv(path, [str(path), *arguments])  # noqa: S606  # no shell is wanted
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,120 @@
+"""The processes of this machine's user, out of /proc: found by what they are, ended by id."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+HAPROXY = "haproxy"
+ITS_MANAGER = "ray::HAProxyMan"
+"""The kernel's name of Ray's actor that starts HAProxy and has it as its child."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process: its id, its parent's id, its name and its command line."""
+
+    pid: int
+    parent: int
+    name: str
+    argv: tuple[str, ...]
+
+    @property
+    def environment(self) -> list[str]:
+        """`NAME=value` as it was started with; empty where that cannot be read."""
+        with contextlib.suppress(OSError):
+            return (
+                (PROC / str(self.pid) / "environ").read_bytes().decode(errors="replace").split("\0")
+            )
+        return []
+
+    @property
+    def sockets(self) -> set[int]:
+        """Inodes of its open sockets."""
+        found = set()
+        with contextlib.suppress(OSError):
+            for path in (PROC / str(self.pid) / "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    target = str(path.readlink())
+                    if target.startswith("socket:["):
+                        found.add(int(target[8:-1]))
+        return found
+
+
+def read(pid: int) -> Process | None:
+    """This process as it is now; None where there is none, or it is another user's."""
+    folder = PROC / str(pid)
+    try:
+        if folder.stat().st_uid != os.geteuid():
+            return None
+        argv = _strings(folder / "cmdline")
+        stat = (folder / "stat").read_text(errors="replace")
+    except OSError:
+        return None
+    # The name is in parentheses, and may hold any of them.
+    name, _, rest = stat.partition("(")[2].rpartition(")")
+    return Process(pid, int(rest.split()[1]), name, tuple(argv))
+
+
+def _strings(path: Path) -> list[str]:
+    return path.read_bytes().rstrip(b"\0").decode(errors="replace").split("\0")
+
+
+def ours() -> Iterator[Process]:
+    """Every process of this user."""
+    for path in PROC.glob("[0-9]*"):
+        found = read(int(path.name))
+        if found is not None:
+            yield found
+
+
+def is_haproxy_of(process: Process, folder: Path) -> bool:
+    """Whether it is a HAProxy whose configuration lies in this directory."""
+    argv = process.argv
+    is_haproxy = Path(argv[0]).name == HAPROXY and "-f" in argv[1:-1]
+    return is_haproxy and folder in Path(argv[argv.index("-f") + 1]).parents
+
+
+def leftover_haproxies(folder: Path) -> list[Process]:
+    """HAProxies of this directory whose manager has gone: they outlive Ray, and hold the port."""
+    found = [x for x in ours() if is_haproxy_of(x, folder)]
+    return [x for x in found if not _has_manager(x)]
+
+
+def _has_manager(process: Process) -> bool:
+    parent = read(process.parent)
+    return parent is not None and parent.name.startswith(ITS_MANAGER)
+
+
+def end(process: Process, within_s: float = 0.0, number: int = signal.SIGTERM) -> bool:
+    """Signal it, and nobody who may have its id by now.
+
+    Args:
+        process: as it was found.
+        within_s: how long its end is waited for.
+        number: the signal.
+
+    Returns:
+        Whether it has gone.
+
+    """
+    try:
+        fd = os.pidfd_open(process.pid)
+    except OSError:
+        return True
+    try:
+        if read(process.pid) == process:
+            signal.pidfd_send_signal(fd, number)
+            return bool(select.select([fd], [], [], within_s)[0])
+    except OSError:
+        # It has ended between the two.
+        pass
+    finally:
+        os.close(fd)
+    return True

@@ -1,0 +1,78 @@
+"""What nobody else may write or read: Ray's and HAProxy's directory, and Ray's token.
+
+Whoever can write into Ray's directory says which cluster its client talks to, and gets
+the token; whoever has the token runs code as us.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from serve_app.config_errors import ConfigError
+from serve_app.port_owner import ROOT
+
+ACTIVATE = "run 'source .venv/bin/activate' in this shell and start again"
+
+
+def run_dir() -> Path:
+    """Where Ray's and HAProxy's files of this user are, or ConfigError."""
+    given = os.environ.get("POINTSMAN_RUN")
+    if not given:
+        raise ConfigError(f"the environment of this checkout is not active: {ACTIVATE}")
+    return Path(given)
+
+
+def refuse_shared(folder: Path) -> None:
+    """Raise ConfigError unless this is a directory of ours alone, under such that others keep."""
+    mend = "set POINTSMAN_RUN to a short path that is yours alone, and activate again"
+    try:
+        found = folder.lstat()
+    except OSError as error:
+        raise ConfigError(f"{folder}: {error.strerror}: {mend}") from error
+    if not stat.S_ISDIR(found.st_mode):
+        raise ConfigError(f"{folder} is not a directory (nor may it be a link to one): {mend}")
+    if found.st_uid != os.geteuid():
+        raise ConfigError(f"{folder} belongs to another user: {mend}")
+    if found.st_mode & 0o077:
+        raise ConfigError(f"{folder} is open to others: run 'chmod 700 {folder}'")
+    for parent in folder.absolute().parents:
+        if _may_be_swapped(parent.stat()):
+            raise ConfigError(f"{parent} may be written by others, {folder} with it: {mend}")
+
+
+def _may_be_swapped(found: os.stat_result) -> bool:
+    """Whether others can put something else in the place of what lies in this directory."""
+    if found.st_uid not in (os.geteuid(), ROOT):
+        return True
+    return bool(found.st_mode & 0o022) and not found.st_mode & stat.S_ISVTX
+
+
+def token_path() -> Path | None:
+    """Where Ray looks for its token; None where the environment holds it."""
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return None
+    given = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    return Path(given) if given else Path.home() / ".ray" / "auth_token"
+
+
+def keep_token_private() -> None:
+    """Take everybody else's rights to Ray's token away; ConfigError where it is not ours."""
+    path = token_path()
+    if path is None or not path.exists():
+        return
+    for each, most in ((path.parent, 0o700), (path, 0o600)):
+        found = each.stat()
+        if found.st_uid not in (os.geteuid(), ROOT):
+            raise ConfigError(f"{each} belongs to another user, who would have Ray's token")
+        wider = stat.S_IMODE(found.st_mode) & ~most
+        if wider & 0o077 and found.st_uid == os.geteuid() and _is_rays(each, path):
+            each.chmod(stat.S_IMODE(found.st_mode) & most)
+        elif wider & 0o022 or (each == path and wider & 0o044):
+            raise ConfigError(f"{each} is open to others: run 'chmod go= {each}'")
+
+
+def _is_rays(each: Path, path: Path) -> bool:
+    """Whether it is the file, or the directory that Ray made for it and nothing else."""
+    return each == path or each.name == ".ray"

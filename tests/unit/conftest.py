@@ -1,0 +1,18 @@
+"""The environment of an activated checkout, with a directory of the run's own."""
+
+import os
+import tempfile
+
+_RUN = tempfile.TemporaryDirectory(prefix="pm-")
+
+PRIVATE_RAY = {
+    "PATH": "/usr/bin:/bin",
+    "POINTSMAN_RUN": _RUN.name,
+    "RAY_TMPDIR": _RUN.name,
+    "RAY_AUTH_MODE": "token",
+    # Nobody's own token is looked at.
+    "RAY_AUTH_TOKEN": "of-the-tests",
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+}
+# Ray reads these once, at import: before any test module does.
+os.environ.update({k: v for k, v in PRIVATE_RAY.items() if k != "PATH"})
