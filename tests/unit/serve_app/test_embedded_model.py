@@ -43,7 +43,6 @@ class World:
 
     def _save(self, source, target) -> None:
         self.made += 1
-        target.mkdir()
         (target / WEIGHTS).write_bytes((source / GGUF).read_bytes() * 100)
         (target / "config.json").write_text("{}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import os
 import stat
 import traceback
@@ -12,7 +13,7 @@ import pytest
 
 from serve_app.auth import make_key
 from serve_app.config_errors import ConfigError, load_yaml, validate
-from serve_app.embedded_model import prepare
+from serve_app.embedded_model import GGUF, prepare
 from serve_app.feedback_store import FeedbackStore
 from serve_app.fleet_config import FeedbackConfig, FleetConfig, RequestLogConfig
 from serve_app.lane_endpoint import LaneLife
@@ -76,10 +77,11 @@ def test_the_prepared_model_is_its_owner_s_alone(tmp_path, monkeypatch, umask) -
     monkeypatch.setenv("POINTSMAN_CACHE", str(tmp_path / "home" / "cache"))
 
     def save(source: Path, target: Path) -> None:
-        target.mkdir(exist_ok=True)
         (target / "model.safetensors").write_bytes(b"weights")
 
     monkeypatch.setattr("serve_app.embedded_model._save_checkpoint", save)
+    (tmp_path / GGUF).write_bytes(b"")
+    monkeypatch.setattr("serve_app.embedded_model.GGUF_SHA256", hashlib.sha256().hexdigest())
     monkeypatch.setattr("serve_app.embedded_model._gguf_dir", lambda: tmp_path)
 
     made = prepare()
