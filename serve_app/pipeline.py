@@ -143,7 +143,7 @@ class Pipeline:
 
     async def decide(self, call: Call, raw: bytes) -> Rejected | None:
         """Parse the body and decide the lane; also the whole of a dry run."""
-        return await self.big_bodies.read(self._preparing(call, raw), len(raw))
+        return await self.big_bodies.read(self._preparing(call, raw), len(raw), call.tenant.name)
 
     def prepare(self, call: Call, raw: bytes) -> Rejected | None:
         """The same at once."""

@@ -131,7 +131,8 @@ class Connection:
             self._refuse(frames.leading_id(raw), refused)
             return
         steps = frames.reading_frame(raw, self._fleet().limits)
-        frame = await self._hub.big_bodies.read(steps, len(raw))
+        who = tenant.name if isinstance(tenant, Tenant) else ""
+        frame = await self._hub.big_bodies.read(steps, len(raw), who)
         await breathe(len(raw))
         if isinstance(frame, BadFrame):
             self._refuse(frame.id, frame.rejected)

@@ -11,7 +11,7 @@ import pytest
 from router import stable_text
 from router.stable_text import MAX_BLOCKS, MAX_LINES, own_words
 from serve_app import big_bodies, encodings, opening
-from serve_app.big_bodies import BIG_BYTES, PIECE_S, BigBodies
+from serve_app.big_bodies import BIG_BYTES, PIECE_S, BigBodies, Turn
 from serve_app.body_bounds import DEFAULTS
 from serve_app.encodings import MAX_MEMBERS, SLICE_BYTES, decode
 from serve_app.opening import MAX_FIRST_TURNS, opening_of
@@ -51,7 +51,7 @@ async def test_after_each_piece_the_others_have_as_long_as_it_took(monkeypatch):
     clock = Clock(monkeypatch)
     pieces = [3 * PIECE_S, PIECE_S / 4, PIECE_S / 4, 5 * PIECE_S, PIECE_S / 4]
 
-    result = await BigBodies().read(steps_of(clock, pieces), BIG_BYTES)
+    result = await BigBodies().read(steps_of(clock, pieces), BIG_BYTES, "acme")
 
     assert result == "read"
     assert clock.slept == pytest.approx([3 * PIECE_S, 5.5 * PIECE_S])
@@ -67,9 +67,9 @@ async def test_a_small_body_waits_for_nobody(monkeypatch):
             time.sleep(PIECE_S)
             yield
 
-    large = asyncio.create_task(bodies.read(steps("large"), BIG_BYTES))
+    large = asyncio.create_task(bodies.read(steps("large"), BIG_BYTES, "acme"))
     await asyncio.sleep(0)
-    await bodies.read(steps("small"), BIG_BYTES - 1)
+    await bodies.read(steps("small"), BIG_BYTES - 1, "acme")
     assert order == ["large0", "small0", "small1", "small2"]
     await large
 
@@ -84,9 +84,41 @@ async def test_large_bodies_are_read_one_after_the_other():
             time.sleep(PIECE_S)
             yield
 
-    await asyncio.gather(*(bodies.read(steps(name), BIG_BYTES) for name in "abc"))
+    await asyncio.gather(*(bodies.read(steps(name), BIG_BYTES, "acme") for name in "abc"))
 
     assert order == list("aaabbbccc")
+
+
+async def test_a_tenant_with_many_large_bodies_waits_for_itself():
+    """The other tenant's come every second time."""
+    bodies, order = BigBodies(), []
+
+    def steps(name):
+        order.append(name)
+        yield
+
+    names = ["a1", "a2", "a3", "a4", "b1", "b2"]
+    await asyncio.gather(*(bodies.read(steps(x), BIG_BYTES, x[0]) for x in names))
+
+    assert order == ["a1", "a2", "b1", "a3", "b2", "a4"]
+
+
+async def test_who_leaves_the_line_holds_up_nobody():
+    """Whether its turn had come or not."""
+    turn = Turn()
+    await turn.take("a")
+    waiting = [asyncio.create_task(turn.take(name)) for name in "bcd"]
+    await asyncio.sleep(0)
+
+    waiting[0].cancel()
+    turn.leave()
+    waiting[1].cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert [x.cancelled() for x in waiting] == [True, True, False]
+    turn.leave()
+    async with asyncio.timeout(30):
+        await turn.take("e")
 
 
 async def test_a_fault_in_one_leaves_the_line_open():
@@ -102,10 +134,10 @@ async def test_a_fault_in_one_leaves_the_line_open():
         return "read"
 
     with pytest.raises(ZeroDivisionError):
-        await bodies.read(fails(), BIG_BYTES)
+        await bodies.read(fails(), BIG_BYTES, "acme")
 
     async with asyncio.timeout(30):
-        assert await bodies.read(nothing(), BIG_BYTES) == "read"
+        assert await bodies.read(nothing(), BIG_BYTES, "acme") == "read"
 
 
 # -- the loop ------------------------------------------------------------------------------
