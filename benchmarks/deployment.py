@@ -19,6 +19,7 @@ import yaml
 
 from serve_app.local_key import kept_admin_key
 from serve_app.processes import Process, end, is_haproxy_of, ours
+from serve_app.ray_files import forget_dead_ray
 
 ROOT = Path(__file__).resolve().parents[1]
 URL = "http://127.0.0.1:8000"
@@ -119,6 +120,7 @@ def stop_everything() -> None:
     """
     folder = Path(os.environ["RAY_TMPDIR"])
     _await_none(lambda: _of_ray(folder), signal.SIGKILL)
+    forget_dead_ray(folder)
     _await_none(lambda: [x for x in ours() if is_haproxy_of(x, folder)], signal.SIGTERM)
     _await_none(_engines_of_ray)
 

@@ -6,6 +6,7 @@ any process, whose ever, that is named like Ray's. An address that is given is l
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from serve_app.config_errors import ConfigError
 from serve_app.ports import CLUSTER, DASHBOARD, open_ports
-from serve_app.ray_files import refuse_shared, run_dir
+from serve_app.ray_files import forget_dead_ray, refuse_shared, run_dir
 
 ALONE = {
     "serve": {"build", "run"},
@@ -65,6 +66,9 @@ def main(argv: Sequence[str]) -> int:
     except ConfigError as error:
         print(f"{program}: {error}", file=sys.stderr)
         return 1
+    with contextlib.suppress(ConfigError):
+        refuse_shared(run_dir())
+        forget_dead_ray(run_dir())
     path = Path(sys.executable).with_name(program)
     return os.execv(path, [str(path), *arguments])  # noqa: S606  # no shell is wanted
 

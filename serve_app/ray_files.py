@@ -7,11 +7,12 @@ the token; whoever has the token runs code as us.
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from pathlib import Path
 
 from serve_app.config_errors import ConfigError
-from serve_app.port_owner import ROOT
+from serve_app.port_owner import ROOT, is_trusted
 
 ACTIVATE = "run 'source .venv/bin/activate' in this shell and start again"
 
@@ -76,3 +77,27 @@ def keep_token_private() -> None:
 def _is_rays(each: Path, path: Path) -> bool:
     """Whether it is the file, or the directory that Ray made for it and nothing else."""
     return each == path or each.name == ".ray"
+
+
+def forget_dead_ray(folder: Path) -> None:
+    """Drop the name of a Ray of this machine that has ended without `ray stop`.
+
+    Ray's client would try it for minutes, or whoever listens there by now. The head of a
+    cluster on another machine is left alone.
+    """
+    path = folder / "ray" / "ray_current_cluster"
+    try:
+        host, _, port = path.read_text().strip().rpartition(":")
+    except OSError:
+        return
+    if port.isdigit() and _is_here(host) and not is_trusted(int(port), host):
+        path.unlink(missing_ok=True)
+
+
+def _is_here(host: str) -> bool:
+    """Whether it is an address of this machine."""
+    try:
+        socket.create_server((host, 0)).close()
+    except OSError:
+        return False
+    return True

@@ -28,7 +28,7 @@ import yaml
 from serve_app.config_errors import ConfigError
 from serve_app.private_files import private_folder
 from serve_app.processes import end, leftover_haproxies
-from serve_app.ray_files import keep_token_private, refuse_shared, run_dir
+from serve_app.ray_files import forget_dead_ray, keep_token_private, refuse_shared, run_dir
 from serve_app.serve_state import ServeState
 from serve_app.settings import state_dir
 from serve_app.start_progress import Progress, StartFailed, cause_of, line
@@ -266,6 +266,7 @@ def claim_machine() -> None:
     """What has to be ours is; what an earlier Ray has left and holds our ports is ended."""
     folder = run_dir()
     refuse_shared(folder)
+    forget_dead_ray(folder)
     keep_token_private()
     for leftover in leftover_haproxies(folder):
         end(leftover, ENDS_WITHIN_S)

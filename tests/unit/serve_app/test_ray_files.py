@@ -1,6 +1,7 @@
 """Ray's directory and token are nobody else's, or nothing is built."""
 
 import os
+import socket
 import stat
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from serve_app import ray_files
 from serve_app.config_errors import ConfigError
-from serve_app.ray_files import keep_token_private, refuse_shared, run_dir
+from serve_app.ray_files import forget_dead_ray, keep_token_private, refuse_shared, run_dir
 
 pytestmark = pytest.mark.security
 
@@ -108,3 +109,45 @@ def test_no_file_is_nothing_to_keep(token, monkeypatch):
     token.unlink()
     keep_token_private()
     assert mode(token.parent) == 0o755
+
+
+def named(folder: Path, address: str) -> Path:
+    path = folder / "ray" / "ray_current_cluster"
+    path.parent.mkdir()
+    path.write_text(address)
+    return path
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return taken.getsockname()[1]
+
+
+def test_a_ray_that_has_died_is_asked_no_more(folder):
+    """It was killed, or the machine was; its name stays, and Ray would try it for minutes."""
+    path = named(folder, f"127.0.0.1:{free_port()}")
+    forget_dead_ray(folder)
+    assert not path.exists()
+    forget_dead_ray(folder)
+
+
+def test_a_ray_that_lives_is_asked_on(folder):
+    with socket.create_server(("127.0.0.1", 0)) as alive:
+        path = named(folder, f"127.0.0.1:{alive.getsockname()[1]}")
+        forget_dead_ray(folder)
+    assert path.exists()
+
+
+def test_a_neighbour_who_has_its_port_by_now_is_not_asked(folder, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as theirs:
+        path = named(folder, f"127.0.0.1:{theirs.getsockname()[1]}")
+        monkeypatch.setattr(ray_files, "is_trusted", lambda port, host: False)
+        forget_dead_ray(folder)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("address", ["192.0.2.7:6379", "head.invalid:6379", "oops", ""])
+def test_the_head_of_a_cluster_elsewhere_is_left_alone(folder, address):
+    path = named(folder, address)
+    forget_dead_ray(folder)
+    assert path.read_text() == address
