@@ -26,7 +26,8 @@ from serve_app.body_checks import (
     is_text_or_array,
     within_64_bits,
 )
-from serve_app.grammar_rules import constraints_fault
+from serve_app.fleet_config import SchemaConfig
+from serve_app.grammar_rules import DEFAULTS, constraints_fault
 from serve_app.tool_rules import (
     are_input_items,
     are_messages,
@@ -136,7 +137,9 @@ REQUIRED = {
 }
 
 
-def first_fault(body: dict[str, Any], path: str) -> Rejected | None:
+def first_fault(
+    body: dict[str, Any], path: str, bounds: SchemaConfig = DEFAULTS
+) -> Rejected | None:
     """What of a body is refused; whole numbers in it become integers."""
     rules = RULES[path]
     needed = REQUIRED[path]
@@ -151,7 +154,7 @@ def first_fault(body: dict[str, Any], path: str) -> Rejected | None:
             return refusal(name, wrong)
         if type(value) is float and value.is_integer() and _is_of_integers(check):
             body[name] = int(value)
-    return _named_tool_fault(body) or constraints_fault(body)
+    return _named_tool_fault(body) or constraints_fault(body, bounds)
 
 
 def _named_tool_fault(body: dict[str, Any]) -> Rejected | None:

@@ -137,7 +137,7 @@ def reading(raw: bytes, route: Route, limits: LimitsConfig) -> Steps[Parsed | Re
     if fault is not None:
         return fault
     yield
-    fault = first_fault(body, route.path)
+    fault = first_fault(body, route.path, limits.schemas)
     if fault is not None:
         return fault
     yield
