@@ -26,8 +26,6 @@ from serve_app.body_checks import (
     is_text_or_array,
     within_64_bits,
 )
-from serve_app.fleet_config import SchemaConfig
-from serve_app.grammar_rules import DEFAULTS, constraints_fault
 from serve_app.tool_rules import (
     are_input_items,
     are_messages,
@@ -137,9 +135,7 @@ REQUIRED = {
 }
 
 
-def first_fault(
-    body: dict[str, Any], path: str, bounds: SchemaConfig = DEFAULTS
-) -> Rejected | None:
+def first_fault(body: dict[str, Any], path: str) -> Rejected | None:
     """What of a body is refused; whole numbers in it become integers."""
     rules = RULES[path]
     needed = REQUIRED[path]
@@ -154,7 +150,7 @@ def first_fault(
             return refusal(name, wrong)
         if type(value) is float and value.is_integer() and _is_of_integers(check):
             body[name] = int(value)
-    return _named_tool_fault(body) or constraints_fault(body, bounds)
+    return _named_tool_fault(body)
 
 
 def _named_tool_fault(body: dict[str, Any]) -> Rejected | None:

@@ -325,7 +325,7 @@ class SchemaConfig(StrictModel):
         values: values and names.
         characters: of texts, names and descriptions.
         work: values times their level; what is costly to read counts more (limits of a
-            number 20 a digit, a `format` 70, a regular expression 2 a character and 6 for
+            number 10 a digit, a `format` 70, a regular expression 40, 2 a character and 6 for
             each that it can match, repetitions written out).
         optional: properties of one object that may be left out.
         fixed_characters: of choices, constants and names, all together.
@@ -343,7 +343,7 @@ class SchemaConfig(StrictModel):
     levels: int = Field(48, ge=8, le=64)
     values: int = Field(10_000, ge=1)
     characters: int = Field(262_144, ge=1024)
-    work: int = Field(20_000, ge=1)
+    work: int = Field(30_000, ge=1)
     optional: int = Field(256, ge=1)
     fixed_characters: int = Field(20_000, ge=1)
     longest_text: int = Field(1_000, ge=1)

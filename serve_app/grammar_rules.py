@@ -9,68 +9,47 @@ engine refuses it itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from router.errors import Rejected, RejectReason
 from serve_app.body_checks import is_whole
+from serve_app.constrained_fields import constrained_fields
 from serve_app.ebnf_rules import read_ebnf
 from serve_app.fleet_config import SchemaConfig
 from serve_app.part_rules import part_fault, repeats, unpacked
 from serve_app.regex_rules import Expression, Unreadable, read_regex
+from serve_app.steps import Steps
 from serve_app.text_places import TextPlaces
 
-DEFAULTS = SchemaConfig()
+PIECE = 500
+"""Values that are looked at in one piece: some 3 ms."""
 
 MAX_REFERRED_LEVELS = 4_000
 """References times levels: a chain of `$ref` is read by recursion, too. Of 200 definitions
 with 50 levels each, one after the other, the engine dies."""
 
-NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-FIXED = frozenset(("const", "begin", "end", "value", "separator", "trigger"))
-FIXED_LISTS = frozenset(("enum", "choice", "triggers", "end", "excludes"))
+LOOKED_INTO = (str, dict, list)
+NUMBERS = frozenset(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"))
+FIXED = frozenset(
+    ("const", "begin", "end", "value", "separator", "enum", "choice", "triggers", "excludes")
+)
 NOTES = frozenset(("default", "example", "examples", "description", "title", "$comment"))
 """What is said about a value; nobody is held to it."""
 
-FREE = (None, "auto", "none")
-"""Choices of a tool that force no call."""
 
-
-def constraints_fault(body: dict[str, Any], bounds: SchemaConfig = DEFAULTS) -> Rejected | None:
-    """The first constraint of an answer that the engine must not see."""
+def constraints_fault(body: dict[str, Any], bounds: SchemaConfig) -> Steps[Rejected | None]:
+    """The first constraint of an answer that the engine must not see, in pieces."""
     look = Look(bounds)
-    for name, grammar, is_binding in _grammars(body):
-        wrong = look.fault(grammar) if is_binding else _depth_fault(grammar, bounds.levels)
+    for name, grammar, is_binding in constrained_fields(body):
+        if is_binding:
+            wrong = yield from look.fault(grammar)
+        else:
+            wrong = _depth_fault(grammar, bounds.levels)
         if wrong is not None:
             return Rejected(RejectReason.INVALID_REQUEST, f"'{name}' {wrong}.", param=name)
     return None
-
-
-def _grammars(body: dict[str, Any]) -> Iterator[tuple[str, Any, bool]]:
-    """Fields that constrain an answer, on any route, and whether they do in this one."""
-    for name in ("structured_outputs", "response_format", "text", "output_config"):
-        if body.get(name) is not None:
-            yield name, body[name], True
-    tools = body.get("tools")
-    if tools:
-        is_forced = not _is_free(body.get("tool_choice"))
-        yield "tools", tools, is_forced or any(map(_is_strict, tools))
-
-
-def _is_free(choice: Any) -> bool:
-    kind = choice.get("type") if isinstance(choice, dict) else choice
-    return isinstance(kind, str | None) and kind in FREE
-
-
-def _is_strict(tool: Any) -> bool:
-    """Whether a call that the model makes of its own accord has to fit the schema."""
-    if not isinstance(tool, dict):
-        return False
-    if isinstance(tool.get("tools"), list):
-        return any(x.get("strict") is True for x in tool["tools"] if isinstance(x, dict))
-    function = tool.get("function")
-    return (function if isinstance(function, dict) else tool).get("strict") is True
 
 
 def _over(what: str, most: int, name: str) -> str:
@@ -128,16 +107,19 @@ class Look:
     read: dict[tuple[str, str], _Judgement] = field(default_factory=dict)
     places: TextPlaces = field(default_factory=TextPlaces)
 
-    def fault(self, grammar: Any) -> str | None:
+    def fault(self, grammar: Any) -> Steps[str | None]:
         """What of a grammar is out of bounds."""
         level = [_Node(grammar)]
         for number in range(1, self.bounds.levels + 1):
             inner: list[_Node] = []
-            for node in level:
-                wrong = self._node_fault(node, number) or self._sum_fault()
+            for i, node in enumerate(level):
+                if i % PIECE == PIECE - 1:
+                    yield
+                wrong = self._node_fault(node, number)
                 if wrong is not None:
                     return wrong
-                inner += self._inner(node)
+                if not isinstance(node.value, str):
+                    inner += self._inner(node)
             if self.references * number > MAX_REFERRED_LEVELS:
                 return "holds too many references for its levels"
             if not inner:
@@ -172,20 +154,25 @@ class Look:
         if isinstance(value, (dict, list)):
             self.values += len(value)
             self.work += len(value) * level
-        if isinstance(value, dict) and not node.is_note:
-            return self._schema_fault(value, node)
-        return None
+        wrong = self._sum_fault()
+        if wrong is None and isinstance(value, dict) and not node.is_note:
+            return self._schema_fault(value, node) or self._sum_fault()
+        return wrong
 
     def _text_fault(self, text: str, node: _Node) -> str | None:
         self.characters += len(text)
+        if self.characters > self.bounds.characters:
+            return self._sum_fault()
         if "\0" in text:
             return "holds a NUL character"
-        if node.is_note or node.key not in FIXED | FIXED_LISTS:
+        if node.is_note or node.key not in FIXED:
             return None
         return self._fixed_fault(text)
 
     def _fixed_fault(self, text: str) -> str | None:
         self.fixed += len(text)
+        if self.fixed > self.bounds.fixed_characters:
+            return self._sum_fault()
         if len(text) > self.bounds.longest_text:
             return _over("has a text that is too long", self.bounds.longest_text, "longest_text")
         return None
@@ -202,14 +189,16 @@ class Look:
         )
 
     def _weigh(self, schema: dict[str, Any]) -> None:
-        for name in schema.keys() & NUMBERS:
-            self.work += 20 * len(str(schema[name]))
+        for name in NUMBERS & schema.keys():
+            self.work += 10 * len(str(schema[name]))
         self.work += 70 if isinstance(schema.get("format"), str) else 0
+        properties = schema.get("properties")
+        if not isinstance(properties, dict):
+            return
         counts = [schema.get(x) for x in ("minProperties", "maxProperties")]
         most = max((x for x in counts if x is not None and is_whole(x)), default=0)
-        properties = schema.get("properties")
-        if most and isinstance(properties, dict):
-            self.work += 4 * len(properties) * min(most, len(properties))
+        if most > 0:
+            self.work += 12 * len(properties) * min(most, len(properties))
 
     def _properties_fault(self, schema: dict[str, Any]) -> str | None:
         properties = schema.get("properties")
@@ -261,7 +250,7 @@ class Look:
         except Unreadable:
             how = " (recursive ones are not taken)" if read is read_ebnf else ""
             return _Judgement(f"has a {what} that is too large or cannot be read here{how}")
-        return _Judgement(self._shape_fault(what, expression), 6 * expression.root.size)
+        return _Judgement(self._shape_fault(what, expression), 6 * expression.root.size + 40)
 
     def _shape_fault(self, what: str, expression: Expression) -> str | None:
         bounds, choices = self.bounds, expression.choices
@@ -282,7 +271,11 @@ class Look:
         value, note = node.value, node.is_note
         if isinstance(value, list):
             place = self.places.inside(node.place, node.key, is_list=True)
-            return [_Node(x, node.key, place, node.is_repeated, note) for x in value]
+            return [
+                _Node(x, node.key, place, node.is_repeated, note)
+                for x in value
+                if isinstance(x, LOOKED_INTO)
+            ]
         if not isinstance(value, dict):
             return []
         is_repeated = repeats(value, was=node.is_repeated)
@@ -296,4 +289,5 @@ class Look:
                 note or (key in NOTES and node.key != "properties"),
             )
             for key, inner in value.items()
+            if isinstance(inner, LOOKED_INTO)
         ]

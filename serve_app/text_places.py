@@ -17,7 +17,7 @@ ALTERNATIVES = frozenset(("anyOf", "oneOf", "allOf", "elements", "tags", "type")
 DEFINITIONS = frozenset(("$defs", "definitions"))
 TEXT_BOUNDS = ("minLength", "maxLength", "pattern", "format")
 COUNT_BOUNDS = ("minItems", "maxItems", "minProperties", "maxProperties")
-BOUNDS = (*TEXT_BOUNDS, *COUNT_BOUNDS)
+BOUNDS = frozenset((*TEXT_BOUNDS, *COUNT_BOUNDS))
 
 
 @dataclass(slots=True)
