@@ -153,7 +153,8 @@ class Look:
             return self._text_fault(value, node)
         if isinstance(value, (dict, list)):
             self.values += len(value)
-            self.work += len(value) * level
+            # Deep ones are read again for each level around them.
+            self.work += len(value) * max(level, level * level // 10)
         wrong = self._sum_fault()
         if wrong is None and isinstance(value, dict) and not node.is_note:
             return self._schema_fault(value, node) or self._sum_fault()
