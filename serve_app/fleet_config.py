@@ -317,7 +317,7 @@ class SchemaConfig(StrictModel):
     """Bounds on what an answer may be held to: all schemas and grammars of one request.
 
     The engine reads and follows them between the steps of everybody's streams. With these
-    bounds the worst took under 100 ms of them on a busy, slow core (`python -m benchmarks.schemas`).
+    bounds the worst took under 100 ms of them (`python -m benchmarks.schemas` measures it).
     Tools whose calls are left to the model are not held to anything: `levels` alone counts.
 
     Attributes:
@@ -325,8 +325,8 @@ class SchemaConfig(StrictModel):
         values: values and names.
         characters: of texts, names and descriptions.
         work: values times their level, of deep ones a tenth of its square; what is costly
-            to read counts more (limits of a number 10 a digit, a `format` 70, a regular
-            expression 40, 2 a character and 6 for each that it can match, repetitions
+            to read counts more (limits of a number 10 a digit, a `format` 100, a regular
+            expression 40, 2 a character and 12 for each that it can match, repetitions
             written out).
         optional: properties of one object that may be left out.
         fixed_characters: of choices, constants and names, all together.

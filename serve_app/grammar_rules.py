@@ -192,7 +192,7 @@ class Look:
     def _weigh(self, schema: dict[str, Any]) -> None:
         for name in NUMBERS & schema.keys():
             self.work += 10 * len(str(schema[name]))
-        self.work += 70 if isinstance(schema.get("format"), str) else 0
+        self.work += 100 if isinstance(schema.get("format"), str) else 0
         properties = schema.get("properties")
         if not isinstance(properties, dict):
             return
@@ -251,7 +251,7 @@ class Look:
         except Unreadable:
             how = " (recursive ones are not taken)" if read is read_ebnf else ""
             return _Judgement(f"has a {what} that is too large or cannot be read here{how}")
-        return _Judgement(self._shape_fault(what, expression), 6 * expression.root.size + 40)
+        return _Judgement(self._shape_fault(what, expression), 12 * expression.root.size + 40)
 
     def _shape_fault(self, what: str, expression: Expression) -> str | None:
         bounds, choices = self.bounds, expression.choices
