@@ -26,7 +26,6 @@ from serve_app.body_checks import (
     is_text_or_array,
     within_64_bits,
 )
-from serve_app.grammar_rules import constraints_fault
 from serve_app.tool_rules import (
     are_input_items,
     are_messages,
@@ -151,7 +150,7 @@ def first_fault(body: dict[str, Any], path: str) -> Rejected | None:
             return refusal(name, wrong)
         if type(value) is float and value.is_integer() and _is_of_integers(check):
             body[name] = int(value)
-    return _named_tool_fault(body) or constraints_fault(body)
+    return _named_tool_fault(body)
 
 
 def _named_tool_fault(body: dict[str, Any]) -> Rejected | None:

@@ -323,6 +323,48 @@ class RecoveryConfig(StrictModel):
     eject_share: float = Field(0.5, ge=0, lt=1)
 
 
+class SchemaConfig(StrictModel):
+    """Bounds on what an answer may be held to: all schemas and grammars of one request.
+
+    The engine reads and follows them between the steps of everybody's streams. With these
+    bounds the worst took under 100 ms of them (`python -m benchmarks.schemas` measures it).
+    Tools whose calls are left to the model are not held to anything: `levels` alone counts.
+
+    Attributes:
+        levels: arrays and objects within one another, from the field on.
+        values: values and names.
+        characters: of texts, names and descriptions.
+        work: values times their level, of deep ones a tenth of its square; what is costly
+            to read counts more (limits of a number 10 a digit, a `format` 100, a regular
+            expression 40, 2 a character and 12 for each that it can match, repetitions
+            written out).
+        optional: properties of one object that may be left out.
+        fixed_characters: of choices, constants and names, all together.
+        longest_text: characters of one of these, or of one regular expression.
+        texts: texts and arrays of different bounds that may stand in one place (`anyOf`).
+        choices: of a regular expression or grammar: how often one character may mean two
+            things. `^[a-z]+-[0-9]+$` has none.
+        size: characters that it can match times its choices.
+        borders: long repetitions that can pass into one another (`[a-z]+[a-z]+`).
+        any_grammar: true: do not look into regular expressions and grammars, recursive ones
+            and Lark included. For tenants who would not stop everybody's streams.
+
+    """
+
+    levels: int = Field(48, ge=8, le=64)
+    values: int = Field(10_000, ge=1)
+    characters: int = Field(262_144, ge=1024)
+    work: int = Field(30_000, ge=1)
+    optional: int = Field(256, ge=1)
+    fixed_characters: int = Field(20_000, ge=1)
+    longest_text: int = Field(1_000, ge=1)
+    texts: int = Field(4, ge=1)
+    choices: int = Field(128, ge=0)
+    size: int = Field(20_000, ge=1)
+    borders: int = Field(1, ge=0)
+    any_grammar: bool = False
+
+
 class LimitsConfig(StrictModel):
     """Bounds on what a client may send.
 
@@ -338,6 +380,7 @@ class LimitsConfig(StrictModel):
         max_values: values in a body, whatever they are: a number counts 1, a text, a
             name, an array or an object 4. They bound how long a body can hold up
             everybody's streams: 262,144 some 15 ms.
+        schemas: what an answer may be held to.
 
     """
 
@@ -349,6 +392,7 @@ class LimitsConfig(StrictModel):
     max_messages: int = Field(10_000, ge=1)
     max_parts: int = Field(10_000, ge=1)
     max_values: int = Field(262_144, ge=1024)
+    schemas: SchemaConfig = SchemaConfig()
 
 
 class CorsConfig(StrictModel):

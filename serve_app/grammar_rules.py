@@ -1,152 +1,294 @@
-"""Bounds on what an answer may be forced into: a grammar that kills the engine is no grammar.
+"""Bounds on what an answer may be held to: a grammar that holds up the engine is no grammar.
 
-The engine's process reads a schema before any answer begins and recurses into it: from
-some 180 levels on it overflows its stack and dies, and `"minItems": 1000000000` makes it
-write out a rule of so many parts (18 GB, then the kernel ends it), with all that others
-have in it. Of 3,000 optional properties it makes rules for minutes, in which no other
-grammar begins. What is within the bounds it serves, or refuses itself.
+The engine reads a schema on the event loop that all its streams share, and follows it
+between their steps. Arrays nested 200 deep take it 0.6 s, 800 of them 40 s, and from some
+180 levels on its other process may overflow its stack; `([a-z]+)*` costs seconds a token.
+The bounds are the fleet file's `limits.schemas`; what is within them is served, or the
+engine refuses it itself.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from router.errors import Rejected, RejectReason
 from serve_app.body_checks import is_whole
+from serve_app.constrained_fields import constrained_fields
+from serve_app.ebnf_rules import read_ebnf
+from serve_app.fleet_config import SchemaConfig
+from serve_app.part_rules import part_fault, repeats, unpacked
+from serve_app.regex_rules import Expression, Unreadable, read_regex
+from serve_app.steps import Steps
+from serve_app.text_places import TextPlaces
 
-MAX_LEVELS = 64
-MAX_PARTS = 100_000
-MAX_PROPERTIES = 1_000
-MAX_CHARACTERS = 2**31 - 1
-MAX_VALUES = 50_000
-"""Of a whole grammar: looking at so many takes 0.2 s of everybody's event loop at most."""
+PIECE = 500
+"""Values that are looked at in one piece: some 3 ms."""
 
 MAX_REFERRED_LEVELS = 4_000
 """References times levels: a chain of `$ref` is read by recursion, too. Of 200 definitions
 with 50 levels each, one after the other, the engine dies."""
 
-COUNTS = {
-    **dict.fromkeys(("minItems", "maxItems", "minProperties", "maxProperties"), MAX_PARTS),
-    **dict.fromkeys(("minContains", "maxContains", "minLength"), MAX_PARTS),
-    "maxLength": MAX_CHARACTERS,
-}
-"""Keywords of a schema that the engine makes so many parts of a rule of, and their bounds."""
-
-REPEATED = {"min": MAX_PARTS, "max": MAX_PARTS}
-"""The same of a structural tag of the type `repeat`."""
-
-FREE = (None, "auto", "none")
-"""Choices of a tool that force no call."""
+LOOKED_INTO = (str, dict, list)
+NUMBERS = frozenset(("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"))
+FIXED = frozenset(
+    ("const", "begin", "end", "value", "separator", "enum", "choice", "triggers", "excludes")
+)
+NOTES = frozenset(("default", "example", "examples", "description", "title", "$comment"))
+"""What is said about a value; nobody is held to it."""
 
 
-def constraints_fault(body: dict[str, Any]) -> Rejected | None:
-    """The first constraint of an answer that the engine must not see."""
-    for name, grammar in _grammars(body):
-        wrong = _fault(grammar)
+def constraints_fault(body: dict[str, Any], bounds: SchemaConfig) -> Steps[Rejected | None]:
+    """The first constraint of an answer that the engine must not see, in pieces."""
+    look = Look(bounds)
+    for name, grammar, is_binding in constrained_fields(body):
+        if is_binding:
+            wrong = yield from look.fault(grammar)
+        else:
+            wrong = _depth_fault(grammar, bounds.levels)
         if wrong is not None:
             return Rejected(RejectReason.INVALID_REQUEST, f"'{name}' {wrong}.", param=name)
     return None
 
 
-def _grammars(body: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Fields that constrain an answer, on any route."""
-    for name in ("structured_outputs", "response_format", "text", "output_config"):
-        if body.get(name) is not None:
-            yield name, body[name]
-    tools = body.get("tools")
-    if tools and (not _is_free(body.get("tool_choice")) or any(map(_is_strict, tools))):
-        yield "tools", tools
+def _over(what: str, most: int, name: str) -> str:
+    return f"{what}: at most {most} (limits.schemas.{name})"
 
 
-def _is_free(choice: Any) -> bool:
-    kind = choice.get("type") if isinstance(choice, dict) else choice
-    return isinstance(kind, str | None) and kind in FREE
-
-
-def _is_strict(tool: Any) -> bool:
-    """Whether a call that the model makes of its own accord has to fit the schema."""
-    if not isinstance(tool, dict):
-        return False
-    function = tool.get("function")
-    return (function if isinstance(function, dict) else tool).get("strict") is True
-
-
-def _fault(grammar: Any) -> str | None:
-    """What of a grammar is out of bounds: looked at level by level, never recursing."""
-    level, seen, references = [grammar], 0, 0
-    for number in range(1, MAX_LEVELS + 1):
+def _depth_fault(value: Any, most: int) -> str | None:
+    """Whether something is nested too deep: nothing more is made of it than a text."""
+    level = [value]
+    for _ in range(most):
         inner: list[Any] = []
-        for value in level:
-            seen += len(value) if isinstance(value, (dict, list)) else 0
-            if seen > MAX_VALUES:
-                return f"holds more than {MAX_VALUES} values"
-            wrong = _text_fault(value) if isinstance(value, str) else None
-            if isinstance(value, dict):
-                references += "$ref" in value
-                wrong = _count_fault(value) or _unfit(value)
-                inner += map(_unpacked, value.values())
-            elif isinstance(value, list):
-                inner += value
-            if wrong is not None:
-                return wrong
-        if references * number > MAX_REFERRED_LEVELS:
-            return "holds too many references for its levels"
+        for one in level:
+            inner += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
         if not inner:
             return None
-        level = inner
-    return f"is nested deeper than {MAX_LEVELS} levels"
+        level = [x for x in inner if isinstance(x, (dict, list))]
+    return _over("is nested too deep", most, "levels") if level else None
 
 
-def _text_fault(text: str) -> str | None:
-    return "holds a NUL character" if "\0" in text else None
+class _Node(NamedTuple):
+    """A value of a grammar.
+
+    Attributes:
+        key: its name in what holds it; of an element, its list's.
+        place: id of the place in an answer that it stands for.
+        is_repeated: within a repeated part of a structural tag, whose ends nothing marks.
+        is_note: said about something else.
+
+    """
+
+    value: Any
+    key: str = ""
+    place: int = 0
+    is_repeated: bool = False
+    is_note: bool = False
 
 
-def _count_fault(schema: dict[str, Any]) -> str | None:
-    bounds = REPEATED if schema.get("type") == "repeat" else COUNTS
-    for name in bounds.keys() & schema:
-        if is_whole(schema[name]) and not 0 <= schema[name] <= bounds[name]:
-            return f"has a '{name}' that is not between 0 and {bounds[name]}"
-    properties = schema.get("properties")
-    if isinstance(properties, dict) and len(properties) > MAX_PROPERTIES:
-        return f"has an object of more than {MAX_PROPERTIES} properties"
-    return None
+class _Judgement(NamedTuple):
+    """What is wrong with an expression, and what reading it adds to the work."""
+
+    fault: str | None
+    work: int = 0
 
 
-def _unfit(schema: dict[str, Any]) -> str | None:
-    """What the engine takes at first and then has no rule for."""
-    properties, items = schema.get("properties"), schema.get("prefixItems")
-    within = [*(properties.values() if isinstance(properties, dict) else ())]
-    within += items if isinstance(items, list) else []
-    if any(value is False for value in within):
-        return "has a part that is false: nothing fits it"
-    if schema.get("structural_tag") == "":
-        return "has an empty tag"
-    choices = schema.get("choice")
-    if isinstance(choices, list) and any(isinstance(x, str) and _breaks(x) for x in choices):
-        return "has a choice with a line break in it"
-    return None
+@dataclass(slots=True)
+class Look:
+    """One look at all the grammars of a request, level by level, never recursing."""
 
+    bounds: SchemaConfig
+    values: int = 0
+    characters: int = 0
+    fixed: int = 0
+    work: int = 0
+    references: int = 0
+    read: dict[tuple[str, str], _Judgement] = field(default_factory=dict)
+    places: TextPlaces = field(default_factory=TextPlaces)
 
-def _breaks(text: str) -> bool:
-    return "\n" in text or "\r" in text
+    def fault(self, grammar: Any) -> Steps[str | None]:
+        """What of a grammar is out of bounds."""
+        level = [_Node(grammar)]
+        for number in range(1, self.bounds.levels + 1):
+            inner: list[_Node] = []
+            for i, node in enumerate(level):
+                if i % PIECE == PIECE - 1:
+                    yield
+                wrong = self._node_fault(node, number)
+                if wrong is not None:
+                    return wrong
+                if not isinstance(node.value, str):
+                    inner += self._inner(node)
+            if self.references * number > MAX_REFERRED_LEVELS:
+                return "holds too many references for its levels"
+            if not inner:
+                return self._texts_fault()
+            level = inner
+        return _over("is nested too deep", self.bounds.levels, "levels")
 
-
-def _unpacked(value: Any) -> Any:
-    """Schemas and tags may be given as JSON in a string."""
-    if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
+    def _sum_fault(self) -> str | None:
+        bounds = self.bounds
+        if self.values > bounds.values:
+            return _over("holds too many values", bounds.values, "values")
+        if self.characters > bounds.characters:
+            return _over("holds too many characters", bounds.characters, "characters")
+        if self.fixed > bounds.fixed_characters:
+            what = "has too many characters of names, constants and choices"
+            return _over(what, bounds.fixed_characters, "fixed_characters")
+        if self.work > bounds.work:
+            what = "is too much to read (values times levels)"
+            return _over(what, bounds.work, "work")
         return None
-    except RecursionError:
-        return _TOO_DEEP
 
+    def _texts_fault(self) -> str | None:
+        if self.places.most() <= self.bounds.texts:
+            return None
+        what = "has too many texts or arrays of different bounds that may stand in one place"
+        return _over(what, self.bounds.texts, "texts")
 
-def _nested(levels: int) -> list[Any]:
-    return [_nested(levels - 1)] if levels else []
+    def _node_fault(self, node: _Node, level: int) -> str | None:
+        value = node.value
+        if isinstance(value, str):
+            return self._text_fault(value, node)
+        if isinstance(value, (dict, list)):
+            self.values += len(value)
+            # Deep ones are read again for each level around them.
+            self.work += len(value) * max(level, level * level // 10)
+        wrong = self._sum_fault()
+        if wrong is None and isinstance(value, dict) and not node.is_note:
+            return self._schema_fault(value, node) or self._sum_fault()
+        return wrong
 
+    def _text_fault(self, text: str, node: _Node) -> str | None:
+        self.characters += len(text)
+        if self.characters > self.bounds.characters:
+            return self._sum_fault()
+        if "\0" in text:
+            return "holds a NUL character"
+        if node.is_note or node.key not in FIXED:
+            return None
+        return self._fixed_fault(text)
 
-_TOO_DEEP = _nested(MAX_LEVELS)
+    def _fixed_fault(self, text: str) -> str | None:
+        self.fixed += len(text)
+        if self.fixed > self.bounds.fixed_characters:
+            return self._sum_fault()
+        if len(text) > self.bounds.longest_text:
+            return _over("has a text that is too long", self.bounds.longest_text, "longest_text")
+        return None
+
+    def _schema_fault(self, schema: dict[str, Any], node: _Node) -> str | None:
+        self.references += "$ref" in schema
+        self.characters += sum(map(len, schema))
+        self._weigh(schema)
+        self.places.note(schema, node.place)
+        return (
+            part_fault(schema, is_repeated=node.is_repeated)
+            or self._properties_fault(schema)
+            or self._expressions_fault(schema)
+        )
+
+    def _weigh(self, schema: dict[str, Any]) -> None:
+        for name in NUMBERS & schema.keys():
+            self.work += 10 * len(str(schema[name]))
+        self.work += 100 if isinstance(schema.get("format"), str) else 0
+        properties = schema.get("properties")
+        if not isinstance(properties, dict):
+            return
+        counts = [schema.get(x) for x in ("minProperties", "maxProperties")]
+        most = max((x for x in counts if x is not None and is_whole(x)), default=0)
+        if most > 0:
+            self.work += 12 * len(properties) * min(most, len(properties))
+
+    def _properties_fault(self, schema: dict[str, Any]) -> str | None:
+        properties = schema.get("properties")
+        if not isinstance(properties, dict):
+            return None
+        required = schema.get("required")
+        names = required if isinstance(required, list) else []
+        needed = {x for x in names if isinstance(x, str)}
+        if len(properties.keys() - needed) > self.bounds.optional:
+            what = "has an object of too many properties that may be left out"
+            return _over(what, self.bounds.optional, "optional")
+        return next(filter(None, map(self._fixed_fault, properties)), None)
+
+    # -- regular expressions and grammars --------------------------------------
+
+    def _expressions_fault(self, schema: dict[str, Any]) -> str | None:
+        if self.bounds.any_grammar:
+            return None
+        named = schema.get("patternProperties")
+        patterns = [schema.get(x) for x in ("pattern", "regex", "whitespace_pattern")]
+        for pattern in [*patterns, *(named if isinstance(named, dict) else ())]:
+            if isinstance(pattern, str):
+                wrong = self._expression_fault("regular expression", pattern, read_regex)
+                if wrong is not None:
+                    return wrong
+        grammar = schema.get("grammar")
+        if isinstance(grammar, str):
+            return self._expression_fault("grammar", grammar, read_ebnf)
+        return None
+
+    def _expression_fault(
+        self, what: str, text: str, read: Callable[[str], Expression]
+    ) -> str | None:
+        # The engine reads each of them, those that are alike as well.
+        self.work += 2 * len(text)
+        if self.work > self.bounds.work:
+            return None
+        if read is read_regex and len(text) > self.bounds.longest_text:
+            return _over(f"has a {what} that is too long", self.bounds.longest_text, "longest_text")
+        known = self.read.get((what, text))
+        if known is None:
+            known = self.read[what, text] = self._judged(what, text, read)
+        self.work += known.work
+        return known.fault
+
+    def _judged(self, what: str, text: str, read: Callable[[str], Expression]) -> _Judgement:
+        try:
+            expression = read(text)
+        except Unreadable:
+            how = " (recursive ones are not taken)" if read is read_ebnf else ""
+            return _Judgement(f"has a {what} that is too large or cannot be read here{how}")
+        return _Judgement(self._shape_fault(what, expression), 12 * expression.root.size + 40)
+
+    def _shape_fault(self, what: str, expression: Expression) -> str | None:
+        bounds, choices = self.bounds, expression.choices
+        if expression.is_endless:
+            return f"has a {what} with a repeated part of which nobody can tell where it ends"
+        if expression.root.size * max(1, choices) > bounds.size:
+            return _over(f"has a {what} of too many characters times choices", bounds.size, "size")
+        if choices > bounds.choices:
+            return _over(f"has a {what} with too many choices", bounds.choices, "choices")
+        if expression.borders > bounds.borders:
+            what = f"has a {what} whose repetitions pass into one another too often"
+            return _over(what, bounds.borders, "borders")
+        return None
+
+    # -- going down ------------------------------------------------------------
+
+    def _inner(self, node: _Node) -> list[_Node]:
+        value, note = node.value, node.is_note
+        if isinstance(value, list):
+            place = self.places.inside(node.place, node.key, is_list=True)
+            return [
+                _Node(x, node.key, place, node.is_repeated, note)
+                for x in value
+                if isinstance(x, LOOKED_INTO)
+            ]
+        if not isinstance(value, dict):
+            return []
+        is_repeated = repeats(value, was=node.is_repeated)
+        return [
+            _Node(
+                unpacked(inner),
+                str(key),
+                self.places.inside(node.place, key, is_list=isinstance(inner, list)),
+                is_repeated,
+                # A property may have any name.
+                note or (key in NOTES and node.key != "properties"),
+            )
+            for key, inner in value.items()
+            if isinstance(inner, LOOKED_INTO)
+        ]

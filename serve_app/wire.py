@@ -14,6 +14,7 @@ from router.errors import Rejected
 from serve_app.body_bounds import DEFAULTS, HEAVIEST, too_many_parts
 from serve_app.body_rules import first_fault
 from serve_app.fleet_config import LimitsConfig
+from serve_app.grammar_rules import constraints_fault
 from serve_app.http_errors import Dialect
 from serve_app.json_body import as_utf8, dump, load_object, loading
 from serve_app.steps import Steps, at_once
@@ -138,6 +139,8 @@ def reading(raw: bytes, route: Route, limits: LimitsConfig) -> Steps[Parsed | Re
         return fault
     yield
     fault = first_fault(body, route.path)
+    if fault is None:
+        fault = yield from constraints_fault(body, limits.schemas)
     if fault is not None:
         return fault
     yield
