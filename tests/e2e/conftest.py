@@ -34,10 +34,19 @@ local_tenant: local
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything here is `e2e`; the simulated fleet runs before the real one."""
+    """Everything here is `e2e`, and runs last: the simulated fleet, then the real one.
+
+    What is elsewhere comes first, while no deployment is up that it could meet.
+    """
     for item in items:
-        item.add_marker(pytest.mark.e2e)
-    items.sort(key=lambda item: "simulated" not in str(item.path))
+        if _is_here(item):
+            item.add_marker(pytest.mark.e2e)
+    items.sort(key=lambda item: (_is_here(item), "simulated" not in item.path.name))
+
+
+def _is_here(item: pytest.Item) -> bool:
+    """Whether the test is one of this folder: the hook is given those of the whole run."""
+    return HERE in item.path.parents
 
 
 @pytest.fixture(scope="session", autouse=True)
