@@ -335,7 +335,7 @@ class SchemaConfig(StrictModel):
         values: values and names.
         characters: of texts, names and descriptions.
         work: values times their level, of deep ones a tenth of its square; what is costly
-            to read counts more (limits of a number 10 a digit, a `format` 100, a regular
+            to read counts more (limits of a number 10 a digit, a `format` 250, a regular
             expression 40, 2 a character and 12 for each that it can match, repetitions
             written out).
         optional: properties of one object that may be left out.
@@ -352,7 +352,7 @@ class SchemaConfig(StrictModel):
     """
 
     levels: int = Field(48, ge=8, le=64)
-    values: int = Field(10_000, ge=1)
+    values: int = Field(5_000, ge=1)
     characters: int = Field(262_144, ge=1024)
     work: int = Field(30_000, ge=1)
     optional: int = Field(256, ge=1)

@@ -192,7 +192,7 @@ class Look:
     def _weigh(self, schema: dict[str, Any]) -> None:
         for name in NUMBERS & schema.keys():
             self.work += 10 * len(str(schema[name]))
-        self.work += 100 if isinstance(schema.get("format"), str) else 0
+        self.work += 250 if isinstance(schema.get("format"), str) else 0
         properties = schema.get("properties")
         if not isinstance(properties, dict):
             return
