@@ -26,9 +26,8 @@ from urllib.parse import urlsplit
 import yaml
 
 from serve_app.config_errors import ConfigError
-from serve_app.port_owner import listeners
 from serve_app.private_files import private_folder
-from serve_app.processes import end, leftover_haproxies, ours
+from serve_app.processes import end, holder, leftover_haproxies
 from serve_app.ray_files import (
     forget_dead_ray,
     keep_token_private,
@@ -267,13 +266,6 @@ def refuse_taken_port(url: str) -> None:
     with contextlib.suppress(OSError):
         socket.create_connection((address.hostname or "127.0.0.1", port), 2).close()
         raise StartFailed(f"port {port} is taken by {holder(port)}: is Pointsman running already?")
-
-
-def holder(port: int) -> str:
-    """Who listens there, as far as this user can see: an earlier version's may be left over."""
-    inodes = {x.inode for x in listeners() if x.port == port}
-    found = [f"{x.name} (process {x.pid})" for x in ours() if x.sockets & inodes]
-    return ", ".join(found) or "a process of another user"
 
 
 def claim_machine() -> None:
