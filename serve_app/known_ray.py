@@ -14,13 +14,15 @@ from pathlib import Path
 
 from serve_app.config_errors import ConfigError
 from serve_app.ports import CLUSTER, DASHBOARD, open_ports
-from serve_app.ray_files import forget_dead_ray, refuse_shared, run_dir
+from serve_app.ray_files import forget_dead_ray, refuse_long, refuse_shared, run_dir
 
 ALONE = {
     "serve": {"build", "run"},
     "ray": {"disable-usage-stats", "enable-usage-stats", "get-auth-token", "start", "stop"},
 }
 """Commands that start a Ray, or ask none; `serve run` and `ray start` read our directory alone."""
+
+STARTS = {("serve", "run"), ("ray", "start")}
 
 BY_DEFAULT = "http://127.0.0.1:8265"
 """What scripts/environment says for who calls Ray's own program."""
@@ -32,6 +34,12 @@ def is_alone(program: str, arguments: Sequence[str]) -> bool:
     has_address = any(x in {"-a", "--address"} or x.startswith("--address=") for x in arguments)
     is_help = "--help" in arguments or not named
     return is_help or has_address or named[0] in ALONE[program]
+
+
+def starts_one(program: str, arguments: Sequence[str]) -> bool:
+    """Whether such a command starts a Ray, in our directory."""
+    named = [x for x in arguments if not x.startswith("-")]
+    return bool(named) and (program, named[0]) in STARTS and "--help" not in arguments
 
 
 def addresses(folder: Path) -> dict[str, str]:
@@ -60,6 +68,10 @@ def main(argv: Sequence[str]) -> int:
     """Run Ray's program of this name in the place of this one; 1 where there is nobody to ask."""
     program, *arguments = argv
     try:
+        if starts_one(program, arguments):
+            # Ray would say it in a traceback.
+            refuse_shared(run_dir())
+            refuse_long(run_dir())
         if not is_alone(program, arguments) and not is_named(program, os.environ):
             refuse_shared(run_dir())
             os.environ.update(addresses(run_dir()))

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from serve_app.port_owner import listeners
+
 PROC = Path("/proc")
 HAPROXY = "haproxy"
 ITS_MANAGER = "ray::HAProxyMan"
@@ -85,6 +87,13 @@ def leftover_haproxies(folder: Path) -> list[Process]:
     """HAProxies of this directory whose manager has gone: they outlive Ray, and hold the port."""
     found = [x for x in ours() if is_haproxy_of(x, folder)]
     return [x for x in found if not _has_manager(x)]
+
+
+def holder(port: int) -> str:
+    """Who listens there, as far as this user can see: an earlier version's may be left over."""
+    inodes = {x.inode for x in listeners() if x.port == port}
+    found = [f"{x.name} (process {x.pid})" for x in ours() if x.sockets & inodes]
+    return ", ".join(found) or "a process of another user"
 
 
 def _has_manager(process: Process) -> bool:

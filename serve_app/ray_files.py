@@ -14,6 +14,9 @@ from pathlib import Path
 from serve_app.config_errors import ConfigError
 from serve_app.port_owner import ROOT, is_trusted
 
+MAX_RUN_CHARS = 29
+"""A Unix socket's path may have 97 characters in HAProxy, whose own adds 68 to the directory's."""
+
 ACTIVATE = "run 'source .venv/bin/activate' in this shell and start again"
 
 
@@ -22,7 +25,19 @@ def run_dir() -> Path:
     given = os.environ.get("POINTSMAN_RUN")
     if not given:
         raise ConfigError(f"the environment of this checkout is not active: {ACTIVATE}")
+    if not given.startswith("/"):
+        raise ConfigError(f"POINTSMAN_RUN={given} is not a whole path: let it begin with /")
     return Path(given)
+
+
+def refuse_long(folder: Path) -> None:
+    """Raise ConfigError where sockets in this directory would have paths that are too long."""
+    size = len(os.fsencode(folder))
+    if size > MAX_RUN_CHARS:
+        raise ConfigError(
+            f"POINTSMAN_RUN={folder} has {size} characters; {MAX_RUN_CHARS} is the most, "
+            "because of the paths of the sockets in it"
+        )
 
 
 def refuse_shared(folder: Path) -> None:

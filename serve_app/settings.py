@@ -13,17 +13,19 @@ Commands read `POINTSMAN_URL` and `POINTSMAN_API_KEY` besides (`serve_app.comman
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import secrets
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 
 from serve_app.config_errors import ConfigError, load_yaml, nearest
 from serve_app.fleet_config import FleetConfig
-from serve_app.private_files import private_folder
+from serve_app.private_files import narrow, write_private
 from serve_app.tenant_config import TenantsConfig
+
+logger = logging.getLogger("ray.serve")
 
 MIN_SECRET_CHARS = 32
 
@@ -98,7 +100,7 @@ def deployment_secret() -> str:
     """The secret that engine endpoints demand, made on first use (mode 0600).
 
     It is kept so that deploying again changes no deployment's arguments, which
-    would restart every engine.
+    would restart every engine. What others could read is theirs no more, and told in the log.
     """
     path = state_dir() / "endpoint-secret"
     if not path.exists():
@@ -106,23 +108,14 @@ def deployment_secret() -> str:
         with contextlib.suppress(FileExistsError):
             os.link(partial, path)
         partial.unlink()
+    if told := narrow(state_dir()):
+        logger.warning("%s", told)
+    if told := narrow(path):
+        logger.warning("%s. Who has read it is an admin: delete it and restart for another", told)
     secret = path.read_text().strip()
     if len(secret) < MIN_SECRET_CHARS:
         raise ConfigError(f"{path}: damaged; delete it and start again")
     return secret
-
-
-def write_private(path: Path, text: str) -> Path:
-    """A file beside `path` that is to get its name: whole, so that nobody reads half of it.
-
-    Mode 0600; a folder that is made for it has 0700.
-    """
-    fd, partial = tempfile.mkstemp(dir=private_folder(path.parent))
-    with os.fdopen(fd, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(fd)
-    return Path(partial)
 
 
 def haproxy_is_on() -> bool:

@@ -27,8 +27,14 @@ import yaml
 
 from serve_app.config_errors import ConfigError
 from serve_app.private_files import private_folder
-from serve_app.processes import end, leftover_haproxies
-from serve_app.ray_files import forget_dead_ray, keep_token_private, refuse_shared, run_dir
+from serve_app.processes import end, holder, leftover_haproxies
+from serve_app.ray_files import (
+    forget_dead_ray,
+    keep_token_private,
+    refuse_long,
+    refuse_shared,
+    run_dir,
+)
 from serve_app.serve_state import ServeState
 from serve_app.settings import state_dir
 from serve_app.start_progress import Progress, StartFailed, cause_of, line
@@ -259,13 +265,14 @@ def refuse_taken_port(url: str) -> None:
     port = address.port or 80
     with contextlib.suppress(OSError):
         socket.create_connection((address.hostname or "127.0.0.1", port), 2).close()
-        raise StartFailed(f"port {port} is taken: is Pointsman running already?")
+        raise StartFailed(f"port {port} is taken by {holder(port)}: is Pointsman running already?")
 
 
 def claim_machine() -> None:
     """What has to be ours is; what an earlier Ray has left and holds our ports is ended."""
     folder = run_dir()
     refuse_shared(folder)
+    refuse_long(folder)
     forget_dead_ray(folder)
     keep_token_private()
     for leftover in leftover_haproxies(folder):

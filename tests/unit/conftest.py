@@ -3,7 +3,8 @@
 import os
 import tempfile
 
-_RUN = tempfile.TemporaryDirectory(prefix="pm-")
+# Short, whatever TMPDIR is.
+_RUN = tempfile.TemporaryDirectory(prefix="pm-", dir="/tmp")
 
 PRIVATE_RAY = {
     "PATH": "/usr/bin:/bin",

@@ -2,12 +2,17 @@
 
 import json
 import os
+import pwd
+import shutil
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
+from serve_app.ray_files import MAX_RUN_CHARS
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.security
@@ -73,6 +78,62 @@ def test_one_of_ours_that_is_wider_is_narrowed(activated, tmp_path):
     assert oct((tmp_path / "r").stat().st_mode)[-3:] == "700"
 
 
+def test_shells_activated_at_once_have_one_whole_token(activated, home, tmp_path):
+    """The first is held up while it makes its own; the second has one all the same."""
+    slow, gate = tmp_path / "slow", tmp_path / "gate"
+    slow.mkdir()
+    os.mkfifo(gate)
+    head = slow / "head"
+    head.write_text(f'#!/bin/sh\nread -r _ <{gate}\nexec {shutil.which("head")} "$@"\n')
+    head.chmod(0o755)
+    read = f'cat "{home}/.ray/auth_token"'
+    with ThreadPoolExecutor(1) as other:
+        first = other.submit(activated, read, "sh", PATH=f"{slow}:{os.environ['PATH']}")
+        with gate.open("w") as opened:  # when the first has got so far
+            second = activated(read, "sh").stdout
+            opened.write("on\n")
+        told = [first.result().stdout, second]
+    assert len(second) == 64 and told == [second, second]
+    assert [x.name for x in (home / ".ray").iterdir()] == ["auth_token"]
+
+
+def test_a_token_that_cannot_be_made_is_told_and_ends_no_shell(activated, home):
+    (home / ".ray").touch()
+    done = activated("echo goes on")
+    assert done.stdout == "goes on\n"
+    assert done.stderr.startswith(f"warning: {home}/.ray/auth_token, Ray's token, is empty or")
+
+
+def test_an_empty_token_is_told(activated, home):
+    """What an earlier version left on a full disk."""
+    (home / ".ray").mkdir(mode=0o700)
+    (home / ".ray" / "auth_token").touch()
+    assert "delete it" in activated("true").stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "sh"])
+def test_without_a_home_it_is_the_users_own(shell, tmp_path):
+    """As under cron and some supervisors; the strict modes of shells are on."""
+    done = subprocess.run(
+        [shell, "-euc", f'. {ROOT}/scripts/environment; echo "$HOME"'],
+        env={
+            "PATH": os.environ["PATH"],
+            "POINTSMAN_RUN": str(tmp_path / "r"),
+            "RAY_AUTH_TOKEN": "of-the-tests",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout.strip(), done.stderr) == (pwd.getpwuid(os.geteuid()).pw_dir, "")
+
+
+def test_a_path_that_is_not_whole_makes_nothing(activated, tmp_path):
+    done = activated(f"cd {tmp_path}; . {ROOT}/scripts/environment", POINTSMAN_RUN="pm-relative")
+    assert "whole path" in done.stderr
+    assert not (tmp_path / "pm-relative").exists()
+
+
 @pytest.mark.parametrize("kind", ["link", "file"])
 def test_where_it_is_not_ours_alone_ray_cannot_start(activated, tmp_path, kind):
     (tmp_path / "real").mkdir(mode=0o700)
@@ -123,5 +184,8 @@ def test_paths_of_sockets_fit_also_for_a_long_user_id():
     node = f"{'f' * 56}/admin.sock"
     assert len(f"{folder}/{session}") <= 107
     assert len(f"{folder}/{node}") <= 97
+    longest = "/" + "x" * (MAX_RUN_CHARS - 1)
+    assert len(f"{longest}/{node}") == 97
+    assert len(f"{longest}/{session}") <= 107
     with socket.socket(socket.AF_UNIX) as one, pytest.raises(OSError, match="too long"):
         one.bind("/" + "x" * 108)

@@ -86,3 +86,16 @@ def test_a_directory_that_others_can_enter_is_asked_for_nothing(called, monkeypa
     monkeypatch.setenv("POINTSMAN_RUN", str(tmp_path))
     assert main(["serve", "status"]) == 1
     assert called == []
+
+
+@pytest.mark.parametrize("argv", [["serve", "run", "x.yaml"], ["ray", "start", "--head"]])
+def test_a_directory_that_ray_cannot_use_is_told_before_it_starts(
+    called, monkeypatch, tmp_path, capsys, argv
+):
+    long = tmp_path / ("x" * 30)
+    long.mkdir(mode=0o700)
+    for path, said in ((long, "29 is the most"), (tmp_path / "none", "No such file")):
+        monkeypatch.setenv("POINTSMAN_RUN", str(path))
+        assert main(argv) == 1
+        assert said in capsys.readouterr().err
+    assert called == []

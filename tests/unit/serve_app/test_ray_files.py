@@ -9,7 +9,13 @@ import pytest
 
 from serve_app import ray_files
 from serve_app.config_errors import ConfigError
-from serve_app.ray_files import forget_dead_ray, keep_token_private, refuse_shared, run_dir
+from serve_app.ray_files import (
+    forget_dead_ray,
+    keep_token_private,
+    refuse_long,
+    refuse_shared,
+    run_dir,
+)
 
 pytestmark = pytest.mark.security
 
@@ -33,6 +39,19 @@ def test_without_the_settings_the_line_that_mends_it_is_said(monkeypatch):
     monkeypatch.delenv("POINTSMAN_RUN")
     with pytest.raises(ConfigError, match=r"source \.venv/bin/activate"):
         run_dir()
+
+
+def test_a_path_that_is_not_whole_is_told(monkeypatch):
+    monkeypatch.setenv("POINTSMAN_RUN", "run")
+    with pytest.raises(ConfigError, match="POINTSMAN_RUN=run is not a whole path"):
+        run_dir()
+
+
+def test_a_path_too_long_for_sockets_is_told_with_its_length():
+    refuse_long(Path("/" + "x" * 28))
+    for path in ("/" + "x" * 29, "/" + "é" * 15):
+        with pytest.raises(ConfigError, match=r"has 3[01] characters; 29 is the most"):
+            refuse_long(Path(path))
 
 
 @pytest.mark.parametrize("others", [0o755, 0o710, 0o777, 0o701])

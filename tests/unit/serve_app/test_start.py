@@ -61,7 +61,8 @@ def test_a_taken_port_is_told_before_anything_starts(tmp_path, capsys, monkeypat
         config.write_text(f"{EMBEDDED_IS_NOT_USED}http_options: {{port: {port}}}\n")
         assert main([str(config)]) == 1
     said = capsys.readouterr().out
-    assert f"port {port} is taken" in said
+    assert f"port {port} is taken by " in said
+    assert f"(process {os.getpid()}): is Pointsman running already?" in said
     assert [x.name for x in tmp_path.glob("serve.log*")] == ["serve.log"]
 
 
