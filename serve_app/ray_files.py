@@ -14,8 +14,8 @@ from pathlib import Path
 from serve_app.config_errors import ConfigError
 from serve_app.port_owner import ROOT, is_trusted
 
-MAX_RUN_CHARS = 29
-"""A Unix socket's path may have 97 characters in HAProxy, whose own adds 68 to the directory's."""
+MAX_RUN_CHARS = 27
+"""A Unix socket's path may have 97 characters in HAProxy, and `/NODE_ID/metrics.sock` is 70."""
 
 ACTIVATE = "run 'source .venv/bin/activate' in this shell and start again"
 

@@ -181,7 +181,7 @@ def test_paths_of_sockets_fit_also_for_a_long_user_id():
     """Ray: 107 characters for `ray/session_.../sockets/plasma_store`; HAProxy: 97."""
     folder = f"/var/tmp/pm-{2**32 - 2}"
     session = "ray/session_2026-11-29_14-20-58_255828_4194304/sockets/plasma_store.1"
-    node = f"{'f' * 56}/admin.sock"
+    node = f"{'f' * 56}/metrics.sock"
     assert len(f"{folder}/{session}") <= 107
     assert len(f"{folder}/{node}") <= 97
     longest = "/" + "x" * (MAX_RUN_CHARS - 1)

@@ -48,9 +48,9 @@ def test_a_path_that_is_not_whole_is_told(monkeypatch):
 
 
 def test_a_path_too_long_for_sockets_is_told_with_its_length():
-    refuse_long(Path("/" + "x" * 28))
-    for path in ("/" + "x" * 29, "/" + "é" * 15):
-        with pytest.raises(ConfigError, match=r"has 3[01] characters; 29 is the most"):
+    refuse_long(Path("/" + "x" * 26))
+    for path in ("/" + "x" * 27, "/" + "é" * 14):
+        with pytest.raises(ConfigError, match=r"has 2[89] characters; 27 is the most"):
             refuse_long(Path(path))
 
 
