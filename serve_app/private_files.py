@@ -40,19 +40,29 @@ def write_private(path: Path, text: str) -> Path:
 
 
 def narrow(path: Path) -> str | None:
-    """Take everybody else's rights away; what to tell the operator, None: there were none.
+    """Take everybody else's rights to a file away; what to tell the operator, None: there were none.
 
     One that cannot be narrowed (another user's, a file system that is read-only) is told
-    and left: it may be a mounted one, whose mode nobody here decides. So is a directory
-    with the sticky bit, which is everybody's on purpose (/tmp, and we may be root).
+    and left: it may be a mounted one, whose mode nobody here decides.
     """
     mode = stat.S_IMODE(path.stat().st_mode)
     if not mode & 0o077:
         return None
-    if mode & stat.S_ISVTX:
-        return f"{path} is everybody's (mode {mode:04o}): have a directory of your own in it"
     try:
         path.chmod(mode & ALONE)
     except OSError as error:
         return f"{path} is open to others (mode {mode:04o}) and stays so: {error.strerror}"
     return f"{path} was open to others (mode {mode:04o}); it is {mode & ALONE:04o} now"
+
+
+def shared(folder: Path) -> str | None:
+    """What to tell the operator of a directory that others may write to; None: it is not.
+
+    Its mode is left alone: it may be the machine's own, and we may be root.
+    """
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if not mode & 0o022:
+        return None
+    return (
+        f"{folder} may be written by others (mode {mode:04o}): have a directory of your own in it"
+    )

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from serve_app.config_errors import ConfigError, load_yaml, nearest
 from serve_app.fleet_config import FleetConfig
-from serve_app.private_files import narrow, write_private
+from serve_app.private_files import narrow, shared, write_private
 from serve_app.tenant_config import TenantsConfig
 
 logger = logging.getLogger("ray.serve")
@@ -108,7 +108,7 @@ def deployment_secret() -> str:
         with contextlib.suppress(FileExistsError):
             os.link(partial, path)
         partial.unlink()
-    if told := narrow(state_dir()):
+    if told := shared(state_dir()):
         logger.warning("%s", told)
     if told := narrow(path):
         logger.warning("%s. Who has read it is an admin: delete it and restart for another", told)
