@@ -40,7 +40,7 @@ def write_private(path: Path, text: str) -> Path:
 
 
 def narrow(path: Path) -> str | None:
-    """Take everybody else's rights to a file away; what to tell the operator, None: there were none.
+    """Take everybody else's rights to a file away; what to tell, None: there were none.
 
     One that cannot be narrowed (another user's, a file system that is read-only) is told
     and left: it may be a mounted one, whose mode nobody here decides.
