@@ -158,7 +158,9 @@ def _named_tool_fault(body: dict[str, Any]) -> Rejected | None:
     choice = body.get("tool_choice")
     if not isinstance(choice, dict) or "function" not in choice:
         return None
-    wrong = are_named_functions(body.get("tools") or [])
+    tools = body.get("tools")
+    # A route that knows no tools may have anything there.
+    wrong = are_named_functions(tools if isinstance(tools, list) else [])
     return refusal("tools", wrong) if wrong is not None else None
 
 

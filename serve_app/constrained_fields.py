@@ -15,7 +15,8 @@ def constrained_fields(body: dict[str, Any]) -> Iterator[tuple[str, Any, bool]]:
         if body.get(name) is not None:
             yield name, body[name], True
     tools = body.get("tools")
-    if tools:
+    # Where a route knows no tools, they may be anything.
+    if isinstance(tools, list) and tools:
         is_forced = not _is_free(body.get("tool_choice"))
         yield "tools", tools, is_forced or any(map(_is_strict, tools))
 

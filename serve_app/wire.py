@@ -153,9 +153,9 @@ def reading(raw: bytes, route: Route, limits: LimitsConfig) -> Steps[Parsed | Re
 
 
 def _parsed(body: dict[str, Any], route: Route, size: int) -> Parsed:
-    options = body.get("stream_options") or {}
+    options = (body.get("stream_options") if route.has_stream_options else None) or {}
     n = body.get("n") or 1 if route.has_n else 1
-    prompts = _prompts(body, route)
+    prompts, tools = _prompts(body, route), body.get("tools")
     return Parsed(
         route=route,
         body=body,
@@ -165,7 +165,7 @@ def _parsed(body: dict[str, Any], route: Route, size: int) -> Parsed:
         n=n,
         prompts=prompts,
         copies=n * prompts,
-        tools=len(body.get("tools") or ()),
+        tools=len(tools) if isinstance(tools, list) else 0,
         output_tokens=_output_tokens(body, route),
         prompt=_prompt(body, route, size),
     )

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from router.errors import Rejected, RejectReason
@@ -325,6 +325,7 @@ def test_arbitrary_json_never_raises(body, route):
 
 @pytest.mark.security
 @given(body=bodies, turns=messages, route=st.sampled_from([CHAT, MESSAGES, COUNT]))
+@example({"stream_options": [None]}, [{"role": "user"}], MESSAGES)
 def test_arbitrary_messages_never_raise(body, turns, route):
     """Messages of any shape are read or refused."""
     parsed = parse(json.dumps({**body, "messages": turns}).encode(), route)

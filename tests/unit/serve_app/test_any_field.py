@@ -1,0 +1,65 @@
+"""Any field with any kind of value, on any route, is served or refused: never a fault of ours."""
+
+import json
+
+import pytest
+
+from serve_app.body_rules import RULES
+from serve_app.opening import opening_of
+from serve_app.prefixes import prefix_key, prefix_of
+from serve_app.visit import visit_of
+from serve_app.wire import ROUTES, for_engine
+from tests.wrong_bodies import SMALLEST
+
+pytestmark = pytest.mark.security
+
+FIELDS = sorted(
+    {name for rules in RULES.values() for name in rules}
+    | {"metadata", "model", "output_config", "response_format", "service_tier", "suffix", "system"}
+    | {
+        "instructions",
+        "text",
+        "thinking",
+        "reasoning",
+        "tool_choice",
+        "user",
+        "user_id",
+        "documents",
+    }
+    | {"chat_template_kwargs", "mm_processor_kwargs", "priority", "cache_salt", "store", "include"}
+)
+VALUES = (
+    *(None, True, False, 0, -1, 1.5, 10**30, "", "x", "{", "[1]"),
+    *([], [None], [1], [-1.5], ["x"], [[]], [[1]], [{}], [{"type": 1}], [{"role": 1}]),
+    [{"type": "function", "function": None}],
+    [{"role": "user", "content": [None, 1, "x", {}]}],
+    *({}, {"a": None}, {"type": "x"}, {"type": [1]}, {"format": [1]}, {"json": 1}, {"regex": {}}),
+    {"type": "json_schema", "json_schema": [1]},
+    {"type": "function", "function": {"name": 1}},
+)
+FORCED = {"tool_choice": {"type": "function", "function": {"name": "f"}}}
+
+
+@pytest.mark.parametrize("route", ROUTES.values(), ids=lambda route: route.path)
+@pytest.mark.parametrize("beside", [{}, FORCED], ids=["alone", "beside a forced tool"])
+def test_it_is_read_or_refused(world, route, beside):
+    """From the bytes to what an engine and the placement get of it."""
+    pipeline, tenant = world.gateway._pipeline, world.state.policies.auth.tenant("acme")
+    read = 0
+    for name in FIELDS:
+        for value in VALUES:
+            body = {**SMALLEST[route.path], **beside, name: value}
+            call = pipeline.call(route, {}, tenant)
+            refused = pipeline.prepare(call, json.dumps(body).encode())
+            if refused is not None:
+                assert refused.message
+                continue
+            read += 1
+            opening_of(call.parsed)
+            visit_of(call.parsed, "group", "session")
+            if prefix_of(call.parsed) is not None:
+                prefix_key(call.parsed)
+            sent = json.loads(for_engine(call.parsed, model="m", cache_salt="s", priority=None))
+            assert sent["model"] == "m"
+
+    assert read > len(FIELDS)
