@@ -32,11 +32,17 @@ if TYPE_CHECKING:
     from serve_app.pump import Flow
 
 
+def _nothing() -> None:
+    """Of a chat on a socket, whose frame is here."""
+
+
 @dataclass(slots=True)
 class Call:
     """Everything known about one request while it runs.
 
     Attributes:
+        arrived: gives back what the request holds while its body arrives and is read; harmless
+            when it has been.
         prompt_tokens: estimated, in the chosen lane's tokenizer.
         answer_limit: tokens of each answer at most, as its engine is told; None: not told.
         room: tokens that the window leaves for each answer, by the prompt's estimate.
@@ -58,6 +64,7 @@ class Call:
     policies: Policies
     started: float
     wants_debug: bool = False
+    arrived: Callable[[], None] = _nothing
     parsed: Parsed | None = None
     history: Trimmed | None = None
     decision: LaneDecision | None = None

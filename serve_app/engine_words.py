@@ -46,6 +46,8 @@ _FIELD = re.compile(
     r"'msg': (?P<quote>['\"])(?P<said>[^\n]{0,300}?)(?P=quote)[,}]"
 )
 _STEP = re.compile(r"[a-z][a-z0-9_]{0,40}|\d{1,6}")
+# A flag, whatever follows the words that are listed.
+_FLAG = re.compile(r"--[a-z]")
 # Names of types, which pydantic puts into the path of what may be several things.
 _TYPES = frozenset({"str", "int", "float", "bool", "bytes", "dict", "list", "none"})
 # Names of the engine's own, which no request has.
@@ -110,7 +112,7 @@ def passed(message: str) -> str | None:
     for pattern in PASSED:
         found = pattern.match(message)
         if found is not None:
-            return found[0][:MAX_CHARS]
+            return None if _FLAG.search(found[0]) else found[0][:MAX_CHARS]
     return None
 
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 
 import orjson
 
@@ -161,15 +162,19 @@ class Gateway:
         if refused is not None:
             await request.refuse(refused)
             return
-        opened = await self._open(request, ROUTES[request.path])
-        if opened is not None:
-            call, raw = opened
-            await self._pipeline.run(call, raw, request.send, keeps_alive=True)
+        with ExitStack() as arrival:
+            opened = await self._open(request, ROUTES[request.path], arrival)
+            if opened is not None:
+                call, raw = opened
+                await self._pipeline.run(call, raw, request.send, keeps_alive=True)
 
     async def _open(
-        self, request: HttpRequest, route: Route, *, is_dry_run: bool = False
+        self, request: HttpRequest, route: Route, arrival: ExitStack, *, is_dry_run: bool = False
     ) -> tuple[Call, bytes] | None:
-        """Identify, count, read the body; None when a refusal has been answered."""
+        """Identify, count, take the body in; None when a refusal has been answered.
+
+        `arrival`: see `_read`.
+        """
         begun = time.perf_counter()
         tenant = await self._tenant(request)
         identified = time.perf_counter() - begun
@@ -177,12 +182,14 @@ class Gateway:
             return None
         limits = self._state.policies.fleet.limits
         will_run = route.generates and not is_dry_run
-        raw = await self._read(request, tenant, limits.max_body_bytes, will_run=will_run)
+        most = limits.max_body_bytes
+        raw = await self._read(request, tenant, most, arrival, will_run=will_run)
         if raw is None:
             return None
         if isinstance(raw, bytes):
             call = self._pipeline.call(route, request.headers, tenant)
             call.stages["auth"] = identified
+            call.arrived = arrival.close
             return call, raw
         if is_dry_run:
             await self._refuse(request, tenant, raw)
@@ -192,22 +199,30 @@ class Gateway:
         return None
 
     async def _read(
-        self, request: HttpRequest, tenant: Tenant, max_bytes: int, *, will_run: bool = False
+        self,
+        request: HttpRequest,
+        tenant: Tenant,
+        max_bytes: int,
+        arrival: ExitStack,
+        *,
+        will_run: bool = False,
     ) -> bytes | Rejected | None:
-        """Count the request, then read its body; None when a refusal has been answered.
+        """Count the request, then take its body in; None when a refusal has been answered.
+
+        `arrival`: gives back, when it is closed, what the request holds until its body has
+        been read: many megabytes may wait for that.
 
         Returns: the decoded body, or why a ceiling lets the request not be read.
         """
         most = self._state.policies.fleet.limits.max_uploads_per_tenant
-        with self._state.uploads.arriving(tenant.name, most) as full:
-            refused = full or await self._state.count_request(tenant, will_run=will_run)
-            if refused is not None:
-                return refused
-            try:
-                return await self._body(request, max_bytes)
-            finally:
-                if will_run:
-                    self._state.ceiling(tenant).arrived()
+        full = arrival.enter_context(self._state.uploads.arriving(tenant.name, most))
+        refused = full or await self._state.count_request(tenant, will_run=will_run)
+        if refused is not None:
+            arrival.close()
+            return refused
+        if will_run:
+            arrival.callback(self._state.ceiling(tenant).arrived)
+        return await self._body(request, max_bytes)
 
     async def _body(self, request: HttpRequest, max_bytes: int) -> bytes | None:
         """The decoded body; None when a refusal has been answered."""
@@ -283,11 +298,13 @@ class Gateway:
         await request.refuse(Rejected(RejectReason.MODEL_NOT_FOUND, message, param="model"))
 
     async def _dry_run(self, request: HttpRequest) -> None:
-        opened = await self._open(request, ROUTES["/v1/chat/completions"], is_dry_run=True)
-        if opened is None:
-            return
-        call, raw = opened
-        refused = await self._pipeline.decide(call, raw)
+        route = ROUTES["/v1/chat/completions"]
+        with ExitStack() as arrival:
+            opened = await self._open(request, route, arrival, is_dry_run=True)
+            if opened is None:
+                return
+            call, raw = opened
+            refused = await self._pipeline.decide(call, raw)
         if refused is not None:
             await request.refuse(refused)
             return
@@ -295,8 +312,11 @@ class Gateway:
 
     async def _take_feedback(self, request: HttpRequest) -> None:
         tenant = await self._tenant(request)
-        raw = None if tenant is None else await self._read(request, tenant, MAX_FEEDBACK_BYTES)
-        if tenant is None or raw is None:
+        if tenant is None:
+            return
+        with ExitStack() as arrival:
+            raw = await self._read(request, tenant, MAX_FEEDBACK_BYTES, arrival)
+        if raw is None:
             return
         if isinstance(raw, Rejected):
             await self._refuse(request, tenant, raw)

@@ -107,6 +107,8 @@ class Pipeline:
         self._metrics.in_flight.inc()
         try:
             refused = await self.decide(call, raw)
+            # Nothing is awaited from here until it is admitted: its place is not taken.
+            call.arrived()
             if refused is None:
                 call.keepalive = keep_alive(call, send) if keeps_alive else None
                 refused = await self._admit_by_lease(call)

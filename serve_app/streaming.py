@@ -166,7 +166,9 @@ class EventReader:
 
 def _is_fault(data: dict[str, object]) -> bool:
     """Whether an event reports an engine fault rather than carrying the word."""
-    return data.get("type") == "error" or (
+    kind = data.get("type")
+    # Under "response" the second holds a message of the engine's own.
+    return kind in ("error", "response.failed") or (
         "choices" not in data and "error" in data and "type" not in data
     )
 

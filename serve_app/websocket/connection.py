@@ -23,7 +23,7 @@ from serve_app.fleet_config import FleetConfig
 from serve_app.websocket import frames
 from serve_app.websocket.chat import Reader
 from serve_app.websocket.finder import Finder
-from serve_app.websocket.frames import BadFrame, CancelFrame, ChatFrame, ResumeFrame
+from serve_app.websocket.frames import BadFrame, CancelFrame, ChatFrame, ClientFrame, ResumeFrame
 from serve_app.websocket.hub import GONE, Hub
 
 logger = logging.getLogger("ray.serve")
@@ -132,20 +132,29 @@ class Connection:
             return
         steps = frames.reading_frame(raw, self._fleet().limits)
         who = tenant.name if isinstance(tenant, Tenant) else ""
-        frame = await self._hub.big_bodies.read(steps, len(raw), who)
-        await breathe(len(raw))
+        has_begun = False
+        try:
+            frame = await self._hub.big_bodies.read(steps, len(raw), who)
+            await breathe(len(raw))
+            has_begun = self._obey(frame, tenant)
+        finally:
+            # The client may leave while its frame is read.
+            if is_large and not has_begun and isinstance(tenant, Tenant):
+                self._hub.count_frame(tenant)
+
+    def _obey(self, frame: ClientFrame | BadFrame, tenant: Tenant | Rejected) -> bool:
+        """Do what a frame says; whether it began a chat."""
         if isinstance(frame, BadFrame):
             self._refuse(frame.id, frame.rejected)
-            if is_large and isinstance(tenant, Tenant):
-                self._hub.count_bad_frame(tenant)
         elif isinstance(tenant, Rejected):
             self._refuse(frame.id, tenant)
         elif isinstance(frame, ChatFrame):
-            self._begin(frame, tenant)
+            return self._begin(frame, tenant)
         elif isinstance(frame, CancelFrame):
             self._cancel(frame, tenant.name)
         else:
             self._resume(frame, tenant.name)
+        return False
 
     def _not_worth_reading(self, tenant: Tenant | Rejected) -> Rejected | None:
         """Why a large frame is refused before its JSON is looked at."""
@@ -153,15 +162,16 @@ class Connection:
             return tenant
         return self._hub.request_refusal(tenant)
 
-    def _begin(self, frame: ChatFrame, tenant: Tenant) -> None:
+    def _begin(self, frame: ChatFrame, tenant: Tenant) -> bool:
         refused = self._no_room_for(frame.id)
         if refused is not None:
             self._refuse(frame.id, refused)
-            return
+            return False
         chat = self._hub.begin(frame, tenant, self._headers, self._number)
         reader = Reader(self._news.set)
         reader.attach(chat, 0)
         self._follow(frame.id, reader)
+        return True
 
     def _cancel(self, frame: CancelFrame, tenant: str) -> None:
         if frame.id in self._streams:

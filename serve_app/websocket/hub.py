@@ -125,7 +125,7 @@ class Hub:
         """Whether the tenant's requests of the minute are spent, of which nothing is counted."""
         return self._state.request_refusal(tenant)
 
-    def count_bad_frame(self, tenant: Tenant) -> None:
+    def count_frame(self, tenant: Tenant) -> None:
         """A large frame that began no chat is a request of the minute all the same."""
         self._state.ceiling(tenant).try_request(now=time.monotonic())
 

@@ -5,8 +5,10 @@ import time
 
 import pytest
 
+from serve_app import big_bodies
 from serve_app.websocket import frames
 from tests.unit.serve_app.conftest import with_ceilings
+from tests.unit.serve_app.socket_world import until
 from tests.unit.serve_app.uploads import CHAT, HI, READING, Upload, arriving, leave
 
 pytestmark = pytest.mark.security
@@ -148,3 +150,39 @@ async def test_large_frames_that_begin_nothing_count(socket_world):
     client.say(large)
     frame = await client.frame()
     assert (frame["id"], frame["error"]["code"]) == ("x", "request_rate")
+
+
+PAD = "y" * 5_000
+NO_CHATS = {
+    "a chat whose id is taken": {"id": "a", "type": "chat", "body": {**HI, "pad": PAD}},
+    "a padded cancel": {"id": "none", "type": "cancel", "pad": PAD},
+    "a padded resume": {"id": "none", "type": "resume", "pad": PAD},
+}
+
+
+@pytest.mark.parametrize("kind", NO_CHATS)
+async def test_large_frames_that_are_read_and_begin_no_chat_count(socket_world, kind):
+    """Whatever is said in them: they take as long to read as any other."""
+    socket_world.ingresses[0].lanes.gate.clear()
+    client = await socket_world.connect(headers=bearer(socket_world, "guest"))
+    client.chat("a")
+    client.say(NO_CHATS[kind])
+    assert (await client.frame())["error"]["code"] != "request_rate"
+
+    client.say(NO_CHATS[kind])
+    assert (await client.frame())["error"]["code"] == "request_rate"
+    socket_world.ingresses[0].lanes.gate.set()
+
+
+async def test_a_large_frame_whose_client_leaves_while_it_is_read_counts(socket_world, monkeypatch):
+    ingress = socket_world.ingresses[0]
+    monkeypatch.setattr(big_bodies, "BIG_BYTES", 1)
+    turn = ingress.hub.big_bodies._turn
+    await turn.take("another")
+    client = await socket_world.connect(headers=bearer(socket_world, "guest"))
+    client.chat("a", text=PAD)
+    await until(lambda: "guest" in turn._waiting)
+
+    await client.leave()
+    await until(lambda: left(ingress, "guest") == 1)
+    turn.leave()

@@ -16,6 +16,7 @@ from serve_app.engine_words import (
     passed,
     shape_of,
 )
+from serve_app.streaming import EventReader
 
 pytestmark = pytest.mark.security
 
@@ -372,3 +373,31 @@ def test_each_kind_is_logged_once(caplog):
 
     (record,) = caplog.records
     assert record.getMessage().endswith("Strange role ...")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "max_tokens must be at least 1, --max-model-len says so",
+        "`tools` must not be an empty array.--enable-auto-tool-choice",
+        "Input should be a valid string --x",
+    ],
+)
+def test_no_flag_is_passed_behind_words_that_are(message):
+    assert told(message).message == NOT_VALID
+
+
+def test_a_response_that_failed_is_a_fault_and_not_an_event():
+    """Its message is as much the engine's own as that of an `error` event."""
+    failed = {"code": "server_error", "message": "SECRET --flag /usr"}
+    events = [
+        {"type": "response.created", "response": {"error": None}},
+        {"type": "response.failed", "response": {"status": "failed", "error": failed}},
+    ]
+    reader = EventReader(hide_usage=False)
+
+    out = reader.feed(b"".join(b"data: %s\n\n" % json.dumps(x).encode() for x in events))
+
+    assert b"response.created" in out and b"SECRET" not in out
+    assert reader.has_failed and reader.refused is None
+    assert objection(reader.fault).message == FAILED_ON_IT

@@ -4,11 +4,12 @@ import asyncio
 
 import pytest
 
-from serve_app import request_body
+from serve_app import big_bodies, request_body
 from serve_app.uploads import Uploads
 from tests.unit.serve_app.conftest import with_ceilings
 from tests.unit.serve_app.socket_world import until
 from tests.unit.serve_app.uploads import (
+    CHAT,
     HI,
     RAW,
     READING,
@@ -126,6 +127,50 @@ async def test_a_whole_body_gives_its_place_back_before_it_is_answered(patient, 
     for gate, upload in zip(gates, running, strict=True):
         gate.set()
         await upload.end()
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/messages/count_tokens", "/v1/route"])
+async def test_a_large_body_has_its_place_until_it_is_read(patient, engine, monkeypatch, path):
+    """Those that wait for their turn are many megabytes, and hold places of the process."""
+    monkeypatch.setattr(big_bodies, "BIG_BYTES", 1)
+    with_limits(patient, max_uploads_per_tenant=2)
+    turn = patient.gateway._pipeline.big_bodies._turn
+    await turn.take("another")
+    patient.lanes.answers = [engine({"input_tokens": 9}) for _ in range(2)]
+    waiting = [Upload(patient, path) for _ in range(2)]
+    for upload in waiting:
+        upload.say()
+    await until(lambda: len(turn._waiting.get("acme", ())) == 2)
+
+    third = Upload(patient, path)
+    third.say()
+    status, _, body = await third.answer()
+
+    assert (status, body["error"]["code"]) == (429, "tenant_concurrency")
+    turn.leave()
+    for upload in waiting:
+        await upload.end()
+    assert patient.state.uploads.count == 0
+
+
+async def test_what_waits_to_be_read_is_among_those_at_once(patient, engine, monkeypatch):
+    """So that no request finds its place taken when it has been read."""
+    monkeypatch.setattr(big_bodies, "BIG_BYTES", 1)
+    with_ceilings(patient, concurrent_requests=1)
+    turn = patient.gateway._pipeline.big_bodies._turn
+    await turn.take("another")
+    patient.lanes.answers = [engine()]
+    first = Upload(patient)
+    first.say()
+    await until(lambda: "acme" in turn._waiting)
+
+    second = Upload(patient)
+    second.say()
+    assert (await second.answer())[0] == 429
+    turn.leave()
+
+    assert (await first.answer())[0] == 200
+    await until(first.task.done)
 
 
 async def test_arriving_bodies_are_among_those_at_once(patient):
