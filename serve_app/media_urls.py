@@ -17,6 +17,7 @@ from collections.abc import Collection
 from typing import Any
 
 from router.errors import Rejected, RejectReason
+from serve_app.steps import Steps, at_once
 
 HERE = "send it within the request, as a 'data:' URL"
 
@@ -59,12 +60,20 @@ _OWN_PORTS = {"http": ":80", "https": ":443"}
 
 MAX_URL_CHARS = 8_192
 
+SLICE = 500
+"""Parts that are looked at in one piece: a millisecond or two."""
+
 _Place = tuple[Any, str]
 """The place around it, and the step from there."""
 _Found = tuple[_Place, Any]
 
 
 def media_fault(body: dict[str, Any], hosts: Collection[str]) -> Rejected | None:
+    """What `looking_for_media` finds, at once."""
+    return at_once(looking_for_media(body, hosts))
+
+
+def looking_for_media(body: dict[str, Any], hosts: Collection[str]) -> Steps[Rejected | None]:
     """The first place of a body from which an engine would fetch what it should not.
 
     Args:
@@ -74,18 +83,20 @@ def media_fault(body: dict[str, Any], hosts: Collection[str]) -> Rejected | None
     """
     for field in ("messages", "input"):
         items = body.get(field)
-        wrong = _part_fault(field, items, hosts) if isinstance(items, list) else None
+        wrong = (yield from _part_fault(field, items, hosts)) if isinstance(items, list) else None
         if wrong is not None:
             return Rejected(RejectReason.INVALID_REQUEST, wrong, param=field)
     return _maker_fault(body)
 
 
-def _part_fault(field: str, items: list[Any], hosts: Collection[str]) -> str | None:
+def _part_fault(field: str, items: list[Any], hosts: Collection[str]) -> Steps[str | None]:
     """The place and what is wrong there; level by level, never recursing."""
     level: list[_Found] = [((None, field), items)]
     while level:
         inner: list[_Found] = []
-        for place, part in level:
+        for number, (place, part) in enumerate(level, 1):
+            if number % SLICE == 0:
+                yield
             if isinstance(part, list):
                 inner += (((place, f"[{i}]"), x) for i, x in enumerate(part) if _leads_on(x))
                 continue
@@ -98,6 +109,7 @@ def _part_fault(field: str, items: list[Any], hosts: Collection[str]) -> str | N
                 if isinstance(within, (dict, list)):
                     inner.append(((place, f".{name}"), within))
         level = inner
+        yield
     return None
 
 

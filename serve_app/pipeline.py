@@ -30,7 +30,7 @@ from serve_app.history import trimming
 from serve_app.http_errors import error_body, error_headers, status_of
 from serve_app.keepalive import keep_alive
 from serve_app.lanes import Lanes, NoReplica, Replica
-from serve_app.media_urls import media_fault
+from serve_app.media_urls import looking_for_media
 from serve_app.metrics import Metrics
 from serve_app.opening import opening_of
 from serve_app.priority import priority_of
@@ -180,7 +180,8 @@ class Pipeline:
             return decision
         call.decision = decision
         yield
-        refused = media_fault(parsed.body, call.policies.fleet.lanes[call.lane].media_hosts)
+        hosts = call.policies.fleet.lanes[call.lane].media_hosts
+        refused = yield from looking_for_media(parsed.body, hosts)
         if refused is not None:
             return refused
         self._measure(call, parsed)

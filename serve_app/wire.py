@@ -129,7 +129,9 @@ def parse(raw: bytes, route: Route) -> Parsed | Rejected:
 
 def reading(raw: bytes, route: Route, limits: LimitsConfig) -> Steps[Parsed | Rejected]:
     """The same in pieces."""
-    raw = as_utf8(raw)
+    given, raw = raw, as_utf8(raw)
+    if raw is not given:
+        yield
     is_light = len(raw) * HEAVIEST <= limits.max_values
     body = load_object(raw) if is_light else (yield from loading(raw, limits))
     if isinstance(body, Rejected):

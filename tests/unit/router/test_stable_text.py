@@ -324,3 +324,12 @@ def test_no_text_takes_long(text):
 def test_a_sentence_without_words_is_left_alone():
     """Nothing to read."""
     assert mask_calendar("--- ***") == "--- ***"
+
+
+@pytest.mark.parametrize("mark", ["", "<"])
+def test_so_many_blanks_around_a_user_s_words_are_looked_at(mark):
+    """Blanks of other scripts are slow to look at: 4 MB of them took 30 ms."""
+    blanks = "\u00a0\u2028" * (MAX_CHARS // 2)
+
+    assert own_words(f"{blanks}Hello{mark}{blanks}") == f"Hello{mark}"
+    assert own_words(f"{blanks} Hello{mark} {blanks}") == f" Hello{mark} "

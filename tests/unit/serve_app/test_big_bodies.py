@@ -14,10 +14,11 @@ from serve_app import big_bodies, encodings, opening
 from serve_app.big_bodies import BIG_BYTES, PIECE_S, BigBodies, Turn
 from serve_app.body_bounds import DEFAULTS
 from serve_app.encodings import MAX_MEMBERS, SLICE_BYTES, decode
+from serve_app.media_urls import SLICE, looking_for_media, media_fault
 from serve_app.opening import MAX_FIRST_TURNS, opening_of
 from serve_app.prefixes import MAX_PREFIX_BYTES, prefix_of
 from serve_app.tool_rules import are_responses_tools
-from serve_app.wire import ROUTES, Parsed, parse
+from serve_app.wire import ROUTES, Parsed, parse, reading
 from tests.unit.serve_app.conftest import with_tier
 from tests.unit.serve_app.test_body_bounds import HEAVY, many, set_limits
 
@@ -265,6 +266,27 @@ def test_a_very_long_prefix_is_not_kept_for_new_replicas(where):
 
     assert prefix_of(long) is None
     assert prefix_of(chat({"role": "system", "content": "a" * 1000}, hi)) is not None
+
+
+def test_media_are_looked_for_in_pieces():
+    """Parts within lists within a part are as many as a body has values."""
+    part = {"content": [{"image_url": "data:,"}]}
+    body = {"messages": [{"role": "user", "content": [[[part] * 4_000]]}]}
+
+    pieces = list(looking_for_media(body, ()))
+
+    assert len(pieces) >= 3 * 4_000 // SLICE
+    part["content"].append({"image_url": "http://10.0.0.1/"})
+    assert media_fault(body, ()) is not None
+
+
+def test_another_encoding_is_undone_in_a_piece_of_its_own():
+    raw = json.dumps({"messages": [{"role": "user", "content": "hi"}]})
+    route, limits = ROUTES[CHAT], DEFAULTS
+
+    assert len(list(reading(raw.encode("utf-16"), route, limits))) == 1 + len(
+        list(reading(raw.encode(), route, limits))
+    )
 
 
 def test_namespaces_are_looked_through_once_however_deep():
