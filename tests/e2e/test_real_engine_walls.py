@@ -46,7 +46,7 @@ def is_guarded(port: int) -> bool:
         return False
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def endpoint(real: str) -> Iterator[httpx.Client]:
     """An engine's own endpoint, with the secret that the deployment keeps."""
     secret = Path(os.environ["POINTSMAN_STATE"], "endpoint-secret").read_text().strip()
