@@ -70,7 +70,8 @@ def new_key(tenants: Path, tenant: str, tier: str, url: str) -> dict[str, str]:
     headers = {"authorization": f"Bearer {key}"}
     reload(url)
     with httpx.Client(timeout=60) as http:
-        assert http.get(f"{url}/v1/models", headers=headers).status_code == 200
+        # A tenant of few requests may be told 429 at first: its key is known all the same.
+        assert http.get(f"{url}/v1/models", headers=headers).status_code in (200, 429)
     return headers
 
 
