@@ -40,7 +40,7 @@ class Listener:
         if self.host.is_unspecified:
             return True
         # A name for this machine may mean either family's loopback.
-        return self.host.is_loopback if host == "localhost" else self.host == _plain(host)
+        return self.host.is_loopback if host == "localhost" else self.host == plain(host)
 
 
 def listeners(proc_net: Path = PROC_NET) -> Iterator[Listener]:
@@ -79,10 +79,10 @@ def _address(text: str) -> IPv4Address | IPv6Address:
     """An address as the kernel writes it: 32-bit words in the machine's byte order."""
     words = bytes.fromhex(text)
     packed = b"".join(words[i : i + 4][::-1] for i in range(0, len(words), 4))
-    return _plain(ip_address(packed).compressed)
+    return plain(ip_address(packed).compressed)
 
 
-def _plain(host: str) -> IPv4Address | IPv6Address:
-    """The address itself, out of an IPv4-mapped one."""
+def plain(host: str) -> IPv4Address | IPv6Address:
+    """The address that a text stands for; of an IPv4-mapped one, the one within."""
     address = ip_address(host)
     return getattr(address, "ipv4_mapped", None) or address

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import socket
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import urlsplit
 
 from serve_app.local_key import kept_admin_key
-from serve_app.port_owner import ROOT, listeners
+from serve_app.port_owner import ROOT, listeners, plain
 
 Address = IPv4Address | IPv6Address
 PORTS = {"http": 80, "https": 443}
@@ -48,7 +48,7 @@ def _addresses(host: str, port: int) -> set[Address]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError:
         return set()
-    return {_plain(ip_address(str(row[4][0]).partition("%")[0])) for row in found}
+    return {plain(str(row[4][0]).partition("%")[0]) for row in found}
 
 
 def _owners(addresses: set[Address], port: int) -> set[int]:
@@ -58,7 +58,3 @@ def _owners(addresses: set[Address], port: int) -> set[int]:
         for x in listeners()
         if x.port == port and any(x.answers(str(address)) for address in addresses)
     }
-
-
-def _plain(address: Address) -> Address:
-    return getattr(address, "ipv4_mapped", None) or address
