@@ -14,7 +14,7 @@ from typing import Any
 
 from router.history import HistoryPlan, Kind, Piece, plan_history
 from serve_app.history_pieces import is_result, read_pieces, read_sizes
-from serve_app.steps import Steps, at_once
+from serve_app.steps import Steps
 from serve_app.tenant_config import HistoryConfig
 from serve_app.wire import Parsed, Prompt, dump
 
@@ -54,13 +54,8 @@ class Trimmed:
         return b"trimmed; dropped=%d; tokens=%d" % (self.dropped, self.dropped_tokens)
 
 
-def trim_history(parsed: Parsed, config: HistoryConfig | None) -> Trimmed | None:
-    """The request without its old turns; None when all of it is kept. At once."""
-    return at_once(trimming(parsed, config))
-
-
 def trimming(parsed: Parsed, config: HistoryConfig | None) -> Steps[Trimmed | None]:
-    """The same in pieces."""
+    """The request without its old turns, in pieces; None when all of it is kept."""
     field = _FIELDS.get(parsed.route.path)
     items = parsed.body.get(field) if field is not None else None
     if config is None or field is None or not isinstance(items, list):

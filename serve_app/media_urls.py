@@ -17,7 +17,7 @@ from collections.abc import Collection
 from typing import Any
 
 from router.errors import Rejected, RejectReason
-from serve_app.steps import Steps, at_once
+from serve_app.steps import Steps
 
 HERE = "send it within the request, as a 'data:' URL"
 
@@ -68,13 +68,8 @@ _Place = tuple[Any, str]
 _Found = tuple[_Place, Any]
 
 
-def media_fault(body: dict[str, Any], hosts: Collection[str]) -> Rejected | None:
-    """What `looking_for_media` finds, at once."""
-    return at_once(looking_for_media(body, hosts))
-
-
 def looking_for_media(body: dict[str, Any], hosts: Collection[str]) -> Steps[Rejected | None]:
-    """The first place of a body from which an engine would fetch what it should not.
+    """The first place of a body from which an engine would fetch what it should not, in pieces.
 
     Args:
         body: a request on any route.

@@ -14,9 +14,10 @@ from serve_app import big_bodies, encodings, opening
 from serve_app.big_bodies import BIG_BYTES, PIECE_S, BigBodies, Turn
 from serve_app.body_bounds import DEFAULTS
 from serve_app.encodings import MAX_MEMBERS, SLICE_BYTES, decode
-from serve_app.media_urls import SLICE, looking_for_media, media_fault
+from serve_app.media_urls import SLICE, looking_for_media
 from serve_app.opening import MAX_FIRST_TURNS, opening_of
 from serve_app.prefixes import MAX_PREFIX_BYTES, prefix_of
+from serve_app.steps import at_once
 from serve_app.tool_rules import are_responses_tools
 from serve_app.wire import ROUTES, Parsed, parse, reading
 from tests.unit.serve_app.conftest import with_tier
@@ -277,7 +278,7 @@ def test_media_are_looked_for_in_pieces():
 
     assert len(pieces) >= 3 * 4_000 // SLICE
     part["content"].append({"image_url": "http://10.0.0.1/"})
-    assert media_fault(body, ()) is not None
+    assert at_once(looking_for_media(body, ())) is not None
 
 
 def test_another_encoding_is_undone_in_a_piece_of_its_own():

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from router.history import Kind, Piece, size_tokens
 from router.tokens import TOKENS_PER_MESSAGE
-from serve_app.history import trim_history
+from serve_app.history import trimming
 from serve_app.history_pieces import MEDIA_TOKENS, read_pieces, read_sizes
+from serve_app.steps import at_once
 from serve_app.tenant_config import HistoryConfig
 from serve_app.wire import ROUTES, Parsed, parse
 
@@ -24,7 +25,7 @@ LONG = "x" * 45
 def trim(path, body, config=BUDGET):
     parsed = parse(json.dumps(body).encode(), ROUTES[path])
     assert isinstance(parsed, Parsed)
-    return trim_history(parsed, config)
+    return at_once(trimming(parsed, config))
 
 
 def said(role, content=LONG, **fields) -> dict:
