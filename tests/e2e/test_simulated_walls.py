@@ -198,31 +198,46 @@ def test_a_request_that_is_hidden_in_another_is_nobody_s_answer(
     assert len(statuses(said)) <= 1
 
 
-def test_requests_one_after_the_other_are_each_answered_once(ask: Ask) -> None:
-    """What the tests above are held against: two in the open, and chunks as they should be."""
+opened: set[bytes] = set()
+"""Request ids of the requests in the open that were answered."""
+
+
+def two_in_one(ask: Ask) -> list[bytes]:
+    """Request ids of those answered when two came in one piece."""
     ids = [b"open-%d" % next(numbers) for _ in range(2)]
     heads = [CHAT + b"x-request-id: " + x + b"\r\n" for x in ids]
-
     said = ask(
         heads[0] + LENGTH + b"\r\n" + BODY + heads[1] + CLOSE + b"\r\n" + LENGTH + b"\r\n" + BODY
     )
+    answered = [x for x in ids if x in said]
+    assert statuses(said) == [200] * len(answered)
+    # A HAProxy that hands over to its successor says so in the first answer, and takes no second.
+    assert answered == ids or (answered == ids[:1] and said.count(CLOSE) == 1)
+    opened.update(answered)
+    return answered
+
+
+def test_requests_one_after_the_other_are_each_answered_once(ask: Ask) -> None:
+    """What the tests above are held against: two in the open, and chunks as they should be."""
+    eventually(lambda: len(two_in_one(ask)) == 2)
+
     by_chunks = ask(chunked(size=b"%x;name=value" % len(BODY), line=CHUNKS + CLOSE + b"\r\n"))
 
-    assert statuses(said) == [200, 200] and all(x in said for x in ids)
     assert statuses(by_chunks) == [200]
 
 
-def test_no_hidden_request_was_served(simulated: str) -> None:
+def test_no_hidden_request_was_served(ask: Ask) -> None:
     """By what the deployment keeps of every request that ended: those in the open are there."""
     path = Path(os.environ["POINTSMAN_STATE"]) / "feedback.db"
 
-    def kept(prefix: str) -> list[tuple[str]]:
+    def kept(prefix: str) -> set[bytes]:
         query = "SELECT request_id FROM requests WHERE request_id LIKE ?"
         with contextlib.closing(sqlite3.connect(path)) as db:
-            return db.execute(query, (f"{prefix}-%",)).fetchall()
+            return {row[0].encode() for row in db.execute(query, (f"{prefix}-%",))}
 
-    eventually(lambda: len(kept("open")) == 4)
-    assert kept("smuggled") == []
+    two_in_one(ask)
+    eventually(lambda: kept("open") == opened)
+    assert kept("smuggled") == set()
 
 
 # -- one door -----------------------------------------------------------------------------
