@@ -77,8 +77,8 @@ def main() -> None:
         f"{len(LOSS_SEEDS)} runs in which one of four replicas is lost at {LOST_AT_S:.0f} s and "
         f"back, empty, at {BACK_AT_S:.0f} s: share of the sessions with turns on both sides "
         f"that changed replica within {WINDOW_S:.0f} s, beside the same in a minute without "
-        "cause. Ray's routers see exact queue lengths; see benchmarks/support/affinity_policies.py for "
-        "what of them is Ray's code. Command: `make bench-affinity`."
+        "cause. Ray's routers see exact queue lengths; what of them is Ray's code: "
+        "benchmarks/support/affinity_policies.py. Command: `make bench-affinity`."
     )
     title = "Session affinity (simulated fleet)"
     report.write("affinity", [*rows, *losses], title=title, notes=notes)

@@ -192,8 +192,8 @@ def main() -> None:
     rows += [overload(policy) for policy in ("paid only", "fair", "fifo")]
     notes = (
         f"Simulated: {PROFILE}, {SLOTS} sequences, no prefix cache hits, {RUN_S:.0f} s of virtual "
-        "time. `fair` is `router.admission.lane_queue` before the engine, `fifo` the engine's own queue. "
-        "Service is prompt tokens + 2 x output tokens; the largest difference is over any "
+        "time. `fair` is `router.admission.lane_queue` before the engine, `fifo` the engine's own "
+        "queue. Service is prompt tokens + 2 x output tokens; the largest difference is over any "
         "interval after the first 200 steps. Command: `make bench-isolation_fairness`."
     )
     report.write("isolation_fairness", rows, title="Fairness and shed order", notes=notes)

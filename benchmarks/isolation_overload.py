@@ -106,8 +106,8 @@ def virtual() -> None:
         "knows at once what free work the other holds, and by heartbeat how many slots it took. "
         "`fifo in the gateway`: the same slots, queue bound and deadline, "
         "without tiers; `fifo in the engines`: no bounds. Violations are found by "
-        "`router.admission.shed_order` in the logs. LiteLLM and `smg --priority-scheduler-enabled` are "
-        "programs of their own and not modelled here; `python -m benchmarks.isolation_overload "
+        "`router.admission.shed_order` in the logs. LiteLLM and `smg --priority-scheduler-enabled` "
+        "are programs of their own and not modelled here; `python -m benchmarks.isolation_overload "
         "--http` runs them. Command: `make bench-isolation_overload`."
     )
     report.write("isolation_overload", rows, title="Threefold overload", notes=notes)

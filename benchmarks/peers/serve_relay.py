@@ -2,8 +2,8 @@
 
 No keys, no parsing, no choice, no accounts: whatever a router written as a Serve
 deployment does comes on top of what this costs. It has what Pointsman's relay has under
-it: HAProxy, Serve's own path to the replica, uvloop, and the client of `serve_app.transport.upstream`,
-which hands bytes on in the connection's callback.
+it: HAProxy, Serve's own path to the replica, uvloop, and the client of
+`serve_app.transport.upstream`, which hands bytes on in the connection's callback.
 
     python -m benchmarks.peers.serve_relay --port 8000 --engine http://127.0.0.1:18400
 

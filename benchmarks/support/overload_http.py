@@ -340,7 +340,8 @@ def run(names: str | None, seconds: float, *, is_dry: bool) -> None:
         f"clients with Poisson arrivals, together {OVERLOAD:.0f} x {CAPACITY_PER_S} requests a "
         f"second; a client gives up after {PATIENCE_S:.0f} s without a first byte. Engine, "
         "gateway and load generator share the machine. What each gateway was told of tiers: "
-        "`benchmarks/support/overload_http.py`. Command: `python -m benchmarks.isolation_overload --http`."
+        "`benchmarks/support/overload_http.py`. "
+        "Command: `python -m benchmarks.isolation_overload --http`."
     )
     report.write("isolation_overload_http", rows, title="Threefold overload over HTTP", notes=notes)
     plot("isolation_overload_http", [row for row in rows if row["free_offered"]])

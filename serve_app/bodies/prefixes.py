@@ -60,7 +60,7 @@ def prefix_of(parsed: Parsed) -> bytes | None:
 
 
 def prefix_key(parsed: Parsed) -> bytes:
-    """The same for prefixes that differ in what changes by itself (`router.stable_text.stable_text`).
+    """The same for prefixes that differ in what changes by itself (`router.stable_text`).
 
     A replica that has read one of them has read all of them up to the first change.
     """
