@@ -14,14 +14,14 @@ import argparse
 import heapq
 import itertools
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 import numpy as np
 
-from benchmarks.support import report
+from benchmarks.support import ceiling_http, report
 from router.leases.holder import Lessee
 from router.leases.ledger import Ledger
 from router.leases.messages import Answer, LeaseTerms, Report
@@ -161,7 +161,7 @@ class Run:
             "scenario": self.scenario.name,
             "engine": "simulated",
             "limit_tokens_per_s": LIMIT,
-            "highest_1_s_window_tokens": fullest_window(times),
+            "highest_1_s_window_tokens": ceiling_http.fullest_window(times),
             "bound_tokens": LIMIT + len(self.lessees),
             "mean_tokens_per_s": len(inside) / RUN_S,
             "lowest_5_s_mean_tokens_per_s": min(
@@ -170,11 +170,6 @@ class Run:
             ),
             "refused_or_asked_again": self.scenario.refused,
         }
-
-
-def fullest_window(times: Sequence[float]) -> int:
-    """Most tokens in any [t, t + 1 s), of times in order: the fullest begins with one."""
-    return max(bisect_left(times, at + 1.0) - n for n, at in enumerate(times))
 
 
 def scenarios() -> list[Scenario]:
@@ -244,8 +239,6 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="with --http: write no results")
     args = parser.parse_args()
     if args.http:
-        from benchmarks.support import ceiling_http
-
         ceiling_http.run(is_dry=args.dry)
     else:
         virtual()

@@ -19,6 +19,7 @@ from benchmarks.support.overload_fleet import (
     DEFAULT,
     ENGINES,
     FREE_CLIENTS,
+    OVERLOAD,
     PAID_CLIENTS,
     PROFILE,
     RUN_S,
@@ -27,10 +28,9 @@ from benchmarks.support.overload_fleet import (
     Fleet,
     Policy,
     capacity_per_s,
+    plot,
 )
 from router.admission.lane_queue import QueueConfig
-
-OVERLOAD = 3.0
 
 KEEPS_MORE = QueueConfig(reserve_share=0.4, forget_need_s=20)
 FULLER = 16
@@ -112,33 +112,6 @@ def virtual() -> None:
     )
     report.write("isolation_overload", rows, title="Threefold overload", notes=notes)
     plot("isolation_overload", [row for row in rows if row["seed"] == SHOWN])
-
-
-def plot(name: str, rows: list[dict[str, Any]]) -> None:
-    """TTFT of paid work, and what became of all."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    names = [row["policy"] for row in rows]
-    figure, axes = plt.subplots(1, 2, figsize=(12, 3), sharey=True)
-    bars = axes[0].barh(names, [row["paid_ttft_p99_s"] for row in rows])
-    axes[0].bar_label(bars, fmt="%.2f", fontsize=8, padding=2)
-    axes[0].set_xscale("log")
-    axes[0].set_xlabel("paid TTFT p99, s (log)")
-    axes[0].margins(x=0.2)
-    left = np.zeros(len(rows))
-    for key in ("paid_answered", "paid_refused", "free_answered", "free_refused"):
-        values = np.array([float(row[key]) for row in rows])
-        axes[1].barh(names, values, left=left, label=key.replace("_", " "))
-        left += values
-    axes[1].set_xlabel("requests")
-    axes[1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1.0))
-    axes[0].invert_yaxis()
-    figure.tight_layout()
-    figure.savefig(report.RESULTS / f"{name}.png", dpi=110)
-    plt.close(figure)
 
 
 def main() -> None:

@@ -8,7 +8,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
+import numpy as np
+
+from benchmarks.support import report
 from router.admission.lane_queue import LaneQueue, QueueConfig
 from router.admission.shed_order import AdmissionLog, Event, Held, Verdict, judge
 from router.admission.ticket import Stage, Ticket, Tier
@@ -21,6 +25,8 @@ SLOTS = 8
 PAID_CLIENTS, FREE_CLIENTS = 4, 16
 PROMPT, OUTPUT = 800, 150
 RUN_S, WARM_S = 360.0, 60.0
+OVERLOAD = 3.0
+"""Times what the engines answer."""
 TICK_S = 0.1
 HEARTBEAT_S = 0.2
 JUDGE_S = 1.0
@@ -274,3 +280,30 @@ def capacity_per_s(slots: int) -> float:
     """Requests a second that the engines answer when there are always more than enough."""
     fleet = Fleet(Policy("capacity", is_fifo=True, slots=slots), rate=6.0).run()
     return sum(x.answered for x in fleet.seen.values()) / (RUN_S - WARM_S)
+
+
+def plot(name: str, rows: list[dict[str, Any]]) -> None:
+    """TTFT of paid work, and what became of all."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    names = [row["policy"] for row in rows]
+    figure, axes = plt.subplots(1, 2, figsize=(12, 3), sharey=True)
+    bars = axes[0].barh(names, [row["paid_ttft_p99_s"] for row in rows])
+    axes[0].bar_label(bars, fmt="%.2f", fontsize=8, padding=2)
+    axes[0].set_xscale("log")
+    axes[0].set_xlabel("paid TTFT p99, s (log)")
+    axes[0].margins(x=0.2)
+    left = np.zeros(len(rows))
+    for key in ("paid_answered", "paid_refused", "free_answered", "free_refused"):
+        values = np.array([float(row[key]) for row in rows])
+        axes[1].barh(names, values, left=left, label=key.replace("_", " "))
+        left += values
+    axes[1].set_xlabel("requests")
+    axes[1].legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1.0))
+    axes[0].invert_yaxis()
+    figure.tight_layout()
+    figure.savefig(report.RESULTS / f"{name}.png", dpi=110)
+    plt.close(figure)

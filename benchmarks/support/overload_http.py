@@ -31,10 +31,17 @@ import httpx
 import numpy as np
 import yaml
 
-from benchmarks.isolation_overload import OVERLOAD, plot
 from benchmarks.support import report
 from benchmarks.support.deployment import ROOT, deployed_with
-from benchmarks.support.overload_fleet import FREE_CLIENTS, OUTPUT, PAID_CLIENTS, PROFILE, PROMPT
+from benchmarks.support.overload_fleet import (
+    FREE_CLIENTS,
+    OUTPUT,
+    OVERLOAD,
+    PAID_CLIENTS,
+    PROFILE,
+    PROMPT,
+    plot,
+)
 from benchmarks.support.ways import ENGINE_PORT, GATEWAY_PORT, METRICS_PORT, MODEL, PEERS, _process
 from serve_app.tenancy.auth import make_key
 

@@ -1,8 +1,9 @@
 """One request's way through the replicas: tried, retried, resumed, or ended in form.
 
 What may be done is decided in `router.recovery`: `resume` says what, `retry_budget` how
-much of it, `breaker` and the session's ranking where. This module carries it out. A request that an engine refuses is never tried twice: the engines agree
-about it. One that an engine fails on, and lives, is tried on one other.
+much of it, `breaker` and the session's ranking where. This module carries it out. A
+request that an engine refuses is never tried twice: the engines agree about it. One that
+an engine fails on, and lives, is tried on one other.
 """
 
 from __future__ import annotations
