@@ -10,8 +10,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.metrics_core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from serve_app.routing.history import Trimmed
-
 # Seconds. Usual targets (0.8 s TTFT, 12 ms a token) fall on bucket edges.
 _TTFT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 2, 4.5, 10, 30)
 _ITL = (0.002, 0.005, 0.008, 0.012, 0.02, 0.035, 0.05, 0.1, 0.2, 0.5, 1, 5)
@@ -258,11 +256,11 @@ class Metrics:
             return tenant
         return OTHER
 
-    def note_history(self, tier: str, trimmed: Trimmed) -> None:
-        """Count a request whose old turns are left out."""
-        self.history_trimmed.labels(tier, trimmed.mode).inc()
-        self.history_dropped_tokens.labels(tier).inc(trimmed.dropped_tokens)
-        self.history_cuts.labels(tier).inc(trimmed.moved)
+    def note_history(self, tier: str, mode: str, *, dropped_tokens: int, moved: bool) -> None:
+        """Count a request whose old turns are left out; `moved`: the cut is a new one."""
+        self.history_trimmed.labels(tier, mode).inc()
+        self.history_dropped_tokens.labels(tier).inc(dropped_tokens)
+        self.history_cuts.labels(tier).inc(moved)
 
     def render(self) -> str:
         """Prometheus text of this replica."""

@@ -16,7 +16,7 @@ from router.placement.spilled_sessions import GuestBook
 from router.placement.tenant_load import GroupDemand
 from serve_app.config.fleet import AffinityConfig
 from serve_app.placement.turn_placement import VISIT_HEADER
-from serve_app.transport.endpoint import ASGIApp, Receive, Scope, Send
+from serve_app.protocol.asgi import ASGIApp, Receive, Scope, Send
 
 _HEADER = VISIT_HEADER.encode()
 

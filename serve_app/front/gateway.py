@@ -22,6 +22,7 @@ from serve_app.front.openapi import OPENAPI
 from serve_app.front.request_body import ClientGone
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState
+from serve_app.protocol.asgi import Receive, Scope, Send
 from serve_app.protocol.encodings import ACCEPTED, unknown_coding
 from serve_app.protocol.http_rules import protocol_fault, refused_header
 from serve_app.records.feedback import MAX_FEEDBACK_BYTES, FeedbackDesk, parse_feedback
@@ -29,7 +30,6 @@ from serve_app.request.call import Call
 from serve_app.request.response_headers import ratelimit_headers
 from serve_app.tenancy.auth import Tenant
 from serve_app.tenancy.callers import Caller
-from serve_app.transport.endpoint import Receive, Scope, Send
 from serve_app.websocket.sockets import Sockets, refuse_upgrade
 
 logger = logging.getLogger("ray.serve")

@@ -30,6 +30,7 @@ from serve_app.metrics import Metrics
 from serve_app.pipeline.metering import Metering
 from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import Lanes, NoReplica, Replica
+from serve_app.protocol.asgi import Send
 from serve_app.protocol.errors import error_body, error_headers, status_of
 from serve_app.protocol.sse import Usage
 from serve_app.records.recorder import Recorder
@@ -44,7 +45,6 @@ from serve_app.request.request_bounds import too_many
 from serve_app.request.response_headers import response_headers
 from serve_app.routing.history import trimming
 from serve_app.tenancy.auth import Tenant
-from serve_app.transport.endpoint import Send
 from serve_app.transport.upstream import Response
 
 logger = logging.getLogger("ray.serve")
@@ -292,7 +292,12 @@ class Pipeline:
         """
         assert call.decision is not None and call.parsed is not None
         if call.history is not None:
-            self._metrics.note_history(call.tenant.tier_name, call.history)
+            self._metrics.note_history(
+                call.tenant.tier_name,
+                call.history.mode,
+                dropped_tokens=call.history.dropped_tokens,
+                moved=call.history.moved,
+            )
         if call.decision.score is None:
             return
         self._state.escalation.note(call.tenant, call.decision)

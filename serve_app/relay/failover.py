@@ -29,13 +29,13 @@ from serve_app.placement.lanes import (
     UpstreamFault,
     UpstreamTimeout,
 )
+from serve_app.protocol.asgi import Send
 from serve_app.relay.attempts import Journey
 from serve_app.relay.fault_book import FaultBook
 from serve_app.relay.relay import BROKEN_OFF, TOO_LONG, Broken, Failed, Relay
 from serve_app.relay.resumed_stream import Continued, closing, known_usage
 from serve_app.relay.resumption import ask_by, held_chars, stops_of
 from serve_app.request.call import Call
-from serve_app.transport.endpoint import Send
 from serve_app.transport.upstream import Response
 
 NO_ANSWER = Rejected(RejectReason.NO_REPLICA, "No replica of the model answered.")

@@ -13,9 +13,9 @@ import logging
 import time
 from typing import Any
 
+from serve_app.protocol.asgi import Send
 from serve_app.request.call import Call
 from serve_app.request.response_headers import stream_headers
-from serve_app.transport.endpoint import Send
 
 logger = logging.getLogger("ray.serve")
 

@@ -17,10 +17,10 @@ from typing import Any, Protocol
 
 from router.limits.pacer import DUE, Paces
 from serve_app.metrics import Series
+from serve_app.protocol.asgi import Send
 from serve_app.protocol.sse import Usage
 from serve_app.relay.engine_stream import Source
 from serve_app.request.call import Call
-from serve_app.transport.endpoint import Send
 from serve_app.transport.upstream import Response
 
 MAX_NAP_S = 0.1

@@ -12,18 +12,14 @@ import asyncio
 import contextlib
 import hmac
 import socket
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from typing import Any
+from collections.abc import Iterator
 
 import ray
 import uvicorn
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+from serve_app.protocol.asgi import ASGIApp, Receive, Scope, Send
+
 Listed = frozenset[tuple[str, str]]
-ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 SECRET_HEADER = b"x-pointsman-endpoint"
 # Asked by Pointsman itself, every second: no work, and nothing that a drain waits for.
