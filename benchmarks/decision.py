@@ -14,6 +14,7 @@ import orjson
 
 from benchmarks.support import report
 from benchmarks.support.deployment import ROOT
+from router.errors import Rejected
 from serve_app.bodies.wire import ROUTES
 from serve_app.metrics import Metrics
 from serve_app.pipeline.pipeline import Pipeline
@@ -42,11 +43,14 @@ def measure(tokens: int, turns: int) -> dict[str, Any]:
         raw = orjson.dumps({"model": "auto", "messages": messages[:-1]})
         call = pipeline.call(ROUTES["/v1/chat/completions"], {}, tenant)
         begun = time.perf_counter()
-        refused = pipeline.prepare(call, raw)
+        plan = pipeline.prepare(call, raw)
         spent.append(time.perf_counter() - begun)
         lanes.append(call.stages.get("classify", 0.0))
-        if refused is not None and tokens * turns < policies.routing.lanes["chat"].window_tokens:
-            raise RuntimeError(refused)
+        if (
+            isinstance(plan, Rejected)
+            and tokens * turns < policies.routing.lanes["chat"].window_tokens
+        ):
+            raise RuntimeError(plan)
     return {
         "prompt_tokens_a_turn": tokens,
         "user_turns": turns,

@@ -26,7 +26,6 @@ from serve_app.front.gateway import Gateway
 from serve_app.leases.lease_sync import LeaseSync
 from serve_app.leases.metrics import LedgerMetrics
 from serve_app.metrics import Metrics
-from serve_app.pipeline.metering import Metering
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import Lanes
@@ -34,6 +33,7 @@ from serve_app.placement.turn_placement import build_placements, seats_of
 from serve_app.records.feedback import FeedbackDesk
 from serve_app.records.feedback_store import FILE_NAME, FeedbackStore
 from serve_app.records.recorder import build_recorder
+from serve_app.request.metering import Metering
 from serve_app.routing.escalation_sync import EscalationSync
 from serve_app.routing.policies import Policies
 from serve_app.routing.reload import Reloader, load_policies

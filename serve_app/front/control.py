@@ -20,6 +20,7 @@ from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import Lanes
 from serve_app.request.call import Call
+from serve_app.request.plan import Plan
 from serve_app.routing.history import explain_history
 from serve_app.routing.reload import Reloader
 from serve_app.tenancy.auth import Tenant
@@ -63,10 +64,9 @@ class Control:
         ready = await asyncio.gather(*(self._lanes.is_ready(name) for name in names))
         return [name for name, is_ready in zip(names, ready, strict=True) if not is_ready]
 
-    def explain(self, pipeline: Pipeline, call: Call) -> dict[str, Any]:
+    def explain(self, pipeline: Pipeline, call: Call, plan: Plan) -> dict[str, Any]:
         """The decision of a dry run."""
-        assert call.decision is not None and call.parsed is not None
-        decision, parsed = call.decision, call.parsed
+        decision = plan.decision
         return {
             "lane": decision.lane.name,
             "model": decision.lane.model_id,
@@ -74,10 +74,10 @@ class Control:
             "score": decision.score,
             "threshold": decision.threshold,
             "session_id": call.session_id,
-            "prompt_tokens_estimate": call.prompt_tokens,
-            "features": self._state.escalation.features(call.policies, parsed),
-            "history": explain_history(call.tenant.history, call.history),
-            "would_admit": pipeline.would_admit(call),
+            "prompt_tokens_estimate": plan.prompt_tokens,
+            "features": self._state.escalation.features(call.policies, plan.parsed),
+            "history": explain_history(call.tenant.history, plan.history),
+            "would_admit": pipeline.would_admit(call, plan),
         }
 
     # -- status -------------------------------------------------------------

@@ -304,11 +304,11 @@ class Gateway:
             if opened is None:
                 return
             call, raw = opened
-            refused = await self._pipeline.decide(call, raw)
-        if refused is not None:
-            await request.refuse(refused)
+            plan = await self._pipeline.decide(call, raw)
+        if isinstance(plan, Rejected):
+            await request.refuse(plan)
             return
-        await request.json(self._control.explain(self._pipeline, call))
+        await request.json(self._control.explain(self._pipeline, call, plan))
 
     async def _take_feedback(self, request: HttpRequest) -> None:
         tenant = await self._tenant(request)

@@ -28,7 +28,7 @@ from serve_app.bodies.prefixes import prefix_key, prefix_of
 from serve_app.bodies.wire import Parsed
 from serve_app.engine.warm_up import Exported
 from serve_app.leases.lease_sync import LeaseSync
-from serve_app.request.call import Call
+from serve_app.request.charge import Ceiling
 from serve_app.routing.escalation import Escalation
 from serve_app.routing.policies import Policies
 from serve_app.tenancy.auth import Tenant
@@ -111,7 +111,7 @@ class IngressState:
         assert self.lessee is not None
         return self.lessee.demand_elsewhere(lane, now=time.monotonic())
 
-    def ceiling(self, tenant: Tenant) -> TenantCeiling | LeasedCeiling:
+    def ceiling(self, tenant: Tenant) -> Ceiling:
         """The tenant's ceilings here, with the limits of the last reading of the files.
 
         The call's own may be older: its body took its time.
@@ -157,14 +157,16 @@ class IngressState:
             return None
         return self.contentions.of(lane, contended_from)
 
-    async def may_grow(self, call: Call, refused: Rejected, tokens: int, since: float) -> bool:
+    async def may_grow(
+        self, ceiling: Ceiling, refused: Rejected, tokens: int, since: float
+    ) -> bool:
         """Wait for a larger lease where that may spare a refusal; whether to try again."""
         if self.leases is None:
             return False
-        return await self.leases.may_grow(call.ceiling, refused, tokens, since, is_counted=True)
+        return await self.leases.may_grow(ceiling, refused, tokens, since, is_counted=True)
 
     @property
-    def _all_ceilings(self) -> Mapping[str, TenantCeiling | LeasedCeiling]:
+    def _all_ceilings(self) -> Mapping[str, Ceiling]:
         return self._ceilings if self.lessee is None else self.lessee.ceilings
 
     def estimator(self, lane: str) -> TokenEstimator:

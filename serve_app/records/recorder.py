@@ -78,7 +78,7 @@ def build_recorder(
 
 def record_of(call: Call, now: datetime, duration_s: float) -> RequestRecord:
     """What is kept of a call that ended at `now`."""
-    decision, usage, days = call.decision, call.usage, call.tenant.keep_prompts_days
+    decision, usage, days = call.decision, call.served.usage, call.tenant.keep_prompts_days
     score = decision.score if decision else None
     return RequestRecord(
         time=now,
@@ -91,13 +91,13 @@ def record_of(call: Call, now: datetime, duration_s: float) -> RequestRecord:
         score=score,
         threshold=decision.threshold if decision else None,
         classifier=call.policies.scorer.version if score is not None else None,
-        shadow_score=call.shadow_score,
-        shadow_classifier=call.shadow_version,
+        shadow_score=call.shadow[1] if call.shadow else None,
+        shadow_classifier=call.shadow[0] if call.shadow else None,
         code=call.code,
         prompt_tokens=usage.prompt_tokens if usage else None,
         completion_tokens=usage.completion_tokens if usage else None,
         duration_s=duration_s,
-        ttft_s=call.ttft_s,
+        ttft_s=call.served.ttft_s,
         prompt=_kept_prompt(call) if days else None,
         keep_prompt_days=days,
     )

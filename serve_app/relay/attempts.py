@@ -10,19 +10,20 @@ from router.recovery.resume import Cut, Means, Said, StreamTraits, decide
 from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader
 from serve_app.relay.engine_stream import Original, Source
-from serve_app.relay.relay import Flow
 from serve_app.relay.resumed_stream import Continued
 from serve_app.relay.resumption import Ask, held_chars
 from serve_app.relay.tool_use import Messages
 from serve_app.relay.transcript import Journal
 from serve_app.request.call import Call
+from serve_app.request.plan import Plan
+from serve_app.request.reply import StreamState
 
 MAX_OBJECTIONS = 2
 """Replicas that may fail on one request and be well: then it is the request."""
 
 
 class Journey:
-    """One request's way: its call, its stream, its faults.
+    """One request's way: its call and plan, its stream, its faults.
 
     Attributes:
         ask: what the next attempt asks.
@@ -36,14 +37,13 @@ class Journey:
 
     """
 
-    def __init__(self, call: Call, body: bytes, traits: StreamTraits) -> None:
-        assert call.parsed is not None
-        self.call = call
+    def __init__(self, call: Call, plan: Plan, body: bytes, traits: StreamTraits) -> None:
+        self.call, self.plan = call, plan
         self.body = body
         self.traits = traits
-        self.lane = call.policies.fleet.lanes[call.lane]
-        self.wants_usage = call.parsed.wants_usage
-        self.flow = call.flow = Flow()
+        self.lane = call.policies.fleet.lanes[plan.lane]
+        self.wants_usage = plan.parsed.wants_usage
+        self.flow = call.reply.stream = StreamState()
         self.avoid: frozenset[str] = frozenset()
         self.faults = 0
         self.moves = 0
@@ -57,25 +57,24 @@ class Journey:
         self.source: Source = self._original()
 
     def _original(self) -> Original:
-        call = self.call
-        assert call.parsed is not None
+        parsed, dialect = self.plan.parsed, self.call.route.dialect
         self.journal = None
         if self.traits.is_known and self.traits.copies == 1:
             self.journal = Journal(
-                Said(holds_back=held_chars(call.parsed, self.lane) > 0),
+                Said(holds_back=held_chars(parsed, self.lane) > 0),
                 is_chat=self.traits.is_chat,
                 has_ids=self.traits.wants_ids,
-                shows_ids=bool(call.parsed.body.get("return_token_ids")),
+                shows_ids=bool(parsed.body.get("return_token_ids")),
             )
         reader = EventReader(hide_usage=not self.wants_usage)
-        if call.route.dialect is Dialect.ANTHROPIC and call.parsed.tools:
-            return Messages(reader, None, call.route.dialect)
-        return Original(reader, self.journal, call.route.dialect)
+        if dialect is Dialect.ANTHROPIC and parsed.tools:
+            return Messages(reader, None, dialect)
+        return Original(reader, self.journal, dialect)
 
     @property
     def has_begun(self) -> bool:
         """Something was passed on, or waits for its time."""
-        return self.call.has_started or bool(self.flow.held)
+        return self.call.reply.has_started or bool(self.flow.held)
 
     @property
     def tenant(self) -> str:

@@ -11,16 +11,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 import orjson
 
 from router.errors import Rejected, RejectReason
-from router.recovery.breaker import Breakers
 from router.recovery.resume import Cut, CutSearch, Means, Said, StreamTraits
 from router.recovery.stops import StopMatcher
-from serve_app.config.fleet import LaneConfig, RecoveryConfig
 from serve_app.metrics import Metrics
 from serve_app.placement.lanes import (
     NoReplica,
@@ -31,11 +27,13 @@ from serve_app.placement.lanes import (
 )
 from serve_app.protocol.asgi import Send
 from serve_app.relay.attempts import Journey
+from serve_app.relay.dispatch import Dispatch
 from serve_app.relay.fault_book import FaultBook
 from serve_app.relay.relay import BROKEN_OFF, TOO_LONG, Broken, Failed, Relay
 from serve_app.relay.resumed_stream import Continued, closing, known_usage
 from serve_app.relay.resumption import ask_by, held_chars, stops_of
 from serve_app.request.call import Call
+from serve_app.request.plan import Plan
 from serve_app.transport.upstream import Response
 
 NO_ANSWER = Rejected(RejectReason.NO_REPLICA, "No replica of the model answered.")
@@ -45,63 +43,21 @@ PAUSE_S = 0.1
 """First pause before a replica that has failed this request is tried again."""
 
 
-class Opener(Protocol):
-    """Chooses a replica, notes it in the call and in the breakers, and opens a request to it.
-
-    In the breakers before the request is sent: while a replica is on trial, one goes there.
-    """
-
-    async def __call__(
-        self,
-        call: Call,
-        path: str,
-        body: bytes,
-        avoid: frozenset[str],
-        barred: frozenset[str],
-    ) -> Response:
-        """Raises NoReplica, also where only `barred` ones are left, and UpstreamFault."""
-
-
 class Recovery:
-    """Sees requests through, for one ingress replica.
+    """Sees requests through, for one ingress replica."""
 
-    Args:
-        open_request: the pipeline's step towards a replica.
-        detokenize: the text of token ids, from any replica of a lane.
-        is_alive: whether a replica says that its engine lives; None: it says nothing.
-
-    """
-
-    def __init__(
-        self,
-        relay: Relay,
-        metrics: Metrics,
-        open_request: Opener,
-        detokenize: Callable[[Call, bytes], Awaitable[Response]],
-        is_alive: Callable[[Replica], Awaitable[bool | None]],
-        config: RecoveryConfig,
-    ) -> None:
+    def __init__(self, relay: Relay, dispatch: Dispatch, book: FaultBook, metrics: Metrics) -> None:
         self._relay = relay
+        self._dispatch = dispatch
+        self._book = book
         self._metrics = metrics
-        self._open = open_request
-        self._detokenize = detokenize
-        self._is_alive = is_alive
-        self._book = FaultBook(metrics, config)
-
-    def breakers(self, lane: str) -> Breakers:
-        """The breakers of a lane's replicas."""
-        return self._book.breakers(lane)
-
-    def ejected(self) -> dict[str, list[str]]:
-        """The replicas that are left alone now, by lane; lanes without any are left out."""
-        return self._book.ejected()
 
     async def run(
-        self, call: Call, body: bytes, traits: StreamTraits, send: Send
+        self, call: Call, plan: Plan, body: bytes, traits: StreamTraits, send: Send
     ) -> Rejected | None:
         """Answer a request, or say why it cannot be while nothing has been sent."""
         self._book.apply(call.policies.fleet.recovery)
-        journey = Journey(call, body, traits)
+        journey = Journey(call, plan, body, traits)
         suspected = self._book.begin(journey)
         if suspected is not None:
             return suspected
@@ -125,11 +81,10 @@ class Recovery:
 
     async def _attempt(self, journey: Journey, send: Send) -> Rejected | None:
         """Open and relay once. Raises Broken for what may be mended elsewhere."""
-        response = await self._open_at(journey)
-        if isinstance(response, Rejected):
-            return response
-        call = journey.call
-        assert call.replica is not None
+        opened = await self._open_at(journey)
+        if isinstance(opened, Rejected):
+            return opened
+        replica, response = opened
         # Closing ends the connection unless the response was read to its
         # end: that is what aborts the engine's request.
         with contextlib.closing(response):
@@ -137,29 +92,31 @@ class Recovery:
                 if response.status < 400 and journey.has_begun:
                     self._note_recovery(journey)
                 refused = await self._relay.relay(
-                    call, response, send, journey.source, journey.flow
+                    journey.call, response, send, journey.source, journey.flow
                 )
             except Broken as broken:
-                await self._blame(journey, call.replica, broken)
+                await self._blame(journey, replica, broken)
                 raise
             finally:
                 if journey.has_begun:
                     self._note_recovery(journey)
         if refused is None:
-            self._book.note_answer(journey, call.replica.id)
+            self._book.note_answer(journey, replica.id)
         return refused
 
-    async def _open_at(self, journey: Journey) -> Response | Rejected:
+    async def _open_at(self, journey: Journey) -> tuple[Replica, Response] | Rejected:
         """Choose a replica and send it what is asked now."""
-        call, breakers = journey.call, self.breakers(journey.call.lane)
+        breakers = self._book.breakers(journey.plan.lane)
         avoid = journey.avoid | breakers.avoided(now=time.monotonic())
         ask = journey.ask
         try:
-            return await self._open(call, ask.path, ask.body, avoid, journey.objectors)
+            return await self._dispatch.open(
+                journey.call, journey.plan, ask.path, ask.body, avoid, journey.objectors
+            )
         except NoReplica:
             return journey.verdict or NONE_THERE
         except UpstreamTimeout as fault:
-            self._book.tell_breaker(call.lane, str(fault), journey.tenant)
+            self._book.tell_breaker(journey.plan.lane, str(fault), journey.tenant)
             return TOO_LONG
         except UpstreamFault as fault:
             is_gone = isinstance(fault, Unreachable)
@@ -171,7 +128,9 @@ class Recovery:
 
         A replica is told of only when another one answers what it failed on.
         """
-        is_alive = await self._is_alive(replica) if isinstance(broken, Failed) else None
+        is_alive = (
+            await self._dispatch.lanes.is_alive(replica) if isinstance(broken, Failed) else None
+        )
         if isinstance(broken, Failed) and is_alive:
             journey.note_objection(replica.id, broken.objection)
             return
@@ -205,44 +164,41 @@ class Recovery:
 
     async def _resume(self, journey: Journey, means: Means) -> bool:
         """Prepare to go on with the answer; False when no cut can be found."""
-        call, journal = journey.call, journey.journal
+        plan, journal = journey.plan, journey.journal
         assert journal is not None
         said = journal.said
-        assert call.parsed is not None and call.decision is not None
         cut, stops, least = Cut(len(said.ids)), None, 0
         if means is Means.BY_TOKENS:
-            found = await self._find_cut(call, said, journey.lane)
+            found = await self._find_cut(journey, said)
             if found is None:
                 return False
             cut = found
-            body = call.parsed.body
+            body = plan.parsed.body
             least = body.get("min_tokens") or 0
             if stops_of(body) or cut.held:
                 includes = bool(body.get("include_stop_str_in_output"))
                 stops = StopMatcher(stops_of(body), said.text, includes=includes)
             said.go_back(cut)
-        ask = ask_by(means, journey.body, said, cut, call.decision.lane.window_tokens)
+        ask = ask_by(means, journey.body, said, cut, plan.decision.lane.window_tokens)
         source = Continued(
             journal, cut, stops=stops, least_tokens=least, wants_usage=journey.wants_usage
         )
         journey.ask, journey.source, journey.outcome = ask, source, "resumed"
         return True
 
-    async def _find_cut(self, call: Call, said: Said, lane: LaneConfig) -> Cut | None:
-        assert call.parsed is not None
-        search = CutSearch(said, held_chars(call.parsed, lane))
+    async def _find_cut(self, journey: Journey, said: Said) -> Cut | None:
+        search = CutSearch(said, held_chars(journey.plan.parsed, journey.lane))
         while (ids := search.asks) is not None:
-            text = await self._text_of(call, ids)
+            text = await self._text_of(journey.call, journey.plan, ids)
             if text is None:
                 return None
             search.answer(text)
         return search.found
 
-    async def _text_of(self, call: Call, ids: list[int]) -> str | None:
-        assert call.decision is not None
-        asked = orjson.dumps({"model": call.decision.lane.model_id, "tokens": ids})
+    async def _text_of(self, call: Call, plan: Plan, ids: list[int]) -> str | None:
+        asked = orjson.dumps({"model": plan.decision.lane.model_id, "tokens": ids})
         try:
-            response = await self._detokenize(call, asked)
+            response = await self._dispatch.detokenize(call, plan, asked)
             with contextlib.closing(response):
                 if response.status != 200:
                     return None
@@ -255,10 +211,10 @@ class Recovery:
         """Everything was said but the closing lines: we can say them."""
         call, source, journal = journey.call, journey.source, journey.journal
         assert journal is not None
-        call.usage = source.usage or known_usage(journal.said)
+        usage = call.served.usage = source.usage or known_usage(journal.said)
         wants = journey.wants_usage and not source.is_counted
         self._metrics.recoveries.labels("resumed").inc()
-        rest = closing(journal, call.usage, wants_usage=wants)
+        rest = closing(journal, usage, wants_usage=wants)
         await self._relay.finish(call, send, journey.flow, rest)
 
     async def _fail(self, journey: Journey, refused: Rejected, send: Send) -> Rejected | None:

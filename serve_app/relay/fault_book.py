@@ -77,7 +77,7 @@ class FaultBook:
 
         Those that failed on it before are not: they failed where this one did not.
         """
-        lane, now = journey.call.lane, time.monotonic()
+        lane, now = journey.plan.lane, time.monotonic()
         for failed in journey.objectors:
             self.tell_breaker(lane, failed, journey.tenant)
         for failed in journey.avoid - {replica}:
@@ -93,7 +93,7 @@ class FaultBook:
         self, journey: Journey, replica: str, *, is_gone: bool = False, is_loss: bool = False
     ) -> None:
         """A replica failed. `is_gone`: for good; `is_loss`: perhaps under this request."""
-        self.tell_breaker(journey.call.lane, replica, journey.tenant, is_gone=is_gone)
+        self.tell_breaker(journey.plan.lane, replica, journey.tenant, is_gone=is_gone)
         if not journey.note_fault(replica, is_loss=is_loss):
             return
         now = time.monotonic()

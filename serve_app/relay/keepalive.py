@@ -15,6 +15,7 @@ from typing import Any
 
 from serve_app.protocol.asgi import Send
 from serve_app.request.call import Call
+from serve_app.request.plan import Plan
 from serve_app.request.response_headers import stream_headers
 
 logger = logging.getLogger("ray.serve")
@@ -46,9 +47,8 @@ class Keepalive:
         self._timer.cancel()
 
     def _look(self) -> None:
-        now, flow = time.monotonic(), self._call.flow
-        if flow is not None:
-            self._last = max(self._last, flow.last)
+        now = time.monotonic()
+        self._last = max(self._last, self._call.reply.stream.last)
         left_s = self._last + self._interval_s - now
         if left_s <= 0:
             try:
@@ -62,13 +62,13 @@ class Keepalive:
 
     def beat(self) -> None:
         """Send a comment, and the head if nobody has."""
-        call = self._call
-        if not call.has_head:
-            headers = stream_headers(call)
+        reply = self._call.reply
+        if not reply.has_head:
+            headers = stream_headers(self._call)
             head = {"type": "http.response.start", "status": 200, "headers": headers}
-            call.has_head = self._is_ours = self._passes(head)
+            reply.has_head = self._is_ours = self._passes(head)
         # Else the head may be on its way still: the first event is behind it.
-        if self._is_ours or (call.flow is not None and call.flow.last):
+        if self._is_ours or reply.stream.last:
             self._passes({"type": "http.response.body", "body": COMMENT, "more_body": True})
 
     def _passes(self, message: dict[str, Any]) -> bool:
@@ -82,10 +82,8 @@ class Keepalive:
         return False
 
 
-def keep_alive(call: Call, send: Send) -> Keepalive | None:
-    """A stream's timer, from now on; None for what is answered whole, and where it is off."""
-    assert call.parsed is not None
+def keep_alive(call: Call, plan: Plan, send: Send) -> None:
+    """Let a stream's client hear that it waits, from now on; where that is on."""
     interval_s = call.policies.fleet.timeouts.keepalive_s
-    if not interval_s or not call.parsed.stream or not call.route.generates:
-        return None
-    return Keepalive(call, send, interval_s)
+    if interval_s and plan.parsed.stream and call.route.generates:
+        call.reply.hush = Keepalive(call, send, interval_s).stop

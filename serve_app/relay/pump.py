@@ -11,7 +11,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Generator
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
@@ -21,27 +20,11 @@ from serve_app.protocol.asgi import Send
 from serve_app.protocol.sse import Usage
 from serve_app.relay.engine_stream import Source
 from serve_app.request.call import Call
+from serve_app.request.reply import StreamState
 from serve_app.transport.upstream import Response
 
 MAX_NAP_S = 0.1
 """The pace may have changed after so long."""
-
-
-@dataclass(slots=True)
-class Flow:
-    """One client's stream, from whichever engines it comes.
-
-    Attributes:
-        held: events that wait for their time under the ceiling, with their position on
-            the pacer's clock: the rate may change while they wait.
-        last: when something was last passed on.
-        tokens: passed on by sources that are done.
-
-    """
-
-    held: deque[tuple[float, bytes]] = field(default_factory=deque)
-    last: float = 0.0
-    tokens: int = 0
 
 
 class Owner(Protocol):
@@ -65,6 +48,7 @@ class Pump:
 
     __slots__ = (
         "_call",
+        "_charge",
         "_covered",
         "_flow",
         "_half",
@@ -79,12 +63,13 @@ class Pump:
     )
 
     def __init__(
-        self, call: Call, source: Source, send: Send, flow: Flow, itl: Series, owner: Owner
+        self, call: Call, source: Source, send: Send, flow: StreamState, itl: Series, owner: Owner
     ) -> None:
         self._call, self._source, self._send, self._flow = call, source, send, flow
-        self._itl, self._owner, self._pacer = itl, owner, call.pacer
-        self._ticket = call.place.ticket if call.place is not None else None
-        self._covered = call.covered_tokens
+        self._itl, self._owner, self._pacer = itl, owner, call.charge.pacer
+        hold = call.served.hold
+        self._ticket = hold.ticket if hold is not None else None
+        self._charge, self._covered = call.charge, call.charge.covered_tokens
         self._waits = source.is_steady
         self._half: _Half | None = None
         self._response: Response | None = None
@@ -156,7 +141,7 @@ class Pump:
         if self._ticket is not None:
             self._ticket.deliver(tokens)
         if tokens > self._covered:
-            self._covered = self._call.cover(tokens, now=now)
+            self._covered = self._charge.cover(tokens, now=now)
         if self._waits and source.tokens > 1:
             # Past the role and the first token.
             self._waits = False
@@ -208,12 +193,12 @@ class _Half:
 async def next_held(call: Call, held: deque[tuple[float, bytes]]) -> bytes:
     """The next event that was held back, when it is due."""
     position, out = held.popleft()
-    pacer = call.pacer
+    pacer = call.charge.pacer
     while pacer is not None:
         nap = min(pacer.wait_s(position, now=time.monotonic()), MAX_NAP_S)
         if nap <= 0:
             break
-        call.paced_s += nap
+        call.served.paced_s += nap
         await asyncio.sleep(nap)
     return out
 

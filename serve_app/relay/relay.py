@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import orjson
 
@@ -14,10 +13,13 @@ from serve_app.protocol.engine_words import NOT_NOW, engine_error, from_engine, 
 from serve_app.protocol.errors import Dialect, error_event
 from serve_app.protocol.sse import Usage, read_usage
 from serve_app.relay.engine_stream import Source
-from serve_app.relay.pump import Flow, Pump, next_held
+from serve_app.relay.pump import Pump, next_held
 from serve_app.relay.tool_use import with_reason
-from serve_app.request.call import Call
+from serve_app.request.call import Call, Outcome
+from serve_app.request.metering import Metering
+from serve_app.request.reply import StreamState
 from serve_app.request.response_headers import Headers, response_headers, stream_headers
+from serve_app.routing.escalation import Escalation
 from serve_app.transport.upstream import BrokenConnection, Response, SilentConnection
 
 UPSTREAM_FAULTS = (BrokenConnection, SilentConnection)
@@ -63,27 +65,20 @@ class Failed(Broken):
 
 
 class Relay:
-    """Passes responses on and leaves in the call what settling needs.
-
-    Args:
-        account: called, perhaps several times, once the engine's count is in the call and
-            before the client has the end: a client that saw its answer whole finds it
-            accounted for, whatever dies next.
-
-    """
+    """Passes responses on and leaves in the call what settling needs."""
 
     def __init__(
         self,
         metrics: Metrics,
-        note_ttft: Callable[[str, float], None],
-        account: Callable[[Call], None],
+        escalation: Escalation,
+        metering: Metering,
     ) -> None:
         self._metrics = metrics
-        self._note_ttft = note_ttft
-        self._account = account
+        self._escalation = escalation
+        self._metering = metering
 
     async def relay(
-        self, call: Call, response: Response, send: Send, source: Source, flow: Flow
+        self, call: Call, response: Response, send: Send, source: Source, flow: StreamState
     ) -> Rejected | None:
         """Answer the client with the engine's response, or say why it cannot be.
 
@@ -106,19 +101,19 @@ class Relay:
 
     async def _relay_whole(self, call: Call, response: Response, send: Send) -> None:
         body = await _read(response)
-        call.usage = read_usage(_json(body))
-        if call.usage is not None and (pacer := call.pacer) is not None:
+        call.served.usage = usage = read_usage(_json(body))
+        if usage is not None and (pacer := call.charge.pacer) is not None:
             # Delivered at once; the next request waits for what this one overdrew.
-            pacer.book(call.usage.completion_tokens, now=time.monotonic())
-        self.count(call, call.usage)
+            pacer.book(usage.completion_tokens, now=time.monotonic())
+        self.count(call, usage)
         _leave(call)
         kind = response.headers.get("content-type", "application/json").encode()
         if call.route.dialect is Dialect.ANTHROPIC:
             body = with_reason(body)
-        call.hush()
-        if call.has_head:
+        call.reply.hush()
+        if call.reply.has_head:
             # A stream was asked for, and is what its client reads by now.
-            call.has_started = True
+            call.reply.has_started = True
             await send({"type": "http.response.body", "body": b"data: " + body + b"\n\n"})
             return
         headers = [
@@ -130,9 +125,9 @@ class Relay:
         await send({"type": "http.response.body", "body": body})
 
     async def _relay_stream(
-        self, call: Call, response: Response, send: Send, source: Source, flow: Flow
+        self, call: Call, response: Response, send: Send, source: Source, flow: StreamState
     ) -> Rejected | None:
-        call.live_tokens = lambda: flow.tokens + source.tokens
+        call.served.live_tokens = lambda: flow.tokens + source.tokens
         tier = call.tenant.tier_name
         try:
             pump = Pump(call, source, send, flow, self._metrics.itl.labels(call.lane, tier), self)
@@ -140,14 +135,14 @@ class Relay:
             rest = source.end()
         except UPSTREAM_FAULTS as error:
             if not source.is_complete:
-                raise _broken(error, is_final=not call.has_started) from error
+                raise _broken(error, is_final=not call.reply.has_started) from error
             rest = b""
         finally:
             if source.usage is not None:
-                call.usage = source.usage
+                call.served.usage = source.usage
             flow.tokens += source.tokens
-            call.delivered_tokens = flow.tokens
-            call.live_tokens = None
+            call.served.delivered_tokens = flow.tokens
+            call.served.live_tokens = None
         if source.refused is not None:
             return source.refused
         if source.has_failed:
@@ -160,73 +155,77 @@ class Relay:
     def count(self, call: Call, usage: Usage | None) -> None:
         """Account for what the engine told, before the client has the end."""
         if usage is not None:
-            call.usage = usage
-            self._account(call)
+            call.served.usage = usage
+            # Perhaps several times: a client that saw its answer whole finds it accounted
+            # for, whatever dies next.
+            self._metering.end(call, usage)
 
     async def begin(self, call: Call, send: Send, now: float) -> None:
         """The first event is there: until now nothing was said."""
-        if call.place is not None:
-            call.place.begin()
+        if call.served.hold is not None:
+            call.served.hold.begin()
         tier = call.tenant.tier_name
-        call.ttft_s = now - call.started
-        self._metrics.ttft.labels(call.lane, tier).observe(call.ttft_s)
-        self._note_ttft(call.lane, call.ttft_s)
+        call.served.ttft_s = ttft_s = now - call.started
+        self._metrics.ttft.labels(call.lane, tier).observe(ttft_s)
+        self._escalation.note_ttft(call.lane, ttft_s)
         await self._start_stream(call, send)
 
     async def _start_stream(self, call: Call, send: Send) -> None:
-        call.has_started = True
-        if not call.has_head:
+        call.reply.has_started = True
+        if not call.reply.has_head:
             await self.start(call, send, 200, stream_headers(call))
 
-    async def finish(self, call: Call, send: Send, flow: Flow, rest: bytes) -> None:
+    async def finish(self, call: Call, send: Send, flow: StreamState, rest: bytes) -> None:
         """End a stream that is whole: what is held back, the rest, the end."""
-        self.count(call, call.usage)
-        if call.usage is not None and (pacer := call.pacer) is not None:
+        usage = call.served.usage
+        self.count(call, usage)
+        if usage is not None and (pacer := call.charge.pacer) is not None:
             # Tokens that came unseen, several in an event or none: the next request's debt.
-            unseen = call.usage.completion_tokens - flow.tokens
+            unseen = usage.completion_tokens - flow.tokens
             pacer.book(max(0, unseen), now=time.monotonic())
         await self._flush(call, send, flow)
-        if not call.has_started:
+        if not call.reply.has_started:
             await self._start_stream(call, send)
-        call.hush()
+        call.reply.hush()
         await send({"type": "http.response.body", "body": rest})
 
-    async def _flush(self, call: Call, send: Send, flow: Flow) -> None:
+    async def _flush(self, call: Call, send: Send, flow: StreamState) -> None:
         while flow.held:
             out = await next_held(call, flow.held)
-            if not call.has_started:
+            if not call.reply.has_started:
                 await self.begin(call, send, time.perf_counter())
             flow.last = time.monotonic()
             await send({"type": "http.response.body", "body": out, "more_body": True})
 
     async def start(self, call: Call, send: Send, status: int, headers: Headers) -> None:
         """Begin the response with something to say."""
-        call.has_head = call.has_started = True
+        call.reply.has_head = call.reply.has_started = True
         await send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def end_broken(
-        self, call: Call, fault: Rejected, send: Send, flow: Flow | None = None
+        self, call: Call, fault: Rejected, send: Send, flow: StreamState | None = None
     ) -> None:
         """End a stream that has begun with one error event, after what is held back."""
         if flow is not None:
             await self._flush(call, send, flow)
-        call.code = "broken" if call.code == "200" else call.code
+        if call.outcome is Outcome.ANSWERED:
+            call.outcome = Outcome.BROKEN
         event = error_event(fault, call.route.dialect, call.request_id)
-        call.hush()
+        call.reply.hush()
         await send({"type": "http.response.body", "body": event})
 
     async def refuse_late(self, call: Call, refused: Rejected, send: Send) -> None:
         """Refuse a stream whose head is out: what headers would have said is in the event."""
         event = error_event(refused, call.route.dialect, call.request_id, tells_wait=True)
-        call.hush()
+        call.reply.hush()
         await send({"type": "http.response.body", "body": event})
 
 
 def _leave(call: Call) -> None:
     """The engine is done: its slot is someone else's."""
-    if call.place is not None:
-        call.place.begin()
-        call.place.leave(call.usage.completion_tokens if call.usage else 0)
+    if call.served.hold is not None:
+        call.served.hold.begin()
+        call.served.leave()
 
 
 async def _read(response: Response) -> bytes:

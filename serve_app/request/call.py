@@ -5,55 +5,78 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import ceil, inf
-from typing import TYPE_CHECKING
+from enum import StrEnum
 
-from router.leases.leased_ceiling import LeasedCeiling
-from router.limits.ceiling import TenantCeiling
-from router.limits.contention import Contention
-from router.limits.pacer import ContendedPacer, Paces
-from router.limits.reservation import Reckoning, Reservation, further_charge
-from router.placement.affinity import Visit
+from router.errors import Rejected
 from router.placement.session import Affinity, session_key
-from router.placement.spilled_sessions import guest_key
 from router.types import LaneDecision
+from serve_app.admission.lane_slots import SlotHold
 from serve_app.bodies.wire import Parsed, Route
 from serve_app.placement.lanes import Replica
 from serve_app.protocol.sse import Usage
-from serve_app.request.answer_limit import unlimited_tokens
-from serve_app.request.turn import visit_of
+from serve_app.request.charge import Charge
+from serve_app.request.plan import Plan
+from serve_app.request.reply import Reply, nothing
 from serve_app.routing.history import Trimmed
 from serve_app.routing.policies import Policies
 from serve_app.tenancy.auth import Tenant
 
-if TYPE_CHECKING:
-    from serve_app.admission.admission import Place
-    from serve_app.relay.keepalive import Keepalive
-    from serve_app.relay.pump import Flow
+
+class Outcome(StrEnum):
+    """How a request ended; the value is its code in metrics and records."""
+
+    ANSWERED = "200"
+    LEFT = "499"
+    """The client did not wait for the answer."""
+    FAILED = "500"
+    BROKEN = "broken"
+    """A stream that ended with an error event."""
+    REFUSED = "refused"
+    """Its code is the refusal's reason."""
 
 
-def _nothing() -> None:
-    """Of a chat on a socket, whose frame is here."""
+@dataclass(slots=True)
+class Served:
+    """What was done for a request at an engine.
+
+    Attributes:
+        hold: its slots of the lane; None: it asked for none.
+        replica: the last that it was sent to.
+        usage: the engine's count, once it was told.
+        delivered_tokens: passed on, of a stream that has ended.
+        live_tokens: passed on so far, while a stream is under way.
+        paced_s: how long tokens waited under the tenant's ceiling.
+
+    """
+
+    hold: SlotHold | None = None
+    replica: Replica | None = None
+    affinity: Affinity | None = None
+    usage: Usage | None = None
+    delivered_tokens: int = 0
+    live_tokens: Callable[[], int] | None = None
+    paced_s: float = 0.0
+    ttft_s: float | None = None
+
+    def leave(self) -> None:
+        """Give the lane's slots back. Idempotent."""
+        if self.hold is not None:
+            self.hold.leave(self.usage.completion_tokens if self.usage else 0)
 
 
 @dataclass(slots=True)
 class Call:
-    """Everything known about one request while it runs.
+    """One request, from its header to its end.
+
+    What a step finds is handed on as a value (`Plan`), so that the next step's signature
+    says that it has run. What is kept here is told however the request ends.
 
     Attributes:
         arrived: gives back what the request holds while its body arrives and is read; harmless
             when it has been.
-        prompt_tokens: estimated, in the chosen lane's tokenizer.
-        answer_limit: tokens of each answer at most, as its engine is told; None: not told.
-        room: tokens that the window leaves for each answer, by the prompt's estimate.
-        cost: what it is reckoned at, once it asks to be admitted.
-        live_tokens: passed on so far, while a stream is under way.
-        usage_number: the meter's for it, from admission on.
-        has_head: the response's status line was sent. A stream that waits for long has
-            one before there is anything to say.
-        has_started: something of the answer was passed on, or a refusal told.
-        flow: what is passed on, from the lane's queue on.
-        keepalive: what a waiting stream's client hears.
+        parsed: as far as it was read, without what the history budget leaves out.
+        shadow: version and score of the classifier that is tried beside the active one.
+        stages: seconds by step.
 
     """
 
@@ -64,34 +87,18 @@ class Call:
     policies: Policies
     started: float
     wants_debug: bool = False
-    arrived: Callable[[], None] = _nothing
+    arrived: Callable[[], None] = nothing
+    session_id: str = ""
     parsed: Parsed | None = None
     history: Trimmed | None = None
     decision: LaneDecision | None = None
-    prompt_tokens: int = 0
-    answer_limit: int | None = None
-    room: int = 0
-    cost: Reckoning | None = None
-    ceiling: TenantCeiling | LeasedCeiling | None = None
-    contention: Contention | None = None
-    reservation: Reservation | None = None
-    session_id: str = ""
-    affinity: Affinity | None = None
-    replica: Replica | None = None
-    place: Place | None = None
-    usage: Usage | None = None
-    delivered_tokens: int = 0
-    live_tokens: Callable[[], int] | None = None
-    usage_number: int | None = None
-    code: str = "200"
-    has_head: bool = False
-    has_started: bool = False
-    flow: Flow | None = None
-    keepalive: Keepalive | None = None
-    paced_s: float = 0.0
-    ttft_s: float | None = None
-    shadow_score: float | None = None
-    shadow_version: str | None = None
+    plan: Plan | None = None
+    charge: Charge = field(default_factory=Charge)
+    served: Served = field(default_factory=Served)
+    reply: Reply = field(default_factory=Reply)
+    shadow: tuple[str, float] | None = None
+    outcome: Outcome = Outcome.ANSWERED
+    refused: Rejected | None = None
     stages: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -100,79 +107,20 @@ class Call:
         return self.decision.lane.name if self.decision else "none"
 
     @property
-    def answer_tokens(self) -> int:
-        """Of all answers asked for together: what they may be, without a limit a guess."""
-        assert self.parsed is not None
-        limit = self.answer_limit
-        if limit is None:
-            limit = unlimited_tokens(self.parsed, self.policies.default_output_tokens, self.room)
-        return min(limit, self.room) * self.parsed.copies
-
-    def reckon(self) -> Reckoning:
-        """What it may cost, by its tenant's weights."""
-        assert self.parsed is not None
-        weigh, prompt = self.tenant.weights.weigh, self.prompt_tokens
-        usual = self.policies.default_output_tokens * self.parsed.copies
-        return Reckoning(
-            ceil(weigh(prompt, 0, 0)),
-            ceil(weigh(prompt, 0, min(usual, self.answer_tokens))),
-            ceil(weigh(prompt, 0, self._most_tokens)),
-        )
-
-    @property
-    def _most_tokens(self) -> int:
-        """Of all answers together: what is charged is never less than what may come.
-
-        A stream without a limit is charged as it grows; a whole answer is there at once.
-        """
-        assert self.parsed is not None
-        if self.answer_limit is None and not self.parsed.stream:
-            return self.room * self.parsed.copies
-        return self.answer_tokens
-
-    @property
-    def covered_tokens(self) -> float:
-        """Tokens that may be delivered before more has to be charged (`cover`)."""
-        weight, ceiling = self.tenant.weights.completion, self.ceiling
-        if self.reservation is None or ceiling is None or self.cost is None or not weight:
-            return inf
-        if ceiling.config.tokens_per_minute is None:
-            return inf
-        return (self.reservation.tokens - self.cost.prompt) / weight
-
-    def cover(self, tokens: int, *, now: float) -> float:
-        """Charge what a stream has outgrown, `tokens` in all; returns how far that goes."""
-        assert self.ceiling is not None and self.reservation is not None and self.cost is not None
-        used = self.cost.prompt + ceil(tokens * self.tenant.weights.completion)
-        # Where the engine was told no limit, what it was reckoned at is a guess.
-        whole = inf if self.answer_limit is None else self.cost.whole
-        more = further_charge(self.reservation.tokens, used, whole)
-        self.reservation = self.ceiling.grow(self.reservation, more, now=now)
-        return self.covered_tokens
+    def code(self) -> str:
+        """What the request is counted under."""
+        if self.outcome is Outcome.REFUSED and self.refused is not None:
+            return self.refused.reason.value
+        return self.outcome.value
 
     @property
     def session_key(self) -> str:
         """The session's name across tenants."""
         return session_key(self.tenant.name, self.session_id)
 
-    @property
-    def visit(self) -> Visit:
-        """The call as the choice of a replica sees it."""
-        assert self.parsed is not None
-        return visit_of(self.parsed, guest_key(self.tenant.cache_group), self.session_key)
-
-    def hush(self) -> None:
-        """The last of the response is about to be sent: no comment may follow it."""
-        if self.keepalive is not None:
-            self.keepalive.stop()
-
-    @property
-    def pacer(self) -> Paces | None:
-        """The tenant's tokens-per-second ceiling, if it has one."""
-        pacer = self.ceiling.pacer if self.ceiling is not None else None
-        if pacer is None or self.contention is None:
-            return pacer
-        return ContendedPacer(pacer, self.contention)
+    def refuse(self, refused: Rejected) -> None:
+        """It ends with this."""
+        self.outcome, self.refused = Outcome.REFUSED, refused
 
 
 MAX_REQUEST_ID_CHARS = 256

@@ -10,21 +10,19 @@ A larger number is served later, as in vLLM's scheduler. Two fields of a body co
 
 from __future__ import annotations
 
-from serve_app.request.call import Call
+from serve_app.bodies.wire import Parsed
+from serve_app.tenancy.auth import Tenant
 
 MAX_PRIORITY = 2**31 - 1
 LATER = "flex"
 
 
-def priority_of(call: Call) -> int:
+def priority_of(tenant: Tenant, parsed: Parsed) -> int:
     """The tier's priority, or what the body lowers it to."""
-    own = call.tenant.tier.priority
-    if call.parsed is None:
-        return own
-    wanted = own
-    given = call.parsed.body.get("priority")
+    wanted = tenant.tier.priority
+    given = parsed.body.get("priority")
     if isinstance(given, int) and not isinstance(given, bool):
         wanted = max(wanted, min(given, MAX_PRIORITY))
-    if call.parsed.body.get("service_tier") == LATER:
-        wanted = max(wanted, call.tenant.lowest_priority)
+    if parsed.body.get("service_tier") == LATER:
+        wanted = max(wanted, tenant.lowest_priority)
     return wanted

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 
-from router.leases.leased_ceiling import LeasedCeiling
-from router.limits.ceiling import TenantCeiling
 from serve_app.request.call import Call
+from serve_app.request.charge import Ceiling
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -30,8 +29,8 @@ def response_headers(call: Call) -> Headers:
         ]
     if call.history is not None:
         headers.append((b"x-pointsman-history", call.history.header))
-    if call.ceiling is not None:
-        headers += ratelimit_headers(call.ceiling)
+    if call.charge.ceiling is not None:
+        headers += ratelimit_headers(call.charge.ceiling)
     if call.wants_debug:
         headers += _debug_headers(call)
     return headers
@@ -47,7 +46,7 @@ def stream_headers(call: Call) -> Headers:
     ]
 
 
-def ratelimit_headers(ceiling: TenantCeiling | LeasedCeiling) -> Headers:
+def ratelimit_headers(ceiling: Ceiling) -> Headers:
     """What is left of the tenant's minute."""
     now = time.monotonic()
     headers: Headers = []
@@ -73,8 +72,8 @@ def _debug_headers(call: Call) -> Headers:
             (b"x-pointsman-score", f"{decision.score:.4f}".encode()),
             (b"x-pointsman-threshold", f"{decision.threshold:.4f}".encode()),
         ]
-    if call.replica is not None:
-        headers.append((b"x-pointsman-replica", call.replica.id.encode()))
+    if call.served.replica is not None:
+        headers.append((b"x-pointsman-replica", call.served.replica.id.encode()))
     timings = ", ".join(f"{stage};dur={1000 * s:.2f}" for stage, s in call.stages.items())
     if timings:
         headers.append((b"server-timing", timings.encode()))

@@ -20,6 +20,7 @@ from serve_app.relay.relay import read_usage
 from serve_app.relay.resumed_stream import Continued
 from serve_app.relay.tool_use import Messages
 from serve_app.relay.transcript import MAX_RAW_BYTES, Journal
+from serve_app.request.reply import StreamState
 from tests.property.mutations import FUZZED, VALUES, cut, mangled, spoilt
 
 pytestmark = pytest.mark.security
@@ -133,7 +134,7 @@ def test_under_a_ceiling_every_token_is_booked_however_they_come(events, kind, d
 
     plain = one.feed(raw)
     paced = [
-        pump._book(other, piece, pacer, pump.Flow().held, 0.0)
+        pump._book(other, piece, pacer, StreamState().held, 0.0)
         for piece in data.draw(cut(raw))
         if piece
     ]

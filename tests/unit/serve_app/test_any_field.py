@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from router.errors import Rejected
 from serve_app.bodies.body_rules import RULES
 from serve_app.bodies.opening import opening_of
 from serve_app.bodies.prefixes import prefix_key, prefix_of
@@ -50,16 +51,17 @@ def test_it_is_read_or_refused(world, route, beside):
         for value in VALUES:
             body = {**SMALLEST[route.path], **beside, name: value}
             call = pipeline.call(route, {}, tenant)
-            refused = pipeline.prepare(call, json.dumps(body).encode())
-            if refused is not None:
-                assert refused.message
+            plan = pipeline.prepare(call, json.dumps(body).encode())
+            if isinstance(plan, Rejected):
+                assert plan.message
                 continue
+            parsed = plan.parsed
             read += 1
-            opening_of(call.parsed)
-            visit_of(call.parsed, "group", "session")
-            if prefix_of(call.parsed) is not None:
-                prefix_key(call.parsed)
-            sent = json.loads(for_engine(call.parsed, model="m", cache_salt="s", priority=None))
+            opening_of(parsed)
+            visit_of(parsed, "group", "session")
+            if prefix_of(parsed) is not None:
+                prefix_key(parsed)
+            sent = json.loads(for_engine(parsed, model="m", cache_salt="s", priority=None))
             assert sent["model"] == "m"
 
     assert read > len(FIELDS)

@@ -72,7 +72,7 @@ class RankedLanes(FakeLanes):
 
 def lanes_of(world, count, answer) -> RankedLanes:
     lanes = RankedLanes([f"r{i + 1}" for i in range(count)], answer)
-    world.gateway._pipeline._lanes = lanes
+    world.gateway._pipeline.dispatch.lanes = lanes
     return lanes
 
 
@@ -82,7 +82,7 @@ def recoveries(world) -> list[float]:
 
 
 def book_of(world) -> FaultBook:
-    return world.gateway._pipeline._recovery._book
+    return world.gateway._pipeline.book
 
 
 def faults_of(world, lane="chat") -> dict[str, int]:
@@ -155,7 +155,7 @@ async def test_a_refusal_that_tells_where_a_program_tripped_is_told_in_our_words
 async def test_a_paid_bad_request_ends_nobody_s_free_work(world, gated_free, status) -> None:
     """The free answer arrives; only the bad request is refused."""
     free, lanes = gated_free
-    world.gateway._pipeline._lanes.answer = lambda: crash(status)
+    world.gateway._pipeline.dispatch.lanes.answer = lambda: crash(status)
 
     paid = await world.post(CHAT, BAD, key="acme")
     lanes.gates[0].set()
@@ -218,7 +218,7 @@ async def gated_free(world, engine):
         answer._parts.insert(0, gate)
         return answer
 
-    lanes = world.gateway._pipeline._lanes = Lanes(make)
+    lanes = world.gateway._pipeline.dispatch.lanes = Lanes(make)
     task = asyncio.ensure_future(world.post(CHAT, HI, key="guest"))
     await until(lambda: lanes.answers and lanes.answers[0].waits.is_set())
     yield task, lanes
@@ -232,7 +232,9 @@ async def test_a_flood_of_bad_requests_takes_nobody_else_s_retries(world) -> Non
     for _ in range(300):
         assert code_of(await world.post(CHAT, BAD, key="acme")) == (400, "invalid_request")
     ask = {**HI, "max_tokens": 6, "temperature": 0, "stream": True}
-    world.gateway._pipeline._lanes = lanes = SimulatedLanes(cuts=[Break(3) for _ in range(60)])
+    world.gateway._pipeline.dispatch.lanes = lanes = SimulatedLanes(
+        cuts=[Break(3) for _ in range(60)]
+    )
 
     asks = (world.post(CHAT, ask, key="slow") for _ in range(60))
     answers = await asyncio.gather(*asks)

@@ -23,12 +23,22 @@ def delta(text) -> bytes:
     return b"data: " + json.dumps({"choices": [{"delta": {"content": text}}]}).encode() + b"\n\n"
 
 
+FROZEN = (
+    "serve_app.pipeline.reserving",
+    "serve_app.pipeline.settlement",
+    "serve_app.pipeline.state",
+    "serve_app.relay.relay",
+    "serve_app.request.response_headers",
+)
+"""Modules that read a bucket's clock."""
+
+
 @pytest.fixture
 def frozen_clock(monkeypatch):
     """Buckets refill with time: none passes where a level is compared to the token."""
     clock = SimpleNamespace(monotonic=lambda: 1000.0, perf_counter=time.perf_counter)
-    for module in ("pipeline", "state", "relay", "response_headers"):
-        monkeypatch.setattr(f"serve_app.{module}.time", clock)
+    for module in FROZEN:
+        monkeypatch.setattr(f"{module}.time", clock)
 
 
 def remaining_tokens(world, tenant) -> int:
@@ -354,7 +364,7 @@ async def test_a_bad_request_is_told_what_is_left_of_its_ceilings(world):
 
 async def test_a_replica_on_trial_gets_one_request(world, engine):
     """It is noted when the request goes out, not when the answer begins."""
-    breakers = world.gateway._pipeline._recovery.breakers("chat")
+    breakers = world.gateway._pipeline.book.breakers("chat")
     at = time.monotonic() - breakers.config.backoff_s - 1
     for replica in ("r1", "r2", "r3"):
         breakers.note_success(replica, now=at)

@@ -107,9 +107,9 @@ class Run:
         else:
             self.client.reads.set()
 
-    def keep_alive(self, call, send) -> Keepalive:
+    def keep_alive(self, call, plan, send) -> None:
         self.timers.append(Keepalive(call, send, 1000.0))
-        return self.timers[-1]
+        call.reply.hush = self.timers[-1].stop
 
     async def run(self, path, body, attempts) -> tuple:
         loop = asyncio.get_running_loop()

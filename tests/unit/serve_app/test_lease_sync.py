@@ -19,6 +19,7 @@ from serve_app.config.fleet import LaneConfig, LedgerConfig
 from serve_app.config.tenants import TenantsConfig
 from serve_app.leases.lease_sync import LeaseSync
 from serve_app.leases.metrics import LedgerMetrics
+from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState
 from tests.unit.serve_app.conftest import FLEET
 
@@ -96,7 +97,7 @@ async def beat(pair, times=1):
 
 
 def queue_of(state):
-    return state.admission._rooms["chat"].queue
+    return state.admission._lanes["chat"].queue
 
 
 async def test_one_ingress_with_all_the_demand_gets_the_whole_minute(pair):
@@ -121,12 +122,17 @@ async def test_one_ingress_with_all_the_demand_gets_the_whole_minute(pair):
     assert not there.is_short(5_000, now=time.monotonic())
 
 
+def serve_from(world, state) -> None:
+    """Another ingress replica's state answers the requests."""
+    pipeline = Pipeline(state, world.lanes, world.metrics)
+    world.gateway._pipeline, world.gateway._state = pipeline, state
+
+
 async def test_a_request_waits_for_a_lease_instead_of_a_429(world, pair, engine):
     """The first one of a tenant here, with no lease yet: one round trip, then an answer."""
     here = pair.states[0]
     # The hundredth of the minute that is its own is not enough for this request.
-    pipeline = world.gateway._pipeline
-    pipeline._state, world.gateway._state = here, here
+    serve_from(world, here)
     world.lanes.answers = [engine()]
     sync = asyncio.ensure_future(here.leases.run())
     try:
@@ -146,7 +152,7 @@ async def test_without_a_ledger_a_tenant_with_limits_is_refused_at_once(world, p
     here = pair.states[0]
     pair.wire.is_cut = True
     await here.leases.beat()
-    world.gateway._pipeline._state = world.gateway._state = here
+    serve_from(world, here)
 
     response = await world.post(CHAT, ASK, key="acme")
 
@@ -164,15 +170,14 @@ async def test_who_is_refused_by_the_whole_limit_does_not_wait(pair):
     await beat(pair)
     ceiling.try_admit(9_000, now=time.monotonic())
     refused = ceiling.refusal(9_000, now=time.monotonic())
-    call = SimpleNamespace(ceiling=ceiling)
 
-    assert not await here.may_grow(call, refused, 9_000, time.monotonic())
+    assert not await here.may_grow(ceiling, refused, 9_000, time.monotonic())
     quota = Rejected(RejectReason.TOKEN_QUOTA, "", 1.0)
-    assert not await here.may_grow(call, quota, 1, time.monotonic())
+    assert not await here.may_grow(ceiling, quota, 1, time.monotonic())
     # Nor does anyone past his time, or where nothing is leased.
-    assert not await here.may_grow(call, refused, 1, time.monotonic() - 10)
+    assert not await here.may_grow(ceiling, refused, 1, time.monotonic() - 10)
     here.leases = None
-    assert not await here.may_grow(call, refused, 1, time.monotonic())
+    assert not await here.may_grow(ceiling, refused, 1, time.monotonic())
 
 
 async def test_who_waits_for_a_lease_waits_for_a_few_heartbeats_at_most(pair):
@@ -181,10 +186,9 @@ async def test_who_waits_for_a_lease_waits_for_a_few_heartbeats_at_most(pair):
     ceiling = here.ceiling(pair.tenant)
     await beat(pair)
     refused = Rejected(RejectReason.TOKEN_RATE, "", 1.0)
-    call = SimpleNamespace(ceiling=ceiling)
     here.leases._config = LedgerConfig(heartbeat_s=0.05)
 
-    assert not await here.may_grow(call, refused, 5_000, time.monotonic() - 0.15)
+    assert not await here.may_grow(ceiling, refused, 5_000, time.monotonic() - 0.15)
 
 
 async def test_a_dry_run_counts_on_the_next_lease_while_there_is_a_session(pair):

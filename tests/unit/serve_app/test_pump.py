@@ -17,8 +17,9 @@ from serve_app.metrics import Series
 from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader
 from serve_app.relay.engine_stream import Original
-from serve_app.relay.pump import Flow, Pump
+from serve_app.relay.pump import Pump
 from serve_app.relay.transcript import _IDS, Journal, _hide_ids
+from serve_app.request.reply import StreamState
 from serve_app.transport.upstream import BrokenConnection, Upstream
 from tests.unit.serve_app.raw_server import CHUNKED, chunk, raw_server, says
 
@@ -81,9 +82,12 @@ async def pumping(answer=WHOLE, pacer=None):
     async with raw_server() as server:
         server.answers = [answer]
         response = await upstream.post(server.url, "/", b"", {})
-        call = SimpleNamespace(pacer=pacer, place=None, paced_s=0.0, covered_tokens=math.inf)
+        call = SimpleNamespace(
+            charge=SimpleNamespace(pacer=pacer, covered_tokens=math.inf),
+            served=SimpleNamespace(hold=None, paced_s=0.0),
+        )
         source = Original(EventReader(hide_usage=False), None, Dialect.OPENAI)
-        pump = Pump(call, source, client.send, Flow(), Series((1.0,)), owner)
+        pump = Pump(call, source, client.send, StreamState(), Series((1.0,)), owner)
         yield SimpleNamespace(
             run=asyncio.create_task(pump.run(response)), client=client, owner=owner, source=source
         )

@@ -12,6 +12,7 @@ from serve_app.config.tenants import TenantsConfig
 from serve_app.routing.policies import build_policies
 from serve_app.tenancy.store import Counts
 from tests.unit.serve_app.conftest import FakeScorer
+from tests.unit.serve_app.test_gateway_serving import FROZEN
 
 CHAT = "/v1/chat/completions"
 HELLO = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 20}
@@ -116,8 +117,8 @@ async def test_a_dry_run_tells_of_a_spent_quota(world, engine):
 async def test_weights_count_in_the_minute_s_ceiling(world, engine, monkeypatch):
     """7 prompt tokens at a half and 3 completion tokens at four, rounded up."""
     clock = SimpleNamespace(monotonic=lambda: 1000.0, perf_counter=time.perf_counter)
-    for module in ("pipeline", "state", "relay", "response_headers"):
-        monkeypatch.setattr(f"serve_app.{module}.time", clock)
+    for module in FROZEN:
+        monkeypatch.setattr(f"{module}.time", clock)
     limit(world, tokens_per_minute=1000, weights={"prompt": 0.5, "completion": 4})
     world.lanes.answers = [engine()]
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from router.errors import Rejected
 from router.limits.reservation import Reckoning
 from serve_app.protocol.sse import Usage
-from serve_app.request.call import Call
+from serve_app.request.call import Call, Served
+from serve_app.request.plan import Plan
 from serve_app.tenancy.auth import Tenant
 from serve_app.tenancy.meter import UsageMeter
 from serve_app.tenancy.store import Counts
@@ -25,20 +26,21 @@ class Metering:
             return None
         return self._meter.refusal(tenant.name, tenant.quotas, tenant.weights, cost.short)
 
-    def begin(self, call: Call, cost: Reckoning) -> None:
+    def begin(self, call: Call, plan: Plan) -> None:
         """Hold the weighted tokens for an admitted request."""
         if self._meter is not None:
             tenant = call.tenant
-            tokens = self._meter.first_hold(tenant.name, tenant.quotas, tenant.weights, cost)
-            call.usage_number = self._meter.begin(
-                tenant.name, call.lane, tenant.weights, tokens, _progress(call)
+            tokens = self._meter.first_hold(tenant.name, tenant.quotas, tenant.weights, plan.cost)
+            call.charge.usage_number = self._meter.begin(
+                tenant.name, plan.lane, tenant.weights, tokens, _progress(call.served, plan)
             )
 
     def end(self, call: Call, usage: Usage | None) -> None:
         """Account for a call, however it ended; None: no engine did anything."""
-        if self._meter is None or call.usage_number is None:
+        number = call.charge.usage_number
+        if self._meter is None or number is None:
             return
-        number, call.usage_number = call.usage_number, None
+        call.charge.usage_number = None
         self._meter.end(number, _counts(usage) if usage else None)
 
 
@@ -46,15 +48,15 @@ def _counts(usage: Usage) -> Counts:
     return Counts(1, usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens)
 
 
-def _progress(call: Call) -> Callable[[], tuple[int, int]]:
+def _progress(served: Served, plan: Plan) -> Callable[[], tuple[int, int]]:
     """What an open call has used so far, read by the meter's thread."""
 
     def progress() -> tuple[int, int]:
-        if call.replica is None:
+        if served.replica is None:
             return 0, 0
-        usage, live = call.usage, call.live_tokens
+        usage, live = served.usage, served.live_tokens
         if usage is not None:
             return usage.prompt_tokens, usage.completion_tokens
-        return call.prompt_tokens, live() if live is not None else call.delivered_tokens
+        return plan.prompt_tokens, live() if live is not None else served.delivered_tokens
 
     return progress

@@ -1,0 +1,195 @@
+"""A lane's slots in one ingress replica, and what one request holds of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from router.admission.lane_queue import LaneQueue
+from router.admission.saturation import Level, Saturation
+from router.admission.shed_order import AdmissionLog, Event
+from router.admission.slots import share_of
+from router.admission.ticket import Stage, Ticket
+from router.errors import Rejected
+
+
+class SlotHold:
+    """One request's hold on its lane: in the queue, then on slots of a replica."""
+
+    __slots__ = ("_lane", "_number", "_replica", "_task", "_waiter", "ticket")
+
+    def __init__(self, lane: LaneSlots, ticket: Ticket) -> None:
+        self._lane = lane
+        self._number = lane.log.number()
+        self._replica: str | None = None
+        self._task = asyncio.current_task()
+        self.ticket = ticket
+        self._waiter: asyncio.Future[None] | None = None
+        if ticket.stage is not Stage.REFUSED:
+            ticket.on_change = self._changed
+        self._note(Event.QUEUED)
+        if ticket.stage is not Stage.WAITING:
+            self._note_outcome()
+
+    def _note(self, event: Event, code: str = "") -> None:
+        tier, lane = self.ticket.tier, self._lane
+        lane.log.note(
+            time.monotonic(),
+            lane.name,
+            self._number,
+            tier.name,
+            event,
+            is_free=tier.sheddable,
+            code=code,
+        )
+
+    def _note_outcome(self) -> None:
+        """Started or refused; of paid work, the refusal is noted when it is told (`refuse`)."""
+        if self.ticket.stage is Stage.RUNNING:
+            self._note(Event.STARTED)
+        elif self.ticket.tier.sheddable and self.ticket.refused is not None:
+            self._note(Event.REFUSED, self.ticket.refused.reason.value)
+
+    def refuse(self, code: str) -> None:
+        """The client is about to be told no."""
+        self._note(Event.REFUSED, code)
+
+    def _changed(self) -> None:
+        if self.ticket.stage is Stage.EVICTED:
+            # It awaits its engine: whoever runs it catches this and asks `evicted`.
+            assert self._task is not None
+            self._task.cancel()
+            return
+        self._note_outcome()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether others are before it."""
+        return self.ticket.stage is Stage.WAITING
+
+    @property
+    def refused(self) -> Rejected | None:
+        """Why it will not start; None: it may, or waits."""
+        return self.ticket.refused if self.ticket.stage is Stage.REFUSED else None
+
+    async def wait(self) -> Rejected | None:
+        """Until it may start (None) or is refused. Whatever comes of it, it must be left."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        self._lane.arm()
+        # A client that leaves has its task cancelled, here too.
+        await self._waiter
+        return self.refused
+
+    def begin(self) -> None:
+        """The client is about to be sent the first token."""
+        if not self.ticket.has_begun:
+            self._lane.queue.begin(self.ticket)
+            self._note(Event.FIRST_TOKEN)
+
+    @property
+    def full(self) -> frozenset[str]:
+        """Replicas that run all they can, this request's own not among them."""
+        full = self._lane.full
+        return full - {self._replica} if self._replica in full else full
+
+    def move_to(self, replica: str) -> None:
+        """The request goes to a replica: its first, or the next after a fault."""
+        if replica != self._replica:
+            self._lane.note(self._replica, -self.ticket.cost)
+            self._lane.note(replica, self.ticket.cost)
+            self._replica = replica
+
+    def leave(self, output_tokens: int = 0) -> None:
+        """The engine is done with the request, or the client is gone. Idempotent."""
+        if self.ticket.stage is not Stage.DONE:
+            if self.ticket.stage is not Stage.REFUSED:
+                self._note(Event.LEFT)
+            self._lane.note(self._replica, -self.ticket.cost)
+            self._replica = None
+            self._lane.queue.release(self.ticket, output_tokens, time.monotonic())
+            self._lane.arm()
+
+    def evicted(self) -> Rejected | None:
+        """Why the running task was cancelled, if it was for the sake of paid work alone."""
+        if self.ticket.stage is not Stage.EVICTED or self._task is None:
+            return None
+        return None if self._task.uncancel() else self.ticket.refused
+
+
+class LaneSlots:
+    """One lane: its queue, the timer that the queue asks for, and its replicas' slots."""
+
+    def __init__(
+        self,
+        name: str,
+        queue: LaneQueue,
+        slots: int | None,
+        ingresses: int,
+        log: AdmissionLog,
+    ) -> None:
+        self.name, self.queue, self.log = name, queue, log
+        self.saturation = Saturation()
+        self.full: frozenset[str] = frozenset()
+        self._slots, self._ingresses = slots, ingresses
+        self._of_replica = None if slots is None else share_of(slots, 1, ingresses)
+        self._used: dict[str, int] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def note(self, replica: str | None, cost: int) -> None:
+        """A replica got so many sequences of ours more, or fewer."""
+        if replica is None or self._of_replica is None:
+            return
+        used = self._used.get(replica, 0) + cost
+        if used > 0:
+            self._used[replica] = used
+        else:
+            self._used.pop(replica, None)
+        if (used >= self._of_replica) != (replica in self.full):
+            self.full = self.full ^ {replica}
+
+    def resize(self, replicas: int, now: float) -> None:
+        """The lane has so many replicas: our part of their slots, and all of them."""
+        if self._slots is not None:
+            capacity = share_of(self._slots, replicas, self._ingresses)
+            lane = self._slots * replicas if self._ingresses > 1 else None
+            self.queue.set_capacity(capacity, now, lane)
+
+    def arm(self) -> None:
+        """Look at the queue again when it says."""
+        if self._timer is not None:
+            return
+        now = time.monotonic()
+        at = self.queue.next_at(now)
+        if at is not None:
+            # Not longer than this: a nearer deadline may come while the timer runs.
+            delay = min(0.25, max(0.001, at - now))
+            self._timer = asyncio.get_running_loop().call_later(delay, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.queue.poll(time.monotonic())
+        self.arm()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it is worth asking the engines how they are."""
+        slots = self.queue.slots
+        least = 1 if slots.capacity is None else max(1, slots.capacity // 2)
+        return slots.used >= least or self.queue.level > Level.NORMAL or self.queue.is_waiting
+
+    def observe(self, replicas: Sequence[Mapping[str, Any]]) -> None:
+        """Take the load that the lane's replicas report; none: nothing is known."""
+        now = time.monotonic()
+        if replicas:
+            waiting = sum(row["waiting"] for row in replicas) / len(replicas)
+            kv_utilization = max(row["kv_utilization"] for row in replicas)
+            level = self.saturation.observe(waiting, kv_utilization, now=now)
+            self.resize(len(replicas), now)
+        else:
+            level = self.saturation.level(now=now)
+        self.queue.set_level(level, now)
+        self.arm()

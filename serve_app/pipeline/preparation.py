@@ -1,0 +1,167 @@
+"""From a request's bytes to its plan: parse, leave old turns out, choose the lane, estimate."""
+
+from __future__ import annotations
+
+import time
+from math import ceil
+
+from router.errors import Rejected, RejectReason
+from router.limits.reservation import Reckoning
+from router.placement.session import derive_session_id
+from router.routing.lane import decide_lane
+from router.routing.window_room import left
+from router.types import LaneDecision, RequestFacts
+from serve_app.bodies.media_urls import looking_for_media
+from serve_app.bodies.opening import opening_of
+from serve_app.bodies.steps import Steps
+from serve_app.bodies.wire import Parsed, reading
+from serve_app.pipeline.state import IngressState
+from serve_app.request.answer_limit import answer_limit, outgrows, unlimited_tokens
+from serve_app.request.call import Call
+from serve_app.request.plan import Plan
+from serve_app.request.request_bounds import too_many
+from serve_app.routing.history import trimming
+
+
+class Preparation:
+    """Plans the requests of one ingress replica. Nothing is spent, nothing awaited."""
+
+    def __init__(self, state: IngressState) -> None:
+        self._state = state
+
+    def preparing(self, call: Call, raw: bytes) -> Steps[Plan | Rejected]:
+        """The plan of a request, in pieces; what is found is noted in the call on the way."""
+        parsed = yield from reading(raw, call.route, call.policies.fleet.limits)
+        if isinstance(parsed, Rejected):
+            return parsed
+        call.parsed = parsed
+        yield
+        refused = too_many(call, parsed) or self._identify_session(call, parsed)
+        if refused is not None:
+            return refused
+        # After the session id, which comes from the first turn, and before all that
+        # should see what the engine will.
+        yield
+        call.history = yield from trimming(parsed, call.tenant.history)
+        if call.history is not None:
+            call.parsed = parsed = call.history.parsed
+        yield
+        decision = self._decide(call, parsed)
+        if isinstance(decision, Rejected):
+            return decision
+        call.decision = decision
+        yield
+        hosts = call.policies.fleet.lanes[decision.lane.name].media_hosts
+        refused = yield from looking_for_media(parsed.body, hosts)
+        if refused is not None:
+            return refused
+        plan = self._measure(call, parsed, decision)
+        return _check_window(plan) or _check_session(call, plan) or plan
+
+    def _identify_session(self, call: Call, parsed: Parsed) -> Rejected | None:
+        given = self._state.session_id_of(call.headers)
+        if isinstance(given, Rejected):
+            return given
+        call.session_id = given or derive_session_id(call.tenant.name, *opening_of(parsed))
+        return None
+
+    def _decide(self, call: Call, parsed: Parsed) -> LaneDecision | Rejected:
+        begun = time.perf_counter()
+        decision = decide_lane(
+            call.policies.routing,
+            call.tenant.rules,
+            self._facts(call, parsed),
+            lambda: self._state.escalation.judge(call.policies, call.tenant, parsed),
+        )
+        call.stages["classify"] = time.perf_counter() - begun
+        return decision
+
+    def _facts(self, call: Call, parsed: Parsed) -> RequestFacts:
+        default = call.policies.routing.default
+        wish = _wish(call, parsed) if call.route.generates else parsed.output_tokens
+        return RequestFacts(
+            pinned=parsed.model,
+            has_tools=parsed.tools > 0,
+            prompt_tokens=self._longest(default, parsed),
+            output_tokens=wish or 0,
+        )
+
+    def _longest(self, lane: str, parsed: Parsed) -> int:
+        """Of a batch, the longest prompt's tokens in a lane's tokenizer; else the prompt's."""
+        size = ceil(parsed.prompt.bytes * parsed.prompt.longest)
+        return self._state.estimator(lane).estimate(size, parsed.prompt.messages)
+
+    def _measure(self, call: Call, parsed: Parsed, decision: LaneDecision) -> Plan:
+        """Estimate, once, what the request will be counted, queued and charged by."""
+        lane, prompt = decision.lane, parsed.prompt
+        tokens = self._state.estimator(lane.name).estimate(prompt.bytes, prompt.messages)
+        longest = self._longest(lane.name, parsed)
+        window = call.policies.routing.lanes[lane.name].window_tokens
+        room = left(longest, window)
+        limit = answer_limit(parsed, longest, tokens, window, _session_limit(call))
+        answers = _answer_tokens(call, parsed, room, limit)
+        # What is charged is never less than what may come: a stream without a limit is
+        # charged as it grows, a whole answer is there at once.
+        is_open = limit is None and not parsed.stream and call.route.generates
+        most = room * parsed.copies if is_open else answers
+        cost = _reckon(call, parsed, tokens, answers, most)
+        return Plan(parsed, call.history, decision, tokens, longest, limit, answers, cost)
+
+
+def _answer_tokens(call: Call, parsed: Parsed, room: int, limit: int | None) -> int:
+    """Of all answers together, what they may be."""
+    if not call.route.generates:
+        return 0
+    most = limit
+    if most is None:
+        most = unlimited_tokens(parsed, call.policies.default_output_tokens, room)
+    return min(most, room) * parsed.copies
+
+
+def _reckon(call: Call, parsed: Parsed, prompt: int, answers: int, most: int) -> Reckoning:
+    """What the request may cost, by its tenant's weights."""
+    weigh, usual = call.tenant.weights.weigh, call.policies.default_output_tokens
+    return Reckoning(
+        ceil(weigh(prompt, 0, 0)),
+        ceil(weigh(prompt, 0, min(usual * parsed.copies, answers))),
+        ceil(weigh(prompt, 0, most)),
+    )
+
+
+def _check_window(plan: Plan) -> Rejected | None:
+    """Refuse what is sure not to fit; what may fit is for the engine to judge."""
+    window = plan.decision.lane.window_tokens
+    if plan.longest_tokens <= 2 * window:
+        return None
+    return Rejected(
+        RejectReason.CONTEXT_LENGTH_EXCEEDED,
+        f"The prompt is longer than this model's context of {window} tokens.",
+        param="messages",
+    )
+
+
+def _check_session(call: Call, plan: Plan) -> Rejected | None:
+    """Refuse a conversation that outgrows what one session may hold of the KV cache."""
+    limit = _session_limit(call)
+    if limit is None or not call.route.generates:
+        return None
+    if not outgrows(plan.parsed, _wish(call, plan.parsed), plan.prompt_tokens, limit):
+        return None
+    return Rejected(
+        RejectReason.CONTEXT_LENGTH_EXCEEDED,
+        f"A session of this tenant may hold {limit} tokens; the conversation comes to about "
+        f"{plan.prompt_tokens}, without an answer. Shorten it, or start a new session.",
+        param="messages",
+    )
+
+
+def _wish(call: Call, parsed: Parsed) -> int:
+    """Tokens that the client wishes for, or a usual answer's."""
+    wish = parsed.output_tokens
+    return call.policies.default_output_tokens if wish is None else wish
+
+
+def _session_limit(call: Call) -> int | None:
+    """Tokens that one session of the tenant may hold; None: no limit."""
+    kv = call.tenant.kv
+    return None if kv is None else kv.tokens_per_session

@@ -1,0 +1,56 @@
+"""Admission under the tenant's ceilings and quotas."""
+
+from __future__ import annotations
+
+import time
+
+from router.errors import Rejected
+from router.limits.contention import paces
+from serve_app.pipeline.state import IngressState
+from serve_app.request.call import Call
+from serve_app.request.charge import Ceiling, Charge, Reserved
+from serve_app.request.metering import Metering
+from serve_app.request.plan import Plan
+
+
+class Reserving:
+    """Reserves a request's tokens in one ingress replica."""
+
+    def __init__(self, state: IngressState, metering: Metering) -> None:
+        self._state = state
+        self._metering = metering
+
+    async def reserve(self, call: Call, plan: Plan) -> Rejected | None:
+        """Reserve; what only the lease here is too small for waits for the next ones."""
+        since = time.monotonic()
+        while True:
+            ceiling = self._state.ceiling(call.tenant)
+            refused = self._try(call, plan, ceiling)
+            if refused is None or not call.route.generates:
+                return refused
+            tokens = ceiling.first_charge(plan.cost)
+            if not await self._state.may_grow(ceiling, refused, tokens, since):
+                return refused
+
+    def _try(self, call: Call, plan: Plan, ceiling: Ceiling) -> Rejected | None:
+        tenant = call.tenant
+        contention = self._state.contention(tenant, plan.lane)
+        call.charge = Charge(ceiling, contention)
+        if not call.route.generates:
+            return None
+        refused = self._metering.refusal(tenant, plan.cost)
+        if refused is not None:
+            return refused
+        held = ceiling.try_admit(
+            ceiling.first_charge(plan.cost), now=time.monotonic(), is_paced=paces(contention)
+        )
+        if isinstance(held, Rejected):
+            return held
+        call.charge = Reserved(ceiling, contention, plan, held, tenant.weights.completion)
+        self._metering.begin(call, plan)
+        return None
+
+    def would_admit(self, call: Call, plan: Plan) -> bool:
+        """Whether quotas and ceilings have room for a request now."""
+        refused = self._metering.refusal(call.tenant, plan.cost)
+        return (refused or self._state.would_admit(call.tenant, plan.lane, plan.cost)) is None

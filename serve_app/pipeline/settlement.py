@@ -1,0 +1,94 @@
+"""Accounting for a request, however it ended."""
+
+from __future__ import annotations
+
+import time
+from math import ceil
+
+from serve_app.metrics import Metrics
+from serve_app.pipeline.state import IngressState
+from serve_app.protocol.sse import Usage
+from serve_app.records.recorder import Recorder
+from serve_app.request.call import Call, Outcome
+from serve_app.request.metering import Metering
+
+ENDED_HERE = {Outcome.ANSWERED, Outcome.FAILED, Outcome.BROKEN}
+"""Ends after which what was passed on stands for an engine's count that never came."""
+
+
+class Settlement:
+    """Settles the requests of one ingress replica."""
+
+    def __init__(
+        self, state: IngressState, metrics: Metrics, recorder: Recorder, metering: Metering
+    ) -> None:
+        self._state = state
+        self._metrics = metrics
+        self._recorder = recorder
+        self._metering = metering
+
+    def settle(self, call: Call) -> None:
+        """Give back, count, learn, record. Runs exactly once a call."""
+        counted = _counted(call)
+        call.charge.settle(_used_tokens(call, counted), now=time.monotonic())
+        self._metering.end(call, counted)
+        self._learn(call)
+        self._count(call)
+        self._recorder.record(call)
+
+    def _learn(self, call: Call) -> None:
+        """From the engine's count: how long this lane's prompts are, and what they begin with."""
+        served, plan = call.served, call.plan
+        if plan is None:
+            return
+        usage, prompt = served.usage, plan.parsed.prompt
+        if usage is not None:
+            self._state.estimator(plan.lane).learn(
+                prompt.bytes, prompt.messages, usage.prompt_tokens
+            )
+        elif served.delivered_tokens:
+            # A stream that ended before the engine had told its count.
+            usage = Usage(plan.prompt_tokens, served.delivered_tokens)
+        else:
+            return
+        label = self._metrics.tenant_label(call.tenant.name)
+        self._metrics.tokens.labels(label, "prompt").inc(usage.prompt_tokens)
+        self._metrics.tokens.labels(label, "completion").inc(usage.completion_tokens)
+        self._metrics.tokens.labels(label, "cached").inc(usage.cached_tokens)
+        self._state.note_prefix(plan.lane, call.tenant, plan.parsed)
+
+    def _count(self, call: Call) -> None:
+        m, tier = self._metrics, call.tenant.tier_name
+        reason = call.decision.reason if call.decision else "none"
+        m.requests.labels(call.lane, reason, tier, call.code).inc()
+        m.duration.labels(call.lane, tier).observe(time.perf_counter() - call.started)
+        for stage, seconds in call.stages.items():
+            m.stage.labels(stage).observe(seconds)
+        if call.served.affinity is not None:
+            m.affinity.labels(call.served.affinity.value).inc()
+        if call.served.paced_s:
+            m.ceiling_wait.labels(tier).observe(call.served.paced_s)
+
+
+def _counted(call: Call) -> Usage | None:
+    """The engine's count, or the best guess at it; None: no engine did anything."""
+    served, plan = call.served, call.plan
+    if served.usage is not None or served.replica is None or plan is None:
+        return served.usage
+    was_cut = call.reply.has_started and call.outcome in ENDED_HERE
+    if call.outcome is Outcome.LEFT or was_cut:
+        return Usage(plan.prompt_tokens, served.delivered_tokens)
+    return None
+
+
+def _used_tokens(call: Call, counted: Usage | None) -> int:
+    """Weighted: the engine's count; where it broke off, what had been delivered."""
+    if counted is None:
+        return 0
+    weigh, plan = call.tenant.weights.weigh, call.plan
+    is_silent = call.served.usage is None and not call.reply.has_started
+    if is_silent and call.outcome is Outcome.LEFT and plan is not None:
+        # Abandoned while the engine was at work and had told nothing yet: a stream
+        # has cost its prompt at most, a whole answer up to all that was reserved.
+        return plan.cost.prompt if plan.parsed.stream else call.charge.abandoned_tokens
+    return ceil(weigh(counted.prompt_tokens, counted.cached_tokens, counted.completion_tokens))

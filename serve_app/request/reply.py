@@ -1,0 +1,47 @@
+"""How far the answer to one client has come."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+def nothing() -> None:
+    """Do nothing."""
+
+
+@dataclass(slots=True)
+class StreamState:
+    """One client's stream, from whichever engines it comes.
+
+    Attributes:
+        held: events that wait for their time under the ceiling, with their position on
+            the pacer's clock: the rate may change while they wait.
+        last: when something was last passed on.
+        tokens: passed on by sources that are done.
+
+    """
+
+    held: deque[tuple[float, bytes]] = field(default_factory=deque)
+    last: float = 0.0
+    tokens: int = 0
+
+
+@dataclass(slots=True)
+class Reply:
+    """What the client of one request has.
+
+    Attributes:
+        has_head: the response's status line was sent. A stream that waits for long has
+            one before there is anything to say.
+        has_started: something of the answer was passed on, or a refusal told.
+        stream: what is passed on, event by event.
+        hush: the last of the response is about to be sent: no comment may follow it.
+
+    """
+
+    has_head: bool = False
+    has_started: bool = False
+    stream: StreamState = field(default_factory=StreamState)
+    hush: Callable[[], None] = nothing
