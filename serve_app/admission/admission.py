@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from math import ceil
 from typing import Any
 
@@ -22,11 +21,10 @@ from router.admission.slots import share_of
 from router.admission.ticket import Stage, Ticket, Tier
 from router.errors import Rejected
 from router.leases.messages import LaneReport
-from serve_app.config.fleet import LaneConfig
+from serve_app.config.lane import LaneConfig
 from serve_app.config.tenants import TierConfig
 from serve_app.request.call import Call
 from serve_app.routing.policies import Policies
-from simulator.model.profile import load_profile
 
 CLEAR_EVERY_S = 0.05
 
@@ -228,7 +226,7 @@ class Admission:
         self.apply(policies)
 
     def _room(self, name: str, lane: LaneConfig) -> LaneRoom:
-        slots = slots_of(lane) if self._is_enabled else None
+        slots = lane.slots if self._is_enabled else None
         peers, elsewhere = self._peers, self._elsewhere
         queue = LaneQueue(self._queue_config, None, lambda: peers(name), lambda: elsewhere(name))
         room = LaneRoom(name, queue, slots, self._ingresses, self.log)
@@ -242,7 +240,7 @@ class Admission:
         self._clear_s = policies.fleet.timeouts.choose_s
         for room in self._rooms.values():
             room.queue.config = self._queue_config
-            room.saturation.config = self._config.saturation
+            room.saturation.config = self._config
 
     async def enter(self, call: Call) -> Rejected | None:
         """Wait for the request's turn; None when it may start.
@@ -391,11 +389,5 @@ class Admission:
 def queue_config(policies: Policies) -> QueueConfig:
     """The bounds of one lane's queue."""
     fleet = policies.fleet
-    return replace(fleet.admission.queue, grace_s=fleet.ledger.grace_s)
-
-
-def slots_of(lane: LaneConfig) -> int | None:
-    """Sequences that one replica runs at once; None where nothing says it."""
-    if lane.max_num_seqs is None and lane.engine == "simulated" and lane.simulated.profile:
-        return load_profile(lane.simulated.profile).scheduling.max_num_seqs
-    return lane.max_num_seqs
+    own = fleet.admission
+    return QueueConfig(own.max_queued, own.reserve_share, own.need_decay_s, fleet.ledger.grace_s)

@@ -20,7 +20,8 @@ from router.errors import Rejected, RejectReason
 from router.recovery.breaker import Breakers
 from router.recovery.resume import Cut, CutSearch, Means, Said, StreamTraits
 from router.recovery.stops import StopMatcher
-from serve_app.config.fleet import LaneConfig, RecoveryConfig
+from serve_app.config.lane import LaneConfig
+from serve_app.config.serving import RecoveryConfig
 from serve_app.metrics import Metrics
 from serve_app.placement.lanes import (
     NoReplica,
