@@ -21,7 +21,8 @@ import orjson
 from benchmarks.support import report
 from classifier import DEFAULT_ARTIFACT, load_artifact
 from serve_app.bodies.wire import ROUTES, Parsed, parse
-from serve_app.config.fleet import FleetConfig, LimitsConfig
+from serve_app.config.fleet import FleetConfig
+from serve_app.config.serving import LimitsConfig
 from serve_app.config.tenants import TenantsConfig
 from serve_app.front.gateway import Gateway
 from serve_app.metrics import Metrics

@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks.support import report
 from benchmarks.support.deployment import ROOT, end_group, stop_everything
-from serve_app.config.fleet import EMBEDDED
+from serve_app.config.lane import EMBEDDED
 from serve_app.engine.embedded_model import resolve_source
 from simulator.client.fit import fit_timing, measure
 from simulator.client.load import Target, run_load

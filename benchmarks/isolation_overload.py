@@ -32,7 +32,7 @@ from benchmarks.support.overload_fleet import (
 )
 from router.admission.lane_queue import QueueConfig
 
-KEEPS_MORE = QueueConfig(reserve_share=0.4, forget_need_s=20)
+KEEPS_MORE = QueueConfig(reserve_share=0.4, need_decay_s=20)
 FULLER = 16
 
 # Each is compared with the last one before it in which paid work is alone.
@@ -100,7 +100,7 @@ def virtual() -> None:
         f"clients, each with Poisson arrivals of the same rate, together {OVERLOAD:.0f} x the "
         f"{capacity[SLOTS]:.1f} requests a second that the engines answer ({capacity[FULLER]:.1f} "
         "with fuller ones); prompts of 560 to 1,040 tokens, answers of 105 to 195; who is refused "
-        "does not come back. `keeps more`: `reserve_share: 0.4, forget_need_s: 20` in place of "
+        "does not come back. `keeps more`: `reserve_share: 0.4, need_decay_s: 20` in place of "
         "0.1 and 5, chosen looking at seeds 1 to 6; **seeds 7 to 9 were run after the choice and "
         "are the ones to judge by**. `x 2`: two ingress replicas with half of the slots each; each "
         "knows at once what free work the other holds, and by heartbeat how many slots it took. "

@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 
 from benchmarks.support.schema_families import FAMILIES, largest
-from serve_app.config.fleet import SchemaConfig
+from serve_app.config.serving import SchemaConfig
 
 ROUNDS = 3
 STREAM_TOKENS = 60

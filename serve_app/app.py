@@ -14,7 +14,9 @@ from ray.serve.config import RequestRouterConfig
 from serve_app.config.addresses import frontend_host, refuse_unreachable
 from serve_app.config.errors import ConfigError, StrictModel, load_yaml, validate
 from serve_app.config.files import await_rest
-from serve_app.config.fleet import AffinityConfig, FleetConfig, LaneConfig, ReloadConfig
+from serve_app.config.fleet import FleetConfig, ReloadConfig
+from serve_app.config.lane import LaneConfig
+from serve_app.config.serving import AffinityConfig
 from serve_app.config.settings import (
     deployment_secret,
     fleet_path,
@@ -75,6 +77,8 @@ def build(args: dict[str, Any]) -> Application:
     await_rest((fleet_file, tenants_file), ReloadConfig().settle_s)
     fleet = load_fleet(fleet_file)
     _refuse_open_door(options, load_tenants(tenants_file).local_tenant)
+    for warning in fleet.outdated:
+        logger.warning("%s: %s", fleet_file, warning)
     if options.engine == "as_configured":
         for warning in fleet.unpinned:
             logger.warning("%s", warning)

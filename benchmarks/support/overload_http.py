@@ -120,7 +120,7 @@ def pointsman() -> Iterator[Way]:
         fleet["routing"] = {"default": "chat"}
         del fleet["lanes"]["quality"]
         fleet["lanes"]["chat"]["simulated"] = {"profile": str(_profile(folder))}
-        fleet["admission"] = {"reserve_share": 0.4, "forget_need_s": 20}
+        fleet["admission"] = {"reserve_share": 0.4, "need_decay_s": 20}
         # The other ways say nothing before the first token, and refuse by status alone.
         fleet["timeouts"] = {**fleet.get("timeouts", {}), "keepalive_s": None}
         with deployed_with(fleet, {"tiers": tiers, "tenants": tenants}) as url:

@@ -35,7 +35,7 @@ import heapq
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 from operator import attrgetter
 
@@ -65,22 +65,32 @@ def no_peers() -> int:
     return 0
 
 
-@dataclass(frozen=True, slots=True)
-class QueueConfig:
-    """Bounds of one lane's queue.
+@dataclass(frozen=True)
+class QueueBounds:
+    """Bounds of one lane's queue. `metadata` bounds what a file may say.
 
     Attributes:
         max_queued: requests that may wait.
         reserve_share: share of the slots kept empty for paid work beyond its recent need.
-        forget_need_s: in this time a need of the whole lane is forgotten.
+        need_decay_s: in this time a need of the whole lane is forgotten.
+
+    """
+
+    max_queued: int = field(default=1000, metadata={"ge": 1})
+    reserve_share: float = field(default=0.1, metadata={"ge": 0, "le": 1})
+    need_decay_s: float = field(default=5.0, metadata={"gt": 0})
+
+
+@dataclass(frozen=True)
+class QueueConfig(QueueBounds):
+    """What one lane's queue goes by.
+
+    Attributes:
         grace_s: overdue paid work is refused after so long even if it is not known
             what the other ingress replicas hold.
 
     """
 
-    max_queued: int = 1000
-    reserve_share: float = 0.1
-    forget_need_s: float = 5.0
     grace_s: float = 12.0
 
 
@@ -99,7 +109,7 @@ class LaneQueue:
         self.level = Level.NORMAL
         self.kv: KvBudgets[Ticket] = KvBudgets()
         self._peers, self._elsewhere = peers, elsewhere
-        self._need = Need(config.forget_need_s)
+        self._need = Need(config.need_decay_s)
         self._tiers: list[TierQueue] = []
         self._by_name: dict[str, TierQueue] = {}
         self._queued = 0

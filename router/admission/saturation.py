@@ -5,14 +5,17 @@ preemption and a slow first token. GPU utilisation is not among them: a card tha
 one sequence shows 100 %.
 
 A level is entered as soon as one signal is at its mark, and left, one level at a time,
-after `calm_s` in which every signal was under `leave_ratio` of the level's marks. Without
+after `cooldown_s` in which every signal was under `leave_ratio` of the level's marks. Without
 observations nothing is known against the lane: the level falls in the same steps.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
+
+STALE_S = 5.0
+"""Age from which the last observation says nothing."""
 
 
 class Level(IntEnum):
@@ -33,32 +36,39 @@ class Mark:
 
     Attributes:
         waiting: requests that wait in an engine, mean over the lane's replicas.
-        kv_utilization: 0 to 1, the fullest replica's.
+        kv_utilization: 0 to 1, the fullest replica's; over 1: never.
 
     """
 
-    waiting: float
-    kv_utilization: float
+    waiting: float = field(metadata={"gt": 0})
+    kv_utilization: float = field(metadata={"gt": 0})
 
     def is_met(self, waiting: float, kv_utilization: float, ratio: float = 1.0) -> bool:
         """Whether a signal is at `ratio` of its mark."""
         return waiting >= ratio * self.waiting or kv_utilization >= ratio * self.kv_utilization
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SaturationConfig:
-    """The marks of the three levels.
+    """The marks of the three levels. `metadata` bounds what a file may say.
 
     A request or two in an engine's queue are its scheduler at work. vLLM preempts when
     it is out of blocks, so everything should be over before that.
+
+    Attributes:
+        hold: from here on sheddable work waits.
+        shed: from here on it is refused, and so is what waits.
+        evict: from here on it is ended, unless its first token was sent.
+        leave_ratio: a level is left under this part of its marks...
+        cooldown_s: ...after so many seconds, one level at a time.
+
     """
 
     hold: Mark = Mark(2.0, 0.90)
     shed: Mark = Mark(6.0, 0.95)
     evict: Mark = Mark(12.0, 0.98)
-    leave_ratio: float = 0.85
-    calm_s: float = 3.0
-    stale_s: float = 5.0
+    leave_ratio: float = field(default=0.85, metadata={"gt": 0, "le": 1})
+    cooldown_s: float = field(default=3.0, metadata={"ge": 0})
 
     def __post_init__(self) -> None:
         marks = (self.hold, self.shed, self.evict)
@@ -103,14 +113,14 @@ class Saturation:
 
     def level(self, *, now: float) -> Level:
         """The level; it falls while observations are missing."""
-        if self._level and now - self._seen_at > self.config.stale_s:
+        if self._level and now - self._seen_at > STALE_S:
             return self._calm_down(now)
         return self._level
 
     def _calm_down(self, now: float) -> Level:
         if self._calm_since is None:
             self._calm_since = now
-        elif now - self._calm_since >= self.config.calm_s:
+        elif now - self._calm_since >= self.config.cooldown_s:
             self._level = Level(self._level - 1)
             self._calm_since = now if self._level else None
         return self._level

@@ -16,11 +16,11 @@ same ones (rendezvous hashing, `router.placement.replica`):
 
 That replica may be over its bound. Consistent hashing with bounded loads
 (Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads",
-SODA 2018) caps each replica at `balance` times the mean and passes what is over
+SODA 2018) caps each replica at `load_factor` times the mean and passes what is over
 to the next. Here a move has a price, the history to read again, so there are
 two bounds:
 
-* the **soft** bound: `balance` times the mean. The turn moves when that is
+* the **soft** bound: `load_factor` times the mean. The turn moves when that is
   cheaper: when `open requests more here than there x seat_tokens` is more than the
   tokens to read again there. Both sides are prefill work, so the comparison holds on
   fast and slow engines alike.
@@ -39,19 +39,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from router.placement.replica import rank_replicas
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AffinityConfig:
-    """The policy's settings.
+    """The policy's settings. `metadata` bounds what a file may say.
 
     Attributes:
-        balance: soft bound, as a multiple of the mean open requests; at least 1.
-        fill: hard bound, as a share of the sequences that an engine runs at once.
+        load_factor: soft bound, as a multiple of the mean open requests; at least 1.
+        target_utilization: hard bound, as a share of the sequences that an engine runs at once.
         kv_bound: hard bound on KV utilisation, 0 to 1.
         seat_tokens: what one more open request costs a turn, as the tokens whose
             prefill takes as long.
@@ -61,18 +61,21 @@ class AffinityConfig:
         subset_least: replicas of a group without traffic to speak of.
         subset_fill: share of an engine's sequences that one group may hold on
             average before its subset grows.
-        owner_turns: turns a day from which a group owns replicas; None: never.
+        dedicated_replicas: whether a busy group can have replicas that others do not use.
+        own_turns_per_day: turns a day from which it has them (the chatbot guide gives a
+            tenant its own KV pool from 100,000).
 
     """
 
-    balance: float = 1.1
-    fill: float = 1.0
-    kv_bound: float = 0.9
-    seat_tokens: float = 80.0
-    wait_tokens: float = 200.0
-    subset_least: int = 2
-    subset_fill: float = 0.25
-    owner_turns: float | None = None
+    load_factor: float = field(default=1.1, metadata={"ge": 1})
+    target_utilization: float = field(default=1.0, metadata={"gt": 0})
+    kv_bound: float = field(default=0.9, metadata={"gt": 0, "le": 1})
+    seat_tokens: float = field(default=80.0, metadata={"ge": 0})
+    wait_tokens: float = field(default=200.0, metadata={"ge": 0})
+    subset_least: int = field(default=2, metadata={"ge": 1})
+    subset_fill: float = field(default=0.25, metadata={"gt": 0})
+    dedicated_replicas: bool = False
+    own_turns_per_day: int = field(default=100_000, metadata={"ge": 1})
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +238,7 @@ class _Choice:
         self._outside = frozenset(order[size:])
         total = sum(loads[replica].open for replica in order)
         # Counting the request that is being placed, as the paper does.
-        self._soft = math.ceil(config.balance * (total + 1) / len(order))
+        self._soft = math.ceil(config.load_factor * (total + 1) / len(order))
 
     def is_free(self, replica: str) -> bool:
         """Whether one more request stays within the hard bound."""
@@ -270,7 +273,7 @@ class _Choice:
     def _line(self, replica: str) -> float:
         """Places in the engine's line that one more request would stand behind seats."""
         load = self._loads[replica]
-        return load.open + 1 - self._config.fill * load.seats
+        return load.open + 1 - self._config.target_utilization * load.seats
 
     def _is_packed(self, replica: str) -> bool:
         return self._loads[replica].kv_utilization > self._config.kv_bound

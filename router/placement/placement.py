@@ -210,9 +210,9 @@ class LanePlacement:
                 turns[group] = turns.get(group, 0.0) + a_day
         ids = sorted(self._reports)
         owned: dict[str, list[str]] = {}
-        if self.config.owner_turns is not None:
+        if self.config.dedicated_replicas:
             sizes = {g: subset_size(self.config, group_open[g], seats, len(ids)) for g in turns}
-            owned = owned_replicas(turns, sizes, ids, self.config.owner_turns)
+            owned = owned_replicas(turns, sizes, ids, self.config.own_turns_per_day)
         taken = {replica for replicas in owned.values() for replica in replicas}
         self._derived = _Derived(group_open, owned, [r for r in ids if r not in taken])
 

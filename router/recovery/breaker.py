@@ -18,7 +18,7 @@ longest ago are used again. With one replica none is ever left alone.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import blake2b
 
@@ -31,27 +31,31 @@ class State(StrEnum):
     HALF_OPEN = "half_open"
 
 
-@dataclass(frozen=True, slots=True)
+TRIAL_S = 10.0
+"""How long a trial may take before another is allowed."""
+
+MEMORY_S = 300.0
+"""Replicas that nothing was heard of for so long are forgotten."""
+
+WITNESS_S = 30.0
+"""How long an answer to another tenant speaks for the lane."""
+
+
+@dataclass(frozen=True)
 class BreakerConfig:
-    """When replicas are ejected and for how long.
+    """When replicas are ejected and for how long. `metadata` bounds what a file may say.
 
     Attributes:
-        faults: faults in a row that eject.
-        backoff_s: first time left alone; doubles up to `max_backoff_s`.
-        trial_s: how long a trial may take before another is allowed.
-        max_share: share of a lane's replicas that may be ejected at once.
-        memory_s: replicas that nothing was heard of for so long are forgotten.
-        witness_s: how long an answer to another tenant speaks for the lane.
+        eject_after: faults in a row that eject.
+        eject_s: first time left alone; doubles up to `eject_max_s`.
+        eject_share: share of a lane's replicas that may be ejected at once.
 
     """
 
-    faults: int = 3
-    backoff_s: float = 1.0
-    max_backoff_s: float = 30.0
-    trial_s: float = 10.0
-    max_share: float = 0.5
-    memory_s: float = 300.0
-    witness_s: float = 30.0
+    eject_after: int = field(default=3, metadata={"ge": 1})
+    eject_s: float = field(default=1.0, metadata={"gt": 0})
+    eject_max_s: float = field(default=30.0, metadata={"gt": 0})
+    eject_share: float = field(default=0.5, metadata={"ge": 0, "lt": 1})
 
 
 @dataclass(slots=True)
@@ -124,14 +128,14 @@ class Breakers:
             for replica, breaker in self._breakers.items()
             if breaker.is_open and (now < breaker.until or now < breaker.trial_until)
         ]
-        most = math.floor(self.config.max_share * len(self._breakers))
+        most = math.floor(self.config.eject_share * len(self._breakers))
         return frozenset(replica for _, replica in sorted(shut, reverse=True)[:most])
 
     def note_chosen(self, replica: str, *, now: float) -> None:
         """A request goes to this replica: its trial, when its back-off has passed."""
         breaker = self._of(replica, now)
         if breaker.is_open and now >= breaker.until and now >= breaker.trial_until:
-            breaker.trial_until = now + self.config.trial_s
+            breaker.trial_until = now + TRIAL_S
 
     def note_success(self, replica: str, tenant: str = "", *, now: float) -> None:
         """An answer to a tenant came whole."""
@@ -141,7 +145,7 @@ class Breakers:
         self._witnesses.note(tenant, now)
         if breaker.is_open:
             breaker.is_open, breaker.trial_until = False, 0.0
-        elif now - breaker.until > self.config.max_backoff_s:
+        elif now - breaker.until > self.config.eject_max_s:
             breaker.ejections = 0
 
     def note_fault(
@@ -178,10 +182,10 @@ class Breakers:
         breaker.ejections += 1
 
     def _is_enough(self, breaker: _Breaker, now: float) -> bool:
-        if breaker.faults < self.config.faults:
+        if breaker.faults < self.config.eject_after:
             return False
         answered_at = self._witnesses.others_at(breaker.blamed)
-        return breaker.is_confirmed or now - answered_at > self.config.witness_s
+        return breaker.is_confirmed or now - answered_at > WITNESS_S
 
     def _of(self, replica: str, now: float) -> _Breaker:
         breaker = self._breakers.get(replica)
@@ -191,13 +195,13 @@ class Breakers:
         return breaker
 
     def _forget(self, now: float) -> None:
-        limit = now - self.config.memory_s
+        limit = now - MEMORY_S
         for replica in [r for r, b in self._breakers.items() if b.heard_at < limit]:
             del self._breakers[replica]
 
     def _backoff_s(self, replica: str, ejections: int) -> float:
         """From three quarters of the doubled time to all of it."""
         config = self.config
-        whole = min(config.max_backoff_s, config.backoff_s * 2.0 ** min(ejections, 32))
+        whole = min(config.eject_max_s, config.eject_s * 2.0 ** min(ejections, 32))
         drawn = blake2b(f"{replica}\0{ejections}".encode(), digest_size=1).digest()[0] / 255
         return whole * (0.75 + 0.25 * drawn)

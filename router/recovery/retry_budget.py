@@ -4,7 +4,7 @@ Each tenant has a bucket of retries. Every request of its own puts a share of on
 time puts in a floor, so that a quiet deployment can retry too; every retry takes one
 out. (The shape of Finagle's RetryBudget, with a burst large enough for all of a
 tenant's streams on one replica.) Over any time a tenant's retries are at most
-`burst + floor_per_s * seconds + share * its requests`.
+`retry_burst + retry_floor_per_s * seconds + retry_share * its requests`.
 
 All tenants together spend from one bucket of `tenants` such budgets. Where others have
 emptied it, a tenant has a reserve of an eighth of its own, of which nobody else can
@@ -14,7 +14,7 @@ spend: who has not retried gets its retry, whatever others do.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 RESERVE = 0.125
 """Part of a tenant's budget that is its own even where the total is spent."""
@@ -23,22 +23,22 @@ MAX_PURSES = 4096
 """Tenants whose spending is remembered; past them, the one that spent longest ago is not."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RetryBudgetConfig:
-    """Limits of the budget.
+    """Limits of the budget. `metadata` bounds what a file may say.
 
     Attributes:
-        share: retries for each request.
-        floor_per_s: retries a second that time alone gives.
-        burst: most retries of one tenant at once.
-        tenants: how many tenants may spend all of theirs at the same time.
+        retry_share: retries that each request adds to its tenant's budget.
+        retry_floor_per_s: retries a second that time alone gives.
+        retry_burst: most retries of one tenant at once; all streams of one replica should fit.
+        retry_tenants: how many tenants may spend all of theirs at the same time.
 
     """
 
-    share: float = 0.2
-    floor_per_s: float = 10.0
-    burst: float = 256.0
-    tenants: float = 4.0
+    retry_share: float = field(default=0.2, metadata={"ge": 0, "le": 2})
+    retry_floor_per_s: float = field(default=10.0, metadata={"ge": 0})
+    retry_burst: float = field(default=256.0, metadata={"ge": 1})
+    retry_tenants: float = field(default=4.0, metadata={"ge": 1})
 
 
 @dataclass(slots=True)
@@ -82,21 +82,21 @@ class RetryBudget:
 
     def __init__(self, config: RetryBudgetConfig, *, now: float) -> None:
         self._config = config
-        self._total = _bucket(config, config.tenants, now)
+        self._total = _bucket(config, config.retry_tenants, now)
         # Who is not here has spent nothing.
         self._purses: OrderedDict[str, _Purse] = OrderedDict()
 
     def apply(self, config: RetryBudgetConfig) -> None:
         """Use new limits from now on."""
         self._config = config
-        self._total.resize(*_limits(config, config.tenants))
+        self._total.resize(*_limits(config, config.retry_tenants))
         for purse in self._purses.values():
             purse.own.resize(*_limits(config, 1.0))
             purse.reserve.resize(*_limits(config, RESERVE))
 
     def note_request(self, tenant: str) -> None:
         """A request of a tenant has begun."""
-        share = self._config.share
+        share = self._config.retry_share
         self._total.add(share)
         purse = self._purses.get(tenant)
         if purse is not None:
@@ -126,7 +126,7 @@ class RetryBudget:
 
 def _limits(config: RetryBudgetConfig, part: float) -> tuple[float, float]:
     """Retries at once and retries a second of a part of one tenant's budget."""
-    return max(1.0, config.burst * part), config.floor_per_s * part
+    return max(1.0, config.retry_burst * part), config.retry_floor_per_s * part
 
 
 def _bucket(config: RetryBudgetConfig, part: float, now: float) -> _Bucket:

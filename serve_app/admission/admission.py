@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
@@ -21,11 +21,10 @@ from router.admission.shed_order import AdmissionLog
 from router.admission.ticket import Tier
 from router.leases.messages import LaneReport
 from serve_app.admission.lane_slots import LaneSlots, SlotHold
-from serve_app.config.fleet import LaneConfig
+from serve_app.config.lane import LaneConfig
 from serve_app.config.tenants import TierConfig
 from serve_app.routing.policies import Policies
 from serve_app.tenancy.auth import Tenant
-from simulator.model.profile import load_profile
 
 CLEAR_EVERY_S = 0.05
 
@@ -83,7 +82,7 @@ class Admission:
         self.apply(policies)
 
     def _slots_of_lane(self, name: str, lane: LaneConfig) -> LaneSlots:
-        slots = slots_of(lane) if self._is_enabled else None
+        slots = lane.slots if self._is_enabled else None
         peers, elsewhere = self._peers, self._elsewhere
         queue = LaneQueue(self._queue_config, None, lambda: peers(name), lambda: elsewhere(name))
         lane_slots = LaneSlots(name, queue, slots, self._ingresses, self.log)
@@ -97,7 +96,7 @@ class Admission:
         self._clear_s = policies.fleet.timeouts.choose_s
         for lane_slots in self._lanes.values():
             lane_slots.queue.config = self._queue_config
-            lane_slots.saturation.config = self._config.saturation
+            lane_slots.saturation.config = self._config
 
     def take(self, ask: SlotAsk) -> SlotHold | None:
         """Get in line for slots of a lane; None: the lane counts none."""
@@ -220,11 +219,5 @@ class Admission:
 def queue_config(policies: Policies) -> QueueConfig:
     """The bounds of one lane's queue."""
     fleet = policies.fleet
-    return replace(fleet.admission.queue, grace_s=fleet.ledger.grace_s)
-
-
-def slots_of(lane: LaneConfig) -> int | None:
-    """Sequences that one replica runs at once; None where nothing says it."""
-    if lane.max_num_seqs is None and lane.engine == "simulated" and lane.simulated.profile:
-        return load_profile(lane.simulated.profile).scheduling.max_num_seqs
-    return lane.max_num_seqs
+    own = fleet.admission
+    return QueueConfig(own.max_queued, own.reserve_share, own.need_decay_s, fleet.ledger.grace_s)

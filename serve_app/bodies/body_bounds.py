@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from router.errors import Rejected, RejectReason
 from serve_app.bodies.steps import Steps
-from serve_app.config.fleet import LimitsConfig
+from serve_app.config.serving import LimitsConfig
 
 DEFAULTS = LimitsConfig()
 

@@ -15,7 +15,8 @@ from pydantic import BaseModel
 from serve_app.commands.client import subparser
 from serve_app.config.addresses import refuse_unreachable
 from serve_app.config.errors import ConfigError, load_yaml
-from serve_app.config.fleet import EMBEDDED, FleetConfig
+from serve_app.config.fleet import FleetConfig
+from serve_app.config.lane import EMBEDDED
 from serve_app.config.settings import (
     fleet_path,
     haproxy_is_on,
@@ -95,7 +96,8 @@ def _checks(args: argparse.Namespace) -> list[tuple[str, Callable[[], str]]]:
 def _fleet(name: str) -> str:
     path = fleet_path(name)
     fleet = load_fleet(path)
-    return f"{path}: lanes {', '.join(fleet.enabled_lanes)}"
+    told = f"{path}: lanes {', '.join(fleet.enabled_lanes)}"
+    return "\n      ".join([WARNING + told, *fleet.outdated]) if fleet.outdated else told
 
 
 def _tenants(path: Path) -> str:

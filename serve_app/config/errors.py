@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -23,6 +24,10 @@ class ConfigError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(_KEY.sub("pm-…", message))
+
+
+STRICT = ConfigDict(extra="forbid")
+"""Of configuration that extends a dataclass of router/: an unknown key is an error there, too."""
 
 
 class StrictModel(BaseModel):
@@ -77,7 +82,7 @@ def _explain(fault: Any, model: type[BaseModel]) -> str:
     if not location:
         # A fault between fields: its message names them, and the input is the file.
         return str(fault["msg"]).removeprefix("Value error, ")
-    if fault["type"] == "extra_forbidden":
+    if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         known = _fields_at(model, location[:-1])
         return f"{where}: unknown key{nearest(str(location[-1]), known)}"
     if isinstance(fault.get("input"), dict | list) or "keys" in location:
@@ -92,7 +97,14 @@ def _fields_at(model: type[BaseModel], location: Iterable[Any]) -> list[str]:
         current = _step(current, part)
         if current is None:
             return []
-    return list(current.model_fields) if _is_model(current) else []
+    return list(_fields_of(current)) if _is_model(current) else []
+
+
+def _fields_of(model: Any) -> dict[str, Any]:
+    """Annotations of a model's fields; a dataclass of router/ is a model, too."""
+    if is_dataclass(model):
+        return get_type_hints(model)
+    return {name: field.annotation for name, field in model.model_fields.items()}
 
 
 def _step(current: Any, part: Any) -> Any:
@@ -100,8 +112,7 @@ def _step(current: Any, part: Any) -> Any:
         return current.model
     if not _is_model(current):
         return None
-    field = current.model_fields.get(part)
-    return None if field is None else _model_inside(field.annotation)
+    return _model_inside(_fields_of(current).get(part))
 
 
 def _model_inside(annotation: Any) -> Any:
@@ -124,7 +135,7 @@ class _Through:
 
 
 def _is_model(value: Any) -> bool:
-    return isinstance(value, type) and issubclass(value, BaseModel)
+    return isinstance(value, type) and (issubclass(value, BaseModel) or is_dataclass(value))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

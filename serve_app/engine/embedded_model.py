@@ -21,7 +21,7 @@ from pathlib import Path
 
 import yaml
 
-from serve_app.config.fleet import EMBEDDED
+from serve_app.config.lane import EMBEDDED
 from serve_app.config.private_files import ALONE, private, private_folder
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"

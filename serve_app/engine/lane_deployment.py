@@ -15,7 +15,7 @@ from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
 from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
 
-from serve_app.config.fleet import LaneConfig
+from serve_app.config.lane import LaneConfig
 
 # Imported to be in vLLM's registry: the lane's environment names it.
 from serve_app.engine import media_fetch  # noqa: F401

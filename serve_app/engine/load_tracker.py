@@ -3,7 +3,7 @@
 The ingress names itself, the group and, for a session away from home, the session and
 the number of its last move, in one internal header: `INGRESS GROUP [SESSION NUMBER]`.
 Group and session are hashes. The endpoint's guard has checked the deployment's secret
-before this is read. Bounds: `guests` sessions and 1,024 groups are remembered; published
+before this is read. Bounds: `max_spilled` sessions and 1,024 groups are remembered; published
 are the guests and at most 64 groups, 20 KB with the defaults.
 """
 
@@ -14,7 +14,7 @@ import time
 from router.placement.placement import Report
 from router.placement.spilled_sessions import GuestBook
 from router.placement.tenant_load import GroupDemand
-from serve_app.config.fleet import AffinityConfig
+from serve_app.config.serving import AffinityConfig
 from serve_app.placement.turn_placement import VISIT_HEADER
 from serve_app.protocol.asgi import ASGIApp, Receive, Scope, Send
 
@@ -27,7 +27,7 @@ class VisitLog:
     def __init__(self, app: ASGIApp, config: AffinityConfig) -> None:
         self._app = app
         self._open: dict[str, int] = {}
-        self._guests = GuestBook(config.guests, config.warm_s)
+        self._guests = GuestBook(config.max_spilled, config.warm_s)
         self._demand = GroupDemand()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -14,7 +14,7 @@ from ray import serve
 from ray.serve import Application
 
 from serve_app.config.engine_walls import MEDIA_ENV, media_args, revision_args
-from serve_app.config.fleet import LaneConfig
+from serve_app.config.lane import LaneConfig
 from serve_app.engine.lane_endpoint import LaneLife
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import aiohttp
 
 from router.placement.hot_prefixes import HotPrefix, merge
 from serve_app.bodies.prefixes import request_of
-from serve_app.config.fleet import WarmUpConfig
+from serve_app.config.serving import WarmUpConfig
 
 logger = logging.getLogger("ray.serve")
 

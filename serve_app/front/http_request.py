@@ -9,7 +9,7 @@ import orjson
 
 from router.errors import Rejected
 from serve_app.bodies.wire import ROUTES
-from serve_app.config.fleet import LimitsConfig
+from serve_app.config.serving import LimitsConfig
 from serve_app.front.request_body import RequestBody
 from serve_app.protocol.asgi import Message, Receive, Scope, Send
 from serve_app.protocol.encodings import codings_of, decode

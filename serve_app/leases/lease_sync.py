@@ -19,7 +19,7 @@ from router.leases.holder import Lessee
 from router.leases.leased_ceiling import LeasedCeiling
 from router.leases.messages import Answer, Report
 from serve_app.admission.admission import Admission
-from serve_app.config.fleet import LedgerConfig
+from serve_app.config.admission import LedgerConfig
 from serve_app.leases.metrics import LedgerMetrics
 
 logger = logging.getLogger("ray.serve")

@@ -14,7 +14,7 @@ from ray.serve.request_router import RunningReplica
 
 from router.placement.affinity import Visit
 from router.placement.replica import rank_replicas
-from serve_app.config.fleet import TimeoutConfig
+from serve_app.config.serving import TimeoutConfig
 from serve_app.placement.turn_placement import VISIT_HEADER, Placed, TurnPlacement
 from serve_app.transport.broadcast import ask_all
 from serve_app.transport.endpoint import SECRET_HEADER

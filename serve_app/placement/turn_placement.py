@@ -15,14 +15,10 @@ from typing import Any
 
 from router.placement.affinity import Outcome, Visit
 from router.placement.placement import LanePlacement
-from serve_app.config.fleet import FleetConfig, LaneConfig, SessionConfig
-from simulator.model.profile import load_profile
+from serve_app.config.fleet import FleetConfig
+from serve_app.config.serving import SessionConfig
 
 VISIT_HEADER = "x-pointsman-visit"
-
-# Sequences that vLLM runs at once where the lane does not say (its default for servers
-# on anything but the largest cards).
-DEFAULT_SEATS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +52,14 @@ class TurnPlacement:
         self._lock = threading.Lock()
         affinity = config.affinity
         self._lane = LanePlacement(
-            affinity.policy(), self._me, notes=affinity.notes, warm_s=affinity.warm_s
+            affinity, self._me, notes=affinity.tracked_sessions, warm_s=affinity.warm_s
         )
 
     def apply(self, config: SessionConfig, seats: int) -> None:
         """Use new bounds from now on; what is open and who is a guest stays."""
         with self._lock:
             self._seats = seats
-            self._lane.config = config.affinity.policy()
+            self._lane.config = config.affinity
 
     def place(
         self, visit: Visit, stats: Mapping[str, Mapping[str, Any]], avoid: frozenset[str]
@@ -88,12 +84,4 @@ class TurnPlacement:
 def build_placements(fleet: FleetConfig, me: str) -> dict[str, TurnPlacement]:
     """One for each lane that runs; `me` is this ingress replica's id."""
     lanes = fleet.enabled_lanes.items()
-    return {name: TurnPlacement(fleet.sessions, me, seats_of(lane)) for name, lane in lanes}
-
-
-def seats_of(lane: LaneConfig) -> int:
-    """Sequences that one engine of the lane runs at once."""
-    if lane.max_num_seqs is not None:
-        return lane.max_num_seqs
-    profile = lane.simulated.profile if lane.engine == "simulated" else None
-    return DEFAULT_SEATS if profile is None else load_profile(profile).scheduling.max_num_seqs
+    return {name: TurnPlacement(fleet.sessions, me, lane.assumed_slots) for name, lane in lanes}

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from serve_app.bodies.wire import Prompt
-from serve_app.config.fleet import RequestLogConfig
+from serve_app.config.records import RequestLogConfig
 from serve_app.metrics import Metrics
 from serve_app.records.background_writer import BackgroundWriter
 from serve_app.records.feedback_store import FeedbackStore

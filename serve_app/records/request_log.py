@@ -12,8 +12,8 @@ from pathlib import Path
 
 import orjson
 
-from serve_app.config.fleet import RequestLogConfig
 from serve_app.config.private_files import private_folder
+from serve_app.config.records import RequestLogConfig
 from serve_app.records.request_record import RequestRecord
 
 FIELDS = (

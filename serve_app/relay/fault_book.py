@@ -10,10 +10,10 @@ import logging
 import time
 
 from router.errors import Rejected, RejectReason
-from router.recovery.breaker import BreakerConfig, Breakers
-from router.recovery.retry_budget import RetryBudget, RetryBudgetConfig
+from router.recovery.breaker import Breakers
+from router.recovery.retry_budget import RetryBudget
 from router.recovery.suspects import MAX_LOSSES, Suspects
-from serve_app.config.fleet import RecoveryConfig
+from serve_app.config.serving import RecoveryConfig
 from serve_app.metrics import Metrics
 from serve_app.relay.attempts import Journey
 
@@ -26,7 +26,7 @@ class FaultBook:
     def __init__(self, metrics: Metrics, config: RecoveryConfig) -> None:
         self._metrics = metrics
         self.config = config
-        self._budget = RetryBudget(_budget_config(config), now=time.monotonic())
+        self._budget = RetryBudget(config, now=time.monotonic())
         self._breakers: dict[str, Breakers] = {}
         self._suspects = Suspects()
 
@@ -34,15 +34,15 @@ class FaultBook:
         """Use new limits from now on."""
         if config != self.config:
             self.config = config
-            self._budget.apply(_budget_config(config))
+            self._budget.apply(config)
             for breakers in self._breakers.values():
-                breakers.config = _breaker_config(config)
+                breakers.config = config
 
     def breakers(self, lane: str) -> Breakers:
         """The breakers of a lane's replicas."""
         made = self._breakers.get(lane)
         if made is None:
-            made = self._breakers[lane] = Breakers(_breaker_config(self.config))
+            made = self._breakers[lane] = Breakers(self.config)
         return made
 
     def ejected(self) -> dict[str, list[str]]:
@@ -68,7 +68,7 @@ class FaultBook:
     def may_try(self, journey: Journey) -> bool:
         """Whether another attempt is allowed; it is paid for then."""
         config = self.config
-        if journey.faults >= config.attempts or journey.moves > config.moves:
+        if journey.faults >= config.attempts or journey.moves > config.max_failovers:
             return False
         return self._budget.try_spend(journey.tenant, now=time.monotonic())
 
@@ -129,19 +129,4 @@ def _suspicion(wait_s: float) -> Rejected:
         "Replicas of the model were lost each time they read this very request. If it is not "
         f"the reason, send it again in {wait_s:.0f} seconds.",
         retry_after_s=wait_s,
-    )
-
-
-def _budget_config(config: RecoveryConfig) -> RetryBudgetConfig:
-    return RetryBudgetConfig(
-        config.retry_share, config.retry_floor_per_s, config.retry_burst, config.retry_tenants
-    )
-
-
-def _breaker_config(config: RecoveryConfig) -> BreakerConfig:
-    return BreakerConfig(
-        faults=config.eject_after,
-        backoff_s=config.eject_s,
-        max_backoff_s=config.eject_max_s,
-        max_share=config.eject_share,
     )

@@ -15,7 +15,7 @@ import orjson
 
 from router.recovery.resume import Cut, Means, Said, StreamTraits, next_seed, remaining
 from serve_app.bodies.wire import Parsed
-from serve_app.config.fleet import LaneConfig
+from serve_app.config.lane import LaneConfig
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"

@@ -165,15 +165,18 @@ class Reloader:
             self.last_error = str(found)
             logger.warning("reload refused: %s", found)
             return {"ok": False, "error": str(found)}
-        removed = self._removed_by(found)
+        lasting = [*self._outdated(found.fleet), *self._removed_by(found)]
         self._apply(found)
         self._fleet, self._auth = found.fleet, found.auth
         self.last_error = ""
         logger.info("reloaded %s and %s", *self._files)
-        for sentence in removed:
+        for sentence in lasting:
             logger.warning("%s", sentence)
-        warnings = [*told, *removed]
+        warnings = [*told, *lasting]
         return {"ok": True, "warnings": warnings} if warnings else {"ok": True}
+
+    def _outdated(self, fleet: FleetConfig) -> list[str]:
+        return [f"{self._files[0]}: {sentence}" for sentence in fleet.outdated]
 
     def _removed_by(self, found: Policies) -> list[str]:
         if self._auth is None:
@@ -193,9 +196,10 @@ class Reloader:
         }
 
     def warnings(self) -> list[str]:
-        """For the operator: changes that do not come to rest, and who lost access."""
+        """For the operator: changes that do not come to rest, old names, and who lost access."""
         removed = self._removals.told(datetime.now(UTC))
-        told = [f"{self._files[1]}: {sentence}" for sentence in removed]
+        told = self._outdated(self._fleet)
+        told += [f"{self._files[1]}: {sentence}" for sentence in removed]
         changing_s = self._settling.changing_s(self._clock())
         if changing_s is not None and changing_s > self._patience_s:
             told.insert(0, self._unrest(changing_s))

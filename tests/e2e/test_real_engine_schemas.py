@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.schemas import longest_gap
 from benchmarks.support.schema_families import FAMILIES, largest
-from serve_app.config.fleet import SchemaConfig
+from serve_app.config.serving import SchemaConfig
 from tests.e2e.support import chat
 
 TRIES = 4

@@ -56,7 +56,10 @@ def order_of(visit, replicas, size=2):
 
 
 def is_free(load):
-    return load.open + 1 <= CONFIG.fill * load.seats and load.kv_utilization <= CONFIG.kv_bound
+    return (
+        load.open + 1 <= CONFIG.target_utilization * load.seats
+        and load.kv_utilization <= CONFIG.kv_bound
+    )
 
 
 @given(situations())
@@ -110,7 +113,7 @@ def test_a_session_with_nothing_to_read_again_keeps_the_soft_bound(situation):
     """What is new goes past a replica over the bound, within its subset, if one has room."""
     visit, order, size, loads, _ = situation
     visit = Visit(visit.group, visit.session)
-    bound = math.ceil(CONFIG.balance * (sum(x.open for x in loads.values()) + 1) / len(order))
+    bound = math.ceil(CONFIG.load_factor * (sum(x.open for x in loads.values()) + 1) / len(order))
     has_room = [r for r in order if is_free(loads[r]) and loads[r].open + 1 <= bound]
     assume(has_room)
 

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from router.errors import Rejected
 from serve_app.bodies.steps import at_once
 from serve_app.config.errors import ConfigError, load_yaml
-from serve_app.config.fleet import CorsConfig, FleetConfig, LimitsConfig
+from serve_app.config.fleet import CorsConfig, FleetConfig
+from serve_app.config.serving import LimitsConfig
 from serve_app.config.tenants import TenantsConfig
 from serve_app.front.cors import allowed_origin, cors_headers, preflight_headers
 from serve_app.protocol import encodings

@@ -29,7 +29,7 @@ class LaneMachine(RuleBasedStateMachine):
         super().__init__()
         self.now = 100.0
         self.peers: int | None = 0
-        config = QueueConfig(max_queued=6, forget_need_s=4.0)
+        config = QueueConfig(max_queued=6, need_decay_s=4.0)
         self.elsewhere: int | None = 0
         self.lane = LaneQueue(config, 4, lambda: self.peers, lambda: self.elsewhere)
         self.tickets = []

@@ -37,12 +37,12 @@ reports = st.builds(
 @given(
     st.fixed_dictionaries(dict.fromkeys(REPLICAS, reports)),
     visits,
-    st.sampled_from([None, 100_000.0]),
+    st.booleans(),
 )
-def test_ingress_replicas_with_the_same_view_place_alike(published, visit, owner_turns):
+def test_ingress_replicas_with_the_same_view_place_alike(published, visit, dedicated):
     """Nothing but the reports decides, in whatever order they are listed."""
     stats = {name: report.to_mapping() for name, report in published.items()}
-    config = AffinityConfig(owner_turns=owner_turns)
+    config = AffinityConfig(dedicated_replicas=dedicated)
 
     chosen = [
         LanePlacement(config, me).choose(visit, dict(view), SEATS, now=0.0)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.recovery.breaker import BreakerConfig, Breakers, State
+from router.recovery.breaker import TRIAL_S, WITNESS_S, BreakerConfig, Breakers, State
 from router.recovery.resume import Cut, CutSearch, Means, Said, StreamTraits, decide
 from router.recovery.stops import StopMatcher
 
@@ -212,7 +212,7 @@ happenings = st.lists(
 @given(happenings, st.floats(0, 0.9))
 def test_a_breaker_always_lets_a_replica_back_in_and_never_avoids_too_many(steps, share):
     """After the longest back-off and a trial's time, every replica may be tried."""
-    config = BreakerConfig(max_share=share)
+    config = BreakerConfig(eject_share=share)
     breakers = Breakers(config)
     now = 0.0
 
@@ -229,7 +229,7 @@ def test_a_breaker_always_lets_a_replica_back_in_and_never_avoids_too_many(steps
             breakers.note_fault(replica, tenant, now=now, is_gone=what == "gone")
         assert len(breakers.avoided(now=now)) <= share * len(REPLICAS)
 
-    later = now + config.max_backoff_s + config.trial_s
+    later = now + config.eject_max_s + TRIAL_S
     assert breakers.avoided(now=later) == frozenset()
 
 
@@ -240,7 +240,7 @@ def test_a_breaker_always_lets_a_replica_back_in_and_never_avoids_too_many(steps
 )
 def test_one_tenant_s_faults_never_eject_from_a_lane_that_answers_another(gaps, every_s, faults):
     """However many, however they lie between the answers, whichever replica gives them."""
-    breakers = Breakers(BreakerConfig(faults=faults))
+    breakers = Breakers(BreakerConfig(eject_after=faults))
     now, answered_at = 0.0, 0.0
     breakers.note_success("b", "other", now=0.0)
 
@@ -263,5 +263,5 @@ def test_a_replica_that_answers_nobody_is_ejected(tenants, since_s):
 
     ejected = [breakers.note_fault("a", tenant, now=now) for tenant in tenants]
 
-    is_told = len(set(tenants)) > 1 or tenants[0] == "other" or now > BreakerConfig().witness_s
+    is_told = len(set(tenants)) > 1 or tenants[0] == "other" or now > WITNESS_S
     assert any(ejected) is is_told

@@ -1,6 +1,7 @@
 """Retries stay bounded, and nobody's take another's."""
 
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,10 +11,10 @@ from router.recovery.retry_budget import RESERVE, RetryBudget, RetryBudgetConfig
 TENANTS = ("a", "b", "c", "d", "e", "f", "g")
 configs = st.builds(
     RetryBudgetConfig,
-    share=st.floats(0, 2),
-    floor_per_s=st.floats(0, 50),
-    burst=st.floats(1, 50),
-    tenants=st.floats(1, 6),
+    retry_share=st.floats(0, 2),
+    retry_floor_per_s=st.floats(0, 50),
+    retry_burst=st.floats(1, 50),
+    retry_tenants=st.floats(1, 6),
 )
 steps = st.lists(
     st.tuples(st.sampled_from(TENANTS), st.booleans(), st.floats(0, 2), st.integers(1, 60)),
@@ -39,10 +40,12 @@ def test_retries_never_exceed_the_budgets(config, happenings):
         else:
             retries[tenant] += spend(budget, tenant, times, now)
 
-        timed = config.burst + config.floor_per_s * now
-        assert retries[tenant] <= timed + config.share * requests[tenant] + 1e-6
-        total = config.tenants * timed + config.share * requests.total()
-        reserves = len(retries) * (1 + RESERVE * timed) + RESERVE * config.share * requests.total()
+        timed = config.retry_burst + config.retry_floor_per_s * now
+        assert retries[tenant] <= timed + config.retry_share * requests[tenant] + 1e-6
+        total = config.retry_tenants * timed + config.retry_share * requests.total()
+        reserves = (
+            len(retries) * (1 + RESERVE * timed) + RESERVE * config.retry_share * requests.total()
+        )
         assert retries.total() <= total + reserves + 1e-6
 
 
@@ -58,16 +61,16 @@ def test_who_has_not_retried_gets_its_retry_whatever_others_do(config, happening
         else:
             spend(budget, tenant, times, now)
 
-    reserved = int(max(1.0, config.burst * RESERVE))
+    reserved = int(max(1.0, config.retry_burst * RESERVE))
     assert spend(budget, "new", reserved, now + passed_s) == reserved
 
 
 @given(configs, st.integers(0, 400))
 def test_one_tenant_s_spending_leaves_another_s_budget_whole(config, times):
     """With room for two in the total, the second has all that the first had."""
-    config = RetryBudgetConfig(config.share, config.floor_per_s, config.burst, tenants=2)
+    config = replace(config, retry_tenants=2)
     budget = RetryBudget(config, now=0.0)
 
     spend(budget, "a", times, 0.0)
 
-    assert spend(budget, "b", 400, 0.0) == int(config.burst)
+    assert spend(budget, "b", 400, 0.0) == int(config.retry_burst)

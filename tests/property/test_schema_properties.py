@@ -12,7 +12,7 @@ from router.errors import Rejected
 from serve_app.bodies.grammar.grammar_rules import PIECE, constraints_fault
 from serve_app.bodies.grammar.regex_rules import Unreadable, read_regex
 from serve_app.bodies.steps import at_once
-from serve_app.config.fleet import SchemaConfig
+from serve_app.config.serving import SchemaConfig
 
 BOUNDS = SchemaConfig()
 

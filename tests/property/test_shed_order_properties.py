@@ -93,7 +93,7 @@ def test_a_planted_violation_is_found_among_refusals_in_order(trace, refusals, p
 
 PAID = Tier("paid", 0, start_within_s=2.0)
 FREE = Tier("free", 10, sheddable=True, min_share=0.25, start_within_s=8.0)
-CONFIG = QueueConfig(max_queued=3, forget_need_s=2.0)
+CONFIG = QueueConfig(max_queued=3, need_decay_s=2.0)
 
 steps = st.lists(
     st.tuples(

@@ -21,7 +21,7 @@ from serve_app.bodies.grammar.part_rules import part_fault, repeats, unpacked
 from serve_app.bodies.grammar.regex_rules import Expression, Unreadable, read_regex
 from serve_app.bodies.grammar.text_places import TextPlaces
 from serve_app.bodies.steps import Steps
-from serve_app.config.fleet import SchemaConfig
+from serve_app.config.serving import SchemaConfig
 
 PIECE = 500
 """Values that are looked at in one piece: some 3 ms."""

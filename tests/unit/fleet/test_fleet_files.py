@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from serve_app.config.errors import ConfigError, validate
-from serve_app.config.fleet import FleetConfig, LaneConfig
+from serve_app.config.fleet import FleetConfig
+from serve_app.config.lane import LaneConfig
 from serve_app.config.settings import load_fleet
 
 FLEETS = sorted(Path(__file__).parents[3].glob("configs/fleets/*.yaml"))

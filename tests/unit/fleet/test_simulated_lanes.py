@@ -3,7 +3,7 @@
 import pytest
 
 from serve_app.config.errors import ConfigError
-from serve_app.config.fleet import LaneConfig
+from serve_app.config.lane import LaneConfig
 from simulator.model.profile import FixedTiming, Profile
 
 

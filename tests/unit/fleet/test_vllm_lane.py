@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from pydantic import ValidationError
 
-from serve_app.config.fleet import LaneConfig
+from serve_app.config.lane import LaneConfig
 from serve_app.config.settings import load_fleet
 from tests.unit.conftest import PRIVATE_RAY
 

@@ -13,7 +13,7 @@ from router.placement.affinity import (
     subset_size,
 )
 
-CONFIG = AffinityConfig(balance=1.0, seat_tokens=100)
+CONFIG = AffinityConfig(load_factor=1.0, seat_tokens=100)
 ORDER = ["home", "next", "far"]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.recovery.breaker import BreakerConfig, Breakers, State
+from router.recovery.breaker import MEMORY_S, BreakerConfig, Breakers, State
 
 
 def breakers_of(*replicas, **config) -> Breakers:
@@ -34,7 +34,7 @@ def test_a_replica_that_is_gone_is_left_alone_at_once():
 
 def test_after_its_back_off_one_request_tries_it():
     """Others leave it alone until the trial has ended or taken too long."""
-    breakers = breakers_of("a", "b", trial_s=10)
+    breakers = breakers_of("a", "b")
     breakers.note_fault("a", now=0.0, is_gone=True)
     before = breakers.avoided(now=1.0)
     breakers.note_chosen("a", now=1.0)
@@ -48,7 +48,7 @@ def test_after_its_back_off_one_request_tries_it():
 
 def test_a_good_trial_closes_and_a_bad_one_doubles_the_back_off():
     """From three quarters of the time to all of it."""
-    breakers = breakers_of("a", "b", backoff_s=4)
+    breakers = breakers_of("a", "b", eject_s=4)
     breakers.note_fault("a", now=0.0, is_gone=True)
     breakers.note_chosen("a", now=4.0)
     breakers.note_fault("a", now=4.0)
@@ -72,7 +72,7 @@ def test_faults_of_requests_that_were_under_way_do_not_lengthen_the_back_off():
 
 def test_no_more_than_the_share_is_left_alone_the_latest_first():
     """The one that failed longest ago is used again."""
-    breakers = breakers_of("a", "b", "c", "d", backoff_s=30)
+    breakers = breakers_of("a", "b", "c", "d", eject_s=30)
     for at, replica in enumerate("abc"):
         breakers.note_fault(replica, now=float(at), is_gone=True)
 
@@ -89,17 +89,17 @@ def test_the_only_replica_is_never_left_alone():
 
 def test_replicas_that_are_gone_for_good_are_forgotten():
     """Serve gives new ones new names."""
-    breakers = breakers_of("a", "b", memory_s=10)
+    breakers = breakers_of("a", "b")
     breakers.note_fault("a", now=0.0, is_gone=True)
 
-    breakers.note_success("c", now=20.0)
+    breakers.note_success("c", now=1.0 + MEMORY_S)
 
-    assert breakers.state("a", now=20.0) is State.CLOSED
+    assert breakers.state("a", now=1.0 + MEMORY_S) is State.CLOSED
 
 
 def test_one_tenant_s_faults_eject_nothing_while_another_is_answered() -> None:
     """Its own answers say nothing of what others get."""
-    breakers = breakers_of("a", "b", faults=3, witness_s=30)
+    breakers = breakers_of("a", "b", eject_after=3)
     breakers.note_success("a", "other", now=0.0)
     breakers.note_success("a", "acme", now=1.0)
 
@@ -115,7 +115,7 @@ def test_one_tenant_s_faults_eject_where_nobody_speaks_for_the_lane(
     witness: str, at: float
 ) -> None:
     """There is only one tenant, or the others' answers are long ago."""
-    breakers = Breakers(BreakerConfig(faults=3, witness_s=30))
+    breakers = Breakers(BreakerConfig(eject_after=3))
     breakers.note_success("b", witness, now=0.0)
 
     assert [breakers.note_fault("a", "acme", now=at) for _ in range(3)] == [False, False, True]
@@ -123,7 +123,7 @@ def test_one_tenant_s_faults_eject_where_nobody_speaks_for_the_lane(
 
 def test_what_another_replica_answered_was_not_the_request_s_fault() -> None:
     """Its faults count, whoever is answered in the meantime; an answer begins anew."""
-    breakers = Breakers(BreakerConfig(faults=3))
+    breakers = Breakers(BreakerConfig(eject_after=3))
     breakers.note_success("b", "other", now=0.0)
     breakers.note_fault("a", "acme", now=1.0)
     few = breakers.confirm("a", now=1.0)
@@ -138,7 +138,7 @@ def test_what_another_replica_answered_was_not_the_request_s_fault() -> None:
 
 def test_a_replica_that_is_gone_is_ejected_whoever_finds_it() -> None:
     """Nothing answers there: no request is the reason."""
-    breakers = breakers_of("a", "b", faults=3)
+    breakers = breakers_of("a", "b", eject_after=3)
     breakers.note_success("a", "other", now=0.0)
 
     assert breakers.note_fault("a", "acme", now=1.0, is_gone=True)

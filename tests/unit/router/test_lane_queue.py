@@ -129,7 +129,7 @@ def test_who_leaves_while_waiting_holds_nothing():
 
 def test_free_work_leaves_empty_what_paid_work_needed_lately():
     """Four of eight, and one in reserve; after a while nothing is kept."""
-    lane = Lane(capacity=8, reserve_share=0.1, forget_need_s=20.0)
+    lane = Lane(capacity=8, reserve_share=0.1, need_decay_s=20.0)
     for ticket in [lane.ask() for _ in range(4)]:
         lane.end(ticket)
 

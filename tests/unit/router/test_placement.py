@@ -151,7 +151,7 @@ def test_an_owner_keeps_others_off_its_replicas():
     """They spill to it no more than they live there; it may spill to theirs."""
     busy = report(groups={"big": [20.0, 150_000.0]})
     stats = IDLE | {"r1": busy}
-    ingress = placement(owner_turns=100_000)
+    ingress = placement(dedicated_replicas=True)
 
     homes = {
         group: {
@@ -167,7 +167,7 @@ def test_an_owner_keeps_others_off_its_replicas():
 def test_an_owner_whose_replicas_failed_uses_the_others():
     """And so does a group whose shared replicas failed."""
     stats = {"r1": report(groups={"big": [1.0, 150_000.0]}), "r2": {}}
-    ingress = placement(owner_turns=100_000)
+    ingress = placement(dedicated_replicas=True)
     own = ingress.choose(visit(group="big"), stats, SEATS, now=0).order[0]
     shared = ingress.choose(visit(group="small"), stats, SEATS, now=0).order[0]
 

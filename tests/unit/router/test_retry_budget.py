@@ -4,7 +4,7 @@ import pytest
 
 from router.recovery.retry_budget import RetryBudget, RetryBudgetConfig
 
-QUIET = RetryBudgetConfig(share=0, floor_per_s=0, burst=16, tenants=2)
+QUIET = RetryBudgetConfig(retry_share=0, retry_floor_per_s=0, retry_burst=16, retry_tenants=2)
 
 
 def spend(budget: RetryBudget, tenant: str, now: float = 0.0) -> int:

@@ -6,7 +6,7 @@ Run as `python -m tests.unit.serve_app.feedback_process PATH PREFIX BATCHES`.
 import sys
 from pathlib import Path
 
-from serve_app.config.fleet import FeedbackConfig
+from serve_app.config.records import FeedbackConfig
 from serve_app.records.feedback_store import FeedbackStore
 from tests.unit.serve_app.records import record
 

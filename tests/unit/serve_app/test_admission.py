@@ -11,7 +11,8 @@ import pytest
 from router.admission.saturation import Level
 from serve_app.admission.admission import Admission
 from serve_app.admission.saturation_watch import SaturationWatch
-from serve_app.config.fleet import AdmissionConfig, LaneConfig
+from serve_app.config.admission import AdmissionConfig
+from serve_app.config.lane import LaneConfig
 from serve_app.config.tenants import TenantsConfig
 from serve_app.placement.lanes import NoReplica, Replica
 from tests.unit.serve_app.conftest import FLEET, TIERS
@@ -293,7 +294,7 @@ async def test_the_watch_holds_free_work_while_the_engines_are_full(world):
 
 async def test_three_times_overloaded_free_clients_are_shed_and_paid_ones_never(world, gated):
     """Four slots, four paid and sixteen free clients with three requests each."""
-    with_slots(world, 4, max_queued=6, forget_need_s=0.01)
+    with_slots(world, 4, max_queued=6, need_decay_s=0.01)
     refused = []
 
     async def client(key):

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from serve_app.config.fleet import RecoveryConfig
+from serve_app.config.serving import RecoveryConfig
 from serve_app.placement.lanes import Replica, Unreachable, UpstreamFault
 from serve_app.relay.fault_book import FaultBook
 from serve_app.transport.upstream import BrokenConnection
@@ -250,7 +250,7 @@ async def test_a_flood_spends_all_of_one_tenant_s_retries_at_most(world) -> None
     """Refused as before, from then on after one engine's word."""
     lanes = lanes_of(world, 2, lambda *_: crash())
     poor = {"retry_burst": 8, "retry_floor_per_s": 0, "retry_share": 0}
-    with_fleet(world, recovery=RecoveryConfig.model_validate(poor))
+    with_fleet(world, recovery=RecoveryConfig(**poor))
 
     statuses = [(await world.post(CHAT, BAD, key="acme")).status_code for _ in range(20)]
 
@@ -331,7 +331,7 @@ async def test_the_other_is_found_although_all_are_avoided(world, engine) -> Non
     """One that was ejected is better than one that failed on this very request."""
     lanes = lanes_of(world, 3, lambda name, _: crash() if name == "r1" else engine())
     breakers = book_of(world).breakers("chat")
-    breakers.config = type(breakers.config)(max_share=1.0)
+    breakers.config = type(breakers.config)(eject_share=1.0)
     for replica in ("r2", "r3"):
         book_of(world).tell_breaker("chat", replica, "other", is_gone=True)
 

@@ -14,7 +14,7 @@ from serve_app.bodies.body_bounds import DEFAULTS, weigh
 from serve_app.bodies.json_body import SLOW_BYTES, loading
 from serve_app.bodies.steps import at_once
 from serve_app.bodies.wire import ROUTES, Parsed, parse, reading
-from serve_app.config.fleet import LimitsConfig
+from serve_app.config.serving import LimitsConfig
 
 pytestmark = pytest.mark.security
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from ray.serve.handle import DeploymentBroadcastResponse
 
-from serve_app.config.fleet import TimeoutConfig
+from serve_app.config.serving import TimeoutConfig
 from serve_app.placement.lanes import Lanes
 from serve_app.transport.broadcast import ask_all
 

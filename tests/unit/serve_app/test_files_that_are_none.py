@@ -7,7 +7,7 @@ import pytest
 
 from serve_app.config.errors import ConfigError
 from serve_app.config.files import is_open_for_writing
-from serve_app.config.fleet import TimeoutConfig
+from serve_app.config.serving import TimeoutConfig
 from serve_app.config.settings import load_fleet, load_tenants
 
 pytestmark = pytest.mark.security

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from router.admission.saturation import Level
-from serve_app.config.fleet import TimeoutConfig
+from serve_app.config.serving import TimeoutConfig
 from serve_app.relay import keepalive
 from serve_app.relay.keepalive import COMMENT
 from serve_app.transport.upstream import BrokenConnection, SilentConnection

@@ -15,7 +15,8 @@ from router.leases.holder import SLICE
 from router.leases.ledger import Ledger
 from router.leases.messages import LaneReport
 from router.limits.reservation import Reckoning
-from serve_app.config.fleet import LaneConfig, LedgerConfig
+from serve_app.config.admission import LedgerConfig
+from serve_app.config.lane import LaneConfig
 from serve_app.config.tenants import TenantsConfig
 from serve_app.leases.lease_sync import LeaseSync
 from serve_app.leases.metrics import LedgerMetrics

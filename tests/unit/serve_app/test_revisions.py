@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from serve_app import app
 from serve_app.cli import main
 from serve_app.config.engine_walls import revision_args, unpinned
-from serve_app.config.fleet import EMBEDDED, FleetConfig, LaneConfig
+from serve_app.config.fleet import FleetConfig
+from serve_app.config.lane import EMBEDDED, LaneConfig
 from serve_app.engine import embedded_model
 
 pytestmark = pytest.mark.security

@@ -10,7 +10,7 @@ from serve_app.bodies import prefixes
 from serve_app.bodies.opening import opening_of
 from serve_app.bodies.prefixes import prefix_of
 from serve_app.bodies.wire import ROUTES, parse
-from serve_app.config.fleet import TimeoutConfig
+from serve_app.config.serving import TimeoutConfig
 from serve_app.engine.warm_up import together
 from serve_app.placement.lanes import Lanes
 from serve_app.placement.turn_placement import build_placements

@@ -10,7 +10,7 @@ import pytest
 
 from router.recovery.breaker import State
 from serve_app.bodies.wire import ROUTES, parse
-from serve_app.config.fleet import RecoveryConfig
+from serve_app.config.serving import RecoveryConfig
 from serve_app.relay.resumption import held_chars
 from serve_app.transport.upstream import SilentConnection
 from tests.unit.serve_app.simulated_lanes import Break, SimulatedLanes
@@ -332,7 +332,7 @@ async def test_the_last_replica_is_never_said_to_be_left_alone(world):
 async def test_a_dying_fleet_is_not_hammered(world):
     """Past the budget a fault is final, and says so at once."""
     poor = {"retry_burst": 2, "retry_floor_per_s": 0, "retry_share": 0}
-    with_fleet(world, recovery=RecoveryConfig.model_validate(poor))
+    with_fleet(world, recovery=RecoveryConfig(**poor))
     lanes = SimulatedLanes(cuts=[Break(0) for _ in range(9)])
     world.gateway._pipeline.dispatch.lanes = lanes
 

@@ -9,7 +9,8 @@ from ray.serve.exceptions import DeploymentUnavailableError
 
 from router.placement.affinity import Visit
 from router.placement.spilled_sessions import guest_key
-from serve_app.config.fleet import AffinityConfig, FleetConfig, TimeoutConfig
+from serve_app.config.fleet import FleetConfig
+from serve_app.config.serving import AffinityConfig, TimeoutConfig
 from serve_app.engine.load_tracker import VisitLog
 from serve_app.front.control import _imbalance
 from serve_app.placement.lanes import Lanes, NoReplica, UpstreamFault
@@ -207,9 +208,11 @@ async def test_bounds_are_replaced_and_open_turns_stay(lanes):
     await lanes.open(replica, "/", b"", {})
     placement = lanes._placements["chat"]
 
-    placement.apply(FLEET.sessions.model_copy(update={"affinity": AffinityConfig(balance=3)}), 9)
+    placement.apply(
+        FLEET.sessions.model_copy(update={"affinity": AffinityConfig(load_factor=3)}), 9
+    )
 
-    assert placement._lane.config.balance == 3
+    assert placement._lane.config.load_factor == 3
     assert loads(lanes)[replica.id] == 1
 
 
@@ -218,12 +221,6 @@ def test_seats_come_from_the_engine_s_arguments_or_the_profile():
     seats = {name: made._seats for name, made in build_placements(FLEET, "me").items()}
 
     assert seats == {"chat": 2, "card": 64}
-
-
-def test_owning_replicas_is_off_unless_asked_for():
-    """The threshold alone changes nothing."""
-    assert AffinityConfig().policy().owner_turns is None
-    assert AffinityConfig(can_own=True).policy().owner_turns == 100_000
 
 
 @pytest.mark.parametrize(

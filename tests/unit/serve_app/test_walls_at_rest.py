@@ -13,8 +13,9 @@ from unittest.mock import Mock
 import pytest
 
 from serve_app.config.errors import ConfigError, load_yaml, validate
-from serve_app.config.fleet import FeedbackConfig, FleetConfig, RequestLogConfig
+from serve_app.config.fleet import FleetConfig
 from serve_app.config.private_files import narrow
+from serve_app.config.records import FeedbackConfig, RequestLogConfig
 from serve_app.config.settings import deployment_secret
 from serve_app.config.tenants import TenantsConfig
 from serve_app.engine.embedded_model import GGUF, prepare

@@ -1,0 +1,85 @@
+"""The ingress replicas, what they share, and waiting for a slot of a lane."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from router.admission.lane_queue import QueueBounds
+from router.admission.saturation import SaturationConfig
+from router.leases.messages import LeaseTerms
+from serve_app.config.errors import STRICT, StrictModel
+
+MAX_FLOORS = 0.2
+
+
+class IngressConfig(StrictModel):
+    """The ingress replicas.
+
+    Attributes:
+        replicas: fixed, because each has 1/replicas of a lane's slots, and a floor of
+            every ceiling; from two on, they share ceilings through the ledger.
+        graceful_shutdown_timeout_s: longest stream a redeploy waits for.
+        silent_after_s: a replica whose event loop stands still for so long is killed and
+            replaced; Serve alone would drain it for as long as its stuck streams last.
+
+    """
+
+    replicas: int = Field(1, ge=1)
+    num_cpus: float = Field(1, gt=0)
+    max_ongoing_requests: int = Field(2000, ge=1)
+    graceful_shutdown_timeout_s: float = Field(900, gt=0)
+    silent_after_s: float = Field(15, ge=5)
+
+
+class LedgerConfig(StrictModel):
+    """How several ingress replicas share what they enforce (docs/tenancy.md).
+
+    Attributes:
+        heartbeat_s: how often each tells the ledger what it holds and wants.
+        lease_s: without an answer for so long, it has no more than its floor, and lets
+            its free work go.
+        seat_s: the same for the floor.
+        floor_share: part of each ceiling that an ingress replica always has; there are
+            twice `ingress.replicas` of these.
+        stale_s: age at which it is no longer known what the others hold.
+        grace_s: paid work that is late, or finds the queue full, is refused after so
+            long even if that is not known. Longer than a lease.
+
+    """
+
+    heartbeat_s: float = Field(0.2, ge=0.05)
+    lease_s: float = Field(10, gt=0)
+    seat_s: float = Field(60, gt=0)
+    floor_share: float = Field(0.01, ge=0)
+    stale_s: float = Field(0.5, gt=0)
+    grace_s: float = Field(12, gt=0)
+
+    @model_validator(mode="after")
+    def _times_are_in_order(self) -> Self:
+        if self.stale_s < 2 * self.heartbeat_s:
+            raise ValueError("stale_s must be two heartbeats at least")
+        if not 4 * self.heartbeat_s <= self.lease_s <= self.seat_s:
+            raise ValueError("lease_s lies between four heartbeats and seat_s")
+        if self.grace_s <= self.lease_s:
+            raise ValueError("grace_s must be longer than lease_s")
+        return self
+
+    def terms(self, ingresses: int) -> LeaseTerms:
+        """What the ledger and the ingress replicas agree on."""
+        return LeaseTerms(self.lease_s, self.seat_s, 2 * ingresses, self.floor_share, self.stale_s)
+
+
+@dataclass(config=STRICT, frozen=True)
+class AdmissionConfig(QueueBounds, SaturationConfig):
+    """Waiting for a slot of a lane (docs/fairness.md). Lanes need `max_num_seqs`.
+
+    Attributes:
+        enabled: false: every request goes straight to its engine's own queue. Takes
+            effect at a restart.
+
+    """
+
+    enabled: bool = True

