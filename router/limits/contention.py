@@ -2,7 +2,7 @@
 
 It is from `contended_from` requests on that run or wait for a slot, or while the lane is
 saturated: a lane runs no more than its slots, however many want them. It ceases to be after
-`calm_s` under `leave_ratio` of that, so that a lane around its mark does not switch a
+`CALM_S` under `leave_ratio` of that, so that a lane around its mark does not switch a
 ceiling on and off.
 """
 

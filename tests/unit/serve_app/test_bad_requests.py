@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from router.recovery.breaker import BreakerConfig
 from serve_app.config.serving import RecoveryConfig
 from serve_app.placement.lanes import Replica, Unreachable, UpstreamFault
 from serve_app.relay.fault_book import FaultBook
@@ -331,7 +332,7 @@ async def test_the_other_is_found_although_all_are_avoided(world, engine) -> Non
     """One that was ejected is better than one that failed on this very request."""
     lanes = lanes_of(world, 3, lambda name, _: crash() if name == "r1" else engine())
     breakers = book_of(world).breakers("chat")
-    breakers.config = type(breakers.config)(eject_share=1.0)
+    breakers.config = BreakerConfig(eject_share=1.0)
     for replica in ("r2", "r3"):
         book_of(world).tell_breaker("chat", replica, "other", is_gone=True)
 

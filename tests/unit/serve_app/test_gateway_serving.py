@@ -368,7 +368,7 @@ async def test_a_replica_on_trial_gets_one_request(world, engine):
     at = time.monotonic() - breakers.config.eject_s - 1
     for replica in ("r1", "r2", "r3"):
         breakers.note_success(replica, now=at)
-    for _ in range(breakers.config.faults):
+    for _ in range(breakers.config.eject_after):
         breakers.note_fault("r1", now=at)
     assert breakers.avoided(now=at + 0.1) == {"r1"}
     assert not breakers.avoided(now=time.monotonic())
