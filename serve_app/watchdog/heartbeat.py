@@ -2,7 +2,7 @@
 
 An ingress replica has no engine, but an event loop that can stand still, too.
 
-Downwards: a watchman (`watchman.py`) kills the replica's process group when the
+Downwards: a watchman (`watchdog.py`) kills the replica's process group when the
 replica is killed or its event loop stands still. Upwards: a replica whose engine is
 dead or silent ends itself. Serve then sees a crashed actor, which it replaces at
 once; a failed health check would be asked for three times, and then be drained for

@@ -1,6 +1,6 @@
 """A process beside a lane replica that ends what the replica leaves behind.
 
-    python -I -S watchman.py REPLICA_PID SILENT_AFTER_S < beats
+    python -I -S watchdog.py REPLICA_PID SILENT_AFTER_S < beats
 
 A replica that is killed outright cannot end its engine, and neither Ray nor vLLM
 does it: the engine's processes live on with their memory, on a GPU with the card.

@@ -61,7 +61,7 @@ class Replica:
         return watchman.members(self.pid)
 
     def watchman(self) -> int:
-        (pid,) = (pid for pid, line in self.members().items() if b"watchman.py" in line)
+        (pid,) = (pid for pid, line in self.members().items() if b"watchdog.py" in line)
         return pid
 
     def end(self) -> None:
@@ -154,7 +154,7 @@ def test_a_lost_watchman_is_replaced(replica):
     first = made.watchman()
 
     os.kill(first, signal.SIGKILL)
-    until(lambda: any(b"watchman.py" in x for p, x in made.members().items() if p != first))
+    until(lambda: any(b"watchdog.py" in x for p, x in made.members().items() if p != first))
     os.kill(made.pid, signal.SIGKILL)
     made.process.wait()
 
