@@ -11,7 +11,9 @@ NAMED = re.compile(r"`((?:\w+/)+(?:\w+(?:\.py)?)?)`|\]\((?!http)([^)#]+)")
 PACKAGES = ("serve_app", "router", "classifier", "simulator", "benchmarks", "tests", "scripts")
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=str)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda x: x.name
+)
 def test_what_a_page_names_is_there(page):
     """Names of folders are a package's; on the architecture page and of faults also serve_app's."""
     for name, link in NAMED.findall(page.read_text()):
