@@ -1,6 +1,6 @@
 """What a lane's engine may fetch: media only from named hosts, a model only as it was chosen.
 
-Pure: `fleet_config` checks with it, `vllm_lane` passes it on, `media_fetch` asks it again
+Pure: `fleet` checks with it, `vllm_lane` passes it on, `media_fetch` asks it again
 for every address.
 """
 

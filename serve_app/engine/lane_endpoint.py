@@ -1,7 +1,7 @@
 """What every lane replica does around its engine, and the simulated lane.
 
 A lane replica opens the endpoint that the ingress relays from, counts as ready
-when it is warm (`warm_up`), ends when its engine does (`lifeline`), and lets streams
+when it is warm (`warm_up`), ends when its engine does (`heartbeat`), and lets streams
 finish before it goes.
 """
 

@@ -1,6 +1,6 @@
 """What an answer is worth: `exact`, `command` and `judge`.
 
-`exact` compares with the expected answers (see label_exact); `command` asks a program
+`exact` compares with the expected answers (see `exact.py`); `command` asks a program
 of the operator's; `judge` asks a lane which of two answers is better.
 """
 

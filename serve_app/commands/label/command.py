@@ -3,7 +3,7 @@
 Both lanes answer every prompt, each answer is checked, and the means over the samples
 are the row's `weak` and `strong`. Rows are appended as they are finished; a run that is
 started again goes on after them. With `--feedback` no lane is asked: what users said of
-answers becomes rows (`label_feedback`).
+answers becomes rows (`feedback.py`).
 """
 
 from __future__ import annotations
