@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,6 +28,17 @@ def tls(
     """A front before the simulated deployment."""
     with front(request.param, tmp_path_factory.mktemp(request.param)) as made:
         yield made
+
+
+@pytest.fixture(scope="module", autouse=True)
+def half_a_header(tls: Front) -> Iterator[ssl.SSLSocket]:
+    """A connection that waits for ten seconds while the other tests run."""
+    port = urlsplit(tls.url).port
+    assert port is not None
+    raw = socket.create_connection(("localhost", port), 60)
+    with tls.trust.wrap_socket(raw, server_hostname="localhost") as half:
+        half.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+        yield half
 
 
 @pytest.fixture(scope="module")
@@ -113,18 +125,13 @@ def test_nobody_comes_in_without_a_key(tls: Front, path: str) -> None:
     assert answer.json()["error"]["code"] == "invalid_api_key"
 
 
-def test_half_a_header_is_not_waited_for(tls: Front) -> None:
+def test_half_a_header_is_not_waited_for(half_a_header: ssl.SSLSocket) -> None:
     """HAProxy by itself waits for an hour."""
-    address = urlsplit(tls.url)
-    assert address.port is not None
-    raw = socket.create_connection(("localhost", address.port), 60)
-    with tls.trust.wrap_socket(raw, server_hostname="localhost") as half:
-        half.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
 
-        def is_closed() -> bool:
-            try:
-                return not half.recv(1000)
-            except OSError:
-                return True
+    def is_closed() -> bool:
+        try:
+            return not half_a_header.recv(1000)
+        except OSError:
+            return True
 
-        eventually(is_closed)
+    eventually(is_closed)
