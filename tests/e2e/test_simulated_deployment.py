@@ -570,9 +570,9 @@ def test_lane_replicas_that_end_are_not_the_users_problem(
         asked = [form(CHAT, f"story {n}", tokens[lane], model=lane, **greedy) for n in range(8)]
         return [Stream(simulated, CHAT, x, f"{lane}-{n}") for n, x in enumerate(asked)]
 
-    victims = [pids_of(f"ray::ServeReplica:pointsman:lane:{lane}")[0] for lane in tokens]
     for lane in tokens:
         await_two(http, simulated, lane)
+    victims = [pids_of(f"ray::ServeReplica:pointsman:lane:{lane}")[0] for lane in tokens]
     disturbed = {lane: streams(lane) for lane in tokens}
     begin([*disturbed["chat"], *disturbed["quality"]])
 
