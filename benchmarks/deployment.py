@@ -95,6 +95,7 @@ def serving(
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=_heed_interrupts,
         )
         try:
             _await_ready(process, URL + ready, ready_s, log)
@@ -106,6 +107,11 @@ def serving(
             process.kill()
             process.wait()
             stop_everything()
+
+
+def _heed_interrupts() -> None:
+    """Shells start what is in the background deaf to them, and children are as their parents."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def admin_headers() -> dict[str, str]:

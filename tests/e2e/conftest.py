@@ -98,12 +98,16 @@ def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
 
 @pytest.fixture(scope="session")
 def simulated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The simulated fleet, to be changed at will. Its card is warm in a second, not in ten."""
+    """The simulated fleet, to be changed at will.
+
+    Its card is warm in a second, not in ten, and says as much as it may, as the other lane.
+    """
     folder = tmp_path_factory.mktemp("simulated")
     fleet = yaml.safe_load((HERE / "simulated_fleet.yaml").read_text())
     engine = fleet["lanes"]["quality"]["simulated"]
     profile = yaml.safe_load(profile_path(engine["profile"]).read_text())
     profile["timing"]["warm_up_s"] = 1
+    del profile["mean_output_tokens"]
     engine["profile"] = str(folder / "profile.yaml")
     (folder / "profile.yaml").write_text(yaml.safe_dump(profile))
     path = folder / "fleet.yaml"

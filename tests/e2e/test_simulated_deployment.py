@@ -563,11 +563,12 @@ def test_lane_replicas_that_end_are_not_the_users_problem(
 
     Every greedy text is whole, every new request is answered, and both return.
     """
-    tokens = {"chat": 400, "quality": 1000}
-    greedy = {"temperature": 0, "ignore_eos": True}
+    tokens = {"chat": 300, "quality": 800}
 
     def streams(lane: str) -> list[Stream]:
-        asked = [form(CHAT, f"story {n}", tokens[lane], model=lane, **greedy) for n in range(8)]
+        asked = [
+            form(CHAT, f"story {n}", tokens[lane], model=lane, temperature=0) for n in range(8)
+        ]
         return [Stream(simulated, CHAT, x, f"{lane}-{n}") for n, x in enumerate(asked)]
 
     for lane in tokens:

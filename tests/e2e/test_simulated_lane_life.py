@@ -66,7 +66,7 @@ def test_stopped_replicas_are_replaced(simulated: str, http: httpx.Client) -> No
     await_all(http, simulated, ingresses=2)
     lane, doors = set(await_two(http, simulated, "quality")), set(pids_of(INGRESS))
     assert len(doors) == 2
-    asked = form(CHAT, "tell", 1500, model="quality", ignore_eos=True)
+    asked = form(CHAT, "tell", 1500, model="quality")
     streams = [Stream(simulated, CHAT, asked, f"stop-{n}") for n in range(4)]
     begin(streams)
 
