@@ -88,14 +88,15 @@ def serving(
         if ray_start:
             ray = [str(Path(sys.executable).with_name("ray")), "start", "--head", *ray_start]
             subprocess.run(ray, env=env, check=True, stdout=log, stderr=log)
+        # What a shell starts in the background is deaf to interrupts, and so are its children.
+        heeding = ["env", "--default-signal=INT"]
         process = subprocess.Popen(
-            [str(Path(sys.executable).with_name("serve")), "run", str(path)],
+            [*heeding, str(Path(sys.executable).with_name("serve")), "run", str(path)],
             cwd=ROOT,
             env=env,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=_heed_interrupts,
         )
         try:
             _await_ready(process, URL + ready, ready_s, log)
@@ -107,11 +108,6 @@ def serving(
             process.kill()
             process.wait()
             stop_everything()
-
-
-def _heed_interrupts() -> None:
-    """Shells start what is in the background deaf to them, and children are as their parents."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def admin_headers() -> dict[str, str]:
