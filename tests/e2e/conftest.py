@@ -19,7 +19,7 @@ from tests.e2e.support import await_all
 
 HERE = Path(__file__).parent
 
-ORDER = {
+SIMULATED_ORDER = {
     "production_graph": -1,
     "websocket": 1,
     "deployment": 2,
@@ -27,7 +27,7 @@ ORDER = {
     "lane_life": 4,
     "redeploy": 5,
 }
-"""Of the simulated modules: the other fleet first, those that end processes last.
+"""Of the modules on simulated engines: the other fleet first, those that end processes last.
 
 A ledger that takes over leases nothing new for a while, so what needs a new lease comes before.
 """
@@ -56,13 +56,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _is_here(item):
             item.add_marker(pytest.mark.e2e)
-    items.sort(key=_turn)
+    items.sort(key=lambda x: (_is_here(x), "simulated" not in x.path.name, _simulated_turn(x)))
 
 
-def _turn(item: pytest.Item) -> tuple[bool, bool, int]:
-    """Its place: one deployment at a time, each started once."""
-    name = item.path.stem.removeprefix("test_simulated_")
-    return _is_here(item), name == item.path.stem, ORDER.get(name, 0)
+def _simulated_turn(item: pytest.Item) -> int:
+    """When a test on simulated engines comes, among those."""
+    return SIMULATED_ORDER.get(item.path.stem.removeprefix("test_simulated_"), 0)
 
 
 def _is_here(item: pytest.Item) -> bool:

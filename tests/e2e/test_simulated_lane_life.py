@@ -10,7 +10,7 @@ import httpx
 
 from benchmarks.deployment import pids_of
 from serve_app.watchman import members
-from tests.e2e.streams import CHAT, Stream, begin, form
+from tests.e2e.open_streams import CHAT, Stream, begin, form
 from tests.e2e.support import (
     REPLACED_S,
     await_all,

@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import connect
 
 from benchmarks.deployment import pids_of
-from tests.e2e.streams import (
+from tests.e2e.open_streams import (
     CHAT,
     COMPLETIONS,
     MESSAGES,
