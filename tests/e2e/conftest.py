@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from benchmarks.deployment import ROOT, deployed
-from simulator.profile import profile_path
+from simulator.model.profile import profile_path
 from tests.e2e.support import await_all
 
 HERE = Path(__file__).parent
