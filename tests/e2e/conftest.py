@@ -13,7 +13,7 @@ import openai
 import pytest
 import yaml
 
-from benchmarks.deployment import ROOT, deployed
+from benchmarks.support.deployment import ROOT, deployed
 from simulator.model.profile import profile_path
 from tests.e2e.support import await_all
 

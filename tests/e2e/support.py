@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import yaml
 
-from benchmarks.deployment import ROOT, admin_headers, serve_config
+from benchmarks.support.deployment import ROOT, admin_headers, serve_config
 from serve_app import cli
 
 PATIENCE_S = 60.0

@@ -19,7 +19,7 @@ import httpx
 import pyarrow as pa
 import pytest
 
-from benchmarks.deployment import cpu_s, pids_of
+from benchmarks.support.deployment import cpu_s, pids_of
 from classifier.training.dataset import read_rows
 from tests.e2e.open_streams import CHAT, Stream, begin, form
 from tests.e2e.support import (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.deployment import pids_of
+from benchmarks.support.deployment import pids_of
 from serve_app.watchdog.watchdog import members
 from tests.e2e.open_streams import CHAT, Stream, begin, form
 from tests.e2e.support import (

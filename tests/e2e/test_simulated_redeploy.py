@@ -14,7 +14,7 @@ import yaml
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import connect
 
-from benchmarks.deployment import pids_of
+from benchmarks.support.deployment import pids_of
 from tests.e2e.open_streams import (
     CHAT,
     COMPLETIONS,
