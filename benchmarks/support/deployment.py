@@ -88,8 +88,10 @@ def serving(
         if ray_start:
             ray = [str(Path(sys.executable).with_name("ray")), "start", "--head", *ray_start]
             subprocess.run(ray, env=env, check=True, stdout=log, stderr=log)
+        # What a shell starts in the background is deaf to interrupts, and so are its children.
+        heeding = ["env", "--default-signal=INT"]
         process = subprocess.Popen(
-            [str(Path(sys.executable).with_name("serve")), "run", str(path)],
+            [*heeding, str(Path(sys.executable).with_name("serve")), "run", str(path)],
             cwd=ROOT,
             env=env,
             stdout=log,

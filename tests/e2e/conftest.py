@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
 import anthropic
 import httpx
 import openai
 import pytest
+import yaml
 
 from benchmarks.support.deployment import ROOT, deployed
+from simulator.model.profile import profile_path
 from tests.e2e.support import await_all
 
 HERE = Path(__file__).parent
+
+SIMULATED_ORDER = {
+    "production_graph": -1,
+    "websocket": 1,
+    "deployment": 2,
+    "ledger": 3,
+    "lane_life": 4,
+    "redeploy": 5,
+}
+"""Of the modules on simulated engines: the other fleet first, those that end processes last.
+
+A ledger that takes over leases nothing new for a while, so what needs a new lease comes before.
+"""
 
 TENANTS = """
 tiers:
@@ -41,7 +56,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _is_here(item):
             item.add_marker(pytest.mark.e2e)
-    items.sort(key=lambda item: (_is_here(item), "simulated" not in item.path.name))
+    items.sort(key=lambda x: (_is_here(x), "simulated" not in x.path.name, _simulated_turn(x)))
+
+
+def _simulated_turn(item: pytest.Item) -> int:
+    """When a test on simulated engines comes, among those."""
+    return SIMULATED_ORDER.get(item.path.stem.removeprefix("test_simulated_"), 0)
 
 
 def _is_here(item: pytest.Item) -> bool:
@@ -65,19 +85,44 @@ def tenants_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def _scope(fixture_name: str, config: pytest.Config) -> Literal["session", "module"]:
-    """One a module, as tests kill and change it; those of the walls leave theirs as it is."""
-    return "session" if config.option.markexpr == "security" else "module"
+_simulated = contextlib.ExitStack()
 
 
-@pytest.fixture(scope=_scope)
-def simulated(tenants_file: Path) -> Iterator[str]:
-    """Base URL of a deployment with simulated engines and two ingress replicas."""
-    fleet = str(HERE / "simulated_fleet.yaml")
-    with (
-        deployed(fleet=fleet, tenants=str(tenants_file)) as url,
-        httpx.Client(timeout=60) as http,
-    ):
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """The simulated fleet ends with its last test, not beside the real one at the run's end."""
+    if nextitem is None or "simulated" not in nextitem.path.name:
+        _simulated.close()
+
+
+@pytest.fixture(scope="session")
+def simulated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The simulated fleet, to be changed at will.
+
+    Its card is warm in a second, not in ten, and says as much as it may, as the other lane.
+    """
+    folder = tmp_path_factory.mktemp("simulated")
+    fleet = yaml.safe_load((HERE / "simulated_fleet.yaml").read_text())
+    engine = fleet["lanes"]["quality"]["simulated"]
+    profile = yaml.safe_load(profile_path(engine["profile"]).read_text())
+    profile["timing"]["warm_up_s"] = 1
+    del profile["mean_output_tokens"]
+    engine["profile"] = str(folder / "profile.yaml")
+    (folder / "profile.yaml").write_text(yaml.safe_dump(profile))
+    path = folder / "fleet.yaml"
+    path.write_text(yaml.safe_dump(fleet))
+    return path
+
+
+@pytest.fixture(scope="session")
+def simulated(simulated_file: Path, tenants_file: Path) -> Iterator[str]:
+    """Base URL of a deployment with simulated engines and two ingress replicas.
+
+    One for all: a test that kills or replaces something waits until all is there again.
+    """
+    args = {"fleet": str(simulated_file), "tenants": str(tenants_file)}
+    with _simulated, httpx.Client(timeout=60) as http:
+        url = _simulated.enter_context(deployed(**args))
         await_all(http, url, ingresses=2)
         yield url
 

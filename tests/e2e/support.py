@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -15,6 +17,7 @@ import httpx
 import yaml
 
 from benchmarks.support.deployment import ROOT, admin_headers, serve_config
+from serve_app import cli
 
 PATIENCE_S = 60.0
 """How long what has to happen is waited for: not how long it may take, which benchmarks say."""
@@ -57,17 +60,26 @@ def reload(url: str) -> None:
 
     def is_done() -> bool:
         try:
-            return bool(pointsman("reload", "--url", url)["ok"])
-        except AssertionError:
+            answer = httpx.post(f"{url}/admin/reload", headers=admin_headers(), timeout=60)
+        except httpx.HTTPError:
             return False
+        return answer.is_success and bool(answer.json()["ok"])
 
     eventually(is_done, every_s=0.5)
 
 
 def new_key(tenants: Path, tenant: str, tier: str, url: str) -> dict[str, str]:
-    """A new tenant's key as a header, once every ingress replica knows it."""
-    key = pointsman("tenants", "add", tenant, "--tier", tier, tenants=tenants)["key"]
-    headers = {"authorization": f"Bearer {key}"}
+    """A new tenant's key as a header, once every ingress replica knows it.
+
+    The command runs in this process: its start would take seconds, for each of many keys.
+    """
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        code = cli.main(
+            ["tenants", "add", tenant, "--tier", tier, "--file", str(tenants), "--json"]
+        )
+    assert code == 0
+    headers = {"authorization": f"Bearer {json.loads(said.getvalue())['key']}"}
     reload(url)
     with httpx.Client(timeout=60) as http:
         # A tenant of few requests may be told 429 at first: its key is known all the same.
@@ -114,21 +126,31 @@ def running(http: httpx.Client, url: str) -> int:
     return totals(status)["engines"] if status else 0
 
 
-def chat_replicas(http: httpx.Client, url: str) -> dict[str, dict[str, Any]]:
-    """What each replica of the chat lane that answers says of itself, by its id."""
+def replicas_of(http: httpx.Client, url: str, lane: str) -> dict[str, dict[str, Any]]:
+    """What each replica of a lane that answers says of itself, by its id."""
     lanes = status_of(http, url).get("lanes", {})
-    return {row["replica"]: row for row in lanes["chat"]["replicas"]} if lanes else {}
+    return {row["replica"]: row for row in lanes[lane]["replicas"]} if lanes else {}
 
 
-def await_two_chat_replicas(http: httpx.Client, url: str) -> dict[str, dict[str, Any]]:
-    """Both are there, whatever a test before this one has taken."""
+def await_two(http: httpx.Client, url: str, lane: str) -> dict[str, dict[str, Any]]:
+    """Both replicas of a lane are there, whatever a test before this one has taken."""
 
     def both() -> dict[str, dict[str, Any]] | None:
-        found = chat_replicas(http, url)
+        found = replicas_of(http, url, lane)
         return found if len(found) == 2 else None
 
     found: dict[str, dict[str, Any]] = eventually(both, within_s=LOADED_S, every_s=0.5)
     return found
+
+
+def chat_replicas(http: httpx.Client, url: str) -> dict[str, dict[str, Any]]:
+    """What each replica of the chat lane that answers says of itself, by its id."""
+    return replicas_of(http, url, "chat")
+
+
+def await_two_chat_replicas(http: httpx.Client, url: str) -> dict[str, dict[str, Any]]:
+    """Both replicas of the chat lane are there."""
+    return await_two(http, url, "chat")
 
 
 def await_all(http: httpx.Client, url: str, ingresses: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,6 +28,17 @@ def tls(
     """A front before the simulated deployment."""
     with front(request.param, tmp_path_factory.mktemp(request.param)) as made:
         yield made
+
+
+@pytest.fixture(scope="module", autouse=True)
+def half_a_header(tls: Front) -> Iterator[ssl.SSLSocket]:
+    """A connection that waits for ten seconds while the other tests run."""
+    port = urlsplit(tls.url).port
+    assert port is not None
+    raw = socket.create_connection(("localhost", port), 60)
+    with tls.trust.wrap_socket(raw, server_hostname="localhost") as half:
+        half.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+        yield half
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +77,7 @@ def test_the_stock_sdk_gets_whole_answers_and_streams(tls: Front, key: str) -> N
 def test_the_first_token_comes_while_the_engine_works_on_the_last(
     https: httpx.Client, simulated: str, http: httpx.Client
 ) -> None:
-    body = chat("hello", max_tokens=600, stream=True)
+    body = chat("hello", max_tokens=250, stream=True)
     with https.stream("POST", "/v1/chat/completions", json=body) as response:
         text = response.iter_text()
         read = next(text)
@@ -73,7 +85,7 @@ def test_the_first_token_comes_while_the_engine_works_on_the_last(
             read += next(text)
         assert running(http, simulated) >= 1
         read += "".join(text)
-    assert len(words(read)) == 600
+    assert len(words(read)) == 250
 
 
 def test_a_socket_stays_one(tls: Front, key: str) -> None:
@@ -113,18 +125,13 @@ def test_nobody_comes_in_without_a_key(tls: Front, path: str) -> None:
     assert answer.json()["error"]["code"] == "invalid_api_key"
 
 
-def test_half_a_header_is_not_waited_for(tls: Front) -> None:
+def test_half_a_header_is_not_waited_for(half_a_header: ssl.SSLSocket) -> None:
     """HAProxy by itself waits for an hour."""
-    address = urlsplit(tls.url)
-    assert address.port is not None
-    raw = socket.create_connection(("localhost", address.port), 60)
-    with tls.trust.wrap_socket(raw, server_hostname="localhost") as half:
-        half.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
 
-        def is_closed() -> bool:
-            try:
-                return not half.recv(1000)
-            except OSError:
-                return True
+    def is_closed() -> bool:
+        try:
+            return not half_a_header.recv(1000)
+        except OSError:
+            return True
 
-        eventually(is_closed)
+    eventually(is_closed)

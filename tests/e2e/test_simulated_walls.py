@@ -314,7 +314,7 @@ def test_every_engine_asks_for_the_secret_on_every_path(simulated: str) -> None:
             for path, lines in itertools.product((b"/health", b"/metrics", b"/version"), wrong):
                 found = statuses(ask_at(port, get(path, *lines, CLOSE)))
                 assert found == [401] if is_engine else 200 not in found
-    assert guarded == 3
+    assert guarded == 4
 
 
 # -- who asks -----------------------------------------------------------------------------

@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,18 +16,15 @@ from typing import Any
 
 import httpx
 import pytest
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from benchmarks.support.deployment import pids_of
 from tests.e2e.support import (
     REPLACED_S,
-    await_all,
     chat,
     eventually,
     is_idle,
     new_key,
-    redeploy,
     running,
     status_of,
 )
@@ -234,51 +230,6 @@ def test_a_killed_owner_is_a_broken_stream(simulated: str, http: httpx.Client) -
 
     assert frames[-1]["error"]["code"] == again["error"]["code"] == "no_replica"
     eventually(lambda: is_idle(http, simulated), within_s=REPLACED_S, every_s=0.5)
-
-
-def test_a_redeploy_is_survived_by_reconnecting(
-    simulated: str, http: httpx.Client, tenants_file: Path, tmp_path: Path
-) -> None:
-    """Replicas that go close their sockets; what they still generate is read through others."""
-    # A test before this one may have ended one: who drains is known to who was there before.
-    await_all(http, simulated, ingresses=2)
-    before = set(pids_of("ray::ServeReplica:pointsman:ingress"))
-    frames: list[dict[str, Any]] = []
-    closed: list[int] = []
-
-    def read() -> None:
-        opening: dict[str, Any] = {"type": "chat", "body": chat("x", max_tokens=3_900)}
-        while not frames or frames[-1]["type"] == "chunk":
-            with (
-                contextlib.suppress(OSError, InvalidHandshake),
-                connect(address(simulated), open_timeout=30) as ws,
-            ):
-                try:
-                    say(ws, id="long", **opening)
-                    while not frames or frames[-1]["type"] == "chunk":
-                        frames.append(hear(ws))
-                except ConnectionClosed as error:
-                    closed.append(error.rcvd.code if error.rcvd else 1006)
-            if frames:
-                token = frames[0]["resume"]
-                opening = {"type": "resume", "after": frames[-1]["seq"], "resume": token}
-
-    reading = threading.Thread(target=read, daemon=True)
-    reading.start()
-    eventually(lambda: frames)
-    fleet = Path(__file__).parent / "simulated_fleet.yaml"
-    redeploy(tmp_path, fleet, tenants_file, revision="websocket")
-    reading.join(REPLACED_S)
-
-    assert [f["seq"] for f in frames] == list(range(1, len(frames) + 1))
-    assert words(frames) == 3_900
-    assert closed and set(closed) == {1012}
-    eventually(
-        lambda: not before & set(pids_of("ray::ServeReplica:pointsman:ingress")),
-        within_s=REPLACED_S,
-        every_s=0.5,
-    )
-    eventually(lambda: is_idle(http, simulated), every_s=0.5)
 
 
 def http_pid(http: httpx.Client, url: str, replica: str) -> int | None:

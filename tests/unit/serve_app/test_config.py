@@ -418,3 +418,15 @@ def test_the_fleet_that_is_chosen_has_its_kind_of_card(monkeypatch, listed, flee
     monkeypatch.setattr(settings, "gpus", lambda: listed)
 
     assert settings.fleet_path("auto").stem == fleet
+
+
+def test_nobody_is_given_up_sooner_than_is_documented():
+    """What a fleet file leaves out: those of the end-to-end tests are impatient."""
+    fleet = validate(FLEET, FleetConfig, "file.yaml")
+    lane, timeouts = fleet.lanes["chat"], fleet.timeouts
+
+    assert (timeouts.read_s, timeouts.keepalive_s) == (300, 15)
+    assert (lane.silent_after_s, lane.drain_s) == (30, 900)
+    assert (fleet.ingress.silent_after_s, fleet.ingress.graceful_shutdown_timeout_s) == (15, 900)
+    assert (fleet.warm_up.ask_within_s, fleet.limits.body_silence_s) == (2, 10)
+    assert (fleet.ledger.lease_s, fleet.ledger.grace_s) == (10, 12)

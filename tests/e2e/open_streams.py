@@ -1,0 +1,101 @@
+"""Streams of every kind, read to their end while something happens to what serves them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+
+from tests.e2e.support import PATIENCE_S, chat
+
+CHAT = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
+MESSAGES = "/v1/messages"
+RESPONSES = "/v1/responses"
+
+ENDS = {
+    CHAT: "data: [DONE]",
+    COMPLETIONS: "data: [DONE]",
+    MESSAGES: '"type":"message_stop"',
+    RESPONSES: '"type":"response.completed"',
+}
+"""What the last event of a whole answer has."""
+
+
+def form(path: str, text: str, tokens: int, **fields: Any) -> dict[str, Any]:
+    """What asks for a stream of so many tokens at this path."""
+    if path == RESPONSES:
+        asked = {"model": "auto", "input": text, "max_output_tokens": tokens}
+    elif path == COMPLETIONS:
+        asked = {"model": "auto", "prompt": text, "max_tokens": tokens}
+    else:
+        asked = chat(text, max_tokens=tokens)
+    return asked | {"stream": True} | fields
+
+
+def events(stream: str) -> list[str]:
+    """The events of a stream, without the comments between them."""
+    parts = (event.strip() for event in stream.split("\n\n"))
+    return [event for event in parts if event and not event.startswith(":")]
+
+
+def words(stream: str) -> list[str]:
+    """The simulated engine's tokens in a stream of any form: a word each."""
+    data = [line[6:] for line in stream.splitlines() if line.startswith("data: {")]
+    return "".join(_said(json.loads(line)) for line in data).split()
+
+
+def _said(event: dict[str, Any]) -> str:
+    """The text that an event adds."""
+    if event.get("type") == "response.output_text.delta":
+        return str(event["delta"])
+    if event.get("type") == "content_block_delta":
+        return str(event["delta"].get("text", ""))
+    choices = event.get("choices", ())
+    return "".join(x.get("text") or x.get("delta", {}).get("content") or "" for x in choices)
+
+
+class Stream(threading.Thread):
+    """One answer, read until it ends however that is. Begun once something was said."""
+
+    def __init__(self, url: str, path: str, asked: dict[str, Any], session: str) -> None:
+        super().__init__(daemon=True)
+        self.path, self.text, self.begun = path, "", threading.Event()
+        self._url, self._asked, self._session = url, asked, session
+
+    @property
+    def is_whole(self) -> bool:
+        said = events(self.text)
+        return bool(said) and ENDS[self.path] in said[-1] and '"error":{' not in self.text
+
+    @property
+    def words(self) -> list[str]:
+        return words(self.text)
+
+    def run(self) -> None:
+        with (
+            # How it ended is in its text.
+            contextlib.suppress(httpx.HTTPError),
+            httpx.Client(timeout=120) as http,
+            http.stream(
+                "POST",
+                self._url + self.path,
+                json=self._asked,
+                headers={"x-session-id": self._session},
+            ) as response,
+        ):
+            for part in response.iter_text():
+                self.text += part
+                self.begun.set()
+
+
+def begin(streams: Sequence[Stream]) -> None:
+    """Start them, and wait until each has said something."""
+    for stream in streams:
+        stream.start()
+    for stream in streams:
+        assert stream.begun.wait(PATIENCE_S)
