@@ -285,7 +285,7 @@ GROUPS = {"alone": None, "stranger": None, "one": "one", "other": "one"}
 def grouped(real: str, tenants_file: Path) -> dict[str, list[Headers]]:
     """Tenants of the groups for each route, who have asked for nothing yet."""
     config = {
-        f"{name}-of-{path.rpartition('/')[2]}": {"tier": "open", "cache_group": group}
+        f"{name}{path.replace('/', '-')}": {"tier": "open", "cache_group": group}
         for path in PATHS
         for name, group in GROUPS.items()
     }
