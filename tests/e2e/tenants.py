@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from serve_app.auth import make_key
+from serve_app.tenancy.auth import make_key
 from tests.e2e.support import reload
 
 Headers = dict[str, str]
