@@ -13,7 +13,7 @@ import openai
 import pytest
 import yaml
 
-from benchmarks.deployment import ROOT, deployed
+from benchmarks.support.deployment import ROOT, deployed
 from tests.e2e.streams import Redeploy, redeploy_under_streams
 from tests.e2e.support import await_all
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.deployment import pids_of, rss_mib
+from benchmarks.support.deployment import pids_of, rss_mib
 from serve_app.watchdog.watchdog import members
 from tests.e2e.support import LOADED_S, chat, eventually
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks.deployment import pids_of
+from benchmarks.support.deployment import pids_of
 from tests.e2e.replicas import CHAT, QUALITY
 from tests.e2e.support import await_two_chat_replicas, chat, eventually, redeploy
 

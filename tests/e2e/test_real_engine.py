@@ -12,7 +12,7 @@ import httpx
 import openai
 import pytest
 
-from benchmarks.deployment import pids_of
+from benchmarks.support.deployment import pids_of
 from tests.e2e.replicas import CHAT, listening_ports
 from tests.e2e.support import (
     await_two_chat_replicas,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from benchmarks.deployment import cpu_s, pids_of
+from benchmarks.support.deployment import cpu_s, pids_of
 from serve_app.watchdog.watchdog import members
 from tests.e2e.replicas import CHAT, QUALITY, Loss
 from tests.e2e.support import await_all, eventually, is_idle

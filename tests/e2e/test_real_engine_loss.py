@@ -10,7 +10,7 @@ import signal
 import httpx
 import pytest
 
-from benchmarks.deployment import pids_of
+from benchmarks.support.deployment import pids_of
 from tests.e2e.replicas import CHAT, QUALITY, Loss, codes_of
 from tests.e2e.streams import Redeploy
 from tests.e2e.support import LOADED_S, await_all, eventually

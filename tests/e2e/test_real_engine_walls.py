@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.deployment import pids_of
+from benchmarks.support.deployment import pids_of
 from tests.e2e.replicas import CHAT, listening_ports
 
 pytestmark = pytest.mark.security
