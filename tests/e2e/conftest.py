@@ -15,6 +15,7 @@ import yaml
 
 from benchmarks.support.deployment import ROOT, deployed
 from simulator.model.profile import profile_path
+from tests.e2e.streams import Redeploy, redeploy_under_streams
 from tests.e2e.support import await_all
 
 HERE = Path(__file__).parent
@@ -31,13 +32,22 @@ SIMULATED_ORDER = {
 
 A ledger that takes over leases nothing new for a while, so what needs a new lease comes before.
 """
+REAL_ORDER = (
+    *("", "_websocket", "_faults"),
+    *("_kill", "_bodies", "_ceilings"),
+    *("_core", "_first_minutes", "_files", "_sessions", "_walls"),
+    *("_idle", "_redeploy", "_schemas", "_messages", "_switches"),
+    "_loss",
+)
+"""Of the modules on real engines. In a row, a replica is lost first; the others do without it."""
 
 TENANTS = """
 tiers:
   open: {max_n: 4}
   slow: {ceilings: {tokens_per_second: 10}}
   small: {ceilings: {tokens_per_minute: 600}}
-  wishing: {ceilings: {tokens_per_minute: 3000}}
+  tight: {ceilings: {tokens_per_minute: 200}}
+  wishing: {ceilings: {tokens_per_minute: 1500}}
   counted: {ceilings: {requests_per_minute: 60}}
   two_at_once: {ceilings: {concurrent_requests: 2}}
   two_a_minute: {ceilings: {requests_per_minute: 2}}
@@ -56,17 +66,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _is_here(item):
             item.add_marker(pytest.mark.e2e)
-    items.sort(key=lambda x: (_is_here(x), "simulated" not in x.path.name, _simulated_turn(x)))
-
-
-def _simulated_turn(item: pytest.Item) -> int:
-    """When a test on simulated engines comes, among those."""
-    return SIMULATED_ORDER.get(item.path.stem.removeprefix("test_simulated_"), 0)
+    items.sort(key=_turn)
 
 
 def _is_here(item: pytest.Item) -> bool:
     """Whether the test is one of this folder: the hook is given those of the whole run."""
     return HERE in item.path.parents
+
+
+def _turn(item: pytest.Item) -> tuple[bool, bool, int]:
+    """When a test comes: elsewhere first, then on simulated engines, then on real ones."""
+    if not _is_here(item):
+        return False, False, 0
+    module = item.path.stem
+    if "simulated" in module:
+        return True, False, SIMULATED_ORDER.get(module.removeprefix("test_simulated_"), 0)
+    name = module.removeprefix("test_real_engine")
+    return True, True, REAL_ORDER.index(name) if name in REAL_ORDER else 0
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -137,6 +153,17 @@ def real(tenants_file: Path) -> Iterator[str]:
     ):
         await_all(http, url, ingresses=1)
         yield url
+
+
+@pytest.fixture(scope="session")
+def redeployed(real: str, tenants_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Redeploy:
+    """A redeploy of the real fleet, in which the quality lane gets a worker process."""
+    folder = tmp_path_factory.mktemp("redeploy")
+    fleet = yaml.safe_load((HERE / "fleet.yaml").read_text())
+    del fleet["lanes"]["quality"]["engine_args"]["distributed_executor_backend"]
+    changed = folder / "fleet.yaml"
+    changed.write_text(yaml.safe_dump(fleet))
+    return redeploy_under_streams(real, changed, tenants_file, folder)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def test_a_file_that_is_written_slowly_locks_nobody_out(
     cut = whole.index("slowly-written")
     cut = whole.rindex("\n", 0, cut) + 1
 
-    until = time.monotonic() + 6
+    until = time.monotonic() + 4
     seen = set()
     with tenants_file.open("w") as writer:
         writer.write(whole[:cut])

@@ -14,6 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.support.deployment import pids_of
+from tests.e2e.replicas import CHAT, listening_ports
+
 pytestmark = pytest.mark.security
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -31,13 +34,6 @@ def http(real: str) -> Iterator[httpx.Client]:
         yield client
 
 
-def listening_ports() -> list[int]:
-    """Ports of loopback on which somebody listens: engines' endpoints among them."""
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    places = [row[1].split(":") for row in rows if row[3] == "0A"]
-    return sorted({int(port, 16) for address, port in places if address == "0100007F"})
-
-
 def is_guarded(port: int) -> bool:
     """Whether what listens demands a secret, as endpoints do."""
     try:
@@ -51,11 +47,10 @@ def endpoint(real: str) -> Iterator[httpx.Client]:
     """An engine's own endpoint, with the secret that the deployment keeps."""
     secret = Path(os.environ["POINTSMAN_STATE"], "endpoint-secret").read_text().strip()
     headers = {"x-pointsman-endpoint": secret}
-    for port in filter(is_guarded, listening_ports()):
+    for port in filter(is_guarded, listening_ports(pids_of(CHAT))):
         with httpx.Client(
             base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60
         ) as client:
-            # That of an ingress replica has no metrics.
             found = client.get("/metrics/")
             if found.status_code == 200 and "vllm:" in found.text:
                 yield client
@@ -137,13 +132,13 @@ def test_words_about_the_request_stay(http: httpx.Client) -> None:
     ask = {"messages": HI, "max_tokens": 4}
     hot = http.post("/v1/chat/completions", json={**ask, "temperature": 9})
     long = http.post("/v1/chat/completions", json={**ask, "messages": [
-        {"role": "user", "content": "word " * 3000}
+        {"role": "user", "content": "word " * 1500}
     ]})  # fmt: skip
 
     assert "temperature must be in [0, 2]" in hot.json()["error"]["message"]
     assert hot.json()["error"]["param"] == "temperature"
     assert long.json()["error"]["code"] == "context_length_exceeded"
-    assert "2048" in long.json()["error"]["message"]
+    assert "1024" in long.json()["error"]["message"]
 
 
 @pytest.fixture
