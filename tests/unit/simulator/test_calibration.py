@@ -10,10 +10,12 @@ from benchmarks.calibration import STATED, Cell, cells
 from simulator.profile import PROFILES, load_profile
 from simulator.workload import WORKLOADS, load_workload
 
+HALF_AN_HOUR_S = 1800.0
+
 
 @cache
 def all_cells() -> tuple[Cell, ...]:
-    return tuple(cells())
+    return tuple(cells(HALF_AN_HOUR_S))
 
 
 @pytest.mark.parametrize("table", STATED)
