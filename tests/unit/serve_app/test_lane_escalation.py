@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from router.types import Lane, LaneDecision, Reason
-from serve_app.escalation import SCORE_CACHE_SIZE, Escalation
-from serve_app.escalation_sync import EscalationSync
 from serve_app.metrics import Metrics
+from serve_app.routing.escalation import SCORE_CACHE_SIZE, Escalation
+from serve_app.routing.escalation_sync import EscalationSync
 from tests.unit.serve_app.conftest import FakeScorer
 
 QUALITY = Lane("quality", "large", 8000)
@@ -136,7 +136,7 @@ def full(replicas=1):
 def test_a_full_lane_yields_and_says_so(escalation, monkeypatch):
     """Minutes of load over every mark, then none."""
     clock = [1000.0]
-    monkeypatch.setattr("serve_app.escalation.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("serve_app.routing.escalation.time.monotonic", lambda: clock[0])
     escalation._start(escalation._policies)
     for _ in range(60):
         clock[0] += 2
@@ -155,7 +155,7 @@ def test_a_full_lane_yields_and_says_so(escalation, monkeypatch):
 def test_a_lane_that_does_not_answer_does_not_yield_for_ever(escalation, monkeypatch):
     """Better a full lane than one left idle by a dead sensor."""
     clock = [1000.0]
-    monkeypatch.setattr("serve_app.escalation.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("serve_app.routing.escalation.time.monotonic", lambda: clock[0])
     escalation._start(escalation._policies)
     for _ in range(60):
         clock[0] += 2
@@ -168,7 +168,7 @@ def test_a_lane_that_does_not_answer_does_not_yield_for_ever(escalation, monkeyp
 def test_slow_first_tokens_count_against_their_objective(policies, monkeypatch):
     """Only while they are recent, and only of a stronger lane."""
     clock = [1000.0]
-    monkeypatch.setattr("serve_app.escalation.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("serve_app.routing.escalation.time.monotonic", lambda: clock[0])
     routing = policies.fleet.routing.model_copy(update={"escalation_ttft_s": 0.5})
     policies = replace(policies, fleet=policies.fleet.model_copy(update={"routing": routing}))
     escalation = Escalation(policies)
@@ -185,7 +185,7 @@ def test_slow_first_tokens_count_against_their_objective(policies, monkeypatch):
 def test_only_lanes_that_were_used_lately_are_asked_for_their_load(escalation, monkeypatch):
     """An idle deployment costs nothing."""
     clock = [1000.0]
-    monkeypatch.setattr("serve_app.escalation.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("serve_app.routing.escalation.time.monotonic", lambda: clock[0])
     assert escalation.busy_lanes() == []
 
     escalation.note(tenant(), went_up())
