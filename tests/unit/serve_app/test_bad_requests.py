@@ -6,8 +6,8 @@ import json
 import pytest
 
 from serve_app.config.fleet import RecoveryConfig
-from serve_app.fault_book import FaultBook
 from serve_app.placement.lanes import Replica, Unreachable, UpstreamFault
+from serve_app.relay.fault_book import FaultBook
 from serve_app.transport.upstream import BrokenConnection
 from tests.unit.serve_app.conftest import FakeLanes, FakeResponse
 from tests.unit.serve_app.simulated_lanes import Break, SimulatedLanes
