@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from serve_app.commands.label import add_label
+from serve_app.commands.label.command import add_label
 
 KEY = "pm-0123456789ab-SECRETSECRETSECRET"
 PROMPTS = [
