@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.escalation import EscalationConfig, EscalationController, Rung
-from router.quantile import QuantileConfig
+from router.routing.escalation import EscalationConfig, EscalationController, Rung
+from router.routing.quantile import QuantileConfig
 from tests.examples import examples
 
 LANES = ("frontier", "complex")

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.history import HistoryBudget, Kind, Piece, plan_history
+from router.routing.history import HistoryBudget, Kind, Piece, plan_history
 from tests.examples import examples
 
 IDS = st.sampled_from("ab")
