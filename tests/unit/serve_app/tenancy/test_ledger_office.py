@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from router.ceiling import CeilingConfig
 from router.leases import Answer, LeaseTerms
 from router.lessee import Lessee
+from router.limits.ceiling import CeilingConfig
 from serve_app.leases.ledger import AHEAD_S, RETAKE_S, LedgerServer, Office, boot_id
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.store import Epoch
