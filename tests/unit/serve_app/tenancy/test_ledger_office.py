@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from router.leases import Answer, LeaseTerms
-from router.lessee import Lessee
+from router.leases.holder import Lessee
+from router.leases.messages import Answer, LeaseTerms
 from router.limits.ceiling import CeilingConfig
 from serve_app.leases.ledger import AHEAD_S, RETAKE_S, LedgerServer, Office, boot_id
 from serve_app.tenancy.sqlite_store import SqliteStore
