@@ -17,6 +17,9 @@ from tests.e2e.support import await_all
 
 HERE = Path(__file__).parent
 
+TIMEOUT_S = 1800.0
+"""For a test that does not say its own, with the deployment that it may be the first to need."""
+
 TENANTS = """
 tiers:
   open: {max_n: 4}
@@ -41,6 +44,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _is_here(item):
             item.add_marker(pytest.mark.e2e)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(TIMEOUT_S))
     items.sort(key=lambda item: (_is_here(item), "simulated" not in item.path.name))
 
 
