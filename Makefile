@@ -1,6 +1,6 @@
 # What each target does is in README.md; the work is in scripts/.
 SHELL := /bin/bash
-.PHONY: serve test test-security soak check bench install lock clean
+.PHONY: serve test test-quick test-security soak check bench install lock clean
 
 serve:
 	@begun=$$(date +%s%N); scripts/install && \
@@ -12,6 +12,10 @@ install:
 test:
 	@scripts/install dev
 	@scripts/test
+
+test-quick:
+	@scripts/install dev
+	@scripts/test quick
 
 test-security:
 	@scripts/install dev

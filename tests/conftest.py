@@ -2,10 +2,12 @@
 
 from hypothesis import HealthCheck, settings
 
-SOAK = 200
-"""Times as many examples with `--hypothesis-profile=soak`, where a test does not say how many."""
+from tests.examples import USUAL
 
-settings.register_profile("pointsman", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-usual = settings.get_profile("pointsman")
-settings.register_profile("soak", usual, max_examples=SOAK * usual.max_examples)
+PROFILES = {"quick": USUAL // 5, "pointsman": USUAL, "soak": 200 * USUAL}
+
+for name, count in PROFILES.items():
+    settings.register_profile(
+        name, max_examples=count, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
 settings.load_profile("pointsman")

@@ -40,6 +40,8 @@ REAL_ORDER = (
     "_loss",
 )
 """Of the modules on real engines. In a row, a replica is lost first; the others do without it."""
+TIMEOUT_S = 1800.0
+"""For a test that does not say its own, with the deployment that it may be the first to need."""
 
 TENANTS = """
 tiers:
@@ -66,6 +68,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _is_here(item):
             item.add_marker(pytest.mark.e2e)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(TIMEOUT_S))
     items.sort(key=_turn)
 
 

@@ -6,11 +6,11 @@ import itertools
 import json
 from typing import Any
 
-from hypothesis import settings
 from hypothesis import strategies as st
 
-assert settings.default is not None
-FUZZED = settings(max_examples=max(250, settings.default.max_examples))
+from tests.examples import examples
+
+FUZZED = examples(250)
 """Seconds in `make test`, minutes in `make soak`."""
 
 MAX_EDITS = 4

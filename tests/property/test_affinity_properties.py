@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from router.placement.affinity import (
@@ -17,6 +17,7 @@ from router.placement.affinity import (
     subset_size,
 )
 from router.placement.replica import rank_replicas
+from tests.examples import examples
 
 VISITS = [
     Visit(f"tenant-{i % 40}", f"tenant-{i % 40}\0session-{i}", history_tokens=2_000)
@@ -203,7 +204,7 @@ def moved_share(before, after, size):
     return sum(a != b for a, b in zip(homes, then, strict=True)) / len(VISITS)
 
 
-@settings(max_examples=25)
+@examples(25)
 @given(count=st.integers(3, 10), seed=st.integers(0, 10_000), size=st.integers(1, 3))
 def test_a_new_replica_moves_about_its_share(count, seed, size):
     """Adding one to N moves 1/(N+1) of the sessions; losing it moves them back.

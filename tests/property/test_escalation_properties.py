@@ -6,11 +6,12 @@ from itertools import accumulate
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from router.routing.escalation import EscalationConfig, EscalationController, Rung
 from router.routing.quantile import QuantileConfig
+from tests.examples import examples
 
 LANES = ("frontier", "complex")
 BOUND = 1000
@@ -99,7 +100,7 @@ def onslaughts(draw):
     return replicas, draw(st.lists(runs, min_size=1, max_size=8))
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(onslaughts(), st.sampled_from([0.001, 0.004, 0.01, 0.03, 0.2]), st.integers(0, 99))
 def test_no_window_of_a_tenant_exceeds_twice_its_budget(onslaught, budget, seed):
     """Over any 1,000 requests, summed over replicas, however they are spread and scored."""
@@ -117,7 +118,7 @@ def test_no_window_of_a_tenant_exceeds_twice_its_budget(onslaught, budget, seed)
         assert most_in_a_window(lanes, lane) <= 2 * budget * BOUND
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(st.integers(1, 20), st.floats(0.03, 0.3))
 def test_a_budget_can_be_used(replicas, budget):
     """The bound is not kept by refusing everything: a tenant in need gets its budget."""
@@ -130,7 +131,7 @@ def test_a_budget_can_be_used(replicas, budget):
     assert lanes.count("frontier") >= 0.7 * budget / 3 * count - replicas
 
 
-@settings(max_examples=15)
+@examples(15)
 @given(st.integers(1, 3), st.integers(0, 99), st.floats(0.01, 0.1))
 def test_being_forgotten_earns_nothing(capacity, seed, budget):
     """Tenants that push each other out of the memory get no more than the others would."""
@@ -164,7 +165,7 @@ def exports(draw):
     return made
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(exports(), st.permutations("bcd"), st.lists(st.sampled_from("bcd"), max_size=3), notes)
 def test_merging_is_idempotent_and_takes_peers_in_any_order(made, order, again, history):
     once, other = small_controller(name="a"), small_controller(name="a")

@@ -2,10 +2,11 @@
 
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from router.routing.history import HistoryBudget, Kind, Piece, plan_history
+from tests.examples import examples
 
 IDS = st.sampled_from("ab")
 tokens = st.integers(1, 40)
@@ -88,7 +89,7 @@ def test_nothing_pinned_is_ever_dropped(pieces, budget):
 
 
 # Late results are rare even here.
-@settings(max_examples=400)
+@examples(400)
 @given(conversations, budgets())
 def test_a_result_and_its_call_are_kept_or_dropped_together(pieces, budget):
     """Whatever the order in which they come, and however often an id is used."""

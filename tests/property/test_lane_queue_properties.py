@@ -2,7 +2,7 @@
 
 import itertools
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -12,6 +12,7 @@ from router.admission.lane_queue import LaneQueue, QueueConfig
 from router.admission.saturation import Level
 from router.admission.ticket import Stage, Tier
 from router.errors import RejectReason
+from tests.examples import examples
 
 PAID = Tier("paid", 0, start_within_s=5.0)
 PATIENT = Tier("patient", 1)
@@ -212,7 +213,7 @@ class LaneMachine(RuleBasedStateMachine):
         assert self.lane.kv.tokens == 0 and not self.lane.kv._accounts
 
 
-LaneMachine.TestCase.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+LaneMachine.TestCase.settings = examples(80, stateful_step_count=40)
 TestLane = LaneMachine.TestCase
 
 MAX_PROMPT, MAX_OUTPUT = 400, 60
@@ -268,7 +269,7 @@ def served(lane_slots, asked, weights, steps, random):
     weight=st.sampled_from((1.0, 1.0, 3.0)),
     random=st.randoms(use_true_random=False),
 )
-@settings(max_examples=60)
+@examples(60)
 def test_two_tenants_that_always_wait_get_the_same_service_within_vtc_s_bound(
     slots, asked, weight, random
 ):

@@ -1,6 +1,6 @@
 """What must always hold of leases, whatever is lost, late, dead or replaced."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -10,6 +10,7 @@ from router.leases.ledger import Ledger
 from router.leases.messages import DRIFT, Answer, LaneReport, LeaseTerms, Report
 from router.limits.ceiling import MINUTE_S, CeilingConfig
 from router.limits.reservation import Reservation
+from tests.examples import examples
 
 TERMS = LeaseTerms(lease_s=2.0, seat_s=6.0, seats=3, floor=0.02, stale_s=0.5)
 RATE, TOKENS, REQUESTS, PERMITS = 80.0, 6_000.0, 6_000.0, 40
@@ -294,10 +295,10 @@ class LeaseMachine(RuleBasedStateMachine):
 
 
 TestLeaseMachine = LeaseMachine.TestCase
-TestLeaseMachine.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
+TestLeaseMachine.settings = examples(150, stateful_step_count=50)
 
 
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(
     first=st.integers(1, 400),
     second=st.integers(0, 400),

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from router.recovery.breaker import TRIAL_S, WITNESS_S, BreakerConfig, Breakers, State
 from router.recovery.resume import Cut, CutSearch, Means, Said, StreamTraits, decide
 from router.recovery.stops import StopMatcher
+from tests.examples import examples
 
 # -- a model of an engine: tokens of bytes, a detokenizer, stop strings ------------
 
@@ -96,7 +97,7 @@ def deliver(events, said, stop_after):
 breaks = st.lists(st.tuples(st.integers(0, 8), sizes), min_size=1, max_size=3)
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(answers(), stop_lists, sizes, breaks)
 def test_no_text_is_lost_or_repeated_for_any_cuts(tokens, stops, first_sizes, broken):
     """However tokens fall into events and wherever streams break, the text is the same."""

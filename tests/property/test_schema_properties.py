@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import Rejected
@@ -13,6 +13,7 @@ from serve_app.bodies.grammar.grammar_rules import PIECE, constraints_fault
 from serve_app.bodies.grammar.regex_rules import Unreadable, read_regex
 from serve_app.bodies.steps import at_once
 from serve_app.config.serving import SchemaConfig
+from tests.examples import examples
 
 BOUNDS = SchemaConfig()
 
@@ -51,7 +52,7 @@ def test_any_value_is_judged(value: Any, name: str) -> None:
 
 
 @given(width=st.integers(1, 4000), value=VALUES)
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_the_work_is_linear_in_what_is_looked_at(width: int, value: Any) -> None:
     """One piece for so many values, and none beyond the bounds."""
     steps = constraints_fault({"structured_outputs": {"json": [value] * width}}, BOUNDS)

@@ -7,12 +7,13 @@ import json
 import tempfile
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from router.limits.quota import TokenWeights
 from serve_app.config.tenants import TenantsConfig
 from serve_app.transport.upstream import BrokenConnection
+from tests.examples import examples
 from tests.unit.serve_app.conftest import TIERS, FakeResponse, World
 
 LIMIT = 100
@@ -139,7 +140,7 @@ class Case:
 weights = st.sampled_from((TokenWeights(), TokenWeights(1.0, 1.0, 4.0), TokenWeights(1.0, 1.0, 0)))
 
 
-@settings(max_examples=120, deadline=None)
+@examples(120)
 @given(
     path=st.sampled_from(sorted(ROUTES)),
     tokens=st.lists(st.integers(1, 9), min_size=1, max_size=60),

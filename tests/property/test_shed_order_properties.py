@@ -8,6 +8,7 @@ from router.admission.lane_queue import LaneQueue, QueueConfig, no_peers
 from router.admission.saturation import Level
 from router.admission.shed_order import LAG_S, AdmissionLog, Event, Held, Refusal, Verdict, judge
 from router.admission.ticket import Stage, Tier
+from tests.examples import examples
 
 # -- traces -------------------------------------------------------------------
 
@@ -198,7 +199,7 @@ def verdicts(kind, script, lag_s):
 
 
 @given(script=steps)
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_the_queue_never_violates_the_order_even_without_any_lag(script):
     """With peers that are known at every moment."""
     found = verdicts(LaneQueue, script, 0.0)
@@ -207,7 +208,7 @@ def test_the_queue_never_violates_the_order_even_without_any_lag(script):
 
 
 @given(script=steps)
-@settings(max_examples=500, deadline=None)
+@examples(500)
 def test_slots_that_are_lent_are_not_given_to_free_work(script):
     """Nor does paid work wait while a slot of the lane is empty, wherever."""
     world = World(LaneQueue)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.model.engine import BatchingEngine, Sequence
 from simulator.model.kv_cache import BlockPool
 from simulator.model.profile import Scheduling, Timing
 from simulator.model.text import END_OF_MESSAGE, ROLES, answer, pieces, tokenize
+from tests.examples import examples
 
 TIMING = Timing.model_validate(
     {"decode_step_ms": {1: 1.0, 8: 2.0}, "prefill_ms_per_token": 0.05, "interference": 0.4}
@@ -27,7 +28,7 @@ asks = st.tuples(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(
     st.lists(asks, min_size=1, max_size=14),
     st.integers(13, 40),

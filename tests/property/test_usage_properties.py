@@ -5,7 +5,6 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -14,6 +13,7 @@ from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.store import Counts
 from serve_app.tenancy.usage_journal import dead_writers
 from serve_app.tenancy.usage_recovery import recover_dead
+from tests.examples import examples
 from tests.unit.serve_app.tenancy.usage_made import begin, kill, make_meter, total
 
 
@@ -176,4 +176,4 @@ class UsageMachine(RuleBasedStateMachine):
 
 
 TestUsage = UsageMachine.TestCase
-TestUsage.settings = settings(max_examples=80, stateful_step_count=25, deadline=None)
+TestUsage.settings = examples(80, stateful_step_count=25)

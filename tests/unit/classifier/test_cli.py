@@ -43,6 +43,7 @@ def log(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_train_writes_an_artefact_that_loads(rows, tmp_path, capsys):
     """The command prints where it is and the threshold for 3 %."""
     out = tmp_path / "a"

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from classifier import DEFAULT_ARTIFACT, MARK_NAMES, Conversation, load_artifact
@@ -16,6 +16,7 @@ from classifier.features.reading import HEAD_CHARS, TAIL_CHARS
 from classifier.features.words import MAX_WORDS
 from classifier.training.build import fold
 from classifier.training.corpus import read_corpus
+from tests.examples import examples
 from tests.unit.classifier.made import EASY, HARD, made_set
 
 SCORER = load_artifact(DEFAULT_ARTIFACT).scorer()
@@ -45,7 +46,7 @@ def folded(fitted, tmp_path_factory):
     return load_artifact(folder).scorer()
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(text=texts)
 @example(text="")
 @example(text="x " * 3000)

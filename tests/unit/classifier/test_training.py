@@ -234,6 +234,7 @@ def test_an_embedding_model_trains_and_serves_behind_the_same_interface(monkeypa
     assert {"need", "kind"} <= scorer.features(Conversation(hard)).keys()
 
 
+@pytest.mark.slow
 def test_the_real_minilm_embeds_to_unit_length():
     """The packaged model, offline."""
     from classifier.embedded import Embedder

@@ -24,6 +24,8 @@ import pytest
 from serve_app.config.settings import load_fleet
 from serve_app.engine.engine_stats import LEVELS
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 FLEET = load_fleet(ROOT / "configs" / "fleets" / "rtx4090.yaml")

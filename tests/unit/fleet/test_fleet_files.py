@@ -125,6 +125,7 @@ def test_tools_go_to_a_lane_that_takes_them():
     assert tools.engine_args["tool_call_parser"] == "hermes"
 
 
+@pytest.mark.slow
 @importing_ray
 @every_lane
 def test_start_time_out_reaches_the_engine(name, lane):

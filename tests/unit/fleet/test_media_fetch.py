@@ -15,7 +15,7 @@ import pytest
 from serve_app.config.engine_walls import MEDIA_ENV
 from tests.unit.fleet.fetch_check import PNG
 
-pytestmark = pytest.mark.security
+pytestmark = [pytest.mark.security, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[3]
 

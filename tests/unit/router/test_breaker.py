@@ -142,3 +142,30 @@ def test_a_replica_that_is_gone_is_ejected_whoever_finds_it() -> None:
     breakers.note_success("a", "other", now=0.0)
 
     assert breakers.note_fault("a", "acme", now=1.0, is_gone=True)
+
+
+def test_nobody_is_avoided_where_nothing_failed():
+    assert breakers_of("a", "b").avoided(now=0.0) == frozenset()
+
+
+def test_a_long_time_without_faults_makes_the_back_off_short_again():
+    """The next one is the first one's, not twice as long."""
+    breakers = breakers_of("a", "b", backoff_s=4, max_backoff_s=60)
+    breakers.note_fault("a", now=0.0, is_gone=True)
+    breakers.note_chosen("a", now=4.0)
+    breakers.note_success("a", now=4.0)
+    breakers.note_success("a", now=70.0)
+
+    breakers.note_fault("a", now=71.0, is_gone=True)
+
+    assert breakers.avoided(now=71.0 + 4.0) == frozenset()
+
+
+def test_a_request_under_way_does_not_begin_a_trial():
+    """It was sent there before the back-off, which is not over."""
+    breakers = breakers_of("a", "b", backoff_s=4, trial_s=10)
+    breakers.note_fault("a", now=0.0, is_gone=True)
+
+    breakers.note_chosen("a", now=1.0)
+
+    assert breakers.avoided(now=5.0) == frozenset()

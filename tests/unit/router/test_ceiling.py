@@ -7,7 +7,7 @@ import pytest
 from router.errors import Rejected, RejectReason
 from router.limits.ceiling import MAX_PEAKS, Bucket, CeilingConfig, RateLimitState, TenantCeiling
 from router.limits.pacer import Pacer
-from router.limits.reservation import Reckoning, Reservation
+from router.limits.reservation import GROW_TOKENS, Reckoning, Reservation, further_charge
 
 PER_MINUTE = CeilingConfig(tokens_per_minute=600)
 
@@ -324,3 +324,28 @@ def test_a_request_without_tokens_counts_as_one_of_the_minute():
     assert (outcomes[2].reason, outcomes[2].retry_after_s) == (RejectReason.REQUEST_RATE, 30.0)
     assert (ceiling.running, ceiling.tokens_state(now=0).remaining) == (0, 600)
     assert TenantCeiling(PER_MINUTE, now=0).try_request(now=0) is None
+
+
+def test_what_was_charged_last_comes_back_first_and_then_the_rest():
+    """Each at the time it was charged."""
+    grown = Reservation(100, at=1.0).grown(50, 0.0, now=9.0)
+
+    assert grown.unused(120) == ((30, 9.0),)
+    assert grown.unused(80) == ((50, 9.0), (20, 1.0))
+
+
+def test_what_one_request_did_not_use_comes_back_while_another_runs():
+    ceiling = TenantCeiling(CeilingConfig(tokens_per_minute=600), now=0)
+    first, second = (ceiling.try_admit(100, now=0) for _ in range(2))
+
+    ceiling.settle(first, 40, now=0)
+
+    assert (ceiling.running, ceiling.reserved) == (1, second.tokens)
+    assert ceiling.tokens_state(now=0).remaining == 600 - 100 - 40
+
+
+def test_a_request_is_charged_ahead_up_to_what_it_may_use():
+    """And always what it has used."""
+    assert further_charge(100, 120, 1000) == GROW_TOKENS
+    assert further_charge(100, 120, 130) == 30
+    assert further_charge(100, 200, 150) == 100

@@ -476,3 +476,40 @@ def test_after_a_clearing_free_work_stays_out_for_its_time():
     late = lane.ask(FREE)
 
     assert stages(refused, late) == ["refused", "running"]
+
+
+def test_a_lane_of_paid_work_alone_is_looked_at_when_somebody_is_late():
+    """Nothing else ends a wait there but an answer that ends."""
+    lane = Lane(capacity=1)
+    lane.ask()
+    lane.ask()
+
+    assert lane.queue.next_at(1.0) == 10.0
+
+
+def test_those_in_line_wait_for_slots():
+    lane = Lane(capacity=1)
+    lane.ask()
+    lane.ask()
+
+    assert (lane.queue.in_line, lane.queue.is_waiting) == (1, True)
+
+
+def test_a_lane_that_sheds_takes_free_work_within_its_share():
+    lane = Lane(capacity=8)
+    lane.ask(copies=8)
+    lane.queue.set_level(Level.SHED, 0)
+
+    assert stages(*(lane.ask(KEPT) for _ in range(3))) == ["waiting", "waiting", "refused"]
+
+
+def test_what_is_ended_already_is_not_ended_again():
+    """It is gone when its engine has said so."""
+    lane = Lane(capacity=1)
+    free = lane.ask(FREE)
+
+    lane.queue.clear_free(0)
+    lane.queue.clear_free(0)
+
+    assert stages(free) == ["evicted"]
+    assert lane.changes == [free]

@@ -12,12 +12,15 @@ from router.leases.messages import (
     IDLE_S,
     Answer,
     BucketDemand,
+    LaneAnswer,
     LaneReport,
     LeaseTerms,
     PermitDemand,
+    PermitGrant,
     RateDemand,
     Report,
     TenantDemand,
+    TenantGrant,
 )
 from router.limits.ceiling import CeilingConfig
 from router.limits.reservation import Reservation
@@ -704,3 +707,13 @@ def test_a_name_that_never_comes_again_is_not_awaited_for_ever():
     assert book.known(now=0.5) == {"a", "x"}
 
     assert book.known(now=1.0 + TERMS.seat_s) == {"a"}
+
+
+def test_an_answer_survives_its_way():
+    """Also one that a later version has added to."""
+    grant = TenantGrant(permits=PermitGrant(3))
+    answer = Answer(2, 1, has_seat=True, tenants={"acme": grant}, lanes={"chat": LaneAnswer(1)})
+    wire = answer.to_wire()
+    wire["lanes"]["chat"].append(9)
+
+    assert Answer.from_wire(wire) == answer

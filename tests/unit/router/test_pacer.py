@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.limits.contention import CALM_S, Contention
+from router.limits.contention import CALM_S, Contention, paces
 from router.limits.pacer import DUE, ContendedPacer, Pacer, Step
 
 
@@ -131,3 +131,8 @@ def test_what_is_held_is_what_has_to_wait(turns, leases, contended):
 
     first, second = pacers
     assert (first.booked, first.backlog(now=now)) == (second.booked, second.backlog(now=now))
+
+
+def test_a_rate_binds_where_nothing_is_contended_for():
+    """Or where the lane is busy."""
+    assert [paces(x) for x in (None, Contention(4, 4), Contention(4, 0))] == [True, True, False]

@@ -198,6 +198,7 @@ def test_a_guest_book_keeps_the_highest_number_and_the_latest_guests():
     assert book.numbers(now=3) == {"b": 3, "c": 1}
     assert book.numbers(now=12.5) == {"c": 1}
     assert len(book) == 1
+    assert book.numbers(now=13.5) == {}
 
 
 def test_demand_is_the_mean_of_open_requests():
@@ -226,7 +227,10 @@ def test_idle_groups_are_dropped_before_busy_ones():
     demand.end("idle", now=2)
     demand.begin("new", now=3)
 
-    assert set(demand._groups) == {"busy", "new"}
+    demand.end("idle", now=3)
+
+    assert len(demand) == 2
+    assert set(demand.published(now=60_000)) == {"busy", "new"}
 
 
 def test_a_step_does_not_flap():

@@ -161,3 +161,29 @@ def test_a_stop_string_before_the_least_length_does_not_end_the_answer():
 
     assert matcher.feed("axb", counts=False) == Passed("axb")
     assert matcher.feed("cx") == Passed("c", "x")
+
+
+def test_ids_are_asked_for_to_go_on_or_to_count():
+    """Beside tools they serve to count, and only where the template keeps the text."""
+    for traits, wanted in (
+        (CHAT, True),
+        (StreamTraits(is_chat=True, has_tools=True), False),
+        (StreamTraits(is_chat=True, has_tools=True, keeps_whitespace=True), True),
+        (StreamTraits(is_chat=True, has_echo=True, keeps_whitespace=True), False),
+    ):
+        assert traits.wants_ids is wanted
+
+
+@pytest.mark.parametrize(("held", "clean"), [("", (1, 1)), ("b", (0, 0))])
+def test_tokens_after_the_cut_are_forgotten(held, clean):
+    """Up to it the text is all there, unless some was kept back."""
+    said = said_of(([1], "a"), ([2], ""), holds_back=True)
+
+    said.go_back(Cut(1, held))
+
+    assert said.ids.tolist() == [1]
+    assert (said.clean_ids, said.clean_chars) == clean
+
+
+def test_nothing_said_is_asked_again():
+    assert decide(CHAT, said_of()).means is Means.RETRY

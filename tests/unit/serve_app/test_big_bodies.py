@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import math
 import time
 
 import orjson
@@ -203,12 +204,13 @@ async def test_no_body_holds_the_loop_for_long(world, engine, kind):
     set_limits(world, max_body_bytes=DEFAULTS.max_body_bytes, body_timeout_s=30)
     with_tier(world, history={"high_tokens": 2000})
     gc.collect()
-    holds = []
-    for _ in range(3):
+    bound_s, holds = 5 * reference_s(), []
+    # Three times at most: the shortest counts.
+    while len(holds) < 3 and min(holds, default=math.inf) > bound_s:
         world.lanes.answers.append(engine())
         holds.append(await longest_hold(world, path, raw))
 
-    assert min(holds) <= 5 * reference_s()
+    assert min(holds) <= bound_s
 
 
 # -- what is looked at, at most -----------------------------------------------------------

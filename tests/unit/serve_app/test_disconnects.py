@@ -171,8 +171,8 @@ def merged_tokens(monkeypatch):
     return merged
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unlimited")
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("streams", [1.0, 0.5], ids=["streams", "streams and whole answers"])
 async def test_clients_that_leave_at_any_moment_leave_nothing_behind(
     streams, merged_tokens, caplog

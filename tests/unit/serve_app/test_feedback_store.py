@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_app.bodies.wire import Prompt
 from serve_app.records.feedback_store import DAY_S, Feedback, labelled_rows
+from tests.examples import examples
 from tests.unit.serve_app.records import NOW, RECORD, make_store, record, rows
 
 UP = Feedback("r-1", thumb="up")
@@ -95,7 +96,7 @@ def test_a_request_id_used_twice_names_the_newest_request(store, path):
     assert rows(path, "SELECT count(*) FROM requests") == [(2,)]
 
 
-@settings(max_examples=30)  # a file each
+@examples(30)  # a file each
 @given(st.text(max_size=128), st.text(max_size=128))
 def test_no_id_finds_what_is_not_its_own(tmp_path_factory, kept, asked):
     """Ids are compared whole, whatever is in them."""
@@ -148,7 +149,7 @@ def test_without_a_file_there_are_no_labels(path):
     assert not path.exists()
 
 
-@settings(max_examples=30)  # a file each
+@examples(30)  # a file each
 @given(st.lists(st.text(st.characters() | st.just("\ud800"), max_size=20), min_size=1, max_size=3))
 def test_any_text_that_a_request_may_hold_is_kept(tmp_path_factory, texts):
     """Half a character (a lone surrogate) reaches us in JSON escapes and is replaced."""

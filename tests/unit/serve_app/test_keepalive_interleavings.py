@@ -6,12 +6,13 @@ import tempfile
 from pathlib import Path
 from unittest import mock
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_app.pipeline import pipeline
 from serve_app.relay.keepalive import COMMENT, Keepalive
 from serve_app.transport.upstream import BrokenConnection
+from tests.examples import examples
 from tests.unit.serve_app.conftest import FakeResponse, World
 from tests.unit.serve_app.listening import ASK, CHAT, STREAMED, Listener
 
@@ -145,7 +146,7 @@ def run(path, body, attempts, *, beats: bool) -> tuple:
 
 
 @given(streams())
-@settings(max_examples=60)
+@examples(60)
 def test_without_its_comments_a_stream_is_what_it_was(given_stream):
     """Bytes, attempts and every count; a refusal, once the head was out, is the stream's event."""
     plain, counted = run(*given_stream, beats=False)

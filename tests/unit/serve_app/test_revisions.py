@@ -57,6 +57,7 @@ def test_what_is_no_hub_s_has_no_revision(source):
     assert unpinned("chat", source, None) is None
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Using extra keyword arguments")
 def test_the_engine_gets_it():
     from serve_app.engine.vllm_lane import llm_config

@@ -10,12 +10,15 @@ from benchmarks.calibration import STATED, Cell, cells
 from simulator.model.profile import PROFILES, load_profile
 from simulator.virtual_time.workload import WORKLOADS, load_workload
 
+HALF_AN_HOUR_S = 1800.0
+
 
 @cache
 def all_cells() -> tuple[Cell, ...]:
-    return tuple(cells())
+    return tuple(cells(HALF_AN_HOUR_S))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", STATED)
 def test_a_table_comes_back_within_its_stated_error(table: str) -> None:
     mine = [cell for cell in all_cells() if cell.table == table]
@@ -28,6 +31,7 @@ def test_a_table_comes_back_within_its_stated_error(table: str) -> None:
     assert not off
 
 
+@pytest.mark.slow
 def test_most_cells_are_much_closer() -> None:
     errors = sorted(abs(cell.error) for cell in all_cells())
     assert errors[len(errors) // 2] < 0.2

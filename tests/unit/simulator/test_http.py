@@ -366,36 +366,46 @@ def slow_card() -> Iterator[str]:
 
 
 def test_lower_priority_numbers_go_first(slow_card: str) -> None:
+    """One slot comes free, and those that wait take it in turn."""
     done: list[int] = []
 
-    def ask(priority: int, tokens: int) -> None:
-        chat(slow_card, f"p{priority}", max_tokens=tokens, ignore_eos=True, priority=priority)
+    def ask(priority: int) -> None:
+        chat(slow_card, f"p{priority}", max_tokens=50, ignore_eos=True, priority=priority)
         done.append(priority)
 
     def load(name: str) -> float:
         return float(engine_load(httpx.get(f"{slow_card}/metrics").text)[name])
 
-    # Two fill the batch; the others queue behind them, the least important first.
-    asked = [(0, 1500), (0, 1500), (9, 50), (5, 50), (1, 50)]
-    threads = [threading.Thread(target=ask, args=one) for one in asked]
-    for number, thread in enumerate(threads, 1):
-        thread.start()
-        deadline = time.monotonic() + 60
-        while load("running") + load("waiting") < number:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-    assert load("waiting") == 3, "the batch was free again before everyone had come"
-    for thread in threads:
-        thread.join()
-    assert done.index(1) < done.index(5) < done.index(9)
+    with filling(slow_card), contextlib.ExitStack() as first:
+        first.enter_context(filling(slow_card))
+        # They queue the least important first.
+        threads = [threading.Thread(target=ask, args=[priority]) for priority in (9, 5, 1)]
+        for number, thread in enumerate(threads, 1):
+            thread.start()
+            deadline = time.monotonic() + 60
+            while load("running") + load("waiting") < 2 + number:
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+        assert load("waiting") == 3, "the batch was free again before everyone had come"
+        first.close()
+        for thread in threads:
+            thread.join()
+    assert done == [1, 5, 9]
 
 
-def test_a_client_that_leaves_frees_the_engine(card: str) -> None:
+@contextlib.contextmanager
+def filling(card: str) -> Iterator[None]:
+    """While a stream has one of the engine's slots."""
     body = {"model": MODEL, "messages": user("x"), "max_tokens": 1500, "ignore_eos": True,
             "stream": True}  # fmt: skip
     with httpx.stream("POST", f"{card}/v1/chat/completions", json=body) as response:
-        lines = response.iter_lines()
+        lines = response.iter_lines()  # closes the response when nobody has it
         next(lines)
+        yield
+
+
+def test_a_client_that_leaves_frees_the_engine(card: str) -> None:
+    with filling(card):
         assert engine_load(httpx.get(f"{card}/metrics").text)["running"] == 1
     deadline = time.monotonic() + 20
     while engine_load(httpx.get(f"{card}/metrics").text)["running"]:
