@@ -35,6 +35,7 @@ class Escalation:
     """Owns the score cache, the controller and the yielding of one ingress replica."""
 
     def __init__(self, policies: Policies, replica: str = "") -> None:
+        self._policies = policies
         self._replica = replica
         self._scores: OrderedDict[bytes, float] = OrderedDict()
         self._ttft: dict[str, tuple[float, float]] = {}

@@ -529,8 +529,10 @@ class AdmissionConfig(StrictModel):
     @property
     def saturation(self) -> SaturationConfig:
         """The marks; ValueError where a level begins below the one before it."""
-        marks = (Mark(x.waiting, x.kv_utilization) for x in (self.hold, self.shed, self.evict))
-        return SaturationConfig(*marks, leave_ratio=self.leave_ratio, calm_s=self.calm_s)
+        hold, shed, evict = (
+            Mark(x.waiting, x.kv_utilization) for x in (self.hold, self.shed, self.evict)
+        )
+        return SaturationConfig(hold, shed, evict, self.leave_ratio, self.calm_s)
 
 
 class SessionConfig(StrictModel):

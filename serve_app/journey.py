@@ -11,7 +11,7 @@ from serve_app.call import Call
 from serve_app.continuation import Continued
 from serve_app.http_errors import Dialect
 from serve_app.journal import Journal
-from serve_app.relay import Flow
+from serve_app.pump import Flow
 from serve_app.resumption import Ask, held_chars
 from serve_app.source import Original, Source
 from serve_app.streaming import EventReader

@@ -188,9 +188,12 @@ class Upstream:
 
     async def _connect(self, url: str) -> _Connection:
         parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+        if host is None or port is None:
+            raise OSError("no host and port in a replica's address")
         async with asyncio.timeout(self.connect_s):
             _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: _Connection(self, url), parts.hostname, parts.port
+                lambda: _Connection(self, url), host, port
             )
         return connection
 
@@ -329,7 +332,8 @@ class _Connection(asyncio.Protocol):
         return self._waiter is not None and not self._waiter.done()
 
     async def send(self, request: bytes) -> Response:
-        assert self._transport is not None
+        if self._transport is None:
+            raise BrokenConnection("the connection was lost")
         self._parser = httptools.HttpResponseParser(self)
         self._headers, self._has_head, self.is_whole = {}, False, False
         self._is_between_chunks = False

@@ -66,7 +66,6 @@ async def _pass_on(response: Response, send: Any) -> None:
     await response.pour(step)
 
 
-@serve.deployment(num_replicas=1, ray_actor_options={"num_cpus": 0.1}, max_ongoing_requests=10_000)
 @serve.ingress()
 class Relay:
     """One replica of the application."""
@@ -88,7 +87,10 @@ def main() -> None:
     # Not this module, which is `__main__` here: replicas import it by its name.
     from benchmarks.peers import serve_relay  # noqa: PLW0406
 
-    relay = serve_relay.Relay.bind(options.engine)
+    deployment = serve.deployment(
+        num_replicas=1, ray_actor_options={"num_cpus": 0.1}, max_ongoing_requests=10_000
+    )
+    relay = deployment(serve_relay.Relay).bind(options.engine)
     serve_until_interrupted(relay, "serve-relay", "127.0.0.1", options.port)
 
 

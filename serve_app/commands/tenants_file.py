@@ -40,7 +40,7 @@ def remove_key(path: Path, tenant: str, key_id: str) -> None:
     _edit(path, edit)
 
 
-class _AsWritten(VersionedResolver):  # type: ignore[misc]
+class _AsWritten(VersionedResolver):
     """Every plain scalar is the text that it is written as, when read and when written.
 
     The settings are read as YAML 1.1, ruamel.yaml reads 1.2: `8e1234567890` as the id of a key is

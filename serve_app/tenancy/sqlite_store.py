@@ -152,12 +152,14 @@ class SqliteStore:
     def next_epoch(self, *, above: int = 0) -> tuple[int, Epoch]:
         """Take a number over all before, and the epoch before it."""
         with self._transaction() as db:
-            row = db.execute("SELECT epoch, boot, granted_until, holders FROM ledger").fetchone()
-            number = max(row[0], above) + 1
+            last, boot, until, held_by = db.execute(
+                "SELECT epoch, boot, granted_until, holders FROM ledger"
+            ).fetchone()
+            number: int = max(last, above) + 1
             # What was granted stays: it has not run out because somebody else came.
             db.execute("UPDATE ledger SET epoch = ?", (number,))
-        holders = None if row[3] is None else frozenset(json.loads(row[3]))
-        return number, Epoch(*row[:3], holders)
+        holders = None if held_by is None else frozenset(json.loads(held_by))
+        return number, Epoch(last, boot, until, holders)
 
     def extend_epoch(self, epoch: Epoch) -> bool:
         """Note how long the grants of an epoch last, unless there is a higher one."""
