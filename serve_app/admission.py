@@ -85,8 +85,8 @@ class Place:
     def _changed(self) -> None:
         if self.ticket.stage is Stage.EVICTED:
             # It awaits its engine: whoever runs it catches this and asks `evicted`.
-            assert self._task is not None
-            self._task.cancel()
+            if self._task is not None:
+                self._task.cancel()
             return
         self._note_outcome()
         if self.waiter is not None and not self.waiter.done():
@@ -250,9 +250,10 @@ class Admission:
         Whatever comes of it, `call.place` must be left.
         """
         room = self._rooms.get(call.lane)
-        if room is None or not self._is_enabled or not call.route.generates:
+        if room is None or call.parsed is None:
             return None
-        assert call.parsed is not None
+        if not self._is_enabled or not call.route.generates:
+            return None
         tenant = call.tenant
         ticket = room.queue.submit(
             self._tier(tenant.tier_name, tenant.tier),
@@ -272,7 +273,6 @@ class Admission:
         kv = call.tenant.kv
         if kv is None or kv.tokens_per_tenant is None:
             return None
-        assert call.parsed is not None
         limit = max(1, kv.tokens_per_tenant // self._ingresses)
         # All that may become resident, not a part of it: what is in the cache cannot be
         # taken back from a request that runs.

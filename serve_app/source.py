@@ -73,7 +73,7 @@ class Original:
     def __init__(self, reader: EventReader, journal: Journal | None, dialect: Dialect) -> None:
         self._reader = reader
         self._journal = journal
-        self._mark = _CONTENT.get(dialect)
+        self._mark = _CONTENT.get(dialect, b"")
         self._waits: bytes | None = b"" if self._mark else None
         self._last = b""
         self._is_openai = dialect is Dialect.OPENAI
@@ -96,14 +96,13 @@ class Original:
             if self._journal is not None:
                 out = self._journal.pass_on(out)
             elif self._waits is not None:
-                out = self._wait_for_content(out)
+                out = self._wait_for_content(self._waits, out)
         else:
             self.is_over = reader.is_endless
         return out
 
-    def _wait_for_content(self, out: bytes) -> bytes:
-        assert self._waits is not None and self._mark is not None
-        waited = self._waits + out
+    def _wait_for_content(self, before: bytes, out: bytes) -> bytes:
+        waited = before + out
         if self._mark not in out and len(waited) < MAX_WAITING_BYTES:
             self._waits = waited
             return b""
