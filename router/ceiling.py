@@ -150,6 +150,7 @@ class TenantCeiling:
     """All ceilings of one tenant in one ingress replica.
 
     Attributes:
+        tokens: of the minute; None: they are not limited.
         arriving: requests that are to run, and whose body is not here yet.
 
     """
@@ -159,14 +160,14 @@ class TenantCeiling:
         self.running = 0
         self.arriving = 0
         self.pacer: Pacer | None = None
-        self._tokens: Bucket | None = None
+        self.tokens: Bucket | None = None
         self._requests: Bucket | None = None
         self.configure(config, now=now)
 
     def configure(self, config: CeilingConfig, *, now: float) -> None:
         """Use new limits from now on: what was spent, runs or is owed stays so."""
         self.config = config
-        self._tokens = _resized(self._tokens, config.tokens_per_minute, now, refunds=True)
+        self.tokens = _resized(self.tokens, config.tokens_per_minute, now, refunds=True)
         self._requests = _resized(self._requests, config.requests_per_minute, now)
         rate = config.tokens_per_second
         if rate is None:
@@ -191,8 +192,8 @@ class TenantCeiling:
         refused = self.refusal(tokens, now=now, is_paced=is_paced, is_counted=True)
         if refused is not None:
             return refused
-        if self._tokens is not None:
-            self._tokens.charge(tokens, now=now)
+        if self.tokens is not None:
+            self.tokens.charge(tokens, now=now)
         self.reserved += tokens
         self.running += 1
         return Reservation(tokens, now)
@@ -229,8 +230,8 @@ class TenantCeiling:
 
     def grow(self, reservation: Reservation, tokens: int, *, now: float) -> Reservation:
         """Charge a running request so many more; it is not refused, others will be."""
-        if self._tokens is not None:
-            self._tokens.charge(tokens, now=now)
+        if self.tokens is not None:
+            self.tokens.charge(tokens, now=now)
         self.reserved += tokens
         return reservation.grown(tokens, 0.0, now=now)
 
@@ -238,12 +239,12 @@ class TenantCeiling:
         """Replace a reservation with what was really used. Call exactly once."""
         self.reserved -= reservation.tokens
         self.running -= 1
-        if self._tokens is not None:
+        if self.tokens is not None:
             for unused, since in reservation.unused(used_tokens):
-                back = min(unused, self._tokens.refundable(unused, since=since, now=now))
-                self._tokens.charge(-back, now=now)
+                back = min(unused, self.tokens.refundable(unused, since=since, now=now))
+                self.tokens.charge(-back, now=now)
             if self.reserved == 0:
-                self._tokens.forget_peaks()
+                self.tokens.forget_peaks()
 
     def requests_state(self, *, now: float) -> RateLimitState | None:
         """Requests left in the minute."""
@@ -251,7 +252,7 @@ class TenantCeiling:
 
     def tokens_state(self, *, now: float) -> RateLimitState | None:
         """Tokens left in the minute."""
-        return _state(self._tokens, now)
+        return _state(self.tokens, now)
 
     def refusal(
         self, tokens: int, *, now: float, is_paced: bool = True, is_counted: bool = False
@@ -264,7 +265,7 @@ class TenantCeiling:
             return too_many_at_once()
         if not is_counted and (spent := self.request_refusal(now=now)) is not None:
             return spent
-        if self._tokens is not None and (wait := self._tokens.wait_s(tokens, now=now)) > 0:
+        if self.tokens is not None and (wait := self.tokens.wait_s(tokens, now=now)) > 0:
             return tokens_spent(wait)
         # A stream that is being paced always has its next token booked; only
         # what lies past that is debt left by streams that have ended.

@@ -94,6 +94,11 @@ class Pacer:
         self._advance(now)
         return max(0.0, self._next - self._clock)
 
+    def rate(self, *, now: float) -> float:
+        """Tokens a second that it allows now."""
+        self._advance(now)
+        return self._steps[0].rate
+
     def debt_s(self, *, now: float) -> float:
         """Seconds until everything booked so far has been repaid."""
         return self._wait_s(self.backlog(now=now), now)

@@ -32,8 +32,9 @@ def frozen_clock(monkeypatch):
 
 
 def remaining_tokens(world, tenant) -> int:
-    ceiling = world.state._ceilings[tenant]
-    return ceiling.tokens_state(now=ceiling._tokens._at).remaining
+    """As its bucket was left: at no time has it refilled."""
+    ceiling = world.state.ceiling(world.state.policies.auth.tenant(tenant))
+    return ceiling.tokens_state(now=0.0).remaining
 
 
 async def test_an_answer_is_relayed_whole_with_its_decision_in_the_headers(world, engine):
