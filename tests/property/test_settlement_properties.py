@@ -104,7 +104,7 @@ class Case:
 
     def counted(self) -> tuple[int, int]:
         """Prompt and completion tokens in the journal of usage."""
-        counts = list(self.world.meter._pending.values())
+        counts = list(self.world.meter.pending.values())
         return sum(x.prompt for x in counts), sum(x.completion for x in counts)
 
     async def run(self, path: str, body: dict, answer: FakeResponse, leaves: int | None) -> int:
@@ -185,7 +185,7 @@ def test_what_is_settled_is_what_the_engine_counted(
         try:
             asyncio.run(once(case))
             prompt, answered = case.counted()
-            settled, reserved = case.settled(), case.world.meter._reserved
+            settled, reserved = case.settled(), case.world.meter.reserved
             state = case.world.state
         finally:
             case.close()
