@@ -155,7 +155,7 @@ class Upstream:
         self._alive_at: dict[str, float] = {}
         self._fixed = _lines(headers)
         self._idle: dict[str, list[_Connection]] = {}
-        self._busy: set[_Connection] = set()
+        self.busy: set[_Connection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self._is_closed = False
 
@@ -198,7 +198,7 @@ class Upstream:
         return connection
 
     async def _exchange(self, connection: _Connection, request: bytes) -> Response:
-        self._busy.add(connection)
+        self.busy.add(connection)
         self._arm()
         try:
             return await connection.send(request)
@@ -208,13 +208,13 @@ class Upstream:
 
     def release(self, connection: _Connection) -> None:
         """A connection's request is over."""
-        self._busy.discard(connection)
+        self.busy.discard(connection)
         if connection.is_open and not self._is_closed:
             self._idle.setdefault(connection.url, []).append(connection)
 
     def forget(self, connection: _Connection) -> None:
         """A connection is gone."""
-        self._busy.discard(connection)
+        self.busy.discard(connection)
         idle = self._idle.get(connection.url, [])
         if connection in idle:
             idle.remove(connection)
@@ -230,10 +230,10 @@ class Upstream:
         """One timer for all: a connection that is waited for and silent is looked at."""
         self._sweeper = None
         now = asyncio.get_running_loop().time()
-        for connection in list(self._busy):
+        for connection in list(self.busy):
             if connection.is_waited_for:
                 self._judge(connection, now)
-        if self._busy:
+        if self.busy:
             self._arm()
         else:
             self._alive_at.clear()
@@ -263,7 +263,7 @@ class Upstream:
         if await self.is_alive(url):
             self._alive_at[url] = begun
             return
-        for connection in list(self._busy):
+        for connection in list(self.busy):
             is_silent = connection.is_waited_for and connection.heard_at <= begun
             if connection.url == url and is_silent:
                 connection.fail(DeadEndpoint("no sign of life"))
@@ -292,7 +292,7 @@ class Upstream:
             self._sweeper.cancel()
         for probe in self._probes.values():
             probe.cancel()
-        for connection in [*self._busy, *(c for idle in self._idle.values() for c in idle)]:
+        for connection in [*self.busy, *(c for idle in self._idle.values() for c in idle)]:
             connection.fail(BrokenConnection("closed"))
 
 
