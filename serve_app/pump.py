@@ -150,7 +150,7 @@ class Pump:
         if self._pacer is None:
             out = source.feed(chunk)
         else:
-            out = _book(source, chunk, self._pacer, flow.held, now)
+            out = book(source, chunk, self._pacer, flow.held, now)
         tokens = flow.tokens + source.tokens
         if self._ticket is not None:
             self._ticket.deliver(tokens)
@@ -215,7 +215,7 @@ async def next_held(call: Call, held: deque[tuple[float, bytes]]) -> bytes:
     return out
 
 
-def _book(
+def book(
     source: Source, chunk: bytes, pacer: Paces, held: deque[tuple[float, bytes]], now: float
 ) -> bytes:
     """Book what has arrived under the tokens-per-second ceiling; return what may go now.

@@ -355,7 +355,7 @@ async def test_a_bad_request_is_told_what_is_left_of_its_ceilings(world):
 
 async def test_a_replica_on_trial_gets_one_request(world, engine):
     """It is noted when the request goes out, not when the answer begins."""
-    breakers = world.gateway._pipeline._recovery.breakers("chat")
+    breakers = world.fault_book.breakers("chat")
     at = time.monotonic() - breakers.config.backoff_s - 1
     for replica in ("r1", "r2", "r3"):
         breakers.note_success(replica, now=at)

@@ -69,10 +69,11 @@ def test_the_last_turns_are_scored_newest_last_and_once(policies):
 def test_turns_that_the_engine_will_not_read_are_not_scored(policies):
     """What is left has the score that it had when it was newest."""
     scorer = CountingScorer()
-    escalation = Escalation(replace(policies, scorer=scorer, sticky_turns=3))
+    policies = replace(policies, scorer=scorer, sticky_turns=3)
+    escalation = Escalation(policies)
 
-    whole = escalation.scores(escalation._policies, asked("hard", "easy", "hard 2"))
-    cut = escalation.scores(escalation._policies, asked("hard", "easy", "hard 2", dropped=1))
+    whole = escalation.scores(policies, asked("hard", "easy", "hard 2"))
+    cut = escalation.scores(policies, asked("hard", "easy", "hard 2", dropped=1))
 
     assert (whole, cut) == ([0.9, 0.1, 0.9], [0.1, 0.9])
     assert scorer.calls == 3
@@ -133,11 +134,11 @@ def full(replicas=1):
     return [{"waiting": 40, "running": 16, "kv_utilization": 0.99}] * replicas
 
 
-def test_a_full_lane_yields_and_says_so(escalation, monkeypatch):
+def test_a_full_lane_yields_and_says_so(policies, monkeypatch):
     """Minutes of load over every mark, then none."""
     clock = [1000.0]
     monkeypatch.setattr("serve_app.escalation.time.monotonic", lambda: clock[0])
-    escalation._start(escalation._policies)
+    escalation = Escalation(policies)
     for _ in range(60):
         clock[0] += 2
         fraction = escalation.observe("quality", full())
@@ -152,11 +153,11 @@ def test_a_full_lane_yields_and_says_so(escalation, monkeypatch):
     assert fraction == 0
 
 
-def test_a_lane_that_does_not_answer_does_not_yield_for_ever(escalation, monkeypatch):
+def test_a_lane_that_does_not_answer_does_not_yield_for_ever(policies, monkeypatch):
     """Better a full lane than one left idle by a dead sensor."""
     clock = [1000.0]
     monkeypatch.setattr("serve_app.escalation.time.monotonic", lambda: clock[0])
-    escalation._start(escalation._policies)
+    escalation = Escalation(policies)
     for _ in range(60):
         clock[0] += 2
         before = escalation.observe("quality", full())
