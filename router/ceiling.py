@@ -68,6 +68,11 @@ class Bucket:
 
     The level may go below zero: `charge` books what has happened already. With
     `refunds`, it remembers enough to give charges back (`refundable`).
+
+    Attributes:
+        peaks: (time, level just before a charge), levels falling: each entry is the
+            highest level from its time on. At most `MAX_PEAKS`.
+
     """
 
     def __init__(self, limit: float, window_s: float, *, now: float, refunds: bool = False) -> None:
@@ -77,15 +82,13 @@ class Bucket:
         self._rate = limit / window_s
         self._level = limit
         self._at = now
-        # (time, level just before a charge), levels falling: each entry is the
-        # highest level from its time on.
-        self._peaks: list[tuple[float, float]] = []
+        self.peaks: list[tuple[float, float]] = []
 
     def resize(self, limit: float, *, now: float) -> None:
         """Another limit from now on; what is spent of the old one is spent of the new."""
         more = limit - self.limit
         self._level = self.level(now=now) + more
-        self._peaks = [(at, level + more) for at, level in self._peaks]
+        self.peaks = [(at, level + more) for at, level in self.peaks]
         self.limit, self._rate = limit, limit / self._window_s
 
     def level(self, *, now: float) -> float:
@@ -103,11 +106,11 @@ class Bucket:
         self._level = min(self.limit, level - tokens)
 
     def _remember(self, now: float, level: float) -> None:
-        while self._peaks and self._peaks[-1][1] <= level:
-            self._peaks.pop()
-        self._peaks.append((now, level))
-        if len(self._peaks) > MAX_PEAKS:
-            del self._peaks[1]
+        while self.peaks and self.peaks[-1][1] <= level:
+            self.peaks.pop()
+        self.peaks.append((now, level))
+        if len(self.peaks) > MAX_PEAKS:
+            del self.peaks[1]
 
     def refundable(self, tokens: float, *, since: float, now: float) -> float:
         """How much of a charge made at `since` can be given back.
@@ -116,8 +119,8 @@ class Bucket:
         while, and what it could not have held would be lost: at its highest since
         then there was room for `limit - peak` more.
         """
-        later = bisect_right(self._peaks, since, key=lambda peak: peak[0])
-        peak = max(self.level(now=now), self._peaks[later][1] if later < len(self._peaks) else 0.0)
+        later = bisect_right(self.peaks, since, key=lambda peak: peak[0])
+        peak = max(self.level(now=now), self.peaks[later][1] if later < len(self.peaks) else 0.0)
         return max(0.0, min(tokens, self.limit - peak))
 
     def correct(self, level: float, *, now: float) -> None:
@@ -129,7 +132,7 @@ class Bucket:
 
     def forget_peaks(self) -> None:
         """Call when no charge is left that may be given back."""
-        self._peaks.clear()
+        self.peaks.clear()
 
     def wait_s(self, tokens: float, *, now: float) -> float:
         """Seconds until `tokens` are available (a whole bucket counts as enough)."""
