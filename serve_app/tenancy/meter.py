@@ -103,7 +103,7 @@ class UsageMeter:
         self._unflushed: dict[tuple[str, str], Counts] = {}
         self._is_failing = False
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="usage", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="usage", daemon=True)
 
     # -- on the event loop --------------------------------------------------
 
@@ -186,17 +186,17 @@ class UsageMeter:
     def start(self) -> None:
         """Begin to write. The store's totals are read first."""
         self._guard(self._refresh)
-        self._thread.start()
+        self.thread.start()
 
     def close(self, within_s: float = 5.0) -> None:
         """Write what is left and end the thread, if that takes no longer than `within_s`."""
         self._closing.set()
-        if self._thread.is_alive():
-            self._thread.join(within_s)
+        if self.thread.is_alive():
+            self.thread.join(within_s)
         # Nothing may be open here; what is, is left for whoever recovers it.
         writer = self.journal.writer
         is_done = (
-            not self._thread.is_alive()
+            not self.thread.is_alive()
             and self.try_flush()
             and not (self._open or self.pending or self._batch)
             and self._guard(lambda: self._store.recover(writer, lambda _: ()))

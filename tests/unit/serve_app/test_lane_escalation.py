@@ -85,7 +85,7 @@ def test_the_cache_of_scores_is_bounded(policies):
     for number in range(SCORE_CACHE_SIZE + 50):
         escalation.scores(policies, asked(f"text {number}"))
 
-    assert len(escalation._scores) == SCORE_CACHE_SIZE
+    assert len(escalation.cache) == SCORE_CACHE_SIZE
 
 
 def test_a_spent_budget_shows_in_the_next_view(policies, escalation):
@@ -176,11 +176,11 @@ def test_slow_first_tokens_count_against_their_objective(policies, monkeypatch):
 
     escalation.note_ttft("chat", 9.0)
     escalation.note_ttft("quality", 1.0)
-    recent = escalation._observation("quality", [], 1001.0)
-    stale = escalation._observation("quality", [], 1100.0)
+    recent = escalation.observation("quality", [], 1001.0)
+    stale = escalation.observation("quality", [], 1100.0)
 
     assert (recent.ttft, stale.ttft) == (2.0, None)
-    assert escalation._observation("chat", [], 1001.0).ttft is None
+    assert escalation.observation("chat", [], 1001.0).ttft is None
 
 
 def test_only_lanes_that_were_used_lately_are_asked_for_their_load(escalation, monkeypatch):

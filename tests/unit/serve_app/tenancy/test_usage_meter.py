@@ -216,7 +216,7 @@ def test_a_killed_replica_s_requests_are_counted_by_the_next(meter, store):
     peer = make_meter(store, flush_s=0.001)
     peer.start()
     while list(store.path.with_name("usage").glob(f"{meter.journal.writer}.*")):
-        peer._thread.join(0.01)
+        peer.thread.join(0.01)
     peer.close()
 
     # 10 + 1 + the one that ended + the one that was open at the flush.
