@@ -31,7 +31,6 @@ class Step:
         self._level: int | None = None
 
     def of(self, value: float) -> float:
-        """The step for a value now."""
         if value <= 0:
             self._level = None
             return 0.0
@@ -73,7 +72,6 @@ class GroupDemand:
         return len(self.groups)
 
     def begin(self, group: str, *, now: float) -> None:
-        """A turn of the group begins here."""
         known = self.groups.get(group)
         if known is None:
             known = self.groups[group] = _Group(now, 0, 0.0, 0.0, Step(), Step())
@@ -84,7 +82,6 @@ class GroupDemand:
         known.turns += 1
 
     def end(self, group: str, *, now: float) -> None:
-        """A turn of the group has ended."""
         known = self.groups.get(group)
         if known is not None:
             known.advance(now)

@@ -125,7 +125,6 @@ class LeasedBucket:
     # -- the lease ----------------------------------------------------------------
 
     def want(self, tokens: float) -> None:
-        """A request waits for so many."""
         self._need += tokens
 
     @property
@@ -161,7 +160,6 @@ class LeasedBucket:
         )
 
     def apply(self, grant: BucketGrant, *, epoch: int, number: int, now: float) -> None:
-        """Take the ledger's answer to the last report."""
         # To a bucket that has not reported it says what became of the one before.
         self._epoch, self._number = epoch if number and self._has_reported else -1, number
         self._level, self._unanswered, self._told_at = grant.level, 0.0, self._reported_at

@@ -124,7 +124,6 @@ class LeasedCeiling:
     def try_admit(
         self, tokens: int, *, now: float, is_paced: bool = True
     ) -> Reservation | Rejected:
-        """Reserve `tokens` for a counted request, or say which ceiling refuses it."""
         refused = self.refusal(tokens, now=now, is_paced=is_paced, is_counted=True)
         if refused is not None:
             self._want(tokens, now)
@@ -155,7 +154,6 @@ class LeasedCeiling:
         return None
 
     def arrived(self) -> None:
-        """The body of a request that is to run is here, or will not come."""
         self.arriving -= 1
 
     @property
@@ -179,7 +177,6 @@ class LeasedCeiling:
         return spent(bucket.wait_s(cost, has_seat=has_seat, now=now) or SHORT_S)
 
     def grow(self, reservation: Reservation, tokens: int, *, now: float) -> Reservation:
-        """Charge a running request so many more; it is not refused, others will be."""
         floor = 0.0
         if self.tokens is not None:
             has_seat = self._tenure.has_seat(now)
@@ -188,7 +185,6 @@ class LeasedCeiling:
         return reservation.grown(tokens, floor, now=now)
 
     def settle(self, reservation: Reservation, used_tokens: int, *, now: float) -> None:
-        """Replace a reservation with what was really used. Call exactly once."""
         self.reserved -= reservation.tokens
         self.running -= 1
         if self.tokens is not None:
@@ -271,7 +267,6 @@ class LeasedCeiling:
 
     @property
     def limits_nothing(self) -> bool:
-        """Whether there is nothing to lease."""
         unlimited = CeilingConfig(contended_from=self.config.contended_from)
         return self.config == unlimited
 

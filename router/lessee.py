@@ -59,7 +59,6 @@ class Lessee:
 
     @property
     def ceilings(self) -> dict[str, LeasedCeiling]:
-        """Of all tenants that were here."""
         return self._ceilings
 
     # -- heartbeats ---------------------------------------------------------------
@@ -192,7 +191,6 @@ class Lessee:
         return now - self._answered_at
 
     def status(self, *, now: float) -> dict[str, object]:
-        """For operators."""
         has_session = self.has_session(now)
         return {
             "epoch": self.epoch,

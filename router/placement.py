@@ -168,14 +168,12 @@ class LanePlacement:
         return Chosen(placed.order + rest, placed.outcome, guest)
 
     def begin(self, replica: str) -> None:
-        """A chosen request is being opened."""
         chosen = self._chosen.get(replica)
         if chosen:
             chosen.popleft()
         self._open[replica] = self._open.get(replica, 0) + 1
 
     def end(self, replica: str) -> None:
-        """An opened request has ended, however it did."""
         left = self._open.get(replica, 0) - 1
         if left > 0:
             self._open[replica] = left

@@ -91,7 +91,6 @@ class RetryBudget:
         self.purses: OrderedDict[str, _Purse] = OrderedDict()
 
     def apply(self, config: RetryBudgetConfig) -> None:
-        """Use new limits from now on."""
         self._config = config
         self._total.resize(*_limits(config, config.tenants))
         for purse in self.purses.values():
@@ -99,7 +98,6 @@ class RetryBudget:
             purse.reserve.resize(*_limits(config, RESERVE))
 
     def note_request(self, tenant: str) -> None:
-        """A request of a tenant has begun."""
         share = self._config.share
         self._total.add(share)
         purse = self.purses.get(tenant)

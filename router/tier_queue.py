@@ -50,7 +50,6 @@ class TierQueue:
         self.push(ticket, now)
 
     def push(self, ticket: Ticket, now: float) -> None:
-        """Queue a request."""
         self.queue.push(ticket)
         self.drain.note_waiting(is_waiting=True, now=now)
 
