@@ -87,7 +87,6 @@ class SimulatedEngineApp:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, until it ends or its client leaves."""
         path = scope["path"].rstrip("/")
         try:
             if scope["method"] == "GET":
