@@ -173,7 +173,6 @@ class LaneRoom:
             self.queue.set_capacity(capacity, now, lane)
 
     def arm(self) -> None:
-        """Look at the queue again when it says."""
         if self._timer is not None:
             return
         now = time.monotonic()
@@ -333,13 +332,11 @@ class Admission:
     # -- watching and reporting ---------------------------------------------
 
     def busy_lanes(self) -> list[str]:
-        """Lanes whose engines should be asked for their load."""
         if not self._is_enabled:
             return []
         return [name for name, room in self.rooms.items() if room.is_busy]
 
     def observe(self, lane: str, replicas: Sequence[Mapping[str, Any]]) -> None:
-        """Take a lane's load, as its replicas report it."""
         self.rooms[lane].observe(replicas)
 
     def depths(self) -> dict[str, dict[str, int]]:
@@ -400,7 +397,6 @@ class Admission:
 
 
 def queue_config(policies: Policies) -> QueueConfig:
-    """The bounds of one lane's queue."""
     fleet = policies.fleet
     return replace(fleet.admission.queue, grace_s=fleet.ledger.grace_s)
 

@@ -193,7 +193,6 @@ def _vllm(name: str, lane: LaneConfig, life: LaneLife) -> Application:
 def lane_options(
     name: str, lane: LaneConfig, affinity: AffinityConfig = AffinityConfig()
 ) -> dict[str, Any]:
-    """Serve options of a lane's deployment."""
     return {
         "name": f"lane:{name}",
         "num_replicas": lane.replicas,

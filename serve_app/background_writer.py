@@ -63,7 +63,6 @@ class BackgroundWriter(Generic[T]):
         self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin to write."""
         self.thread.start()
 
     def put(self, item: T) -> None:

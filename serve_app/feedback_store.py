@@ -119,7 +119,6 @@ class FeedbackStore:
         self.file.forget_damaged(before=at - KEEP_DAMAGED_DAYS * DAY_S)
 
     def close(self) -> None:
-        """Close the file."""
         with self._turn:
             self.file.close()
 
@@ -234,7 +233,6 @@ def _keep_newest(db: sqlite3.Connection, table: str, rows: int) -> None:
 
 
 def _prompts(db: sqlite3.Connection) -> int:
-    """Prompts in the file."""
     counts = (db.execute(_COUNT_PROMPTS.format(table=table)).fetchone()[0] for table in TABLES)
     return sum(counts)
 

@@ -462,7 +462,6 @@ class AffinityConfig(StrictModel):
     report_period_s: float = Field(1.0, ge=0.2)
 
     def policy(self) -> affinity.AffinityConfig:
-        """The part that decides."""
         return affinity.AffinityConfig(
             balance=self.balance,
             fill=self.fill,
@@ -523,7 +522,6 @@ class AdmissionConfig(StrictModel):
 
     @property
     def queue(self) -> QueueConfig:
-        """The bounds of one lane's queue."""
         return QueueConfig(self.max_queued, self.reserve_share, self.forget_need_s)
 
     @property

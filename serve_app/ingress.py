@@ -256,7 +256,6 @@ class Ingress:
         return self._peers.export()
 
     async def reload(self) -> dict[str, Any]:
-        """Read the files again."""
         return await self._reloader.reload()
 
     async def __del__(self) -> None:

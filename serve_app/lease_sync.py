@@ -66,7 +66,6 @@ class LeaseSync:
         self.is_pressed = False
 
     async def run(self) -> None:
-        """Beat until cancelled."""
         while True:
             try:
                 await self.beat()

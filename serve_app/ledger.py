@@ -135,7 +135,6 @@ class LedgerServer:
         self._store = store
 
     async def exchange(self, wire: dict[str, Any]) -> dict[str, Any] | None:
-        """Answer an ingress replica's report."""
         try:
             return await self._office.exchange(wire)
         except (sqlite3.Error, OSError) as error:

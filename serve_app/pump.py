@@ -162,7 +162,6 @@ class Pump:
         return out
 
     def _note(self, now: float) -> None:
-        """Something goes to the client now."""
         flow = self._flow
         self._itl.observe(now - flow.last)
         flow.last = now
@@ -183,7 +182,6 @@ class _Half:
         self._waits_for, self._rest = waits_for, rest
 
     def close(self) -> None:
-        """It will not go on."""
         self._rest.close()
 
     def __await__(self) -> Generator[Any, Any, None]:

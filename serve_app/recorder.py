@@ -35,7 +35,6 @@ class Recorder:
         self._writers = [writer for writer in (feedback, log) if writer is not None]
 
     def start(self) -> None:
-        """Begin to write."""
         for writer in self._writers:
             writer.start()
 
@@ -50,7 +49,6 @@ class Recorder:
             self.feedback.put(record)
 
     def close(self) -> None:
-        """Write what is left."""
         for writer in self._writers:
             writer.close()
 

@@ -88,7 +88,6 @@ class Original:
         self.is_steady = journal is not None and journal.has_ids
 
     def feed(self, chunk: bytes) -> bytes:
-        """Pass whole events on."""
         reader = self._reader
         out = reader.feed(chunk)
         if self.is_steady and out:
@@ -120,25 +119,20 @@ class Original:
 
     @property
     def is_complete(self) -> bool:
-        """The end mark was passed on."""
         return self._is_openai and self._last.endswith(DONE)
 
     @property
     def usage(self) -> Usage | None:
-        """As the engine counted."""
         return self._reader.usage
 
     @property
     def has_failed(self) -> bool:
-        """The engine said so, or ended without the end mark."""
         return self._reader.has_failed or self._is_cut_short
 
     @property
     def fault(self) -> bytes:
-        """As it said."""
         return self._reader.fault
 
     @property
     def refused(self) -> Rejected | None:
-        """The engine's fault was the request's."""
         return self._reader.refused

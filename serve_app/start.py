@@ -233,7 +233,6 @@ class Start:
         return self._log.read_text(errors="replace")
 
     def _stop(self) -> None:
-        """Shut down what was begun."""
         if self._process is None:
             return
         if not self._is_asked_to_end:

@@ -162,7 +162,6 @@ class IngressState:
         return self._ceilings if self.lessee is None else self.lessee.ceilings
 
     def estimator(self, lane: str) -> TokenEstimator:
-        """The lane's token estimator."""
         return self._estimators.setdefault(lane, TokenEstimator())
 
     def cache_salt(self, tenant: Tenant) -> str:

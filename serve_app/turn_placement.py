@@ -78,12 +78,10 @@ class TurnPlacement:
         return Placed(chosen.order, chosen.outcome is Outcome.SPILLED, " ".join(words))
 
     def begin(self, replica: str) -> None:
-        """A placed request is being opened."""
         with self._lock:
             self.lane.begin(replica)
 
     def end(self, replica: str) -> None:
-        """An opened request has ended."""
         with self._lock:
             self.lane.end(replica)
 

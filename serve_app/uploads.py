@@ -37,7 +37,6 @@ class Uploads:
         self.count = 0
 
     def of(self, tenant: str) -> int:
-        """How many are the tenant's."""
         return self.held[tenant]
 
     @contextlib.contextmanager

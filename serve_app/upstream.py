@@ -102,7 +102,6 @@ class Response:
         return b"" if self._connection is None else self._connection.take()
 
     async def read(self) -> bytes:
-        """The whole body."""
         parts = []
         while part := await self.readany():
             parts.append(part)
@@ -207,13 +206,11 @@ class Upstream:
             raise
 
     def release(self, connection: _Connection) -> None:
-        """A connection's request is over."""
         self.busy.discard(connection)
         if connection.is_open and not self._is_closed:
             self._idle.setdefault(connection.url, []).append(connection)
 
     def forget(self, connection: _Connection) -> None:
-        """A connection is gone."""
         self.busy.discard(connection)
         idle = self._idle.get(connection.url, [])
         if connection in idle:
@@ -286,7 +283,6 @@ class Upstream:
         return response.status < 500
 
     async def close(self) -> None:
-        """End every connection."""
         self._is_closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()

@@ -31,8 +31,6 @@ def add_tenant(path: Path, tenant: str, tier: str) -> None:
 
 
 def remove_key(path: Path, tenant: str, key_id: str) -> None:
-    """Remove a key from the file."""
-
     def edit(data: Any) -> None:
         keys = data["tenants"][tenant]["keys"]
         keys[:] = [key for key in keys if key["id"] != key_id]

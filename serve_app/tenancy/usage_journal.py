@@ -145,7 +145,6 @@ def _try_lock(fd: int, path: Path) -> bool:
 
 
 def _files(folder: Path, writer: str) -> list[tuple[int, Path]]:
-    """A writer's files in order."""
     return sorted((int(path.name.split(".")[1]), path) for path in folder.glob(f"{writer}.*.log"))
 
 

@@ -171,7 +171,6 @@ class Chat:
 
     @property
     def has_reader(self) -> bool:
-        """Whether somebody reads it now."""
         return self._reader is not None
 
     def attach(self, reader: Reader, after: int) -> Rejected | None:
@@ -200,7 +199,6 @@ class Chat:
             self._owner.changed(self)
 
     def take(self) -> bytes | None:
-        """The reader's next frame."""
         if self.read == self.last:
             return None
         frame = self._frames[self.read - self.first + 1]
@@ -229,7 +227,6 @@ class Chat:
             self.task.cancel()
 
     def forget(self) -> None:
-        """Let go of the frames."""
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
@@ -267,7 +264,6 @@ class Reader:
         self.wake()
 
     def take(self) -> bytes | None:
-        """The next frame, if there is one."""
         if self._chat is not None:
             return self._chat.take()
         notice, self._notice = self._notice, None
@@ -275,16 +271,13 @@ class Reader:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing will come any more."""
         return self._notice is None if self._chat is None else self._chat.is_read
 
     def detach(self) -> None:
-        """Read no more; the chat goes on for its window."""
         if self._chat is not None:
             self._chat.detach(self)
             self._chat = None
 
     def cancel(self) -> None:
-        """Stop the chat."""
         if self._chat is not None:
             self._chat.cancel()

@@ -143,7 +143,6 @@ class Hub:
     # -- keeping --------------------------------------------------------------------------
 
     def allowance(self) -> int:
-        """Bytes of frames that one chat may keep now."""
         config = self._state.policies.fleet.websocket
         share = config.total_replay_bytes // max(1, len(self.chats))
         return min(config.replay_bytes, max(MIN_KEPT_BYTES, share))
@@ -188,12 +187,10 @@ class Hub:
     # -- finding --------------------------------------------------------------------------
 
     def by_token(self, tenant: str, token: str) -> Chat | None:
-        """The tenant's chat of this resume token."""
         chat = self.chats.get(token.rpartition(".")[2])
         return chat if chat is not None and chat.tenant == tenant else None
 
     def matches(self, tenant: str, chat_id: bytes) -> list[Match]:
-        """The tenant's chats that have this id."""
         return [
             Match(chat.token, not chat.is_over and not chat.has_reader)
             for chat in self._named.get((tenant, chat_id), ())
@@ -221,7 +218,6 @@ class Hub:
             await asyncio.sleep(DRAIN_POLL_S)
 
     def close(self) -> None:
-        """Abort whatever runs."""
         for chat in list(self.chats.values()):
             self._forget(chat)
 

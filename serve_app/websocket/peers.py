@@ -84,7 +84,6 @@ class Peers:
         self._known = {k: v for k, v in self._known.items() if now - v[1] < KEEP_S}
 
     async def run(self) -> None:
-        """Refresh until cancelled."""
         while True:
             await self.refresh()
             await asyncio.sleep(REFRESH_PERIOD_S)
@@ -181,7 +180,6 @@ class Peers:
             return None
 
     async def close(self) -> None:
-        """Close every connection."""
         for task in (*self._cancelling, self._refreshing):
             if task is not None:
                 task.cancel()

@@ -77,7 +77,6 @@ class Sockets:
             await _close(send, POLICY_VIOLATION)
 
     def _with_room(self, tenant: Tenant | Rejected) -> Tenant | Rejected:
-        """The tenant, if it may have one more socket."""
         if isinstance(tenant, Rejected):
             return tenant
         config = self._state.policies.fleet.websocket
@@ -105,7 +104,6 @@ class Sockets:
 
     @property
     def count(self) -> int:
-        """Open sockets."""
         return self._open.total()
 
 
