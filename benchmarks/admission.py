@@ -189,7 +189,6 @@ def memory_mib() -> float:
 
 
 def main() -> None:
-    """Measure, write the table and the plot."""
     rows = [
         *measure("nobody waits", None, 0),
         *measure("1,000 wait", SLOTS, QUEUED),

@@ -60,7 +60,6 @@ def measure(tokens: int, turns: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measure, write the table and the plot."""
     cases = [(20, 1), (100, 1), (1000, 1), (100, 3), (600, 3)]
     rows = [measure(tokens, turns) for tokens, turns in cases]
     notes = (

@@ -49,7 +49,6 @@ def deployed_with(fleet: dict[str, Any], tenants: dict[str, Any]) -> Iterator[st
 
 
 def serve_config() -> dict[str, Any]:
-    """What serve_config.yaml says."""
     config: dict[str, Any] = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
     return config
 

@@ -200,7 +200,6 @@ def scenarios() -> list[Scenario]:
 
 
 def virtual() -> None:
-    """Run all, write the table and the plot."""
     rows, traces = [], {}
     for scenario in scenarios():
         rows.append(Run(scenario, seed=3).run())

@@ -185,7 +185,6 @@ def overload(policy: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run all, write the table and the plot."""
     rows, traces = [], {}
     for is_fair in (True, False):
         row, ahead = fairness(is_fair=is_fair)

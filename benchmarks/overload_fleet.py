@@ -123,7 +123,6 @@ class Fleet:
         heapq.heappush(self._events, (when, next(self._numbers), action))
 
     def run(self) -> Fleet:
-        """See it through."""
         for number in range(PAID_CLIENTS + (FREE_CLIENTS if self.policy.has_free else 0)):
             tier = PAID if number < PAID_CLIENTS else FREE
             # A client's requests are the same whatever else runs.

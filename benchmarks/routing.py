@@ -59,7 +59,6 @@ gc.collect(); print(resident() - before)
 
 
 def main() -> None:
-    """Measure, write the tables and the plot."""
     rows = [*latency(), memory()]
     folder = os.environ.get("ROUTING_DATA")
     if folder:

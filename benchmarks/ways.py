@@ -99,7 +99,6 @@ def engine(timing: Timing) -> Iterator[Way]:
 
 @contextlib.contextmanager
 def pointsman(timing: Timing) -> Iterator[Way]:
-    """Pointsman with every feature on."""
     with tempfile.TemporaryDirectory() as folder:
         fleet = yaml.safe_load((ROOT / "benchmarks/overhead_fleet.yaml").read_text())
         for lane in fleet["lanes"].values():

@@ -71,7 +71,6 @@ class SimulatedLLMEngine(LLMEngine):
     async def chat(  # type: ignore[override]  # Ray's own is no generator: its body is `pass`
         self, request: ChatCompletionRequest, raw_request_info: object = None
     ) -> AsyncGenerator[str | ChatCompletionResponse | ErrorResponse, None]:
-        """Answer a chat completion."""
         del raw_request_info
         try:
             ask = read_chat(request.model_dump(exclude_unset=True), trims=False)
@@ -111,11 +110,9 @@ class SimulatedLLMEngine(LLMEngine):
             self._clock.abort(stream)
 
     async def resolve_lora(self, lora_model: object) -> NoReturn:
-        """Unsupported."""
         raise NotImplementedError
 
     def completions(self, request: object, raw_request_info: object = None) -> NoReturn:
-        """Unsupported."""
         raise NotImplementedError
 
     embeddings = transcriptions = completions
@@ -153,7 +150,6 @@ def _refusal(message: str) -> ErrorResponse:
 
 
 def main() -> None:
-    """Serve until interrupted."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)

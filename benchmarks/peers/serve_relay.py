@@ -30,7 +30,6 @@ class PassOn:
         self._upstream = Upstream({"content-type": "application/json"}, connect_s=5, read_s=60)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one request."""
         if scope["type"] != "http":
             return
         if scope["method"] == "GET":
@@ -79,7 +78,6 @@ class Relay:
 
 
 def main() -> None:
-    """Serve until interrupted."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--engine", required=True, help="base URL")
