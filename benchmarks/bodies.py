@@ -20,15 +20,15 @@ import orjson
 
 from benchmarks import report
 from classifier import DEFAULT_ARTIFACT, load_artifact
+from serve_app.config.fleet import FleetConfig, LimitsConfig
+from serve_app.config.tenants import TenantsConfig
 from serve_app.feedback import FeedbackDesk
-from serve_app.fleet_config import FleetConfig, LimitsConfig
 from serve_app.gateway import Gateway
 from serve_app.lanes import Replica
 from serve_app.metrics import Metrics
 from serve_app.pipeline import Pipeline
 from serve_app.policies import build_policies
 from serve_app.state import IngressState
-from serve_app.tenant_config import TenantsConfig
 from serve_app.wire import ROUTES, Parsed, parse
 
 RUNS = 2

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from serve_app.auth import make_key
-from serve_app.settings import load_tenants, tenancy_path, usage_folder
+from serve_app.config.settings import load_tenants, tenancy_path, usage_folder
 from serve_app.tenancy.recovery import recover_dead
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.store import StoredKey

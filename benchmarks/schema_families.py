@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import reduce
 from typing import Any
 
-from serve_app.fleet_config import SchemaConfig
+from serve_app.config.fleet import SchemaConfig
 from serve_app.grammar_rules import constraints_fault
 from serve_app.steps import at_once
 

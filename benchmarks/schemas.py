@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 
 from benchmarks.schema_families import FAMILIES, largest
-from serve_app.fleet_config import SchemaConfig
+from serve_app.config.fleet import SchemaConfig
 
 ROUNDS = 3
 STREAM_TOKENS = 60

@@ -23,9 +23,9 @@ from router.shed_order import AdmissionLog, Event
 from router.slots import share_of
 from router.ticket import Stage, Ticket, Tier
 from serve_app.call import Call
-from serve_app.fleet_config import LaneConfig
+from serve_app.config.fleet import LaneConfig
+from serve_app.config.tenants import TierConfig
 from serve_app.policies import Policies
-from serve_app.tenant_config import TierConfig
 from simulator.profile import load_profile
 
 CLEAR_EVERY_S = 0.05

@@ -12,23 +12,23 @@ from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 
 from serve_app import doorway
-from serve_app.addresses import frontend_host, refuse_unreachable
-from serve_app.config_errors import ConfigError, StrictModel, load_yaml, validate
-from serve_app.config_files import await_rest
-from serve_app.embedded_model import resolve_source
-from serve_app.fleet_config import AffinityConfig, FleetConfig, LaneConfig, ReloadConfig
-from serve_app.ingress import Ingress
-from serve_app.lane_endpoint import LaneLife, SimulatedLaneServer
-from serve_app.ledger import LedgerServer
-from serve_app.local_key import keep_admin_key
-from serve_app.ray_walls import refuse_open_ray
-from serve_app.settings import (
+from serve_app.config.addresses import frontend_host, refuse_unreachable
+from serve_app.config.errors import ConfigError, StrictModel, load_yaml, validate
+from serve_app.config.files import await_rest
+from serve_app.config.fleet import AffinityConfig, FleetConfig, LaneConfig, ReloadConfig
+from serve_app.config.settings import (
     deployment_secret,
     fleet_path,
     load_fleet,
     load_tenants,
     tenants_path,
 )
+from serve_app.embedded_model import resolve_source
+from serve_app.ingress import Ingress
+from serve_app.lane_endpoint import LaneLife, SimulatedLaneServer
+from serve_app.ledger import LedgerServer
+from serve_app.local_key import keep_admin_key
+from serve_app.ray_walls import refuse_open_ray
 from simulator.http.app import EngineSpec
 from simulator.profile import FixedTiming, Profile, profile_path
 

@@ -17,9 +17,9 @@ from router.ceiling import CeilingConfig
 from router.errors import Rejected, RejectReason
 from router.quota import EVEN_WEIGHTS, NO_QUOTA, QuotaConfig, TokenWeights
 from router.types import TierRules
+from serve_app.config.tenants import HistoryConfig, KeyConfig, KvConfig, TenantsConfig, TierConfig
 from serve_app.tenancy.keys import KeyBook
 from serve_app.tenancy.uses import Uses
-from serve_app.tenant_config import HistoryConfig, KeyConfig, KvConfig, TenantsConfig, TierConfig
 
 PREFIX = "pm-"
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router.errors import Rejected, RejectReason
-from serve_app.fleet_config import LimitsConfig
+from serve_app.config.fleet import LimitsConfig
 from serve_app.steps import Steps
 
 DEFAULTS = LimitsConfig()

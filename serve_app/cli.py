@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from classifier.artifact import ArtifactError
 from serve_app.commands import client, doctor, ports, simulate, tenants
 from serve_app.commands.client import CommandError
-from serve_app.config_errors import ConfigError
+from serve_app.config.errors import ConfigError
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -14,6 +14,7 @@ from typing import Any
 
 from serve_app.auth import Tenant
 from serve_app.call import Call
+from serve_app.config.settings import haproxy_is_on
 from serve_app.engine_stats import levels_text, prompt_tokens_by_level
 from serve_app.history import explain_history
 from serve_app.lanes import Lanes
@@ -22,7 +23,6 @@ from serve_app.model_cards import model_cards
 from serve_app.pipeline import Pipeline
 from serve_app.proxies import proxy_warning
 from serve_app.reload import Reloader
-from serve_app.settings import haproxy_is_on
 from serve_app.state import IngressState
 
 logger = logging.getLogger("ray.serve")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from serve_app.callers import is_loopback_origin
-from serve_app.fleet_config import CorsConfig
+from serve_app.config.fleet import CorsConfig
 from serve_app.response_headers import Headers
 
 EXPOSED = (

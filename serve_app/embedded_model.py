@@ -21,8 +21,8 @@ from pathlib import Path
 
 import yaml
 
-from serve_app.fleet_config import EMBEDDED
-from serve_app.private_files import ALONE, private, private_folder
+from serve_app.config.fleet import EMBEDDED
+from serve_app.config.private_files import ALONE, private, private_folder
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -171,7 +171,7 @@ def main(config: str = "serve_config.yaml") -> None:
 
     Prints warnings of the fleet's other models.
     """
-    from serve_app.settings import fleet_path, load_fleet
+    from serve_app.config.settings import fleet_path, load_fleet
 
     for application in yaml.safe_load(Path(config).read_text()).get("applications", []):
         named = (application.get("args") or {}).get("fleet", "auto")

@@ -13,7 +13,7 @@ from router.breaker import BreakerConfig, Breakers
 from router.errors import Rejected, RejectReason
 from router.retry_budget import RetryBudget, RetryBudgetConfig
 from router.suspects import MAX_LOSSES, Suspects
-from serve_app.fleet_config import RecoveryConfig
+from serve_app.config.fleet import RecoveryConfig
 from serve_app.journey import Journey
 from serve_app.metrics import Metrics
 

@@ -17,7 +17,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from serve_app.private_files import private_folder
+from serve_app.config.private_files import private_folder
 
 logger = logging.getLogger("ray.serve")
 

@@ -24,8 +24,8 @@ from typing import Any, TypeVar
 
 import orjson
 
+from serve_app.config.fleet import FeedbackConfig
 from serve_app.feedback_file import FeedbackFile, is_busy, is_damage
-from serve_app.fleet_config import FeedbackConfig
 from serve_app.request_record import RequestRecord
 from serve_app.wire import Prompt
 

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 from router.errors import Rejected, RejectReason
 from serve_app.body_checks import is_whole
+from serve_app.config.fleet import SchemaConfig
 from serve_app.constrained_fields import constrained_fields
 from serve_app.ebnf_rules import read_ebnf
-from serve_app.fleet_config import SchemaConfig
 from serve_app.part_rules import part_fault, repeats, unpacked
 from serve_app.regex_rules import Expression, Unreadable, read_regex
 from serve_app.steps import Steps

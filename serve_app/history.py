@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from router.history import HistoryPlan, Kind, Piece, plan_history
+from serve_app.config.tenants import HistoryConfig
 from serve_app.history_pieces import is_result, read_pieces, read_sizes
 from serve_app.steps import Steps
-from serve_app.tenant_config import HistoryConfig
 from serve_app.wire import Parsed, Prompt, dump
 
 AT_ONCE = 1000

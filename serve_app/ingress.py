@@ -15,16 +15,17 @@ from ray import serve
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from serve_app.addresses import frontend_host
 from serve_app.broadcast import ask_all
 from serve_app.callers import is_loopback
-from serve_app.config_files import await_rest
+from serve_app.config.addresses import frontend_host
+from serve_app.config.files import await_rest
+from serve_app.config.fleet import ReloadConfig
+from serve_app.config.settings import load_tenants, state_dir, tenancy_path, usage_folder
 from serve_app.control import Control
 from serve_app.endpoint import EndpointServer, published_host
 from serve_app.escalation_sync import EscalationSync
 from serve_app.feedback import FeedbackDesk
 from serve_app.feedback_store import FILE_NAME, FeedbackStore
-from serve_app.fleet_config import ReloadConfig
 from serve_app.gateway import Gateway
 from serve_app.lanes import Lanes
 from serve_app.lease_sync import LeaseSync
@@ -36,7 +37,6 @@ from serve_app.policies import Policies
 from serve_app.recorder import build_recorder
 from serve_app.reload import Reloader, load_policies
 from serve_app.saturation_watch import SaturationWatch
-from serve_app.settings import load_tenants, state_dir, tenancy_path, usage_folder
 from serve_app.shed_order_watch import ShedOrderWatch
 from serve_app.state import IngressState
 from serve_app.tenancy.keys import KeyBook

@@ -10,7 +10,7 @@ import orjson
 
 from router.errors import Rejected, RejectReason
 from serve_app.body_bounds import DEFAULTS, too_heavy
-from serve_app.fleet_config import LimitsConfig
+from serve_app.config.fleet import LimitsConfig
 from serve_app.steps import Steps, at_once
 
 SAFE_DEPTH = 200

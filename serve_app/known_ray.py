@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from serve_app.config_errors import ConfigError
+from serve_app.config.errors import ConfigError
 from serve_app.ports import CLUSTER, DASHBOARD, open_ports
 from serve_app.ray_files import forget_dead_ray, refuse_long, refuse_shared, run_dir
 

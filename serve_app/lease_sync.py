@@ -19,7 +19,7 @@ from router.leased_ceiling import LeasedCeiling
 from router.leases import Answer, Report
 from router.lessee import Lessee
 from serve_app.admission import Admission
-from serve_app.fleet_config import LedgerConfig
+from serve_app.config.fleet import LedgerConfig
 from serve_app.ledger_metrics import LedgerMetrics
 
 logger = logging.getLogger("ray.serve")

@@ -22,7 +22,7 @@ from typing import Any
 
 from router.leases import LeaseTerms, Report
 from router.ledger import Ledger
-from serve_app.settings import load_tenants, tenancy_path
+from serve_app.config.settings import load_tenants, tenancy_path
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.store import Epoch, TenancyStore
 

@@ -17,7 +17,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from vllm.connections import HTTPConnection
 from vllm.multimodal.media import MEDIA_CONNECTOR_REGISTRY, MediaConnector
 
-from serve_app.engine_walls import CONNECTOR, is_public
+from serve_app.config.engine_walls import CONNECTOR, is_public
 
 
 class PublicResolver(AbstractResolver):

@@ -10,9 +10,9 @@ from router.escalation import Rung
 from router.lane import RoutingPolicy, Step
 from router.types import Lane, Reason
 from serve_app.auth import Authenticator
-from serve_app.fleet_config import FleetConfig
+from serve_app.config.fleet import FleetConfig
+from serve_app.config.tenants import StoreConfig, TenantsConfig
 from serve_app.tenancy.keys import KeyBook
-from serve_app.tenant_config import StoreConfig, TenantsConfig
 
 
 @dataclass(frozen=True, slots=True)

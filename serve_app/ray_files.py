@@ -11,7 +11,7 @@ import socket
 import stat
 from pathlib import Path
 
-from serve_app.config_errors import ConfigError
+from serve_app.config.errors import ConfigError
 from serve_app.port_owner import ROOT, is_trusted
 
 MAX_RUN_CHARS = 27

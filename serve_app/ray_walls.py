@@ -13,9 +13,9 @@ from ray._common.utils import get_default_ray_temp_dir
 from ray._private.authentication.authentication_utils import is_token_auth_enabled
 from ray.serve._private.constants import RAY_SERVE_ENABLE_HA_PROXY
 
-from serve_app.config_errors import ConfigError
+from serve_app.config.errors import ConfigError
+from serve_app.config.settings import haproxy_is_on
 from serve_app.ray_files import ACTIVATE, keep_token_private, refuse_shared, run_dir
-from serve_app.settings import haproxy_is_on
 
 
 def refuse_open_ray() -> None:

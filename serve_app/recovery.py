@@ -21,10 +21,10 @@ from router.errors import Rejected, RejectReason
 from router.recovery import Cut, CutSearch, Means, Said, StreamTraits
 from router.stops import StopMatcher
 from serve_app.call import Call
+from serve_app.config.fleet import LaneConfig, RecoveryConfig
 from serve_app.continuation import Continued, closing, known_usage
 from serve_app.endpoint import Send
 from serve_app.fault_book import FaultBook
-from serve_app.fleet_config import LaneConfig, RecoveryConfig
 from serve_app.journey import Journey
 from serve_app.lanes import NoReplica, Replica, Unreachable, UpstreamFault, UpstreamTimeout
 from serve_app.metrics import Metrics

@@ -14,8 +14,8 @@ from typing import Any
 from classifier import DEFAULT_ARTIFACT, Artifact, ArtifactError, Scorer, load_artifact
 from classifier.artifact import FILE_NAME
 from serve_app.auth import Authenticator
-from serve_app.config_errors import ConfigError
-from serve_app.config_files import (
+from serve_app.config.errors import ConfigError
+from serve_app.config.files import (
     Settling,
     Stamp,
     is_open_for_writing,
@@ -23,12 +23,12 @@ from serve_app.config_files import (
     stamps_of,
     wall_s,
 )
-from serve_app.fleet_config import FleetConfig
+from serve_app.config.fleet import FleetConfig
+from serve_app.config.settings import home, load_fleet, load_tenants
+from serve_app.config.tenants import StoreConfig
 from serve_app.policies import Policies, build_policies
 from serve_app.removals import Removals
-from serve_app.settings import home, load_fleet, load_tenants
 from serve_app.tenancy.keys import KeyBook
-from serve_app.tenant_config import StoreConfig
 
 logger = logging.getLogger("ray.serve")
 

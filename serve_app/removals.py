@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from serve_app.auth import Authenticator
+from serve_app.config.tenants import KeyConfig
 from serve_app.tenancy.uses import LATELY_S
-from serve_app.tenant_config import KeyConfig
 
 
 class Removals:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import orjson
 
-from serve_app.fleet_config import RequestLogConfig
-from serve_app.private_files import private_folder
+from serve_app.config.fleet import RequestLogConfig
+from serve_app.config.private_files import private_folder
 from serve_app.request_record import RequestRecord
 
 FIELDS = (

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from router.recovery import Cut, Means, Said, StreamTraits, next_seed, remaining
-from serve_app.fleet_config import LaneConfig
+from serve_app.config.fleet import LaneConfig
 from serve_app.wire import Parsed
 
 CHAT = "/v1/chat/completions"

@@ -25,8 +25,9 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from serve_app.config_errors import ConfigError
-from serve_app.private_files import private_folder
+from serve_app.config.errors import ConfigError
+from serve_app.config.private_files import private_folder
+from serve_app.config.settings import state_dir
 from serve_app.processes import end, holder, leftover_haproxies
 from serve_app.ray_files import (
     forget_dead_ray,
@@ -36,7 +37,6 @@ from serve_app.ray_files import (
     run_dir,
 )
 from serve_app.serve_state import ServeState
-from serve_app.settings import state_dir
 from serve_app.start_progress import Progress, StartFailed, cause_of, line
 
 SERVE = Path(sys.executable).with_name("serve")

@@ -15,7 +15,7 @@ from typing import Any
 
 from router.affinity import Outcome, Visit
 from router.placement import LanePlacement
-from serve_app.fleet_config import FleetConfig, LaneConfig, SessionConfig
+from serve_app.config.fleet import FleetConfig, LaneConfig, SessionConfig
 from simulator.profile import load_profile
 
 VISIT_HEADER = "x-pointsman-visit"

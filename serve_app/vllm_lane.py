@@ -13,8 +13,8 @@ import ray
 from ray import serve
 from ray.serve import Application
 
-from serve_app.engine_walls import MEDIA_ENV, media_args, revision_args
-from serve_app.fleet_config import LaneConfig
+from serve_app.config.engine_walls import MEDIA_ENV, media_args, revision_args
+from serve_app.config.fleet import LaneConfig
 from serve_app.lane_endpoint import LaneLife
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import Any, NotRequired, TypedDict
 import aiohttp
 
 from router.hot_prefixes import HotPrefix, merge
-from serve_app.fleet_config import WarmUpConfig
+from serve_app.config.fleet import WarmUpConfig
 from serve_app.prefixes import request_of
 
 logger = logging.getLogger("ray.serve")

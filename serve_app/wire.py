@@ -13,7 +13,7 @@ from typing import Any
 from router.errors import Rejected
 from serve_app.body_bounds import DEFAULTS, HEAVIEST, too_many_parts
 from serve_app.body_rules import first_fault
-from serve_app.fleet_config import LimitsConfig
+from serve_app.config.fleet import LimitsConfig
 from serve_app.grammar_rules import constraints_fault
 from serve_app.http_errors import Dialect
 from serve_app.json_body import as_utf8, dump, load_object, loading

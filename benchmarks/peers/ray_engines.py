@@ -18,8 +18,8 @@ from ray.serve.config import RequestRouterConfig
 from ray.serve.llm import LLMConfig, LLMServer, build_openai_app
 from vllm.v1.metrics.prometheus import get_prometheus_registry
 
+from serve_app.config.settings import load_fleet
 from serve_app.embedded_model import resolve_source
-from serve_app.settings import load_fleet
 from serve_app.vllm_lane import llm_config
 
 LANE = "chat"

@@ -12,12 +12,11 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from serve_app.addresses import refuse_unreachable
 from serve_app.commands.client import subparser
-from serve_app.config_errors import ConfigError, load_yaml
-from serve_app.embedded_model import cache_dir, is_intact
-from serve_app.fleet_config import EMBEDDED, FleetConfig
-from serve_app.settings import (
+from serve_app.config.addresses import refuse_unreachable
+from serve_app.config.errors import ConfigError, load_yaml
+from serve_app.config.fleet import EMBEDDED, FleetConfig
+from serve_app.config.settings import (
     fleet_path,
     haproxy_is_on,
     home,
@@ -26,6 +25,7 @@ from serve_app.settings import (
     tenancy_path,
     tenants_path,
 )
+from serve_app.embedded_model import cache_dir, is_intact
 from serve_app.tenancy.sqlite_store import SqliteStore
 
 WARNING = "warning: "
@@ -125,7 +125,7 @@ def _engine_args(fleet: FleetConfig) -> str:
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.launchers.cli_args import FrontendArgs
 
-    from serve_app.config_errors import nearest
+    from serve_app.config.errors import nearest
 
     known = {f.name for cls in (AsyncEngineArgs, FrontendArgs) for f in dataclasses.fields(cls)}
     for name, lane in fleet.lanes.items():

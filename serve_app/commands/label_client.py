@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 
 from serve_app.commands.client import CommandError
-from serve_app.config_errors import nearest
+from serve_app.config.errors import nearest
 
 REQUEST_TIMEOUT_S = 600.0
 RETRY_LIMIT_S = 300.0

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from serve_app.commands.label_rows import Row, UsageError
+from serve_app.config.settings import state_dir
 from serve_app.feedback_store import FILE_NAME, labelled_rows
-from serve_app.settings import state_dir
 
 
 def write_feedback(out: Path, weak: str, strong: str) -> dict[str, int]:

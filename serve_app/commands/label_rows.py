@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from classifier.conversation import parse_row
-from serve_app.private_files import private
+from serve_app.config.private_files import private
 
 KEPT = ("id", "text", "messages", "domain")
 """Members of a prompt's row that its row of outcomes repeats."""

@@ -13,10 +13,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.resolver import VersionedResolver
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-from serve_app.config_errors import ConfigError
-from serve_app.config_files import is_open_for_writing, stamp_of
-from serve_app.private_files import private
-from serve_app.settings import load_tenants
+from serve_app.config.errors import ConfigError
+from serve_app.config.files import is_open_for_writing, stamp_of
+from serve_app.config.private_files import private
+from serve_app.config.settings import load_tenants
 
 
 def add_tenant(path: Path, tenant: str, tier: str) -> None:

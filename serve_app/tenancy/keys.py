@@ -7,10 +7,10 @@ import logging
 import sqlite3
 from collections.abc import Mapping
 
-from serve_app.config_errors import ConfigError
+from serve_app.config.errors import ConfigError
+from serve_app.config.tenants import KeyConfig
 from serve_app.tenancy.store import Keys, StoredKey, TenancyStore
 from serve_app.tenancy.uses import Uses
-from serve_app.tenant_config import KeyConfig
 
 logger = logging.getLogger("ray.serve")
 

@@ -13,7 +13,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from serve_app.private_files import private_folder
+from serve_app.config.private_files import private_folder
 
 BUSY_TIMEOUT_MS = 5_000
 

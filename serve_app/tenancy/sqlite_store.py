@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from serve_app.config.tenants import KeyConfig
 from serve_app.tenancy.sqlite_file import inode, open_file
 from serve_app.tenancy.store import (
     Batch,
@@ -24,7 +25,6 @@ from serve_app.tenancy.store import (
     StoredKey,
     Totals,
 )
-from serve_app.tenant_config import KeyConfig
 
 
 class SqliteStore:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from serve_app.tenant_config import KeyConfig
+from serve_app.config.tenants import KeyConfig
 
 
 class Counts(NamedTuple):

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import orjson
 
-from serve_app.private_files import private_folder
+from serve_app.config.private_files import private_folder
 from serve_app.tenancy.store import Counts, Finished, Position, Slot
 
 MAX_FILE_BYTES = 8 * 1024 * 1024

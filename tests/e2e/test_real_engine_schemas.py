@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.schema_families import FAMILIES, largest
 from benchmarks.schemas import longest_gap
-from serve_app.fleet_config import SchemaConfig
+from serve_app.config.fleet import SchemaConfig
 from tests.e2e.support import chat
 
 TRIES = 4

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from benchmarks.deployment import ROOT, deployed
-from serve_app.settings import load_fleet
+from serve_app.config.settings import load_fleet
 from tests.e2e.support import await_all, chat
 
 CARDS = 4

@@ -22,11 +22,11 @@ from router.errors import Rejected
 from serve_app import encodings
 from serve_app.auth import make_key
 from serve_app.callers import caller_of, is_loopback, is_loopback_origin
-from serve_app.config_errors import ConfigError, load_yaml
+from serve_app.config.errors import ConfigError, load_yaml
+from serve_app.config.fleet import CorsConfig, FleetConfig, LimitsConfig
+from serve_app.config.tenants import TenantsConfig
 from serve_app.cors import allowed_origin, cors_headers, preflight_headers
-from serve_app.fleet_config import CorsConfig, FleetConfig, LimitsConfig
 from serve_app.steps import at_once
-from serve_app.tenant_config import TenantsConfig
 from serve_app.websocket import frames
 from serve_app.websocket.frames import (
     BadFrame,

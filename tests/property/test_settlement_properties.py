@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.quota import TokenWeights
-from serve_app.tenant_config import TenantsConfig
+from serve_app.config.tenants import TenantsConfig
 from serve_app.upstream import BrokenConnection
 from tests.unit.serve_app.conftest import TIERS, FakeResponse, World
 

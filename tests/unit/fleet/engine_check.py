@@ -90,7 +90,7 @@ def check(case: dict[str, Any]) -> dict[str, Any]:
     from vllm.v1.metrics.stats import PromptTokenStats
 
     from serve_app.app import lane_options
-    from serve_app.fleet_config import LaneConfig
+    from serve_app.config.fleet import LaneConfig
     from serve_app.host_cache import HostMemory
     from serve_app.lane_deployment import offload
     from serve_app.vllm_lane import llm_config

@@ -17,7 +17,7 @@ from typing import Any
 
 from aiohttp.abc import AbstractResolver
 
-from serve_app.engine_walls import MEDIA_ENV, media_args
+from serve_app.config.engine_walls import MEDIA_ENV, media_args
 
 PNG = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk"

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import pytest
 
+from serve_app.config.settings import load_fleet
 from serve_app.engine_stats import LEVELS
-from serve_app.settings import load_fleet
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]

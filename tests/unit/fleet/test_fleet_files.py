@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.config_errors import ConfigError, validate
-from serve_app.fleet_config import FleetConfig, LaneConfig
-from serve_app.settings import load_fleet
+from serve_app.config.errors import ConfigError, validate
+from serve_app.config.fleet import FleetConfig, LaneConfig
+from serve_app.config.settings import load_fleet
 
 FLEETS = sorted(Path(__file__).parents[3].glob("configs/fleets/*.yaml"))
 FIXTURES = Path(__file__).parent / "fixtures"

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import pytest
 
-from serve_app.engine_walls import MEDIA_ENV
+from serve_app.config.engine_walls import MEDIA_ENV
 from tests.unit.fleet.fetch_check import PNG
 
 pytestmark = pytest.mark.security

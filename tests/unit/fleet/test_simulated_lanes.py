@@ -2,8 +2,8 @@
 
 import pytest
 
-from serve_app.config_errors import ConfigError
-from serve_app.fleet_config import LaneConfig
+from serve_app.config.errors import ConfigError
+from serve_app.config.fleet import LaneConfig
 from simulator.profile import FixedTiming, Profile
 
 

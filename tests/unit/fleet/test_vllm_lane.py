@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from pydantic import ValidationError
 
-from serve_app.fleet_config import LaneConfig
-from serve_app.settings import load_fleet
+from serve_app.config.fleet import LaneConfig
+from serve_app.config.settings import load_fleet
 from tests.unit.conftest import PRIVATE_RAY
 
 ROOT = Path(__file__).parents[3]

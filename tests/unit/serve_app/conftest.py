@@ -18,11 +18,12 @@ with warnings.catch_warnings():
     import ray.serve  # noqa: F401
 
 from serve_app.auth import make_key
+from serve_app.config.fleet import FleetConfig
+from serve_app.config.tenants import TenantsConfig
 from serve_app.control import Control
 from serve_app.fault_book import FaultBook
 from serve_app.feedback import FeedbackDesk
 from serve_app.feedback_store import FeedbackStore
-from serve_app.fleet_config import FleetConfig
 from serve_app.gateway import Gateway
 from serve_app.lanes import NoReplica, Replica
 from serve_app.metrics import Metrics
@@ -34,7 +35,6 @@ from serve_app.tenancy.keys import KeyBook
 from serve_app.tenancy.meter import UsageMeter
 from serve_app.tenancy.metering import Metering
 from serve_app.tenancy.sqlite_store import SqliteStore
-from serve_app.tenant_config import TenantsConfig
 
 FLEET = {
     "name": "test",

@@ -6,8 +6,8 @@ Run as `python -m tests.unit.serve_app.feedback_process PATH PREFIX BATCHES`.
 import sys
 from pathlib import Path
 
+from serve_app.config.fleet import FeedbackConfig
 from serve_app.feedback_store import FeedbackStore
-from serve_app.fleet_config import FeedbackConfig
 from tests.unit.serve_app.records import record
 
 if __name__ == "__main__":

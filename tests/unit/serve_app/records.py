@@ -5,8 +5,8 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from serve_app.config.fleet import FeedbackConfig
 from serve_app.feedback_store import FeedbackStore
-from serve_app.fleet_config import FeedbackConfig
 from serve_app.request_record import RequestRecord
 from serve_app.wire import Prompt
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from serve_app import app
-from serve_app.addresses import frontend_host, refuse_unreachable
 from serve_app.commands.doctor import _addresses, _run
-from serve_app.config_errors import ConfigError
+from serve_app.config.addresses import frontend_host, refuse_unreachable
+from serve_app.config.errors import ConfigError
 
 pytestmark = pytest.mark.security
 

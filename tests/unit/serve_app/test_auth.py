@@ -7,7 +7,7 @@ import pytest
 from router.ceiling import CeilingConfig
 from router.errors import Rejected, RejectReason
 from serve_app.auth import Authenticator, Tenant, make_key
-from serve_app.tenant_config import TenantsConfig
+from serve_app.config.tenants import TenantsConfig
 
 pytestmark = pytest.mark.security
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from serve_app.fleet_config import RecoveryConfig
+from serve_app.config.fleet import RecoveryConfig
 from serve_app.lanes import Replica, Unreachable, UpstreamFault
 from serve_app.upstream import BrokenConnection
 from tests.unit.serve_app.conftest import FakeLanes, FakeResponse

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from router.errors import Rejected, RejectReason
 from serve_app import body_bounds, json_body
 from serve_app.body_bounds import DEFAULTS, weigh
-from serve_app.fleet_config import LimitsConfig
+from serve_app.config.fleet import LimitsConfig
 from serve_app.json_body import SLOW_BYTES, loading
 from serve_app.steps import at_once
 from serve_app.wire import ROUTES, Parsed, parse, reading

@@ -8,7 +8,7 @@ import pytest
 from ray.serve.handle import DeploymentBroadcastResponse
 
 from serve_app.broadcast import ask_all
-from serve_app.fleet_config import TimeoutConfig
+from serve_app.config.fleet import TimeoutConfig
 from serve_app.lanes import Lanes
 
 

@@ -9,11 +9,11 @@ from router.ceiling import CeilingConfig
 from router.history import HistoryBudget
 from router.quota import QuotaConfig, TokenWeights
 from router.types import TierRules
-from serve_app import settings
 from serve_app.auth import make_key
-from serve_app.config_errors import ConfigError, load_yaml, nearest, validate
-from serve_app.fleet_config import FleetConfig
-from serve_app.tenant_config import TenantsConfig
+from serve_app.config import settings
+from serve_app.config.errors import ConfigError, load_yaml, nearest, validate
+from serve_app.config.fleet import FleetConfig
+from serve_app.config.tenants import TenantsConfig
 
 FLEET = {
     "name": "test",

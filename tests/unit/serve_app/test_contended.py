@@ -7,7 +7,7 @@ import pytest
 
 from router.kv_budget import KvAsk
 from router.ticket import Tier
-from serve_app.tenant_config import TenantsConfig
+from serve_app.config.tenants import TenantsConfig
 from tests.unit.serve_app.conftest import with_ceilings
 
 CHAT = "/v1/chat/completions"

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from serve_app.commands.doctor import _doctor
 from serve_app.commands.tenants_file import add_tenant
-from serve_app.config_errors import ConfigError, load_yaml
-from serve_app.fleet_config import FleetConfig
+from serve_app.config.errors import ConfigError, load_yaml
+from serve_app.config.fleet import FleetConfig
+from serve_app.config.settings import load_fleet, load_tenants
 from serve_app.reload import Reloader
-from serve_app.settings import load_fleet, load_tenants
 from simulator import strict_yaml
 from simulator.profile import load_profile, profile_path
 from simulator.workload import load_workload, workload_path

@@ -5,10 +5,10 @@ import threading
 
 import pytest
 
-from serve_app.config_errors import ConfigError
-from serve_app.config_files import is_open_for_writing
-from serve_app.fleet_config import TimeoutConfig
-from serve_app.settings import load_fleet, load_tenants
+from serve_app.config.errors import ConfigError
+from serve_app.config.files import is_open_for_writing
+from serve_app.config.fleet import TimeoutConfig
+from serve_app.config.settings import load_fleet, load_tenants
 
 pytestmark = pytest.mark.security
 

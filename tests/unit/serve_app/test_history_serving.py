@@ -5,8 +5,8 @@ import re
 import httpx
 import pytest
 
+from serve_app.config.tenants import TenantsConfig
 from serve_app.policies import build_policies
-from serve_app.tenant_config import TenantsConfig
 from simulator.http.app import EngineSpec, SimulatedEngineApp
 from simulator.profile import Profile
 

@@ -8,7 +8,7 @@ import pytest
 
 from router.saturation import Level
 from serve_app import keepalive
-from serve_app.fleet_config import TimeoutConfig
+from serve_app.config.fleet import TimeoutConfig
 from serve_app.keepalive import COMMENT
 from serve_app.upstream import BrokenConnection, SilentConnection
 from tests.unit.serve_app.listening import ASK, CHAT, STREAMED, Listener, with_keepalive

@@ -15,11 +15,11 @@ from router.lessee import SLICE
 from router.reservation import Reckoning
 from router.saturation import Level
 from router.ticket import Stage, Tier
-from serve_app.fleet_config import LaneConfig, LedgerConfig
+from serve_app.config.fleet import LaneConfig, LedgerConfig
+from serve_app.config.tenants import TenantsConfig
 from serve_app.lease_sync import LeaseSync
 from serve_app.ledger_metrics import LedgerMetrics
 from serve_app.state import IngressState
-from serve_app.tenant_config import TenantsConfig
 from tests.unit.serve_app.conftest import FLEET
 
 CHAT = "/v1/chat/completions"

@@ -6,8 +6,8 @@ from ipaddress import ip_address
 import pytest
 from pydantic import ValidationError
 
-from serve_app.engine_walls import NOWHERE, host_fault, is_public, media_args
-from serve_app.fleet_config import LaneConfig
+from serve_app.config.engine_walls import NOWHERE, host_fault, is_public, media_args
+from serve_app.config.fleet import LaneConfig
 from serve_app.media_urls import looking_for_media
 from serve_app.steps import at_once
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from serve_app import ray_files
-from serve_app.config_errors import ConfigError
+from serve_app.config.errors import ConfigError
 from serve_app.ray_files import (
     forget_dead_ray,
     keep_token_private,

@@ -6,7 +6,7 @@ import pytest
 import ray
 
 from serve_app import app, ray_walls
-from serve_app.config_errors import ConfigError
+from serve_app.config.errors import ConfigError
 
 pytestmark = pytest.mark.security
 MENDS = r"source \.venv/bin/activate"

@@ -7,7 +7,7 @@ import threading
 import pytest
 import yaml
 
-from serve_app.fleet_config import FleetConfig
+from serve_app.config.fleet import FleetConfig
 from serve_app.reload import Reloader
 from tests.unit.serve_app.conftest import FLEET, TIERS
 

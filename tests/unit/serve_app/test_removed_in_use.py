@@ -8,13 +8,13 @@ import pytest
 import yaml
 
 from serve_app.auth import Authenticator, make_key
-from serve_app.fleet_config import FleetConfig
+from serve_app.config.fleet import FleetConfig
+from serve_app.config.tenants import TenantsConfig
 from serve_app.reload import Reloader, load_policies
 from serve_app.tenancy.keys import KeyBook
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.store import StoredKey
 from serve_app.tenancy.uses import LATELY_S, Uses
-from serve_app.tenant_config import TenantsConfig
 from tests.unit.serve_app.conftest import FLEET, TIERS
 
 

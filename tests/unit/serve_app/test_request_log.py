@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.fleet_config import RequestLogConfig
+from serve_app.config.fleet import RequestLogConfig
 from serve_app.request_log import RequestLog, log_line
 from serve_app.wire import Prompt
 from tests.unit.serve_app.records import record

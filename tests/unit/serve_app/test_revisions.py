@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from serve_app import app, embedded_model
 from serve_app.cli import main
-from serve_app.engine_walls import revision_args, unpinned
-from serve_app.fleet_config import EMBEDDED, FleetConfig, LaneConfig
+from serve_app.config.engine_walls import revision_args, unpinned
+from serve_app.config.fleet import EMBEDDED, FleetConfig, LaneConfig
 
 pytestmark = pytest.mark.security
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from benchmarks.schema_families import FAMILIES, largest
 from router.errors import Rejected
-from serve_app.fleet_config import LimitsConfig, SchemaConfig
+from serve_app.config.fleet import LimitsConfig, SchemaConfig
 from serve_app.steps import at_once
 from serve_app.wire import ROUTES, Parsed, reading
 from tests.real_schemas import REAL

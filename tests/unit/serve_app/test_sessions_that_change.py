@@ -7,7 +7,7 @@ from router.affinity import Visit
 from router.guests import guest_key
 from router.session import derive_session_id, session_key
 from serve_app import prefixes
-from serve_app.fleet_config import TimeoutConfig
+from serve_app.config.fleet import TimeoutConfig
 from serve_app.lanes import Lanes
 from serve_app.opening import opening_of
 from serve_app.prefixes import prefix_of

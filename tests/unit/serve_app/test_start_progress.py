@@ -100,7 +100,7 @@ Traceback (most recent call last):
     app = build(args)
   File "/x/serve_app/app.py", line 70, in build
     raise ConfigError(f"fleet: no file {path}")
-serve_app.config_errors.ConfigError: fleet: no file /x/configs/fleets/nowhere.yaml
+serve_app.config.errors.ConfigError: fleet: no file /x/configs/fleets/nowhere.yaml
 """
 
 CHAINED = """Traceback (most recent call last):

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from router.breaker import State
-from serve_app.fleet_config import RecoveryConfig
+from serve_app.config.fleet import RecoveryConfig
 from serve_app.resumption import held_chars
 from serve_app.upstream import SilentConnection
 from serve_app.wire import ROUTES, parse

@@ -75,7 +75,7 @@ def test_a_listener_is_private_only_on_loopback(host, expected) -> None:
 def test_an_open_door_needs_keys() -> None:
     """The graph is not built when anyone could walk in."""
     from serve_app.app import AppArgs, _refuse_open_door
-    from serve_app.config_errors import ConfigError
+    from serve_app.config.errors import ConfigError
 
     with pytest.raises(ConfigError, match="local_tenant"):
         _refuse_open_door(AppArgs(listen="0.0.0.0"), "local")
@@ -85,8 +85,8 @@ def test_an_open_door_needs_keys() -> None:
 
 def test_the_secret_is_made_once_and_kept(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mode 0600, whole, the same on every start; a damaged one is refused."""
-    from serve_app.config_errors import ConfigError
-    from serve_app.settings import deployment_secret
+    from serve_app.config.errors import ConfigError
+    from serve_app.config.settings import deployment_secret
 
     monkeypatch.setenv("POINTSMAN_STATE", str(tmp_path))
 

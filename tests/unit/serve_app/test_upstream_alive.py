@@ -6,8 +6,8 @@ from http import HTTPStatus
 
 import pytest
 
+from serve_app.config.fleet import TimeoutConfig
 from serve_app.endpoint import EndpointServer
-from serve_app.fleet_config import TimeoutConfig
 from serve_app.lane_endpoint import ENGINE_ASKS
 from serve_app.lanes import Lanes, Replica
 from simulator.http.app import EngineSpec, SimulatedEngineApp

@@ -13,18 +13,18 @@ from unittest.mock import Mock
 import pytest
 
 from serve_app.auth import make_key
-from serve_app.config_errors import ConfigError, load_yaml, validate
+from serve_app.config.errors import ConfigError, load_yaml, validate
+from serve_app.config.fleet import FeedbackConfig, FleetConfig, RequestLogConfig
+from serve_app.config.private_files import narrow
+from serve_app.config.settings import deployment_secret
+from serve_app.config.tenants import TenantsConfig
 from serve_app.embedded_model import GGUF, prepare
 from serve_app.feedback_store import FeedbackStore
-from serve_app.fleet_config import FeedbackConfig, FleetConfig, RequestLogConfig
 from serve_app.lane_endpoint import LaneLife
-from serve_app.private_files import narrow
 from serve_app.request_log import RequestLog
-from serve_app.settings import deployment_secret
 from serve_app.start import log_path
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.usage_journal import UsageJournal
-from serve_app.tenant_config import TenantsConfig
 from tests.unit.serve_app.conftest import FLEET, TIERS
 from tests.unit.serve_app.records import record
 

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from router.hot_prefixes import HotPrefix
-from serve_app.fleet_config import WarmUpConfig
+from serve_app.config.fleet import WarmUpConfig
 from serve_app.prefixes import prefix_of, request_of
 from serve_app.warm_up import dummy_turn, first_grammar, prefill, together, warm_up
 from serve_app.wire import ROUTES, parse

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from serve_app.config.tenants import TenantsConfig
 from serve_app.policies import build_policies
 from serve_app.tenancy.store import Counts
-from serve_app.tenant_config import TenantsConfig
 from tests.unit.serve_app.conftest import FakeScorer
 
 CHAT = "/v1/chat/completions"

@@ -11,8 +11,8 @@ from router import affinity
 from router.lane_queue import QueueConfig
 from router.leases import LeaseTerms
 from router.saturation import Mark, SaturationConfig
-from serve_app.config_errors import StrictModel, nearest
-from serve_app.engine_walls import contradiction, host_fault, revision_fault, unpinned
+from serve_app.config.engine_walls import contradiction, host_fault, revision_fault, unpinned
+from serve_app.config.errors import StrictModel, nearest
 from simulator.http.faults import Faults
 
 EMBEDDED = "embedded://smollm2-135m-instruct"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ray
 
-from serve_app.config_errors import ConfigError
-from serve_app.settings import haproxy_is_on
+from serve_app.config.errors import ConfigError
+from serve_app.config.settings import haproxy_is_on
 
 REACHED = ("127.0.0.1", "localhost", "0.0.0.0")  # noqa: S104
 """Ingress replicas listen where the frontend does, and Ray's HAProxy looks for those of its

@@ -12,7 +12,7 @@ from router.history import HistoryBudget
 from router.quota import QuotaConfig, TokenWeights
 from router.tokens import START_BYTES_PER_TOKEN
 from router.types import TierRules
-from serve_app.config_errors import StrictModel, nearest
+from serve_app.config.errors import StrictModel, nearest
 
 
 class WeightsConfig(StrictModel):

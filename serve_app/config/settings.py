@@ -20,10 +20,10 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from serve_app.config_errors import ConfigError, load_yaml, nearest
-from serve_app.fleet_config import FleetConfig
-from serve_app.private_files import narrow, shared, write_private
-from serve_app.tenant_config import TenantsConfig
+from serve_app.config.errors import ConfigError, load_yaml, nearest
+from serve_app.config.fleet import FleetConfig
+from serve_app.config.private_files import narrow, shared, write_private
+from serve_app.config.tenants import TenantsConfig
 
 logger = logging.getLogger("ray.serve")
 
@@ -35,7 +35,7 @@ GPU_OF_FLEET = "RTX 4090"
 
 def home() -> Path:
     """The checkout that holds `configs/`."""
-    return Path(os.environ.get("POINTSMAN_HOME") or Path(__file__).resolve().parents[1])
+    return Path(os.environ.get("POINTSMAN_HOME") or Path(__file__).resolve().parents[2])
 
 
 def fleet_path(name: str) -> Path:

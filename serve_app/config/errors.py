@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from serve_app.config_files import read_regular
+from serve_app.config.files import read_regular
 from simulator import strict_yaml
 
 _KEY = re.compile(r"pm-\w+-[\w-]+", re.IGNORECASE)

@@ -1,0 +1,1 @@
+"""Contents of the configuration files and where they are."""
