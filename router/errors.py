@@ -1,7 +1,7 @@
 """Every way a request is refused, as data.
 
 A refusal is a return value, a fault is an exception: nothing here is raised by
-`router`. `serve_app.http_errors` maps each reason to a status and an error body,
+`router`. `serve_app.protocol.errors` maps each reason to a status and an error body,
 and a test asserts that none is left out.
 """
 

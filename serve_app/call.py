@@ -22,7 +22,7 @@ from serve_app.auth import Tenant
 from serve_app.history import Trimmed
 from serve_app.lanes import Replica
 from serve_app.policies import Policies
-from serve_app.streaming import Usage
+from serve_app.protocol.sse import Usage
 from serve_app.visit import visit_of
 from serve_app.wire import Parsed, Route
 

@@ -10,7 +10,7 @@ from router.recovery import Cut, Said
 from router.stops import StopMatcher
 from serve_app.journal import DONE, Journal, count_ids, data_of, note_choice
 from serve_app.json_body import dump
-from serve_app.streaming import EventReader, Usage
+from serve_app.protocol.sse import EventReader, Usage
 
 
 class Continued:

@@ -17,7 +17,6 @@ from serve_app.callers import Caller
 from serve_app.control import Control
 from serve_app.cors import allowed_origin, cors_headers, is_preflight, preflight_headers
 from serve_app.door import Door
-from serve_app.encodings import ACCEPTED, unknown_coding
 from serve_app.endpoint import Receive, Scope, Send
 from serve_app.feedback import MAX_FEEDBACK_BYTES, FeedbackDesk, parse_feedback
 from serve_app.front_page import front_page
@@ -25,7 +24,8 @@ from serve_app.http_request import JSON, HttpRequest
 from serve_app.model_cards import listed, listing
 from serve_app.openapi import OPENAPI
 from serve_app.pipeline import Pipeline
-from serve_app.protocol import protocol_fault, refused_header
+from serve_app.protocol.encodings import ACCEPTED, unknown_coding
+from serve_app.protocol.http_rules import protocol_fault, refused_header
 from serve_app.request_body import ClientGone
 from serve_app.response_headers import ratelimit_headers
 from serve_app.state import IngressState

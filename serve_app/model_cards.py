@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 from router.lane import AUTO, RoutingPolicy
 from router.types import TierRules
-from serve_app.http_errors import Dialect
+from serve_app.protocol.errors import Dialect
 
 _PERMISSION = {
     "object": "model_permission",

@@ -27,13 +27,14 @@ from serve_app.big_bodies import BigBodies, breathe
 from serve_app.call import Call, request_id
 from serve_app.endpoint import Send
 from serve_app.history import trimming
-from serve_app.http_errors import error_body, error_headers, status_of
 from serve_app.keepalive import keep_alive
 from serve_app.lanes import Lanes, NoReplica, Replica
 from serve_app.media_urls import looking_for_media
 from serve_app.metrics import Metrics
 from serve_app.opening import opening_of
 from serve_app.priority import priority_of
+from serve_app.protocol.errors import error_body, error_headers, status_of
+from serve_app.protocol.sse import Usage
 from serve_app.recorder import Recorder
 from serve_app.recovery import Recovery
 from serve_app.relay import BROKEN_OFF, Relay
@@ -42,7 +43,6 @@ from serve_app.response_headers import response_headers
 from serve_app.resumption import traits_of
 from serve_app.state import IngressState
 from serve_app.steps import Steps, at_once
-from serve_app.streaming import Usage
 from serve_app.tenancy.metering import Metering
 from serve_app.upstream import Response
 from serve_app.wire import Parsed, Route, for_engine, reading

@@ -19,8 +19,8 @@ from router.pacer import DUE, Paces
 from serve_app.call import Call
 from serve_app.endpoint import Send
 from serve_app.metrics import Series
+from serve_app.protocol.sse import Usage
 from serve_app.source import Source
-from serve_app.streaming import Usage
 from serve_app.upstream import Response
 
 MAX_NAP_S = 0.1

@@ -15,8 +15,8 @@ from serve_app.body_bounds import DEFAULTS, HEAVIEST, too_many_parts
 from serve_app.body_rules import first_fault
 from serve_app.config.fleet import LimitsConfig
 from serve_app.grammar_rules import constraints_fault
-from serve_app.http_errors import Dialect
 from serve_app.json_body import as_utf8, dump, load_object, loading
+from serve_app.protocol.errors import Dialect
 from serve_app.steps import Steps, at_once
 
 __all__ = ["ROUTES", "Parsed", "Prompt", "Route", "dump", "for_engine", "parse", "reading"]

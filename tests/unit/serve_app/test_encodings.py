@@ -11,8 +11,8 @@ import zlib
 import pyarrow as pa
 import pytest
 
-from serve_app import encodings
-from serve_app.encodings import MAX_MEMBERS, decode
+from serve_app.protocol import encodings
+from serve_app.protocol.encodings import MAX_MEMBERS, decode
 
 pytestmark = pytest.mark.security
 

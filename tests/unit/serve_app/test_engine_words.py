@@ -6,8 +6,8 @@ import logging
 import pytest
 
 from router.errors import Rejected, RejectReason
-from serve_app import engine_words
-from serve_app.engine_words import (
+from serve_app.protocol import engine_words
+from serve_app.protocol.engine_words import (
     FAILED_ON_IT,
     MAX_CHARS,
     NOT_VALID,
@@ -16,7 +16,7 @@ from serve_app.engine_words import (
     passed,
     shape_of,
 )
-from serve_app.streaming import EventReader
+from serve_app.protocol.sse import EventReader
 
 pytestmark = pytest.mark.security
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from router.errors import Rejected, RejectReason
-from serve_app.http_errors import (
+from serve_app.protocol.errors import (
     MAPPINGS,
     Dialect,
     error_body,

@@ -12,7 +12,12 @@ from serve_app.openapi import CODES, NOT_YET, OPENAPI, REASONS
 ROOT = Path(__file__).parents[3]
 
 # Where the names are defined, mapped and listed.
-TABLES = {"router/errors.py", "router/types.py", "serve_app/http_errors.py", "serve_app/openapi.py"}
+TABLES = {
+    "router/errors.py",
+    "router/types.py",
+    "serve_app/protocol/errors.py",
+    "serve_app/openapi.py",
+}
 
 
 def used(enum: str) -> set[str]:

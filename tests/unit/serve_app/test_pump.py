@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from router.pacer import Pacer
 from router.recovery import Said
-from serve_app.http_errors import Dialect
 from serve_app.journal import _IDS, Journal, _hide_ids
 from serve_app.metrics import Series
+from serve_app.protocol.errors import Dialect
+from serve_app.protocol.sse import EventReader
 from serve_app.pump import Flow, Pump
 from serve_app.source import Original
-from serve_app.streaming import EventReader
 from serve_app.upstream import BrokenConnection, Upstream
 from tests.unit.serve_app.raw_server import CHUNKED, chunk, raw_server, says
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from serve_app.streaming import EventReader, Usage, read_usage
+from serve_app.protocol.sse import EventReader, Usage, read_usage
 
 DONE = b"data: [DONE]\n\n"
 NAMES = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.http_errors import Dialect
-from serve_app.streaming import EventReader
+from serve_app.protocol.errors import Dialect
+from serve_app.protocol.sse import EventReader
 from serve_app.tool_use import Messages, with_reason
 
 MESSAGES = "/v1/messages"

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from router.errors import Rejected
-from serve_app.engine_words import engine_error, from_engine
+from serve_app.protocol.engine_words import engine_error, from_engine
 
 MAX_EVENT_BYTES = 64 * 2**20
 """What no event is: a long answer's log probabilities in one are some megabytes."""

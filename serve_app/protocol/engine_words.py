@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from router.errors import Rejected, RejectReason
-from serve_app.engine_messages import IN_OUR_WORDS, PASSED, TOO_LONG
+from serve_app.protocol.engine_messages import IN_OUR_WORDS, PASSED, TOO_LONG
 
 logger = logging.getLogger("ray.serve")
 
