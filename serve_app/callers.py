@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 
 from router.errors import Rejected
 from serve_app.credentials import RawHeaders, presented_key
-from serve_app.endpoint import Scope
 from serve_app.proxies import proxy_sign
+from serve_app.transport.endpoint import Scope
 
 _AUTHORITY = rb"(\[[0-9a-f:.]+\]|[^][/\\@:?#,\s]+)(?::[0-9]{0,5})?"
 _HOST = re.compile(_AUTHORITY, re.IGNORECASE)

@@ -17,7 +17,6 @@ from serve_app.callers import Caller
 from serve_app.control import Control
 from serve_app.cors import allowed_origin, cors_headers, is_preflight, preflight_headers
 from serve_app.door import Door
-from serve_app.endpoint import Receive, Scope, Send
 from serve_app.feedback import MAX_FEEDBACK_BYTES, FeedbackDesk, parse_feedback
 from serve_app.front_page import front_page
 from serve_app.http_request import JSON, HttpRequest
@@ -29,6 +28,7 @@ from serve_app.protocol.http_rules import protocol_fault, refused_header
 from serve_app.request_body import ClientGone
 from serve_app.response_headers import ratelimit_headers
 from serve_app.state import IngressState
+from serve_app.transport.endpoint import Receive, Scope, Send
 from serve_app.websocket.sockets import Sockets, refuse_upgrade
 from serve_app.wire import ROUTES, Route
 

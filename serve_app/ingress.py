@@ -15,14 +15,12 @@ from ray import serve
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from serve_app.broadcast import ask_all
 from serve_app.callers import is_loopback
 from serve_app.config.addresses import frontend_host
 from serve_app.config.files import await_rest
 from serve_app.config.fleet import ReloadConfig
 from serve_app.config.settings import load_tenants, state_dir, tenancy_path, usage_folder
 from serve_app.control import Control
-from serve_app.endpoint import EndpointServer, published_host
 from serve_app.escalation_sync import EscalationSync
 from serve_app.feedback import FeedbackDesk
 from serve_app.feedback_store import FILE_NAME, FeedbackStore
@@ -43,6 +41,8 @@ from serve_app.tenancy.keys import KeyBook
 from serve_app.tenancy.meter import UsageMeter
 from serve_app.tenancy.metering import Metering
 from serve_app.tenancy.sqlite_store import SqliteStore
+from serve_app.transport.broadcast import ask_all
+from serve_app.transport.endpoint import EndpointServer, published_host
 from serve_app.turn_placement import build_placements, seats_of
 from serve_app.warm_up import Exported
 from serve_app.websocket.finder import Finder

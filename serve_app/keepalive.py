@@ -14,8 +14,8 @@ import time
 from typing import Any
 
 from serve_app.call import Call
-from serve_app.endpoint import Send
 from serve_app.response_headers import stream_headers
+from serve_app.transport.endpoint import Send
 
 logger = logging.getLogger("ray.serve")
 

@@ -18,10 +18,15 @@ from ray import serve
 from ray.util.metrics import Gauge
 
 from serve_app.config.fleet import AffinityConfig, WarmUpConfig
-from serve_app.endpoint import OBSERVED_PATHS, SECRET_HEADER, EndpointServer, published_host
 from serve_app.engine_stats import engine_load, prompt_tokens_by_level
 from serve_app.lifeline import Lifeline
 from serve_app.serve_state import WARMS
+from serve_app.transport.endpoint import (
+    OBSERVED_PATHS,
+    SECRET_HEADER,
+    EndpointServer,
+    published_host,
+)
 from serve_app.visit_log import VisitLog
 from serve_app.warm_up import warm_up
 from serve_app.wire import ROUTES

@@ -25,7 +25,6 @@ from serve_app.answer_limit import answer_limit, limited, outgrows
 from serve_app.auth import Tenant
 from serve_app.big_bodies import BigBodies, breathe
 from serve_app.call import Call, request_id
-from serve_app.endpoint import Send
 from serve_app.history import trimming
 from serve_app.keepalive import keep_alive
 from serve_app.lanes import Lanes, NoReplica, Replica
@@ -44,7 +43,8 @@ from serve_app.resumption import traits_of
 from serve_app.state import IngressState
 from serve_app.steps import Steps, at_once
 from serve_app.tenancy.metering import Metering
-from serve_app.upstream import Response
+from serve_app.transport.endpoint import Send
+from serve_app.transport.upstream import Response
 from serve_app.wire import Parsed, Route, for_engine, reading
 
 logger = logging.getLogger("ray.serve")

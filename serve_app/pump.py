@@ -17,11 +17,11 @@ from typing import Any, Protocol
 
 from router.pacer import DUE, Paces
 from serve_app.call import Call
-from serve_app.endpoint import Send
 from serve_app.metrics import Series
 from serve_app.protocol.sse import Usage
 from serve_app.source import Source
-from serve_app.upstream import Response
+from serve_app.transport.endpoint import Send
+from serve_app.transport.upstream import Response
 
 MAX_NAP_S = 0.1
 """The pace may have changed after so long."""

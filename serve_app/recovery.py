@@ -23,14 +23,14 @@ from router.stops import StopMatcher
 from serve_app.call import Call
 from serve_app.config.fleet import LaneConfig, RecoveryConfig
 from serve_app.continuation import Continued, closing, known_usage
-from serve_app.endpoint import Send
 from serve_app.fault_book import FaultBook
 from serve_app.journey import Journey
 from serve_app.lanes import NoReplica, Replica, Unreachable, UpstreamFault, UpstreamTimeout
 from serve_app.metrics import Metrics
 from serve_app.relay import BROKEN_OFF, TOO_LONG, Broken, Failed, Relay
 from serve_app.resumption import ask_by, held_chars, stops_of
-from serve_app.upstream import Response
+from serve_app.transport.endpoint import Send
+from serve_app.transport.upstream import Response
 
 NO_ANSWER = Rejected(RejectReason.NO_REPLICA, "No replica of the model answered.")
 NONE_THERE = Rejected(RejectReason.NO_REPLICA, "No replica of the model is available.")

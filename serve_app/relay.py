@@ -9,7 +9,6 @@ import orjson
 
 from router.errors import Rejected, RejectReason
 from serve_app.call import Call
-from serve_app.endpoint import Send
 from serve_app.metrics import Metrics
 from serve_app.protocol.engine_words import NOT_NOW, engine_error, from_engine, objection
 from serve_app.protocol.errors import Dialect, error_event
@@ -18,7 +17,8 @@ from serve_app.pump import Flow, Pump, next_held
 from serve_app.response_headers import Headers, response_headers, stream_headers
 from serve_app.source import Source
 from serve_app.tool_use import with_reason
-from serve_app.upstream import BrokenConnection, Response, SilentConnection
+from serve_app.transport.endpoint import Send
+from serve_app.transport.upstream import BrokenConnection, Response, SilentConnection
 
 UPSTREAM_FAULTS = (BrokenConnection, SilentConnection)
 

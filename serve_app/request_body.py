@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 
 from router.errors import Rejected, RejectReason
-from serve_app.endpoint import Receive
+from serve_app.transport.endpoint import Receive
 
 SMALL_BYTES = 16 * 1024
 AT_HAND_S = 0.02

@@ -118,7 +118,7 @@ async def hot_prefixes(app: str, lane: str, count: int, within_s: float) -> list
     from ray import serve
     from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
 
-    from serve_app.broadcast import ask_all
+    from serve_app.transport.broadcast import ask_all
 
     begun = time.monotonic()
     try:

@@ -2,7 +2,7 @@
 
 No keys, no parsing, no choice, no accounts: whatever a router written as a Serve
 deployment does comes on top of what this costs. It has what Pointsman's relay has under
-it: HAProxy, Serve's own path to the replica, uvloop, and the client of `serve_app.upstream`,
+it: HAProxy, Serve's own path to the replica, uvloop, and the client of `serve_app.transport.upstream`,
 which hands bytes on in the connection's callback.
 
     python -m benchmarks.peers.serve_relay --port 8000 --engine http://127.0.0.1:18400
@@ -19,7 +19,7 @@ from typing import Any
 from ray import serve
 
 from benchmarks.peers.serving import serve_until_interrupted
-from serve_app.upstream import Response, Upstream
+from serve_app.transport.upstream import Response, Upstream
 
 
 class PassOn:

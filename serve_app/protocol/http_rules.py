@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from router.errors import Rejected, RejectReason
-from serve_app.endpoint import Scope
+from serve_app.transport.endpoint import Scope
 
 MAX_TARGET_BYTES = 8 * 1024
 MAX_HEADER_BYTES = 16 * 1024

@@ -19,7 +19,7 @@ from router.errors import Rejected, RejectReason
 from serve_app.auth import Tenant
 from serve_app.big_bodies import breathe
 from serve_app.config.fleet import FleetConfig
-from serve_app.endpoint import Message, Receive, Send
+from serve_app.transport.endpoint import Message, Receive, Send
 from serve_app.websocket import frames
 from serve_app.websocket.chat import Reader
 from serve_app.websocket.finder import Finder

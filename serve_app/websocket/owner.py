@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 
 from router.errors import Rejected
-from serve_app.endpoint import Receive, Scope, Send
+from serve_app.transport.endpoint import Receive, Scope, Send
 from serve_app.websocket import frames
 from serve_app.websocket.chat import Chat, Reader
 from serve_app.websocket.finder import OTHER_ID

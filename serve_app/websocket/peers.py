@@ -16,8 +16,8 @@ from typing import Any
 import orjson
 
 from router.errors import Rejected, RejectReason
-from serve_app.endpoint import SECRET_HEADER
-from serve_app.upstream import Response, Upstream
+from serve_app.transport.endpoint import SECRET_HEADER
+from serve_app.transport.upstream import Response, Upstream
 from serve_app.websocket.frames import ResumeFrame
 from serve_app.websocket.hub import GONE, Match
 from serve_app.websocket.remote import RemoteReader

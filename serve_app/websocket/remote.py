@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 
 from serve_app.relay import BROKEN_OFF
-from serve_app.upstream import Response
+from serve_app.transport.upstream import Response
 from serve_app.websocket import frames
 
 HIGH_WATER = 64 * 1024

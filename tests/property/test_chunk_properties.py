@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.upstream import Response, Upstream, _Connection, only_chunk
+from serve_app.transport.upstream import Response, Upstream, _Connection, only_chunk
 from tests.unit.serve_app.raw_server import CHUNKED, chunk
 
 # Some look like framing themselves.

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from router.quota import TokenWeights
 from serve_app.config.tenants import TenantsConfig
-from serve_app.upstream import BrokenConnection
+from serve_app.transport.upstream import BrokenConnection
 from tests.unit.serve_app.conftest import TIERS, FakeResponse, World
 
 LIMIT = 100

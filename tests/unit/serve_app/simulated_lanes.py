@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass, field
 
 from serve_app.lanes import NoReplica, Replica, Unreachable
-from serve_app.upstream import BrokenConnection
+from serve_app.transport.upstream import BrokenConnection
 from simulator.http.app import EngineSpec, SimulatedEngineApp
 from simulator.profile import FixedTiming
 from simulator.realtime import Stream

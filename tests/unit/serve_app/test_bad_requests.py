@@ -7,7 +7,7 @@ import pytest
 
 from serve_app.config.fleet import RecoveryConfig
 from serve_app.lanes import Replica, Unreachable, UpstreamFault
-from serve_app.upstream import BrokenConnection
+from serve_app.transport.upstream import BrokenConnection
 from tests.unit.serve_app.conftest import FakeLanes, FakeResponse
 from tests.unit.serve_app.simulated_lanes import Break, SimulatedLanes
 from tests.unit.serve_app.socket_world import until

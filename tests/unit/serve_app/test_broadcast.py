@@ -7,9 +7,9 @@ import asyncio
 import pytest
 from ray.serve.handle import DeploymentBroadcastResponse
 
-from serve_app.broadcast import ask_all
 from serve_app.config.fleet import TimeoutConfig
 from serve_app.lanes import Lanes
+from serve_app.transport.broadcast import ask_all
 
 
 class Replica:

@@ -8,7 +8,7 @@ from logging.handlers import MemoryHandler
 import httpx
 import pytest
 
-from serve_app.endpoint import OBSERVED_PATHS, SECRET_HEADER, EndpointServer, Guard
+from serve_app.transport.endpoint import OBSERVED_PATHS, SECRET_HEADER, EndpointServer, Guard
 
 pytestmark = pytest.mark.security
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from serve_app.lanes import Unreachable, UpstreamFault, UpstreamTimeout
-from serve_app.upstream import BrokenConnection
+from serve_app.transport.upstream import BrokenConnection
 
 HELLO = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 20}
 CHAT = "/v1/chat/completions"

@@ -10,7 +10,7 @@ from router.saturation import Level
 from serve_app import keepalive
 from serve_app.config.fleet import TimeoutConfig
 from serve_app.keepalive import COMMENT
-from serve_app.upstream import BrokenConnection, SilentConnection
+from serve_app.transport.upstream import BrokenConnection, SilentConnection
 from tests.unit.serve_app.listening import ASK, CHAT, STREAMED, Listener, with_keepalive
 from tests.unit.serve_app.test_admission import is_idle, queue_of, until, with_slots
 from tests.unit.serve_app.test_contended import with_ceilings

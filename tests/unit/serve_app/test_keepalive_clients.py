@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 
 from serve_app.keepalive import COMMENT
-from serve_app.upstream import BrokenConnection
+from serve_app.transport.upstream import BrokenConnection
 from tests.unit.serve_app.listening import ASK, CHAT, STREAMED, with_keepalive
 
 DELTAS = [{"id": "c1", "choices": [{"index": 0, "delta": {"content": x}}]} for x in ("a", "b")]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from serve_app import pipeline
 from serve_app.keepalive import COMMENT, Keepalive
-from serve_app.upstream import BrokenConnection
+from serve_app.transport.upstream import BrokenConnection
 from tests.unit.serve_app.conftest import FakeResponse, World
 from tests.unit.serve_app.listening import ASK, CHAT, STREAMED, Listener
 

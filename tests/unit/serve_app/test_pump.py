@@ -19,7 +19,7 @@ from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader
 from serve_app.pump import Flow, Pump
 from serve_app.source import Original
-from serve_app.upstream import BrokenConnection, Upstream
+from serve_app.transport.upstream import BrokenConnection, Upstream
 from tests.unit.serve_app.raw_server import CHUNKED, chunk, raw_server, says
 
 EVENTS = [b'data: {"choices":[{"delta":{"content":"%d"}}]}\n\n' % n for n in range(8)]

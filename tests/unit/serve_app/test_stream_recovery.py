@@ -11,7 +11,7 @@ import pytest
 from router.breaker import State
 from serve_app.config.fleet import RecoveryConfig
 from serve_app.resumption import held_chars
-from serve_app.upstream import SilentConnection
+from serve_app.transport.upstream import SilentConnection
 from serve_app.wire import ROUTES, parse
 from tests.unit.serve_app.simulated_lanes import Break, SimulatedLanes
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from serve_app.upstream import (
+from serve_app.transport.upstream import (
     HIGH_WATER,
     BrokenConnection,
     DeadEndpoint,
@@ -278,7 +278,7 @@ async def test_closing_the_pool_ends_what_is_open(server) -> None:
 @pytest.fixture
 def quick(monkeypatch):
     """Silences are looked at often."""
-    monkeypatch.setattr("serve_app.upstream.SWEEP_S", 0.01)
+    monkeypatch.setattr("serve_app.transport.upstream.SWEEP_S", 0.01)
 
 
 class Endpoint:

@@ -7,9 +7,9 @@ from http import HTTPStatus
 import pytest
 
 from serve_app.config.fleet import TimeoutConfig
-from serve_app.endpoint import EndpointServer
 from serve_app.lane_endpoint import ENGINE_ASKS
 from serve_app.lanes import Lanes, Replica
+from serve_app.transport.endpoint import EndpointServer
 from simulator.http.app import EngineSpec, SimulatedEngineApp
 from simulator.profile import FixedTiming
 from tests.unit.serve_app.raw_server import writer_of

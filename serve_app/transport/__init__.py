@@ -1,0 +1,1 @@
+"""An HTTP server, an HTTP client and calls of Serve."""
