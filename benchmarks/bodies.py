@@ -20,6 +20,7 @@ import orjson
 
 from benchmarks import report
 from classifier import DEFAULT_ARTIFACT, load_artifact
+from serve_app.bodies.wire import ROUTES, Parsed, parse
 from serve_app.config.fleet import FleetConfig, LimitsConfig
 from serve_app.config.tenants import TenantsConfig
 from serve_app.feedback import FeedbackDesk
@@ -29,7 +30,6 @@ from serve_app.metrics import Metrics
 from serve_app.pipeline import Pipeline
 from serve_app.policies import build_policies
 from serve_app.state import IngressState
-from serve_app.wire import ROUTES, Parsed, parse
 
 RUNS = 2
 BAD_REQUEST = 400

@@ -14,11 +14,11 @@ import orjson
 
 from benchmarks import report
 from benchmarks.deployment import ROOT
+from serve_app.bodies.wire import ROUTES
 from serve_app.metrics import Metrics
 from serve_app.pipeline import Pipeline
 from serve_app.reload import load_policies
 from serve_app.state import IngressState
-from serve_app.wire import ROUTES
 
 CALLS = 3000
 WORDS = ("please", "compare", "the", "two", "plans", "then", "say", "which", "is", "best")

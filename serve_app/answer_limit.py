@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from router.room import fitted, least_room
-from serve_app.wire import Parsed
+from serve_app.bodies.wire import Parsed
 
 
 def answer_limit(

@@ -19,12 +19,12 @@ from router.session import Affinity, session_key
 from router.types import LaneDecision
 from serve_app.answer_limit import unlimited_tokens
 from serve_app.auth import Tenant
+from serve_app.bodies.wire import Parsed, Route
 from serve_app.history import Trimmed
 from serve_app.lanes import Replica
 from serve_app.policies import Policies
 from serve_app.protocol.sse import Usage
 from serve_app.visit import visit_of
-from serve_app.wire import Parsed, Route
 
 if TYPE_CHECKING:
     from serve_app.admission import Place

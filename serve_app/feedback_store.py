@@ -24,10 +24,10 @@ from typing import Any, TypeVar
 
 import orjson
 
+from serve_app.bodies.wire import Prompt
 from serve_app.config.fleet import FeedbackConfig
 from serve_app.feedback_file import FeedbackFile, is_busy, is_damage
 from serve_app.request_record import RequestRecord
-from serve_app.wire import Prompt
 
 FILE_NAME = "feedback.db"
 TABLES = ("requests", "feedback")

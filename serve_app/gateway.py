@@ -12,6 +12,7 @@ import orjson
 
 from router.errors import Rejected, RejectReason
 from serve_app.auth import Tenant
+from serve_app.bodies.wire import ROUTES, Route
 from serve_app.call import Call
 from serve_app.callers import Caller
 from serve_app.control import Control
@@ -30,7 +31,6 @@ from serve_app.response_headers import ratelimit_headers
 from serve_app.state import IngressState
 from serve_app.transport.endpoint import Receive, Scope, Send
 from serve_app.websocket.sockets import Sockets, refuse_upgrade
-from serve_app.wire import ROUTES, Route
 
 logger = logging.getLogger("ray.serve")
 

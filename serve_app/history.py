@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from router.history import HistoryPlan, Kind, Piece, plan_history
+from serve_app.bodies.steps import Steps
+from serve_app.bodies.wire import Parsed, Prompt, dump
 from serve_app.config.tenants import HistoryConfig
 from serve_app.history_pieces import is_result, read_pieces, read_sizes
-from serve_app.steps import Steps
-from serve_app.wire import Parsed, Prompt, dump
 
 AT_ONCE = 1000
 """Messages whose size is read in one piece."""

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from router.errors import Rejected
+from serve_app.bodies.wire import ROUTES
 from serve_app.call import request_id
 from serve_app.callers import Caller, caller_of
 from serve_app.config.fleet import LimitsConfig
@@ -16,7 +17,6 @@ from serve_app.protocol.errors import Dialect, error_body, error_headers, intern
 from serve_app.request_body import RequestBody
 from serve_app.response_headers import Headers
 from serve_app.transport.endpoint import Message, Receive, Scope, Send
-from serve_app.wire import ROUTES
 
 JSON = b"application/json"
 

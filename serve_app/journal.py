@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from router.recovery import Said
-from serve_app.json_body import SAFE_DEPTH
+from serve_app.bodies.json_body import SAFE_DEPTH
 
 MAX_RAW_BYTES = 2**16
 """Raw events kept of one stream: about 250 tokens."""

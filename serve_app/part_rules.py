@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from serve_app.body_checks import is_whole
+from serve_app.bodies.body_checks import is_whole
 
 MAX_PARTS = 100_000
 MAX_LEAST = 10_000

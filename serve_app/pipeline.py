@@ -23,14 +23,16 @@ from router.session import derive_session_id
 from router.types import LaneDecision, RequestFacts
 from serve_app.answer_limit import answer_limit, limited, outgrows
 from serve_app.auth import Tenant
-from serve_app.big_bodies import BigBodies, breathe
+from serve_app.bodies.big_bodies import BigBodies, breathe
+from serve_app.bodies.media_urls import looking_for_media
+from serve_app.bodies.opening import opening_of
+from serve_app.bodies.steps import Steps, at_once
+from serve_app.bodies.wire import Parsed, Route, for_engine, reading
 from serve_app.call import Call, request_id
 from serve_app.history import trimming
 from serve_app.keepalive import keep_alive
 from serve_app.lanes import Lanes, NoReplica, Replica
-from serve_app.media_urls import looking_for_media
 from serve_app.metrics import Metrics
-from serve_app.opening import opening_of
 from serve_app.priority import priority_of
 from serve_app.protocol.errors import error_body, error_headers, status_of
 from serve_app.protocol.sse import Usage
@@ -41,11 +43,9 @@ from serve_app.request_bounds import too_many
 from serve_app.response_headers import response_headers
 from serve_app.resumption import traits_of
 from serve_app.state import IngressState
-from serve_app.steps import Steps, at_once
 from serve_app.tenancy.metering import Metering
 from serve_app.transport.endpoint import Send
 from serve_app.transport.upstream import Response
-from serve_app.wire import Parsed, Route, for_engine, reading
 
 logger = logging.getLogger("ray.serve")
 

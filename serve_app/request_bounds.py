@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from router.errors import Rejected, RejectReason
+from serve_app.bodies.wire import Parsed
 from serve_app.call import Call
-from serve_app.wire import Parsed
 
 
 def too_many(call: Call, parsed: Parsed) -> Rejected | None:

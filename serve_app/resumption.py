@@ -14,8 +14,8 @@ from typing import Any
 import orjson
 
 from router.recovery import Cut, Means, Said, StreamTraits, next_seed, remaining
+from serve_app.bodies.wire import Parsed
 from serve_app.config.fleet import LaneConfig
-from serve_app.wire import Parsed
 
 CHAT = "/v1/chat/completions"
 COMPLETIONS = "/v1/completions"

@@ -24,6 +24,8 @@ from router.session import MAX_SESSION_ID_CHARS, Presence, SessionMemory, is_ses
 from router.tokens import TokenEstimator
 from serve_app.admission import Admission, LaneView, alone
 from serve_app.auth import Tenant
+from serve_app.bodies.prefixes import prefix_key, prefix_of
+from serve_app.bodies.wire import Parsed
 from serve_app.call import Call
 from serve_app.callers import Caller
 from serve_app.contentions import Contentions
@@ -31,11 +33,9 @@ from serve_app.escalation import Escalation
 from serve_app.lease_sync import LeaseSync
 from serve_app.local_key import local_admin_key
 from serve_app.policies import Policies
-from serve_app.prefixes import prefix_key, prefix_of
 from serve_app.proxies import ProxyWatch
 from serve_app.uploads import Uploads
 from serve_app.warm_up import Exported
-from serve_app.wire import Parsed
 
 # So many times what a new replica asks for: the rest may become hot.
 HOT_SPARE = 4

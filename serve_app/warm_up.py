@@ -17,8 +17,8 @@ from typing import Any, NotRequired, TypedDict
 import aiohttp
 
 from router.hot_prefixes import HotPrefix, merge
+from serve_app.bodies.prefixes import request_of
 from serve_app.config.fleet import WarmUpConfig
-from serve_app.prefixes import request_of
 
 logger = logging.getLogger("ray.serve")
 

@@ -1,7 +1,7 @@
 """One open socket: frames in, chats begun, frames out.
 
 Frames are read as fast as they come and nothing is awaited for one of them, but that
-large ones wait for their turn (`serve_app.big_bodies`): Serve reads ahead of us without
+large ones wait for their turn (`serve_app.bodies.big_bodies`): Serve reads ahead of us without
 a bound. What goes out is written by one task, a frame of each chat in turn; it waits
 when the client does not read, and then so do the chats.
 """
@@ -17,7 +17,7 @@ from typing import Protocol
 
 from router.errors import Rejected, RejectReason
 from serve_app.auth import Tenant
-from serve_app.big_bodies import breathe
+from serve_app.bodies.big_bodies import breathe
 from serve_app.config.fleet import FleetConfig
 from serve_app.transport.endpoint import Message, Receive, Send
 from serve_app.websocket import frames

@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from router.errors import Rejected
+from serve_app.bodies.wire import ROUTES, Parsed, for_engine, parse
 from serve_app.protocol.errors import error_body, status_of
-from serve_app.wire import ROUTES, Parsed, for_engine, parse
 from tests.property.mutations import FUZZED, VALUES, mangled, spoilt
 from tests.refused_bodies import ROWS
 from tests.valid_bodies import VALID

@@ -18,8 +18,8 @@ with warnings.catch_warnings():
     from vllm.exceptions import VLLMError
     from vllm.renderers.inputs.preprocess import prompt_to_seq
 
-from serve_app.body_rules import RULES
-from serve_app.wire import ROUTES, Parsed, for_engine, parse
+from serve_app.bodies.body_rules import RULES
+from serve_app.bodies.wire import ROUTES, Parsed, for_engine, parse
 from tests.wrong_bodies import FIELDS
 
 CHAT = "/v1/chat/completions"

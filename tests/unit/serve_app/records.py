@@ -5,10 +5,10 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from serve_app.bodies.wire import Prompt
 from serve_app.config.fleet import FeedbackConfig
 from serve_app.feedback_store import FeedbackStore
 from serve_app.request_record import RequestRecord
-from serve_app.wire import Prompt
 
 AT = datetime(2026, 3, 4, 5, 6, 7, 890, tzinfo=UTC)
 NOW = AT.timestamp()

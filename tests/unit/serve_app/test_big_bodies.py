@@ -10,17 +10,17 @@ import pytest
 
 from router import stable_text
 from router.stable_text import MAX_BLOCKS, MAX_LINES, own_words
-from serve_app import big_bodies, opening
-from serve_app.big_bodies import BIG_BYTES, PIECE_S, BigBodies, Turn
-from serve_app.body_bounds import DEFAULTS
-from serve_app.media_urls import SLICE, looking_for_media
-from serve_app.opening import MAX_FIRST_TURNS, opening_of
-from serve_app.prefixes import MAX_PREFIX_BYTES, prefix_of
+from serve_app.bodies import big_bodies, opening
+from serve_app.bodies.big_bodies import BIG_BYTES, PIECE_S, BigBodies, Turn
+from serve_app.bodies.body_bounds import DEFAULTS
+from serve_app.bodies.media_urls import SLICE, looking_for_media
+from serve_app.bodies.opening import MAX_FIRST_TURNS, opening_of
+from serve_app.bodies.prefixes import MAX_PREFIX_BYTES, prefix_of
+from serve_app.bodies.steps import at_once
+from serve_app.bodies.tool_rules import are_responses_tools
+from serve_app.bodies.wire import ROUTES, Parsed, parse, reading
 from serve_app.protocol import encodings
 from serve_app.protocol.encodings import MAX_MEMBERS, SLICE_BYTES, decode
-from serve_app.steps import at_once
-from serve_app.tool_rules import are_responses_tools
-from serve_app.wire import ROUTES, Parsed, parse, reading
 from tests.unit.serve_app.conftest import with_tier
 from tests.unit.serve_app.test_body_bounds import HEAVY, many, set_limits
 

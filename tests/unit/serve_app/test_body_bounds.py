@@ -9,12 +9,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from router.errors import Rejected, RejectReason
-from serve_app import body_bounds, json_body
-from serve_app.body_bounds import DEFAULTS, weigh
+from serve_app.bodies import body_bounds, json_body
+from serve_app.bodies.body_bounds import DEFAULTS, weigh
+from serve_app.bodies.json_body import SLOW_BYTES, loading
+from serve_app.bodies.steps import at_once
+from serve_app.bodies.wire import ROUTES, Parsed, parse, reading
 from serve_app.config.fleet import LimitsConfig
-from serve_app.json_body import SLOW_BYTES, loading
-from serve_app.steps import at_once
-from serve_app.wire import ROUTES, Parsed, parse, reading
 
 pytestmark = pytest.mark.security
 

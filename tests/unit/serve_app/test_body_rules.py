@@ -5,8 +5,8 @@ import json
 import pytest
 
 from router.errors import Rejected, RejectReason
-from serve_app.body_rules import RULES
-from serve_app.wire import ROUTES, Parsed, for_engine, parse
+from serve_app.bodies.body_rules import RULES
+from serve_app.bodies.wire import ROUTES, Parsed, for_engine, parse
 from tests.refused_bodies import ROWS
 from tests.valid_bodies import VALID
 from tests.wrong_bodies import NESTED, SMALLEST, wrong_bodies

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from serve_app import big_bodies
+from serve_app.bodies import big_bodies
 from serve_app.websocket import frames
 from tests.unit.serve_app.conftest import with_ceilings
 from tests.unit.serve_app.socket_world import until

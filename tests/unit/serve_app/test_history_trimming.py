@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from router.history import Kind, Piece, size_tokens
 from router.tokens import TOKENS_PER_MESSAGE
+from serve_app.bodies.steps import at_once
+from serve_app.bodies.wire import ROUTES, Parsed, parse
 from serve_app.config.tenants import HistoryConfig
 from serve_app.history import trimming
 from serve_app.history_pieces import MEDIA_TOKENS, read_pieces, read_sizes
-from serve_app.steps import at_once
-from serve_app.wire import ROUTES, Parsed, parse
 
 CHAT = "/v1/chat/completions"
 MESSAGES = "/v1/messages"

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from router.errors import Rejected, RejectReason
-from serve_app.json_body import dump, load_object
+from serve_app.bodies.json_body import dump, load_object
 
 pytestmark = pytest.mark.security
 

@@ -6,10 +6,10 @@ from ipaddress import ip_address
 import pytest
 from pydantic import ValidationError
 
+from serve_app.bodies.media_urls import looking_for_media
+from serve_app.bodies.steps import at_once
 from serve_app.config.engine_walls import NOWHERE, host_fault, is_public, media_args
 from serve_app.config.fleet import LaneConfig
-from serve_app.media_urls import looking_for_media
-from serve_app.steps import at_once
 
 pytestmark = pytest.mark.security
 

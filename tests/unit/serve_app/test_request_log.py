@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serve_app.bodies.wire import Prompt
 from serve_app.config.fleet import RequestLogConfig
 from serve_app.request_log import RequestLog, log_line
-from serve_app.wire import Prompt
 from tests.unit.serve_app.records import record
 
 RECORD = record(prompt=Prompt("be kind", ("my secret",), 100, 2), keep_prompt_days=3)

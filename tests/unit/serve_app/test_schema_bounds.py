@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 from benchmarks.schema_families import FAMILIES, largest
 from router.errors import Rejected
+from serve_app.bodies.steps import at_once
+from serve_app.bodies.wire import ROUTES, Parsed, reading
 from serve_app.config.fleet import LimitsConfig, SchemaConfig
-from serve_app.steps import at_once
-from serve_app.wire import ROUTES, Parsed, reading
 from tests.real_schemas import REAL
 from tests.valid_bodies import VALID
 from tests.wrong_bodies import SMALLEST

@@ -6,14 +6,14 @@ import pytest
 from router.affinity import Visit
 from router.guests import guest_key
 from router.session import derive_session_id, session_key
-from serve_app import prefixes
+from serve_app.bodies import prefixes
+from serve_app.bodies.opening import opening_of
+from serve_app.bodies.prefixes import prefix_of
+from serve_app.bodies.wire import ROUTES, parse
 from serve_app.config.fleet import TimeoutConfig
 from serve_app.lanes import Lanes
-from serve_app.opening import opening_of
-from serve_app.prefixes import prefix_of
 from serve_app.turn_placement import build_placements
 from serve_app.warm_up import together
-from serve_app.wire import ROUTES, parse
 from tests.unit.serve_app.recorded_shapes import CLIENTS, TURNS, history, terminal_agent
 from tests.unit.serve_app.test_turn_placement import FLEET as PLACED_FLEET
 from tests.unit.serve_app.test_turn_placement import FakeHandle, FakeUpstream

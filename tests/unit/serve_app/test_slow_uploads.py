@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from serve_app import big_bodies, request_body
+from serve_app import request_body
+from serve_app.bodies import big_bodies
 from serve_app.uploads import Uploads
 from tests.unit.serve_app.conftest import with_ceilings
 from tests.unit.serve_app.socket_world import until

@@ -9,10 +9,10 @@ import time
 import pytest
 
 from router.breaker import State
+from serve_app.bodies.wire import ROUTES, parse
 from serve_app.config.fleet import RecoveryConfig
 from serve_app.resumption import held_chars
 from serve_app.transport.upstream import SilentConnection
-from serve_app.wire import ROUTES, parse
 from tests.unit.serve_app.simulated_lanes import Break, SimulatedLanes
 
 CHAT = "/v1/chat/completions"

@@ -3,8 +3,8 @@
 import orjson
 import pytest
 
+from serve_app.bodies.wire import ROUTES, parse
 from serve_app.visit import BYTES_PER_TOKEN, visit_of
-from serve_app.wire import ROUTES, parse
 
 TOOLS = [{"type": "function", "function": {"name": f"t{n}", "description": "x" * 400}}
          for n in range(10)]  # fmt: skip

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import Rejected
+from serve_app.bodies.steps import at_once
 from serve_app.config.fleet import LimitsConfig
-from serve_app.steps import at_once
 from serve_app.websocket import frames
 from serve_app.websocket.chat import TOO_EARLY, TOO_LATE, Chat, Kept, Reader
 from serve_app.websocket.frames import BadFrame, CancelFrame, ChatFrame, ResumeFrame, reading_frame

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from router.errors import Rejected, RejectReason
-from serve_app.wire import ROUTES, Parsed, for_engine, parse
+from serve_app.bodies.wire import ROUTES, Parsed, for_engine, parse
 
 CHAT = ROUTES["/v1/chat/completions"]
 COMPLETIONS = ROUTES["/v1/completions"]

@@ -9,9 +9,9 @@ from math import isnan
 import pytest
 
 from classifier.training.dataset import read_rows
+from serve_app.bodies.wire import Prompt
 from serve_app.cli import main
 from serve_app.feedback_store import FILE_NAME, Feedback
-from serve_app.wire import Prompt
 from tests.unit.serve_app.records import make_store, record
 
 

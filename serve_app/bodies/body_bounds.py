@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from router.errors import Rejected, RejectReason
+from serve_app.bodies.steps import Steps
 from serve_app.config.fleet import LimitsConfig
-from serve_app.steps import Steps
 
 DEFAULTS = LimitsConfig()
 

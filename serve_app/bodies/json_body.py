@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 
 from router.errors import Rejected, RejectReason
-from serve_app.body_bounds import DEFAULTS, too_heavy
+from serve_app.bodies.body_bounds import DEFAULTS, too_heavy
+from serve_app.bodies.steps import Steps, at_once
 from serve_app.config.fleet import LimitsConfig
-from serve_app.steps import Steps, at_once
 
 SAFE_DEPTH = 200
 """Depth that every writer of JSON here can write; orjson reads deeper than it writes."""

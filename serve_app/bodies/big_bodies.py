@@ -4,7 +4,7 @@ Reading JSON holds the interpreter, on a thread too, and many bodies at once wou
 every stream of this process for as long as they all take. So they queue, tenant after
 tenant (one who sends hundreds waits for itself), the work on each is cut into pieces,
 and after each piece the event loop has as long for others as it took. How long one piece
-can be is bounded by the fleet file's `limits` (`serve_app.body_bounds`).
+can be is bounded by the fleet file's `limits` (`serve_app.bodies.body_bounds`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections import OrderedDict, deque
 from typing import TypeVar
 
-from serve_app.steps import Steps, at_once
+from serve_app.bodies.steps import Steps, at_once
 
 T = TypeVar("T")
 

@@ -14,8 +14,8 @@ from typing import Any
 import orjson
 
 from router.stable_text import stable_text
-from serve_app.opening import leading_messages, system_of
-from serve_app.wire import Parsed
+from serve_app.bodies.opening import leading_messages, system_of
+from serve_app.bodies.wire import Parsed
 
 # Shorter ones fill hardly a block of the KV cache.
 MIN_PREFIX_BYTES = 256

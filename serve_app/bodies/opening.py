@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from router.stable_text import MAX_CHARS, own_words, stable_text
-from serve_app.wire import Parsed, text_of
+from serve_app.bodies.wire import Parsed, text_of
 
 SYSTEM_ROLES = ("system", "developer")
 

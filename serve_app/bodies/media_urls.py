@@ -17,7 +17,7 @@ from collections.abc import Collection
 from typing import Any
 
 from router.errors import Rejected, RejectReason
-from serve_app.steps import Steps
+from serve_app.bodies.steps import Steps
 
 HERE = "send it within the request, as a 'data:' URL"
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from router.errors import Rejected, RejectReason
-from serve_app.body_checks import (
+from serve_app.bodies.body_checks import (
     Check,
     Members,
     Only,
@@ -26,7 +26,7 @@ from serve_app.body_checks import (
     is_text_or_array,
     within_64_bits,
 )
-from serve_app.tool_rules import (
+from serve_app.bodies.tool_rules import (
     are_input_items,
     are_messages,
     are_messages_tools,

@@ -1,4 +1,4 @@
-"""The kinds of values a field may hold: what `serve_app.body_rules` is written in.
+"""The kinds of values a field may hold: what `serve_app.bodies.body_rules` is written in.
 
 A check takes a value that is not null and says what it must be instead ("an integer"), or
 None. Whole numbers written as `16.0` are whole numbers; a string is never a number nor a

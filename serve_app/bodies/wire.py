@@ -2,7 +2,7 @@
 
 The body stays the client's own mapping. Fields that we do not know reach the engine as
 they came; the fields that we set are set in `for_engine`. What is refused stands in
-`serve_app.body_rules`.
+`serve_app.bodies.body_rules`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from router.errors import Rejected
-from serve_app.body_bounds import DEFAULTS, HEAVIEST, too_many_parts
-from serve_app.body_rules import first_fault
+from serve_app.bodies.body_bounds import DEFAULTS, HEAVIEST, too_many_parts
+from serve_app.bodies.body_rules import first_fault
+from serve_app.bodies.json_body import as_utf8, dump, load_object, loading
+from serve_app.bodies.steps import Steps, at_once
 from serve_app.config.fleet import LimitsConfig
 from serve_app.grammar_rules import constraints_fault
-from serve_app.json_body import as_utf8, dump, load_object, loading
 from serve_app.protocol.errors import Dialect
-from serve_app.steps import Steps, at_once
 
 __all__ = ["ROUTES", "Parsed", "Prompt", "Route", "dump", "for_engine", "parse", "reading"]
 
