@@ -7,9 +7,9 @@ from collections.abc import Callable
 from functools import reduce
 from typing import Any
 
+from serve_app.bodies.grammar.grammar_rules import constraints_fault
 from serve_app.bodies.steps import at_once
 from serve_app.config.fleet import SchemaConfig
-from serve_app.grammar_rules import constraints_fault
 
 FORMATS = ("uri", "email", "date-time", "ipv6")
 TEXT: dict[str, Any] = {"type": "string"}

@@ -13,10 +13,10 @@ from typing import Any
 from router.errors import Rejected
 from serve_app.bodies.body_bounds import DEFAULTS, HEAVIEST, too_many_parts
 from serve_app.bodies.body_rules import first_fault
+from serve_app.bodies.grammar.grammar_rules import constraints_fault
 from serve_app.bodies.json_body import as_utf8, dump, load_object, loading
 from serve_app.bodies.steps import Steps, at_once
 from serve_app.config.fleet import LimitsConfig
-from serve_app.grammar_rules import constraints_fault
 from serve_app.protocol.errors import Dialect
 
 __all__ = ["ROUTES", "Parsed", "Prompt", "Route", "dump", "for_engine", "parse", "reading"]

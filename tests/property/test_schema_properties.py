@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.errors import Rejected
+from serve_app.bodies.grammar.grammar_rules import PIECE, constraints_fault
+from serve_app.bodies.grammar.regex_rules import Unreadable, read_regex
 from serve_app.bodies.steps import at_once
 from serve_app.config.fleet import SchemaConfig
-from serve_app.grammar_rules import PIECE, constraints_fault
-from serve_app.regex_rules import Unreadable, read_regex
 
 BOUNDS = SchemaConfig()
 

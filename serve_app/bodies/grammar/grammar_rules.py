@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 
 from router.errors import Rejected, RejectReason
 from serve_app.bodies.body_checks import is_whole
+from serve_app.bodies.grammar.constrained_fields import constrained_fields
+from serve_app.bodies.grammar.ebnf_rules import read_ebnf
+from serve_app.bodies.grammar.part_rules import part_fault, repeats, unpacked
+from serve_app.bodies.grammar.regex_rules import Expression, Unreadable, read_regex
+from serve_app.bodies.grammar.text_places import TextPlaces
 from serve_app.bodies.steps import Steps
 from serve_app.config.fleet import SchemaConfig
-from serve_app.constrained_fields import constrained_fields
-from serve_app.ebnf_rules import read_ebnf
-from serve_app.part_rules import part_fault, repeats, unpacked
-from serve_app.regex_rules import Expression, Unreadable, read_regex
-from serve_app.text_places import TextPlaces
 
 PIECE = 500
 """Values that are looked at in one piece: some 3 ms."""

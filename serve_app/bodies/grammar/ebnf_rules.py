@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from serve_app.regex_rules import FEW, Expression, Shape, Unreadable, read_class
+from serve_app.bodies.grammar.regex_rules import FEW, Expression, Shape, Unreadable, read_class
 
 _TOKEN = re.compile(
     r"""(?P<blank>\s+|\#[^\n]*)|(?P<name>[A-Za-z_][A-Za-z0-9_-]*(?P<rule>\s*::=)?)|

@@ -1,0 +1,1 @@
+"""Schemas, expressions and grammars that a body may carry."""
