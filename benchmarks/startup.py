@@ -20,7 +20,7 @@ OURS = {
     "engines": ("VLLM::",),
     "lane replicas": ("ray::ServeReplica:pointsman:lane",),
     "ingress": ("ray::ServeReplica:pointsman:ingress",),
-    "watchmen": ("serve_app/watchman.py",),
+    "watchmen": ("serve_app/watchdog/watchdog.py",),
 }
 PARTS = {
     **OURS,

@@ -28,7 +28,6 @@ from serve_app.gateway import Gateway
 from serve_app.lanes import Lanes
 from serve_app.lease_sync import LeaseSync
 from serve_app.ledger_metrics import LedgerMetrics
-from serve_app.lifeline import Lifeline
 from serve_app.metrics import Metrics
 from serve_app.pipeline import Pipeline
 from serve_app.policies import Policies
@@ -45,6 +44,7 @@ from serve_app.transport.broadcast import ask_all
 from serve_app.transport.endpoint import EndpointServer, published_host
 from serve_app.turn_placement import build_placements, seats_of
 from serve_app.warm_up import Exported
+from serve_app.watchdog.heartbeat import Lifeline
 from serve_app.websocket.finder import Finder
 from serve_app.websocket.hub import Hub
 from serve_app.websocket.metrics import SocketMetrics

@@ -20,7 +20,6 @@ from ray.util.metrics import Gauge
 from serve_app.bodies.wire import ROUTES
 from serve_app.config.fleet import AffinityConfig, WarmUpConfig
 from serve_app.engine_stats import engine_load, prompt_tokens_by_level
-from serve_app.lifeline import Lifeline
 from serve_app.serve_state import WARMS
 from serve_app.transport.endpoint import (
     OBSERVED_PATHS,
@@ -30,6 +29,7 @@ from serve_app.transport.endpoint import (
 )
 from serve_app.visit_log import VisitLog
 from serve_app.warm_up import warm_up
+from serve_app.watchdog.heartbeat import Lifeline
 from simulator.http.app import EngineSpec, SimulatedEngineApp
 
 logger = logging.getLogger("ray.serve")

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks.deployment import cpu_s, pids_of
-from serve_app.watchman import members
+from serve_app.watchdog.watchdog import members
 from tests.e2e.support import LOADED_S, await_all, eventually, is_idle
 
 QUALITY = "ray::ServeReplica:pointsman:lane:quality"

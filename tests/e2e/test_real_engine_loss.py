@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from benchmarks.deployment import pids_of, rss_mib
-from serve_app.watchman import members
+from serve_app.watchdog.watchdog import members
 from tests.e2e.support import LOADED_S, await_two_chat_replicas, chat, chat_replicas, eventually
 
 CHAT = "ray::ServeReplica:pointsman:lane:chat"

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from benchmarks.deployment import deployed, pids_of
-from serve_app.watchman import members
+from serve_app.watchdog.watchdog import members
 from tests.e2e.support import (
     PATIENCE_S,
     REPLACED_S,

@@ -13,7 +13,7 @@ import sys
 from multiprocessing import shared_memory
 from pathlib import Path
 
-from serve_app.lifeline import Lifeline
+from serve_app.watchdog.heartbeat import Lifeline
 
 
 def engine(pipe) -> None:

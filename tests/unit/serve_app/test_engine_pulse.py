@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from serve_app import engine_pulse
-from serve_app.engine_pulse import EnginePulse, is_stopped
-from serve_app.lifeline import EngineSilent, Lifeline
+from serve_app.watchdog import engine_pulse
+from serve_app.watchdog.engine_pulse import EnginePulse, is_stopped
+from serve_app.watchdog.heartbeat import EngineSilent, Lifeline
 
 
 class FakeEngine:
@@ -110,8 +110,8 @@ async def test_a_stopped_idle_worker_ends_the_replica(monkeypatch):
     """Within `silent_after_s`, as when it was asked."""
     monkeypatch.setattr(engine_pulse, "LOOK_PERIOD_S", 0.01)
     monkeypatch.setattr(Lifeline, "_start_watchman", lambda self: os.open(os.devnull, os.O_WRONLY))
-    monkeypatch.setattr("serve_app.lifeline.BEAT_S", 0.01)
-    monkeypatch.setattr("serve_app.lifeline.PULSE_S", 0.02)
+    monkeypatch.setattr("serve_app.watchdog.heartbeat.BEAT_S", 0.01)
+    monkeypatch.setattr("serve_app.watchdog.heartbeat.PULSE_S", 0.02)
     monkeypatch.setattr(os, "setpgid", lambda *_: None)
     with child_of_its_own_group() as worker:
         engine, pulse = FakeEngine(), pulse_at(lambda: 0.0, worker)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from serve_app import lifeline as lifelines
-from serve_app import watchman
-from serve_app.lifeline import EngineSilent, Lifeline, answer_of_the_living
-from serve_app.watchman import Silence
+from serve_app.watchdog import heartbeat as lifelines
+from serve_app.watchdog import watchdog as watchman
+from serve_app.watchdog.heartbeat import EngineSilent, Lifeline, answer_of_the_living
+from serve_app.watchdog.watchdog import Silence
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]

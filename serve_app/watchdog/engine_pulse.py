@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from serve_app.watchman import members
+from serve_app.watchdog.watchdog import members
 
 LOOK_PERIOD_S = 1.0
 WORKERS_PERIOD_S = 60.0

@@ -23,7 +23,7 @@ from typing import NoReturn
 
 logger = logging.getLogger("ray.serve")
 
-WATCHMAN = Path(__file__).with_name("watchman.py")
+WATCHMAN = Path(__file__).with_name("watchdog.py")
 BEAT_S = 1.0
 PULSE_S = 2.0
 """Pause between two questions to the engine."""
