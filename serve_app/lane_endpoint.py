@@ -20,7 +20,7 @@ from ray.util.metrics import Gauge
 from serve_app.bodies.wire import ROUTES
 from serve_app.config.fleet import AffinityConfig, WarmUpConfig
 from serve_app.engine_stats import engine_load, prompt_tokens_by_level
-from serve_app.serve_state import WARMS
+from serve_app.machine.serve_state import WARMS
 from serve_app.transport.endpoint import (
     OBSERVED_PATHS,
     SECRET_HEADER,

@@ -6,9 +6,9 @@ import argparse
 import json
 from typing import Any
 
-from serve_app import ports
 from serve_app.commands.client import subparser
-from serve_app.ray_files import run_dir
+from serve_app.machine import ports
+from serve_app.machine.ray_files import run_dir
 
 
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from benchmarks.deployment import ROOT
-from serve_app import ports
-from serve_app.ports import EVERYWHERE, NOTHING, Open, open_ports
+from serve_app.machine import ports
+from serve_app.machine.ports import EVERYWHERE, NOTHING, Open, open_ports
 from tests.e2e.support import eventually, pointsman
 
 pytestmark = pytest.mark.security

@@ -13,10 +13,10 @@ from functools import partial
 
 import pytest
 
-from serve_app import port_owner
 from serve_app.cli import main
 from serve_app.commands import local_access
 from serve_app.local_key import keep_admin_key, local_admin_key
+from serve_app.machine import port_owner
 
 pytestmark = pytest.mark.security
 

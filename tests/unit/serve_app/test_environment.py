@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.ray_files import MAX_RUN_CHARS
+from serve_app.machine.ray_files import MAX_RUN_CHARS
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.security

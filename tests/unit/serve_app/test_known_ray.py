@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from serve_app import known_ray
-from serve_app.known_ray import main
-from serve_app.port_owner import Listener
-from serve_app.ports import Open, row_of
+from serve_app.machine import known_ray
+from serve_app.machine.known_ray import main
+from serve_app.machine.port_owner import Listener
+from serve_app.machine.ports import Open, row_of
 
 pytestmark = pytest.mark.security
 

@@ -3,8 +3,8 @@ import socket
 
 import pytest
 
-from serve_app import port_owner
-from serve_app.port_owner import is_trusted, listeners, owner_of
+from serve_app.machine import port_owner
+from serve_app.machine.port_owner import is_trusted, listeners, owner_of
 
 pytestmark = pytest.mark.security
 

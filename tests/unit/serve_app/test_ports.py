@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from serve_app import cli, ports
-from serve_app.port_owner import Listener
-from serve_app.ports import NOTHING, ROWS, TOKEN, markdown, open_ports, row_of
+from serve_app import cli
+from serve_app.machine import ports
+from serve_app.machine.port_owner import Listener
+from serve_app.machine.ports import NOTHING, ROWS, TOKEN, markdown, open_ports, row_of
 
 pytestmark = pytest.mark.security
 PAGE = Path(__file__).parents[3] / "docs" / "ports.md"

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from serve_app import processes
-from serve_app.processes import Process, end, leftover_haproxies, ours, read
+from serve_app.machine import processes
+from serve_app.machine.processes import Process, end, leftover_haproxies, ours, read
 
 pytestmark = pytest.mark.security
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from serve_app import ray_files
 from serve_app.config.errors import ConfigError
-from serve_app.ray_files import (
+from serve_app.machine import ray_files
+from serve_app.machine.ray_files import (
     forget_dead_ray,
     keep_token_private,
     refuse_long,

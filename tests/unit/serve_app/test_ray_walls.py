@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import pytest
 import ray
 
-from serve_app import app, ray_walls
+from serve_app import app
 from serve_app.config.errors import ConfigError
+from serve_app.machine import ray_walls
 
 pytestmark = pytest.mark.security
 MENDS = r"source \.venv/bin/activate"

@@ -7,8 +7,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from serve_app import port_owner, serve_state
-from serve_app.serve_state import WARMS, ServeState
+from serve_app.machine import port_owner, serve_state
+from serve_app.machine.serve_state import WARMS, ServeState
 
 APPLICATIONS = {
     "pointsman": {

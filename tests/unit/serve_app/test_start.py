@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.start import Screen, Start, bound, main, url_of
+from serve_app.machine.start import Screen, Start, bound, main, url_of
 
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EMBEDDED_IS_NOT_USED = "applications: []\n"
@@ -95,7 +95,7 @@ def test_where_it_answers_is_in_its_configuration(tmp_path, text, port):
 def test_a_reader_that_goes_away_does_not_end_it():
     """`make serve | head`."""
     code = (
-        "import time; from serve_app.start import Screen; screen = Screen()\n"
+        "import time; from serve_app.machine.start import Screen; screen = Screen()\n"
         "for n in range(100): screen.say(str(n)); time.sleep(0.001)"
     )
     shown = subprocess.run(
@@ -227,7 +227,7 @@ def test_serve_is_interrupted_when_who_shows_it_is_killed(tmp_path, free_url):
     config.write_text(EMBEDDED_IS_NOT_USED)
     (tmp_path / "serve.log").touch()
     code = (
-        "from pathlib import Path; from serve_app.start import *\n"
+        "from pathlib import Path; from serve_app.machine.start import *\n"
         f"Start({str(config)!r}, {free_url!r}, Path({str(tmp_path / 'serve.log')!r}), Screen(), "
         f"Path({str(script)!r})).run()"
     )
@@ -260,7 +260,7 @@ def test_a_machine_that_others_can_get_into_is_told_before_anything_starts(
 
 
 def test_a_log_that_gets_long_begins_anew_under_its_writers(tmp_path, monkeypatch):
-    monkeypatch.setattr("serve_app.start.MAX_LOG_BYTES", 100)
+    monkeypatch.setattr("serve_app.machine.start.MAX_LOG_BYTES", 100)
     log = tmp_path / "serve.log"
     log.touch(mode=0o600)
     with log.open("ab", buffering=0) as writer:

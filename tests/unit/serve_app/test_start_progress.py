@@ -2,7 +2,7 @@
 
 import pytest
 
-from serve_app.start_progress import Progress, Seen, StartFailed, cause_of
+from serve_app.machine.start_progress import Progress, Seen, StartFailed, cause_of
 
 
 def app(status="DEPLOYING", **deployments):

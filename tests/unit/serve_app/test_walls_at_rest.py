@@ -21,8 +21,8 @@ from serve_app.config.tenants import TenantsConfig
 from serve_app.embedded_model import GGUF, prepare
 from serve_app.feedback_store import FeedbackStore
 from serve_app.lane_endpoint import LaneLife
+from serve_app.machine.start import log_path
 from serve_app.request_log import RequestLog
-from serve_app.start import log_path
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.usage_journal import UsageJournal
 from tests.unit.serve_app.conftest import FLEET, TIERS

@@ -15,7 +15,7 @@ from ray.serve._private.constants import RAY_SERVE_ENABLE_HA_PROXY
 
 from serve_app.config.errors import ConfigError
 from serve_app.config.settings import haproxy_is_on
-from serve_app.ray_files import ACTIVATE, keep_token_private, refuse_shared, run_dir
+from serve_app.machine.ray_files import ACTIVATE, keep_token_private, refuse_shared, run_dir
 
 
 def refuse_open_ray() -> None:

@@ -12,7 +12,7 @@ import stat
 from pathlib import Path
 
 from serve_app.config.errors import ConfigError
-from serve_app.port_owner import ROOT, is_trusted
+from serve_app.machine.port_owner import ROOT, is_trusted
 
 MAX_RUN_CHARS = 27
 """A Unix socket's path may have 97 characters in HAProxy, and `/NODE_ID/metrics.sock` is 70."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from serve_app.port_owner import listeners
+from serve_app.machine.port_owner import listeners
 
 PROC = Path("/proc")
 HAPROXY = "haproxy"

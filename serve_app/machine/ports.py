@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from serve_app.port_owner import Listener, listeners
-from serve_app.processes import Process, is_haproxy_of, ours
+from serve_app.machine.port_owner import Listener, listeners
+from serve_app.machine.processes import Process, is_haproxy_of, ours
 
 STATS = int(os.environ.get("RAY_SERVE_HAPROXY_STATS_PORT") or 8404)
 HAPROXY_METRICS = int(os.environ.get("RAY_SERVE_HAPROXY_METRICS_PORT") or 9101)

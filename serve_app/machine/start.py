@@ -1,6 +1,6 @@
 """Starts Pointsman in the foreground and says how far it is: the body of `make serve`.
 
-    python -m serve_app.start [CONFIG]
+    python -m serve_app.machine.start [CONFIG]
 
 `serve run` does the work, in a process of its own whose output goes to a file. How far
 it is, Serve's REST API says, and the log of each replica (its engine is loaded). On a
@@ -28,16 +28,16 @@ import yaml
 from serve_app.config.errors import ConfigError
 from serve_app.config.private_files import private_folder
 from serve_app.config.settings import state_dir
-from serve_app.processes import end, holder, leftover_haproxies
-from serve_app.ray_files import (
+from serve_app.machine.processes import end, holder, leftover_haproxies
+from serve_app.machine.ray_files import (
     forget_dead_ray,
     keep_token_private,
     refuse_long,
     refuse_shared,
     run_dir,
 )
-from serve_app.serve_state import ServeState
-from serve_app.start_progress import Progress, StartFailed, cause_of, line
+from serve_app.machine.serve_state import ServeState
+from serve_app.machine.start_progress import Progress, StartFailed, cause_of, line
 
 SERVE = Path(sys.executable).with_name("serve")
 LOOK_S = 0.5

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from serve_app.port_owner import LOOPBACK, is_trusted
-from serve_app.ray_files import token_path
-from serve_app.start_progress import Seen
+from serve_app.machine.port_owner import LOOPBACK, is_trusted
+from serve_app.machine.ray_files import token_path
+from serve_app.machine.start_progress import Seen
 
 DASHBOARD_AT = re.compile(r"dashboard at (?:\x1b\[[0-9;]*m)*(https?://[^\s\x1b]+)")
 """What Ray prints when it starts; there is no address that is always its own."""

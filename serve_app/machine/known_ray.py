@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from serve_app.config.errors import ConfigError
-from serve_app.ports import CLUSTER, DASHBOARD, open_ports
-from serve_app.ray_files import forget_dead_ray, refuse_long, refuse_shared, run_dir
+from serve_app.machine.ports import CLUSTER, DASHBOARD, open_ports
+from serve_app.machine.ray_files import forget_dead_ray, refuse_long, refuse_shared, run_dir
 
 ALONE = {
     "serve": {"build", "run"},

@@ -1,6 +1,6 @@
 """What is said while a deployment starts: a line a stage, with the seconds that it took.
 
-Pure: `serve_app/start.py` looks and writes, this says what there is to say.
+Pure: `serve_app/machine/start.py` looks and writes, this says what there is to say.
 """
 
 from __future__ import annotations

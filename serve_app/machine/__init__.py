@@ -1,0 +1,1 @@
+"""Ray, processes and ports of the machine that Pointsman is started on."""
