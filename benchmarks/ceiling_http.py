@@ -24,7 +24,7 @@ import yaml
 from benchmarks import report
 from benchmarks.deployment import ROOT, deployed_with
 from benchmarks.isolation_ceiling import fullest_window
-from serve_app.auth import make_key
+from serve_app.tenancy.auth import make_key
 
 LIMIT, STREAMS, INGRESSES = 80, 8, 2
 PROFILE = "llama-3.1-8b-fp8-rtx4090"

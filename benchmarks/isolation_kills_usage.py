@@ -10,11 +10,11 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
-from serve_app.auth import make_key
 from serve_app.config.settings import load_tenants, tenancy_path, usage_folder
-from serve_app.tenancy.recovery import recover_dead
+from serve_app.tenancy.auth import make_key
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.store import StoredKey
+from serve_app.tenancy.usage_recovery import recover_dead
 
 TENANTS = ("ann", "ben", "cyd", "dan")
 FLUSHED_S = 30.0

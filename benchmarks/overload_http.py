@@ -36,7 +36,7 @@ from benchmarks.deployment import ROOT, deployed_with
 from benchmarks.isolation_overload import OVERLOAD, plot
 from benchmarks.overload_fleet import FREE_CLIENTS, OUTPUT, PAID_CLIENTS, PROFILE, PROMPT
 from benchmarks.ways import ENGINE_PORT, GATEWAY_PORT, METRICS_PORT, MODEL, PEERS, _process
-from serve_app.auth import make_key
+from serve_app.tenancy.auth import make_key
 
 SLOTS = 8
 CAPACITY_PER_S = 4.1

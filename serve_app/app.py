@@ -27,8 +27,8 @@ from serve_app.embedded_model import resolve_source
 from serve_app.ingress import Ingress
 from serve_app.lane_endpoint import LaneLife, SimulatedLaneServer
 from serve_app.ledger import LedgerServer
-from serve_app.local_key import keep_admin_key
 from serve_app.machine.ray_walls import refuse_open_ray
+from serve_app.tenancy.local_key import keep_admin_key
 from simulator.http.app import EngineSpec
 from simulator.profile import FixedTiming, Profile, profile_path
 

@@ -18,12 +18,12 @@ from router.reservation import Reckoning, Reservation, further_charge
 from router.session import Affinity, session_key
 from router.types import LaneDecision
 from serve_app.answer_limit import unlimited_tokens
-from serve_app.auth import Tenant
 from serve_app.bodies.wire import Parsed, Route
 from serve_app.history import Trimmed
 from serve_app.lanes import Replica
 from serve_app.policies import Policies
 from serve_app.protocol.sse import Usage
+from serve_app.tenancy.auth import Tenant
 from serve_app.visit import visit_of
 
 if TYPE_CHECKING:

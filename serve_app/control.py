@@ -12,7 +12,6 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from serve_app.auth import Tenant
 from serve_app.call import Call
 from serve_app.config.settings import haproxy_is_on
 from serve_app.engine_stats import levels_text, prompt_tokens_by_level
@@ -21,9 +20,10 @@ from serve_app.lanes import Lanes
 from serve_app.metrics import Metrics, merge_expositions
 from serve_app.model_cards import model_cards
 from serve_app.pipeline import Pipeline
-from serve_app.proxies import proxy_warning
 from serve_app.reload import Reloader
 from serve_app.state import IngressState
+from serve_app.tenancy.auth import Tenant
+from serve_app.tenancy.proxies import proxy_warning
 
 logger = logging.getLogger("ray.serve")
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 
-from serve_app.callers import is_loopback_origin
 from serve_app.config.fleet import CorsConfig
 from serve_app.response_headers import Headers
+from serve_app.tenancy.callers import is_loopback_origin
 
 EXPOSED = (
     b"request-id, retry-after, server-timing, x-pointsman-history, x-pointsman-lane, "

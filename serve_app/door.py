@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from router.errors import Rejected, RejectReason
-from serve_app.auth import Tenant
-from serve_app.callers import Caller, bar_pages
 from serve_app.state import IngressState
+from serve_app.tenancy.auth import Tenant
+from serve_app.tenancy.callers import Caller, bar_pages
 
 NO_ADMIN = Rejected(
     RejectReason.ADMIN_ONLY,

@@ -19,9 +19,9 @@ from router.escalation import EscalationConfig, EscalationController, RungView
 from router.lane import Judgement
 from router.pressure import LoadObservation, YieldController
 from router.types import LaneDecision, Reason
-from serve_app.auth import Tenant
 from serve_app.bodies.wire import Parsed
 from serve_app.policies import Policies
+from serve_app.tenancy.auth import Tenant
 
 SCORE_CACHE_SIZE = 20_000
 MAX_BRIEF_CHARS = 4096

@@ -11,10 +11,8 @@ from contextlib import ExitStack
 import orjson
 
 from router.errors import Rejected, RejectReason
-from serve_app.auth import Tenant
 from serve_app.bodies.wire import ROUTES, Route
 from serve_app.call import Call
-from serve_app.callers import Caller
 from serve_app.control import Control
 from serve_app.cors import allowed_origin, cors_headers, is_preflight, preflight_headers
 from serve_app.door import Door
@@ -29,6 +27,8 @@ from serve_app.protocol.http_rules import protocol_fault, refused_header
 from serve_app.request_body import ClientGone
 from serve_app.response_headers import ratelimit_headers
 from serve_app.state import IngressState
+from serve_app.tenancy.auth import Tenant
+from serve_app.tenancy.callers import Caller
 from serve_app.transport.endpoint import Receive, Scope, Send
 from serve_app.websocket.sockets import Sockets, refuse_upgrade
 

@@ -15,7 +15,6 @@ from ray import serve
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from serve_app.callers import is_loopback
 from serve_app.config.addresses import frontend_host
 from serve_app.config.files import await_rest
 from serve_app.config.fleet import ReloadConfig
@@ -36,6 +35,7 @@ from serve_app.reload import Reloader, load_policies
 from serve_app.saturation_watch import SaturationWatch
 from serve_app.shed_order_watch import ShedOrderWatch
 from serve_app.state import IngressState
+from serve_app.tenancy.callers import is_loopback
 from serve_app.tenancy.keys import KeyBook
 from serve_app.tenancy.meter import UsageMeter
 from serve_app.tenancy.metering import Metering

@@ -22,7 +22,6 @@ from router.room import left, smaller_asks
 from router.session import derive_session_id
 from router.types import LaneDecision, RequestFacts
 from serve_app.answer_limit import answer_limit, limited, outgrows
-from serve_app.auth import Tenant
 from serve_app.bodies.big_bodies import BigBodies, breathe
 from serve_app.bodies.media_urls import looking_for_media
 from serve_app.bodies.opening import opening_of
@@ -43,6 +42,7 @@ from serve_app.request_bounds import too_many
 from serve_app.response_headers import response_headers
 from serve_app.resumption import traits_of
 from serve_app.state import IngressState
+from serve_app.tenancy.auth import Tenant
 from serve_app.tenancy.metering import Metering
 from serve_app.transport.endpoint import Send
 from serve_app.transport.upstream import Response

@@ -9,9 +9,9 @@ from classifier import Scorer
 from router.escalation import Rung
 from router.lane import RoutingPolicy, Step
 from router.types import Lane, Reason
-from serve_app.auth import Authenticator
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.tenants import StoreConfig, TenantsConfig
+from serve_app.tenancy.auth import Authenticator
 from serve_app.tenancy.keys import KeyBook
 
 

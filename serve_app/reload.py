@@ -13,7 +13,6 @@ from typing import Any
 
 from classifier import DEFAULT_ARTIFACT, Artifact, ArtifactError, Scorer, load_artifact
 from classifier.artifact import FILE_NAME
-from serve_app.auth import Authenticator
 from serve_app.config.errors import ConfigError
 from serve_app.config.files import (
     Settling,
@@ -27,8 +26,9 @@ from serve_app.config.fleet import FleetConfig
 from serve_app.config.settings import home, load_fleet, load_tenants
 from serve_app.config.tenants import StoreConfig
 from serve_app.policies import Policies, build_policies
-from serve_app.removals import Removals
+from serve_app.tenancy.auth import Authenticator
 from serve_app.tenancy.keys import KeyBook
+from serve_app.tenancy.removals import Removals
 
 logger = logging.getLogger("ray.serve")
 

@@ -11,7 +11,7 @@ import urllib.request
 from typing import Any
 
 from serve_app.commands.local_access import NotOurs, key_for
-from serve_app.local_key import admin_key_path
+from serve_app.tenancy.local_key import admin_key_path
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 TIMEOUT_S = 30.0

@@ -11,8 +11,8 @@ import socket
 from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import urlsplit
 
-from serve_app.local_key import kept_admin_key
 from serve_app.machine.port_owner import ROOT, listeners, plain
+from serve_app.tenancy.local_key import kept_admin_key
 
 Address = IPv4Address | IPv6Address
 PORTS = {"http": 80, "https": 443}

@@ -16,13 +16,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from serve_app.auth import make_key
 from serve_app.commands.client import CommandError, subparser
 from serve_app.commands.tenants_file import add_tenant, remove_key
 from serve_app.commands.tenants_usage import add_usage
 from serve_app.config.errors import nearest
 from serve_app.config.settings import load_tenants, tenancy_path, tenants_path
 from serve_app.config.tenants import KeyConfig, TenantsConfig
+from serve_app.tenancy.auth import make_key
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.store import Keys, StoredKey
 

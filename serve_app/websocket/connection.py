@@ -16,9 +16,9 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from router.errors import Rejected, RejectReason
-from serve_app.auth import Tenant
 from serve_app.bodies.big_bodies import breathe
 from serve_app.config.fleet import FleetConfig
+from serve_app.tenancy.auth import Tenant
 from serve_app.transport.endpoint import Message, Receive, Send
 from serve_app.websocket import frames
 from serve_app.websocket.chat import Reader

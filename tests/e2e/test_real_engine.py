@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from benchmarks.deployment import pids_of
-from serve_app.auth import make_key
+from serve_app.tenancy.auth import make_key
 from tests.e2e.support import (
     await_two_chat_replicas,
     chat,

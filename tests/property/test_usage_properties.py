@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from router.quota import EVEN_WEIGHTS, QuotaConfig
-from serve_app.tenancy.recovery import recover_dead
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.store import Counts
 from serve_app.tenancy.usage_journal import dead_writers
+from serve_app.tenancy.usage_recovery import recover_dead
 from tests.unit.serve_app.tenancy.usage_made import begin, kill, make_meter, total
 
 

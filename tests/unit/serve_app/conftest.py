@@ -17,7 +17,6 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import ray.serve  # noqa: F401
 
-from serve_app.auth import make_key
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.tenants import TenantsConfig
 from serve_app.control import Control
@@ -31,6 +30,7 @@ from serve_app.pipeline import Pipeline
 from serve_app.policies import build_policies
 from serve_app.recorder import build_recorder
 from serve_app.state import IngressState
+from serve_app.tenancy.auth import make_key
 from serve_app.tenancy.keys import KeyBook
 from serve_app.tenancy.meter import UsageMeter
 from serve_app.tenancy.metering import Metering

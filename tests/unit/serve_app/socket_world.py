@@ -5,7 +5,6 @@ import contextlib
 import itertools
 import json
 
-from serve_app.auth import make_key
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.tenants import TenantsConfig
 from serve_app.gateway import Gateway
@@ -15,6 +14,7 @@ from serve_app.metrics import Metrics
 from serve_app.pipeline import Pipeline
 from serve_app.policies import build_policies
 from serve_app.state import IngressState
+from serve_app.tenancy.auth import make_key
 from serve_app.transport.endpoint import EndpointServer
 from serve_app.websocket.finder import Finder
 from serve_app.websocket.hub import Hub

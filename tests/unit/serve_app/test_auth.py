@@ -6,8 +6,8 @@ import pytest
 
 from router.ceiling import CeilingConfig
 from router.errors import Rejected, RejectReason
-from serve_app.auth import Authenticator, Tenant, make_key
 from serve_app.config.tenants import TenantsConfig
+from serve_app.tenancy.auth import Authenticator, Tenant, make_key
 
 pytestmark = pytest.mark.security
 

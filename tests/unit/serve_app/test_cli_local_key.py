@@ -15,8 +15,8 @@ import pytest
 
 from serve_app.cli import main
 from serve_app.commands import local_access
-from serve_app.local_key import keep_admin_key, local_admin_key
 from serve_app.machine import port_owner
+from serve_app.tenancy.local_key import keep_admin_key, local_admin_key
 
 pytestmark = pytest.mark.security
 

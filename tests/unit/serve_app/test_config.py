@@ -9,11 +9,11 @@ from router.ceiling import CeilingConfig
 from router.history import HistoryBudget
 from router.quota import QuotaConfig, TokenWeights
 from router.types import TierRules
-from serve_app.auth import make_key
 from serve_app.config import settings
 from serve_app.config.errors import ConfigError, load_yaml, nearest, validate
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.tenants import TenantsConfig
+from serve_app.tenancy.auth import make_key
 
 FLEET = {
     "name": "test",

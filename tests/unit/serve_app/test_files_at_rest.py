@@ -7,11 +7,11 @@ import os
 import pytest
 import yaml
 
-from serve_app.auth import make_key
 from serve_app.config.files import await_rest, is_open_for_writing, stamps_of
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.settings import load_tenants
 from serve_app.reload import Reloader
+from serve_app.tenancy.auth import make_key
 from tests.unit.serve_app.conftest import FLEET, TIERS
 
 SETTLE_S = 2.0

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import Rejected
-from serve_app.auth import make_key
-from serve_app.callers import caller_of
-from serve_app.credentials import presented_key
+from serve_app.tenancy.auth import make_key
+from serve_app.tenancy.callers import caller_of
+from serve_app.tenancy.credentials import presented_key
 
 pytestmark = pytest.mark.security
 

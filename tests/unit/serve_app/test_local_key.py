@@ -8,12 +8,17 @@ import stat
 
 import pytest
 
-from serve_app.callers import caller_of
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.settings import deployment_secret
 from serve_app.door import NO_TENANT, Door
-from serve_app.local_key import admin_key_path, keep_admin_key, kept_admin_key, local_admin_key
 from serve_app.policies import build_policies
+from serve_app.tenancy.callers import caller_of
+from serve_app.tenancy.local_key import (
+    admin_key_path,
+    keep_admin_key,
+    kept_admin_key,
+    local_admin_key,
+)
 from tests.unit.serve_app.conftest import FLEET, FakeScorer
 from tests.unit.serve_app.test_gateway import CHAT, GENERATION, HELLO, REMOTE
 from tests.unit.serve_app.test_identity import SPELLINGS, ask

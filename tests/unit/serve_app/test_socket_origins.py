@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from serve_app.callers import bar_pages, caller_of
 from serve_app.config.fleet import CorsConfig
+from serve_app.tenancy.callers import bar_pages, caller_of
 from tests.unit.serve_app.socket_world import Client
 
 pytestmark = pytest.mark.security

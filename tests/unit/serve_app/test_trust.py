@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serve_app.callers import caller_of, is_loopback
+from serve_app.tenancy.callers import caller_of, is_loopback
 
 pytestmark = pytest.mark.security
 

@@ -12,7 +12,6 @@ from unittest.mock import Mock
 
 import pytest
 
-from serve_app.auth import make_key
 from serve_app.config.errors import ConfigError, load_yaml, validate
 from serve_app.config.fleet import FeedbackConfig, FleetConfig, RequestLogConfig
 from serve_app.config.private_files import narrow
@@ -23,6 +22,7 @@ from serve_app.feedback_store import FeedbackStore
 from serve_app.lane_endpoint import LaneLife
 from serve_app.machine.start import log_path
 from serve_app.request_log import RequestLog
+from serve_app.tenancy.auth import make_key
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.usage_journal import UsageJournal
 from tests.unit.serve_app.conftest import FLEET, TIERS
@@ -140,8 +140,8 @@ def test_no_secret_is_in_what_a_replica_is_told_by_its_own_words() -> None:
 
 async def test_no_key_is_in_a_request_s_own_words(world, engine, monkeypatch) -> None:
     """Of the caller and of the call: what a traceback with locals would show."""
-    from serve_app.callers import caller_of
     from serve_app.pipeline import Pipeline
+    from serve_app.tenancy.callers import caller_of
 
     seen = []
     run = Pipeline.run

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from serve_app.auth import make_key
+from serve_app.tenancy.auth import make_key
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.store import Batch, Counts, Finished, Open, Position, Slot, StoredKey
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from serve_app.auth import make_key
 from serve_app.config.errors import ConfigError
+from serve_app.tenancy.auth import make_key
 from serve_app.tenancy.keys import WATCH_PERIOD_S, KeyBook
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.store import StoredKey

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 import pytest
 import yaml
 
-from serve_app.auth import Authenticator, Tenant, make_key
 from serve_app.cli import main
 from serve_app.commands import tenants as command
 from serve_app.config.settings import load_tenants, tenancy_path, usage_folder
+from serve_app.tenancy.auth import Authenticator, Tenant, make_key
 from serve_app.tenancy.keys import KeyBook
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.store import Counts

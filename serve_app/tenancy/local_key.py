@@ -11,9 +11,9 @@ import hashlib
 import hmac
 from pathlib import Path
 
-from serve_app.auth import PREFIX
 from serve_app.config.private_files import write_private
 from serve_app.config.settings import state_dir
+from serve_app.tenancy.auth import PREFIX
 
 _PURPOSE = b"local admin key"
 """No cache group is called so: theirs begin with `group:` or `tenant:`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 
-from serve_app.credentials import RawHeaders
+from serve_app.tenancy.credentials import RawHeaders
 
 logger = logging.getLogger("ray.serve")
 

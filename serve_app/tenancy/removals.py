@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from serve_app.auth import Authenticator
 from serve_app.config.tenants import KeyConfig
+from serve_app.tenancy.auth import Authenticator
 from serve_app.tenancy.uses import LATELY_S
 
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from router.errors import Rejected, RejectReason
-from serve_app.auth import HOW_TO_SEND, PREFIX
+from serve_app.tenancy.auth import HOW_TO_SEND, PREFIX
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
 

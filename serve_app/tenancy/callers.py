@@ -9,8 +9,8 @@ from collections.abc import Container
 from dataclasses import dataclass, field, replace
 
 from router.errors import Rejected
-from serve_app.credentials import RawHeaders, presented_key
-from serve_app.proxies import proxy_sign
+from serve_app.tenancy.credentials import RawHeaders, presented_key
+from serve_app.tenancy.proxies import proxy_sign
 from serve_app.transport.endpoint import Scope
 
 _AUTHORITY = rb"(\[[0-9a-f:.]+\]|[^][/\\@:?#,\s]+)(?::[0-9]{0,5})?"
