@@ -204,7 +204,7 @@ def lane_options(
         "health_check_timeout_s": 30.0,
         "request_router_config": RequestRouterConfig.model_validate(
             {
-                "request_router_class": "serve_app.replica_router.SessionRouter",
+                "request_router_class": "serve_app.placement.replica_router.SessionRouter",
                 "request_routing_stats_period_s": affinity.report_period_s,
             }
         ),

@@ -20,7 +20,7 @@ from router.types import LaneDecision
 from serve_app.answer_limit import unlimited_tokens
 from serve_app.bodies.wire import Parsed, Route
 from serve_app.history import Trimmed
-from serve_app.lanes import Replica
+from serve_app.placement.lanes import Replica
 from serve_app.policies import Policies
 from serve_app.protocol.sse import Usage
 from serve_app.tenancy.auth import Tenant

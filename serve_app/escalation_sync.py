@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from serve_app.escalation import Escalation
-from serve_app.lanes import Lanes
 from serve_app.metrics import Metrics
+from serve_app.placement.lanes import Lanes
 
 logger = logging.getLogger("ray.serve")
 

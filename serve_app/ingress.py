@@ -24,11 +24,12 @@ from serve_app.escalation_sync import EscalationSync
 from serve_app.feedback import FeedbackDesk
 from serve_app.feedback_store import FILE_NAME, FeedbackStore
 from serve_app.gateway import Gateway
-from serve_app.lanes import Lanes
 from serve_app.lease_sync import LeaseSync
 from serve_app.ledger_metrics import LedgerMetrics
 from serve_app.metrics import Metrics
 from serve_app.pipeline import Pipeline
+from serve_app.placement.lanes import Lanes
+from serve_app.placement.turn_placement import build_placements, seats_of
 from serve_app.policies import Policies
 from serve_app.recorder import build_recorder
 from serve_app.reload import Reloader, load_policies
@@ -42,7 +43,6 @@ from serve_app.tenancy.metering import Metering
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.transport.broadcast import ask_all
 from serve_app.transport.endpoint import EndpointServer, published_host
-from serve_app.turn_placement import build_placements, seats_of
 from serve_app.warm_up import Exported
 from serve_app.watchdog.heartbeat import Lifeline
 from serve_app.websocket.finder import Finder

@@ -30,8 +30,8 @@ from serve_app.bodies.wire import Parsed, Route, for_engine, reading
 from serve_app.call import Call, request_id
 from serve_app.history import trimming
 from serve_app.keepalive import keep_alive
-from serve_app.lanes import Lanes, NoReplica, Replica
 from serve_app.metrics import Metrics
+from serve_app.placement.lanes import Lanes, NoReplica, Replica
 from serve_app.priority import priority_of
 from serve_app.protocol.errors import error_body, error_headers, status_of
 from serve_app.protocol.sse import Usage

@@ -25,8 +25,14 @@ from serve_app.config.fleet import LaneConfig, RecoveryConfig
 from serve_app.continuation import Continued, closing, known_usage
 from serve_app.fault_book import FaultBook
 from serve_app.journey import Journey
-from serve_app.lanes import NoReplica, Replica, Unreachable, UpstreamFault, UpstreamTimeout
 from serve_app.metrics import Metrics
+from serve_app.placement.lanes import (
+    NoReplica,
+    Replica,
+    Unreachable,
+    UpstreamFault,
+    UpstreamTimeout,
+)
 from serve_app.relay import BROKEN_OFF, TOO_LONG, Broken, Failed, Relay
 from serve_app.resumption import ask_by, held_chars, stops_of
 from serve_app.transport.endpoint import Send

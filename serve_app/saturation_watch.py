@@ -10,7 +10,7 @@ import asyncio
 import logging
 
 from serve_app.admission import Admission
-from serve_app.lanes import Lanes
+from serve_app.placement.lanes import Lanes
 
 logger = logging.getLogger("ray.serve")
 

@@ -15,8 +15,8 @@ from router.demand import GroupDemand
 from router.guests import GuestBook
 from router.placement import Report
 from serve_app.config.fleet import AffinityConfig
+from serve_app.placement.turn_placement import VISIT_HEADER
 from serve_app.transport.endpoint import ASGIApp, Receive, Scope, Send
-from serve_app.turn_placement import VISIT_HEADER
 
 _HEADER = VISIT_HEADER.encode()
 

@@ -24,9 +24,9 @@ from serve_app.fault_book import FaultBook
 from serve_app.feedback import FeedbackDesk
 from serve_app.feedback_store import FeedbackStore
 from serve_app.gateway import Gateway
-from serve_app.lanes import NoReplica, Replica
 from serve_app.metrics import Metrics
 from serve_app.pipeline import Pipeline
+from serve_app.placement.lanes import NoReplica, Replica
 from serve_app.policies import build_policies
 from serve_app.recorder import build_recorder
 from serve_app.state import IngressState

@@ -4,7 +4,7 @@ import asyncio
 import json
 from dataclasses import dataclass, field
 
-from serve_app.lanes import NoReplica, Replica, Unreachable
+from serve_app.placement.lanes import NoReplica, Replica, Unreachable
 from serve_app.transport.upstream import BrokenConnection
 from simulator.http.app import EngineSpec, SimulatedEngineApp
 from simulator.profile import FixedTiming

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from serve_app.config.fleet import RecoveryConfig
-from serve_app.lanes import Replica, Unreachable, UpstreamFault
+from serve_app.placement.lanes import Replica, Unreachable, UpstreamFault
 from serve_app.transport.upstream import BrokenConnection
 from tests.unit.serve_app.conftest import FakeLanes, FakeResponse
 from tests.unit.serve_app.simulated_lanes import Break, SimulatedLanes

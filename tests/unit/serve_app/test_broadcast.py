@@ -8,7 +8,7 @@ import pytest
 from ray.serve.handle import DeploymentBroadcastResponse
 
 from serve_app.config.fleet import TimeoutConfig
-from serve_app.lanes import Lanes
+from serve_app.placement.lanes import Lanes
 from serve_app.transport.broadcast import ask_all
 
 

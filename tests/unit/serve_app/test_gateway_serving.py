@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from serve_app.lanes import Unreachable, UpstreamFault, UpstreamTimeout
+from serve_app.placement.lanes import Unreachable, UpstreamFault, UpstreamTimeout
 from serve_app.transport.upstream import BrokenConnection
 
 HELLO = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 20}

@@ -8,7 +8,7 @@ import pytest
 
 from serve_app.config.fleet import TimeoutConfig
 from serve_app.lane_endpoint import ENGINE_ASKS
-from serve_app.lanes import Lanes, Replica
+from serve_app.placement.lanes import Lanes, Replica
 from serve_app.transport.endpoint import EndpointServer
 from simulator.http.app import EngineSpec, SimulatedEngineApp
 from simulator.profile import FixedTiming

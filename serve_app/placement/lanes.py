@@ -15,10 +15,10 @@ from ray.serve.request_router import RunningReplica
 from router.affinity import Visit
 from router.replica import rank_replicas
 from serve_app.config.fleet import TimeoutConfig
+from serve_app.placement.turn_placement import VISIT_HEADER, Placed, TurnPlacement
 from serve_app.transport.broadcast import ask_all
 from serve_app.transport.endpoint import SECRET_HEADER
 from serve_app.transport.upstream import BrokenConnection, Response, SilentConnection, Upstream
-from serve_app.turn_placement import VISIT_HEADER, Placed, TurnPlacement
 
 Order = Callable[[Mapping[str, Mapping[str, Any]]], list[str]]
 """From what each live replica published last, by id, to ids, most preferred first."""

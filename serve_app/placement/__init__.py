@@ -1,0 +1,1 @@
+"""Replicas of a lane, put in order for one request."""
