@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks import report
 from benchmarks.deployment import ROOT, end_group, stop_everything
 from serve_app.config.fleet import EMBEDDED
-from serve_app.embedded_model import resolve_source
+from serve_app.engine.embedded_model import resolve_source
 from simulator.fit import fit_timing, measure
 from simulator.load import Target, run_load
 from simulator.profile import Profile, Scheduling

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks import report
 from benchmarks.deployment import cpu_s, deployed, pids_of
-from serve_app.embedded_model import prepare
+from serve_app.engine.embedded_model import prepare
 
 OURS = {
     "engines": ("VLLM::",),

@@ -23,9 +23,9 @@ from serve_app.config.settings import (
     load_tenants,
     tenants_path,
 )
-from serve_app.embedded_model import resolve_source
+from serve_app.engine.embedded_model import resolve_source
+from serve_app.engine.lane_endpoint import LaneLife, SimulatedLaneServer
 from serve_app.ingress import Ingress
-from serve_app.lane_endpoint import LaneLife, SimulatedLaneServer
 from serve_app.ledger import LedgerServer
 from serve_app.machine.ray_walls import refuse_open_ray
 from serve_app.tenancy.local_key import keep_admin_key
@@ -184,7 +184,7 @@ def _engine_spec(lane: LaneConfig) -> EngineSpec:
 
 def _vllm(name: str, lane: LaneConfig, life: LaneLife) -> Application:
     # Imported here: it imports vLLM, which a simulated fleet does without.
-    from serve_app.vllm_lane import build_vllm_lane
+    from serve_app.engine.vllm_lane import build_vllm_lane
 
     source = resolve_source(lane.model_source)
     return build_vllm_lane(lane, source, lane_options(name, lane, life.affinity), life)

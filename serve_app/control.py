@@ -14,7 +14,7 @@ from typing import Any
 
 from serve_app.call import Call
 from serve_app.config.settings import haproxy_is_on
-from serve_app.engine_stats import levels_text, prompt_tokens_by_level
+from serve_app.engine.engine_stats import levels_text, prompt_tokens_by_level
 from serve_app.history import explain_history
 from serve_app.metrics import Metrics, merge_expositions
 from serve_app.model_cards import model_cards

@@ -20,6 +20,7 @@ from serve_app.config.files import await_rest
 from serve_app.config.fleet import ReloadConfig
 from serve_app.config.settings import load_tenants, state_dir, tenancy_path, usage_folder
 from serve_app.control import Control
+from serve_app.engine.warm_up import Exported
 from serve_app.escalation_sync import EscalationSync
 from serve_app.feedback import FeedbackDesk
 from serve_app.feedback_store import FILE_NAME, FeedbackStore
@@ -43,7 +44,6 @@ from serve_app.tenancy.metering import Metering
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.transport.broadcast import ask_all
 from serve_app.transport.endpoint import EndpointServer, published_host
-from serve_app.warm_up import Exported
 from serve_app.watchdog.heartbeat import Lifeline
 from serve_app.websocket.finder import Finder
 from serve_app.websocket.hub import Hub

@@ -27,6 +27,7 @@ from serve_app.bodies.prefixes import prefix_key, prefix_of
 from serve_app.bodies.wire import Parsed
 from serve_app.call import Call
 from serve_app.contentions import Contentions
+from serve_app.engine.warm_up import Exported
 from serve_app.escalation import Escalation
 from serve_app.lease_sync import LeaseSync
 from serve_app.policies import Policies
@@ -35,7 +36,6 @@ from serve_app.tenancy.callers import Caller
 from serve_app.tenancy.local_key import local_admin_key
 from serve_app.tenancy.proxies import ProxyWatch
 from serve_app.uploads import Uploads
-from serve_app.warm_up import Exported
 
 # So many times what a new replica asks for: the rest may become hot.
 HOT_SPARE = 4

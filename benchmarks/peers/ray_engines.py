@@ -19,8 +19,8 @@ from ray.serve.llm import LLMConfig, LLMServer, build_openai_app
 from vllm.v1.metrics.prometheus import get_prometheus_registry
 
 from serve_app.config.settings import load_fleet
-from serve_app.embedded_model import resolve_source
-from serve_app.vllm_lane import llm_config
+from serve_app.engine.embedded_model import resolve_source
+from serve_app.engine.vllm_lane import llm_config
 
 LANE = "chat"
 INGRESS = {"num_replicas": 1, "ray_actor_options": {"num_cpus": 0.1}}

@@ -25,7 +25,7 @@ from serve_app.config.settings import (
     tenancy_path,
     tenants_path,
 )
-from serve_app.embedded_model import cache_dir, is_intact
+from serve_app.engine.embedded_model import cache_dir, is_intact
 from serve_app.tenancy.sqlite_store import SqliteStore
 
 WARNING = "warning: "

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 CONNECTOR = "pointsman"
-"""The name of our media connector in vLLM's registry (`serve_app.media_fetch`)."""
+"""The name of our media connector in vLLM's registry (`serve_app.engine.media_fetch`)."""
 
 MEDIA_ENV = {"VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0", "VLLM_MEDIA_CONNECTOR": CONNECTOR}
 """In the environment of every engine."""

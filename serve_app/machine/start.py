@@ -158,7 +158,7 @@ class Start:
         """In a process of its own: a conversion imports what this one does without."""
         begun = time.monotonic()
         self._screen.show("model")
-        command = [sys.executable, "-m", "serve_app.embedded_model", self._config]
+        command = [sys.executable, "-m", "serve_app.engine.embedded_model", self._config]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
         self._log.write_text(done.stderr)
         if done.returncode:

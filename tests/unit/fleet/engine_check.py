@@ -91,9 +91,9 @@ def check(case: dict[str, Any]) -> dict[str, Any]:
 
     from serve_app.app import lane_options
     from serve_app.config.fleet import LaneConfig
-    from serve_app.host_cache import HostMemory
-    from serve_app.lane_deployment import offload
-    from serve_app.vllm_lane import llm_config
+    from serve_app.engine.host_cache import HostMemory
+    from serve_app.engine.lane_deployment import offload
+    from serve_app.engine.vllm_lane import llm_config
 
     lane = LaneConfig.model_validate(case["lane"])
     options = lane_options(case["name"], lane)

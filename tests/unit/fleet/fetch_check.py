@@ -53,7 +53,7 @@ async def main(port: int) -> dict[str, str]:
     from vllm import envs
     from vllm.multimodal.media import MEDIA_CONNECTOR_REGISTRY
 
-    from serve_app import media_fetch
+    from serve_app.engine import media_fetch
 
     async def fetch(url: str, hosts: list[str], resolver: AbstractResolver | None = None) -> str:
         connection = media_fetch.PublicConnection(resolver)

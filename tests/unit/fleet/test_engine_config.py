@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 
 from serve_app.config.settings import load_fleet
-from serve_app.engine_stats import LEVELS
+from serve_app.engine.engine_stats import LEVELS
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]

@@ -128,7 +128,7 @@ def test_tools_go_to_a_lane_that_takes_them():
 @every_lane
 def test_start_time_out_reaches_the_engine(name, lane):
     """Ray reads its time-out from the replica's environment."""
-    from serve_app.vllm_lane import llm_config
+    from serve_app.engine.vllm_lane import llm_config
 
     config = llm_config(lane, lane.model_source, {})
 

@@ -37,7 +37,12 @@ def test_resources_and_environment_are_those_that_ray_would_give(name, lane, mon
     from ray.serve.llm.deployment import LLMServer
 
     from serve_app.app import lane_options
-    from serve_app.vllm_lane import actor_options, llm_config, worker_bundles, worker_strategy
+    from serve_app.engine.vllm_lane import (
+        actor_options,
+        llm_config,
+        worker_bundles,
+        worker_strategy,
+    )
 
     # Asked outside a Ray process, it would start Ray.
     context = SimpleNamespace(runtime_env={"env_vars": {"A": "1"}, "working_dir": "x"})

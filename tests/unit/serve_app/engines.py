@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 
-from serve_app.engine_stats import engine_load
-from serve_app.lane_endpoint import ENGINE_ASKS
+from serve_app.engine.engine_stats import engine_load
+from serve_app.engine.lane_endpoint import ENGINE_ASKS
 from serve_app.transport.endpoint import SECRET_HEADER, EndpointServer
 from simulator.http.app import EngineSpec, SimulatedEngineApp
 from simulator.profile import Profile

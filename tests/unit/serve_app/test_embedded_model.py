@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from serve_app import embedded_model
-from serve_app.embedded_model import (
+from serve_app.engine import embedded_model
+from serve_app.engine.embedded_model import (
     GGUF,
     MANIFEST,
     VERIFIED,

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from serve_app.lane_endpoint import ENGINE_ASKS
+from serve_app.engine.lane_endpoint import ENGINE_ASKS
 from serve_app.transport.endpoint import SECRET_HEADER, EndpointServer, Guard
 from serve_app.websocket.owner import ASKS as OWNER_ASKS
 

@@ -2,7 +2,7 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from serve_app.engine_stats import engine_load, levels_text, prompt_tokens_by_level
+from serve_app.engine.engine_stats import engine_load, levels_text, prompt_tokens_by_level
 from tests.unit.serve_app.engines import running
 
 TEXT = """\

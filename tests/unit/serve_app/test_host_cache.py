@@ -4,7 +4,7 @@ import pytest
 
 from serve_app.config.errors import ConfigError, validate
 from serve_app.config.fleet import LaneConfig
-from serve_app.host_cache import GIB, HostMemory, host_cache_gib, host_memory
+from serve_app.engine.host_cache import GIB, HostMemory, host_cache_gib, host_memory
 
 LANE = {"model_id": "m", "model_source": "x", "max_model_len": 4096}
 

@@ -8,10 +8,11 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from serve_app import app, embedded_model
+from serve_app import app
 from serve_app.cli import main
 from serve_app.config.engine_walls import revision_args, unpinned
 from serve_app.config.fleet import EMBEDDED, FleetConfig, LaneConfig
+from serve_app.engine import embedded_model
 
 pytestmark = pytest.mark.security
 
@@ -57,7 +58,7 @@ def test_what_is_no_hub_s_has_no_revision(source):
 
 @pytest.mark.filterwarnings("ignore:Using extra keyword arguments")
 def test_the_engine_gets_it():
-    from serve_app.vllm_lane import llm_config
+    from serve_app.engine.vllm_lane import llm_config
 
     made = llm_config(lane(revision=COMMIT), HUB, {}).engine_kwargs
 

@@ -11,9 +11,9 @@ from serve_app.bodies.opening import opening_of
 from serve_app.bodies.prefixes import prefix_of
 from serve_app.bodies.wire import ROUTES, parse
 from serve_app.config.fleet import TimeoutConfig
+from serve_app.engine.warm_up import together
 from serve_app.placement.lanes import Lanes
 from serve_app.placement.turn_placement import build_placements
-from serve_app.warm_up import together
 from tests.unit.serve_app.recorded_shapes import CLIENTS, TURNS, history, terminal_agent
 from tests.unit.serve_app.test_turn_placement import FLEET as PLACED_FLEET
 from tests.unit.serve_app.test_turn_placement import FakeHandle, FakeUpstream

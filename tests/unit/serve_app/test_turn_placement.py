@@ -11,12 +11,12 @@ from router.affinity import Visit
 from router.guests import guest_key
 from serve_app.config.fleet import AffinityConfig, FleetConfig, TimeoutConfig
 from serve_app.control import _imbalance
+from serve_app.engine.load_tracker import VisitLog
 from serve_app.placement.lanes import Lanes, NoReplica, UpstreamFault
 from serve_app.placement.replica_router import SessionRouter
 from serve_app.placement.turn_placement import VISIT_HEADER, build_placements
 from serve_app.transport.endpoint import Guard
 from serve_app.transport.upstream import Response
-from serve_app.visit_log import VisitLog
 
 FLEET = FleetConfig.model_validate(
     {

@@ -7,7 +7,7 @@ from http import HTTPStatus
 import pytest
 
 from serve_app.config.fleet import TimeoutConfig
-from serve_app.lane_endpoint import ENGINE_ASKS
+from serve_app.engine.lane_endpoint import ENGINE_ASKS
 from serve_app.placement.lanes import Lanes, Replica
 from serve_app.transport.endpoint import EndpointServer
 from simulator.http.app import EngineSpec, SimulatedEngineApp

@@ -17,9 +17,9 @@ from serve_app.config.fleet import FeedbackConfig, FleetConfig, RequestLogConfig
 from serve_app.config.private_files import narrow
 from serve_app.config.settings import deployment_secret
 from serve_app.config.tenants import TenantsConfig
-from serve_app.embedded_model import GGUF, prepare
+from serve_app.engine.embedded_model import GGUF, prepare
+from serve_app.engine.lane_endpoint import LaneLife
 from serve_app.feedback_store import FeedbackStore
-from serve_app.lane_endpoint import LaneLife
 from serve_app.machine.start import log_path
 from serve_app.request_log import RequestLog
 from serve_app.tenancy.auth import make_key
@@ -113,10 +113,10 @@ def test_the_prepared_model_is_its_owner_s_alone(tmp_path, monkeypatch, umask) -
     def save(source: Path, target: Path) -> None:
         (target / "model.safetensors").write_bytes(b"weights")
 
-    monkeypatch.setattr("serve_app.embedded_model._save_checkpoint", save)
+    monkeypatch.setattr("serve_app.engine.embedded_model._save_checkpoint", save)
     (tmp_path / GGUF).write_bytes(b"")
-    monkeypatch.setattr("serve_app.embedded_model.GGUF_SHA256", hashlib.sha256().hexdigest())
-    monkeypatch.setattr("serve_app.embedded_model._gguf_dir", lambda: tmp_path)
+    monkeypatch.setattr("serve_app.engine.embedded_model.GGUF_SHA256", hashlib.sha256().hexdigest())
+    monkeypatch.setattr("serve_app.engine.embedded_model._gguf_dir", lambda: tmp_path)
 
     made = prepare()
 

@@ -10,7 +10,7 @@ from router.hot_prefixes import HotPrefix
 from serve_app.bodies.prefixes import prefix_of, request_of
 from serve_app.bodies.wire import ROUTES, parse
 from serve_app.config.fleet import WarmUpConfig
-from serve_app.warm_up import dummy_turn, first_grammar, prefill, together, warm_up
+from serve_app.engine.warm_up import dummy_turn, first_grammar, prefill, together, warm_up
 from tests.unit.serve_app.engines import BLOCK, running
 
 SYSTEM = "You are the assistant of a shop that sells bicycles. " * 20

@@ -16,7 +16,7 @@ import openai
 import pytest
 import uvicorn
 
-from serve_app.engine_stats import engine_load
+from serve_app.engine.engine_stats import engine_load
 from simulator.http.app import EngineSpec, SimulatedEngineApp
 from simulator.http.faults import Faults
 from simulator.profile import FixedTiming, Profile

@@ -15,12 +15,12 @@ from ray.serve import Application
 
 from serve_app.config.engine_walls import MEDIA_ENV, media_args, revision_args
 from serve_app.config.fleet import LaneConfig
-from serve_app.lane_endpoint import LaneLife
+from serve_app.engine.lane_endpoint import LaneLife
 
 if TYPE_CHECKING:
     from ray.serve.llm import LLMConfig
 
-LANE_SERVER = "serve_app.lane_deployment.LaneServer"
+LANE_SERVER = "serve_app.engine.lane_deployment.LaneServer"
 
 
 def llm_config(lane: LaneConfig, source: str, options: dict[str, Any]) -> LLMConfig:

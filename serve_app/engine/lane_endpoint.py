@@ -19,7 +19,9 @@ from ray.util.metrics import Gauge
 
 from serve_app.bodies.wire import ROUTES
 from serve_app.config.fleet import AffinityConfig, WarmUpConfig
-from serve_app.engine_stats import engine_load, prompt_tokens_by_level
+from serve_app.engine.engine_stats import engine_load, prompt_tokens_by_level
+from serve_app.engine.load_tracker import VisitLog
+from serve_app.engine.warm_up import warm_up
 from serve_app.machine.serve_state import WARMS
 from serve_app.transport.endpoint import (
     OBSERVED_PATHS,
@@ -27,8 +29,6 @@ from serve_app.transport.endpoint import (
     EndpointServer,
     published_host,
 )
-from serve_app.visit_log import VisitLog
-from serve_app.warm_up import warm_up
 from serve_app.watchdog.heartbeat import Lifeline
 from simulator.http.app import EngineSpec, SimulatedEngineApp
 

@@ -16,12 +16,13 @@ from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
 from vllm.engine.protocol import EngineClient
 
-# Imported to be in vLLM's registry: the lane's environment names it.
-from serve_app import media_fetch  # noqa: F401
 from serve_app.config.fleet import LaneConfig
-from serve_app.host_cache import HostKvCache, HostMemory, host_cache_gib, host_memory
-from serve_app.lane_endpoint import LaneEndpoint, LaneLife
-from serve_app.vllm_lane import llm_config
+
+# Imported to be in vLLM's registry: the lane's environment names it.
+from serve_app.engine import media_fetch  # noqa: F401
+from serve_app.engine.host_cache import HostKvCache, HostMemory, host_cache_gib, host_memory
+from serve_app.engine.lane_endpoint import LaneEndpoint, LaneLife
+from serve_app.engine.vllm_lane import llm_config
 from serve_app.watchdog.engine_pulse import EnginePulse
 from serve_app.watchdog.heartbeat import answer_of_the_living
 

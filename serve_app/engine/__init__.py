@@ -1,0 +1,1 @@
+"""The replica's side: an engine, its endpoint and what it reports."""
