@@ -17,7 +17,7 @@ from benchmarks.deployment import ROOT
 from serve_app.bodies.wire import ROUTES
 from serve_app.metrics import Metrics
 from serve_app.pipeline import Pipeline
-from serve_app.reload import load_policies
+from serve_app.routing.reload import load_policies
 from serve_app.state import IngressState
 
 CALLS = 3000

@@ -25,7 +25,7 @@ from router.ticket import Stage, Ticket, Tier
 from serve_app.call import Call
 from serve_app.config.fleet import LaneConfig
 from serve_app.config.tenants import TierConfig
-from serve_app.policies import Policies
+from serve_app.routing.policies import Policies
 from simulator.profile import load_profile
 
 CLEAR_EVERY_S = 0.05

@@ -19,10 +19,10 @@ from router.session import Affinity, session_key
 from router.types import LaneDecision
 from serve_app.answer_limit import unlimited_tokens
 from serve_app.bodies.wire import Parsed, Route
-from serve_app.history import Trimmed
 from serve_app.placement.lanes import Replica
-from serve_app.policies import Policies
 from serve_app.protocol.sse import Usage
+from serve_app.routing.history import Trimmed
+from serve_app.routing.policies import Policies
 from serve_app.tenancy.auth import Tenant
 from serve_app.visit import visit_of
 

@@ -21,7 +21,6 @@ from serve_app.config.fleet import ReloadConfig
 from serve_app.config.settings import load_tenants, state_dir, tenancy_path, usage_folder
 from serve_app.control import Control
 from serve_app.engine.warm_up import Exported
-from serve_app.escalation_sync import EscalationSync
 from serve_app.feedback import FeedbackDesk
 from serve_app.feedback_store import FILE_NAME, FeedbackStore
 from serve_app.gateway import Gateway
@@ -31,9 +30,10 @@ from serve_app.metrics import Metrics
 from serve_app.pipeline import Pipeline
 from serve_app.placement.lanes import Lanes
 from serve_app.placement.turn_placement import build_placements, seats_of
-from serve_app.policies import Policies
 from serve_app.recorder import build_recorder
-from serve_app.reload import Reloader, load_policies
+from serve_app.routing.escalation_sync import EscalationSync
+from serve_app.routing.policies import Policies
+from serve_app.routing.reload import Reloader, load_policies
 from serve_app.saturation_watch import SaturationWatch
 from serve_app.shed_order_watch import ShedOrderWatch
 from serve_app.state import IngressState

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.metrics_core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from serve_app.history import Trimmed
+from serve_app.routing.history import Trimmed
 
 # Seconds. Usual targets (0.8 s TTFT, 12 ms a token) fall on bucket edges.
 _TTFT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 2, 4.5, 10, 30)

@@ -28,7 +28,6 @@ from serve_app.bodies.opening import opening_of
 from serve_app.bodies.steps import Steps, at_once
 from serve_app.bodies.wire import Parsed, Route, for_engine, reading
 from serve_app.call import Call, request_id
-from serve_app.history import trimming
 from serve_app.keepalive import keep_alive
 from serve_app.metrics import Metrics
 from serve_app.placement.lanes import Lanes, NoReplica, Replica
@@ -41,6 +40,7 @@ from serve_app.relay import BROKEN_OFF, Relay
 from serve_app.request_bounds import too_many
 from serve_app.response_headers import response_headers
 from serve_app.resumption import traits_of
+from serve_app.routing.history import trimming
 from serve_app.state import IngressState
 from serve_app.tenancy.auth import Tenant
 from serve_app.tenancy.metering import Metering

@@ -28,9 +28,9 @@ from serve_app.bodies.wire import Parsed
 from serve_app.call import Call
 from serve_app.contentions import Contentions
 from serve_app.engine.warm_up import Exported
-from serve_app.escalation import Escalation
 from serve_app.lease_sync import LeaseSync
-from serve_app.policies import Policies
+from serve_app.routing.escalation import Escalation
+from serve_app.routing.policies import Policies
 from serve_app.tenancy.auth import Tenant
 from serve_app.tenancy.callers import Caller
 from serve_app.tenancy.local_key import local_admin_key

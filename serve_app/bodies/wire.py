@@ -81,7 +81,7 @@ class Prompt:
         users: text of each user turn, oldest first.
         bytes: UTF-8 bytes of all text that the engine will read, tools included.
         messages: number of messages that the engine will read.
-        dropped_users: leading user turns that it will not (`serve_app.history`).
+        dropped_users: leading user turns that it will not (`serve_app.routing.history`).
         longest: of a batch, the part of `bytes` that its longest prompt is: each has the
             window for itself.
 

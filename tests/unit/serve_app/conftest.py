@@ -27,8 +27,8 @@ from serve_app.gateway import Gateway
 from serve_app.metrics import Metrics
 from serve_app.pipeline import Pipeline
 from serve_app.placement.lanes import NoReplica, Replica
-from serve_app.policies import build_policies
 from serve_app.recorder import build_recorder
+from serve_app.routing.policies import build_policies
 from serve_app.state import IngressState
 from serve_app.tenancy.auth import make_key
 from serve_app.tenancy.keys import KeyBook

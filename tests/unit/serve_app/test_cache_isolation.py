@@ -4,7 +4,7 @@ import pytest
 
 from serve_app.config.errors import ConfigError, validate
 from serve_app.config.tenants import TenantsConfig
-from serve_app.policies import build_policies
+from serve_app.routing.policies import build_policies
 from tests.unit.serve_app.engines import running
 
 pytestmark = pytest.mark.security

@@ -12,7 +12,7 @@ from serve_app.commands.tenants_file import add_tenant
 from serve_app.config.errors import ConfigError, load_yaml
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.settings import load_fleet, load_tenants
-from serve_app.reload import Reloader
+from serve_app.routing.reload import Reloader
 from simulator import strict_yaml
 from simulator.profile import load_profile, profile_path
 from simulator.workload import load_workload, workload_path

@@ -10,7 +10,7 @@ import yaml
 from serve_app.config.files import await_rest, is_open_for_writing, stamps_of
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.settings import load_tenants
-from serve_app.reload import Reloader
+from serve_app.routing.reload import Reloader
 from serve_app.tenancy.auth import make_key
 from tests.unit.serve_app.conftest import FLEET, TIERS
 
@@ -248,7 +248,9 @@ async def test_who_asks_for_it_is_answered_at_once_and_told_that_it_is_young(wat
 
 async def test_a_reload_of_files_at_rest_has_nothing_to_add(watched, monkeypatch):
     """The plain answer."""
-    monkeypatch.setattr("serve_app.reload.wall_s", lambda: watched.fleet.stat().st_ctime + 3600)
+    monkeypatch.setattr(
+        "serve_app.routing.reload.wall_s", lambda: watched.fleet.stat().st_ctime + 3600
+    )
 
     assert await watched.reloader.reload() == {"ok": True}
 
@@ -295,7 +297,7 @@ async def test_the_watch_goes_on_after_whatever_happens(watched, monkeypatch):
         looks.put_nowait(1)
         raise RuntimeError
 
-    monkeypatch.setattr("serve_app.reload.WATCH_PERIOD_S", 0.0)
+    monkeypatch.setattr("serve_app.routing.reload.WATCH_PERIOD_S", 0.0)
     monkeypatch.setattr(watched.reloader, "look", look)
     task = asyncio.create_task(watched.reloader.watch())
     await asyncio.wait_for(looks.get(), 10)

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from serve_app.config.tenants import TenantsConfig
-from serve_app.policies import build_policies
+from serve_app.routing.policies import build_policies
 from simulator.http.app import EngineSpec, SimulatedEngineApp
 from simulator.profile import Profile
 

@@ -11,8 +11,8 @@ from router.tokens import TOKENS_PER_MESSAGE
 from serve_app.bodies.steps import at_once
 from serve_app.bodies.wire import ROUTES, Parsed, parse
 from serve_app.config.tenants import HistoryConfig
-from serve_app.history import trimming
-from serve_app.history_pieces import MEDIA_TOKENS, read_pieces, read_sizes
+from serve_app.routing.history import trimming
+from serve_app.routing.history_pieces import MEDIA_TOKENS, read_pieces, read_sizes
 
 CHAT = "/v1/chat/completions"
 MESSAGES = "/v1/messages"

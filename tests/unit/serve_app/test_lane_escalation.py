@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from router.types import Lane, LaneDecision, Reason
-from serve_app.escalation import SCORE_CACHE_SIZE, Escalation
-from serve_app.escalation_sync import EscalationSync
 from serve_app.metrics import Metrics
+from serve_app.routing.escalation import SCORE_CACHE_SIZE, Escalation
+from serve_app.routing.escalation_sync import EscalationSync
 from tests.unit.serve_app.conftest import FakeScorer
 
 QUALITY = Lane("quality", "large", 8000)
@@ -137,7 +137,7 @@ def full(replicas=1):
 def test_a_full_lane_yields_and_says_so(policies, monkeypatch):
     """Minutes of load over every mark, then none."""
     clock = [1000.0]
-    monkeypatch.setattr("serve_app.escalation.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("serve_app.routing.escalation.time.monotonic", lambda: clock[0])
     escalation = Escalation(policies)
     for _ in range(60):
         clock[0] += 2
@@ -156,7 +156,7 @@ def test_a_full_lane_yields_and_says_so(policies, monkeypatch):
 def test_a_lane_that_does_not_answer_does_not_yield_for_ever(policies, monkeypatch):
     """Better a full lane than one left idle by a dead sensor."""
     clock = [1000.0]
-    monkeypatch.setattr("serve_app.escalation.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("serve_app.routing.escalation.time.monotonic", lambda: clock[0])
     escalation = Escalation(policies)
     for _ in range(60):
         clock[0] += 2
@@ -169,7 +169,7 @@ def test_a_lane_that_does_not_answer_does_not_yield_for_ever(policies, monkeypat
 def test_slow_first_tokens_count_against_their_objective(policies, monkeypatch):
     """Only while they are recent, and only of a stronger lane."""
     clock = [1000.0]
-    monkeypatch.setattr("serve_app.escalation.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("serve_app.routing.escalation.time.monotonic", lambda: clock[0])
     routing = policies.fleet.routing.model_copy(update={"escalation_ttft_s": 0.5})
     policies = replace(policies, fleet=policies.fleet.model_copy(update={"routing": routing}))
     escalation = Escalation(policies)
@@ -186,7 +186,7 @@ def test_slow_first_tokens_count_against_their_objective(policies, monkeypatch):
 def test_only_lanes_that_were_used_lately_are_asked_for_their_load(escalation, monkeypatch):
     """An idle deployment costs nothing."""
     clock = [1000.0]
-    monkeypatch.setattr("serve_app.escalation.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("serve_app.routing.escalation.time.monotonic", lambda: clock[0])
     assert escalation.busy_lanes() == []
 
     escalation.note(tenant(), went_up())

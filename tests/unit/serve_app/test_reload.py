@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from serve_app.config.fleet import FleetConfig
-from serve_app.reload import Reloader
+from serve_app.routing.reload import Reloader
 from tests.unit.serve_app.conftest import FLEET, TIERS
 
 TENANTS = {"tiers": TIERS, "tenants": {"acme": {"tier": "paid"}}, "local_tenant": "acme"}

@@ -9,7 +9,7 @@ import yaml
 
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.tenants import TenantsConfig
-from serve_app.reload import Reloader, load_policies
+from serve_app.routing.reload import Reloader, load_policies
 from serve_app.tenancy.auth import Authenticator, make_key
 from serve_app.tenancy.keys import KeyBook
 from serve_app.tenancy.sqlite_store import SqliteStore

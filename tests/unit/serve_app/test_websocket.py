@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from serve_app.policies import build_policies
+from serve_app.routing.policies import build_policies
 from tests.unit.serve_app.conftest import FakeScorer
 from tests.unit.serve_app.socket_world import Client, SocketWorld, seqs_of, text_of, until
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from serve_app.config.fleet import FleetConfig
-from serve_app.policies import build_policies
+from serve_app.routing.policies import build_policies
 from tests.unit.serve_app.conftest import FLEET, FakeResponse, FakeScorer, with_tier
 
 CHAT = "/v1/chat/completions"

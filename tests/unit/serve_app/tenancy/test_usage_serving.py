@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from serve_app.config.tenants import TenantsConfig
-from serve_app.policies import build_policies
+from serve_app.routing.policies import build_policies
 from serve_app.tenancy.store import Counts
 from tests.unit.serve_app.conftest import FakeScorer
 

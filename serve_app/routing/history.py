@@ -16,7 +16,7 @@ from router.history import HistoryPlan, Kind, Piece, plan_history
 from serve_app.bodies.steps import Steps
 from serve_app.bodies.wire import Parsed, Prompt, dump
 from serve_app.config.tenants import HistoryConfig
-from serve_app.history_pieces import is_result, read_pieces, read_sizes
+from serve_app.routing.history_pieces import is_result, read_pieces, read_sizes
 
 AT_ONCE = 1000
 """Messages whose size is read in one piece."""

@@ -11,9 +11,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from serve_app.escalation import Escalation
 from serve_app.metrics import Metrics
 from serve_app.placement.lanes import Lanes
+from serve_app.routing.escalation import Escalation
 
 logger = logging.getLogger("ray.serve")
 

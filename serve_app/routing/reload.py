@@ -25,7 +25,7 @@ from serve_app.config.files import (
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.settings import home, load_fleet, load_tenants
 from serve_app.config.tenants import StoreConfig
-from serve_app.policies import Policies, build_policies
+from serve_app.routing.policies import Policies, build_policies
 from serve_app.tenancy.auth import Authenticator
 from serve_app.tenancy.keys import KeyBook
 from serve_app.tenancy.removals import Removals

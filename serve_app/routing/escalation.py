@@ -20,7 +20,7 @@ from router.lane import Judgement
 from router.pressure import LoadObservation, YieldController
 from router.types import LaneDecision, Reason
 from serve_app.bodies.wire import Parsed
-from serve_app.policies import Policies
+from serve_app.routing.policies import Policies
 from serve_app.tenancy.auth import Tenant
 
 SCORE_CACHE_SIZE = 20_000

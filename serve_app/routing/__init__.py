@@ -1,0 +1,1 @@
+"""Which lane: policies, their reload, escalation and the history budget."""
