@@ -27,7 +27,7 @@ from serve_app.tenancy.auth import Tenant
 from serve_app.visit import visit_of
 
 if TYPE_CHECKING:
-    from serve_app.admission import Place
+    from serve_app.admission.admission import Place
     from serve_app.keepalive import Keepalive
     from serve_app.pump import Flow
 

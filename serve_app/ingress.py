@@ -15,6 +15,8 @@ from ray import serve
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
+from serve_app.admission.saturation_watch import SaturationWatch
+from serve_app.admission.shed_order_watch import ShedOrderWatch
 from serve_app.config.addresses import frontend_host
 from serve_app.config.files import await_rest
 from serve_app.config.fleet import ReloadConfig
@@ -34,8 +36,6 @@ from serve_app.recorder import build_recorder
 from serve_app.routing.escalation_sync import EscalationSync
 from serve_app.routing.policies import Policies
 from serve_app.routing.reload import Reloader, load_policies
-from serve_app.saturation_watch import SaturationWatch
-from serve_app.shed_order_watch import ShedOrderWatch
 from serve_app.state import IngressState
 from serve_app.tenancy.callers import is_loopback
 from serve_app.tenancy.keys import KeyBook

@@ -18,7 +18,7 @@ from router.errors import Rejected, RejectReason
 from router.leased_ceiling import LeasedCeiling
 from router.leases import Answer, Report
 from router.lessee import Lessee
-from serve_app.admission import Admission
+from serve_app.admission.admission import Admission
 from serve_app.config.fleet import LedgerConfig
 from serve_app.ledger_metrics import LedgerMetrics
 

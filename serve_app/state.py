@@ -22,11 +22,12 @@ from router.lessee import Lessee
 from router.reservation import Reckoning
 from router.session import MAX_SESSION_ID_CHARS, Presence, SessionMemory, is_session_id
 from router.tokens import TokenEstimator
-from serve_app.admission import Admission, LaneView, alone
+from serve_app.admission.admission import Admission, LaneView, alone
+from serve_app.admission.contentions import Contentions
+from serve_app.admission.uploads import Uploads
 from serve_app.bodies.prefixes import prefix_key, prefix_of
 from serve_app.bodies.wire import Parsed
 from serve_app.call import Call
-from serve_app.contentions import Contentions
 from serve_app.engine.warm_up import Exported
 from serve_app.lease_sync import LeaseSync
 from serve_app.routing.escalation import Escalation
@@ -35,7 +36,6 @@ from serve_app.tenancy.auth import Tenant
 from serve_app.tenancy.callers import Caller
 from serve_app.tenancy.local_key import local_admin_key
 from serve_app.tenancy.proxies import ProxyWatch
-from serve_app.uploads import Uploads
 
 # So many times what a new replica asks for: the rest may become hot.
 HOT_SPARE = 4

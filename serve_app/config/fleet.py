@@ -372,7 +372,7 @@ class LimitsConfig(StrictModel):
         body_timeout_s: for a whole body.
         body_silence_s: between two pieces of one.
         max_uploads_per_tenant: requests of one tenant, in one ingress replica, whose body is
-            arriving; fewer where many are (`serve_app/uploads.py`).
+            arriving; fewer where many are (`serve_app/admission/uploads.py`).
         max_prompts: prompts in one `/v1/completions`; evaluations send batches of up to
             128 (a tier's `max_n` bounds the answers to each).
         max_messages: messages, or input items, in one request.

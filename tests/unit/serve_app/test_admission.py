@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import pytest
 
 from router.saturation import Level
-from serve_app.admission import Admission
+from serve_app.admission.admission import Admission
+from serve_app.admission.saturation_watch import SaturationWatch
 from serve_app.config.fleet import AdmissionConfig, LaneConfig
 from serve_app.config.tenants import TenantsConfig
 from serve_app.placement.lanes import NoReplica, Replica
-from serve_app.saturation_watch import SaturationWatch
 from tests.unit.serve_app.conftest import FLEET, TIERS
 from tests.unit.serve_app.simulated_lanes import Break, SimulatedLanes
 

@@ -7,8 +7,8 @@ import pytest
 
 from router.saturation import Level
 from router.shed_order import AdmissionLog, Event
+from serve_app.admission.shed_order_watch import WAIT_S, ShedOrderWatch, clock_id
 from serve_app.metrics import Metrics
-from serve_app.shed_order_watch import WAIT_S, ShedOrderWatch, clock_id
 from tests.unit.serve_app.test_admission import (
     ASK,
     CHAT,
@@ -170,7 +170,7 @@ async def test_the_only_replica_asks_nobody():
 
 async def test_refusals_beyond_the_bound_are_unverified(monkeypatch):
     """Memory is bounded, and the count says what that cost."""
-    monkeypatch.setattr("serve_app.shed_order_watch.MAX_PENDING", 3)
+    monkeypatch.setattr("serve_app.admission.shed_order_watch.MAX_PENDING", 3)
     alone = Replica("i1", [], replicas=1)
     for _ in range(5):
         alone.refuse_paid()
@@ -183,7 +183,7 @@ async def test_refusals_beyond_the_bound_are_unverified(monkeypatch):
 async def test_the_watch_outlives_what_a_broadcast_raises(pair, monkeypatch, caplog):
     """It is logged, and the refusal is judged in the next round."""
     first, _ = pair
-    monkeypatch.setattr("serve_app.shed_order_watch.PERIOD_S", 0)
+    monkeypatch.setattr("serve_app.admission.shed_order_watch.PERIOD_S", 0)
     rounds = []
 
     def fails():

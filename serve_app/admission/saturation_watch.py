@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from serve_app.admission import Admission
+from serve_app.admission.admission import Admission
 from serve_app.placement.lanes import Lanes
 
 logger = logging.getLogger("ray.serve")

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from router.contention import Contention
-from serve_app.admission import Admission, LaneView, alone
+from serve_app.admission.admission import Admission, LaneView, alone
 
 PERIOD_S = 0.2
 

@@ -1,0 +1,1 @@
+"""Places while a body comes, and slots of a lane."""
