@@ -26,7 +26,7 @@ from serve_app.config.settings import (
 from serve_app.engine.embedded_model import resolve_source
 from serve_app.engine.lane_endpoint import LaneLife, SimulatedLaneServer
 from serve_app.ingress import Ingress
-from serve_app.ledger import LedgerServer
+from serve_app.leases.ledger import LedgerServer
 from serve_app.machine.ray_walls import refuse_open_ray
 from serve_app.tenancy.local_key import keep_admin_key
 from simulator.http.app import EngineSpec

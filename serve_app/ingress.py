@@ -26,8 +26,8 @@ from serve_app.engine.warm_up import Exported
 from serve_app.feedback import FeedbackDesk
 from serve_app.feedback_store import FILE_NAME, FeedbackStore
 from serve_app.gateway import Gateway
-from serve_app.lease_sync import LeaseSync
-from serve_app.ledger_metrics import LedgerMetrics
+from serve_app.leases.lease_sync import LeaseSync
+from serve_app.leases.metrics import LedgerMetrics
 from serve_app.metrics import Metrics
 from serve_app.pipeline import Pipeline
 from serve_app.placement.lanes import Lanes

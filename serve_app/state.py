@@ -29,7 +29,7 @@ from serve_app.bodies.prefixes import prefix_key, prefix_of
 from serve_app.bodies.wire import Parsed
 from serve_app.call import Call
 from serve_app.engine.warm_up import Exported
-from serve_app.lease_sync import LeaseSync
+from serve_app.leases.lease_sync import LeaseSync
 from serve_app.routing.escalation import Escalation
 from serve_app.routing.policies import Policies
 from serve_app.tenancy.auth import Tenant

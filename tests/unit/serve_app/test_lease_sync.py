@@ -17,8 +17,8 @@ from router.saturation import Level
 from router.ticket import Stage, Tier
 from serve_app.config.fleet import LaneConfig, LedgerConfig
 from serve_app.config.tenants import TenantsConfig
-from serve_app.lease_sync import LeaseSync
-from serve_app.ledger_metrics import LedgerMetrics
+from serve_app.leases.lease_sync import LeaseSync
+from serve_app.leases.metrics import LedgerMetrics
 from serve_app.state import IngressState
 from tests.unit.serve_app.conftest import FLEET
 

@@ -9,7 +9,7 @@ from router.ceiling import CeilingConfig
 from router.leases import Answer, LeaseTerms
 from router.lessee import Lessee
 from serve_app.config.settings import load_tenants, tenancy_path
-from serve_app.ledger import AHEAD_S, RETAKE_S, LedgerServer, Office, boot_id
+from serve_app.leases.ledger import AHEAD_S, RETAKE_S, LedgerServer, Office, boot_id
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.store import Epoch
 

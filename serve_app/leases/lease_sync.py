@@ -20,7 +20,7 @@ from router.leases import Answer, Report
 from router.lessee import Lessee
 from serve_app.admission.admission import Admission
 from serve_app.config.fleet import LedgerConfig
-from serve_app.ledger_metrics import LedgerMetrics
+from serve_app.leases.metrics import LedgerMetrics
 
 logger = logging.getLogger("ray.serve")
 

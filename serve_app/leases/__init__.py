@@ -1,0 +1,1 @@
+"""Leases of limits: asked for in the ingress, granted on the head node."""
