@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from serve_app.config.fleet import CorsConfig
-from serve_app.response_headers import Headers
+from serve_app.request.response_headers import Headers
 from serve_app.tenancy.callers import is_loopback_origin
 
 EXPOSED = (

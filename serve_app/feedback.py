@@ -10,9 +10,9 @@ from typing import Any
 import orjson
 
 from router.errors import Rejected, RejectReason
-from serve_app.call import MAX_REQUEST_ID_CHARS
 from serve_app.config.errors import nearest
 from serve_app.feedback_store import Feedback, FeedbackStore
+from serve_app.request.call import MAX_REQUEST_ID_CHARS
 
 MAX_FEEDBACK_BYTES = 4_096
 FIELDS = ("request_id", "thumb", "preferred_over")

@@ -12,7 +12,6 @@ import orjson
 
 from router.errors import Rejected, RejectReason
 from serve_app.bodies.wire import ROUTES, Route
-from serve_app.call import Call
 from serve_app.control import Control
 from serve_app.cors import allowed_origin, cors_headers, is_preflight, preflight_headers
 from serve_app.door import Door
@@ -24,8 +23,9 @@ from serve_app.openapi import OPENAPI
 from serve_app.pipeline import Pipeline
 from serve_app.protocol.encodings import ACCEPTED, unknown_coding
 from serve_app.protocol.http_rules import protocol_fault, refused_header
+from serve_app.request.call import Call
+from serve_app.request.response_headers import ratelimit_headers
 from serve_app.request_body import ClientGone
-from serve_app.response_headers import ratelimit_headers
 from serve_app.state import IngressState
 from serve_app.tenancy.auth import Tenant
 from serve_app.tenancy.callers import Caller

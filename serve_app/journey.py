@@ -7,12 +7,12 @@ from hashlib import blake2b
 
 from router.errors import Rejected, RejectReason
 from router.recovery import Cut, Means, Said, StreamTraits, decide
-from serve_app.call import Call
 from serve_app.continuation import Continued
 from serve_app.journal import Journal
 from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader
 from serve_app.pump import Flow
+from serve_app.request.call import Call
 from serve_app.resumption import Ask, held_chars
 from serve_app.source import Original, Source
 from serve_app.tool_use import Messages

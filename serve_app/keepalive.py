@@ -13,8 +13,8 @@ import logging
 import time
 from typing import Any
 
-from serve_app.call import Call
-from serve_app.response_headers import stream_headers
+from serve_app.request.call import Call
+from serve_app.request.response_headers import stream_headers
 from serve_app.transport.endpoint import Send
 
 logger = logging.getLogger("ray.serve")

@@ -10,7 +10,7 @@ from typing import Any
 
 from router.errors import RejectReason
 from router.types import Reason
-from serve_app.call import MAX_REQUEST_ID_CHARS
+from serve_app.request.call import MAX_REQUEST_ID_CHARS
 
 NOT_YET = {
     RejectReason.TOOL_DEPTH_EXCEEDED,

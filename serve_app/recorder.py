@@ -8,10 +8,10 @@ from pathlib import Path
 
 from serve_app.background_writer import BackgroundWriter
 from serve_app.bodies.wire import Prompt
-from serve_app.call import Call
 from serve_app.config.fleet import RequestLogConfig
 from serve_app.feedback_store import FeedbackStore
 from serve_app.metrics import Metrics
+from serve_app.request.call import Call
 from serve_app.request_log import RequestLog
 from serve_app.request_record import RequestRecord
 

@@ -20,7 +20,6 @@ from router.breaker import Breakers
 from router.errors import Rejected, RejectReason
 from router.recovery import Cut, CutSearch, Means, Said, StreamTraits
 from router.stops import StopMatcher
-from serve_app.call import Call
 from serve_app.config.fleet import LaneConfig, RecoveryConfig
 from serve_app.continuation import Continued, closing, known_usage
 from serve_app.fault_book import FaultBook
@@ -34,6 +33,7 @@ from serve_app.placement.lanes import (
     UpstreamTimeout,
 )
 from serve_app.relay import BROKEN_OFF, TOO_LONG, Broken, Failed, Relay
+from serve_app.request.call import Call
 from serve_app.resumption import ask_by, held_chars, stops_of
 from serve_app.transport.endpoint import Send
 from serve_app.transport.upstream import Response

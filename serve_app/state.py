@@ -27,9 +27,9 @@ from serve_app.admission.contentions import Contentions
 from serve_app.admission.uploads import Uploads
 from serve_app.bodies.prefixes import prefix_key, prefix_of
 from serve_app.bodies.wire import Parsed
-from serve_app.call import Call
 from serve_app.engine.warm_up import Exported
 from serve_app.leases.lease_sync import LeaseSync
+from serve_app.request.call import Call
 from serve_app.routing.escalation import Escalation
 from serve_app.routing.policies import Policies
 from serve_app.tenancy.auth import Tenant

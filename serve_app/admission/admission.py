@@ -22,9 +22,9 @@ from router.saturation import Level, Saturation
 from router.shed_order import AdmissionLog, Event
 from router.slots import share_of
 from router.ticket import Stage, Ticket, Tier
-from serve_app.call import Call
 from serve_app.config.fleet import LaneConfig
 from serve_app.config.tenants import TierConfig
+from serve_app.request.call import Call
 from serve_app.routing.policies import Policies
 from simulator.profile import load_profile
 

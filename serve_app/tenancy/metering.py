@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from router.errors import Rejected
 from router.reservation import Reckoning
-from serve_app.call import Call
 from serve_app.protocol.sse import Usage
+from serve_app.request.call import Call
 from serve_app.tenancy.auth import Tenant
 from serve_app.tenancy.meter import UsageMeter
 from serve_app.tenancy.store import Counts

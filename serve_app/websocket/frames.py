@@ -18,9 +18,9 @@ from router.errors import Rejected, RejectReason
 from router.session import MAX_SESSION_ID_CHARS, is_session_id
 from serve_app.bodies.json_body import as_utf8, loading
 from serve_app.bodies.steps import Steps
-from serve_app.call import MAX_REQUEST_ID_CHARS
 from serve_app.config.fleet import LimitsConfig
 from serve_app.protocol.errors import Dialect, error_body, error_headers, status_of
+from serve_app.request.call import MAX_REQUEST_ID_CHARS
 
 MAX_ID_CHARS = 128
 _MAX_TOKEN_CHARS = 256

@@ -8,7 +8,7 @@ from serve_app.bodies.body_rules import RULES
 from serve_app.bodies.opening import opening_of
 from serve_app.bodies.prefixes import prefix_key, prefix_of
 from serve_app.bodies.wire import ROUTES, for_engine
-from serve_app.visit import visit_of
+from serve_app.request.turn import visit_of
 from tests.wrong_bodies import SMALLEST
 
 pytestmark = pytest.mark.security

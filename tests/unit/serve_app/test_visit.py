@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from serve_app.bodies.wire import ROUTES, parse
-from serve_app.visit import BYTES_PER_TOKEN, visit_of
+from serve_app.request.turn import BYTES_PER_TOKEN, visit_of
 
 TOOLS = [{"type": "function", "function": {"name": f"t{n}", "description": "x" * 400}}
          for n in range(10)]  # fmt: skip

@@ -6,7 +6,7 @@ import time
 
 from router.ceiling import TenantCeiling
 from router.leased_ceiling import LeasedCeiling
-from serve_app.call import Call
+from serve_app.request.call import Call
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -10,7 +10,7 @@ A larger number is served later, as in vLLM's scheduler. Two fields of a body co
 
 from __future__ import annotations
 
-from serve_app.call import Call
+from serve_app.request.call import Call
 
 MAX_PRIORITY = 2**31 - 1
 LATER = "flex"

@@ -17,14 +17,14 @@ from router.pacer import ContendedPacer, Paces
 from router.reservation import Reckoning, Reservation, further_charge
 from router.session import Affinity, session_key
 from router.types import LaneDecision
-from serve_app.answer_limit import unlimited_tokens
 from serve_app.bodies.wire import Parsed, Route
 from serve_app.placement.lanes import Replica
 from serve_app.protocol.sse import Usage
+from serve_app.request.answer_limit import unlimited_tokens
+from serve_app.request.turn import visit_of
 from serve_app.routing.history import Trimmed
 from serve_app.routing.policies import Policies
 from serve_app.tenancy.auth import Tenant
-from serve_app.visit import visit_of
 
 if TYPE_CHECKING:
     from serve_app.admission.admission import Place

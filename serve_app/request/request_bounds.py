@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from router.errors import Rejected, RejectReason
 from serve_app.bodies.wire import Parsed
-from serve_app.call import Call
+from serve_app.request.call import Call
 
 
 def too_many(call: Call, parsed: Parsed) -> Rejected | None:
