@@ -23,8 +23,6 @@ from serve_app.config.fleet import ReloadConfig
 from serve_app.config.settings import load_tenants, state_dir, tenancy_path, usage_folder
 from serve_app.control import Control
 from serve_app.engine.warm_up import Exported
-from serve_app.feedback import FeedbackDesk
-from serve_app.feedback_store import FILE_NAME, FeedbackStore
 from serve_app.gateway import Gateway
 from serve_app.leases.lease_sync import LeaseSync
 from serve_app.leases.metrics import LedgerMetrics
@@ -32,7 +30,9 @@ from serve_app.metrics import Metrics
 from serve_app.pipeline import Pipeline
 from serve_app.placement.lanes import Lanes
 from serve_app.placement.turn_placement import build_placements, seats_of
-from serve_app.recorder import build_recorder
+from serve_app.records.feedback import FeedbackDesk
+from serve_app.records.feedback_store import FILE_NAME, FeedbackStore
+from serve_app.records.recorder import build_recorder
 from serve_app.routing.escalation_sync import EscalationSync
 from serve_app.routing.policies import Policies
 from serve_app.routing.reload import Reloader, load_policies

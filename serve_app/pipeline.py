@@ -31,7 +31,7 @@ from serve_app.metrics import Metrics
 from serve_app.placement.lanes import Lanes, NoReplica, Replica
 from serve_app.protocol.errors import error_body, error_headers, status_of
 from serve_app.protocol.sse import Usage
-from serve_app.recorder import Recorder
+from serve_app.records.recorder import Recorder
 from serve_app.recovery import Recovery
 from serve_app.relay import BROKEN_OFF, Relay
 from serve_app.request.answer_limit import answer_limit, limited, outgrows

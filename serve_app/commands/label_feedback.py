@@ -16,7 +16,7 @@ from typing import Any
 
 from serve_app.commands.label_rows import Row, UsageError
 from serve_app.config.settings import state_dir
-from serve_app.feedback_store import FILE_NAME, labelled_rows
+from serve_app.records.feedback_store import FILE_NAME, labelled_rows
 
 
 def write_feedback(out: Path, weak: str, strong: str) -> dict[str, int]:

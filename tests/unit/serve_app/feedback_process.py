@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from serve_app.config.fleet import FeedbackConfig
-from serve_app.feedback_store import FeedbackStore
+from serve_app.records.feedback_store import FeedbackStore
 from tests.unit.serve_app.records import record
 
 if __name__ == "__main__":

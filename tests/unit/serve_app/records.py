@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from serve_app.bodies.wire import Prompt
 from serve_app.config.fleet import FeedbackConfig
-from serve_app.feedback_store import FeedbackStore
-from serve_app.request_record import RequestRecord
+from serve_app.records.feedback_store import FeedbackStore
+from serve_app.records.request_record import RequestRecord
 
 AT = datetime(2026, 3, 4, 5, 6, 7, 890, tzinfo=UTC)
 NOW = AT.timestamp()

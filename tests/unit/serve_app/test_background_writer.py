@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from serve_app.background_writer import BackgroundWriter
+from serve_app.records.background_writer import BackgroundWriter
 
 SOON_S = 10.0
 

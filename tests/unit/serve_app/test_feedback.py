@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import Rejected
-from serve_app.feedback import FIELDS, MAX_WAITING, FeedbackDesk, parse_feedback
-from serve_app.feedback_store import Feedback, labelled_rows
+from serve_app.records.feedback import FIELDS, MAX_WAITING, FeedbackDesk, parse_feedback
+from serve_app.records.feedback_store import Feedback, labelled_rows
 from tests.unit.serve_app.records import record
 
 ROUTE = "/v1/feedback"
@@ -221,7 +221,7 @@ class LateStore:
 
 async def test_a_request_written_a_moment_later_is_found(monkeypatch):
     """It is looked for again, never on the event loop."""
-    monkeypatch.setattr("serve_app.feedback.FIND_EVERY_S", 0.0)
+    monkeypatch.setattr("serve_app.records.feedback.FIND_EVERY_S", 0.0)
     store = LateStore(unknown=3)
 
     refused = await FeedbackDesk(store, within_s=60).take("acme", Feedback("r-1", "up"))
@@ -233,7 +233,7 @@ async def test_a_request_written_a_moment_later_is_found(monkeypatch):
 
 async def test_looking_again_has_an_end(monkeypatch):
     """A made-up id costs a second, not a connection."""
-    monkeypatch.setattr("serve_app.feedback.FIND_EVERY_S", 0.0)
+    monkeypatch.setattr("serve_app.records.feedback.FIND_EVERY_S", 0.0)
     store = LateStore(unknown=10**9)
 
     refused = await FeedbackDesk(store, within_s=0.01).take("acme", Feedback("r-1", "up"))

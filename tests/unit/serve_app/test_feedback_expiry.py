@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.feedback_store import DAY_S, Feedback, labelled_rows
+from serve_app.records.feedback_store import DAY_S, Feedback, labelled_rows
 from tests.unit.serve_app.records import AT, NOW, RECORD, make_store, record, rows
 
 UP = Feedback("r-1", thumb="up")

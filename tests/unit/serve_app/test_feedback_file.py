@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.feedback_store import DAY_S, Feedback
+from serve_app.records.feedback_store import DAY_S, Feedback
 from tests.unit.serve_app.records import NOW, RECORD, make_store, record, rows
 
 ROOT = Path(__file__).parents[3]

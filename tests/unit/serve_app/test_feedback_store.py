@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve_app.bodies.wire import Prompt
-from serve_app.feedback_store import DAY_S, Feedback, labelled_rows
+from serve_app.records.feedback_store import DAY_S, Feedback, labelled_rows
 from tests.unit.serve_app.records import NOW, RECORD, make_store, record, rows
 
 UP = Feedback("r-1", thumb="up")

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from serve_app.recorder import MAX_KEPT_CHARS, Recorder
+from serve_app.records.recorder import MAX_KEPT_CHARS, Recorder
 from tests.unit.serve_app.records import record
 
 CHAT = "/v1/chat/completions"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from serve_app.bodies.wire import Prompt
 from serve_app.config.fleet import RequestLogConfig
-from serve_app.request_log import RequestLog, log_line
+from serve_app.records.request_log import RequestLog, log_line
 from tests.unit.serve_app.records import record
 
 RECORD = record(prompt=Prompt("be kind", ("my secret",), 100, 2), keep_prompt_days=3)

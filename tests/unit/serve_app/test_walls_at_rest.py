@@ -19,9 +19,9 @@ from serve_app.config.settings import deployment_secret
 from serve_app.config.tenants import TenantsConfig
 from serve_app.engine.embedded_model import GGUF, prepare
 from serve_app.engine.lane_endpoint import LaneLife
-from serve_app.feedback_store import FeedbackStore
 from serve_app.machine.start import log_path
-from serve_app.request_log import RequestLog
+from serve_app.records.feedback_store import FeedbackStore
+from serve_app.records.request_log import RequestLog
 from serve_app.tenancy.auth import make_key
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.usage_journal import UsageJournal

@@ -14,7 +14,7 @@ import orjson
 
 from serve_app.config.fleet import RequestLogConfig
 from serve_app.config.private_files import private_folder
-from serve_app.request_record import RequestRecord
+from serve_app.records.request_record import RequestRecord
 
 FIELDS = (
     "time",

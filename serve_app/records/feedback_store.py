@@ -26,8 +26,8 @@ import orjson
 
 from serve_app.bodies.wire import Prompt
 from serve_app.config.fleet import FeedbackConfig
-from serve_app.feedback_file import FeedbackFile, is_busy, is_damage
-from serve_app.request_record import RequestRecord
+from serve_app.records.feedback_file import FeedbackFile, is_busy, is_damage
+from serve_app.records.request_record import RequestRecord
 
 FILE_NAME = "feedback.db"
 TABLES = ("requests", "feedback")

@@ -6,14 +6,14 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from serve_app.background_writer import BackgroundWriter
 from serve_app.bodies.wire import Prompt
 from serve_app.config.fleet import RequestLogConfig
-from serve_app.feedback_store import FeedbackStore
 from serve_app.metrics import Metrics
+from serve_app.records.background_writer import BackgroundWriter
+from serve_app.records.feedback_store import FeedbackStore
+from serve_app.records.request_log import RequestLog
+from serve_app.records.request_record import RequestRecord
 from serve_app.request.call import Call
-from serve_app.request_log import RequestLog
-from serve_app.request_record import RequestRecord
 
 ANSWERED = frozenset({"200", "499", "broken"})
 """Codes of requests that had an answer, or a part of one, to judge."""

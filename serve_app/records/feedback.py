@@ -11,7 +11,7 @@ import orjson
 
 from router.errors import Rejected, RejectReason
 from serve_app.config.errors import nearest
-from serve_app.feedback_store import Feedback, FeedbackStore
+from serve_app.records.feedback_store import Feedback, FeedbackStore
 from serve_app.request.call import MAX_REQUEST_ID_CHARS
 
 MAX_FEEDBACK_BYTES = 4_096
