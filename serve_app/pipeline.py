@@ -26,20 +26,20 @@ from serve_app.bodies.media_urls import looking_for_media
 from serve_app.bodies.opening import opening_of
 from serve_app.bodies.steps import Steps, at_once
 from serve_app.bodies.wire import Parsed, Route, for_engine, reading
-from serve_app.keepalive import keep_alive
 from serve_app.metrics import Metrics
 from serve_app.placement.lanes import Lanes, NoReplica, Replica
 from serve_app.protocol.errors import error_body, error_headers, status_of
 from serve_app.protocol.sse import Usage
 from serve_app.records.recorder import Recorder
-from serve_app.recovery import Recovery
-from serve_app.relay import BROKEN_OFF, Relay
+from serve_app.relay.failover import Recovery
+from serve_app.relay.keepalive import keep_alive
+from serve_app.relay.relay import BROKEN_OFF, Relay
+from serve_app.relay.resumption import traits_of
 from serve_app.request.answer_limit import answer_limit, limited, outgrows
 from serve_app.request.call import Call, request_id
 from serve_app.request.priority import priority_of
 from serve_app.request.request_bounds import too_many
 from serve_app.request.response_headers import response_headers
-from serve_app.resumption import traits_of
 from serve_app.routing.history import trimming
 from serve_app.state import IngressState
 from serve_app.tenancy.auth import Tenant

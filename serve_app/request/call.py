@@ -28,8 +28,8 @@ from serve_app.tenancy.auth import Tenant
 
 if TYPE_CHECKING:
     from serve_app.admission.admission import Place
-    from serve_app.keepalive import Keepalive
-    from serve_app.pump import Flow
+    from serve_app.relay.keepalive import Keepalive
+    from serve_app.relay.pump import Flow
 
 
 def _nothing() -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from router.errors import Rejected, RejectReason
-from serve_app.relay import BROKEN_OFF
+from serve_app.relay.relay import BROKEN_OFF
 from serve_app.websocket import frames
 
 # Headers of an HTTP answer that say nothing on a socket.

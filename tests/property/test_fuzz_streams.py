@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from router.errors import Rejected
 from router.pacer import DUE
 from router.recovery import Cut, Said
-from serve_app import pump
-from serve_app.continuation import Continued
-from serve_app.journal import MAX_RAW_BYTES, Journal
 from serve_app.protocol import sse as streaming
 from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader, Usage
-from serve_app.relay import read_usage
-from serve_app.source import MAX_WAITING_BYTES, Original
-from serve_app.tool_use import Messages
+from serve_app.relay import pump
+from serve_app.relay.engine_stream import MAX_WAITING_BYTES, Original
+from serve_app.relay.relay import read_usage
+from serve_app.relay.resumed_stream import Continued
+from serve_app.relay.tool_use import Messages
+from serve_app.relay.transcript import MAX_RAW_BYTES, Journal
 from tests.property.mutations import FUZZED, VALUES, cut, mangled, spoilt
 
 pytestmark = pytest.mark.security

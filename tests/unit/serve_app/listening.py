@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import json
 
-from serve_app.keepalive import COMMENT
+from serve_app.relay.keepalive import COMMENT
 
 CHAT = "/v1/chat/completions"
 ASK = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 5}

@@ -7,9 +7,9 @@ import time
 import pytest
 
 from router.saturation import Level
-from serve_app import keepalive
 from serve_app.config.fleet import TimeoutConfig
-from serve_app.keepalive import COMMENT
+from serve_app.relay import keepalive
+from serve_app.relay.keepalive import COMMENT
 from serve_app.transport.upstream import BrokenConnection, SilentConnection
 from tests.unit.serve_app.listening import ASK, CHAT, STREAMED, Listener, with_keepalive
 from tests.unit.serve_app.test_admission import is_idle, queue_of, until, with_slots

@@ -11,7 +11,7 @@ import openai
 import pytest
 import uvicorn
 
-from serve_app.keepalive import COMMENT
+from serve_app.relay.keepalive import COMMENT
 from serve_app.transport.upstream import BrokenConnection
 from tests.unit.serve_app.listening import ASK, CHAT, STREAMED, with_keepalive
 

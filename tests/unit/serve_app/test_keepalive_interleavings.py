@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve_app import pipeline
-from serve_app.keepalive import COMMENT, Keepalive
+from serve_app.relay.keepalive import COMMENT, Keepalive
 from serve_app.transport.upstream import BrokenConnection
 from tests.unit.serve_app.conftest import FakeResponse, World
 from tests.unit.serve_app.listening import ASK, CHAT, STREAMED, Listener
@@ -117,7 +117,7 @@ class Run:
         self.world.lanes.answers = [Answer([*steps], self.act) for steps in attempts]
         with (
             mock.patch.object(pipeline, "keep_alive", self.keep_alive),
-            mock.patch("serve_app.recovery.PAUSE_S", 0.0),
+            mock.patch("serve_app.relay.failover.PAUSE_S", 0.0),
         ):
             self.client = Listener(self.world, body, path=path, **{"x-request-id": "r1"})
             await self.client.end()

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from router.pacer import Pacer
 from router.recovery import Said
-from serve_app.journal import _IDS, Journal, _hide_ids
 from serve_app.metrics import Series
 from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader
-from serve_app.pump import Flow, Pump
-from serve_app.source import Original
+from serve_app.relay.engine_stream import Original
+from serve_app.relay.pump import Flow, Pump
+from serve_app.relay.transcript import _IDS, Journal, _hide_ids
 from serve_app.transport.upstream import BrokenConnection, Upstream
 from tests.unit.serve_app.raw_server import CHUNKED, chunk, raw_server, says
 
@@ -184,7 +184,7 @@ async def test_a_break_is_raised_after_what_came():
 
 def test_a_long_stream_is_read_one_for_one_and_kept_in_bounds(monkeypatch):
     """No token waits for all of those before it to be read."""
-    monkeypatch.setattr("serve_app.journal.MAX_RAW_BYTES", 1000)
+    monkeypatch.setattr("serve_app.relay.transcript.MAX_RAW_BYTES", 1000)
     journal = Journal(Said(), is_chat=True, has_ids=True, shows_ids=False)
     read: list[int] = []
     note = journal._note

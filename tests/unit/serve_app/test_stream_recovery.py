@@ -11,7 +11,7 @@ import pytest
 from router.breaker import State
 from serve_app.bodies.wire import ROUTES, parse
 from serve_app.config.fleet import RecoveryConfig
-from serve_app.resumption import held_chars
+from serve_app.relay.resumption import held_chars
 from serve_app.transport.upstream import SilentConnection
 from tests.unit.serve_app.simulated_lanes import Break, SimulatedLanes
 
@@ -382,7 +382,7 @@ async def test_a_bad_request_is_never_tried_twice(recover):
 
 async def test_a_long_stream_s_events_are_condensed_on_the_way(recover, monkeypatch):
     """What is kept of a stream does not grow with its events' bytes."""
-    monkeypatch.setattr("serve_app.journal.MAX_RAW_BYTES", 500)
+    monkeypatch.setattr("serve_app.relay.transcript.MAX_RAW_BYTES", 500)
     body = {**ASK, "max_tokens": 40}
     undisturbed, _ = await recover(CHAT, body)
 

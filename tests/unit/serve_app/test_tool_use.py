@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader
-from serve_app.tool_use import Messages, with_reason
+from serve_app.relay.tool_use import Messages, with_reason
 
 MESSAGES = "/v1/messages"
 CHAT = "/v1/chat/completions"

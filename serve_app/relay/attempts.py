@@ -7,15 +7,15 @@ from hashlib import blake2b
 
 from router.errors import Rejected, RejectReason
 from router.recovery import Cut, Means, Said, StreamTraits, decide
-from serve_app.continuation import Continued
-from serve_app.journal import Journal
 from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader
-from serve_app.pump import Flow
+from serve_app.relay.engine_stream import Original, Source
+from serve_app.relay.pump import Flow
+from serve_app.relay.resumed_stream import Continued
+from serve_app.relay.resumption import Ask, held_chars
+from serve_app.relay.tool_use import Messages
+from serve_app.relay.transcript import Journal
 from serve_app.request.call import Call
-from serve_app.resumption import Ask, held_chars
-from serve_app.source import Original, Source
-from serve_app.tool_use import Messages
 
 MAX_OBJECTIONS = 2
 """Replicas that may fail on one request and be well: then it is the request."""

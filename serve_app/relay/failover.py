@@ -21,9 +21,6 @@ from router.errors import Rejected, RejectReason
 from router.recovery import Cut, CutSearch, Means, Said, StreamTraits
 from router.stops import StopMatcher
 from serve_app.config.fleet import LaneConfig, RecoveryConfig
-from serve_app.continuation import Continued, closing, known_usage
-from serve_app.fault_book import FaultBook
-from serve_app.journey import Journey
 from serve_app.metrics import Metrics
 from serve_app.placement.lanes import (
     NoReplica,
@@ -32,9 +29,12 @@ from serve_app.placement.lanes import (
     UpstreamFault,
     UpstreamTimeout,
 )
-from serve_app.relay import BROKEN_OFF, TOO_LONG, Broken, Failed, Relay
+from serve_app.relay.attempts import Journey
+from serve_app.relay.fault_book import FaultBook
+from serve_app.relay.relay import BROKEN_OFF, TOO_LONG, Broken, Failed, Relay
+from serve_app.relay.resumed_stream import Continued, closing, known_usage
+from serve_app.relay.resumption import ask_by, held_chars, stops_of
 from serve_app.request.call import Call
-from serve_app.resumption import ask_by, held_chars, stops_of
 from serve_app.transport.endpoint import Send
 from serve_app.transport.upstream import Response
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from router.errors import Rejected
-from serve_app.journal import DONE, Journal, count_ids
 from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader, Usage
+from serve_app.relay.transcript import DONE, Journal, count_ids
 
 # The first event of each dialect that carries some of the answer.
 _CONTENT = {Dialect.ANTHROPIC: b"content_block_delta", Dialect.RESPONSES: b'.delta"'}

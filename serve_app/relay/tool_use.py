@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 
-from serve_app.source import Original
+from serve_app.relay.engine_stream import Original
 
 # Inside a JSON string the quotes would be escaped: these are members.
 _BLOCK = b'"type":"tool_use"'

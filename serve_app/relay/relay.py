@@ -12,11 +12,11 @@ from serve_app.metrics import Metrics
 from serve_app.protocol.engine_words import NOT_NOW, engine_error, from_engine, objection
 from serve_app.protocol.errors import Dialect, error_event
 from serve_app.protocol.sse import Usage, read_usage
-from serve_app.pump import Flow, Pump, next_held
+from serve_app.relay.engine_stream import Source
+from serve_app.relay.pump import Flow, Pump, next_held
+from serve_app.relay.tool_use import with_reason
 from serve_app.request.call import Call
 from serve_app.request.response_headers import Headers, response_headers, stream_headers
-from serve_app.source import Source
-from serve_app.tool_use import with_reason
 from serve_app.transport.endpoint import Send
 from serve_app.transport.upstream import BrokenConnection, Response, SilentConnection
 

@@ -9,8 +9,8 @@ from router.errors import Rejected
 from router.recovery import Cut, Said
 from router.stops import StopMatcher
 from serve_app.bodies.json_body import dump
-from serve_app.journal import DONE, Journal, count_ids, data_of, note_choice
 from serve_app.protocol.sse import EventReader, Usage
+from serve_app.relay.transcript import DONE, Journal, count_ids, data_of, note_choice
 
 
 class Continued:

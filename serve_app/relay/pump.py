@@ -18,8 +18,8 @@ from typing import Any, Protocol
 from router.pacer import DUE, Paces
 from serve_app.metrics import Series
 from serve_app.protocol.sse import Usage
+from serve_app.relay.engine_stream import Source
 from serve_app.request.call import Call
-from serve_app.source import Source
 from serve_app.transport.endpoint import Send
 from serve_app.transport.upstream import Response
 

@@ -14,8 +14,8 @@ from router.errors import Rejected, RejectReason
 from router.retry_budget import RetryBudget, RetryBudgetConfig
 from router.suspects import MAX_LOSSES, Suspects
 from serve_app.config.fleet import RecoveryConfig
-from serve_app.journey import Journey
 from serve_app.metrics import Metrics
+from serve_app.relay.attempts import Journey
 
 logger = logging.getLogger("ray.serve")
 
