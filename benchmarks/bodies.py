@@ -25,11 +25,11 @@ from serve_app.config.fleet import FleetConfig, LimitsConfig
 from serve_app.config.tenants import TenantsConfig
 from serve_app.gateway import Gateway
 from serve_app.metrics import Metrics
-from serve_app.pipeline import Pipeline
+from serve_app.pipeline.pipeline import Pipeline
+from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import Replica
 from serve_app.records.feedback import FeedbackDesk
 from serve_app.routing.policies import build_policies
-from serve_app.state import IngressState
 
 RUNS = 2
 BAD_REQUEST = 400

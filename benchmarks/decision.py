@@ -16,9 +16,9 @@ from benchmarks import report
 from benchmarks.deployment import ROOT
 from serve_app.bodies.wire import ROUTES
 from serve_app.metrics import Metrics
-from serve_app.pipeline import Pipeline
+from serve_app.pipeline.pipeline import Pipeline
+from serve_app.pipeline.state import IngressState
 from serve_app.routing.reload import load_policies
-from serve_app.state import IngressState
 
 CALLS = 3000
 WORDS = ("please", "compare", "the", "two", "plans", "then", "say", "which", "is", "best")

@@ -16,12 +16,12 @@ from serve_app.config.settings import haproxy_is_on
 from serve_app.engine.engine_stats import levels_text, prompt_tokens_by_level
 from serve_app.metrics import Metrics, merge_expositions
 from serve_app.model_cards import model_cards
-from serve_app.pipeline import Pipeline
+from serve_app.pipeline.pipeline import Pipeline
+from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import Lanes
 from serve_app.request.call import Call
 from serve_app.routing.history import explain_history
 from serve_app.routing.reload import Reloader
-from serve_app.state import IngressState
 from serve_app.tenancy.auth import Tenant
 from serve_app.tenancy.proxies import proxy_warning
 

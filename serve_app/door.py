@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from router.errors import Rejected, RejectReason
-from serve_app.state import IngressState
+from serve_app.pipeline.state import IngressState
 from serve_app.tenancy.auth import Tenant
 from serve_app.tenancy.callers import Caller, bar_pages
 

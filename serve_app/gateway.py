@@ -19,14 +19,14 @@ from serve_app.front_page import front_page
 from serve_app.http_request import JSON, HttpRequest
 from serve_app.model_cards import listed, listing
 from serve_app.openapi import OPENAPI
-from serve_app.pipeline import Pipeline
+from serve_app.pipeline.pipeline import Pipeline
+from serve_app.pipeline.state import IngressState
 from serve_app.protocol.encodings import ACCEPTED, unknown_coding
 from serve_app.protocol.http_rules import protocol_fault, refused_header
 from serve_app.records.feedback import MAX_FEEDBACK_BYTES, FeedbackDesk, parse_feedback
 from serve_app.request.call import Call
 from serve_app.request.response_headers import ratelimit_headers
 from serve_app.request_body import ClientGone
-from serve_app.state import IngressState
 from serve_app.tenancy.auth import Tenant
 from serve_app.tenancy.callers import Caller
 from serve_app.transport.endpoint import Receive, Scope, Send

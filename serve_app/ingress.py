@@ -27,7 +27,9 @@ from serve_app.gateway import Gateway
 from serve_app.leases.lease_sync import LeaseSync
 from serve_app.leases.metrics import LedgerMetrics
 from serve_app.metrics import Metrics
-from serve_app.pipeline import Pipeline
+from serve_app.pipeline.metering import Metering
+from serve_app.pipeline.pipeline import Pipeline
+from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import Lanes
 from serve_app.placement.turn_placement import build_placements, seats_of
 from serve_app.records.feedback import FeedbackDesk
@@ -36,11 +38,9 @@ from serve_app.records.recorder import build_recorder
 from serve_app.routing.escalation_sync import EscalationSync
 from serve_app.routing.policies import Policies
 from serve_app.routing.reload import Reloader, load_policies
-from serve_app.state import IngressState
 from serve_app.tenancy.callers import is_loopback
 from serve_app.tenancy.keys import KeyBook
 from serve_app.tenancy.meter import UsageMeter
-from serve_app.tenancy.metering import Metering
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.transport.broadcast import ask_all
 from serve_app.transport.endpoint import EndpointServer, published_host

@@ -17,9 +17,9 @@ from typing import Any
 
 from router.errors import Rejected, RejectReason
 from serve_app.bodies.wire import ROUTES, dump
-from serve_app.pipeline import Pipeline
+from serve_app.pipeline.pipeline import Pipeline
+from serve_app.pipeline.state import IngressState
 from serve_app.request.call import Call, request_id
-from serve_app.state import IngressState
 from serve_app.tenancy.auth import Tenant
 from serve_app.websocket.chat import Chat, Kept
 from serve_app.websocket.frames import ChatFrame

@@ -22,18 +22,18 @@ from serve_app.config.tenants import TenantsConfig
 from serve_app.control import Control
 from serve_app.gateway import Gateway
 from serve_app.metrics import Metrics
-from serve_app.pipeline import Pipeline
+from serve_app.pipeline.metering import Metering
+from serve_app.pipeline.pipeline import Pipeline
+from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import NoReplica, Replica
 from serve_app.records.feedback import FeedbackDesk
 from serve_app.records.feedback_store import FeedbackStore
 from serve_app.records.recorder import build_recorder
 from serve_app.relay.fault_book import FaultBook
 from serve_app.routing.policies import build_policies
-from serve_app.state import IngressState
 from serve_app.tenancy.auth import make_key
 from serve_app.tenancy.keys import KeyBook
 from serve_app.tenancy.meter import UsageMeter
-from serve_app.tenancy.metering import Metering
 from serve_app.tenancy.sqlite_store import SqliteStore
 
 FLEET = {

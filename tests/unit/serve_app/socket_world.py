@@ -10,10 +10,10 @@ from serve_app.config.tenants import TenantsConfig
 from serve_app.engine.lane_endpoint import ENGINE_ASKS
 from serve_app.gateway import Gateway
 from serve_app.metrics import Metrics
-from serve_app.pipeline import Pipeline
+from serve_app.pipeline.pipeline import Pipeline
+from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import Lanes, NoReplica, Replica
 from serve_app.routing.policies import build_policies
-from serve_app.state import IngressState
 from serve_app.tenancy.auth import make_key
 from serve_app.transport.endpoint import EndpointServer
 from serve_app.websocket.finder import Finder

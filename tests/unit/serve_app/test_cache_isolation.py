@@ -98,7 +98,7 @@ async def test_a_client_cannot_choose_its_cache(world, through):
 
 def test_another_deployment_has_other_salts(world):
     """The salt comes from the deployment's secret, not from the name alone."""
-    from serve_app.state import IngressState
+    from serve_app.pipeline.state import IngressState
 
     acme = world.state.policies.auth.identify(world.keys["acme"], is_local=False)
     other = IngressState(world.state.policies, "another secret")

@@ -9,7 +9,7 @@ from unittest import mock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_app import pipeline
+from serve_app.pipeline import pipeline
 from serve_app.relay.keepalive import COMMENT, Keepalive
 from serve_app.transport.upstream import BrokenConnection
 from tests.unit.serve_app.conftest import FakeResponse, World

@@ -19,7 +19,7 @@ from serve_app.config.fleet import LaneConfig, LedgerConfig
 from serve_app.config.tenants import TenantsConfig
 from serve_app.leases.lease_sync import LeaseSync
 from serve_app.leases.metrics import LedgerMetrics
-from serve_app.state import IngressState
+from serve_app.pipeline.state import IngressState
 from tests.unit.serve_app.conftest import FLEET
 
 CHAT = "/v1/chat/completions"

@@ -140,7 +140,7 @@ def test_no_secret_is_in_what_a_replica_is_told_by_its_own_words() -> None:
 
 async def test_no_key_is_in_a_request_s_own_words(world, engine, monkeypatch) -> None:
     """Of the caller and of the call: what a traceback with locals would show."""
-    from serve_app.pipeline import Pipeline
+    from serve_app.pipeline.pipeline import Pipeline
     from serve_app.tenancy.callers import caller_of
 
     seen = []

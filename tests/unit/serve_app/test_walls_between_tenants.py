@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from router.session import is_session_id, session_key
 from serve_app.bodies.wire import ROUTES
-from serve_app.pipeline import PASSED_HEADERS
+from serve_app.pipeline.pipeline import PASSED_HEADERS
 from tests.wrong_bodies import SMALLEST
 
 pytestmark = pytest.mark.security

@@ -27,6 +27,8 @@ from serve_app.bodies.opening import opening_of
 from serve_app.bodies.steps import Steps, at_once
 from serve_app.bodies.wire import Parsed, Route, for_engine, reading
 from serve_app.metrics import Metrics
+from serve_app.pipeline.metering import Metering
+from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import Lanes, NoReplica, Replica
 from serve_app.protocol.errors import error_body, error_headers, status_of
 from serve_app.protocol.sse import Usage
@@ -41,9 +43,7 @@ from serve_app.request.priority import priority_of
 from serve_app.request.request_bounds import too_many
 from serve_app.request.response_headers import response_headers
 from serve_app.routing.history import trimming
-from serve_app.state import IngressState
 from serve_app.tenancy.auth import Tenant
-from serve_app.tenancy.metering import Metering
 from serve_app.transport.endpoint import Send
 from serve_app.transport.upstream import Response
 
