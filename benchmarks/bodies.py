@@ -23,7 +23,7 @@ from classifier import DEFAULT_ARTIFACT, load_artifact
 from serve_app.bodies.wire import ROUTES, Parsed, parse
 from serve_app.config.fleet import FleetConfig, LimitsConfig
 from serve_app.config.tenants import TenantsConfig
-from serve_app.gateway import Gateway
+from serve_app.front.gateway import Gateway
 from serve_app.metrics import Metrics
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState

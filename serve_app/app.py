@@ -11,7 +11,6 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 
-from serve_app import doorway
 from serve_app.config.addresses import frontend_host, refuse_unreachable
 from serve_app.config.errors import ConfigError, StrictModel, load_yaml, validate
 from serve_app.config.files import await_rest
@@ -25,6 +24,7 @@ from serve_app.config.settings import (
 )
 from serve_app.engine.embedded_model import resolve_source
 from serve_app.engine.lane_endpoint import LaneLife, SimulatedLaneServer
+from serve_app.front import doorway
 from serve_app.ingress import Ingress
 from serve_app.leases.ledger import LedgerServer
 from serve_app.machine.ray_walls import refuse_open_ray

@@ -21,9 +21,9 @@ from serve_app.config.addresses import frontend_host
 from serve_app.config.files import await_rest
 from serve_app.config.fleet import ReloadConfig
 from serve_app.config.settings import load_tenants, state_dir, tenancy_path, usage_folder
-from serve_app.control import Control
 from serve_app.engine.warm_up import Exported
-from serve_app.gateway import Gateway
+from serve_app.front.control import Control
+from serve_app.front.gateway import Gateway
 from serve_app.leases.lease_sync import LeaseSync
 from serve_app.leases.metrics import LedgerMetrics
 from serve_app.metrics import Metrics

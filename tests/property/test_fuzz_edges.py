@@ -23,7 +23,7 @@ from serve_app.bodies.steps import at_once
 from serve_app.config.errors import ConfigError, load_yaml
 from serve_app.config.fleet import CorsConfig, FleetConfig, LimitsConfig
 from serve_app.config.tenants import TenantsConfig
-from serve_app.cors import allowed_origin, cors_headers, preflight_headers
+from serve_app.front.cors import allowed_origin, cors_headers, preflight_headers
 from serve_app.protocol import encodings
 from serve_app.tenancy.auth import make_key
 from serve_app.tenancy.callers import caller_of, is_loopback, is_loopback_origin

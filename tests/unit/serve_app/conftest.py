@@ -19,8 +19,8 @@ with warnings.catch_warnings():
 
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.tenants import TenantsConfig
-from serve_app.control import Control
-from serve_app.gateway import Gateway
+from serve_app.front.control import Control
+from serve_app.front.gateway import Gateway
 from serve_app.metrics import Metrics
 from serve_app.pipeline.metering import Metering
 from serve_app.pipeline.pipeline import Pipeline

@@ -8,7 +8,7 @@ import json
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.tenants import TenantsConfig
 from serve_app.engine.lane_endpoint import ENGINE_ASKS
-from serve_app.gateway import Gateway
+from serve_app.front.gateway import Gateway
 from serve_app.metrics import Metrics
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState

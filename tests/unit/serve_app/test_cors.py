@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from serve_app.config.fleet import CorsConfig, FleetConfig
-from serve_app.cors import EXPOSED
+from serve_app.front.cors import EXPOSED
 from serve_app.routing.policies import build_policies
 from tests.unit.serve_app.conftest import FLEET, FakeScorer
 from tests.unit.serve_app.test_gateway import CHAT, HELLO, REMOTE

@@ -9,7 +9,7 @@ import openai
 import pytest
 from ray.serve._private.http_util import _apply_middlewares
 
-from serve_app.doorway import middlewares
+from serve_app.front.doorway import middlewares
 from tests.unit.serve_app.test_gateway import CHAT, GENERATION, HELLO, REMOTE, error_of
 
 READ = ["/", "/health", "/ready", "/v1/models", "/v1/models/auto", "/status", "/metrics"]

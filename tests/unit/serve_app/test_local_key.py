@@ -10,7 +10,7 @@ import pytest
 
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.settings import deployment_secret
-from serve_app.door import NO_TENANT, Door
+from serve_app.front.door import NO_TENANT, Door
 from serve_app.routing.policies import build_policies
 from serve_app.tenancy.callers import caller_of
 from serve_app.tenancy.local_key import (

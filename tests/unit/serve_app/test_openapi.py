@@ -7,7 +7,7 @@ import pytest
 
 from router.errors import RejectReason
 from router.types import Reason
-from serve_app.openapi import CODES, NOT_YET, OPENAPI, REASONS
+from serve_app.front.openapi import CODES, NOT_YET, OPENAPI, REASONS
 
 ROOT = Path(__file__).parents[3]
 
@@ -16,7 +16,7 @@ TABLES = {
     "router/errors.py",
     "router/types.py",
     "serve_app/protocol/errors.py",
-    "serve_app/openapi.py",
+    "serve_app/front/openapi.py",
 }
 
 

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from serve_app import request_body
 from serve_app.admission.uploads import Uploads
 from serve_app.bodies import big_bodies
+from serve_app.front import request_body
 from tests.unit.serve_app.conftest import with_ceilings
 from tests.unit.serve_app.socket_world import until
 from tests.unit.serve_app.uploads import (

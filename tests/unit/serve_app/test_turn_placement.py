@@ -10,8 +10,8 @@ from ray.serve.exceptions import DeploymentUnavailableError
 from router.affinity import Visit
 from router.guests import guest_key
 from serve_app.config.fleet import AffinityConfig, FleetConfig, TimeoutConfig
-from serve_app.control import _imbalance
 from serve_app.engine.load_tracker import VisitLog
+from serve_app.front.control import _imbalance
 from serve_app.placement.lanes import Lanes, NoReplica, UpstreamFault
 from serve_app.placement.replica_router import SessionRouter
 from serve_app.placement.turn_placement import VISIT_HEADER, build_placements

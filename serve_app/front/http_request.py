@@ -10,11 +10,11 @@ import orjson
 from router.errors import Rejected
 from serve_app.bodies.wire import ROUTES
 from serve_app.config.fleet import LimitsConfig
+from serve_app.front.request_body import RequestBody
 from serve_app.protocol.encodings import codings_of, decode
 from serve_app.protocol.errors import Dialect, error_body, error_headers, internal_error, status_of
 from serve_app.request.call import request_id
 from serve_app.request.response_headers import Headers
-from serve_app.request_body import RequestBody
 from serve_app.tenancy.callers import Caller, caller_of
 from serve_app.transport.endpoint import Message, Receive, Scope, Send
 

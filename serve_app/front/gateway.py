@@ -12,13 +12,14 @@ import orjson
 
 from router.errors import Rejected, RejectReason
 from serve_app.bodies.wire import ROUTES, Route
-from serve_app.control import Control
-from serve_app.cors import allowed_origin, cors_headers, is_preflight, preflight_headers
-from serve_app.door import Door
-from serve_app.front_page import front_page
-from serve_app.http_request import JSON, HttpRequest
-from serve_app.model_cards import listed, listing
-from serve_app.openapi import OPENAPI
+from serve_app.front.control import Control
+from serve_app.front.cors import allowed_origin, cors_headers, is_preflight, preflight_headers
+from serve_app.front.door import Door
+from serve_app.front.front_page import front_page
+from serve_app.front.http_request import JSON, HttpRequest
+from serve_app.front.model_cards import listed, listing
+from serve_app.front.openapi import OPENAPI
+from serve_app.front.request_body import ClientGone
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState
 from serve_app.protocol.encodings import ACCEPTED, unknown_coding
@@ -26,7 +27,6 @@ from serve_app.protocol.http_rules import protocol_fault, refused_header
 from serve_app.records.feedback import MAX_FEEDBACK_BYTES, FeedbackDesk, parse_feedback
 from serve_app.request.call import Call
 from serve_app.request.response_headers import ratelimit_headers
-from serve_app.request_body import ClientGone
 from serve_app.tenancy.auth import Tenant
 from serve_app.tenancy.callers import Caller
 from serve_app.transport.endpoint import Receive, Scope, Send

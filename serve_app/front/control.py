@@ -14,8 +14,8 @@ from typing import Any
 
 from serve_app.config.settings import haproxy_is_on
 from serve_app.engine.engine_stats import levels_text, prompt_tokens_by_level
+from serve_app.front.model_cards import model_cards
 from serve_app.metrics import Metrics, merge_expositions
-from serve_app.model_cards import model_cards
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import Lanes

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from starlette.middleware import Middleware
 
-from serve_app.http_request import headers_of
+from serve_app.front.http_request import headers_of
 from serve_app.request.call import request_id
 from serve_app.transport.endpoint import ASGIApp, Receive, Scope, Send
 
-ENVIRONMENT = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.doorway.middlewares"}
+ENVIRONMENT = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.front.doorway.middlewares"}
 """Ray reads it once, at import; an ingress replica is started with it."""
 
 

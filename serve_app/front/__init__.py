@@ -1,0 +1,1 @@
+"""HTTP in: requests of clients, and operators' routes."""
