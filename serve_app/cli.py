@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_classifier(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     from classifier.cli import add_commands
-    from serve_app.commands.label import add_label
+    from serve_app.commands.label.command import add_label
 
     add_label(add_commands(subparsers))
 

@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from serve_app.commands.label import add_label
+from serve_app.commands.label.command import add_label
 
 KEY = "pm-0123456789ab-SECRETSECRETSECRET"
 PROMPTS = [

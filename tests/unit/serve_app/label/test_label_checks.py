@@ -5,7 +5,7 @@ import json
 import pytest
 from labelling import KEY, PROMPTS, is_gone, label, out_of, program, rows_of, summary, write
 
-from serve_app.commands import label_checks
+from serve_app.commands.label import checks as label_checks
 
 
 def test_a_command_passes_or_fails_each_answer(fake, prompts, tmp_path) -> None:

@@ -6,7 +6,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from fake_deployment import FakeDeployment, refusal
 
-from serve_app.commands.label_client import RETRY_LIMIT_S, Ask, Deployment, SampleFailed
+from serve_app.commands.label.client import RETRY_LIMIT_S, Ask, Deployment, SampleFailed
 
 ASK = Ask(
     lane="chat",

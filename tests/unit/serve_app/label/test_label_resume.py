@@ -8,7 +8,7 @@ import signal
 import pytest
 from labelling import is_gone, label, out_of, program, rows_of, summary, write
 
-from serve_app.commands.label import add_label
+from serve_app.commands.label.command import add_label
 
 
 def test_a_second_run_does_what_is_missing(fake, prompts, capsys) -> None:

@@ -18,9 +18,9 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from serve_app.commands.label_client import Ask, Deployment, SampleFailed
-from serve_app.commands.label_exact import is_expected
-from serve_app.commands.label_rows import Prompt, UsageError
+from serve_app.commands.label.client import Ask, Deployment, SampleFailed
+from serve_app.commands.label.exact import is_expected
+from serve_app.commands.label.rows import Prompt, UsageError
 
 COMMAND_TIMEOUT_S = 60.0
 JUDGE_MAX_TOKENS = 512

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from serve_app.commands.client import DEFAULT_URL, subparser
-from serve_app.commands.label_report import Tally
-from serve_app.commands.label_rows import Prompt, Row, UsageError, read_prompts
+from serve_app.commands.label.report import Tally
+from serve_app.commands.label.rows import Prompt, Row, UsageError, read_prompts
 
 DEFAULT_KEY_ENV = "POINTSMAN_API_KEY"
 
@@ -106,7 +106,7 @@ def _label(args: argparse.Namespace) -> int:
 
 
 def _write_feedback(args: argparse.Namespace) -> int:
-    from serve_app.commands.label_feedback import write_feedback
+    from serve_app.commands.label.feedback import write_feedback
 
     if args.out is None:
         raise UsageError("--feedback needs --out FILE")
@@ -119,8 +119,8 @@ def _write_feedback(args: argparse.Namespace) -> int:
 
 
 def _run(args: argparse.Namespace, prompts: list[Prompt], out: Path, tally: Tally) -> None:
-    from serve_app.commands.label_checks import Command
-    from serve_app.commands.label_run import LabelConfig, run
+    from serve_app.commands.label.checks import Command
+    from serve_app.commands.label.run import LabelConfig, run
 
     variable = args.key_env or DEFAULT_KEY_ENV
     command = None

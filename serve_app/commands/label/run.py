@@ -11,16 +11,16 @@ from typing import Any, TypeVar
 import aiohttp
 
 from classifier.progress import Progress
-from serve_app.commands.label_checks import Command, Judge, exact
-from serve_app.commands.label_client import (
+from serve_app.commands.label.checks import Command, Judge, exact
+from serve_app.commands.label.client import (
     REQUEST_TIMEOUT_S,
     Answer,
     Ask,
     Deployment,
     SampleFailed,
 )
-from serve_app.commands.label_report import Tally
-from serve_app.commands.label_rows import KEPT, Outcomes, Prompt, Row, UsageError
+from serve_app.commands.label.report import Tally
+from serve_app.commands.label.rows import KEPT, Outcomes, Prompt, Row, UsageError
 
 T = TypeVar("T")
 

@@ -1,0 +1,1 @@
+"""`pointsman label`: what an engine or people say of queries' complexity."""
