@@ -18,8 +18,8 @@ from statistics import median
 from typing import Any
 
 from benchmarks import report
-from router.escalation import EscalationConfig, EscalationController, Rung
-from router.pressure import LoadObservation, YieldController
+from router.routing.escalation import EscalationConfig, EscalationController, Rung
+from router.routing.pressure import LoadObservation, YieldController
 
 SEED = 7
 TENANTS = 100

@@ -6,7 +6,7 @@ import re
 from typing import Any
 from urllib.parse import parse_qs
 
-from router.lane import AUTO, RoutingPolicy
+from router.routing.lane import AUTO, RoutingPolicy
 from router.types import TierRules
 from serve_app.protocol.errors import Dialect
 

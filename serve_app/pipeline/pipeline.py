@@ -17,8 +17,8 @@ from math import ceil
 
 from router.contention import paces
 from router.errors import Rejected, RejectReason
-from router.lane import decide_lane
-from router.room import left, smaller_asks
+from router.routing.lane import decide_lane
+from router.routing.window_room import left, smaller_asks
 from router.session import derive_session_id
 from router.types import LaneDecision, RequestFacts
 from serve_app.bodies.big_bodies import BigBodies, breathe

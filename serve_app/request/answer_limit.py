@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from router.room import fitted, least_room
+from router.routing.window_room import fitted, least_room
 from serve_app.bodies.wire import Parsed
 
 

@@ -1,7 +1,7 @@
 """Scoring requests, and the shares that go to the stronger lanes, in one ingress replica.
 
-The classifier scores, `router.escalation` holds the shares and budgets, and
-`router.pressure` takes load off a lane that is full; this module feeds them.
+The classifier scores, `router.routing.escalation` holds the shares and budgets, and
+`router.routing.pressure` takes load off a lane that is full; this module feeds them.
 Replicas exchange what they saw every few seconds; none waits for another.
 """
 
@@ -15,9 +15,9 @@ from dataclasses import replace
 from typing import Any
 
 from classifier import Conversation, Scorer
-from router.escalation import EscalationConfig, EscalationController, RungView
-from router.lane import Judgement
-from router.pressure import LoadObservation, YieldController
+from router.routing.escalation import EscalationConfig, EscalationController, RungView
+from router.routing.lane import Judgement
+from router.routing.pressure import LoadObservation, YieldController
 from router.types import LaneDecision, Reason
 from serve_app.bodies.wire import Parsed
 from serve_app.routing.policies import Policies

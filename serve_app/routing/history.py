@@ -1,6 +1,6 @@
 """The history budget: leaving old turns out of what the engine reads.
 
-`router.history` says where the cut is, from the conversation alone; this module
+`router.routing.history` says where the cut is, from the conversation alone; this module
 applies it to the client's body. `/v1/completions` has no turns, and
 `/v1/messages/count_tokens` is asked by clients that mind their own history: both
 pass as they came.
@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
-from router.history import HistoryPlan, Kind, Piece, plan_history
+from router.routing.history import HistoryPlan, Kind, Piece, plan_history
 from serve_app.bodies.steps import Steps
 from serve_app.bodies.wire import Parsed, Prompt, dump
 from serve_app.config.tenants import HistoryConfig

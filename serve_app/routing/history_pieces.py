@@ -1,7 +1,7 @@
 """A conversation's messages as pieces that can be cut: every dialect, read in one way.
 
 Chat messages, Anthropic messages and Responses items differ in how they write tool
-calls and results; here each becomes a `router.history.Piece`. Nothing is rebuilt,
+calls and results; here each becomes a `router.routing.history.Piece`. Nothing is rebuilt,
 and a message of a kind that is not known is the model's: it goes with its turn.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from router.history import Kind, Piece, size_tokens
+from router.routing.history import Kind, Piece, size_tokens
 from serve_app.bodies.wire import dump
 
 MEDIA_TOKENS = 1300

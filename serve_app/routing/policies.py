@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from classifier import Scorer
-from router.escalation import Rung
-from router.lane import RoutingPolicy, Step
+from router.routing.escalation import Rung
+from router.routing.lane import RoutingPolicy, Step
 from router.types import Lane, Reason
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.tenants import StoreConfig, TenantsConfig

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.escalation import EscalationConfig, EscalationController, Rung
-from router.quantile import QuantileConfig
+from router.routing.escalation import EscalationConfig, EscalationController, Rung
+from router.routing.quantile import QuantileConfig
 
 LANES = ("frontier", "complex")
 BOUND = 1000

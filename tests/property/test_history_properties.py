@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.history import HistoryBudget, Kind, Piece, plan_history
+from router.routing.history import HistoryBudget, Kind, Piece, plan_history
 
 IDS = st.sampled_from("ab")
 tokens = st.integers(1, 40)

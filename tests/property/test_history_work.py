@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router import history
-from router.history import HistoryBudget, Kind, Piece, plan_history
+from router.routing import history
+from router.routing.history import HistoryBudget, Kind, Piece, plan_history
 
 WORK_PER_PART = 8
 """Members of sets that are looked at for each piece, call and answer."""

@@ -4,8 +4,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from router.errors import Rejected, RejectReason
-from router.escalation import RungView
-from router.lane import Judgement, RoutingPolicy, Step, decide_lane
+from router.routing.escalation import RungView
+from router.routing.lane import Judgement, RoutingPolicy, Step, decide_lane
 from router.types import Lane, LaneDecision, Reason, RequestFacts, TierRules
 
 NAMES = ["a", "b", "c", "d"]

@@ -9,7 +9,7 @@ from router.leased_ceiling import LeasedCeiling, Tenure
 from router.leases import BucketGrant, LeaseTerms, TenantGrant
 from router.quota import QuotaConfig, first_hold
 from router.reservation import GROW_TOKENS, Reckoning, Reservation, further_charge
-from router.room import LEAST_TOKENS, fitted, least_room, smaller_asks
+from router.routing.window_room import LEAST_TOKENS, fitted, least_room, smaller_asks
 
 LIMIT = 3_000
 TERMS = LeaseTerms(lease_s=1e6, seat_s=1e6, seats=4, floor=0.01, stale_s=0.5)

@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from router.escalation import EscalationConfig, EscalationController, Rung
-from router.quantile import QuantileConfig
+from router.routing.escalation import EscalationConfig, EscalationController, Rung
+from router.routing.quantile import QuantileConfig
 
 COMPLEX = Rung("complex", 0.03)
 FRONTIER = Rung("frontier", 0.01)

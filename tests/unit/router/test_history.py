@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.history import HistoryBudget, Kind, Piece, plan_history, size_tokens
+from router.routing.history import HistoryBudget, Kind, Piece, plan_history, size_tokens
 from router.tokens import TOKENS_PER_MESSAGE
 
 BUDGET = HistoryBudget(high_tokens=100, low_tokens=50)

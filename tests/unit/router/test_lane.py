@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from router.errors import Rejected, RejectReason
-from router.escalation import RungView
-from router.lane import AUTO, Judgement, RoutingPolicy, Step, decide_lane
+from router.routing.escalation import RungView
+from router.routing.lane import AUTO, Judgement, RoutingPolicy, Step, decide_lane
 from router.types import Lane, LaneDecision, Reason, RequestFacts, TierRules
 
 CHAT = Lane("chat", "org/small", 4_000)

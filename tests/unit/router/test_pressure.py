@@ -6,7 +6,13 @@ from random import Random
 
 import pytest
 
-from router.pressure import LoadObservation, Marks, ShareFeedback, YieldConfig, YieldController
+from router.routing.pressure import (
+    LoadObservation,
+    Marks,
+    ShareFeedback,
+    YieldConfig,
+    YieldController,
+)
 
 BUSY = LoadObservation(waiting=40, running=1.0)
 IDLE = LoadObservation(waiting=0, running=0.1)

@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from router.quantile import (
+from router.routing.quantile import (
     PeerParts,
     QuantileConfig,
     QuantileWindow,

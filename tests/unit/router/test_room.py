@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.room import LEAST_TOKENS, fitted, least_room, left, smaller_asks
+from router.routing.window_room import LEAST_TOKENS, fitted, least_room, left, smaller_asks
 
 WINDOW = 4096
 

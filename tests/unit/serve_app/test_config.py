@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from router.ceiling import CeilingConfig
-from router.history import HistoryBudget
 from router.quota import QuotaConfig, TokenWeights
+from router.routing.history import HistoryBudget
 from router.types import TierRules
 from serve_app.config import settings
 from serve_app.config.errors import ConfigError, load_yaml, nearest, validate

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.history import Kind, Piece, size_tokens
+from router.routing.history import Kind, Piece, size_tokens
 from router.tokens import TOKENS_PER_MESSAGE
 from serve_app.bodies.steps import at_once
 from serve_app.bodies.wire import ROUTES, Parsed, parse

@@ -4,7 +4,7 @@ A rung is a stronger lane and the share of scored requests meant for it. Four
 things hold the shares, in one ingress replica, without waiting for another:
 
 1. **Threshold.** The score that the wanted share of recent scores reaches
-   (`router.quantile`). No tenant can move it much: a tenant's scores weigh at
+   (`router.routing.quantile`). No tenant can move it much: a tenant's scores weigh at
    most max(2 %, 2 / active tenants) of the traffic, and what a tenant sends over
    the threshold counts less the further it is out of line. A tenant is *out of
    line* when its rate over the threshold passes L, twice the larger of its budget
@@ -17,7 +17,7 @@ things hold the shares, in one ingress replica, without waiting for another:
    threshold are too few, not when they come and budgets (or a yielding lane)
    refuse them: no wind-up. Tenants out of line are left out, so that what they
    take does not push the others down; their budgets hold them.
-3. **Budgets.** Every escalation is paid from the tenant's buckets (`router.budget`), so that
+3. **Budgets.** Every escalation is paid from the tenant's buckets (`router.routing.budget`), so that
    any 1,000 consecutive scored requests of a tenant send up at most twice its budget.
 
 A tenant with no budget on any rung counts in nothing.
@@ -32,9 +32,9 @@ from itertools import accumulate, islice
 from statistics import median_low
 from typing import Any
 
-from router.budget import Account, Limits, limits_of
-from router.pressure import ShareFeedback
-from router.quantile import (
+from router.routing.budget import Account, Limits, limits_of
+from router.routing.pressure import ShareFeedback
+from router.routing.quantile import (
     PeerParts,
     QuantileConfig,
     QuantileWindow,
@@ -177,7 +177,7 @@ class EscalationController:
         self._until_refresh = quantile.refresh_every
 
     def set_yield(self, lane: str, fraction: float) -> None:
-        """Keep only the top `1 - fraction` of the share for `lane` (`router.pressure`)."""
+        """Keep only the top `1 - fraction` of the share for `lane` (`router.routing.pressure`)."""
         for state in self._rungs:
             if state.rung.lane == lane:
                 state.yielding = fraction

@@ -4,7 +4,7 @@ The order is fixed, and each step is one function, tried until one answers:
 
 1. `pinned`: the caller named a lane or its model id;
 2. `long_context`: the prompt does not fit the default lane's window, with some room
-   for an answer: how long that is allowed to be decides nothing (`router.room`);
+   for an answer: how long that is allowed to be decides nothing (`router.routing.window_room`);
 3. `tools`: the request carries tools and the fleet has a lane for them;
 4. `frontier`, `complex` or `sticky`: the newest user turn scores over a stronger
    lane's threshold, or one of the few before it did, so that a conversation does
@@ -26,8 +26,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from router.errors import Rejected, RejectReason
-from router.escalation import RungView
-from router.room import least_room
+from router.routing.escalation import RungView
+from router.routing.window_room import least_room
 from router.types import Lane, LaneDecision, Reason, RequestFacts, TierRules
 
 AUTO = "auto"

@@ -1,0 +1,1 @@
+"""Which lane a request goes to."""
