@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks import report
-from router.ceiling import CeilingConfig
 from router.kv_budget import KvAsk
 from router.lane_queue import LaneQueue, QueueConfig
 from router.leases import LeaseTerms
 from router.ledger import Ledger
 from router.lessee import Lessee
-from router.reservation import Reservation
+from router.limits.ceiling import CeilingConfig
+from router.limits.reservation import Reservation
 from router.ticket import Stage, Ticket, Tier
 
 TENANTS = 10_000

@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks import report
-from router.ceiling import CeilingConfig
 from router.leases import Answer, LeaseTerms, Report
 from router.ledger import Ledger
 from router.lessee import Lessee
-from router.reservation import Reservation
+from router.limits.ceiling import CeilingConfig
+from router.limits.reservation import Reservation
 
 LIMIT = 80.0
 STREAMS = 8

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, floor
 
-from router.ceiling import MINUTE_S
 from router.leases import (
     IDLE_S,
     BucketDemand,
@@ -20,6 +19,7 @@ from router.leases import (
     RateDemand,
     RateGrant,
 )
+from router.limits.ceiling import MINUTE_S
 
 # A share is left as it is while it is so near to what it should be: each change of
 # hands leaves that much unused for a heartbeat or two.

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from math import exp
 
-from router.ceiling import MINUTE_S, Bucket
 from router.leases import BucketDemand, BucketGrant, LeaseTerms
+from router.limits.ceiling import MINUTE_S, Bucket
 
 # A whole bucket may be short of its sum by rounding.
 NEARLY = 1.0 - 1e-6

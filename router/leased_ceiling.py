@@ -1,6 +1,6 @@
 """All ceilings of one tenant in one of several ingress replicas, which share them.
 
-The same interface as `router.ceiling.TenantCeiling`. What is not leased is refused, so the
+The same interface as `router.limits.ceiling.TenantCeiling`. What is not leased is refused, so the
 limit holds whatever becomes of the ledger; `is_short` tells such a refusal from one that
 the tenant's whole limit would give, and then it is worth waiting for the next answer.
 """
@@ -11,7 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import exp
 
-from router.ceiling import (
+from router.errors import Rejected
+from router.leased_bucket import LeasedBucket
+from router.leases import LeaseTerms, PermitDemand, RateDemand, TenantDemand, TenantGrant
+from router.limits.ceiling import (
     MAX_DEBT_S,
     MINUTE_S,
     CeilingConfig,
@@ -21,11 +24,8 @@ from router.ceiling import (
     tokens_spent,
     too_many_at_once,
 )
-from router.errors import Rejected
-from router.leased_bucket import LeasedBucket
-from router.leases import LeaseTerms, PermitDemand, RateDemand, TenantDemand, TenantGrant
-from router.pacer import Pacer, Step
-from router.reservation import Reckoning, Reservation, first_charge
+from router.limits.pacer import Pacer, Step
+from router.limits.reservation import Reckoning, Reservation, first_charge
 
 SHORT_S = 1.0
 """When to come back where only the lease is short."""

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 
-from router.ceiling import CeilingConfig
 from router.leased_ceiling import LeasedCeiling, Tenure
 from router.leases import DRIFT, IDLE_S, Answer, LaneAnswer, LaneReport, LeaseTerms, Report
+from router.limits.ceiling import CeilingConfig
 
 SLICE = 100
 """Tenants that are reported, or given their leases, at one go: 2 ms or so."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from router.contention import Contention
+from router.limits.contention import Contention
 from serve_app.admission.admission import Admission, LaneView, alone
 
 PERIOD_S = 0.2

@@ -7,8 +7,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from router.ceiling import CeilingConfig
-from router.quota import QuotaConfig, TokenWeights
+from router.limits.ceiling import CeilingConfig
+from router.limits.quota import QuotaConfig, TokenWeights
 from router.routing.history import HistoryBudget
 from router.tokens import START_BYTES_PER_TOKEN
 from router.types import TierRules

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from router.errors import Rejected
-from router.reservation import Reckoning
+from router.limits.reservation import Reckoning
 from serve_app.protocol.sse import Usage
 from serve_app.request.call import Call
 from serve_app.tenancy.auth import Tenant

@@ -15,8 +15,8 @@ import logging
 import time
 from math import ceil
 
-from router.contention import paces
 from router.errors import Rejected, RejectReason
+from router.limits.contention import paces
 from router.routing.lane import decide_lane
 from router.routing.window_room import left, smaller_asks
 from router.session import derive_session_id

@@ -13,13 +13,13 @@ import time
 from collections.abc import Mapping
 from typing import Protocol
 
-from router.ceiling import TenantCeiling
-from router.contention import Contention, paces
 from router.errors import Rejected, RejectReason
 from router.hot_prefixes import HotPrefixes
 from router.leased_ceiling import LeasedCeiling
 from router.lessee import Lessee
-from router.reservation import Reckoning
+from router.limits.ceiling import TenantCeiling
+from router.limits.contention import Contention, paces
+from router.limits.reservation import Reckoning
 from router.session import MAX_SESSION_ID_CHARS, Presence, SessionMemory, is_session_id
 from router.tokens import TokenEstimator
 from serve_app.admission.admission import Admission, LaneView, alone

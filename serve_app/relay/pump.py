@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
-from router.pacer import DUE, Paces
+from router.limits.pacer import DUE, Paces
 from serve_app.metrics import Series
 from serve_app.protocol.sse import Usage
 from serve_app.relay.engine_stream import Source

@@ -9,12 +9,12 @@ from math import ceil, inf
 from typing import TYPE_CHECKING
 
 from router.affinity import Visit
-from router.ceiling import TenantCeiling
-from router.contention import Contention
 from router.guests import guest_key
 from router.leased_ceiling import LeasedCeiling
-from router.pacer import ContendedPacer, Paces
-from router.reservation import Reckoning, Reservation, further_charge
+from router.limits.ceiling import TenantCeiling
+from router.limits.contention import Contention
+from router.limits.pacer import ContendedPacer, Paces
+from router.limits.reservation import Reckoning, Reservation, further_charge
 from router.session import Affinity, session_key
 from router.types import LaneDecision
 from serve_app.bodies.wire import Parsed, Route

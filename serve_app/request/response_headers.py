@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from router.ceiling import TenantCeiling
 from router.leased_ceiling import LeasedCeiling
+from router.limits.ceiling import TenantCeiling
 from serve_app.request.call import Call
 
 Headers = list[tuple[bytes, bytes]]

@@ -13,9 +13,9 @@ import secrets
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from router.ceiling import CeilingConfig
 from router.errors import Rejected, RejectReason
-from router.quota import EVEN_WEIGHTS, NO_QUOTA, QuotaConfig, TokenWeights
+from router.limits.ceiling import CeilingConfig
+from router.limits.quota import EVEN_WEIGHTS, NO_QUOTA, QuotaConfig, TokenWeights
 from router.types import TierRules
 from serve_app.config.tenants import HistoryConfig, KeyConfig, KvConfig, TenantsConfig, TierConfig
 from serve_app.tenancy.keys import KeyBook

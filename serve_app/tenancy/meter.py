@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from router.errors import Rejected
-from router.quota import QuotaConfig, TokenWeights, day_of, first_hold, month_of, refuse
-from router.reservation import Reckoning
+from router.limits.quota import QuotaConfig, TokenWeights, day_of, first_hold, month_of, refuse
+from router.limits.reservation import Reckoning
 from serve_app.tenancy.store import Batch, Counts, Finished, Open, Slot, TenancyStore
 from serve_app.tenancy.usage_journal import MAX_FILE_BYTES, UsageJournal
 from serve_app.tenancy.usage_recovery import recover_dead

@@ -3,9 +3,9 @@
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from router.ceiling import MINUTE_S, CeilingConfig, TenantCeiling
 from router.errors import Rejected, RejectReason
-from router.reservation import Reservation
+from router.limits.ceiling import MINUTE_S, CeilingConfig, TenantCeiling
+from router.limits.reservation import Reservation
 
 AT_ONCE = 3
 A_MINUTE = 20

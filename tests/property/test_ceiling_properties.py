@@ -4,10 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from router.ceiling import MINUTE_S, CeilingConfig, TenantCeiling
 from router.errors import Rejected
-from router.pacer import Pacer
-from router.reservation import Reservation
+from router.limits.ceiling import MINUTE_S, CeilingConfig, TenantCeiling
+from router.limits.pacer import Pacer
+from router.limits.reservation import Reservation
 
 LIMIT = 1_000
 RATE = 50

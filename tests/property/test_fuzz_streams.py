@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import Rejected
-from router.pacer import DUE
+from router.limits.pacer import DUE
 from router.recovery import Cut, Said
 from serve_app.protocol import sse as streaming
 from serve_app.protocol.errors import Dialect

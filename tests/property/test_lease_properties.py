@@ -4,12 +4,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from router.ceiling import MINUTE_S, CeilingConfig
 from router.leased_ceiling import LeasedCeiling
 from router.leases import DRIFT, Answer, LaneReport, LeaseTerms, Report
 from router.ledger import Ledger
 from router.lessee import Lessee
-from router.reservation import Reservation
+from router.limits.ceiling import MINUTE_S, CeilingConfig
+from router.limits.reservation import Reservation
 
 TERMS = LeaseTerms(lease_s=2.0, seat_s=6.0, seats=3, floor=0.02, stale_s=0.5)
 RATE, TOKENS, REQUESTS, PERMITS = 80.0, 6_000.0, 6_000.0, 40

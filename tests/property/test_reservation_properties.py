@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.ceiling import MINUTE_S, CeilingConfig, TenantCeiling
 from router.leased_ceiling import LeasedCeiling, Tenure
 from router.leases import BucketGrant, LeaseTerms, TenantGrant
-from router.quota import QuotaConfig, first_hold
-from router.reservation import GROW_TOKENS, Reckoning, Reservation, further_charge
+from router.limits.ceiling import MINUTE_S, CeilingConfig, TenantCeiling
+from router.limits.quota import QuotaConfig, first_hold
+from router.limits.reservation import GROW_TOKENS, Reckoning, Reservation, further_charge
 from router.routing.window_room import LEAST_TOKENS, fitted, least_room, smaller_asks
 
 LIMIT = 3_000

@@ -10,7 +10,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.quota import TokenWeights
+from router.limits.quota import TokenWeights
 from serve_app.config.tenants import TenantsConfig
 from serve_app.transport.upstream import BrokenConnection
 from tests.unit.serve_app.conftest import TIERS, FakeResponse, World

@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from router.quota import EVEN_WEIGHTS, QuotaConfig
+from router.limits.quota import EVEN_WEIGHTS, QuotaConfig
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.store import Counts
 from serve_app.tenancy.usage_journal import dead_writers

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from router.ceiling import MAX_PEAKS, Bucket, CeilingConfig, RateLimitState, TenantCeiling
 from router.errors import Rejected, RejectReason
-from router.pacer import Pacer
-from router.reservation import Reckoning, Reservation
+from router.limits.ceiling import MAX_PEAKS, Bucket, CeilingConfig, RateLimitState, TenantCeiling
+from router.limits.pacer import Pacer
+from router.limits.reservation import Reckoning, Reservation
 
 PER_MINUTE = CeilingConfig(tokens_per_minute=600)
 

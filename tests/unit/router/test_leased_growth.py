@@ -2,10 +2,10 @@
 
 import pytest
 
-from router.ceiling import CeilingConfig
 from router.leased_ceiling import LeasedCeiling, Tenure
 from router.leases import BucketGrant, LeaseTerms, PermitDemand, TenantGrant
-from router.reservation import Reckoning, Reservation
+from router.limits.ceiling import CeilingConfig
+from router.limits.reservation import Reckoning, Reservation
 
 TERMS = LeaseTerms(lease_s=100, seat_s=600, seats=4, floor=0.01, stale_s=0.5)
 LIMIT = 3_000

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from router.ceiling import CeilingConfig
 from router.errors import Rejected, RejectReason
 from router.lease_books import FRESH_S, BucketBook, Past, PermitBook, RateBook
 from router.leases import (
@@ -20,7 +19,8 @@ from router.leases import (
 )
 from router.ledger import Ledger
 from router.lessee import SLICE, Lessee
-from router.reservation import Reservation
+from router.limits.ceiling import CeilingConfig
+from router.limits.reservation import Reservation
 
 TERMS = LeaseTerms(lease_s=2.0, seat_s=6.0, seats=2, floor=0.02, stale_s=0.5)
 CONFIG = CeilingConfig(80, 6_000, 120, 200)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.contention import CALM_S, Contention
-from router.pacer import DUE, ContendedPacer, Pacer, Step
+from router.limits.contention import CALM_S, Contention
+from router.limits.pacer import DUE, ContendedPacer, Pacer, Step
 
 
 def test_a_rate_that_changes_moves_what_waits():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.errors import RejectReason
-from router.quota import (
+from router.limits.quota import (
     QuotaConfig,
     TokenWeights,
     day_ends_s,
@@ -17,7 +17,7 @@ from router.quota import (
     month_of,
     refuse,
 )
-from router.reservation import Reckoning
+from router.limits.reservation import Reckoning
 
 NOON = datetime(2028, 2, 28, 12, tzinfo=UTC)
 BOTH = QuotaConfig(tokens_per_day=100, tokens_per_month=1000)

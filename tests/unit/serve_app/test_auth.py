@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from router.ceiling import CeilingConfig
 from router.errors import Rejected, RejectReason
+from router.limits.ceiling import CeilingConfig
 from serve_app.config.tenants import TenantsConfig
 from serve_app.tenancy.auth import Authenticator, Tenant, make_key
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from router.reservation import Reservation
+from router.limits.reservation import Reservation
 from serve_app.bodies import big_bodies
 from tests.unit.serve_app.conftest import with_ceilings
 from tests.unit.serve_app.socket_world import until

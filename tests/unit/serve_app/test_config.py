@@ -5,8 +5,8 @@ import copy
 import pytest
 import yaml
 
-from router.ceiling import CeilingConfig
-from router.quota import QuotaConfig, TokenWeights
+from router.limits.ceiling import CeilingConfig
+from router.limits.quota import QuotaConfig, TokenWeights
 from router.routing.history import HistoryBudget
 from router.types import TierRules
 from serve_app.config import settings

@@ -12,7 +12,7 @@ from router.errors import Rejected, RejectReason
 from router.leases import LaneReport
 from router.ledger import Ledger
 from router.lessee import SLICE
-from router.reservation import Reckoning
+from router.limits.reservation import Reckoning
 from router.saturation import Level
 from router.ticket import Stage, Tier
 from serve_app.config.fleet import LaneConfig, LedgerConfig

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.pacer import Pacer
+from router.limits.pacer import Pacer
 from router.recovery import Said
 from serve_app.metrics import Series
 from serve_app.protocol.errors import Dialect

@@ -5,9 +5,9 @@ from contextlib import closing
 
 import pytest
 
-from router.ceiling import CeilingConfig
 from router.leases import Answer, LeaseTerms
 from router.lessee import Lessee
+from router.limits.ceiling import CeilingConfig
 from serve_app.config.settings import load_tenants, tenancy_path
 from serve_app.leases.ledger import AHEAD_S, RETAKE_S, LedgerServer, Office, boot_id
 from serve_app.tenancy.sqlite_store import SqliteStore

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from router.errors import RejectReason
-from router.quota import EVEN_WEIGHTS, QuotaConfig, TokenWeights
+from router.limits.quota import EVEN_WEIGHTS, QuotaConfig, TokenWeights
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.store import Counts
 from tests.unit.serve_app.tenancy.usage_made import Clock, begin, kill, make_meter, spend, total

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from router.quota import EVEN_WEIGHTS
+from router.limits.quota import EVEN_WEIGHTS
 from serve_app.tenancy.meter import UsageMeter
 from serve_app.tenancy.store import Counts
 

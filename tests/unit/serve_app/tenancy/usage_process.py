@@ -6,7 +6,7 @@ Run as `python -m tests.unit.serve_app.tenancy.usage_process PATH`.
 import sys
 from pathlib import Path
 
-from router.quota import EVEN_WEIGHTS
+from router.limits.quota import EVEN_WEIGHTS
 from serve_app.tenancy.meter import UsageMeter
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.store import Counts

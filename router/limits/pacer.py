@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from router.contention import Contention
+from router.limits.contention import Contention
 
 FOREVER = float("inf")
 

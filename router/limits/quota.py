@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from math import inf
 
 from router.errors import Rejected, RejectReason
-from router.reservation import Reckoning
+from router.limits.reservation import Reckoning
 
 
 @dataclass(frozen=True, slots=True)

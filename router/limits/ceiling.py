@@ -10,7 +10,7 @@ Two limits with different clocks:
   charged more while it runs (`grow`), into debt if need be.
 - **tokens per second** counts delivered completion tokens. An engine cannot slow
   one request down, so the ingress reads it at full speed and spaces what it
-  passes on: `router.pacer` says how long to hold the next tokens. What was
+  passes on: `router.limits.pacer` says how long to hold the next tokens. What was
   generated ahead of the ceiling is debt: the tenant's next request is refused
   until the debt is repaid. That is what protects the batch.
 
@@ -29,8 +29,8 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 from router.errors import Rejected, RejectReason
-from router.pacer import FOREVER, Pacer, Step
-from router.reservation import Reckoning, Reservation, first_charge
+from router.limits.pacer import FOREVER, Pacer, Step
+from router.limits.reservation import Reckoning, Reservation, first_charge
 
 MINUTE_S = 60.0
 
