@@ -14,9 +14,9 @@ import numpy as np
 from benchmarks import report
 from router.kv_budget import KvAsk
 from router.lane_queue import LaneQueue, QueueConfig
-from router.leases import LeaseTerms
-from router.ledger import Ledger
-from router.lessee import Lessee
+from router.leases.holder import Lessee
+from router.leases.ledger import Ledger
+from router.leases.messages import LeaseTerms
 from router.limits.ceiling import CeilingConfig
 from router.limits.reservation import Reservation
 from router.ticket import Stage, Ticket, Tier

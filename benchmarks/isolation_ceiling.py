@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks import report
-from router.leases import Answer, LeaseTerms, Report
-from router.ledger import Ledger
-from router.lessee import Lessee
+from router.leases.holder import Lessee
+from router.leases.ledger import Ledger
+from router.leases.messages import Answer, LeaseTerms, Report
 from router.limits.ceiling import CeilingConfig
 from router.limits.reservation import Reservation
 

@@ -20,7 +20,7 @@ that are admitted and not settled.
 
 Nothing here is shared between ingress replicas: this is the only one, or it enforces a
 share that it has for itself (`shared`). Several ingress replicas lease what they enforce:
-`router.leased_ceiling`. See docs/adr/0004-ceilings.md and 0018-ledger.md.
+`router.leases.leased_ceiling`. See docs/adr/0004-ceilings.md and 0018-ledger.md.
 """
 
 from __future__ import annotations

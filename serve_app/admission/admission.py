@@ -17,7 +17,7 @@ from typing import Any
 from router.errors import Rejected
 from router.kv_budget import KvAsk
 from router.lane_queue import LaneQueue, QueueConfig
-from router.leases import LaneReport
+from router.leases.messages import LaneReport
 from router.saturation import Level, Saturation
 from router.shed_order import AdmissionLog, Event
 from router.slots import share_of
@@ -33,7 +33,7 @@ CLEAR_EVERY_S = 0.05
 LaneView = Callable[[str], int | None]
 """A lane's count at the other ingress replicas: free requests that they hold, queued or before
 their first token (`peers`); slots that they have taken (`elsewhere`); those and who is in line
-for them (`Contentions`). None: not known. With several of them, `router.lessee` answers."""
+for them (`Contentions`). None: not known. With several of them, `router.leases.holder` answers."""
 
 
 def alone(_: str) -> int:

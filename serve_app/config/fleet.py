@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from router import affinity
 from router.lane_queue import QueueConfig
-from router.leases import LeaseTerms
+from router.leases.messages import LeaseTerms
 from router.saturation import Mark, SaturationConfig
 from serve_app.config.engine_walls import contradiction, host_fault, revision_fault, unpinned
 from serve_app.config.errors import StrictModel, nearest

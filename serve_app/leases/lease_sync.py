@@ -15,9 +15,9 @@ from dataclasses import replace
 from typing import Any
 
 from router.errors import Rejected, RejectReason
-from router.leased_ceiling import LeasedCeiling
-from router.leases import Answer, Report
-from router.lessee import Lessee
+from router.leases.holder import Lessee
+from router.leases.leased_ceiling import LeasedCeiling
+from router.leases.messages import Answer, Report
 from serve_app.admission.admission import Admission
 from serve_app.config.fleet import LedgerConfig
 from serve_app.leases.metrics import LedgerMetrics

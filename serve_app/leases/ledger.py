@@ -20,8 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from router.leases import LeaseTerms, Report
-from router.ledger import Ledger
+from router.leases.ledger import Ledger
+from router.leases.messages import LeaseTerms, Report
 from serve_app.config.settings import load_tenants, tenancy_path
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.store import Epoch, TenancyStore

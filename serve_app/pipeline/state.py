@@ -15,8 +15,8 @@ from typing import Protocol
 
 from router.errors import Rejected, RejectReason
 from router.hot_prefixes import HotPrefixes
-from router.leased_ceiling import LeasedCeiling
-from router.lessee import Lessee
+from router.leases.holder import Lessee
+from router.leases.leased_ceiling import LeasedCeiling
 from router.limits.ceiling import TenantCeiling
 from router.limits.contention import Contention, paces
 from router.limits.reservation import Reckoning

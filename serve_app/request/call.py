@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from router.affinity import Visit
 from router.guests import guest_key
-from router.leased_ceiling import LeasedCeiling
+from router.leases.leased_ceiling import LeasedCeiling
 from router.limits.ceiling import TenantCeiling
 from router.limits.contention import Contention
 from router.limits.pacer import ContendedPacer, Paces

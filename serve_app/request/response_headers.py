@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from router.leased_ceiling import LeasedCeiling
+from router.leases.leased_ceiling import LeasedCeiling
 from router.limits.ceiling import TenantCeiling
 from serve_app.request.call import Call
 

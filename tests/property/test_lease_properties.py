@@ -4,10 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from router.leased_ceiling import LeasedCeiling
-from router.leases import DRIFT, Answer, LaneReport, LeaseTerms, Report
-from router.ledger import Ledger
-from router.lessee import Lessee
+from router.leases.holder import Lessee
+from router.leases.leased_ceiling import LeasedCeiling
+from router.leases.ledger import Ledger
+from router.leases.messages import DRIFT, Answer, LaneReport, LeaseTerms, Report
 from router.limits.ceiling import MINUTE_S, CeilingConfig
 from router.limits.reservation import Reservation
 

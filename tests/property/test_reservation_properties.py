@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.leased_ceiling import LeasedCeiling, Tenure
-from router.leases import BucketGrant, LeaseTerms, TenantGrant
+from router.leases.leased_ceiling import LeasedCeiling, Tenure
+from router.leases.messages import BucketGrant, LeaseTerms, TenantGrant
 from router.limits.ceiling import MINUTE_S, CeilingConfig, TenantCeiling
 from router.limits.quota import QuotaConfig, first_hold
 from router.limits.reservation import GROW_TOKENS, Reckoning, Reservation, further_charge

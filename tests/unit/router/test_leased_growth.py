@@ -2,8 +2,8 @@
 
 import pytest
 
-from router.leased_ceiling import LeasedCeiling, Tenure
-from router.leases import BucketGrant, LeaseTerms, PermitDemand, TenantGrant
+from router.leases.leased_ceiling import LeasedCeiling, Tenure
+from router.leases.messages import BucketGrant, LeaseTerms, PermitDemand, TenantGrant
 from router.limits.ceiling import CeilingConfig
 from router.limits.reservation import Reckoning, Reservation
 

@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 
 from router.errors import Rejected, RejectReason
-from router.lease_books import FRESH_S, BucketBook, Past, PermitBook, RateBook
-from router.leases import (
+from router.leases.books import FRESH_S, BucketBook, Past, PermitBook, RateBook
+from router.leases.holder import SLICE, Lessee
+from router.leases.ledger import Ledger
+from router.leases.messages import (
     IDLE_S,
     Answer,
     BucketDemand,
@@ -17,8 +19,6 @@ from router.leases import (
     Report,
     TenantDemand,
 )
-from router.ledger import Ledger
-from router.lessee import SLICE, Lessee
 from router.limits.ceiling import CeilingConfig
 from router.limits.reservation import Reservation
 

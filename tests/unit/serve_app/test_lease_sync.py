@@ -9,9 +9,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from router.errors import Rejected, RejectReason
-from router.leases import LaneReport
-from router.ledger import Ledger
-from router.lessee import SLICE
+from router.leases.holder import SLICE
+from router.leases.ledger import Ledger
+from router.leases.messages import LaneReport
 from router.limits.reservation import Reckoning
 from router.saturation import Level
 from router.ticket import Stage, Tier
@@ -43,7 +43,7 @@ class Wire:
         self.calls = 0
 
     async def exchange(self, wire):
-        from router.leases import Report
+        from router.leases.messages import Report
 
         self.calls += 1
         if self.is_cut:

@@ -5,8 +5,8 @@ from contextlib import closing
 
 import pytest
 
-from router.leases import Answer, LeaseTerms
-from router.lessee import Lessee
+from router.leases.holder import Lessee
+from router.leases.messages import Answer, LeaseTerms
 from router.limits.ceiling import CeilingConfig
 from serve_app.config.settings import load_tenants, tenancy_path
 from serve_app.leases.ledger import AHEAD_S, RETAKE_S, LedgerServer, Office, boot_id

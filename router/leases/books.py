@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, floor
 
-from router.leases import (
+from router.leases.messages import (
     IDLE_S,
     BucketDemand,
     BucketGrant,

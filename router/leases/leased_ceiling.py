@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from math import exp
 
 from router.errors import Rejected
-from router.leased_bucket import LeasedBucket
-from router.leases import LeaseTerms, PermitDemand, RateDemand, TenantDemand, TenantGrant
+from router.leases.leased_bucket import LeasedBucket
+from router.leases.messages import LeaseTerms, PermitDemand, RateDemand, TenantDemand, TenantGrant
 from router.limits.ceiling import (
     MAX_DEBT_S,
     MINUTE_S,

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 
-from router.leased_ceiling import LeasedCeiling, Tenure
-from router.leases import DRIFT, IDLE_S, Answer, LaneAnswer, LaneReport, LeaseTerms, Report
+from router.leases.leased_ceiling import LeasedCeiling, Tenure
+from router.leases.messages import DRIFT, IDLE_S, Answer, LaneAnswer, LaneReport, LeaseTerms, Report
 from router.limits.ceiling import CeilingConfig
 
 SLICE = 100

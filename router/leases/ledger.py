@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from router.lease_books import BucketBook, Past, PermitBook, RateBook
-from router.leases import (
+from router.leases.books import BucketBook, Past, PermitBook, RateBook
+from router.leases.messages import (
     Answer,
     BucketDemand,
     BucketGrant,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from math import exp
 
-from router.leases import BucketDemand, BucketGrant, LeaseTerms
+from router.leases.messages import BucketDemand, BucketGrant, LeaseTerms
 from router.limits.ceiling import MINUTE_S, Bucket
 
 # A whole bucket may be short of its sum by rounding.

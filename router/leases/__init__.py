@@ -1,0 +1,1 @@
+"""Limits of a deployment, leased to its ingress replicas."""
