@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks import report
-from router.kv_budget import KvAsk
-from router.lane_queue import LaneQueue, QueueConfig
+from router.admission.kv_budget import KvAsk
+from router.admission.lane_queue import LaneQueue, QueueConfig
+from router.admission.ticket import Stage, Ticket, Tier
 from router.leases.holder import Lessee
 from router.leases.ledger import Ledger
 from router.leases.messages import LeaseTerms
 from router.limits.ceiling import CeilingConfig
 from router.limits.reservation import Reservation
-from router.ticket import Stage, Ticket, Tier
 
 TENANTS = 10_000
 QUEUED = 1_000

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks import report
-from router.fair_queue import OUTPUT_WEIGHT, PROMPT_WEIGHT
-from router.lane_queue import LaneQueue, QueueConfig
-from router.ticket import Stage, Ticket, Tier
+from router.admission.fair_queue import OUTPUT_WEIGHT, PROMPT_WEIGHT
+from router.admission.lane_queue import LaneQueue, QueueConfig
+from router.admission.ticket import Stage, Ticket, Tier
 from simulator.engine import BatchingEngine, Sequence
 from simulator.profile import load_profile
 
@@ -193,7 +193,7 @@ def main() -> None:
     rows += [overload(policy) for policy in ("paid only", "fair", "fifo")]
     notes = (
         f"Simulated: {PROFILE}, {SLOTS} sequences, no prefix cache hits, {RUN_S:.0f} s of virtual "
-        "time. `fair` is `router.lane_queue` before the engine, `fifo` the engine's own queue. "
+        "time. `fair` is `router.admission.lane_queue` before the engine, `fifo` the engine's own queue. "
         "Service is prompt tokens + 2 x output tokens; the largest difference is over any "
         "interval after the first 200 steps. Command: `make bench-isolation_fairness`."
     )

@@ -3,7 +3,7 @@
     make bench-isolation_overload                       # virtual time: two minutes
     python -m benchmarks.isolation_overload --http      # real gateways: half an hour, idle machine
 
-The first does not depend on what else the machine does; it is `router.lane_queue` itself
+The first does not depend on what else the machine does; it is `router.admission.lane_queue` itself
 before simulated engines. The second is `benchmarks/overload_http.py`.
 """
 
@@ -28,7 +28,7 @@ from benchmarks.overload_fleet import (
     Policy,
     capacity_per_s,
 )
-from router.lane_queue import QueueConfig
+from router.admission.lane_queue import QueueConfig
 
 OVERLOAD = 3.0
 
@@ -104,7 +104,7 @@ def virtual() -> None:
         "knows at once what free work the other holds, and by heartbeat how many slots it took. "
         "`fifo in the gateway`: the same slots, queue bound and deadline, "
         "without tiers; `fifo in the engines`: no bounds. Violations are found by "
-        "`router.shed_order` in the logs. LiteLLM and `smg --priority-scheduler-enabled` are "
+        "`router.admission.shed_order` in the logs. LiteLLM and `smg --priority-scheduler-enabled` are "
         "programs of their own and not modelled here; `python -m benchmarks.isolation_overload "
         "--http` runs them. Command: `make bench-isolation_overload`."
     )

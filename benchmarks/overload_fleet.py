@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 
-from router.lane_queue import LaneQueue, QueueConfig
-from router.shed_order import AdmissionLog, Event, Held, Verdict, judge
-from router.ticket import Stage, Ticket, Tier
+from router.admission.lane_queue import LaneQueue, QueueConfig
+from router.admission.shed_order import AdmissionLog, Event, Held, Verdict, judge
+from router.admission.ticket import Stage, Ticket, Tier
 from simulator.engine import BatchingEngine, Sequence
 from simulator.profile import load_profile
 

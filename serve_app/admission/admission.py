@@ -1,6 +1,6 @@
 """A request's turn: waiting for a slot of its lane, and giving it back.
 
-Who goes first is decided in `router.lane_queue`; this module awaits it. Where slots are
+Who goes first is decided in `router.admission.lane_queue`; this module awaits it. Where slots are
 free nothing is awaited. Each lane with a known `max_num_seqs` has its slots; the replica
 that a session prefers is left aside while it is full.
 """
@@ -14,14 +14,14 @@ from dataclasses import replace
 from math import ceil
 from typing import Any
 
+from router.admission.kv_budget import KvAsk
+from router.admission.lane_queue import LaneQueue, QueueConfig
+from router.admission.saturation import Level, Saturation
+from router.admission.shed_order import AdmissionLog, Event
+from router.admission.slots import share_of
+from router.admission.ticket import Stage, Ticket, Tier
 from router.errors import Rejected
-from router.kv_budget import KvAsk
-from router.lane_queue import LaneQueue, QueueConfig
 from router.leases.messages import LaneReport
-from router.saturation import Level, Saturation
-from router.shed_order import AdmissionLog, Event
-from router.slots import share_of
-from router.ticket import Stage, Ticket, Tier
 from serve_app.config.fleet import LaneConfig
 from serve_app.config.tenants import TierConfig
 from serve_app.request.call import Call

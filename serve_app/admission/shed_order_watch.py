@@ -18,14 +18,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from router.shed_order import AdmissionLog, Held, Refusal, Verdict, judge
+from router.admission.shed_order import AdmissionLog, Held, Refusal, Verdict, judge
 from serve_app.metrics import Metrics
 
 logger = logging.getLogger("ray.serve")
 
 PERIOD_S = 0.5
 WAIT_S = 6.0
-"""Two broadcasts that time out. Logs keep more than that (`router.shed_order.KEEP_S`)."""
+"""Two broadcasts that time out. Logs keep more than that (`router.admission.shed_order.KEEP_S`)."""
 
 MAX_PENDING = 20_000
 SHOWN = 20

@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from router.admission.fair_queue import OUTPUT_WEIGHT, PROMPT_WEIGHT
+from router.admission.kv_budget import KvAsk
+from router.admission.lane_queue import LaneQueue, QueueConfig
+from router.admission.saturation import Level
+from router.admission.ticket import Stage, Tier
 from router.errors import RejectReason
-from router.fair_queue import OUTPUT_WEIGHT, PROMPT_WEIGHT
-from router.kv_budget import KvAsk
-from router.lane_queue import LaneQueue, QueueConfig
-from router.saturation import Level
-from router.ticket import Stage, Tier
 
 PAID = Tier("paid", 0, start_within_s=5.0)
 PATIENT = Tier("patient", 1)

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
-from router.lane_queue import LaneQueue, QueueConfig, no_peers
-from router.saturation import Level
-from router.shed_order import LAG_S, AdmissionLog, Event, Held, Refusal, Verdict, judge
-from router.ticket import Stage, Tier
+from router.admission.lane_queue import LaneQueue, QueueConfig, no_peers
+from router.admission.saturation import Level
+from router.admission.shed_order import LAG_S, AdmissionLog, Event, Held, Refusal, Verdict, judge
+from router.admission.ticket import Stage, Tier
 
 # -- traces -------------------------------------------------------------------
 

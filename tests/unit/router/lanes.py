@@ -1,6 +1,6 @@
 """A lane's queue beside a clock of its own, which tests wind."""
 
-from router.lane_queue import LaneQueue, QueueConfig
+from router.admission.lane_queue import LaneQueue, QueueConfig
 
 
 class QueuedLane:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from router.fair_queue import Account, FairQueue
+from router.admission.fair_queue import Account, FairQueue
 
 
 @dataclass(eq=False)

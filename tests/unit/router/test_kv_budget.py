@@ -1,9 +1,9 @@
 """Tenants whose KV budget is used up: who is held back, who passes by, who is refused."""
 
+from router.admission.kv_budget import KvAsk
+from router.admission.saturation import Level
+from router.admission.ticket import Stage, Tier
 from router.errors import RejectReason
-from router.kv_budget import KvAsk
-from router.saturation import Level
-from router.ticket import Stage, Tier
 from tests.unit.router.lanes import QueuedLane, stages
 
 PAID = Tier("paid", 0, start_within_s=10.0)

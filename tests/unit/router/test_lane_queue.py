@@ -2,10 +2,10 @@
 
 import pytest
 
+from router.admission.lane_queue import LaneQueue, QueueConfig
+from router.admission.saturation import Level
+from router.admission.ticket import Stage, Tier
 from router.errors import RejectReason
-from router.lane_queue import LaneQueue, QueueConfig
-from router.saturation import Level
-from router.ticket import Stage, Tier
 from tests.unit.router.lanes import QueuedLane, stages
 
 PAID = Tier("paid", 0, start_within_s=10.0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.saturation import Level, Mark, Saturation, SaturationConfig
+from router.admission.saturation import Level, Mark, Saturation, SaturationConfig
 
 CONFIG = SaturationConfig(
     hold=Mark(2, 0.8), shed=Mark(4, 0.9), evict=Mark(8, 0.95), leave_ratio=0.5, calm_s=3, stale_s=5

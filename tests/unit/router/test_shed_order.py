@@ -4,7 +4,15 @@ import json
 
 import pytest
 
-from router.shed_order import AdmissionLog, Event, Held, Refusal, Verdict, judge, judge_one
+from router.admission.shed_order import (
+    AdmissionLog,
+    Event,
+    Held,
+    Refusal,
+    Verdict,
+    judge,
+    judge_one,
+)
 
 T = 100.0
 

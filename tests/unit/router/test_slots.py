@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.slots import DrainRate, Need, Slots, share_of
+from router.admission.slots import DrainRate, Need, Slots, share_of
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from router.saturation import Level
+from router.admission.saturation import Level
 from serve_app.admission.admission import Admission
 from serve_app.admission.saturation_watch import SaturationWatch
 from serve_app.config.fleet import AdmissionConfig, LaneConfig

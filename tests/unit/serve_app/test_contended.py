@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from router.kv_budget import KvAsk
-from router.ticket import Tier
+from router.admission.kv_budget import KvAsk
+from router.admission.ticket import Tier
 from serve_app.config.tenants import TenantsConfig
 from tests.unit.serve_app.conftest import with_ceilings
 

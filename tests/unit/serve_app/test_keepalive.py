@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from router.saturation import Level
+from router.admission.saturation import Level
 from serve_app.config.fleet import TimeoutConfig
 from serve_app.relay import keepalive
 from serve_app.relay.keepalive import COMMENT

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import pytest
 from prometheus_client import CollectorRegistry
 
+from router.admission.saturation import Level
+from router.admission.ticket import Stage, Tier
 from router.errors import Rejected, RejectReason
 from router.leases.holder import SLICE
 from router.leases.ledger import Ledger
 from router.leases.messages import LaneReport
 from router.limits.reservation import Reckoning
-from router.saturation import Level
-from router.ticket import Stage, Tier
 from serve_app.config.fleet import LaneConfig, LedgerConfig
 from serve_app.config.tenants import TenantsConfig
 from serve_app.leases.lease_sync import LeaseSync

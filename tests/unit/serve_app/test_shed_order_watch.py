@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from router.saturation import Level
-from router.shed_order import AdmissionLog, Event
+from router.admission.saturation import Level
+from router.admission.shed_order import AdmissionLog, Event
 from serve_app.admission.shed_order_watch import WAIT_S, ShedOrderWatch, clock_id
 from serve_app.metrics import Metrics
 from tests.unit.serve_app.test_admission import (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from router.admission.fair_queue import FairQueue
+from router.admission.slots import DrainRate
+from router.admission.ticket import Ticket, Tier
 from router.errors import Rejected, RejectReason
-from router.fair_queue import FairQueue
-from router.slots import DrainRate
-from router.ticket import Ticket, Tier
 
 
 class TierQueue:

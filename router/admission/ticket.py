@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
+from router.admission.fair_queue import Account
+from router.admission.kv_budget import KvHold
 from router.errors import Rejected
-from router.fair_queue import Account
-from router.kv_budget import KvHold
 
 
 class Stage(Enum):

@@ -1,14 +1,14 @@
 """Who starts next in a lane, who waits, and who is refused.
 
-**Order.** Tiers strictly by priority; in a tier, tenants by `router.fair_queue`. A request
+**Order.** Tiers strictly by priority; in a tier, tenants by `router.admission.fair_queue`. A request
 that needs more slots than are empty holds back everyone behind it: nobody starves.
 
 **With several ingress replicas** each has its part of the slots. Paid work may start beyond
-it where the lane as a whole has slots that nobody has taken (`router.slots`).
+it where the lane as a whole has slots that nobody has taken (`router.admission.slots`).
 
 **Free work** (sheddable tiers) takes slots that paid work does not need: those that it
 needed lately (`Need`) and a reserve on top stay empty. While the lane is saturated it is
-held down to its `min_share`, shed, evicted, by `router.saturation.Level`.
+held down to its `min_share`, shed, evicted, by `router.admission.saturation.Level`.
 
 **Paid work is never refused before free.** A paid request whose deadline has passed, is
 sure to, or which finds the queue full is *overdue*. It stays in the queue, and first
@@ -20,7 +20,7 @@ sure to, or which finds the queue full is *overdue*. It stays in the queue, and 
 and only then is it refused. Where step 3 cannot be answered, it waits, for `grace_s` at
 most. Where another ingress replica is at step 3, free work makes way here (`make_way`).
 
-**A tenant over its KV budget** (`router.kv_budget`) has its next requests held back: others
+**A tenant over its KV budget** (`router.admission.kv_budget`) has its next requests held back: others
 pass them by, they need no slots, and none of the above is done for them. Past its deadline,
 or in a full queue, such a request is refused as its tenant's own matter.
 
@@ -39,12 +39,12 @@ from dataclasses import dataclass
 from math import ceil
 from operator import attrgetter
 
+from router.admission.kv_budget import KvAsk, KvBudgets
+from router.admission.saturation import Level
+from router.admission.slots import TINY, Need, Slots
+from router.admission.ticket import Stage, Ticket, Tier
+from router.admission.tier_queue import TierQueue, over_budget
 from router.errors import Rejected
-from router.kv_budget import KvAsk, KvBudgets
-from router.saturation import Level
-from router.slots import TINY, Need, Slots
-from router.ticket import Stage, Ticket, Tier
-from router.tier_queue import TierQueue, over_budget
 
 Peers = Callable[[], int | None]
 """Free requests that the other ingress replicas hold for the lane, queued or before their

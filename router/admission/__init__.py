@@ -1,0 +1,1 @@
+"""Who goes next when a lane is full."""
