@@ -15,10 +15,10 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
-from router.affinity import AffinityConfig, Outcome, Visit
-from router.demand import GroupDemand
-from router.guests import GuestBook
-from router.placement import LanePlacement, Report
+from router.placement.affinity import AffinityConfig, Outcome, Visit
+from router.placement.placement import LanePlacement, Report
+from router.placement.spilled_sessions import GuestBook
+from router.placement.tenant_load import GroupDemand
 from simulator.engine import BatchingEngine
 from simulator.fleet import Ask
 

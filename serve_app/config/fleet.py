@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from router import affinity
 from router.admission.lane_queue import QueueConfig
 from router.admission.saturation import Mark, SaturationConfig
 from router.leases.messages import LeaseTerms
+from router.placement import affinity
 from serve_app.config.engine_walls import contradiction, host_fault, revision_fault, unpinned
 from serve_app.config.errors import StrictModel, nearest
 from simulator.http.faults import Faults

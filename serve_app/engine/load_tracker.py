@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import time
 
-from router.demand import GroupDemand
-from router.guests import GuestBook
-from router.placement import Report
+from router.placement.placement import Report
+from router.placement.spilled_sessions import GuestBook
+from router.placement.tenant_load import GroupDemand
 from serve_app.config.fleet import AffinityConfig
 from serve_app.placement.turn_placement import VISIT_HEADER
 from serve_app.transport.endpoint import ASGIApp, Receive, Scope, Send

@@ -16,7 +16,7 @@ from typing import Any, NotRequired, TypedDict
 
 import aiohttp
 
-from router.hot_prefixes import HotPrefix, merge
+from router.placement.hot_prefixes import HotPrefix, merge
 from serve_app.bodies.prefixes import request_of
 from serve_app.config.fleet import WarmUpConfig
 

@@ -17,9 +17,9 @@ from math import ceil
 
 from router.errors import Rejected, RejectReason
 from router.limits.contention import paces
+from router.placement.session import derive_session_id
 from router.routing.lane import decide_lane
 from router.routing.window_room import left, smaller_asks
-from router.session import derive_session_id
 from router.types import LaneDecision, RequestFacts
 from serve_app.bodies.big_bodies import BigBodies, breathe
 from serve_app.bodies.media_urls import looking_for_media

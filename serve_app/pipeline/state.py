@@ -14,13 +14,13 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from router.errors import Rejected, RejectReason
-from router.hot_prefixes import HotPrefixes
 from router.leases.holder import Lessee
 from router.leases.leased_ceiling import LeasedCeiling
 from router.limits.ceiling import TenantCeiling
 from router.limits.contention import Contention, paces
 from router.limits.reservation import Reckoning
-from router.session import MAX_SESSION_ID_CHARS, Presence, SessionMemory, is_session_id
+from router.placement.hot_prefixes import HotPrefixes
+from router.placement.session import MAX_SESSION_ID_CHARS, Presence, SessionMemory, is_session_id
 from router.tokens import TokenEstimator
 from serve_app.admission.admission import Admission, LaneView, alone
 from serve_app.admission.contentions import Contentions

@@ -12,8 +12,8 @@ from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 from ray.serve.request_router import RunningReplica
 
-from router.affinity import Visit
-from router.replica import rank_replicas
+from router.placement.affinity import Visit
+from router.placement.replica import rank_replicas
 from serve_app.config.fleet import TimeoutConfig
 from serve_app.placement.turn_placement import VISIT_HEADER, Placed, TurnPlacement
 from serve_app.transport.broadcast import ask_all

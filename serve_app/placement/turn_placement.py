@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from router.affinity import Outcome, Visit
-from router.placement import LanePlacement
+from router.placement.affinity import Outcome, Visit
+from router.placement.placement import LanePlacement
 from serve_app.config.fleet import FleetConfig, LaneConfig, SessionConfig
 from simulator.profile import load_profile
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import TYPE_CHECKING
 
-from router.affinity import Visit
-from router.guests import guest_key
 from router.leases.leased_ceiling import LeasedCeiling
 from router.limits.ceiling import TenantCeiling
 from router.limits.contention import Contention
 from router.limits.pacer import ContendedPacer, Paces
 from router.limits.reservation import Reckoning, Reservation, further_charge
-from router.session import Affinity, session_key
+from router.placement.affinity import Visit
+from router.placement.session import Affinity, session_key
+from router.placement.spilled_sessions import guest_key
 from router.types import LaneDecision
 from serve_app.bodies.wire import Parsed, Route
 from serve_app.placement.lanes import Replica

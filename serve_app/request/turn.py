@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from router.affinity import Visit
+from router.placement.affinity import Visit
 from serve_app.bodies.wire import Parsed, dump
 
 # English text, roughly, in any of the fleet's tokenizers.

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from router.errors import Rejected, RejectReason
-from router.session import MAX_SESSION_ID_CHARS, is_session_id
+from router.placement.session import MAX_SESSION_ID_CHARS, is_session_id
 from serve_app.bodies.json_body import as_utf8, loading
 from serve_app.bodies.steps import Steps
 from serve_app.config.fleet import LimitsConfig

@@ -6,7 +6,7 @@ from dataclasses import replace
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from router.affinity import (
+from router.placement.affinity import (
     AffinityConfig,
     Outcome,
     ReplicaLoad,
@@ -16,7 +16,7 @@ from router.affinity import (
     session_order,
     subset_size,
 )
-from router.replica import rank_replicas
+from router.placement.replica import rank_replicas
 
 VISITS = [
     Visit(f"tenant-{i % 40}", f"tenant-{i % 40}\0session-{i}", history_tokens=2_000)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.hot_prefixes import HotPrefixes
+from router.placement.hot_prefixes import HotPrefixes
 
 HALF_LIFE_S = 60.0
 REQUESTS = st.lists(

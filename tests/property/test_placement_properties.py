@@ -4,10 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from router.affinity import AffinityConfig, Outcome, Visit
-from router.demand import MOST_PUBLISHED, GroupDemand, Step
-from router.guests import GuestBook, guest_key
-from router.placement import LanePlacement, Report
+from router.placement.affinity import AffinityConfig, Outcome, Visit
+from router.placement.placement import LanePlacement, Report
+from router.placement.spilled_sessions import GuestBook, guest_key
+from router.placement.tenant_load import MOST_PUBLISHED, GroupDemand, Step
 
 REPLICAS = ("r1", "r2", "r3", "r4")
 SEATS = 4

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.replica import rank_replicas
+from router.placement.replica import rank_replicas
 
 SESSIONS = [f"tenant-{i % 40}\0session-{i}" for i in range(2_000)]
 

@@ -4,7 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from router.session import Affinity, SessionMemory, derive_session_id, is_session_id, session_key
+from router.placement.session import (
+    Affinity,
+    SessionMemory,
+    derive_session_id,
+    is_session_id,
+    session_key,
+)
 
 CAPACITY = 4
 TTL_S = 10.0

@@ -3,7 +3,7 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from router.session import derive_session_id
+from router.placement.session import derive_session_id
 from router.stable_text import own_words, stable_text
 
 PROSE = (

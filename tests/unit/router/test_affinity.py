@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.affinity import (
+from router.placement.affinity import (
     AffinityConfig,
     Outcome,
     ReplicaLoad,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.hot_prefixes import HotPrefix, HotPrefixes, merge
+from router.placement.hot_prefixes import HotPrefix, HotPrefixes, merge
 
 
 def test_copies_with_one_key_are_one_prefix_with_the_newest_bytes() -> None:

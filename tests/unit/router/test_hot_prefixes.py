@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.hot_prefixes import HotPrefix, HotPrefixes, merge
+from router.placement.hot_prefixes import HotPrefix, HotPrefixes, merge
 
 HALF_LIFE_S = 100.0
 

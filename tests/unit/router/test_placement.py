@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 
-from router.affinity import AffinityConfig, Outcome, Visit
-from router.demand import GroupDemand, Step
-from router.guests import GuestBook, guest_key
-from router.placement import CHOSEN_S, LanePlacement, Report
+from router.placement.affinity import AffinityConfig, Outcome, Visit
+from router.placement.placement import CHOSEN_S, LanePlacement, Report
+from router.placement.spilled_sessions import GuestBook, guest_key
+from router.placement.tenant_load import GroupDemand, Step
 
 SEATS = 4
 IDLE = {f"r{i}": {} for i in range(1, 5)}

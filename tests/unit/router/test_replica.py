@@ -1,6 +1,6 @@
 """Which replica of a lane keeps a session."""
 
-from router.replica import rank_replicas, weight
+from router.placement.replica import rank_replicas, weight
 
 
 def test_the_weight_of_a_pair_never_changes():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.session import (
+from router.placement.session import (
     Affinity,
     Presence,
     SessionMemory,

@@ -3,9 +3,9 @@
 import orjson
 import pytest
 
-from router.affinity import Visit
-from router.guests import guest_key
-from router.session import derive_session_id, session_key
+from router.placement.affinity import Visit
+from router.placement.session import derive_session_id, session_key
+from router.placement.spilled_sessions import guest_key
 from serve_app.bodies import prefixes
 from serve_app.bodies.opening import opening_of
 from serve_app.bodies.prefixes import prefix_of

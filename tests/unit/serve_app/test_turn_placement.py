@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 from ray.serve.exceptions import DeploymentUnavailableError
 
-from router.affinity import Visit
-from router.guests import guest_key
+from router.placement.affinity import Visit
+from router.placement.spilled_sessions import guest_key
 from serve_app.config.fleet import AffinityConfig, FleetConfig, TimeoutConfig
 from serve_app.engine.load_tracker import VisitLog
 from serve_app.front.control import _imbalance

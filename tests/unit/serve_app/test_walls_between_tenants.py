@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from router.session import is_session_id, session_key
+from router.placement.session import is_session_id, session_key
 from serve_app.bodies.wire import ROUTES
 from serve_app.pipeline.pipeline import PASSED_HEADERS
 from tests.wrong_bodies import SMALLEST

@@ -6,7 +6,7 @@ import logging
 import orjson
 import pytest
 
-from router.hot_prefixes import HotPrefix
+from router.placement.hot_prefixes import HotPrefix
 from serve_app.bodies.prefixes import prefix_of, request_of
 from serve_app.bodies.wire import ROUTES, parse
 from serve_app.config.fleet import WarmUpConfig

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from router.affinity import (
+from router.placement.affinity import (
     AffinityConfig,
     Outcome,
     Placement,
@@ -33,8 +33,8 @@ from router.affinity import (
     session_order,
     subset_size,
 )
-from router.guests import guest_key
-from router.replica import rank_replicas
+from router.placement.replica import rank_replicas
+from router.placement.spilled_sessions import guest_key
 
 # A choice counts as an open request until it is opened, or for this long.
 CHOSEN_S = 1.0

@@ -3,7 +3,7 @@
 Theory of operation
 -------------------
 Three orders are derived from names alone, so every ingress replica finds the
-same ones (rendezvous hashing, `router.replica`):
+same ones (rendezvous hashing, `router.placement.replica`):
 
 1. A *group* (a tenant, or the tenants that share a cache) orders the lane's
    replicas. Its first `k` are its subset (shuffle sharding): its system prompt
@@ -42,7 +42,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from router.replica import rank_replicas
+from router.placement.replica import rank_replicas
 
 
 @dataclass(frozen=True, slots=True)
