@@ -33,7 +33,7 @@ def derive_session_id(*opening: str) -> str:
     """A session id from the start of a conversation.
 
     Args:
-        opening: the tenant, the stable part of the system prompt (`router.stable_text`)
+        opening: the tenant, the stable part of the system prompt (`router.stable_text.stable_text`)
             and the first user message. They stay the same over all turns of one
             conversation, so an unmodified client sticks.
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from router.stable_text import MAX_CHARS, own_words, stable_text
+from router.stable_text.stable_text import MAX_CHARS, own_words, stable_text
 from serve_app.bodies.wire import Parsed, text_of
 
 SYSTEM_ROLES = ("system", "developer")

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from router.stable_text import stable_text
+from router.stable_text.stable_text import stable_text
 from serve_app.bodies.opening import leading_messages, system_of
 from serve_app.bodies.wire import Parsed
 
@@ -60,7 +60,7 @@ def prefix_of(parsed: Parsed) -> bytes | None:
 
 
 def prefix_key(parsed: Parsed) -> bytes:
-    """The same for prefixes that differ in what changes by itself (`router.stable_text`).
+    """The same for prefixes that differ in what changes by itself (`router.stable_text.stable_text`).
 
     A replica that has read one of them has read all of them up to the first change.
     """

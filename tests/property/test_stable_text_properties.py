@@ -4,7 +4,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from router.placement.session import derive_session_id
-from router.stable_text import own_words, stable_text
+from router.stable_text.stable_text import own_words, stable_text
 
 PROSE = (
     "you are the assistant of a shop that sells bicycles and answers questions about them in"

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from router.calendar_words import mask_calendar
-from router.stable_text import MAX_CHARS, MAX_MASKED_CHARS, own_words, stable_text
+from router.stable_text.calendar_words import mask_calendar
+from router.stable_text.stable_text import MAX_CHARS, MAX_MASKED_CHARS, own_words, stable_text
 
 # Each kind as programs write it, at two moments.
 CHANGING = {

@@ -8,8 +8,8 @@ import time
 import orjson
 import pytest
 
-from router import stable_text
-from router.stable_text import MAX_BLOCKS, MAX_LINES, own_words
+from router.stable_text import stable_text
+from router.stable_text.stable_text import MAX_BLOCKS, MAX_LINES, own_words
 from serve_app.bodies import big_bodies, opening
 from serve_app.bodies.big_bodies import BIG_BYTES, PIECE_S, BigBodies, Turn
 from serve_app.bodies.body_bounds import DEFAULTS

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-from router.calendar_lexicon import (
+from router.stable_text.calendar_lexicon import (
     AFTER_A_TIME,
     DATED,
     HALVES,
@@ -25,7 +25,7 @@ from router.calendar_lexicon import (
     UNITS,
     WEEKDAYS,
 )
-from router.local_forms import as_international
+from router.stable_text.local_forms import as_international
 
 # Runs of letters and digits with single marks between them: 10:04, 2026-11-29, Europe/Berlin.
 _WORD = re.compile(r"[^\W_]+(?:['\u2019.,:/+_@#-]{1,2}[^\W_]+)*")

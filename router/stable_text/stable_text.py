@@ -13,9 +13,9 @@ from __future__ import annotations
 import functools
 import re
 
-from router.calendar_lexicon import DAY_MARKS
-from router.calendar_words import mask_calendar
-from router.repository_state import without_repository_state
+from router.stable_text.calendar_lexicon import DAY_MARKS
+from router.stable_text.calendar_words import mask_calendar
+from router.stable_text.repository_state import without_repository_state
 
 MAX_CHARS = 128 * 1024
 """Of a longer text the rest counts without its digits, which takes no reading."""

@@ -1,0 +1,1 @@
+"""The part of a system prompt that stays the same over turns."""
