@@ -6,7 +6,7 @@ from functools import cached_property
 from hashlib import blake2b
 
 from router.errors import Rejected, RejectReason
-from router.recovery import Cut, Means, Said, StreamTraits, decide
+from router.recovery.resume import Cut, Means, Said, StreamTraits, decide
 from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader
 from serve_app.relay.engine_stream import Original, Source

@@ -1,7 +1,7 @@
 """One request's way through the replicas: tried, retried, resumed, or ended in form.
 
-What may be done is decided in `router.recovery`; how much of it, in
-`router.retry_budget`; where, by `router.breaker` and the session's ranking. This module
+What may be done is decided in `router.recovery.resume`; how much of it, in
+`router.recovery.retry_budget`; where, by `router.recovery.breaker` and the session's ranking. This module
 carries it out. A request that an engine refuses is never tried twice: the engines agree
 about it. One that an engine fails on, and lives, is tried on one other.
 """
@@ -16,10 +16,10 @@ from typing import Protocol
 
 import orjson
 
-from router.breaker import Breakers
 from router.errors import Rejected, RejectReason
-from router.recovery import Cut, CutSearch, Means, Said, StreamTraits
-from router.stops import StopMatcher
+from router.recovery.breaker import Breakers
+from router.recovery.resume import Cut, CutSearch, Means, Said, StreamTraits
+from router.recovery.stops import StopMatcher
 from serve_app.config.fleet import LaneConfig, RecoveryConfig
 from serve_app.metrics import Metrics
 from serve_app.placement.lanes import (

@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import time
 
-from router.breaker import BreakerConfig, Breakers
 from router.errors import Rejected, RejectReason
-from router.retry_budget import RetryBudget, RetryBudgetConfig
-from router.suspects import MAX_LOSSES, Suspects
+from router.recovery.breaker import BreakerConfig, Breakers
+from router.recovery.retry_budget import RetryBudget, RetryBudgetConfig
+from router.recovery.suspects import MAX_LOSSES, Suspects
 from serve_app.config.fleet import RecoveryConfig
 from serve_app.metrics import Metrics
 from serve_app.relay.attempts import Journey

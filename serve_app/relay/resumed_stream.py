@@ -6,8 +6,8 @@ from array import array
 from typing import Any
 
 from router.errors import Rejected
-from router.recovery import Cut, Said
-from router.stops import StopMatcher
+from router.recovery.resume import Cut, Said
+from router.recovery.stops import StopMatcher
 from serve_app.bodies.json_body import dump
 from serve_app.protocol.sse import EventReader, Usage
 from serve_app.relay.transcript import DONE, Journal, count_ids, data_of, note_choice

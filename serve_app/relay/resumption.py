@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from router.recovery import Cut, Means, Said, StreamTraits, next_seed, remaining
+from router.recovery.resume import Cut, Means, Said, StreamTraits, next_seed, remaining
 from serve_app.bodies.wire import Parsed
 from serve_app.config.fleet import LaneConfig
 

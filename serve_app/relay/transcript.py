@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from router.recovery import Said
+from router.recovery.resume import Said
 from serve_app.bodies.json_body import SAFE_DEPTH
 
 MAX_RAW_BYTES = 2**16

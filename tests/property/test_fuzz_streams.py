@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from router.errors import Rejected
 from router.limits.pacer import DUE
-from router.recovery import Cut, Said
+from router.recovery.resume import Cut, Said
 from serve_app.protocol import sse as streaming
 from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader, Usage

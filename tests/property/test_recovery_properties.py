@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.breaker import BreakerConfig, Breakers, State
-from router.recovery import Cut, CutSearch, Means, Said, StreamTraits, decide
-from router.stops import StopMatcher
+from router.recovery.breaker import BreakerConfig, Breakers, State
+from router.recovery.resume import Cut, CutSearch, Means, Said, StreamTraits, decide
+from router.recovery.stops import StopMatcher
 
 # -- a model of an engine: tokens of bytes, a detokenizer, stop strings ------------
 

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.retry_budget import RESERVE, RetryBudget, RetryBudgetConfig
+from router.recovery.retry_budget import RESERVE, RetryBudget, RetryBudgetConfig
 
 TENANTS = ("a", "b", "c", "d", "e", "f", "g")
 configs = st.builds(

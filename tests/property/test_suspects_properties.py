@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.suspects import MAX_LOSSES, SuspectConfig, Suspects
+from router.recovery.suspects import MAX_LOSSES, SuspectConfig, Suspects
 
 arrivals = st.lists(st.floats(0, 30), min_size=1, max_size=200)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.breaker import BreakerConfig, Breakers, State
+from router.recovery.breaker import BreakerConfig, Breakers, State
 
 
 def breakers_of(*replicas, **config) -> Breakers:

@@ -4,7 +4,7 @@ from array import array
 
 import pytest
 
-from router.recovery import (
+from router.recovery.resume import (
     Cut,
     CutSearch,
     Means,
@@ -15,7 +15,7 @@ from router.recovery import (
     next_seed,
     remaining,
 )
-from router.stops import Passed, StopMatcher
+from router.recovery.stops import Passed, StopMatcher
 
 CHAT = StreamTraits(is_chat=True)
 

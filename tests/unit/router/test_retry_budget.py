@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.retry_budget import RetryBudget, RetryBudgetConfig
+from router.recovery.retry_budget import RetryBudget, RetryBudgetConfig
 
 QUIET = RetryBudgetConfig(share=0, floor_per_s=0, burst=16, tenants=2)
 
@@ -50,7 +50,7 @@ def test_new_limits_hold_from_now_on():
 
 def test_only_so_many_tenants_are_remembered(monkeypatch):
     """Who spent longest ago is forgotten first, and so is what it spent."""
-    monkeypatch.setattr("router.retry_budget.MAX_PURSES", 2)
+    monkeypatch.setattr("router.recovery.retry_budget.MAX_PURSES", 2)
     budget = RetryBudget(RetryBudgetConfig(0, 0, 16, 100), now=0.0)
 
     assert [spend(budget, name) for name in "abac"] == [16, 16, 0, 16]

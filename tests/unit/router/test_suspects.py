@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.suspects import SuspectConfig, Suspects
+from router.recovery.suspects import SuspectConfig, Suspects
 
 ONE, OTHER = b"one", b"other"
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.limits.pacer import Pacer
-from router.recovery import Said
+from router.recovery.resume import Said
 from serve_app.metrics import Series
 from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from router.breaker import State
+from router.recovery.breaker import State
 from serve_app.bodies.wire import ROUTES, parse
 from serve_app.config.fleet import RecoveryConfig
 from serve_app.relay.resumption import held_chars

@@ -1,0 +1,1 @@
+"""What may be done after a fault."""
