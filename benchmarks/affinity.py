@@ -19,9 +19,9 @@ from typing import Any
 
 from benchmarks import report
 from benchmarks.affinity_policies import POLICIES
-from simulator.engine import BatchingEngine
 from simulator.fleet import FleetResult, run_fleet
-from simulator.profile import Profile, Scheduling, load_profile
+from simulator.model.engine import BatchingEngine
+from simulator.model.profile import Profile, Scheduling, load_profile
 from simulator.report import quantile
 from simulator.virtual import run
 from simulator.workload import Workload, load_workload

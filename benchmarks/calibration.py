@@ -16,8 +16,8 @@ from random import Random
 from typing import Any
 
 from benchmarks import report
-from simulator.engine import BatchingEngine, Sequence
-from simulator.profile import Profile, load_profile
+from simulator.model.engine import BatchingEngine, Sequence
+from simulator.model.profile import Profile, load_profile
 from simulator.report import summary
 from simulator.virtual import run
 from simulator.workload import Workload, load_workload

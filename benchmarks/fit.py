@@ -28,7 +28,7 @@ from serve_app.config.fleet import EMBEDDED
 from serve_app.engine.embedded_model import resolve_source
 from simulator.fit import fit_timing, measure
 from simulator.load import Target, run_load
-from simulator.profile import Profile, Scheduling
+from simulator.model.profile import Profile, Scheduling
 from simulator.report import summary
 from simulator.virtual import run
 from simulator.workload import Workload, load_workload

@@ -16,8 +16,8 @@ from benchmarks import report
 from router.admission.fair_queue import OUTPUT_WEIGHT, PROMPT_WEIGHT
 from router.admission.lane_queue import LaneQueue, QueueConfig
 from router.admission.ticket import Stage, Ticket, Tier
-from simulator.engine import BatchingEngine, Sequence
-from simulator.profile import load_profile
+from simulator.model.engine import BatchingEngine, Sequence
+from simulator.model.profile import load_profile
 
 PROFILE = "llama-3.1-8b-fp8-rtx4090"
 SLOTS = 32

@@ -13,8 +13,8 @@ from random import Random
 from router.admission.lane_queue import LaneQueue, QueueConfig
 from router.admission.shed_order import AdmissionLog, Event, Held, Verdict, judge
 from router.admission.ticket import Stage, Ticket, Tier
-from simulator.engine import BatchingEngine, Sequence
-from simulator.profile import load_profile
+from simulator.model.engine import BatchingEngine, Sequence
+from simulator.model.profile import load_profile
 
 PROFILE = "llama-3.1-8b-fp8-rtx4090"
 ENGINES = 4

@@ -11,7 +11,7 @@ from benchmarks import report
 from benchmarks.deployment import cpu_s
 from benchmarks.overhead import load
 from benchmarks.ways import Timing, engine
-from simulator.profile import load_profile
+from simulator.model.profile import load_profile
 from simulator.virtual import run, tokens_per_s
 from simulator.workload import load_workload
 

@@ -30,7 +30,7 @@ from serve_app.leases.ledger import LedgerServer
 from serve_app.machine.ray_walls import refuse_open_ray
 from serve_app.tenancy.local_key import keep_admin_key
 from simulator.http.app import EngineSpec
-from simulator.profile import FixedTiming, Profile, profile_path
+from simulator.model.profile import FixedTiming, Profile, profile_path
 
 logger = logging.getLogger("ray.serve")
 

@@ -1,7 +1,7 @@
 """A profile fitted to a running engine: measure, then least squares.
 
 `measure` asks an OpenAI-compatible engine a few dozen short questions, one kind at a
-time; `fit_timing` is pure. What is fitted is `simulator.profile.Timing`.
+time; `fit_timing` is pure. What is fitted is `simulator.model.profile.Timing`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import aiohttp
 
 from simulator import prose
 from simulator.load import StreamReader
-from simulator.profile import Timing
+from simulator.model.profile import Timing
 
 PREFILL_TOKENS = (32, 64, 128, 256, 512, 1024)
 BATCHES = (1, 2, 4, 8)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
-from simulator.engine import BatchingEngine, Sequence
-from simulator.profile import Profile
+from simulator.model.engine import BatchingEngine, Sequence
+from simulator.model.profile import Profile
 from simulator.virtual import Result, _Run
 from simulator.workload import Workload
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from simulator.text import tokenize
+from simulator.model.text import tokenize
 
 _EVERYDAY = (
     "How do I change the email address on my account?",

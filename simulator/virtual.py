@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from operator import sub
 from random import Random
 
-from simulator.engine import BatchingEngine, Sequence
-from simulator.profile import Profile, Scheduling
+from simulator.model.engine import BatchingEngine, Sequence
+from simulator.model.profile import Profile, Scheduling
 from simulator.report import Turn
 from simulator.workload import Request, Session, Workload, sessions
 

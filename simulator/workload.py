@@ -15,7 +15,7 @@ from random import Random
 from pydantic import Field
 
 from simulator import strict_yaml
-from simulator.profile import Strict, named_file
+from simulator.model.profile import Strict, named_file
 
 WORKLOADS = Path(__file__).resolve().parents[1] / "configs/workloads"
 

@@ -30,13 +30,13 @@ from ray.serve import Application
 from ray.serve.llm import LLMConfig, LLMServer, build_openai_app
 
 from benchmarks.peers.serving import serve_until_interrupted
-from simulator.engine import Sequence
-from simulator.fixed import FixedEngine
 from simulator.http.answers import Choice, choices_of
 from simulator.http.asks import BadAsk, read_chat
 from simulator.http.forms import ChatForm
-from simulator.profile import FixedTiming
-from simulator.realtime import RealTimeEngine
+from simulator.model.engine import Sequence
+from simulator.model.fixed import FixedEngine
+from simulator.model.profile import FixedTiming
+from simulator.model.realtime import RealTimeEngine
 
 MODEL_ID = "simulated-chat"
 WINDOW_TOKENS = 131_072

@@ -26,7 +26,7 @@ from serve_app.config.fleet import LaneConfig
 from serve_app.config.tenants import TierConfig
 from serve_app.request.call import Call
 from serve_app.routing.policies import Policies
-from simulator.profile import load_profile
+from simulator.model.profile import load_profile
 
 CLEAR_EVERY_S = 0.05
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from serve_app.commands.client import DEFAULT_URL, CommandError
 from serve_app.config.errors import load_yaml
-from simulator.profile import FixedTiming, Profile, Scheduling, profile_path
+from simulator.model.profile import FixedTiming, Profile, Scheduling, profile_path
 from simulator.report import Slo, Turn, by_turn, summary
 from simulator.workload import Workload, workload_path
 

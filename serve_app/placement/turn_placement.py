@@ -16,7 +16,7 @@ from typing import Any
 from router.placement.affinity import Outcome, Visit
 from router.placement.placement import LanePlacement
 from serve_app.config.fleet import FleetConfig, LaneConfig, SessionConfig
-from simulator.profile import load_profile
+from simulator.model.profile import load_profile
 
 VISIT_HEADER = "x-pointsman-visit"
 

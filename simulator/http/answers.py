@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from random import Random
 
 from simulator.http.asks import DEFAULT_OUTPUT_TOKENS, Ask
-from simulator.text import END_PIECE, Piece, answer, pieces
+from simulator.model.text import END_PIECE, Piece, answer, pieces
 
 
 @dataclass(slots=True)

@@ -11,16 +11,16 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from simulator.engine import BatchingEngine, Sequence
-from simulator.fixed import FixedEngine
 from simulator.http import asks, forms
 from simulator.http.answers import Choice, block_keys, choices_of
 from simulator.http.delivery import Delivery, Message, Send, respond
 from simulator.http.exposition import Exposition
 from simulator.http.faults import NO_FAULTS, Faults, die
-from simulator.profile import FixedTiming, Profile
-from simulator.realtime import Engine, RealTimeEngine, Stream
-from simulator.text import detokenize
+from simulator.model.engine import BatchingEngine, Sequence
+from simulator.model.fixed import FixedEngine
+from simulator.model.profile import FixedTiming, Profile
+from simulator.model.realtime import Engine, RealTimeEngine, Stream
+from simulator.model.text import detokenize
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

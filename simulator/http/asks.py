@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 
-from simulator.schema import instance_of
-from simulator.text import END_OF_MESSAGE, ROLES, tokenize
+from simulator.model.schema import instance_of
+from simulator.model.text import END_OF_MESSAGE, ROLES, tokenize
 
 DEFAULT_OUTPUT_TOKENS = 16
 """Answer length where neither the request nor the profile says any."""

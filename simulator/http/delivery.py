@@ -11,7 +11,7 @@ import orjson
 from simulator.http.answers import Choice
 from simulator.http.faults import CUT_AFTER_TOKENS
 from simulator.http.forms import Form
-from simulator.realtime import Stream
+from simulator.model.realtime import Stream
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]

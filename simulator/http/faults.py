@@ -8,7 +8,7 @@ from random import Random
 
 from pydantic import Field
 
-from simulator.profile import Strict
+from simulator.model.profile import Strict
 
 CUT_AFTER_TOKENS = 3
 

@@ -8,10 +8,10 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.engine import BatchingEngine, Sequence
-from simulator.kv_cache import BlockPool
-from simulator.profile import Scheduling, Timing
-from simulator.text import END_OF_MESSAGE, ROLES, answer, pieces, tokenize
+from simulator.model.engine import BatchingEngine, Sequence
+from simulator.model.kv_cache import BlockPool
+from simulator.model.profile import Scheduling, Timing
+from simulator.model.text import END_OF_MESSAGE, ROLES, answer, pieces, tokenize
 
 TIMING = Timing.model_validate(
     {"decode_step_ms": {1: 1.0, 8: 2.0}, "prefill_ms_per_token": 0.05, "interference": 0.4}

@@ -4,7 +4,7 @@ import pytest
 
 from serve_app.config.errors import ConfigError
 from serve_app.config.fleet import LaneConfig
-from simulator.profile import FixedTiming, Profile
+from simulator.model.profile import FixedTiming, Profile
 
 
 def lane(**simulated) -> LaneConfig:

@@ -9,7 +9,7 @@ from serve_app.engine.engine_stats import engine_load
 from serve_app.engine.lane_endpoint import ENGINE_ASKS
 from serve_app.transport.endpoint import SECRET_HEADER, EndpointServer
 from simulator.http.app import EngineSpec, SimulatedEngineApp
-from simulator.profile import Profile
+from simulator.model.profile import Profile
 
 SECRET = "s3cret"
 BLOCK = 16

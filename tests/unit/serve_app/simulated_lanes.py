@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from serve_app.placement.lanes import NoReplica, Replica, Unreachable
 from serve_app.transport.upstream import BrokenConnection
 from simulator.http.app import EngineSpec, SimulatedEngineApp
-from simulator.profile import FixedTiming
-from simulator.realtime import Stream
+from simulator.model.profile import FixedTiming
+from simulator.model.realtime import Stream
 
 AT_ONCE = FixedTiming(ttft_s=0, itl_s=0)
 

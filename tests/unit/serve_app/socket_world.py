@@ -24,7 +24,7 @@ from serve_app.websocket.owner import Owner
 from serve_app.websocket.peers import Peers
 from serve_app.websocket.sockets import Sockets
 from simulator.http.app import EngineSpec, SimulatedEngineApp
-from simulator.profile import FixedTiming
+from simulator.model.profile import FixedTiming
 from tests.unit.serve_app.conftest import FLEET, TIERS, FakeScorer
 
 SECRET = "s3cret"

@@ -8,7 +8,7 @@ import pytest
 from serve_app.config.tenants import TenantsConfig
 from serve_app.routing.policies import build_policies
 from simulator.http.app import EngineSpec, SimulatedEngineApp
-from simulator.profile import Profile
+from simulator.model.profile import Profile
 
 CHAT = "/v1/chat/completions"
 LONG = "word " * 60

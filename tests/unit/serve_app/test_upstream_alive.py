@@ -11,7 +11,7 @@ from serve_app.engine.lane_endpoint import ENGINE_ASKS
 from serve_app.placement.lanes import Lanes, Replica
 from serve_app.transport.endpoint import EndpointServer
 from simulator.http.app import EngineSpec, SimulatedEngineApp
-from simulator.profile import FixedTiming
+from simulator.model.profile import FixedTiming
 from tests.unit.serve_app.raw_server import writer_of
 
 SECRET = "s3"

@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 
 from benchmarks.calibration import STATED, Cell, cells
-from simulator.profile import PROFILES, load_profile
+from simulator.model.profile import PROFILES, load_profile
 from simulator.workload import WORKLOADS, load_workload
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from serve_app.cli import main
 from simulator.load import Target, run_load
-from simulator.profile import FixedTiming, Profile
+from simulator.model.profile import FixedTiming, Profile
 from simulator.report import Slo, Turn, by_turn, quantile, summary
 from simulator.virtual import run
 from simulator.workload import Workload, load_workload, sessions

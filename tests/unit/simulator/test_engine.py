@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from simulator.engine import BatchingEngine, Sequence, StepResult
-from simulator.profile import Scheduling, Timing
+from simulator.model.engine import BatchingEngine, Sequence, StepResult
+from simulator.model.profile import Scheduling, Timing
 
 
 def timing(**changes: object) -> Timing:

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from simulator.fit import REPEATS, Measurements, fit_timing, measure
-from simulator.profile import FixedTiming, Timing
+from simulator.model.profile import FixedTiming, Timing
 from tests.unit.simulator.test_http import running
 
 

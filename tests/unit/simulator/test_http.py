@@ -19,7 +19,7 @@ import uvicorn
 from serve_app.engine.engine_stats import engine_load
 from simulator.http.app import EngineSpec, SimulatedEngineApp
 from simulator.http.faults import Faults
-from simulator.profile import FixedTiming, Profile
+from simulator.model.profile import FixedTiming, Profile
 
 MODEL = "m"
 TOOLS = [

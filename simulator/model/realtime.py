@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from simulator.engine import Sequence, StepResult
+from simulator.model.engine import Sequence, StepResult
 
 MIN_TICK_S = 0.001
 """Tokens due within this of each other are given in one go."""

@@ -6,8 +6,8 @@ import heapq
 import itertools
 import math
 
-from simulator.engine import Sequence, StepResult
-from simulator.profile import FixedTiming
+from simulator.model.engine import Sequence, StepResult
+from simulator.model.profile import FixedTiming
 
 
 class FixedEngine:

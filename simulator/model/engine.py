@@ -14,8 +14,8 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from simulator.kv_cache import BlockPool
-from simulator.profile import Scheduling, Timing
+from simulator.model.kv_cache import BlockPool
+from simulator.model.profile import Scheduling, Timing
 
 
 class Sequence:

@@ -128,7 +128,7 @@ class FixedTiming(Strict):
     in_step: bool = True
 
 
-PROFILES = Path(__file__).resolve().parents[1] / "configs/profiles"
+PROFILES = Path(__file__).resolve().parents[2] / "configs/profiles"
 
 
 def profile_names() -> list[str]:
