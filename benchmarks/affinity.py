@@ -19,12 +19,12 @@ from typing import Any
 
 from benchmarks import report
 from benchmarks.affinity_policies import POLICIES
-from simulator.fleet import FleetResult, run_fleet
 from simulator.model.engine import BatchingEngine
 from simulator.model.profile import Profile, Scheduling, load_profile
-from simulator.report import quantile
-from simulator.virtual import run
-from simulator.workload import Workload, load_workload
+from simulator.virtual_time.fleet import FleetResult, run_fleet
+from simulator.virtual_time.report import quantile
+from simulator.virtual_time.virtual import run
+from simulator.virtual_time.workload import Workload, load_workload
 
 PROFILE = "llama-3.1-8b-fp8-rtx4090"
 REPLICAS = 4

@@ -19,8 +19,8 @@ from router.placement.affinity import AffinityConfig, Outcome, Visit
 from router.placement.placement import LanePlacement, Report
 from router.placement.spilled_sessions import GuestBook
 from router.placement.tenant_load import GroupDemand
-from simulator.fleet import Ask
 from simulator.model.engine import BatchingEngine
+from simulator.virtual_time.fleet import Ask
 
 # Reports travel replica -> controller -> long poll -> ingress.
 REPORT_DELAY_S = 0.3

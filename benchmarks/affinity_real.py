@@ -26,7 +26,7 @@ from benchmarks import report
 from benchmarks.affinity_real_ways import IDEAL, OURS, WAYS, Counters, Way
 from benchmarks.conversations import Mix, Turn, record
 from benchmarks.deployment import URL
-from simulator.report import quantile
+from simulator.virtual_time.report import quantile
 
 NAME = "affinity_real"
 CLIENTS = 5

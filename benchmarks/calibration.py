@@ -18,9 +18,9 @@ from typing import Any
 from benchmarks import report
 from simulator.model.engine import BatchingEngine, Sequence
 from simulator.model.profile import Profile, load_profile
-from simulator.report import summary
-from simulator.virtual import run
-from simulator.workload import Workload, load_workload
+from simulator.virtual_time.report import summary
+from simulator.virtual_time.virtual import run
+from simulator.virtual_time.workload import Workload, load_workload
 
 LLAMA, QWEN = "llama-3.1-8b-fp8-rtx4090", "qwen-2.5-14b-awq-rtx4090"
 BARE = "llama-3.1-8b-fp8-rtx4090-bare"

@@ -26,7 +26,7 @@ import aiohttp
 from benchmarks import report
 from benchmarks.chaos_rounds import STREAMS, Chaos, Setting
 from benchmarks.deployment import deployed
-from simulator.report import quantile
+from simulator.virtual_time.report import quantile
 
 SETTINGS = {
     "simulated": Setting(

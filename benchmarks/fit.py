@@ -29,9 +29,9 @@ from serve_app.engine.embedded_model import resolve_source
 from simulator.fit import fit_timing, measure
 from simulator.load import Target, run_load
 from simulator.model.profile import Profile, Scheduling
-from simulator.report import summary
-from simulator.virtual import run
-from simulator.workload import Workload, load_workload
+from simulator.virtual_time.report import summary
+from simulator.virtual_time.virtual import run
+from simulator.virtual_time.workload import Workload, load_workload
 
 PORT = 18500
 URL = f"http://127.0.0.1:{PORT}"

@@ -25,7 +25,7 @@ import aiohttp
 from benchmarks import report
 from benchmarks.deployment import ROOT, cpu_s, rss_mib
 from benchmarks.ways import WAYS, Timing, Way
-from simulator.report import quantile
+from simulator.virtual_time.report import quantile
 
 ROUNDS = 3
 PROMPT = "Please summarize our refund policy for an enterprise customer. " * 8

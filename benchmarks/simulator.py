@@ -12,8 +12,8 @@ from benchmarks.deployment import cpu_s
 from benchmarks.overhead import load
 from benchmarks.ways import Timing, engine
 from simulator.model.profile import load_profile
-from simulator.virtual import run, tokens_per_s
-from simulator.workload import load_workload
+from simulator.virtual_time.virtual import run, tokens_per_s
+from simulator.virtual_time.workload import load_workload
 
 STREAMS = 1000
 TOKENS = 60

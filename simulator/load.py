@@ -17,8 +17,8 @@ import aiohttp
 import orjson
 
 from simulator import prose
-from simulator.report import Turn
-from simulator.workload import Request, Session, Workload, sessions
+from simulator.virtual_time.report import Turn
+from simulator.virtual_time.workload import Request, Session, Workload, sessions
 
 READ_TIMEOUT_S = 120.0
 

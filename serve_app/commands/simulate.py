@@ -18,8 +18,8 @@ from pydantic import BaseModel
 from serve_app.commands.client import DEFAULT_URL, CommandError
 from serve_app.config.errors import load_yaml
 from simulator.model.profile import FixedTiming, Profile, Scheduling, profile_path
-from simulator.report import Slo, Turn, by_turn, summary
-from simulator.workload import Workload, workload_path
+from simulator.virtual_time.report import Slo, Turn, by_turn, summary
+from simulator.virtual_time.workload import Workload, workload_path
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -157,7 +157,7 @@ def _slo(args: argparse.Namespace) -> Slo:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from simulator.virtual import run, tokens_per_s
+    from simulator.virtual_time.virtual import run, tokens_per_s
 
     profile = _read(profile_path, args.profile, Profile)
     workload = _read(workload_path, args.workload, Workload)

@@ -15,7 +15,7 @@ from serve_app.config.settings import load_fleet, load_tenants
 from serve_app.routing.reload import Reloader
 from simulator import strict_yaml
 from simulator.model.profile import load_profile, profile_path
-from simulator.workload import load_workload, workload_path
+from simulator.virtual_time.workload import load_workload, workload_path
 from tests.unit.serve_app.conftest import FLEET, TIERS
 
 TENANTS = """\

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.calibration import STATED, Cell, cells
 from simulator.model.profile import PROFILES, load_profile
-from simulator.workload import WORKLOADS, load_workload
+from simulator.virtual_time.workload import WORKLOADS, load_workload
 
 
 @cache

@@ -12,9 +12,9 @@ import yaml
 from serve_app.cli import main
 from simulator.load import Target, run_load
 from simulator.model.profile import FixedTiming, Profile
-from simulator.report import Slo, Turn, by_turn, quantile, summary
-from simulator.virtual import run
-from simulator.workload import Workload, load_workload, sessions
+from simulator.virtual_time.report import Slo, Turn, by_turn, quantile, summary
+from simulator.virtual_time.virtual import run
+from simulator.virtual_time.workload import Workload, load_workload, sessions
 from tests.unit.simulator.test_http import CARD, running
 
 SMALL = Workload.model_validate(

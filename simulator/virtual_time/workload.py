@@ -1,7 +1,7 @@
 """Who talks to the fleet, and how: sessions of turns, drawn at random.
 
 Pure: the random source is passed in. The same workload drives the engine in virtual
-time (`simulator.virtual`) and a real deployment over HTTP (`simulator.load`).
+time (`simulator.virtual_time.virtual`) and a real deployment over HTTP (`simulator.load`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import Field
 from simulator import strict_yaml
 from simulator.model.profile import Strict, named_file
 
-WORKLOADS = Path(__file__).resolve().parents[1] / "configs/workloads"
+WORKLOADS = Path(__file__).resolve().parents[2] / "configs/workloads"
 
 
 class Length(Strict):

@@ -9,8 +9,8 @@ from typing import Protocol
 
 from simulator.model.engine import BatchingEngine, Sequence
 from simulator.model.profile import Profile
-from simulator.virtual import Result, _Run
-from simulator.workload import Workload
+from simulator.virtual_time.virtual import Result, _Run
+from simulator.virtual_time.workload import Workload
 
 TICK_S = 1.0
 

@@ -12,8 +12,8 @@ from random import Random
 
 from simulator.model.engine import BatchingEngine, Sequence
 from simulator.model.profile import Profile, Scheduling
-from simulator.report import Turn
-from simulator.workload import Request, Session, Workload, sessions
+from simulator.virtual_time.report import Turn
+from simulator.virtual_time.workload import Request, Session, Workload, sessions
 
 # A prompt's blocks are known by (owner, index) packed into one integer.
 _INDEX_BITS = 24

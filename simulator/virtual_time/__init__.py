@@ -1,0 +1,1 @@
+"""Engines and workloads without a clock."""
