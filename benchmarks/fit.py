@@ -2,7 +2,7 @@
 
     make bench-fit
 
-Starts vLLM with the embedded model, fits a profile with `simulator.fit`, then runs the
+Starts vLLM with the embedded model, fits a profile with `simulator.client.fit`, then runs the
 same multi-turn workload on the real engine and, in virtual time, on the fitted one.
 """
 
@@ -26,8 +26,8 @@ from benchmarks import report
 from benchmarks.deployment import ROOT, end_group, stop_everything
 from serve_app.config.fleet import EMBEDDED
 from serve_app.engine.embedded_model import resolve_source
-from simulator.fit import fit_timing, measure
-from simulator.load import Target, run_load
+from simulator.client.fit import fit_timing, measure
+from simulator.client.load import Target, run_load
 from simulator.model.profile import Profile, Scheduling
 from simulator.virtual_time.report import summary
 from simulator.virtual_time.virtual import run

@@ -179,7 +179,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _load(args: argparse.Namespace) -> int:
-    from simulator.load import Target, run_load
+    from simulator.client.load import Target, run_load
 
     workload = _read(workload_path, args.workload, Workload)
     keys = args.keys.read_text().split() if args.keys else []
@@ -255,7 +255,7 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _fit(args: argparse.Namespace) -> int:
-    from simulator.fit import BATCHES, PREFILL_TOKENS, fit_timing, measure
+    from simulator.client.fit import BATCHES, PREFILL_TOKENS, fit_timing, measure
 
     batches = [b for b in (*BATCHES, 16, 32, 64, 128) if b <= args.max_batch]
     prompts = [p for p in (*PREFILL_TOKENS, 2048, 4096) if p <= args.max_prompt]

@@ -1,7 +1,7 @@
 """Who talks to the fleet, and how: sessions of turns, drawn at random.
 
 Pure: the random source is passed in. The same workload drives the engine in virtual
-time (`simulator.virtual_time.virtual`) and a real deployment over HTTP (`simulator.load`).
+time (`simulator.virtual_time.virtual`) and a real deployment over HTTP (`simulator.client.load`).
 """
 
 from __future__ import annotations

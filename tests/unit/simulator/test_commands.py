@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from serve_app.cli import main
-from simulator.load import Target, run_load
+from simulator.client.load import Target, run_load
 from simulator.model.profile import FixedTiming, Profile
 from simulator.virtual_time.report import Slo, Turn, by_turn, quantile, summary
 from simulator.virtual_time.virtual import run

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from aiohttp import web
 
-from simulator.fit import REPEATS, Measurements, fit_timing, measure
+from simulator.client.fit import REPEATS, Measurements, fit_timing, measure
 from simulator.model.profile import FixedTiming, Timing
 from tests.unit.simulator.test_http import running
 

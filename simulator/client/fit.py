@@ -17,8 +17,8 @@ from typing import Any
 
 import aiohttp
 
-from simulator import prose
-from simulator.load import StreamReader
+from simulator.client import prose
+from simulator.client.load import StreamReader
 from simulator.model.profile import Timing
 
 PREFILL_TOKENS = (32, 64, 128, 256, 512, 1024)

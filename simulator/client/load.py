@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from simulator import prose
+from simulator.client import prose
 from simulator.virtual_time.report import Turn
 from simulator.virtual_time.workload import Request, Session, Workload, sessions
 

@@ -1,0 +1,1 @@
+"""Load on a real deployment, and a profile fitted to it."""
