@@ -26,11 +26,11 @@ from benchmarks import report
 from benchmarks.deployment import ROOT
 from classifier import DEFAULT_ARTIFACT, load_artifact
 from classifier.embedded import Embedder
+from classifier.features.words import common_words
 from classifier.training import evaluate
 from classifier.training.build import training_set
 from classifier.training.dataset import Dataset, read_rows
 from classifier.training.student import Teacher, teacher_tokenizer
-from classifier.words import common_words
 
 TOKENS = (20, 100, 1000, 8000)
 CALLS = 2000

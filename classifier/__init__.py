@@ -1,8 +1,8 @@
 """How complex is a conversation? The serving side: no training code, no scikit-learn."""
 
 from classifier.artifact import DEFAULT_ARTIFACT, Artifact, ArtifactError, load_artifact
-from classifier.conversation import Conversation
-from classifier.marks import MARK_NAMES
+from classifier.features.conversation import Conversation
+from classifier.features.marks import MARK_NAMES
 from classifier.scorer import Scorer
 
 __all__ = [

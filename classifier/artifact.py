@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.compiled import CompiledScorer
+from classifier.features.marks import MARK_NAMES
+from classifier.features.words import WordTable
 from classifier.heads import HEADS, Floats, Priors, Weights
-from classifier.marks import MARK_NAMES
 from classifier.scorer import Scorer
-from classifier.words import WordTable
 
 FORMAT = 2
 FILE_NAME = "model.json"

@@ -4,8 +4,8 @@ from math import sqrt
 
 import numpy as np
 
+from classifier.features.words import EMBEDDING, GRAMS, MASS, NORM, PIECES, WordTable
 from classifier.heads import HEADS, Floats, HeadScorer, Priors, Reading, Weights
-from classifier.words import EMBEDDING, GRAMS, MASS, NORM, PIECES, WordTable
 
 
 class CompiledScorer(HeadScorer):

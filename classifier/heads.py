@@ -28,9 +28,9 @@ from math import exp, log2
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.conversation import Conversation
-from classifier.marks import MARK_NAMES, NON_ASCII_SHARE, marks
-from classifier.reading import cut, split_words, to_ascii
+from classifier.features.conversation import Conversation
+from classifier.features.marks import MARK_NAMES, NON_ASCII_SHARE, marks
+from classifier.features.reading import cut, split_words, to_ascii
 
 Floats = NDArray[np.float64]
 

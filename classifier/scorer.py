@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from classifier.conversation import Conversation
+from classifier.features.conversation import Conversation
 
 
 class Scorer(Protocol):

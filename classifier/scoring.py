@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 
 from classifier.artifact import load_artifact
-from classifier.conversation import conversation_of, parse_row
+from classifier.features.conversation import conversation_of, parse_row
 from classifier.progress import Progress
 from classifier.scorer import Scorer
 

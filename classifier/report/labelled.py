@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.artifact import Artifact
-from classifier.conversation import Conversation
+from classifier.features.conversation import Conversation
 from classifier.heads import Floats
 from classifier.report import figures
 from classifier.training.dataset import Dataset

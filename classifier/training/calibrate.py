@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.isotonic import IsotonicRegression
 
 from classifier.artifact import Artifact
-from classifier.conversation import Conversation
+from classifier.features.conversation import Conversation
 from classifier.heads import Floats
 from classifier.training.dataset import Dataset
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.conversation import conversation_of, parse_row
+from classifier.features.conversation import conversation_of, parse_row
 from classifier.heads import Floats
 
 Mask = NDArray[np.bool_]

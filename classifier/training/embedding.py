@@ -12,8 +12,8 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from classifier.artifact import SENTENCE_TRANSFORMERS, Artifact
+from classifier.features.reading import cut
 from classifier.heads import Floats, Priors
-from classifier.reading import cut
 from classifier.training.build import mix_quantiles
 from classifier.training.calibrate import fit_knots
 from classifier.training.corpus import Corpus, read_corpus

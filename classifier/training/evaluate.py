@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 from threadpoolctl import threadpool_limits
 
-from classifier.conversation import Conversation
+from classifier.features.conversation import Conversation
 from classifier.heads import Floats
 from classifier.scorer import Scorer
 from classifier.training.build import COMPLEX_SHARE

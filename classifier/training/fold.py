@@ -3,8 +3,8 @@
 import numpy as np
 from sklearn.linear_model import Ridge
 
+from classifier.features.marks import LOG_BYTES
 from classifier.heads import Floats, Weights
-from classifier.marks import LOG_BYTES
 from classifier.training.model import ComplexityModel
 
 # What BLAS leaves in the last digits does not decide the artefact's bytes.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from classifier.grams import find, pack
+from classifier.features.grams import find, pack
 from classifier.heads import Floats
 from classifier.training.corpus import Corpus
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
+from classifier.features.words import common_words
 from classifier.training.dataset import Dataset
-from classifier.words import common_words
 
 SOURCE = "invented"
 _ALONE, _PUT_IN, _START_WORDS, _SHORTEST = 6, 4, 14, 3

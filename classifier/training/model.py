@@ -23,6 +23,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 from tokenizers import Tokenizer
 
+from classifier.features.marks import LOG_BYTES, LOG_WORDS, NON_ASCII_SHARE
 from classifier.heads import (
     KIND,
     KIND_CAP,
@@ -33,7 +34,6 @@ from classifier.heads import (
     Floats,
     foreign,
 )
-from classifier.marks import LOG_BYTES, LOG_WORDS, NON_ASCII_SHARE
 from classifier.training.corpus import Corpus
 from classifier.training.dataset import Dataset, Mask
 from classifier.training.grams import CharGrams

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifier.grams import find, pack, windows
-from classifier.pieces import WordPieces
+from classifier.features.grams import find, pack, windows
+from classifier.features.pieces import WordPieces
 from classifier.training.pieces import word_pieces
 from classifier.training.student import teacher_tokenizer
 

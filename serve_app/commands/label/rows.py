@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from classifier.conversation import parse_row
+from classifier.features.conversation import parse_row
 from serve_app.config.private_files import private
 
 KEPT = ("id", "text", "messages", "domain")

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from classifier import DEFAULT_ARTIFACT, MARK_NAMES, Conversation, load_artifact
 from classifier.artifact import save_artifact
-from classifier.reading import HEAD_CHARS, TAIL_CHARS
+from classifier.features.reading import HEAD_CHARS, TAIL_CHARS
+from classifier.features.words import MAX_WORDS
 from classifier.training.build import fold
 from classifier.training.corpus import read_corpus
-from classifier.words import MAX_WORDS
 from tests.unit.classifier.made import EASY, HARD, made_set
 
 SCORER = load_artifact(DEFAULT_ARTIFACT).scorer()

@@ -17,9 +17,9 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.grams import windows
+from classifier.features.grams import windows
+from classifier.features.pieces import WordPieces
 from classifier.heads import HEADS, Floats
-from classifier.pieces import WordPieces
 
 MAX_WORDS = 40_000
 # Words computed at once: what is held meanwhile stays small.

@@ -1,6 +1,6 @@
 """Surface marks of a text: what can be seen without understanding it.
 
-Theory of operation. Only the head and the tail are read (`classifier.reading`);
+Theory of operation. Only the head and the tail are read (`classifier.features.reading`);
 the length is taken from the whole, which is constant time. The rest is counted
 in two ways, each a pass in C: bytes of a class, from one histogram of the bytes,
 and fixed marks, by `str.count`. Two regular expressions find shapes

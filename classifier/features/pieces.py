@@ -1,4 +1,4 @@
-"""WordPiece of single words that `classifier.reading` has already cleaned.
+"""WordPiece of single words that `classifier.features.reading` has already cleaned.
 
 The tokenizers library's pipeline takes 7 us a word on what is always lower-case ASCII:
 it normalises and splits first. Its model alone takes 1.3 us. A property test holds this

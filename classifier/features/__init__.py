@@ -1,0 +1,1 @@
+"""What the classifier reads of a text."""
