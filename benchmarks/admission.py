@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import report
+from benchmarks.support import report
 from router.admission.kv_budget import KvAsk
 from router.admission.lane_queue import LaneQueue, QueueConfig
 from router.admission.ticket import Stage, Ticket, Tier

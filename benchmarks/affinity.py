@@ -17,8 +17,8 @@ from random import Random
 from statistics import mean
 from typing import Any
 
-from benchmarks import report
-from benchmarks.affinity_policies import POLICIES
+from benchmarks.support import report
+from benchmarks.support.affinity_policies import POLICIES
 from simulator.model.engine import BatchingEngine
 from simulator.model.profile import Profile, Scheduling, load_profile
 from simulator.virtual_time.fleet import FleetResult, run_fleet
@@ -77,7 +77,7 @@ def main() -> None:
         f"{len(LOSS_SEEDS)} runs in which one of four replicas is lost at {LOST_AT_S:.0f} s and "
         f"back, empty, at {BACK_AT_S:.0f} s: share of the sessions with turns on both sides "
         f"that changed replica within {WINDOW_S:.0f} s, beside the same in a minute without "
-        "cause. Ray's routers see exact queue lengths; see benchmarks/affinity_policies.py for "
+        "cause. Ray's routers see exact queue lengths; see benchmarks/support/affinity_policies.py for "
         "what of them is Ray's code. Command: `make bench-affinity`."
     )
     title = "Session affinity (simulated fleet)"

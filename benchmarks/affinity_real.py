@@ -22,10 +22,10 @@ from typing import Any
 import aiohttp
 import orjson
 
-from benchmarks import report
-from benchmarks.affinity_real_ways import IDEAL, OURS, WAYS, Counters, Way
-from benchmarks.conversations import Mix, Turn, record
-from benchmarks.deployment import URL
+from benchmarks.support import report
+from benchmarks.support.affinity_real_ways import IDEAL, OURS, WAYS, Counters, Way
+from benchmarks.support.conversations import Mix, Turn, record
+from benchmarks.support.deployment import URL
 from simulator.virtual_time.report import quantile
 
 NAME = "affinity_real"

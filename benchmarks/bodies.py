@@ -18,7 +18,7 @@ from unittest.mock import Mock
 
 import orjson
 
-from benchmarks import report
+from benchmarks.support import report
 from classifier import DEFAULT_ARTIFACT, load_artifact
 from serve_app.bodies.wire import ROUTES, Parsed, parse
 from serve_app.config.fleet import FleetConfig, LimitsConfig

@@ -15,7 +15,7 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
-from benchmarks import report
+from benchmarks.support import report
 from simulator.model.engine import BatchingEngine, Sequence
 from simulator.model.profile import Profile, load_profile
 from simulator.virtual_time.report import summary

@@ -23,9 +23,9 @@ from typing import Any
 
 import aiohttp
 
-from benchmarks import report
-from benchmarks.chaos_rounds import STREAMS, Chaos, Setting
-from benchmarks.deployment import deployed
+from benchmarks.support import report
+from benchmarks.support.chaos_rounds import STREAMS, Chaos, Setting
+from benchmarks.support.deployment import deployed
 from simulator.virtual_time.report import quantile
 
 SETTINGS = {

@@ -12,8 +12,8 @@ from unittest.mock import Mock
 import numpy as np
 import orjson
 
-from benchmarks import report
-from benchmarks.deployment import ROOT
+from benchmarks.support import report
+from benchmarks.support.deployment import ROOT
 from serve_app.bodies.wire import ROUTES
 from serve_app.metrics import Metrics
 from serve_app.pipeline.pipeline import Pipeline

@@ -26,8 +26,8 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
-from benchmarks import report
-from benchmarks.deployment import ROOT, admin_headers, deployed, pids_of, rss_mib
+from benchmarks.support import report
+from benchmarks.support.deployment import ROOT, admin_headers, deployed, pids_of, rss_mib
 
 AT_ONCE = 32
 IDLE_WITHIN_S = 30.0

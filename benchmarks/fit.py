@@ -22,8 +22,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from benchmarks import report
-from benchmarks.deployment import ROOT, end_group, stop_everything
+from benchmarks.support import report
+from benchmarks.support.deployment import ROOT, end_group, stop_everything
 from serve_app.config.fleet import EMBEDDED
 from serve_app.engine.embedded_model import resolve_source
 from simulator.client.fit import fit_timing, measure

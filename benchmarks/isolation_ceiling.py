@@ -5,7 +5,7 @@
 
 The first is the classes that production calls (`Lessee`, `Ledger`, the pacer), with
 heartbeats that take time, are lost, and a ledger that dies. The second is
-`benchmarks/ceiling_http.py`.
+`benchmarks/support/ceiling_http.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import report
+from benchmarks.support import report
 from router.leases.holder import Lessee
 from router.leases.ledger import Ledger
 from router.leases.messages import Answer, LeaseTerms, Report
@@ -244,7 +244,7 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="with --http: write no results")
     args = parser.parse_args()
     if args.http:
-        from benchmarks import ceiling_http
+        from benchmarks.support import ceiling_http
 
         ceiling_http.run(is_dry=args.dry)
     else:

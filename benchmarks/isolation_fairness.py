@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import report
+from benchmarks.support import report
 from router.admission.fair_queue import OUTPUT_WEIGHT, PROMPT_WEIGHT
 from router.admission.lane_queue import LaneQueue, QueueConfig
 from router.admission.ticket import Stage, Ticket, Tier

@@ -31,11 +31,11 @@ import aiohttp
 import httpx
 import yaml
 
-from benchmarks import report
-from benchmarks.deployment import admin_headers, deployed, pids_of
 from benchmarks.disconnects import counters, settled
-from benchmarks.isolation_kills_load import MAX_PROMPT_TOKENS, Clients, Tally
-from benchmarks.isolation_kills_usage import TENANTS, Usage
+from benchmarks.support import report
+from benchmarks.support.deployment import admin_headers, deployed, pids_of
+from benchmarks.support.isolation_kills_load import MAX_PROMPT_TOKENS, Clients, Tally
+from benchmarks.support.isolation_kills_usage import TENANTS, Usage
 
 EACH = 2
 BACK_S = 180.0

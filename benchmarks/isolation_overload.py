@@ -4,7 +4,7 @@
     python -m benchmarks.isolation_overload --http      # real gateways: half an hour, idle machine
 
 The first does not depend on what else the machine does; it is `router.admission.lane_queue` itself
-before simulated engines. The second is `benchmarks/overload_http.py`.
+before simulated engines. The second is `benchmarks/support/overload_http.py`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import report
-from benchmarks.overload_fleet import (
+from benchmarks.support import report
+from benchmarks.support.overload_fleet import (
     DEFAULT,
     ENGINES,
     FREE_CLIENTS,
@@ -147,7 +147,7 @@ def main() -> None:
     parser.add_argument("--dry", action="store_true", help="with --http: write no results")
     args = parser.parse_args()
     if args.http:
-        from benchmarks import overload_http
+        from benchmarks.support import overload_http
 
         overload_http.run(args.ways, args.seconds, is_dry=args.dry)
     else:

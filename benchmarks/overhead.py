@@ -22,9 +22,9 @@ from typing import Any
 
 import aiohttp
 
-from benchmarks import report
-from benchmarks.deployment import ROOT, cpu_s, rss_mib
-from benchmarks.ways import WAYS, Timing, Way
+from benchmarks.support import report
+from benchmarks.support.deployment import ROOT, cpu_s, rss_mib
+from benchmarks.support.ways import WAYS, Timing, Way
 from simulator.virtual_time.report import quantile
 
 ROUNDS = 3

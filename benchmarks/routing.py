@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import report
-from benchmarks.deployment import ROOT
+from benchmarks.support import report
+from benchmarks.support.deployment import ROOT
 from classifier import DEFAULT_ARTIFACT, load_artifact
 from classifier.embedded import Embedder
 from classifier.features.words import common_words

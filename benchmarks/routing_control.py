@@ -17,7 +17,7 @@ from random import Random
 from statistics import median
 from typing import Any
 
-from benchmarks import report
+from benchmarks.support import report
 from router.routing.escalation import EscalationConfig, EscalationController, Rung
 from router.routing.pressure import LoadObservation, YieldController
 

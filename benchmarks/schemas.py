@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks.schema_families import FAMILIES, largest
+from benchmarks.support.schema_families import FAMILIES, largest
 from serve_app.config.fleet import SchemaConfig
 
 ROUNDS = 3

@@ -7,10 +7,10 @@ import time
 from random import Random
 from typing import Any
 
-from benchmarks import report
-from benchmarks.deployment import cpu_s
 from benchmarks.overhead import load
-from benchmarks.ways import Timing, engine
+from benchmarks.support import report
+from benchmarks.support.deployment import cpu_s
+from benchmarks.support.ways import Timing, engine
 from simulator.model.profile import load_profile
 from simulator.virtual_time.virtual import run, tokens_per_s
 from simulator.virtual_time.workload import load_workload

@@ -12,8 +12,8 @@ import os
 import time
 from pathlib import Path
 
-from benchmarks import report
-from benchmarks.deployment import cpu_s, deployed, pids_of
+from benchmarks.support import report
+from benchmarks.support.deployment import cpu_s, deployed, pids_of
 from serve_app.engine.embedded_model import prepare
 
 OURS = {

@@ -12,7 +12,7 @@ import httpx
 import openai
 import pytest
 
-from benchmarks.deployment import ROOT, deployed
+from benchmarks.support.deployment import ROOT, deployed
 from tests.e2e.support import await_all
 
 HERE = Path(__file__).parent

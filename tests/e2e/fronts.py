@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.deployment import ROOT, end_group
+from benchmarks.support.deployment import ROOT, end_group
 from tests.e2e.support import eventually
 
 NGINX = """

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import yaml
 
-from benchmarks.deployment import ROOT, admin_headers, serve_config
+from benchmarks.support.deployment import ROOT, admin_headers, serve_config
 
 PATIENCE_S = 60.0
 """How long what has to happen is waited for: not how long it may take, which benchmarks say."""

@@ -16,7 +16,7 @@ import openai
 import pytest
 import yaml
 
-from benchmarks.deployment import pids_of
+from benchmarks.support.deployment import pids_of
 from serve_app.tenancy.auth import make_key
 from tests.e2e.support import (
     await_two_chat_replicas,

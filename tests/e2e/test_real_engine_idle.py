@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.deployment import cpu_s, pids_of
+from benchmarks.support.deployment import cpu_s, pids_of
 from serve_app.watchdog.watchdog import members
 from tests.e2e.support import LOADED_S, await_all, eventually, is_idle
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.deployment import pids_of, rss_mib
+from benchmarks.support.deployment import pids_of, rss_mib
 from serve_app.watchdog.watchdog import members
 from tests.e2e.support import LOADED_S, await_two_chat_replicas, chat, chat_replicas, eventually
 

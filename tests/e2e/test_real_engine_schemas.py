@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.schema_families import FAMILIES, largest
 from benchmarks.schemas import longest_gap
+from benchmarks.support.schema_families import FAMILIES, largest
 from serve_app.config.fleet import SchemaConfig
 from tests.e2e.support import chat
 
@@ -23,7 +23,7 @@ before the bounds took up to 40 s."""
 
 CHAT = "/v1/chat/completions"
 WORST = ("arrays in arrays", "a number of properties", "formats", "tags", "doubled anyOf")
-"""Of the families of `benchmarks.schema_families`, those with the longest silences."""
+"""Of the families of `benchmarks.support.schema_families`, those with the longest silences."""
 
 
 def arrays(levels: int) -> dict[str, Any]:

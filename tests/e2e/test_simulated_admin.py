@@ -13,7 +13,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.typing import Origin, Subprotocol
 
-from benchmarks.deployment import admin_headers
+from benchmarks.support.deployment import admin_headers
 from serve_app.machine.serve_state import ServeState
 from serve_app.tenancy.local_key import admin_key_path, kept_admin_key
 from tests.e2e.support import chat, new_key, pointsman

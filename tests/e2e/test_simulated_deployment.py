@@ -21,7 +21,7 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from benchmarks.deployment import cpu_s, pids_of
+from benchmarks.support.deployment import cpu_s, pids_of
 from classifier.training.dataset import read_rows
 from tests.e2e.support import (
     REPLACED_S,

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.deployment import deployed, pids_of
+from benchmarks.support.deployment import deployed, pids_of
 from serve_app.watchdog.watchdog import members
 from tests.e2e.support import (
     PATIENCE_S,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.deployment import pids_of
+from benchmarks.support.deployment import pids_of
 from tests.e2e.support import REPLACED_S, chat, eventually, new_key, status_of, words
 
 LEDGER = "ray::ServeReplica:pointsman:ledger"

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.deployment import ROOT
+from benchmarks.support.deployment import ROOT
 from serve_app.machine import ports
 from serve_app.machine.ports import EVERYWHERE, NOTHING, Open, open_ports
 from tests.e2e.support import eventually, pointsman

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.deployment import ROOT, deployed
+from benchmarks.support.deployment import ROOT, deployed
 from serve_app.config.settings import load_fleet
 from tests.e2e.support import await_all, chat
 

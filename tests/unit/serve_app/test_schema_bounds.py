@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from benchmarks.schema_families import FAMILIES, largest
+from benchmarks.support.schema_families import FAMILIES, largest
 from router.errors import Rejected
 from serve_app.bodies.steps import at_once
 from serve_app.bodies.wire import ROUTES, Parsed, reading

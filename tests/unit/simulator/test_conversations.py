@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from benchmarks.conversations import Mix, Turn, record
+from benchmarks.support.conversations import Mix, Turn, record
 
 
 def by_session(turns: list[Turn]) -> dict[int, list[Turn]]:

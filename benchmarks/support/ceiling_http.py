@@ -21,9 +21,9 @@ import aiohttp
 import numpy as np
 import yaml
 
-from benchmarks import report
-from benchmarks.deployment import ROOT, deployed_with
 from benchmarks.isolation_ceiling import fullest_window
+from benchmarks.support import report
+from benchmarks.support.deployment import ROOT, deployed_with
 from serve_app.tenancy.auth import make_key
 
 LIMIT, STREAMS, INGRESSES = 80, 8, 2

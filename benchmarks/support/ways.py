@@ -23,7 +23,7 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.deployment import ROOT, deployed, end_group, pids_of, stop_everything
+from benchmarks.support.deployment import ROOT, deployed, end_group, pids_of, stop_everything
 
 MODEL = "simulated-chat"
 HAPROXY = "haproxy -db"

@@ -21,7 +21,7 @@ from serve_app.machine.processes import Process, end, is_haproxy_of, ours
 from serve_app.machine.ray_files import forget_dead_ray
 from serve_app.tenancy.local_key import kept_admin_key
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 URL = "http://127.0.0.1:8000"
 
 

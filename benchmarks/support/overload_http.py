@@ -31,11 +31,11 @@ import httpx
 import numpy as np
 import yaml
 
-from benchmarks import report
-from benchmarks.deployment import ROOT, deployed_with
 from benchmarks.isolation_overload import OVERLOAD, plot
-from benchmarks.overload_fleet import FREE_CLIENTS, OUTPUT, PAID_CLIENTS, PROFILE, PROMPT
-from benchmarks.ways import ENGINE_PORT, GATEWAY_PORT, METRICS_PORT, MODEL, PEERS, _process
+from benchmarks.support import report
+from benchmarks.support.deployment import ROOT, deployed_with
+from benchmarks.support.overload_fleet import FREE_CLIENTS, OUTPUT, PAID_CLIENTS, PROFILE, PROMPT
+from benchmarks.support.ways import ENGINE_PORT, GATEWAY_PORT, METRICS_PORT, MODEL, PEERS, _process
 from serve_app.tenancy.auth import make_key
 
 SLOTS = 8
@@ -340,7 +340,7 @@ def run(names: str | None, seconds: float, *, is_dry: bool) -> None:
         f"clients with Poisson arrivals, together {OVERLOAD:.0f} x {CAPACITY_PER_S} requests a "
         f"second; a client gives up after {PATIENCE_S:.0f} s without a first byte. Engine, "
         "gateway and load generator share the machine. What each gateway was told of tiers: "
-        "`benchmarks/overload_http.py`. Command: `python -m benchmarks.isolation_overload --http`."
+        "`benchmarks/support/overload_http.py`. Command: `python -m benchmarks.isolation_overload --http`."
     )
     report.write("isolation_overload_http", rows, title="Threefold overload over HTTP", notes=notes)
     plot("isolation_overload_http", [row for row in rows if row["free_offered"]])

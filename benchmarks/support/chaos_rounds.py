@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from benchmarks.deployment import admin_headers, pids_of
+from benchmarks.support.deployment import admin_headers, pids_of
 
 STREAMS = 32
 PROCESS = "ray::ServeReplica:pointsman:lane:chat"

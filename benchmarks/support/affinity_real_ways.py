@@ -24,7 +24,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.deployment import ROOT, URL, deployed, serve_config, serving
+from benchmarks.support.deployment import ROOT, URL, deployed, serve_config, serving
 from serve_app.tenancy.auth import make_key
 
 FLEET = Path(__file__).with_name("affinity_real_fleet.yaml")

@@ -1,0 +1,1 @@
+"""Deployments, loads and reports of the benchmarks."""
