@@ -85,8 +85,8 @@ class Place:
     def _changed(self) -> None:
         if self.ticket.stage is Stage.EVICTED:
             # It awaits its engine: whoever runs it catches this and asks `evicted`.
-            assert self._task is not None
-            self._task.cancel()
+            if self._task is not None:
+                self._task.cancel()
             return
         self._note_outcome()
         if self.waiter is not None and not self.waiter.done():
@@ -129,7 +129,13 @@ class Place:
 
 
 class LaneRoom:
-    """One lane: its queue, the timer that the queue asks for, and its replicas' slots."""
+    """One lane: its queue, the timer that the queue asks for, and its replicas' slots.
+
+    Attributes:
+        full: replicas that run all they can.
+        used: slots by replica; one that runs nothing is not in it.
+
+    """
 
     def __init__(
         self,
@@ -144,18 +150,18 @@ class LaneRoom:
         self.full: frozenset[str] = frozenset()
         self._slots, self._ingresses = slots, ingresses
         self._of_replica = None if slots is None else share_of(slots, 1, ingresses)
-        self._used: dict[str, int] = {}
+        self.used: dict[str, int] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def note(self, replica: str | None, cost: int) -> None:
         """A replica got so many sequences of ours more, or fewer."""
         if replica is None or self._of_replica is None:
             return
-        used = self._used.get(replica, 0) + cost
+        used = self.used.get(replica, 0) + cost
         if used > 0:
-            self._used[replica] = used
+            self.used[replica] = used
         else:
-            self._used.pop(replica, None)
+            self.used.pop(replica, None)
         if (used >= self._of_replica) != (replica in self.full):
             self.full = self.full ^ {replica}
 
@@ -167,7 +173,6 @@ class LaneRoom:
             self.queue.set_capacity(capacity, now, lane)
 
     def arm(self) -> None:
-        """Look at the queue again when it says."""
         if self._timer is not None:
             return
         now = time.monotonic()
@@ -204,7 +209,12 @@ class LaneRoom:
 
 
 class Admission:
-    """The lanes' queues in one ingress replica."""
+    """The lanes' queues in one ingress replica.
+
+    Attributes:
+        rooms: by lane, of every enabled one.
+
+    """
 
     def __init__(
         self,
@@ -221,7 +231,7 @@ class Admission:
         self._queue_config = queue_config(policies)
         self._clear_s = policies.fleet.timeouts.choose_s
         # Fixed at start, as the lanes are: replicas and slots do not reload.
-        self._rooms = {
+        self.rooms = {
             name: self._room(name, lane) for name, lane in policies.fleet.enabled_lanes.items()
         }
         self._tiers: dict[str, tuple[TierConfig, Tier]] = {}
@@ -240,7 +250,7 @@ class Admission:
         self._config = policies.fleet.admission
         self._queue_config = queue_config(policies)
         self._clear_s = policies.fleet.timeouts.choose_s
-        for room in self._rooms.values():
+        for room in self.rooms.values():
             room.queue.config = self._queue_config
             room.saturation.config = self._config.saturation
 
@@ -249,10 +259,11 @@ class Admission:
 
         Whatever comes of it, `call.place` must be left.
         """
-        room = self._rooms.get(call.lane)
-        if room is None or not self._is_enabled or not call.route.generates:
+        room = self.rooms.get(call.lane)
+        if room is None or call.parsed is None:
             return None
-        assert call.parsed is not None
+        if not self._is_enabled or not call.route.generates:
+            return None
         tenant = call.tenant
         ticket = room.queue.submit(
             self._tier(tenant.tier_name, tenant.tier),
@@ -272,7 +283,6 @@ class Admission:
         kv = call.tenant.kv
         if kv is None or kv.tokens_per_tenant is None:
             return None
-        assert call.parsed is not None
         limit = max(1, kv.tokens_per_tenant // self._ingresses)
         # All that may become resident, not a part of it: what is in the cache cannot be
         # taken back from a request that runs.
@@ -290,7 +300,7 @@ class Admission:
 
     async def clear_free(self, call: Call) -> None:
         """Before paid work hears that no replica serves it: free work goes first."""
-        room = self._rooms.get(call.lane)
+        room = self.rooms.get(call.lane)
         if room is None or not self._is_enabled or call.tenant.tier.sheddable:
             return
         for _ in range(ceil(self._clear_s / CLEAR_EVERY_S)):
@@ -322,18 +332,16 @@ class Admission:
     # -- watching and reporting ---------------------------------------------
 
     def busy_lanes(self) -> list[str]:
-        """Lanes whose engines should be asked for their load."""
         if not self._is_enabled:
             return []
-        return [name for name, room in self._rooms.items() if room.is_busy]
+        return [name for name, room in self.rooms.items() if room.is_busy]
 
     def observe(self, lane: str, replicas: Sequence[Mapping[str, Any]]) -> None:
-        """Take a lane's load, as its replicas report it."""
-        self._rooms[lane].observe(replicas)
+        self.rooms[lane].observe(replicas)
 
     def depths(self) -> dict[str, dict[str, int]]:
         """Waiting requests by lane and tier."""
-        return {name: room.queue.depths() for name, room in self._rooms.items()}
+        return {name: room.queue.depths() for name, room in self.rooms.items()}
 
     def lane_reports(self) -> dict[str, LaneReport]:
         """What this replica's peers ask for, by lane."""
@@ -345,13 +353,13 @@ class Admission:
                 room.queue.slots.used,
                 room.queue.in_line,
             )
-            for name, room in self._rooms.items()
+            for name, room in self.rooms.items()
         }
 
     def make_way(self, lane: str, *, makes_way: bool) -> None:
         """Hold no free work that has sent nothing, for the sake of paid work elsewhere."""
         if self._is_enabled:
-            room = self._rooms[lane]
+            room = self.rooms[lane]
             room.queue.make_way(makes_way=makes_way, now=time.monotonic())
             room.arm()
 
@@ -362,12 +370,12 @@ class Admission:
         """
         if not self._is_enabled:
             return None
-        queue = self._rooms[lane].queue
+        queue = self.rooms[lane].queue
         return queue.slots.used + queue.in_line, queue.level > Level.NORMAL
 
     def unconfirmed(self) -> dict[str, int]:
         """By lane, paid requests refused though it was not known what the others hold."""
-        return {name: room.queue.unconfirmed for name, room in self._rooms.items()}
+        return {name: room.queue.unconfirmed for name, room in self.rooms.items()}
 
     def status(self) -> dict[str, dict[str, Any]]:
         """Per lane: slots here, how many are taken, waiting by tier, saturation.
@@ -384,12 +392,11 @@ class Admission:
                 "over_kv_budget": room.queue.kv.waiting,
                 "saturation": room.queue.level.name.lower(),
             }
-            for name, room in self._rooms.items()
+            for name, room in self.rooms.items()
         }
 
 
 def queue_config(policies: Policies) -> QueueConfig:
-    """The bounds of one lane's queue."""
     fleet = policies.fleet
     return replace(fleet.admission.queue, grace_s=fleet.ledger.grace_s)
 

@@ -462,7 +462,6 @@ class AffinityConfig(StrictModel):
     report_period_s: float = Field(1.0, ge=0.2)
 
     def policy(self) -> affinity.AffinityConfig:
-        """The part that decides."""
         return affinity.AffinityConfig(
             balance=self.balance,
             fill=self.fill,
@@ -523,14 +522,15 @@ class AdmissionConfig(StrictModel):
 
     @property
     def queue(self) -> QueueConfig:
-        """The bounds of one lane's queue."""
         return QueueConfig(self.max_queued, self.reserve_share, self.forget_need_s)
 
     @property
     def saturation(self) -> SaturationConfig:
         """The marks; ValueError where a level begins below the one before it."""
-        marks = (Mark(x.waiting, x.kv_utilization) for x in (self.hold, self.shed, self.evict))
-        return SaturationConfig(*marks, leave_ratio=self.leave_ratio, calm_s=self.calm_s)
+        hold, shed, evict = (
+            Mark(x.waiting, x.kv_utilization) for x in (self.hold, self.shed, self.evict)
+        )
+        return SaturationConfig(hold, shed, evict, self.leave_ratio, self.calm_s)
 
 
 class SessionConfig(StrictModel):

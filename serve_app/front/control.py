@@ -64,7 +64,6 @@ class Control:
         return [name for name, is_ready in zip(names, ready, strict=True) if not is_ready]
 
     def explain(self, pipeline: Pipeline, call: Call) -> dict[str, Any]:
-        """The decision of a dry run."""
         assert call.decision is not None and call.parsed is not None
         decision, parsed = call.decision, call.parsed
         return {

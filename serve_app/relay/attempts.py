@@ -10,7 +10,7 @@ from router.recovery.resume import Cut, Means, Said, StreamTraits, decide
 from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader
 from serve_app.relay.engine_stream import Original, Source
-from serve_app.relay.relay import Flow
+from serve_app.relay.pump import Flow
 from serve_app.relay.resumed_stream import Continued
 from serve_app.relay.resumption import Ask, held_chars
 from serve_app.relay.tool_use import Messages

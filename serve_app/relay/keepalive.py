@@ -84,8 +84,7 @@ class Keepalive:
 
 def keep_alive(call: Call, send: Send) -> Keepalive | None:
     """A stream's timer, from now on; None for what is answered whole, and where it is off."""
-    assert call.parsed is not None
     interval_s = call.policies.fleet.timeouts.keepalive_s
-    if not interval_s or not call.parsed.stream or not call.route.generates:
+    if not interval_s or call.parsed is None or not call.parsed.stream or not call.route.generates:
         return None
     return Keepalive(call, send, interval_s)
