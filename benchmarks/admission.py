@@ -144,7 +144,7 @@ def ceilings() -> list[dict[str, Any]]:
         now += 0.001
         if number % 1000 == 0:
             answer = ledger.exchange(slices(lessee.draft({}, now=now)), now=now)
-            if lessee.accepts(answer, now=now):
+            if answer is not None and lessee.accepts(answer, now=now):
                 slices(lessee.adopt(answer, now=now))
         name = random.choice(open_)
         begun = time.thread_time_ns()
@@ -189,7 +189,6 @@ def memory_mib() -> float:
 
 
 def main() -> None:
-    """Measure, write the table and the plot."""
     rows = [
         *measure("nobody waits", None, 0),
         *measure("1,000 wait", SLOTS, QUEUED),

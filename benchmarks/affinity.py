@@ -170,7 +170,7 @@ def _figures(result: FleetResult) -> dict[str, Any]:
 
 def _imbalance(running: list[list[int]], window: int) -> float:
     """Mean over windows of so many seconds of busiest over mean replica."""
-    found = []
+    found: list[float] = []
     for begin in range(0, len(running) - window + 1, window):
         loads = [sum(replica) for replica in zip(*running[begin : begin + window], strict=True)]
         if any(loads):

@@ -54,7 +54,6 @@ class Clients:
         self.told = Told()
 
     async def run(self) -> Told:
-        """Ask everything; return when all is answered."""
         await asyncio.gather(*(self._client() for _ in range(CLIENTS)))
         return self.told
 
@@ -101,7 +100,6 @@ class Clients:
 
 
 async def drive(way: Way, turns: list[Turn]) -> Told:
-    """Ask these turns."""
     timeout = aiohttp.ClientTimeout(total=300)
     async with aiohttp.ClientSession(timeout=timeout) as http:
         return await Clients(way, http, turns).run()

@@ -69,7 +69,6 @@ class Answer:
         return rest
 
     async def read(self) -> bytes:
-        """All of it."""
         return await self.readany()
 
     def close(self) -> None:
@@ -80,7 +79,6 @@ class Engines:
     """One replica of each lane, which answers at once."""
 
     def names(self) -> list[str]:
-        """Of the lanes."""
         return ["chat", "quality"]
 
     async def choose(self, lane: str, *_: Any) -> Replica:
@@ -88,7 +86,6 @@ class Engines:
         return Replica("r1", f"http://{lane}")
 
     async def open(self, *_: Any) -> Answer:
-        """As if it had been sent."""
         return Answer()
 
     async def is_alive(self, _: Replica) -> bool:
@@ -327,7 +324,6 @@ def rows_of(path: str, kind: str, make: Make, most: int) -> Iterator[dict[str, A
 
 
 def main() -> None:
-    """Measure and write the table."""
     # As an ingress replica does once it is up.
     gc.collect()
     gc.freeze()

@@ -182,7 +182,6 @@ def concurrency(
 
 
 def cells(duration_s: float = DURATION_S) -> Iterator[Cell]:
-    """Every cell of every table, for the shipped profiles."""
     profiles = {name: _warm(load_profile(name)) for name in (LLAMA, BARE, QWEN)}
     yield from decode_rates(profiles[LLAMA])
     yield from prefix_cache(profiles[LLAMA])

@@ -19,7 +19,7 @@ import json
 import random
 import re
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any
 
 import httpx
@@ -152,7 +152,7 @@ async def settled(http: httpx.Client, url: str) -> tuple[dict[str, int], float]:
 def counters(http: httpx.Client, url: str) -> dict[str, float]:
     """Tokens and requests, as Pointsman and as the engines count."""
     text = http.get(f"{url}/metrics").text
-    found: Counter[str] = Counter()
+    found: defaultdict[str, float] = defaultdict(float)
     for name, labels, value in _SAMPLE.findall(text):
         if name == "pointsman_tokens_total":
             kind = re.search('kind="([a-z]+)"', labels)

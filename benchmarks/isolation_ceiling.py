@@ -16,6 +16,7 @@ import itertools
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -92,7 +93,7 @@ class Run:
 
     def die(self) -> None:
         assert self.ledger is not None
-        known = self.ledger.known()
+        known = self.ledger.known(now=self.now)
         self.ledger = None
         gone, back = self.scenario.ledger_is_gone
 
@@ -144,11 +145,11 @@ class Run:
 
     def run(self) -> dict[str, Any]:
         for lessee in self.lessees:
-            self.after(self.random.uniform(0, HEARTBEAT_S), lambda lessee=lessee: self.beat(lessee))
+            self.after(self.random.uniform(0, HEARTBEAT_S), partial(self.beat, lessee))
         if self.scenario.ledger_is_gone[0] < RUN_S:
             self.after(self.scenario.ledger_is_gone[0], self.die)
         for stream in range(STREAMS):
-            self.after(0.5 + self.random.uniform(0, 0.1), lambda n=stream: self.ask(n, 0))
+            self.after(0.5 + self.random.uniform(0, 0.1), partial(self.ask, stream, 0))
         while self.events and self.events[0][0] < RUN_S + 1:
             self.now, _, action = heapq.heappop(self.events)
             action()
@@ -194,7 +195,6 @@ def scenarios() -> list[Scenario]:
 
 
 def virtual() -> None:
-    """Run all, write the table and the plot."""
     rows, traces = [], {}
     for scenario in scenarios():
         rows.append(Run(scenario, seed=3).run())

@@ -6,6 +6,7 @@ import heapq
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -85,9 +86,10 @@ class Run:
                 client.evicted += 1
                 self.at(self.now, lambda: self.leave(ticket))
                 self.at(self.now + 1, lambda: self.ask(client))
-            else:
+            elif ticket.refused is not None:
                 client.refused += 1
-                self.at(self.now + ticket.refused.retry_after_s, lambda: self.ask(client))
+                wait_s = ticket.refused.retry_after_s or 1.0
+                self.at(self.now + wait_s, lambda: self.ask(client))
 
         ticket.on_change = changed
         if ticket.stage is not Stage.WAITING:
@@ -127,7 +129,7 @@ class Run:
 
     def run(self) -> Run:
         for client in self.clients:
-            self.at(self.random.uniform(0, 2), lambda client=client: self.ask(client))
+            self.at(self.random.uniform(0, 2), partial(self.ask, client))
         self.at(0.0, self.tick)
         while self.now < RUN_S:
             engine_at = self.engine.next_at
@@ -183,7 +185,6 @@ def overload(policy: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run all, write the table and the plot."""
     rows, traces = [], {}
     for is_fair in (True, False):
         row, ahead = fairness(is_fair=is_fair)

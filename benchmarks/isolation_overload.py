@@ -57,7 +57,6 @@ RUNS = [(SHOWN, policy) for policy in POLICIES] + [
 
 
 def row(fleet: Fleet, capacity: float) -> dict[str, Any]:
-    """One policy's figures."""
     paid, free = fleet.seen["paid"], fleet.seen["free"]
     clients = PAID_CLIENTS + (FREE_CLIENTS if fleet.policy.has_free else 0)
     return {
@@ -82,7 +81,6 @@ def row(fleet: Fleet, capacity: float) -> dict[str, Any]:
 
 
 def virtual() -> None:
-    """Run all policies, write the table and the plot."""
     capacity = {slots: capacity_per_s(slots) for slots in (SLOTS, FULLER)}
     rows, alone = [], 0.0
     for seed, policy in RUNS:

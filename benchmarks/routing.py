@@ -59,7 +59,6 @@ gc.collect(); print(resident() - before)
 
 
 def main() -> None:
-    """Measure, write the tables and the plot."""
     rows = [*latency(), memory()]
     folder = os.environ.get("ROUTING_DATA")
     if folder:
@@ -205,11 +204,11 @@ def _plot(rows: list[dict[str, Any]], name: str) -> None:
     parts = list(dict.fromkeys(row["part"] for row in measured))
     names = list(dict.fromkeys(row["by"] for row in measured))
     for number, by in enumerate(names):
-        mine = {row["part"]: row for row in measured if row["by"] == by}
-        at = [n for n, part in enumerate(parts) if part in mine]
-        value = [mine[parts[n]]["apgr"] for n in at]
-        low = [mine[parts[n]]["apgr"] - mine[parts[n]]["apgr_low"] for n in at]
-        high = [mine[parts[n]]["apgr_high"] - mine[parts[n]]["apgr"] for n in at]
+        of = {row["part"]: row for row in measured if row["by"] == by}
+        at = [n for n, part in enumerate(parts) if part in of]
+        value = [of[parts[n]]["apgr"] for n in at]
+        low = [of[parts[n]]["apgr"] - of[parts[n]]["apgr_low"] for n in at]
+        high = [of[parts[n]]["apgr_high"] - of[parts[n]]["apgr"] for n in at]
         places = [n + 0.18 * (number - (len(names) - 1) / 2) for n in at]
         left.errorbar(value, places, xerr=[low, high], fmt="o", capsize=2, label=by)
     left.axvline(0.5, color="grey", linewidth=1)

@@ -72,7 +72,6 @@ class Fixed:
         self.threshold = measured_quantiles()(TARGET)
 
     def ask(self, _tenant: str, score: float, _lands: float, *, sticky: bool, now: float) -> bool:
-        """Whether a request goes up."""
         del now
         return sticky or score >= self.threshold
 
@@ -90,7 +89,6 @@ class Controlled:
         self.merge_at = 1.0
 
     def ask(self, tenant: str, score: float, lands: float, *, sticky: bool, now: float) -> bool:
-        """Whether a request goes up."""
         if self.merged and now >= self.merge_at:
             self.merge_at = now + 1
             exports = [controller.export() for controller in self.controllers]
@@ -267,7 +265,6 @@ def cost(rungs: tuple[Rung, ...], peers: int) -> Row:
 
 
 def main() -> None:
-    """Run everything, write the table and the plot."""
     shift_rows, curves = shifts()
     flood_rows = floods()
     yield_rows, trace = yielding()

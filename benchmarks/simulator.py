@@ -50,7 +50,7 @@ def virtual_time(kind: str) -> dict[str, Any]:
         "what": f"an hour of {ACTIVE} '{kind}' sessions on {PROFILE}",
         "wall_s": time.perf_counter() - begun,
         "requests": len(result.turns),
-        "steps": result.engine.steps if result.engine else 0,
+        "steps": result.engine.steps,
         "virtual_tokens_per_s": tokens_per_s(result),
     }
 

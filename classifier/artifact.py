@@ -66,7 +66,6 @@ class Artifact:
     embedding: Floats | None = None
 
     def scorer(self) -> Scorer:
-        """The classifier itself."""
         if self.kind == SENTENCE_TRANSFORMERS:
             from classifier.embedded import EmbeddingScorer
 

@@ -108,7 +108,6 @@ class Reading:
 
     @classmethod
     def of(cls, text: str) -> "Reading":
-        """Cut a text and take its words and marks."""
         read = cut(text)
         ascii_bytes = to_ascii(read)
         words = split_words(ascii_bytes)
@@ -126,7 +125,6 @@ class HeadScorer(ABC):
 
     @property
     def version(self) -> str:
-        """Name and version of the artefact."""
         return self._version
 
     def score(self, conversation: Conversation) -> float:
@@ -140,7 +138,6 @@ class HeadScorer(ABC):
         return sigmoid(KIND_WEIGHT * kind + NEED_WEIGHT * float(heads[NEED]) + OFFSET)
 
     def calibrate(self, raw: float) -> float:
-        """The probability that belongs to a raw score."""
         return float(np.interp(raw, self._weights.knots_x, self._weights.knots_y))
 
     def features(self, conversation: Conversation) -> dict[str, float]:

@@ -25,7 +25,6 @@ class Progress:
         self._is_shown = sys.stderr.isatty()
 
     def add(self, amount: float) -> None:
-        """Count `amount` more as done."""
         self._done += amount
         now = time.monotonic()
         if self._is_shown and now >= self._next:

@@ -63,7 +63,6 @@ _scorer: list[Scorer] = []
 
 
 def _open(artifact: Path) -> None:
-    """Load the artefact once a process."""
     _scorer[:] = [load_artifact(artifact).scorer()]
 
 

@@ -49,11 +49,9 @@ class TierRules:
     budgets: Mapping[str, float] = field(default_factory=dict)
 
     def allows(self, lane: str) -> bool:
-        """Whether a tenant of this tier may be served by `lane`."""
         return not self.lanes or lane in self.lanes
 
     def may_escalate(self, lane: str) -> bool:
-        """Whether complex queries of the tenant may go up to `lane`."""
         return self.allows(lane) and self.budgets.get(lane, 1.0) > 0.0
 
 

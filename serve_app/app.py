@@ -102,7 +102,6 @@ def _ledger(fleet: FleetConfig, tenants_file: str) -> Application:
     """One replica beside the store; the only ingress replica needs none."""
     terms = asdict(fleet.ledger.terms(fleet.ingress.replicas))
     return serve.deployment(
-        LedgerServer,
         name="ledger",
         num_replicas=1,
         max_ongoing_requests=1000,
@@ -112,7 +111,7 @@ def _ledger(fleet: FleetConfig, tenants_file: str) -> Application:
         graceful_shutdown_timeout_s=1.0,
         graceful_shutdown_wait_loop_s=0.1,
         ray_actor_options={"num_cpus": 0, "resources": {HEAD_NODE: 0.001}},
-    ).bind(terms, tenants_file=tenants_file)
+    )(LedgerServer).bind(terms, tenants_file=tenants_file)
 
 
 def _refuse_open_door(options: AppArgs, local_tenant: str | None) -> None:
@@ -124,10 +123,9 @@ def _refuse_open_door(options: AppArgs, local_tenant: str | None) -> None:
         )
 
 
-def _ingress(fleet: FleetConfig) -> Any:
+def _ingress(fleet: FleetConfig) -> serve.Deployment:
     config = fleet.ingress
     return serve.deployment(
-        Ingress,
         name="ingress",
         num_replicas=config.replicas,
         max_ongoing_requests=config.max_ongoing_requests,
@@ -139,7 +137,7 @@ def _ingress(fleet: FleetConfig) -> Any:
             "num_cpus": config.num_cpus,
             "runtime_env": {"env_vars": doorway.ENVIRONMENT},
         },
-    )
+    )(Ingress)
 
 
 def _lane(
@@ -161,12 +159,11 @@ def _lane(
 
 def _simulated(name: str, lane: LaneConfig, life: LaneLife) -> Application:
     return serve.deployment(
-        SimulatedLaneServer,
         **lane_options(name, lane, life.affinity),
         placement_group_bundles=placement_bundles(lane),
         placement_group_strategy="STRICT_PACK",
         ray_actor_options={"num_cpus": 0},
-    ).bind(_engine_spec(lane), life=life)
+    )(SimulatedLaneServer).bind(_engine_spec(lane), life=life)
 
 
 def _engine_spec(lane: LaneConfig) -> EngineSpec:
@@ -200,7 +197,6 @@ def _vllm(name: str, lane: LaneConfig, life: LaneLife) -> Application:
 def lane_options(
     name: str, lane: LaneConfig, affinity: AffinityConfig = AffinityConfig()
 ) -> dict[str, Any]:
-    """Serve options of a lane's deployment."""
     return {
         "name": f"lane:{name}",
         "num_replicas": lane.replicas,
@@ -210,9 +206,11 @@ def lane_options(
         "graceful_shutdown_wait_loop_s": 0.5,
         "health_check_period_s": 5.0,
         "health_check_timeout_s": 30.0,
-        "request_router_config": RequestRouterConfig(
-            request_router_class="serve_app.placement.replica_router.SessionRouter",
-            request_routing_stats_period_s=affinity.report_period_s,
+        "request_router_config": RequestRouterConfig.model_validate(
+            {
+                "request_router_class": "serve_app.placement.replica_router.SessionRouter",
+                "request_routing_stats_period_s": affinity.report_period_s,
+            }
         ),
     }
 

@@ -13,7 +13,6 @@ from serve_app.config.errors import ConfigError
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
     parser = argparse.ArgumentParser(
         prog="pointsman",
         description="Routes, keys, configuration and training of a Pointsman deployment.",

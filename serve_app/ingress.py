@@ -7,6 +7,7 @@ import contextlib
 import gc
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,24 +141,19 @@ class Ingress:
             _replica_id(),
             policies.fleet.ingress.replicas,
         )
-        self._ledger = ledger
-        self._start_leases(policies)
+        if ledger is not None:
+            self._start_leases(policies, ledger)
         self._tasks: list[asyncio.Task[None]] = []
 
-    def _start_leases(self, policies: Policies) -> None:
+    def _start_leases(self, policies: Policies, ledger: DeploymentHandle[Any]) -> None:
         if self._state.lessee is not None:
             self._state.leases = LeaseSync(
                 self._state.lessee,
                 self._state.admission,
-                self._exchange,
+                partial(_exchange, ledger),
                 policies.fleet.ledger,
                 LedgerMetrics(self._metrics.registry),
             )
-
-    async def _exchange(self, report: dict[str, Any]) -> dict[str, Any] | None:
-        assert self._ledger is not None
-        answer: dict[str, Any] | None = await self._ledger.exchange.remote(report)
-        return answer
 
     def __serve_build_asgi_app__(self) -> Gateway:
         """Called by Serve once, on the replica's event loop."""
@@ -260,7 +256,6 @@ class Ingress:
         return self._peers.export()
 
     async def reload(self) -> dict[str, Any]:
-        """Read the files again."""
         return await self._reloader.reload()
 
     async def __del__(self) -> None:
@@ -281,6 +276,11 @@ class Ingress:
         self._meter.close()
         for store in (self._store, self._usage_store, self._keys):
             store.close()
+
+
+async def _exchange(ledger: DeploymentHandle[Any], report: dict[str, Any]) -> dict[str, Any] | None:
+    answer: dict[str, Any] | None = await ledger.exchange.remote(report)
+    return answer
 
 
 def _replica_id() -> str:

@@ -40,7 +40,6 @@ class LoopHistogram(Collector):
         registry.register(self)
 
     def labels(self, *values: str) -> Series:
-        """The series with these label values."""
         series = self._series.get(values)
         if series is None:
             series = self._series[values] = Series(self._bounds)
@@ -69,7 +68,6 @@ class Series:
         self.sum = 0.0
 
     def observe(self, value: float) -> None:
-        """Count one value."""
         self.counts[bisect_left(self._bounds, value)] += 1
         self.sum += value
 
@@ -85,7 +83,6 @@ class LabelledCounter:
         self._series: dict[tuple[str, ...], Counter] = {}
 
     def labels(self, *values: str) -> Counter:
-        """The series with these label values."""
         series = self._series.get(values)
         if series is None:
             series = self._series[values] = self._metric.labels(*values)

@@ -13,7 +13,6 @@ from litellm.router_strategy.complexity_router.complexity_router import Complexi
 
 
 def main() -> None:
-    """Score every line."""
     router = ComplexityRouter("auto", MagicMock(), {"default_model": "small"})
     for line in sys.stdin:
         text = json.loads(line)["text"]

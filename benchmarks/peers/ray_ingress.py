@@ -53,7 +53,6 @@ class SimulatedLLMEngine(LLMEngine):
     """
 
     def __init__(self, llm_config: LLMConfig) -> None:
-        super().__init__(llm_config)
         timing = FixedTiming.model_validate(llm_config.experimental_configs[TIMING])
         self._model_id = llm_config.model_id
         self._clock = RealTimeEngine(FixedEngine(timing))
@@ -69,10 +68,9 @@ class SimulatedLLMEngine(LLMEngine):
     async def reset_prefix_cache(self) -> None:
         """There is no prefix cache."""
 
-    async def chat(
+    async def chat(  # type: ignore[override]  # Ray's own is no generator: its body is `pass`
         self, request: ChatCompletionRequest, raw_request_info: object = None
     ) -> AsyncGenerator[str | ChatCompletionResponse | ErrorResponse, None]:
-        """Answer a chat completion."""
         del raw_request_info
         try:
             ask = read_chat(request.model_dump(exclude_unset=True), trims=False)
@@ -112,11 +110,9 @@ class SimulatedLLMEngine(LLMEngine):
             self._clock.abort(stream)
 
     async def resolve_lora(self, lora_model: object) -> NoReturn:
-        """Unsupported."""
         raise NotImplementedError
 
     def completions(self, request: object, raw_request_info: object = None) -> NoReturn:
-        """Unsupported."""
         raise NotImplementedError
 
     embeddings = transcriptions = completions
@@ -125,7 +121,7 @@ class SimulatedLLMEngine(LLMEngine):
 class SimulatedLLMServer(LLMServer):
     """Ray's `LLMServer` with the simulated engine in it."""
 
-    _default_engine_cls = SimulatedLLMEngine
+    _default_engine_cls = SimulatedLLMEngine  # type: ignore[assignment]  # Ray says None for ever
 
 
 def build(args: dict[str, Any]) -> Application:
@@ -154,7 +150,6 @@ def _refusal(message: str) -> ErrorResponse:
 
 
 def main() -> None:
-    """Serve until interrupted."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)

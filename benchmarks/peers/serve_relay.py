@@ -30,7 +30,6 @@ class PassOn:
         self._upstream = Upstream({"content-type": "application/json"}, connect_s=5, read_s=60)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one request."""
         if scope["type"] != "http":
             return
         if scope["method"] == "GET":
@@ -66,7 +65,6 @@ async def _pass_on(response: Response, send: Any) -> None:
     await response.pour(step)
 
 
-@serve.deployment(num_replicas=1, ray_actor_options={"num_cpus": 0.1}, max_ongoing_requests=10_000)
 @serve.ingress()
 class Relay:
     """One replica of the application."""
@@ -80,7 +78,6 @@ class Relay:
 
 
 def main() -> None:
-    """Serve until interrupted."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--engine", required=True, help="base URL")
@@ -88,7 +85,10 @@ def main() -> None:
     # Not this module, which is `__main__` here: replicas import it by its name.
     from benchmarks.peers import serve_relay  # noqa: PLW0406
 
-    relay = serve_relay.Relay.bind(options.engine)
+    deployment = serve.deployment(
+        num_replicas=1, ray_actor_options={"num_cpus": 0.1}, max_ongoing_requests=10_000
+    )
+    relay = deployment(serve_relay.Relay).bind(options.engine)
     serve_until_interrupted(relay, "serve-relay", "127.0.0.1", options.port)
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 
 from router.placement.affinity import AffinityConfig, Outcome, Visit
@@ -76,32 +75,24 @@ class RayConsistentHash(RoundRobin):
     """
 
     def __init__(self, engines: list[BatchingEngine], random: Random) -> None:
+        from ray.serve._private.common import DeploymentID
         from ray.serve.experimental import consistent_hash_router as ray_router
 
         self._salt = random.getrandbits(32)
+        self._deployment = DeploymentID("simulated")
         self._router = object.__new__(ray_router.ConsistentHashRouter)
         self._router._num_virtual_nodes = ray_router.DEFAULT_NUM_VIRTUAL_NODES
         self._router._num_fallback_replicas = ray_router.DEFAULT_NUM_FALLBACK_REPLICAS
-        self._router._deployment_id = "simulated"
-        self._live: list[int] = []
+        self._router._deployment_id = self._deployment
+        self._live: dict[Any, int] = {}
 
     def choose(self, ask: Ask, live: Sequence[int], now: float) -> int:
-        if list(live) != self._live:
-            self._live = list(live)
-            ids = [SimpleNamespace(unique_id=f"{self._salt}-{i}", index=i) for i in live]
-            self._router._rebuild_ring(frozenset(map(_Id.of, ids)))
-        return int(self._router._lookup_ranked_replicas(f"session-{ask.session}")[0].index)
+        if list(live) != list(self._live.values()):
+            from ray.serve._private.common import ReplicaID
 
-
-class _Id:
-    """Stands for Serve's ReplicaID: hashable, with a `unique_id`."""
-
-    def __init__(self, unique_id: str, index: int) -> None:
-        self.unique_id, self.index = unique_id, index
-
-    @classmethod
-    def of(cls, given: SimpleNamespace) -> _Id:
-        return cls(given.unique_id, given.index)
+            self._live = {ReplicaID(f"{self._salt}-{i}", self._deployment): i for i in live}
+            self._router._rebuild_ring(frozenset(self._live))
+        return self._live[self._router._lookup_ranked_replicas(f"session-{ask.session}")[0]]
 
 
 class RayPrefixAffinity(PowerOfTwo):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 import tempfile
 import threading
@@ -141,7 +142,7 @@ def _ray_counters(model: str) -> Iterator[Callable[[], Counters]]:
     import ray
     from ray import serve
 
-    ray.init(address="auto", log_to_driver=False, logging_level="WARNING")
+    ray.init(address="auto", log_to_driver=False, logging_level=logging.WARNING)
     handle = serve.get_deployment_handle(f"CountedServer:{model}", "ray-engines")
     # With Serve's throughput settings a handle belongs to the event loop of its first use,
     # and hears of replicas only while that runs.

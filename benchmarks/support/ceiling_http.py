@@ -163,7 +163,6 @@ def _row(factor: float, number: int, seen: Seen, begun: float) -> dict[str, Any]
 
 
 def run(*, is_dry: bool) -> None:
-    """All rounds; writes the table and the plot."""
     rows = []
     with _deployment() as (url, keys):
         asyncio.run(_warm(url, keys))

@@ -42,7 +42,6 @@ class Setting:
 
     @property
     def fleet(self) -> Path:
-        """The fleet file."""
         return Path(__file__).with_name(f"{self.name}_fleet.yaml")
 
 
@@ -69,7 +68,6 @@ class Seen:
         return max((b - a for a, b in zip(self.times, self.times[1:], strict=False)), default=0.0)
 
     def take(self, line: bytes) -> None:
-        """One line of the stream."""
         if line == b"data: [DONE]":
             self.is_whole = True
         elif line.startswith(b"data: {"):
@@ -84,7 +82,6 @@ class Seen:
                 self.text += choice["delta"].get("content") or ""
 
     def counts_like(self, other: Seen) -> bool:
-        """Whether the counts are the same."""
         names = ("prompt_tokens", "completion_tokens")
         return all(self.usage.get(name) == other.usage.get(name) for name in names)
 

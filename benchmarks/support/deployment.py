@@ -41,17 +41,14 @@ def deployed(ready_s: float = 300, ray_start: Sequence[str] = (), **args: Any) -
 def deployed_with(fleet: dict[str, Any], tenants: dict[str, Any]) -> Iterator[str]:
     """Run `serve run` with these contents of the two files; yields the base URL."""
     with tempfile.TemporaryDirectory() as folder:
-        args = {}
-        for name, content in (("fleet", fleet), ("tenants", tenants)):
-            path = Path(folder) / f"{name}.yaml"
-            path.write_text(yaml.safe_dump(content))
-            args[name] = str(path)
-        with deployed(**args) as url:
+        fleet_file, tenants_file = Path(folder) / "fleet.yaml", Path(folder) / "tenants.yaml"
+        fleet_file.write_text(yaml.safe_dump(fleet))
+        tenants_file.write_text(yaml.safe_dump(tenants))
+        with deployed(fleet=str(fleet_file), tenants=str(tenants_file)) as url:
             yield url
 
 
 def serve_config() -> dict[str, Any]:
-    """What serve_config.yaml says."""
     config: dict[str, Any] = yaml.safe_load((ROOT / "serve_config.yaml").read_text())
     return config
 
@@ -167,8 +164,9 @@ def _await_none(
     while left := found():
         if time.monotonic() > deadline:
             raise RuntimeError(f"left behind: {[x.argv for x in left]}")
-        for process in left if number is not None else ():
-            end(process, number=number)
+        if number is not None:
+            for process in left:
+                end(process, number=number)
         time.sleep(0.1)
 
 

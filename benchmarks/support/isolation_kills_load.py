@@ -78,7 +78,6 @@ class Clients:
         return sum(x.finished["requests"] + x.interrupted for x in self.tallies.values())
 
     def start(self) -> None:
-        """Begin to ask, with nothing counted yet."""
         self.tallies = {tenant: Tally() for tenant in self.keys}
         self._stopping = False
         timeout = aiohttp.ClientTimeout(total=60)

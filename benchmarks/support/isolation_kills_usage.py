@@ -29,7 +29,6 @@ class Usage:
         self._before: dict[str, Counter[str]] = {}
 
     def keys(self) -> dict[str, str]:
-        """A new key of each tenant."""
         made = {}
         for tenant in TENANTS:
             made[tenant], entry = make_key()

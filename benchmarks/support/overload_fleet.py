@@ -7,6 +7,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -92,17 +93,17 @@ class Fleet:
         self.policy, self.rate = policy, rate
         count = max(1, policy.ingresses)
         capacity = ENGINES * policy.slots // count if policy.ingresses else None
+        # What each said at its last heartbeat.
+        self._told = [0] * count
         self.queues = [
             LaneQueue(
                 policy.config,
                 capacity,
-                lambda i=i: self._others(i),
-                lambda i=i: sum(self._told) - self._told[i],
+                partial(self._others, i),
+                partial(self._told_by_others, i),
             )
             for i in range(count)
         ]
-        # What each said at its last heartbeat.
-        self._told = [0] * count
         self.logs = [AdmissionLog(now=0.0) for _ in range(count)]
         if count > 1:
             for queue in self.queues:
@@ -121,11 +122,13 @@ class Fleet:
     def _others(self, index: int) -> int:
         return sum(q.free_held() for i, q in enumerate(self.queues) if i != index)
 
+    def _told_by_others(self, index: int) -> int:
+        return sum(self._told) - self._told[index]
+
     def at(self, when: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._events, (when, next(self._numbers), action))
 
     def run(self) -> Fleet:
-        """See it through."""
         for number in range(PAID_CLIENTS + (FREE_CLIENTS if self.policy.has_free else 0)):
             tier = PAID if number < PAID_CLIENTS else FREE
             # A client's requests are the same whatever else runs.

@@ -50,7 +50,6 @@ def write(name: str, rows: Sequence[dict[str, Any]], *, title: str, notes: str) 
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """A Markdown table of flat rows."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     lines = [" | ".join(columns), " | ".join("---" for _ in columns)]
     lines += [" | ".join(_cell(row.get(column, "")) for column in columns) for row in rows]

@@ -17,6 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -82,6 +83,9 @@ class Way:
                 seen, since = now, time.monotonic()
 
 
+Start = Callable[[Timing], AbstractContextManager[Way]]
+
+
 @contextlib.contextmanager
 def engine(timing: Timing) -> Iterator[Way]:
     """The engine alone, on a port: what every gateway is compared with."""
@@ -95,7 +99,6 @@ def engine(timing: Timing) -> Iterator[Way]:
 
 @contextlib.contextmanager
 def pointsman(timing: Timing) -> Iterator[Way]:
-    """Pointsman with every feature on."""
     with tempfile.TemporaryDirectory() as folder:
         fleet = yaml.safe_load((ROOT / "benchmarks/overhead_fleet.yaml").read_text())
         for lane in fleet["lanes"].values():
@@ -115,7 +118,7 @@ def pointsman(timing: Timing) -> Iterator[Way]:
             )
 
 
-def ray_ingress(name: str, env: dict[str, str | None]) -> Callable[[Timing], object]:
+def ray_ingress(name: str, env: dict[str, str | None]) -> Start:
     """Ray's own OpenAI ingress over the same simulator behind its `LLMEngine`."""
 
     @contextlib.contextmanager
@@ -211,7 +214,7 @@ def litellm(timing: Timing) -> Iterator[Way]:
             yield _gateway("litellm", pids, headers, behind)
 
 
-def router(name: str, command: list[str]) -> Callable[[Timing], object]:
+def router(name: str, command: list[str]) -> Start:
     """One of the Rust routers, before one worker."""
 
     @contextlib.contextmanager
@@ -238,7 +241,7 @@ _PLAIN: dict[str, str | None] = dict.fromkeys(_HAPROXY_ON)
 _FAST: dict[str, str | None] = dict.fromkeys(_HAPROXY_ON, "1")
 _UNBATCHED: dict[str, str | None] = {**_FAST, "RAYLLM_MODEL_RESPONSE_BATCH_TIMEOUT_MS": "0"}
 
-WAYS: dict[str, Callable[[Timing], object]] = {
+WAYS: dict[str, Start] = {
     "direct": engine,
     "pointsman": pointsman,
     "serve-relay": serve_relay,

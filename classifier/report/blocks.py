@@ -35,12 +35,10 @@ def missing(name: str, title: str, why: str) -> str:
 
 
 def heading(text: str) -> str:
-    """A heading inside a section."""
     return f"<h3>{escape(text)}</h3>"
 
 
 def sentence(text: str) -> str:
-    """A paragraph."""
     return f"<p>{escape(text)}</p>"
 
 
@@ -82,5 +80,4 @@ def tiles(facts: Sequence[tuple[str, str]]) -> str:
 
 
 def bullets(texts: Sequence[str]) -> str:
-    """A list of warnings."""
     return f'<ul class="warnings">{"".join(f"<li>{escape(text)}</li>" for text in texts)}</ul>'

@@ -10,7 +10,6 @@ from classifier.artifact import DEFAULT_ARTIFACT, Artifact, ArtifactError, load_
 
 
 def add_report(actions: Any) -> None:
-    """Add `report` to an argparse subparsers object."""
     summary = "A page on quality, calibration, drift and the shadow, as one HTML file."
     parser: argparse.ArgumentParser = actions.add_parser(
         "report",

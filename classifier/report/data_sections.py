@@ -90,7 +90,6 @@ def _curves(row: dict[str, Any]) -> str:
 
 
 def histograms(data: dict[str, Any]) -> str:
-    """Scores of labelled rows by tier and by source."""
     marks = [Mark(data["threshold"], f"threshold for {percent(STATED_SHARE, 0)} of the stated mix")]
     above = "; ".join(f"{row['tier']} {percent(row['above'])}" for row in data["tiers"])
     by_tier = figure(

@@ -62,7 +62,6 @@ LINKS = (
 
 
 def page(report: dict[str, Any]) -> str:
-    """The whole page of a report's figures."""
     data, traffic = report["data"], report["traffic"]
     links = "".join(f'<a href="#{name}">{title}</a>' for name, title in LINKS)
     body = "".join(

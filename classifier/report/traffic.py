@@ -65,7 +65,6 @@ class Traffic:
 
     @property
     def scored(self) -> Mask:
-        """Requests that have a score."""
         return ~np.isnan(self.score)
 
     def take(self, rows: Any) -> "Traffic":
@@ -87,7 +86,6 @@ class Traffic:
         return [(self.names[column][n], int(count[n])) for n in order if count[n]]
 
     def has(self, column: str, names: Iterable[str]) -> Mask:
-        """Requests whose `column` is one of `names`."""
         wanted = set(names)
         codes = [code for code, name in enumerate(self.names[column]) if name in wanted]
         return np.isin(self.codes[column], codes)

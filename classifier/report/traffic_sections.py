@@ -30,7 +30,6 @@ NO_SHADOW = "No request of the log has both a score and a shadow score."
 
 
 def histograms(traffic: dict[str, Any]) -> str:
-    """Scores of requests by lane and by reason."""
     title = heading("Requests")
     if traffic["scored"] == 0:
         return title + sentence("No request of the log has a score.")
@@ -219,7 +218,6 @@ def _tenant_row(row: dict[str, Any], overall: float) -> list[str]:
 
 
 def shadow(traffic: dict[str, Any] | None) -> str:
-    """The classifier that served beside its shadow."""
     title, found = "Shadow", traffic["shadow"] if traffic else None
     if found is None:
         return missing("shadow", title, NO_SHADOW if traffic else NO_TRAFFIC)

@@ -76,7 +76,6 @@ def fold(
     training: dict[str, Any],
     version: str = VERSION,
 ) -> Artifact:
-    """The artefact of a fitted model."""
     with threadpool_limits(1):
         scores = np.interp(model.raw(rows.corpus), *knots)
     return Artifact(

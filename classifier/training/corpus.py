@@ -36,7 +36,6 @@ class Corpus:
 
 
 def read_corpus(texts: Sequence[str]) -> Corpus:
-    """Read every text as serving reads it."""
     places: dict[bytes, int] = {}
     starts, columns, counts, seen = [0], [], [], []
     for text in texts:

@@ -58,7 +58,6 @@ class Dataset:
         return Dataset(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
     def joined(self, other: "Dataset") -> "Dataset":
-        """These rows, then the other's."""
         names = self.__dataclass_fields__
         return Dataset(*(np.concatenate([getattr(self, n), getattr(other, n)]) for n in names))
 
@@ -73,7 +72,6 @@ def read_rows(paths: Sequence[Path]) -> Dataset:
 
 
 def from_rows(rows: Sequence[dict[str, Any]]) -> Dataset:
-    """A dataset of plain rows."""
     text = np.empty(len(rows), dtype=object)
     text[:] = [conversation_of(row).last_user for row in rows]
     return Dataset(

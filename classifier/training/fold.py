@@ -67,7 +67,6 @@ def _unscaled(model: ComplexityModel, weights: Floats, bias: list[float]) -> tup
 
 
 def significant(values: Floats, digits: int = _DIGITS) -> Floats:
-    """Values rounded to so many significant digits."""
     with np.errstate(divide="ignore"):
         exponent = np.floor(np.log10(np.abs(values)))
     scale = 10.0 ** (digits - 1 - np.where(np.isfinite(exponent), exponent, 0.0))

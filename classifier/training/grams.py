@@ -38,7 +38,6 @@ class CharGrams(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.scale = scale
 
     def fit(self, corpus: Corpus, y: Any = None) -> Self:
-        """Choose the n-grams of these texts."""
         del y
         bag = corpus.bag
         keys, owner = pack(corpus.vocabulary)

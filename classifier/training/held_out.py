@@ -39,7 +39,6 @@ class TrainingSet:
     settings: Settings
 
     def fit_without(self, hold: Mask) -> ComplexityModel:
-        """A model that never saw the rows where `hold` is true."""
         keep = ~hold
         model = ComplexityModel(self.resources, self.settings)
         with threadpool_limits(1):

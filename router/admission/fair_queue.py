@@ -56,7 +56,6 @@ class Account:
     idle_entry: int = -1
 
     def charge(self, prompt_tokens: int = 0, output_tokens: int = 0) -> None:
-        """Count service that was given."""
         served = PROMPT_WEIGHT * prompt_tokens + OUTPUT_WEIGHT * output_tokens
         self.counter += served / self.weight
 
@@ -65,9 +64,7 @@ class Item(Protocol):
     """What waits."""
 
     @property
-    def account(self) -> Account:
-        """Whose it is."""
-        ...
+    def account(self) -> Account: ...
 
 
 T = TypeVar("T", bound=Item)
@@ -100,7 +97,6 @@ class FairQueue(Generic[T]):
 
     @property
     def tenants(self) -> int:
-        """Tenants that are remembered."""
         return len(self._accounts)
 
     def account(self, tenant: str, weight: float) -> Account:
@@ -135,14 +131,12 @@ class FairQueue(Generic[T]):
         self._items[item] = None
 
     def peek(self) -> T | None:
-        """The request that is next."""
         self._tidy()
         if not self._order:
             return None
         return next(iter(self._order[0][2].queued))  # type: ignore[return-value]
 
     def remove(self, item: T) -> None:
-        """Take a request out, wherever it stands."""
         account = item.account
         del self._items[item]
         del account.queued[item]
@@ -152,7 +146,6 @@ class FairQueue(Generic[T]):
             self._rest(account)
 
     def newest(self) -> T | None:
-        """The request that came last of all."""
         return next(reversed(self._items), None)
 
     def begin(self, account: Account, prompt_tokens: int) -> None:
@@ -164,7 +157,6 @@ class FairQueue(Generic[T]):
             self._last_left = account
 
     def end(self, account: Account) -> None:
-        """A request of the tenant is over."""
         account.running -= 1
         self._rest(account)
 

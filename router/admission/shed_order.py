@@ -84,7 +84,6 @@ class AdmissionLog:
         return len(self._entries)
 
     def number(self) -> int:
-        """A new request's."""
         return next(self._numbers)
 
     def note(

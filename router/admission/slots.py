@@ -46,7 +46,6 @@ class Slots:
         return self.lane is not None and self.used + elsewhere + cost <= self.lane
 
     def take(self, cost: int) -> None:
-        """Fill slots."""
         self.used += cost
 
     def give_back(self, cost: int) -> None:
@@ -102,12 +101,10 @@ class DrainRate:
         self._since: float | None = None
 
     def note_waiting(self, *, is_waiting: bool, now: float) -> None:
-        """Someone waits from now on, or nobody."""
         self._advance(now)
         self._since = now if is_waiting else None
 
     def note_start(self, *, now: float) -> None:
-        """Someone who waited has started."""
         self._advance(now)
         self._starts += 1
 

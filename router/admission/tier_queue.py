@@ -15,6 +15,7 @@ class TierQueue:
 
     Attributes:
         running: slots that its requests hold.
+        drain: the pace at which those who waited have started.
         held_back: requests that wait for room in their tenant's KV budget, by age; they
             have no place in the queue.
 
@@ -25,7 +26,7 @@ class TierQueue:
         self.queue: FairQueue[Ticket] = FairQueue()
         self.running = 0
         self.held_back: OrderedDict[Ticket, None] = OrderedDict()
-        self._drain = DrainRate()
+        self.drain = DrainRate()
 
     @property
     def rank(self) -> tuple[int, str]:
@@ -49,9 +50,8 @@ class TierQueue:
         self.push(ticket, now)
 
     def push(self, ticket: Ticket, now: float) -> None:
-        """Queue a request."""
         self.queue.push(ticket)
-        self._drain.note_waiting(is_waiting=True, now=now)
+        self.drain.note_waiting(is_waiting=True, now=now)
 
     def remove(self, ticket: Ticket, now: float, *, starts: bool) -> bool:
         """Take a request out, to start it or not; whether it stood in the queue."""
@@ -60,9 +60,9 @@ class TierQueue:
             return False
         self.queue.remove(ticket)
         if starts:
-            self._drain.note_start(now=now)
+            self.drain.note_start(now=now)
         if not len(self.queue):
-            self._drain.note_waiting(is_waiting=False, now=now)
+            self.drain.note_waiting(is_waiting=False, now=now)
         return True
 
     def is_hopeless(self, ticket: Ticket, now: float) -> bool:
@@ -73,7 +73,7 @@ class TierQueue:
         """
         if not len(self.queue):
             return False
-        wait = self._drain.wait_s(self._position(ticket), now=now)
+        wait = self.drain.wait_s(self._position(ticket), now=now)
         return wait is not None and now + wait > ticket.deadline
 
     def _position(self, ticket: Ticket) -> int:
@@ -87,12 +87,12 @@ class TierQueue:
 
     def busy(self, now: float) -> Rejected:
         """429: come when all who wait now have started, at the pace of late."""
-        wait = self._drain.wait_s(len(self.queue) + 1, now=now)
+        wait = self.drain.wait_s(len(self.queue) + 1, now=now)
         return Rejected(RejectReason.SHED, "The model is busy; try again later.", _least(wait))
 
     def late(self, now: float) -> Rejected:
         """504: come when a new request would start in time, at the pace of late."""
-        wait = self._drain.wait_s(len(self.queue) + 1, now=now)
+        wait = self.drain.wait_s(len(self.queue) + 1, now=now)
         if wait is not None:
             wait -= self.tier.start_within_s or 0.0
         message = "The request could not start in time."

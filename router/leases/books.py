@@ -80,11 +80,9 @@ class RateBook:
         return any(x.demand and not x.liable for x in self._holders.values())
 
     def drop(self, holder: str) -> None:
-        """It holds nothing any more."""
         self._holders.pop(holder, None)
 
     def total(self) -> float:
-        """All that may be held."""
         return sum(x.liable for x in self._holders.values())
 
     @property
@@ -210,7 +208,6 @@ class BucketBook:
         return BucketGrant(mine.added, target if excess else None, self.level)
 
     def _target(self, mine: _BucketHolder) -> float:
-        """What a holder should have now."""
         needs = sum(x.need for x in self._holders.values())
         paces = sum(x.pace for x in self._holders.values())
         spare = max(0.0, self.level - needs)
@@ -269,7 +266,6 @@ class PermitBook:
         self._holders: dict[str, _PermitHolder] = {}
 
     def exchange(self, holder: str, demand: PermitDemand, *, is_frozen: bool) -> PermitGrant:
-        """Take what a holder reports and grant its next permits."""
         mine = _PermitHolder(demand.limit, demand.held, demand.held, demand.used, demand.wanted)
         self._holders[holder] = mine
         others = [x for name, x in self._holders.items() if name != holder]
@@ -281,7 +277,6 @@ class PermitBook:
         return PermitGrant(mine.granted, sum(x.used for x in others))
 
     def _target(self, mine: _PermitHolder, limit: int) -> int:
-        """Permits that a holder should have."""
         need = mine.used + mine.wanted
         needs = sum(x.used + x.wanted for x in self._holders.values())
         if needs >= limit:
@@ -290,11 +285,9 @@ class PermitBook:
         return need + floor((limit - needs) * KEPT / len(self._holders))
 
     def drop(self, holder: str) -> None:
-        """It holds nothing any more."""
         self._holders.pop(holder, None)
 
     def total(self) -> int:
-        """All that may be held."""
         return sum(x.liable for x in self._holders.values())
 
     @property

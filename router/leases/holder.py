@@ -59,7 +59,6 @@ class Lessee:
 
     @property
     def ceilings(self) -> dict[str, LeasedCeiling]:
-        """Of all tenants that were here."""
         return self._ceilings
 
     # -- heartbeats ---------------------------------------------------------------
@@ -90,7 +89,7 @@ class Lessee:
             demands[name] = self._ceilings[name].report(gives_up=giving_up, now=now)
             if number % SLICE == 0:
                 yield
-        has_seat = self._tenure.has_seat(now)
+        has_seat = self.has_seat(now)
         return Report(self.holder, self._seq, self._applied, self.epoch, has_seat, demands, lanes)
 
     def _retire(self, now: float) -> None:
@@ -152,6 +151,10 @@ class Lessee:
         """Whether the ledger has answered within a lease."""
         return self._tenure.has_lease(now)
 
+    def has_seat(self, now: float) -> bool:
+        """Whether it may spend of the floors."""
+        return self._tenure.has_seat(now)
+
     def peers(self, lane: str, *, now: float) -> int | None:
         """Free requests that the other ingress replicas hold of a lane; None: not known."""
         answer = self._lanes.get(lane)
@@ -188,12 +191,11 @@ class Lessee:
         return now - self._answered_at
 
     def status(self, *, now: float) -> dict[str, object]:
-        """For operators."""
         has_session = self.has_session(now)
         return {
             "epoch": self.epoch,
             "has_session": has_session,
-            "has_seat": self._tenure.has_seat(now),
+            "has_seat": self.has_seat(now),
             "lease_left_s": max(0.0, self._tenure.until - now) if has_session else 0.0,
             "answer_age_s": self.answer_age_s(now) if self.epoch else None,
             "tenants": len(self._active),

@@ -28,6 +28,10 @@ class LeasedBucket:
         seated_s: for how long the floor has filled.
         has_past: there was another limit before, of which things were spent.
 
+    Attributes:
+        stash: what is left of the tokens that were handed out; negative: owed.
+        floor: this ingress replica's own bucket.
+
     """
 
     def __init__(
@@ -43,9 +47,9 @@ class LeasedBucket:
         self._leased = limit * terms.leased
         self._mirror = Bucket(self._leased, MINUTE_S, now=now, refunds=True)
         # Nobody knows what was spent of it before: it has filled for as long as its seat.
-        self._floor = Bucket(limit * terms.floor, MINUTE_S, now=now, refunds=True)
-        self._floor.correct(seated_s * limit * terms.floor / MINUTE_S, now=now)
-        self._stash = 0.0
+        self.floor = Bucket(limit * terms.floor, MINUTE_S, now=now, refunds=True)
+        self.floor.correct(seated_s * limit * terms.floor / MINUTE_S, now=now)
+        self.stash = 0.0
         self._returned = 0.0
         self._need = 0.0
         self._pace = 0.0
@@ -67,21 +71,21 @@ class LeasedBucket:
     @property
     def most(self) -> float:
         """All that there can be in one ingress replica: what is leased, and its own floor."""
-        return self._leased + self._floor.limit
+        return self._leased + self.floor.limit
 
     def has_room(self, tokens: float, *, has_seat: bool, now: float) -> bool:
         """Whether the tokens are here. A request larger than all there can be needs all."""
-        floor = self._floor.level(now=now) if has_seat else 0.0
-        most = self._leased + (self._floor.limit if has_seat else 0.0)
-        return self._stash + floor >= min(tokens, most) * NEARLY
+        floor = self.floor.level(now=now) if has_seat else 0.0
+        most = self._leased + (self.floor.limit if has_seat else 0.0)
+        return self.stash + floor >= min(tokens, most) * NEARLY
 
     def charge(self, tokens: float, *, has_seat: bool, now: float) -> float:
         """Spend; returns how much of it came from the floor."""
         floor = 0.0
         if has_seat:
-            missing = max(0.0, tokens - max(0.0, self._stash))
-            floor = min(missing, max(0.0, self._floor.level(now=now)))
-            self._floor.charge(floor, now=now)
+            missing = max(0.0, tokens - max(0.0, self.stash))
+            floor = min(missing, max(0.0, self.floor.level(now=now)))
+            self.floor.charge(floor, now=now)
         self._spend(tokens - floor, now)
         self._spent += tokens
         return floor
@@ -92,25 +96,25 @@ class LeasedBucket:
             self._spend(-unused, now)
             return
         to_floor = min(unused, floor)
-        self._floor.charge(-self._floor.refundable(to_floor, since=since, now=now), now=now)
+        self.floor.charge(-self.floor.refundable(to_floor, since=since, now=now), now=now)
         rest = self._mirror.refundable(unused - to_floor, since=since, now=now)
         self._spend(-rest, now)
 
     def _spend(self, tokens: float, now: float) -> None:
-        self._stash -= tokens
+        self.stash -= tokens
         self._since_report += tokens
         self._mirror.charge(tokens, now=now)
 
     def forget_peaks(self) -> None:
         """Nothing is reserved any more."""
         self._mirror.forget_peaks()
-        self._floor.forget_peaks()
+        self.floor.forget_peaks()
 
     # -- what is known of the whole ---------------------------------------------
 
     def remaining(self, *, has_seat: bool, now: float) -> float:
         """Left in the minute, as far as it is known here."""
-        return self._mirror.level(now=now) + (self._floor.level(now=now) if has_seat else 0.0)
+        return self._mirror.level(now=now) + (self.floor.level(now=now) if has_seat else 0.0)
 
     def wait_s(self, tokens: float, *, has_seat: bool, now: float) -> float:
         """Seconds until the tenant's whole limit has room for the tokens."""
@@ -121,13 +125,12 @@ class LeasedBucket:
     # -- the lease ----------------------------------------------------------------
 
     def want(self, tokens: float) -> None:
-        """A request waits for so many."""
         self._need += tokens
 
     @property
     def is_idle(self) -> bool:
         """Whether there is nothing to tell the ledger."""
-        return self._stash == 0.0 and self._need == 0.0
+        return self.stash == 0.0 and self._need == 0.0
 
     def report(self, *, gives_up: bool, now: float) -> BucketDemand:
         """What to tell the ledger; `gives_up`: everything goes back."""
@@ -145,7 +148,7 @@ class LeasedBucket:
         need, self._need, self._since_report = self._need, 0.0, 0.0
         return BucketDemand(
             self._leased,
-            self._stash,
+            self.stash,
             self._returned,
             need,
             self._pace,
@@ -157,7 +160,6 @@ class LeasedBucket:
         )
 
     def apply(self, grant: BucketGrant, *, epoch: int, number: int, now: float) -> None:
-        """Take the ledger's answer to the last report."""
         # To a bucket that has not reported it says what became of the one before.
         self._epoch, self._number = epoch if number and self._has_reported else -1, number
         self._level, self._unanswered, self._told_at = grant.level, 0.0, self._reported_at
@@ -166,15 +168,15 @@ class LeasedBucket:
             # It was reckoned full for want of knowledge: that was no peak.
             self._mirror.forget_peaks()
             self._is_known = True
-        self._stash += grant.add
+        self.stash += grant.add
         if grant.keep is not None:
             self._keep(grant.keep)
 
     def run_out(self) -> None:
         """The lease is over: what is left of the stash is void."""
-        self._stash = min(0.0, self._stash)
+        self.stash = min(0.0, self.stash)
 
     def _keep(self, tokens: float) -> None:
-        excess = max(0.0, self._stash - tokens)
-        self._stash -= excess
+        excess = max(0.0, self.stash - tokens)
+        self.stash -= excess
         self._returned += excess

@@ -58,7 +58,14 @@ class Tenure:
 
 
 class LeasedCeiling:
-    """One tenant's limits, as far as they are here."""
+    """One tenant's limits, as far as they are here.
+
+    Attributes:
+        share: of the rate's leased part, 0 to 1, until the lease ends.
+        permits: concurrent requests that are leased, the same.
+        tokens: of the minute; None: they are not limited.
+
+    """
 
     def __init__(
         self, config: CeilingConfig, terms: LeaseTerms, tenure: Tenure, *, now: float
@@ -69,13 +76,13 @@ class LeasedCeiling:
         self.arriving = 0
         self.pacer: Pacer | None = None
         self._terms, self._tenure = terms, tenure
-        self._tokens: LeasedBucket | None = None
+        self.tokens: LeasedBucket | None = None
         self._requests: LeasedBucket | None = None
-        self._share = 0.0
+        self.share = 0.0
         self._backlog_elsewhere = 0.0
         self._demand = 0.0
         self._booked = 0
-        self._permits = 0
+        self.permits = 0
         self._used_elsewhere = 0
         self._wanted = 0
         self._reported_at = now
@@ -86,8 +93,8 @@ class LeasedCeiling:
     def configure(self, config: CeilingConfig, *, now: float) -> None:
         """Use new limits from now on; where one is as it was, all stays."""
         old, self.config = self.config, config
-        self._tokens = self._bucket(
-            self._tokens, old.tokens_per_minute, config.tokens_per_minute, now
+        self.tokens = self._bucket(
+            self.tokens, old.tokens_per_minute, config.tokens_per_minute, now
         )
         self._requests = self._bucket(
             self._requests, old.requests_per_minute, config.requests_per_minute, now
@@ -112,19 +119,18 @@ class LeasedCeiling:
 
     def first_charge(self, cost: Reckoning) -> int:
         """What a request reserves when it is admitted: of what can be had in one place."""
-        return cost.whole if self._tokens is None else first_charge(cost, self._tokens.most)
+        return cost.whole if self.tokens is None else first_charge(cost, self.tokens.most)
 
     def try_admit(
         self, tokens: int, *, now: float, is_paced: bool = True
     ) -> Reservation | Rejected:
-        """Reserve `tokens` for a counted request, or say which ceiling refuses it."""
         refused = self.refusal(tokens, now=now, is_paced=is_paced, is_counted=True)
         if refused is not None:
             self._want(tokens, now)
             return refused
         has_seat, floor = self._tenure.has_seat(now), 0.0
-        if self._tokens is not None:
-            floor = self._tokens.charge(tokens, has_seat=has_seat, now=now)
+        if self.tokens is not None:
+            floor = self.tokens.charge(tokens, has_seat=has_seat, now=now)
         self.reserved += tokens
         self.running += 1
         return Reservation(tokens, now, floor)
@@ -148,7 +154,6 @@ class LeasedCeiling:
         return None
 
     def arrived(self) -> None:
-        """The body of a request that is to run is here, or will not come."""
         self.arriving -= 1
 
     @property
@@ -172,25 +177,23 @@ class LeasedCeiling:
         return spent(bucket.wait_s(cost, has_seat=has_seat, now=now) or SHORT_S)
 
     def grow(self, reservation: Reservation, tokens: int, *, now: float) -> Reservation:
-        """Charge a running request so many more; it is not refused, others will be."""
         floor = 0.0
-        if self._tokens is not None:
+        if self.tokens is not None:
             has_seat = self._tenure.has_seat(now)
-            floor = self._tokens.charge(tokens, has_seat=has_seat, now=now)
+            floor = self.tokens.charge(tokens, has_seat=has_seat, now=now)
         self.reserved += tokens
         return reservation.grown(tokens, floor, now=now)
 
     def settle(self, reservation: Reservation, used_tokens: int, *, now: float) -> None:
-        """Replace a reservation with what was really used. Call exactly once."""
         self.reserved -= reservation.tokens
         self.running -= 1
-        if self._tokens is not None:
+        if self.tokens is not None:
             floor = reservation.floor_tokens
             for unused, since in reservation.unused(used_tokens):
-                self._tokens.settle(unused, floor, since=since, now=now)
+                self.tokens.settle(unused, floor, since=since, now=now)
                 floor = max(0.0, floor - unused)
             if self.reserved == 0:
-                self._tokens.forget_peaks()
+                self.tokens.forget_peaks()
 
     def refusal(
         self, tokens: int, *, now: float, is_paced: bool = True, is_counted: bool = False
@@ -203,7 +206,7 @@ class LeasedCeiling:
         if self._lacks_permit(now):
             return too_many_at_once()
         refused = None if is_counted else self.request_refusal(now=now)
-        refused = refused or self._bucket_refusal(self._tokens, tokens, tokens_spent, now)
+        refused = refused or self._bucket_refusal(self.tokens, tokens, tokens_spent, now)
         if refused is not None:
             return refused
         if is_paced and (debt := self._debt_s(now)) > MAX_DEBT_S:
@@ -216,7 +219,7 @@ class LeasedCeiling:
         if limit is not None and self._open + self._used_elsewhere >= limit:
             return False
         has_seat = self._tenure.has_seat(now)
-        buckets = ((None if is_counted else self._requests, 1), (self._tokens, tokens))
+        buckets = ((None if is_counted else self._requests, 1), (self.tokens, tokens))
         return self._debt_s(now) <= MAX_DEBT_S and not any(
             bucket is not None and bucket.wait_s(cost, has_seat=has_seat, now=now) > 0
             for bucket, cost in buckets
@@ -225,8 +228,8 @@ class LeasedCeiling:
     def _want(self, tokens: int, now: float) -> None:
         if self._lacks_permit(now):
             self._wanted += 1
-        if self._tokens is not None:
-            self._tokens.want(tokens)
+        if self.tokens is not None:
+            self.tokens.want(tokens)
 
     def _lacks_permit(self, now: float) -> bool:
         limit = self.config.concurrent_requests
@@ -234,7 +237,7 @@ class LeasedCeiling:
             return False
         # A floor of whole permits is one only where the limit is large.
         floor = int(limit * self._terms.floor) if self._tenure.has_seat(now) else 0
-        return self._open >= floor + self._permits
+        return self._open >= floor + self.permits
 
     def _debt_s(self, now: float) -> float:
         """The tenant's debt, here and elsewhere, at its whole rate."""
@@ -251,7 +254,7 @@ class LeasedCeiling:
 
     def tokens_state(self, *, now: float) -> RateLimitState | None:
         """Tokens left in the minute, everywhere, as far as it is known here."""
-        return self._state(self._tokens, now)
+        return self._state(self.tokens, now)
 
     def _state(self, bucket: LeasedBucket | None, now: float) -> RateLimitState | None:
         if bucket is None:
@@ -264,7 +267,6 @@ class LeasedCeiling:
 
     @property
     def limits_nothing(self) -> bool:
-        """Whether there is nothing to lease."""
         unlimited = CeilingConfig(contended_from=self.config.contended_from)
         return self.config == unlimited
 
@@ -276,11 +278,11 @@ class LeasedCeiling:
     @property
     def holds_tokens(self) -> bool:
         """Whether something handed out is to be given back, or owed."""
-        return any(x is not None and not x.is_idle for x in (self._tokens, self._requests))
+        return any(x is not None and not x.is_idle for x in (self.tokens, self._requests))
 
     def release(self, *, now: float) -> None:
         """The ledger hears of it no more: it holds nothing."""
-        self._share, self._permits = 0.0, 0
+        self.share, self.permits = 0.0, 0
         self._backlog_elsewhere, self._used_elsewhere = 0.0, 0
         self._pace(now)
 
@@ -291,7 +293,7 @@ class LeasedCeiling:
             self.release(now=now)
         tokens, requests = (
             None if x is None else x.report(gives_up=gives_up, now=now)
-            for x in (self._tokens, self._requests)
+            for x in (self.tokens, self._requests)
         )
         limit, wanted = self.config.concurrent_requests, self._wanted
         self._wanted = 0
@@ -300,7 +302,7 @@ class LeasedCeiling:
             leased = limit - self._terms.seats * int(limit * self._terms.floor)
             floor = int(limit * self._terms.floor) if self._tenure.has_seat(now) else 0
             used = max(0, self._open - floor)
-            permits = PermitDemand(leased, max(self._permits, used), used, wanted)
+            permits = PermitDemand(leased, max(self.permits, used), used, wanted)
         return TenantDemand(self._report_rate(now), tokens, requests, permits)
 
     def _report_rate(self, now: float) -> RateDemand | None:
@@ -318,27 +320,27 @@ class LeasedCeiling:
         if backlog:
             # Without a seat there is no floor to send it by.
             demand = max(demand, LEAST_DEMAND)
-        return RateDemand(self._share, demand if demand >= LEAST_DEMAND else 0.0, backlog)
+        return RateDemand(self.share, demand if demand >= LEAST_DEMAND else 0.0, backlog)
 
     def apply(self, grant: TenantGrant, *, epoch: int, number: int, now: float) -> None:
         """Take the ledger's answer to the last report: its epoch, and its number there."""
-        if self._tokens is not None and grant.tokens is not None:
-            self._tokens.apply(grant.tokens, epoch=epoch, number=number, now=now)
+        if self.tokens is not None and grant.tokens is not None:
+            self.tokens.apply(grant.tokens, epoch=epoch, number=number, now=now)
         if self._requests is not None and grant.requests is not None:
             self._requests.apply(grant.requests, epoch=epoch, number=number, now=now)
         if grant.permits is not None:
-            self._permits, self._used_elsewhere = grant.permits
+            self.permits, self._used_elsewhere = grant.permits
         if grant.rate is not None:
-            self._share, self._backlog_elsewhere = grant.rate
+            self.share, self._backlog_elsewhere = grant.rate
         self._pace(now)
 
     def _run_out(self, now: float) -> None:
         """Without a lease, only the floor is left."""
         if self._tenure.has_lease(now):
             return
-        self._share, self._permits = 0.0, 0
+        self.share, self.permits = 0.0, 0
         self._backlog_elsewhere, self._used_elsewhere = 0.0, 0
-        for bucket in (self._tokens, self._requests):
+        for bucket in (self.tokens, self._requests):
             if bucket is not None:
                 bucket.run_out()
 
@@ -347,7 +349,7 @@ class LeasedCeiling:
         rate = self.config.tokens_per_second
         if self.pacer is None or rate is None:
             return
-        floor, share = rate * self._terms.floor, rate * self._terms.leased * self._share
+        floor, share = rate * self._terms.floor, rate * self._terms.leased * self.share
         tenure = self._tenure
         steps = [Step(tenure.until, floor + share), Step(tenure.seat_until, floor)]
         if tenure.until > tenure.seat_until:

@@ -218,7 +218,6 @@ class Ledger:
     # -- whom nothing is heard of ---------------------------------------------------
 
     def _expire(self, now: float) -> None:
-        """Take back what has run out."""
         for name, holder in list(self._holders.items()):
             silent_s = now - holder.at
             if silent_s > self.terms.lease_s:

@@ -172,7 +172,6 @@ class Report:
     lanes: Mapping[str, LaneReport] = field(default_factory=dict)
 
     def to_wire(self) -> dict[str, Any]:
-        """As plain data."""
         return {
             "holder": self.holder,
             "seq": self.seq,
@@ -263,7 +262,6 @@ class Answer:
     number: int = 0
 
     def to_wire(self) -> dict[str, Any]:
-        """As plain data."""
         return {
             "epoch": self.epoch,
             "seq": self.seq,

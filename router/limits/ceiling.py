@@ -68,6 +68,11 @@ class Bucket:
 
     The level may go below zero: `charge` books what has happened already. With
     `refunds`, it remembers enough to give charges back (`refundable`).
+
+    Attributes:
+        peaks: (time, level just before a charge), levels falling: each entry is the
+            highest level from its time on. At most `MAX_PEAKS`.
+
     """
 
     def __init__(self, limit: float, window_s: float, *, now: float, refunds: bool = False) -> None:
@@ -77,15 +82,13 @@ class Bucket:
         self._rate = limit / window_s
         self._level = limit
         self._at = now
-        # (time, level just before a charge), levels falling: each entry is the
-        # highest level from its time on.
-        self._peaks: list[tuple[float, float]] = []
+        self.peaks: list[tuple[float, float]] = []
 
     def resize(self, limit: float, *, now: float) -> None:
         """Another limit from now on; what is spent of the old one is spent of the new."""
         more = limit - self.limit
         self._level = self.level(now=now) + more
-        self._peaks = [(at, level + more) for at, level in self._peaks]
+        self.peaks = [(at, level + more) for at, level in self.peaks]
         self.limit, self._rate = limit, limit / self._window_s
 
     def level(self, *, now: float) -> float:
@@ -103,11 +106,11 @@ class Bucket:
         self._level = min(self.limit, level - tokens)
 
     def _remember(self, now: float, level: float) -> None:
-        while self._peaks and self._peaks[-1][1] <= level:
-            self._peaks.pop()
-        self._peaks.append((now, level))
-        if len(self._peaks) > MAX_PEAKS:
-            del self._peaks[1]
+        while self.peaks and self.peaks[-1][1] <= level:
+            self.peaks.pop()
+        self.peaks.append((now, level))
+        if len(self.peaks) > MAX_PEAKS:
+            del self.peaks[1]
 
     def refundable(self, tokens: float, *, since: float, now: float) -> float:
         """How much of a charge made at `since` can be given back.
@@ -116,8 +119,8 @@ class Bucket:
         while, and what it could not have held would be lost: at its highest since
         then there was room for `limit - peak` more.
         """
-        later = bisect_right(self._peaks, since, key=lambda peak: peak[0])
-        peak = max(self.level(now=now), self._peaks[later][1] if later < len(self._peaks) else 0.0)
+        later = bisect_right(self.peaks, since, key=lambda peak: peak[0])
+        peak = max(self.level(now=now), self.peaks[later][1] if later < len(self.peaks) else 0.0)
         return max(0.0, min(tokens, self.limit - peak))
 
     def correct(self, level: float, *, now: float) -> None:
@@ -129,7 +132,7 @@ class Bucket:
 
     def forget_peaks(self) -> None:
         """Call when no charge is left that may be given back."""
-        self._peaks.clear()
+        self.peaks.clear()
 
     def wait_s(self, tokens: float, *, now: float) -> float:
         """Seconds until `tokens` are available (a whole bucket counts as enough)."""
@@ -150,6 +153,7 @@ class TenantCeiling:
     """All ceilings of one tenant in one ingress replica.
 
     Attributes:
+        tokens: of the minute; None: they are not limited.
         arriving: requests that are to run, and whose body is not here yet.
 
     """
@@ -159,14 +163,14 @@ class TenantCeiling:
         self.running = 0
         self.arriving = 0
         self.pacer: Pacer | None = None
-        self._tokens: Bucket | None = None
+        self.tokens: Bucket | None = None
         self._requests: Bucket | None = None
         self.configure(config, now=now)
 
     def configure(self, config: CeilingConfig, *, now: float) -> None:
         """Use new limits from now on: what was spent, runs or is owed stays so."""
         self.config = config
-        self._tokens = _resized(self._tokens, config.tokens_per_minute, now, refunds=True)
+        self.tokens = _resized(self.tokens, config.tokens_per_minute, now, refunds=True)
         self._requests = _resized(self._requests, config.requests_per_minute, now)
         rate = config.tokens_per_second
         if rate is None:
@@ -191,8 +195,8 @@ class TenantCeiling:
         refused = self.refusal(tokens, now=now, is_paced=is_paced, is_counted=True)
         if refused is not None:
             return refused
-        if self._tokens is not None:
-            self._tokens.charge(tokens, now=now)
+        if self.tokens is not None:
+            self.tokens.charge(tokens, now=now)
         self.reserved += tokens
         self.running += 1
         return Reservation(tokens, now)
@@ -229,8 +233,8 @@ class TenantCeiling:
 
     def grow(self, reservation: Reservation, tokens: int, *, now: float) -> Reservation:
         """Charge a running request so many more; it is not refused, others will be."""
-        if self._tokens is not None:
-            self._tokens.charge(tokens, now=now)
+        if self.tokens is not None:
+            self.tokens.charge(tokens, now=now)
         self.reserved += tokens
         return reservation.grown(tokens, 0.0, now=now)
 
@@ -238,12 +242,12 @@ class TenantCeiling:
         """Replace a reservation with what was really used. Call exactly once."""
         self.reserved -= reservation.tokens
         self.running -= 1
-        if self._tokens is not None:
+        if self.tokens is not None:
             for unused, since in reservation.unused(used_tokens):
-                back = min(unused, self._tokens.refundable(unused, since=since, now=now))
-                self._tokens.charge(-back, now=now)
+                back = min(unused, self.tokens.refundable(unused, since=since, now=now))
+                self.tokens.charge(-back, now=now)
             if self.reserved == 0:
-                self._tokens.forget_peaks()
+                self.tokens.forget_peaks()
 
     def requests_state(self, *, now: float) -> RateLimitState | None:
         """Requests left in the minute."""
@@ -251,7 +255,7 @@ class TenantCeiling:
 
     def tokens_state(self, *, now: float) -> RateLimitState | None:
         """Tokens left in the minute."""
-        return _state(self._tokens, now)
+        return _state(self.tokens, now)
 
     def refusal(
         self, tokens: int, *, now: float, is_paced: bool = True, is_counted: bool = False
@@ -264,7 +268,7 @@ class TenantCeiling:
             return too_many_at_once()
         if not is_counted and (spent := self.request_refusal(now=now)) is not None:
             return spent
-        if self._tokens is not None and (wait := self._tokens.wait_s(tokens, now=now)) > 0:
+        if self.tokens is not None and (wait := self.tokens.wait_s(tokens, now=now)) > 0:
             return tokens_spent(wait)
         # A stream that is being paced always has its next token booked; only
         # what lies past that is debt left by streams that have ended.

@@ -68,7 +68,6 @@ class Pacer:
         self._steps = [step for step in steps if step.until > now] + [NOTHING]
 
     def book(self, tokens: int, *, now: float) -> float:
-        """Book tokens for delivery; the position of the first."""
         self._advance(now)
         position = max(self._next, self._clock)
         self._next = position + tokens
@@ -76,7 +75,6 @@ class Pacer:
         return position
 
     def hold(self, tokens: int, *, now: float) -> float:
-        """Book what goes out together; the position of the last, or `DUE`: it may go now."""
         position = self.book(tokens, now=now) + max(0, tokens - 1)
         return position if position - self._clock > TINY_TOKENS else DUE
 
@@ -93,6 +91,11 @@ class Pacer:
         """Tokens booked that the rate has not allowed yet."""
         self._advance(now)
         return max(0.0, self._next - self._clock)
+
+    def rate(self, *, now: float) -> float:
+        """Tokens a second that it allows now."""
+        self._advance(now)
+        return self._steps[0].rate
 
     def debt_s(self, *, now: float) -> float:
         """Seconds until everything booked so far has been repaid."""

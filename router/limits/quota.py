@@ -38,7 +38,6 @@ class QuotaConfig:
 
     @property
     def is_none(self) -> bool:
-        """Whether nothing is limited."""
         return self.tokens_per_day is None and self.tokens_per_month is None
 
 

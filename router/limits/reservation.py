@@ -51,7 +51,6 @@ class Reservation:
     newest_at: float = field(default=0.0, compare=False)
 
     def grown(self, tokens: int, floor_tokens: float, *, now: float) -> Reservation:
-        """The same with so many more."""
         floor = self.floor_tokens + floor_tokens
         return Reservation(self.tokens + tokens, self.at, floor, tokens, now)
 

@@ -138,7 +138,6 @@ class Placement:
 
     @property
     def replica(self) -> str:
-        """The chosen replica."""
         return self.order[0]
 
 

@@ -76,7 +76,6 @@ class HotPrefixes:
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all prefixes held."""
         return self._bytes
 
     def note(self, lane: str, group: str, prefix: bytes, *, now: float, key: bytes = b"") -> None:

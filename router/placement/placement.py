@@ -118,6 +118,9 @@ class LanePlacement:
         notes: sessions whose last place is remembered here.
         warm_s: how long one is remembered after its last turn.
 
+    Attributes:
+        notes: the last place of each session that is remembered, the latest turn at the end.
+
     """
 
     def __init__(
@@ -127,7 +130,7 @@ class LanePlacement:
         self._me = me
         self._capacity = notes
         self._warm_s = warm_s
-        self._notes: OrderedDict[str, _Note] = OrderedDict()
+        self.notes: OrderedDict[str, _Note] = OrderedDict()
         self._open: dict[str, int] = {}
         self._chosen: dict[str, deque[float]] = {}
         self._stats: dict[str, Mapping[str, Any]] = {}
@@ -165,14 +168,12 @@ class LanePlacement:
         return Chosen(placed.order + rest, placed.outcome, guest)
 
     def begin(self, replica: str) -> None:
-        """A chosen request is being opened."""
         chosen = self._chosen.get(replica)
         if chosen:
             chosen.popleft()
         self._open[replica] = self._open.get(replica, 0) + 1
 
     def end(self, replica: str) -> None:
-        """An opened request has ended, however it did."""
         left = self._open.get(replica, 0) - 1
         if left > 0:
             self._open[replica] = left
@@ -264,9 +265,9 @@ class LanePlacement:
         return best
 
     def _note(self, key: str, now: float) -> _Note | None:
-        note = self._notes.get(key)
+        note = self.notes.get(key)
         if note is not None and now - note.last > self._warm_s:
-            del self._notes[key]
+            del self.notes[key]
             return None
         return note
 
@@ -277,8 +278,8 @@ class LanePlacement:
         if known is not None or placed.outcome is not Outcome.HOME:
             at, moves = known or ("", 0)
             number = moves if at == placed.replica and moves else moves + 1
-        self._notes[key] = _Note(placed.replica, number, now)
-        self._notes.move_to_end(key)
-        if len(self._notes) > self._capacity:
-            self._notes.popitem(last=False)
+        self.notes[key] = _Note(placed.replica, number, now)
+        self.notes.move_to_end(key)
+        if len(self.notes) > self._capacity:
+            self.notes.popitem(last=False)
         return (key, number) if number else None

@@ -41,7 +41,6 @@ class GuestBook:
             self._seen.popitem(last=False)
 
     def numbers(self, *, now: float) -> dict[str, int]:
-        """The guests that are still warm, by key."""
         while self._seen:
             key, (_, last) = next(iter(self._seen.items()))
             if now - last <= self._warm_s:

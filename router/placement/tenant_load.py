@@ -31,7 +31,6 @@ class Step:
         self._level: int | None = None
 
     def of(self, value: float) -> float:
-        """The step for a value now."""
         if value <= 0:
             self._level = None
             return 0.0
@@ -58,29 +57,32 @@ class _Group:
 
 
 class GroupDemand:
-    """Figures of at most `capacity` groups (about 400 bytes each), idle ones dropped first."""
+    """Figures of at most `capacity` groups (about 400 bytes each), idle ones dropped first.
+
+    Attributes:
+        groups: by name, the latest turn at the end.
+
+    """
 
     def __init__(self, capacity: int = 1024) -> None:
         self._capacity = capacity
-        self._groups: OrderedDict[str, _Group] = OrderedDict()
+        self.groups: OrderedDict[str, _Group] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._groups)
+        return len(self.groups)
 
     def begin(self, group: str, *, now: float) -> None:
-        """A turn of the group begins here."""
-        known = self._groups.get(group)
+        known = self.groups.get(group)
         if known is None:
-            known = self._groups[group] = _Group(now, 0, 0.0, 0.0, Step(), Step())
+            known = self.groups[group] = _Group(now, 0, 0.0, 0.0, Step(), Step())
             self._drop_idle()
-        self._groups.move_to_end(group)
+        self.groups.move_to_end(group)
         known.advance(now)
         known.open += 1
         known.turns += 1
 
     def end(self, group: str, *, now: float) -> None:
-        """A turn of the group has ended."""
-        known = self._groups.get(group)
+        known = self.groups.get(group)
         if known is not None:
             known.advance(now)
             known.open = max(0, known.open - 1)
@@ -88,7 +90,7 @@ class GroupDemand:
     def published(self, *, now: float) -> dict[str, tuple[float, float]]:
         """Mean open requests and turns a day, in steps, of the busiest groups."""
         shown = []
-        for name, group in self._groups.items():
+        for name, group in self.groups.items():
             group.advance(now)
             steps = group.open_step.of(group.mean_open), group.turns_step.of(group.turns)
             if steps[0] >= LEAST_OPEN or steps[1] >= LEAST_TURNS:
@@ -98,8 +100,8 @@ class GroupDemand:
 
     def _drop_idle(self) -> None:
         """The group longest without a turn goes, one without an open request first."""
-        if len(self._groups) <= self._capacity:
+        if len(self.groups) <= self._capacity:
             return
-        newest = next(reversed(self._groups))
-        idle = (name for name, group in self._groups.items() if not group.open and name != newest)
-        del self._groups[next(idle, next(iter(self._groups)))]
+        newest = next(reversed(self.groups))
+        idle = (name for name, group in self.groups.items() if not group.open and name != newest)
+        del self.groups[next(idle, next(iter(self.groups)))]

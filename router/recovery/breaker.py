@@ -119,7 +119,6 @@ class Breakers:
         return State.OPEN if now < breaker.until else State.HALF_OPEN
 
     def avoided(self, *, now: float) -> frozenset[str]:
-        """The replicas to leave alone now."""
         if not any(breaker.is_open for breaker in self._breakers.values()):
             return frozenset()
         self._forget(now)

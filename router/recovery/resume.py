@@ -153,7 +153,6 @@ class Said:
 
     @property
     def text(self) -> str:
-        """The answer's text."""
         if len(self.parts) > 1:
             self.parts = ["".join(self.parts)]
         return self.parts[0] if self.parts else ""
@@ -187,7 +186,6 @@ class Decision:
 
 
 def decide(traits: StreamTraits, said: Said) -> Decision:
-    """What to do for a stream that broke off."""
     if said.is_finished:
         return Decision(Means.CLOSE)
     if not said.has_content and not (said.has_tool_call or said.has_reasoning):

@@ -78,19 +78,22 @@ class _Purse:
 
 
 class RetryBudget:
-    """The budgets of one ingress replica. `now` is in seconds on the caller's clock."""
+    """The budgets of one ingress replica. `now` is in seconds on the caller's clock.
+
+    Attributes:
+        purses: what tenants have spent; who is not here has spent nothing.
+
+    """
 
     def __init__(self, config: RetryBudgetConfig, *, now: float) -> None:
         self._config = config
         self._total = _bucket(config, config.retry_tenants, now)
-        # Who is not here has spent nothing.
-        self._purses: OrderedDict[str, _Purse] = OrderedDict()
+        self.purses: OrderedDict[str, _Purse] = OrderedDict()
 
     def apply(self, config: RetryBudgetConfig) -> None:
-        """Use new limits from now on."""
         self._config = config
         self._total.resize(*_limits(config, config.retry_tenants))
-        for purse in self._purses.values():
+        for purse in self.purses.values():
             purse.own.resize(*_limits(config, 1.0))
             purse.reserve.resize(*_limits(config, RESERVE))
 
@@ -98,7 +101,7 @@ class RetryBudget:
         """A request of a tenant has begun."""
         share = self._config.retry_share
         self._total.add(share)
-        purse = self._purses.get(tenant)
+        purse = self.purses.get(tenant)
         if purse is not None:
             purse.own.add(share)
             purse.reserve.add(share * RESERVE)
@@ -114,13 +117,13 @@ class RetryBudget:
         return purse.own.take()
 
     def _purse(self, tenant: str, now: float) -> _Purse:
-        purse = self._purses.pop(tenant, None)
+        purse = self.purses.pop(tenant, None)
         if purse is None:
             config = self._config
             purse = _Purse(_bucket(config, 1.0, now), _bucket(config, RESERVE, now))
-        self._purses[tenant] = purse
-        if len(self._purses) > MAX_PURSES:
-            self._purses.popitem(last=False)
+        self.purses[tenant] = purse
+        if len(self.purses) > MAX_PURSES:
+            self.purses.popitem(last=False)
         return purse
 
 

@@ -149,6 +149,10 @@ class EscalationController:
         config: sizes and bounds.
         replica: this replica's id, so that its own export is not merged back.
 
+    Attributes:
+        window: what thresholds are read from.
+        accounts: of the tenants that were seen last, the latest at the end.
+
     """
 
     def __init__(
@@ -163,12 +167,12 @@ class EscalationController:
         highest = min(1.0, config.gain_max * sum(rung.share for rung in rungs))
         quantile = config.quantile
         quantile = replace(quantile, tail_share=max(quantile.tail_share, highest))
-        self._window = QuantileWindow(shipped, quantile)
+        self.window = QuantileWindow(shipped, quantile)
         self._recent = RecentTraffic(quantile.window)
         self._peers: PeerParts[dict[str | None, int]] = PeerParts(quantile.peer_ttl_s)
         self._rungs = [_RungState(rung, config) for rung in rungs]
         self._defaults = [limits_of(rung.share, config.replicas) for rung in rungs]
-        self._accounts: OrderedDict[str, list[Account]] = OrderedDict()
+        self.accounts: OrderedDict[str, list[Account]] = OrderedDict()
         self._forgot = False
         self._until_refresh = quantile.refresh_every
 
@@ -191,18 +195,18 @@ class EscalationController:
 
         """
         limits = self._limits(budgets)
-        accounts = self._accounts.get(tenant) or self._newcomer(limits)
+        accounts = self.accounts.get(tenant) or self._newcomer(limits)
         views, level = {}, 0.0
         together = zip(self._rungs, accounts, limits, self._edges(limits), strict=True)
         for state, account, limit, edge in together:
             above, level = level, level + state.feedback.level
-            threshold = self._window.threshold(level)
+            threshold = self.window.threshold(level)
             kept = state.kept(above, level)
             affordable = account.hard_level(limit) >= 1
             lent = state.feedback.slack >= 1 and account.rate <= edge
             views[state.rung.lane] = RungView(
                 threshold,
-                threshold if kept == level else self._window.threshold(kept),
+                threshold if kept == level else self.window.threshold(kept),
                 affordable and (lent or account.own_level(limit) >= 1),
                 affordable,
             )
@@ -239,7 +243,7 @@ class EscalationController:
         rungs = [(thresholds[rung], accounts[rung].rate, edges[rung]) for rung in over]
         weight = self._recent.weight(tenant, self._config.tenant_weight)
         for at, part in rein_in(score, rungs):
-            self._window.add(at, weight * part)
+            self.window.add(at, weight * part)
         self._settle(accounts, limits, lane, reached=reached, edges=edges, sticky=sticky)
         self._recent.add(tenant, lane)
         self._until_refresh -= 1
@@ -264,7 +268,7 @@ class EscalationController:
     def export(self) -> dict[str, Any]:
         """This replica's own part, for the others' `merge`: numbers, strings, lists."""
         lanes = {state.rung.lane: self._recent.lanes[state.rung.lane] for state in self._rungs}
-        return {"scored": len(self._recent), "lanes": lanes, "tail": self._window.tail().to_plain()}
+        return {"scored": len(self._recent), "lanes": lanes, "tail": self.window.tail().to_plain()}
 
     def merge(self, peer: str, exported: dict[str, Any], *, now: float) -> None:
         """Replace what is known of a peer; ValueError when it cannot be read."""
@@ -277,7 +281,7 @@ class EscalationController:
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"no export of a replica: {error!r}") from error
         self._peers.put(peer, lanes, now=now)
-        self._window.merge(peer, tail, now=now)
+        self.window.merge(peer, tail, now=now)
 
     def _limits(self, budgets: Mapping[str, float]) -> list[Limits]:
         if not budgets:
@@ -286,13 +290,13 @@ class EscalationController:
         return [limits_of(budgets.get(rung.lane, rung.share), replicas) for rung in rungs]
 
     def _account(self, tenant: str, limits: Sequence[Limits]) -> list[Account]:
-        accounts = self._accounts.get(tenant)
+        accounts = self.accounts.get(tenant)
         if accounts is not None:
-            self._accounts.move_to_end(tenant)
+            self.accounts.move_to_end(tenant)
             return accounts
-        accounts = self._accounts[tenant] = self._newcomer(limits)
-        if len(self._accounts) > self._config.tenants:
-            self._accounts.popitem(last=False)
+        accounts = self.accounts[tenant] = self._newcomer(limits)
+        if len(self.accounts) > self._config.tenants:
+            self.accounts.popitem(last=False)
             self._forgot = True
         return accounts
 
@@ -311,7 +315,7 @@ class EscalationController:
 
     def _thresholds(self) -> list[float]:
         levels = accumulate(state.feedback.level for state in self._rungs)
-        return [self._window.threshold(level) for level in levels]
+        return [self.window.threshold(level) for level in levels]
 
     def _settle(
         self,
@@ -337,9 +341,9 @@ class EscalationController:
     def _refresh(self, now: float) -> None:
         requests = self._config.quantile.refresh_every
         self._until_refresh = requests
-        self._window.refresh(now=now)
+        self.window.refresh(now=now)
         self._peers.drop_dead(now=now)
-        last = list(islice(reversed(self._accounts.values()), MEDIAN_TENANTS))
+        last = list(islice(reversed(self.accounts.values()), MEDIAN_TENANTS))
         share = self.share(now=now)
         for index, state in enumerate(self._rungs):
             rates = (accounts[index].rate for accounts in last)

@@ -83,7 +83,6 @@ class PeerParts(Generic[T]):
         self._parts: dict[str, tuple[float, T]] = {}
 
     def put(self, peer: str, part: T, *, now: float) -> None:
-        """Replace what is known of `peer`."""
         self._parts[peer] = (now, part)
 
     def live(self, *, now: float) -> list[T]:
@@ -144,7 +143,6 @@ class QuantileWindow:
         return len(self._ring)
 
     def add(self, score: float, weight: float) -> None:
-        """Count a score."""
         self._number += 1
         entry = (score, self._number, weight)
         self._total += weight

@@ -57,7 +57,12 @@ class SlotAsk:
 
 
 class Admission:
-    """The lanes' queues in one ingress replica."""
+    """The lanes' queues in one ingress replica.
+
+    Attributes:
+        lanes: by name, of every enabled one.
+
+    """
 
     def __init__(
         self,
@@ -74,7 +79,7 @@ class Admission:
         self._queue_config = queue_config(policies)
         self._clear_s = policies.fleet.timeouts.choose_s
         # Fixed at start, as the lanes are: replicas and slots do not reload.
-        self._lanes = {
+        self.lanes = {
             name: self._slots_of_lane(name, lane)
             for name, lane in policies.fleet.enabled_lanes.items()
         }
@@ -94,13 +99,13 @@ class Admission:
         self._config = policies.fleet.admission
         self._queue_config = queue_config(policies)
         self._clear_s = policies.fleet.timeouts.choose_s
-        for lane_slots in self._lanes.values():
+        for lane_slots in self.lanes.values():
             lane_slots.queue.config = self._queue_config
             lane_slots.saturation.config = self._config
 
     def take(self, ask: SlotAsk) -> SlotHold | None:
         """Get in line for slots of a lane; None: the lane counts none."""
-        lane = self._lanes.get(ask.lane)
+        lane = self.lanes.get(ask.lane)
         if lane is None or not self._is_enabled:
             return None
         tenant = ask.tenant
@@ -126,7 +131,7 @@ class Admission:
 
     async def clear_free(self, name: str) -> None:
         """Before paid work hears that no replica serves it: free work goes first."""
-        lane = self._lanes.get(name)
+        lane = self.lanes.get(name)
         if lane is None or not self._is_enabled:
             return
         for _ in range(ceil(self._clear_s / CLEAR_EVERY_S)):
@@ -150,18 +155,17 @@ class Admission:
     # -- watching and reporting ---------------------------------------------
 
     def busy_lanes(self) -> list[str]:
-        """Lanes whose engines should be asked for their load."""
         if not self._is_enabled:
             return []
-        return [name for name, lane_slots in self._lanes.items() if lane_slots.is_busy]
+        return [name for name, lane_slots in self.lanes.items() if lane_slots.is_busy]
 
     def observe(self, lane: str, replicas: Sequence[Mapping[str, Any]]) -> None:
         """Take a lane's load, as its replicas report it."""
-        self._lanes[lane].observe(replicas)
+        self.lanes[lane].observe(replicas)
 
     def depths(self) -> dict[str, dict[str, int]]:
         """Waiting requests by lane and tier."""
-        return {name: lane_slots.queue.depths() for name, lane_slots in self._lanes.items()}
+        return {name: lane_slots.queue.depths() for name, lane_slots in self.lanes.items()}
 
     def lane_reports(self) -> dict[str, LaneReport]:
         """What this replica's peers ask for, by lane."""
@@ -173,13 +177,13 @@ class Admission:
                 lane_slots.queue.slots.used,
                 lane_slots.queue.in_line,
             )
-            for name, lane_slots in self._lanes.items()
+            for name, lane_slots in self.lanes.items()
         }
 
     def make_way(self, lane: str, *, makes_way: bool) -> None:
         """Hold no free work that has sent nothing, for the sake of paid work elsewhere."""
         if self._is_enabled:
-            lane_slots = self._lanes[lane]
+            lane_slots = self.lanes[lane]
             lane_slots.queue.make_way(makes_way=makes_way, now=time.monotonic())
             lane_slots.arm()
 
@@ -190,12 +194,12 @@ class Admission:
         """
         if not self._is_enabled:
             return None
-        queue = self._lanes[lane].queue
+        queue = self.lanes[lane].queue
         return queue.slots.used + queue.in_line, queue.level > Level.NORMAL
 
     def unconfirmed(self) -> dict[str, int]:
         """By lane, paid requests refused though it was not known what the others hold."""
-        return {name: lane_slots.queue.unconfirmed for name, lane_slots in self._lanes.items()}
+        return {name: lane_slots.queue.unconfirmed for name, lane_slots in self.lanes.items()}
 
     def status(self) -> dict[str, dict[str, Any]]:
         """Per lane: slots here, how many are taken, waiting by tier, saturation.
@@ -212,12 +216,11 @@ class Admission:
                 "over_kv_budget": lane_slots.queue.kv.waiting,
                 "saturation": lane_slots.queue.level.name.lower(),
             }
-            for name, lane_slots in self._lanes.items()
+            for name, lane_slots in self.lanes.items()
         }
 
 
 def queue_config(policies: Policies) -> QueueConfig:
-    """The bounds of one lane's queue."""
     fleet = policies.fleet
     own = fleet.admission
     return QueueConfig(own.max_queued, own.reserve_share, own.need_decay_s, fleet.ledger.grace_s)

@@ -29,7 +29,6 @@ class Contentions:
         return found
 
     async def run(self) -> None:
-        """Observe until cancelled."""
         while True:
             await asyncio.sleep(PERIOD_S)
             self.observe()

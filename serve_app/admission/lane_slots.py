@@ -59,8 +59,8 @@ class SlotHold:
     def _changed(self) -> None:
         if self.ticket.stage is Stage.EVICTED:
             # It awaits its engine: whoever runs it catches this and asks `evicted`.
-            assert self._task is not None
-            self._task.cancel()
+            if self._task is not None:
+                self._task.cancel()
             return
         self._note_outcome()
         if self._waiter is not None and not self._waiter.done():
@@ -121,7 +121,13 @@ class SlotHold:
 
 
 class LaneSlots:
-    """One lane: its queue, the timer that the queue asks for, and its replicas' slots."""
+    """One lane: its queue, the timer that the queue asks for, and its replicas' slots.
+
+    Attributes:
+        full: replicas that run all they can.
+        used: slots by replica; one that runs nothing is not in it.
+
+    """
 
     def __init__(
         self,
@@ -136,18 +142,18 @@ class LaneSlots:
         self.full: frozenset[str] = frozenset()
         self._slots, self._ingresses = slots, ingresses
         self._of_replica = None if slots is None else share_of(slots, 1, ingresses)
-        self._used: dict[str, int] = {}
+        self.used: dict[str, int] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     def note(self, replica: str | None, cost: int) -> None:
         """A replica got so many sequences of ours more, or fewer."""
         if replica is None or self._of_replica is None:
             return
-        used = self._used.get(replica, 0) + cost
+        used = self.used.get(replica, 0) + cost
         if used > 0:
-            self._used[replica] = used
+            self.used[replica] = used
         else:
-            self._used.pop(replica, None)
+            self.used.pop(replica, None)
         if (used >= self._of_replica) != (replica in self.full):
             self.full = self.full ^ {replica}
 

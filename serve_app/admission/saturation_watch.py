@@ -25,7 +25,6 @@ class SaturationWatch:
         self._lanes = lanes
 
     async def run(self) -> None:
-        """Observe until cancelled."""
         while True:
             await asyncio.sleep(PERIOD_S)
             try:

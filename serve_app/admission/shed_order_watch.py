@@ -58,7 +58,6 @@ class ShedOrderWatch:
         self._seen: deque[dict[str, Any]] = deque(maxlen=SHOWN)
 
     async def run(self) -> None:
-        """Judge until cancelled."""
         while True:
             await asyncio.sleep(PERIOD_S)
             try:

@@ -25,16 +25,19 @@ class Uploads:
     Args:
         places: requests that Serve lets in at once.
 
+    Attributes:
+        held: by tenant; one that has none is not in it.
+        count: of all tenants.
+
     """
 
     def __init__(self, places: int) -> None:
         self._most = max(1, places // 2)
-        self._held: Counter[str] = Counter()
+        self.held: Counter[str] = Counter()
         self.count = 0
 
     def of(self, tenant: str) -> int:
-        """How many are the tenant's."""
-        return self._held[tenant]
+        return self.held[tenant]
 
     @contextlib.contextmanager
     def arriving(self, tenant: str, most: int) -> Iterator[Rejected | None]:
@@ -42,15 +45,15 @@ class Uploads:
 
         `most`: of one tenant, however many are free.
         """
-        if self._held[tenant] >= min(most, self._most - self.count):
+        if self.held[tenant] >= min(most, self._most - self.count):
             yield TOO_MANY
             return
         self.count += 1
-        self._held[tenant] += 1
+        self.held[tenant] += 1
         try:
             yield None
         finally:
             self.count -= 1
-            self._held[tenant] -= 1
-            if not self._held[tenant]:
-                del self._held[tenant]
+            self.held[tenant] -= 1
+            if not self.held[tenant]:
+                del self.held[tenant]

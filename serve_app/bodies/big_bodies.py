@@ -26,19 +26,24 @@ PIECE_S = 0.002
 
 
 class Turn:
-    """A lock that tenants get in turn, each for the first of its own that wait."""
+    """A lock that tenants get in turn, each for the first of its own that wait.
+
+    Attributes:
+        waiting: who is in line, by tenant; the next one's first.
+
+    """
 
     def __init__(self) -> None:
-        self._is_taken = False
-        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self.is_taken = False
+        self.waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
     async def take(self, tenant: str) -> None:
         """Wait for it; `leave` has to follow."""
-        if not self._is_taken:
-            self._is_taken = True
+        if not self.is_taken:
+            self.is_taken = True
             return
         mine = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(tenant, deque()).append(mine)
+        self.waiting.setdefault(tenant, deque()).append(mine)
         try:
             await mine
         except asyncio.CancelledError:
@@ -49,28 +54,28 @@ class Turn:
 
     def leave(self) -> None:
         """Hand it to the tenant that has waited longest since its last turn."""
-        while self._waiting:
-            tenant, queue = self._waiting.popitem(last=False)
+        while self.waiting:
+            tenant, queue = self.waiting.popitem(last=False)
             following = queue.popleft()
             if queue:
-                self._waiting[tenant] = queue
+                self.waiting[tenant] = queue
             if not following.done():
                 following.set_result(None)
                 return
-        self._is_taken = False
+        self.is_taken = False
 
 
 class BigBodies:
-    """The line of one ingress replica."""
+    """The line of one ingress replica, and whose `turn` it is."""
 
     def __init__(self) -> None:
-        self._turn = Turn()
+        self.turn = Turn()
 
     async def read(self, steps: Steps[T], size: int, tenant: str) -> T:
         """The result of the steps that read a tenant's body of `size` bytes."""
         if size < BIG_BYTES:
             return at_once(steps)
-        await self._turn.take(tenant)
+        await self.turn.take(tenant)
         begun = time.perf_counter()
         try:
             while True:
@@ -84,7 +89,7 @@ class BigBodies:
             return result
         finally:
             took = time.perf_counter() - begun
-            asyncio.get_running_loop().call_later(took, self._turn.leave)
+            asyncio.get_running_loop().call_later(took, self.turn.leave)
 
 
 async def breathe(size: int) -> None:

@@ -19,27 +19,22 @@ MAX_INT64 = 2**63 - 1
 
 
 def is_flag(value: Any) -> str | None:
-    """True or false."""
     return None if isinstance(value, bool) else "true or false"
 
 
 def is_text(value: Any) -> str | None:
-    """A string."""
     return None if isinstance(value, str) else "a string"
 
 
 def is_object(value: Any) -> str | None:
-    """A JSON object."""
     return None if isinstance(value, dict) else "an object"
 
 
 def is_array(value: Any) -> str | None:
-    """A JSON array."""
     return None if isinstance(value, list) else "an array"
 
 
 def is_text_or_array(value: Any) -> str | None:
-    """A string or a JSON array."""
     return None if isinstance(value, (str, list)) else "a string or an array"
 
 
@@ -88,7 +83,6 @@ class Only:
     values: tuple[Any, ...]
 
     def __call__(self, value: Any) -> str | None:
-        """Which values there are."""
         if any(type(value) is type(known) and value == known for known in self.values):
             return None
         return " or ".join(map(repr, self.values)) + " here"

@@ -22,7 +22,6 @@ class CommandError(Exception):
 
 
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add route, chat, status and reload."""
     route = subparser(
         subparsers,
         "route",

@@ -44,7 +44,6 @@ class _ServeFile(BaseModel):
 
 
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add doctor."""
     parser = subparser(
         subparsers,
         "doctor",

@@ -12,7 +12,6 @@ from serve_app.machine.ray_files import run_dir
 
 
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ports."""
     parser = subparser(
         subparsers,
         "ports",

@@ -27,7 +27,6 @@ _SLO = Slo()
 
 
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add simulate and its four parts."""
     parser = subparsers.add_parser(
         "simulate",
         help="Simulated engines and load: run, serve, load, fit.",

@@ -28,7 +28,6 @@ from serve_app.tenancy.store import Keys, StoredKey
 
 
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add tenants add, list, revoke and usage."""
     parent = subparsers.add_parser(
         "tenants", help="Tenants and their API keys.", description="Tenants and their API keys."
     )

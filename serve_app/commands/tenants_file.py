@@ -31,8 +31,6 @@ def add_tenant(path: Path, tenant: str, tier: str) -> None:
 
 
 def remove_key(path: Path, tenant: str, key_id: str) -> None:
-    """Remove a key from the file."""
-
     def edit(data: Any) -> None:
         keys = data["tenants"][tenant]["keys"]
         keys[:] = [key for key in keys if key["id"] != key_id]
@@ -40,7 +38,7 @@ def remove_key(path: Path, tenant: str, key_id: str) -> None:
     _edit(path, edit)
 
 
-class _AsWritten(VersionedResolver):  # type: ignore[misc]
+class _AsWritten(VersionedResolver):
     """Every plain scalar is the text that it is written as, when read and when written.
 
     The settings are read as YAML 1.1, ruamel.yaml reads 1.2: `8e1234567890` as the id of a key is

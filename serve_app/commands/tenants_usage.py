@@ -25,7 +25,6 @@ GROUPS: dict[str, Callable[[Slot], tuple[str, ...]]] = {
 
 
 def add_usage(actions: Any) -> argparse.ArgumentParser:
-    """Add `usage` to the actions of `pointsman tenants`."""
     parser = subparser(
         actions,
         "usage",

@@ -37,7 +37,6 @@ def stamp_of(path: Path) -> Stamp:
 
 
 def stamps_of(paths: Sequence[Path]) -> list[Stamp]:
-    """One stamp a file."""
     return [stamp_of(path) for path in paths]
 
 

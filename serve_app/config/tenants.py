@@ -76,7 +76,6 @@ class HistoryConfig(StrictModel):
 
     @property
     def budget(self) -> HistoryBudget:
-        """The two marks."""
         return HistoryBudget(self.high_tokens, self.low_tokens or self.high_tokens // 2)
 
 
@@ -287,7 +286,6 @@ class TenantsConfig(StrictModel):
         return QuotaConfig(merged.tokens_per_day, merged.tokens_per_month)
 
     def weights_of(self, tenant: str) -> TokenWeights:
-        """What a tenant's tokens count as."""
         return TokenWeights(**self._limits_of(tenant).weights.model_dump())
 
     def _limits_of(self, tenant: str) -> CeilingsConfig:

@@ -14,6 +14,7 @@ import ray
 from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
 from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
+from vllm.engine.protocol import EngineClient
 
 from serve_app.config.lane import LaneConfig
 
@@ -31,6 +32,11 @@ logger = logging.getLogger("ray.serve")
 class LaneEngine(VLLMEngine):
     """Ray's vLLM engine, with the executor that the fleet file names."""
 
+    @property
+    def client(self) -> EngineClient:
+        """The engine of vLLM itself, once it has started: Ray does not pass every question on."""
+        return self._engine_client  # type: ignore[return-value]  # Ray's says None for ever
+
     def _prepare_engine_config(self, callback_ctx: Any) -> Any:
         """Ray gives every engine on a CPU worker processes, and so does vLLM.
 
@@ -46,6 +52,8 @@ class LaneEngine(VLLMEngine):
 class LaneServer(LaneEndpoint, LLMServer):
     """One vLLM engine and its endpoint."""
 
+    engine: LaneEngine
+
     async def __init__(  # type: ignore[misc]
         self, lane: LaneConfig, source: str, *, life: LaneLife
     ) -> None:
@@ -55,9 +63,10 @@ class LaneServer(LaneEndpoint, LLMServer):
             offload(config, lane.host_kv_cache, host_memory(), _cards_here())
         if os.path.isdir(source):  # noqa: ASYNC240, PTH112  # nothing else runs here yet
             # There is nothing to fetch, and the task that would on each node imports vLLM.
-            config.get_or_create_callback().ctx.run_init_node = False
+            callback = config.get_or_create_callback()
+            callback.ctx.run_init_node = False  # type: ignore[union-attr]  # it is never None
         await LLMServer.__init__(self, config, engine_cls=LaneEngine)
-        app = await self.engine.build_asgi_app()
+        app = await self.engine.build_asgi_app()  # type: ignore[no-untyped-call]  # Ray's
         self._engine_pulse = EnginePulse(os.getpgrp())
         await self._open(app, model_id=config.model_id)
 
@@ -71,21 +80,21 @@ class LaneServer(LaneEndpoint, LLMServer):
         Ray's and vLLM's own `check_health` only read a flag that is set when the
         engine core has died; one that is stopped or stuck looks well to them.
         """
-        client = self.engine._engine_client  # noqa: SLF001  # Ray passes no such question on
+        client = self.engine.client
         has_work = self._endpoint.guard.in_flight > 0
         question = self._engine_pulse.ask(client, has_work=has_work)
         await answer_of_the_living(question, client.check_health)
 
-    async def __del__(self) -> None:  # type: ignore[override]
+    async def __del__(self) -> None:
         await self._close()
         await LLMServer.__del__(self)
 
 
 def offload(config: LLMConfig, wanted: HostKvCache, memory: HostMemory, cards: int) -> None:
     """Turn on the second-level cache, in the size that a host with so many cards has room for."""
-    size = host_cache_gib(
-        wanted, memory, cards=config.get_engine_config().num_devices, cards_on_host=cards
-    )
+    engine = config.get_engine_config()
+    own: int = engine.num_devices  # type: ignore[union-attr]  # it is never None
+    size = host_cache_gib(wanted, memory, cards=own, cards_on_host=cards)
     if size is None:
         logger.warning("%s: no room in host memory for KV (%s)", config.model_id, memory)
         return

@@ -132,7 +132,7 @@ class LaneEndpoint:
         """Streams do not pass through Serve, so it cannot count them itself."""
         return {"requests_in_flight": float(self._endpoint.guard.in_flight)}
 
-    def record_routing_stats(self) -> dict[str, Any]:
+    async def record_routing_stats(self) -> dict[str, Any]:
         """Published by Serve to every handle once a period: load, and who is here."""
         return self._visits.report(self._kv_utilization).to_mapping()
 

@@ -37,7 +37,6 @@ class PublicResolver(AbstractResolver):
         return public
 
     async def close(self) -> None:
-        """Release what the resolver holds."""
         await self._resolver.close()
 
 

@@ -32,11 +32,9 @@ class Door:
         self._trusts_local = trusts_local
 
     def reader(self, caller: Caller) -> Tenant | Rejected:
-        """Of what models there are."""
         return self._state.identify(caller, trusts_local=self._trusts_local)
 
     def user(self, caller: Caller) -> Tenant | Rejected:
-        """Of the models."""
         tenant = self.reader(caller)
         is_nobody = isinstance(tenant, Tenant) and tenant.is_operator
         return NO_TENANT if is_nobody else tenant

@@ -30,7 +30,6 @@ class Doorway:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
         if scope["type"] != "lifespan":
             scope = {**scope, "headers": _readable(scope["headers"])}
         await self._app(scope, receive, send)

@@ -85,7 +85,6 @@ class Gateway:
             self._routes[SOCKET_PATH] = {"GET": self._ask_for_upgrade}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
             return

@@ -54,17 +54,14 @@ class HttpRequest:
 
     @property
     def caller(self) -> Caller:
-        """Who sent it."""
         return caller_of(self._scope)
 
     @property
     def codings(self) -> list[str]:
-        """What the body is encoded with."""
         return codings_of(self.lines)
 
     @property
     def query(self) -> bytes:
-        """What follows the question mark."""
         found: bytes = self._scope.get("query_string", b"")
         return found
 
@@ -98,7 +95,6 @@ class HttpRequest:
         return await decode(raw, codings, max_bytes)
 
     async def json(self, body: Any, status: int = 200) -> None:
-        """Answer with JSON."""
         await self.respond(status, orjson.dumps(body), JSON)
 
     async def refuse(
@@ -117,7 +113,6 @@ class HttpRequest:
     async def respond(
         self, status: int, body: bytes, kind: bytes, headers: Iterable[Header] = ()
     ) -> None:
-        """Answer with a whole body."""
         all_headers = [
             (b"content-type", kind),
             (b"content-length", str(len(body)).encode()),

@@ -40,7 +40,12 @@ LEASED = {RejectReason.REQUEST_RATE, RejectReason.TOKEN_RATE, RejectReason.TENAN
 
 
 class LeaseSync:
-    """Keeps a `Lessee` in step with the ledger, and the lanes with their peers."""
+    """Keeps a `Lessee` in step with the ledger, and the lanes with their peers.
+
+    Attributes:
+        is_pressed: paid work waits for free work elsewhere to go, so that heartbeats hurry.
+
+    """
 
     def __init__(
         self,
@@ -58,10 +63,9 @@ class LeaseSync:
         self._hurry = asyncio.Event()
         self._answered = asyncio.Condition()
         self._is_failing = False
-        self._is_pressed = False
+        self.is_pressed = False
 
     async def run(self) -> None:
-        """Beat until cancelled."""
         while True:
             try:
                 await self.beat()
@@ -69,7 +73,7 @@ class LeaseSync:
                 # It must outlive whatever goes wrong here: leases run down without it.
                 logger.exception("ledger: a heartbeat failed")
             await asyncio.sleep(LEAST_GAP_S)
-            pause = HURRY_S if self._is_pressed else self._config.heartbeat_s
+            pause = HURRY_S if self.is_pressed else self._config.heartbeat_s
             try:
                 async with asyncio.timeout(pause - LEAST_GAP_S):
                     await self._hurry.wait()
@@ -124,11 +128,11 @@ class LeaseSync:
 
     def _tell_lanes(self) -> None:
         now = time.monotonic()
-        self._is_pressed = False
+        self.is_pressed = False
         for lane, report in self._admission.lane_reports().items():
             makes_way = self._lessee.yields(lane, now=now)
             self._admission.make_way(lane, makes_way=makes_way)
-            self._is_pressed |= report.needs or (makes_way and report.free > 0)
+            self.is_pressed |= report.needs or (makes_way and report.free > 0)
 
     def refresh_gauges(self) -> None:
         """Bring the gauges that are read on demand up to date."""

@@ -46,6 +46,8 @@ def boot_id() -> str:
 class Office:
     """The ledger with its epoch.
 
+    `noted_until`: what it grants has run out by then, as the store knows.
+
     Raises `sqlite3.Error` or `OSError` where the store cannot be used: then nobody is
     answered, and leases run down.
     """
@@ -75,7 +77,7 @@ class Office:
         is_first = quiet_until is None and not above
         if quiet_until is None:
             quiet_until = now + self._terms.lease_s if above else now
-        self._noted_until = quiet_until
+        self.noted_until = quiet_until
         self._noted: frozenset[str] = frozenset()
         self._lost_at = None
         # A store that was replaced does not know who holds what.
@@ -113,14 +115,14 @@ class Office:
 
     def _is_highest(self, holder: str, now: float) -> bool:
         lasts = now + self._terms.lease_s
-        if holder in self._noted and lasts <= self._noted_until:
+        if holder in self._noted and lasts <= self.noted_until:
             return self._store.epoch() == self.ledger.epoch
-        until = max(lasts + AHEAD_S, self._noted_until)
+        until = max(lasts + AHEAD_S, self.noted_until)
         holders = self.ledger.known(now=now) | {holder}
         note = Epoch(self.ledger.epoch, self._boot, until, holders)
         if not self._store.extend_epoch(note):
             return False
-        self._noted_until, self._noted = until, holders
+        self.noted_until, self._noted = until, holders
         return True
 
 
@@ -133,7 +135,6 @@ class LedgerServer:
         self._store = store
 
     async def exchange(self, wire: dict[str, Any]) -> dict[str, Any] | None:
-        """Answer an ingress replica's report."""
         try:
             return await self._office.exchange(wire)
         except (sqlite3.Error, OSError) as error:

@@ -44,7 +44,6 @@ class ServeState:
         self.logs = Path(os.environ.get("RAY_TMPDIR", ""), "ray/session_latest/logs/serve")
 
     def is_ready(self) -> bool:
-        """Whether requests are answered."""
         return _get(f"{self._url}/ready") is not None
 
     def look(self) -> Seen:

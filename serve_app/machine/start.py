@@ -144,15 +144,15 @@ class Start:
         """Start, wait until it ends; the exit status for the shell."""
         try:
             self._prepare_model()
-            self._run_serve()
-            self._await_ready()
+            process = self._run_serve()
+            self._await_ready(process)
         except StartFailed as error:
             self._screen.say(f"Pointsman did not start: {error}", self._places())
             self._stop()
             return 1
         except (Interrupted, KeyboardInterrupt):
             return INTERRUPTED
-        return self._wait()
+        return self._wait(process)
 
     def _prepare_model(self) -> None:
         """In a process of its own: a conversion imports what this one does without."""
@@ -165,14 +165,14 @@ class Start:
             raise StartFailed(cause_of(done.stderr))
         self._screen.say(line("model", "", time.monotonic() - begun), *done.stdout.splitlines())
 
-    def _run_serve(self) -> None:
+    def _run_serve(self) -> subprocess.Popen[bytes]:
         # `serve run` shuts everything down on SIGINT alone, which a shell without job
         # control makes its background jobs ignore; a second one would break that off.
         command = ["env", "--default-signal=INT,QUIT", *self._command]
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_end)
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603
+            process = self._process = subprocess.Popen(  # noqa: S603
                 command,
                 stdout=log,
                 stderr=log,
@@ -187,6 +187,7 @@ class Start:
             # While it was being made.
             self._interrupt()
         self._progress.begin("Ray", "", time.monotonic())
+        return process
 
     def _on_end(self, number: int, frame: FrameType | None) -> None:
         """Somebody wants it ended: once is enough, and its end is waited for."""
@@ -199,9 +200,9 @@ class Start:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
 
-    def _await_ready(self) -> None:
+    def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
         while not self._state.is_ready():
-            self._refuse_ended()
+            self._refuse_ended(process)
             now = time.monotonic()
             self._tell(now)
             self._screen.show(self._progress.running(now))
@@ -217,9 +218,8 @@ class Start:
         self._screen.say(*self._progress.end("Ray", "", now))
         self._screen.say(*self._progress.observe(self._state.look(), now))
 
-    def _refuse_ended(self) -> None:
-        assert self._process is not None
-        if self._process.poll() is not None:
+    def _refuse_ended(self, process: subprocess.Popen[bytes]) -> None:
+        if process.poll() is not None:
             if self._is_asked_to_end:
                 raise Interrupted
             raise StartFailed(cause_of(self._said()))
@@ -233,7 +233,6 @@ class Start:
         return self._log.read_text(errors="replace")
 
     def _stop(self) -> None:
-        """Shut down what was begun."""
         if self._process is None:
             return
         if not self._is_asked_to_end:
@@ -241,13 +240,12 @@ class Start:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(ENDS_WITHIN_S)
 
-    def _wait(self) -> int:
+    def _wait(self, process: subprocess.Popen[bytes]) -> int:
         """Until `serve run` ends; 0 when it was asked to."""
-        assert self._process is not None
         status = None
         while status is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                status = self._process.wait(LOG_LOOK_S)
+                status = process.wait(LOG_LOOK_S)
             bound(self._log)
         if status:
             self._screen.say(f"Pointsman has ended ({status}). Look at {self._log}")

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Mapping
+from typing import Protocol
 
 from router.errors import Rejected, RejectReason
 from router.leases.holder import Lessee
@@ -21,7 +22,7 @@ from router.limits.reservation import Reckoning
 from router.placement.hot_prefixes import HotPrefixes
 from router.placement.session import MAX_SESSION_ID_CHARS, Presence, SessionMemory, is_session_id
 from router.tokens import TokenEstimator
-from serve_app.admission.admission import Admission, alone
+from serve_app.admission.admission import Admission, LaneView, alone
 from serve_app.admission.contentions import Contentions
 from serve_app.admission.uploads import Uploads
 from serve_app.bodies.prefixes import prefix_key, prefix_of
@@ -61,11 +62,16 @@ class IngressState:
         config = policies.fleet
         # Fixed at start: the number of ingress replicas does not reload.
         ingresses = config.ingress.replicas
-        self.lessee = Lessee(replica, config.ledger.terms(ingresses)) if ingresses > 1 else None
+        lessee = Lessee(replica, config.ledger.terms(ingresses)) if ingresses > 1 else None
+        self.lessee = lessee
         self.leases: LeaseSync | None = None
-        peers, elsewhere = (self._peers, self._elsewhere) if self.lessee else (alone, alone)
-        self.admission = Admission(policies, peers, elsewhere)
-        self.contentions = Contentions(self.admission, self._demand if self.lessee else alone)
+        if lessee is None:
+            self.admission = Admission(policies, alone, alone)
+            self.contentions = Contentions(self.admission, alone)
+        else:
+            peers, elsewhere = _as_of_now(lessee.peers), _as_of_now(lessee.running_elsewhere)
+            self.admission = Admission(policies, peers, elsewhere)
+            self.contentions = Contentions(self.admission, _as_of_now(lessee.demand_elsewhere))
         self.presence = Presence()
         self.uploads = Uploads(config.ingress.max_ongoing_requests)
         self.sessions = SessionMemory(config.sessions.capacity, config.sessions.ttl_s)
@@ -98,18 +104,6 @@ class IngressState:
             tenant_id=caller.acts_for,
             why_not_local=caller.stranger,
         )
-
-    def _peers(self, lane: str) -> int | None:
-        assert self.lessee is not None
-        return self.lessee.peers(lane, now=time.monotonic())
-
-    def _elsewhere(self, lane: str) -> int | None:
-        assert self.lessee is not None
-        return self.lessee.running_elsewhere(lane, now=time.monotonic())
-
-    def _demand(self, lane: str) -> int | None:
-        assert self.lessee is not None
-        return self.lessee.demand_elsewhere(lane, now=time.monotonic())
 
     def ceiling(self, tenant: Tenant) -> Ceiling:
         """The tenant's ceilings here, with the limits of the last reading of the files.
@@ -170,7 +164,6 @@ class IngressState:
         return self._ceilings if self.lessee is None else self.lessee.ceilings
 
     def estimator(self, lane: str) -> TokenEstimator:
-        """The lane's token estimator."""
         return self._estimators.setdefault(lane, TokenEstimator())
 
     def cache_salt(self, tenant: Tenant) -> str:
@@ -249,3 +242,11 @@ class IngressState:
     def reserved_tokens(self) -> int:
         """Tokens reserved by requests that have not been settled."""
         return sum(ceiling.reserved for ceiling in self._all_ceilings.values())
+
+
+class _AsksOfLane(Protocol):
+    def __call__(self, lane: str, *, now: float) -> int | None: ...
+
+
+def _as_of_now(ask: _AsksOfLane) -> LaneView:
+    return lambda lane: ask(lane, now=time.monotonic())

@@ -82,7 +82,6 @@ class Lanes:
         self.apply(timeouts)
 
     def apply(self, timeouts: TimeoutConfig) -> None:
-        """Use new time-outs from now on."""
         self.timeouts = timeouts
         upstream = self._upstream
         upstream.connect_s, upstream.read_s = timeouts.connect_s, timeouts.read_s
@@ -204,5 +203,4 @@ class Lanes:
             return []
 
     async def close(self) -> None:
-        """Close every connection."""
         await self._upstream.close()

@@ -44,41 +44,42 @@ class TurnPlacement:
         me: this ingress replica's id.
         seats: sequences that one engine of the lane runs at once.
 
+    Attributes:
+        lane: what decides, for one thread at a time: under the lock.
+
     """
 
     def __init__(self, config: SessionConfig, me: str, seats: int) -> None:
         self._me = me or "ingress"
-        self._seats = seats
+        self.seats = seats
         self._lock = threading.Lock()
         affinity = config.affinity
-        self._lane = LanePlacement(
+        self.lane = LanePlacement(
             affinity, self._me, notes=affinity.tracked_sessions, warm_s=affinity.warm_s
         )
 
     def apply(self, config: SessionConfig, seats: int) -> None:
         """Use new bounds from now on; what is open and who is a guest stays."""
         with self._lock:
-            self._seats = seats
-            self._lane.config = config.affinity
+            self.seats = seats
+            self.lane.config = config.affinity
 
     def place(
         self, visit: Visit, stats: Mapping[str, Mapping[str, Any]], avoid: frozenset[str]
     ) -> Placed:
         """Place one turn; see `LanePlacement.choose`."""
         with self._lock:
-            chosen = self._lane.choose(visit, stats, self._seats, avoid, now=time.monotonic())
+            chosen = self.lane.choose(visit, stats, self.seats, avoid, now=time.monotonic())
         words = (self._me, visit.group, *map(str, chosen.guest or ()))
         return Placed(chosen.order, chosen.outcome is Outcome.SPILLED, " ".join(words))
 
     def begin(self, replica: str) -> None:
-        """A placed request is being opened."""
         with self._lock:
-            self._lane.begin(replica)
+            self.lane.begin(replica)
 
     def end(self, replica: str) -> None:
-        """An opened request has ended."""
         with self._lock:
-            self._lane.end(replica)
+            self.lane.end(replica)
 
 
 def build_placements(fleet: FleetConfig, me: str) -> dict[str, TurnPlacement]:

@@ -65,7 +65,6 @@ QUOTA = {RejectReason.TOKEN_QUOTA}
 
 
 def status_of(reason: RejectReason) -> int:
-    """The HTTP status of a refusal."""
     return MAPPINGS[reason].status
 
 

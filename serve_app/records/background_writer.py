@@ -31,6 +31,7 @@ class BackgroundWriter(Generic[T]):
         name: of the thread, and in the log.
         write: writes one batch; called on the thread only.
         on_lost: called with the number of items lost, on any thread.
+        capacity: items that may wait.
         tend: housekeeping, called on the thread at its start and every `tend_s`.
         flush_s: seconds for which a batch gathers.
 
@@ -51,7 +52,7 @@ class BackgroundWriter(Generic[T]):
         self._write = write
         self._on_lost = on_lost
         self._tend = tend
-        self._capacity = capacity
+        self.capacity = capacity
         self._flush_s = flush_s
         self._tend_s = tend_s
         self._queue: deque[T] = deque()
@@ -59,15 +60,14 @@ class BackgroundWriter(Generic[T]):
         self._closing = threading.Event()
         self._is_failing = False
         # A daemon: a process that ends without close() is not held up by it.
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin to write."""
-        self._thread.start()
+        self.thread.start()
 
     def put(self, item: T) -> None:
         """Leave an item to be written; never blocks."""
-        if len(self._queue) >= self._capacity:
+        if len(self._queue) >= self.capacity:
             self._on_lost(1)
             return
         self._queue.append(item)
@@ -80,8 +80,8 @@ class BackgroundWriter(Generic[T]):
         """Write what is left and end the thread, if that takes no longer than `within_s`."""
         self._closing.set()
         self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join(within_s)
+        if self.thread.is_alive():
+            self.thread.join(within_s)
 
     def _run(self) -> None:
         due = time.monotonic()

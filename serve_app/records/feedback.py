@@ -28,22 +28,27 @@ MAX_WAITING = 100
 
 
 class FeedbackDesk:
-    """Takes feedback of one tenant on one of its own requests."""
+    """Takes feedback of one tenant on one of its own requests.
+
+    Attributes:
+        waiting: how many wait for the record of their request.
+
+    """
 
     def __init__(self, store: FeedbackStore, *, within_s: float = FIND_WITHIN_S) -> None:
         self._store = store
         self._within_s = within_s
-        self._waiting = 0
+        self.waiting = 0
 
     async def take(self, tenant: str, feedback: Feedback) -> Rejected | None:
         """Keep the feedback; a refusal when the tenant has no such request."""
         missing = await self._give(tenant, feedback)
-        if missing is not None and self._waiting < MAX_WAITING:
-            self._waiting += 1
+        if missing is not None and self.waiting < MAX_WAITING:
+            self.waiting += 1
             try:
                 missing = await self._give_soon(tenant, feedback, missing)
             finally:
-                self._waiting -= 1
+                self.waiting -= 1
         if missing is None:
             return None
         # The same words whether nobody or somebody else has a request with this id.

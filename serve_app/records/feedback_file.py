@@ -92,19 +92,19 @@ class FeedbackFile:
     """One path: opens the file there, whichever it is by now."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._db: sqlite3.Connection | None = None
         self._inode = 0
 
     def connection(self) -> sqlite3.Connection:
         """The open connection to the file that has this path now."""
-        if self._db is not None and self._inode != _inode(self._path):
+        if self._db is not None and self._inode != _inode(self.path):
             self.close()
         if self._db is None:
             with self._exclusive():
-                _create(self._path)
-                self._inode = _inode(self._path)
-                self._db = _open(self._path)
+                _create(self.path)
+                self._inode = _inode(self.path)
+                self._db = _open(self.path)
         return self._db
 
     def close(self) -> None:
@@ -117,27 +117,27 @@ class FeedbackFile:
         """Rename the damaged file, unless another process has done so."""
         self.close()
         with self._exclusive():
-            if _inode(self._path) != self._inode:
+            if _inode(self.path) != self._inode:
                 return
-            aside = _free_name(self._path)
+            aside = _free_name(self.path)
             for suffix in ("", "-wal", "-shm"):
                 with contextlib.suppress(FileNotFoundError):
-                    Path(f"{self._path}{suffix}").rename(f"{aside}{suffix}")
+                    Path(f"{self.path}{suffix}").rename(f"{aside}{suffix}")
                     # Its age counts from here.
                     os.utime(f"{aside}{suffix}")
-        logger.error("%s is damaged: it is now %s, and a new file is begun", self._path, aside)
+        logger.error("%s is damaged: it is now %s, and a new file is begun", self.path, aside)
 
     def forget_damaged(self, *, before: float) -> None:
         """Delete files that were moved aside before this time (seconds since 1970)."""
-        for path in self._path.parent.glob(f"{self._path.name}.damaged-*"):
+        for path in self.path.parent.glob(f"{self.path.name}.damaged-*"):
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < before:
                     path.unlink()
 
     @contextlib.contextmanager
     def _exclusive(self) -> Iterator[None]:
-        private_folder(self._path.parent)
-        fd = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        private_folder(self.path.parent)
+        fd = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield

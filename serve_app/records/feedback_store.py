@@ -58,11 +58,11 @@ class Feedback:
 class FeedbackStore:
     """Owns the file. Calls from several threads take turns.
 
-    Nothing is opened before the first call, so that no start fails for it.
+    Nothing is opened before the first call, so that no start fails for it. `file` is where.
     """
 
     def __init__(self, path: Path, config: FeedbackConfig) -> None:
-        self._file = FeedbackFile(path)
+        self.file = FeedbackFile(path)
         self._config = config
         self._turn = threading.Lock()
 
@@ -116,25 +116,24 @@ class FeedbackStore:
             _rewrite_if_due(db)
 
         self._run(expire)
-        self._file.forget_damaged(before=at - KEEP_DAMAGED_DAYS * DAY_S)
+        self.file.forget_damaged(before=at - KEEP_DAMAGED_DAYS * DAY_S)
 
     def close(self) -> None:
-        """Close the file."""
         with self._turn:
-            self._file.close()
+            self.file.close()
 
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do the work; again when another process was in the way, or on a new file."""
         with self._turn:
             for _ in range(ATTEMPTS - 1):
                 try:
-                    return work(self._file.connection())
+                    return work(self.file.connection())
                 except sqlite3.Error as error:
                     if is_damage(error):
-                        self._file.move_aside()
+                        self.file.move_aside()
                     elif not is_busy(error):
                         raise
-            return work(self._file.connection())
+            return work(self.file.connection())
 
 
 _INSERT_REQUEST = """
@@ -234,7 +233,6 @@ def _keep_newest(db: sqlite3.Connection, table: str, rows: int) -> None:
 
 
 def _prompts(db: sqlite3.Connection) -> int:
-    """Prompts in the file."""
     counts = (db.execute(_COUNT_PROMPTS.format(table=table)).fetchone()[0] for table in TABLES)
     return sum(counts)
 

@@ -30,12 +30,11 @@ class Recorder:
         feedback: BackgroundWriter[RequestRecord] | None = None,
         log: BackgroundWriter[RequestRecord] | None = None,
     ) -> None:
-        self._feedback = feedback
-        self._log = log
+        self.feedback = feedback
+        self.log = log
         self._writers = [writer for writer in (feedback, log) if writer is not None]
 
     def start(self) -> None:
-        """Begin to write."""
         for writer in self._writers:
             writer.start()
 
@@ -44,13 +43,12 @@ class Recorder:
         if not self._writers or not call.route.generates:
             return
         record = record_of(call, datetime.now(UTC), time.perf_counter() - call.started)
-        if self._log is not None:
-            self._log.put(record)
-        if self._feedback is not None and call.code in ANSWERED and call.decision is not None:
-            self._feedback.put(record)
+        if self.log is not None:
+            self.log.put(record)
+        if self.feedback is not None and call.code in ANSWERED and call.decision is not None:
+            self.feedback.put(record)
 
     def close(self) -> None:
-        """Write what is left."""
         for writer in self._writers:
             writer.close()
 

@@ -45,7 +45,6 @@ class RequestLog:
         self._config = config
 
     def write(self, records: list[RequestRecord]) -> None:
-        """Append a line for each record."""
         private_folder(self._folder)
         lines: list[bytes] = []
         room = self._room()

@@ -68,13 +68,16 @@ class Original:
         dialect: of the route. Lines before the first of the answer wait for it, so that
             a fault before it can be retried unseen.
 
+    Attributes:
+        waits: these lines; None: they have gone out, or there are none.
+
     """
 
     def __init__(self, reader: EventReader, journal: Journal | None, dialect: Dialect) -> None:
         self._reader = reader
-        self._journal = journal
-        self._mark = _CONTENT.get(dialect)
-        self._waits: bytes | None = b"" if self._mark else None
+        self.journal = journal
+        self._mark = _CONTENT.get(dialect, b"")
+        self.waits: bytes | None = b"" if self._mark else None
         self._last = b""
         self._is_openai = dialect is Dialect.OPENAI
         self._is_cut_short = False
@@ -85,7 +88,6 @@ class Original:
         self.is_steady = journal is not None and journal.has_ids
 
     def feed(self, chunk: bytes) -> bytes:
-        """Pass whole events on."""
         reader = self._reader
         out = reader.feed(chunk)
         if self.is_steady and out:
@@ -93,50 +95,44 @@ class Original:
         self.tokens, self.is_counted = self._ids or reader.events, reader.is_counted
         if out:
             self._last = out
-            if self._journal is not None:
-                out = self._journal.pass_on(out)
-            elif self._waits is not None:
-                out = self._wait_for_content(out)
+            if self.journal is not None:
+                out = self.journal.pass_on(out)
+            elif self.waits is not None:
+                out = self._wait_for_content(self.waits, out)
         else:
             self.is_over = reader.is_endless
         return out
 
-    def _wait_for_content(self, out: bytes) -> bytes:
-        assert self._waits is not None and self._mark is not None
-        waited = self._waits + out
+    def _wait_for_content(self, before: bytes, out: bytes) -> bytes:
+        waited = before + out
         if self._mark not in out and len(waited) < MAX_WAITING_BYTES:
-            self._waits = waited
+            self.waits = waited
             return b""
-        self._waits = None
+        self.waits = None
         return waited
 
     def end(self) -> bytes:
         """Lines that waited for an answer that was empty."""
         self._is_cut_short = self._is_openai and not self.is_complete
-        waited, self._waits = self._waits or b"", None
+        waited, self.waits = self.waits or b"", None
         return b"" if self._reader.has_failed else waited
 
     @property
     def is_complete(self) -> bool:
-        """The end mark was passed on."""
         return self._is_openai and self._last.endswith(DONE)
 
     @property
     def usage(self) -> Usage | None:
-        """As the engine counted."""
         return self._reader.usage
 
     @property
     def has_failed(self) -> bool:
-        """The engine said so, or ended without the end mark."""
         return self._reader.has_failed or self._is_cut_short
 
     @property
     def fault(self) -> bytes:
-        """As it said."""
         return self._reader.fault
 
     @property
     def refused(self) -> Rejected | None:
-        """The engine's fault was the request's."""
         return self._reader.refused

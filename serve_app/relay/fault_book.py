@@ -31,7 +31,6 @@ class FaultBook:
         self._suspects = Suspects()
 
     def apply(self, config: RecoveryConfig) -> None:
-        """Use new limits from now on."""
         if config != self.config:
             self.config = config
             self._budget.apply(config)
@@ -39,7 +38,6 @@ class FaultBook:
                 breakers.config = config
 
     def breakers(self, lane: str) -> Breakers:
-        """The breakers of a lane's replicas."""
         made = self._breakers.get(lane)
         if made is None:
             made = self._breakers[lane] = Breakers(self.config)

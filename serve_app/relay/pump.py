@@ -47,6 +47,7 @@ class Pump:
     """
 
     __slots__ = (
+        "_begins",
         "_call",
         "_charge",
         "_covered",
@@ -55,11 +56,9 @@ class Pump:
         "_itl",
         "_owner",
         "_pacer",
-        "_response",
         "_send",
         "_source",
         "_ticket",
-        "_waits",
     )
 
     def __init__(
@@ -70,13 +69,13 @@ class Pump:
         hold = call.served.hold
         self._ticket = hold.ticket if hold is not None else None
         self._charge, self._covered = call.charge, call.charge.covered_tokens
-        self._waits = source.is_steady
         self._half: _Half | None = None
-        self._response: Response | None = None
+        # Until it is past the role and the first token.
+        self._begins: Response | None = None
 
     async def run(self, response: Response) -> None:
         """Until the engine is done. Raises what reading and sending raise."""
-        self._response = response
+        self._begins = response if self._source.is_steady else None
         try:
             await self._run(response)
         finally:
@@ -136,21 +135,18 @@ class Pump:
         if self._pacer is None:
             out = source.feed(chunk)
         else:
-            out = _book(source, chunk, self._pacer, flow.held, now)
+            out = book(source, chunk, self._pacer, flow.held, now)
         tokens = flow.tokens + source.tokens
         if self._ticket is not None:
             self._ticket.deliver(tokens)
         if tokens > self._covered:
             self._covered = self._charge.cover(tokens, now=now)
-        if self._waits and source.tokens > 1:
-            # Past the role and the first token.
-            self._waits = False
-            assert self._response is not None
-            self._response.expect_tokens()
+        if self._begins is not None and source.tokens > 1:
+            self._begins.expect_tokens()
+            self._begins = None
         return out
 
     def _note(self, now: float) -> None:
-        """Something goes to the client now."""
         flow = self._flow
         self._itl.observe(now - flow.last)
         flow.last = now
@@ -171,7 +167,6 @@ class _Half:
         self._waits_for, self._rest = waits_for, rest
 
     def close(self) -> None:
-        """It will not go on."""
         self._rest.close()
 
     def __await__(self) -> Generator[Any, Any, None]:
@@ -203,7 +198,7 @@ async def next_held(call: Call, held: deque[tuple[float, bytes]]) -> bytes:
     return out
 
 
-def _book(
+def book(
     source: Source, chunk: bytes, pacer: Paces, held: deque[tuple[float, bytes]], now: float
 ) -> bytes:
     """Book what has arrived under the tokens-per-second ceiling; return what may go now.

@@ -198,7 +198,8 @@ def closing(journal: Journal, usage: Usage | None, *, wants_usage: bool) -> byte
 
 def _as_chat(choice: dict[str, Any]) -> dict[str, Any]:
     """A choice of a completion chunk as one of a chat chunk, member by member."""
-    chat = {name: choice[name] for name in ("index", "logprobs", "finish_reason") if name in choice}
+    names = ("index", "logprobs", "finish_reason")
+    chat: dict[str, Any] = {name: choice[name] for name in names if name in choice}
     if choice.get("finish_reason") is not None:
         chat["stop_reason"] = choice.get("stop_reason")
     return {**chat, "delta": {}, "token_ids": choice.get("token_ids")}

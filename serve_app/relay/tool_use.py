@@ -37,7 +37,6 @@ class Messages(Original):
     _has_block = False
 
     def feed(self, chunk: bytes) -> bytes:
-        """Pass whole events on."""
         out = super().feed(chunk)
         if self._has_block or out.find(_BLOCK) >= 0:
             self._has_block = True

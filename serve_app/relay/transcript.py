@@ -65,6 +65,7 @@ class Journal:
         envelope: id, object, created and model of the client's chunks.
         has_begun: something was passed on.
         has_role: the client knows who speaks.
+        size: bytes of events that are kept and not read yet.
 
     """
 
@@ -78,13 +79,13 @@ class Journal:
         self._strips = has_ids and not shows_ids
         self._said = said
         self._raw: deque[bytes] = deque()
-        self._size = 0
+        self.size = 0
 
     def pass_on(self, events: bytes) -> bytes:
         """Note whole events of the engine; return them as the client gets them."""
         self._raw.append(events)
-        self._size += len(events)
-        while self._size > MAX_RAW_BYTES:
+        self.size += len(events)
+        while self.size > MAX_RAW_BYTES:
             # Not all at once: streams of one batch come here together.
             self._read(self._raw.popleft())
         return _hide_ids(events) if self._strips else events
@@ -97,7 +98,7 @@ class Journal:
         return self._said
 
     def _read(self, events: bytes) -> None:
-        self._size -= len(events)
+        self.size -= len(events)
         for event in events.split(b"\n\n"):
             data = data_of(event)
             if data is not None:

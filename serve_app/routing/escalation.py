@@ -32,11 +32,17 @@ BUSY_S = 60.0
 
 
 class Escalation:
-    """Owns the score cache, the controller and the yielding of one ingress replica."""
+    """Owns the score cache, the controller and the yielding of one ingress replica.
+
+    Attributes:
+        cache: scores of turns, by digest, the ones in use at the end.
+
+    """
 
     def __init__(self, policies: Policies, replica: str = "") -> None:
+        self._policies = policies
         self._replica = replica
-        self._scores: OrderedDict[bytes, float] = OrderedDict()
+        self.cache: OrderedDict[bytes, float] = OrderedDict()
         self._ttft: dict[str, tuple[float, float]] = {}
         self._sent: dict[str, float] = {}
         self._start(policies)
@@ -119,11 +125,11 @@ class Escalation:
 
     def _score(self, scorer: Scorer, conversation: Conversation, system: str) -> float:
         key = _score_key(scorer.version, conversation, system)
-        score = self._scores.get(key)
+        score = self.cache.get(key)
         if score is None:
-            score = self._scores[key] = scorer.score(conversation)
-            if len(self._scores) > SCORE_CACHE_SIZE:
-                self._scores.popitem(last=False)
+            score = self.cache[key] = scorer.score(conversation)
+            if len(self.cache) > SCORE_CACHE_SIZE:
+                self.cache.popitem(last=False)
         return score
 
     # -- keeping in step ----------------------------------------------------
@@ -137,13 +143,14 @@ class Escalation:
     def observe(self, lane: str, replicas: Sequence[Mapping[str, Any]]) -> float:
         """Take a lane's load, as its replicas report it; returns the yield fraction."""
         now = time.monotonic()
-        fraction = self._yields[lane].observe(self._observation(lane, replicas, now), now=now)
+        fraction = self._yields[lane].observe(self.observation(lane, replicas, now), now=now)
         self._controller.set_yield(lane, fraction)
         return fraction
 
-    def _observation(
+    def observation(
         self, lane: str, replicas: Sequence[Mapping[str, Any]], now: float
     ) -> LoadObservation:
+        """A lane's load as its replicas report it, and its first tokens against their objective."""
         mean, at = self._ttft.get(lane, (0.0, float("-inf")))
         slo_s = self._policies.fleet.routing.escalation_ttft_s
         is_recent = now - at <= TTFT_WINDOW_S

@@ -49,7 +49,6 @@ class EscalationSync:
         self._has_peers = has_peers
 
     async def run(self) -> None:
-        """Observe and exchange until cancelled."""
         turn = 0
         while True:
             await asyncio.sleep(OBSERVE_PERIOD_S)

@@ -242,7 +242,7 @@ class Reloader:
 
     def _try_load(self) -> Policies | ConfigError:
         try:
-            found = self._load()
+            found = self.load()
             self._refuse_redeploy(found)
         except ConfigError as error:
             return error
@@ -252,7 +252,8 @@ class Reloader:
             return ConfigError(f"{type(error).__name__}; the log of this ingress replica has more")
         return found
 
-    def _load(self) -> Policies:
+    def load(self) -> Policies:
+        """Read the store of keys and the files. Raises ConfigError."""
         self._book.refresh()
         return load_policies(*self._files, self._book)
 

@@ -40,7 +40,6 @@ class Caller:
 
 
 def caller_of(scope: Scope) -> Caller:
-    """Who sent a request, or wants to open a socket."""
     headers: list[tuple[bytes, bytes]] = list(scope["headers"])
     target = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")
     proxy = proxy_sign(headers, scope.get("http_version", "1.1"))

@@ -70,7 +70,6 @@ class KeyBook:
             self.last_error = ""
 
     async def watch(self, period_s: float = WATCH_PERIOD_S) -> None:
-        """Refresh now and then; runs until cancelled."""
         while True:
             await asyncio.sleep(period_s)
             await asyncio.to_thread(self.refresh)

@@ -2,7 +2,7 @@
 
 One request goes through three places. While it is open it is in `_open`: its
 reservation counts against the quota. When it ends it becomes a line of the journal and
-part of `_pending`, in one step. A thread moves what is pending to the store, together
+part of `pending`, in one step. A thread moves what is pending to the store, together
 with the journal's position and a snapshot of what is open, in one transaction; after
 that it reads what all writers of the store have added up.
 
@@ -62,6 +62,11 @@ class UsageMeter:
             it still counts unless this process is killed before its next flush.
         keep_days: days for which usage by day is kept.
 
+    Attributes:
+        journal: of what has ended since the store last heard; written under the lock.
+        reserved: tokens of the requests that are open here, by tenant.
+        pending: what has ended and is not in the store, by slot.
+
     """
 
     def __init__(
@@ -82,12 +87,12 @@ class UsageMeter:
         self._flush_s = flush_s
         self._clock = clock
         self._lock = threading.Lock()
-        self._journal = UsageJournal(folder, max_file_bytes=max_file_bytes)
+        self.journal = UsageJournal(folder, max_file_bytes=max_file_bytes)
         self._ids = itertools.count(1)
         self._batches = itertools.count(1)
         self._open: dict[int, _OpenRequest] = {}
-        self._reserved: dict[str, float] = {}
-        self._pending: dict[Slot, Counts] = {}
+        self.reserved: dict[str, float] = {}
+        self.pending: dict[Slot, Counts] = {}
         # Taken for the store and not known to be there.
         self._batch: Batch | None = None
         self._had_open = False
@@ -98,7 +103,7 @@ class UsageMeter:
         self._unflushed: dict[tuple[str, str], Counts] = {}
         self._is_failing = False
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="usage", daemon=True)
+        self.thread = threading.Thread(target=self._run, name="usage", daemon=True)
 
     # -- on the event loop --------------------------------------------------
 
@@ -124,7 +129,7 @@ class UsageMeter:
     def _spent(self, tenant: str, weights: TokenWeights, now: datetime) -> tuple[float, float]:
         """Weighted tokens used or reserved, this day and this month."""
         with self._lock:
-            reserved = self._reserved.get(tenant, 0.0) + self._elsewhere.get(tenant, 0.0)
+            reserved = self.reserved.get(tenant, 0.0) + self._elsewhere.get(tenant, 0.0)
             day = reserved + self._weighed(day_of(now), tenant, weights)
             month = reserved + self._weighed(month_of(now), tenant, weights)
         return day, month
@@ -136,7 +141,7 @@ class UsageMeter:
         number = next(self._ids)
         with self._lock:
             self._open[number] = _OpenRequest(tenant, lane, weights, reserved, progress)
-            self._reserved[tenant] = self._reserved.get(tenant, 0.0) + reserved
+            self.reserved[tenant] = self.reserved.get(tenant, 0.0) + reserved
         return number
 
     def end(self, number: int, counts: Counts | None) -> None:
@@ -155,21 +160,21 @@ class UsageMeter:
     def _note(self, number: int, slot: Slot, counts: Counts) -> None:
         try:
             # Also what used nothing: an earlier snapshot may have had it as open.
-            self._journal.append(Finished(number, slot, counts))
+            self.journal.append(Finished(number, slot, counts))
         except OSError:
             self._on_lost()
         if counts != _NONE:
-            _add(self._pending, slot, counts)
+            _add(self.pending, slot, counts)
             for period in (slot.day, slot.day[:7]):
                 _add(self._unflushed, (period, slot.tenant), counts)
 
     def _release(self, tenant: str, tokens: float) -> None:
         # Nothing is held where every kind of token weighs nothing.
-        left = self._reserved.get(tenant, 0.0) - tokens
+        left = self.reserved.get(tenant, 0.0) - tokens
         if left > 1e-6:
-            self._reserved[tenant] = left
+            self.reserved[tenant] = left
         else:
-            self._reserved.pop(tenant, None)
+            self.reserved.pop(tenant, None)
 
     def _weighed(self, period: str, tenant: str, weights: TokenWeights) -> float:
         key = (period, tenant)
@@ -181,22 +186,22 @@ class UsageMeter:
     def start(self) -> None:
         """Begin to write. The store's totals are read first."""
         self._guard(self._refresh)
-        self._thread.start()
+        self.thread.start()
 
     def close(self, within_s: float = 5.0) -> None:
         """Write what is left and end the thread, if that takes no longer than `within_s`."""
         self._closing.set()
-        if self._thread.is_alive():
-            self._thread.join(within_s)
+        if self.thread.is_alive():
+            self.thread.join(within_s)
         # Nothing may be open here; what is, is left for whoever recovers it.
-        writer = self._journal.writer
+        writer = self.journal.writer
         is_done = (
-            not self._thread.is_alive()
-            and self._guard(self.flush)
-            and not (self._open or self._pending or self._batch)
+            not self.thread.is_alive()
+            and self.try_flush()
+            and not (self._open or self.pending or self._batch)
             and self._guard(lambda: self._store.recover(writer, lambda _: ()))
         )
-        self._journal.close(is_accounted=is_done)
+        self.journal.close(is_accounted=is_done)
         if is_done:
             self._guard(lambda: self._store.forget(writer))
 
@@ -207,20 +212,20 @@ class UsageMeter:
         if self._batch is not None:
             # What ends from here on is behind the batch's position; so what is open
             # now, or was a moment ago, is either still open or in the journal.
-            self._store.record(self._journal.writer, self._with_open(self._batch))
-            self._journal.forget(self._batch.position)
+            self._store.record(self.journal.writer, self._with_open(self._batch))
+            self.journal.forget(self._batch.position)
         self._refresh()
 
     def _take(self) -> None:
         """Make a batch of what is pending, unless there is nothing to tell."""
         with self._lock:
-            if not (self._pending or self._open or self._had_open):
+            if not (self.pending or self._open or self._had_open):
                 # The store has all that is in the journal, but for what used nothing.
                 return
             with suppress(OSError):
-                self._journal.turn()
-            self._batch = Batch(next(self._batches), self._journal.position, self._pending)
-            self._pending = {}
+                self.journal.turn()
+            self._batch = Batch(next(self._batches), self.journal.position, self.pending)
+            self.pending = {}
             self._had_open = bool(self._open)
 
     def _with_open(self, batch: Batch) -> Batch:
@@ -240,12 +245,12 @@ class UsageMeter:
         with self._lock:
             request = self._open.get(number)
             if request is not None and held > request.reserved:
-                before = self._reserved.get(request.tenant, 0.0)
-                self._reserved[request.tenant] = before + held - request.reserved
+                before = self.reserved.get(request.tenant, 0.0)
+                self.reserved[request.tenant] = before + held - request.reserved
                 request.reserved = held
 
     def _refresh(self) -> None:
-        totals = self._store.totals(self._version, self._journal.writer)
+        totals = self._store.totals(self._version, self.journal.writer)
         now = self._clock()
         periods = {day_of(now), month_of(now)}
         used = {} if totals.is_whole else self._used
@@ -260,14 +265,14 @@ class UsageMeter:
             # What was taken is in the totals now; what ended since is not.
             self._batch = None
             self._unflushed = {}
-            for slot, counts in self._pending.items():
+            for slot, counts in self.pending.items():
                 for period in (slot.day, slot.day[:7]):
                     _add(self._unflushed, (period, slot.tenant), counts)
 
     def _run(self) -> None:
         recover_at = sweep_at = time.monotonic()
         while not self._closing.wait(self._flush_s):
-            self._guard(self.flush)
+            self.try_flush()
             now = time.monotonic()
             if now >= recover_at:
                 recover_at = now + RECOVER_S
@@ -276,6 +281,10 @@ class UsageMeter:
                 sweep_at = now + SWEEP_S
                 oldest = self._clock() - timedelta(days=self._keep_days)
                 self._guard(lambda: self._store.sweep(day_of(oldest)))  # noqa: B023
+
+    def try_flush(self) -> bool:
+        """`flush`, unless the store cannot be used: the log hears of that once."""
+        return self._guard(self.flush)
 
     def _guard(self, work: Callable[[], None]) -> bool:
         """Do it; a store that cannot be used is tried again, and what is pending stays."""

@@ -43,7 +43,6 @@ class SqliteStore:
     # -- keys ---------------------------------------------------------------
 
     def add_key(self, stored: StoredKey) -> None:
-        """Keep a new key."""
         key = stored.key
         expires = key.expires.isoformat() if key.expires else None
         created = stored.created.isoformat()
@@ -53,18 +52,15 @@ class SqliteStore:
             _bump(db, "keys")
 
     def revoke(self, key_id: str, *, at: datetime) -> None:
-        """Make a key invalid for good."""
         with self._transaction() as db:
             db.execute("INSERT OR IGNORE INTO revocations VALUES (?, ?)", (key_id, at.isoformat()))
             _bump(db, "keys")
 
     def keys_version(self) -> tuple[int, int]:
-        """Changes with every key and revocation, and with the file."""
         with self._connection() as db:
             return self._inode, _version(db, "keys")
 
     def keys(self) -> Keys:
-        """All keys and revocations."""
         with self._transaction("DEFERRED") as db:
             version = self._inode, _version(db, "keys")
             rows = db.execute(
@@ -76,7 +72,6 @@ class SqliteStore:
     # -- usage --------------------------------------------------------------
 
     def record(self, writer: str, batch: Batch) -> None:
-        """Add a batch, exactly once."""
         with self._transaction() as db:
             if _last_batch(db, writer) >= batch.number:
                 return
@@ -90,7 +85,6 @@ class SqliteStore:
             db.executemany("INSERT INTO open VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def recover(self, writer: str, replay: Callable[[Position], Iterable[Finished]]) -> None:
-        """Account for all that a dead writer left, exactly once."""
         with self._transaction() as db:
             found = db.execute(
                 "SELECT file, offset, is_recovered FROM writers WHERE writer = ?", (writer,)
@@ -105,12 +99,10 @@ class SqliteStore:
             db.execute("INSERT OR REPLACE INTO writers VALUES (?, 0, 0, 0, 1)", (writer,))
 
     def forget(self, writer: str) -> None:
-        """Drop the traces of a recovered writer whose journal is gone."""
         with self._transaction() as db:
             db.execute("DELETE FROM writers WHERE writer = ? AND is_recovered", (writer,))
 
     def totals(self, since: int, writer: str) -> Totals:
-        """What tenants used, as far as it changed after version `since`."""
         with self._transaction("DEFERRED") as db:
             version = _version(db, "usage")
             # A file that was replaced begins to count anew.
@@ -128,7 +120,6 @@ class SqliteStore:
         return Totals(version, used, dict(reserved), is_whole)
 
     def usage(self, first_day: str, last_day: str) -> dict[Slot, Counts]:
-        """Usage between two days, both included."""
         with self._connection() as db:
             rows = db.execute(
                 "SELECT day, tenant, lane, requests, prompt, cached, completion FROM usage"
@@ -138,7 +129,6 @@ class SqliteStore:
         return {Slot(*row[:3]): Counts(*row[3:]) for row in rows}
 
     def sweep(self, before_day: str) -> None:
-        """Delete the usage of earlier days, and of months that ended before."""
         with self._transaction() as db:
             db.execute("DELETE FROM usage WHERE day < ?", (before_day,))
             # A month's text sorts before its days': only whole months are before it.
@@ -150,17 +140,17 @@ class SqliteStore:
     # -- the ledger's epoch ---------------------------------------------------
 
     def next_epoch(self, *, above: int = 0) -> tuple[int, Epoch]:
-        """Take a number over all before, and the epoch before it."""
         with self._transaction() as db:
-            row = db.execute("SELECT epoch, boot, granted_until, holders FROM ledger").fetchone()
-            number = max(row[0], above) + 1
+            last, boot, until, held_by = db.execute(
+                "SELECT epoch, boot, granted_until, holders FROM ledger"
+            ).fetchone()
+            number: int = max(last, above) + 1
             # What was granted stays: it has not run out because somebody else came.
             db.execute("UPDATE ledger SET epoch = ?", (number,))
-        holders = None if row[3] is None else frozenset(json.loads(row[3]))
-        return number, Epoch(*row[:3], holders)
+        holders = None if held_by is None else frozenset(json.loads(held_by))
+        return number, Epoch(last, boot, until, holders)
 
     def extend_epoch(self, epoch: Epoch) -> bool:
-        """Note how long the grants of an epoch last, unless there is a higher one."""
         holders = None if epoch.holders is None else json.dumps(sorted(epoch.holders))
         with self._transaction() as db:
             changed = db.execute(
@@ -170,14 +160,12 @@ class SqliteStore:
             return changed.rowcount == 1
 
     def epoch(self) -> int:
-        """The highest number that was taken."""
         with self._connection() as db:
             return int(db.execute("SELECT epoch FROM ledger").fetchone()[0])
 
     # -- the file -----------------------------------------------------------
 
     def close(self) -> None:
-        """Close the file; the next call opens it again."""
         with self._turn:
             self._close()
 
@@ -259,7 +247,6 @@ def _add(db: sqlite3.Connection, counts: Iterable[tuple[Slot, Counts]]) -> None:
 
 
 def _periods(day: str) -> tuple[str, str]:
-    """The day and its month."""
     return day, day[:7]
 
 

@@ -24,7 +24,6 @@ class Counts(NamedTuple):
     completion: int = 0
 
     def plus(self, other: Counts) -> Counts:
-        """Both together."""
         return Counts(
             self.requests + other.requests,
             self.prompt + other.prompt,

@@ -30,11 +30,11 @@ MAX_FILE_BYTES = 8 * 1024 * 1024
 
 
 class UsageJournal:
-    """The journal of this process. Not thread-safe: its owner has the lock for that."""
+    """This process's, in `folder`. Not thread-safe: its owner has the lock for that."""
 
     def __init__(self, folder: Path, *, max_file_bytes: int = MAX_FILE_BYTES) -> None:
         private_folder(folder)
-        self._folder = folder
+        self.folder = folder
         self._max_file_bytes = max_file_bytes
         self.writer, self._lock = _locked(folder)
         self._number = 0
@@ -71,7 +71,7 @@ class UsageJournal:
 
     def forget(self, before: Position) -> None:
         """Delete the files before a position's."""
-        for number, path in _files(self._folder, self.writer):
+        for number, path in _files(self.folder, self.writer):
             if number < before.file:
                 path.unlink(missing_ok=True)
 
@@ -79,11 +79,11 @@ class UsageJournal:
         """Let go of it; with everything in the store, the files are deleted."""
         os.close(self._fd)
         if is_accounted:
-            _delete(self._folder, self.writer)
+            _delete(self.folder, self.writer)
         os.close(self._lock)
 
     def _open(self) -> int:
-        path = self._folder / f"{self.writer}.{self._number}.log"
+        path = self.folder / f"{self.writer}.{self._number}.log"
         return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
 
 
@@ -145,7 +145,6 @@ def _try_lock(fd: int, path: Path) -> bool:
 
 
 def _files(folder: Path, writer: str) -> list[tuple[int, Path]]:
-    """A writer's files in order."""
     return sorted((int(path.name.split(".")[1]), path) for path in folder.glob(f"{writer}.*.log"))
 
 

@@ -25,11 +25,9 @@ class Uses:
         self._keys: dict[str, float] = {}
 
     def note_tenant(self, name: str) -> None:
-        """A request of this tenant began."""
         self._tenants[name] = self._clock()
 
     def note_key(self, key_id: str) -> None:
-        """A key opened something."""
         self._keys[key_id] = self._clock()
 
     def forget_key(self, key_id: str) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 from ray.serve.handle import DeploymentHandle
 
 
-async def ask_all(handle: DeploymentHandle, method: str, *args: Any, within_s: float) -> list[Any]:
+async def ask_all(
+    handle: DeploymentHandle[Any], method: str, *args: Any, within_s: float
+) -> list[Any]:
     """What each replica answered, or the exception that it raised: TimeoutError of who is late.
 
     One replica that hangs leaves the others' answers as they are.

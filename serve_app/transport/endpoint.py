@@ -127,7 +127,6 @@ class EndpointServer:
         return f"http://{self.host}:{self.port}"
 
     async def start(self) -> None:
-        """Begin to accept connections."""
         self._task = asyncio.create_task(self._server.serve([self._socket]), name="endpoint")
         while not self._server.started:
             if self._task.done():

@@ -102,7 +102,6 @@ class Response:
         return b"" if self._connection is None else self._connection.take()
 
     async def read(self) -> bytes:
-        """The whole body."""
         parts = []
         while part := await self.readany():
             parts.append(part)
@@ -155,7 +154,7 @@ class Upstream:
         self._alive_at: dict[str, float] = {}
         self._fixed = _lines(headers)
         self._idle: dict[str, list[_Connection]] = {}
-        self._busy: set[_Connection] = set()
+        self.busy: set[_Connection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
         self._is_closed = False
 
@@ -188,14 +187,17 @@ class Upstream:
 
     async def _connect(self, url: str) -> _Connection:
         parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+        if host is None or port is None:
+            raise OSError("no host and port in a replica's address")
         async with asyncio.timeout(self.connect_s):
             _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: _Connection(self, url), parts.hostname, parts.port
+                lambda: _Connection(self, url), host, port
             )
         return connection
 
     async def _exchange(self, connection: _Connection, request: bytes) -> Response:
-        self._busy.add(connection)
+        self.busy.add(connection)
         self._arm()
         try:
             return await connection.send(request)
@@ -204,14 +206,12 @@ class Upstream:
             raise
 
     def release(self, connection: _Connection) -> None:
-        """A connection's request is over."""
-        self._busy.discard(connection)
+        self.busy.discard(connection)
         if connection.is_open and not self._is_closed:
             self._idle.setdefault(connection.url, []).append(connection)
 
     def forget(self, connection: _Connection) -> None:
-        """A connection is gone."""
-        self._busy.discard(connection)
+        self.busy.discard(connection)
         idle = self._idle.get(connection.url, [])
         if connection in idle:
             idle.remove(connection)
@@ -227,10 +227,10 @@ class Upstream:
         """One timer for all: a connection that is waited for and silent is looked at."""
         self._sweeper = None
         now = asyncio.get_running_loop().time()
-        for connection in list(self._busy):
+        for connection in list(self.busy):
             if connection.is_waited_for:
                 self._judge(connection, now)
-        if self._busy:
+        if self.busy:
             self._arm()
         else:
             self._alive_at.clear()
@@ -260,7 +260,7 @@ class Upstream:
         if await self.is_alive(url):
             self._alive_at[url] = begun
             return
-        for connection in list(self._busy):
+        for connection in list(self.busy):
             is_silent = connection.is_waited_for and connection.heard_at <= begun
             if connection.url == url and is_silent:
                 connection.fail(DeadEndpoint("no sign of life"))
@@ -283,13 +283,12 @@ class Upstream:
         return response.status < 500
 
     async def close(self) -> None:
-        """End every connection."""
         self._is_closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()
         for probe in self._probes.values():
             probe.cancel()
-        for connection in [*self._busy, *(c for idle in self._idle.values() for c in idle)]:
+        for connection in [*self.busy, *(c for idle in self._idle.values() for c in idle)]:
             connection.fail(BrokenConnection("closed"))
 
 
@@ -329,7 +328,8 @@ class _Connection(asyncio.Protocol):
         return self._waiter is not None and not self._waiter.done()
 
     async def send(self, request: bytes) -> Response:
-        assert self._transport is not None
+        if self._transport is None:
+            raise BrokenConnection("the connection was lost")
         self._parser = httptools.HttpResponseParser(self)
         self._headers, self._has_head, self.is_whole = {}, False, False
         self._is_between_chunks = False

@@ -49,7 +49,6 @@ class Silence:
         self._has_begun = False
 
     def beat(self) -> None:
-        """The replica is alive."""
         self._has_begun = True
         self.seconds = 0.0
 

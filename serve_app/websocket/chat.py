@@ -62,6 +62,12 @@ class Chat:
         key: names the chat among all chats; nobody can guess it.
         token: what the client shows to resume: the owning replica and the key.
 
+    Attributes:
+        first: number of the first frame that is kept.
+        read: number of the last that a reader has taken.
+        unread_bytes: of the frames after it.
+        room: what the pipeline waits for while the ring is full.
+
     """
 
     def __init__(
@@ -76,12 +82,12 @@ class Chat:
         self._owner = owner
         self._request_id = request_id
         self._frames: deque[bytes] = deque()
-        self._first = 1
-        self._read = 0
-        self._unread_bytes = 0
+        self.first = 1
+        self.read = 0
+        self.unread_bytes = 0
         self.kept_bytes = 0
         self._reader: Reader | None = None
-        self._room: asyncio.Future[None] | None = None
+        self.room: asyncio.Future[None] | None = None
         self._status = 200
         self._headers: dict[str, str] = {}
 
@@ -98,12 +104,12 @@ class Chat:
             self.end(frames.error(self.id, body, extra))
             return
         for data in frames.payloads(body):
-            self._add(data)
+            self.add(data)
         if not message.get("more_body"):
             self.end(frames.done(self.id, self.last + 1))
-        while self._unread_bytes >= self._owner.allowance() and not self.is_over:
-            self._room = asyncio.get_running_loop().create_future()
-            await self._room
+        while self.unread_bytes >= self._owner.allowance() and not self.is_over:
+            self.room = asyncio.get_running_loop().create_future()
+            await self.room
 
     def _begin(self, message: MutableMapping[str, Any]) -> None:
         self._status = message["status"]
@@ -113,7 +119,8 @@ class Chat:
             if name not in _HTTP_ONLY
         }
 
-    def _add(self, data: bytes) -> None:
+    def add(self, data: bytes) -> None:
+        """Append a frame for the data of one event; an error, or the end mark, is the last."""
         if data.startswith(b'{"error"'):
             self.end(frames.error(self.id, data))
         elif data == frames.DONE:
@@ -141,7 +148,7 @@ class Chat:
         self._frames.append(frame)
         self.last += 1
         self.kept_bytes += len(frame)
-        self._unread_bytes += len(frame)
+        self.unread_bytes += len(frame)
         self._owner.kept.bytes += len(frame)
         self._trim()
         if self._reader is not None:
@@ -150,35 +157,34 @@ class Chat:
     def _trim(self) -> None:
         """Drop what has been read, oldest first, down to the allowance."""
         most = self._owner.allowance()
-        while self.kept_bytes > most and self._first <= self._read:
+        while self.kept_bytes > most and self.first <= self.read:
             size = len(self._frames.popleft())
-            self._first += 1
+            self.first += 1
             self.kept_bytes -= size
             self._owner.kept.bytes -= size
 
     def _make_room(self) -> None:
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)
+        if self.room is not None and not self.room.done():
+            self.room.set_result(None)
 
     # -- read by one reader ---------------------------------------------------------------
 
     @property
     def has_reader(self) -> bool:
-        """Whether somebody reads it now."""
         return self._reader is not None
 
     def attach(self, reader: Reader, after: int) -> Rejected | None:
         """Let `reader` have the frames after number `after`, and nobody else."""
         if after > self.last:
             return TOO_EARLY
-        if after < self._first - 1:
+        if after < self.first - 1:
             return TOO_LATE
         if self._reader is not None:
             self._reader.displace(frames.ending(self.id, TAKEN_OVER))
         self._reader = reader
-        self._read = after
-        kept = list(self._frames)[after - self._first + 1 :]
-        self._unread_bytes = sum(map(len, kept))
+        self.read = after
+        kept = list(self._frames)[after - self.first + 1 :]
+        self.unread_bytes = sum(map(len, kept))
         # It may have skipped what filled the ring.
         self._trim()
         self._make_room()
@@ -193,12 +199,11 @@ class Chat:
             self._owner.changed(self)
 
     def take(self) -> bytes | None:
-        """The reader's next frame."""
-        if self._read == self.last:
+        if self.read == self.last:
             return None
-        frame = self._frames[self._read - self._first + 1]
-        self._read += 1
-        self._unread_bytes -= len(frame)
+        frame = self._frames[self.read - self.first + 1]
+        self.read += 1
+        self.unread_bytes -= len(frame)
         # What was kept for its reader alone may be over the allowance.
         self._trim()
         self._make_room()
@@ -207,7 +212,7 @@ class Chat:
     @property
     def is_read(self) -> bool:
         """Whether the last frame has been taken."""
-        return self.is_over and self._read == self.last
+        return self.is_over and self.read == self.last
 
     # -- ended from outside ------------------------------------------------------------------
 
@@ -222,7 +227,6 @@ class Chat:
             self.task.cancel()
 
     def forget(self) -> None:
-        """Let go of the frames."""
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
@@ -231,11 +235,11 @@ class Chat:
 
     def check_integrity(self) -> None:
         """Raise AssertionError unless the counts match the frames."""
-        assert self._first + len(self._frames) - 1 == self.last
-        assert self._first - 1 <= self._read <= self.last
+        assert self.first + len(self._frames) - 1 == self.last
+        assert self.first - 1 <= self.read <= self.last
         assert self.kept_bytes == sum(map(len, self._frames))
-        kept = list(self._frames)[self._read - self._first + 1 :]
-        assert self._unread_bytes == sum(map(len, kept))
+        kept = list(self._frames)[self.read - self.first + 1 :]
+        assert self.unread_bytes == sum(map(len, kept))
 
 
 class Reader:
@@ -260,7 +264,6 @@ class Reader:
         self.wake()
 
     def take(self) -> bytes | None:
-        """The next frame, if there is one."""
         if self._chat is not None:
             return self._chat.take()
         notice, self._notice = self._notice, None
@@ -268,16 +271,13 @@ class Reader:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing will come any more."""
         return self._notice is None if self._chat is None else self._chat.is_read
 
     def detach(self) -> None:
-        """Read no more; the chat goes on for its window."""
         if self._chat is not None:
             self._chat.detach(self)
             self._chat = None
 
     def cancel(self) -> None:
-        """Stop the chat."""
         if self._chat is not None:
             self._chat.cancel()

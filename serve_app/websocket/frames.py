@@ -188,7 +188,6 @@ def chunk(chat_id: bytes, seq: int, data: bytes, extra: bytes = b"") -> bytes:
 
 
 def done(chat_id: bytes, seq: int, *, is_cancelled: bool = False) -> bytes:
-    """The frame that ends a chat."""
     extra = b',"cancelled":true' if is_cancelled else b""
     return b'{"id":%b,"seq":%d,"type":"done"%b}' % (chat_id, seq, extra)
 

@@ -71,6 +71,9 @@ class Hub:
     Args:
         replica: this replica's id; it leads every resume token.
 
+    Attributes:
+        chats: by key, until they are forgotten.
+
     """
 
     def __init__(
@@ -82,7 +85,7 @@ class Hub:
         self._state = state
         self._pipeline = pipeline
         self.big_bodies = pipeline.big_bodies
-        self._chats: dict[str, Chat] = {}
+        self.chats: dict[str, Chat] = {}
         self._named: dict[tuple[str, bytes], list[Chat]] = {}
         self._ended: dict[str, Chat] = {}
 
@@ -102,7 +105,7 @@ class Hub:
         token, request = f"{self.replica}.{key}", request_id(call_headers)
         chat = Chat(self, tenant.name, frame.id, key, token, request)
         chat.origin = origin
-        self._chats[key] = chat
+        self.chats[key] = chat
         self._named.setdefault((tenant.name, frame.id), []).append(chat)
         raw = dump({**frame.body, "stream": True})
         call = self._pipeline.call(CHAT_ROUTE, call_headers, tenant)
@@ -140,14 +143,13 @@ class Hub:
     # -- keeping --------------------------------------------------------------------------
 
     def allowance(self) -> int:
-        """Bytes of frames that one chat may keep now."""
         config = self._state.policies.fleet.websocket
-        share = config.total_replay_bytes // max(1, len(self._chats))
+        share = config.total_replay_bytes // max(1, len(self.chats))
         return min(config.replay_bytes, max(MIN_KEPT_BYTES, share))
 
     def changed(self, chat: Chat) -> None:
         """A chat's reader has come or gone, or the chat has ended: set its clock."""
-        if self._chats.get(chat.key) is not chat:
+        if self.chats.get(chat.key) is not chat:
             return
         if chat.timer is not None:
             chat.timer.cancel()
@@ -169,7 +171,7 @@ class Hub:
     def _forget(self, chat: Chat) -> None:
         chat.fail()
         chat.abort()
-        self._chats.pop(chat.key, None)
+        self.chats.pop(chat.key, None)
         self._ended.pop(chat.key, None)
         alike = self._named[chat.tenant, chat.id]
         alike.remove(chat)
@@ -185,12 +187,10 @@ class Hub:
     # -- finding --------------------------------------------------------------------------
 
     def by_token(self, tenant: str, token: str) -> Chat | None:
-        """The tenant's chat of this resume token."""
-        chat = self._chats.get(token.rpartition(".")[2])
+        chat = self.chats.get(token.rpartition(".")[2])
         return chat if chat is not None and chat.tenant == tenant else None
 
     def matches(self, tenant: str, chat_id: bytes) -> list[Match]:
-        """The tenant's chats that have this id."""
         return [
             Match(chat.token, not chat.is_over and not chat.has_reader)
             for chat in self._named.get((tenant, chat_id), ())
@@ -200,35 +200,34 @@ class Hub:
 
     def running(self) -> int:
         """Chats whose generation has not been settled."""
-        return sum(chat.task is not None for chat in self._chats.values())
+        return sum(chat.task is not None for chat in self.chats.values())
 
     def snapshot(self) -> dict[str, Any]:
         """This replica's chats, for `/status`."""
         return {
             "chats": self.running(),
-            "kept": len(self._chats),
+            "kept": len(self.chats),
             "kept_bytes": self.kept.bytes,
         }
 
     async def drain(self) -> None:
         """Wait until what runs has ended and has been read, or its window has passed."""
         while True:
-            if all(chat.task is None and chat.is_read for chat in self._chats.values()):
+            if all(chat.task is None and chat.is_read for chat in self.chats.values()):
                 return
             await asyncio.sleep(DRAIN_POLL_S)
 
     def close(self) -> None:
-        """Abort whatever runs."""
-        for chat in list(self._chats.values()):
+        for chat in list(self.chats.values()):
             self._forget(chat)
 
     def check_integrity(self) -> None:
         """Raise AssertionError unless counts and indexes match the chats."""
-        for chat in self._chats.values():
+        for chat in self.chats.values():
             chat.check_integrity()
-        assert self.kept.bytes == sum(chat.kept_bytes for chat in self._chats.values())
-        assert sum(map(len, self._named.values())) == len(self._chats)
-        assert set(self._ended) <= set(self._chats)
+        assert self.kept.bytes == sum(chat.kept_bytes for chat in self.chats.values())
+        assert sum(map(len, self._named.values())) == len(self.chats)
+        assert set(self._ended) <= set(self.chats)
 
 
 def _headers_of(frame: ChatFrame, headers: dict[bytes, bytes]) -> dict[bytes, bytes]:

@@ -35,11 +35,16 @@ LINES = b"application/x-ndjson"
 
 
 class Owner:
-    """The ASGI application over one replica's hub."""
+    """The ASGI application over one replica's hub.
+
+    Args:
+        heartbeat_s: pause after which a reader that is sent nothing gets an empty line.
+
+    """
 
     def __init__(self, hub: Hub, heartbeat_s: float = HEARTBEAT_S) -> None:
         self._hub = hub
-        self._heartbeat_s = heartbeat_s
+        self.heartbeat_s = heartbeat_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one question of another replica."""
@@ -82,7 +87,7 @@ class Owner:
                     await send({"type": "http.response.body", "body": body, "more_body": True})
                     continue
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._heartbeat_s):
+                    async with asyncio.timeout(self.heartbeat_s):
                         await news.wait()
                     continue
                 await send({"type": "http.response.body", "body": b"\n", "more_body": True})

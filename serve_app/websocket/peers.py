@@ -44,6 +44,9 @@ class Peers:
         me: this replica's id.
         broadcast: calls a method on every ingress replica, this one included.
 
+    Attributes:
+        upstream: the connections to the others' endpoints.
+
     """
 
     def __init__(self, me: str, secret: str, broadcast: Broadcast) -> None:
@@ -55,7 +58,7 @@ class Peers:
         self._refreshing: asyncio.Task[None] | None = None
         self._cancelling: set[asyncio.Task[Any]] = set()
         headers = {SECRET_HEADER.decode(): secret, "content-type": "application/json"}
-        self._upstream = Upstream(headers, CONNECT_S, SILENCE_S)
+        self.upstream = Upstream(headers, CONNECT_S, SILENCE_S)
 
     def open_at(self, url: str) -> None:
         """This replica's own endpoint listens there from now on."""
@@ -81,7 +84,6 @@ class Peers:
         self._known = {k: v for k, v in self._known.items() if now - v[1] < KEEP_S}
 
     async def run(self) -> None:
-        """Refresh until cancelled."""
         while True:
             await self.refresh()
             await asyncio.sleep(REFRESH_PERIOD_S)
@@ -168,7 +170,7 @@ class Peers:
 
     async def _post(self, url: str, path: str, ask: dict[str, Any]) -> Response:
         async with asyncio.timeout(ANSWER_S):
-            return await self._upstream.post(url, path, orjson.dumps(ask), {})
+            return await self.upstream.post(url, path, orjson.dumps(ask), {})
 
     async def _ask(self, url: str, path: str, ask: dict[str, Any]) -> Any:
         """The JSON answer; None when there is none in time."""
@@ -178,11 +180,10 @@ class Peers:
             return None
 
     async def close(self) -> None:
-        """Close every connection."""
         for task in (*self._cancelling, self._refreshing):
             if task is not None:
                 task.cancel()
-        await self._upstream.close()
+        await self.upstream.close()
 
 
 async def _whole(response: Response) -> Any:

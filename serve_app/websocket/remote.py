@@ -61,7 +61,6 @@ class RemoteReader:
             self._wake()
 
     def take(self) -> bytes | None:
-        """The next frame, if there is one."""
         if not self._frames:
             return None
         frame = self._frames.popleft()
@@ -71,7 +70,6 @@ class RemoteReader:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing will come any more."""
         return self._has_ended and not self._frames
 
     def detach(self) -> None:
@@ -81,5 +79,4 @@ class RemoteReader:
         self._response.close()
 
     def cancel(self) -> None:
-        """Stop the chat."""
         self._on_cancel()

@@ -45,12 +45,10 @@ class Sockets:
     ) -> None:
         """Answer an upgrade request and serve the socket until it ends."""
         await receive()
-        tenant = identify()
-        refused = tenant if isinstance(tenant, Rejected) else self._no_room_for(tenant.name)
-        if refused is not None:
-            await refuse_upgrade(scope, send, refused)
+        tenant = self._with_room(identify())
+        if isinstance(tenant, Rejected):
+            await refuse_upgrade(scope, send, tenant)
             return
-        assert isinstance(tenant, Tenant)
         self._open[tenant.name] += 1
         self._hub.metrics.sockets.inc()
         try:
@@ -78,14 +76,16 @@ class Sockets:
         if not has_left:
             await _close(send, POLICY_VIOLATION)
 
-    def _no_room_for(self, tenant: str) -> Rejected | None:
+    def _with_room(self, tenant: Tenant | Rejected) -> Tenant | Rejected:
+        if isinstance(tenant, Rejected):
+            return tenant
         config = self._state.policies.fleet.websocket
-        if self._open[tenant] >= config.max_sockets_per_tenant:
+        if self._open[tenant.name] >= config.max_sockets_per_tenant:
             message = "Too many sockets are open; chats can share one."
             return Rejected(RejectReason.TENANT_CONCURRENCY, message)
         if self._open.total() >= config.max_sockets:
             return Rejected(RejectReason.NO_REPLICA, "No socket is free; try again.")
-        return None
+        return tenant
 
     def _acceptance(self, scope: Scope, headers: dict[bytes, bytes]) -> dict[str, object]:
         """The answer that opens the socket.
@@ -104,7 +104,6 @@ class Sockets:
 
     @property
     def count(self) -> int:
-        """Open sockets."""
         return self._open.total()
 
 

@@ -201,7 +201,6 @@ class StreamReader:
 
     @property
     def text(self) -> str:
-        """What has been said so far."""
         return "".join(self._parts)
 
     def feed(self, chunk: bytes, now: float) -> None:

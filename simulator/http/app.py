@@ -74,8 +74,8 @@ class SimulatedEngineApp:
             self._block_size, blocks = 16, 0
             self._overhead_s, self._mean = 0.0, None
         self.engine = engine
-        self._clock = RealTimeEngine(engine)
-        self._exposition = Exposition(engine, spec.model_id, blocks, self._block_size)
+        self.clock = RealTimeEngine(engine)
+        self.exposition = Exposition(engine, spec.model_id, blocks, self._block_size)
         self._faults = spec.faults
         self._apply(spec.faults)
         trims = spec.trims_template
@@ -87,7 +87,6 @@ class SimulatedEngineApp:
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, until it ends or its client leaves."""
         path = scope["path"].rstrip("/")
         try:
             if scope["method"] == "GET":
@@ -111,7 +110,7 @@ class SimulatedEngineApp:
 
     async def _get(self, path: str, send: Send) -> None:
         if path == "/metrics":
-            await respond(send, 200, self._exposition.render(), b"text/plain; version=0.0.4")
+            await respond(send, 200, self.exposition.render(), b"text/plain; version=0.0.4")
         elif path in ("/health", "/ping", "/v1/models", "/version", "/simulated/faults"):
             await respond(send, 200, orjson.dumps(self._describe(path)))
         else:
@@ -221,12 +220,12 @@ class SimulatedEngineApp:
         choices = choices_of(ask, self.spec.window_tokens, self._mean, self._random)
         begun = asyncio.get_running_loop().time()
         streams = [(choice, self._submit(choice, ask)) for choice in choices]
-        delivery = Delivery(form, send, self._exposition.token, is_cut=fault == "cut")
+        delivery = Delivery(form, send, self.exposition.token, is_cut=fault == "cut")
         try:
             await (delivery.stream if ask.stream else delivery.whole)(streams)
         finally:
             for choice, stream in streams:
-                self._clock.abort(stream)
+                self.clock.abort(stream)
                 done = choice.index in delivery.done
                 self._account(choice, stream.sequence, begun, is_done=done)
 
@@ -234,7 +233,7 @@ class SimulatedEngineApp:
         keys = block_keys(choice.prompt, choice.tokens, self._block_size, ask.cache_salt)
         sequence = Sequence(len(choice.prompt), len(choice.tokens), keys, ask.priority)
         try:
-            return self._clock.submit(sequence)
+            return self.clock.submit(sequence)
         except ValueError as error:
             raise Refused(400, "BadRequestError", str(error)) from error
 
@@ -243,13 +242,13 @@ class SimulatedEngineApp:
         if first is not None:
             queued = (sequence.scheduled_at or begun) - begun
             ttft = first - begun + self._overhead_s
-            self._exposition.first_token(
+            self.exposition.first_token(
                 ttft, queued, sequence.prompt_tokens, sequence.cached_tokens
             )
         finish = choice.finish if is_done else "abort"
         tokens = len(choice.tokens) if is_done else sequence.generated
         until = sequence.finished_at or begun
-        self._exposition.ended(
+        self.exposition.ended(
             "stop" if finish == "tool_calls" else finish,
             until - begun + self._overhead_s,
             (first or begun) - begun + self._overhead_s,

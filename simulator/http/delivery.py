@@ -89,7 +89,6 @@ class Delivery:
 
 
 async def start(send: Send, status: int, kind: bytes, length: int | None = None) -> None:
-    """Begin a response."""
     headers = [(b"content-type", kind), MARK]
     if length is not None:
         headers.append((b"content-length", str(length).encode()))
@@ -97,6 +96,5 @@ async def start(send: Send, status: int, kind: bytes, length: int | None = None)
 
 
 async def respond(send: Send, status: int, body: bytes, kind: bytes = JSON) -> None:
-    """Answer with a whole body."""
     await start(send, status, kind, len(body))
     await send({"type": "http.response.body", "body": body})

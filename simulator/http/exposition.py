@@ -78,7 +78,6 @@ class Exposition:
         return made.labels(*self._labels)
 
     def first_token(self, ttft_s: float, queue_s: float, prompt: int, cached: int) -> None:
-        """A request's first token has come."""
         self._ttft.observe(ttft_s)
         self._queue.observe(queue_s)
         self._prompt.inc(prompt)
@@ -88,7 +87,6 @@ class Exposition:
         self._computed.inc(prompt - cached)
 
     def token(self, gap_s: float) -> None:
-        """A further token has come."""
         self._itl.observe(gap_s)
 
     def ended(self, finish: str, duration_s: float, ttft_s: float, tokens: int) -> None:
@@ -101,7 +99,6 @@ class Exposition:
                 self._tpot.observe((duration_s - ttft_s) / (tokens - 1))
 
     def render(self) -> bytes:
-        """Prometheus text."""
         self._preemptions.inc(self._engine.preemptions - self._preempted)
         self._preempted = self._engine.preemptions
         return generate_latest(self._registry)

@@ -32,8 +32,7 @@ class Form(Protocol):
     def end(self, choices: list[Choice]) -> bytes:
         """What comes after every choice's last token."""
 
-    def whole(self, choices: list[Choice]) -> dict[str, Any]:
-        """The answer that is not streamed."""
+    def whole(self, choices: list[Choice]) -> dict[str, Any]: ...
 
 
 def usage_of(ask: Ask, choices: list[Choice], cached: int) -> dict[str, Any]:
@@ -54,7 +53,6 @@ def identifier(prefix: str, random: Random) -> str:
 
 
 def event(data: Any, name: str = "") -> bytes:
-    """One server-sent event."""
     head = f"event: {name}\n".encode() if name else b""
     return head + b"data: " + orjson.dumps(data) + b"\n\n"
 
@@ -122,7 +120,6 @@ class OpenAIForm(_Base):
         return event(self._envelope(self.chunk_kind) | {"choices": [], "usage": usage}) + _DONE
 
     def whole(self, choices: list[Choice]) -> dict[str, Any]:
-        """The answer that is not streamed."""
         answer = self._envelope(self.kind) | {
             "choices": [self._whole_choice(choice) for choice in choices],
             "usage": usage_of(self.ask, choices, self.cached),
@@ -190,7 +187,6 @@ class CompletionForm(OpenAIForm):
         return self.delta(choice, first, last)
 
     def delta(self, choice: Choice, first: int, last: int) -> bytes:
-        """The text."""
         text = b'"text":' + orjson.dumps(choice.text(first, last))
         if self.ask.return_token_ids and first == 0:
             text += b',"prompt_token_ids":' + orjson.dumps(list(choice.prompt))
@@ -263,7 +259,6 @@ class MessageForm(_Base):
         )
 
     def whole(self, choices: list[Choice]) -> dict[str, Any]:
-        """The answer that is not streamed."""
         choice = choices[0]
         block: dict[str, Any] = {"type": "text", "text": choice.text()}
         if self.ask.tool is not None:
@@ -362,7 +357,6 @@ class ResponseForm(_Base):
         return out + self._event("response.completed", response=response)
 
     def whole(self, choices: list[Choice]) -> dict[str, Any]:
-        """The answer that is not streamed."""
         choice = choices[0]
         prompt, output = len(self.ask.prompts[0]), len(choice.tokens)
         usage = {

@@ -210,7 +210,6 @@ class BatchingEngine:
         self._release(sequence)
 
     def generated(self, sequence: Sequence) -> int:
-        """Tokens that a sequence has generated so far."""
         if sequence.joined < 0:
             return sequence.generated
         return sequence.generated + self.decode_steps - sequence.joined
@@ -452,7 +451,6 @@ class BatchingEngine:
         heapq.heappush(self._boundaries, (due, sequence.number, sequence.epoch, sequence))
 
     def _leave(self, sequence: Sequence) -> None:
-        """Take a sequence out of the decoding batch."""
         del self._decoding[sequence]
         self._count(sequence)
         self._context -= sequence.computed

@@ -28,7 +28,6 @@ class FixedEngine:
 
     @property
     def running(self) -> int:
-        """Sequences that are being answered."""
         return len(self._open)
 
     @property
@@ -41,7 +40,6 @@ class FixedEngine:
         return 0.0
 
     def add(self, sequence: Sequence, now: float) -> None:
-        """Begin a sequence."""
         sequence.number = next(self._numbers)
         sequence.arrived_at = sequence.scheduled_at = now
         self._open.add(sequence)
@@ -49,13 +47,11 @@ class FixedEngine:
         heapq.heappush(self._due, (due, sequence.number, sequence))
 
     def abort(self, sequence: Sequence) -> None:
-        """Drop a sequence."""
         if sequence in self._open:
             self._open.discard(sequence)
             sequence.aborted = True
 
     def generated(self, sequence: Sequence) -> int:
-        """Tokens that a sequence has generated so far."""
         return sequence.generated
 
     def advance(self) -> StepResult:

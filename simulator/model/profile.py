@@ -132,7 +132,6 @@ PROFILES = Path(__file__).resolve().parents[2] / "configs/profiles"
 
 
 def profile_names() -> list[str]:
-    """The profiles that are shipped."""
     return sorted(path.stem for path in PROFILES.glob("*.yaml"))
 
 

@@ -18,14 +18,10 @@ class Engine(Protocol):
     preemptions: int
 
     @property
-    def running(self) -> int:
-        """Sequences in the batch."""
-        ...
+    def running(self) -> int: ...
 
     @property
-    def waiting(self) -> int:
-        """Sequences that wait."""
-        ...
+    def waiting(self) -> int: ...
 
     @property
     def next_at(self) -> float | None:
@@ -36,13 +32,9 @@ class Engine(Protocol):
         """Share of KV blocks in use."""
         ...
 
-    def add(self, sequence: Sequence, now: float) -> None:
-        """Queue a sequence."""
-        ...
+    def add(self, sequence: Sequence, now: float) -> None: ...
 
-    def abort(self, sequence: Sequence) -> None:
-        """Drop a sequence."""
-        ...
+    def abort(self, sequence: Sequence) -> None: ...
 
     def advance(self) -> StepResult:
         """Carry out what is due next."""
@@ -61,7 +53,6 @@ class Stream:
         self._waiter: asyncio.Future[None] | None = None
 
     def push(self) -> None:
-        """One token more."""
         self._arrived += 1
         waiter = self._waiter
         if waiter is not None and not waiter.done():

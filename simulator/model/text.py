@@ -37,7 +37,6 @@ END_PIECE: Piece = (END_OF_TEXT, b"")
 
 
 def token_id(piece: bytes) -> int:
-    """The id of one piece of text."""
     return SPECIAL + crc32(piece) % (VOCABULARY_SIZE - SPECIAL)
 
 

@@ -36,15 +36,15 @@ class Result:
     """What a run gave.
 
     Attributes:
-        turns: one entry a finished request, those of the warm-up period left out.
         engine: the engine, for its counters.
         virtual_s: how long the run was.
+        turns: one entry a finished request, those of the warm-up period left out.
 
     """
 
+    engine: BatchingEngine
+    virtual_s: float
     turns: list[Turn] = field(default_factory=list)
-    engine: BatchingEngine | None = None
-    virtual_s: float = 0.0
 
 
 def run(
@@ -99,7 +99,7 @@ class _Run:
         self._engines = [engine]
         self._overhead_s = engine.timing.request_overhead_ms / 1000
         self._is_closed = False
-        self._result = Result(engine=engine, virtual_s=duration_s)
+        self._result = Result(engine, duration_s)
 
     def run(self, active: int | None, sessions_per_s: float | None) -> Result:
         if active is not None:

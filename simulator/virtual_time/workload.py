@@ -34,7 +34,6 @@ class Length(Strict):
     most: int = Field(100_000, ge=1)
 
     def draw(self, random: Random) -> int:
-        """One length."""
         if not self.sigma:
             return round(self.mean)
         drawn = random.lognormvariate(math.log(self.mean) - self.sigma**2 / 2, self.sigma)

@@ -64,9 +64,9 @@ def test_a_larger_share_has_no_higher_threshold(history, asked, fraction):
     for tenant, score, lane, sticky in history:
         controller.note(tenant, {}, score, lane, sticky=sticky, now=0.0)
     controller.set_yield("complex", fraction)
-    controller._window.refresh(now=0.0)
+    controller.window.refresh(now=0.0)
 
-    thresholds = [controller._window.threshold(share) for share in asked]
+    thresholds = [controller.window.threshold(share) for share in asked]
     view = controller.view("a", {})
 
     assert thresholds == sorted(thresholds, reverse=True)
@@ -85,7 +85,7 @@ def test_looking_changes_nothing(history, looks, budget):
         unseen.note(tenant, {}, score, lane, sticky=sticky, now=0.0)
 
     assert seen.export() == unseen.export()
-    assert list(seen._accounts) == list(unseen._accounts)
+    assert list(seen.accounts) == list(unseen.accounts)
     for tenant in "abcdefxyz":
         assert seen.view(tenant, {}) == unseen.view(tenant, {})
 
@@ -160,7 +160,7 @@ def exports(draw):
         controller = small_controller()
         for tenant, score, lane, sticky in draw(notes):
             controller.note(tenant, {}, score, lane, sticky=sticky, now=0.0)
-        controller._window.refresh(now=0.0)
+        controller.window.refresh(now=0.0)
         made[peer] = controller.export()
     return made
 
@@ -177,11 +177,11 @@ def test_merging_is_idempotent_and_takes_peers_in_any_order(made, order, again, 
     for controller in (once, other):
         for tenant, score, lane, sticky in history:
             controller.note(tenant, {}, score, lane, sticky=sticky, now=1.0)
-        controller._window.refresh(now=1.0)
+        controller.window.refresh(now=1.0)
 
     assert once.share(now=1.0) == other.share(now=1.0)
     for share in (0.01, 0.03, 0.1):
-        assert once._window.threshold(share) == other._window.threshold(share)
+        assert once.window.threshold(share) == other.window.threshold(share)
     assert once.view("a", {}) == other.view("a", {})
     assert once.export() == other.export()
     assert own["scored"] == 0

@@ -134,7 +134,7 @@ def test_under_a_ceiling_every_token_is_booked_however_they_come(events, kind, d
 
     plain = one.feed(raw)
     paced = [
-        pump._book(other, piece, pacer, StreamState().held, 0.0)
+        pump.book(other, piece, pacer, StreamState().held, 0.0)
         for piece in data.draw(cut(raw))
         if piece
     ]
@@ -158,8 +158,8 @@ def test_no_garbage_of_an_engine_is_a_fault_of_ours(raw, kind, data) -> None:
     assert usage is None or (
         isinstance(usage, Usage) and min(usage.total, usage.cached_tokens) >= 0
     )
-    if source._journal is not None:
-        said = source._journal.said
+    if source.journal is not None:
+        said = source.journal.said
         assert all(0 <= token < 2**32 for token in said.ids)
         assert said.chars == sum(map(len, said.parts))
 
@@ -174,7 +174,7 @@ def test_no_garbage_is_a_fault_where_a_stream_goes_on(first, second, is_chat, da
         Dialect.OPENAI,
     )
     begun.feed(first)
-    journal = begun._journal
+    journal = begun.journal
     assert journal is not None
     at = data.draw(st.integers(0, len(journal.said.ids)))
     source = Continued(journal, Cut(at, ""), wants_usage=data.draw(st.booleans()))
@@ -237,7 +237,7 @@ def test_lines_before_an_answer_are_kept_up_to_a_bound() -> None:
     out = 0
     for _ in range(3 * MAX_WAITING_BYTES // len(ping)):
         out += len(source.feed(ping))
-        assert len(source._waits or b"") <= MAX_WAITING_BYTES + len(ping)
+        assert len(source.waits or b"") <= MAX_WAITING_BYTES + len(ping)
 
     assert out > MAX_WAITING_BYTES
 
@@ -248,6 +248,6 @@ def test_what_a_stream_has_said_is_kept_raw_up_to_a_bound() -> None:
 
     for _ in range(2_000):
         source.feed(as_event(EVENTS[1]))
-        assert source._journal is not None and source._journal._size <= MAX_RAW_BYTES
+        assert source.journal is not None and source.journal.size <= MAX_RAW_BYTES
 
-    assert len(source._journal.said.ids) == source.tokens == 2_000
+    assert len(source.journal.said.ids) == source.tokens == 2_000

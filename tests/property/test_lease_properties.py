@@ -246,11 +246,11 @@ class LeaseMachine(RuleBasedStateMachine):
 
     @invariant()
     def shares_of_a_rate_are_never_more_than_the_limit(self):
-        assert all(total <= 1 + TINY for total in self.held(lambda x: x._share))
+        assert all(total <= 1 + TINY for total in self.held(lambda x: x.share))
 
     @invariant()
     def permits_are_never_more_than_the_limit(self):
-        assert all(total <= PERMITS for total in self.held(lambda x: x._permits))
+        assert all(total <= PERMITS for total in self.held(lambda x: x.permits))
 
     @invariant()
     def the_rates_of_all_pacers_are_within_the_limit(self):
@@ -259,20 +259,18 @@ class LeaseMachine(RuleBasedStateMachine):
             for ingress in self.ingresses:
                 ceiling = ingress.lessee.ceilings.get(tenant)
                 if ceiling is not None:
-                    pacer = ceiling.pacer
-                    pacer._advance(self.now)
-                    rates += pacer._steps[0].rate
+                    rates += ceiling.pacer.rate(now=self.now)
             assert rates <= RATE + TINY
 
     @invariant()
     def seats_are_never_more_than_there_are(self):
-        seated = sum(x.lessee._tenure.has_seat(self.now) for x in self.ingresses)
+        seated = sum(x.lessee.has_seat(self.now) for x in self.ingresses)
         assert seated <= TERMS.seats
 
     @invariant()
     def the_bucket_is_one(self):
         """Stashes, and what is spent in a minute: the limit, and one bucket."""
-        stashes = self.held(lambda x: max(0.0, x._tokens._stash))
+        stashes = self.held(lambda x: max(0.0, x.tokens.stash))
         assert all(total <= TOKENS + TINY for total in stashes)
 
     @invariant()
@@ -329,10 +327,10 @@ def test_nobody_waits_forever_once_demand_stops_elsewhere(first, second, beats):
         missing = 300 - ceilings[1].pacer.backlog(now=now)
         if missing > 0:
             ceilings[1].pacer.book(int(missing), now=now)
-        if ceilings[1]._share >= 0.99:
+        if ceilings[1].share >= 0.99:
             break
 
-    assert ceilings[1]._share >= 0.99
+    assert ceilings[1].share >= 0.99
     # A bucket's worth of tokens and every permit can be had in one place, too.
     for _ in range(400):
         outcome = ceilings[1].try_admit(int(TOKENS * 0.9), now=now, is_paced=False)
@@ -354,21 +352,21 @@ def test_a_share_goes_to_another_only_when_the_first_has_said_that_it_is_smaller
 
     ceilings["a"].pacer.book(500, now=0.0)
     lessees["a"].apply(send("a", 0.0), now=0.0)
-    assert ceilings["a"]._share == 1.0
+    assert ceilings["a"].share == 1.0
     ceilings["b"].pacer.book(500, now=0.1)
     lessees["b"].apply(send("b", 0.1), now=0.1)
-    assert ceilings["b"]._share == 0.0
+    assert ceilings["b"].share == 0.0
 
     # The answer that makes it smaller is lost: it holds what it held.
     assert send("a", 0.2).tenants["acme"].rate.share < 0.6
     lessees["b"].apply(send("b", 0.3), now=0.3)
-    assert ceilings["b"]._share == 0.0
+    assert ceilings["b"].share == 0.0
     lessees["a"].apply(send("a", 0.4), now=0.4)
     lessees["b"].apply(send("b", 0.5), now=0.5)
-    assert ceilings["b"]._share == 0.0
+    assert ceilings["b"].share == 0.0
     lessees["a"].apply(send("a", 0.6), now=0.6)
     lessees["b"].apply(send("b", 0.7), now=0.7)
-    assert 0.4 < ceilings["b"]._share < 0.6
+    assert 0.4 < ceilings["b"].share < 0.6
 
 
 def test_a_dead_holders_share_comes_back_when_its_lease_has_run_out():
@@ -379,13 +377,13 @@ def test_a_dead_holders_share_comes_back_when_its_lease_has_run_out():
         ceiling = lessee.ceiling("acme", CONFIG, now=0.0)
         ceiling.pacer.book(5_000, now=0.0)
         lessee.apply(ledger.exchange(lessee.report({}, now=0.0), now=0.0), now=0.0)
-    assert dead.ceilings["acme"]._share == 1.0
+    assert dead.ceilings["acme"].share == 1.0
 
     shares = {}
     for step in range(1, 25):
         now = step / 10
         alive.apply(ledger.exchange(alive.report({}, now=now), now=now), now=now)
-        shares[now] = alive.ceilings["acme"]._share
+        shares[now] = alive.ceilings["acme"].share
 
     assert shares[TERMS.lease_s] == 0.0
     assert shares[2.1] == 1.0

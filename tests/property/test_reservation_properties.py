@@ -41,10 +41,10 @@ def leased() -> LeasedCeiling:
 
 def left(ceiling, now: float) -> float:
     """What the bucket holds, debts with their sign."""
-    bucket = ceiling._tokens
+    bucket = ceiling.tokens
     if isinstance(ceiling, TenantCeiling):
         return bucket.level(now=now)
-    return bucket._stash + bucket._floor.level(now=now)
+    return bucket.stash + bucket.floor.level(now=now)
 
 
 @pytest.mark.parametrize("make", [alone, leased])

@@ -93,7 +93,7 @@ class Case:
         self.world.state.apply(dataclasses.replace(self.world.state.policies, auth=auth))
         self.tenant = auth.tenant("acme")
         self.ceiling = self.world.state.ceiling(self.tenant)
-        self.ceiling._tokens._rate = 1e-12
+        self.ceiling.tokens._rate = 1e-12
 
     def close(self) -> None:
         world = self.world
@@ -101,11 +101,11 @@ class Case:
             part.close()
 
     def settled(self) -> float:
-        return LIMIT - self.ceiling._tokens._level
+        return LIMIT - self.ceiling.tokens.level(now=0.0)
 
     def counted(self) -> tuple[int, int]:
         """Prompt and completion tokens in the journal of usage."""
-        counts = list(self.world.meter._pending.values())
+        counts = list(self.world.meter.pending.values())
         return sum(x.prompt for x in counts), sum(x.completion for x in counts)
 
     async def run(self, path: str, body: dict, answer: FakeResponse, leaves: int | None) -> int:
@@ -186,7 +186,7 @@ def test_what_is_settled_is_what_the_engine_counted(
         try:
             asyncio.run(once(case))
             prompt, answered = case.counted()
-            settled, reserved = case.settled(), case.world.meter._reserved
+            settled, reserved = case.settled(), case.world.meter.reserved
             state = case.world.state
         finally:
             case.close()

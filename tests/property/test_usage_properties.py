@@ -151,7 +151,7 @@ class UsageMachine(RuleBasedStateMachine):
         """What a replica knows never misses its own."""
         for replica in self.replicas:
             with replica.meter._lock:
-                pending = sum(x.completion for x in replica.meter._pending.values())
+                pending = sum(x.completion for x in replica.meter.pending.values())
             quota = QuotaConfig(tokens_per_day=max(1, pending))
             if pending:
                 assert replica.meter.refusal("acme", quota, EVEN_WEIGHTS, 1) is not None
@@ -160,7 +160,7 @@ class UsageMachine(RuleBasedStateMachine):
         for replica in self.replicas:
             for number in list(replica.open):
                 replica.meter.end(number, None)
-            replica.meter._guard(replica.meter.flush)
+            replica.meter.try_flush()
             replica.kill()
         store = SqliteStore(self.path)
         for _ in range(2):

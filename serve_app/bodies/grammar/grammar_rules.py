@@ -108,7 +108,6 @@ class Look:
     places: TextPlaces = field(default_factory=TextPlaces)
 
     def fault(self, grammar: Any) -> Steps[str | None]:
-        """What of a grammar is out of bounds."""
         level = [_Node(grammar)]
         for number in range(1, self.bounds.levels + 1):
             inner: list[_Node] = []

@@ -86,7 +86,6 @@ class Expression:
         return Shape(position, position, False, size, is_plain=True)
 
     def sequence(self, parts: list[Shape]) -> Shape:
-        """One after the other."""
         whole = Shape()
         if len(parts) == 1:
             return parts[0]
@@ -99,7 +98,6 @@ class Expression:
         return whole
 
     def either(self, parts: list[Shape]) -> Shape:
-        """One of them."""
         return Shape(
             [x for part in parts for x in part.first],
             [x for part in parts for x in part.last],

@@ -41,7 +41,6 @@ class TextPlaces:
         return self._id(place, key)
 
     def note(self, schema: dict[str, Any], place: int) -> None:
-        """A schema that stands there."""
         if "anyOf" in schema or "oneOf" in schema or schema.get("type") == "or":
             self.has_alternatives = True
         reference = schema.get("$ref")

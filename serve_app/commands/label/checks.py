@@ -91,9 +91,8 @@ class Command:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-        assert process.returncode is not None
-        return process.returncode
+            status = await process.wait()
+        return status
 
 
 @dataclass(frozen=True)

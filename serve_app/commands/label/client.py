@@ -48,7 +48,6 @@ class Ask:
     session: str
 
     def body(self) -> dict[str, Any]:
-        """The request's JSON."""
         return {
             "model": self.lane,
             "messages": self.messages,

@@ -25,7 +25,6 @@ DEFAULT_KEY_ENV = "POINTSMAN_API_KEY"
 
 
 def add_label(actions: Any) -> None:
-    """Add `label` to the actions of `pointsman classifier`."""
     parser = subparser(
         actions,
         "label",

@@ -52,7 +52,6 @@ class Prompt:
 
     @property
     def expected(self) -> list[str]:
-        """Answers of which one is expected."""
         found = self.row.get("answers", [])
         return [str(one) for one in ([self.row["answer"]] if "answer" in self.row else found)]
 
@@ -124,7 +123,6 @@ class Outcomes:
         return prompt.key in self._done
 
     def append(self, row: Row) -> None:
-        """Add one row."""
         line = (json.dumps(row, ensure_ascii=False) + "\n").encode()
         written = self._file.write(line)
         if written != len(line):

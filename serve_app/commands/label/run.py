@@ -168,14 +168,16 @@ class Labeller:
         """The share of answers that pass."""
         if prompt.check == "exact":
             return _mean([exact(prompt, answer.text) for answer in answers])
-        assert self._config.command is not None
+        if self._config.command is None:
+            raise UsageError("--check command needs --command CMD")
         passes = self._config.command.passes
         return _mean(await together(passes(prompt, answer.text, lane) for answer in answers))
 
     async def _judged(
         self, prompt: Prompt, weak: Sequence[Answer], strong: Sequence[Answer]
     ) -> Row:
-        assert self._judge is not None
+        if self._judge is None:
+            raise UsageError("--check judge needs --judge LANE")
         compare = self._judge.preference
         found = await together(
             compare(prompt, one.text, other.text, number=number)

@@ -163,7 +163,7 @@ def test_memory_for_refunds_is_bounded():
     for _ in range(MAX_PEAKS + 100):
         bucket.charge(1, now=0)
 
-    assert len(bucket._peaks) == MAX_PEAKS
+    assert len(bucket.peaks) == MAX_PEAKS
     assert bucket.refundable(10, since=0, now=0) == 10
 
 

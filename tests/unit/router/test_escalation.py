@@ -127,7 +127,7 @@ def test_when_everybody_is_over_the_threshold_nobody_is_out_of_line():
     for number in range(2560):
         ask(low, (number * 0.6180339887) % 1, tenant=f"t{number % 20}")
 
-    assert low._window.threshold(0.03) == pytest.approx(0.97, abs=0.01)
+    assert low.window.threshold(0.03) == pytest.approx(0.97, abs=0.01)
 
 
 def test_half_of_the_traffic_is_not_half_of_the_distribution():
@@ -139,7 +139,7 @@ def test_half_of_the_traffic_is_not_half_of_the_distribution():
             ask(controller, (number * 0.6180339887) % 1, tenant=f"t{number % 202}")
 
     # The others' top 3 %, or nearly; of all scores it would be 6 % of theirs.
-    assert controller._window.threshold(0.03) == pytest.approx(0.97, abs=0.01)
+    assert controller.window.threshold(0.03) == pytest.approx(0.97, abs=0.01)
 
 
 def test_sticky_turns_need_only_the_hard_bucket():

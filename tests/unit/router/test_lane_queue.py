@@ -424,10 +424,10 @@ def test_the_first_to_wait_after_a_slow_time_is_not_refused_by_its_pace():
     lane.ask(hasty)
     part = lane.queue._by_name["hasty"]
     for _ in range(20):
-        part._drain.note_waiting(is_waiting=True, now=lane.now)
+        part.drain.note_waiting(is_waiting=True, now=lane.now)
         lane.now += 7.0
-        part._drain.note_start(now=lane.now)
-        part._drain.note_waiting(is_waiting=False, now=lane.now)
+        part.drain.note_start(now=lane.now)
+        part.drain.note_waiting(is_waiting=False, now=lane.now)
 
     first = lane.ask(hasty)
 

@@ -24,7 +24,7 @@ def leased(stash: float) -> LeasedCeiling:
 
 def held(ceiling) -> tuple[float, float]:
     """In the stash, and on the floor."""
-    return ceiling._tokens._stash, ceiling._tokens._floor.level(now=0)
+    return ceiling.tokens.stash, ceiling.tokens.floor.level(now=0)
 
 
 def test_half_of_what_can_be_had_here_is_the_most_of_one_request():

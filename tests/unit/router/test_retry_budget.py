@@ -54,5 +54,5 @@ def test_only_so_many_tenants_are_remembered(monkeypatch):
     budget = RetryBudget(RetryBudgetConfig(0, 0, 16, 100), now=0.0)
 
     assert [spend(budget, name) for name in "abac"] == [16, 16, 0, 16]
-    assert len(budget._purses) == 2
+    assert len(budget.purses) == 2
     assert [spend(budget, name) for name in "ab"] == [0, 16]

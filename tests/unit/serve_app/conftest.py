@@ -28,6 +28,7 @@ from serve_app.placement.lanes import NoReplica, Replica
 from serve_app.records.feedback import FeedbackDesk
 from serve_app.records.feedback_store import FeedbackStore
 from serve_app.records.recorder import build_recorder
+from serve_app.relay.fault_book import FaultBook
 from serve_app.request.metering import Metering
 from serve_app.routing.policies import build_policies
 from serve_app.tenancy.auth import make_key
@@ -83,11 +84,11 @@ class FakeResponse:
         self.headers = {"content-type": content_type}
         self.waits = asyncio.Event()
         self.is_closed = False
-        self._parts = list(parts)
+        self.parts = list(parts)
 
     async def readany(self) -> bytes:
-        while self._parts:
-            part = self._parts.pop(0)
+        while self.parts:
+            part = self.parts.pop(0)
             if isinstance(part, Exception):
                 raise part
             if isinstance(part, asyncio.Event):
@@ -104,8 +105,8 @@ class FakeResponse:
         return False
 
     def read_nowait(self) -> bytes:
-        if self._parts and isinstance(self._parts[0], bytes):
-            return self._parts.pop(0)
+        if self.parts and isinstance(self.parts[0], bytes):
+            return self.parts.pop(0)
         return b""
 
     async def read(self) -> bytes:
@@ -197,8 +198,6 @@ class World:
         )
         self.lanes = FakeLanes()
         self.metrics = Metrics()
-        reloader = SimpleNamespace(last_error="", store_error="")
-        control = Control(self.state, self.lanes, self.metrics, reloader, self._broadcast)
         self.reloads: list = [{"ok": True}]
         self.folder = folder
         self.store_path = folder / "feedback.db"
@@ -207,11 +206,20 @@ class World:
         self.usage_folder = folder / "tenancy.db.usage"
         # Not started: a test flushes it.
         self.meter = UsageMeter(self.tenancy, self.usage_folder)
-        pipeline = Pipeline(
-            self.state, self.lanes, self.metrics, self.recorder, Metering(self.meter)
+        self.use(self.lanes)
+
+    def use(self, lanes, *, state=None, broadcast=None, **gateway) -> None:
+        """A gateway over these lanes from now on, with what else is said of it."""
+        self.state = state or self.state
+        reloader = SimpleNamespace(last_error="", store_error="")
+        self.control = Control(
+            self.state, self.lanes, self.metrics, reloader, broadcast or self._broadcast
+        )
+        self.pipeline = Pipeline(
+            self.state, lanes, self.metrics, self.recorder, Metering(self.meter)
         )
         desk = FeedbackDesk(self.store, within_s=0.0)
-        self.gateway = Gateway(self.state, pipeline, control, desk)
+        self.gateway = Gateway(self.state, self.pipeline, self.control, desk, **gateway)
 
     async def _broadcast(self, method, within_s=3.0):
         if method == "metrics_text":
@@ -233,6 +241,11 @@ class World:
         query = "SELECT tenant, request_id, thumb, preferred_over FROM feedback ORDER BY id"
         with contextlib.closing(sqlite3.connect(self.store_path)) as db:
             return db.execute(query).fetchall()
+
+    @property
+    def fault_book(self) -> FaultBook:
+        """What the pipeline remembers of faults."""
+        return self.pipeline.book
 
     @property
     def now(self) -> datetime:

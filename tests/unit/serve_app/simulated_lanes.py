@@ -211,11 +211,11 @@ class SimulatedLanes:
 
 
 def _step(engine, kind) -> None:
-    submit = engine._clock.submit
+    submit = engine.clock.submit
 
     def submit_stepped(sequence):
         stream = submit(sequence)
         stream.__class__ = kind
         return stream
 
-    engine._clock.submit = submit_stepped
+    engine.clock.submit = submit_stepped

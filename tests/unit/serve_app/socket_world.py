@@ -151,7 +151,7 @@ class SocketWorld:
 
     def engine_tokens(self) -> int:
         """Tokens that the engines say they have generated."""
-        text = b"\n".join(engine._exposition.render() for engine in self.engines.values())
+        text = b"\n".join(engine.exposition.render() for engine in self.engines.values())
         lines = text.decode().splitlines()
         return sum(
             int(float(line.split()[-1]))
@@ -161,7 +161,7 @@ class SocketWorld:
 
     def engine_requests(self) -> int:
         """Requests that the engines have had, and open ones."""
-        text = b"\n".join(engine._exposition.render() for engine in self.engines.values())
+        text = b"\n".join(engine.exposition.render() for engine in self.engines.values())
         lines = text.decode().splitlines()
         ended = sum(
             int(float(line.split()[-1]))
@@ -201,8 +201,8 @@ class Client:
             **scope,
         }
         self._app = app
-        self._inbox: asyncio.Queue = asyncio.Queue()
-        self._sent: asyncio.Queue = asyncio.Queue()
+        self.inbox: asyncio.Queue = asyncio.Queue()
+        self.sent: asyncio.Queue = asyncio.Queue()
         self.reads = asyncio.Event()
         self.reads.set()
         self.task = None
@@ -214,21 +214,21 @@ class Client:
 
     async def ask(self) -> None:
         """Send the upgrade request and wait for its answer."""
-        self._inbox.put_nowait({"type": "websocket.connect"})
-        self.task = asyncio.create_task(self._app(self.scope, self._inbox.get, self._send))
+        self.inbox.put_nowait({"type": "websocket.connect"})
+        self.task = asyncio.create_task(self._app(self.scope, self.inbox.get, self._send))
         self.accepted = await self.message()
 
     async def _send(self, message) -> None:
         await self.reads.wait()
-        self._sent.put_nowait(message)
+        self.sent.put_nowait(message)
 
     async def message(self) -> dict:
         async with asyncio.timeout(WAIT_S):
-            return await self._sent.get()
+            return await self.sent.get()
 
     def say(self, frame) -> None:
         text = frame if isinstance(frame, str) else json.dumps(frame)
-        self._inbox.put_nowait({"type": "websocket.receive", "text": text})
+        self.inbox.put_nowait({"type": "websocket.receive", "text": text})
 
     def chat(self, chat_id, text="Hello", tokens=5, **more) -> None:
         body = {"messages": [{"role": "user", "content": text}], "max_tokens": tokens}
@@ -257,7 +257,7 @@ class Client:
         """Go away as Serve tells it: a message, and the request's task is cancelled."""
         if self.task is None:
             return
-        self._inbox.put_nowait({"type": "websocket.disconnect", "code": 1006})
+        self.inbox.put_nowait({"type": "websocket.disconnect", "code": 1006})
         self.task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self.task

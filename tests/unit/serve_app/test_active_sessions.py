@@ -7,7 +7,7 @@ from tests.unit.serve_app.test_admission import CHAT, DONE, STREAMED, TOKEN, unt
 
 def figures(world):
     """Both of the lane, as /metrics has them."""
-    world.gateway._control.refresh_gauges()
+    world.control.refresh_gauges()
     return tuple(
         world.count(f"pointsman_{name}_sessions", lane="chat") for name in ("active", "recent")
     )
@@ -61,7 +61,7 @@ async def test_status_tells_both_apart(world):
     async def broadcast(method, within_s=3.0):
         return snapshots
 
-    world.gateway._control._broadcast = broadcast
+    world.use(world.lanes, broadcast=broadcast)
     async with world.client(key="root") as client:
         lane = (await client.get("/status")).json()["lanes"]["chat"]
 

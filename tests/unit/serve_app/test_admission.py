@@ -75,11 +75,11 @@ def gated(world, engine, stream):
         if streamed:
             return stream(gate, TOKEN, DONE)
         answer = engine()
-        answer._parts.insert(0, gate)
+        answer.parts.insert(0, gate)
         return answer
 
     lanes = GatedLanes(make)
-    world.gateway._pipeline.dispatch.lanes = lanes
+    world.use(lanes)
 
     def ask(key="acme", body=ASK):
         return asyncio.ensure_future(world.post(CHAT, body, key=key))
@@ -88,7 +88,7 @@ def gated(world, engine, stream):
 
 
 def queue_of(world):
-    return world.state.admission._lanes["chat"].queue
+    return world.state.admission.lanes["chat"].queue
 
 
 async def until(condition) -> None:
@@ -111,7 +111,7 @@ async def test_a_request_waits_here_for_a_slot_and_not_in_the_engine(world, gate
     second = gated.ask()
     await until(lambda: queue_of(world).is_waiting)
 
-    world.gateway._control.refresh_gauges()
+    world.control.refresh_gauges()
     assert world.count("pointsman_queue_depth", lane="chat", tier="paid") == 1
     assert len(gated.lanes.opened) == 1
     gated.lanes.gates[0].set()
@@ -227,7 +227,7 @@ async def test_a_stream_that_goes_on_elsewhere_keeps_its_slot(world):
     """One slot, whichever replica; given back once at the end."""
     with_slots(world, 4, replicas=3)
     lanes = SimulatedLanes(cuts=[Break(events=3)])
-    world.gateway._pipeline.dispatch.lanes = lanes
+    world.use(lanes)
     used = []
     choose = lanes.choose
 
@@ -240,7 +240,7 @@ async def test_a_stream_that_goes_on_elsewhere_keeps_its_slot(world):
 
     assert response.status_code == 200 and '"error"' not in response.text
     assert len(lanes.opened) == 2 and set(used) == {1}
-    assert is_idle(world) and not world.state.admission._lanes["chat"]._used
+    assert is_idle(world) and not world.state.admission.lanes["chat"].used
 
 
 async def test_paid_work_hears_of_no_replica_after_free_work_is_shed(world, gated):

@@ -45,7 +45,7 @@ FORCED = {"tool_choice": {"type": "function", "function": {"name": "f"}}}
 @pytest.mark.parametrize("beside", [{}, FORCED], ids=["alone", "beside a forced tool"])
 def test_it_is_read_or_refused(world, route, beside):
     """From the bytes to what an engine and the placement get of it."""
-    pipeline, tenant = world.gateway._pipeline, world.state.policies.auth.tenant("acme")
+    pipeline, tenant = world.pipeline, world.state.policies.auth.tenant("acme")
     read = 0
     for name in FIELDS:
         for value in VALUES:

@@ -47,7 +47,7 @@ def test_close_writes_what_is_left(sink):
     writer.close(SOON_S)
 
     assert [item for batch in sink.written for item in batch] == [0, 1, 2, 3, 4]
-    assert not writer._thread.is_alive()
+    assert not writer.thread.is_alive()
 
 
 def test_what_gathers_is_one_batch(sink):
@@ -158,9 +158,9 @@ def test_close_does_not_wait_for_a_stuck_disk(sink):
 
     writer.close(0.01)
 
-    assert writer._thread.is_alive()
+    assert writer.thread.is_alive()
     stuck.set()
-    writer._thread.join(SOON_S)
+    writer.thread.join(SOON_S)
 
 
 def test_a_writer_that_never_started_closes(sink):

@@ -8,7 +8,6 @@ import pytest
 from router.recovery.breaker import BreakerConfig
 from serve_app.config.serving import RecoveryConfig
 from serve_app.placement.lanes import Replica, Unreachable, UpstreamFault
-from serve_app.relay.fault_book import FaultBook
 from serve_app.transport.upstream import BrokenConnection
 from tests.unit.serve_app.conftest import FakeLanes, FakeResponse
 from tests.unit.serve_app.simulated_lanes import Break, SimulatedLanes
@@ -73,7 +72,7 @@ class RankedLanes(FakeLanes):
 
 def lanes_of(world, count, answer) -> RankedLanes:
     lanes = RankedLanes([f"r{i + 1}" for i in range(count)], answer)
-    world.gateway._pipeline.dispatch.lanes = lanes
+    world.use(lanes)
     return lanes
 
 
@@ -82,12 +81,8 @@ def recoveries(world) -> list[float]:
     return [world.count(name, outcome=outcome) for outcome in OUTCOMES]
 
 
-def book_of(world) -> FaultBook:
-    return world.gateway._pipeline.book
-
-
 def faults_of(world, lane="chat") -> dict[str, int]:
-    return {name: x.faults for name, x in book_of(world).breakers(lane)._breakers.items()}
+    return {name: x.faults for name, x in world.fault_book.breakers(lane)._breakers.items()}
 
 
 def code_of(response) -> tuple[int, str]:
@@ -115,7 +110,7 @@ async def test_what_healthy_engines_fail_on_is_a_bad_request(
     assert lanes.asked_of == asked * 5
     assert recoveries(world) == [0, 0, 0]
     assert set(faults_of(world).values()) <= {0}
-    assert world.gateway._pipeline.ejected() == {}
+    assert world.pipeline.ejected() == {}
     assert (world.reserved(), world.in_flight) == (0, 0)
 
 
@@ -156,7 +151,7 @@ async def test_a_refusal_that_tells_where_a_program_tripped_is_told_in_our_words
 async def test_a_paid_bad_request_ends_nobody_s_free_work(world, gated_free, status) -> None:
     """The free answer arrives; only the bad request is refused."""
     free, lanes = gated_free
-    world.gateway._pipeline.dispatch.lanes.answer = lambda: crash(status)
+    lanes.answer = lambda: crash(status)
 
     paid = await world.post(CHAT, BAD, key="acme")
     lanes.gates[0].set()
@@ -216,10 +211,11 @@ async def gated_free(world, engine):
 
     def make(gate, streamed):
         answer = engine()
-        answer._parts.insert(0, gate)
+        answer.parts.insert(0, gate)
         return answer
 
-    lanes = world.gateway._pipeline.dispatch.lanes = Lanes(make)
+    lanes = Lanes(make)
+    world.use(lanes)
     task = asyncio.ensure_future(world.post(CHAT, HI, key="guest"))
     await until(lambda: lanes.answers and lanes.answers[0].waits.is_set())
     yield task, lanes
@@ -233,9 +229,8 @@ async def test_a_flood_of_bad_requests_takes_nobody_else_s_retries(world) -> Non
     for _ in range(300):
         assert code_of(await world.post(CHAT, BAD, key="acme")) == (400, "invalid_request")
     ask = {**HI, "max_tokens": 6, "temperature": 0, "stream": True}
-    world.gateway._pipeline.dispatch.lanes = lanes = SimulatedLanes(
-        cuts=[Break(3) for _ in range(60)]
-    )
+    lanes = SimulatedLanes(cuts=[Break(3) for _ in range(60)])
+    world.use(lanes)
 
     asks = (world.post(CHAT, ask, key="slow") for _ in range(60))
     answers = await asyncio.gather(*asks)
@@ -269,7 +264,7 @@ async def test_what_another_replica_answers_was_a_fault_of_the_first(world, engi
     assert [x.status_code for x in answers] == [200] * 4
     assert lanes.asked_of == ["r1", "r2"] * 3 + ["r2"]
     assert recoveries(world) == [3, 0, 0]
-    assert world.gateway._pipeline.ejected() == {"chat": ["r1"]}
+    assert world.pipeline.ejected() == {"chat": ["r1"]}
 
 
 async def test_a_first_event_that_says_so_is_retried_and_counted_once_answered(
@@ -291,14 +286,14 @@ async def test_a_dead_engine_is_a_fault_of_its_replica(world, engine, lives) -> 
     lanes = lanes_of(world, 3, lambda name, _: crash() if name == "r1" else engine())
     lanes.lives = {"r1": lives}
     for replica in lanes.replicas:
-        book_of(world).breakers("chat").note_success(replica, "other", now=0.0)
+        world.fault_book.breakers("chat").note_success(replica, "other", now=0.0)
 
     response = await world.post(CHAT, HI, key="acme")
 
     assert response.status_code == 200
     assert lanes.asked_of == ["r1", "r2"]
     assert recoveries(world) == [1, 0, 0]
-    assert world.gateway._pipeline.ejected() == ({} if lives is None else {"chat": ["r1"]})
+    assert world.pipeline.ejected() == ({} if lives is None else {"chat": ["r1"]})
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
@@ -331,10 +326,10 @@ async def test_what_the_second_replica_says_of_the_request_stands(world, engine)
 async def test_the_other_is_found_although_all_are_avoided(world, engine) -> None:
     """One that was ejected is better than one that failed on this very request."""
     lanes = lanes_of(world, 3, lambda name, _: crash() if name == "r1" else engine())
-    breakers = book_of(world).breakers("chat")
+    breakers = world.fault_book.breakers("chat")
     breakers.config = BreakerConfig(eject_share=1.0)
     for replica in ("r2", "r3"):
-        book_of(world).tell_breaker("chat", replica, "other", is_gone=True)
+        world.fault_book.tell_breaker("chat", replica, "other", is_gone=True)
 
     response = await world.post(CHAT, HI, key="acme")
 
@@ -464,7 +459,7 @@ async def test_an_answer_clears_the_suspicion(world, engine) -> None:
     answers = [await world.post(CHAT, HI, key="acme") for _ in range(3)]
 
     assert [x.status_code for x in answers] == [200] * 3
-    assert len(book_of(world)._suspects) == 0
+    assert len(world.fault_book._suspects) == 0
     assert lanes.asked_of[:2] == ["r1", "r2"]
 
 
@@ -487,7 +482,7 @@ async def test_a_replica_that_fails_one_tenant_alone_is_found_out(world, engine)
     for seed in range(1, 4):
         assert (await world.post(CHAT, {**HI, "seed": seed}, key="acme")).status_code == 200
 
-    assert world.gateway._pipeline.ejected() == {"chat": ["r1"]}
+    assert world.pipeline.ejected() == {"chat": ["r1"]}
 
 
 async def test_one_tenant_s_broken_connections_eject_no_lane_that_others_use(world, engine) -> None:
@@ -498,7 +493,7 @@ async def test_one_tenant_s_broken_connections_eject_no_lane_that_others_use(wor
         await asyncio.gather(
             *(world.post(CHAT, {**HI, "seed": i + 1}, key="acme") for i in range(9))
         )
-        assert world.gateway._pipeline.ejected() == {}
+        assert world.pipeline.ejected() == {}
 
 
 # -- the chat socket --------------------------------------------------------------------

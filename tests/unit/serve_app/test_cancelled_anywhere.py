@@ -97,16 +97,16 @@ def begun(world, raw, path) -> asyncio.Task:
 def held(world) -> dict[str, float]:
     """Everything that must be 0 when nothing is open."""
     ceiling = ceiling_of(world)
-    turn = world.gateway._pipeline.big_bodies._turn
+    turn = world.pipeline.big_bodies.turn
     return {
-        "uploads": world.state.uploads.count,
-        "of tenants": len(world.state.uploads._held),
+        "uploads": len(world.state.uploads.held),
+        "of tenants": len(world.state.uploads.held),
         "arriving": ceiling.arriving,
         "running": ceiling.running,
         "reserved": ceiling.reserved,
         "in flight": world.in_flight,
         "queued": sum(sum(x.values()) for x in world.state.admission.depths().values()),
-        "in line": len(turn._waiting),
+        "in line": len(turn.waiting),
         "present": sum(world.state.presence.active().values()),
     }
 
@@ -137,7 +137,7 @@ async def test_at_every_turn_of_the_loop(patient, engine, stream, monkeypatch, p
         with contextlib.suppress(asyncio.CancelledError):
             await task
         # Who was in line hands the turn on a moment later.
-        await until(lambda: not patient.gateway._pipeline.big_bodies._turn._is_taken)
+        await until(lambda: not patient.pipeline.big_bodies.turn.is_taken)
         assert not any(held(patient).values()), (turns, held(patient))
         if is_over:
             assert turns > 10

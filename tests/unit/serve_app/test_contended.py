@@ -29,7 +29,7 @@ async def test_a_contended_ceiling_binds_from_so_many_running_requests_on(world,
     assert explained.json()["would_admit"]
 
     (contention,) = world.state.contentions._all.values()
-    world.state.admission._lanes["chat"].queue.slots.take(3)
+    world.state.admission.lanes["chat"].queue.slots.take(3)
     world.state.contentions.observe()
     assert contention.is_contended
     codes = [(await world.post(CHAT, ASK, key="acme")).status_code for _ in range(2)]
@@ -56,7 +56,7 @@ async def test_one_more_at_once_than_allowed_is_429_tenant_concurrency(world, en
     with_ceilings(world, concurrent_requests=1)
     slow = engine(ANSWER)
     gate = asyncio.Event()
-    slow._parts.insert(0, gate)
+    slow.parts.insert(0, gate)
     world.lanes.answers = [slow, engine(ANSWER)]
     first = asyncio.ensure_future(world.post(CHAT, ASK, key="acme"))
     await slow.waits.wait()
@@ -82,7 +82,7 @@ async def test_a_lane_with_fewer_slots_than_the_mark_is_contended_by_who_waits(w
     with_ceilings(world, tokens_per_second=1, enforce="contended")
     state = world.state
     contention = state.contention(state.policies.auth.tenant("acme"), "chat")
-    queue = state.admission._lanes["chat"].queue
+    queue = state.admission.lanes["chat"].queue
     queue.set_capacity(32, 0.0)
 
     def ask(times):
@@ -99,7 +99,7 @@ async def test_a_lane_with_fewer_slots_than_the_mark_is_contended_by_who_waits(w
 
 async def test_who_waits_for_his_own_tenant_contends_for_nothing(world):
     """A KV budget holds requests back beside the queue."""
-    queue = world.state.admission._lanes["chat"].queue
+    queue = world.state.admission.lanes["chat"].queue
     for _ in range(5):
         queue.submit(Tier("paid"), "acme", 1.0, 10, 1, 0.0, KvAsk(100, 60, 10))
 

@@ -164,7 +164,7 @@ async def test_a_star_allows_every_page_and_no_credentials(world):
 
 async def test_beyond_loopback_no_page_may_read_unless_named(world):
     """Not one of this machine either: it could be anybody's machine."""
-    world.gateway._trusts_local = False
+    world.use(world.lanes, trusts_local=False)
     key = {"x-api-key": world.keys["acme"]}
 
     off = await ask(world, LOCAL_PAGE, host=REMOTE, headers=key)

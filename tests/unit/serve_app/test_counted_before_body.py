@@ -177,11 +177,11 @@ async def test_large_frames_that_are_read_and_begin_no_chat_count(socket_world, 
 async def test_a_large_frame_whose_client_leaves_while_it_is_read_counts(socket_world, monkeypatch):
     ingress = socket_world.ingresses[0]
     monkeypatch.setattr(big_bodies, "BIG_BYTES", 1)
-    turn = ingress.hub.big_bodies._turn
+    turn = ingress.hub.big_bodies.turn
     await turn.take("another")
     client = await socket_world.connect(headers=bearer(socket_world, "guest"))
     client.chat("a", text=PAD)
-    await until(lambda: "guest" in turn._waiting)
+    await until(lambda: "guest" in turn.waiting)
 
     await client.leave()
     await until(lambda: left(ingress, "guest") == 1)

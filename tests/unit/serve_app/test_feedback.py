@@ -180,8 +180,8 @@ async def test_a_prompt_is_kept_only_for_a_tenant_that_keeps_prompts(known, engi
 
 async def test_a_fault_of_the_file_tells_nothing(known, caplog):
     """500 in form; the log has the fault and not the ids."""
-    known.store._file._path.unlink()
-    known.store._file._path.mkdir()
+    known.store.file.path.unlink()
+    known.store.file.path.mkdir()
 
     response = await known.post(ROUTE, UP, key="acme")
 
@@ -258,4 +258,4 @@ async def test_many_made_up_ids_do_not_wait_together():
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
-    assert desk._waiting == 0
+    assert desk.waiting == 0

@@ -77,7 +77,7 @@ def test_a_prompt_in_feedback_outlives_its_request(store):
 
     store.sweep(NOW + 29 * DAY_S)
 
-    assert len(list(labelled_rows(store._file._path, now=NOW + 29 * DAY_S))) == 1
+    assert len(list(labelled_rows(store.file.path, now=NOW + 29 * DAY_S))) == 1
 
 
 def test_an_expired_prompt_is_gone_from_the_files_bytes(store, path):

@@ -112,7 +112,7 @@ def test_another_replica_follows_to_the_new_file(path):
     with closing(make_store(path)) as first, closing(make_store(path)) as second:
         first.write([RECORD])
         second.write([record("r-2")])
-        second._file.move_aside()
+        second.file.move_aside()
         second.write([record("r-3")])
 
         first.write([record("r-4")])
@@ -125,10 +125,10 @@ def test_a_file_that_another_replica_replaced_is_not_moved_again(path):
     with closing(make_store(path)) as first, closing(make_store(path)) as second:
         first.write([RECORD])
         second.write([RECORD])
-        first._file.move_aside()
+        first.file.move_aside()
         first.write([RECORD])
 
-        second._file.move_aside()
+        second.file.move_aside()
 
         assert second.give("acme", UP, now=NOW) is None
     assert not path.with_name("feedback.db.damaged-2").exists()

@@ -111,15 +111,15 @@ async def test_a_writer_that_pauses_is_waited_for_however_long(watched):
 
 async def test_a_change_while_the_files_are_read_is_not_applied(watched, monkeypatch):
     """What was read may be one half of each."""
-    load = watched.reloader._load
+    load = watched.reloader.load
 
     def load_slowly():
         found = load()
         watched.tenants.write_text(tenants_text("acme", "guest", "third"))
-        monkeypatch.setattr(watched.reloader, "_load", load)
+        monkeypatch.setattr(watched.reloader, "load", load)
         return found
 
-    monkeypatch.setattr(watched.reloader, "_load", load_slowly)
+    monkeypatch.setattr(watched.reloader, "load", load_slowly)
     watched.tenants.write_text(tenants_text("acme"))
     await watched.rest()
     assert watched.applied == []

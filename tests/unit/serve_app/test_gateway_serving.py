@@ -42,8 +42,9 @@ def frozen_clock(monkeypatch):
 
 
 def remaining_tokens(world, tenant) -> int:
-    ceiling = world.state._ceilings[tenant]
-    return ceiling.tokens_state(now=ceiling._tokens._at).remaining
+    """As its bucket was left: at no time has it refilled."""
+    ceiling = world.state.ceiling(world.state.policies.auth.tenant(tenant))
+    return ceiling.tokens_state(now=0.0).remaining
 
 
 async def test_an_answer_is_relayed_whole_with_its_decision_in_the_headers(world, engine):
@@ -364,7 +365,7 @@ async def test_a_bad_request_is_told_what_is_left_of_its_ceilings(world):
 
 async def test_a_replica_on_trial_gets_one_request(world, engine):
     """It is noted when the request goes out, not when the answer begins."""
-    breakers = world.gateway._pipeline.book.breakers("chat")
+    breakers = world.fault_book.breakers("chat")
     at = time.monotonic() - breakers.config.eject_s - 1
     for replica in ("r1", "r2", "r3"):
         breakers.note_success(replica, now=at)

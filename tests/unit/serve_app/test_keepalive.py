@@ -175,7 +175,7 @@ async def test_the_engines_refusal_after_the_head_is_the_clients_to_know(soon, e
         },
         status=400,
     )
-    answer._parts.insert(0, gate)
+    answer.parts.insert(0, gate)
     soon.lanes.answers = [answer]
     client = Listener(soon)
     await client.comments(1)
@@ -317,7 +317,7 @@ async def test_an_engine_that_answers_a_stream_whole(soon, engine):
     """The client reads events by then: it gets one."""
     gate = asyncio.Event()
     answer = engine()
-    answer._parts.insert(0, gate)
+    answer.parts.insert(0, gate)
     soon.lanes.answers = [answer]
     client = Listener(soon)
     await client.comments(1)

@@ -69,8 +69,8 @@ class Answer(FakeResponse):
         self._act = act
 
     async def readany(self) -> bytes:
-        while self._parts and isinstance(self._parts[0], str):
-            step = self._parts.pop(0)
+        while self.parts and isinstance(self.parts[0], str):
+            step = self.parts.pop(0)
             if step == FAULT:
                 raise BrokenConnection("cut")
             self._act(step)

@@ -69,10 +69,11 @@ def test_the_last_turns_are_scored_newest_last_and_once(policies):
 def test_turns_that_the_engine_will_not_read_are_not_scored(policies):
     """What is left has the score that it had when it was newest."""
     scorer = CountingScorer()
-    escalation = Escalation(replace(policies, scorer=scorer, sticky_turns=3))
+    policies = replace(policies, scorer=scorer, sticky_turns=3)
+    escalation = Escalation(policies)
 
-    whole = escalation.scores(escalation._policies, asked("hard", "easy", "hard 2"))
-    cut = escalation.scores(escalation._policies, asked("hard", "easy", "hard 2", dropped=1))
+    whole = escalation.scores(policies, asked("hard", "easy", "hard 2"))
+    cut = escalation.scores(policies, asked("hard", "easy", "hard 2", dropped=1))
 
     assert (whole, cut) == ([0.9, 0.1, 0.9], [0.1, 0.9])
     assert scorer.calls == 3
@@ -84,7 +85,7 @@ def test_the_cache_of_scores_is_bounded(policies):
     for number in range(SCORE_CACHE_SIZE + 50):
         escalation.scores(policies, asked(f"text {number}"))
 
-    assert len(escalation._scores) == SCORE_CACHE_SIZE
+    assert len(escalation.cache) == SCORE_CACHE_SIZE
 
 
 def test_a_spent_budget_shows_in_the_next_view(policies, escalation):
@@ -133,11 +134,11 @@ def full(replicas=1):
     return [{"waiting": 40, "running": 16, "kv_utilization": 0.99}] * replicas
 
 
-def test_a_full_lane_yields_and_says_so(escalation, monkeypatch):
+def test_a_full_lane_yields_and_says_so(policies, monkeypatch):
     """Minutes of load over every mark, then none."""
     clock = [1000.0]
     monkeypatch.setattr("serve_app.routing.escalation.time.monotonic", lambda: clock[0])
-    escalation._start(escalation._policies)
+    escalation = Escalation(policies)
     for _ in range(60):
         clock[0] += 2
         fraction = escalation.observe("quality", full())
@@ -152,11 +153,11 @@ def test_a_full_lane_yields_and_says_so(escalation, monkeypatch):
     assert fraction == 0
 
 
-def test_a_lane_that_does_not_answer_does_not_yield_for_ever(escalation, monkeypatch):
+def test_a_lane_that_does_not_answer_does_not_yield_for_ever(policies, monkeypatch):
     """Better a full lane than one left idle by a dead sensor."""
     clock = [1000.0]
     monkeypatch.setattr("serve_app.routing.escalation.time.monotonic", lambda: clock[0])
-    escalation._start(escalation._policies)
+    escalation = Escalation(policies)
     for _ in range(60):
         clock[0] += 2
         before = escalation.observe("quality", full())
@@ -175,11 +176,11 @@ def test_slow_first_tokens_count_against_their_objective(policies, monkeypatch):
 
     escalation.note_ttft("chat", 9.0)
     escalation.note_ttft("quality", 1.0)
-    recent = escalation._observation("quality", [], 1001.0)
-    stale = escalation._observation("quality", [], 1100.0)
+    recent = escalation.observation("quality", [], 1001.0)
+    stale = escalation.observation("quality", [], 1100.0)
 
     assert (recent.ttft, stale.ttft) == (2.0, None)
-    assert escalation._observation("chat", [], 1001.0).ttft is None
+    assert escalation.observation("chat", [], 1001.0).ttft is None
 
 
 def test_only_lanes_that_were_used_lately_are_asked_for_their_load(escalation, monkeypatch):

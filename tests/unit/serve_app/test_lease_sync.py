@@ -20,7 +20,6 @@ from serve_app.config.lane import LaneConfig
 from serve_app.config.tenants import TenantsConfig
 from serve_app.leases.lease_sync import LeaseSync
 from serve_app.leases.metrics import LedgerMetrics
-from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState
 from tests.unit.serve_app.conftest import FLEET
 
@@ -98,7 +97,7 @@ async def beat(pair, times=1):
 
 
 def queue_of(state):
-    return state.admission._lanes["chat"].queue
+    return state.admission.lanes["chat"].queue
 
 
 async def test_one_ingress_with_all_the_demand_gets_the_whole_minute(pair):
@@ -123,17 +122,11 @@ async def test_one_ingress_with_all_the_demand_gets_the_whole_minute(pair):
     assert not there.is_short(5_000, now=time.monotonic())
 
 
-def serve_from(world, state) -> None:
-    """Another ingress replica's state answers the requests."""
-    pipeline = Pipeline(state, world.lanes, world.metrics)
-    world.gateway._pipeline, world.gateway._state = pipeline, state
-
-
 async def test_a_request_waits_for_a_lease_instead_of_a_429(world, pair, engine):
     """The first one of a tenant here, with no lease yet: one round trip, then an answer."""
     here = pair.states[0]
     # The hundredth of the minute that is its own is not enough for this request.
-    serve_from(world, here)
+    world.use(world.lanes, state=here)
     world.lanes.answers = [engine()]
     sync = asyncio.ensure_future(here.leases.run())
     try:
@@ -153,7 +146,7 @@ async def test_without_a_ledger_a_tenant_with_limits_is_refused_at_once(world, p
     here = pair.states[0]
     pair.wire.is_cut = True
     await here.leases.beat()
-    serve_from(world, here)
+    world.use(world.lanes, state=here)
 
     response = await world.post(CHAT, ASK, key="acme")
 
@@ -455,7 +448,7 @@ async def test_heartbeats_hurry_while_paid_work_waits(pair):
     here = pair.states[0]
     pair.wire.ledger = Ledger(2, pair.wire.terms, quiet_until=float("inf"))
     await here.leases.beat()
-    assert not here.leases._is_pressed
+    assert not here.leases.is_pressed
     now = time.monotonic()
     for _ in range(2):
         queue_of(here).submit(Tier("big", 0), "acme", 1, 10, 1, now)
@@ -464,7 +457,7 @@ async def test_heartbeats_hurry_while_paid_work_waits(pair):
 
     await here.leases.beat()
 
-    assert here.leases._is_pressed
+    assert here.leases.is_pressed
     assert late.stage is Stage.WAITING
 
 

@@ -54,9 +54,9 @@ def test_the_document_has_the_lists():
     assert not {x.value for x in NOT_YET} & {*CODES, *REASONS}
 
 
-async def test_an_internal_fault_has_a_code_that_is_listed(world):
+async def test_an_internal_fault_has_a_code_that_is_listed(world, monkeypatch):
     """It is the one code that is no refusal."""
-    world.gateway._control = None
+    monkeypatch.setattr(world.control, "loading_lanes", None)
     async with world.client() as client:
         response = await client.get("/ready")
 

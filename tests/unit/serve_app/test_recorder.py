@@ -156,7 +156,7 @@ async def test_a_long_prompt_is_not_kept(recording, engine):
 async def test_a_shadow_score_is_logged_beside_the_one_that_decided(recording):
     """For comparing classifiers on the same traffic."""
     shadowed = record(shadow_score=0.75, shadow_classifier="v2")
-    recording.recorder._log.put(shadowed)
+    recording.recorder.log.put(shadowed)
 
     (line,) = lines_of(recording)
 
@@ -165,7 +165,7 @@ async def test_a_shadow_score_is_logged_beside_the_one_that_decided(recording):
 
 async def test_records_that_are_lost_are_counted(world, engine):
     """A writer that does not keep up costs the request nothing."""
-    world.recorder._feedback._capacity = 0
+    world.recorder.feedback.capacity = 0
     world.lanes.answers = [engine()]
 
     response = await world.post(CHAT, HELLO, key="acme")

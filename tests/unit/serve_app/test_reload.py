@@ -80,8 +80,8 @@ async def test_another_store_needs_a_new_deployment(files, reloader, applied):
 
 async def test_who_asks_may_go_and_what_was_begun_is_applied(reloader, applied, monkeypatch):
     """The files' stamps are taken at once: nobody else would make up for it."""
-    load, may_load = reloader._load, threading.Event()
-    monkeypatch.setattr(reloader, "_load", lambda: may_load.wait(20) and load())
+    load, may_load = reloader.load, threading.Event()
+    monkeypatch.setattr(reloader, "load", lambda: may_load.wait(20) and load())
     asking = asyncio.create_task(reloader.reload())
     await asyncio.sleep(0.01)
 

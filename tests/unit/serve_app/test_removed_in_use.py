@@ -241,7 +241,7 @@ async def test_status_says_what_each_ingress_replica_made_of_the_files(world, mo
     async def broadcast(method, within_s=3.0):
         return [{**base, "files": part} for part in parts]
 
-    monkeypatch.setattr(world.gateway._control, "_broadcast", broadcast)
+    world.use(world.lanes, broadcast=broadcast)
     async with world.client(key="root") as client:
         status = (await client.get("/status")).json()
 

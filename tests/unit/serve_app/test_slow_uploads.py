@@ -135,13 +135,13 @@ async def test_a_large_body_has_its_place_until_it_is_read(patient, engine, monk
     """Those that wait for their turn are many megabytes, and hold places of the process."""
     monkeypatch.setattr(big_bodies, "BIG_BYTES", 1)
     with_limits(patient, max_uploads_per_tenant=2)
-    turn = patient.gateway._pipeline.big_bodies._turn
+    turn = patient.pipeline.big_bodies.turn
     await turn.take("another")
     patient.lanes.answers = [engine({"input_tokens": 9}) for _ in range(2)]
     waiting = [Upload(patient, path) for _ in range(2)]
     for upload in waiting:
         upload.say()
-    await until(lambda: len(turn._waiting.get("acme", ())) == 2)
+    await until(lambda: len(turn.waiting.get("acme", ())) == 2)
 
     third = Upload(patient, path)
     third.say()
@@ -158,12 +158,12 @@ async def test_what_waits_to_be_read_is_among_those_at_once(patient, engine, mon
     """So that no request finds its place taken when it has been read."""
     monkeypatch.setattr(big_bodies, "BIG_BYTES", 1)
     with_ceilings(patient, concurrent_requests=1)
-    turn = patient.gateway._pipeline.big_bodies._turn
+    turn = patient.pipeline.big_bodies.turn
     await turn.take("another")
     patient.lanes.answers = [engine()]
     first = Upload(patient)
     first.say()
-    await until(lambda: "acme" in turn._waiting)
+    await until(lambda: "acme" in turn.waiting)
 
     second = Upload(patient)
     second.say()
@@ -209,7 +209,7 @@ def test_one_tenant_has_a_quarter_of_all_places_at_most(places):
     assert places < 100 or all(shares)
     while held:
         held.pop().__exit__(None, None, None)
-    assert uploads.count == 0 and not uploads._held
+    assert uploads.count == 0 and not uploads.held
 
 
 async def test_who_is_not_known_holds_nothing(patient):

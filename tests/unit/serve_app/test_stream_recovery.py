@@ -28,7 +28,7 @@ def recover(world):
 
     async def post(path, body, *cuts, key="acme", **kwargs):
         lanes = SimulatedLanes(cuts=list(cuts), **kwargs)
-        world.gateway._pipeline.dispatch.lanes = lanes
+        world.use(lanes)
         return await world.post(path, body, key=key), lanes
 
     return post
@@ -303,8 +303,8 @@ async def test_a_whole_answer_whose_replica_dies_is_asked_for_again(recover):
 async def test_replicas_that_are_gone_are_left_alone_by_the_next_request(world):
     """The breaker spares the second request the attempt."""
     lanes = SimulatedLanes(dead={"r1"})
-    world.gateway._pipeline.dispatch.lanes = lanes
-    breakers = world.gateway._pipeline.book.breakers("chat")
+    world.use(lanes)
+    breakers = world.fault_book.breakers("chat")
     for replica in ("r2", "r3"):
         breakers.note_success(replica, now=0.0)
 
@@ -314,18 +314,18 @@ async def test_replicas_that_are_gone_are_left_alone_by_the_next_request(world):
 
     assert first.status_code == second.status_code == 200
     assert [replica for replica, _, _ in lanes.opened] == ["r2", "r2"]
-    assert world.gateway._pipeline.ejected() == {"chat": ["r1"]}
+    assert world.pipeline.ejected() == {"chat": ["r1"]}
     assert world.count("pointsman_breakers_opened_total", lane="chat") == 1
 
 
 async def test_the_last_replica_is_never_said_to_be_left_alone(world):
     """Of one replica half is none: its breaker opens, and it is used all the same."""
-    book = world.gateway._pipeline.book
+    book = world.fault_book
 
     book.tell_breaker("chat", "r1", "acme", is_gone=True)
 
     assert book.breakers("chat").state("r1", now=time.monotonic()) is State.OPEN
-    assert world.gateway._pipeline.ejected() == {}
+    assert world.pipeline.ejected() == {}
     assert world.count("pointsman_breakers_opened_total", lane="chat") == 1
 
 
@@ -334,7 +334,7 @@ async def test_a_dying_fleet_is_not_hammered(world):
     poor = {"retry_burst": 2, "retry_floor_per_s": 0, "retry_share": 0}
     with_fleet(world, recovery=RecoveryConfig(**poor))
     lanes = SimulatedLanes(cuts=[Break(0) for _ in range(9)])
-    world.gateway._pipeline.dispatch.lanes = lanes
+    world.use(lanes)
 
     asks = [{**ASK, "max_tokens": 10 + i} for i in range(4)]
     statuses = [(await world.post(CHAT, ask, key="acme")).status_code for ask in asks]
@@ -347,7 +347,7 @@ async def test_a_dying_fleet_is_not_hammered(world):
 async def test_a_client_that_leaves_during_recovery_settles_and_frees_the_engine(world):
     """Between the fault and the other replica's first token."""
     lanes = SimulatedLanes(cuts=[Break(4)])
-    world.gateway._pipeline.dispatch.lanes = lanes
+    world.use(lanes)
     reached = asyncio.Event()
     choose = lanes.choose
 

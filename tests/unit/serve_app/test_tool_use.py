@@ -79,7 +79,7 @@ def streamed(reason, *kinds, text=TRICKY) -> list[bytes]:
 async def test_a_whole_answer_with_a_tool_call(world, engine, reason, blocks, right):
     """Everything else stays as the engine wrote it, byte for byte."""
     answer = engine()
-    answer._parts = [whole(reason, *blocks)]
+    answer.parts = [whole(reason, *blocks)]
     world.lanes.answers = [answer]
 
     got = await world.post(MESSAGES, ASK, key="acme")

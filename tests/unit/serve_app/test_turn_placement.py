@@ -50,15 +50,17 @@ class FakeHandle:
         self.mute: set[str] = set()
         self.asked = 0
         self.router = object.__new__(SessionRouter)
+        # Where Serve keeps those that it knows of.
+        self.listed = self.router._replicas = {}
 
     @contextlib.asynccontextmanager
     async def choose_replica(self, *, _reserve, **kwargs):
         assert not _reserve
         self.asked += 1
-        self.router._replicas = {name: self._replica(name) for name in self.stats}
+        self.listed.update({name: self._replica(name) for name in self.stats})
         if not self.stats:
             raise DeploymentUnavailableError(None)
-        candidates = list(self.router._replicas.values())
+        candidates = list(self.listed.values())
         pending = SimpleNamespace(kwargs=kwargs)
         ranks = await self.router.choose_replicas(candidates, pending)
         chosen = ranks[0][0]
@@ -88,20 +90,23 @@ class FakeUpstream:
         return Response(None, 200, {})
 
 
+class FakedLanes(Lanes):
+    """A lane of two replicas, down to the handle and the connections."""
+
+    def __init__(self) -> None:
+        self.handle = FakeHandle({"r1": {}, "r2": {}})
+        self.placements = build_placements(FLEET, "me")
+        super().__init__({"chat": self.handle}, "secret", TimeoutConfig(), self.placements)
+        self.upstream = self._upstream = FakeUpstream()
+
+
 @pytest.fixture
 def lanes():
-    made = Lanes(
-        {"chat": FakeHandle({"r1": {}, "r2": {}})},
-        "secret",
-        TimeoutConfig(),
-        build_placements(FLEET, "me"),
-    )
-    made._upstream = FakeUpstream()
-    return made
+    return FakedLanes()
 
 
 def loads(lanes):
-    return lanes._placements["chat"]._lane.loads(now=1e9)
+    return lanes.placements["chat"].lane.loads(now=1e9)
 
 
 def visit(session="s"):
@@ -123,7 +128,7 @@ async def test_an_open_turn_counts_until_its_response_is_closed(lanes):
 
 async def test_a_turn_that_could_not_be_opened_counts_no_more(lanes):
     """Whatever the fault."""
-    lanes._upstream.fault = ConnectionRefusedError()
+    lanes.upstream.fault = ConnectionRefusedError()
     replica = await lanes.choose("chat", visit())
 
     with pytest.raises(UpstreamFault):
@@ -143,7 +148,7 @@ async def test_a_full_replica_passes_the_session_on_and_tells_the_next(lanes):
 
     assert other.id != home.id
     assert (home.has_spilled, other.has_spilled) == (False, True)
-    headers = lanes._upstream.sent[-1][1]
+    headers = lanes.upstream.sent[-1][1]
     assert headers["traceparent"] == "t"
     assert headers[VISIT_HEADER] == f"me {guest_key('g')} {guest_key('s')} 1"
 
@@ -155,27 +160,27 @@ async def test_a_bare_name_gets_the_same_replica_and_counts_nowhere(lanes):
     await lanes.open(first, "/", b"", {})
 
     assert first == second
-    assert VISIT_HEADER not in lanes._upstream.sent[-1][1]
+    assert VISIT_HEADER not in lanes.upstream.sent[-1][1]
 
 
 async def test_serve_is_asked_only_while_it_lists_no_replica(lanes):
     """Those it lists are seen where it keeps them: ones that come, and ones that go."""
-    handle = lanes._handles["chat"]
+    handle = lanes.handle
     first = await lanes.choose("chat", visit())
     again = await lanes.choose("chat", visit())
     assert (first.id, handle.asked) == (again.id, 1)
     assert again.url == f"http://{again.id}"
 
-    del handle.router._replicas[first.id]
+    del handle.listed[first.id]
     other = await lanes.choose("chat", visit())
     assert (other.id != first.id, handle.asked) == (True, 1)
 
-    handle.router._replicas.clear()
+    handle.listed.clear()
     handle.stats = {"r9": {}}
     assert (await lanes.choose("chat", visit())).id == "r9"
     assert handle.asked == 2
 
-    handle.router._replicas.clear()
+    handle.listed.clear()
     handle.stats = {}
     with pytest.raises(NoReplica):
         await lanes.choose("chat", visit())
@@ -184,13 +189,13 @@ async def test_serve_is_asked_only_while_it_lists_no_replica(lanes):
 @pytest.mark.parametrize("asks", [1, 2], ids=["asked for", "listed"])
 async def test_a_replica_without_an_address_is_none(lanes, asks):
     """It has not published one yet."""
-    lanes._handles["chat"].mute = {"r1", "r2"}
+    lanes.handle.mute = {"r1", "r2"}
 
     for _ in range(asks):
         with pytest.raises(NoReplica):
             await lanes.choose("chat", visit())
 
-    assert lanes._handles["chat"].asked == 1
+    assert lanes.handle.asked == 1
 
 
 async def test_without_an_order_serve_s_candidates_stand():
@@ -206,19 +211,19 @@ async def test_bounds_are_replaced_and_open_turns_stay(lanes):
     """A reload changes the policy, not what is known."""
     replica = await lanes.choose("chat", visit())
     await lanes.open(replica, "/", b"", {})
-    placement = lanes._placements["chat"]
+    placement = lanes.placements["chat"]
 
     placement.apply(
         FLEET.sessions.model_copy(update={"affinity": AffinityConfig(load_factor=3)}), 9
     )
 
-    assert placement._lane.config.load_factor == 3
+    assert placement.lane.config.load_factor == 3
     assert loads(lanes)[replica.id] == 1
 
 
 def test_seats_come_from_the_engine_s_arguments_or_the_profile():
     """32 and 64 sequences are not the same bound."""
-    seats = {name: made._seats for name, made in build_placements(FLEET, "me").items()}
+    seats = {name: made.seats for name, made in build_placements(FLEET, "me").items()}
 
     assert seats == {"chat": 2, "card": 64}
 

@@ -50,7 +50,7 @@ def test_a_reader_gets_every_frame_after_its_number_once_and_in_order(ops):
     assert reader.attach(chat, 0) is None
     for op, number in ops:
         if op == "say":
-            chat._add(b'{"x":"%b"}' % (b"y" * number))
+            chat.add(b'{"x":"%b"}' % (b"y" * number))
         elif op == "end":
             chat.end(frames.done(chat.id, chat.last + 1))
         elif op == "leave":
@@ -73,14 +73,14 @@ def test_a_reader_gets_every_frame_after_its_number_once_and_in_order(ops):
                 expected += 1
         chat.check_integrity()
         assert owner.kept.bytes == chat.kept_bytes
-        assert chat.kept_bytes <= max(ALLOWANCE, chat._unread_bytes)
+        assert chat.kept_bytes <= max(ALLOWANCE, chat.unread_bytes)
 
 
 def test_what_nobody_has_read_is_never_dropped():
     """However much it is; a client that comes back gets all of it."""
     chat = Chat(FakeOwner(), "acme", b"1", "k", "i1.k", "r")
     for _ in range(100):
-        chat._add(b'{"x":1}')
+        chat.add(b'{"x":1}')
     reader = Reader(lambda: None)
 
     assert reader.attach(chat, 0) is None
@@ -112,7 +112,7 @@ def test_a_reader_that_is_displaced_hears_of_it_and_nothing_more():
     old, new = Reader(lambda: None), Reader(lambda: None)
     old.attach(chat, 0)
     new.attach(chat, 0)
-    chat._add(b'{"x":1}')
+    chat.add(b'{"x":1}')
 
     notice = json.loads(old.take())
 

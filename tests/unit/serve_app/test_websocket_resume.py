@@ -126,7 +126,7 @@ async def test_a_chat_that_has_ended_is_not_cancelled_again(socket_world):
     client.chat("b", tokens=2)
 
     assert {frame["id"] for frame in await client.until_end("b")} == {"b"}
-    assert client._sent.empty()
+    assert client.sent.empty()
 
 
 @pytest.mark.security
@@ -211,8 +211,8 @@ async def test_the_loss_of_the_owner_is_a_broken_stream(slow_world):
 async def test_an_owner_that_falls_silent_is_given_up(slow_world, monkeypatch):
     """A stopped process keeps its connections; the missing heartbeat tells."""
     owner, other = slow_world.ingresses
-    owner.owner._heartbeat_s = 60.0
-    other.peers._upstream.read_s = 0.05
+    owner.owner.heartbeat_s = 60.0
+    other.peers.upstream.read_s = 0.05
     slow_world.ingresses[0].lanes.gate.clear()
     client = await slow_world.connect()
     client.chat("a")
@@ -230,8 +230,8 @@ async def test_an_owner_that_falls_silent_is_given_up(slow_world, monkeypatch):
 async def test_a_quiet_chat_is_kept_alive_between_replicas(slow_world):
     """The heartbeat passes where nothing else does."""
     owner, other = slow_world.ingresses
-    owner.owner._heartbeat_s = 0.01
-    other.peers._upstream.read_s = 0.3
+    owner.owner.heartbeat_s = 0.01
+    other.peers.upstream.read_s = 0.3
     owner.lanes.gate.clear()
     client = await slow_world.connect()
     client.chat("a", tokens=3)
@@ -241,9 +241,9 @@ async def test_a_quiet_chat_is_kept_alive_between_replicas(slow_world):
     back.say(resume("a", 0))
     await until(lambda: owner.endpoint.guard.in_flight == 1)
 
-    (busy,) = other.peers._upstream._busy
+    (busy,) = other.peers.upstream.busy
     heard = busy.heard_at
-    await until(lambda: busy.heard_at > heard + other.peers._upstream.read_s)
+    await until(lambda: busy.heard_at > heard + other.peers.upstream.read_s)
     owner.lanes.gate.set()
 
     assert len(text_of(await back.until_end("a")).split()) == 3
@@ -260,8 +260,8 @@ async def test_a_client_that_does_not_read_holds_its_chat_up():
         read = await client.frames(1)
         client.reads.clear()
         hub = world.ingresses[0].hub
-        (chat,) = hub._chats.values()
-        await until(lambda: chat._room is not None)
+        (chat,) = hub.chats.values()
+        await until(lambda: chat.room is not None)
         kept = hub.kept.bytes
         client.reads.set()
         frames = read + await client.until_end("a")
@@ -282,7 +282,7 @@ async def test_a_client_that_does_not_read_holds_another_replica_up(stream):
     reader = RemoteReader(b"1", response, news.set, lambda: None)
     for _ in range(10):
         await asyncio.sleep(0)
-    unread = len(response._parts)
+    unread = len(response.parts)
 
     taken = 0
     while not reader.is_over:
@@ -299,14 +299,14 @@ async def test_what_was_read_long_ago_cannot_be_asked_for_again():
         client = await world.connect()
         client.chat("a", tokens=3500)
         frames = await client.frames(1)
-        (chat,) = world.ingresses[0].hub._chats.values()
-        while chat._first < 5:
+        (chat,) = world.ingresses[0].hub.chats.values()
+        while chat.first < 5:
             frames.append(await client.frame())
         await client.leave()
         client = await world.connect()
         client.say(resume("a", 3, frames[0]["resume"]))
         refused = await client.frame()
-        read = chat._read
+        read = chat.read
         client.say(resume("a", read, frames[0]["resume"]))
         rest = await client.frames(1)
 
@@ -322,7 +322,7 @@ async def test_a_flood_of_bad_frames_without_reading_ends_the_socket(socket_worl
 
     for _ in range(3 * MAX_NOTICES):
         client.say("{")
-    await until(lambda: client.task.done() or client._inbox.qsize() < MAX_NOTICES * 3)
+    await until(lambda: client.task.done() or client.inbox.qsize() < MAX_NOTICES * 3)
     client.reads.set()
     messages = [await client.message()]
     while messages[-1]["type"] == "websocket.send":

@@ -133,7 +133,7 @@ async def test_load_carries_answers_keys_and_sessions() -> None:
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    port = site._server.sockets[0].getsockname()[1]
+    port = runner.addresses[0][1]
     target = Target(f"http://127.0.0.1:{port}", key_of=lambda tenant: f"key-{tenant}")
     single = SMALL.model_copy(update={"stages": SMALL.stages[:1], "turns": 4.0, "think_s": 0.01})
     turns = await run_load(target, single, duration_s=0.5, random=Random(5), active=1)

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
 
 from serve_app.commands.label.command import add_label
@@ -48,7 +49,12 @@ def program(path, source) -> str:
     return f"'{sys.executable}' '{path}'"
 
 
-def is_gone(pid) -> bool:
+def is_gone(pid, within_s=10.0) -> bool:
+    """Whether a process that was killed is gone: only its parent's end was waited for."""
+    path, deadline = Path(f"/proc/{pid}/stat"), time.monotonic() + within_s
     # Killed but not yet collected by its new parent counts as gone.
-    path = Path(f"/proc/{pid}/stat")
-    return not path.exists() or path.read_text().rpartition(") ")[2][0] in "ZX"
+    while path.exists() and path.read_text().rpartition(") ")[2][0] not in "ZX":
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True

@@ -1,13 +1,14 @@
 """The ledger's epoch in the store: who may answer, and what a new one waits for."""
 
 import sqlite3
-import time
+from contextlib import closing
 
 import pytest
 
 from router.leases.holder import Lessee
 from router.leases.messages import Answer, LeaseTerms
 from router.limits.ceiling import CeilingConfig
+from serve_app.config.settings import load_tenants, tenancy_path
 from serve_app.leases.ledger import AHEAD_S, RETAKE_S, LedgerServer, Office, boot_id
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.store import Epoch
@@ -51,7 +52,7 @@ async def test_the_first_ledger_waits_for_nobody(store, clock):
     assert await beat(office, lessee, clock.now)
 
     assert lessee.epoch == office.ledger.epoch == store.epoch() == 1
-    assert ceiling.pacer._steps[0].rate == pytest.approx(80 * (TERMS.leased + TERMS.floor))
+    assert ceiling.pacer.rate(now=clock.now) == pytest.approx(80 * (TERMS.leased + TERMS.floor))
 
 
 async def test_a_new_ledger_goes_on_with_what_is_held_and_grants_no_more(store, clock):
@@ -67,17 +68,17 @@ async def test_a_new_ledger_goes_on_with_what_is_held_and_grants_no_more(store, 
 
     assert not await beat(old, lessee, clock.now)
     assert await beat(new, lessee, clock.now)
-    assert (lessee.epoch, ceiling._share) == (2, 1.0)
-    assert new.ledger._is_quiet(clock.now)
+    assert (lessee.epoch, ceiling.share) == (2, 1.0)
+    assert clock.now < new.ledger.quiet_until
     # Everybody whom the old one had answered has, with an answer of the new one, said what
     # it holds: the quiet is over.
     assert await beat(new, lessee, clock.now)
-    assert not new.ledger._is_quiet(clock.now)
+    assert clock.now >= new.ledger.quiet_until
     other = late.ceiling("acme", CONFIG, now=clock.now)
     other.pacer.book(10_000, now=clock.now)
     assert await beat(new, late, clock.now)
-    assert other._share == 0.0
-    assert late._tenure.has_seat(clock.now)
+    assert other.share == 0.0
+    assert late.has_seat(clock.now)
 
 
 async def test_a_new_ledger_is_quiet_while_one_is_missing(store, clock):
@@ -94,14 +95,14 @@ async def test_a_new_ledger_is_quiet_while_one_is_missing(store, clock):
 
     assert await beat(new, late, clock.now)
 
-    assert other._share == 0.0
-    assert not late._tenure.has_seat(clock.now)
+    assert other.share == 0.0
+    assert not late.has_seat(clock.now)
     # A third one knows of both.
     third = Office(store, TERMS, "boot", clock)
     assert third.ledger.known(now=clock.now) == {"i1", "i2"}
     clock.now = granted_at + TERMS.lease_s + AHEAD_S + 1.1
     assert await beat(third, late, clock.now)
-    assert other._share == 1.0
+    assert other.share == 1.0
 
 
 async def test_a_ledger_after_a_reboot_waits_for_a_whole_lease(store, clock):
@@ -125,7 +126,7 @@ async def test_a_long_stop_leaves_nothing_to_wait_for(store, clock):
     assert office.ledger.quiet_until < clock.now
     lessee = Lessee("i2", TERMS)
     assert await beat(office, lessee, clock.now)
-    assert lessee._tenure.has_seat(clock.now)
+    assert lessee.has_seat(clock.now)
 
 
 async def test_a_ledger_that_is_asked_long_after_it_was_replaced_takes_over_again(store, clock):
@@ -158,11 +159,11 @@ async def test_grants_are_noted_before_they_are_made(store, clock):
     """And the note is renewed only when it does not reach far enough."""
     office, lessee = Office(store, TERMS, "boot", clock), Lessee("i1", TERMS)
     assert await beat(office, lessee, clock.now)
-    noted = office._noted_until
+    noted = office.noted_until
     assert noted == clock.now + TERMS.lease_s + AHEAD_S
     clock.now += 1.0
     assert await beat(office, lessee, clock.now)
-    assert office._noted_until == noted
+    assert office.noted_until == noted
     clock.now += 1.5
     assert await beat(office, lessee, clock.now)
 
@@ -210,11 +211,13 @@ async def test_without_its_store_a_ledger_answers_nobody(tmp_path, monkeypatch):
         raise sqlite3.OperationalError("disk I/O error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(server._store, "epoch", broken)
-        patch.setattr(server._store, "extend_epoch", lambda _: broken())
+        patch.setattr(SqliteStore, "epoch", lambda _: broken())
+        patch.setattr(SqliteStore, "extend_epoch", lambda *_: broken())
         assert await server.exchange(lessee.report({}, now=0.0).to_wire()) is None
-    assert await server.exchange(lessee.report({}, now=0.0).to_wire()) is not None
-    status = server._office.ledger.status(now=time.monotonic())
-    assert (status["epoch"], list(status["holders"])) == (1, ["i1"])
-    assert boot_id()
+    answer = await server.exchange(lessee.report({}, now=0.0).to_wire())
+    assert lessee.apply(Answer.from_wire(answer), now=0.0)
+    with closing(SqliteStore(tenancy_path(load_tenants(tenants)))) as store:
+        _, before = store.next_epoch()
+    assert (before.number, before.holders) == (1, {"i1"})
+    assert before.boot == boot_id()
     server._store.close()

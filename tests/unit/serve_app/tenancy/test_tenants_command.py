@@ -206,8 +206,8 @@ def test_an_unknown_key_is_an_error(capsys):
 def used(store):
     """Two tenants' usage, of a replica that was killed before it could flush."""
     meter = make_meter(store, clock=lambda: datetime.now(UTC))
-    meter._journal.close(is_accounted=True)
-    meter._journal = type(meter._journal)(usage_folder(store.path))
+    meter.journal.close(is_accounted=True)
+    meter.journal = type(meter.journal)(usage_folder(store.path))
     spend(meter, 10)
     spend(meter, 5)
     spend(meter, 1, "guest")

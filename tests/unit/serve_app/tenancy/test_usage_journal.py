@@ -16,12 +16,11 @@ def finished(number):
 
 def abandon(journal):
     """What a kill does: the descriptors are closed, and nothing else."""
-    os.close(journal._fd)
-    os.close(journal._lock)
+    journal.close(is_accounted=False)
 
 
 def replayed(journal, since=Position()):
-    return [x.id for x in DeadWriter(journal.writer, journal._folder).replay(since)]
+    return [x.id for x in DeadWriter(journal.writer, journal.folder).replay(since)]
 
 
 @pytest.fixture
@@ -38,7 +37,7 @@ def test_lines_come_back_from_any_position(journal):
 
     assert [replayed(journal, since) for since in positions] == [[0, 1, 2], [1, 2], [2]]
     assert replayed(journal, journal.position) == []
-    dead = DeadWriter(journal.writer, journal._folder)
+    dead = DeadWriter(journal.writer, journal.folder)
     assert next(iter(dead.replay(Position()))) == finished(0)
 
 
@@ -53,13 +52,15 @@ def test_files_turn_and_old_ones_go(journal):
     assert replayed(journal) == list(range(9))
     journal.forget(Position(2, 0))
     assert replayed(journal, Position(2, 0)) == [8]
-    assert len(list(journal._folder.glob("*.log"))) == 1
+    assert len(list(journal.folder.glob("*.log"))) == 1
 
 
 def test_an_unfinished_last_line_is_left_out(journal):
     """The process died while it wrote."""
     journal.append(finished(1))
-    os.write(journal._fd, b"[2,")
+    (path,) = journal.folder.glob("*.log")
+    with path.open("ab") as file:
+        file.write(b"[2,")
 
     assert replayed(journal) == [1]
 
@@ -80,19 +81,19 @@ def test_a_line_that_does_not_fit_leaves_no_half_of_itself(journal, monkeypatch)
 
 def test_a_writer_that_lives_is_nobody_s_to_recover(journal):
     """Its lock is held."""
-    assert list(dead_writers(journal._folder)) == []
+    assert list(dead_writers(journal.folder)) == []
 
     abandon(journal)
 
-    assert [x.writer for x in dead_writers(journal._folder)] == [journal.writer]
+    assert [x.writer for x in dead_writers(journal.folder)] == [journal.writer]
 
 
 def test_only_one_recovers_a_dead_writer_at_a_time(journal):
     """Its lock is the recoverer's while it does."""
     abandon(journal)
 
-    for _ in dead_writers(journal._folder):
-        assert list(dead_writers(journal._folder)) == []
+    for _ in dead_writers(journal.folder):
+        assert list(dead_writers(journal.folder)) == []
 
 
 def test_a_recovered_writer_is_gone(journal):
@@ -100,10 +101,10 @@ def test_a_recovered_writer_is_gone(journal):
     journal.append(finished(1))
     abandon(journal)
 
-    for dead in dead_writers(journal._folder):
+    for dead in dead_writers(journal.folder):
         dead.delete()
 
-    assert list(journal._folder.iterdir()) == []
+    assert list(journal.folder.iterdir()) == []
 
 
 def test_an_accounted_writer_leaves_nothing(journal):
@@ -112,4 +113,4 @@ def test_an_accounted_writer_leaves_nothing(journal):
 
     journal.close(is_accounted=True)
 
-    assert list(journal._folder.iterdir()) == []
+    assert list(journal.folder.iterdir()) == []

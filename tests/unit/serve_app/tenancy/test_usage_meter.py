@@ -1,6 +1,7 @@
 """Usage is counted once, and quotas are held by it."""
 
 import sqlite3
+from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -23,9 +24,7 @@ def store(tmp_path):
 
 @pytest.fixture
 def meter(store):
-    made = make_meter(store)
-    yield made
-    made._closing.set()
+    return make_meter(store)
 
 
 def refusal(meter, tokens, quotas=DAILY, weights=EVEN_WEIGHTS, tenant="acme"):
@@ -114,7 +113,6 @@ def test_another_replica_s_usage_and_reservations_count_after_a_flush_of_both(me
 
     assert refusal(meter, 500) is None
     assert refusal(meter, 501) is not None
-    peer._closing.set()
 
 
 def test_a_quota_comes_back_with_its_period(store):
@@ -133,7 +131,6 @@ def test_a_quota_comes_back_with_its_period(store):
     clock.now += timedelta(days=30)
     meter.flush()
     assert refusal(meter, 100, both) is None
-    meter._closing.set()
 
 
 def test_weights_count_at_reading(meter):
@@ -218,8 +215,8 @@ def test_a_killed_replica_s_requests_are_counted_by_the_next(meter, store):
 
     peer = make_meter(store, flush_s=0.001)
     peer.start()
-    while list(store.path.with_name("usage").glob(f"{meter._journal.writer}.*")):
-        peer._thread.join(0.01)
+    while list(store.path.with_name("usage").glob(f"{meter.journal.writer}.*")):
+        peer.thread.join(0.01)
     peer.close()
 
     # 10 + 1 + the one that ended + the one that was open at the flush.
@@ -236,7 +233,7 @@ def test_a_replica_that_ends_in_order_leaves_nothing_but_its_usage(store):
 
     assert total(store).completion == 10
     assert list(store.path.with_name("usage").iterdir()) == []
-    with store._connection() as db:
+    with closing(sqlite3.connect(store.path)) as db:
         assert db.execute("SELECT count(*) FROM writers").fetchone() == (0,)
 
 
@@ -248,7 +245,7 @@ def test_a_journal_that_cannot_be_written_costs_the_request_nothing(store, monke
     def full(finished):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(meter._journal, "append", full)
+    monkeypatch.setattr(meter.journal, "append", full)
     spend(meter, 10)
     meter.flush()
 
@@ -262,11 +259,11 @@ def test_a_store_that_is_away_for_a_while_loses_nothing(store, meter, monkeypatc
     monkeypatch.setattr(SqliteStore, "record", lambda *_: (_ for _ in ()).throw(gone))
     for _ in range(3):
         spend(meter, 10)
-        assert not meter._guard(meter.flush)
+        assert not meter.try_flush()
     monkeypatch.undo()
 
     for _ in range(2):
-        assert meter._guard(meter.flush)
+        assert meter.try_flush()
 
     assert total(store) == Counts(3, 0, 0, 30)
     assert caplog.text.count("cannot be used") == 1

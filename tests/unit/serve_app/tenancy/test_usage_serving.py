@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import sqlite3
 import time
 from types import SimpleNamespace
 
@@ -64,7 +65,7 @@ async def test_refused_requests_are_not_counted(world, body):
     await world.post(CHAT, body, key="acme")
 
     assert stored(world) == {}
-    assert world.meter._reserved == {} and world.meter._open == {}
+    assert world.meter.reserved == {} and world.meter._open == {}
 
 
 async def test_a_client_that_left_pays_for_what_was_delivered(world, stream):
@@ -74,7 +75,7 @@ async def test_a_client_that_left_pays_for_what_was_delivered(world, stream):
     task = asyncio.create_task(world.post(CHAT, {**HELLO, "stream": True}, key="acme"))
     await answer.waits.wait()
     world.meter.flush()
-    with world.tenancy._connection() as db:
+    with contextlib.closing(sqlite3.connect(world.tenancy_path)) as db:
         ((tenant, prompt, completion),) = db.execute("SELECT tenant, prompt, completion FROM open")
 
     task.cancel()
@@ -124,7 +125,8 @@ async def test_weights_count_in_the_minute_s_ceiling(world, engine, monkeypatch)
 
     await world.post(CHAT, HELLO, key="acme")
 
-    assert world.state._ceilings["acme"].tokens_state(now=1000.0).remaining == 1000 - 16
+    ceiling = world.state.ceiling(world.state.policies.auth.tenant("acme"))
+    assert ceiling.tokens_state(now=1000.0).remaining == 1000 - 16
     assert world.reserved() == 0
 
 

@@ -1,6 +1,5 @@
 """Meters that die, and what the store then has."""
 
-import os
 from datetime import UTC, datetime
 
 from router.limits.quota import EVEN_WEIGHTS
@@ -37,8 +36,7 @@ def spend(meter, tokens, tenant="acme") -> None:
 
 def kill(meter) -> None:
     """What SIGKILL does to a meter that is not writing."""
-    os.close(meter._journal._fd)
-    os.close(meter._journal._lock)
+    meter.journal.close(is_accounted=False)
 
 
 def total(store) -> Counts:
