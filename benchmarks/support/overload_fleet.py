@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.support import report
 from router.admission.lane_queue import LaneQueue, QueueConfig
 from router.admission.shed_order import AdmissionLog, Event, Held, Verdict, judge
-from router.admission.ticket import Stage, Ticket, Tier
+from router.admission.ticket import SlotRequest, Stage, Ticket, Tier
 from simulator.model.engine import BatchingEngine, Sequence
 from simulator.model.profile import load_profile
 
@@ -119,7 +119,7 @@ class Fleet:
         self._seed = seed
 
     def _others(self, index: int) -> int:
-        return sum(q.free_held() for i, q in enumerate(self.queues) if i != index)
+        return sum(q.preemption.sheddable_held() for i, q in enumerate(self.queues) if i != index)
 
     def at(self, when: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._events, (when, next(self._numbers), action))
@@ -233,7 +233,7 @@ class _Request:
         tier, tenant = (ALL, "all") if fifo else (self.tier, self.tenant)
         self.number = fleet.logs[self.index].number()
         self.note(Event.QUEUED)
-        self.ticket = self.queue.submit(tier, tenant, 1.0, self.prompt, 1, self.asked)
+        self.ticket = self.queue.submit(SlotRequest(tier, tenant, self.prompt), self.asked)
         self.ticket.on_change = self._changed
         if self.seen is not None:
             self.seen.offered += 1

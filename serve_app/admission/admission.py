@@ -19,7 +19,7 @@ from router.admission.lane_queue import LaneQueue, QueueConfig
 from router.admission.saturation import Level, Saturation
 from router.admission.shed_order import AdmissionLog, Event
 from router.admission.slots import share_of
-from router.admission.ticket import Stage, Ticket, Tier
+from router.admission.ticket import SlotRequest, Stage, Ticket, Tier
 from router.errors import Rejected
 from router.leases.messages import LaneReport
 from serve_app.config.fleet import LaneConfig
@@ -254,15 +254,15 @@ class Admission:
             return None
         assert call.parsed is not None
         tenant = call.tenant
-        ticket = room.queue.submit(
+        request = SlotRequest(
             self._tier(tenant.tier_name, tenant.tier),
             tenant.name,
-            tenant.weight,
             call.prompt_tokens,
             call.parsed.copies,
-            time.monotonic(),
+            tenant.weight,
             self._kv_ask(call),
         )
+        ticket = room.queue.submit(request, time.monotonic())
         call.place = Place(room, ticket)
         if ticket.stage is Stage.WAITING:
             await self._wait(call, room, call.place)
@@ -294,7 +294,7 @@ class Admission:
         if room is None or not self._is_enabled or call.tenant.tier.sheddable:
             return
         for _ in range(ceil(self._clear_s / CLEAR_EVERY_S)):
-            if room.queue.clear_free(time.monotonic(), 4 * CLEAR_EVERY_S):
+            if room.queue.preemption.drain_sheddable(time.monotonic(), 4 * CLEAR_EVERY_S):
                 return
             await asyncio.sleep(CLEAR_EVERY_S)
 
@@ -340,8 +340,8 @@ class Admission:
         now = time.monotonic()
         return {
             name: LaneReport(
-                room.queue.free_held(),
-                room.queue.needs_way(now),
+                room.queue.preemption.sheddable_held(),
+                room.queue.preemption.wants_preemption(now),
                 room.queue.slots.used,
                 room.queue.in_line,
             )
@@ -352,7 +352,7 @@ class Admission:
         """Hold no free work that has sent nothing, for the sake of paid work elsewhere."""
         if self._is_enabled:
             room = self._rooms[lane]
-            room.queue.make_way(makes_way=makes_way, now=time.monotonic())
+            room.queue.yield_to_protected(yields=makes_way, now=time.monotonic())
             room.arm()
 
     def load(self, lane: str) -> tuple[int, bool] | None:
@@ -367,7 +367,7 @@ class Admission:
 
     def unconfirmed(self) -> dict[str, int]:
         """By lane, paid requests refused though it was not known what the others hold."""
-        return {name: room.queue.unconfirmed for name, room in self._rooms.items()}
+        return {name: room.queue.preemption.unconfirmed for name, room in self._rooms.items()}
 
     def status(self) -> dict[str, dict[str, Any]]:
         """Per lane: slots here, how many are taken, waiting by tier, saturation.
