@@ -16,7 +16,7 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-from router.placement.affinity import AffinityConfig, Outcome, Visit
+from router.placement.affinity import AffinityConfig, Outcome, TurnFacts
 from router.placement.placement import LanePlacement, Report
 from router.placement.spilled_sessions import GuestBook
 from router.placement.tenant_load import GroupDemand
@@ -182,7 +182,7 @@ class Pointsman:
     def choose(self, ask: Ask, live: Sequence[int], now: float) -> int:
         number = self._random.randrange(INGRESSES)
         ingress = self._ingresses[number]
-        visit = Visit(
+        visit = TurnFacts(
             f"tenant-{ask.tenant}",
             f"tenant-{ask.tenant}\0session-{ask.session}",
             history_tokens=ask.history_tokens,

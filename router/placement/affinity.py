@@ -92,7 +92,7 @@ class ReplicaLoad:
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class TurnFacts:
     """One turn, as far as its placement depends on it.
 
     Attributes:
@@ -153,7 +153,7 @@ def subset_size(config: AffinityConfig, group_open: float, seats: int, replicas:
     return max(1, min(max(config.subset_least, wanted), replicas))
 
 
-def session_order(visit: Visit, group_order: Sequence[str], size: int) -> list[str]:
+def session_order(visit: TurnFacts, group_order: Sequence[str], size: int) -> list[str]:
     """The replicas as a session tries them: its subset by session, the rest by group."""
     return rank_replicas(visit.session, group_order[:size]) + list(group_order[size:])
 
@@ -191,7 +191,7 @@ def owned_replicas(
 
 def place(
     config: AffinityConfig,
-    visit: Visit,
+    visit: TurnFacts,
     order: Sequence[str],
     size: int,
     loads: Mapping[str, ReplicaLoad],
@@ -225,7 +225,7 @@ class _Choice:
     def __init__(
         self,
         config: AffinityConfig,
-        visit: Visit,
+        visit: TurnFacts,
         order: Sequence[str],
         size: int,
         loads: Mapping[str, ReplicaLoad],

@@ -27,7 +27,7 @@ from router.placement.affinity import (
     Outcome,
     Placement,
     ReplicaLoad,
-    Visit,
+    TurnFacts,
     owned_replicas,
     place,
     session_order,
@@ -136,7 +136,7 @@ class LanePlacement:
 
     def choose(
         self,
-        visit: Visit,
+        visit: TurnFacts,
         stats: Mapping[str, Mapping[str, Any]],
         seats: int,
         avoid: frozenset[str] = frozenset(),
@@ -216,7 +216,7 @@ class LanePlacement:
         taken = {replica for replicas in owned.values() for replica in replicas}
         self._derived = _Derived(group_open, owned, [r for r in ids if r not in taken])
 
-    def _order(self, visit: Visit, seats: int, avoid: frozenset[str]) -> tuple[list[str], int]:
+    def _order(self, visit: TurnFacts, seats: int, avoid: frozenset[str]) -> tuple[list[str], int]:
         """The session's order over the replicas open to it, and its subset's size."""
         own = self._derived.owned.get(visit.group)
         shared = self._derived.shared

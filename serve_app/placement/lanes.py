@@ -12,7 +12,7 @@ from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 from ray.serve.request_router import RunningReplica
 
-from router.placement.affinity import Visit
+from router.placement.affinity import TurnFacts
 from router.placement.replica import rank_replicas
 from serve_app.config.fleet import TimeoutConfig
 from serve_app.placement.turn_placement import VISIT_HEADER, Placed, TurnPlacement
@@ -94,7 +94,7 @@ class Lanes:
         return list(self._handles)
 
     async def choose(
-        self, lane: str, session: Visit | str, avoid: frozenset[str] = frozenset()
+        self, lane: str, session: TurnFacts | str, avoid: frozenset[str] = frozenset()
     ) -> Replica:
         """The replica for a turn, or NoReplica after `choose_s`.
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from router.placement.affinity import Outcome, Visit
+from router.placement.affinity import Outcome, TurnFacts
 from router.placement.placement import LanePlacement
 from serve_app.config.fleet import FleetConfig, LaneConfig, SessionConfig
 from simulator.model.profile import load_profile
@@ -66,7 +66,7 @@ class TurnPlacement:
             self._lane.config = config.affinity.policy()
 
     def place(
-        self, visit: Visit, stats: Mapping[str, Mapping[str, Any]], avoid: frozenset[str]
+        self, visit: TurnFacts, stats: Mapping[str, Mapping[str, Any]], avoid: frozenset[str]
     ) -> Placed:
         """Place one turn; see `LanePlacement.choose`."""
         with self._lock:

@@ -13,7 +13,7 @@ from router.limits.ceiling import TenantCeiling
 from router.limits.contention import Contention
 from router.limits.pacer import ContendedPacer, Paces
 from router.limits.reservation import Reckoning, Reservation, further_charge
-from router.placement.affinity import Visit
+from router.placement.affinity import TurnFacts
 from router.placement.session import Affinity, session_key
 from router.placement.spilled_sessions import guest_key
 from router.types import LaneDecision
@@ -21,7 +21,7 @@ from serve_app.bodies.wire import Parsed, Route
 from serve_app.placement.lanes import Replica
 from serve_app.protocol.sse import Usage
 from serve_app.request.answer_limit import unlimited_tokens
-from serve_app.request.turn import visit_of
+from serve_app.request.turn import turn_facts_of
 from serve_app.routing.history import Trimmed
 from serve_app.routing.policies import Policies
 from serve_app.tenancy.auth import Tenant
@@ -156,10 +156,10 @@ class Call:
         return session_key(self.tenant.name, self.session_id)
 
     @property
-    def visit(self) -> Visit:
+    def visit(self) -> TurnFacts:
         """The call as the choice of a replica sees it."""
         assert self.parsed is not None
-        return visit_of(self.parsed, guest_key(self.tenant.cache_group), self.session_key)
+        return turn_facts_of(self.parsed, guest_key(self.tenant.cache_group), self.session_key)
 
     def hush(self) -> None:
         """The last of the response is about to be sent: no comment may follow it."""

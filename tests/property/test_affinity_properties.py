@@ -10,7 +10,7 @@ from router.placement.affinity import (
     AffinityConfig,
     Outcome,
     ReplicaLoad,
-    Visit,
+    TurnFacts,
     owned_replicas,
     place,
     session_order,
@@ -19,7 +19,7 @@ from router.placement.affinity import (
 from router.placement.replica import rank_replicas
 
 VISITS = [
-    Visit(f"tenant-{i % 40}", f"tenant-{i % 40}\0session-{i}", history_tokens=2_000)
+    TurnFacts(f"tenant-{i % 40}", f"tenant-{i % 40}\0session-{i}", history_tokens=2_000)
     for i in range(400)
 ]
 CONFIG = AffinityConfig()
@@ -38,7 +38,7 @@ def situations(draw):
         name: ReplicaLoad(name, draw(st.integers(0, 50)), seats, draw(st.floats(0, 1)))
         for name in replicas
     }
-    visit = Visit(
+    visit = TurnFacts(
         draw(st.sampled_from(["a", "b"])),
         draw(st.text("xyz", min_size=1, max_size=4)),
         draw(st.integers(0, 20_000)),
@@ -75,7 +75,7 @@ def test_a_placement_names_every_replica_once(situation):
 def test_the_hard_bound_is_kept_while_any_replica_has_room(situation):
     """A turn with nothing to read again goes to a full replica only if all are full."""
     visit, order, size, loads, at = situation
-    visit = Visit(visit.group, visit.session)
+    visit = TurnFacts(visit.group, visit.session)
 
     placed = place(CONFIG, visit, order, size, loads, at)
 
@@ -109,7 +109,7 @@ def test_a_replica_without_kv_cache_is_left_whatever_the_history(situation):
 def test_a_session_with_nothing_to_read_again_keeps_the_soft_bound(situation):
     """What is new goes past a replica over the bound, within its subset, if one has room."""
     visit, order, size, loads, _ = situation
-    visit = Visit(visit.group, visit.session)
+    visit = TurnFacts(visit.group, visit.session)
     bound = math.ceil(CONFIG.balance * (sum(x.open for x in loads.values()) + 1) / len(order))
     has_room = [r for r in order if is_free(loads[r]) and loads[r].open + 1 <= bound]
     assume(has_room)
@@ -165,7 +165,7 @@ def test_a_larger_subset_contains_the_smaller(replicas, group, data):
     ranked = rank_replicas(group, replicas)
 
     for number in range(20):
-        visit = Visit(group, f"{group}\0{number}")
+        visit = TurnFacts(group, f"{group}\0{number}")
         before, after = (session_order(visit, ranked, n)[0] for n in (size, larger))
         assert after == before or after in ranked[size:larger]
 

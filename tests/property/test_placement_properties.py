@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from router.placement.affinity import AffinityConfig, Outcome, Visit
+from router.placement.affinity import AffinityConfig, Outcome, TurnFacts
 from router.placement.placement import LanePlacement, Report
 from router.placement.spilled_sessions import GuestBook, guest_key
 from router.placement.tenant_load import MOST_PUBLISHED, GroupDemand, Step
@@ -14,7 +14,7 @@ SEATS = 4
 CONFIG = AffinityConfig()
 WARM_S = 60.0
 visits = st.builds(
-    Visit,
+    TurnFacts,
     st.sampled_from(["a", "b", "c"]),
     st.sampled_from([f"s{i}" for i in range(12)]),
     st.integers(0, 3_000),

@@ -6,7 +6,7 @@ from router.placement.affinity import (
     AffinityConfig,
     Outcome,
     ReplicaLoad,
-    Visit,
+    TurnFacts,
     owned_replicas,
     place,
     session_order,
@@ -22,7 +22,7 @@ def loads(seats=10, **open_requests):
 
 
 def visit(history=0, system=0):
-    return Visit("tenant", "session", history, system)
+    return TurnFacts("tenant", "session", history, system)
 
 
 def test_a_session_is_at_home_while_there_is_room():

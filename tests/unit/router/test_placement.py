@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from router.placement.affinity import AffinityConfig, Outcome, Visit
+from router.placement.affinity import AffinityConfig, Outcome, TurnFacts
 from router.placement.placement import CHOSEN_S, LanePlacement, Report
 from router.placement.spilled_sessions import GuestBook, guest_key
 from router.placement.tenant_load import GroupDemand, Step
@@ -18,7 +18,7 @@ def placement(**config):
 
 
 def visit(session="s", group="g", history=0):
-    return Visit(group, session, history)
+    return TurnFacts(group, session, history)
 
 
 def report(**fields):

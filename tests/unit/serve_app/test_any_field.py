@@ -8,7 +8,7 @@ from serve_app.bodies.body_rules import RULES
 from serve_app.bodies.opening import opening_of
 from serve_app.bodies.prefixes import prefix_key, prefix_of
 from serve_app.bodies.wire import ROUTES, for_engine
-from serve_app.request.turn import visit_of
+from serve_app.request.turn import turn_facts_of
 from tests.wrong_bodies import SMALLEST
 
 pytestmark = pytest.mark.security
@@ -56,7 +56,7 @@ def test_it_is_read_or_refused(world, route, beside):
                 continue
             read += 1
             opening_of(call.parsed)
-            visit_of(call.parsed, "group", "session")
+            turn_facts_of(call.parsed, "group", "session")
             if prefix_of(call.parsed) is not None:
                 prefix_key(call.parsed)
             sent = json.loads(for_engine(call.parsed, model="m", cache_salt="s", priority=None))

@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from router.placement.affinity import Visit
+from router.placement.affinity import TurnFacts
 from router.placement.session import derive_session_id, session_key
 from router.placement.spilled_sessions import guest_key
 from serve_app.bodies import prefixes
@@ -143,7 +143,7 @@ async def test_every_turn_goes_to_one_replica_of_eight(path, make):
 
     async def chosen(body) -> str:
         session = session_key("acme", derive_session_id("acme", *opening(path, body)))
-        replica = await lanes.choose("chat", Visit(guest_key("tenant:acme"), session))
+        replica = await lanes.choose("chat", TurnFacts(guest_key("tenant:acme"), session))
         (await lanes.open(replica, path, b"", {})).close()
         return replica.id
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from ray.serve.exceptions import DeploymentUnavailableError
 
-from router.placement.affinity import Visit
+from router.placement.affinity import TurnFacts
 from router.placement.spilled_sessions import guest_key
 from serve_app.config.fleet import AffinityConfig, FleetConfig, TimeoutConfig
 from serve_app.engine.load_tracker import VisitLog
@@ -104,7 +104,7 @@ def loads(lanes):
 
 
 def visit(session="s"):
-    return Visit(guest_key("g"), session)
+    return TurnFacts(guest_key("g"), session)
 
 
 async def test_an_open_turn_counts_until_its_response_is_closed(lanes):
