@@ -18,7 +18,7 @@ from typing import Any
 
 from router.placement.affinity import AffinityConfig, Outcome, TurnFacts
 from router.placement.placement import LanePlacement, Report
-from router.placement.spilled_sessions import GuestBook
+from router.placement.spilled_sessions import SpilledSessions
 from router.placement.tenant_load import GroupDemand
 from simulator.model.engine import BatchingEngine
 from simulator.virtual_time.fleet import Ask
@@ -223,7 +223,7 @@ class _Replica:
 
     def __init__(self) -> None:
         self._open: dict[str, int] = {}
-        self._guests = GuestBook(256, 600)
+        self._guests = SpilledSessions(256, 600)
         self._demand = GroupDemand()
 
     def begin(self, ingress: str, group: str, guest: tuple[str, int] | None, now: float) -> None:

@@ -18,7 +18,7 @@ def guest_key(session_key: str) -> str:
     return blake2b(session_key.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
-class GuestBook:
+class SpilledSessions:
     """Least-recently-used record of guests, each with the number of its last move.
 
     Holds at most `capacity` guests (about 250 bytes each); one that was not seen for

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 
 from router.placement.placement import Report
-from router.placement.spilled_sessions import GuestBook
+from router.placement.spilled_sessions import SpilledSessions
 from router.placement.tenant_load import GroupDemand
 from serve_app.config.fleet import AffinityConfig
 from serve_app.placement.turn_placement import VISIT_HEADER
@@ -27,7 +27,7 @@ class VisitLog:
     def __init__(self, app: ASGIApp, config: AffinityConfig) -> None:
         self._app = app
         self._open: dict[str, int] = {}
-        self._guests = GuestBook(config.guests, config.warm_s)
+        self._guests = SpilledSessions(config.guests, config.warm_s)
         self._demand = GroupDemand()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -6,7 +6,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from router.placement.affinity import AffinityConfig, Outcome, TurnFacts
 from router.placement.placement import LanePlacement, Report
-from router.placement.spilled_sessions import GuestBook, guest_key
+from router.placement.spilled_sessions import SpilledSessions, guest_key
 from router.placement.tenant_load import MOST_PUBLISHED, GroupDemand, Step
 
 REPLICAS = ("r1", "r2", "r3", "r4")
@@ -90,7 +90,7 @@ class Fleet(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.ingresses = {me: LanePlacement(CONFIG, me, warm_s=WARM_S) for me in ("i1", "i2")}
-        self.guests = {name: GuestBook(64, WARM_S) for name in REPLICAS}
+        self.guests = {name: SpilledSessions(64, WARM_S) for name in REPLICAS}
         self.open: dict[str, dict[str, int]] = {name: {} for name in REPLICAS}
         self.under_way: list[tuple[str, str]] = []
         self.stats: dict[str, dict] = {}

@@ -6,7 +6,7 @@ import pytest
 
 from router.placement.affinity import AffinityConfig, Outcome, TurnFacts
 from router.placement.placement import CHOSEN_S, LanePlacement, Report
-from router.placement.spilled_sessions import GuestBook, guest_key
+from router.placement.spilled_sessions import SpilledSessions, guest_key
 from router.placement.tenant_load import GroupDemand, Step
 
 SEATS = 4
@@ -191,7 +191,7 @@ def test_a_replica_that_leaves_is_no_candidate():
 
 def test_a_guest_book_keeps_the_highest_number_and_the_latest_guests():
     """An older number that arrives late changes nothing."""
-    book = GuestBook(2, warm_s=10)
+    book = SpilledSessions(2, warm_s=10)
     for key, number, now in (("a", 1, 0), ("b", 3, 1), ("b", 2, 2), ("c", 1, 3)):
         book.note(key, number, now=now)
 
