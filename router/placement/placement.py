@@ -34,7 +34,7 @@ from router.placement.affinity import (
     subset_size,
 )
 from router.placement.replica import rank_replicas
-from router.placement.spilled_sessions import guest_key
+from router.placement.spilled_sessions import session_hash
 
 # A choice counts as an open request until it is opened, or for this long.
 CHOSEN_S = 1.0
@@ -47,7 +47,7 @@ class Report:
     Attributes:
         open: open requests by ingress replica.
         kv_utilization: 0 to 1.
-        guests: number of the last move, by the session's `guest_key`.
+        guests: number of the last move, by the session's `session_hash`.
         groups: mean open requests and turns a day, by group.
 
     """
@@ -156,7 +156,7 @@ class LanePlacement:
         self._update(stats, seats)
         order, size = self._order(visit, seats, avoid)
         loads = {replica: self._load(replica, seats, now) for replica in order}
-        key = guest_key(visit.session)
+        key = session_hash(visit.session)
         known = self._whereabouts(key, order, now)
         placed = place(self.config, visit, order, size, loads, known and known[0])
         guest = self._remember(key, placed, known, now) if not avoid else None

@@ -15,7 +15,7 @@ from router.limits.pacer import ContendedPacer, Paces
 from router.limits.reservation import Reckoning, Reservation, further_charge
 from router.placement.affinity import TurnFacts
 from router.placement.session import Affinity, session_key
-from router.placement.spilled_sessions import guest_key
+from router.placement.spilled_sessions import session_hash
 from router.types import LaneDecision
 from serve_app.bodies.wire import Parsed, Route
 from serve_app.placement.lanes import Replica
@@ -159,7 +159,7 @@ class Call:
     def visit(self) -> TurnFacts:
         """The call as the choice of a replica sees it."""
         assert self.parsed is not None
-        return turn_facts_of(self.parsed, guest_key(self.tenant.cache_group), self.session_key)
+        return turn_facts_of(self.parsed, session_hash(self.tenant.cache_group), self.session_key)
 
     def hush(self) -> None:
         """The last of the response is about to be sent: no comment may follow it."""

@@ -6,7 +6,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from router.placement.affinity import AffinityConfig, Outcome, TurnFacts
 from router.placement.placement import LanePlacement, Report
-from router.placement.spilled_sessions import SpilledSessions, guest_key
+from router.placement.spilled_sessions import SpilledSessions, session_hash
 from router.placement.tenant_load import MOST_PUBLISHED, GroupDemand, Step
 
 REPLICAS = ("r1", "r2", "r3", "r4")
@@ -25,7 +25,7 @@ reports = st.builds(
     open=st.dictionaries(st.sampled_from(["i1", "i2", "i3"]), st.integers(0, 6)),
     kv_utilization=st.floats(0, 1),
     guests=st.dictionaries(
-        st.sampled_from([guest_key(f"s{i}") for i in range(12)]), st.integers(1, 5)
+        st.sampled_from([session_hash(f"s{i}") for i in range(12)]), st.integers(1, 5)
     ),
     groups=st.dictionaries(
         st.sampled_from(["a", "b", "c"]),
@@ -149,7 +149,8 @@ class Fleet(RuleBasedStateMachine):
         ]
 
         claims = {
-            name: stats["guests"].get(guest_key(visit.session), 0) for name, stats in idle.items()
+            name: stats["guests"].get(session_hash(visit.session), 0)
+            for name, stats in idle.items()
         }
         highest = max(claims.values())
         assert views[0] == views[1]

@@ -6,7 +6,7 @@ import pytest
 
 from router.placement.affinity import AffinityConfig, Outcome, TurnFacts
 from router.placement.placement import CHOSEN_S, LanePlacement, Report
-from router.placement.spilled_sessions import SpilledSessions, guest_key
+from router.placement.spilled_sessions import SpilledSessions, session_hash
 from router.placement.tenant_load import GroupDemand, Step
 
 SEATS = 4
@@ -70,11 +70,11 @@ def test_a_spilled_session_stays_and_everyone_finds_it():
     elsewhere = placement().choose(visit(history=2_000), told, SEATS, now=2)
 
     assert spilled.outcome is Outcome.SPILLED
-    assert spilled.guest == (guest_key("s"), 1)
+    assert spilled.guest == (session_hash("s"), 1)
     assert (again.order[0], again.outcome, again.guest) == (
         there,
         Outcome.GUEST,
-        (guest_key("s"), 1),
+        (session_hash("s"), 1),
     )
     assert elsewhere.order[0] == there
 
@@ -84,7 +84,7 @@ def test_the_latest_move_wins():
     ingress = placement()
     home = ingress.choose(visit(), IDLE, SEATS, now=0).order[0]
     other = next(name for name in IDLE if name != home)
-    key = guest_key("s")
+    key = session_hash("s")
     claims = IDLE | {other: report(guests={key: 1}), home: report(guests={key: 2})}
 
     assert ingress.choose(visit(history=2_000), claims, SEATS, now=1).order[0] == home
@@ -120,7 +120,7 @@ def test_a_session_stays_where_it_is_warm_when_its_home_changes():
     assert away and all(chosen[v.session].guest[1] == 1 for v in away)
     for v in away:
         here = chosen[v.session].order[0]
-        told = left | {here: report(guests={guest_key(v.session): 1})}
+        told = left | {here: report(guests={session_hash(v.session): 1})}
         assert other.choose(v, told, SEATS, now=next(clock)).order[0] == here
 
 

@@ -8,7 +8,7 @@ import pytest
 from ray.serve.exceptions import DeploymentUnavailableError
 
 from router.placement.affinity import TurnFacts
-from router.placement.spilled_sessions import guest_key
+from router.placement.spilled_sessions import session_hash
 from serve_app.config.fleet import AffinityConfig, FleetConfig, TimeoutConfig
 from serve_app.engine.load_tracker import VisitLog
 from serve_app.front.control import _imbalance
@@ -104,7 +104,7 @@ def loads(lanes):
 
 
 def visit(session="s"):
-    return TurnFacts(guest_key("g"), session)
+    return TurnFacts(session_hash("g"), session)
 
 
 async def test_an_open_turn_counts_until_its_response_is_closed(lanes):
@@ -144,7 +144,7 @@ async def test_a_full_replica_passes_the_session_on_and_tells_the_next(lanes):
     assert (home.has_spilled, other.has_spilled) == (False, True)
     headers = lanes._upstream.sent[-1][1]
     assert headers["traceparent"] == "t"
-    assert headers[VISIT_HEADER] == f"me {guest_key('g')} {guest_key('s')} 1"
+    assert headers[VISIT_HEADER] == f"me {session_hash('g')} {session_hash('s')} 1"
 
 
 async def test_a_bare_name_gets_the_same_replica_and_counts_nowhere(lanes):
