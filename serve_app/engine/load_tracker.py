@@ -21,7 +21,7 @@ from serve_app.protocol.asgi import ASGIApp, Receive, Scope, Send
 _HEADER = VISIT_HEADER.encode()
 
 
-class VisitLog:
+class LoadTracker:
     """ASGI middleware: counts open turns by ingress and group, and keeps the guests."""
 
     def __init__(self, app: ASGIApp, config: AffinityConfig) -> None:

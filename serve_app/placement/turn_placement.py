@@ -32,7 +32,7 @@ class Placed:
     Attributes:
         order: ids of the live replicas, the chosen one first.
         has_spilled: the load bound moved it.
-        header: what the replica is to know; see `VisitLog`.
+        header: what the replica is to know; see `LoadTracker`.
 
     """
 

@@ -10,7 +10,7 @@ from ray.serve.exceptions import DeploymentUnavailableError
 from router.placement.affinity import TurnFacts
 from router.placement.spilled_sessions import session_hash
 from serve_app.config.fleet import AffinityConfig, FleetConfig, TimeoutConfig
-from serve_app.engine.load_tracker import VisitLog
+from serve_app.engine.load_tracker import LoadTracker
 from serve_app.front.control import _imbalance
 from serve_app.placement.lanes import Lanes, NoReplica, UpstreamFault
 from serve_app.placement.replica_router import SessionRouter
@@ -257,7 +257,7 @@ def scope(header=None):
 async def test_a_replica_publishes_who_is_here():
     """Open turns by ingress, the guests, and nothing for requests that are no turns."""
     app = Slow()
-    log = VisitLog(app, AffinityConfig())
+    log = LoadTracker(app, AffinityConfig())
     guard = Guard(log, "secret", frozenset({("POST", "/v1/chat/completions")}))
     headers = [b"i1 g", b"i1 g k1 3", b"i2 h", None, b"odd", b"i1 g k2 x"]
 
@@ -275,7 +275,7 @@ async def test_a_replica_publishes_who_is_here():
 
 async def test_a_turn_that_is_cancelled_counts_no_more():
     """The client left."""
-    log = VisitLog(Slow(), AffinityConfig())
+    log = LoadTracker(Slow(), AffinityConfig())
     task = asyncio.create_task(log(scope(b"i1 g"), None, None))
     await asyncio.sleep(0)
     assert log.report(0).open == {"i1": 1}
