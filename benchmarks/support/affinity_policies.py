@@ -239,7 +239,7 @@ class _Replica:
     def report(self, engine: BatchingEngine, now: float) -> Report:
         return Report(
             open=dict(self._open),
-            kv_utilization=round(engine.pool.utilisation(), 2),
+            kv_utilization=round(engine.pool.utilization(), 2),
             guests=self._guests.numbers(now=now),
             groups=self._demand.published(now=now),
         )
