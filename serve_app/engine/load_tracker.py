@@ -15,10 +15,10 @@ from router.placement.placement import Report
 from router.placement.spilled_sessions import SpilledSessions
 from router.placement.tenant_load import GroupDemand
 from serve_app.config.fleet import AffinityConfig
-from serve_app.placement.turn_placement import VISIT_HEADER
+from serve_app.placement.turn_placement import TURN_HEADER
 from serve_app.protocol.asgi import ASGIApp, Receive, Scope, Send
 
-_HEADER = VISIT_HEADER.encode()
+_HEADER = TURN_HEADER.encode()
 
 
 class LoadTracker:

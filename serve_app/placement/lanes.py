@@ -15,7 +15,7 @@ from ray.serve.request_router import RunningReplica
 from router.placement.affinity import TurnFacts
 from router.placement.replica import rank_replicas
 from serve_app.config.fleet import TimeoutConfig
-from serve_app.placement.turn_placement import VISIT_HEADER, Placed, TurnPlacement
+from serve_app.placement.turn_placement import TURN_HEADER, Placed, TurnPlacement
 from serve_app.transport.broadcast import ask_all
 from serve_app.transport.endpoint import SECRET_HEADER
 from serve_app.transport.upstream import BrokenConnection, Response, SilentConnection, Upstream
@@ -158,7 +158,7 @@ class Lanes:
         placement = self._placements[replica.lane]
         placement.begin(replica.id)
         try:
-            told = {**headers, VISIT_HEADER: replica.placed.header}
+            told = {**headers, TURN_HEADER: replica.placed.header}
             response = await self._post(replica, path, body, told)
         except BaseException:
             placement.end(replica.id)

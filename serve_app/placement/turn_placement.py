@@ -18,7 +18,7 @@ from router.placement.placement import LanePlacement
 from serve_app.config.fleet import FleetConfig, LaneConfig, SessionConfig
 from simulator.model.profile import load_profile
 
-VISIT_HEADER = "x-pointsman-visit"
+TURN_HEADER = "x-pointsman-turn"
 
 # Sequences that vLLM runs at once where the lane does not say (its default for servers
 # on anything but the largest cards).

@@ -14,7 +14,7 @@ from serve_app.engine.load_tracker import LoadTracker
 from serve_app.front.control import _imbalance
 from serve_app.placement.lanes import Lanes, NoReplica, UpstreamFault
 from serve_app.placement.replica_router import SessionRouter
-from serve_app.placement.turn_placement import VISIT_HEADER, build_placements
+from serve_app.placement.turn_placement import TURN_HEADER, build_placements
 from serve_app.transport.endpoint import Guard
 from serve_app.transport.upstream import Response
 
@@ -144,7 +144,7 @@ async def test_a_full_replica_passes_the_session_on_and_tells_the_next(lanes):
     assert (home.has_spilled, other.has_spilled) == (False, True)
     headers = lanes._upstream.sent[-1][1]
     assert headers["traceparent"] == "t"
-    assert headers[VISIT_HEADER] == f"me {session_hash('g')} {session_hash('s')} 1"
+    assert headers[TURN_HEADER] == f"me {session_hash('g')} {session_hash('s')} 1"
 
 
 async def test_a_bare_name_gets_the_same_replica_and_counts_nowhere(lanes):
@@ -154,7 +154,7 @@ async def test_a_bare_name_gets_the_same_replica_and_counts_nowhere(lanes):
     await lanes.open(first, "/", b"", {})
 
     assert first == second
-    assert VISIT_HEADER not in lanes._upstream.sent[-1][1]
+    assert TURN_HEADER not in lanes._upstream.sent[-1][1]
 
 
 async def test_serve_is_asked_only_while_it_lists_no_replica(lanes):
@@ -250,7 +250,7 @@ class Slow:
 def scope(header=None):
     headers = [(b"x-pointsman-endpoint", b"secret")]
     if header is not None:
-        headers.append((VISIT_HEADER.encode(), header))
+        headers.append((TURN_HEADER.encode(), header))
     return {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": headers}
 
 
