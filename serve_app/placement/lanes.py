@@ -111,7 +111,7 @@ class Lanes:
         """
         placed: Placed | None = None
 
-        def order(stats: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        def rank_by(stats: Mapping[str, Mapping[str, Any]]) -> list[str]:
             nonlocal placed
             if isinstance(session, str):
                 return rank_replicas(session, list(stats), avoid)
@@ -120,14 +120,14 @@ class Lanes:
 
         rank = self._rank.get(lane)
         try:
-            if rank is not None and (ranked := rank(order)):
+            if rank is not None and (ranked := rank(rank_by)):
                 url = ranked[0].replica_metadata["url"]
                 return Replica(ranked[0].replica_id.unique_id, url, lane, placed)
-            meet = partial(self._rank.__setitem__, lane)
+            on_ranker = partial(self._rank.__setitem__, lane)
             async with (
                 asyncio.timeout(self.timeouts.choose_s),
                 self._handles[lane].choose_replica(
-                    order=order, meet=meet, _reserve=False
+                    rank_by=rank_by, on_ranker=on_ranker, _reserve=False
                 ) as selection,
             ):
                 url = selection.replica_metadata["url"]
