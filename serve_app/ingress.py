@@ -30,7 +30,7 @@ from serve_app.pipeline.metering import Metering
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import Lanes
-from serve_app.placement.turn_placement import build_placements, seats_of
+from serve_app.placement.turn_placement import build_placements, max_num_seqs_of
 from serve_app.records.feedback import FeedbackDesk
 from serve_app.records.feedback_store import FILE_NAME, FeedbackStore
 from serve_app.records.recorder import build_recorder
@@ -200,7 +200,7 @@ class Ingress:
         self._lanes.apply(policies.fleet.timeouts)
         for name, lane in policies.fleet.enabled_lanes.items():
             if name in self._placements:
-                self._placements[name].apply(policies.fleet.sessions, seats_of(lane))
+                self._placements[name].apply(policies.fleet.sessions, max_num_seqs_of(lane))
 
     async def _broadcast(self, method: str, within_s: float = BROADCAST_TIMEOUT_S) -> list[Any]:
         context = serve.get_replica_context()

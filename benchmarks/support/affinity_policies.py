@@ -177,7 +177,7 @@ class Pointsman:
         self._stats: dict[str, dict[str, Any]] = {name: {} for name in self._names}
         self._came_by: dict[tuple[int, int], list[int]] = {}
         self.outcomes: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
-        self.seats = engines[0].scheduling.max_num_seqs
+        self.slots = engines[0].scheduling.max_num_seqs
 
     def choose(self, ask: Ask, live: Sequence[int], now: float) -> int:
         number = self._random.randrange(INGRESSES)
@@ -188,7 +188,7 @@ class Pointsman:
             history_tokens=ask.history_tokens,
             system_tokens=ask.system_tokens,
         )
-        chosen = ingress.choose(visit, self._view(live, now), self.seats, now=now)
+        chosen = ingress.choose(visit, self._view(live, now), self.slots, now=now)
         name = chosen.order[0]
         ingress.begin(name)
         self.outcomes[chosen.outcome] += 1

@@ -26,7 +26,7 @@ two bounds:
   fast and slow engines alike.
 * the **hard** bound: more open requests than the engine runs at once. The turn would
   wait, so each place in that line counts `wait_tokens` more. It is a price, too:
-  where all engines are full, moving warm sessions to whatever seat is free makes
+  where all engines are full, moving warm sessions to whatever slot is free makes
   every engine read more, and all wait longer. A KV cache that is nearly full has no
   price: the turn would preempt others, and goes where there is room.
 
@@ -56,7 +56,7 @@ class AffinityConfig:
         seat_tokens: what one more open request costs a turn, as the tokens whose
             prefill takes as long.
         wait_tokens: what a place in an engine's line costs on top. Of 200, 400 and
-            1,600, 200 gave the lowest p99 TTFT on a simulated fleet past its seats
+            1,600, 200 gave the lowest p99 TTFT on a simulated fleet past its slots
             (benchmarks/affinity.py, 168 sessions).
         subset_least: replicas of a group without traffic to speak of.
         subset_fill: share of an engine's sequences that one group may hold on
@@ -81,13 +81,13 @@ class ReplicaLoad:
 
     Attributes:
         open: requests running or waiting there.
-        seats: sequences that its engine runs at once (`max_num_seqs`).
+        slots: sequences that its engine runs at once (`max_num_seqs`).
 
     """
 
     id: str
     open: int
-    seats: int
+    slots: int
     kv_utilization: float = 0.0
 
 
@@ -139,17 +139,17 @@ class Placement:
         return self.order[0]
 
 
-def subset_size(config: AffinityConfig, group_open: float, seats: int, replicas: int) -> int:
+def subset_size(config: AffinityConfig, group_open: float, slots: int, replicas: int) -> int:
     """Replicas of a group's subset.
 
     Args:
         config: the policy's settings.
         group_open: the group's mean open requests on the lane (rate x duration of its turns).
-        seats: sequences that one engine runs at once.
+        slots: sequences that one engine runs at once.
         replicas: live replicas of the lane.
 
     """
-    wanted = math.ceil(group_open / (config.subset_fill * seats))
+    wanted = math.ceil(group_open / (config.subset_fill * slots))
     return max(1, min(max(config.subset_least, wanted), replicas))
 
 
@@ -268,9 +268,9 @@ class _Choice:
         return next((r for r in cheaper if self.is_free(r)), None)
 
     def _line(self, replica: str) -> float:
-        """Places in the engine's line that one more request would stand behind seats."""
+        """Places in the engine's line that one more request would stand behind its slots."""
         load = self._loads[replica]
-        return load.open + 1 - self._config.fill * load.seats
+        return load.open + 1 - self._config.fill * load.slots
 
     def _is_packed(self, replica: str) -> bool:
         return self._loads[replica].kv_utilization > self._config.kv_bound

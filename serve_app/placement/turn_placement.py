@@ -46,23 +46,23 @@ class TurnPlacement:
 
     Args:
         me: this ingress replica's id.
-        seats: sequences that one engine of the lane runs at once.
+        slots: sequences that one engine of the lane runs at once.
 
     """
 
-    def __init__(self, config: SessionConfig, me: str, seats: int) -> None:
+    def __init__(self, config: SessionConfig, me: str, slots: int) -> None:
         self._me = me or "ingress"
-        self._seats = seats
+        self._slots = slots
         self._lock = threading.Lock()
         affinity = config.affinity
         self._lane = LanePlacement(
             affinity.policy(), self._me, notes=affinity.notes, warm_s=affinity.warm_s
         )
 
-    def apply(self, config: SessionConfig, seats: int) -> None:
+    def apply(self, config: SessionConfig, slots: int) -> None:
         """Use new bounds from now on; what is open and who is a guest stays."""
         with self._lock:
-            self._seats = seats
+            self._slots = slots
             self._lane.config = config.affinity.policy()
 
     def place(
@@ -70,7 +70,7 @@ class TurnPlacement:
     ) -> Placed:
         """Place one turn; see `LanePlacement.choose`."""
         with self._lock:
-            chosen = self._lane.choose(visit, stats, self._seats, avoid, now=time.monotonic())
+            chosen = self._lane.choose(visit, stats, self._slots, avoid, now=time.monotonic())
         words = (self._me, visit.group, *map(str, chosen.guest or ()))
         return Placed(chosen.order, chosen.outcome is Outcome.SPILLED, " ".join(words))
 
@@ -88,10 +88,10 @@ class TurnPlacement:
 def build_placements(fleet: FleetConfig, me: str) -> dict[str, TurnPlacement]:
     """One for each lane that runs; `me` is this ingress replica's id."""
     lanes = fleet.enabled_lanes.items()
-    return {name: TurnPlacement(fleet.sessions, me, seats_of(lane)) for name, lane in lanes}
+    return {name: TurnPlacement(fleet.sessions, me, max_num_seqs_of(lane)) for name, lane in lanes}
 
 
-def seats_of(lane: LaneConfig) -> int:
+def max_num_seqs_of(lane: LaneConfig) -> int:
     """Sequences that one engine of the lane runs at once."""
     if lane.max_num_seqs is not None:
         return lane.max_num_seqs

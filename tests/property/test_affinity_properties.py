@@ -33,9 +33,9 @@ replica_sets = st.lists(
 def situations(draw):
     """Replicas with loads, a visit, its order over them and where it was last."""
     replicas = draw(replica_sets)
-    seats = draw(st.integers(1, 40))
+    slots = draw(st.integers(1, 40))
     loads = {
-        name: ReplicaLoad(name, draw(st.integers(0, 50)), seats, draw(st.floats(0, 1)))
+        name: ReplicaLoad(name, draw(st.integers(0, 50)), slots, draw(st.floats(0, 1)))
         for name in replicas
     }
     visit = TurnFacts(
@@ -56,7 +56,7 @@ def order_of(visit, replicas, size=2):
 
 
 def is_free(load):
-    return load.open + 1 <= CONFIG.fill * load.seats and load.kv_utilization <= CONFIG.kv_bound
+    return load.open + 1 <= CONFIG.fill * load.slots and load.kv_utilization <= CONFIG.kv_bound
 
 
 @given(situations())
@@ -121,7 +121,7 @@ def test_a_session_with_nothing_to_read_again_keeps_the_soft_bound(situation):
 
 @given(situations())
 def test_a_turn_moves_only_when_that_is_cheaper_or_it_must(situation):
-    """Off a replica with room, a move pays: fewer tokens to read than the seats it saves."""
+    """Off a replica with room, a move pays: fewer tokens to read than the slots it saves."""
     visit, order, size, loads, at = situation
     here = at if at in loads else order[0]
 
@@ -172,12 +172,12 @@ def test_a_larger_subset_contains_the_smaller(replicas, group, data):
 
 @given(
     opens=st.lists(st.floats(0, 500), min_size=2, max_size=2),
-    seats=st.integers(1, 64),
+    slots=st.integers(1, 64),
     replicas=st.integers(1, 16),
 )
-def test_subsets_grow_with_demand_and_stay_within_the_lane(opens, seats, replicas):
+def test_subsets_grow_with_demand_and_stay_within_the_lane(opens, slots, replicas):
     """More demand never means a smaller subset."""
-    little, much = (subset_size(CONFIG, mean, seats, replicas) for mean in sorted(opens))
+    little, much = (subset_size(CONFIG, mean, slots, replicas) for mean in sorted(opens))
 
     assert 1 <= little <= much <= replicas
 

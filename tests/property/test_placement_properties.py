@@ -10,7 +10,7 @@ from router.placement.spilled_sessions import SpilledSessions, session_hash
 from router.placement.tenant_load import MOST_PUBLISHED, GroupDemand, Step
 
 REPLICAS = ("r1", "r2", "r3", "r4")
-SEATS = 4
+SLOTS = 4
 CONFIG = AffinityConfig()
 WARM_S = 60.0
 visits = st.builds(
@@ -45,7 +45,7 @@ def test_ingress_replicas_with_the_same_view_place_alike(published, visit, owner
     config = AffinityConfig(owner_turns=owner_turns)
 
     chosen = [
-        LanePlacement(config, me).choose(visit, dict(view), SEATS, now=0.0)
+        LanePlacement(config, me).choose(visit, dict(view), SLOTS, now=0.0)
         for me, view in (("x", stats.items()), ("y", reversed(stats.items())))
     ]
 
@@ -115,17 +115,17 @@ class Fleet(RuleBasedStateMachine):
     @rule(me=st.sampled_from(["i1", "i2"]), visit=visits)
     def a_turn_comes(self, me, visit):
         ingress = self.ingresses[me]
-        ingress._update(self.stats, SEATS)
+        ingress._update(self.stats, SLOTS)
         before = ingress.loads(now=self.now)
 
-        chosen = ingress.choose(visit, self.stats, SEATS, now=self.now)
+        chosen = ingress.choose(visit, self.stats, SLOTS, now=self.now)
 
         replica = chosen.order[0]
         # Whoever stands in a line does so because reading everything again costs more.
         everything = visit.history_tokens + visit.system_tokens
         for name, count in before.items():
-            if replica != name and count < SEATS <= before[replica]:
-                line = before[replica] + 1 - SEATS
+            if replica != name and count < SLOTS <= before[replica]:
+                line = before[replica] + 1 - SLOTS
                 cost = (before[replica] - count) * CONFIG.seat_tokens + line * CONFIG.wait_tokens
                 assert cost <= everything
         assert (chosen.guest is None) <= (chosen.outcome is Outcome.HOME)
@@ -143,7 +143,7 @@ class Fleet(RuleBasedStateMachine):
 
         views = [
             LanePlacement(AffinityConfig(seat_tokens=0), me).choose(
-                visit, idle, SEATS, now=self.now
+                visit, idle, SLOTS, now=self.now
             )
             for me in ("x", "y")
         ]

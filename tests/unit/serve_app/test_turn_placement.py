@@ -213,11 +213,11 @@ async def test_bounds_are_replaced_and_open_turns_stay(lanes):
     assert loads(lanes)[replica.id] == 1
 
 
-def test_seats_come_from_the_engine_s_arguments_or_the_profile():
+def test_slots_come_from_the_engine_s_arguments_or_the_profile():
     """32 and 64 sequences are not the same bound."""
-    seats = {name: made._seats for name, made in build_placements(FLEET, "me").items()}
+    slots = {name: made._slots for name, made in build_placements(FLEET, "me").items()}
 
-    assert seats == {"chat": 2, "card": 64}
+    assert slots == {"chat": 2, "card": 64}
 
 
 def test_owning_replicas_is_off_unless_asked_for():
