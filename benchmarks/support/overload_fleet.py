@@ -249,7 +249,7 @@ class _Request:
             self.number,
             self.tier.name,
             event,
-            is_free=self.tier.sheddable,
+            sheddable=self.tier.sheddable,
             code=code,
         )
 

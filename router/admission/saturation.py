@@ -16,7 +16,7 @@ from enum import IntEnum
 
 
 class Level(IntEnum):
-    """What the lane asks of free work. Each level includes those below it."""
+    """What the lane asks of sheddable work. Each level includes those below it."""
 
     NORMAL = 0
     HOLD = 1

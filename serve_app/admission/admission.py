@@ -67,7 +67,7 @@ class Place:
             self._number,
             tier.name,
             event,
-            is_free=tier.sheddable,
+            sheddable=tier.sheddable,
             code=code,
         )
 

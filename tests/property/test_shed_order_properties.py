@@ -28,7 +28,7 @@ def written(held, **bounds):
     log = AdmissionLog(now=0.0, keep_s=END, **bounds)
     # A request that ends makes room before the next one comes.
     for at, _, number, event in sorted(events):
-        log.note(at, "chat", number, "free", event, is_free=True)
+        log.note(at, "chat", number, "free", event, sheddable=True)
     return Held.read("i", log.export(END))
 
 
@@ -142,7 +142,7 @@ class World:
             number,
             ticket.tier.name,
             event,
-            is_free=ticket.tier.sheddable,
+            sheddable=ticket.tier.sheddable,
             code=code,
         )
 

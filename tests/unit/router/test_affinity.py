@@ -70,7 +70,7 @@ def test_a_full_replica_is_left_when_its_line_costs_more_than_the_history(line, 
     assert (placed.replica, placed.outcome) == (replica, outcome)
 
 
-def test_a_new_session_never_stands_in_line_while_a_seat_is_free():
+def test_a_new_session_never_stands_in_line_while_a_slot_is_empty():
     """It has nothing to read again."""
     placed = place(CONFIG, visit(0), ORDER, 2, loads(slots=4, home=4, next=4, far=3))
 

@@ -41,15 +41,15 @@ class Replica:
     def hold_free(self, ago_s, tier="free"):
         at = time.monotonic() - ago_s
         number = self.log.number()
-        self.log.note(at, "chat", number, tier, Event.QUEUED, is_free=True)
+        self.log.note(at, "chat", number, tier, Event.QUEUED, sheddable=True)
         return number
 
     def end(self, number):
-        self.log.note(time.monotonic(), "chat", number, "free", Event.LEFT, is_free=True)
+        self.log.note(time.monotonic(), "chat", number, "free", Event.LEFT, sheddable=True)
 
     def refuse_paid(self, ago_s=0.0):
         at, number = time.monotonic() - ago_s, self.log.number()
-        self.log.note(at, "chat", number, "paid", Event.REFUSED, is_free=False, code="shed")
+        self.log.note(at, "chat", number, "paid", Event.REFUSED, sheddable=False, code="shed")
 
     def counted(self):
         registry = self.metrics.registry
