@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.support import report
 from router.admission.kv_budget import KvAsk
 from router.admission.lane_queue import LaneQueue, QueueConfig
-from router.admission.ticket import Stage, Ticket, Tier
+from router.admission.ticket import SlotRequest, Stage, Ticket, Tier
 from router.leases.holder import Lessee
 from router.leases.ledger import Ledger
 from router.leases.messages import LeaseTerms
@@ -48,7 +48,7 @@ class Lane:
             self.submit(0.0)
         for number in range(TENANTS):
             # All have been here once.
-            ticket = self.queue.submit(PAID, f"t{number}", 1.0, 10, 1, self.now)
+            ticket = self.queue.submit(SlotRequest(PAID, f"t{number}", 10), self.now)
             self.queue.release(ticket, 10, self.now)
 
     @property
@@ -69,7 +69,8 @@ class Lane:
         self.now += step_s
         kv = KvAsk(KV_LIMIT, prompt, OUTPUT) if self.has_kv else None
         ticket = self.timed(
-            "submit", lambda: self.queue.submit(tier, name, 1.0, prompt, 1, self.now, kv)
+            "submit",
+            lambda: self.queue.submit(SlotRequest(tier, name, prompt, kv=kv), self.now),
         )
         if ticket.stage is not Stage.REFUSED:
             ticket.on_change = lambda: self.running.append(ticket)
@@ -169,7 +170,7 @@ def ceilings() -> list[dict[str, Any]]:
 def deliver_us() -> float:
     """What a delivered token adds."""
     lane = LaneQueue(QueueConfig(), None)
-    ticket = lane.submit(PAID, "t", 1.0, 10, 1, 0.0)
+    ticket = lane.submit(SlotRequest(PAID, "t", 10), 0.0)
     begun = time.perf_counter()
     for tokens in range(1, 200_001):
         ticket.deliver(tokens)

@@ -28,7 +28,7 @@ from simulator.virtual_time.workload import Workload, load_workload
 
 PROFILE = "llama-3.1-8b-fp8-rtx4090"
 REPLICAS = 4
-SEATS = 32
+SLOTS = 32
 TENANTS = 200
 LIVE = (28, 42, 112, 168)
 SEEDS = (1, 2, 3)
@@ -65,7 +65,7 @@ def main() -> None:
     rows = [_policy_row(found, p, live) for live in LIVE for p in POLICIES]
     losses = [_loss_row(found, p, live) for live in LOSS_LIVE for p in POLICIES]
     notes = (
-        f"**Simulated**: {REPLICAS} engines of profile {PROFILE} ({SEATS} sequences each) in "
+        f"**Simulated**: {REPLICAS} engines of profile {PROFILE} ({SLOTS} sequences each) in "
         f"virtual time, {TENANTS} tenants with 1,400-token system prompts, 6.4 turns a session; "
         f"{len(SEEDS)} seeds of {DURATION_S - SKIP_S:.0f} s each, turns pooled. `live_sessions` "
         "are of the whole fleet: 28 and 42, the documents' peak, and the same for each of the "
@@ -113,7 +113,7 @@ def _fleet() -> tuple[Profile, Workload]:
     profile = load_profile(PROFILE)
     # Replicas take traffic when they are warm.
     timing = profile.timing.model_copy(update={"warm_up_s": 0.0})
-    scheduling = profile.scheduling.model_copy(update={"max_num_seqs": SEATS})
+    scheduling = profile.scheduling.model_copy(update={"max_num_seqs": SLOTS})
     workload = load_workload("saas").model_copy(update={"tenants": TENANTS})
     return profile.model_copy(update={"timing": timing, "scheduling": scheduling}), workload
 
@@ -123,7 +123,7 @@ def _engine(profile: Profile, scheduling: Scheduling) -> BatchingEngine:
 
 
 def _measure_ideal(profile: Profile, workload: Workload, job: Job) -> dict[str, Any]:
-    """One engine with the cache, the seats and the speed of all: only its hits mean anything."""
+    """One engine with the cache, the slots and the speed of all: only its hits mean anything."""
     own = profile.scheduling
     summed = own.model_copy(
         update={

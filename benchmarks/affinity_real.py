@@ -206,7 +206,7 @@ def _notes() -> str:
         "included, and the same for all; a row is a deployment of its own and one recording "
         "(`seed`). `hit_ratio`: vllm:prefix_cache_hits over vllm:prefix_cache_queries, both "
         f"tokens, of all replicas; `hit_of_ideal`: over that of `{IDEAL}`, one replica with "
-        "the cache and the seats of both. `imbalance`: requests of the busier replica over the "
+        "the cache and the slots of both. `imbalance`: requests of the busier replica over the "
         "mean. TTFT is the client's; engines, gateway and clients share two cores (in the runs "
         "kept here with other work besides), so it says little: hits do not "
         "depend on that. Ray's routers are Ray's classes with Ray's "

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.support import report
 from router.admission.fair_queue import OUTPUT_WEIGHT, PROMPT_WEIGHT
 from router.admission.lane_queue import LaneQueue, QueueConfig
-from router.admission.ticket import Stage, Ticket, Tier
+from router.admission.ticket import SlotRequest, Stage, Ticket, Tier
 from simulator.model.engine import BatchingEngine, Sequence
 from simulator.model.profile import load_profile
 
@@ -72,7 +72,7 @@ class Run:
         prompt = max(1, int(client.prompt_tokens * spread))
         output = max(1, int(client.output_tokens * self.random.uniform(0.7, 1.3)))
         tier = client.tier if self.is_fair else FLAT
-        ticket = self.queue.submit(tier, client.tenant, 1.0, prompt, 1, self.now)
+        ticket = self.queue.submit(SlotRequest(tier, client.tenant, prompt), self.now)
 
         def changed() -> None:
             if ticket.stage is Stage.RUNNING:

@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
-from router.placement.affinity import AffinityConfig, Outcome, Visit
+from router.placement.affinity import AffinityConfig, Outcome, TurnFacts
 from router.placement.placement import LanePlacement, Report
-from router.placement.spilled_sessions import GuestBook
+from router.placement.spilled_sessions import SpilledSessions
 from router.placement.tenant_load import GroupDemand
 from simulator.model.engine import BatchingEngine
 from simulator.virtual_time.fleet import Ask
@@ -168,18 +168,18 @@ class Pointsman:
         self._stats: dict[str, dict[str, Any]] = {name: {} for name in self._names}
         self._came_by: dict[tuple[int, int], list[int]] = {}
         self.outcomes: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
-        self.seats = engines[0].scheduling.max_num_seqs
+        self.slots = engines[0].scheduling.max_num_seqs
 
     def choose(self, ask: Ask, live: Sequence[int], now: float) -> int:
         number = self._random.randrange(INGRESSES)
         ingress = self._ingresses[number]
-        visit = Visit(
+        visit = TurnFacts(
             f"tenant-{ask.tenant}",
             f"tenant-{ask.tenant}\0session-{ask.session}",
             history_tokens=ask.history_tokens,
             system_tokens=ask.system_tokens,
         )
-        chosen = ingress.choose(visit, self._view(live, now), self.seats, now=now)
+        chosen = ingress.choose(visit, self._view(live, now), self.slots, now=now)
         name = chosen.order[0]
         ingress.begin(name)
         self.outcomes[chosen.outcome] += 1
@@ -214,7 +214,7 @@ class _Replica:
 
     def __init__(self) -> None:
         self._open: dict[str, int] = {}
-        self._guests = GuestBook(256, 600)
+        self._guests = SpilledSessions(256, 600)
         self._demand = GroupDemand()
 
     def begin(self, ingress: str, group: str, guest: tuple[str, int] | None, now: float) -> None:
@@ -230,7 +230,7 @@ class _Replica:
     def report(self, engine: BatchingEngine, now: float) -> Report:
         return Report(
             open=dict(self._open),
-            kv_utilization=round(engine.pool.utilisation(), 2),
+            kv_utilization=round(engine.pool.utilization(), 2),
             guests=self._guests.numbers(now=now),
             groups=self._demand.published(now=now),
         )

@@ -64,7 +64,7 @@ class Way:
 
 @contextlib.contextmanager
 def pointsman(tenants: int, *, is_summed: bool = False) -> Iterator[Way]:
-    """Pointsman; `is_summed`: one replica with the cache and the seats of both."""
+    """Pointsman; `is_summed`: one replica with the cache and the slots of both."""
     fleet = yaml.safe_load(FLEET.read_text())
     lane = fleet["lanes"]["chat"]
     if is_summed:

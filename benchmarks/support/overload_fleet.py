@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.support import report
 from router.admission.lane_queue import LaneQueue, QueueConfig
 from router.admission.shed_order import AdmissionLog, Event, Held, Verdict, judge
-from router.admission.ticket import Stage, Ticket, Tier
+from router.admission.ticket import SlotRequest, Stage, Ticket, Tier
 from simulator.model.engine import BatchingEngine, Sequence
 from simulator.model.profile import load_profile
 
@@ -120,7 +120,7 @@ class Fleet:
         self._seed = seed
 
     def _others(self, index: int) -> int:
-        return sum(q.free_held() for i, q in enumerate(self.queues) if i != index)
+        return sum(q.preemption.sheddable_held() for i, q in enumerate(self.queues) if i != index)
 
     def _told_by_others(self, index: int) -> int:
         return sum(self._told) - self._told[index]
@@ -236,7 +236,7 @@ class _Request:
         tier, tenant = (ALL, "all") if fifo else (self.tier, self.tenant)
         self.number = fleet.logs[self.index].number()
         self.note(Event.QUEUED)
-        self.ticket = self.queue.submit(tier, tenant, 1.0, self.prompt, 1, self.asked)
+        self.ticket = self.queue.submit(SlotRequest(tier, tenant, self.prompt), self.asked)
         self.ticket.on_change = self._changed
         if self.seen is not None:
             self.seen.offered += 1
@@ -252,7 +252,7 @@ class _Request:
             self.number,
             self.tier.name,
             event,
-            is_free=self.tier.sheddable,
+            sheddable=self.tier.sheddable,
             code=code,
         )
 

@@ -19,7 +19,7 @@ STALE_S = 5.0
 
 
 class Level(IntEnum):
-    """What the lane asks of free work. Each level includes those below it."""
+    """What the lane asks of sheddable work. Each level includes those below it."""
 
     NORMAL = 0
     HOLD = 1

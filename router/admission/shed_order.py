@@ -1,14 +1,14 @@
-"""Was paid work refused while free work was held? Evidence, apart from the code that sheds.
+"""Was protected work refused while sheddable was held? Evidence, apart from the code that sheds.
 
-Each ingress replica writes what becomes of its requests into an `AdmissionLog`. A paid
-request may be refused for want of room (`PROTECTED`) only after it is confirmed, at most
-`LAG_S` ago, that no ingress replica holds free work of the lane, queued or before its first
+Each ingress replica writes what becomes of its requests into an `AdmissionLog`. A protected
+request may be refused for want of room (`ROOM_CODES`) only after it is confirmed, at most
+`LAG_S` ago, that no ingress replica holds sheddable work of the lane, queued or before its first
 token. The confirmations of different replicas may be of different moments, so a refusal at t
 is in order when every replica held none at some moment of [t - LAG_S, t], and a violation
 when one of them held some throughout. `judge` decides that from the logs alone: it knows
 no queue, no slots, no levels.
 
-A log is bounded. What falls off its end is folded into the set of free requests held at
+A log is bounded. What falls off its end is folded into the set of sheddable requests held at
 that moment, so a request that has waited for an hour still counts. Where a log does not
 reach from one end of the window to the other, what it shows may still clear the refusal;
 else the verdict is UNKNOWN, never a guess.
@@ -29,7 +29,7 @@ from typing import Any
 LAG_S = 0.5
 """How old a confirmation may be."""
 
-PROTECTED = frozenset({"shed", "no_replica", "deadline_exceeded"})
+ROOM_CODES = frozenset({"shed", "no_replica", "deadline_exceeded"})
 """Refusals for want of room. A tenant's own ceilings and quotas have other codes."""
 
 MAX_EVENTS = 16_384
@@ -49,12 +49,12 @@ class Event(IntEnum):
 ENDS_HOLD = frozenset({Event.FIRST_TOKEN, Event.LEFT, Event.REFUSED})
 
 Entry = tuple[float, str, int, str, bool, Event, str]
-"""Time, lane, the request's number, tier, whether it is free work, event, code."""
+"""Time, lane, the request's number, tier, whether it is sheddable, event, code."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Paid work that was refused with a protected code."""
+    """Protected work that was refused for want of room."""
 
     at: float
     lane: str
@@ -65,7 +65,7 @@ class Refusal:
 class AdmissionLog:
     """The latest admission events of one ingress replica: at most `max_events`, of `keep_s`.
 
-    About 200 bytes an event; a number for every free request held besides.
+    About 200 bytes an event; a number for every sheddable request held besides.
     """
 
     def __init__(self, *, now: float, max_events: int = MAX_EVENTS, keep_s: float = KEEP_S) -> None:
@@ -94,13 +94,13 @@ class AdmissionLog:
         tier: str,
         event: Event,
         *,
-        is_free: bool,
+        sheddable: bool,
         code: str = "",
     ) -> None:
         """Write an event; times do not fall."""
         entries = self._entries
-        entries.append((at, lane, number, tier, is_free, event, code))
-        if event is Event.REFUSED and not is_free and code in PROTECTED:
+        entries.append((at, lane, number, tier, sheddable, event, code))
+        if event is Event.REFUSED and not sheddable and code in ROOM_CODES:
             self._refusals.append(Refusal(at, lane, tier, code))
             self._untaken += 1
         # Two at most: amortised, and never a long pause.
@@ -110,15 +110,15 @@ class AdmissionLog:
                 self._fold(entries.popleft())
 
     def take_refusals(self) -> tuple[list[Refusal], int]:
-        """Protected refusals since the last call, and how many more were lost to the bound."""
+        """Such refusals since the last call, and how many more were lost to the bound."""
         taken, self._refusals = list(self._refusals), deque(maxlen=self._max_events)
         lost, self._untaken = self._untaken - len(taken), 0
         return taken, lost
 
     def _fold(self, entry: Entry) -> None:
-        at, lane, number, _, is_free, event, _ = entry
+        at, lane, number, _, sheddable, event, _ = entry
         self._start = at
-        if not is_free:
+        if not sheddable:
             return
         if event is Event.QUEUED:
             self._held.setdefault(lane, set()).add(number)
@@ -126,11 +126,11 @@ class AdmissionLog:
             self._held.get(lane, set()).discard(number)
 
     def export(self, now: float) -> dict[str, Any]:
-        """What others need to judge: when free work was held. Plain data, no names."""
+        """What others need to judge: when sheddable work was held. Plain data, no names."""
         events = [
             (at, lane, number, event is Event.QUEUED)
-            for at, lane, number, _, is_free, event, _ in self._entries
-            if is_free and event is not Event.STARTED
+            for at, lane, number, _, sheddable, event, _ in self._entries
+            if sheddable and event is not Event.STARTED
         ]
         held = {lane: sorted(numbers) for lane, numbers in self._held.items() if numbers}
         return {
@@ -144,13 +144,13 @@ class AdmissionLog:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """When one ingress replica held free work.
+    """When one ingress replica held sheddable work.
 
     Attributes:
         born: when its log began: before it, the replica held nothing.
         start: from when on the log is whole.
         until: when it was read.
-        spans: by lane, half-open, in order: some free request was held throughout.
+        spans: by lane, half-open, in order: some sheddable request was held throughout.
         skew_s: by how much its times may be off.
 
     """
@@ -190,7 +190,7 @@ class Held:
         return cls(replica, born, start, until, spans, skew_s)
 
     def covers(self, lane: str, begin: float, end: float) -> bool:
-        """Whether free work of the lane was held at every moment of [begin, end]."""
+        """Whether sheddable work of the lane was held at every moment of [begin, end]."""
         spans = self.spans.get(lane, [])
         index = bisect_right(spans, begin, key=lambda span: span[0]) - 1
         return index >= 0 and spans[index][1] > end
@@ -219,10 +219,10 @@ def judge_one(refusal: Refusal, log: Held, lag_s: float = LAG_S) -> Verdict:
 def judge(
     refusal: Refusal, logs: Iterable[Held], replicas: int, lag_s: float = LAG_S
 ) -> tuple[Verdict, str | None]:
-    """What the logs of all replicas say together, and who held free work, if known.
+    """What the logs of all replicas say together, and who held sheddable work, if known.
 
     CLEAR takes the word of `replicas` of them that lived at the time: one that is gone may
-    have held free work, and its successor does not know.
+    have held sheddable work, and its successor does not know.
     """
     clear = 0
     for log in logs:

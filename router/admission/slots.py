@@ -1,9 +1,9 @@
-"""The slots of one lane, what paid work needs of them, and how fast they drain.
+"""The slots of one lane, what protected work needs of them, and how fast they drain.
 
 A slot is one sequence that an engine of the lane runs at once. An ingress replica fills its
 share of them and no more, so that whoever waits, waits here, in our order, and not in
-the engine's. With N ingress replicas each owns 1/N, at least one. Paid work may start beyond
-that in what the others have not taken, as they said at the last heartbeat; where two of them
+the engine's. With N ingress replicas each owns 1/N, at least one. Protected work may start
+beyond that in what the others have not taken, as they said at the last heartbeat; where two of them
 do so at once, a request or two waits in an engine for as long as one there takes to end.
 """
 
@@ -33,9 +33,9 @@ class Slots:
         self.lane: int | None = None
         self.used = 0
 
-    def cost(self, copies: int) -> int:
+    def cost(self, num_sequences: int) -> int:
         """What a request of so many sequences takes: never more than there are."""
-        return copies if self.capacity is None else min(copies, self.capacity)
+        return num_sequences if self.capacity is None else min(num_sequences, self.capacity)
 
     def fits(self, cost: int) -> bool:
         """Whether a request can start. When nothing runs it can, whatever its size."""
@@ -55,33 +55,35 @@ class Slots:
 
 
 class Need:
-    """Slots that paid work needed lately: a peak that decays.
+    """Slots that protected work needed lately: a peak that decays.
 
     Each new height counts at once and is forgotten at a steady pace: a peak of the
     whole lane in `forget_s`, a smaller one sooner.
     """
 
-    def __init__(self, forget_s: float) -> None:
-        self._forget_s = forget_s
-        self._level = 0.0
+    def __init__(self, slots: Slots, forget_s: float) -> None:
+        self._slots, self._forget_s = slots, forget_s
+        self._peak = 0.0
         self._held = 0
         self._at = 0.0
 
-    def note(self, held: int, capacity: int | None, *, now: float) -> None:
-        """Paid work runs in, or waits for, so many slots from now on."""
-        self._decay(capacity, now)
-        self._held = held
-        self._level = max(self._level, held)
+    def add(self, cost: int, *, now: float) -> None:
+        """Protected work runs in, or waits for, so many slots more, or fewer."""
+        self._decay(now)
+        self._held += cost
+        self._decay(now)
 
-    def slots(self, capacity: int | None, *, now: float) -> int:
-        """Slots to keep free of other work."""
-        self._decay(capacity, now)
-        return ceil(self._level - TINY)
+    def kept(self, *, now: float) -> int:
+        """Slots to keep empty of other work."""
+        self._decay(now)
+        return ceil(self._peak - TINY)
 
-    def _decay(self, capacity: int | None, now: float) -> None:
+    def _decay(self, now: float) -> None:
+        capacity = self._slots.capacity
         step = max(0.0, now - self._at) * (capacity or 1) / self._forget_s
         self._at = max(self._at, now)
-        self._level = max(float(self._held), self._level - step)
+        held = self._held if capacity is None else min(self._held, capacity)
+        self._peak = max(float(held), self._peak - step)
 
 
 class DrainRate:

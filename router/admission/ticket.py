@@ -1,4 +1,4 @@
-"""What a request holds of its lane: a place in the queue, then slots, then nothing."""
+"""What a request asks of its lane, and what it holds: a place in the queue, then slots."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from router.admission.fair_queue import Account
-from router.admission.kv_budget import KvHold
+from router.admission.kv_budget import KvAsk, KvHold
 from router.errors import Rejected
 
 
@@ -29,9 +29,9 @@ class Tier:
     Attributes:
         name: the tier's, a metric label.
         priority: smaller goes first, always.
-        sheddable: free work: it waits, is shed and evicted for the others' sake.
+        sheddable: it waits, is shed and evicted for the sake of the others, the protected.
         min_share: share of the lane's slots that a sheddable tier keeps while the
-            lane is saturated, of what paid work does not need.
+            lane is saturated, of what protected work does not need.
         start_within_s: a request that cannot start in this time is refused; None: it
             waits as long as its client does.
 
@@ -44,6 +44,25 @@ class Tier:
     start_within_s: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SlotRequest:
+    """What a request asks of its lane.
+
+    Attributes:
+        num_sequences: that it runs at once; each takes a slot.
+        weight: its tenant's, in the fair queue.
+        kv: what it needs of its tenant's KV budget, if that has one.
+
+    """
+
+    tier: Tier
+    tenant: str
+    prompt_tokens: int
+    num_sequences: int = 1
+    weight: float = 1.0
+    kv: KvAsk | None = None
+
+
 @dataclass(slots=True, eq=False)
 class Ticket:
     """One request in one lane.
@@ -52,6 +71,7 @@ class Ticket:
         cost: slots it takes.
         has_begun: its first token was sent.
         hold: its tokens in the tenant's KV budget, if that has one.
+        overdue: why it will be refused, once no sheddable work is left to make room.
         refused: why, when the stage is REFUSED or EVICTED.
         on_change: called when a queued request starts or is refused, and when a
             running one is evicted; never inside `LaneQueue.submit` of the same request.
@@ -64,7 +84,6 @@ class Ticket:
     account: Account
     cost: int
     prompt_tokens: int
-    arrived: float
     deadline: float
     stage: Stage = Stage.WAITING
     has_begun: bool = False
@@ -82,3 +101,10 @@ class Ticket:
             self.account.charge(output_tokens=new)
             if self.hold is not None:
                 self.hold.grow(tokens)
+
+    def tell(self) -> None:
+        """Say that the stage has changed."""
+        if self.on_change is not None:
+            self.on_change()
+        if self.stage is Stage.REFUSED:
+            self.on_change = None

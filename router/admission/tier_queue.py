@@ -1,12 +1,17 @@
-"""One tier's part of a lane: who waits, how fast they start, and what to tell who may not."""
+"""The tiers of a lane: who waits, how fast they start, and what to tell those who may not."""
 
 from __future__ import annotations
 
+import heapq
+import itertools
 from collections import OrderedDict
+from collections.abc import Iterator
+from operator import attrgetter
 
 from router.admission.fair_queue import FairQueue
-from router.admission.slots import DrainRate
-from router.admission.ticket import Ticket, Tier
+from router.admission.kv_budget import KvBudgets
+from router.admission.slots import DrainRate, Need
+from router.admission.ticket import Stage, Ticket, Tier
 from router.errors import Rejected, RejectReason
 
 
@@ -97,6 +102,109 @@ class TierQueue:
             wait -= self.tier.start_within_s or 0.0
         message = "The request could not start in time."
         return Rejected(RejectReason.DEADLINE_EXCEEDED, message, _least(wait))
+
+
+class TierQueues:
+    """All tiers of one lane, and who waits in them.
+
+    Attributes:
+        in_order: the tiers; the first is served first.
+        waiting: requests that wait, held back or not.
+        kv: the tenants' KV budgets.
+        need: what protected work runs in, or waits for; LaneQueue adds what starts at once.
+
+    """
+
+    def __init__(self, need: Need) -> None:
+        self.in_order: list[TierQueue] = []
+        self.waiting = 0
+        self.kv: KvBudgets[Ticket] = KvBudgets()
+        self.need = need
+        self._by_name: dict[str, TierQueue] = {}
+        self._deadlines: list[tuple[float, int, Ticket]] = []
+        self._numbers = itertools.count()
+
+    def part(self, tier: Tier) -> TierQueue:
+        """Return a tier's queue, which is new where the tier is."""
+        part = self._by_name.get(tier.name)
+        if part is None:
+            part = self._by_name[tier.name] = TierQueue(tier)
+            self.in_order.append(part)
+        elif part.tier is tier:
+            return part
+        # New, or the file was read again. Who is here keeps what it came with.
+        part.tier = tier
+        self.in_order.sort(key=attrgetter("rank"))
+        return part
+
+    def part_of(self, ticket: Ticket) -> TierQueue:
+        """Return the queue that a request came to."""
+        return self._by_name[ticket.tier.name]
+
+    def sheddable(self) -> list[TierQueue]:
+        """Return the tiers that are shed, the first to go first."""
+        return [part for part in reversed(self.in_order) if part.tier.sheddable]
+
+    def push(self, ticket: Ticket, now: float) -> None:
+        """Queue a request."""
+        self.part_of(ticket).push(ticket, now)
+        self.note_need(ticket, ticket.cost, now)
+        self._wait(ticket)
+
+    def hold_back(self, ticket: Ticket) -> None:
+        """Let a request wait for its tenant's KV budget, beside the queue."""
+        self.part_of(ticket).held_back[ticket] = None
+        self._wait(ticket)
+
+    def remove(self, ticket: Ticket, now: float, *, starts: bool = False) -> None:
+        """Take a request out, to start it or not."""
+        self.waiting -= 1
+        if self.part_of(ticket).remove(ticket, now, starts=starts) and not starts:
+            self.note_need(ticket, -ticket.cost, now)
+
+    def refuse(self, ticket: Ticket, refused: Rejected, now: float) -> None:
+        """Refuse a request that waits."""
+        self.remove(ticket, now)
+        self.turn_away(ticket, refused, now)
+        ticket.tell()
+
+    def turn_away(self, ticket: Ticket, refused: Rejected, now: float) -> None:
+        """Refuse a request that has not begun to wait."""
+        ticket.stage, ticket.refused = Stage.REFUSED, refused
+        self.give_back(ticket, now)
+
+    def give_back(self, ticket: Ticket, now: float) -> None:
+        """Free a request's KV tokens; those who waited for them come into the queue."""
+        for other in self.kv.leave(ticket):
+            self.part_of(other).let_in(other, now)
+            self.note_need(other, other.cost, now)
+
+    def note_need(self, ticket: Ticket, cost: int, now: float) -> None:
+        """Count a request's slots as needed, if it is protected."""
+        if not ticket.tier.sheddable:
+            self.need.add(cost, now=now)
+
+    def next_deadline(self) -> float | None:
+        """Return when to ask for `late` again."""
+        return self._deadlines[0][0] if self._deadlines else None
+
+    def late(self, now: float) -> Iterator[Ticket]:
+        """Yield requests that wait and whose deadline has passed, once each."""
+        while self._deadlines and self._deadlines[0][0] <= now:
+            ticket = heapq.heappop(self._deadlines)[2]
+            if ticket.stage is Stage.WAITING:
+                yield ticket
+
+    def _wait(self, ticket: Ticket) -> None:
+        self.waiting += 1
+        if ticket.deadline == float("inf"):
+            return
+        heapq.heappush(self._deadlines, (ticket.deadline, next(self._numbers), ticket))
+        if len(self._deadlines) > 2 * self.waiting + 64:
+            # Most are of requests that no longer wait.
+            kept = [entry for entry in self._deadlines if entry[2].stage is Stage.WAITING]
+            heapq.heapify(kept)
+            self._deadlines = kept
 
 
 def over_budget() -> Rejected:

@@ -26,7 +26,7 @@ two bounds:
   fast and slow engines alike.
 * the **hard** bound: more open requests than the engine runs at once. The turn would
   wait, so each place in that line counts `wait_tokens` more. It is a price, too:
-  where all engines are full, moving warm sessions to whatever seat is free makes
+  where all engines are full, moving warm sessions to whatever slot is free makes
   every engine read more, and all wait longer. A KV cache that is nearly full has no
   price: the turn would preempt others, and goes where there is room.
 
@@ -56,7 +56,7 @@ class AffinityConfig:
         seat_tokens: what one more open request costs a turn, as the tokens whose
             prefill takes as long.
         wait_tokens: what a place in an engine's line costs on top. Of 200, 400 and
-            1,600, 200 gave the lowest p99 TTFT on a simulated fleet past its seats
+            1,600, 200 gave the lowest p99 TTFT on a simulated fleet past its slots
             (benchmarks/affinity.py, 168 sessions).
         subset_least: replicas of a group without traffic to speak of.
         subset_fill: share of an engine's sequences that one group may hold on
@@ -84,18 +84,18 @@ class ReplicaLoad:
 
     Attributes:
         open: requests running or waiting there.
-        seats: sequences that its engine runs at once (`max_num_seqs`).
+        slots: sequences that its engine runs at once (`max_num_seqs`).
 
     """
 
     id: str
     open: int
-    seats: int
+    slots: int
     kv_utilization: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class TurnFacts:
     """One turn, as far as its placement depends on it.
 
     Attributes:
@@ -141,21 +141,21 @@ class Placement:
         return self.order[0]
 
 
-def subset_size(config: AffinityConfig, group_open: float, seats: int, replicas: int) -> int:
+def subset_size(config: AffinityConfig, group_open: float, slots: int, replicas: int) -> int:
     """Replicas of a group's subset.
 
     Args:
         config: the policy's settings.
         group_open: the group's mean open requests on the lane (rate x duration of its turns).
-        seats: sequences that one engine runs at once.
+        slots: sequences that one engine runs at once.
         replicas: live replicas of the lane.
 
     """
-    wanted = math.ceil(group_open / (config.subset_fill * seats))
+    wanted = math.ceil(group_open / (config.subset_fill * slots))
     return max(1, min(max(config.subset_least, wanted), replicas))
 
 
-def session_order(visit: Visit, group_order: Sequence[str], size: int) -> list[str]:
+def session_order(visit: TurnFacts, group_order: Sequence[str], size: int) -> list[str]:
     """The replicas as a session tries them: its subset by session, the rest by group."""
     return rank_replicas(visit.session, group_order[:size]) + list(group_order[size:])
 
@@ -193,7 +193,7 @@ def owned_replicas(
 
 def place(
     config: AffinityConfig,
-    visit: Visit,
+    visit: TurnFacts,
     order: Sequence[str],
     size: int,
     loads: Mapping[str, ReplicaLoad],
@@ -227,7 +227,7 @@ class _Choice:
     def __init__(
         self,
         config: AffinityConfig,
-        visit: Visit,
+        visit: TurnFacts,
         order: Sequence[str],
         size: int,
         loads: Mapping[str, ReplicaLoad],
@@ -270,9 +270,9 @@ class _Choice:
         return next((r for r in cheaper if self.is_free(r)), None)
 
     def _line(self, replica: str) -> float:
-        """Places in the engine's line that one more request would stand behind seats."""
+        """Places in the engine's line that one more request would stand behind its slots."""
         load = self._loads[replica]
-        return load.open + 1 - self._config.target_utilization * load.seats
+        return load.open + 1 - self._config.target_utilization * load.slots
 
     def _is_packed(self, replica: str) -> bool:
         return self._loads[replica].kv_utilization > self._config.kv_bound

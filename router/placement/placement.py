@@ -27,14 +27,14 @@ from router.placement.affinity import (
     Outcome,
     Placement,
     ReplicaLoad,
-    Visit,
+    TurnFacts,
     owned_replicas,
     place,
     session_order,
     subset_size,
 )
 from router.placement.replica import rank_replicas
-from router.placement.spilled_sessions import guest_key
+from router.placement.spilled_sessions import session_hash
 
 # A choice counts as an open request until it is opened, or for this long.
 CHOSEN_S = 1.0
@@ -47,7 +47,7 @@ class Report:
     Attributes:
         open: open requests by ingress replica.
         kv_utilization: 0 to 1.
-        guests: number of the last move, by the session's `guest_key`.
+        guests: number of the last move, by the session's `session_hash`.
         groups: mean open requests and turns a day, by group.
 
     """
@@ -139,9 +139,9 @@ class LanePlacement:
 
     def choose(
         self,
-        visit: Visit,
+        visit: TurnFacts,
         stats: Mapping[str, Mapping[str, Any]],
-        seats: int,
+        slots: int,
         avoid: frozenset[str] = frozenset(),
         *,
         now: float,
@@ -151,15 +151,15 @@ class LanePlacement:
         Args:
             visit: the turn.
             stats: what each live replica published last, by id. At least one replica.
-            seats: sequences that one engine of the lane runs at once.
+            slots: sequences that one engine of the lane runs at once.
             avoid: replicas that failed this request; not chosen while there are others.
             now: seconds, on a clock that never goes back.
 
         """
-        self._update(stats, seats)
-        order, size = self._order(visit, seats, avoid)
-        loads = {replica: self._load(replica, seats, now) for replica in order}
-        key = guest_key(visit.session)
+        self._update(stats, slots)
+        order, size = self._order(visit, slots, avoid)
+        loads = {replica: self._load(replica, slots, now) for replica in order}
+        key = session_hash(visit.session)
         known = self._whereabouts(key, order, now)
         placed = place(self.config, visit, order, size, loads, known and known[0])
         guest = self._remember(key, placed, known, now) if not avoid else None
@@ -186,7 +186,7 @@ class LanePlacement:
 
     # -- the view -------------------------------------------------------------
 
-    def _update(self, stats: Mapping[str, Mapping[str, Any]], seats: int) -> None:
+    def _update(self, stats: Mapping[str, Mapping[str, Any]], slots: int) -> None:
         """Read what is new; most turns find the reports that the last one found."""
         seen = self._stats
         if len(stats) == len(seen) and all(seen.get(r) is s for r, s in stats.items()):
@@ -200,9 +200,9 @@ class LanePlacement:
             for replica, given in stats.items()
         }
         self._stats = dict(stats)
-        self._derive(seats)
+        self._derive(slots)
 
-    def _derive(self, seats: int) -> None:
+    def _derive(self, slots: int) -> None:
         group_open: dict[str, float] = {}
         turns: dict[str, float] = {}
         for report in self._reports.values():
@@ -212,12 +212,12 @@ class LanePlacement:
         ids = sorted(self._reports)
         owned: dict[str, list[str]] = {}
         if self.config.dedicated_replicas:
-            sizes = {g: subset_size(self.config, group_open[g], seats, len(ids)) for g in turns}
+            sizes = {g: subset_size(self.config, group_open[g], slots, len(ids)) for g in turns}
             owned = owned_replicas(turns, sizes, ids, self.config.own_turns_per_day)
         taken = {replica for replicas in owned.values() for replica in replicas}
         self._derived = _Derived(group_open, owned, [r for r in ids if r not in taken])
 
-    def _order(self, visit: Visit, seats: int, avoid: frozenset[str]) -> tuple[list[str], int]:
+    def _order(self, visit: TurnFacts, slots: int, avoid: frozenset[str]) -> tuple[list[str], int]:
         """The session's order over the replicas open to it, and its subset's size."""
         own = self._derived.owned.get(visit.group)
         shared = self._derived.shared
@@ -227,7 +227,7 @@ class LanePlacement:
         else:
             candidates = rank_replicas(visit.group, shared)
             mean_open = self._derived.group_open.get(visit.group, 0.0)
-            size = subset_size(self.config, mean_open, seats, len(candidates))
+            size = subset_size(self.config, mean_open, slots, len(candidates))
         order = session_order(visit, candidates, size)
         left = [replica for replica in order if replica not in avoid]
         if left:
@@ -235,14 +235,14 @@ class LanePlacement:
         everyone = [replica for replica in sorted(self._reports) if replica not in avoid]
         return (everyone or order), len(everyone or order)
 
-    def _load(self, replica: str, seats: int, now: float) -> ReplicaLoad:
+    def _load(self, replica: str, slots: int, now: float) -> ReplicaLoad:
         report = self._reports[replica]
         others = sum(count for who, count in report.open.items() if who != self._me)
         chosen = self._chosen.get(replica)
         while chosen and chosen[0] <= now:
             chosen.popleft()
         own = self._open.get(replica, 0) + (len(chosen) if chosen else 0)
-        return ReplicaLoad(replica, others + own, seats, report.kv_utilization)
+        return ReplicaLoad(replica, others + own, slots, report.kv_utilization)
 
     # -- guests ---------------------------------------------------------------
 

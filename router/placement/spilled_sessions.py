@@ -13,12 +13,12 @@ from collections import OrderedDict
 from hashlib import blake2b
 
 
-def guest_key(session_key: str) -> str:
+def session_hash(session_key: str) -> str:
     """A session's key as it is published: 64 bits, 16 hexadecimal digits."""
     return blake2b(session_key.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
-class GuestBook:
+class SpilledSessions:
     """Least-recently-used record of guests, each with the number of its last move.
 
     Holds at most `capacity` guests (about 250 bytes each); one that was not seen for

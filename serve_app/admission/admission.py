@@ -18,7 +18,7 @@ from router.admission.kv_budget import KvAsk
 from router.admission.lane_queue import LaneQueue, QueueConfig
 from router.admission.saturation import Level
 from router.admission.shed_order import AdmissionLog
-from router.admission.ticket import Tier
+from router.admission.ticket import SlotRequest, Tier
 from router.leases.messages import LaneReport
 from serve_app.admission.lane_slots import LaneSlots, SlotHold
 from serve_app.config.lane import LaneConfig
@@ -109,16 +109,15 @@ class Admission:
         if lane is None or not self._is_enabled:
             return None
         tenant = ask.tenant
-        ticket = lane.queue.submit(
+        request = SlotRequest(
             self._tier(tenant.tier_name, tenant.tier),
             tenant.name,
-            tenant.weight,
             ask.prompt_tokens,
             ask.sequences,
-            time.monotonic(),
+            tenant.weight,
             self._kv_ask(ask),
         )
-        return SlotHold(lane, ticket)
+        return SlotHold(lane, lane.queue.submit(request, time.monotonic()))
 
     def _kv_ask(self, ask: SlotAsk) -> KvAsk | None:
         kv = ask.tenant.kv
@@ -135,7 +134,7 @@ class Admission:
         if lane is None or not self._is_enabled:
             return
         for _ in range(ceil(self._clear_s / CLEAR_EVERY_S)):
-            if lane.queue.clear_free(time.monotonic(), 4 * CLEAR_EVERY_S):
+            if lane.queue.preemption.drain_sheddable(time.monotonic(), 4 * CLEAR_EVERY_S):
                 return
             await asyncio.sleep(CLEAR_EVERY_S)
 
@@ -172,8 +171,8 @@ class Admission:
         now = time.monotonic()
         return {
             name: LaneReport(
-                lane_slots.queue.free_held(),
-                lane_slots.queue.needs_way(now),
+                lane_slots.queue.preemption.sheddable_held(),
+                lane_slots.queue.preemption.wants_preemption(now),
                 lane_slots.queue.slots.used,
                 lane_slots.queue.in_line,
             )
@@ -184,7 +183,7 @@ class Admission:
         """Hold no free work that has sent nothing, for the sake of paid work elsewhere."""
         if self._is_enabled:
             lane_slots = self.lanes[lane]
-            lane_slots.queue.make_way(makes_way=makes_way, now=time.monotonic())
+            lane_slots.queue.yield_to_protected(yields=makes_way, now=time.monotonic())
             lane_slots.arm()
 
     def load(self, lane: str) -> tuple[int, bool] | None:
@@ -199,7 +198,9 @@ class Admission:
 
     def unconfirmed(self) -> dict[str, int]:
         """By lane, paid requests refused though it was not known what the others hold."""
-        return {name: lane_slots.queue.unconfirmed for name, lane_slots in self.lanes.items()}
+        return {
+            name: lane_slots.queue.preemption.unconfirmed for name, lane_slots in self.lanes.items()
+        }
 
     def status(self) -> dict[str, dict[str, Any]]:
         """Per lane: slots here, how many are taken, waiting by tier, saturation.

@@ -41,7 +41,7 @@ class SlotHold:
             self._number,
             tier.name,
             event,
-            is_free=tier.sheddable,
+            sheddable=tier.sheddable,
             code=code,
         )
 

@@ -20,7 +20,7 @@ from ray.util.metrics import Gauge
 from serve_app.bodies.wire import ROUTES
 from serve_app.config.serving import AffinityConfig, WarmUpConfig
 from serve_app.engine.engine_stats import engine_load, prompt_tokens_by_level
-from serve_app.engine.load_tracker import VisitLog
+from serve_app.engine.load_tracker import LoadTracker
 from serve_app.engine.warm_up import warm_up
 from serve_app.machine.serve_state import WARMS
 from serve_app.transport.endpoint import (
@@ -74,7 +74,7 @@ class LaneEndpoint:
     _endpoint: EndpointServer
     _http: aiohttp.ClientSession
     _tasks: tuple[asyncio.Task[None], ...] = ()
-    _visits: VisitLog
+    _visits: LoadTracker
     _kv_utilization = 0.0
 
     def _begin(self, life: LaneLife) -> None:
@@ -84,7 +84,7 @@ class LaneEndpoint:
 
     async def _open(self, app: Any, *, model_id: str) -> None:
         life = self._life
-        self._visits = VisitLog(app, life.affinity)
+        self._visits = LoadTracker(app, life.affinity)
         host = published_host(life.host)
         self._endpoint = EndpointServer(
             self._visits, secret=life.secret, host=host, listed=ENGINE_ASKS

@@ -12,22 +12,22 @@ from __future__ import annotations
 import time
 
 from router.placement.placement import Report
-from router.placement.spilled_sessions import GuestBook
+from router.placement.spilled_sessions import SpilledSessions
 from router.placement.tenant_load import GroupDemand
 from serve_app.config.serving import AffinityConfig
-from serve_app.placement.turn_placement import VISIT_HEADER
+from serve_app.placement.turn_placement import TURN_HEADER
 from serve_app.protocol.asgi import ASGIApp, Receive, Scope, Send
 
-_HEADER = VISIT_HEADER.encode()
+_HEADER = TURN_HEADER.encode()
 
 
-class VisitLog:
+class LoadTracker:
     """ASGI middleware: counts open turns by ingress and group, and keeps the guests."""
 
     def __init__(self, app: ASGIApp, config: AffinityConfig) -> None:
         self._app = app
         self._open: dict[str, int] = {}
-        self._guests = GuestBook(config.max_spilled, config.warm_s)
+        self._guests = SpilledSessions(config.max_spilled, config.warm_s)
         self._demand = GroupDemand()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

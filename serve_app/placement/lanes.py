@@ -12,10 +12,10 @@ from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 from ray.serve.request_router import RunningReplica
 
-from router.placement.affinity import Visit
+from router.placement.affinity import TurnFacts
 from router.placement.replica import rank_replicas
 from serve_app.config.serving import TimeoutConfig
-from serve_app.placement.turn_placement import VISIT_HEADER, Placed, TurnPlacement
+from serve_app.placement.turn_placement import TURN_HEADER, Placed, TurnPlacement
 from serve_app.transport.broadcast import ask_all
 from serve_app.transport.endpoint import SECRET_HEADER
 from serve_app.transport.upstream import BrokenConnection, Response, SilentConnection, Upstream
@@ -93,7 +93,7 @@ class Lanes:
         return list(self._handles)
 
     async def choose(
-        self, lane: str, session: Visit | str, avoid: frozenset[str] = frozenset()
+        self, lane: str, session: TurnFacts | str, avoid: frozenset[str] = frozenset()
     ) -> Replica:
         """The replica for a turn, or NoReplica after `choose_s`.
 
@@ -110,7 +110,7 @@ class Lanes:
         """
         placed: Placed | None = None
 
-        def order(stats: Mapping[str, Mapping[str, Any]]) -> list[str]:
+        def rank_by(stats: Mapping[str, Mapping[str, Any]]) -> list[str]:
             nonlocal placed
             if isinstance(session, str):
                 return rank_replicas(session, list(stats), avoid)
@@ -119,14 +119,14 @@ class Lanes:
 
         rank = self._rank.get(lane)
         try:
-            if rank is not None and (ranked := rank(order)):
+            if rank is not None and (ranked := rank(rank_by)):
                 url = ranked[0].replica_metadata["url"]
                 return Replica(ranked[0].replica_id.unique_id, url, lane, placed)
-            meet = partial(self._rank.__setitem__, lane)
+            on_ranker = partial(self._rank.__setitem__, lane)
             async with (
                 asyncio.timeout(self.timeouts.choose_s),
                 self._handles[lane].choose_replica(
-                    order=order, meet=meet, _reserve=False
+                    rank_by=rank_by, on_ranker=on_ranker, _reserve=False
                 ) as selection,
             ):
                 url = selection.replica_metadata["url"]
@@ -157,7 +157,7 @@ class Lanes:
         placement = self._placements[replica.lane]
         placement.begin(replica.id)
         try:
-            told = {**headers, VISIT_HEADER: replica.placed.header}
+            told = {**headers, TURN_HEADER: replica.placed.header}
             response = await self._post(replica, path, body, told)
         except BaseException:
             placement.end(replica.id)

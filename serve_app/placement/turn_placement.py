@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from router.placement.affinity import Outcome, Visit
+from router.placement.affinity import Outcome, TurnFacts
 from router.placement.placement import LanePlacement
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.serving import SessionConfig
 
-VISIT_HEADER = "x-pointsman-visit"
+TURN_HEADER = "x-pointsman-turn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Placed:
     Attributes:
         order: ids of the live replicas, the chosen one first.
         has_spilled: the load bound moved it.
-        header: what the replica is to know; see `VisitLog`.
+        header: what the replica is to know; see `LoadTracker`.
 
     """
 
@@ -42,34 +42,34 @@ class TurnPlacement:
 
     Args:
         me: this ingress replica's id.
-        seats: sequences that one engine of the lane runs at once.
+        slots: sequences that one engine of the lane runs at once.
 
     Attributes:
         lane: what decides, for one thread at a time: under the lock.
 
     """
 
-    def __init__(self, config: SessionConfig, me: str, seats: int) -> None:
+    def __init__(self, config: SessionConfig, me: str, slots: int) -> None:
         self._me = me or "ingress"
-        self.seats = seats
+        self.slots = slots
         self._lock = threading.Lock()
         affinity = config.affinity
         self.lane = LanePlacement(
             affinity, self._me, notes=affinity.tracked_sessions, warm_s=affinity.warm_s
         )
 
-    def apply(self, config: SessionConfig, seats: int) -> None:
+    def apply(self, config: SessionConfig, slots: int) -> None:
         """Use new bounds from now on; what is open and who is a guest stays."""
         with self._lock:
-            self.seats = seats
+            self.slots = slots
             self.lane.config = config.affinity
 
     def place(
-        self, visit: Visit, stats: Mapping[str, Mapping[str, Any]], avoid: frozenset[str]
+        self, visit: TurnFacts, stats: Mapping[str, Mapping[str, Any]], avoid: frozenset[str]
     ) -> Placed:
         """Place one turn; see `LanePlacement.choose`."""
         with self._lock:
-            chosen = self.lane.choose(visit, stats, self.seats, avoid, now=time.monotonic())
+            chosen = self.lane.choose(visit, stats, self.slots, avoid, now=time.monotonic())
         words = (self._me, visit.group, *map(str, chosen.guest or ()))
         return Placed(chosen.order, chosen.outcome is Outcome.SPILLED, " ".join(words))
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 
-from router.placement.affinity import Visit
+from router.placement.affinity import TurnFacts
 from router.placement.session import SessionMemory
-from router.placement.spilled_sessions import guest_key
+from router.placement.spilled_sessions import session_hash
 from serve_app.bodies.big_bodies import breathe
 from serve_app.placement.lanes import Lanes, NoReplica, Replica
 from serve_app.relay.fault_book import FaultBook
 from serve_app.request.call import Call
 from serve_app.request.plan import Plan
-from serve_app.request.turn import visit_of
+from serve_app.request.turn import turn_facts_of
 from serve_app.transport.upstream import Response
 
 # Request headers that reach the engine; everything else stays here.
@@ -90,6 +90,6 @@ class Dispatch:
         return await self.lanes.open(other, "/detokenize", body, {})
 
 
-def _visit(call: Call, plan: Plan) -> Visit:
+def _visit(call: Call, plan: Plan) -> TurnFacts:
     """The call as the choice of a replica sees it."""
-    return visit_of(plan.parsed, guest_key(call.tenant.cache_group), call.session_key)
+    return turn_facts_of(plan.parsed, session_hash(call.tenant.cache_group), call.session_key)

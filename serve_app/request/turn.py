@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from router.placement.affinity import Visit
+from router.placement.affinity import TurnFacts
 from serve_app.bodies.wire import Parsed, dump
 
 # English text, roughly, in any of the fleet's tokenizers.
@@ -13,7 +13,7 @@ BYTES_PER_TOKEN = 4
 _OPENING = ("system", "developer")
 
 
-def visit_of(parsed: Parsed, group: str, session: str) -> Visit:
+def turn_facts_of(parsed: Parsed, group: str, session: str) -> TurnFacts:
     """One turn of a session.
 
     The opening is the system prompt and the tools, which a group's sessions share.
@@ -25,7 +25,7 @@ def visit_of(parsed: Parsed, group: str, session: str) -> Visit:
     opening = len(prompt.system) + (len(dump(tools)) if tools else 0)
     turns = _turns(parsed.body)
     history = prompt.bytes - opening - len(dump(turns[-1])) if len(turns) > 1 else 0
-    return Visit(
+    return TurnFacts(
         group=group,
         session=session,
         history_tokens=max(0, history) // BYTES_PER_TOKEN,

@@ -21,7 +21,7 @@ class Exposition:
         gauges = {
             "num_requests_running": lambda: engine.running,
             "num_requests_waiting": lambda: engine.waiting,
-            "kv_cache_usage_perc": engine.utilisation,
+            "kv_cache_usage_perc": engine.utilization,
         }
         for name, read in gauges.items():
             gauge = Gauge(f"vllm:{name}", f"{name} (simulated)", names, registry=r)

@@ -175,9 +175,9 @@ class BatchingEngine:
         """When the step under way ends; None while idle."""
         return self._step_ends_at
 
-    def utilisation(self) -> float:
+    def utilization(self) -> float:
         """Share of KV blocks in use (`vllm:kv_cache_usage_perc`)."""
-        return self.pool.utilisation()
+        return self.pool.utilization()
 
     def fits(self, tokens: int) -> bool:
         """Whether a sequence of so many tokens fits into the KV cache at all."""

@@ -35,7 +35,7 @@ class FixedEngine:
         """When the next token is due; None while idle."""
         return self._due[0][0] if self._due else None
 
-    def utilisation(self) -> float:
+    def utilization(self) -> float:
         """There is no KV cache."""
         return 0.0
 

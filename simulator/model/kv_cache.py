@@ -37,7 +37,7 @@ class BlockPool:
         """Blocks kept for their contents that nobody holds."""
         return len(self._idle)
 
-    def utilisation(self) -> float:
+    def utilization(self) -> float:
         """Share of blocks in use, 0 to 1 (`vllm:kv_cache_usage_perc`)."""
         return self.in_use / self.capacity
 

@@ -28,7 +28,7 @@ class Engine(Protocol):
         """When something happens next; None while idle."""
         ...
 
-    def utilisation(self) -> float:
+    def utilization(self) -> float:
         """Share of KV blocks in use."""
         ...
 

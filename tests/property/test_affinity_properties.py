@@ -10,7 +10,7 @@ from router.placement.affinity import (
     AffinityConfig,
     Outcome,
     ReplicaLoad,
-    Visit,
+    TurnFacts,
     owned_replicas,
     place,
     session_order,
@@ -20,7 +20,7 @@ from router.placement.replica import rank_replicas
 from tests.examples import examples
 
 VISITS = [
-    Visit(f"tenant-{i % 40}", f"tenant-{i % 40}\0session-{i}", history_tokens=2_000)
+    TurnFacts(f"tenant-{i % 40}", f"tenant-{i % 40}\0session-{i}", history_tokens=2_000)
     for i in range(400)
 ]
 CONFIG = AffinityConfig()
@@ -34,12 +34,12 @@ replica_sets = st.lists(
 def situations(draw):
     """Replicas with loads, a visit, its order over them and where it was last."""
     replicas = draw(replica_sets)
-    seats = draw(st.integers(1, 40))
+    slots = draw(st.integers(1, 40))
     loads = {
-        name: ReplicaLoad(name, draw(st.integers(0, 50)), seats, draw(st.floats(0, 1)))
+        name: ReplicaLoad(name, draw(st.integers(0, 50)), slots, draw(st.floats(0, 1)))
         for name in replicas
     }
-    visit = Visit(
+    visit = TurnFacts(
         draw(st.sampled_from(["a", "b"])),
         draw(st.text("xyz", min_size=1, max_size=4)),
         draw(st.integers(0, 20_000)),
@@ -58,7 +58,7 @@ def order_of(visit, replicas, size=2):
 
 def is_free(load):
     return (
-        load.open + 1 <= CONFIG.target_utilization * load.seats
+        load.open + 1 <= CONFIG.target_utilization * load.slots
         and load.kv_utilization <= CONFIG.kv_bound
     )
 
@@ -79,7 +79,7 @@ def test_a_placement_names_every_replica_once(situation):
 def test_the_hard_bound_is_kept_while_any_replica_has_room(situation):
     """A turn with nothing to read again goes to a full replica only if all are full."""
     visit, order, size, loads, at = situation
-    visit = Visit(visit.group, visit.session)
+    visit = TurnFacts(visit.group, visit.session)
 
     placed = place(CONFIG, visit, order, size, loads, at)
 
@@ -113,7 +113,7 @@ def test_a_replica_without_kv_cache_is_left_whatever_the_history(situation):
 def test_a_session_with_nothing_to_read_again_keeps_the_soft_bound(situation):
     """What is new goes past a replica over the bound, within its subset, if one has room."""
     visit, order, size, loads, _ = situation
-    visit = Visit(visit.group, visit.session)
+    visit = TurnFacts(visit.group, visit.session)
     bound = math.ceil(CONFIG.load_factor * (sum(x.open for x in loads.values()) + 1) / len(order))
     has_room = [r for r in order if is_free(loads[r]) and loads[r].open + 1 <= bound]
     assume(has_room)
@@ -125,7 +125,7 @@ def test_a_session_with_nothing_to_read_again_keeps_the_soft_bound(situation):
 
 @given(situations())
 def test_a_turn_moves_only_when_that_is_cheaper_or_it_must(situation):
-    """Off a replica with room, a move pays: fewer tokens to read than the seats it saves."""
+    """Off a replica with room, a move pays: fewer tokens to read than the slots it saves."""
     visit, order, size, loads, at = situation
     here = at if at in loads else order[0]
 
@@ -169,19 +169,19 @@ def test_a_larger_subset_contains_the_smaller(replicas, group, data):
     ranked = rank_replicas(group, replicas)
 
     for number in range(20):
-        visit = Visit(group, f"{group}\0{number}")
+        visit = TurnFacts(group, f"{group}\0{number}")
         before, after = (session_order(visit, ranked, n)[0] for n in (size, larger))
         assert after == before or after in ranked[size:larger]
 
 
 @given(
     opens=st.lists(st.floats(0, 500), min_size=2, max_size=2),
-    seats=st.integers(1, 64),
+    slots=st.integers(1, 64),
     replicas=st.integers(1, 16),
 )
-def test_subsets_grow_with_demand_and_stay_within_the_lane(opens, seats, replicas):
+def test_subsets_grow_with_demand_and_stay_within_the_lane(opens, slots, replicas):
     """More demand never means a smaller subset."""
-    little, much = (subset_size(CONFIG, mean, seats, replicas) for mean in sorted(opens))
+    little, much = (subset_size(CONFIG, mean, slots, replicas) for mean in sorted(opens))
 
     assert 1 <= little <= much <= replicas
 

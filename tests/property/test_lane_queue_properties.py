@@ -10,7 +10,7 @@ from router.admission.fair_queue import OUTPUT_WEIGHT, PROMPT_WEIGHT
 from router.admission.kv_budget import KvAsk
 from router.admission.lane_queue import LaneQueue, QueueConfig
 from router.admission.saturation import Level
-from router.admission.ticket import Stage, Tier
+from router.admission.ticket import SlotRequest, Stage, Tier
 from router.errors import RejectReason
 from tests.examples import examples
 
@@ -35,7 +35,7 @@ class LaneMachine(RuleBasedStateMachine):
         self.lane = LaneQueue(config, 4, lambda: self.peers, lambda: self.elsewhere)
         self.tickets = []
         self.told = []
-        self.asked = {}
+        self.asked, self.came = {}, {}
 
     def held(self, *stages):
         return [t for t in self.tickets if t.stage in stages]
@@ -56,7 +56,11 @@ class LaneMachine(RuleBasedStateMachine):
             if t.tier.sheddable and not t.has_begun
         ]
         assert not queued and not unbegun, "paid work was refused before free work"
-        assert self.peers == 0, "paid work was refused, though a peer may hold free work"
+        # Where nothing is known of the peers, it waits for its grace at least.
+        grace_over = self.now - self.came[ticket] >= self.lane.config.grace_s
+        assert self.peers == 0 or (self.peers is None and grace_over), (
+            "paid work was refused, though a peer may hold free work"
+        )
 
     def note(self, ticket):
         def changed():
@@ -76,8 +80,8 @@ class LaneMachine(RuleBasedStateMachine):
     def a_request_comes(self, tier, tenant, prompt, output, copies):
         limit = BUDGETS[tenant]
         ask = None if limit is None else KvAsk(limit, prompt, output)
-        ticket = self.lane.submit(tier, tenant, 1.0, prompt, copies, self.now, ask)
-        self.asked[ticket] = prompt + output
+        ticket = self.lane.submit(SlotRequest(tier, tenant, prompt, copies, kv=ask), self.now)
+        self.asked[ticket], self.came[ticket] = prompt + output, self.now
         self.tickets.append(ticket)
         if ticket.stage is Stage.REFUSED:
             self.check_refusal(ticket)
@@ -124,7 +128,7 @@ class LaneMachine(RuleBasedStateMachine):
 
     @rule()
     def no_replica_serves(self):
-        if self.lane.clear_free(self.now):
+        if self.lane.preemption.drain_sheddable(self.now):
             assert self.peers == 0
         assert not [t for t in self.held(Stage.WAITING) if t.tier.sheddable]
 
@@ -132,16 +136,16 @@ class LaneMachine(RuleBasedStateMachine):
     def slots_are_conserved(self):
         running = self.held(Stage.RUNNING, Stage.EVICTED)
         assert self.lane.slots.used == sum(t.cost for t in running)
-        by_tier = {p.tier.name: p.running for p in self.lane._tiers}
+        by_tier = {p.tier.name: p.running for p in self.lane._queues.in_order}
         for name, count in by_tier.items():
             assert count == sum(t.cost for t in running if t.tier.name == name)
 
     @invariant()
     def every_waiting_request_is_in_the_queue_and_no_other(self):
         waiting = self.held(Stage.WAITING)
-        assert sum(self.lane.depths().values()) == len(waiting) == self.lane._queued
-        assert self.lane.free_held() >= sum(t.tier.sheddable for t in waiting)
-        for part in self.lane._tiers:
+        assert sum(self.lane.depths().values()) == len(waiting) == self.lane._queues.waiting
+        assert self.lane.preemption.sheddable_held() >= sum(t.tier.sheddable for t in waiting)
+        for part in self.lane._queues.in_order:
             part.queue.check_integrity()
 
     @invariant()
@@ -151,9 +155,9 @@ class LaneMachine(RuleBasedStateMachine):
             if ticket.deadline <= self.now:
                 assert not ticket.tier.sheddable
                 # Paid work that is late waits for free work to go, or for the peers' word.
-                assert self.lane._unbegun or self.peers != 0
+                assert self.lane.preemption._unbegun or self.peers != 0
                 assert not [t for t in self.held(Stage.WAITING) if t.tier.sheddable] or (
-                    self.lane._leaving
+                    self.lane.preemption._leaving
                 )
 
     @invariant()
@@ -162,7 +166,7 @@ class LaneMachine(RuleBasedStateMachine):
         if waiting:
             first = min(t.tier.priority for t in waiting)
             if first <= PATIENT.priority:
-                part = next(p for p in self.lane._tiers if p.tier.priority == first)
+                part = next(p for p in self.lane._queues.in_order if p.tier.priority == first)
                 slots, cost = self.lane.slots, part.queue.peek().cost
                 assert not slots.fits(cost)
                 # Nor is anything to be had of the others'.
@@ -170,7 +174,7 @@ class LaneMachine(RuleBasedStateMachine):
             assert self.lane.next_at(self.now) is not None or first == PATIENT.priority
 
     def is_held_back(self, ticket):
-        return ticket in self.lane._by_name[ticket.tier.name].held_back
+        return ticket in self.lane._queues.part_of(ticket).held_back
 
     @invariant()
     def kv_tokens_are_conserved_and_within_the_budget(self):
@@ -209,7 +213,7 @@ class LaneMachine(RuleBasedStateMachine):
             self.now += 1.0
             self.lane.poll(self.now)
         assert not self.held(Stage.WAITING)
-        assert self.lane.slots.used == 0 and self.lane.free_held() == 0
+        assert self.lane.slots.used == 0 and self.lane.preemption.sheddable_held() == 0
         assert self.lane.kv.tokens == 0 and not self.lane.kv._accounts
 
 
@@ -231,7 +235,7 @@ def served(lane_slots, asked, weights, steps, random):
 
     def ask(name):
         prompt, output = next(streams[name])
-        ticket = lane.submit(tier, name, weights[name], prompt, 1, 0.0)
+        ticket = lane.submit(SlotRequest(tier, name, prompt, weight=weights[name]), 0.0)
         sizes[ticket] = (name, prompt, output)
         ticket.on_change = lambda: start(ticket)
         if ticket.stage is Stage.RUNNING:
@@ -244,7 +248,7 @@ def served(lane_slots, asked, weights, steps, random):
         ask(name)
 
     # Slots are taken by a third tenant until both wait.
-    blockers = [lane.submit(tier, "other", 1.0, 1, 1, 0.0) for _ in range(lane_slots)]
+    blockers = [lane.submit(SlotRequest(tier, "other", 1), 0.0) for _ in range(lane_slots)]
     # Two of each: one still waits while the other starts.
     for name in 2 * list(asked):
         ask(name)

@@ -4,17 +4,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from router.placement.affinity import AffinityConfig, Outcome, Visit
+from router.placement.affinity import AffinityConfig, Outcome, TurnFacts
 from router.placement.placement import LanePlacement, Report
-from router.placement.spilled_sessions import GuestBook, guest_key
+from router.placement.spilled_sessions import SpilledSessions, session_hash
 from router.placement.tenant_load import MOST_PUBLISHED, GroupDemand, Step
 
 REPLICAS = ("r1", "r2", "r3", "r4")
-SEATS = 4
+SLOTS = 4
 CONFIG = AffinityConfig()
 WARM_S = 60.0
 visits = st.builds(
-    Visit,
+    TurnFacts,
     st.sampled_from(["a", "b", "c"]),
     st.sampled_from([f"s{i}" for i in range(12)]),
     st.integers(0, 3_000),
@@ -25,7 +25,7 @@ reports = st.builds(
     open=st.dictionaries(st.sampled_from(["i1", "i2", "i3"]), st.integers(0, 6)),
     kv_utilization=st.floats(0, 1),
     guests=st.dictionaries(
-        st.sampled_from([guest_key(f"s{i}") for i in range(12)]), st.integers(1, 5)
+        st.sampled_from([session_hash(f"s{i}") for i in range(12)]), st.integers(1, 5)
     ),
     groups=st.dictionaries(
         st.sampled_from(["a", "b", "c"]),
@@ -45,7 +45,7 @@ def test_ingress_replicas_with_the_same_view_place_alike(published, visit, dedic
     config = AffinityConfig(dedicated_replicas=dedicated)
 
     chosen = [
-        LanePlacement(config, me).choose(visit, dict(view), SEATS, now=0.0)
+        LanePlacement(config, me).choose(visit, dict(view), SLOTS, now=0.0)
         for me, view in (("x", stats.items()), ("y", reversed(stats.items())))
     ]
 
@@ -90,7 +90,7 @@ class Fleet(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.ingresses = {me: LanePlacement(CONFIG, me, warm_s=WARM_S) for me in ("i1", "i2")}
-        self.guests = {name: GuestBook(64, WARM_S) for name in REPLICAS}
+        self.guests = {name: SpilledSessions(64, WARM_S) for name in REPLICAS}
         self.open: dict[str, dict[str, int]] = {name: {} for name in REPLICAS}
         self.under_way: list[tuple[str, str]] = []
         self.stats: dict[str, dict] = {}
@@ -115,17 +115,17 @@ class Fleet(RuleBasedStateMachine):
     @rule(me=st.sampled_from(["i1", "i2"]), visit=visits)
     def a_turn_comes(self, me, visit):
         ingress = self.ingresses[me]
-        ingress._update(self.stats, SEATS)
+        ingress._update(self.stats, SLOTS)
         before = ingress.loads(now=self.now)
 
-        chosen = ingress.choose(visit, self.stats, SEATS, now=self.now)
+        chosen = ingress.choose(visit, self.stats, SLOTS, now=self.now)
 
         replica = chosen.order[0]
         # Whoever stands in a line does so because reading everything again costs more.
         everything = visit.history_tokens + visit.system_tokens
         for name, count in before.items():
-            if replica != name and count < SEATS <= before[replica]:
-                line = before[replica] + 1 - SEATS
+            if replica != name and count < SLOTS <= before[replica]:
+                line = before[replica] + 1 - SLOTS
                 cost = (before[replica] - count) * CONFIG.seat_tokens + line * CONFIG.wait_tokens
                 assert cost <= everything
         assert (chosen.guest is None) <= (chosen.outcome is Outcome.HOME)
@@ -143,13 +143,14 @@ class Fleet(RuleBasedStateMachine):
 
         views = [
             LanePlacement(AffinityConfig(seat_tokens=0), me).choose(
-                visit, idle, SEATS, now=self.now
+                visit, idle, SLOTS, now=self.now
             )
             for me in ("x", "y")
         ]
 
         claims = {
-            name: stats["guests"].get(guest_key(visit.session), 0) for name, stats in idle.items()
+            name: stats["guests"].get(session_hash(visit.session), 0)
+            for name, stats in idle.items()
         }
         highest = max(claims.values())
         assert views[0] == views[1]

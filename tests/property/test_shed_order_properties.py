@@ -5,9 +5,10 @@ from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from router.admission.lane_queue import LaneQueue, QueueConfig, no_peers
+from router.admission.preemption import Preemption
 from router.admission.saturation import Level
 from router.admission.shed_order import LAG_S, AdmissionLog, Event, Held, Refusal, Verdict, judge
-from router.admission.ticket import Stage, Tier
+from router.admission.ticket import SlotRequest, Stage, Tier
 from tests.examples import examples
 
 # -- traces -------------------------------------------------------------------
@@ -28,7 +29,7 @@ def written(held, **bounds):
     log = AdmissionLog(now=0.0, keep_s=END, **bounds)
     # A request that ends makes room before the next one comes.
     for at, _, number, event in sorted(events):
-        log.note(at, "chat", number, "free", event, is_free=True)
+        log.note(at, "chat", number, "free", event, sheddable=True)
     return Held.read("i", log.export(END))
 
 
@@ -123,7 +124,7 @@ class World:
             queue.set_capacity(2, 0.0, 4)
 
     def free_held(self, ingress):
-        return self.queues[ingress].free_held()
+        return self.queues[ingress].preemption.sheddable_held()
 
     def used(self, ingress):
         return self.queues[ingress].slots.used
@@ -142,7 +143,7 @@ class World:
             number,
             ticket.tier.name,
             event,
-            is_free=ticket.tier.sheddable,
+            sheddable=ticket.tier.sheddable,
             code=code,
         )
 
@@ -152,7 +153,7 @@ class World:
 
     def ask(self, ingress, tier):
         self.now += 1e-6
-        ticket = self.queues[ingress].submit(tier, "t", 1.0, 10, 1, self.now)
+        ticket = self.queues[ingress].submit(SlotRequest(tier, "t", 10), self.now)
         self.note(ingress, ticket, Event.QUEUED)
         self.changed(ingress, ticket)
         ticket.on_change = lambda: self.changed(ingress, ticket)
@@ -227,37 +228,50 @@ def test_slots_that_are_lent_are_not_given_to_free_work(script):
         assert not waits or world.used(0) + world.used(1) >= 4
 
 
-class AsksNobody(LaneQueue):
+class AsksNobody(Preemption):
     """Does not ask the other ingress replicas."""
 
-    def __init__(self, config, capacity, peers, elsewhere) -> None:
-        super().__init__(config, capacity, no_peers, elsewhere)
+    def __init__(self, queues, peers) -> None:
+        super().__init__(queues, no_peers)
 
 
-class RefusesAtOnce(LaneQueue):
-    """Refuses paid work when it is late or finds the queue full."""
+class RefusesAtOnce(Preemption):
+    """Refuses protected work when it is late or finds the queue full."""
 
-    def _press(self, now):
+    def preempt(self, now, grace_s):
         for ticket in list(self._overdue):
-            self._refuse(ticket, ticket.overdue, now)
+            self._queues.refuse(ticket, ticket.overdue, now)
+        self._overdue.clear()
+        return False
 
 
-class ForgetsWhatRuns(LaneQueue):
-    """Sheds what waits, but takes no notice of free work before its first token."""
+class ForgetsWhatRuns(Preemption):
+    """Sheds what waits, but takes no notice of sheddable work before its first token."""
 
-    def _press(self, now):
+    def preempt(self, now, grace_s):
         begun, self._unbegun = self._unbegun, type(self._unbegun)()
-        super()._press(now)
-        self._unbegun = begun
+        try:
+            return super().preempt(now, grace_s)
+        finally:
+            self._unbegun = begun
 
 
-class ForgetsWhatWaits(LaneQueue):
+class ForgetsWhatWaits(Preemption):
     """Evicts what runs, but sheds nothing that waits."""
 
-    def _press(self, now):
-        self._shed = lambda *_: None
-        super()._press(now)
-        del self._shed
+    def shed_all(self, now):
+        pass
+
+
+def cheating(preemption):
+    """Build lane queues in which somebody else preempts."""
+
+    def build(config, capacity, peers, elsewhere):
+        queue = LaneQueue(config, capacity, peers, elsewhere)
+        queue.preemption = preemption(queue._queues, peers)
+        return queue
+
+    return build
 
 
 @pytest.mark.parametrize("broken", [AsksNobody, RefusesAtOnce, ForgetsWhatRuns, ForgetsWhatWaits])
@@ -265,7 +279,7 @@ def test_a_queue_that_cheats_is_caught(broken):
     """Within the allowed lag it could still be excused; it is not."""
     script = find(
         steps,
-        lambda script: verdicts(broken, script, LAG_S)[Verdict.VIOLATION],
+        lambda script: verdicts(cheating(broken), script, LAG_S)[Verdict.VIOLATION],
         settings=FIRST,
     )
 

@@ -1,6 +1,7 @@
 """A lane's queue beside a clock of its own, which tests wind."""
 
 from router.admission.lane_queue import LaneQueue, QueueConfig
+from router.admission.ticket import SlotRequest
 
 
 class QueuedLane:
@@ -12,7 +13,8 @@ class QueuedLane:
         self.changes = []
 
     def submit(self, tier, tenant, prompt, copies, kv=None):
-        ticket = self.queue.submit(tier, tenant, 1.0, prompt, copies, self.now, kv)
+        request = SlotRequest(tier, tenant, prompt, copies, kv=kv)
+        ticket = self.queue.submit(request, self.now)
         ticket.on_change = lambda: self.changes.append(ticket)
         return ticket
 

@@ -6,7 +6,7 @@ from router.placement.affinity import (
     AffinityConfig,
     Outcome,
     ReplicaLoad,
-    Visit,
+    TurnFacts,
     owned_replicas,
     place,
     session_order,
@@ -17,12 +17,12 @@ CONFIG = AffinityConfig(load_factor=1.0, seat_tokens=100)
 ORDER = ["home", "next", "far"]
 
 
-def loads(seats=10, **open_requests):
-    return {name: ReplicaLoad(name, open_requests.get(name, 0), seats) for name in ORDER}
+def loads(slots=10, **open_requests):
+    return {name: ReplicaLoad(name, open_requests.get(name, 0), slots) for name in ORDER}
 
 
 def visit(history=0, system=0):
-    return Visit("tenant", "session", history, system)
+    return TurnFacts("tenant", "session", history, system)
 
 
 def test_a_session_is_at_home_while_there_is_room():
@@ -63,16 +63,16 @@ def test_outside_the_subset_the_system_prompt_is_read_again_too():
 )
 def test_a_full_replica_is_left_when_its_line_costs_more_than_the_history(line, replica, outcome):
     """Where all are full, each warm session that moves makes all wait longer."""
-    given = loads(seats=4, home=4 + line, next=3, far=4 + line)
+    given = loads(slots=4, home=4 + line, next=3, far=4 + line)
 
     placed = place(CONFIG, visit(1_200), ORDER, 2, given)
 
     assert (placed.replica, placed.outcome) == (replica, outcome)
 
 
-def test_a_new_session_never_stands_in_line_while_a_seat_is_free():
+def test_a_new_session_never_stands_in_line_while_a_slot_is_empty():
     """It has nothing to read again."""
-    placed = place(CONFIG, visit(0), ORDER, 2, loads(seats=4, home=4, next=4, far=3))
+    placed = place(CONFIG, visit(0), ORDER, 2, loads(slots=4, home=4, next=4, far=3))
 
     assert placed.replica == "far"
 
@@ -86,7 +86,7 @@ def test_a_replica_whose_kv_cache_is_nearly_full_is_left():
 
 def test_where_everyone_is_full_a_session_stays_where_it_is_warm():
     """It waits either way."""
-    placed = place(CONFIG, visit(), ORDER, 2, loads(seats=1, home=2, next=1, far=1), at="far")
+    placed = place(CONFIG, visit(), ORDER, 2, loads(slots=1, home=2, next=1, far=1), at="far")
 
     assert (placed.replica, placed.outcome) == ("far", Outcome.GUEST)
 
@@ -108,7 +108,7 @@ def test_a_guest_s_replica_that_is_gone_is_forgotten():
 
 
 def test_a_subset_follows_demand():
-    """A quarter of an engine's seats a replica, at least two replicas, at most all."""
+    """A quarter of an engine's slots a replica, at least two replicas, at most all."""
     sizes = [subset_size(AffinityConfig(), mean, 32, 4) for mean in (0, 16, 17, 25, 500)]
 
     assert sizes == [2, 2, 3, 4, 4]

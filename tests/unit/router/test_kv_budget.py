@@ -140,7 +140,7 @@ def test_free_work_that_is_held_back_is_free_work_all_the_same():
     begun, running = lane.ask("f", FREE, prompt=900), lane.ask("p")
     lane.queue.begin(begun)
     held_back, paid = lane.ask("f", FREE), lane.ask("q")
-    assert lane.queue.free_held() == 1 and lane.queue.next_at(0.0) is not None
+    assert lane.queue.preemption.sheddable_held() == 1 and lane.queue.next_at(0.0) is not None
 
     lane.wait(10)
 

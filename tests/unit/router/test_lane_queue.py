@@ -4,7 +4,7 @@ import pytest
 
 from router.admission.lane_queue import LaneQueue, QueueConfig
 from router.admission.saturation import Level
-from router.admission.ticket import Stage, Tier
+from router.admission.ticket import SlotRequest, Stage, Tier
 from router.errors import RejectReason
 from tests.unit.router.lanes import QueuedLane, stages
 
@@ -204,9 +204,9 @@ def test_all_free_work_is_all_of_it_also_where_requests_take_several_slots(means
     if means == "level":
         lane.queue.set_level(Level.EVICT, 0)
     elif means == "clear":
-        lane.queue.clear_free(0)
+        lane.queue.preemption.drain_sheddable(0)
     else:
-        lane.queue.make_way(makes_way=True, now=0)
+        lane.queue.yield_to_protected(yields=True, now=0)
 
     assert stages(*wide) == ["evicted", "evicted"]
 
@@ -296,10 +296,10 @@ def test_no_replica_means_that_free_work_goes_first():
     running = lane.ask(FREE)
     waits = lane.ask(FREE)
 
-    assert not lane.queue.clear_free(0)
+    assert not lane.queue.preemption.drain_sheddable(0)
     assert stages(running, waits) == ["evicted", "refused"]
     lane.end(running)
-    assert lane.queue.clear_free(0)
+    assert lane.queue.preemption.drain_sheddable(0)
 
 
 def test_a_lane_without_known_slots_never_waits():
@@ -339,8 +339,8 @@ def test_free_work_of_a_lane_without_slots_keeps_its_share_while_held():
 def test_a_lone_ingress_needs_nobodys_word():
     """Late paid work is refused when no free work is left here."""
     queue = LaneQueue(QueueConfig(), 1)
-    queue.submit(PAID, "t", 1.0, 10, 1, 0.0)
-    late = queue.submit(PAID, "t", 1.0, 10, 1, 0.0)
+    queue.submit(SlotRequest(PAID, "t", 10), 0.0)
+    late = queue.submit(SlotRequest(PAID, "t", 10), 0.0)
     queue.poll(11.0)
 
     assert late.refused.reason is RejectReason.DEADLINE_EXCEEDED
@@ -362,7 +362,7 @@ def test_deadlines_of_those_who_have_left_are_forgotten():
     for _ in range(300):
         lane.end(lane.ask())
 
-    assert len(lane.queue._deadlines) < 70
+    assert len(lane.queue._queues._deadlines) < 70
 
 
 def test_free_work_makes_way_for_paid_work_elsewhere():
@@ -373,16 +373,16 @@ def test_free_work_makes_way_for_paid_work_elsewhere():
     paid = lane.ask()
     assert stages(begun, double, waiting, paid) == ["running", "running", "waiting", "running"]
 
-    lane.queue.make_way(makes_way=True, now=lane.now)
+    lane.queue.yield_to_protected(yields=True, now=lane.now)
 
     assert stages(begun, double, waiting) == ["running", "evicted", "refused"]
     assert lane.ask(FREE).refused.reason is RejectReason.SHED
     lane.end(double)
-    assert lane.queue.free_held() == 0
+    assert lane.queue.preemption.sheddable_held() == 0
     # Not even into an empty slot.
     assert lane.ask(FREE).refused.reason is RejectReason.SHED
     assert stages(lane.ask()) == ["running"]
-    lane.queue.make_way(makes_way=False, now=lane.now)
+    lane.queue.yield_to_protected(yields=False, now=lane.now)
     assert stages(lane.ask(FREE)) == ["waiting"]
 
 
@@ -393,12 +393,12 @@ def test_paid_work_says_that_it_waits_for_others_free_work():
     free = lane.ask(FREE)
     late = lane.ask(Tier("paid", 0, start_within_s=1.0))
     lane.wait(1)
-    assert (stages(free), lane.queue.needs_way(lane.now)) == (["evicted"], False)
+    assert (stages(free), lane.queue.preemption.wants_preemption(lane.now)) == (["evicted"], False)
     lane.end(free)
     assert stages(late) == ["running"]
     late = lane.ask(Tier("paid", 0, start_within_s=1.0))
     lane.wait(1)
-    assert lane.queue.needs_way(lane.now)
+    assert lane.queue.preemption.wants_preemption(lane.now)
     held[0] = 3
     lane.wait(5)
     assert stages(late) == ["waiting"]
@@ -406,7 +406,7 @@ def test_paid_work_says_that_it_waits_for_others_free_work():
     lane.wait(0.1)
 
     assert stages(late) == ["refused"]
-    assert lane.queue.unconfirmed == 1
+    assert lane.queue.preemption.unconfirmed == 1
 
 
 def test_a_saturated_lane_without_known_slots_starts_free_work_in_its_share_alone():
@@ -422,7 +422,7 @@ def test_the_first_to_wait_after_a_slow_time_is_not_refused_by_its_pace():
     hasty = Tier("hasty", 0, start_within_s=5.0)
     lane = Lane(capacity=1)
     lane.ask(hasty)
-    part = lane.queue._by_name["hasty"]
+    part = lane.queue._queues.part(hasty)
     for _ in range(20):
         part.drain.note_waiting(is_waiting=True, now=lane.now)
         lane.now += 7.0
@@ -458,18 +458,18 @@ def test_no_free_work_is_let_in_while_paid_work_waits_for_it_to_go():
     lane.ask()
     late = lane.ask(Tier("now", 0, start_within_s=0.0))
     lane.wait(0.1)
-    assert stages(late) == ["waiting"] and lane.queue.needs_way(lane.now)
+    assert stages(late) == ["waiting"] and lane.queue.preemption.wants_preemption(lane.now)
 
     free = lane.ask(FREE)
 
     assert stages(free) == ["refused"]
-    assert lane.queue.needs_way(lane.now)
+    assert lane.queue.preemption.wants_preemption(lane.now)
 
 
 def test_after_a_clearing_free_work_stays_out_for_its_time():
     """The lane has no replica: an empty slot is no use to anyone."""
     lane = Lane(capacity=2)
-    assert lane.queue.clear_free(lane.now, 0.2)
+    assert lane.queue.preemption.drain_sheddable(lane.now, 0.2)
 
     refused = lane.ask(FREE)
     lane.wait(0.3)

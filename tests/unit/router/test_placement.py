@@ -4,12 +4,12 @@ import itertools
 
 import pytest
 
-from router.placement.affinity import AffinityConfig, Outcome, Visit
+from router.placement.affinity import AffinityConfig, Outcome, TurnFacts
 from router.placement.placement import CHOSEN_S, LanePlacement, Report
-from router.placement.spilled_sessions import GuestBook, guest_key
+from router.placement.spilled_sessions import SpilledSessions, session_hash
 from router.placement.tenant_load import GroupDemand, Step
 
-SEATS = 4
+SLOTS = 4
 IDLE = {f"r{i}": {} for i in range(1, 5)}
 
 
@@ -18,14 +18,14 @@ def placement(**config):
 
 
 def visit(session="s", group="g", history=0):
-    return Visit(group, session, history)
+    return TurnFacts(group, session, history)
 
 
 def report(**fields):
     return Report(**fields).to_mapping()
 
 
-def fill(ingress, replica, count=SEATS):
+def fill(ingress, replica, count=SLOTS):
     for _ in range(count):
         ingress.begin(replica)
 
@@ -35,7 +35,7 @@ def test_an_ingress_adds_its_own_requests_to_what_others_had():
     ingress = placement()
     stats = {"r1": report(open={"me": 7, "other": 2})}
 
-    ingress.choose(visit(), stats, SEATS, now=0)
+    ingress.choose(visit(), stats, SLOTS, now=0)
     chosen = ingress.loads(now=0)
     ingress.begin("r1")
     opened = ingress.loads(now=10)
@@ -47,7 +47,7 @@ def test_an_ingress_adds_its_own_requests_to_what_others_had():
 def test_a_choice_that_is_never_opened_stops_counting():
     """A client that left between the two leaves no count behind."""
     ingress = placement()
-    ingress.choose(visit(), {"r1": {}}, SEATS, now=0)
+    ingress.choose(visit(), {"r1": {}}, SLOTS, now=0)
 
     assert ingress.loads(now=CHOSEN_S / 2) == {"r1": 1}
     assert ingress.loads(now=CHOSEN_S) == {"r1": 0}
@@ -58,23 +58,23 @@ def test_a_choice_that_is_never_opened_stops_counting():
 def test_a_spilled_session_stays_and_everyone_finds_it():
     """Here by the note, elsewhere by what the replica publishes."""
     ingress = placement()
-    home = ingress.choose(visit(), IDLE, SEATS, now=0).order[0]
+    home = ingress.choose(visit(), IDLE, SLOTS, now=0).order[0]
     fill(ingress, home)
 
-    spilled = ingress.choose(visit(), IDLE, SEATS, now=1)
-    for _ in range(SEATS):
+    spilled = ingress.choose(visit(), IDLE, SLOTS, now=1)
+    for _ in range(SLOTS):
         ingress.end(home)
     there = spilled.order[0]
-    again = ingress.choose(visit(history=2_000), IDLE, SEATS, now=2)
+    again = ingress.choose(visit(history=2_000), IDLE, SLOTS, now=2)
     told = IDLE | {there: report(guests=dict([spilled.guest]))}
-    elsewhere = placement().choose(visit(history=2_000), told, SEATS, now=2)
+    elsewhere = placement().choose(visit(history=2_000), told, SLOTS, now=2)
 
     assert spilled.outcome is Outcome.SPILLED
-    assert spilled.guest == (guest_key("s"), 1)
+    assert spilled.guest == (session_hash("s"), 1)
     assert (again.order[0], again.outcome, again.guest) == (
         there,
         Outcome.GUEST,
-        (guest_key("s"), 1),
+        (session_hash("s"), 1),
     )
     assert elsewhere.order[0] == there
 
@@ -82,24 +82,24 @@ def test_a_spilled_session_stays_and_everyone_finds_it():
 def test_the_latest_move_wins():
     """Home claims a session that came back with a higher number."""
     ingress = placement()
-    home = ingress.choose(visit(), IDLE, SEATS, now=0).order[0]
+    home = ingress.choose(visit(), IDLE, SLOTS, now=0).order[0]
     other = next(name for name in IDLE if name != home)
-    key = guest_key("s")
+    key = session_hash("s")
     claims = IDLE | {other: report(guests={key: 1}), home: report(guests={key: 2})}
 
-    assert ingress.choose(visit(history=2_000), claims, SEATS, now=1).order[0] == home
+    assert ingress.choose(visit(history=2_000), claims, SLOTS, now=1).order[0] == home
 
 
 def test_a_cold_guest_is_forgotten():
     """After `warm_s` its blocks are no better there than at home."""
     ingress = placement()
-    home = ingress.choose(visit(), IDLE, SEATS, now=0).order[0]
+    home = ingress.choose(visit(), IDLE, SLOTS, now=0).order[0]
     fill(ingress, home)
-    ingress.choose(visit(), IDLE, SEATS, now=0)
-    for _ in range(SEATS):
+    ingress.choose(visit(), IDLE, SLOTS, now=0)
+    for _ in range(SLOTS):
         ingress.end(home)
 
-    assert ingress.choose(visit(history=2_000), IDLE, SEATS, now=100).order[0] == home
+    assert ingress.choose(visit(history=2_000), IDLE, SLOTS, now=100).order[0] == home
 
 
 def test_a_session_stays_where_it_is_warm_when_its_home_changes():
@@ -108,11 +108,11 @@ def test_a_session_stays_where_it_is_warm_when_its_home_changes():
     visits = [visit(f"s{n}", history=5_000) for n in range(200)]
     # One after the other: nothing is open when the next one comes.
     clock = itertools.count(step=2 * CHOSEN_S)
-    before = {v.session: ingress.choose(v, IDLE, SEATS, now=next(clock)).order[0] for v in visits}
+    before = {v.session: ingress.choose(v, IDLE, SLOTS, now=next(clock)).order[0] for v in visits}
     lost = max(set(before.values()), key=list(before.values()).count)
     left = {name: {} for name in IDLE if name != lost}
 
-    chosen = {v.session: ingress.choose(v, left, SEATS, now=next(clock)) for v in visits}
+    chosen = {v.session: ingress.choose(v, left, SLOTS, now=next(clock)) for v in visits}
 
     stayed = [v for v in visits if before[v.session] != lost]
     assert stayed and all(chosen[v.session].order[0] == before[v.session] for v in stayed)
@@ -120,8 +120,8 @@ def test_a_session_stays_where_it_is_warm_when_its_home_changes():
     assert away and all(chosen[v.session].guest[1] == 1 for v in away)
     for v in away:
         here = chosen[v.session].order[0]
-        told = left | {here: report(guests={guest_key(v.session): 1})}
-        assert other.choose(v, told, SEATS, now=next(clock)).order[0] == here
+        told = left | {here: report(guests={session_hash(v.session): 1})}
+        assert other.choose(v, told, SLOTS, now=next(clock)).order[0] == here
 
 
 def test_notes_are_bounded():
@@ -130,7 +130,7 @@ def test_notes_are_bounded():
     fill(ingress, "r1", 99)
     fill(ingress, "r2", 99)
     for number in range(50):
-        ingress.choose(visit(f"s{number}"), IDLE, SEATS, now=number)
+        ingress.choose(visit(f"s{number}"), IDLE, SLOTS, now=number)
 
     assert len(ingress.notes) <= 3
 
@@ -138,10 +138,10 @@ def test_notes_are_bounded():
 def test_a_failed_replica_comes_last_or_not_at_all():
     """The next one of the session's order takes over; all avoided, it is tried again."""
     ingress = placement()
-    order = ingress.choose(visit(), IDLE, SEATS, now=0).order
+    order = ingress.choose(visit(), IDLE, SLOTS, now=0).order
 
-    second = ingress.choose(visit(), IDLE, SEATS, frozenset({order[0]}), now=1)
-    none_left = ingress.choose(visit(), IDLE, SEATS, frozenset(IDLE), now=2)
+    second = ingress.choose(visit(), IDLE, SLOTS, frozenset({order[0]}), now=1)
+    none_left = ingress.choose(visit(), IDLE, SLOTS, frozenset(IDLE), now=2)
 
     assert second.order[0] == order[1]
     assert sorted(second.order) == sorted(none_left.order) == sorted(IDLE)
@@ -168,11 +168,11 @@ def test_an_owner_whose_replicas_failed_uses_the_others():
     """And so does a group whose shared replicas failed."""
     stats = {"r1": report(groups={"big": [1.0, 150_000.0]}), "r2": {}}
     ingress = placement(dedicated_replicas=True)
-    own = ingress.choose(visit(group="big"), stats, SEATS, now=0).order[0]
-    shared = ingress.choose(visit(group="small"), stats, SEATS, now=0).order[0]
+    own = ingress.choose(visit(group="big"), stats, SLOTS, now=0).order[0]
+    shared = ingress.choose(visit(group="small"), stats, SLOTS, now=0).order[0]
 
-    big = ingress.choose(visit(group="big"), stats, SEATS, frozenset({own}), now=5)
-    small = ingress.choose(visit(group="small"), stats, SEATS, frozenset({shared}), now=5)
+    big = ingress.choose(visit(group="big"), stats, SLOTS, frozenset({own}), now=5)
+    small = ingress.choose(visit(group="small"), stats, SLOTS, frozenset({shared}), now=5)
 
     assert own != shared
     assert (big.order[0], small.order[0]) == (shared, own)
@@ -181,9 +181,9 @@ def test_an_owner_whose_replicas_failed_uses_the_others():
 def test_a_replica_that_leaves_is_no_candidate():
     """Nor is anything kept of it."""
     ingress = placement()
-    ingress.choose(visit(), IDLE, SEATS, now=0)
+    ingress.choose(visit(), IDLE, SLOTS, now=0)
 
-    chosen = ingress.choose(visit(), {"r9": {}}, SEATS, now=1)
+    chosen = ingress.choose(visit(), {"r9": {}}, SLOTS, now=1)
 
     assert chosen.order == ["r9"]
     assert set(ingress.loads(now=1)) == {"r9"}
@@ -191,7 +191,7 @@ def test_a_replica_that_leaves_is_no_candidate():
 
 def test_a_guest_book_keeps_the_highest_number_and_the_latest_guests():
     """An older number that arrives late changes nothing."""
-    book = GuestBook(2, warm_s=10)
+    book = SpilledSessions(2, warm_s=10)
     for key, number, now in (("a", 1, 0), ("b", 3, 1), ("b", 2, 2), ("c", 1, 3)):
         book.note(key, number, now=now)
 

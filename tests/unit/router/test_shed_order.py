@@ -21,7 +21,7 @@ def log_of(*events, born=0.0, until=T + 1, lane="chat", **bounds):
     """A replica's log from (time, number, event) of free work, as its peers read it."""
     log = AdmissionLog(now=born, **bounds)
     for at, number, event in events:
-        log.note(at, lane, number, "free", event, is_free=True)
+        log.note(at, lane, number, "free", event, sheddable=True)
     return Held.read("i1", json.loads(json.dumps(log.export(until))))
 
 
@@ -87,10 +87,10 @@ def test_old_events_are_forgotten_before_the_bound():
     """An export has no more than the last seconds."""
     log = AdmissionLog(now=0.0, keep_s=5.0)
     for second in range(100):
-        log.note(float(second), "chat", second, "free", QUEUED, is_free=True)
-        log.note(float(second), "chat", second, "free", STARTED, is_free=True)
-        log.note(float(second), "chat", second, "free", LEFT, is_free=True)
-        log.note(float(second), "chat", second, "paid", QUEUED, is_free=False)
+        log.note(float(second), "chat", second, "free", QUEUED, sheddable=True)
+        log.note(float(second), "chat", second, "free", STARTED, sheddable=True)
+        log.note(float(second), "chat", second, "free", LEFT, sheddable=True)
+        log.note(float(second), "chat", second, "paid", QUEUED, sheddable=False)
 
     exported = log.export(100.0)
     assert len(log) < 30
@@ -113,7 +113,7 @@ def test_a_log_that_begins_within_the_window_may_clear_but_not_accuse():
 def test_a_clock_that_may_be_off_widens_the_window():
     """Another machine's; what the error could explain is no violation."""
     log = AdmissionLog(now=0.0)
-    log.note(T - 0.6 - 7, "chat", 1, "free", QUEUED, is_free=True)
+    log.note(T - 0.6 - 7, "chat", 1, "free", QUEUED, sheddable=True)
     exported = log.export(T + 1 - 7)
 
     near = Held.read("i2", exported, shift_s=7.0, skew_s=0.05)
@@ -137,9 +137,9 @@ def test_all_replicas_must_have_lived_and_be_clear():
 def test_only_paid_refusals_for_want_of_room_are_judged():
     """A tenant's own ceilings have other codes; free work may be shed."""
     log = AdmissionLog(now=0.0)
-    log.note(1.0, "chat", log.number(), "paid", REFUSED, is_free=False, code="tenant_concurrency")
-    log.note(2.0, "chat", log.number(), "free", REFUSED, is_free=True, code="shed")
-    log.note(3.0, "chat", log.number(), "paid", REFUSED, is_free=False, code="no_replica")
+    log.note(1.0, "chat", log.number(), "paid", REFUSED, sheddable=False, code="tenant_concurrency")
+    log.note(2.0, "chat", log.number(), "free", REFUSED, sheddable=True, code="shed")
+    log.note(3.0, "chat", log.number(), "paid", REFUSED, sheddable=False, code="no_replica")
 
     assert log.take_refusals() == ([Refusal(3.0, "chat", "paid", "no_replica")], 0)
     assert log.take_refusals() == ([], 0)
@@ -149,7 +149,7 @@ def test_refusals_beyond_the_bound_are_counted():
     """They can no longer be judged, and that is said."""
     log = AdmissionLog(now=0.0, max_events=10)
     for number in range(15):
-        log.note(float(number) / 10, "chat", number, "paid", REFUSED, is_free=False, code="shed")
+        log.note(float(number) / 10, "chat", number, "paid", REFUSED, sheddable=False, code="shed")
 
     taken, lost = log.take_refusals()
     assert (len(taken), lost) == (10, 5)

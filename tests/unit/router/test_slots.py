@@ -44,11 +44,11 @@ def test_without_a_known_limit_everything_fits():
 
 def test_a_need_counts_at_once_and_fades():
     """A need of the whole lane is forgotten in its time; what runs is never forgotten."""
-    need = Need(forget_s=10)
-    need.note(8, 8, now=0)
-    need.note(2, 8, now=0)
+    need = Need(Slots(8), forget_s=10)
+    need.add(8, now=0)
+    need.add(-6, now=0)
 
-    assert [need.slots(8, now=t) for t in (0, 2.5, 5, 7.5, 100)] == [8, 6, 4, 2, 2]
+    assert [need.kept(now=t) for t in (0, 2.5, 5, 7.5, 100)] == [8, 6, 4, 2, 2]
 
 
 def test_a_wait_is_reckoned_from_the_starts_while_someone_waited():

@@ -100,7 +100,7 @@ async def until(condition) -> None:
 
 def is_idle(world) -> bool:
     queue = queue_of(world)
-    return queue.slots.used == 0 and not queue.is_waiting and queue.free_held() == 0
+    return queue.slots.used == 0 and not queue.is_waiting and queue.preemption.sheddable_held() == 0
 
 
 async def test_a_request_waits_here_for_a_slot_and_not_in_the_engine(world, gated):

@@ -9,7 +9,7 @@ from serve_app.bodies.body_rules import RULES
 from serve_app.bodies.opening import opening_of
 from serve_app.bodies.prefixes import prefix_key, prefix_of
 from serve_app.bodies.wire import ROUTES, for_engine
-from serve_app.request.turn import visit_of
+from serve_app.request.turn import turn_facts_of
 from tests.wrong_bodies import SMALLEST
 
 pytestmark = pytest.mark.security
@@ -58,7 +58,7 @@ def test_it_is_read_or_refused(world, route, beside):
             parsed = plan.parsed
             read += 1
             opening_of(parsed)
-            visit_of(parsed, "group", "session")
+            turn_facts_of(parsed, "group", "session")
             if prefix_of(parsed) is not None:
                 prefix_key(parsed)
             sent = json.loads(for_engine(parsed, model="m", cache_salt="s", priority=None))

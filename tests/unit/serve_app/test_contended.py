@@ -6,7 +6,7 @@ import json
 import pytest
 
 from router.admission.kv_budget import KvAsk
-from router.admission.ticket import Tier
+from router.admission.ticket import SlotRequest, Tier
 from serve_app.config.tenants import TenantsConfig
 from tests.unit.serve_app.conftest import with_ceilings
 
@@ -87,7 +87,7 @@ async def test_a_lane_with_fewer_slots_than_the_mark_is_contended_by_who_waits(w
 
     def ask(times):
         for _ in range(times):
-            queue.submit(Tier("paid"), "acme", 1.0, 10, 1, 0.0)
+            queue.submit(SlotRequest(Tier("paid"), "acme", 10), 0.0)
         state.contentions.observe()
 
     ask(39)
@@ -101,7 +101,7 @@ async def test_who_waits_for_his_own_tenant_contends_for_nothing(world):
     """A KV budget holds requests back beside the queue."""
     queue = world.state.admission.lanes["chat"].queue
     for _ in range(5):
-        queue.submit(Tier("paid"), "acme", 1.0, 10, 1, 0.0, KvAsk(100, 60, 10))
+        queue.submit(SlotRequest(Tier("paid"), "acme", 10, kv=KvAsk(100, 60, 10)), 0.0)
 
     assert (queue.slots.used, queue.kv.waiting, queue.in_line) == (1, 4, 0)
     assert world.state.admission.load("chat") == (1, False)

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from router.admission.saturation import Level
-from router.admission.ticket import Stage, Tier
+from router.admission.ticket import SlotRequest, Stage, Tier
 from router.errors import Rejected, RejectReason
 from router.leases.holder import SLICE
 from router.leases.ledger import Ledger
@@ -226,10 +226,12 @@ async def test_late_paid_work_takes_the_slots_that_the_others_leave(pair):
     here, there = pair.states
     await beat(pair)
     now = time.monotonic()
-    theirs = [queue_of(there).submit(Tier("big", 0), "acme", 1, 10, 1, now) for _ in range(2)]
-    ours = [queue_of(here).submit(Tier("big", 0), "acme", 1, 10, 1, now) for _ in range(2)]
+    theirs = [
+        queue_of(there).submit(SlotRequest(Tier("big", 0), "acme", 10), now) for _ in range(2)
+    ]
+    ours = [queue_of(here).submit(SlotRequest(Tier("big", 0), "acme", 10), now) for _ in range(2)]
     await beat(pair, 2)
-    waits = queue_of(here).submit(Tier("big", 0), "acme", 1, 10, 1, now)
+    waits = queue_of(here).submit(SlotRequest(Tier("big", 0), "acme", 10), now)
     assert {t.stage for t in theirs + ours} == {Stage.RUNNING} and waits.stage is Stage.WAITING
 
     queue_of(there).release(theirs[0], 1, time.monotonic())
@@ -245,21 +247,24 @@ async def test_paid_work_is_refused_only_when_the_other_has_let_its_free_work_go
     here, there = pair.states
     await beat(pair)
     now = time.monotonic()
-    running = [queue_of(there).submit(FREE, "guest", 1, 10, 1, now) for _ in range(2)]
-    waiting = queue_of(there).submit(FREE, "guest", 1, 10, 1, now)
+    running = [queue_of(there).submit(SlotRequest(FREE, "guest", 10), now) for _ in range(2)]
+    waiting = queue_of(there).submit(SlotRequest(FREE, "guest", 10), now)
     assert [t.stage for t in running] == [Stage.RUNNING] * 2
     await there.leases.beat()
     for _ in range(2):
-        queue_of(here).submit(Tier("big", 0), "acme", 1, 10, 1, now)
+        queue_of(here).submit(SlotRequest(Tier("big", 0), "acme", 10), now)
     await here.leases.beat()
-    late = queue_of(here).submit(PAID, "acme", 1, 10, 1, now)
+    late = queue_of(here).submit(SlotRequest(PAID, "acme", 10), now)
     queue_of(here).poll(time.monotonic())
 
-    assert (late.stage, queue_of(here).needs_way(time.monotonic())) == (Stage.WAITING, True)
+    assert (late.stage, queue_of(here).preemption.wants_preemption(time.monotonic())) == (
+        Stage.WAITING,
+        True,
+    )
     await beat(pair)
     assert waiting.stage is Stage.REFUSED
     assert [t.stage for t in running] == [Stage.EVICTED] * 2
-    refused = queue_of(there).submit(FREE, "guest", 1, 10, 1, time.monotonic())
+    refused = queue_of(there).submit(SlotRequest(FREE, "guest", 10), time.monotonic())
     assert refused.stage is Stage.REFUSED
     await here.leases.beat()
     queue_of(here).poll(time.monotonic())
@@ -268,7 +273,8 @@ async def test_paid_work_is_refused_only_when_the_other_has_let_its_free_work_go
         queue_of(there).release(ticket, 0, time.monotonic())
     # Else the late one would have their slots.
     theirs = [
-        queue_of(there).submit(Tier("big", 0), "acme", 1, 10, 1, time.monotonic()) for _ in range(2)
+        queue_of(there).submit(SlotRequest(Tier("big", 0), "acme", 10), time.monotonic())
+        for _ in range(2)
     ]
     await beat(pair)
     await here.leases.beat()
@@ -281,7 +287,7 @@ async def test_paid_work_is_refused_only_when_the_other_has_let_its_free_work_go
     await there.leases.beat()
     queue_of(there).release(theirs[0], 1, time.monotonic())
     # Once what paid work needed is forgotten.
-    again = queue_of(there).submit(FREE, "guest", 1, 10, 1, time.monotonic() + 10)
+    again = queue_of(there).submit(SlotRequest(FREE, "guest", 10), time.monotonic() + 10)
     assert again.stage is Stage.RUNNING
 
 
@@ -291,10 +297,10 @@ async def test_without_the_ledger_paid_work_waits_for_its_grace_and_no_longer(pa
     now = time.monotonic()
     for queue in (queue_of(here), queue_of(there)):
         for _ in range(2):
-            queue.submit(Tier("big", 0), "acme", 1, 10, 1, now)
+            queue.submit(SlotRequest(Tier("big", 0), "acme", 10), now)
     await beat(pair, 2)
     pair.wire.is_cut = True
-    late = queue_of(here).submit(PAID, "acme", 1, 10, 1, now)
+    late = queue_of(here).submit(SlotRequest(PAID, "acme", 10), now)
     grace_s = pair.policies.fleet.ledger.grace_s
     # An answer that is older than this says nothing.
     here.lessee._lanes.clear()
@@ -314,7 +320,7 @@ async def test_without_a_session_free_work_makes_way(pair):
     here = pair.states[0]
     await beat(pair)
     now = time.monotonic()
-    held = queue_of(here).submit(FREE, "guest", 1, 10, 1, now)
+    held = queue_of(here).submit(SlotRequest(FREE, "guest", 10), now)
     here.lessee._tenure.until = now - 1
     pair.wire.is_cut = True
 
@@ -325,7 +331,10 @@ async def test_without_a_session_free_work_makes_way(pair):
     queue_of(here).release(held, 0, time.monotonic())
     pair.wire.is_cut = False
     await here.leases.beat()
-    assert queue_of(here).submit(FREE, "guest", 1, 10, 1, time.monotonic()).stage is Stage.RUNNING
+    assert (
+        queue_of(here).submit(SlotRequest(FREE, "guest", 10), time.monotonic()).stage
+        is Stage.RUNNING
+    )
 
 
 async def test_answers_that_are_lost_or_of_a_replaced_ledger_do_not_count(pair):
@@ -451,8 +460,8 @@ async def test_heartbeats_hurry_while_paid_work_waits(pair):
     assert not here.leases.is_pressed
     now = time.monotonic()
     for _ in range(2):
-        queue_of(here).submit(Tier("big", 0), "acme", 1, 10, 1, now)
-    late = queue_of(here).submit(PAID, "acme", 1, 10, 1, now)
+        queue_of(here).submit(SlotRequest(Tier("big", 0), "acme", 10), now)
+    late = queue_of(here).submit(SlotRequest(PAID, "acme", 10), now)
     queue_of(here).poll(now)
 
     await here.leases.beat()

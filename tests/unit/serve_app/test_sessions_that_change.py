@@ -3,9 +3,9 @@
 import orjson
 import pytest
 
-from router.placement.affinity import Visit
+from router.placement.affinity import TurnFacts
 from router.placement.session import derive_session_id, session_key
-from router.placement.spilled_sessions import guest_key
+from router.placement.spilled_sessions import session_hash
 from serve_app.bodies import prefixes
 from serve_app.bodies.opening import opening_of
 from serve_app.bodies.prefixes import prefix_of
@@ -143,7 +143,7 @@ async def test_every_turn_goes_to_one_replica_of_eight(path, make):
 
     async def chosen(body) -> str:
         session = session_key("acme", derive_session_id("acme", *opening(path, body)))
-        replica = await lanes.choose("chat", Visit(guest_key("tenant:acme"), session))
+        replica = await lanes.choose("chat", TurnFacts(session_hash("tenant:acme"), session))
         (await lanes.open(replica, path, b"", {})).close()
         return replica.id
 

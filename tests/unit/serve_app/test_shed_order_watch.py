@@ -41,15 +41,15 @@ class Replica:
     def hold_free(self, ago_s, tier="free"):
         at = time.monotonic() - ago_s
         number = self.log.number()
-        self.log.note(at, "chat", number, tier, Event.QUEUED, is_free=True)
+        self.log.note(at, "chat", number, tier, Event.QUEUED, sheddable=True)
         return number
 
     def end(self, number):
-        self.log.note(time.monotonic(), "chat", number, "free", Event.LEFT, is_free=True)
+        self.log.note(time.monotonic(), "chat", number, "free", Event.LEFT, sheddable=True)
 
     def refuse_paid(self, ago_s=0.0):
         at, number = time.monotonic() - ago_s, self.log.number()
-        self.log.note(at, "chat", number, "paid", Event.REFUSED, is_free=False, code="shed")
+        self.log.note(at, "chat", number, "paid", Event.REFUSED, sheddable=False, code="shed")
 
     def counted(self):
         registry = self.metrics.registry
@@ -222,7 +222,7 @@ async def test_free_work_is_held_from_the_queue_to_its_first_token(world, stream
     await until(answers[0].waits.is_set)
     second = asyncio.ensure_future(world.post(CHAT, STREAMED, key="guest"))
     await until(lambda: queue_of(world).is_waiting)
-    assert held(world) == 2 == queue_of(world).free_held()
+    assert held(world) == 2 == queue_of(world).preemption.sheddable_held()
 
     answers[0].waits.clear()
     gates[0].set()
@@ -263,7 +263,7 @@ async def test_free_work_that_ends_in_any_way_is_not_held(world, stream, leaves)
         free.cancel()
     await asyncio.wait([free])
 
-    assert held(world) == 0 == queue_of(world).free_held()
+    assert held(world) == 0 == queue_of(world).preemption.sheddable_held()
 
 
 async def test_a_paid_refusal_is_written_when_the_client_is_told(world, stream):

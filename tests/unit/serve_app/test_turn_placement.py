@@ -7,15 +7,15 @@ from types import SimpleNamespace
 import pytest
 from ray.serve.exceptions import DeploymentUnavailableError
 
-from router.placement.affinity import Visit
-from router.placement.spilled_sessions import guest_key
+from router.placement.affinity import TurnFacts
+from router.placement.spilled_sessions import session_hash
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.serving import AffinityConfig, TimeoutConfig
-from serve_app.engine.load_tracker import VisitLog
+from serve_app.engine.load_tracker import LoadTracker
 from serve_app.front.control import _imbalance
 from serve_app.placement.lanes import Lanes, NoReplica, UpstreamFault
 from serve_app.placement.replica_router import SessionRouter
-from serve_app.placement.turn_placement import VISIT_HEADER, build_placements
+from serve_app.placement.turn_placement import TURN_HEADER, build_placements
 from serve_app.transport.endpoint import Guard
 from serve_app.transport.upstream import Response
 
@@ -110,7 +110,7 @@ def loads(lanes):
 
 
 def visit(session="s"):
-    return Visit(guest_key("g"), session)
+    return TurnFacts(session_hash("g"), session)
 
 
 async def test_an_open_turn_counts_until_its_response_is_closed(lanes):
@@ -150,7 +150,7 @@ async def test_a_full_replica_passes_the_session_on_and_tells_the_next(lanes):
     assert (home.has_spilled, other.has_spilled) == (False, True)
     headers = lanes.upstream.sent[-1][1]
     assert headers["traceparent"] == "t"
-    assert headers[VISIT_HEADER] == f"me {guest_key('g')} {guest_key('s')} 1"
+    assert headers[TURN_HEADER] == f"me {session_hash('g')} {session_hash('s')} 1"
 
 
 async def test_a_bare_name_gets_the_same_replica_and_counts_nowhere(lanes):
@@ -160,7 +160,7 @@ async def test_a_bare_name_gets_the_same_replica_and_counts_nowhere(lanes):
     await lanes.open(first, "/", b"", {})
 
     assert first == second
-    assert VISIT_HEADER not in lanes.upstream.sent[-1][1]
+    assert TURN_HEADER not in lanes.upstream.sent[-1][1]
 
 
 async def test_serve_is_asked_only_while_it_lists_no_replica(lanes):
@@ -221,11 +221,11 @@ async def test_bounds_are_replaced_and_open_turns_stay(lanes):
     assert loads(lanes)[replica.id] == 1
 
 
-def test_seats_come_from_the_engine_s_arguments_or_the_profile():
+def test_slots_come_from_the_engine_s_arguments_or_the_profile():
     """32 and 64 sequences are not the same bound."""
-    seats = {name: made.seats for name, made in build_placements(FLEET, "me").items()}
+    slots = {name: made.slots for name, made in build_placements(FLEET, "me").items()}
 
-    assert seats == {"chat": 2, "card": 64}
+    assert slots == {"chat": 2, "card": 64}
 
 
 @pytest.mark.parametrize(
@@ -252,14 +252,14 @@ class Slow:
 def scope(header=None):
     headers = [(b"x-pointsman-endpoint", b"secret")]
     if header is not None:
-        headers.append((VISIT_HEADER.encode(), header))
+        headers.append((TURN_HEADER.encode(), header))
     return {"type": "http", "method": "POST", "path": "/v1/chat/completions", "headers": headers}
 
 
 async def test_a_replica_publishes_who_is_here():
     """Open turns by ingress, the guests, and nothing for requests that are no turns."""
     app = Slow()
-    log = VisitLog(app, AffinityConfig())
+    log = LoadTracker(app, AffinityConfig())
     guard = Guard(log, "secret", frozenset({("POST", "/v1/chat/completions")}))
     headers = [b"i1 g", b"i1 g k1 3", b"i2 h", None, b"odd", b"i1 g k2 x"]
 
@@ -277,7 +277,7 @@ async def test_a_replica_publishes_who_is_here():
 
 async def test_a_turn_that_is_cancelled_counts_no_more():
     """The client left."""
-    log = VisitLog(Slow(), AffinityConfig())
+    log = LoadTracker(Slow(), AffinityConfig())
     task = asyncio.create_task(log(scope(b"i1 g"), None, None))
     await asyncio.sleep(0)
     assert log.report(0).open == {"i1": 1}

@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from serve_app.bodies.wire import ROUTES, parse
-from serve_app.request.turn import BYTES_PER_TOKEN, visit_of
+from serve_app.request.turn import BYTES_PER_TOKEN, turn_facts_of
 
 TOOLS = [{"type": "function", "function": {"name": f"t{n}", "description": "x" * 400}}
          for n in range(10)]  # fmt: skip
@@ -19,7 +19,7 @@ CALLS = [
 
 def visit(body, path="/v1/chat/completions"):
     parsed = parse(orjson.dumps(body), ROUTES[path])
-    return visit_of(parsed, "acme", "s")
+    return turn_facts_of(parsed, "acme", "s")
 
 
 def test_tools_are_part_of_the_opening_and_not_of_the_history():

@@ -13,12 +13,12 @@ from tests.wrong_bodies import SMALLEST
 
 pytestmark = pytest.mark.security
 
-OURS = {"x-request-id", "content-type", "x-pointsman-visit"}
+OURS = {"x-request-id", "content-type", "x-pointsman-turn"}
 """Headers that an engine gets from us, besides the endpoint's secret."""
 
 THEIRS = {
     "x-pointsman-endpoint": "theirs",
-    "x-pointsman-visit": "theirs",
+    "x-pointsman-turn": "theirs",
     "x-vllm-x": "theirs",
     "x-data-parallel-rank": "1",
     "authorization": "Bearer {key}",
