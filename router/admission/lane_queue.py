@@ -157,7 +157,7 @@ class LaneQueue:
         """The lane's saturation, as seen now."""
         self.level = level
         if level >= Level.SHED:
-            for part in self._queues.sheddable():
+            for part in self._queues.sheddable:
                 self.preemption.shed(part, self._share(part.tier), now)
         if level >= Level.EVICT:
             self.preemption.evict_all(now)
@@ -181,7 +181,7 @@ class LaneQueue:
                 self._queues.refuse(ticket, over_budget(), now)
             elif ticket.tier.sheddable:
                 self._queues.refuse(ticket, part.late(now), now)
-            elif ticket.overdue is None:
+            else:
                 self._mark_overdue(ticket, part.late(now), now)
         self._dispatch(now)
         self._preempt(now)
@@ -190,7 +190,7 @@ class LaneQueue:
         """When to call `poll`; None: not before something else happens."""
         if not self.is_waiting:
             return None
-        has_sheddable = any(part.waiting for part in self._queues.sheddable())
+        has_sheddable = any(part.waiting for part in self._queues.sheddable)
         if self.preemption.has_overdue or self.slots.lane is not None or has_sheddable:
             # Nobody tells of needs that fade, and of what the others hold.
             return now + TICK_S
@@ -243,7 +243,7 @@ class LaneQueue:
             return True
         if self.preemption.is_closed(now):
             return False
-        running = sum(other.running for other in self._queues.sheddable())
+        running = sum(other.running for other in self._queues.sheddable)
         room = self._room(part, running, now)
         return room >= ticket.cost or (room > 0 and not running)
 

@@ -94,7 +94,7 @@ class Preemption:
 
     def sheddable_held(self) -> int:
         """Return how many sheddable requests wait here or have sent nothing."""
-        queued = sum(part.waiting for part in self._queues.sheddable())
+        queued = sum(part.waiting for part in self._queues.sheddable)
         return queued + len(self._unbegun)
 
     # -- making room ----------------------------------------------------------------
@@ -148,7 +148,7 @@ class Preemption:
             if other.held_back and other.tier.priority >= part.tier.priority:
                 self._queues.refuse(next(reversed(other.held_back)), over_budget(), now)
                 return True
-        for other in self._queues.sheddable():
+        for other in self._queues.sheddable:
             if other.waiting and other.tier.priority > part.tier.priority:
                 self.shed(other, other.waiting - 1, now)
                 return True
@@ -161,7 +161,7 @@ class Preemption:
 
     def shed_all(self, now: float) -> None:
         """Refuse all sheddable work that waits."""
-        for part in self._queues.sheddable():
+        for part in self._queues.sheddable:
             self.shed(part, 0, now)
 
     def evict_all(self, now: float) -> None:

@@ -71,7 +71,8 @@ class Need:
         """Protected work runs in, or waits for, so many slots more, or fewer."""
         self._decay(now)
         self._held += cost
-        self._decay(now)
+        if cost > 0:
+            self._decay(now)
 
     def kept(self, *, now: float) -> int:
         """Slots to keep empty of other work."""

@@ -109,6 +109,7 @@ class TierQueues:
 
     Attributes:
         in_order: the tiers; the first is served first.
+        sheddable: those that are shed; the first goes first.
         waiting: requests that wait, held back or not.
         kv: the tenants' KV budgets.
         need: what protected work runs in, or waits for; LaneQueue adds what starts at once.
@@ -117,6 +118,7 @@ class TierQueues:
 
     def __init__(self, need: Need) -> None:
         self.in_order: list[TierQueue] = []
+        self.sheddable: list[TierQueue] = []
         self.waiting = 0
         self.kv: KvBudgets[Ticket] = KvBudgets()
         self.need = need
@@ -135,15 +137,12 @@ class TierQueues:
         # New, or the file was read again. Who is here keeps what it came with.
         part.tier = tier
         self.in_order.sort(key=attrgetter("rank"))
+        self.sheddable = [other for other in reversed(self.in_order) if other.tier.sheddable]
         return part
 
     def part_of(self, ticket: Ticket) -> TierQueue:
         """Return the queue that a request came to."""
         return self._by_name[ticket.tier.name]
-
-    def sheddable(self) -> list[TierQueue]:
-        """Return the tiers that are shed, the first to go first."""
-        return [part for part in reversed(self.in_order) if part.tier.sheddable]
 
     def push(self, ticket: Ticket, now: float) -> None:
         """Queue a request."""
@@ -189,10 +188,10 @@ class TierQueues:
         return self._deadlines[0][0] if self._deadlines else None
 
     def late(self, now: float) -> Iterator[Ticket]:
-        """Yield requests that wait and whose deadline has passed, once each."""
+        """Yield requests that wait, newly past their deadline, and not overdue before."""
         while self._deadlines and self._deadlines[0][0] <= now:
             ticket = heapq.heappop(self._deadlines)[2]
-            if ticket.stage is Stage.WAITING:
+            if ticket.stage is Stage.WAITING and ticket.overdue is None:
                 yield ticket
 
     def _wait(self, ticket: Ticket) -> None:
