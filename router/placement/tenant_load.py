@@ -68,9 +68,6 @@ class GroupDemand:
         self._capacity = capacity
         self.groups: OrderedDict[str, _Group] = OrderedDict()
 
-    def __len__(self) -> int:
-        return len(self.groups)
-
     def begin(self, group: str, *, now: float) -> None:
         known = self.groups.get(group)
         if known is None:

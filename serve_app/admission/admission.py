@@ -128,7 +128,7 @@ class Admission:
         # taken back from a request that runs.
         return KvAsk(limit, ask.prompt_tokens, ask.answer_tokens)
 
-    async def clear_free(self, name: str) -> None:
+    async def drain_sheddable(self, name: str) -> None:
         """Before paid work hears that no replica serves it: free work goes first."""
         lane = self.lanes.get(name)
         if lane is None or not self._is_enabled:

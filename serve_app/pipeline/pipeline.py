@@ -182,7 +182,7 @@ class Pipeline:
             served.leave()
         is_down = refused is not None and refused.reason in LANE_IS_DOWN
         if is_down and not call.tenant.tier.sheddable:
-            await self._state.admission.clear_free(plan.lane)
+            await self._state.admission.drain_sheddable(plan.lane)
         return refused
 
     async def _wait(self, call: Call, plan: Plan) -> Rejected | None:

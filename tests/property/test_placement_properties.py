@@ -79,7 +79,7 @@ def test_published_demand_is_bounded(turns):
         now += gap
         demand.begin(f"g{group}", now=now)
 
-    assert len(demand) <= 50
+    assert len(demand.groups) <= 50
     assert len(demand.published(now=now)) <= MOST_PUBLISHED
 
 

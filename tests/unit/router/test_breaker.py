@@ -150,7 +150,7 @@ def test_nobody_is_avoided_where_nothing_failed():
 
 def test_a_long_time_without_faults_makes_the_back_off_short_again():
     """The next one is the first one's, not twice as long."""
-    breakers = breakers_of("a", "b", backoff_s=4, max_backoff_s=60)
+    breakers = breakers_of("a", "b", eject_s=4, eject_max_s=60)
     breakers.note_fault("a", now=0.0, is_gone=True)
     breakers.note_chosen("a", now=4.0)
     breakers.note_success("a", now=4.0)
@@ -163,7 +163,7 @@ def test_a_long_time_without_faults_makes_the_back_off_short_again():
 
 def test_a_request_under_way_does_not_begin_a_trial():
     """It was sent there before the back-off, which is not over."""
-    breakers = breakers_of("a", "b", backoff_s=4, trial_s=10)
+    breakers = breakers_of("a", "b", eject_s=4)
     breakers.note_fault("a", now=0.0, is_gone=True)
 
     breakers.note_chosen("a", now=1.0)

@@ -508,8 +508,8 @@ def test_what_is_ended_already_is_not_ended_again():
     lane = Lane(capacity=1)
     free = lane.ask(FREE)
 
-    lane.queue.clear_free(0)
-    lane.queue.clear_free(0)
+    lane.queue.preemption.drain_sheddable(0)
+    lane.queue.preemption.drain_sheddable(0)
 
     assert stages(free) == ["evicted"]
     assert lane.changes == [free]
