@@ -58,15 +58,16 @@ def listening_ports(pids: Iterable[int]) -> list[int]:
 class Loss:
     """One replica of a lane, whichever, from the signal to one of its parts on.
 
+    What it has is looked up beforehand, so that the signal comes when it is sent.
+
     Args:
         replica: how the processes of the lane's replicas are called.
         part: `actor`, `EngineCore` or `Worker`.
-        number: the signal.
 
     """
 
-    def __init__(self, replica: str, part: str, number: signal.Signals) -> None:
-        self._replica = replica
+    def __init__(self, replica: str, part: str) -> None:
+        self._replica, self._part = replica, part
         self._lane = replica.rpartition(":")[2]
         self._before = set(pids_of(replica))
         # Not one that still loads.
@@ -77,7 +78,11 @@ class Loss:
         assert rss_mib(pids) > 500
         assert self._shared or "Worker" not in self.parts
         self._told = _reasons(self._lane)
-        os.kill(self.parts[part], number)
+
+    def send(self, number: signal.Signals) -> Loss:
+        """Send the part a signal."""
+        os.kill(self.parts[self._part], number)
+        return self
 
     def await_end(self) -> None:
         """All of its processes go, and what they shared in memory."""

@@ -17,7 +17,7 @@ def test_a_killed_core_takes_its_replica_along(real: str, http: httpx.Client) ->
     """Noticed as a death, not by its silence; the other replica answers."""
     await_two_chat_replicas(http, real)
 
-    loss = Loss(CHAT, "EngineCore", signal.SIGKILL)
+    loss = Loss(CHAT, "EngineCore").send(signal.SIGKILL)
 
     loss.await_end()
     assert codes_of(real, [f"dead-core-{number}" for number in range(4)]) == [200] * 4

@@ -50,7 +50,7 @@ def hung(real: str) -> Hung:
     begun, of_chat, of_quality = time.monotonic(), cpu_s([*chat]), cpu_s(quality)
     time.sleep(ALONE_S)
     share = (cpu_s(quality) - of_quality) / (time.monotonic() - begun)
-    loss = Loss(QUALITY, "EngineCore", signal.SIGSTOP)
+    loss = Loss(QUALITY, "EngineCore").send(signal.SIGSTOP)
     loss.await_end()
     share += (cpu_s([*chat]) - of_chat) / (time.monotonic() - begun)
     return Hung(loss, sum(x.startswith(b"VLLM::Worker") for x in chat.values()), share * 100)

@@ -59,10 +59,11 @@ def killed(real: str) -> Iterator[Killed]:
         await_two_chat_replicas(http, real)
         undisturbed = list(pool.map(lambda body: streamed(real, body, TOKENS)[0], STORIES))
         resumed = resumed_streams(real, http)
+        loss = Loss(CHAT, "actor")
         begun: list[str] = []
         reading = [pool.submit(streamed, real, body, TOKENS, begun) for body in STORIES]
         eventually(lambda: len(begun) == len(STORIES))
-        loss = Loss(CHAT, "actor", signal.SIGKILL)
+        loss.send(signal.SIGKILL)
         codes = codes_of(real, [f"killed-{number}" for number in range(8)])
         disturbed = [future.result() for future in reading]
         yield Killed(loss, undisturbed, disturbed, codes, resumed_streams(real, http) - resumed)

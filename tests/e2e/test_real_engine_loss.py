@@ -34,7 +34,9 @@ def test_parts_that_hang_take_their_replicas_along(real: str, http: httpx.Client
     """Noticed by their silence: a worker, and a core that has one, of two lanes in one wait."""
     await_all(http, real, ingresses=1)
 
-    losses = [Loss(CHAT, "Worker", signal.SIGSTOP), Loss(QUALITY, "EngineCore", signal.SIGSTOP)]
+    losses = [Loss(CHAT, "Worker"), Loss(QUALITY, "EngineCore")]
+    for loss in losses:
+        loss.send(signal.SIGSTOP)
 
     for loss in losses:
         assert set(loss.parts) == {"actor", "EngineCore", "Worker"}
@@ -47,7 +49,7 @@ def test_parts_that_hang_take_their_replicas_along(real: str, http: httpx.Client
 
 def test_a_killed_worker_takes_its_replica_along(real: str) -> None:
     """Noticed as a death, not by its silence."""
-    loss = Loss(CHAT, "Worker", signal.SIGKILL)
+    loss = Loss(CHAT, "Worker").send(signal.SIGKILL)
 
     loss.await_end()
     assert loss.reason() != "EngineSilent"
