@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
@@ -39,23 +38,6 @@ def alone(_: str) -> int:
     return 0
 
 
-@dataclass(frozen=True, slots=True)
-class SlotAsk:
-    """What a request asks of a lane.
-
-    Attributes:
-        sequences: that its engine will run at once.
-        prompt_tokens, answer_tokens: of all of them together, estimated.
-
-    """
-
-    lane: str
-    tenant: Tenant
-    sequences: int
-    prompt_tokens: int
-    answer_tokens: int
-
-
 class Admission:
     """The lanes' queues in one ingress replica.
 
@@ -73,7 +55,7 @@ class Admission:
         self._peers, self._elsewhere = peers, elsewhere
         self.log = AdmissionLog(now=time.monotonic())
         self._config = policies.fleet.admission
-        # Requests under way hold places, or none: that does not change.
+        # Requests under way hold slots, or none: that does not change.
         self._is_enabled = self._config.enabled
         self._ingresses = policies.fleet.ingress.replicas
         self._queue_config = queue_config(policies)
@@ -103,30 +85,40 @@ class Admission:
             lane_slots.queue.config = self._queue_config
             lane_slots.saturation.config = self._config
 
-    def take(self, ask: SlotAsk) -> SlotHold | None:
-        """Get in line for slots of a lane; None: the lane counts none."""
-        lane = self.lanes.get(ask.lane)
+    def take(
+        self, name: str, tenant: Tenant, sequences: int, prompt_tokens: int, answer_tokens: int
+    ) -> SlotHold | None:
+        """Get in line for slots of a lane; None: the lane counts none.
+
+        Args:
+            name: the lane's.
+            tenant: who asks.
+            sequences: that its engine will run at once.
+            prompt_tokens: of all of them together, estimated.
+            answer_tokens: the same of their answers.
+
+        """
+        lane = self.lanes.get(name)
         if lane is None or not self._is_enabled:
             return None
-        tenant = ask.tenant
         request = SlotRequest(
             self._tier(tenant.tier_name, tenant.tier),
             tenant.name,
-            ask.prompt_tokens,
-            ask.sequences,
+            prompt_tokens,
+            sequences,
             tenant.weight,
-            self._kv_ask(ask),
+            self._kv_ask(tenant, prompt_tokens, answer_tokens),
         )
         return SlotHold(lane, lane.queue.submit(request, time.monotonic()))
 
-    def _kv_ask(self, ask: SlotAsk) -> KvAsk | None:
-        kv = ask.tenant.kv
+    def _kv_ask(self, tenant: Tenant, prompt_tokens: int, answer_tokens: int) -> KvAsk | None:
+        kv = tenant.kv
         if kv is None or kv.tokens_per_tenant is None:
             return None
         limit = max(1, kv.tokens_per_tenant // self._ingresses)
         # All that may become resident, not a part of it: what is in the cache cannot be
         # taken back from a request that runs.
-        return KvAsk(limit, ask.prompt_tokens, ask.answer_tokens)
+        return KvAsk(limit, prompt_tokens, answer_tokens)
 
     async def drain_sheddable(self, name: str) -> None:
         """Before paid work hears that no replica serves it: free work goes first."""

@@ -16,7 +16,6 @@ import time
 
 from router.errors import Rejected, RejectReason
 from router.routing.window_room import smaller_asks
-from serve_app.admission.admission import SlotAsk
 from serve_app.bodies.big_bodies import BigBodies, breathe
 from serve_app.bodies.steps import at_once
 from serve_app.bodies.wire import Route, for_engine
@@ -189,11 +188,13 @@ class Pipeline:
         """Until the lane has room for the request; refused when it must not wait."""
         if not call.route.generates:
             return None
-        tokens = plan.prompt_tokens, plan.answer_tokens
-        ask = SlotAsk(plan.lane, call.tenant, plan.parsed.copies, *tokens)
-        call.served.hold = hold = self._state.admission.take(ask)
-        if hold is None or not hold.is_waiting:
-            return None if hold is None else hold.refused
+        call.served.hold = hold = self._state.admission.take(
+            plan.lane, call.tenant, plan.parsed.copies, plan.prompt_tokens, plan.answer_tokens
+        )
+        if hold is None:
+            return None
+        if not hold.is_waiting:
+            return hold.refused
         begun = time.perf_counter()
         try:
             return await hold.wait()
