@@ -12,7 +12,6 @@ from router.affinity import Visit
 from router.ceiling import TenantCeiling
 from router.contention import Contention
 from router.guests import guest_key
-from router.leased_ceiling import LeasedCeiling
 from router.pacer import ContendedPacer, Paces
 from router.reservation import Reckoning, Reservation, further_charge
 from router.session import Affinity, session_key
@@ -72,7 +71,7 @@ class Call:
     answer_limit: int | None = None
     room: int = 0
     cost: Reckoning | None = None
-    ceiling: TenantCeiling | LeasedCeiling | None = None
+    ceiling: TenantCeiling | None = None
     contention: Contention | None = None
     reservation: Reservation | None = None
     session_id: str = ""

@@ -588,7 +588,7 @@ class WebSocketConfig(StrictModel):
         resume_window_s: how long a chat goes on, or is kept, without its client.
         replay_bytes: frames kept of one chat. A chat waits while its client owes it
             this much reading.
-        total_replay_bytes: frames kept of all chats. Past it the oldest chats that
+        total_replay_bytes: frames kept of all chats. RecoveredLevel it the oldest chats that
             have ended are forgotten, then each keeps less.
 
     """

@@ -145,9 +145,9 @@ class Ingress:
         self._tasks: list[asyncio.Task[None]] = []
 
     def _start_leases(self, policies: Policies) -> None:
-        if self._state.lessee is not None:
+        if self._state.lease_holder is not None:
             self._state.leases = LeaseSync(
-                self._state.lessee,
+                self._state.lease_holder,
                 self._state.admission,
                 self._exchange,
                 policies.fleet.ledger,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 from router.ceiling import TenantCeiling
-from router.leased_ceiling import LeasedCeiling
 from serve_app.call import Call
 
 Headers = list[tuple[bytes, bytes]]
@@ -47,7 +46,7 @@ def stream_headers(call: Call) -> Headers:
     ]
 
 
-def ratelimit_headers(ceiling: TenantCeiling | LeasedCeiling) -> Headers:
+def ratelimit_headers(ceiling: TenantCeiling) -> Headers:
     """What is left of the tenant's minute."""
     now = time.monotonic()
     headers: Headers = []

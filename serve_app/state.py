@@ -10,18 +10,18 @@ import functools
 import hashlib
 import hmac
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from router.ceiling import TenantCeiling
 from router.contention import Contention, paces
 from router.errors import Rejected, RejectReason
 from router.hot_prefixes import HotPrefixes
 from router.leased_ceiling import LeasedCeiling
-from router.lessee import Lessee
+from router.lessee import LeaseHolder
 from router.reservation import Reckoning
 from router.session import MAX_SESSION_ID_CHARS, Presence, SessionMemory, is_session_id
 from router.tokens import TokenEstimator
-from serve_app.admission import Admission, alone
+from serve_app.admission import Admission, LaneView, alone
 from serve_app.auth import Tenant
 from serve_app.call import Call
 from serve_app.callers import Caller
@@ -45,11 +45,15 @@ MAX_SALTS = 4096
 SESSION_HEADERS = (b"x-session-id", b"x_session_id", b"x-claude-code-session-id")
 
 
+def _by_clock(view: Callable[..., int | None]) -> LaneView:
+    return lambda lane: view(lane, now=time.monotonic())
+
+
 class IngressState:
     """Owns the ceilings, estimators, session memory, hot prefixes, queues and escalation.
 
     Attributes:
-        lessee: what is leased of the ceilings; None: this is the only ingress replica.
+        lease_holder: what is leased of the ceilings; None: this is the only ingress replica.
         leases: its heartbeats, once there is a ledger to send them to.
 
     """
@@ -61,11 +65,18 @@ class IngressState:
         config = policies.fleet
         # Fixed at start: the number of ingress replicas does not reload.
         ingresses = config.ingress.replicas
-        self.lessee = Lessee(replica, config.ledger.terms(ingresses)) if ingresses > 1 else None
+        self.lease_holder: LeaseHolder | None = None
         self.leases: LeaseSync | None = None
-        peers, elsewhere = (self._peers, self._elsewhere) if self.lessee else (alone, alone)
+        peers: LaneView = alone
+        elsewhere: LaneView = alone
+        demand: LaneView = alone
+        if ingresses > 1:
+            self.lease_holder = holder = LeaseHolder(replica, config.ledger.terms(ingresses))
+            peers = _by_clock(holder.peers)
+            elsewhere = _by_clock(holder.running_elsewhere)
+            demand = _by_clock(holder.demand_elsewhere)
         self.admission = Admission(policies, peers, elsewhere)
-        self.contentions = Contentions(self.admission, self._demand if self.lessee else alone)
+        self.contentions = Contentions(self.admission, demand)
         self.presence = Presence()
         self.uploads = Uploads(config.ingress.max_ongoing_requests)
         self.sessions = SessionMemory(config.sessions.capacity, config.sessions.ttl_s)
@@ -99,27 +110,15 @@ class IngressState:
             why_not_local=caller.stranger,
         )
 
-    def _peers(self, lane: str) -> int | None:
-        assert self.lessee is not None
-        return self.lessee.peers(lane, now=time.monotonic())
-
-    def _elsewhere(self, lane: str) -> int | None:
-        assert self.lessee is not None
-        return self.lessee.running_elsewhere(lane, now=time.monotonic())
-
-    def _demand(self, lane: str) -> int | None:
-        assert self.lessee is not None
-        return self.lessee.demand_elsewhere(lane, now=time.monotonic())
-
-    def ceiling(self, tenant: Tenant) -> TenantCeiling | LeasedCeiling:
+    def ceiling(self, tenant: Tenant) -> TenantCeiling:
         """The tenant's ceilings here, with the limits of the last reading of the files.
 
         The call's own may be older: its body took its time.
         """
         current = self.policies.auth.tenant(tenant.name) or tenant
         config, now = current.ceilings, time.monotonic()
-        if self.lessee is not None:
-            return self.lessee.ceiling(tenant.name, config, now=now)
+        if self.lease_holder is not None:
+            return self.lease_holder.ceiling(tenant.name, config, now=now)
         ceiling = self._ceilings.get(tenant.name)
         if ceiling is None:
             ceiling = self._ceilings[tenant.name] = TenantCeiling(config, now=now)
@@ -164,8 +163,8 @@ class IngressState:
         return await self.leases.may_grow(call.ceiling, refused, tokens, since, is_counted=True)
 
     @property
-    def _all_ceilings(self) -> Mapping[str, TenantCeiling | LeasedCeiling]:
-        return self._ceilings if self.lessee is None else self.lessee.ceilings
+    def _all_ceilings(self) -> Mapping[str, TenantCeiling]:
+        return self._ceilings if self.lease_holder is None else self.lease_holder.ceilings
 
     def estimator(self, lane: str) -> TokenEstimator:
         """The lane's token estimator."""
@@ -221,7 +220,7 @@ class IngressState:
         refused = ceiling.refusal(tokens, now=now, is_paced=is_paced)
         if refused and isinstance(ceiling, LeasedCeiling) and ceiling.is_short(tokens, now=now):
             # A request would wait a heartbeat or two, and be let in.
-            return None if self.lessee and self.lessee.has_session(now) else refused
+            return None if self.lease_holder and self.lease_holder.has_session(now) else refused
         return refused
 
     def tenants_near_limit(self) -> list[dict[str, object]]:
@@ -242,7 +241,7 @@ class IngressState:
 
     def ledger_status(self) -> dict[str, object] | None:
         """Of this replica's leases; None: there are none."""
-        return None if self.lessee is None else self.lessee.status(now=time.monotonic())
+        return None if self.lease_holder is None else self.lease_holder.status(now=time.monotonic())
 
     def reserved_tokens(self) -> int:
         """Tokens reserved by requests that have not been settled."""

@@ -5,14 +5,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.ceiling import MINUTE_S, CeilingConfig, TenantCeiling
-from router.leased_ceiling import LeasedCeiling, Tenure
+from router.leased_ceiling import LeasedCeiling, LeaseExpiry
 from router.leases import BucketGrant, LeaseTerms, TenantGrant
 from router.quota import QuotaConfig, first_hold
 from router.reservation import GROW_TOKENS, Reckoning, Reservation, further_charge
 from router.room import LEAST_TOKENS, fitted, least_room, smaller_asks
 
 LIMIT = 3_000
-TERMS = LeaseTerms(lease_s=1e6, seat_s=1e6, seats=4, floor=0.01, stale_s=0.5)
+TERMS = LeaseTerms(lease_s=1e6, seat_s=1e6, seats=4, safe=0.01, stale_s=0.5)
 TINY = 1e-3
 
 costs = st.builds(
@@ -31,7 +31,7 @@ def alone() -> TenantCeiling:
 
 def leased() -> LeasedCeiling:
     """One of two ingress replicas, with all that can be leased."""
-    tenure = Tenure(until=1e6, seat_until=1e6, seated_at=-1e3)
+    tenure = LeaseExpiry(lease_until=1e6, seat_until=1e6, seated_at=-1e3)
     ceiling = LeasedCeiling(CeilingConfig(tokens_per_minute=LIMIT), TERMS, tenure, now=0.0)
     ceiling.report(gives_up=False, now=0.0)
     whole = LIMIT * TERMS.leased
@@ -41,10 +41,10 @@ def leased() -> LeasedCeiling:
 
 def left(ceiling, now: float) -> float:
     """What the bucket holds, debts with their sign."""
-    bucket = ceiling._tokens
-    if isinstance(ceiling, TenantCeiling):
-        return bucket.level(now=now)
-    return bucket._stash + bucket._floor.level(now=now)
+    bucket = ceiling.tokens
+    if isinstance(ceiling, LeasedCeiling):
+        return bucket.held + bucket.safe.level(now=now)
+    return bucket.level(now=now)
 
 
 @pytest.mark.parametrize("make", [alone, leased])

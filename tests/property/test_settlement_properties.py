@@ -92,7 +92,7 @@ class Case:
         self.world.state.apply(dataclasses.replace(self.world.state.policies, auth=auth))
         self.tenant = auth.tenant("acme")
         self.ceiling = self.world.state.ceiling(self.tenant)
-        self.ceiling._tokens._rate = 1e-12
+        self.ceiling.tokens._rate = 1e-12
 
     def close(self) -> None:
         world = self.world
@@ -100,7 +100,7 @@ class Case:
             part.close()
 
     def settled(self) -> float:
-        return LIMIT - self.ceiling._tokens._level
+        return LIMIT - self.ceiling.tokens._level
 
     def counted(self) -> tuple[int, int]:
         """Prompt and completion tokens in the journal of usage."""

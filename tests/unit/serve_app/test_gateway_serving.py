@@ -33,7 +33,7 @@ def frozen_clock(monkeypatch):
 
 def remaining_tokens(world, tenant) -> int:
     ceiling = world.state._ceilings[tenant]
-    return ceiling.tokens_state(now=ceiling._tokens._at).remaining
+    return ceiling.tokens_state(now=ceiling.tokens._at).remaining
 
 
 async def test_an_answer_is_relayed_whole_with_its_decision_in_the_headers(world, engine):

@@ -32,7 +32,7 @@ def per_minute(world, tokens) -> None:
 def left(world) -> float:
     """Tokens of the tenant's minute, debts with their sign."""
     ceiling = world.state.ceiling(world.state.policies.auth.tenant("acme"))
-    return ceiling._tokens.level(now=time.monotonic())
+    return ceiling.tokens.level(now=time.monotonic())
 
 
 @pytest.mark.parametrize("limit", [600, 3_000])
