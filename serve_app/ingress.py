@@ -146,9 +146,9 @@ class Ingress:
         self._tasks: list[asyncio.Task[None]] = []
 
     def _start_leases(self, policies: Policies, ledger: DeploymentHandle[Any]) -> None:
-        if self._state.lessee is not None:
+        if self._state.lease_holder is not None:
             self._state.leases = LeaseSync(
-                self._state.lessee,
+                self._state.lease_holder,
                 self._state.admission,
                 partial(_exchange, ledger),
                 policies.fleet.ledger,

@@ -1,14 +1,16 @@
 """How the ledger divides one limit of one tenant among the ingress replicas.
 
-Each book answers one holder at a time, from what all have last reported, and never gives
+Each allocator answers one holder at a time, from what all have last reported, and never gives
 out what another may still hold. Shares follow demand; what nobody has demand for stays with
 the ledger, at hand for whoever asks next.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from math import ceil, floor
+from typing import Generic, NamedTuple, TypeVar
 
 from router.leases.messages import (
     IDLE_S,
@@ -28,269 +30,231 @@ STEADY_SHARE = 0.03
 # Of what nobody waits for, so much is kept back for those who have nothing yet.
 KEPT = 0.5
 
-# A stash may exceed what its holder should have by this part of the bucket.
-STEADY_STASH = 0.1
+# What is held may exceed what its holder should have by this part of the bucket.
+STEADY_HELD = 0.1
 
 FRESH_S = 0.8 * IDLE_S
 """Age up to which an old ledger's answer counts: the rest is for heartbeats and clocks."""
 
 
-@dataclass(slots=True)
-class _RateHolder:
-    held: float
-    granted: float
-    demand: float
-    backlog: float
+class Turn(NamedTuple):
+    """Whose report is answered, and what is known by then."""
 
-    @property
-    def liable(self) -> float:
-        """What it may hold by now: whether the last grant arrived is not known."""
-        return max(self.held, self.granted)
+    holder: str
+    seq: int
+    applied: int  # the last report whose answer counted
+    now: float
+    # Grants of an earlier ledger may be about: nobody gets more than it has.
+    is_learning: bool = False
+    is_old: bool = False  # the holder has had no answer of this ledger
+    all_heard: bool = False  # whom the ledger before answered
 
 
-class RateBook:
-    """Tokens per second of one tenant: shares that never add up to more than 1."""
+_Demand = TypeVar("_Demand", RateDemand, PermitDemand)
+
+
+class _Allocator(Generic[_Demand]):
+    """Parts of a limit that never add up to more."""
 
     def __init__(self) -> None:
-        self._holders: dict[str, _RateHolder] = {}
+        self._demands: dict[str, _Demand] = {}
+        # What each may hold by now: whether the last grant arrived is not known.
+        self._liable: dict[str, float] = {}
 
-    def exchange(self, holder: str, demand: RateDemand, *, is_frozen: bool) -> RateGrant:
-        """Take what a holder reports and grant its next share.
-
-        `is_frozen`: grants of an earlier ledger may be about; nobody gets more than it has.
-        """
-        mine = _RateHolder(demand.held, demand.held, demand.demand, demand.backlog)
-        self._holders[holder] = mine
-        others = [x for name, x in self._holders.items() if name != holder]
-        room = max(0.0, 1.0 - sum(x.liable for x in others))
-        if is_frozen:
-            mine.granted = min(mine.held, room)
-        else:
-            wanted = mine.demand + sum(x.demand for x in others)
-            target = mine.demand / wanted if wanted else 0.0
-            is_near = abs(target - mine.held) <= STEADY_SHARE
-            if target and is_near and any(x.demand for x in others) and not self._has_starving:
-                target = mine.held
-            mine.granted = min(target, room)
-        return RateGrant(mine.granted, sum(x.backlog for x in others))
-
-    @property
-    def _has_starving(self) -> bool:
-        """Whether somebody has demand and nothing: without a seat, not even a floor."""
-        return any(x.demand and not x.liable for x in self._holders.values())
+    def _allot(self, turn: Turn, demand: _Demand, limit: float, target: float) -> float:
+        """The holder's part, which is to be `target`."""
+        self._liable[turn.holder] = 0
+        wish = demand.held if turn.is_learning else target
+        granted = min(wish, max(0, limit - sum(self._liable.values())))
+        self._liable[turn.holder] = max(demand.held, granted)
+        return granted
 
     def drop(self, holder: str) -> None:
-        self._holders.pop(holder, None)
+        """It holds nothing any more."""
+        self._demands.pop(holder, None)
+        self._liable.pop(holder, None)
 
-    def total(self) -> float:
-        return sum(x.liable for x in self._holders.values())
-
-    @property
-    def is_idle(self) -> bool:
+    def is_idle(self, _: Turn) -> bool:
         """Whether forgetting it changes nothing."""
-        return not self._holders
+        return not self._demands
 
 
-@dataclass(slots=True)
-class _BucketHolder:
-    stash: float
-    returned: float
-    need: float
-    pace: float
-    # Handed to it in the last answer, which may not have arrived.
-    added: float = 0.0
-    added_at: int = 0
+class RateAllocator(_Allocator[RateDemand]):
+    """Tokens per second of one tenant: shares."""
 
-    @property
-    def out(self) -> float:
-        return self.stash + self.added
+    def exchange(self, turn: Turn, demand: RateDemand) -> RateGrant:
+        """Take what a holder reports and grant its next share."""
+        self._demands[turn.holder] = demand
+        self._liable[turn.holder] = demand.held
+        others = [x for name, x in self._demands.items() if name != turn.holder]
+        share = self._allot(turn, demand, 1.0, self._target(demand, others))
+        return RateGrant(share, sum(x.backlog for x in others))
+
+    def _target(self, mine: RateDemand, others: Collection[RateDemand]) -> float:
+        if not mine.demand:
+            return 0.0
+        elsewhere = sum(x.demand for x in others)
+        target = mine.demand / (mine.demand + elsewhere)
+        # Without a seat, not even a safe capacity helps who has demand and nothing.
+        is_starving = any(x.demand and not self._liable[k] for k, x in self._demands.items())
+        is_near = abs(target - mine.held) <= STEADY_SHARE
+        return mine.held if is_near and elsewhere and not is_starving else target
 
 
-class Past:
+class PermitAllocator(_Allocator[PermitDemand]):
+    """Concurrent requests of one tenant: whole permits."""
+
+    def exchange(self, turn: Turn, demand: PermitDemand) -> PermitGrant:
+        """Take what a holder reports and grant its next permits."""
+        self._demands[turn.holder] = demand
+        # Readers of the tenants file are at different versions for a moment.
+        limit = min(x.limit for x in self._demands.values())
+        permits = int(self._allot(turn, demand, limit, self._target(demand, limit)))
+        used = sum(x.used for x in self._demands.values())
+        return PermitGrant(permits, used - demand.used)
+
+    def _target(self, mine: PermitDemand, limit: int) -> int:
+        need = mine.used + mine.wanted
+        needs = sum(x.used + x.wanted for x in self._demands.values())
+        if needs >= limit:
+            # Rounded up: what there is not room for is not granted anyway.
+            return ceil(limit * need / needs) if needs else 0
+        return need + floor((limit - needs) * KEPT / len(self._demands))
+
+
+class RecoveredLevel:
     """What is left of a bucket that an earlier ledger kept, from what its holders say.
 
-    The last answer that counted anywhere says what was left then, stashes included. Since
-    then less is left by what each holder has spent since the last of its own reports that was
-    answered, at most, so that the result is never too much. What the bucket has gained since
-    then is left out.
+    The last answer that counted anywhere says what was left then, what is held included.
+    Since then less is left by what each holder has spent since the last of its own reports
+    that was answered, at most, so that the result is never too much. What the bucket has
+    gained since then is left out.
 
     A holder that spent after that answer, and told the old ledger, but has given the tenant up
     since, says nothing: it has been quiet for `IDLE_S`. So the answer must be younger.
     """
 
     def __init__(self) -> None:
-        self._holders: dict[str, tuple[BucketDemand, float]] = {}
+        self._said: dict[str, tuple[BucketDemand, float]] = {}
 
-    def hear(self, holder: str, demand: BucketDemand, now: float, *, is_old: bool) -> None:
+    def hear(self, turn: Turn, demand: BucketDemand) -> None:
         """A holder's report: the last of the `is_old` ones counts, or else the first.
 
         The answer to that one is what the holder has taken, so nothing came in between;
-        the later ones tell what it does with its stash.
+        the later ones tell what it does with its tokens.
         """
-        if is_old or holder not in self._holders:
-            self._holders[holder] = (demand, now)
+        if turn.is_old or turn.holder not in self._said:
+            self._said[turn.holder] = (demand, turn.now)
 
-    def centre(self, now: float) -> float:
+    def level(self, now: float) -> float:
         """Tokens left that nobody holds, once all holders were heard; 0: not known.
 
         Less than 0: what was owed.
         """
-        said = [demand for demand, _ in self._holders.values()]
-        last, at = max(self._holders.values(), key=lambda x: (x[0].epoch, x[0].number))
+        said = [demand for demand, _ in self._said.values()]
+        last, at = max(self._said.values(), key=lambda x: (x[0].epoch, x[0].number))
         if any(x.epoch < 0 for x in said) or last.age_s + now - at > FRESH_S:
             return 0.0
-        spent = sum(x.unanswered for x in said)
-        left = last.level - spent - sum(x.stash for x in said)
-        return max(left, min(0.0, last.level))
+        gone = sum(x.unanswered + x.held for x in said)
+        return max(last.level - gone, min(0.0, last.level))
 
 
-class BucketBook:
+@dataclass(slots=True)
+class _BucketHolder:
+    said: BucketDemand
+    # Handed to it in the answer to report `added_at`, which may not have arrived.
+    added: float = 0.0
+    added_at: int = 0
+
+
+class BucketAllocator:
     """Tokens (or requests) per minute of one tenant: one bucket, handed out in parts.
 
     Args:
         full_from: when the bucket is known to have been empty at worst; None: it is full.
-        past: collects what holders say of an earlier ledger, while it is quiet.
+        recovered: collects what holders say of an earlier ledger, while this one learns.
 
     """
 
     def __init__(
-        self, limit: float, *, full_from: float | None, now: float, past: Past | None = None
+        self,
+        limit: float,
+        *,
+        full_from: float | None,
+        now: float,
+        recovered: RecoveredLevel | None = None,
     ) -> None:
-        self._past = past
         self.limit = limit
+        self._recovered = recovered
         self._at = now
         since = float("inf") if full_from is None else max(0.0, now - full_from)
-        self._centre = min(limit, since * limit / MINUTE_S)
+        # Tokens that nobody holds.
+        self._left = min(limit, since * limit / MINUTE_S)
         self._holders: dict[str, _BucketHolder] = {}
 
-    def exchange(
-        self,
-        holder: str,
-        seq: int,
-        applied: int,
-        demand: BucketDemand,
-        *,
-        now: float,
-        frozen: bool,
-        is_old: bool = False,
-        all_heard: bool = False,
-    ) -> BucketGrant:
-        """Take what a holder reports, in answer to its report `seq`, and hand out.
-
-        `frozen`: the ledger is quiet. `is_old`: the holder has had no answer of this ledger.
-        `all_heard`: whom the one before answered.
-        """
+    def exchange(self, turn: Turn, demand: BucketDemand) -> BucketGrant:
+        """Take what a holder reports, and hand out."""
         self.limit = demand.limit
-        if self._past is not None:
-            self._past.hear(holder, demand, now, is_old=is_old)
-            if not frozen:
-                self._centre += self._past.centre(now) if all_heard else 0.0
-                self._past = None
-        self._refill(now, frozen=frozen)
-        mine = self._holders.get(holder)
-        if mine is None or (frozen and is_old):
+        if self._recovered is not None:
+            self._recovered.hear(turn, demand)
+            if not turn.is_learning:
+                self._left += self._recovered.level(turn.now) if turn.all_heard else 0.0
+                self._recovered = None
+        self._refill(turn)
+        before = self._holders.get(turn.holder)
+        if before is None or (turn.is_learning and turn.is_old):
             # What it has returned so far it returned to earlier ledgers.
-            mine = self._holders[holder] = _BucketHolder(0.0, demand.returned, 0.0, 0.0)
-        if applied != mine.added_at:
+            before = _BucketHolder(demand)
+        if turn.applied != before.added_at:
             # The answer never counted, and will not.
-            self._centre += mine.added
-        self._centre += max(0.0, demand.returned - mine.returned)
-        mine.stash, mine.returned, mine.added = demand.stash, demand.returned, 0.0
-        mine.need, mine.pace, mine.added_at = demand.need, demand.pace, seq
+            self._left += before.added
+        self._left += max(0.0, demand.returned - before.said.returned)
+        mine = self._holders[turn.holder] = _BucketHolder(demand, added_at=turn.seq)
         self._clip()
-        if frozen:
+        if turn.is_learning:
             return BucketGrant(0.0, None, self.level)
-        target = self._target(mine)
+        target = self._target(demand)
         # What is overdrawn is made good at once: everybody's debt is the tenant's.
-        mine.added = max(0.0, -mine.stash, min(target - mine.stash, self._centre))
-        self._centre -= mine.added
-        excess = mine.stash - target > STEADY_STASH * self.limit
-        return BucketGrant(mine.added, target if excess else None, self.level)
+        mine.added = max(0.0, -demand.held, min(target - demand.held, self._left))
+        self._left -= mine.added
+        has_excess = demand.held - target > STEADY_HELD * self.limit
+        return BucketGrant(mine.added, target if has_excess else None, self.level)
 
-    def _target(self, mine: _BucketHolder) -> float:
-        needs = sum(x.need for x in self._holders.values())
-        paces = sum(x.pace for x in self._holders.values())
+    def _target(self, mine: BucketDemand) -> float:
+        """What a holder should have now."""
+        needs = sum(x.said.need for x in self._holders.values())
+        paces = sum(x.said.pace for x in self._holders.values())
         spare = max(0.0, self.level - needs)
         part = mine.pace / paces if paces else 0.0
         return min(self.limit, mine.need) + KEPT * spare * part
 
-    def _refill(self, now: float, *, frozen: bool) -> None:
-        if now > self._at:
-            if not frozen:
-                self._centre += (now - self._at) * self.limit / MINUTE_S
-            self._at = now
+    def _refill(self, turn: Turn) -> None:
+        if turn.now > self._at:
+            if not turn.is_learning:
+                self._left += (turn.now - self._at) * self.limit / MINUTE_S
+            self._at = turn.now
         self._clip()
 
     def _clip(self) -> None:
         """The bucket is one: what is out counts as being in it."""
-        self._centre = min(self._centre, self.limit - self._out)
+        self._left = min(self._left, self.limit - self._out)
 
     @property
     def _out(self) -> float:
-        return sum(x.out for x in self._holders.values())
+        return sum(x.said.held + x.added for x in self._holders.values())
 
     @property
     def level(self) -> float:
         """Tokens left, here and with the holders."""
-        return self._centre + self._out
+        return self._left + self._out
 
     def drop(self, holder: str) -> None:
         """It holds nothing any more; what it owed is owed."""
         gone = self._holders.pop(holder, None)
         if gone is not None:
-            self._centre += min(0.0, gone.out)
+            self._left += min(0.0, gone.said.held + gone.added)
 
-    def is_idle(self, now: float, *, frozen: bool) -> bool:
+    def is_idle(self, turn: Turn) -> bool:
         """Whether forgetting it changes nothing: it is full, and nobody holds a part."""
-        self._refill(now, frozen=frozen)
-        return not self._holders and self._centre >= self.limit
-
-
-@dataclass(slots=True)
-class _PermitHolder:
-    limit: int
-    held: int
-    granted: int
-    used: int
-    wanted: int
-
-    @property
-    def liable(self) -> int:
-        return max(self.held, self.granted)
-
-
-class PermitBook:
-    """Concurrent requests of one tenant: permits that never add up to more than the limit."""
-
-    def __init__(self) -> None:
-        self._holders: dict[str, _PermitHolder] = {}
-
-    def exchange(self, holder: str, demand: PermitDemand, *, is_frozen: bool) -> PermitGrant:
-        mine = _PermitHolder(demand.limit, demand.held, demand.held, demand.used, demand.wanted)
-        self._holders[holder] = mine
-        others = [x for name, x in self._holders.items() if name != holder]
-        # Readers of the tenants file are at different versions for a moment.
-        limit = min(x.limit for x in self._holders.values())
-        room = max(0, limit - sum(x.liable for x in others))
-        wish = mine.held if is_frozen else self._target(mine, limit)
-        mine.granted = min(wish, room)
-        return PermitGrant(mine.granted, sum(x.used for x in others))
-
-    def _target(self, mine: _PermitHolder, limit: int) -> int:
-        need = mine.used + mine.wanted
-        needs = sum(x.used + x.wanted for x in self._holders.values())
-        if needs >= limit:
-            # Rounded up: what there is not room for is not granted anyway.
-            return ceil(limit * need / needs) if needs else 0
-        return need + floor((limit - needs) * KEPT / len(self._holders))
-
-    def drop(self, holder: str) -> None:
-        self._holders.pop(holder, None)
-
-    def total(self) -> int:
-        return sum(x.liable for x in self._holders.values())
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether forgetting it changes nothing."""
-        return not self._holders
+        self._refill(turn)
+        return not self._holders and self._left >= self.limit

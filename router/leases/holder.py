@@ -4,37 +4,47 @@ Every heartbeat it sends a report and takes the answer. It has one report under 
 the next is made, the answer to the one before is void. Nothing that a request does waits for
 this, but for a refusal that the next answer may spare.
 
-Without an answer for `lease_s` its session is over: leases are void (floors last `seat_s`),
-what the other ingress replicas hold is not known, and its free work makes way, so that who
-waits for that elsewhere waits no longer than a lease.
+Without an answer for `lease_s` its session is over: leases are void (safe capacities last
+`seat_s`), what the other ingress replicas hold is not known, and its free work makes way, so
+that who waits for that elsewhere waits no longer than a lease.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator, Mapping
 
-from router.leases.leased_ceiling import LeasedCeiling, Tenure
-from router.leases.messages import DRIFT, IDLE_S, Answer, LaneAnswer, LaneReport, LeaseTerms, Report
+from router.leases.leased_bucket import LeaseExpiry
+from router.leases.leased_ceiling import LeasedCeiling
+from router.leases.messages import (
+    DRIFT,
+    IDLE_S,
+    Answer,
+    LaneAnswer,
+    LaneReport,
+    LeaseTerms,
+    Report,
+    TenantDemand,
+)
 from router.limits.ceiling import CeilingConfig
 
 SLICE = 100
 """Tenants that are reported, or given their leases, at one go: 2 ms or so."""
 
 
-class Lessee:
+class LeaseHolder:
     """The leases of one ingress replica.
 
     Args:
-        holder: its name, never used by another.
+        name: never used by another.
 
     """
 
-    def __init__(self, holder: str, terms: LeaseTerms) -> None:
-        self.holder = holder
+    def __init__(self, name: str, terms: LeaseTerms) -> None:
+        self.name = name
         self.terms = terms
         self.epoch = 0
-        self._tenure = Tenure()
-        self._ceilings: dict[str, LeasedCeiling] = {}
+        self.expiry = LeaseExpiry()
+        self.ceilings: dict[str, LeasedCeiling] = {}
         # Tenants that the ledger hears of, and when a request last came.
         self._active: dict[str, float] = {}
         self._seq = 0
@@ -42,39 +52,28 @@ class Lessee:
         self._sent_at = float("-inf")
         self._reported: frozenset[str] = frozenset()
         self._giving_up: frozenset[str] = frozenset()
-        self._lanes: dict[str, LaneAnswer] = {}
+        self._lanes: Mapping[str, LaneAnswer] = {}
         self._answered_at = float("-inf")
 
     def ceiling(self, tenant: str, config: CeilingConfig, *, now: float) -> LeasedCeiling:
         """The tenant's ceilings here, for a request that comes now."""
-        ceiling = self._ceilings.get(tenant)
+        ceiling = self.ceilings.get(tenant)
         if ceiling is None:
-            ceiling = LeasedCeiling(config, self.terms, self._tenure, now=now)
-            self._ceilings[tenant] = ceiling
+            ceiling = LeasedCeiling(config, self.terms, self.expiry, now=now)
+            self.ceilings[tenant] = ceiling
         elif ceiling.config != config:
             ceiling.configure(config, now=now)
         if not ceiling.limits_nothing:
             self._active[tenant] = now
         return ceiling
 
-    @property
-    def ceilings(self) -> dict[str, LeasedCeiling]:
-        return self._ceilings
-
-    # -- heartbeats ---------------------------------------------------------------
-
-    def report(self, lanes: dict[str, LaneReport], *, now: float) -> Report:
+    def report(self, lanes: Mapping[str, LaneReport], *, now: float) -> Report:
         """The next report; the answer to the last one is void from here on."""
-        drafting = self.draft(lanes, now=now)
-        while True:
-            try:
-                next(drafting)
-            except StopIteration as done:
-                report: Report = done.value
-                return report
+        *_, report = self.draft(lanes, now=now)
+        return report
 
-    def draft(self, lanes: dict[str, LaneReport], *, now: float) -> Generator[None, None, Report]:
-        """The same, in slices between which requests may go on.
+    def draft(self, lanes: Mapping[str, LaneReport], *, now: float) -> Iterator[Report]:
+        """The same, in slices between which requests may go on: it is whole with the last.
 
         Each tenant is reported as it is in its turn: what it holds changes by answers alone,
         and there is none while the next report is made.
@@ -83,32 +82,33 @@ class Lessee:
         self._sent_at = now
         self._retire(now)
         self._reported = frozenset(self._active)
-        demands = {}
+        demands: dict[str, TenantDemand] = {}
+        has_seat = self.expiry.has_seat(now)
+        report = Report(self.name, self._seq, self._applied, self.epoch, has_seat, demands, lanes)
         for number, name in enumerate(self._reported, 1):
-            giving_up = name in self._giving_up
-            demands[name] = self._ceilings[name].report(gives_up=giving_up, now=now)
+            gives_up = name in self._giving_up
+            demands[name] = self.ceilings[name].report(gives_up=gives_up, now=now)
             if number % SLICE == 0:
-                yield
-        has_seat = self.has_seat(now)
-        return Report(self.holder, self._seq, self._applied, self.epoch, has_seat, demands, lanes)
+                yield report
+        yield report
 
     def _retire(self, now: float) -> None:
         """Give up what nobody uses; what was given up and is known to be is not reported."""
-        quiet = set()
+        unused = set()
         for name, at in self._active.items():
-            if not self._ceilings[name].is_quiet(now):
+            if not self.ceilings[name].is_quiet(now):
                 self._active[name] = now
             elif now - at > IDLE_S:
-                quiet.add(name)
+                unused.add(name)
         is_known = self._applied == self._seq - 1
-        for name in quiet & self._giving_up if is_known else ():
-            if not self._ceilings[name].holds_tokens:
-                self._ceilings[name].release(now=now)
+        for name in unused & self._giving_up if is_known else ():
+            if not self.ceilings[name].holds_tokens:
+                self.ceilings[name].release(now=now)
                 del self._active[name]
-        self._giving_up = frozenset(quiet & self._active.keys())
+        self._giving_up = frozenset(unused & self._active.keys())
 
     def apply(self, answer: Answer, *, now: float) -> bool:
-        """Take an answer; whether it counts: it is the last report's, and not outdated."""
+        """Take an answer; whether it counts."""
         counts = self.accepts(answer, now=now)
         if counts:
             for _ in self.adopt(answer, now=now):
@@ -116,13 +116,16 @@ class Lessee:
         return counts
 
     def accepts(self, answer: Answer, *, now: float) -> bool:
-        """Whether an answer counts; then it holds, and is to be adopted."""
+        """Whether an answer counts: it is the last report's, and not outdated.
+
+        Then it holds, and is to be adopted.
+        """
         is_void = answer.seq != self._seq or answer.seq == self._applied
         if is_void or answer.epoch < self.epoch:
             return False
         self.epoch, self._applied, self._answered_at = answer.epoch, answer.seq, now
-        self._hold(has_seat=answer.has_seat, now=now)
-        self._lanes = dict(answer.lanes)
+        self.expiry.renew(self.terms, self._sent_at, has_seat=answer.has_seat, now=now)
+        self._lanes = answer.lanes
         return True
 
     def adopt(self, answer: Answer, *, now: float) -> Iterator[None]:
@@ -132,33 +135,23 @@ class Lessee:
         the two until the next report.
         """
         for number, name in enumerate(self._reported & answer.tenants.keys(), 1):
-            ceiling, grant = self._ceilings[name], answer.tenants[name]
+            ceiling, grant = self.ceilings[name], answer.tenants[name]
             ceiling.apply(grant, epoch=answer.epoch, number=answer.number, now=now)
             if number % SLICE == 0:
                 yield
-
-    def _hold(self, *, has_seat: bool, now: float) -> None:
-        tenure, terms, was = self._tenure, self.terms, self._tenure.has_seat(now)
-        # Our clock may be slower than the ledger's.
-        tenure.until = self._sent_at + terms.lease_s * (1 - DRIFT)
-        tenure.seat_until = self._sent_at + terms.seat_s * (1 - DRIFT) if has_seat else now
-        if not was:
-            tenure.seated_at = now
 
     # -- what is known --------------------------------------------------------------
 
     def has_session(self, now: float) -> bool:
         """Whether the ledger has answered within a lease."""
-        return self._tenure.has_lease(now)
-
-    def has_seat(self, now: float) -> bool:
-        """Whether it may spend of the floors."""
-        return self._tenure.has_seat(now)
+        return self.expiry.has_lease(now)
 
     def peers(self, lane: str, *, now: float) -> int | None:
         """Free requests that the other ingress replicas hold of a lane; None: not known."""
         answer = self._lanes.get(lane)
-        if answer is None or self._age_s(answer, now) > self.terms.stale_s:
+        # Their age counts from when the report was sent: the ledger looked at them later.
+        sent_at = self.expiry.lease_until - self.terms.lease_s * (1 - DRIFT)
+        if answer is None or answer.age_s + now - sent_at > self.terms.stale_s:
             return None
         return answer.free
 
@@ -178,14 +171,6 @@ class Lessee:
         answer = self._lanes.get(lane)
         return not self.has_session(now) or (answer is not None and answer.yields)
 
-    def _age_s(self, answer: LaneAnswer, now: float) -> float:
-        # From when the report was sent: the ledger looked at its peers later.
-        return answer.age_s + now - self._sent_at_of_answer
-
-    @property
-    def _sent_at_of_answer(self) -> float:
-        return self._tenure.until - self.terms.lease_s * (1 - DRIFT)
-
     def answer_age_s(self, now: float) -> float:
         """Seconds since the last answer; `inf`: there was none."""
         return now - self._answered_at
@@ -195,8 +180,8 @@ class Lessee:
         return {
             "epoch": self.epoch,
             "has_session": has_session,
-            "has_seat": self.has_seat(now),
-            "lease_left_s": max(0.0, self._tenure.until - now) if has_session else 0.0,
+            "has_seat": self.expiry.has_seat(now),
+            "lease_left_s": max(0.0, self.expiry.lease_until - now) if has_session else 0.0,
             "answer_age_s": self.answer_age_s(now) if self.epoch else None,
             "tenants": len(self._active),
         }

@@ -63,6 +63,15 @@ class CeilingConfig:
     contended_from: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class RateLimitState:
+    """What the `x-ratelimit-*` headers say; None where there is no such limit."""
+
+    limit: int
+    remaining: int
+    reset_s: float
+
+
 class Bucket:
     """A bucket of tokens that refills at `limit / window_s` up to `limit`.
 
@@ -98,12 +107,17 @@ class Bucket:
             self._at = now
         return self._level
 
-    def charge(self, tokens: float, *, now: float) -> None:
-        """Take tokens, or give them back when negative."""
+    def charge(self, tokens: float, *, now: float) -> float:
+        """Take tokens, or give them back when negative; how many were of a safe capacity: none."""
         level = self.level(now=now)
         if self._refunds:
             self._remember(now, level)
         self._level = min(self.limit, level - tokens)
+        return 0.0
+
+    def give_back(self, unused: float, _safe: float, /, *, since: float, now: float) -> None:
+        """Of a charge made at `since`; negative: more was used. `_safe`: what `charge` said."""
+        self.charge(-min(unused, self.refundable(unused, since=since, now=now)), now=now)
 
     def _remember(self, now: float, level: float) -> None:
         while self.peaks and self.peaks[-1][1] <= level:
@@ -139,14 +153,10 @@ class Bucket:
         missing = min(tokens, self.limit) - self.level(now=now)
         return max(0.0, missing / self._rate)
 
-
-@dataclass(frozen=True, slots=True)
-class RateLimitState:
-    """What the `x-ratelimit-*` headers say; None where there is no such limit."""
-
-    limit: int
-    remaining: int
-    reset_s: float
+    def state(self, *, now: float) -> RateLimitState:
+        """What is left, and how long until the bucket is full."""
+        left = max(0, int(self.level(now=now)))
+        return RateLimitState(int(self.limit), left, self.wait_s(self.limit, now=now))
 
 
 class TenantCeiling:
@@ -164,14 +174,14 @@ class TenantCeiling:
         self.arriving = 0
         self.pacer: Pacer | None = None
         self.tokens: Bucket | None = None
-        self._requests: Bucket | None = None
+        self.requests: Bucket | None = None
         self.configure(config, now=now)
 
     def configure(self, config: CeilingConfig, *, now: float) -> None:
         """Use new limits from now on: what was spent, runs or is owed stays so."""
         self.config = config
         self.tokens = _resized(self.tokens, config.tokens_per_minute, now, refunds=True)
-        self._requests = _resized(self._requests, config.requests_per_minute, now)
+        self.requests = _resized(self.requests, config.requests_per_minute, now)
         rate = config.tokens_per_second
         if rate is None:
             self.pacer = None
@@ -195,24 +205,22 @@ class TenantCeiling:
         refused = self.refusal(tokens, now=now, is_paced=is_paced, is_counted=True)
         if refused is not None:
             return refused
-        if self.tokens is not None:
-            self.tokens.charge(tokens, now=now)
         self.reserved += tokens
         self.running += 1
-        return Reservation(tokens, now)
+        return Reservation(tokens, now, self._charge(tokens, now))
 
     def try_request(self, *, now: float, will_run: bool = False) -> Rejected | None:
         """Count a request of the minute, or say why it may not come.
 
         `will_run`: it is `arriving` from now on, until `arrived` is called.
         """
-        if will_run and self._is_full:
+        if will_run and self._is_full(now):
             return too_many_at_once()
         refused = self.request_refusal(now=now)
         if refused is not None:
             return refused
-        if self._requests is not None:
-            self._requests.charge(1, now=now)
+        if self.requests is not None:
+            self.requests.charge(1, now=now)
         self.arriving += will_run
         return None
 
@@ -220,42 +228,43 @@ class TenantCeiling:
         """The body of a request that is to run is here, or will not come."""
         self.arriving -= 1
 
-    @property
-    def _is_full(self) -> bool:
+    def _is_full(self, _now: float) -> bool:
         limit = self.config.concurrent_requests
         return limit is not None and self.running + self.arriving >= limit
 
     def request_refusal(self, *, now: float) -> Rejected | None:
         """Whether the minute's requests are spent."""
-        if self._requests is not None and (wait := self._requests.wait_s(1, now=now)) > 0:
+        if self.requests is not None and (wait := self.requests.wait_s(1, now=now)) > 0:
             return requests_spent(wait)
         return None
 
     def grow(self, reservation: Reservation, tokens: int, *, now: float) -> Reservation:
         """Charge a running request so many more; it is not refused, others will be."""
-        if self.tokens is not None:
-            self.tokens.charge(tokens, now=now)
         self.reserved += tokens
-        return reservation.grown(tokens, 0.0, now=now)
+        return reservation.grown(tokens, self._charge(tokens, now), now=now)
+
+    def _charge(self, tokens: int, now: float) -> float:
+        return 0.0 if self.tokens is None else self.tokens.charge(tokens, now=now)
 
     def settle(self, reservation: Reservation, used_tokens: int, *, now: float) -> None:
         """Replace a reservation with what was really used. Call exactly once."""
         self.reserved -= reservation.tokens
         self.running -= 1
         if self.tokens is not None:
+            safe = reservation.safe_tokens
             for unused, since in reservation.unused(used_tokens):
-                back = min(unused, self.tokens.refundable(unused, since=since, now=now))
-                self.tokens.charge(-back, now=now)
+                self.tokens.give_back(unused, safe, since=since, now=now)
+                safe = max(0.0, safe - unused)
             if self.reserved == 0:
                 self.tokens.forget_peaks()
 
     def requests_state(self, *, now: float) -> RateLimitState | None:
         """Requests left in the minute."""
-        return _state(self._requests, now)
+        return None if self.requests is None else self.requests.state(now=now)
 
     def tokens_state(self, *, now: float) -> RateLimitState | None:
         """Tokens left in the minute."""
-        return _state(self.tokens, now)
+        return None if self.tokens is None else self.tokens.state(now=now)
 
     def refusal(
         self, tokens: int, *, now: float, is_paced: bool = True, is_counted: bool = False
@@ -264,16 +273,19 @@ class TenantCeiling:
 
         `is_counted`: it is one of the minute's already.
         """
-        if self._is_full:
+        if self._is_full(now):
             return too_many_at_once()
         if not is_counted and (spent := self.request_refusal(now=now)) is not None:
             return spent
         if self.tokens is not None and (wait := self.tokens.wait_s(tokens, now=now)) > 0:
             return tokens_spent(wait)
+        debt = self._debt_s(now) if is_paced else 0.0
+        return overdrawn(debt) if debt > MAX_DEBT_S else None
+
+    def _debt_s(self, now: float) -> float:
         # A stream that is being paced always has its next token booked; only
         # what lies past that is debt left by streams that have ended.
-        debt = self.pacer.debt_s(now=now) if is_paced and self.pacer is not None else 0.0
-        return overdrawn(debt) if debt > MAX_DEBT_S else None
+        return 0.0 if self.pacer is None else self.pacer.debt_s(now=now)
 
 
 def too_many_at_once() -> Rejected:
@@ -312,12 +324,3 @@ def _resized(
     if limit != bucket.limit:
         bucket.resize(limit, now=now)
     return bucket
-
-
-def _state(bucket: Bucket | None, now: float) -> RateLimitState | None:
-    if bucket is None:
-        return None
-    level = bucket.level(now=now)
-    return RateLimitState(
-        int(bucket.limit), max(0, int(level)), bucket.wait_s(bucket.limit, now=now)
-    )

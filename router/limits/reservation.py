@@ -38,7 +38,7 @@ class Reservation:
     Attributes:
         tokens: charged so far.
         at: when it was made, in seconds on the caller's clock.
-        floor_tokens: how much of it came from the floor of a leased ceiling.
+        safe_tokens: how much of it came from the safe capacity of a leased ceiling.
         newest: of `tokens`, what was charged last, if it has grown.
         newest_at: when that was.
 
@@ -46,13 +46,14 @@ class Reservation:
 
     tokens: int
     at: float = field(default=0.0, compare=False)
-    floor_tokens: float = field(default=0.0, compare=False)
+    safe_tokens: float = field(default=0.0, compare=False)
     newest: int = field(default=0, compare=False)
     newest_at: float = field(default=0.0, compare=False)
 
-    def grown(self, tokens: int, floor_tokens: float, *, now: float) -> Reservation:
-        floor = self.floor_tokens + floor_tokens
-        return Reservation(self.tokens + tokens, self.at, floor, tokens, now)
+    def grown(self, tokens: int, safe_tokens: float, *, now: float) -> Reservation:
+        """The same with so many more."""
+        safe = self.safe_tokens + safe_tokens
+        return Reservation(self.tokens + tokens, self.at, safe, tokens, now)
 
     def unused(self, used: int) -> tuple[tuple[float, float], ...]:
         """Tokens to give back, and when they were charged: the newest first.

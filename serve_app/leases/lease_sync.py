@@ -11,11 +11,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 from router.errors import Rejected, RejectReason
-from router.leases.holder import Lessee
+from router.leases.holder import LeaseHolder
 from router.leases.leased_ceiling import LeasedCeiling
 from router.leases.messages import Answer, Report
 from serve_app.admission.admission import Admission
@@ -40,7 +39,7 @@ LEASED = {RejectReason.REQUEST_RATE, RejectReason.TOKEN_RATE, RejectReason.TENAN
 
 
 class LeaseSync:
-    """Keeps a `Lessee` in step with the ledger, and the lanes with their peers.
+    """Keeps a `LeaseHolder` in step with the ledger, and the lanes with their peers.
 
     Attributes:
         is_pressed: paid work waits for free work elsewhere to go, so that heartbeats hurry.
@@ -49,13 +48,13 @@ class LeaseSync:
 
     def __init__(
         self,
-        lessee: Lessee,
+        holder: LeaseHolder,
         admission: Admission,
         exchange: Exchange,
         config: LedgerConfig,
         metrics: LedgerMetrics,
     ) -> None:
-        self._lessee = lessee
+        self._holder = holder
         self._admission = admission
         self._exchange = exchange
         self._config = config
@@ -85,7 +84,7 @@ class LeaseSync:
         """One report and its answer; whether it counted."""
         begun = time.monotonic()
         # Lanes last: what is said of them must be fresh.
-        report = replace(await self._draft(begun), lanes=self._admission.lane_reports())
+        report = (await self._draft(begun))._replace(lanes=self._admission.lane_reports())
         counts = False
         try:
             async with asyncio.timeout(ANSWER_WITHIN_S):
@@ -103,21 +102,17 @@ class LeaseSync:
 
     async def _draft(self, now: float) -> Report:
         """The next report, without lanes; streams go on between its slices."""
-        drafting = self._lessee.draft({}, now=now)
-        while True:
-            try:
-                next(drafting)
-            except StopIteration as done:
-                report: Report = done.value
-                return report
+        report: Report
+        for report in self._holder.draft({}, now=now):  # noqa: B007
             await asyncio.sleep(0)
+        return report
 
     async def _take(self, answer: Answer) -> bool:
         """Take an answer, in slices too; whether it counts."""
         now = time.monotonic()
-        if not self._lessee.accepts(answer, now=now):
+        if not self._holder.accepts(answer, now=now):
             return False
-        for _ in self._lessee.adopt(answer, now=now):
+        for _ in self._holder.adopt(answer, now=now):
             await asyncio.sleep(0)
         return True
 
@@ -130,16 +125,16 @@ class LeaseSync:
         now = time.monotonic()
         self.is_pressed = False
         for lane, report in self._admission.lane_reports().items():
-            makes_way = self._lessee.yields(lane, now=now)
+            makes_way = self._holder.yields(lane, now=now)
             self._admission.make_way(lane, makes_way=makes_way)
             self.is_pressed |= report.needs or (makes_way and report.free > 0)
 
     def refresh_gauges(self) -> None:
         """Bring the gauges that are read on demand up to date."""
-        now, lessee, metrics = time.monotonic(), self._lessee, self._metrics
-        metrics.epoch.set(lessee.epoch)
-        metrics.has_session.set(lessee.has_session(now))
-        metrics.answer_age.set(lessee.answer_age_s(now))
+        now, holder, metrics = time.monotonic(), self._holder, self._metrics
+        metrics.epoch.set(holder.epoch)
+        metrics.has_session.set(holder.has_session(now))
+        metrics.answer_age.set(holder.answer_age_s(now))
         for lane, count in self._admission.unconfirmed().items():
             metrics.unconfirmed.labels(lane).set(count)
 

@@ -31,7 +31,7 @@ logger = logging.getLogger("ray.serve")
 AHEAD_S = 2.0
 """Grants are noted for so long ahead, so that not each of them is."""
 
-RETAKE_S = 5.0
+TAKEOVER_S = 5.0
 """Who is still asked so long after another took a higher epoch takes one again: the
 other is gone. Longer than two ledgers are about in a rollout."""
 
@@ -43,7 +43,7 @@ def boot_id() -> str:
     return BOOT_ID.read_text().strip()
 
 
-class Office:
+class LedgerService:
     """The ledger with its epoch.
 
     `noted_until`: what it grants has run out by then, as the store knows.
@@ -70,22 +70,22 @@ class Office:
     def _take(self, above: int = 0) -> None:
         number, before = self._store.next_epoch(above=above)
         now = self._clock()
-        quiet_until = before.granted_until
-        if quiet_until is not None and before.boot != self._boot:
+        learning_until = before.granted_until
+        if learning_until is not None and before.boot != self._boot:
             # On another clock: all of it may be to come.
-            quiet_until = now + self._terms.lease_s
-        is_first = quiet_until is None and not above
-        if quiet_until is None:
-            quiet_until = now + self._terms.lease_s if above else now
-        self.noted_until = quiet_until
+            learning_until = now + self._terms.lease_s
+        is_first = learning_until is None and not above
+        if learning_until is None:
+            learning_until = now + self._terms.lease_s if above else now
+        self.noted_until = learning_until
         self._noted: frozenset[str] = frozenset()
         self._lost_at = None
         # A store that was replaced does not know who holds what.
         awaited = None if above else before.holders
         self.ledger = Ledger(
-            number, self._terms, quiet_until=quiet_until, awaited=awaited, is_first=is_first
+            number, self._terms, learning_until=learning_until, awaited=awaited, is_first=is_first
         )
-        logger.info("ledger: epoch %d, quiet for %.1f s", number, max(0.0, quiet_until - now))
+        logger.info("ledger: epoch %d, quiet for %.1f s", number, max(0.0, learning_until - now))
 
     async def exchange(self, wire: dict[str, Any]) -> dict[str, Any] | None:
         """Answer a report; None: it is late, or another is the ledger now."""
@@ -108,7 +108,7 @@ class Office:
         if self._lost_at is None:
             self._lost_at = now
             logger.warning("ledger: epoch %d is over", self.ledger.epoch)
-        if now - self._lost_at < RETAKE_S:
+        if now - self._lost_at < TAKEOVER_S:
             return False
         self._take()
         return self._is_highest(holder, now)
@@ -131,12 +131,12 @@ class LedgerServer:
 
     def __init__(self, terms: dict[str, Any], *, tenants_file: str) -> None:
         store = SqliteStore(tenancy_path(load_tenants(Path(tenants_file))))
-        self._office = Office(store, LeaseTerms(**terms), boot_id())
+        self._service = LedgerService(store, LeaseTerms(**terms), boot_id())
         self._store = store
 
     async def exchange(self, wire: dict[str, Any]) -> dict[str, Any] | None:
         try:
-            return await self._office.exchange(wire)
+            return await self._service.exchange(wire)
         except (sqlite3.Error, OSError) as error:
             logger.warning("ledger: the store cannot be used: %s", error)
             return None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 
 from router.errors import Rejected
+from router.limits.ceiling import TenantCeiling
 from router.limits.contention import paces
 from serve_app.pipeline.state import IngressState
 from serve_app.request.call import Call
-from serve_app.request.charge import Ceiling, Charge, Reserved
+from serve_app.request.charge import Charge, Reserved
 from serve_app.request.metering import Metering
 from serve_app.request.plan import Plan
 
@@ -32,7 +33,7 @@ class Reserving:
             if not await self._state.may_grow(ceiling, refused, tokens, since):
                 return refused
 
-    def _try(self, call: Call, plan: Plan, ceiling: Ceiling) -> Rejected | None:
+    def _try(self, call: Call, plan: Plan, ceiling: TenantCeiling) -> Rejected | None:
         tenant = call.tenant
         contention = self._state.contention(tenant, plan.lane)
         call.charge = Charge(ceiling, contention)

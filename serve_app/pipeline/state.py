@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from router.errors import Rejected, RejectReason
-from router.leases.holder import Lessee
+from router.leases.holder import LeaseHolder
 from router.leases.leased_ceiling import LeasedCeiling
 from router.limits.ceiling import TenantCeiling
 from router.limits.contention import Contention, paces
@@ -29,7 +29,6 @@ from serve_app.bodies.prefixes import prefix_key, prefix_of
 from serve_app.bodies.wire import Parsed
 from serve_app.engine.warm_up import Exported
 from serve_app.leases.lease_sync import LeaseSync
-from serve_app.request.charge import Ceiling
 from serve_app.routing.escalation import Escalation
 from serve_app.routing.policies import Policies
 from serve_app.tenancy.auth import Tenant
@@ -50,7 +49,7 @@ class IngressState:
     """Owns the ceilings, estimators, session memory, hot prefixes, queues and escalation.
 
     Attributes:
-        lessee: what is leased of the ceilings; None: this is the only ingress replica.
+        lease_holder: what is leased of the ceilings; None: this is the only ingress replica.
         leases: its heartbeats, once there is a ledger to send them to.
 
     """
@@ -62,16 +61,18 @@ class IngressState:
         config = policies.fleet
         # Fixed at start: the number of ingress replicas does not reload.
         ingresses = config.ingress.replicas
-        lessee = Lessee(replica, config.ledger.terms(ingresses)) if ingresses > 1 else None
-        self.lessee = lessee
+        self.lease_holder: LeaseHolder | None = None
         self.leases: LeaseSync | None = None
-        if lessee is None:
-            self.admission = Admission(policies, alone, alone)
-            self.contentions = Contentions(self.admission, alone)
-        else:
-            peers, elsewhere = _as_of_now(lessee.peers), _as_of_now(lessee.running_elsewhere)
-            self.admission = Admission(policies, peers, elsewhere)
-            self.contentions = Contentions(self.admission, _as_of_now(lessee.demand_elsewhere))
+        peers: LaneView = alone
+        elsewhere: LaneView = alone
+        demand: LaneView = alone
+        if ingresses > 1:
+            self.lease_holder = holder = LeaseHolder(replica, config.ledger.terms(ingresses))
+            peers = _as_of_now(holder.peers)
+            elsewhere = _as_of_now(holder.running_elsewhere)
+            demand = _as_of_now(holder.demand_elsewhere)
+        self.admission = Admission(policies, peers, elsewhere)
+        self.contentions = Contentions(self.admission, demand)
         self.presence = Presence()
         self.uploads = Uploads(config.ingress.max_ongoing_requests)
         self.sessions = SessionMemory(config.sessions.capacity, config.sessions.ttl_s)
@@ -105,15 +106,15 @@ class IngressState:
             why_not_local=caller.stranger,
         )
 
-    def ceiling(self, tenant: Tenant) -> Ceiling:
+    def ceiling(self, tenant: Tenant) -> TenantCeiling:
         """The tenant's ceilings here, with the limits of the last reading of the files.
 
         The call's own may be older: its body took its time.
         """
         current = self.policies.auth.tenant(tenant.name) or tenant
         config, now = current.ceilings, time.monotonic()
-        if self.lessee is not None:
-            return self.lessee.ceiling(tenant.name, config, now=now)
+        if self.lease_holder is not None:
+            return self.lease_holder.ceiling(tenant.name, config, now=now)
         ceiling = self._ceilings.get(tenant.name)
         if ceiling is None:
             ceiling = self._ceilings[tenant.name] = TenantCeiling(config, now=now)
@@ -152,7 +153,7 @@ class IngressState:
         return self.contentions.of(lane, contended_from)
 
     async def may_grow(
-        self, ceiling: Ceiling, refused: Rejected, tokens: int, since: float
+        self, ceiling: TenantCeiling, refused: Rejected, tokens: int, since: float
     ) -> bool:
         """Wait for a larger lease where that may spare a refusal; whether to try again."""
         if self.leases is None:
@@ -160,8 +161,8 @@ class IngressState:
         return await self.leases.may_grow(ceiling, refused, tokens, since, is_counted=True)
 
     @property
-    def _all_ceilings(self) -> Mapping[str, Ceiling]:
-        return self._ceilings if self.lessee is None else self.lessee.ceilings
+    def _all_ceilings(self) -> Mapping[str, TenantCeiling]:
+        return self._ceilings if self.lease_holder is None else self.lease_holder.ceilings
 
     def estimator(self, lane: str) -> TokenEstimator:
         return self._estimators.setdefault(lane, TokenEstimator())
@@ -216,7 +217,7 @@ class IngressState:
         refused = ceiling.refusal(tokens, now=now, is_paced=is_paced)
         if refused and isinstance(ceiling, LeasedCeiling) and ceiling.is_short(tokens, now=now):
             # A request would wait a heartbeat or two, and be let in.
-            return None if self.lessee and self.lessee.has_session(now) else refused
+            return None if self.lease_holder and self.lease_holder.has_session(now) else refused
         return refused
 
     def tenants_near_limit(self) -> list[dict[str, object]]:
@@ -237,7 +238,7 @@ class IngressState:
 
     def ledger_status(self) -> dict[str, object] | None:
         """Of this replica's leases; None: there are none."""
-        return None if self.lessee is None else self.lessee.status(now=time.monotonic())
+        return None if self.lease_holder is None else self.lease_holder.status(now=time.monotonic())
 
     def reserved_tokens(self) -> int:
         """Tokens reserved by requests that have not been settled."""

@@ -39,7 +39,7 @@ class Wire:
 
     def __init__(self, terms) -> None:
         self.terms = terms
-        self.ledger = Ledger(1, terms, quiet_until=0.0, is_first=True)
+        self.ledger = Ledger(1, terms, learning_until=0.0, is_first=True)
         self.is_cut = self.is_lost = self.is_replaced = False
         self.calls = 0
 
@@ -81,7 +81,7 @@ def pair(world):
         state = IngressState(policies, "s3", name)
         metrics = LedgerMetrics(CollectorRegistry())
         state.leases = LeaseSync(
-            state.lessee, state.admission, wire.exchange, fleet.ledger, metrics
+            state.lease_holder, state.admission, wire.exchange, fleet.ledger, metrics
         )
         states.append(state)
     tenant = auth.identify(world.keys["acme"], is_local=False)
@@ -303,7 +303,7 @@ async def test_without_the_ledger_paid_work_waits_for_its_grace_and_no_longer(pa
     late = queue_of(here).submit(SlotRequest(PAID, "acme", 10), now)
     grace_s = pair.policies.fleet.ledger.grace_s
     # An answer that is older than this says nothing.
-    here.lessee._lanes.clear()
+    here.lease_holder._lanes.clear()
     queue_of(here).poll(now)
     queue_of(here).poll(now + grace_s - 0.1)
     assert late.stage is Stage.WAITING
@@ -321,13 +321,13 @@ async def test_without_a_session_free_work_makes_way(pair):
     await beat(pair)
     now = time.monotonic()
     held = queue_of(here).submit(SlotRequest(FREE, "guest", 10), now)
-    here.lessee._tenure.until = now - 1
+    here.lease_holder.expiry.lease_until = now - 1
     pair.wire.is_cut = True
 
     await here.leases.beat()
 
     assert held.stage is Stage.EVICTED
-    assert not here.lessee.has_session(time.monotonic())
+    assert not here.lease_holder.has_session(time.monotonic())
     queue_of(here).release(held, 0, time.monotonic())
     pair.wire.is_cut = False
     await here.leases.beat()
@@ -409,9 +409,9 @@ def test_a_lane_is_contended_by_what_runs_and_waits_everywhere(pair):
     sent = time.monotonic()
     lanes = {"chat": LaneReport(running=1, waiting=1)}
     for name, running in (("i2", lanes), ("i1", {"chat": LaneReport()})):
-        lessee = here.lessee if name == "i1" else pair.states[1].lessee
-        answer = pair.wire.ledger.exchange(lessee.report(running, now=sent), now=sent)
-        lessee.apply(answer, now=sent)
+        holder = here.lease_holder if name == "i1" else pair.states[1].lease_holder
+        answer = pair.wire.ledger.exchange(holder.report(running, now=sent), now=sent)
+        holder.apply(answer, now=sent)
 
     assert not here.contentions.of("chat", 4).is_contended
     assert here.contentions.of("chat", 2).is_contended
@@ -455,7 +455,7 @@ async def test_the_event_loop_goes_on_between_slices_of_a_heartbeat(pair):
 async def test_heartbeats_hurry_while_paid_work_waits(pair):
     """What peers hold is asked for more often then."""
     here = pair.states[0]
-    pair.wire.ledger = Ledger(2, pair.wire.terms, quiet_until=float("inf"))
+    pair.wire.ledger = Ledger(2, pair.wire.terms, learning_until=float("inf"))
     await here.leases.beat()
     assert not here.leases.is_pressed
     now = time.monotonic()
@@ -478,8 +478,8 @@ async def test_the_heart_beats_on_whatever_becomes_of_one(pair):
     async with asyncio.timeout(10):
         while pair.wire.calls < 2:  # noqa: ASYNC110 - there is no one event for it
             await asyncio.sleep(0.01)
-        assert here.lessee.epoch == 0
+        assert here.lease_holder.epoch == 0
         pair.wire.is_cut = False
-        while not here.lessee.epoch:  # noqa: ASYNC110
+        while not here.lease_holder.epoch:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     task.cancel()
