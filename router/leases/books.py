@@ -21,7 +21,7 @@ from router.leases.messages import (
     RateDemand,
     RateGrant,
 )
-from router.limits.ceiling import MINUTE_S
+from router.limits.bucket import MINUTE_S
 
 # A share is left as it is while it is so near to what it should be: each change of
 # hands leaves that much unused for a heartbeat or two.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import exp
 
 from router.leases.messages import DRIFT, BucketDemand, BucketGrant, LeaseTerms
-from router.limits.ceiling import MINUTE_S, Bucket, RateLimitState
+from router.limits.bucket import MINUTE_S, Bucket, RateLimitState
 
 # A whole bucket may be short of its sum by rounding.
 NEARLY = 1.0 - 1e-6

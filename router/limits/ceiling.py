@@ -25,18 +25,12 @@ share that it has for itself (`shared`). Several ingress replicas lease what the
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from dataclasses import dataclass
 
 from router.errors import Rejected, RejectReason
+from router.limits.bucket import MINUTE_S, Bucket, RateLimitState
 from router.limits.pacer import FOREVER, Pacer, Step
 from router.limits.reservation import Reckoning, Reservation, first_charge
-
-MINUTE_S = 60.0
-
-# Charges remembered for refunds, per bucket: 100 bytes each. Past it the oldest
-# but one is dropped, which can only make a refund larger by that one dip.
-MAX_PEAKS = 1024
 
 MAX_DEBT_S = 1.0
 """Debt under a tokens-per-second ceiling past which nothing is admitted."""
@@ -61,102 +55,6 @@ class CeilingConfig:
     requests_per_minute: float | None = None
     concurrent_requests: int | None = None
     contended_from: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimitState:
-    """What the `x-ratelimit-*` headers say; None where there is no such limit."""
-
-    limit: int
-    remaining: int
-    reset_s: float
-
-
-class Bucket:
-    """A bucket of tokens that refills at `limit / window_s` up to `limit`.
-
-    The level may go below zero: `charge` books what has happened already. With
-    `refunds`, it remembers enough to give charges back (`refundable`).
-
-    Attributes:
-        peaks: (time, level just before a charge), levels falling: each entry is the
-            highest level from its time on. At most `MAX_PEAKS`.
-
-    """
-
-    def __init__(self, limit: float, window_s: float, *, now: float, refunds: bool = False) -> None:
-        self.limit = limit
-        self._refunds = refunds
-        self._window_s = window_s
-        self._rate = limit / window_s
-        self._level = limit
-        self._at = now
-        self.peaks: list[tuple[float, float]] = []
-
-    def resize(self, limit: float, *, now: float) -> None:
-        """Another limit from now on; what is spent of the old one is spent of the new."""
-        more = limit - self.limit
-        self._level = self.level(now=now) + more
-        self.peaks = [(at, level + more) for at, level in self.peaks]
-        self.limit, self._rate = limit, limit / self._window_s
-
-    def level(self, *, now: float) -> float:
-        """Tokens available now; negative while in debt."""
-        if now > self._at:
-            self._level = min(self.limit, self._level + (now - self._at) * self._rate)
-            self._at = now
-        return self._level
-
-    def charge(self, tokens: float, *, now: float) -> float:
-        """Take tokens, or give them back when negative; how many were of a safe capacity: none."""
-        level = self.level(now=now)
-        if self._refunds:
-            self._remember(now, level)
-        self._level = min(self.limit, level - tokens)
-        return 0.0
-
-    def give_back(self, unused: float, _safe: float, /, *, since: float, now: float) -> None:
-        """Of a charge made at `since`; negative: more was used. `_safe`: what `charge` said."""
-        self.charge(-min(unused, self.refundable(unused, since=since, now=now)), now=now)
-
-    def _remember(self, now: float, level: float) -> None:
-        while self.peaks and self.peaks[-1][1] <= level:
-            self.peaks.pop()
-        self.peaks.append((now, level))
-        if len(self.peaks) > MAX_PEAKS:
-            del self.peaks[1]
-
-    def refundable(self, tokens: float, *, since: float, now: float) -> float:
-        """How much of a charge made at `since` can be given back.
-
-        Had the charge never been made, the bucket would have been fuller all the
-        while, and what it could not have held would be lost: at its highest since
-        then there was room for `limit - peak` more.
-        """
-        later = bisect_right(self.peaks, since, key=lambda peak: peak[0])
-        peak = max(self.level(now=now), self.peaks[later][1] if later < len(self.peaks) else 0.0)
-        return max(0.0, min(tokens, self.limit - peak))
-
-    def correct(self, level: float, *, now: float) -> None:
-        """The level is known better than by reckoning: others draw on the same limit."""
-        before = self.level(now=now)
-        if self._refunds and level < before:
-            self._remember(now, before)
-        self._level = min(self.limit, level)
-
-    def forget_peaks(self) -> None:
-        """Call when no charge is left that may be given back."""
-        self.peaks.clear()
-
-    def wait_s(self, tokens: float, *, now: float) -> float:
-        """Seconds until `tokens` are available (a whole bucket counts as enough)."""
-        missing = min(tokens, self.limit) - self.level(now=now)
-        return max(0.0, missing / self._rate)
-
-    def state(self, *, now: float) -> RateLimitState:
-        """What is left, and how long until the bucket is full."""
-        left = max(0, int(self.level(now=now)))
-        return RateLimitState(int(self.limit), left, self.wait_s(self.limit, now=now))
 
 
 class TenantCeiling:

@@ -8,7 +8,8 @@ from router.leases.holder import LeaseHolder
 from router.leases.leased_ceiling import LeasedCeiling
 from router.leases.ledger import Ledger
 from router.leases.messages import DRIFT, Answer, LaneReport, LeaseTerms, Report
-from router.limits.ceiling import MINUTE_S, CeilingConfig
+from router.limits.bucket import MINUTE_S
+from router.limits.ceiling import CeilingConfig
 from router.limits.reservation import Reservation
 from tests.examples import examples
 

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from router.leases.leased_ceiling import LeasedCeiling, LeaseExpiry
 from router.leases.messages import BucketGrant, LeaseTerms, TenantGrant
-from router.limits.ceiling import MINUTE_S, CeilingConfig, TenantCeiling
+from router.limits.bucket import MINUTE_S
+from router.limits.ceiling import CeilingConfig, TenantCeiling
 from router.limits.quota import QuotaConfig, first_hold
 from router.limits.reservation import GROW_TOKENS, Reckoning, Reservation, further_charge
 from router.routing.window_room import LEAST_TOKENS, fitted, least_room, smaller_asks

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from router.errors import Rejected, RejectReason
-from router.limits.ceiling import MAX_PEAKS, Bucket, CeilingConfig, RateLimitState, TenantCeiling
+from router.limits.bucket import MAX_PEAKS, Bucket, RateLimitState
+from router.limits.ceiling import CeilingConfig, TenantCeiling
 from router.limits.pacer import Pacer
 from router.limits.reservation import GROW_TOKENS, Reckoning, Reservation, further_charge
 
