@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from router.leases.books import (
+from router.leases.allocators import (
     BucketAllocator,
     PermitAllocator,
     RateAllocator,

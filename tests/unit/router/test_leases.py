@@ -3,7 +3,7 @@
 import pytest
 
 from router.errors import Rejected, RejectReason
-from router.leases.books import (
+from router.leases.allocators import (
     FRESH_S,
     BucketAllocator,
     PermitAllocator,
