@@ -89,10 +89,10 @@ class LeasedBucket(Bucket):
         super().__init__(limit * terms.leased, MINUTE_S, now=now, refunds=True)
         self.whole = limit
         self.held = 0.0
-        self.safe = Bucket(limit * terms.safe, MINUTE_S, now=now, refunds=True)
+        self.safe = Bucket(limit * terms.safe_share, MINUTE_S, now=now, refunds=True)
         # Nobody knows what was spent of it before: it has filled for as long as its seat.
         seated_s = max(0.0, now - expiry.seated_at) if expiry.has_seat(now) else 0.0
-        self.safe.correct(seated_s * limit * terms.safe / MINUTE_S, now=now)
+        self.safe.correct(seated_s * limit * terms.safe_share / MINUTE_S, now=now)
         self._expiry = expiry
         self._pace = Pace(PACE_S, now=now)
         self._spent = 0.0

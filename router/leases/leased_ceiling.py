@@ -115,7 +115,7 @@ class LeasedCeiling(TenantCeiling):
 
     def _safe_permits(self, limit: int, now: float) -> int:
         # Whole permits: there are none where the limit is small.
-        return int(limit * self._terms.safe) if self._expiry.has_seat(now) else 0
+        return int(limit * self._terms.safe_share) if self._expiry.has_seat(now) else 0
 
     def _debt_s(self, now: float) -> float:
         """The tenant's debt, here and elsewhere, at its whole rate."""
@@ -175,7 +175,7 @@ class LeasedCeiling(TenantCeiling):
         limit, wanted, self._wanted = self.config.concurrent_requests, self._wanted, 0
         if limit is None:
             return None
-        leased = limit - self._terms.seats * int(limit * self._terms.safe)
+        leased = limit - self._terms.seats * int(limit * self._terms.safe_share)
         used = max(0, self._open - self._safe_permits(limit, now))
         return PermitDemand(leased, max(self.permits, used), used, wanted)
 
@@ -202,7 +202,7 @@ class LeasedCeiling(TenantCeiling):
         if self.pacer is None:
             return
         rate = self.config.tokens_per_second or 0.0
-        safe, share = rate * self._terms.safe, rate * self._terms.leased * self.share
+        safe, share = rate * self._terms.safe_share, rate * self._terms.leased * self.share
         lease, seat = self._expiry.lease_until, self._expiry.seat_until
         then = share if lease > seat else safe
         steps = [Step(min(lease, seat), safe + share), Step(max(lease, seat), then)]

@@ -1,7 +1,7 @@
 """What ingress replicas and the ledger tell each other about shares of tenants' limits.
 
 Each tenant's limit has two parts. The safe capacity is divided beforehand: every *seated*
-ingress replica has `LeaseTerms.safe` of the limit for itself. The rest is the ledger's to
+ingress replica has `LeaseTerms.safe_share` of the limit for itself. The rest is the ledger's to
 lease, in answer to one report after the other from each ingress replica:
 
 - tokens per second: a share of the leased part, 0 to 1;
@@ -24,7 +24,7 @@ do not know: during a rollout both ends may be of different versions.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 DRIFT = 0.02
@@ -33,25 +33,38 @@ IDLE_S = 10.0
 """A tenant of whom nothing was heard for so long gives its lease back."""
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseTerms:
-    """What both ends must agree on: the same fleet file on both.
+@dataclass(frozen=True)
+class LeaseBounds:
+    """What an operator sets of leases. `metadata` bounds what a file may say.
 
     Attributes:
-        lease_s: how long a lease outlives the report that it answers.
+        lease_s: how long a lease outlives the report that it answers. Without an answer
+            for so long, an ingress replica has no more than its safe capacity, and lets
+            its sheddable work go.
         seat_s: the same of a seat, and so of the safe capacity.
-        seats: ingress replicas that may have one at a time: twice their number, as old
-            and new ones overlap in a rollout.
-        safe: part of each limit that a seated ingress replica always has.
+        safe_share: part of each limit that a seated ingress replica always has; there are
+            twice as many seats as ingress replicas.
         stale_s: age at which what a peer reported counts for nothing.
 
     """
 
-    lease_s: float = 10.0
-    seat_s: float = 60.0
+    lease_s: float = field(default=10.0, metadata={"gt": 0})
+    seat_s: float = field(default=60.0, metadata={"gt": 0})
+    safe_share: float = field(default=0.01, metadata={"ge": 0})
+    stale_s: float = field(default=0.5, metadata={"gt": 0})
+
+
+@dataclass(frozen=True)
+class LeaseTerms(LeaseBounds):
+    """What both ends must agree on: the same fleet file on both.
+
+    Attributes:
+        seats: ingress replicas that may have one at a time: twice their number, as old
+            and new ones overlap in a rollout.
+
+    """
+
     seats: int = 4
-    safe: float = 0.01
-    stale_s: float = 0.5
 
     def __post_init__(self) -> None:
         if not 0 < self.leased <= 1:
@@ -61,7 +74,7 @@ class LeaseTerms:
 
     @property
     def leased(self) -> float:
-        return 1.0 - self.seats * self.safe
+        return 1.0 - self.seats * self.safe_share
 
 
 # -- what an ingress replica reports ------------------------------------------

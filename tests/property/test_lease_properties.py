@@ -13,7 +13,7 @@ from router.limits.ceiling import CeilingConfig
 from router.limits.reservation import Reservation
 from tests.examples import examples
 
-TERMS = LeaseTerms(lease_s=2.0, seat_s=6.0, seats=3, safe=0.02, stale_s=0.5)
+TERMS = LeaseTerms(lease_s=2.0, seat_s=6.0, seats=3, safe_share=0.02, stale_s=0.5)
 RATE, TOKENS, REQUESTS, PERMITS = 80.0, 6_000.0, 6_000.0, 40
 CONFIG = CeilingConfig(RATE, TOKENS, REQUESTS, PERMITS)
 TENANTS = ("acme", "other")

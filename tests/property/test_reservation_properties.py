@@ -13,7 +13,7 @@ from router.limits.reservation import GROW_TOKENS, Reckoning, Reservation, furth
 from router.routing.window_room import LEAST_TOKENS, fitted, least_room, smaller_asks
 
 LIMIT = 3_000
-TERMS = LeaseTerms(lease_s=1e6, seat_s=1e6, seats=4, safe=0.01, stale_s=0.5)
+TERMS = LeaseTerms(lease_s=1e6, seat_s=1e6, seats=4, safe_share=0.01, stale_s=0.5)
 TINY = 1e-3
 
 costs = st.builds(

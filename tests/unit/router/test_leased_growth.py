@@ -7,7 +7,7 @@ from router.leases.messages import BucketGrant, LeaseTerms, PermitDemand, Tenant
 from router.limits.ceiling import CeilingConfig
 from router.limits.reservation import Reckoning, Reservation
 
-TERMS = LeaseTerms(lease_s=100, seat_s=600, seats=4, safe=0.01, stale_s=0.5)
+TERMS = LeaseTerms(lease_s=100, seat_s=600, seats=4, safe_share=0.01, stale_s=0.5)
 LIMIT = 3_000
 FLOOR = 30
 

@@ -30,7 +30,7 @@ from router.leases.messages import (
 from router.limits.ceiling import CeilingConfig
 from router.limits.reservation import Reservation
 
-TERMS = LeaseTerms(lease_s=2.0, seat_s=6.0, seats=2, safe=0.02, stale_s=0.5)
+TERMS = LeaseTerms(lease_s=2.0, seat_s=6.0, seats=2, safe_share=0.02, stale_s=0.5)
 CONFIG = CeilingConfig(80, 6_000, 120, 200)
 
 
@@ -56,7 +56,7 @@ def test_terms_leave_something_to_lease():
     """And seats outlast leases."""
     assert TERMS.leased == pytest.approx(0.96)
     with pytest.raises(ValueError, match="safe"):
-        LeaseTerms(seats=10, safe=0.1)
+        LeaseTerms(seats=10, safe_share=0.1)
     with pytest.raises(ValueError, match="seat"):
         LeaseTerms(lease_s=2, seat_s=1)
 
@@ -544,7 +544,7 @@ def test_many_tenants_are_reported_and_leased_in_slices():
 @pytest.mark.parametrize("busy_tokens", [0, 50_000])
 def test_a_little_waiting_work_is_not_starved_where_there_is_no_seat_yet(busy_tokens):
     """However small it is beside the limit, and beside what others have: no floor helps it."""
-    terms = LeaseTerms(lease_s=2.0, seat_s=6.0, seats=1, safe=0.02)
+    terms = LeaseTerms(lease_s=2.0, seat_s=6.0, seats=1, safe_share=0.02)
     book = Ledger(1, terms, learning_until=0.0, is_first=True)
     config = CeilingConfig(tokens_per_second=100_000)
     old, new = LeaseHolder("old", terms), LeaseHolder("new", terms)

@@ -52,7 +52,9 @@ async def test_the_first_ledger_waits_for_nobody(store, clock):
     assert await beat(service, holder, clock.now)
 
     assert holder.epoch == service.ledger.epoch == store.epoch() == 1
-    assert ceiling.pacer.rate(now=clock.now) == pytest.approx(80 * (TERMS.leased + TERMS.safe))
+    assert ceiling.pacer.rate(now=clock.now) == pytest.approx(
+        80 * (TERMS.leased + TERMS.safe_share)
+    )
 
 
 async def test_a_new_ledger_goes_on_with_what_is_held_and_grants_no_more(store, clock):
@@ -204,7 +206,7 @@ async def test_without_its_store_a_ledger_answers_nobody(tmp_path, monkeypatch):
     tenants = tmp_path / "tenants.yaml"
     tenants.write_text("tiers: {paid: {}}\n")
     server = LedgerServer(
-        {"lease_s": 10, "seat_s": 60, "seats": 4, "safe": 0.01, "stale_s": 0.5},
+        {"lease_s": 10, "seat_s": 60, "seats": 4, "safe_share": 0.01, "stale_s": 0.5},
         tenants_file=str(tenants),
     )
     holder = LeaseHolder("i1", TERMS)
