@@ -7,7 +7,7 @@ ceilings, a quota does not refill: it comes back whole at midnight, or on the fi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from math import inf
 
@@ -17,11 +17,18 @@ from router.limits.reservation import Reckoning
 
 @dataclass(frozen=True, slots=True)
 class TokenWeights:
-    """What a token of each kind counts as; a cached one is a prompt token too."""
+    """What a token of each kind counts as, per minute and in quotas.
 
-    prompt: float = 1.0
-    cached: float = 1.0
-    completion: float = 1.0
+    `metadata` bounds what a file may say.
+
+    Attributes:
+        cached: a prompt token that the engine had in its prefix cache.
+
+    """
+
+    prompt: float = field(default=1.0, metadata={"ge": 0})
+    cached: float = field(default=1.0, metadata={"ge": 0})
+    completion: float = field(default=1.0, metadata={"ge": 0})
 
     def weigh(self, prompt: int, cached: int, completion: int) -> float:
         """Weighted tokens; `cached` of the `prompt` tokens came from the prefix cache."""
