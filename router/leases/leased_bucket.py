@@ -86,10 +86,10 @@ class LeasedBucket(Bucket):
     def __init__(
         self, limit: float, terms: LeaseTerms, expiry: LeaseExpiry, *, now: float, has_past: bool
     ) -> None:
-        super().__init__(limit * terms.leased, MINUTE_S, now=now, refunds=True)
+        super().__init__(limit * terms.leased, now=now, refunds=True)
         self.whole = limit
         self.held = 0.0
-        self.safe = Bucket(limit * terms.safe_share, MINUTE_S, now=now, refunds=True)
+        self.safe = Bucket(limit * terms.safe_share, now=now, refunds=True)
         # Nobody knows what was spent of it before: it has filled for as long as its seat.
         seated_s = max(0.0, now - expiry.seated_at) if expiry.has_seat(now) else 0.0
         self.safe.correct(seated_s * limit * terms.safe_share / MINUTE_S, now=now)

@@ -12,7 +12,7 @@ from router.leases.leased_bucket import LeasedBucket, LeaseExpiry, Pace
 from router.leases.messages import LeaseTerms, PermitDemand, RateDemand, TenantDemand, TenantGrant
 from router.limits.ceiling import MAX_DEBT_S, CeilingConfig, TenantCeiling
 from router.limits.pacer import Pacer, Step
-from router.limits.reservation import Reckoning, Reservation, first_charge
+from router.limits.reservation import Reservation
 
 DEMAND_S = 1.0
 """Delivery is remembered with this time constant."""
@@ -65,10 +65,6 @@ class LeasedCeiling(TenantCeiling):
 
     # -- admission ------------------------------------------------------------------
 
-    def first_charge(self, cost: Reckoning) -> int:
-        """What a request reserves when it is admitted: of what can be had in one place."""
-        return cost.whole if self.tokens is None else first_charge(cost, self.tokens.most)
-
     def try_admit(
         self, tokens: int, *, now: float, is_paced: bool = True
     ) -> Reservation | Rejected:
@@ -104,10 +100,6 @@ class LeasedCeiling(TenantCeiling):
             bucket is not None and bucket.known_wait_s(cost, now=now) > 0
             for bucket, cost in buckets
         )
-
-    @property
-    def _open(self) -> int:
-        return self.running + self.arriving
 
     def _is_full(self, now: float) -> bool:
         limit = self.config.concurrent_requests

@@ -22,7 +22,7 @@ class RateLimitState:
 
 
 class Bucket:
-    """A bucket of tokens that refills at `limit / window_s` up to `limit`.
+    """A bucket of tokens that refills at `limit` a minute, up to `limit`.
 
     The level may go below zero: `charge` books what has happened already. With
     `refunds`, it remembers enough to give charges back (`refundable`).
@@ -33,11 +33,10 @@ class Bucket:
 
     """
 
-    def __init__(self, limit: float, window_s: float, *, now: float, refunds: bool = False) -> None:
+    def __init__(self, limit: float, *, now: float, refunds: bool = False) -> None:
         self.limit = limit
         self._refunds = refunds
-        self._window_s = window_s
-        self._rate = limit / window_s
+        self._rate = limit / MINUTE_S
         self._level = limit
         self._at = now
         self.peaks: list[tuple[float, float]] = []
@@ -47,7 +46,12 @@ class Bucket:
         more = limit - self.limit
         self._level = self.level(now=now) + more
         self.peaks = [(at, level + more) for at, level in self.peaks]
-        self.limit, self._rate = limit, limit / self._window_s
+        self.limit, self._rate = limit, limit / MINUTE_S
+
+    @property
+    def most(self) -> float:
+        """Tokens that it can have at once."""
+        return self.limit
 
     def level(self, *, now: float) -> float:
         """Tokens available now; negative while in debt."""

@@ -28,7 +28,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from router.errors import Rejected, RejectReason
-from router.limits.bucket import MINUTE_S, Bucket, RateLimitState
+from router.limits.bucket import Bucket, RateLimitState
 from router.limits.pacer import FOREVER, Pacer, Step
 from router.limits.reservation import Reckoning, Reservation, first_charge
 
@@ -90,8 +90,7 @@ class TenantCeiling:
 
     def first_charge(self, cost: Reckoning) -> int:
         """What a request reserves when it is admitted."""
-        limit = self.config.tokens_per_minute
-        return cost.whole if limit is None else first_charge(cost, limit)
+        return cost.whole if self.tokens is None else first_charge(cost, self.tokens.most)
 
     def try_admit(
         self, tokens: int, *, now: float, is_paced: bool = True
@@ -113,7 +112,7 @@ class TenantCeiling:
         `will_run`: it is `arriving` from now on, until `arrived` is called.
         """
         if will_run and self._is_full(now):
-            return too_many_at_once()
+            return _too_many_at_once()
         refused = self.request_refusal(now=now)
         if refused is not None:
             return refused
@@ -128,12 +127,17 @@ class TenantCeiling:
 
     def _is_full(self, _now: float) -> bool:
         limit = self.config.concurrent_requests
-        return limit is not None and self.running + self.arriving >= limit
+        return limit is not None and self._open >= limit
+
+    @property
+    def _open(self) -> int:
+        return self.running + self.arriving
 
     def request_refusal(self, *, now: float) -> Rejected | None:
         """Whether the minute's requests are spent."""
         if self.requests is not None and (wait := self.requests.wait_s(1, now=now)) > 0:
-            return requests_spent(wait)
+            message = "Too many requests: the minute's are spent."
+            return Rejected(RejectReason.REQUEST_RATE, message, wait)
         return None
 
     def grow(self, reservation: Reservation, tokens: int, *, now: float) -> Reservation:
@@ -172,13 +176,21 @@ class TenantCeiling:
         `is_counted`: it is one of the minute's already.
         """
         if self._is_full(now):
-            return too_many_at_once()
+            return _too_many_at_once()
         if not is_counted and (spent := self.request_refusal(now=now)) is not None:
             return spent
         if self.tokens is not None and (wait := self.tokens.wait_s(tokens, now=now)) > 0:
-            return tokens_spent(wait)
-        debt = self._debt_s(now) if is_paced else 0.0
-        return overdrawn(debt) if debt > MAX_DEBT_S else None
+            return Rejected(RejectReason.TOKEN_RATE, "The minute's tokens are spent.", wait)
+        if is_paced and (debt := self._debt_s(now)) > MAX_DEBT_S:
+            # Who came only when all is repaid would leave the ceiling unused until its
+            # first token.
+            message = "The tokens-per-second ceiling is overdrawn."
+            return Rejected(RejectReason.TOKEN_RATE, message, debt - MAX_DEBT_S)
+        return None
+
+    def is_short(self, _tokens: int, /, *, now: float, is_counted: bool = False) -> bool:  # noqa: ARG002
+        """Return whether a request was refused for want of a lease; here nothing is leased."""
+        return False
 
     def _debt_s(self, now: float) -> float:
         # A stream that is being paced always has its next token booked; only
@@ -186,30 +198,10 @@ class TenantCeiling:
         return 0.0 if self.pacer is None else self.pacer.debt_s(now=now)
 
 
-def too_many_at_once() -> Rejected:
+def _too_many_at_once() -> Rejected:
     """When one of them ends is not known: a second is a guess."""
     message = "Too many requests at once."
     return Rejected(RejectReason.TENANT_CONCURRENCY, message, 1.0)
-
-
-def requests_spent(wait_s: float) -> Rejected:
-    """Of the minute."""
-    message = "Too many requests: the minute's are spent."
-    return Rejected(RejectReason.REQUEST_RATE, message, wait_s)
-
-
-def tokens_spent(wait_s: float) -> Rejected:
-    """Of the minute."""
-    return Rejected(RejectReason.TOKEN_RATE, "The minute's tokens are spent.", wait_s)
-
-
-def overdrawn(debt_s: float) -> Rejected:
-    """More was generated than the ceiling lets out; come when the rest is what may be owed.
-
-    Who came only when all is repaid would leave the ceiling unused until its first token.
-    """
-    message = "The tokens-per-second ceiling is overdrawn."
-    return Rejected(RejectReason.TOKEN_RATE, message, debt_s - MAX_DEBT_S)
 
 
 def _resized(
@@ -218,7 +210,7 @@ def _resized(
     if limit is None:
         return None
     if bucket is None:
-        return Bucket(limit, MINUTE_S, now=now, refunds=refunds)
+        return Bucket(limit, now=now, refunds=refunds)
     if limit != bucket.limit:
         bucket.resize(limit, now=now)
     return bucket

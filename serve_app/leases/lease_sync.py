@@ -15,8 +15,8 @@ from typing import Any
 
 from router.errors import Rejected, RejectReason
 from router.leases.holder import LeaseHolder
-from router.leases.leased_ceiling import LeasedCeiling
 from router.leases.messages import Answer, Report
+from router.limits.ceiling import TenantCeiling
 from serve_app.admission.admission import Admission
 from serve_app.config.admission import LedgerConfig
 from serve_app.leases.metrics import LedgerMetrics
@@ -142,7 +142,7 @@ class LeaseSync:
 
     async def may_grow(
         self,
-        ceiling: object,
+        ceiling: TenantCeiling,
         refused: Rejected,
         tokens: int,
         since: float,
@@ -159,7 +159,7 @@ class LeaseSync:
             is_counted: the request is one of the minute's already.
 
         """
-        if refused.reason not in LEASED or not isinstance(ceiling, LeasedCeiling):
+        if refused.reason not in LEASED:
             return False
         now = time.monotonic()
         left = since + WAIT_BEATS * self._config.heartbeat_s - now

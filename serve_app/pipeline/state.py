@@ -15,7 +15,6 @@ from typing import Protocol
 
 from router.errors import Rejected, RejectReason
 from router.leases.holder import LeaseHolder
-from router.leases.leased_ceiling import LeasedCeiling
 from router.limits.ceiling import TenantCeiling
 from router.limits.contention import Contention, paces
 from router.limits.reservation import Reckoning
@@ -141,7 +140,7 @@ class IngressState:
         """Why no request of the tenant would be counted now; nothing is."""
         ceiling, now = self.ceiling(tenant), time.monotonic()
         refused = ceiling.request_refusal(now=now)
-        if refused and isinstance(ceiling, LeasedCeiling) and ceiling.is_short(0, now=now):
+        if refused and ceiling.is_short(0, now=now):
             return None
         return refused
 
@@ -215,7 +214,7 @@ class IngressState:
         tokens = ceiling.first_charge(cost)
         is_paced = paces(self.contention(tenant, lane))
         refused = ceiling.refusal(tokens, now=now, is_paced=is_paced)
-        if refused and isinstance(ceiling, LeasedCeiling) and ceiling.is_short(tokens, now=now):
+        if refused and ceiling.is_short(tokens, now=now):
             # A request would wait a heartbeat or two, and be let in.
             return None if self.lease_holder and self.lease_holder.has_session(now) else refused
         return refused
