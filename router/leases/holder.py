@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from router.leases.leased_bucket import LeaseExpiry
+from router.leases.expiry import LeaseExpiry
 from router.leases.leased_ceiling import LeasedCeiling
 from router.leases.messages import (
     DRIFT,

@@ -9,10 +9,10 @@ how long to wait, and how much of a reservation may be given back.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import exp
 
-from router.leases.messages import DRIFT, BucketDemand, BucketGrant, LeaseTerms
+from router.leases.expiry import LeaseExpiry
+from router.leases.messages import BucketDemand, BucketGrant, LeaseTerms
 from router.limits.bucket import MINUTE_S, Bucket, RateLimitState
 
 # A whole bucket may be short of its sum by rounding.
@@ -25,36 +25,8 @@ SHORT_S = 1.0
 """When to come back where only the lease is short."""
 
 
-@dataclass(slots=True)
-class LeaseExpiry:
-    """Until when an ingress replica's leases and its seat hold, on its own clock.
-
-    `seated_at`: since when it has had its seat without a break.
-    """
-
-    lease_until: float = float("-inf")
-    seat_until: float = float("-inf")
-    seated_at: float = float("inf")
-
-    def has_lease(self, now: float) -> bool:
-        """Whether what the ledger granted holds."""
-        return now < self.lease_until
-
-    def has_seat(self, now: float) -> bool:
-        """Whether the safe capacities hold."""
-        return now < self.seat_until
-
-    def renew(self, terms: LeaseTerms, sent_at: float, *, has_seat: bool, now: float) -> None:
-        """A report of `sent_at` was answered."""
-        if not self.has_seat(now):
-            self.seated_at = now
-        # Our clock may be slower than the ledger's.
-        self.lease_until = sent_at + terms.lease_s * (1 - DRIFT)
-        self.seat_until = sent_at + terms.seat_s * (1 - DRIFT) if has_seat else now
-
-
-class Pace:
-    """Units a second, of late; older ones fade with a time constant."""
+class MovingRate:
+    """Exponentially weighted moving average of a rate, in units a second."""
 
     def __init__(self, fades_s: float, *, now: float) -> None:
         self._fades_s, self._at = fades_s, now
@@ -94,7 +66,7 @@ class LeasedBucket(Bucket):
         seated_s = max(0.0, now - expiry.seated_at) if expiry.has_seat(now) else 0.0
         self.safe.correct(seated_s * limit * terms.safe_share / MINUTE_S, now=now)
         self._expiry = expiry
-        self._pace = Pace(PACE_S, now=now)
+        self._pace = MovingRate(PACE_S, now=now)
         self._spent = 0.0
         # Spent of what is held since the last report: the answer does not know of it.
         self._since_report = 0.0

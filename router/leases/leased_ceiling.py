@@ -8,7 +8,8 @@ waiting for the next answer.
 from __future__ import annotations
 
 from router.errors import Rejected, RejectReason
-from router.leases.leased_bucket import LeasedBucket, LeaseExpiry, Pace
+from router.leases.expiry import LeaseExpiry
+from router.leases.leased_bucket import LeasedBucket, MovingRate
 from router.leases.messages import LeaseTerms, PermitDemand, RateDemand, TenantDemand, TenantGrant
 from router.limits.ceiling import MAX_DEBT_S, CeilingConfig, TenantCeiling
 from router.limits.pacer import Pacer, Step
@@ -49,7 +50,7 @@ class LeasedCeiling(TenantCeiling):
             self.pacer = None
         elif self.pacer is None:
             self.pacer = Pacer(0.0, now=now)
-            self._demand = Pace(DEMAND_S, now=now)
+            self._demand = MovingRate(DEMAND_S, now=now)
         self._pace(now)
 
     def _bucket(

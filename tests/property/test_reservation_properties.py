@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.leases.leased_ceiling import LeasedCeiling, LeaseExpiry
+from router.leases.expiry import LeaseExpiry
+from router.leases.leased_ceiling import LeasedCeiling
 from router.leases.messages import BucketGrant, LeaseTerms, TenantGrant
 from router.limits.bucket import MINUTE_S
 from router.limits.ceiling import CeilingConfig, TenantCeiling

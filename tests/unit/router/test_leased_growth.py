@@ -2,7 +2,8 @@
 
 import pytest
 
-from router.leases.leased_ceiling import LeasedCeiling, LeaseExpiry
+from router.leases.expiry import LeaseExpiry
+from router.leases.leased_ceiling import LeasedCeiling
 from router.leases.messages import BucketGrant, LeaseTerms, PermitDemand, TenantGrant
 from router.limits.ceiling import CeilingConfig
 from router.limits.reservation import Reckoning, Reservation
