@@ -37,7 +37,7 @@ FRESH_S = 0.8 * IDLE_S
 """Age up to which an old ledger's answer counts: the rest is for heartbeats and clocks."""
 
 
-class Turn(NamedTuple):
+class ReportContext(NamedTuple):
     """Whose report is answered, and what is known by then."""
 
     holder: str
@@ -61,12 +61,12 @@ class _Allocator(Generic[_Demand]):
         # What each may hold by now: whether the last grant arrived is not known.
         self._liable: dict[str, float] = {}
 
-    def _allot(self, turn: Turn, demand: _Demand, limit: float, target: float) -> float:
+    def _allot(self, context: ReportContext, demand: _Demand, limit: float, target: float) -> float:
         """The holder's part, which is to be `target`."""
-        self._liable[turn.holder] = 0
-        wish = demand.held if turn.is_learning else target
+        self._liable[context.holder] = 0
+        wish = demand.held if context.is_learning else target
         granted = min(wish, max(0, limit - sum(self._liable.values())))
-        self._liable[turn.holder] = max(demand.held, granted)
+        self._liable[context.holder] = max(demand.held, granted)
         return granted
 
     def drop(self, holder: str) -> None:
@@ -74,7 +74,7 @@ class _Allocator(Generic[_Demand]):
         self._demands.pop(holder, None)
         self._liable.pop(holder, None)
 
-    def is_idle(self, _: Turn) -> bool:
+    def is_idle(self, _: ReportContext) -> bool:
         """Whether forgetting it changes nothing."""
         return not self._demands
 
@@ -82,12 +82,12 @@ class _Allocator(Generic[_Demand]):
 class RateAllocator(_Allocator[RateDemand]):
     """Tokens per second of one tenant: shares."""
 
-    def exchange(self, turn: Turn, demand: RateDemand) -> RateGrant:
+    def exchange(self, context: ReportContext, demand: RateDemand) -> RateGrant:
         """Take what a holder reports and grant its next share."""
-        self._demands[turn.holder] = demand
-        self._liable[turn.holder] = demand.held
-        others = [x for name, x in self._demands.items() if name != turn.holder]
-        share = self._allot(turn, demand, 1.0, self._target(demand, others))
+        self._demands[context.holder] = demand
+        self._liable[context.holder] = demand.held
+        others = [x for name, x in self._demands.items() if name != context.holder]
+        share = self._allot(context, demand, 1.0, self._target(demand, others))
         return RateGrant(share, sum(x.backlog for x in others))
 
     def _target(self, mine: RateDemand, others: Collection[RateDemand]) -> float:
@@ -104,12 +104,12 @@ class RateAllocator(_Allocator[RateDemand]):
 class PermitAllocator(_Allocator[PermitDemand]):
     """Concurrent requests of one tenant: whole permits."""
 
-    def exchange(self, turn: Turn, demand: PermitDemand) -> PermitGrant:
+    def exchange(self, context: ReportContext, demand: PermitDemand) -> PermitGrant:
         """Take what a holder reports and grant its next permits."""
-        self._demands[turn.holder] = demand
+        self._demands[context.holder] = demand
         # Readers of the tenants file are at different versions for a moment.
         limit = min(x.limit for x in self._demands.values())
-        permits = int(self._allot(turn, demand, limit, self._target(demand, limit)))
+        permits = int(self._allot(context, demand, limit, self._target(demand, limit)))
         used = sum(x.used for x in self._demands.values())
         return PermitGrant(permits, used - demand.used)
 
@@ -137,14 +137,14 @@ class RecoveredLevel:
     def __init__(self) -> None:
         self._said: dict[str, tuple[BucketDemand, float]] = {}
 
-    def hear(self, turn: Turn, demand: BucketDemand) -> None:
+    def hear(self, context: ReportContext, demand: BucketDemand) -> None:
         """A holder's report: the last of the `is_old` ones counts, or else the first.
 
         The answer to that one is what the holder has taken, so nothing came in between;
         the later ones tell what it does with its tokens.
         """
-        if turn.is_old or turn.holder not in self._said:
-            self._said[turn.holder] = (demand, turn.now)
+        if context.is_old or context.holder not in self._said:
+            self._said[context.holder] = (demand, context.now)
 
     def level(self, now: float) -> float:
         """Tokens left that nobody holds, once all holders were heard; 0: not known.
@@ -192,26 +192,26 @@ class BucketAllocator:
         self._left = min(limit, since * limit / MINUTE_S)
         self._holders: dict[str, _BucketHolder] = {}
 
-    def exchange(self, turn: Turn, demand: BucketDemand) -> BucketGrant:
+    def exchange(self, context: ReportContext, demand: BucketDemand) -> BucketGrant:
         """Take what a holder reports, and hand out."""
         self.limit = demand.limit
         if self._recovered is not None:
-            self._recovered.hear(turn, demand)
-            if not turn.is_learning:
-                self._left += self._recovered.level(turn.now) if turn.all_heard else 0.0
+            self._recovered.hear(context, demand)
+            if not context.is_learning:
+                self._left += self._recovered.level(context.now) if context.all_heard else 0.0
                 self._recovered = None
-        self._refill(turn)
-        before = self._holders.get(turn.holder)
-        if before is None or (turn.is_learning and turn.is_old):
+        self._refill(context)
+        before = self._holders.get(context.holder)
+        if before is None or (context.is_learning and context.is_old):
             # What it has returned so far it returned to earlier ledgers.
             before = _BucketHolder(demand)
-        if turn.applied != before.added_at:
+        if context.applied != before.added_at:
             # The answer never counted, and will not.
             self._left += before.added
         self._left += max(0.0, demand.returned - before.said.returned)
-        mine = self._holders[turn.holder] = _BucketHolder(demand, added_at=turn.seq)
+        mine = self._holders[context.holder] = _BucketHolder(demand, added_at=context.seq)
         self._clip()
-        if turn.is_learning:
+        if context.is_learning:
             return BucketGrant(0.0, None, self.level)
         target = self._target(demand)
         # What is overdrawn is made good at once: everybody's debt is the tenant's.
@@ -228,11 +228,11 @@ class BucketAllocator:
         part = mine.pace / paces if paces else 0.0
         return min(self.limit, mine.need) + KEPT * spare * part
 
-    def _refill(self, turn: Turn) -> None:
-        if turn.now > self._at:
-            if not turn.is_learning:
-                self._left += (turn.now - self._at) * self.limit / MINUTE_S
-            self._at = turn.now
+    def _refill(self, context: ReportContext) -> None:
+        if context.now > self._at:
+            if not context.is_learning:
+                self._left += (context.now - self._at) * self.limit / MINUTE_S
+            self._at = context.now
         self._clip()
 
     def _clip(self) -> None:
@@ -254,7 +254,7 @@ class BucketAllocator:
         if gone is not None:
             self._left += min(0.0, gone.said.held + gone.added)
 
-    def is_idle(self, turn: Turn) -> bool:
+    def is_idle(self, context: ReportContext) -> bool:
         """Whether forgetting it changes nothing: it is full, and nobody holds a part."""
-        self._refill(turn)
+        self._refill(context)
         return not self._holders and self._left >= self.limit

@@ -1,11 +1,11 @@
-"""What one ingress replica holds of tenants' limits, and of the right to hold free work.
+"""What one ingress replica holds of tenants' limits, and of the right to hold sheddable work.
 
 Every heartbeat it sends a report and takes the answer. It has one report under way: when
 the next is made, the answer to the one before is void. Nothing that a request does waits for
 this, but for a refusal that the next answer may spare.
 
 Without an answer for `lease_s` its session is over: leases are void (safe capacities last
-`seat_s`), what the other ingress replicas hold is not known, and its free work makes way, so
+`seat_s`), what the other ingress replicas hold is not known, and its sheddable work makes way, so
 that who waits for that elsewhere waits no longer than a lease.
 """
 
@@ -147,13 +147,13 @@ class LeaseHolder:
         return self.expiry.has_lease(now)
 
     def peers(self, lane: str, *, now: float) -> int | None:
-        """Free requests that the other ingress replicas hold of a lane; None: not known."""
+        """Sheddable requests that the other ingress replicas hold of a lane; None: not known."""
         answer = self._lanes.get(lane)
         # Their age counts from when the report was sent: the ledger looked at them later.
         sent_at = self.expiry.lease_until - self.terms.lease_s * (1 - DRIFT)
         if answer is None or answer.age_s + now - sent_at > self.terms.stale_s:
             return None
-        return answer.free
+        return answer.sheddable
 
     def running_elsewhere(self, lane: str, *, now: float) -> int | None:
         """Slots of a lane that the other ingress replicas have taken; None: not known."""
@@ -167,7 +167,7 @@ class LeaseHolder:
         return None if running is None else running + self._lanes[lane].waiting
 
     def yields(self, lane: str, *, now: float) -> bool:
-        """Whether free work here must make way."""
+        """Whether sheddable work here must make way."""
         answer = self._lanes.get(lane)
         return not self.has_session(now) or (answer is not None and answer.yields)
 

@@ -21,7 +21,7 @@ from router.leases.allocators import (
     PermitAllocator,
     RateAllocator,
     RecoveredLevel,
-    Turn,
+    ReportContext,
 )
 from router.leases.messages import (
     Answer,
@@ -132,7 +132,7 @@ class Ledger:
         holder.has_seat = is_free and (report.has_seat or now >= self._seats_from)
 
     def _grants(self, report: Report, now: float, *, was_learning: bool) -> dict[str, TenantGrant]:
-        turn = Turn(
+        context = ReportContext(
             report.holder,
             report.seq,
             report.applied,
@@ -149,7 +149,7 @@ class Ledger:
                 if demand is not None:
                     if kind not in limits:
                         limits[kind] = self._allocator(demand, now, was_learning=was_learning)
-                    parts[kind] = limits[kind].exchange(turn, demand)
+                    parts[kind] = limits[kind].exchange(context, demand)
             grants[tenant] = TenantGrant(*parts)
         return grants
 
@@ -162,7 +162,7 @@ class Ledger:
         return RateAllocator() if isinstance(demand, RateDemand) else PermitAllocator()
 
     def _lanes_for(self, report: Report, *, now: float) -> dict[str, LaneAnswer]:
-        # Who has been silent for a lease has let its free work go.
+        # Who has been silent for a lease has let its sheddable work go.
         peers = [
             x
             for name, x in self._holders.items()
@@ -174,9 +174,9 @@ class Ledger:
         for lane in report.lanes:
             theirs = [x.lanes[lane] for x in peers if lane in x.lanes]
             answers[lane] = LaneAnswer(
-                sum(x.free for x in theirs) if is_known else None,
+                sum(x.sheddable for x in theirs) if is_known else None,
                 oldest,
-                any(x.needs for x in theirs),
+                any(x.wants_preemption for x in theirs),
                 sum(x.running for x in theirs) if is_known else None,
                 sum(x.waiting for x in theirs),
             )
@@ -195,10 +195,10 @@ class Ledger:
                     del self._holders[name]
         if now - self._swept_at >= SWEEP_S:
             self._swept_at = now
-            turn = Turn("", 0, 0, now, self.is_learning(now))
+            context = ReportContext("", 0, 0, now, self.is_learning(now))
             for tenant, limits in list(self._limits.items()):
                 # Each is asked: it reckons its refill by that.
-                idle = [x.is_idle(turn) for x in limits.values()]
+                idle = [x.is_idle(context) for x in limits.values()]
                 if all(idle):
                     del self._limits[tenant]
 

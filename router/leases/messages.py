@@ -128,8 +128,9 @@ class TenantDemand(NamedTuple):
 class LaneReport(NamedTuple):
     """One lane in one ingress replica."""
 
-    free: int = 0  # free requests that wait or have sent nothing
-    needs: bool = False  # paid work waits for nothing but the others' free work to go
+    sheddable: int = 0  # requests that wait or have sent nothing
+    # Protected work waits for nothing but the others' sheddable work to go.
+    wants_preemption: bool = False
     running: int = 0  # slots taken
     waiting: int = 0  # requests in line for slots
 
@@ -192,9 +193,9 @@ class TenantGrant(NamedTuple):
 class LaneAnswer(NamedTuple):
     """What the other ingress replicas hold of a lane; None: one has not said for long."""
 
-    free: int | None = None  # their free requests that wait or have sent nothing
+    sheddable: int | None = None  # their requests that wait or have sent nothing
     age_s: float = 0.0  # of the oldest of what they said
-    yields: bool = False  # paid work waits elsewhere for the free work here to go
+    yields: bool = False  # protected work waits elsewhere for the sheddable work here to go
     running: int | None = None  # slots taken
     waiting: int = 0  # requests in line for slots
 

@@ -29,7 +29,7 @@ Exchange = Callable[[dict[str, Any]], Awaitable[dict[str, Any] | None]]
 ANSWER_WITHIN_S = 0.5
 LEAST_GAP_S = 0.01
 HURRY_S = 0.05
-"""Between heartbeats while paid work waits for free work to go."""
+"""Between heartbeats while protected work waits for sheddable work to go."""
 
 WAIT_BEATS = 4
 """How many heartbeats a request waits for a larger lease: one to say what it needs, one
@@ -42,7 +42,7 @@ class LeaseSync:
     """Keeps a `LeaseHolder` in step with the ledger, and the lanes with their peers.
 
     Attributes:
-        is_pressed: paid work waits for free work elsewhere to go, so that heartbeats hurry.
+        is_pressed: heartbeats hurry, as protected work waits for sheddable work elsewhere to go.
 
     """
 
@@ -125,9 +125,9 @@ class LeaseSync:
         now = time.monotonic()
         self.is_pressed = False
         for lane, report in self._admission.lane_reports().items():
-            makes_way = self._holder.yields(lane, now=now)
-            self._admission.make_way(lane, makes_way=makes_way)
-            self.is_pressed |= report.needs or (makes_way and report.free > 0)
+            yields = self._holder.yields(lane, now=now)
+            self._admission.yield_to_protected(lane, yields=yields)
+            self.is_pressed |= report.wants_preemption or (yields and report.sheddable > 0)
 
     def refresh_gauges(self) -> None:
         """Bring the gauges that are read on demand up to date."""

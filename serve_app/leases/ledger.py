@@ -85,7 +85,7 @@ class LedgerService:
         self.ledger = Ledger(
             number, self._terms, learning_until=learning_until, awaited=awaited, is_first=is_first
         )
-        logger.info("ledger: epoch %d, quiet for %.1f s", number, max(0.0, learning_until - now))
+        logger.info("ledger: epoch %d, learning for %.1f s", number, max(0.0, learning_until - now))
 
     async def exchange(self, wire: dict[str, Any]) -> dict[str, Any] | None:
         """Answer a report; None: it is late, or another is the ledger now."""

@@ -9,7 +9,7 @@ from router.leases.allocators import (
     PermitAllocator,
     RateAllocator,
     RecoveredLevel,
-    Turn,
+    ReportContext,
 )
 from router.leases.holder import SLICE, LeaseHolder
 from router.leases.ledger import Ledger
@@ -38,8 +38,8 @@ def ledger(**kwargs):
     return Ledger(1, TERMS, **{"learning_until": 0.0, "is_first": True, **kwargs})
 
 
-def turn(name, seq=0, applied=0, now=0.0, **kwargs):
-    return Turn(name, seq, applied, now, **kwargs)
+def context(name, seq=0, applied=0, now=0.0, **kwargs):
+    return ReportContext(name, seq, applied, now, **kwargs)
 
 
 def level_of(book):
@@ -76,44 +76,44 @@ def test_messages_of_a_later_version_are_read():
 def test_shares_follow_demand():
     """And are left alone while they are nearly right."""
     book = RateAllocator()
-    assert book.exchange(turn("a"), RateDemand(0, 1.0, 5.0)).share == 1.0
-    assert book.exchange(turn("b"), RateDemand(0, 1.0, 7.0)) == (0.0, 5.0)
-    assert book.exchange(turn("a"), RateDemand(1.0, 1.0, 0.0)).share == 0.5
-    assert book.exchange(turn("a"), RateDemand(0.5, 1.0, 0.0)).share == 0.5
-    assert book.exchange(turn("b"), RateDemand(0.0, 0.95, 0.0)).share < 0.5
-    held = book.exchange(turn("b"), RateDemand(0.48, 1.0, 0.0)).share
+    assert book.exchange(context("a"), RateDemand(0, 1.0, 5.0)).share == 1.0
+    assert book.exchange(context("b"), RateDemand(0, 1.0, 7.0)) == (0.0, 5.0)
+    assert book.exchange(context("a"), RateDemand(1.0, 1.0, 0.0)).share == 0.5
+    assert book.exchange(context("a"), RateDemand(0.5, 1.0, 0.0)).share == 0.5
+    assert book.exchange(context("b"), RateDemand(0.0, 0.95, 0.0)).share < 0.5
+    held = book.exchange(context("b"), RateDemand(0.48, 1.0, 0.0)).share
     assert held == 0.48
     book.drop("a")
-    assert book.exchange(turn("b"), RateDemand(0.48, 0.0)).share == 0.0
+    assert book.exchange(context("b"), RateDemand(0.48, 0.0)).share == 0.0
     book.drop("b")
-    assert book.is_idle(turn(""))
+    assert book.is_idle(context(""))
 
 
 def test_a_bucket_is_handed_out_where_it_is_spent():
     """A part is kept back for whoever has nothing yet; what is needed goes out at once."""
     book = BucketAllocator(6_000, full_from=None, now=0)
-    grant = book.exchange(turn("a", 1, 0), BucketDemand(6_000, need=900))
+    grant = book.exchange(context("a", 1, 0), BucketDemand(6_000, need=900))
     assert grant.add == 900
-    grant = book.exchange(turn("a", 2, 1), BucketDemand(6_000, held=900, pace=10))
+    grant = book.exchange(context("a", 2, 1), BucketDemand(6_000, held=900, pace=10))
     assert grant.add == 3_000 - 900
     assert grant.level == 6_000
-    grant = book.exchange(turn("b", 1, 0), BucketDemand(6_000, need=5_000))
+    grant = book.exchange(context("b", 1, 0), BucketDemand(6_000, need=5_000))
     assert grant.add == 3_000
     # The other hears that it must give, and gives.
-    grant = book.exchange(turn("a", 3, 2), BucketDemand(6_000, held=3_000, pace=10))
+    grant = book.exchange(context("a", 3, 2), BucketDemand(6_000, held=3_000, pace=10))
     assert (grant.add, grant.keep) == (0.0, 500)
     demand = BucketDemand(6_000, held=500, returned=2_500, pace=10)
-    book.exchange(turn("a", 4, 3), demand)
-    grant = book.exchange(turn("b", 2, 1), BucketDemand(6_000, held=3_000, need=5_000))
+    book.exchange(context("a", 4, 3), demand)
+    grant = book.exchange(context("b", 2, 1), BucketDemand(6_000, held=3_000, need=5_000))
     assert grant.add == 2_000
 
 
 def test_what_an_answer_handed_out_is_back_when_the_answer_never_counted():
     """The next report says which answer was the last to count."""
     book = BucketAllocator(600, full_from=None, now=0)
-    book.exchange(turn("a", 1, 0), BucketDemand(600, need=600))
+    book.exchange(context("a", 1, 0), BucketDemand(600, need=600))
 
-    grant = book.exchange(turn("a", 2, 0), BucketDemand(600, need=600))
+    grant = book.exchange(context("a", 2, 0), BucketDemand(600, need=600))
 
     assert (grant.add, grant.level) == (600, 600)
 
@@ -121,16 +121,16 @@ def test_what_an_answer_handed_out_is_back_when_the_answer_never_counted():
 def test_what_one_overdrew_the_tenant_owes():
     """Also when the one is gone."""
     book = BucketAllocator(600, full_from=None, now=0)
-    book.exchange(turn("a", 1, 0), BucketDemand(600, need=600))
-    grant = book.exchange(turn("a", 2, 1), BucketDemand(600, held=-60))
+    book.exchange(context("a", 1, 0), BucketDemand(600, need=600))
+    grant = book.exchange(context("a", 2, 1), BucketDemand(600, held=-60))
     assert (grant.add, grant.level) == (60, -60)
-    book.exchange(turn("a", 3, 1), BucketDemand(600, held=-60))
+    book.exchange(context("a", 3, 1), BucketDemand(600, held=-60))
     book.drop("a")
     book.drop("nobody")
-    assert not book.is_idle(turn("", now=3.0))
+    assert not book.is_idle(context("", now=3.0))
 
     assert book.level == pytest.approx(-30)
-    assert book.is_idle(turn("", now=70.0))
+    assert book.is_idle(context("", now=70.0))
 
 
 def test_a_bucket_of_which_nothing_is_known_fills_from_empty():
@@ -138,7 +138,7 @@ def test_a_bucket_of_which_nothing_is_known_fills_from_empty():
     assert BucketAllocator(600, full_from=10.0, now=13.0).level == 30
     learning = BucketAllocator(600, full_from=10.0, now=3.0)
     grant = learning.exchange(
-        turn("a", 1, now=5, is_learning=True), BucketDemand(600, held=40, need=9)
+        context("a", 1, now=5, is_learning=True), BucketDemand(600, held=40, need=9)
     )
     assert grant == (0.0, None, 40)
 
@@ -146,18 +146,18 @@ def test_a_bucket_of_which_nothing_is_known_fills_from_empty():
 def test_permits_are_whole_and_follow_who_waits():
     """Of what nobody needs, a part is kept back."""
     book = PermitAllocator()
-    assert book.exchange(turn("a"), PermitDemand(8, wanted=1)) == (4, 0)
-    grant = book.exchange(turn("b"), PermitDemand(8, 0, 0, 20))
+    assert book.exchange(context("a"), PermitDemand(8, wanted=1)) == (4, 0)
+    grant = book.exchange(context("b"), PermitDemand(8, 0, 0, 20))
     assert grant == (4, 0)
-    assert book.exchange(turn("a"), PermitDemand(8, 4, 3, 0)) == (2, 0)
-    assert book.exchange(turn("b", is_learning=True), PermitDemand(8, 4, 4, 20)) == (4, 3)
+    assert book.exchange(context("a"), PermitDemand(8, 4, 3, 0)) == (2, 0)
+    assert book.exchange(context("b", is_learning=True), PermitDemand(8, 4, 4, 20)) == (4, 3)
     # What `a` was told is less, but it has not said that it holds less.
-    assert book.exchange(turn("c"), PermitDemand(8, wanted=1)).permits == 0
+    assert book.exchange(context("c"), PermitDemand(8, wanted=1)).permits == 0
     for holder in "abc":
         book.drop(holder)
-    assert book.is_idle(turn(""))
+    assert book.is_idle(context(""))
     # Nobody runs or waits, and no limit is left.
-    assert book.exchange(turn("a"), PermitDemand(0)) == (0, 0)
+    assert book.exchange(context("a"), PermitDemand(0)) == (0, 0)
 
 
 def test_late_reports_are_not_answered_and_neither_are_those_of_a_later_epoch():
@@ -593,9 +593,9 @@ def said(held=0.0, unanswered=0.0, level=0.0, number=0, epoch=1, age_s=0.5):
 def test_what_an_earlier_ledger_left_is_known_when_all_were_heard(heard, left):
     past = RecoveredLevel()
     for name, demand in heard.items():
-        past.hear(turn(name, now=0.9, is_old=True), said(0, 0, 600, 98))
-        past.hear(turn(name, now=1.0, is_old=True), demand)
-        past.hear(turn(name, now=1.1), said(0, 0, 600, 99))
+        past.hear(context(name, now=0.9, is_old=True), said(0, 0, 600, 98))
+        past.hear(context(name, now=1.0, is_old=True), demand)
+        past.hear(context(name, now=1.1), said(0, 0, 600, 99))
 
     assert past.level(1.2) == left
 
