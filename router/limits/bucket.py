@@ -1,4 +1,8 @@
-"""A limit per minute: what is left of it, and what may be given back of what was taken."""
+"""A token bucket: a limit per minute that refills continuously.
+
+There is no window edge to wait for. A charge can be given back as far as the bucket would
+have had room for it, had it never been made.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +28,10 @@ class RateLimitState:
 class Bucket:
     """A bucket of tokens that refills at `limit` a minute, up to `limit`.
 
-    The level may go below zero: `charge` books what has happened already. With
-    `refunds`, it remembers enough to give charges back (`refundable`).
+    The level may go below zero: `charge` books what has happened already.
+
+    Args:
+        refunds: remember enough to give charges back (`refundable`).
 
     Attributes:
         peaks: (time, level just before a charge), levels falling: each entry is the
@@ -42,7 +48,7 @@ class Bucket:
         self.peaks: list[tuple[float, float]] = []
 
     def resize(self, limit: float, *, now: float) -> None:
-        """Another limit from now on; what is spent of the old one is spent of the new."""
+        """Change the limit; what is spent of the old one is spent of the new one."""
         more = limit - self.limit
         self._level = self.level(now=now) + more
         self.peaks = [(at, level + more) for at, level in self.peaks]
@@ -50,7 +56,7 @@ class Bucket:
 
     @property
     def most(self) -> float:
-        """Tokens that it can have at once."""
+        """The most tokens that can be available at once."""
         return self.limit
 
     def level(self, *, now: float) -> float:
@@ -61,7 +67,10 @@ class Bucket:
         return self._level
 
     def charge(self, tokens: float, *, now: float) -> float:
-        """Take tokens, or give them back when negative; how many were of a safe capacity: none."""
+        """Take tokens; a negative number is given back.
+
+        Returns how many came from a safe capacity: none, for there is none here.
+        """
         level = self.level(now=now)
         if self._refunds:
             self._remember(now, level)
@@ -69,7 +78,10 @@ class Bucket:
         return 0.0
 
     def give_back(self, unused: float, _safe: float, /, *, since: float, now: float) -> None:
-        """Of a charge made at `since`; negative: more was used. `_safe`: what `charge` said."""
+        """Give back what a charge made at `since` did not use; negative: it used more.
+
+        `_safe` is what `charge` has returned for it.
+        """
         self.charge(-min(unused, self.refundable(unused, since=since, now=now)), now=now)
 
     def _remember(self, now: float, level: float) -> None:
@@ -80,7 +92,7 @@ class Bucket:
             del self.peaks[1]
 
     def refundable(self, tokens: float, *, since: float, now: float) -> float:
-        """How much of a charge made at `since` can be given back.
+        """Return how many tokens of a charge made at `since` can be given back.
 
         Had the charge never been made, the bucket would have been fuller all the
         while, and what it could not have held would be lost: at its highest since
@@ -91,22 +103,22 @@ class Bucket:
         return max(0.0, min(tokens, self.limit - peak))
 
     def correct(self, level: float, *, now: float) -> None:
-        """The level is known better than by reckoning: others draw on the same limit."""
+        """Set the level, where it is known better: others draw on the same limit."""
         before = self.level(now=now)
         if self._refunds and level < before:
             self._remember(now, before)
         self._level = min(self.limit, level)
 
     def forget_peaks(self) -> None:
-        """Call when no charge is left that may be given back."""
+        """Forget old levels; to be called when no charge is left that may be given back."""
         self.peaks.clear()
 
     def wait_s(self, tokens: float, *, now: float) -> float:
-        """Seconds until `tokens` are available (a whole bucket counts as enough)."""
+        """Return the seconds until `tokens` are available; a whole bucket is always enough."""
         missing = min(tokens, self.limit) - self.level(now=now)
         return max(0.0, missing / self._rate)
 
     def state(self, *, now: float) -> RateLimitState:
-        """What is left, and how long until the bucket is full."""
+        """Return what is left, and how long it takes until the bucket is full."""
         left = max(0, int(self.level(now=now)))
         return RateLimitState(int(self.limit), left, self.wait_s(self.limit, now=now))

@@ -1,25 +1,20 @@
-"""Token ceilings of one tenant, in one ingress replica.
+"""Ceilings of one tenant, in one ingress replica.
 
-Two limits with different clocks:
+- **Tokens per minute** are prompt and completion tokens, in a bucket (`bucket`). A request
+  reserves an estimate when it is admitted. It settles to the engine's count when it ends,
+  whichever way it ends. No request reserves more than half of the bucket for an answer that
+  it may never give. One that outgrows what it reserved is charged more while it runs
+  (`grow`), into debt if need be.
+- **Tokens per second** are delivered completion tokens. An engine cannot slow one request
+  down, so the ingress reads it at full speed and spaces what it passes on (`pacer`). What
+  was generated ahead of the ceiling is debt: the tenant's next request is refused until the
+  debt is repaid. That is what protects the batch.
+- **Requests per minute** are counted at the header, before a request costs anything, and
+  whatever becomes of it.
+- **Concurrent requests** are those whose body is arriving and those that are admitted and
+  not settled.
 
-- **tokens per minute** counts prompt and completion tokens. A request reserves
-  an estimate when it is admitted and settles to the engine's count when it ends,
-  whichever way it ends. The budget is a bucket that refills continuously, so
-  there is no window edge to wait for. No request reserves more than half of it
-  for an answer that it may never give; one that outgrows what it reserved is
-  charged more while it runs (`grow`), into debt if need be.
-- **tokens per second** counts delivered completion tokens. An engine cannot slow
-  one request down, so the ingress reads it at full speed and spaces what it
-  passes on: `router.limits.pacer` says how long to hold the next tokens. What was
-  generated ahead of the ceiling is debt: the tenant's next request is refused
-  until the debt is repaid. That is what protects the batch.
-
-**Requests per minute** are counted at the header, before a request costs anything, and
-whatever becomes of it. **Concurrent requests** are those whose body is arriving and those
-that are admitted and not settled.
-
-Nothing here is shared between ingress replicas: this is the only one, or it enforces a
-share that it has for itself (`shared`). Several ingress replicas lease what they enforce:
+Nothing here is shared between ingress replicas. Several of them lease what they enforce:
 `router.leases.leased_ceiling`. See docs/adr/0004-ceilings.md and 0018-ledger.md.
 """
 
@@ -61,8 +56,12 @@ class TenantCeiling:
     """All ceilings of one tenant in one ingress replica.
 
     Attributes:
-        tokens: of the minute; None: they are not limited.
+        reserved: tokens that requests hold which have not been settled.
+        running: requests that were admitted and have not been settled.
         arriving: requests that are to run, and whose body is not here yet.
+        pacer: spaces delivered tokens; None: tokens per second are not limited.
+        tokens: the minute's tokens; None: they are not limited.
+        requests: the minute's requests; None: they are not limited.
 
     """
 
@@ -76,7 +75,7 @@ class TenantCeiling:
         self.configure(config, now=now)
 
     def configure(self, config: CeilingConfig, *, now: float) -> None:
-        """Use new limits from now on: what was spent, runs or is owed stays so."""
+        """Use new limits from now on; what was spent, runs or is owed stays so."""
         self.config = config
         self.tokens = _resized(self.tokens, config.tokens_per_minute, now, refunds=True)
         self.requests = _resized(self.requests, config.requests_per_minute, now)
@@ -89,7 +88,7 @@ class TenantCeiling:
             self.pacer.set_steps([Step(FOREVER, rate)], now=now)
 
     def first_charge(self, cost: Reckoning) -> int:
-        """What a request reserves when it is admitted."""
+        """Return the tokens that a request reserves when it is admitted."""
         return cost.whole if self.tokens is None else first_charge(cost, self.tokens.most)
 
     def try_admit(
@@ -97,7 +96,7 @@ class TenantCeiling:
     ) -> Reservation | Rejected:
         """Reserve `tokens` for a counted request, or say which ceiling refuses it.
 
-        `is_paced`: whether tokens per second bind now.
+        `is_paced`: tokens per second bind now.
         """
         refused = self.refusal(tokens, now=now, is_paced=is_paced, is_counted=True)
         if refused is not None:
@@ -107,7 +106,7 @@ class TenantCeiling:
         return Reservation(tokens, now, self._charge(tokens, now))
 
     def try_request(self, *, now: float, will_run: bool = False) -> Rejected | None:
-        """Count a request of the minute, or say why it may not come.
+        """Count a request of the minute, or say which ceiling refuses it.
 
         `will_run`: it is `arriving` from now on, until `arrived` is called.
         """
@@ -122,7 +121,7 @@ class TenantCeiling:
         return None
 
     def arrived(self) -> None:
-        """The body of a request that is to run is here, or will not come."""
+        """Count one less that is arriving: its body is here, or will not come."""
         self.arriving -= 1
 
     def _is_full(self, _now: float) -> bool:
@@ -134,14 +133,14 @@ class TenantCeiling:
         return self.running + self.arriving
 
     def request_refusal(self, *, now: float) -> Rejected | None:
-        """Whether the minute's requests are spent."""
+        """Return a refusal if the minute's requests are spent."""
         if self.requests is not None and (wait := self.requests.wait_s(1, now=now)) > 0:
             message = "Too many requests: the minute's are spent."
             return Rejected(RejectReason.REQUEST_RATE, message, wait)
         return None
 
     def grow(self, reservation: Reservation, tokens: int, *, now: float) -> Reservation:
-        """Charge a running request so many more; it is not refused, others will be."""
+        """Charge a running request `tokens` more; it is never refused, later ones may be."""
         self.reserved += tokens
         return reservation.grown(tokens, self._charge(tokens, now), now=now)
 
@@ -149,7 +148,7 @@ class TenantCeiling:
         return 0.0 if self.tokens is None else self.tokens.charge(tokens, now=now)
 
     def settle(self, reservation: Reservation, used_tokens: int, *, now: float) -> None:
-        """Replace a reservation with what was really used. Call exactly once."""
+        """Replace a reservation with what was really used; to be called exactly once."""
         self.reserved -= reservation.tokens
         self.running -= 1
         if self.tokens is not None:
@@ -161,19 +160,19 @@ class TenantCeiling:
                 self.tokens.forget_peaks()
 
     def requests_state(self, *, now: float) -> RateLimitState | None:
-        """Requests left in the minute."""
+        """Return what is left of the minute's requests; None: they are not limited."""
         return None if self.requests is None else self.requests.state(now=now)
 
     def tokens_state(self, *, now: float) -> RateLimitState | None:
-        """Tokens left in the minute."""
+        """Return what is left of the minute's tokens; None: they are not limited."""
         return None if self.tokens is None else self.tokens.state(now=now)
 
     def refusal(
         self, tokens: int, *, now: float, is_paced: bool = True, is_counted: bool = False
     ) -> Rejected | None:
-        """The ceiling that would refuse a request of `tokens` now, if any.
+        """Return the refusal that a request of `tokens` would get now, if any.
 
-        `is_counted`: it is one of the minute's already.
+        `is_counted`: it is one of the minute's requests already.
         """
         if self._is_full(now):
             return _too_many_at_once()
@@ -182,8 +181,8 @@ class TenantCeiling:
         if self.tokens is not None and (wait := self.tokens.wait_s(tokens, now=now)) > 0:
             return Rejected(RejectReason.TOKEN_RATE, "The minute's tokens are spent.", wait)
         if is_paced and (debt := self._debt_s(now)) > MAX_DEBT_S:
-            # Who came only when all is repaid would leave the ceiling unused until its
-            # first token.
+            # A client that came only when all is repaid would leave the ceiling unused until
+            # its first token.
             message = "The tokens-per-second ceiling is overdrawn."
             return Rejected(RejectReason.TOKEN_RATE, message, debt - MAX_DEBT_S)
         return None
@@ -199,9 +198,8 @@ class TenantCeiling:
 
 
 def _too_many_at_once() -> Rejected:
-    """When one of them ends is not known: a second is a guess."""
-    message = "Too many requests at once."
-    return Rejected(RejectReason.TENANT_CONCURRENCY, message, 1.0)
+    # When one of them ends is not known: a second is a guess.
+    return Rejected(RejectReason.TENANT_CONCURRENCY, "Too many requests at once.", 1.0)
 
 
 def _resized(
