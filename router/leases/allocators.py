@@ -1,8 +1,8 @@
 """How the ledger divides one limit of one tenant among the ingress replicas.
 
-Each allocator answers one holder at a time, from what all have last reported, and never gives
-out what another may still hold. Shares follow demand; what nobody has demand for stays with
-the ledger, at hand for whoever asks next.
+Each allocator answers one holder at a time, from what all have last reported. It never gives
+out what another may still hold. Shares follow demand. What nobody has demand for stays with
+the ledger, for the holder that asks next.
 """
 
 from __future__ import annotations
@@ -23,46 +23,47 @@ from router.leases.messages import (
 )
 from router.limits.bucket import MINUTE_S
 
-# A share is left as it is while it is so near to what it should be: each change of
-# hands leaves that much unused for a heartbeat or two.
+# A share stays as it is while it is so near to what it should be, because what changes hands
+# is of no use to anybody for a heartbeat or two.
 STEADY_SHARE = 0.03
 
-# Of what nobody waits for, so much is kept back for those who have nothing yet.
-KEPT = 0.5
+# Part of what nobody waits for that is handed out; the rest is for holders that come later.
+SPARE_SHARE = 0.5
 
-# What is held may exceed what its holder should have by this part of the bucket.
+# A holder may have more than it should by this part of the bucket before it must give back.
 STEADY_HELD = 0.1
 
 FRESH_S = 0.8 * IDLE_S
-"""Age up to which an old ledger's answer counts: the rest is for heartbeats and clocks."""
+"""Age up to which an old ledger's answer counts; the rest of `IDLE_S` is for late heartbeats
+and for clocks that differ."""
 
 
 class ReportContext(NamedTuple):
-    """Whose report is answered, and what is known by then."""
+    """Whose report is answered, and what the ledger knows at that time."""
 
     holder: str
     seq: int
-    applied: int  # the last report whose answer counted
+    applied: int  # `seq` of the last report whose answer counted
     now: float
-    # Grants of an earlier ledger may be about: nobody gets more than it has.
+    # Grants of an earlier ledger may still hold, so nobody gets more than it has.
     is_learning: bool = False
     is_old: bool = False  # the holder has had no answer of this ledger
-    all_heard: bool = False  # whom the ledger before answered
+    all_heard: bool = False  # every holder that the ledger before answered has reported
 
 
 _Demand = TypeVar("_Demand", RateDemand, PermitDemand)
 
 
 class _Allocator(Generic[_Demand]):
-    """Parts of a limit that never add up to more."""
+    """Divides a limit into parts that never add up to more."""
 
     def __init__(self) -> None:
         self._demands: dict[str, _Demand] = {}
-        # What each may hold by now: whether the last grant arrived is not known.
+        # The most that each may hold by now, as it is not known whether the last grant arrived.
         self._liable: dict[str, float] = {}
 
     def _allot(self, context: ReportContext, demand: _Demand, limit: float, target: float) -> float:
-        """The holder's part, which is to be `target`."""
+        """Return the holder's part: `target`, or as much of it as nobody else may hold."""
         self._liable[context.holder] = 0
         wish = demand.held if context.is_learning else target
         granted = min(wish, max(0, limit - sum(self._liable.values())))
@@ -70,17 +71,16 @@ class _Allocator(Generic[_Demand]):
         return granted
 
     def drop(self, holder: str) -> None:
-        """It holds nothing any more."""
         self._demands.pop(holder, None)
         self._liable.pop(holder, None)
 
     def is_idle(self, _: ReportContext) -> bool:
-        """Whether forgetting it changes nothing."""
+        """Return whether forgetting this limit changes nothing."""
         return not self._demands
 
 
 class RateAllocator(_Allocator[RateDemand]):
-    """Tokens per second of one tenant: shares."""
+    """Divides the tokens per second of one tenant into shares."""
 
     def exchange(self, context: ReportContext, demand: RateDemand) -> RateGrant:
         """Take what a holder reports and grant its next share."""
@@ -95,19 +95,19 @@ class RateAllocator(_Allocator[RateDemand]):
             return 0.0
         elsewhere = sum(x.demand for x in others)
         target = mine.demand / (mine.demand + elsewhere)
-        # Without a seat, not even a safe capacity helps who has demand and nothing.
+        # A holder without a seat has no safe capacity either, so it must not wait long.
         is_starving = any(x.demand and not self._liable[k] for k, x in self._demands.items())
         is_near = abs(target - mine.held) <= STEADY_SHARE
         return mine.held if is_near and elsewhere and not is_starving else target
 
 
 class PermitAllocator(_Allocator[PermitDemand]):
-    """Concurrent requests of one tenant: whole permits."""
+    """Divides the concurrent requests of one tenant into whole permits."""
 
     def exchange(self, context: ReportContext, demand: PermitDemand) -> PermitGrant:
         """Take what a holder reports and grant its next permits."""
         self._demands[context.holder] = demand
-        # Readers of the tenants file are at different versions for a moment.
+        # For a moment the ingress replicas may have read different versions of the tenants file.
         limit = min(x.limit for x in self._demands.values())
         permits = int(self._allot(context, demand, limit, self._target(demand, limit)))
         used = sum(x.used for x in self._demands.values())
@@ -117,39 +117,40 @@ class PermitAllocator(_Allocator[PermitDemand]):
         need = mine.used + mine.wanted
         needs = sum(x.used + x.wanted for x in self._demands.values())
         if needs >= limit:
-            # Rounded up: what there is not room for is not granted anyway.
+            # It may be rounded up, because what there is no room for is not granted.
             return ceil(limit * need / needs) if needs else 0
-        return need + floor((limit - needs) * KEPT / len(self._demands))
+        return need + floor((limit - needs) * SPARE_SHARE / len(self._demands))
 
 
 class RecoveredLevel:
-    """What is left of a bucket that an earlier ledger kept, from what its holders say.
+    """Computes what is left of a bucket that an earlier ledger kept, from its holders' reports.
 
-    The last answer that counted anywhere says what was left then, what is held included.
-    Since then less is left by what each holder has spent since the last of its own reports
-    that was answered, at most, so that the result is never too much. What the bucket has
-    gained since then is left out.
+    The last answer that counted anywhere says what was left at its time, including what was
+    held. From that is taken all that each holder can have spent since the last of its own
+    reports that was answered. What the bucket has gained since then is left out. So the result
+    is never too much.
 
-    A holder that spent after that answer, and told the old ledger, but has given the tenant up
-    since, says nothing: it has been quiet for `IDLE_S`. So the answer must be younger.
+    A holder may have spent after that answer, told the old ledger, and given the tenant up
+    since. It reports nothing then, but it had to be idle for `IDLE_S` first. So an answer
+    counts only while it is younger than that.
     """
 
     def __init__(self) -> None:
         self._said: dict[str, tuple[BucketDemand, float]] = {}
 
     def hear(self, context: ReportContext, demand: BucketDemand) -> None:
-        """A holder's report: the last of the `is_old` ones counts, or else the first.
+        """Take a holder's report.
 
-        The answer to that one is what the holder has taken, so nothing came in between;
-        the later ones tell what it does with its tokens.
+        The last `is_old` report of each holder counts, or else its first: what the old ledger
+        has granted is all in that one. Later ones tell what was done with this ledger's grants.
         """
         if context.is_old or context.holder not in self._said:
             self._said[context.holder] = (demand, context.now)
 
     def level(self, now: float) -> float:
-        """Tokens left that nobody holds, once all holders were heard; 0: not known.
+        """Return the tokens left that nobody holds, once all holders were heard.
 
-        Less than 0: what was owed.
+        It is 0 where that is not known, and negative where tokens are owed.
         """
         said = [demand for demand, _ in self._said.values()]
         last, at = max(self._said.values(), key=lambda x: (x[0].epoch, x[0].number))
@@ -162,17 +163,18 @@ class RecoveredLevel:
 @dataclass(slots=True)
 class _BucketHolder:
     said: BucketDemand
-    # Handed to it in the answer to report `added_at`, which may not have arrived.
+    # Handed out in the answer to report `added_at`, which may not have arrived.
     added: float = 0.0
     added_at: int = 0
 
 
 class BucketAllocator:
-    """Tokens (or requests) per minute of one tenant: one bucket, handed out in parts.
+    """Hands out one tenant's bucket of tokens (or requests) per minute, in parts.
 
     Args:
-        full_from: when the bucket is known to have been empty at worst; None: it is full.
-        recovered: collects what holders say of an earlier ledger, while this one learns.
+        full_from: time at which the bucket was empty at worst; None: it is full.
+        recovered: collects what holders report of an earlier ledger, while this one is
+            learning.
 
     """
 
@@ -203,10 +205,10 @@ class BucketAllocator:
         self._refill(context)
         before = self._holders.get(context.holder)
         if before is None or (context.is_learning and context.is_old):
-            # What it has returned so far it returned to earlier ledgers.
+            # What it has returned so far was returned to earlier ledgers.
             before = _BucketHolder(demand)
         if context.applied != before.added_at:
-            # The answer never counted, and will not.
+            # That answer has not counted, and never will.
             self._left += before.added
         self._left += max(0.0, demand.returned - before.said.returned)
         mine = self._holders[context.holder] = _BucketHolder(demand, added_at=context.seq)
@@ -214,19 +216,18 @@ class BucketAllocator:
         if context.is_learning:
             return BucketGrant(0.0, None, self.level)
         target = self._target(demand)
-        # What is overdrawn is made good at once: everybody's debt is the tenant's.
+        # What one holder has overdrawn is covered at once: it is the tenant's debt.
         mine.added = max(0.0, -demand.held, min(target - demand.held, self._left))
         self._left -= mine.added
         has_excess = demand.held - target > STEADY_HELD * self.limit
         return BucketGrant(mine.added, target if has_excess else None, self.level)
 
     def _target(self, mine: BucketDemand) -> float:
-        """What a holder should have now."""
         needs = sum(x.said.need for x in self._holders.values())
         paces = sum(x.said.pace for x in self._holders.values())
         spare = max(0.0, self.level - needs)
         part = mine.pace / paces if paces else 0.0
-        return min(self.limit, mine.need) + KEPT * spare * part
+        return min(self.limit, mine.need) + SPARE_SHARE * spare * part
 
     def _refill(self, context: ReportContext) -> None:
         if context.now > self._at:
@@ -236,7 +237,7 @@ class BucketAllocator:
         self._clip()
 
     def _clip(self) -> None:
-        """The bucket is one: what is out counts as being in it."""
+        # What holders have is still a part of the one bucket, which may not be over its limit.
         self._left = min(self._left, self.limit - self._out)
 
     @property
@@ -245,16 +246,16 @@ class BucketAllocator:
 
     @property
     def level(self) -> float:
-        """Tokens left, here and with the holders."""
+        """Tokens left, with the ledger and with the holders."""
         return self._left + self._out
 
     def drop(self, holder: str) -> None:
-        """It holds nothing any more; what it owed is owed."""
+        """Forget a holder; what it held is void, and what it owed is still owed."""
         gone = self._holders.pop(holder, None)
         if gone is not None:
             self._left += min(0.0, gone.said.held + gone.added)
 
     def is_idle(self, context: ReportContext) -> bool:
-        """Whether forgetting it changes nothing: it is full, and nobody holds a part."""
+        """Return whether forgetting it changes nothing: it is full, and nobody holds a part."""
         self._refill(context)
         return not self._holders and self._left >= self.limit

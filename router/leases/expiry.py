@@ -11,7 +11,9 @@ from router.leases.messages import DRIFT, LeaseTerms
 class LeaseExpiry:
     """Until when an ingress replica's leases and its seat hold, on its own clock.
 
-    `seated_at`: since when it has had its seat without a break.
+    Attributes:
+        seated_at: since when it has had its seat without a break.
+
     """
 
     lease_until: float = float("-inf")
@@ -19,15 +21,15 @@ class LeaseExpiry:
     seated_at: float = float("inf")
 
     def has_lease(self, now: float) -> bool:
-        """Whether what the ledger granted holds."""
+        """Return whether what the ledger granted holds."""
         return now < self.lease_until
 
     def has_seat(self, now: float) -> bool:
-        """Whether the safe capacities hold."""
+        """Return whether the safe capacities hold."""
         return now < self.seat_until
 
     def renew(self, terms: LeaseTerms, sent_at: float, *, has_seat: bool, now: float) -> None:
-        """A report of `sent_at` was answered."""
+        """Extend the leases, and the seat if there is one: a report of `sent_at` was answered."""
         if not self.has_seat(now):
             self.seated_at = now
         # Our clock may be slower than the ledger's.

@@ -1,12 +1,12 @@
-"""What one ingress replica holds of tenants' limits, and of the right to hold sheddable work.
+"""The leases that one ingress replica holds, and what it knows of the others' lanes.
 
-Every heartbeat it sends a report and takes the answer. It has one report under way: when
-the next is made, the answer to the one before is void. Nothing that a request does waits for
-this, but for a refusal that the next answer may spare.
+At every heartbeat it sends a report and takes the answer. It has one report under way: when
+the next is made, the answer to the one before is void. Requests do not wait for this, except
+for a refusal that the next answer may spare.
 
-Without an answer for `lease_s` its session is over: leases are void (safe capacities last
-`seat_s`), what the other ingress replicas hold is not known, and its sheddable work makes way, so
-that who waits for that elsewhere waits no longer than a lease.
+Without an answer for `lease_s` its session is over. Its leases are void; safe capacities last
+for `seat_s`. What the other ingress replicas hold is not known. Its own sheddable work yields,
+so that protected work elsewhere waits for it no longer than a lease.
 """
 
 from __future__ import annotations
@@ -28,14 +28,18 @@ from router.leases.messages import (
 from router.limits.ceiling import CeilingConfig
 
 SLICE = 100
-"""Tenants that are reported, or given their leases, at one go: 2 ms or so."""
+"""Tenants that are reported, or given their leases, at one go; that takes 2 ms or so."""
 
 
 class LeaseHolder:
     """The leases of one ingress replica.
 
     Args:
-        name: never used by another.
+        name: never used by another ingress replica.
+
+    Attributes:
+        epoch: of the last answer that counted; 0: there was none.
+        ceilings: of all tenants that have sent a request.
 
     """
 
@@ -45,7 +49,7 @@ class LeaseHolder:
         self.epoch = 0
         self.expiry = LeaseExpiry()
         self.ceilings: dict[str, LeasedCeiling] = {}
-        # Tenants that the ledger hears of, and when a request last came.
+        # Tenants that the ledger is told of, and when each was last in use.
         self._active: dict[str, float] = {}
         self._seq = 0
         self._applied = 0
@@ -56,7 +60,7 @@ class LeaseHolder:
         self._answered_at = float("-inf")
 
     def ceiling(self, tenant: str, config: CeilingConfig, *, now: float) -> LeasedCeiling:
-        """The tenant's ceilings here, for a request that comes now."""
+        """Return the tenant's ceilings here, for a request that comes now."""
         ceiling = self.ceilings.get(tenant)
         if ceiling is None:
             ceiling = LeasedCeiling(config, self.terms, self.expiry, now=now)
@@ -68,15 +72,16 @@ class LeaseHolder:
         return ceiling
 
     def report(self, lanes: Mapping[str, LaneReport], *, now: float) -> Report:
-        """The next report; the answer to the last one is void from here on."""
+        """Return the next report; the answer to the last one is void from now on."""
         *_, report = self.draft(lanes, now=now)
         return report
 
     def draft(self, lanes: Mapping[str, LaneReport], *, now: float) -> Iterator[Report]:
-        """The same, in slices between which requests may go on: it is whole with the last.
+        """Make the next report in slices, between which requests may go on.
 
-        Each tenant is reported as it is in its turn: what it holds changes by answers alone,
-        and there is none while the next report is made.
+        It is complete when it is yielded for the last time. Each tenant is reported as it is
+        when its turn comes. That is safe, because only answers add to what is held, and none
+        counts while the next report is made.
         """
         self._seq += 1
         self._sent_at = now
@@ -93,7 +98,7 @@ class LeaseHolder:
         yield report
 
     def _retire(self, now: float) -> None:
-        """Give up what nobody uses; what was given up and is known to be is not reported."""
+        """Give up the leases of idle tenants; once the ledger knows, report them no more."""
         unused = set()
         for name, at in self._active.items():
             if not self.ceilings[name].is_quiet(now):
@@ -108,7 +113,7 @@ class LeaseHolder:
         self._giving_up = frozenset(unused & self._active.keys())
 
     def apply(self, answer: Answer, *, now: float) -> bool:
-        """Take an answer; whether it counts."""
+        """Take an answer; return whether it counts."""
         counts = self.accepts(answer, now=now)
         if counts:
             for _ in self.adopt(answer, now=now):
@@ -116,9 +121,9 @@ class LeaseHolder:
         return counts
 
     def accepts(self, answer: Answer, *, now: float) -> bool:
-        """Whether an answer counts: it is the last report's, and not outdated.
+        """Return whether an answer counts: it is the last report's, and of no older ledger.
 
-        Then it holds, and is to be adopted.
+        If so, leases hold for longer from now on, and its grants must be taken by `adopt`.
         """
         is_void = answer.seq != self._seq or answer.seq == self._applied
         if is_void or answer.epoch < self.epoch:
@@ -131,8 +136,8 @@ class LeaseHolder:
     def adopt(self, answer: Answer, *, now: float) -> Iterator[None]:
         """Take the grants of an answer that counts, in slices.
 
-        Whose turn is yet to come holds what it held: the ledger reckons with the larger of
-        the two until the next report.
+        A tenant whose turn is yet to come holds what it held before. The ledger counts the
+        larger of the two until the next report.
         """
         for number, name in enumerate(self._reported & answer.tenants.keys(), 1):
             ceiling, grant = self.ceilings[name], answer.tenants[name]
@@ -143,36 +148,39 @@ class LeaseHolder:
     # -- what is known --------------------------------------------------------------
 
     def has_session(self, now: float) -> bool:
-        """Whether the ledger has answered within a lease."""
+        """Return whether the ledger has answered within `lease_s`."""
         return self.expiry.has_lease(now)
 
     def peers(self, lane: str, *, now: float) -> int | None:
-        """Sheddable requests that the other ingress replicas hold of a lane; None: not known."""
+        """Return the sheddable requests that the others hold of a lane; None: not known.
+
+        These wait, or have sent nothing yet.
+        """
         answer = self._lanes.get(lane)
-        # Their age counts from when the report was sent: the ledger looked at them later.
+        # Their age counts from when the report was sent, as the ledger looked at them later.
         sent_at = self.expiry.lease_until - self.terms.lease_s * (1 - DRIFT)
         if answer is None or answer.age_s + now - sent_at > self.terms.stale_s:
             return None
         return answer.sheddable
 
     def running_elsewhere(self, lane: str, *, now: float) -> int | None:
-        """Slots of a lane that the other ingress replicas have taken; None: not known."""
+        """Return the slots of a lane that the others have taken; None: not known."""
         answer = self._lanes.get(lane)
-        # A second or two of age is nothing to how long requests run.
+        # Requests run for much longer than a second or two, so that age does not matter.
         return answer.running if answer is not None and self.has_session(now) else None
 
     def demand_elsewhere(self, lane: str, *, now: float) -> int | None:
-        """What runs and waits of a lane at the other ingress replicas; None: not known."""
+        """Return what runs and waits of a lane at the others; None: not known."""
         running = self.running_elsewhere(lane, now=now)
         return None if running is None else running + self._lanes[lane].waiting
 
     def yields(self, lane: str, *, now: float) -> bool:
-        """Whether sheddable work here must make way."""
+        """Return whether sheddable work here must yield to protected work elsewhere."""
         answer = self._lanes.get(lane)
         return not self.has_session(now) or (answer is not None and answer.yields)
 
     def answer_age_s(self, now: float) -> float:
-        """Seconds since the last answer; `inf`: there was none."""
+        """Return the seconds since the last answer; `inf`: there was none."""
         return now - self._answered_at
 
     def status(self, *, now: float) -> dict[str, object]:

@@ -1,10 +1,10 @@
 """A tenant's tokens (or requests) per minute, as one ingress replica holds them.
 
-Three parts. The tokens **held** are those that the ledger has handed out: nothing is added to
-them but by the ledger, and they are void when the lease runs out. The **safe** capacity is a
-small bucket of this ingress replica's own, as long as it has its seat. The **known level** is
-what is known of the tenant's one bucket: it refuses nothing, but says what is left everywhere,
-how long to wait, and how much of a reservation may be given back.
+It has three parts. The tokens **held** are those that the ledger has handed out. Only the
+ledger adds to them, and they are void when the lease runs out. The **safe** capacity is a
+small bucket of this ingress replica's own, which it may use while it has its seat. The **known
+level** is what is known of the tenant's one bucket. It refuses nothing: it says what is left
+everywhere, how long to wait, and how much of a reservation may be given back.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from router.leases.expiry import LeaseExpiry
 from router.leases.messages import BucketDemand, BucketGrant, LeaseTerms
 from router.limits.bucket import MINUTE_S, Bucket, RateLimitState
 
-# A whole bucket may be short of its sum by rounding.
+# The parts of a whole bucket may add up to less, by rounding.
 NEARLY = 1.0 - 1e-6
 
 PACE_S = 2.0
-"""Spending is remembered with this time constant."""
+"""Time constant of the average of what is spent a second."""
 
 SHORT_S = 1.0
-"""When to come back where only the lease is short."""
+"""When to come back where the whole limit has room, and only the lease is short."""
 
 
 class MovingRate:
@@ -34,7 +34,7 @@ class MovingRate:
         self.per_s = 0.0
 
     def observe(self, total: float, now: float) -> None:
-        """So many units were counted in all."""
+        """Take the number of units that were counted so far."""
         if now > self._at:
             keep = exp((self._at - now) / self._fades_s)
             new = (total - self._total) / (now - self._at)
@@ -43,12 +43,13 @@ class MovingRate:
 
 
 class LeasedBucket(Bucket):
-    """What one tenant may still spend here; as a bucket, its level is the known one.
+    """What one tenant may still spend here; as a bucket, its level is the known level.
 
     Args:
-        has_past: there was another limit before, of which things were spent.
+        has_past: the tenant had another limit before, and has spent of that.
 
     Attributes:
+        limit: the leased part of the tenant's limit.
         whole: the tenant's limit a minute.
         held: what is left of the tokens that were handed out; negative: owed.
         safe: this ingress replica's own bucket.
@@ -62,13 +63,13 @@ class LeasedBucket(Bucket):
         self.whole = limit
         self.held = 0.0
         self.safe = Bucket(limit * terms.safe_share, now=now, refunds=True)
-        # Nobody knows what was spent of it before: it has filled for as long as its seat.
+        # What was spent of it before is not known. It has filled since the seat was given.
         seated_s = max(0.0, now - expiry.seated_at) if expiry.has_seat(now) else 0.0
         self.safe.correct(seated_s * limit * terms.safe_share / MINUTE_S, now=now)
         self._expiry = expiry
         self._pace = MovingRate(PACE_S, now=now)
         self._spent = 0.0
-        # Spent of what is held since the last report: the answer does not know of it.
+        # Spent of what is held since the last report; the answer to that does not know of it.
         self._since_report = 0.0
         self._has_reported = self._is_known = False
         self._reported_at = self._told_at = float("-inf")
@@ -79,16 +80,15 @@ class LeasedBucket(Bucket):
 
     @property
     def most(self) -> float:
-        """All that there can be in one ingress replica: what is leased, and its own."""
         return self.limit + self.safe.limit
 
     def _safe_level(self, now: float) -> float:
         return self.safe.level(now=now) if self._expiry.has_seat(now) else 0.0
 
     def wait_s(self, tokens: float, *, now: float) -> float:
-        """Seconds until it is worth asking again; 0: the tokens are here.
+        """Return the seconds until it is worth asking again; 0: the tokens are here.
 
-        A request larger than all there can be needs all.
+        A request that is larger than all there can be in one ingress replica needs all of it.
         """
         most = self.most if self._expiry.has_seat(now) else self.limit
         if self.held + self._safe_level(now) >= min(tokens, most) * NEARLY:
@@ -96,12 +96,11 @@ class LeasedBucket(Bucket):
         return self.known_wait_s(tokens, now=now) or SHORT_S
 
     def known_wait_s(self, tokens: float, *, now: float) -> float:
-        """Seconds until the tenant's whole limit has room for the tokens."""
+        """Return the seconds until the tenant's whole limit has room for the tokens."""
         missing = min(tokens, self.limit) * NEARLY - self._remaining(now)
         return max(0.0, missing) * MINUTE_S / self.limit
 
     def charge(self, tokens: float, *, now: float) -> float:
-        """Spend; returns how much of it came from the safe capacity."""
         missing = max(0.0, tokens - max(0.0, self.held))
         safe = min(missing, max(0.0, self._safe_level(now)))
         if safe:
@@ -111,7 +110,10 @@ class LeasedBucket(Bucket):
         return safe
 
     def give_back(self, unused: float, safe: float, /, *, since: float, now: float) -> None:
-        """What a reservation of `since` did not use; negative: it used more."""
+        """Give back what a reservation of `since` did not use; negative: it used more.
+
+        `safe` is how much of the reservation came from the safe capacity.
+        """
         if unused > 0:
             to_safe = min(unused, safe)
             self.safe.give_back(to_safe, 0.0, since=since, now=now)
@@ -124,7 +126,6 @@ class LeasedBucket(Bucket):
         super().charge(tokens, now=now)
 
     def forget_peaks(self) -> None:
-        """Nothing is reserved any more."""
         super().forget_peaks()
         self.safe.forget_peaks()
 
@@ -132,7 +133,7 @@ class LeasedBucket(Bucket):
         return self.level(now=now) + self._safe_level(now)
 
     def state(self, *, now: float) -> RateLimitState:
-        """What is left of the whole limit, as far as it is known here."""
+        """Return what is left of the whole limit, as far as it is known here."""
         left = max(0.0, self._remaining(now))
         reset_s = max(0.0, self.whole - left) * MINUTE_S / self.whole
         return RateLimitState(int(self.whole), int(left), reset_s)
@@ -144,16 +145,17 @@ class LeasedBucket(Bucket):
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is nothing to tell the ledger."""
+        """Return whether there is nothing to tell the ledger."""
         return self.held == 0.0 and self._need == 0.0
 
     def report(self, *, gives_up: bool, now: float) -> BucketDemand:
-        """What to tell the ledger; `gives_up`: everything goes back."""
+        """Return what to tell the ledger; `gives_up`: all that is held goes back."""
         self._pace.observe(self._spent, now)
         if gives_up:
             self._keep(0.0)
             self._pace.per_s = 0.0
-        # Any of the reports since may have been the last that was taken, lost answer or not.
+        # Any of the reports since then may have been the last that the ledger took, because
+        # its answer may have been lost.
         unanswered = max(0.0, self._said.unanswered + self._since_report)
         self._said = self._said._replace(
             held=self.held,
@@ -168,7 +170,7 @@ class LeasedBucket(Bucket):
         return self._said
 
     def apply(self, grant: BucketGrant, *, epoch: int, number: int, now: float) -> None:
-        # To a bucket that has not reported it says what became of the one before.
+        # A bucket that has not reported yet is told about the one with the limit before.
         epoch = epoch if number and self._has_reported else -1
         self._said = self._said._replace(
             epoch=epoch, number=number, level=grant.level, unanswered=0.0
@@ -176,7 +178,7 @@ class LeasedBucket(Bucket):
         self._told_at = self._reported_at
         self.correct(grant.level - self._since_report, now=now)
         if not self._is_known:
-            # It was reckoned full for want of knowledge: that was no peak.
+            # It was taken to be full because nothing was known. That was no peak.
             super().forget_peaks()
             self._is_known = True
         self.held += grant.add
@@ -184,7 +186,7 @@ class LeasedBucket(Bucket):
             self._keep(grant.keep)
 
     def run_out(self) -> None:
-        """The lease is over: what is left of what is held is void."""
+        """Drop what is held, as the lease is over; what is owed stays owed."""
         self.held = min(0.0, self.held)
 
     def _keep(self, tokens: float) -> None:

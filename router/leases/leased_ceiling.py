@@ -1,8 +1,8 @@
 """All ceilings of one tenant in one of several ingress replicas, which share them.
 
-What is not leased is refused, so the limit holds whatever becomes of the ledger; `is_short`
-tells such a refusal from one that the tenant's whole limit would give, and then it is worth
-waiting for the next answer.
+What is not leased is refused, so that the limit holds whatever becomes of the ledger.
+`is_short` tells such a refusal from one that the tenant's whole limit would give. After the
+former it is worth waiting for the ledger's next answer.
 """
 
 from __future__ import annotations
@@ -16,14 +16,20 @@ from router.limits.pacer import Pacer, Step
 from router.limits.reservation import Reservation
 
 DEMAND_S = 1.0
-"""Delivery is remembered with this time constant."""
+"""Time constant of the average of what is delivered a second."""
 
 LEAST_DEMAND = 0.01
-"""Demand under this part of the limit is none: it would hold a share for long."""
+"""Demand under this part of the limit counts as none: it would hold a share for long."""
 
 
 class LeasedCeiling(TenantCeiling):
-    """One tenant's limits, as far as they are here: a share of the rate, tokens, permits."""
+    """One tenant's limits, as far as they are here.
+
+    Attributes:
+        share: of the leased part of the rate, 0 to 1, until the lease ends.
+        permits: concurrent requests that are leased, until the lease ends.
+
+    """
 
     tokens: LeasedBucket | None
     requests: LeasedBucket | None
@@ -42,7 +48,7 @@ class LeasedCeiling(TenantCeiling):
         self._has_past = True
 
     def configure(self, config: CeilingConfig, *, now: float) -> None:
-        """Use new limits from now on; where one is as it was, all stays."""
+        """Use new limits from now on; of one that is as it was, everything stays."""
         self.config = config
         self.tokens = self._bucket(self.tokens, config.tokens_per_minute, now)
         self.requests = self._bucket(self.requests, config.requests_per_minute, now)
@@ -92,7 +98,7 @@ class LeasedCeiling(TenantCeiling):
         return super().refusal(tokens, now=now, is_paced=is_paced, is_counted=is_counted)
 
     def is_short(self, tokens: int, *, now: float, is_counted: bool = False) -> bool:
-        """Whether the tenant's whole limits have room for a request that was refused here."""
+        """Return whether the tenant's whole limits have room for a request refused here."""
         limit = self.config.concurrent_requests
         if limit is not None and self._open + self._used_elsewhere >= limit:
             return False
@@ -107,11 +113,11 @@ class LeasedCeiling(TenantCeiling):
         return limit is not None and self._open >= self._safe_permits(limit, now) + self.permits
 
     def _safe_permits(self, limit: int, now: float) -> int:
-        # Whole permits: there are none where the limit is small.
+        # Permits are whole: where the limit is small, none are safe.
         return int(limit * self._terms.safe_share) if self._expiry.has_seat(now) else 0
 
     def _debt_s(self, now: float) -> float:
-        """The tenant's debt, here and elsewhere, at its whole rate."""
+        """Return the seconds of the tenant's whole rate that are owed, here and elsewhere."""
         rate = self.config.tokens_per_second
         if rate is None or self.pacer is None:
             return 0.0
@@ -121,27 +127,27 @@ class LeasedCeiling(TenantCeiling):
 
     @property
     def limits_nothing(self) -> bool:
-        """Whether there is nothing to lease."""
+        """Return whether there is nothing to lease."""
         return self.config == CeilingConfig(contended_from=self.config.contended_from)
 
     def is_quiet(self, now: float) -> bool:
-        """Whether nothing arrives, runs, waits or is owed under the pacer."""
+        """Return whether no request arrives, runs or waits, and no delivery is owed."""
         backlog = 0.0 if self.pacer is None else self.pacer.backlog(now=now)
         return not (self._open or self._wanted or backlog)
 
     @property
     def holds_tokens(self) -> bool:
-        """Whether something handed out is to be given back, or owed."""
+        """Return whether tokens are to be given back, or owed, or waited for."""
         return any(not x.is_idle for x in self._buckets)
 
     def release(self, *, now: float) -> None:
-        """The ledger hears of it no more: it holds nothing."""
+        """Give up the share and the permits."""
         self.share, self.permits = 0.0, 0
         self._backlog_elsewhere, self._used_elsewhere = 0.0, 0
         self._pace(now)
 
     def report(self, *, gives_up: bool, now: float) -> TenantDemand:
-        """What to tell the ledger; `gives_up`: nobody has been here for long."""
+        """Return what to tell the ledger; `gives_up`: all that is leased goes back."""
         self._run_out(now)
         if gives_up:
             self.release(now=now)
@@ -160,7 +166,7 @@ class LeasedCeiling(TenantCeiling):
         backlog = self.pacer.backlog(now=now)
         demand = min(1.0, (self._demand.per_s + backlog) / rate)
         if backlog:
-            # Without a seat there is no safe capacity to send it by.
+            # Without a seat there is no safe capacity that would deliver it.
             demand = max(demand, LEAST_DEMAND)
         return RateDemand(self.share, demand if demand >= LEAST_DEMAND else 0.0, backlog)
 
@@ -173,7 +179,7 @@ class LeasedCeiling(TenantCeiling):
         return PermitDemand(leased, max(self.permits, used), used, wanted)
 
     def apply(self, grant: TenantGrant, *, epoch: int, number: int, now: float) -> None:
-        """Take the ledger's answer to the last report: its epoch, and its number there."""
+        """Take the ledger's answer to the last report, of that epoch and number."""
         for bucket, part in ((self.tokens, grant.tokens), (self.requests, grant.requests)):
             if bucket is not None and part is not None:
                 bucket.apply(part, epoch=epoch, number=number, now=now)
@@ -184,14 +190,14 @@ class LeasedCeiling(TenantCeiling):
         self._pace(now)
 
     def _run_out(self, now: float) -> None:
-        """Without a lease, only the safe capacity is left."""
+        """Leave only the safe capacity, if the lease is over."""
         if not self._expiry.has_lease(now):
             self.release(now=now)
             for bucket in self._buckets:
                 bucket.run_out()
 
     def _pace(self, now: float) -> None:
-        """The pacer's rates: the lease and the safe one, then the safe one, then nothing."""
+        """Pace by lease and safe capacity, then by what outlasts the other, then not at all."""
         if self.pacer is None:
             return
         rate = self.config.tokens_per_second or 0.0

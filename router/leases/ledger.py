@@ -1,13 +1,17 @@
 """The ledger: leases of tenants' limits to ingress replicas, and what each holds of a lane.
 
-It keeps no configuration and no files: reports say what the limits are, and a new ledger
-learns from them who holds what. It is told whom the one before it answered (`awaited`) and
-until when its grants last at most (`learning_until`). Until all of these have reported after
-an answer from here (one from before may have been long on its way), or that time has come, it
-is learning: nobody gets more than it says it has, no new seat is given, and what the others
-hold of a lane is not known. What is left of a bucket per minute is reckoned from what they
-all say of the last ledger's answers (`RecoveredLevel`); where one of them was not heard, or
-the tenant was nowhere, from empty.
+It keeps no configuration and no files. Reports say what the limits are, and a new ledger
+learns from them who holds what. It is told which holders the one before it answered
+(`awaited`), and until when that one's grants last at most (`learning_until`).
+
+It is in learning mode until that time, or until all of these holders have reported after an
+answer of its own: an earlier report may have been long on its way. While it is learning,
+nobody gets more than it reports to have, no new seat is given, and what the others hold of a
+lane is not known.
+
+What is left of a bucket per minute is computed from what all of them report of the last
+ledger's answers (`RecoveredLevel`). The bucket begins empty where one of them was not heard,
+or none of them reports the tenant.
 """
 
 from __future__ import annotations
@@ -35,12 +39,12 @@ from router.leases.messages import (
 )
 
 SWEEP_S = 1.0
-"""How often limits are forgotten of which nobody holds or owes anything."""
+"""How often it forgets limits of which nobody holds or owes anything."""
 
 
 @dataclass(slots=True)
 class _Holder:
-    """An ingress replica; `at` is when its last report was taken."""
+    """An ingress replica. Its last report, `seq`, was taken at `at`."""
 
     seq: int
     at: float
@@ -54,8 +58,8 @@ class Ledger:
 
     Args:
         epoch: higher than that of every ledger before.
-        learning_until: when all that they granted has run out.
-        awaited: to whom they granted anything; None: that is not known.
+        learning_until: when all that the ledgers before have granted has run out.
+        awaited: the holders that they have granted anything; None: that is not known.
         is_first: nothing was granted before, so that buckets are full.
 
     """
@@ -78,13 +82,13 @@ class Ledger:
         seats_last_s = 0.0 if is_first else terms.seat_s - terms.lease_s
         self._seats_from = learning_until + seats_last_s
         self._holders: dict[str, _Holder] = {}
-        # Of each tenant, by the place of the limit in its demands.
+        # The allocators of each tenant, by the index of their limit in `TenantDemand`.
         self._limits: dict[str, dict[int, Any]] = {}
         self._swept_at = float("-inf")
         self._answers = 0
 
     def exchange(self, report: Report, *, now: float) -> Answer | None:
-        """Take a report and answer it; None: it is late, or meant for a later ledger."""
+        """Take a report and answer it; None: it is too late, or meant for a later ledger."""
         if report.epoch > self.epoch:
             return None
         self._expire(now)
@@ -103,10 +107,10 @@ class Ledger:
         return Answer(self.epoch, report.seq, holder.has_seat, grants, lanes, self._answers)
 
     def _hear(self, report: Report, now: float) -> None:
-        """The last of those who may hold anything says what: then learning is over.
+        """End learning mode when the last of the awaited holders has reported.
 
-        What counts is a report of who has had an answer from here. One from before that may
-        have been long on its way: since then an earlier ledger may have granted more.
+        Only a report after an answer of this ledger counts. An earlier one may have been long
+        on its way, and a ledger before may have granted more since.
         """
         if not self._awaited or report.epoch < self.epoch:
             return
@@ -117,8 +121,8 @@ class Ledger:
             self._full_from = self.learning_until
 
     def known(self, *, now: float) -> frozenset[str]:
-        """Who may hold anything by now: for the ledger after this one."""
-        # Whom the one before answered holds nothing when its seats have run out, too.
+        """Return the holders that may have anything by now, for the ledger after this one."""
+        # Those that the ledger before answered hold nothing once its seats have run out, too.
         awaited = self._awaited if now < self._seats_from else None
         return frozenset(self._holders).union(awaited or ())
 
@@ -126,7 +130,7 @@ class Ledger:
         return now < self.learning_until
 
     def _seat(self, holder: _Holder, report: Report, now: float) -> None:
-        """Who says that it has a seat has one: it was given by us or by the one before."""
+        # A holder that reports a seat has one: this ledger gave it, or the one before.
         others = sum(x.has_seat for x in self._holders.values() if x is not holder)
         is_free = others < self.terms.seats
         holder.has_seat = is_free and (report.has_seat or now >= self._seats_from)
@@ -162,7 +166,7 @@ class Ledger:
         return RateAllocator() if isinstance(demand, RateDemand) else PermitAllocator()
 
     def _lanes_for(self, report: Report, *, now: float) -> dict[str, LaneAnswer]:
-        # Who has been silent for a lease has let its sheddable work go.
+        # A holder that was silent for a lease has let its sheddable work go.
         peers = [
             x
             for name, x in self._holders.items()
@@ -183,13 +187,13 @@ class Ledger:
         return answers
 
     def _expire(self, now: float) -> None:
-        """Take back what has run out, and forget limits of which nothing is held or owed."""
+        """Take back what has run out; forget limits of which nothing is held or owed."""
         for name, holder in list(self._holders.items()):
             silent_s = now - holder.at
             if silent_s > self.terms.lease_s:
                 self._drop(name, holder.tenants)
                 holder.tenants = frozenset()
-                # Remembered for as long as an answer may count that was given before.
+                # It is remembered for as long as an earlier answer to it may count.
                 keep_s = self.terms.seat_s if holder.has_seat else 2 * self.terms.lease_s
                 if silent_s > keep_s:
                     del self._holders[name]
@@ -197,7 +201,7 @@ class Ledger:
             self._swept_at = now
             context = ReportContext("", 0, 0, now, self.is_learning(now))
             for tenant, limits in list(self._limits.items()):
-                # Each is asked: it reckons its refill by that.
+                # Each of them must be asked, because it takes its refill then.
                 idle = [x.is_idle(context) for x in limits.values()]
                 if all(idle):
                     del self._limits[tenant]

@@ -1,24 +1,24 @@
-"""What ingress replicas and the ledger tell each other about shares of tenants' limits.
+"""Messages between ingress replicas and the ledger, about leases of tenants' limits.
 
-Each tenant's limit has two parts. The safe capacity is divided beforehand: every *seated*
-ingress replica has `LeaseTerms.safe_share` of the limit for itself. The rest is the ledger's to
-lease, in answer to one report after the other from each ingress replica:
+Each tenant's limit has two parts. The safe capacity is divided beforehand: every ingress
+replica with a *seat* has `LeaseTerms.safe_share` of the limit for itself. The rest is leased.
+Each ingress replica (a *holder*) sends one report after the other, and the ledger grants:
 
-- tokens per second: a share of the leased part, 0 to 1;
-- tokens and requests per minute: tokens out of one bucket, handed out beforehand;
-- concurrent requests: whole permits.
+- of tokens per second: a share of the leased part, 0 to 1;
+- of tokens and requests per minute: tokens out of one bucket, handed out beforehand;
+- of concurrent requests: whole permits.
 
 **Time.** No clocks are compared. What an answer grants holds for `lease_s` from when its
-report was *sent*, on the holder's clock; the ledger reckons from when it *took* the report,
+report was *sent*, on the holder's clock. The ledger counts from when it *took* the report,
 which is later. `DRIFT` is how much faster a clock may run than another.
 
-**Lost messages.** A holder has one report under way. When it sends the next, the answer to
-the one before is void, whenever it comes. So a report says all there is to know: what is
-held, and which answer was the last to count. A smaller share counts for others only when
-a report says that it is held, or when the lease has run out.
+**Lost messages.** A holder has one report under way. When it sends the next one, the answer
+to the one before is void, whenever it comes. So each report says what is held, and which
+answer was the last to count. The ledger gives a smaller share's difference to others only
+when a report says that the smaller one is held, or when the lease has run out.
 
-On the wire everything is lists, dicts, numbers and text, and readers leave out what they
-do not know: during a rollout both ends may be of different versions.
+On the wire everything is lists, dicts, numbers and text. Readers leave out what they do not
+know, because both ends may be of different versions during a rollout.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 DRIFT = 0.02
 
 IDLE_S = 10.0
-"""A tenant of whom nothing was heard for so long gives its lease back."""
+"""The lease of a tenant that has sent no request for so long is given back."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,9 @@ class LeaseBounds:
         lease_s: how long a lease outlives the report that it answers. Without an answer
             for so long, an ingress replica has no more than its safe capacity, and lets
             its sheddable work go.
-        seat_s: the same of a seat, and so of the safe capacity.
-        safe_share: part of each limit that a seated ingress replica always has; there are
-            twice as many seats as ingress replicas.
-        stale_s: age at which what a peer reported counts for nothing.
+        seat_s: how long a seat, and so the safe capacity, outlives that report.
+        safe_share: part of each limit that an ingress replica has while it has a seat.
+        stale_s: age from which what a peer reported does not count.
 
     """
 
@@ -56,11 +55,11 @@ class LeaseBounds:
 
 @dataclass(frozen=True)
 class LeaseTerms(LeaseBounds):
-    """What both ends must agree on: the same fleet file on both.
+    """What both ends must agree on; they read the same fleet file.
 
     Attributes:
-        seats: ingress replicas that may have one at a time: twice their number, as old
-            and new ones overlap in a rollout.
+        seats: ingress replicas that may have a seat at a time. There are twice as many as
+            ingress replicas, because old and new ones overlap in a rollout.
 
     """
 
@@ -74,6 +73,7 @@ class LeaseTerms(LeaseBounds):
 
     @property
     def leased(self) -> float:
+        """Part of each limit that is leased, 0 to 1."""
         return 1.0 - self.seats * self.safe_share
 
 
@@ -96,15 +96,15 @@ class BucketDemand(NamedTuple):
     returned: float = 0.0  # tokens given back in all; counts up
     need: float = 0.0  # tokens that requests wait for
     pace: float = 0.0  # tokens spent a second, of late
-    # The last answer about the bucket that counted. Epoch 0: there was none; negative:
-    # what was spent since is not known.
+    # Epoch and number of the last answer about the bucket that counted. Epoch 0: there was
+    # none; negative: what was spent since is not known.
     epoch: int = -1
     number: int = 0
-    level: float = 0.0  # what it said is left everywhere
-    # Tokens spent since the report that it answered: the most there were, whichever
-    # report after it was taken last.
+    level: float = 0.0  # tokens left everywhere, as that answer said
+    # The most tokens that can have been spent since the report which it answered, whichever
+    # later report was taken last.
     unanswered: float = 0.0
-    age_s: float = float("inf")  # of that report
+    age_s: float = float("inf")  # of the report which it answered
 
 
 class PermitDemand(NamedTuple):
@@ -113,11 +113,11 @@ class PermitDemand(NamedTuple):
     limit: int = 0  # the leased part of it
     held: int = 0  # as many as are used, at least
     used: int = 0
-    wanted: int = 0
+    wanted: int = 0  # requests that were refused for want of one
 
 
 class TenantDemand(NamedTuple):
-    """None where it has no such limit."""
+    """One tenant's demands in one ingress replica; None where it has no such limit."""
 
     rate: RateDemand | None = None
     tokens: BucketDemand | None = None
@@ -136,14 +136,14 @@ class LaneReport(NamedTuple):
 
 
 class Report(NamedTuple):
-    """From an ingress replica, every heartbeat."""
+    """What an ingress replica tells the ledger at every heartbeat."""
 
     holder: str
     seq: int  # counts up
-    applied: int  # the last report whose answer counted
+    applied: int  # `seq` of the last report whose answer counted
     epoch: int  # the highest that was heard of
     has_seat: bool
-    tenants: Mapping[str, TenantDemand] = {}  # all that hold or want anything; others hold nothing
+    tenants: Mapping[str, TenantDemand] = {}  # all for which something is held or wanted
     lanes: Mapping[str, LaneReport] = {}
 
     def to_wire(self) -> dict[str, Any]:
@@ -182,7 +182,7 @@ class PermitGrant(NamedTuple):
 
 
 class TenantGrant(NamedTuple):
-    """None where it has no such limit."""
+    """One tenant's grants to one ingress replica; None where it has no such limit."""
 
     rate: RateGrant | None = None
     tokens: BucketGrant | None = None
@@ -191,7 +191,7 @@ class TenantGrant(NamedTuple):
 
 
 class LaneAnswer(NamedTuple):
-    """What the other ingress replicas hold of a lane; None: one has not said for long."""
+    """What the other ingress replicas hold of a lane; None: a report of theirs is too old."""
 
     sheddable: int | None = None  # their requests that wait or have sent nothing
     age_s: float = 0.0  # of the oldest of what they said
@@ -201,14 +201,14 @@ class LaneAnswer(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """From the ledger, to one report."""
+    """What the ledger answers to one report."""
 
     epoch: int
-    seq: int
+    seq: int  # of the report
     has_seat: bool
     tenants: Mapping[str, TenantGrant] = {}
     lanes: Mapping[str, LaneAnswer] = {}
-    number: int = 0  # counts the ledger's answers to all
+    number: int = 0  # counts the ledger's answers, to whichever holder
 
     def to_wire(self) -> dict[str, Any]:
         return _to_wire(self)

@@ -1,8 +1,8 @@
 """The heartbeats of one ingress replica to the ledger.
 
-Each is one call with everything that is held and wanted; the answer is applied when it
-comes. Nothing waits for it but a request that would be refused although the tenant's whole
-limit has room: it waits for the next answers, for a few heartbeats at most.
+Each is one call with everything that is held and wanted. The answer is applied when it
+comes. Only a request that would be refused although the tenant's whole limit has room waits
+for the next answers, for a few heartbeats at most.
 """
 
 from __future__ import annotations
@@ -24,22 +24,23 @@ from serve_app.leases.metrics import LedgerMetrics
 logger = logging.getLogger("ray.serve")
 
 Exchange = Callable[[dict[str, Any]], Awaitable[dict[str, Any] | None]]
-"""Gives the ledger a report and returns its answer; None: it has been replaced."""
+"""Gives the ledger a report and returns its answer; None: another ledger has replaced it."""
 
 ANSWER_WITHIN_S = 0.5
 LEAST_GAP_S = 0.01
 HURRY_S = 0.05
-"""Between heartbeats while protected work waits for sheddable work to go."""
+"""Pause between heartbeats while protected work waits for sheddable work to go."""
 
 WAIT_BEATS = 4
-"""How many heartbeats a request waits for a larger lease: one to say what it needs, one
-until another has heard that it must give, one until it has given, one to get it."""
+"""Heartbeats that a request waits for a larger lease: one to say what it needs, one until
+another holder has heard that it must give, one until it has given, one to get it."""
 
+# What may be refused for want of a lease.
 LEASED = {RejectReason.REQUEST_RATE, RejectReason.TOKEN_RATE, RejectReason.TENANT_CONCURRENCY}
 
 
 class LeaseSync:
-    """Keeps a `LeaseHolder` in step with the ledger, and the lanes with their peers.
+    """Keeps a `LeaseHolder` in step with the ledger, and lanes in step with their peers.
 
     Attributes:
         is_pressed: heartbeats hurry, as protected work waits for sheddable work elsewhere to go.
@@ -69,7 +70,7 @@ class LeaseSync:
             try:
                 await self.beat()
             except Exception:
-                # It must outlive whatever goes wrong here: leases run down without it.
+                # This task must outlive whatever goes wrong, or leases run down.
                 logger.exception("ledger: a heartbeat failed")
             await asyncio.sleep(LEAST_GAP_S)
             pause = HURRY_S if self.is_pressed else self._config.heartbeat_s
@@ -81,9 +82,9 @@ class LeaseSync:
             self._hurry.clear()
 
     async def beat(self) -> bool:
-        """One report and its answer; whether it counted."""
+        """Send a report and take its answer; return whether that counted."""
         begun = time.monotonic()
-        # Lanes last: what is said of them must be fresh.
+        # Lanes come last, because what is said of them must be fresh.
         report = (await self._draft(begun))._replace(lanes=self._admission.lane_reports())
         counts = False
         try:
@@ -101,14 +102,14 @@ class LeaseSync:
         return counts
 
     async def _draft(self, now: float) -> Report:
-        """The next report, without lanes; streams go on between its slices."""
+        """Return the next report, without lanes; streams go on between its slices."""
         report: Report
         for report in self._holder.draft({}, now=now):  # noqa: B007
             await asyncio.sleep(0)
         return report
 
     async def _take(self, answer: Answer) -> bool:
-        """Take an answer, in slices too; whether it counts."""
+        """Take an answer, in slices too; return whether it counts."""
         now = time.monotonic()
         if not self._holder.accepts(answer, now=now):
             return False
@@ -149,7 +150,7 @@ class LeaseSync:
         *,
         is_counted: bool = False,
     ) -> bool:
-        """Wait for an answer of the ledger; whether it is worth trying again.
+        """Wait for an answer of the ledger; return whether it is worth trying again.
 
         Args:
             ceiling: the one that refused.

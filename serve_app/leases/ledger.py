@@ -1,13 +1,14 @@
 """The ledger's deployment: one replica on the head node, beside the store.
 
-Not a deployment actor: Serve names those by the code version of their deployment, so during
-a rollout old and new ingress replicas would talk to two of them. A deployment of its own
-keeps one address for all, and stays when only the ingress changes.
+It is no deployment actor, because Serve names those by the code version of their deployment:
+during a rollout old and new ingress replicas would talk to two of them. A deployment of its
+own keeps one address for all, and stays when only the ingress changes.
 
-It takes an epoch from the store when it starts, and looks there before each answer: as
-soon as another has a higher one, it answers nobody. Before it grants anything it notes in
-the store to whom, and until when its grants may last; the next one grants no more than is
-held until it has heard of all of these, or that time has come.
+It takes an epoch from the store when it starts. The epoch is a fencing token: the ledger looks
+into the store before each answer, and answers nobody as soon as another has a higher one.
+Before it grants anything it notes in the store to which holder, and until when its grants may
+last. The next ledger grants no more than is held until it has heard of all of these holders,
+or that time has come.
 """
 
 from __future__ import annotations
@@ -29,27 +30,29 @@ from serve_app.tenancy.store import Epoch, TenancyStore
 logger = logging.getLogger("ray.serve")
 
 AHEAD_S = 2.0
-"""Grants are noted for so long ahead, so that not each of them is."""
+"""Grants are noted for so long ahead, so that not each of them needs a note."""
 
 TAKEOVER_S = 5.0
-"""Who is still asked so long after another took a higher epoch takes one again: the
-other is gone. Longer than two ledgers are about in a rollout."""
+"""A ledger that is still asked so long after another took a higher epoch takes one again, as
+the other is gone. In a rollout two ledgers run for less than that."""
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def boot_id() -> str:
-    """Which run of which machine this is; the monotonic clock is the same throughout."""
+    """Return which run of which machine this is; in it the monotonic clock is one clock."""
     return BOOT_ID.read_text().strip()
 
 
 class LedgerService:
     """The ledger with its epoch.
 
-    `noted_until`: what it grants has run out by then, as the store knows.
-
-    Raises `sqlite3.Error` or `OSError` where the store cannot be used: then nobody is
+    It raises `sqlite3.Error` or `OSError` where the store cannot be used. Then nobody is
     answered, and leases run down.
+
+    Attributes:
+        noted_until: time by which its grants have run out, as noted in the store.
+
     """
 
     def __init__(
@@ -72,7 +75,7 @@ class LedgerService:
         now = self._clock()
         learning_until = before.granted_until
         if learning_until is not None and before.boot != self._boot:
-            # On another clock: all of it may be to come.
+            # It was on another clock, so that a whole lease may be to come.
             learning_until = now + self._terms.lease_s
         is_first = learning_until is None and not above
         if learning_until is None:
@@ -88,7 +91,7 @@ class LedgerService:
         logger.info("ledger: epoch %d, learning for %.1f s", number, max(0.0, learning_until - now))
 
     async def exchange(self, wire: dict[str, Any]) -> dict[str, Any] | None:
-        """Answer a report; None: it is late, or another is the ledger now."""
+        """Answer a report; None: it is too late, or another is the ledger now."""
         report = Report.from_wire(wire)
         async with self._turn:
             if not await asyncio.to_thread(self._holds, report.holder, report.epoch):
@@ -97,7 +100,7 @@ class LedgerService:
         return None if answer is None else answer.to_wire()
 
     def _holds(self, holder: str, heard: int) -> bool:
-        """Whether this is the ledger; `heard` is the highest epoch that the holder knows."""
+        """Return whether this is the ledger; the holder knows of epochs up to `heard`."""
         now = self._clock()
         if self._is_highest(holder, now):
             if heard > self.ledger.epoch:
