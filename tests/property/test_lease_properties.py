@@ -270,9 +270,9 @@ class LeaseMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_bucket_is_one(self):
-        """Stashes, and what is spent in a minute: the limit, and one bucket."""
-        stashes = self.held(lambda x: max(0.0, x.tokens.held))
-        assert all(total <= TOKENS + TINY for total in stashes)
+        """Tokens held, and what is spent in a minute: the limit, and one bucket."""
+        held = self.held(lambda x: max(0.0, x.tokens.held))
+        assert all(total <= TOKENS + TINY for total in held)
 
     @invariant()
     def what_is_reserved_is_settled_or_open(self):

@@ -33,8 +33,8 @@ def alone() -> TenantCeiling:
 
 def leased() -> LeasedCeiling:
     """One of two ingress replicas, with all that can be leased."""
-    tenure = LeaseExpiry(lease_until=1e6, seat_until=1e6, seated_at=-1e3)
-    ceiling = LeasedCeiling(CeilingConfig(tokens_per_minute=LIMIT), TERMS, tenure, now=0.0)
+    expiry = LeaseExpiry(lease_until=1e6, seat_until=1e6, seated_at=-1e3)
+    ceiling = LeasedCeiling(CeilingConfig(tokens_per_minute=LIMIT), TERMS, expiry, now=0.0)
     ceiling.report(gives_up=False, now=0.0)
     whole = LIMIT * TERMS.leased
     ceiling.apply(TenantGrant(tokens=BucketGrant(whole, None, whole)), epoch=1, number=1, now=0.0)

@@ -183,7 +183,7 @@ def test_answers_of_an_older_epoch_do_not_count():
 
 
 def test_there_are_only_so_many_seats():
-    """One more ingress replica has no floor until another's seat has run out."""
+    """One more ingress replica has no safe capacity until another's seat has run out."""
     book = ledger()
     holders = [LeaseHolder(name, TERMS) for name in "abc"]
     for holder in holders:
@@ -234,7 +234,7 @@ def test_a_seat_may_end_before_the_lease():
 
 
 def test_a_reservation_gives_back_what_came_from_the_floor_first():
-    """The rest goes to the stash, and no more than the bucket could have held."""
+    """The rest goes to what is held, and no more than the bucket could have held."""
     book, holder = ledger(), LeaseHolder("a", TERMS)
     beat(book, holder, 0.0)
     for step in range(1, 31):
@@ -243,19 +243,19 @@ def test_a_reservation_gives_back_what_came_from_the_floor_first():
     ceiling.try_admit(1_000, now=30.0)
     beat(book, holder, 30.1)
     bucket = ceiling.tokens
-    stash, floor = bucket.held, bucket.safe.level(now=30.1)
-    assert floor == pytest.approx(60.2)
-    held = ceiling.try_admit(int(stash) + 50, now=30.1)
-    assert held.safe_tokens == pytest.approx(50 - stash % 1)
+    tokens, safe = bucket.held, bucket.safe.level(now=30.1)
+    assert safe == pytest.approx(60.2)
+    held = ceiling.try_admit(int(tokens) + 50, now=30.1)
+    assert held.safe_tokens == pytest.approx(50 - tokens % 1)
 
     ceiling.settle(held, 0, now=30.1)
 
-    assert bucket.held == pytest.approx(stash)
-    assert bucket.safe.level(now=30.1) == pytest.approx(floor)
+    assert bucket.held == pytest.approx(tokens)
+    assert bucket.safe.level(now=30.1) == pytest.approx(safe)
     # More than was reserved is owed.
     held = ceiling.try_admit(10, now=30.1)
     ceiling.settle(held, 110, now=30.1)
-    assert bucket.held == pytest.approx(stash - 110)
+    assert bucket.held == pytest.approx(tokens - 110)
 
 
 def test_old_reservations_buy_no_burst():
@@ -444,7 +444,7 @@ def test_a_report_that_comes_late_to_a_new_ledger_ends_no_quiet():
 
 
 def test_concurrent_requests_are_refused_here_and_known_of_elsewhere():
-    """A floor of whole permits is there only where the limit is large."""
+    """A safe capacity of whole permits is there only where the limit is large."""
     book = ledger()
     here, there = LeaseHolder("a", TERMS), LeaseHolder("b", TERMS)
     config = CeilingConfig(concurrent_requests=2)
@@ -543,7 +543,7 @@ def test_many_tenants_are_reported_and_leased_in_slices():
 
 @pytest.mark.parametrize("busy_tokens", [0, 50_000])
 def test_a_little_waiting_work_is_not_starved_where_there_is_no_seat_yet(busy_tokens):
-    """However small it is beside the limit, and beside what others have: no floor helps it."""
+    """However small it is beside the limit and what others have: no safe capacity helps it."""
     terms = LeaseTerms(lease_s=2.0, seat_s=6.0, seats=1, safe_share=0.02)
     book = Ledger(1, terms, learning_until=0.0, is_first=True)
     config = CeilingConfig(tokens_per_second=100_000)
@@ -644,7 +644,7 @@ def test_a_bucket_with_a_new_limit_knows_nothing_of_what_was_spent():
 
 
 def left_after(first, holders, now):
-    """What a second ledger reckons with, stashes included, once it has heard of all."""
+    """What a second ledger reckons with, all that is held included, once it has heard of all."""
     second = Ledger(2, TERMS, learning_until=now + 50, awaited=first.known(now=now))
     for holder in [*holders, *holders]:
         assert second.exchange(holder.report({}, now=now), now=now) is not None
@@ -672,7 +672,7 @@ def test_what_was_given_back_in_a_report_without_an_answer_is_not_given_back_twi
 
 
 def test_who_gave_a_tenant_up_may_have_spent_after_the_last_answer_here():
-    """An old answer says nothing: the one who was quiet since does not report."""
+    """An old answer says nothing: the one that was idle since does not report."""
     config = CeilingConfig(tokens_per_minute=6_000)
     first, (here, there) = ledger(), [LeaseHolder(name, TERMS) for name in "ab"]
     for holder in (here, there):

@@ -101,7 +101,7 @@ def queue_of(state):
 
 
 async def test_one_ingress_with_all_the_demand_gets_the_whole_minute(pair):
-    """Nearly: the floors of the others stay theirs."""
+    """Nearly: the safe capacities of the others stay theirs."""
     here = pair.states[0]
     ceiling = here.ceiling(pair.tenant)
     refused = ceiling.try_admit(9_000, now=time.monotonic())
@@ -142,7 +142,7 @@ async def test_a_request_waits_for_a_lease_instead_of_a_429(world, pair, engine)
 
 
 async def test_without_a_ledger_a_tenant_with_limits_is_refused_at_once(world, pair):
-    """Closed: no lease, no floor, and nobody waits for an answer that does not come."""
+    """Closed: no lease, no safe capacity, and nobody waits for an answer that does not come."""
     here = pair.states[0]
     pair.wire.is_cut = True
     await here.leases.beat()

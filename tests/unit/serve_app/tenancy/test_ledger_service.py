@@ -73,7 +73,7 @@ async def test_a_new_ledger_goes_on_with_what_is_held_and_grants_no_more(store, 
     assert (holder.epoch, ceiling.share) == (2, 1.0)
     assert new.ledger.is_learning(clock.now)
     # Everybody whom the old one had answered has, with an answer of the new one, said what
-    # it holds: the quiet is over.
+    # it holds: learning mode is over.
     assert await beat(new, holder, clock.now)
     assert not new.ledger.is_learning(clock.now)
     other = late.ceiling("acme", CONFIG, now=clock.now)
