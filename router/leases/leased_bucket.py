@@ -72,7 +72,7 @@ class LeasedBucket(Bucket):
         # Spent of what is held since the last report; the answer to that does not know of it.
         self._since_report = 0.0
         self._has_reported = self._is_known = False
-        self._reported_at = self._told_at = float("-inf")
+        self._reported_at, self._told_at = now, float("-inf")
         self._said = BucketDemand(self.limit, epoch=-1 if has_past else 0)
         self._returned = self._need = 0.0
 

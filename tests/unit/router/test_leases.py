@@ -724,3 +724,29 @@ def test_an_answer_survives_its_way():
     wire["lanes"]["chat"].append(9)
 
     assert Answer.from_wire(wire) == answer
+
+
+def test_a_rate_that_a_reload_takes_away_and_brings_back_is_wanted_as_before():
+    """What was delivered under the old one is no negative demand under the new one."""
+    holder = LeaseHolder("a", TERMS)
+    holder.ceiling("acme", CONFIG, now=0.0).pacer.book(10_000, now=0.0)
+    holder.report({}, now=0.1)
+    holder.ceiling("acme", CeilingConfig(), now=0.2)
+    holder.ceiling("acme", CONFIG, now=0.3).pacer.book(40, now=0.3)
+
+    demand = holder.report({}, now=0.4).tenants["acme"].rate.demand
+
+    assert demand > 0.5
+
+
+def test_a_tenant_that_came_after_the_last_report_has_its_safe_rate_without_a_lease():
+    """The seat that the answer gave is its own, too."""
+    book, holder = ledger(), LeaseHolder("a", TERMS)
+    sent = holder.report({}, now=0.0)
+    ceiling = holder.ceiling("acme", CeilingConfig(tokens_per_second=80), now=0.05)
+    assert holder.apply(book.exchange(sent, now=0.1), now=0.1)
+
+    assert not holder.has_session(3.0)
+    assert isinstance(ceiling.try_admit(1, now=3.0), Reservation)
+
+    assert ceiling.pacer.rate(now=3.0) == pytest.approx(80 * TERMS.safe_share)
