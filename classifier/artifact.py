@@ -7,7 +7,6 @@ read with `allow_pickle=False`.
 
 import hashlib
 import json
-from bisect import bisect_left
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -97,10 +96,6 @@ class Artifact:
         part = place - below
         low, high = self.quantiles[below], self.quantiles[below + 1]
         return low + part * (high - low)
-
-    def share_above(self, threshold: float) -> float:
-        """The share of the stated mix that scores at or above `threshold`."""
-        return 1.0 - bisect_left(self.quantiles, threshold) / (len(self.quantiles) - 1)
 
 
 def save_artifact(artifact: Artifact, folder: Path) -> Path:

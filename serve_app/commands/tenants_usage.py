@@ -15,7 +15,7 @@ from serve_app.commands.client import CommandError, request_bytes, subparser
 from serve_app.config.settings import load_tenants, tenancy_path, tenants_path, usage_folder
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.store import Counts, Slot
-from serve_app.tenancy.usage_recovery import recover_dead
+from serve_app.tenancy.usage_log import recover_dead
 
 GROUPS: dict[str, Callable[[Slot], tuple[str, ...]]] = {
     "tenant": lambda slot: (slot.tenant,),

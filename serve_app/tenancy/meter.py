@@ -1,13 +1,13 @@
 """What tenants use, counted once whatever dies, and their quotas.
 
 One request goes through three places. While it is open it is in `_open`: its
-reservation counts against the quota. When it ends it becomes a line of the journal and
+reservation counts against the quota. When it ends it becomes a line of the usage log and
 part of `pending`, in one step. A thread moves what is pending to the store, together
-with the journal's position and a snapshot of what is open, in one transaction; after
+with the usage log's position and a snapshot of what is open, in one transaction; after
 that it reads what all writers of the store have added up.
 
-Whoever finds a dead writer's journal adds the lines behind the position in the store, and
-what the snapshot had open and the journal does not have as ended. So a request that has
+Whoever finds a dead writer's usage log adds the lines behind the position in the store, and
+what the snapshot had open and the usage log does not have as ended. So a request that has
 ended counts exactly once, and one that was cut off by the death of this process counts as
 of the last flush.
 """
@@ -30,8 +30,7 @@ from router.errors import Rejected
 from router.limits.quota import QuotaConfig, TokenWeights, day_of, first_hold, month_of, refuse
 from router.limits.reservation import Reckoning
 from serve_app.tenancy.store import Batch, Counts, Finished, Open, Slot, TenancyStore
-from serve_app.tenancy.usage_journal import MAX_FILE_BYTES, UsageJournal
-from serve_app.tenancy.usage_recovery import recover_dead
+from serve_app.tenancy.usage_log import MAX_FILE_BYTES, UsageLog, recover_dead
 
 logger = logging.getLogger("ray.serve")
 
@@ -58,12 +57,12 @@ class UsageMeter:
     """Counts for one ingress replica. `begin`, `end` and `refusal` never wait for a disk.
 
     Args:
-        on_lost: called once for each request that could not be written to the journal;
+        on_lost: called once for each request that could not be written to the usage log;
             it still counts unless this process is killed before its next flush.
         keep_days: days for which usage by day is kept.
 
     Attributes:
-        journal: of what has ended since the store last heard; written under the lock.
+        usage log: of what has ended since the store last heard; written under the lock.
         reserved: tokens of the requests that are open here, by tenant.
         pending: what has ended and is not in the store, by slot.
 
@@ -87,7 +86,7 @@ class UsageMeter:
         self._flush_s = flush_s
         self._clock = clock
         self._lock = threading.Lock()
-        self.journal = UsageJournal(folder, max_file_bytes=max_file_bytes)
+        self.usage_log = UsageLog(folder, max_file_bytes=max_file_bytes)
         self._ids = itertools.count(1)
         self._batches = itertools.count(1)
         self._open: dict[int, _OpenRequest] = {}
@@ -151,7 +150,7 @@ class UsageMeter:
             request = self._open.get(number)
             if request is None:
                 return
-            # Into the journal before it is open no more: a snapshot that is taken
+            # Into the usage log before it is open no more: a snapshot that is taken
             # without the lock must find it in one of the two.
             self._note(number, Slot(day_of(now), request.tenant, request.lane), counts or _NONE)
             del self._open[number]
@@ -160,7 +159,7 @@ class UsageMeter:
     def _note(self, number: int, slot: Slot, counts: Counts) -> None:
         try:
             # Also what used nothing: an earlier snapshot may have had it as open.
-            self.journal.append(Finished(number, slot, counts))
+            self.usage_log.append(Finished(number, slot, counts))
         except OSError:
             self._on_lost()
         if counts != _NONE:
@@ -194,14 +193,14 @@ class UsageMeter:
         if self.thread.is_alive():
             self.thread.join(within_s)
         # Nothing may be open here; what is, is left for whoever recovers it.
-        writer = self.journal.writer
+        writer = self.usage_log.writer
         is_done = (
             not self.thread.is_alive()
             and self.try_flush()
             and not (self._open or self.pending or self._batch)
             and self._guard(lambda: self._store.recover(writer, lambda _: ()))
         )
-        self.journal.close(is_accounted=is_done)
+        self.usage_log.close(is_accounted=is_done)
         if is_done:
             self._guard(lambda: self._store.forget(writer))
 
@@ -211,20 +210,20 @@ class UsageMeter:
             self._take()
         if self._batch is not None:
             # What ends from here on is behind the batch's position; so what is open
-            # now, or was a moment ago, is either still open or in the journal.
-            self._store.record(self.journal.writer, self._with_open(self._batch))
-            self.journal.forget(self._batch.position)
+            # now, or was a moment ago, is either still open or in the usage log.
+            self._store.record(self.usage_log.writer, self._with_open(self._batch))
+            self.usage_log.forget(self._batch.position)
         self._refresh()
 
     def _take(self) -> None:
         """Make a batch of what is pending, unless there is nothing to tell."""
         with self._lock:
             if not (self.pending or self._open or self._had_open):
-                # The store has all that is in the journal, but for what used nothing.
+                # The store has all that is in the usage log, but for what used nothing.
                 return
             with suppress(OSError):
-                self.journal.turn()
-            self._batch = Batch(next(self._batches), self.journal.position, self.pending)
+                self.usage_log.turn()
+            self._batch = Batch(next(self._batches), self.usage_log.position, self.pending)
             self.pending = {}
             self._had_open = bool(self._open)
 
@@ -250,7 +249,7 @@ class UsageMeter:
                 request.reserved = held
 
     def _refresh(self) -> None:
-        totals = self._store.totals(self._version, self.journal.writer)
+        totals = self._store.totals(self._version, self.usage_log.writer)
         now = self._clock()
         periods = {day_of(now), month_of(now)}
         used = {} if totals.is_whole else self._used

@@ -88,7 +88,7 @@ class SqliteStore:
             ).fetchone()
             if found and found[2]:
                 return
-            # The journal may have a request twice over a rotation that failed half-way.
+            # The usage log may have a request twice over a rotation that failed half-way.
             ended = {x.id: x for x in replay(Position(*found[:2]) if found else Position())}
             _add(db, ((x.slot, x.counts) for x in ended.values()))
             _add(db, ((x.slot, x.counts) for x in _opened(db, writer) if x.id not in ended))

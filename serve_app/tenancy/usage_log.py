@@ -1,4 +1,4 @@
-"""The journal of one writer of usage: a line for each request that ended.
+"""The usage log of one writer: a line for each request that ended.
 
 A line is handed to the operating system before anything else is done with the request,
 so a process that is killed loses none: `write` has copied it to memory that is not the
@@ -23,13 +23,13 @@ from pathlib import Path
 import orjson
 
 from serve_app.config.private_files import private_folder
-from serve_app.tenancy.store import Counts, Finished, Position, Slot
+from serve_app.tenancy.store import Counts, Finished, Position, Slot, TenancyStore
 
 MAX_FILE_BYTES = 8 * 1024 * 1024
 """Some 80,000 requests; a file is deleted once the store has all of it."""
 
 
-class UsageJournal:
+class UsageLog:
     """This process's, in `folder`. Not thread-safe: its owner has the lock for that."""
 
     def __init__(self, folder: Path, *, max_file_bytes: int = MAX_FILE_BYTES) -> None:
@@ -121,6 +121,18 @@ def dead_writers(folder: Path) -> Iterator[DeadWriter]:
                 yield DeadWriter(path.stem, folder)
         finally:
             os.close(fd)
+
+
+def recover_dead(store: TenancyStore, folder: Path) -> None:
+    """Add what dead writers left to the store, each exactly once, and delete their files.
+
+    Whoever does it may die at any point and another starts over: the store remembers
+    that a writer is accounted for until its files are gone.
+    """
+    for dead in dead_writers(folder):
+        store.recover(dead.writer, dead.replay)
+        dead.delete()
+        store.forget(dead.writer)
 
 
 def _locked(folder: Path) -> tuple[str, int]:
