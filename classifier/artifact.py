@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.compiled import CompiledScorer
-from classifier.features.marks import MARK_NAMES
+from classifier.features.surface import SURFACE_NAMES
 from classifier.features.words import WordTable
 from classifier.heads import HEADS, Floats, Priors, Weights
 from classifier.scorer import Scorer
@@ -112,7 +112,7 @@ def save_artifact(artifact: Artifact, folder: Path) -> Path:
         "format": FORMAT,
         "version": artifact.version,
         "kind": artifact.kind,
-        "marks": list(MARK_NAMES),
+        "marks": list(SURFACE_NAMES),
         "heads": list(HEADS),
         "weights": {name: _plain(value) for name, value in vars(artifact.weights).items()},
         "priors": asdict(artifact.priors),
@@ -164,7 +164,7 @@ def _read_payload(path: Path) -> dict[str, Any]:
         raise ArtifactError(f"{path} has a format that this version does not read")
     if payload.pop("checksum", None) != _checksum(payload):
         raise ArtifactError(f"{path} is damaged: its checksum does not match")
-    if payload["marks"] != list(MARK_NAMES) or payload["heads"] != list(HEADS):
+    if payload["marks"] != list(SURFACE_NAMES) or payload["heads"] != list(HEADS):
         raise ArtifactError(f"{path} was trained on other features than this version computes")
     if payload["kind"] == COMPILED and set(payload["files"]) != {
         TOKENIZER,

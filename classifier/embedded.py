@@ -44,7 +44,7 @@ def _resolve(model: str) -> str:
 
 
 class EmbeddingScorer(HeadScorer):
-    """The heads over a full embedding, shape (dimensions, heads), and the marks."""
+    """The heads over a full embedding, shape (dimensions, heads), and the surface features."""
 
     def __init__(
         self, version: str, model: str, embedding: Floats, weights: Weights, priors: Priors

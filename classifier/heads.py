@@ -7,7 +7,7 @@ Theory of operation. Two linear heads read the same text:
 - `need`: among queries of one kind, how likely is it that the strong model
   succeeds where the weak one fails?
 
-Each head adds the surface marks and what its subclass makes of the words. Then
+Each head adds the surface features and what its subclass makes of the words. Then
 
     raw = sigmoid(3 min(kind + prior, 0.5) + 6 need - 4)
 
@@ -16,7 +16,7 @@ nothing more: among queries of the complex kind `need` alone decides. A monotone
 fitted by isotonic regression turns `raw` into a probability.
 
 Words are English. Where they are not, `foreign` rises from 0 to 1 and both
-heads pass over to versions of themselves that read the marks alone.
+heads pass over to versions of themselves that read these alone.
 """
 
 from abc import ABC, abstractmethod
@@ -29,8 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.features.conversation import Conversation
-from classifier.features.marks import MARK_NAMES, NON_ASCII_SHARE, marks
 from classifier.features.reading import cut, split_words, to_ascii
+from classifier.features.surface import NON_ASCII_SHARE, SURFACE_NAMES, surface_of
 
 Floats = NDArray[np.float64]
 
@@ -58,12 +58,12 @@ MIN_WORDS = 4
 
 @dataclass(frozen=True)
 class Weights:
-    """Everything linear, folded.
+    """Everything linear, folded; the names are those of the artefact's file.
 
     Attributes:
-        marks: shape (marks, heads), scalers folded in.
+        marks: shape (surface features, heads), scalers folded in.
         bias: shape (heads,).
-        marks_alone: shape (marks, heads): the heads that read nothing else.
+        marks_alone: shape (surface features, heads): the heads that read nothing else.
         bias_alone: shape (heads,).
         knots_x, knots_y: the calibration map, both ascending, shape (knots,).
 
@@ -100,18 +100,18 @@ class Priors:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A text as the heads see it: `marks` has shape (marks,)."""
+    """A text as the heads see it: `surface` has shape (surface features,)."""
 
     read: str
     words: list[bytes]
-    marks: Floats
+    surface: Floats
 
     @classmethod
     def of(cls, text: str) -> "Reading":
         read = cut(text)
         ascii_bytes = to_ascii(read)
         words = split_words(ascii_bytes)
-        return cls(read, words, np.array(marks(text, read, ascii_bytes, words)))
+        return cls(read, words, np.array(surface_of(text, read, ascii_bytes, words)))
 
 
 class HeadScorer(ABC):
@@ -141,14 +141,14 @@ class HeadScorer(ABC):
         return float(np.interp(raw, self._weights.knots_x, self._weights.knots_y))
 
     def features(self, conversation: Conversation) -> dict[str, float]:
-        """The parts of the score and the surface marks of the last user turn."""
+        """The parts of the score and the surface features of the last user turn."""
         reading = Reading.of(conversation.last_user)
         heads, part = self._heads(reading)
         return {
             **dict(zip(HEADS, heads.tolist(), strict=True)),
             "prior": self._prior(conversation),
             "foreign": part,
-            **dict(zip(MARK_NAMES, reading.marks.tolist(), strict=True)),
+            **dict(zip(SURFACE_NAMES, reading.surface.tolist(), strict=True)),
         }
 
     @abstractmethod
@@ -159,10 +159,10 @@ class HeadScorer(ABC):
         """The heads, shape (heads,), and how foreign the words are."""
         w = self._weights
         added, pieces_a_word = self._from_words(reading)
-        heads: Floats = w.bias + reading.marks @ w.marks + added
-        part = foreign(len(reading.words), pieces_a_word, float(reading.marks[NON_ASCII_SHARE]))
+        heads: Floats = w.bias + reading.surface @ w.marks + added
+        part = foreign(len(reading.words), pieces_a_word, float(reading.surface[NON_ASCII_SHARE]))
         if part > 0.0:
-            alone = w.bias_alone + reading.marks @ w.marks_alone
+            alone = w.bias_alone + reading.surface @ w.marks_alone
             heads = (1.0 - part) * heads + part * alone
         return heads, part
 
