@@ -38,11 +38,6 @@ def by_length(data: Dataset) -> Floats:
     return np.array([float(len(text)) for text in data.text])
 
 
-def scores_of(scorer: Scorer, data: Dataset) -> Floats:
-    """Scores of every row, shape (rows,)."""
-    return np.array([scorer.score(Conversation(last_user=text)) for text in data.text])
-
-
 def on_sources(data: Dataset, scores: Floats, name: str = CLASSIFIER) -> list[dict[str, Any]]:
     """Each measured source by given scores, beside prompt length."""
     rows = []

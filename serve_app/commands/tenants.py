@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from classifier.arguments import positive
 from serve_app.commands.client import CommandError, subparser
 from serve_app.commands.tenants_file import add_tenant, remove_key
 from serve_app.commands.tenants_usage import add_usage
@@ -44,7 +45,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     add.add_argument("--tier", help="tier of a new tenant")
     add.add_argument("--admin", action="store_true", help="the key may use operators' routes")
     add.add_argument("--proxy", action="store_true", help=_PROXY)
-    add.add_argument("--days", type=_days, help="the key expires after this many days")
+    add.add_argument("--days", type=positive, help="the key expires after this many days")
     add.set_defaults(func=_add)
 
     listing = subparser(
@@ -71,13 +72,6 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 _PROXY = "the key may act for any tenant, which it names in x-tenant-id"
-
-
-def _days(text: str) -> int:
-    days = int(text)
-    if days < 1:
-        raise argparse.ArgumentTypeError("should be at least 1")
-    return days
 
 
 def _path(args: argparse.Namespace) -> Path:

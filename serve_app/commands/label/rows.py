@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import gzip
 import hashlib
 import io
 import json
@@ -14,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from classifier.features.conversation import parse_row
+from classifier.features.conversation import rows_of
 from serve_app.config.private_files import private
 
 KEPT = ("id", "text", "messages", "domain")
@@ -159,12 +158,8 @@ class Outcomes:
 
 def _rows(path: Path) -> Iterator[tuple[str, Row]]:
     """Rows of a file with their `file:line`; UsageError where one cannot be read."""
-    opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield f"{path}:{number}", parse_row(line, f"{path}:{number}")
+        yield from rows_of(path)
     except ValueError as error:
         raise UsageError(str(error)) from error
     except (OSError, EOFError) as error:

@@ -13,11 +13,11 @@ import pytest
 
 from classifier.report import figures, traffic
 from classifier.report.charts import Line, line_chart, linear_axis
-from classifier.report.labelled import of_data, scores_of
+from classifier.report.labelled import of_data
 from classifier.report.page import page
 from classifier.report.traffic import read_traffic
 from classifier.report.windows import halves, of_traffic
-from classifier.training.dataset import from_rows
+from classifier.training.dataset import from_rows, scores_of
 from tests.unit.classifier.report_made import FakeArtifact, labelled, request, write_log
 
 # -- reading the log ---------------------------------------------------------
@@ -187,7 +187,7 @@ def test_curves_calibration_and_shares_of_labelled_rows() -> None:
     artifact = FakeArtifact(training={"rows": {"made": 60}})
     data = from_rows(labelled())
 
-    found = of_data(data, scores_of(data, artifact), artifact)
+    found = of_data(data, scores_of(artifact.scorer(), data), artifact)
 
     (made,) = found["quality"]
     assert made["trained_on"]
@@ -203,7 +203,7 @@ def test_a_source_without_a_gap_has_no_curve() -> None:
     data = from_rows([{"text": "a", "weak": 1.0, "strong": 0.0}] * 3)
     artifact = FakeArtifact()
 
-    found = of_data(data, scores_of(data, artifact), artifact)
+    found = of_data(data, scores_of(artifact.scorer(), data), artifact)
 
     assert found["quality"][0]["methods"] is None
     report = {"artifact": {"version": "v"}, "data": found, "traffic": None, "warnings": []}
