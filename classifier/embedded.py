@@ -7,7 +7,8 @@ operators who bring a model of their own and a card to run it on.
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.heads import Floats, HeadScorer, Priors, Reading, Weights
+from classifier.heads import Floats, Priors, Reading, Weights
+from classifier.scorer import Scorer
 
 MINILM = "minilm"
 """Names all-MiniLM-L6-v2 from the package that carries it, offline."""
@@ -43,7 +44,7 @@ def _resolve(model: str) -> str:
     return str(get_model_path())
 
 
-class EmbeddingScorer(HeadScorer):
+class EmbeddingScorer(Scorer):
     """The heads over a full embedding, shape (dimensions, heads), and the surface features."""
 
     def __init__(

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from serve_app.commands.client import subparser
 from serve_app.config.addresses import refuse_unreachable
-from serve_app.config.errors import ConfigError, load_yaml
+from serve_app.config.errors import ConfigError, load_yaml, nearest
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.lane import EMBEDDED
 from serve_app.config.settings import (
@@ -126,8 +126,6 @@ def _engine_args(fleet: FleetConfig) -> str:
 
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.launchers.cli_args import FrontendArgs
-
-    from serve_app.config.errors import nearest
 
     known = {f.name for cls in (AsyncEngineArgs, FrontendArgs) for f in dataclasses.fields(cls)}
     for name, lane in fleet.lanes.items():

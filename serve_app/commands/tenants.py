@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sqlite3
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,12 +18,11 @@ from typing import Any
 from classifier.arguments import positive
 from serve_app.commands.client import CommandError, subparser
 from serve_app.commands.tenants_file import add_tenant, remove_key
-from serve_app.commands.tenants_usage import add_usage
+from serve_app.commands.tenants_usage import add_usage, opened
 from serve_app.config.errors import nearest
-from serve_app.config.settings import load_tenants, tenancy_path, tenants_path
+from serve_app.config.settings import load_tenants, tenants_path
 from serve_app.config.tenants import KeyConfig, TenantsConfig
 from serve_app.tenancy.auth import make_key
-from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.store import Keys, StoredKey
 
 
@@ -88,8 +86,8 @@ def _add(args: argparse.Namespace) -> int:
     # The tenant first: a key of nobody's would be of no use.
     if args.tenant not in config.tenants:
         add_tenant(path, args.tenant, args.tier)
-    store = _store(config)
-    _in(store, lambda: store.add_key(StoredKey(args.tenant, entry, now)))
+    with opened(config) as store:
+        store.add_key(StoredKey(args.tenant, entry, now))
     if args.json:
         row = {"tenant": args.tenant, "id": entry.id, "key": key, "store": str(store.path)}
         print(json.dumps(row))
@@ -113,8 +111,8 @@ def _check_tier(args: argparse.Namespace, config: TenantsConfig) -> None:
 
 def _list(args: argparse.Namespace) -> int:
     config = load_tenants(_path(args))
-    store = _store(config)
-    stored: Keys = _in(store, store.keys)
+    with opened(config) as store:
+        stored = store.keys()
     names = dict.fromkeys([*config.tenants, *(x.tenant for x in stored.keys.values())])
     rows = [_row(name, config, stored, is_all=args.all) for name in names]
     if args.json:
@@ -168,13 +166,12 @@ def _told(key: dict[str, Any]) -> str:
 def _revoke(args: argparse.Namespace) -> int:
     path = _path(args)
     config = load_tenants(path)
-    store = _store(config)
-    stored: Keys = _in(store, store.keys)
     owners = [n for n, t in config.tenants.items() if any(k.id == args.key_id for k in t.keys)]
-    if not owners and args.key_id not in stored.keys:
-        raise CommandError(f"no key has the id '{args.key_id}'; see 'pointsman tenants list'")
-    # The store first: it works at once, and whether or not the file can be written.
-    _in(store, lambda: store.revoke(args.key_id, at=datetime.now(UTC)))
+    with opened(config) as store:
+        if not owners and args.key_id not in store.keys().keys:
+            raise CommandError(f"no key has the id '{args.key_id}'; see 'pointsman tenants list'")
+        # The store first: it works at once, and whether or not the file can be written.
+        store.revoke(args.key_id, at=datetime.now(UTC))
     if owners:
         # From the file, too: the revocation must outlive the store.
         try:
@@ -187,17 +184,3 @@ def _revoke(args: argparse.Namespace) -> int:
             )
     print(json.dumps({"revoked": args.key_id}) if args.json else f"revoked {args.key_id}")
     return 0
-
-
-def _store(config: TenantsConfig) -> SqliteStore:
-    return SqliteStore(tenancy_path(config))
-
-
-def _in(store: SqliteStore, work: Any) -> Any:
-    """Do something with the store, or raise CommandError with its path."""
-    try:
-        return work()
-    except sqlite3.Error as error:
-        raise CommandError(f"{store.path}: {error}") from error
-    finally:
-        store.close()
