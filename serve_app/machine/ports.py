@@ -24,6 +24,10 @@ LOOPBACK, NODE, EVERYWHERE = "127.0.0.1", "127.0.0.1 (a cluster: all interfaces)
 KEY, TOKEN, SECRET, NOTHING = "key", "token", "secret on every path", "nothing"
 
 
+Fits = Callable[[str, Listener], bool]
+"""Whether a socket of a process with this name is of a kind."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One kind of listening socket.
@@ -45,20 +49,31 @@ class Row:
     what: str
     who: str
     asks: str
-    fits: Callable[[str, Listener], bool]
+    fits: Fits
 
 
-def _any(*processes: str) -> Callable[[str, Listener], bool]:
+def _any(*processes: str) -> Fits:
     return lambda name, _: name.startswith(processes)
 
 
-def _at(process: str, *ports: int) -> Callable[[str, Listener], bool]:
+def _at(process: str, *ports: int) -> Fits:
     return lambda name, found: name.startswith(process) and found.port in ports
 
 
-def _http_of(process: str) -> Callable[[str, Listener], bool]:
+def _http_of(process: str) -> Fits:
     """What is opened for IPv4; gRPC's sockets are IPv6's, mapped or not."""
     return lambda name, found: name.startswith(process) and not found.is_ipv6
+
+
+def _metrics(process: str, title: str, what: str = "Ray's own metrics") -> Row:
+    """What Prometheus reads of a process with this title."""
+    who = "Prometheus of a cluster"
+    return Row("random", process, NODE, what, who, NOTHING, _http_of(title))
+
+
+def _internal(port: str, process: str, bound: str, what: str, fits: Fits) -> Row:
+    """What processes of Ray's cluster say to each other, with its token."""
+    return Row(port, process, bound, what, "the cluster", TOKEN, fits)
 
 
 ROWS = (
@@ -98,49 +113,21 @@ ROWS = (
         TOKEN,
         _at("dashboard", *DASHBOARDS),
     ),
-    Row(
-        "random",
-        "Ray dashboard",
-        NODE,
-        "Ray's own metrics",
-        "Prometheus of a cluster",
-        NOTHING,
-        _http_of("dashboard"),
-    ),
-    Row(
-        "random",
-        "Ray autoscaler's monitor",
-        NODE,
-        "Ray's own metrics",
-        "Prometheus of a cluster",
-        NOTHING,
-        _http_of("monitor"),
-    ),
-    Row(
+    _metrics("Ray dashboard", "dashboard"),
+    _metrics("Ray autoscaler's monitor", "monitor"),
+    _internal(
         "52365",
         "Ray dashboard agent",
         "127.0.0.1 (a cluster: and the node's address)",
         "agent API",
-        "the cluster",
-        TOKEN,
         _at("ray::DashboardA", 52365),
     ),
-    Row(
-        "random",
-        "Ray dashboard agent",
-        NODE,
-        "metrics of the node and of Serve",
-        "Prometheus of a cluster",
-        NOTHING,
-        _http_of("ray::DashboardA"),
-    ),
-    Row(
+    _metrics("Ray dashboard agent", "ray::DashboardA", "metrics of the node and of Serve"),
+    _internal(
         "random",
         "Ray runtime environment agent",
         NODE,
         "sets workers' environments up",
-        "the cluster",
-        TOKEN,
         _http_of("ray::RuntimeEnv"),
     ),
     Row(
@@ -181,42 +168,22 @@ ROWS = (
         SECRET,
         lambda name, found: ":lane:" in name and not found.is_ipv6,
     ),
-    Row(
+    _internal(
         "random",
         "lane, ingress and ledger replicas",
         f"{EVERYWHERE}, no setting",
         "Serve's gRPC between replicas",
-        "the cluster",
-        TOKEN,
         lambda name, found: name.startswith("ray::ServeReplica") and found.host.is_unspecified,
     ),
-    Row(
+    _internal(
         "random",
         "every Ray worker, and `serve run`",
         NODE,
         "Ray's gRPC: calls, objects",
-        "the cluster",
-        TOKEN,
         _any("ray::", "serve"),
     ),
-    Row(
-        "random (6379 with `ray start`)",
-        "Ray GCS",
-        NODE,
-        CLUSTER,
-        "the cluster",
-        TOKEN,
-        _any("gcs_server"),
-    ),
-    Row(
-        "random",
-        "raylet",
-        NODE,
-        "Ray's gRPC: workers, object transfer",
-        "the cluster",
-        TOKEN,
-        _any("raylet"),
-    ),
+    _internal("random (6379 with `ray start`)", "Ray GCS", NODE, CLUSTER, _any("gcs_server")),
+    _internal("random", "raylet", NODE, "Ray's gRPC: workers, object transfer", _any("raylet")),
     Row(
         "random",
         "engine (`VLLM::`)",

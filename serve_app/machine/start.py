@@ -36,6 +36,7 @@ from serve_app.machine.ray_files import (
     refuse_shared,
     run_dir,
 )
+from serve_app.machine.screen import Screen
 from serve_app.machine.serve_state import ServeState
 from serve_app.machine.start_progress import Progress, StartFailed, cause_of, line
 
@@ -65,31 +66,6 @@ Ctrl-C ends it. Its log is {log}"""
 
 class Interrupted(Exception):
     """Somebody ended the start: no failure, and nothing to look at."""
-
-
-class Screen:
-    """Lines that stay, and on a terminal one below them that changes in place."""
-
-    def __init__(self) -> None:
-        self._is_terminal = sys.stdout.isatty()
-
-    def say(self, *lines: str) -> None:
-        """Print lines that stay."""
-        for text in lines:
-            self._print(f"\r\x1b[K{text}\n" if self._is_terminal else f"{text}\n")
-
-    def show(self, text: str) -> None:
-        """Replace the line in place, cut to the terminal's width."""
-        if self._is_terminal:
-            width = shutil.get_terminal_size().columns
-            self._print(f"\r\x1b[K  {text}"[: width + 3])
-
-    def _print(self, text: str) -> None:
-        try:
-            print(text, end="", flush=True)
-        except OSError:
-            # Nobody reads any more (`make serve | head`, a closed terminal): it serves on.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def log_path() -> Path:

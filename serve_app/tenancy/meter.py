@@ -21,14 +21,14 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from router.errors import Rejected
-from router.limits.quota import QuotaConfig, TokenWeights, day_of, first_hold, month_of, refuse
+from router.limits.quota import QuotaConfig, TokenWeights, day_of, first_hold, refuse
 from router.limits.reservation import Reckoning
+from serve_app.tenancy.known_usage import KnownUsage
 from serve_app.tenancy.store import Batch, Counts, Finished, Open, Slot, TenancyStore
 from serve_app.tenancy.usage_log import MAX_FILE_BYTES, UsageLog, recover_dead
 
@@ -95,11 +95,7 @@ class UsageMeter:
         # Taken for the store and not known to be there.
         self._batch: Batch | None = None
         self._had_open = False
-        self._version = 0
-        self._periods: set[str] = set()
-        self._used: dict[tuple[str, str], Counts] = {}
-        self._elsewhere: dict[str, float] = {}
-        self._unflushed: dict[tuple[str, str], Counts] = {}
+        self._known = KnownUsage()
         self._is_failing = False
         self._closing = threading.Event()
         self.thread = threading.Thread(target=self._run, name="usage", daemon=True)
@@ -128,10 +124,9 @@ class UsageMeter:
     def _spent(self, tenant: str, weights: TokenWeights, now: datetime) -> tuple[float, float]:
         """Weighted tokens used or reserved, this day and this month."""
         with self._lock:
-            reserved = self.reserved.get(tenant, 0.0) + self._elsewhere.get(tenant, 0.0)
-            day = reserved + self._weighed(day_of(now), tenant, weights)
-            month = reserved + self._weighed(month_of(now), tenant, weights)
-        return day, month
+            here = self.reserved.get(tenant, 0.0)
+            day, month = self._known.spent(tenant, weights, now)
+        return here + day, here + month
 
     def begin(
         self, tenant: str, lane: str, weights: TokenWeights, reserved: float, progress: Progress
@@ -140,7 +135,7 @@ class UsageMeter:
         number = next(self._ids)
         with self._lock:
             self._open[number] = _OpenRequest(tenant, lane, weights, reserved, progress)
-            self.reserved[tenant] = self.reserved.get(tenant, 0.0) + reserved
+            self._hold(tenant, reserved)
         return number
 
     def end(self, number: int, counts: Counts | None) -> None:
@@ -154,7 +149,7 @@ class UsageMeter:
             # without the lock must find it in one of the two.
             self._note(number, Slot(day_of(now), request.tenant, request.lane), counts or _NONE)
             del self._open[number]
-            self._release(request.tenant, request.reserved)
+            self._hold(request.tenant, -request.reserved)
 
     def _note(self, number: int, slot: Slot, counts: Counts) -> None:
         try:
@@ -163,22 +158,17 @@ class UsageMeter:
         except OSError:
             self._on_lost()
         if counts != _NONE:
-            _add(self.pending, slot, counts)
-            for period in (slot.day, slot.day[:7]):
-                _add(self._unflushed, (period, slot.tenant), counts)
+            self.pending[slot] = self.pending.get(slot, _NONE).plus(counts)
+            self._known.add(slot, counts)
 
-    def _release(self, tenant: str, tokens: float) -> None:
+    def _hold(self, tenant: str, tokens: float) -> None:
+        """Reserve so many tokens more, or less where they are negative."""
+        held = self.reserved.get(tenant, 0.0) + tokens
         # Nothing is held where every kind of token weighs nothing.
-        left = self.reserved.get(tenant, 0.0) - tokens
-        if left > 1e-6:
-            self.reserved[tenant] = left
+        if held > 1e-6:
+            self.reserved[tenant] = held
         else:
             self.reserved.pop(tenant, None)
-
-    def _weighed(self, period: str, tenant: str, weights: TokenWeights) -> float:
-        key = (period, tenant)
-        used = self._used.get(key, _NONE).plus(self._unflushed.get(key, _NONE))
-        return weights.weigh(used.prompt, used.cached, used.completion)
 
     # -- on the thread ------------------------------------------------------
 
@@ -234,39 +224,25 @@ class UsageMeter:
             prompt, completion = request.progress()
             held = request.weights.weigh(prompt, 0, completion)
             self._raise_reservation(number, held)
-            counts = Counts(1, prompt, 0, completion)
             slot = Slot(day, request.tenant, request.lane)
-            rows.append(Open(number, slot, counts, request.reserved))
-        return Batch(batch.number, batch.position, batch.counts, rows)
+            rows.append(Open(number, slot, Counts(1, prompt, 0, completion), request.reserved))
+        return replace(batch, open=rows)
 
     def _raise_reservation(self, number: int, held: float) -> None:
         """An answer that outgrew its estimate holds what it has used."""
         with self._lock:
             request = self._open.get(number)
             if request is not None and held > request.reserved:
-                before = self.reserved.get(request.tenant, 0.0)
-                self.reserved[request.tenant] = before + held - request.reserved
+                self._hold(request.tenant, held - request.reserved)
                 request.reserved = held
 
     def _refresh(self) -> None:
-        totals = self._store.totals(self._version, self.usage_log.writer)
+        totals = self._store.totals(self._known.version, self.usage_log.writer)
         now = self._clock()
-        periods = {day_of(now), month_of(now)}
-        used = {} if totals.is_whole else self._used
-        if periods != self._periods:
-            used = {key: counts for key, counts in used.items() if key[0] in periods}
-            self._periods = periods
         with self._lock:
-            self._used = used
-            self._used.update((k, v) for k, v in totals.used.items() if k[0] in periods)
-            self._elsewhere = dict(totals.reserved)
-            self._version = totals.version
             # What was taken is in the totals now; what ended since is not.
             self._batch = None
-            self._unflushed = {}
-            for slot, counts in self.pending.items():
-                for period in (slot.day, slot.day[:7]):
-                    _add(self._unflushed, (period, slot.tenant), counts)
+            self._known.adopt(totals, self.pending, now)
 
     def _run(self) -> None:
         recover_at = sweep_at = time.monotonic()
@@ -301,7 +277,3 @@ class UsageMeter:
 
 
 _NONE = Counts()
-
-
-def _add(into: dict[Any, Counts], key: Any, counts: Counts) -> None:
-    into[key] = into.get(key, _NONE).plus(counts)
