@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import aiohttp
 
-from classifier.progress import Progress
+from classifier.progress import progress
 from serve_app.commands.label.checks import Command, Judge, exact
 from serve_app.commands.label.client import (
     REQUEST_TIMEOUT_S,
@@ -69,12 +69,12 @@ async def run(config: LabelConfig, prompts: Sequence[Prompt], out: Path, tally: 
             todo = [prompt for prompt in prompts if not outcomes.has(prompt)]
             tally.begin(len(prompts), len(todo))
             share = iter(todo)
-            with Progress(len(todo), "labelling") as progress:
+            with progress(len(todo), "labelling") as bar:
 
                 async def work() -> None:
                     for prompt in share:
                         await _label(labeller, prompt, outcomes, tally)
-                        progress.add(1)
+                        bar.update(1)
 
                 await together(work() for _ in range(config.concurrency))
 
