@@ -63,12 +63,9 @@ def _doctor(args: argparse.Namespace) -> int:
         print(json.dumps([{"check": n, "ok": ok, "detail": d} for n, ok, d in findings]))
     else:
         for name, ok, detail in findings:
-            print(f"{_label(detail) if ok else 'FAIL'}  {name}: {detail}")
+            passed = "warn" if detail.startswith(WARNING) else "ok  "
+            print(f"{passed if ok else 'FAIL'}  {name}: {detail}")
     return 0 if all(ok for _, ok, _ in findings) else 1
-
-
-def _label(detail: str) -> str:
-    return "warn" if detail.startswith(WARNING) else "ok  "
 
 
 def _run(name: str, check: Callable[[], str]) -> tuple[str, bool, str]:

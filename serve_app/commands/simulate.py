@@ -141,10 +141,6 @@ def _rate(args: argparse.Namespace) -> dict[str, Any]:
     return {"active": args.active, "sessions_per_s": args.sessions_per_s}
 
 
-def _slo(args: argparse.Namespace) -> Slo:
-    return Slo(args.ttft_p95_s, args.first_30_p95_s, args.duration_p95_s)
-
-
 def _run(args: argparse.Namespace) -> int:
     from simulator.virtual_time.virtual import run, tokens_per_s
 
@@ -194,7 +190,7 @@ def _load(args: argparse.Namespace) -> int:
 def _report(args: argparse.Namespace, turns: list[Turn], more: dict[str, Any]) -> int:
     if not turns:
         raise CommandError("no request ended in that time")
-    slo = _slo(args).judge(turns)
+    slo = Slo(args.ttft_p95_s, args.first_30_p95_s, args.duration_p95_s).judge(turns)
     report = {**more, **summary(turns), "slo": slo, "by_turn": by_turn(turns)}
     if args.json:
         print(json.dumps(_finite(report)))

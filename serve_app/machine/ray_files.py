@@ -83,15 +83,12 @@ def keep_token_private() -> None:
         if found.st_uid not in (os.geteuid(), ROOT):
             raise ConfigError(f"{each} belongs to another user, who would have Ray's token")
         wider = stat.S_IMODE(found.st_mode) & ~most
-        if wider & 0o077 and found.st_uid == os.geteuid() and _is_rays(each, path):
+        # A directory that has another name may hold other things, too.
+        is_rays = each == path or each.name == ".ray"
+        if wider & 0o077 and found.st_uid == os.geteuid() and is_rays:
             each.chmod(stat.S_IMODE(found.st_mode) & most)
         elif wider & 0o022 or (each == path and wider & 0o044):
             raise ConfigError(f"{each} is open to others: run 'chmod go= {each}'")
-
-
-def _is_rays(each: Path, path: Path) -> bool:
-    """Whether it is the file, or the directory that Ray made for it and nothing else."""
-    return each == path or each.name == ".ray"
 
 
 def forget_dead_ray(folder: Path) -> None:

@@ -78,7 +78,10 @@ class SqliteStore:
                 (writer, batch.number, *batch.position),
             )
             db.execute("DELETE FROM open WHERE writer = ?", (writer,))
-            rows = [_open_row(writer, x) for x in batch.open]
+            rows = [
+                (writer, x.id, *x.slot, x.counts.prompt, x.counts.completion, x.reserved)
+                for x in batch.open
+            ]
             db.executemany("INSERT INTO open VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def recover(self, writer: str, replay: Callable[[Position], Iterable[Finished]]) -> None:
@@ -203,18 +206,8 @@ def _add(db: sqlite3.Connection, counts: Iterable[tuple[Slot, Counts]]) -> None:
         return
     version = _bump(db, "usage")
     db.executemany(_ADD_USAGE, [(*slot, *x) for slot, x in given])
-    periods = [
-        (period, slot.tenant, *x, version) for slot, x in given for period in _periods(slot.day)
-    ]
-    db.executemany(_ADD_TOTAL, periods)
-
-
-def _periods(day: str) -> tuple[str, str]:
-    return day, day[:7]
-
-
-def _open_row(writer: str, x: Open) -> tuple[Any, ...]:
-    return (writer, x.id, *x.slot, x.counts.prompt, x.counts.completion, x.reserved)
+    periods = [(period, slot, x) for slot, x in given for period in (slot.day, slot.day[:7])]
+    db.executemany(_ADD_TOTAL, [(period, slot.tenant, *x, version) for period, slot, x in periods])
 
 
 def _opened(db: sqlite3.Connection, writer: str) -> list[Open]:
