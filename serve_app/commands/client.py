@@ -117,10 +117,10 @@ def request_bytes(
 
 
 class _Stays(urllib.request.HTTPRedirectHandler):
-    """Follows nobody: the key would go along."""
+    """Follows no redirect: the key would go along."""
 
     def redirect_request(self, *_: Any) -> None:
-        """Leave the redirect as the answer, which is an error."""
+        """Return nothing: the redirect is then the answer, and an error."""
 
 
 _WRONG_KEY = " (It is that of {}: does the deployment run with the same POINTSMAN_STATE?)"

@@ -30,7 +30,7 @@ from serve_app.engine.embedded_model import cache_dir, is_intact
 from serve_app.tenancy.sqlite_store import SqliteStore
 
 WARNING = "warning: "
-"""Begins what is told of a check that nothing fails of."""
+"""Begins the detail of a check that passed but should be looked at."""
 
 
 class _HttpOptions(BaseModel):
@@ -103,7 +103,7 @@ def _tenants(path: Path) -> str:
 
 
 def _store(path: Path) -> str:
-    """The tenancy store can be read; one that is not there yet is made at the first start."""
+    """Check that the tenancy store can be read; the first start makes one that is missing."""
     found = tenancy_path(load_tenants(path))
     if not found.exists():
         return f"{found}: not there yet; the first start makes it"
@@ -118,7 +118,7 @@ def _store(path: Path) -> str:
 
 
 def _engine_args(fleet: FleetConfig) -> str:
-    """Every engine flag of every lane, also of those that are off, is one of vLLM's."""
+    """Check that every engine flag is one of vLLM's, also of lanes that are off."""
     import dataclasses
 
     from vllm.engine.arg_utils import AsyncEngineArgs
@@ -136,7 +136,7 @@ def _engine_args(fleet: FleetConfig) -> str:
 
 
 def _revisions(fleet: FleetConfig) -> str:
-    """A model of a hub is the one that was chosen; others start, too, and may change."""
+    """Warn of models of a hub without a revision: they start, but may change."""
     if fleet.unpinned:
         return WARNING + "\n      ".join(fleet.unpinned)
     return "every model is a directory, embedded or of one revision"
@@ -165,7 +165,7 @@ def _packages() -> str:
 
 
 def _addresses(path: Path) -> str:
-    """The frontend listens where HAProxy's requests can reach what is behind it."""
+    """Check that the frontend listens where HAProxy can reach what is behind it."""
     host = load_yaml(path, _ServeFile).http_options.host
     refuse_unreachable(host)
     return f"{path}: listens on {host}"

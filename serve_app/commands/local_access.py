@@ -23,7 +23,7 @@ class NotOurs(Exception):
 
 
 def key_for(url: str) -> str | None:
-    """The key for a URL of this machine; None: there is none, or nobody to send it to.
+    """Return the key for a URL of this machine; None without a key or without a listener.
 
     Raises NotOurs.
     """
@@ -52,7 +52,7 @@ def _addresses(host: str, port: int) -> set[Address]:
 
 
 def _owners(addresses: set[Address], port: int) -> set[int]:
-    """User ids of those who listen where a connection to any of the addresses may end."""
+    """Return the user ids of all listeners that a connection to one of the addresses may reach."""
     return {
         x.uid
         for x in listeners()

@@ -217,7 +217,7 @@ def _shown(value: Any) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN: where there is no figure there is null."""
+    """Replace NaN, which JSON does not have, by null."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -155,12 +155,12 @@ def _key_row(key: KeyConfig, where: str, stored: Keys) -> dict[str, Any]:
 
 
 def _told(key: dict[str, Any]) -> str:
-    marks = [right for right in ("admin", "proxy") if key[right]]
+    notes = [right for right in ("admin", "proxy") if key[right]]
     if key["expires"]:
-        marks.append(f"until {key['expires'][:10]}")
+        notes.append(f"until {key['expires'][:10]}")
     if key["state"] != "valid":
-        marks.append(key["state"])
-    return f"{key['id']} ({', '.join(marks)})" if marks else str(key["id"])
+        notes.append(key["state"])
+    return f"{key['id']} ({', '.join(notes)})" if notes else str(key["id"])
 
 
 def _revoke(args: argparse.Namespace) -> int:

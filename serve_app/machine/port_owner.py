@@ -36,7 +36,7 @@ class Listener:
     is_ipv6: bool = False
 
     def answers(self, host: str) -> bool:
-        """Whether a connection from this machine to `host` may end here."""
+        """Return whether a connection from this machine to `host` may reach this socket."""
         if self.host.is_unspecified:
             return True
         # A name for this machine may mean either family's loopback.
@@ -59,7 +59,7 @@ def listeners(proc_net: Path = PROC_NET) -> Iterator[Listener]:
 
 
 def owner_of(port: int, host: str = LOOPBACK) -> int | None:
-    """The user id of who listens there; None where nobody does, or several users do.
+    """Return the user id of the listener; None without one, or if several users listen.
 
     Args:
         port: a TCP port of this machine.
@@ -71,18 +71,18 @@ def owner_of(port: int, host: str = LOOPBACK) -> int | None:
 
 
 def is_trusted(port: int, host: str = LOOPBACK) -> bool:
-    """Whether the listener is our own or root's."""
+    """Return whether the listener is a process of this user or of root."""
     return owner_of(port, host) in {os.geteuid(), ROOT}
 
 
 def _address(text: str) -> IPv4Address | IPv6Address:
-    """An address as the kernel writes it: 32-bit words in the machine's byte order."""
+    """Read an address as the kernel writes it: 32-bit words in the machine's byte order."""
     words = bytes.fromhex(text)
     packed = b"".join(words[i : i + 4][::-1] for i in range(0, len(words), 4))
     return plain(ip_address(packed).compressed)
 
 
 def plain(host: str) -> IPv4Address | IPv6Address:
-    """The address that a text stands for; of an IPv4-mapped one, the one within."""
+    """Read an address; an IPv4-mapped IPv6 address becomes the IPv4 one."""
     address = ip_address(host)
     return getattr(address, "ipv4_mapped", None) or address

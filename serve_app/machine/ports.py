@@ -61,7 +61,7 @@ def _at(process: str, *ports: int) -> Fits:
 
 
 def _http_of(process: str) -> Fits:
-    """What is opened for IPv4; gRPC's sockets are IPv6's, mapped or not."""
+    """Match HTTP sockets, which are IPv4; gRPC opens IPv6 ones."""
     return lambda name, found: name.startswith(process) and not found.is_ipv6
 
 
@@ -198,7 +198,7 @@ ROWS = (
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """A socket that listens now, who has it, and its row; None: nobody has written it down."""
+    """A socket that listens now, its process, and its row; None if no row describes it."""
 
     listener: Listener
     process: str
@@ -219,12 +219,12 @@ def open_ports(folder: Path) -> list[Open]:
 
 
 def row_of(name: str, listener: Listener) -> Row | None:
-    """The first row that such a socket fits."""
+    """Return the first row that describes a socket of this process."""
     return next((row for row in ROWS if row.fits(name, listener)), None)
 
 
 def name_of(process: Process) -> str:
-    """What a process is: its title where it has set one, its program or script else."""
+    """Name a process by the title that it has set, or else by its script or program."""
     title = process.argv[0].strip()
     if title.startswith(("ray::", "VLLM::")):
         return title
@@ -244,7 +244,7 @@ def _of_deployment(folder: Path) -> Iterator[Process]:
 
 
 def _is_of_ray(process: Process, folder: Path) -> bool:
-    """A worker, what a worker has started, or the `serve run` that has started Ray."""
+    """Return whether it is a Ray worker or a child of one, or the `serve run` that started Ray."""
     environment = process.environment
     if f"RAY_TMPDIR={folder}" not in environment:
         return False

@@ -183,7 +183,6 @@ def _request_row(record: RequestRecord, ttl_days: float) -> tuple[Any, ...]:
 
 
 def _messages(prompt: Prompt) -> bytes:
-    """The user-visible messages as JSON."""
     messages = [{"role": "system", "content": prompt.system}] if prompt.system else []
     messages += [{"role": "user", "content": text} for text in prompt.users]
     try:

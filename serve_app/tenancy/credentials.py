@@ -112,13 +112,13 @@ def _spelt(key: str) -> str:
 
 
 def _credential(value: bytes) -> str:
-    """A header that names a scheme, perhaps, and holds a key; Basic's encoding undone."""
+    """Decode a header that may name a scheme and hold a key, also in base64."""
     text = _readable(value)
     return text if _keys_in(text) else " ".join([text, *_within_base64(text)])
 
 
 def _within_base64(text: str) -> Iterator[str]:
-    """What holds one of our keys, wherever the encoding begins and whichever form it has."""
+    """Find texts in base64 that hold one of our keys, wherever the encoding begins."""
     for run in _BASE64.findall(text):
         # A scheme without a space before it moves where the fours begin.
         for start in range(4):
@@ -137,7 +137,7 @@ def _from_base64(word: str) -> bytes:
 
 
 def _readable(value: bytes) -> str:
-    """Text as its sender meant it: decoded, without what editors put around and into it."""
+    """Decode a header, without percent encoding and without what editors put into text."""
     if b"%" in value:
         value = _PERCENT.sub(lambda found: bytes.fromhex(found[1].decode()), value)
     try:
@@ -150,7 +150,7 @@ def _readable(value: bytes) -> str:
 
 
 def _word(text: str) -> str | None:
-    """Any other word that a client insists on sending as its key."""
+    """Return what is left without the names of schemes: a key that is not one of ours."""
     words = [x for x in text.split() if x.lower() not in _SCHEMES]
     return " ".join(words) or None
 

@@ -43,7 +43,7 @@ class KeyBook:
     def find(
         self, key_id: str, in_file: tuple[str, KeyConfig] | None
     ) -> tuple[str, KeyConfig] | None:
-        """The tenant and entry of an id: a revocation wins over the file, the file over us."""
+        """Look an id up: a revocation wins over the file, the file over the store."""
         if key_id in self._revoked:
             return None
         if in_file is not None:
@@ -52,7 +52,7 @@ class KeyBook:
         return (stored.tenant, stored.key) if stored else None
 
     def load(self) -> None:
-        """Read the store, or raise ConfigError: without it, revoked keys would open doors."""
+        """Read the store, or raise ConfigError: without it, revoked keys would be let in."""
         try:
             self._read()
         except STORE_FAULTS as error:

@@ -105,7 +105,7 @@ class UsageMeter:
     def refusal(
         self, tenant: str, quotas: QuotaConfig, weights: TokenWeights, tokens: float
     ) -> Rejected | None:
-        """The quota that would refuse a request of so many weighted tokens now."""
+        """Return the refusal of a request of so many weighted tokens, if a quota has no room."""
         if quotas.is_none:
             return None
         now = self._clock()
@@ -173,7 +173,7 @@ class UsageMeter:
     # -- on the thread ------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to write. The store's totals are read first."""
+        """Read the store's totals, then start the thread."""
         self._guard(self._refresh)
         self.thread.start()
 
@@ -229,7 +229,7 @@ class UsageMeter:
         return replace(batch, open=rows)
 
     def _raise_reservation(self, number: int, held: float) -> None:
-        """An answer that outgrew its estimate holds what it has used."""
+        """Reserve what an answer has used where that is more than its estimate."""
         with self._lock:
             request = self._open.get(number)
             if request is not None and held > request.reserved:
@@ -258,11 +258,11 @@ class UsageMeter:
                 self._guard(lambda: self._store.sweep(day_of(oldest)))  # noqa: B023
 
     def try_flush(self) -> bool:
-        """`flush`, unless the store cannot be used: the log hears of that once."""
+        """Flush, and return whether the store could be used; the log tells a failure once."""
         return self._guard(self.flush)
 
     def _guard(self, work: Callable[[], None]) -> bool:
-        """Do it; a store that cannot be used is tried again, and what is pending stays."""
+        """Return whether the work was done; what is pending stays where the store failed."""
         try:
             work()
         except FAULTS as error:

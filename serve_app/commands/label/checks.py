@@ -144,11 +144,11 @@ def verdict(reply: str) -> str | None:
 
 
 def _case(prompt: Prompt, pair: Sequence[str]) -> str:
-    """Request and answers, between marks that none of them can hold by design."""
+    """Put request and answers between separators that none of them can have guessed."""
     request = prompt.row.get("text")
     if prompt.row.get("messages") is not None:
         request = json.dumps(prompt.messages, ensure_ascii=False)
     parts = {"request": request, "answer A": pair[0], "answer B": pair[1]}
-    mark = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
-    shown = [f"[{name} {mark}]\n{text}\n[end of {name} {mark}]" for name, text in parts.items()]
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+    shown = [f"[{name} {digest}]\n{text}\n[end of {name} {digest}]" for name, text in parts.items()]
     return "\n\n".join([*shown, "Which answer is better? Last line: A, B or TIE."])

@@ -165,7 +165,6 @@ class Labeller:
         }
 
     async def _passed(self, prompt: Prompt, answers: Sequence[Answer], lane: str) -> float:
-        """The share of answers that pass."""
         if prompt.check == "exact":
             return _mean([exact(prompt, answer.text) for answer in answers])
         if self._config.command is None:
