@@ -117,28 +117,17 @@ class ComplexityModel:
         embedding = sparse.csr_matrix(self.student.transform(corpus))
         return sparse.hstack([embedding, self.grams.transform(corpus)]).tocsr()
 
-    def need(self, corpus: Corpus) -> Floats:
-        """The blended outcome head, shape (texts,)."""
+    def heads(self, corpus: Corpus) -> Floats:
+        """`need`, and `kind` as log-odds of being a query for a strong model, shape (texts, 2)."""
         design, surface = self.design(corpus), self.scaler.transform(corpus.surface)
         s, part = self.settings, self.foreign(corpus)
         words = self.gain.predict(design) + s.fail * self.fail.predict(design)
         alone = self.gain_surface.predict(surface) + s.fail * self.fail_surface.predict(surface)
         both = s.surface * self.gain_surface.predict(surface) + s.length * surface[:, LOG_BYTES]
-        blended: Floats = (1 - part) * words + part * alone + both
-        return blended
-
-    def kind(self, corpus: Corpus) -> Floats:
-        """Log-odds of being a query for a strong model, shape (texts,)."""
-        design, surface = self.design(corpus), self.scaler.transform(corpus.surface)
-        part = self.foreign(corpus)
-        both = sparse.hstack([design, self.settings.surface_scale * surface]).tocsr()
-        words = self.tier.decision_function(both)
-        blended: Floats = (1 - part) * words + part * self.tier_surface.decision_function(surface)
-        return blended
-
-    def heads(self, corpus: Corpus) -> Floats:
-        """`need` and `kind`, shape (texts, 2)."""
-        return np.stack([self.need(corpus), self.kind(corpus)], axis=1)
+        need = (1 - part) * words + part * alone + both
+        tier = self.tier.decision_function(self._kind_design(design, surface))
+        kind = (1 - part) * tier + part * self.tier_surface.decision_function(surface)
+        return np.stack([need, kind], axis=1)
 
     def raw(self, corpus: Corpus) -> Floats:
         """The score before calibration, in (0, 1), shape (texts,)."""
@@ -165,10 +154,13 @@ class ComplexityModel:
         self.gain_surface = _ridge(s.ridge_surface, surface, data.gain, trust, gain)
         self.fail_surface = _ridge(s.ridge_surface, surface, 1.0 - data.weak, trust, fail)
 
+    def _kind_design(self, design: sparse.csr_matrix, surface: Floats) -> sparse.csr_matrix:
+        return sparse.hstack([design, self.settings.surface_scale * surface]).tocsr()
+
     def _fit_kind(self, design: sparse.csr_matrix, surface: Floats, data: Dataset) -> None:
         target, weight = kind_targets(data, self.settings)
         known = ~np.isnan(target)
-        both = sparse.hstack([design, self.settings.surface_scale * surface]).tocsr()
+        both = self._kind_design(design, surface)
         c = self.settings.inverse_penalty
         self.tier = _logistic(c, both[known], target[known], weight[known])
         self.tier_surface = _logistic(c, surface[known], target[known], weight[known])

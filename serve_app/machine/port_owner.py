@@ -58,15 +58,20 @@ def listeners(proc_net: Path = PROC_NET) -> Iterator[Listener]:
                 yield Listener(_address(host), int(port, 16), uid, inode, name == "tcp6")
 
 
-def owner_of(port: int, host: str = LOOPBACK) -> int | None:
-    """Return the user id of the listener; None without one, or if several users listen.
+def owners_of(port: int, *hosts: str) -> set[int]:
+    """Return the user ids of all listeners that a connection to one of the hosts may reach.
 
     Args:
         port: a TCP port of this machine.
-        host: the loopback address that will be connected to, or `localhost`.
+        hosts: loopback addresses, or `localhost`.
 
     """
-    owners = {x.uid for x in listeners() if x.port == port and x.answers(host)}
+    return {x.uid for x in listeners() if x.port == port and any(map(x.answers, hosts))}
+
+
+def owner_of(port: int, host: str = LOOPBACK) -> int | None:
+    """Return the user id of the listener; None without one, or if several users listen."""
+    owners = owners_of(port, host)
     return owners.pop() if len(owners) == 1 else None
 
 

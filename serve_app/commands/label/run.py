@@ -15,7 +15,6 @@ from serve_app.commands.label.checks import Command, Judge, exact
 from serve_app.commands.label.client import (
     REQUEST_TIMEOUT_S,
     Answer,
-    Ask,
     Deployment,
     SampleFailed,
 )
@@ -142,14 +141,12 @@ class Labeller:
         samples = self._config.samples
         return await together(
             self._deployment.ask(
-                Ask(
-                    lane=lane,
-                    messages=prompt.messages,
-                    seed=number,
-                    temperature=self._config.temperature if samples > 1 else 0.0,
-                    max_tokens=self._config.max_tokens,
-                    session=f"label-{prompt.digest[:32]}",
-                )
+                lane,
+                prompt.messages,
+                seed=number,
+                temperature=self._config.temperature if samples > 1 else 0.0,
+                max_tokens=self._config.max_tokens,
+                session=f"label-{prompt.digest[:32]}",
             )
             for number in range(1, samples + 1)
         )
