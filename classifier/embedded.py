@@ -15,12 +15,7 @@ MINILM = "minilm"
 
 
 class Embedder:
-    """A sentence-transformers model, or MiniLM from its package.
-
-    Args:
-        model: `minilm`, a directory or a model hub id.
-
-    """
+    """A sentence-transformers model by its directory or hub id, or `minilm` from its package."""
 
     def __init__(self, model: str = MINILM) -> None:
         # Imported here: torch takes seconds and 500 MB.

@@ -150,10 +150,7 @@ def mix_precision(scores: Floats, data: Dataset) -> float:
 def latency(scorer: Scorer, texts: Mapping[int, list[str]]) -> list[dict[str, float]]:
     """Milliseconds of one decision, on one core, by prompt tokens.
 
-    Args:
-        scorer: one that has just been loaded.
-        texts: tokens to distinct texts of about that length.
-
+    The scorer has just been loaded; `texts` has distinct texts by their length in tokens.
     """
     rows = []
     for tokens, group in texts.items():

@@ -22,12 +22,7 @@ ROOT = 0
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A listening TCP socket: its address, its port, its user's id and its inode.
-
-    Attributes:
-        is_ipv6: its family, though its address may be an IPv4 one.
-
-    """
+    """A listening TCP socket; an IPv6 one may have an IPv4 address."""
 
     host: IPv4Address | IPv6Address
     port: int
@@ -61,10 +56,7 @@ def listeners(proc_net: Path = PROC_NET) -> Iterator[Listener]:
 def owners_of(port: int, *hosts: str) -> set[int]:
     """Return the user ids of all listeners that a connection to one of the hosts may reach.
 
-    Args:
-        port: a TCP port of this machine.
-        hosts: loopback addresses, or `localhost`.
-
+    Hosts are loopback addresses, or `localhost`.
     """
     return {x.uid for x in listeners() if x.port == port and any(map(x.answers, hosts))}
 

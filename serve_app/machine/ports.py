@@ -30,17 +30,9 @@ Fits = Callable[[str, Listener], bool]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One kind of listening socket.
+    """One kind of listening socket: a row of the table of docs/ports.md.
 
-    Attributes:
-        port: its number, or how it is chosen.
-        process: as people call it.
-        bound: where it listens.
-        what: what it is.
-        who: who should reach it.
-        asks: what a caller has to show.
-        fits: whether a socket of a process is of this kind.
-
+    `who` should reach it, and it `asks` its callers for a secret of this kind.
     """
 
     port: str

@@ -102,17 +102,7 @@ def _has_manager(process: Process) -> bool:
 
 
 def end(process: Process, within_s: float = 0.0, number: int = signal.SIGTERM) -> bool:
-    """Signal it, and nobody who may have its id by now.
-
-    Args:
-        process: as it was found.
-        within_s: how long its end is waited for.
-        number: the signal.
-
-    Returns:
-        Whether it has gone.
-
-    """
+    """Send a signal, unless another process has the id by now; return whether it has ended."""
     try:
         fd = os.pidfd_open(process.pid)
     except OSError:

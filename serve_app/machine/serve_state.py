@@ -32,10 +32,7 @@ HTTP_S = 5.0
 class ServeState:
     """Looks at one deployment on this machine.
 
-    Args:
-        url: where its requests are answered.
-        log: what `serve run` prints; it says where the dashboard is, which has Serve's API.
-
+    Its log, which `serve run` prints, says where the dashboard is, which has Serve's API.
     """
 
     def __init__(self, url: str, log: Path) -> None:

@@ -88,15 +88,7 @@ def bound(log: Path) -> None:
 
 
 class Start:
-    """One start of a deployment.
-
-    Args:
-        config: as for `serve run`.
-        url: where it will answer.
-        log: what `serve run` and all that it starts print.
-        serve: Serve's command line.
-
-    """
+    """One start of a deployment; `log` gets what `serve run` and all that it starts print."""
 
     def __init__(
         self, config: str, url: str, log: Path, screen: Screen, serve: Path = SERVE

@@ -65,13 +65,8 @@ def presented_key(
 ) -> str | Rejected | None:
     """The key of a request; None: it carries none; a refusal where that is not clear.
 
-    A word that is not one of our keys counts as a key where there is no other.
-
-    Args:
-        headers: every line, names in lower case.
-        target: path and query.
-        subprotocols: what a socket's client offers.
-
+    A word that is not one of our keys counts as a key where there is no other. Names of
+    headers are in lower case, `target` is path and query.
     """
     kept = list(headers)
     given = [_credential(v) for k, v in kept if k in KEY_HEADERS and k != b"sec-websocket-protocol"]

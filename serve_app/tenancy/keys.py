@@ -26,10 +26,7 @@ class KeyBook:
 
     A reading replaces all keys at once. A key that was seen revoked stays so as long as
     this process lives, whatever becomes of the store.
-
-    Attributes:
-        uses: who used the deployment lately; it outlives every reading of the files.
-
+    `uses` outlives every reading of the files.
     """
 
     def __init__(self, store: TenancyStore | None = None) -> None:

@@ -14,11 +14,7 @@ _NONE = Counts()
 class KnownUsage:
     """The store's totals, and what has ended here since they were read.
 
-    Not thread-safe: its owner has the lock for that.
-
-    Attributes:
-        version: of the totals.
-
+    Not thread-safe: its owner has the lock for that. `version` is that of the totals.
     """
 
     def __init__(self) -> None:

@@ -62,7 +62,7 @@ class UsageMeter:
         keep_days: days for which usage by day is kept.
 
     Attributes:
-        usage log: of what has ended since the store last heard; written under the lock.
+        usage_log: of what has ended since the store last heard; written under the lock.
         reserved: tokens of the requests that are open here, by tenant.
         pending: what has ended and is not in the store, by slot.
 

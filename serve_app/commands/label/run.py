@@ -26,19 +26,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """What one run does.
+    """What one run does; its options are those of the command.
 
-    Attributes:
-        weak, strong: names of lanes or models.
-        samples: answers of each lane to each prompt.
-        max_tokens: longest answer in tokens.
-        temperature: of the samples; a single one is taken at 0.
-        source: name that the rows carry.
-        url, key: the deployment, and its API key or nothing.
-        concurrency: most requests at a time.
-        command: checks answers, if any prompt asks for it.
-        judge: name of a lane or model that compares answers, if any prompt asks for it.
-
+    `weak`, `strong` and `judge` are names of lanes or models; `key` may be empty.
     """
 
     weak: str
