@@ -6,7 +6,7 @@
 
 Each round: eight clients of four tenants ask, a process gets SIGKILL at a random moment, they go
 on until the deployment is whole again, then everybody finishes. Once the store has all
-that is in the journals, each tenant's usage there is compared with what its clients counted and,
+that is in the usage logs, each tenant's usage there is compared with what its clients counted and,
 where no engine was killed, with the engines' own counters.
 
 A request whose answer came whole has to be in the store once, with the engine's counts. One

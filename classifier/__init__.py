@@ -2,12 +2,12 @@
 
 from classifier.artifact import DEFAULT_ARTIFACT, Artifact, ArtifactError, load_artifact
 from classifier.features.conversation import Conversation
-from classifier.features.marks import MARK_NAMES
+from classifier.features.surface import SURFACE_NAMES
 from classifier.scorer import Scorer
 
 __all__ = [
     "DEFAULT_ARTIFACT",
-    "MARK_NAMES",
+    "SURFACE_NAMES",
     "Artifact",
     "ArtifactError",
     "Conversation",

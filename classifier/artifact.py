@@ -7,7 +7,6 @@ read with `allow_pickle=False`.
 
 import hashlib
 import json
-from bisect import bisect_left
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.compiled import CompiledScorer
-from classifier.features.marks import MARK_NAMES
+from classifier.features.surface import SURFACE_NAMES
 from classifier.features.words import WordTable
 from classifier.heads import HEADS, Floats, Priors, Weights
 from classifier.scorer import Scorer
@@ -98,10 +97,6 @@ class Artifact:
         low, high = self.quantiles[below], self.quantiles[below + 1]
         return low + part * (high - low)
 
-    def share_above(self, threshold: float) -> float:
-        """The share of the stated mix that scores at or above `threshold`."""
-        return 1.0 - bisect_left(self.quantiles, threshold) / (len(self.quantiles) - 1)
-
 
 def save_artifact(artifact: Artifact, folder: Path) -> Path:
     """Write the artefact; the same artefact gives the same bytes."""
@@ -117,7 +112,7 @@ def save_artifact(artifact: Artifact, folder: Path) -> Path:
         "format": FORMAT,
         "version": artifact.version,
         "kind": artifact.kind,
-        "marks": list(MARK_NAMES),
+        "marks": list(SURFACE_NAMES),
         "heads": list(HEADS),
         "weights": {name: _plain(value) for name, value in vars(artifact.weights).items()},
         "priors": asdict(artifact.priors),
@@ -169,7 +164,7 @@ def _read_payload(path: Path) -> dict[str, Any]:
         raise ArtifactError(f"{path} has a format that this version does not read")
     if payload.pop("checksum", None) != _checksum(payload):
         raise ArtifactError(f"{path} is damaged: its checksum does not match")
-    if payload["marks"] != list(MARK_NAMES) or payload["heads"] != list(HEADS):
+    if payload["marks"] != list(SURFACE_NAMES) or payload["heads"] != list(HEADS):
         raise ArtifactError(f"{path} was trained on other features than this version computes")
     if payload["kind"] == COMPILED and set(payload["files"]) != {
         TOKENIZER,

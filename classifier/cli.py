@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from classifier.arguments import add_action
 from classifier.artifact import (
     DEFAULT_ARTIFACT,
     Artifact,
@@ -99,15 +100,6 @@ def _add_score(actions: Any) -> None:
     score.set_defaults(func=_score)
 
 
-def add_action(actions: Any, name: str, summary: str, example: str) -> argparse.ArgumentParser:
-    """An action with an example in its help and `--json`."""
-    parser: argparse.ArgumentParser = actions.add_parser(
-        name, help=summary, description=summary, epilog=f"example: {example}"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    return parser
-
-
 def _add_cache(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cache",
@@ -139,7 +131,7 @@ def _train(args: argparse.Namespace) -> int:
 def _evaluate(args: argparse.Namespace) -> int:
     from classifier.training import evaluate
     from classifier.training.build import training_set
-    from classifier.training.dataset import read_rows
+    from classifier.training.dataset import read_rows, scores_of
     from classifier.training.student import Teacher
 
     data = read_rows(args.data)
@@ -150,7 +142,7 @@ def _evaluate(args: argparse.Namespace) -> int:
             "top_3_percent_precision": evaluate.top_precision(rows),
         }
     else:
-        scores = evaluate.scores_of(load_artifact(args.artifact).scorer(), data)
+        scores = scores_of(load_artifact(args.artifact).scorer(), data)
         report = {"sources": evaluate.on_sources(data, scores)}
     if args.json:
         print(json.dumps(report))
@@ -162,7 +154,8 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 
 def _calibrate(args: argparse.Namespace) -> int:
-    from classifier.recalibrate import logged_scores, recalibrated
+    from classifier.recalibrate import recalibrated
+    from classifier.report.traffic import read_traffic
 
     artifact = load_artifact(args.artifact)
     knots = None
@@ -171,8 +164,9 @@ def _calibrate(args: argparse.Namespace) -> int:
         from classifier.training.dataset import read_rows
 
         knots = knots_of_labels(artifact, read_rows(args.data))
-    scores = logged_scores(args.traffic, artifact.version)
-    return _saved(recalibrated(artifact, scores, knots), args)
+    traffic = read_traffic(args.traffic)
+    ours = traffic.scored & traffic.has("classifier", [artifact.version])
+    return _saved(recalibrated(artifact, traffic.score[ours], knots), args)
 
 
 def _score(args: argparse.Namespace) -> int:

@@ -5,10 +5,11 @@ from math import sqrt
 import numpy as np
 
 from classifier.features.words import EMBEDDING, GRAMS, MASS, NORM, PIECES, WordTable
-from classifier.heads import HEADS, Floats, HeadScorer, Priors, Reading, Weights
+from classifier.heads import HEADS, Floats, Priors, Reading, Weights
+from classifier.scorer import Scorer
 
 
-class CompiledScorer(HeadScorer):
+class CompiledScorer(Scorer):
     """The heads over character n-grams (TF-IDF) and a static embedding, folded."""
 
     def __init__(self, version: str, words: WordTable, weights: Weights, priors: Priors) -> None:

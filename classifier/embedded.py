@@ -7,19 +7,15 @@ operators who bring a model of their own and a card to run it on.
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.heads import Floats, HeadScorer, Priors, Reading, Weights
+from classifier.heads import Floats, Priors, Reading, Weights
+from classifier.scorer import Scorer
 
 MINILM = "minilm"
 """Names all-MiniLM-L6-v2 from the package that carries it, offline."""
 
 
 class Embedder:
-    """A sentence-transformers model, or MiniLM from its package.
-
-    Args:
-        model: `minilm`, a directory or a model hub id.
-
-    """
+    """A sentence-transformers model by its directory or hub id, or `minilm` from its package."""
 
     def __init__(self, model: str = MINILM) -> None:
         # Imported here: torch takes seconds and 500 MB.
@@ -43,8 +39,8 @@ def _resolve(model: str) -> str:
     return str(get_model_path())
 
 
-class EmbeddingScorer(HeadScorer):
-    """The heads over a full embedding, shape (dimensions, heads), and the marks."""
+class EmbeddingScorer(Scorer):
+    """The heads over a full embedding, shape (dimensions, heads), and the surface features."""
 
     def __init__(
         self, version: str, model: str, embedding: Floats, weights: Weights, priors: Priors

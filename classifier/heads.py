@@ -7,7 +7,7 @@ Theory of operation. Two linear heads read the same text:
 - `need`: among queries of one kind, how likely is it that the strong model
   succeeds where the weak one fails?
 
-Each head adds the surface marks and what its subclass makes of the words. Then
+Each head adds the surface features and what the scorer makes of the words. Then
 
     raw = sigmoid(3 min(kind + prior, 0.5) + 6 need - 4)
 
@@ -16,21 +16,17 @@ nothing more: among queries of the complex kind `need` alone decides. A monotone
 fitted by isotonic regression turns `raw` into a probability.
 
 Words are English. Where they are not, `foreign` rises from 0 to 1 and both
-heads pass over to versions of themselves that read the marks alone.
+heads pass over to versions of themselves that read these alone.
 """
 
-from abc import ABC, abstractmethod
-from collections import OrderedDict
 from dataclasses import dataclass
-from hashlib import blake2b
-from math import exp, log2
+from math import exp
 
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.features.conversation import Conversation
-from classifier.features.marks import MARK_NAMES, NON_ASCII_SHARE, marks
 from classifier.features.reading import cut, split_words, to_ascii
+from classifier.features.surface import surface_of
 
 Floats = NDArray[np.float64]
 
@@ -46,8 +42,6 @@ NEED_WEIGHT = 6.0
 # Keeps the sigmoid where it has resolution; the calibration map undoes it.
 OFFSET = -4.0
 
-# System prompts repeat; this many are remembered.
-SYSTEM_CACHE = 1000
 # English averages 1.1 to 1.4 pieces a word in MiniLM's vocabulary, code 1.6,
 # German and Spanish 2.2 to 2.6.
 FOREIGN_PIECES = (1.8, 2.4)
@@ -58,12 +52,12 @@ MIN_WORDS = 4
 
 @dataclass(frozen=True)
 class Weights:
-    """Everything linear, folded.
+    """Everything linear, folded; the names are those of the artefact's file.
 
     Attributes:
-        marks: shape (marks, heads), scalers folded in.
+        marks: shape (surface features, heads), scalers folded in.
         bias: shape (heads,).
-        marks_alone: shape (marks, heads): the heads that read nothing else.
+        marks_alone: shape (surface features, heads): the heads that read nothing else.
         bias_alone: shape (heads,).
         knots_x, knots_y: the calibration map, both ascending, shape (knots,).
 
@@ -100,90 +94,18 @@ class Priors:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A text as the heads see it: `marks` has shape (marks,)."""
+    """A text as the heads see it: `surface` has shape (surface features,)."""
 
     read: str
     words: list[bytes]
-    marks: Floats
+    surface: Floats
 
     @classmethod
     def of(cls, text: str) -> "Reading":
         read = cut(text)
         ascii_bytes = to_ascii(read)
         words = split_words(ascii_bytes)
-        return cls(read, words, np.array(marks(text, read, ascii_bytes, words)))
-
-
-class HeadScorer(ABC):
-    """Scores conversations; one instance an ingress replica, not thread-safe."""
-
-    def __init__(self, version: str, weights: Weights, priors: Priors) -> None:
-        self._version = version
-        self._weights = weights
-        self._priors = priors
-        self._systems: OrderedDict[bytes, float] = OrderedDict()
-
-    @property
-    def version(self) -> str:
-        return self._version
-
-    def score(self, conversation: Conversation) -> float:
-        """The calibrated probability that the stronger lane is needed."""
-        return self.calibrate(self.raw(conversation))
-
-    def raw(self, conversation: Conversation) -> float:
-        """The score before calibration, in (0, 1)."""
-        heads, _ = self._heads(Reading.of(conversation.last_user))
-        kind = min(float(heads[KIND]) + self._prior(conversation), KIND_CAP)
-        return sigmoid(KIND_WEIGHT * kind + NEED_WEIGHT * float(heads[NEED]) + OFFSET)
-
-    def calibrate(self, raw: float) -> float:
-        return float(np.interp(raw, self._weights.knots_x, self._weights.knots_y))
-
-    def features(self, conversation: Conversation) -> dict[str, float]:
-        """The parts of the score and the surface marks of the last user turn."""
-        reading = Reading.of(conversation.last_user)
-        heads, part = self._heads(reading)
-        return {
-            **dict(zip(HEADS, heads.tolist(), strict=True)),
-            "prior": self._prior(conversation),
-            "foreign": part,
-            **dict(zip(MARK_NAMES, reading.marks.tolist(), strict=True)),
-        }
-
-    @abstractmethod
-    def _from_words(self, reading: "Reading") -> tuple[Floats, float]:
-        """What the words add to each head, and word pieces a word."""
-
-    def _heads(self, reading: "Reading") -> tuple[Floats, float]:
-        """The heads, shape (heads,), and how foreign the words are."""
-        w = self._weights
-        added, pieces_a_word = self._from_words(reading)
-        heads: Floats = w.bias + reading.marks @ w.marks + added
-        part = foreign(len(reading.words), pieces_a_word, float(reading.marks[NON_ASCII_SHARE]))
-        if part > 0.0:
-            alone = w.bias_alone + reading.marks @ w.marks_alone
-            heads = (1.0 - part) * heads + part * alone
-        return heads, part
-
-    def _prior(self, conversation: Conversation) -> float:
-        p = self._priors
-        prior = p.turns * min(log2(max(conversation.user_turns, 1)), p.max_turns)
-        if conversation.tools:
-            prior += p.tools
-        if conversation.system:
-            prior += p.system * (2.0 * self._system_kind(conversation.system) - 1.0)
-        return prior
-
-    def _system_kind(self, system: str) -> float:
-        key = blake2b(system.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        kind = self._systems.get(key)
-        if kind is None:
-            heads, _ = self._heads(Reading.of(system))
-            kind = self._systems[key] = sigmoid(float(heads[KIND]))
-            if len(self._systems) > SYSTEM_CACHE:
-                self._systems.popitem(last=False)
-        return kind
+        return cls(read, words, np.array(surface_of(text, read, ascii_bytes, words)))
 
 
 def foreign(words: int, pieces_a_word: float, non_ascii_share: float) -> float:

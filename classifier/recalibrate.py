@@ -5,51 +5,15 @@ the operator's own lanes the probabilities are fitted anew, too.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import orjson
 
 from classifier.artifact import Artifact
 from classifier.heads import Floats
 
 MIN_SCORES = 1000
 """A share of 3 % rests on 30 of them: its threshold is good to about a fifth."""
-
-
-def log_files(paths: Sequence[Path]) -> list[Path]:
-    """The request logs among files and directories, in the order of their names."""
-    found: list[Path] = []
-    for path in paths:
-        found += sorted(path.glob("requests-*.jsonl*")) if path.is_dir() else [path]
-    return found
-
-
-def logged_scores(paths: Sequence[Path], version: str) -> Floats:
-    """Scores that an artefact of this version gave, in the order of the logs."""
-    return np.fromiter(_scores(paths, version), np.float64)
-
-
-def _scores(paths: Sequence[Path], version: str) -> Iterator[float]:
-    for path in log_files(paths):
-        with path.open("rb") as lines:
-            for line in lines:
-                row = _row(line)
-                score = row.get("score")
-                if row.get("classifier") == version and isinstance(score, (int, float)):
-                    yield float(score)
-
-
-def _row(line: bytes) -> dict[str, Any]:
-    """A line of a log; what a killed process left half written counts as empty."""
-    try:
-        row = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return {}
-    return row if isinstance(row, dict) else {}
 
 
 def recalibrated(

@@ -10,7 +10,7 @@ import orjson
 
 from classifier.artifact import load_artifact
 from classifier.features.conversation import conversation_of, parse_row
-from classifier.progress import Progress
+from classifier.progress import progress
 from classifier.scorer import Scorer
 
 LINES_A_TASK = 2000
@@ -27,11 +27,11 @@ def score_file(source: Path, target: Path, artifact: Path) -> int:
     partial = target.with_name(target.name + ".part")
     count = 0
     try:
-        with partial.open("wb") as out, Progress(source.stat().st_size, "scoring") as progress:
+        with partial.open("wb") as out, progress(source.stat().st_size, "scoring") as bar:
             for scored, lines, size in _scored(source, artifact):
                 out.write(scored)
                 count += lines
-                progress.add(size)
+                bar.update(size)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)

@@ -235,7 +235,7 @@ class Metrics:
         )
         self.request_records_dropped = Counter(
             "pointsman_request_records_dropped_total",
-            "Finished requests not noted: feedback, request log, journal of usage.",
+            "Finished requests not noted: feedback, request log, usage log.",
             ["sink"],
             registry=r,
         )

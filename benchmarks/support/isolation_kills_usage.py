@@ -14,7 +14,7 @@ from serve_app.config.settings import load_tenants, tenancy_path, usage_folder
 from serve_app.tenancy.auth import make_key
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.store import StoredKey
-from serve_app.tenancy.usage_recovery import recover_dead
+from serve_app.tenancy.usage_log import recover_dead
 
 TENANTS = ("ann", "ben", "cyd", "dan")
 FLUSHED_S = 30.0
@@ -52,7 +52,7 @@ class Usage:
         return {t: Counter(now[t]) - before.get(t, Counter()) for t in TENANTS}
 
     def _unwritten(self) -> list[str]:
-        """Open requests, and journals with lines behind the store's position."""
+        """Open requests, and usage logs with lines behind the store's position."""
         with closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True)) as db:
             left = [f"{n} open" for (n,) in db.execute("SELECT count(*) FROM open") if n]
             at = {row[0]: row[1:] for row in db.execute("SELECT writer, file, offset FROM writers")}

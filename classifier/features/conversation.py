@@ -1,7 +1,9 @@
 """What the classifier reads of a request."""
 
-from collections.abc import Iterable
+import gzip
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -32,6 +34,16 @@ def parse_row(line: bytes, where: str) -> dict[str, Any]:
     if isinstance(row.get("text"), str) or _are_messages(row.get("messages")):
         return row
     raise ValueError(f"{where}: a row needs 'text' (a string) or 'messages' (a list of objects)")
+
+
+def rows_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of JSON lines, gzip'd or not, each with its `file:line`; see `parse_row`."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                where = f"{path}:{number}"
+                yield where, parse_row(line, where)
 
 
 def conversation_of(row: dict[str, Any]) -> Conversation:

@@ -74,13 +74,13 @@ def figures_of(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _of_data(paths: list[Path], artifact: Artifact) -> dict[str, Any]:
-    from classifier.report.labelled import of_data, scores_of
-    from classifier.training.dataset import read_rows
+    from classifier.report.labelled import of_data
+    from classifier.training.dataset import read_rows, scores_of
 
     data = read_rows(paths)
     if len(data) == 0:
         raise ValueError("the files of --data have no rows")
-    return of_data(data, scores_of(data, artifact), artifact)
+    return of_data(data, scores_of(artifact.scorer(), data), artifact)
 
 
 def _of_traffic(paths: list[Path], against: list[Path]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from classifier.report.axes import linear_axis, log_axis
 from classifier.report.blocks import (
     NOTHING,
     figure,
@@ -19,9 +18,9 @@ from classifier.report.blocks import (
     sentence,
     table,
 )
+from classifier.report.charts import Axis, GuideLine, Line, line_chart, linear_axis
 from classifier.report.figures import RELIABILITY_BINS
 from classifier.report.labelled import CLASSIFIER, LENGTH, STATED_SHARE
-from classifier.report.svg import Line, Mark, line_chart
 
 NO_DATA = "Labelled rows are not shown here: none were given. Name them with --data."
 NO_OUTCOMES = "No row has outcomes of both models ('weak' and 'strong')."
@@ -90,15 +89,17 @@ def _curves(row: dict[str, Any]) -> str:
 
 
 def histograms(data: dict[str, Any]) -> str:
-    marks = [Mark(data["threshold"], f"threshold for {percent(STATED_SHARE, 0)} of the stated mix")]
+    guides = [
+        GuideLine(data["threshold"], f"threshold for {percent(STATED_SHARE, 0)} of the stated mix")
+    ]
     above = "; ".join(f"{row['tier']} {percent(row['above'])}" for row in data["tiers"])
     by_tier = figure(
-        histogram_chart("Scores of labelled rows by tier", data["by_tier"], marks),
+        histogram_chart("Scores of labelled rows by tier", data["by_tier"], guides),
         HOW_TO_READ,
         f"Right of the threshold are: {above}.",
     )
     by_source = figure(
-        histogram_chart("Scores of labelled rows by source", data["by_source"], marks),
+        histogram_chart("Scores of labelled rows by source", data["by_source"], guides),
         "The same by source. A source of complex queries should have its mass to the right, "
         "everyday traffic to the left.",
     )
@@ -112,14 +113,14 @@ HOW_TO_READ = (
 
 
 def histogram_chart(
-    title: str, groups: Sequence[dict[str, Any]], marks: Sequence[Mark] = ()
+    title: str, groups: Sequence[dict[str, Any]], guides: Sequence[GuideLine] = ()
 ) -> str:
     """A step line for each group, in per cent of its rows."""
     shares = [share for group in groups for share in group["shares"] if share > 0]
     lowest = floor(log10(100 * min(shares, default=0.01)))
-    y = log_axis("share of the group's rows (%)", max(-3, min(0, lowest)), 2)
+    y = Axis("share of the group's rows (%)", 10.0 ** max(-3, min(0, lowest)), 100.0, "log")
     lines = [_steps(f"{group['name']} ({group['rows']:,})", group["shares"]) for group in groups]
-    return line_chart(title, linear_axis("score", 0.0, 1.0), y, lines, marks)
+    return line_chart(title, linear_axis("score", 0.0, 1.0), y, lines, guides)
 
 
 def _steps(name: str, shares: Sequence[float]) -> Line:

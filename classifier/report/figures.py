@@ -1,4 +1,4 @@
-"""The numbers of a report: arrays in, numbers out; numpy alone.
+"""The numbers of a report: arrays in, numbers out.
 
 Scores are in [0, 1], shares too. Every function takes any order of rows.
 """
@@ -149,18 +149,12 @@ def share_interval(count: int, total: int) -> Interval:
 
 def rank_correlation(first: Floats, second: Floats) -> float | None:
     """Spearman's, in [-1, 1]; None when one of the two never varies."""
-    ranks = [_ranks(first), _ranks(second)]
+    from scipy.stats import rankdata
+
+    ranks = [rankdata(first), rankdata(second)]
     if len(first) == 0 or any(np.ptp(rank) == 0.0 for rank in ranks):
         return None
     return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
-
-
-def _ranks(values: Floats) -> Floats:
-    """Ranks from 1; equal values share the mean of theirs."""
-    _, group, count = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(count)
-    ranks: Floats = ((2 * last - count + 1) / 2.0)[group]
-    return ranks
 
 
 def disagreement(first: Floats, second: Floats, share: float) -> float:

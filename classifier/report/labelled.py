@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from classifier.artifact import Artifact
-from classifier.features.conversation import Conversation
 from classifier.heads import Floats
 from classifier.report import figures
 from classifier.training.dataset import Dataset
@@ -17,13 +16,6 @@ CLASSIFIER, LENGTH, RANDOM, ORACLE = "classifier", "prompt length", "random", "o
 MAX_GROUPS = 6
 # Expected of production: three in a hundred queries are complex.
 STATED_SHARE = 0.03
-
-
-def scores_of(data: Dataset, artifact: Artifact) -> Floats:
-    """The artefact's score of each row's last user turn, shape (rows,)."""
-    scorer = artifact.scorer()
-    scores = (scorer.score(Conversation(last_user=text)) for text in data.text)
-    return np.fromiter(scores, np.float64, len(data))
 
 
 def of_data(data: Dataset, scores: Floats, artifact: Artifact) -> dict[str, Any]:

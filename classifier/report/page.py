@@ -25,18 +25,7 @@ nav { display: flex; flex-wrap: wrap; gap: .25rem 1rem; } nav a { color: var(--c
 .missing, figcaption { color: var(--soft); }
 figure { margin: .5rem 0 1.5rem; } figcaption { max-width: 44rem; font-size: .925rem; }
 .wide { overflow-x: auto; } svg { display: block; width: 100%; min-width: 34rem; }
-svg text { font: 12px system-ui, sans-serif; fill: var(--soft); } svg .label { fill: var(--ink); }
-svg .marked { fill: var(--ink); } .grid { stroke: var(--line); stroke-width: 1; }
-.axis { stroke: var(--soft); stroke-width: 1; } .whisker { stroke: var(--ink); stroke-width: 1.2; }
-.mark { stroke: var(--ink); stroke-width: 1.2; stroke-dasharray: 3 3; }
-.band { opacity: .22; }
-.s0, .s1, .s2, .s3, .s4, .s5 { fill: none; stroke-width: 2; }
-.s0 { stroke: var(--c0); } .s1 { stroke: var(--c1); stroke-dasharray: 8 3; }
-.s2 { stroke: var(--c2); stroke-dasharray: 2 3; }
-.s3 { stroke: var(--c3); stroke-dasharray: 12 3 2 3; }
-.s4 { stroke: var(--c4); stroke-dasharray: 5 5; } .s5 { stroke: var(--c5); stroke-width: 1.2; }
-.f0 { fill: var(--c0); } .f1 { fill: var(--c1); } .f2 { fill: var(--c2); }
-.f3 { fill: var(--c3); } .f4 { fill: var(--c4); } .f5 { fill: var(--c5); }
+svg text { font: 12px system-ui, sans-serif; }
 table { border-collapse: collapse; margin: .75rem 0; font-size: .9rem; }
 th, td { padding: .25rem .75rem .25rem 0; text-align: left; vertical-align: top;
   border-bottom: 1px solid var(--line); } td { overflow-wrap: anywhere; max-width: 22rem; }

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from math import isnan, nan
 from typing import Any
 
-from classifier.report.axes import linear_axis, time_axis
 from classifier.report.blocks import (
     NOTHING,
     figure,
@@ -17,9 +16,18 @@ from classifier.report.blocks import (
     sentence,
     table,
 )
+from classifier.report.charts import (
+    Bars,
+    GuideLine,
+    Line,
+    bar_chart,
+    heat_map,
+    line_chart,
+    linear_axis,
+    time_axis,
+)
 from classifier.report.data_sections import HOW_TO_READ, histogram_chart
 from classifier.report.findings import PSI_LARGE, PSI_MODERATE
-from classifier.report.svg import Bars, Line, Mark, bar_chart, heat_map, line_chart
 
 NO_TRAFFIC = "Request logs are not shown here: none were given. Name them with --traffic."
 NO_WINDOWS = (
@@ -34,15 +42,15 @@ def histograms(traffic: dict[str, Any]) -> str:
     if traffic["scored"] == 0:
         return title + sentence("No request of the log has a score.")
     levels = traffic["thresholds"]
-    marks = [Mark(levels[1], "threshold, median of the log")] if levels else []
+    guides = [GuideLine(levels[1], "threshold, median of the log")] if levels else []
     spread = f" (5 % to 95 %: {levels[0]:.3f} to {levels[2]:.3f})" if levels else ""
     by_lane = figure(
-        histogram_chart("Scores of requests by lane", traffic["by_lane"], marks),
+        histogram_chart("Scores of requests by lane", traffic["by_lane"], guides),
         HOW_TO_READ,
         f"The threshold moves{spread}, so lanes overlap around it.",
     )
     by_reason = figure(
-        histogram_chart("Scores of requests by reason", traffic["by_reason"], marks),
+        histogram_chart("Scores of requests by reason", traffic["by_reason"], guides),
         "The same by the reason for the lane. 'sticky' requests stay with a stronger lane "
         "whatever their own score; 'yielded' ones were over the threshold and had no room.",
     )
@@ -109,19 +117,19 @@ def _ranges(found: dict[str, Any], names: Sequence[str]) -> str:
 def _over_time(found: dict[str, Any], names: Sequence[str]) -> str:
     first, second = found["before"]["over_time"], found["after"]["over_time"]
     if found["halves"]:
-        marks = [Mark(second[0]["time_s"], "second half")] if second else []
-        return _time_charts("", first + second, marks)
+        guides = [GuideLine(second[0]["time_s"], "second half")] if second else []
+        return _time_charts("", first + second, guides)
     return _time_charts(f", {names[0]}", first, ()) + _time_charts(f", {names[1]}", second, ())
 
 
-def _time_charts(window: str, steps: list[dict[str, Any]], marks: Sequence[Mark]) -> str:
+def _time_charts(window: str, steps: list[dict[str, Any]], guides: Sequence[GuideLine]) -> str:
     title = f"Threshold and share over time{window}"
     if not steps:
         return heading(title) + sentence("No request of this window has a time.")
-    return heading(title) + _thresholds(title, steps, marks) + _shares(title, steps, marks)
+    return heading(title) + _thresholds(title, steps, guides) + _shares(title, steps, guides)
 
 
-def _thresholds(title: str, steps: list[dict[str, Any]], marks: Sequence[Mark]) -> str:
+def _thresholds(title: str, steps: list[dict[str, Any]], guides: Sequence[GuideLine]) -> str:
     known = [step for step in steps if step["thresholds"]]
     if not known:
         return sentence("The log has no thresholds.")
@@ -134,7 +142,7 @@ def _thresholds(title: str, steps: list[dict[str, Any]], marks: Sequence[Mark]) 
         lines.append(line)
     most = max([*high, *(step["top_threshold"] for step in tops)])
     x = time_axis([step["time_s"] for step in steps])
-    chart = line_chart(title, x, linear_axis("threshold (score)", 0.0, most), lines, marks)
+    chart = line_chart(title, x, linear_axis("threshold (score)", 0.0, most), lines, guides)
     return figure(
         chart,
         "The score that a request had to reach, median of each step of time; the band holds the "
@@ -143,7 +151,7 @@ def _thresholds(title: str, steps: list[dict[str, Any]], marks: Sequence[Mark]) 
     )
 
 
-def _shares(title: str, steps: list[dict[str, Any]], marks: Sequence[Mark]) -> str:
+def _shares(title: str, steps: list[dict[str, Any]], guides: Sequence[GuideLine]) -> str:
     shares = [100 * step["escalated"] for step in steps]
     times = [step["time_s"] for step in steps]
     chart = line_chart(
@@ -151,7 +159,7 @@ def _shares(title: str, steps: list[dict[str, Any]], marks: Sequence[Mark]) -> s
         time_axis(times),
         linear_axis("sent to a stronger lane (%)", 0.0, max(1.0, *shares)),
         [Line("share", times, shares)],
-        marks,
+        guides,
     )
     fewest = min(step["requests"] for step in steps)
     return figure(
@@ -173,7 +181,7 @@ def _tenants(found: dict[str, Any], names: Sequence[str]) -> str:
         [row["tenant"] for row in rows],
         linear_axis("sent to a stronger lane (% of the tenant's scored requests)", 0.0, most),
         groups,
-        [Mark(100 * overall, f"everybody, {names[1]}: {percent(overall, 2)}")],
+        [GuideLine(100 * overall, f"everybody, {names[1]}: {percent(overall, 2)}")],
     )
     left_out = found["tenants_left_out"]
     more = f" {left_out:,} smaller tenants are left out." if left_out else ""
@@ -241,7 +249,7 @@ def _both_scores(found: dict[str, Any]) -> str:
         linear_axis(f"score of {found['served_by']}", 0.0, 1.0),
         linear_axis(f"score of {found['shadow']}", 0.0, 1.0),
         found["grid"],
-        [Mark(level, "threshold, median of the log")] if level is not None else (),
+        [GuideLine(level, "threshold, median of the log")] if level is not None else (),
     )
     return figure(
         chart,

@@ -1,4 +1,4 @@
-"""A data set as matrices: bags of words and surface marks, read once.
+"""A data set as matrices: bags of words and surface features, read once.
 
 Everything that the model makes of words is a linear map of the bag, so n-grams
 and word pieces are taken of each distinct word, not of each text.
@@ -22,17 +22,17 @@ class Corpus:
     Attributes:
         vocabulary: distinct words.
         bag: shape (texts, words): 1 + ln n for a word that occurs n times.
-        marks: shape (texts, marks).
+        surface: shape (texts, surface features).
 
     """
 
     vocabulary: list[bytes]
     bag: sparse.csr_matrix
-    marks: Floats
+    surface: Floats
 
     def take(self, rows: NDArray[np.bool_]) -> "Corpus":
         """The texts where `rows` is true; the vocabulary stays."""
-        return Corpus(self.vocabulary, self.bag[rows], self.marks[rows])
+        return Corpus(self.vocabulary, self.bag[rows], self.surface[rows])
 
 
 def read_corpus(texts: Sequence[str]) -> Corpus:
@@ -44,7 +44,7 @@ def read_corpus(texts: Sequence[str]) -> Corpus:
             columns.append(places.setdefault(word, len(places)))
             counts.append(count)
         starts.append(len(columns))
-        seen.append(reading.marks)
+        seen.append(reading.surface)
     weights = 1.0 + np.log(np.array(counts, dtype=np.float64))
     bag = sparse.csr_matrix((weights, columns, starts), shape=(len(texts), len(places)))
     return Corpus(list(places), bag, np.array(seen))

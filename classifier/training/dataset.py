@@ -1,7 +1,6 @@
 """Reading labelled rows: outcomes of two models, and prompts with a tier."""
 
-import gzip
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.features.conversation import conversation_of, parse_row
+from classifier.features.conversation import Conversation, conversation_of, rows_of
 from classifier.heads import Floats
+from classifier.scorer import Scorer
 
 Mask = NDArray[np.bool_]
 
@@ -68,7 +68,7 @@ def read_rows(paths: Sequence[Path]) -> Dataset:
     A row has `text` or `messages`; `source`, `domain`, `weak`, `strong`, `tier` and
     `thumb` where known. Raises ValueError naming the file and line of a bad row.
     """
-    return from_rows([row for path in paths for row in _rows(path)])
+    return from_rows([row for path in paths for _, row in rows_of(path)])
 
 
 def from_rows(rows: Sequence[dict[str, Any]]) -> Dataset:
@@ -82,6 +82,12 @@ def from_rows(rows: Sequence[dict[str, Any]]) -> Dataset:
         strong=np.array([_number(row.get("strong")) for row in rows], dtype=np.float64),
         tier=np.array([str(row.get("tier") or "") for row in rows]),
     )
+
+
+def scores_of(scorer: Scorer, data: Dataset) -> Floats:
+    """The score of each row's last user turn, shape (rows,)."""
+    scores = (scorer.score(Conversation(last_user=text)) for text in data.text)
+    return np.fromiter(scores, np.float64, len(data))
 
 
 def joined_easy(data: Dataset, count: int, rng: np.random.Generator) -> Dataset:
@@ -109,11 +115,3 @@ def _weak(row: dict[str, Any]) -> float:
     if row.get("thumb") in ("up", "down"):
         return float(row["thumb"] == "up")
     return _number(row.get("weak"))
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                yield parse_row(line, f"{path}:{number}")

@@ -38,11 +38,6 @@ def by_length(data: Dataset) -> Floats:
     return np.array([float(len(text)) for text in data.text])
 
 
-def scores_of(scorer: Scorer, data: Dataset) -> Floats:
-    """Scores of every row, shape (rows,)."""
-    return np.array([scorer.score(Conversation(last_user=text)) for text in data.text])
-
-
 def on_sources(data: Dataset, scores: Floats, name: str = CLASSIFIER) -> list[dict[str, Any]]:
     """Each measured source by given scores, beside prompt length."""
     rows = []
@@ -155,10 +150,7 @@ def mix_precision(scores: Floats, data: Dataset) -> float:
 def latency(scorer: Scorer, texts: Mapping[int, list[str]]) -> list[dict[str, float]]:
     """Milliseconds of one decision, on one core, by prompt tokens.
 
-    Args:
-        scorer: one that has just been loaded.
-        texts: tokens to distinct texts of about that length.
-
+    The scorer has just been loaded; `texts` has distinct texts by their length in tokens.
     """
     rows = []
     for tokens, group in texts.items():

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.linear_model import Ridge
 
-from classifier.features.marks import LOG_BYTES
+from classifier.features.surface import LOG_BYTES
 from classifier.heads import Floats, Weights
 from classifier.training.model import ComplexityModel
 
@@ -33,19 +33,19 @@ def head_weights(model: ComplexityModel) -> Floats:
 
 
 def fold_weights(model: ComplexityModel, knots: tuple[Floats, Floats]) -> Weights:
-    """Everything linear outside the tables, with the marks' scaler folded in."""
+    """Everything linear outside the tables, with the surface features' scaler folded in."""
     s, count = model.settings, len(model.scaler.mean_)
-    both = s.marks * model.gain_marks.coef_ + s.length * (np.arange(count) == LOG_BYTES)
-    both_bias = s.marks * model.gain_marks.intercept_
-    alone = model.gain_marks.coef_ + s.fail * model.fail_marks.coef_ + both
-    alone_bias = _intercept(model.gain_marks, model.fail_marks, s.fail) + both_bias
-    kind_marks = s.marks_scale * model.tier.coef_[0][-count:]
-    full = np.stack([both, kind_marks], axis=1)
-    marks_alone = np.stack([alone, model.tier_marks.coef_[0]], axis=1)
+    both = s.surface * model.gain_surface.coef_ + s.length * (np.arange(count) == LOG_BYTES)
+    both_bias = s.surface * model.gain_surface.intercept_
+    alone = model.gain_surface.coef_ + s.fail * model.fail_surface.coef_ + both
+    alone_bias = _intercept(model.gain_surface, model.fail_surface, s.fail) + both_bias
+    kind_surface = s.surface_scale * model.tier.coef_[0][-count:]
+    full = np.stack([both, kind_surface], axis=1)
+    surface_alone = np.stack([alone, model.tier_surface.coef_[0]], axis=1)
     bias = [_intercept(model.gain, model.fail, s.fail) + both_bias, model.tier.intercept_[0]]
-    bias_alone = [alone_bias, model.tier_marks.intercept_[0]]
+    bias_alone = [alone_bias, model.tier_surface.intercept_[0]]
     unscaled, shifted = _unscaled(model, full, bias)
-    unscaled_alone, shifted_alone = _unscaled(model, marks_alone, bias_alone)
+    unscaled_alone, shifted_alone = _unscaled(model, surface_alone, bias_alone)
     return Weights(
         marks=unscaled,
         bias=shifted,

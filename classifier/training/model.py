@@ -3,13 +3,13 @@
 Four regressions and one classifier:
 
 - `gain`, `fail`: ridge of strong - weak and of 1 - weak on words;
-- `gain`, `fail` on the marks alone;
-- `kind`: logistic regression of the tier on words and marks, and on marks alone.
+- `gain`, `fail` on the surface features alone;
+- `kind`: logistic regression of the tier on words and surface features, and on the latter alone.
 
-    need = gain + 0.15 fail + 1.25 gain(marks) + 0.04 z(log bytes)
+    need = gain + 0.15 fail + 1.25 gain(surface) + 0.04 z(log bytes)
 
 Which words go with failure is learned well inside a benchmark and carries over to
-others poorly; marks and length are the reverse. The mixture was chosen by
+others poorly; surface features and length are the reverse. The mixture was chosen by
 source-held-out and subject-held-out figures (`classifier evaluate --held-out`).
 """
 
@@ -23,7 +23,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.preprocessing import StandardScaler
 from tokenizers import Tokenizer
 
-from classifier.features.marks import LOG_BYTES, LOG_WORDS, NON_ASCII_SHARE
+from classifier.features.surface import LOG_BYTES, LOG_WORDS, NON_ASCII_SHARE
 from classifier.heads import (
     KIND,
     KIND_CAP,
@@ -46,10 +46,10 @@ class Settings:
     """Choices of training.
 
     Attributes:
-        ridge, ridge_marks: penalties of the regressions.
+        ridge, ridge_surface: penalties of the regressions.
         inverse_penalty: C of the logistic regression.
-        fail, marks, length: the mixture of `need`.
-        marks_scale: of standardized marks beside words, in `kind`.
+        fail, surface, length: the mixture of `need`.
+        surface_scale: of standardized surface features beside words, in `kind`.
         trusted: sources whose outcomes count fully; others count `untrusted`.
         mixed: target of rows of tier `mixed` in `kind`.
         row_limit, row_limit_easy: rows of one source count as at most so many.
@@ -59,12 +59,12 @@ class Settings:
     """
 
     ridge: float = 400.0
-    ridge_marks: float = 100.0
+    ridge_surface: float = 100.0
     inverse_penalty: float = 0.003
     fail: float = 0.15
-    marks: float = 1.25
+    surface: float = 1.25
     length: float = 0.04
-    marks_scale: float = 0.3
+    surface_scale: float = 0.3
     trusted: frozenset[str] = frozenset({"routellm_mmlu", "label", "feedback"})
     untrusted: float = 0.1
     mixed: float = 0.4
@@ -107,38 +107,27 @@ class ComplexityModel:
 
     def fit_heads(self, corpus: Corpus, data: Dataset) -> None:
         """Fit everything after the design."""
-        self.scaler = _fit_scaler(corpus.marks[_labelled(data)])
-        design, marks = self.design(corpus), self.scaler.transform(corpus.marks)
-        self._fit_outcomes(design, marks, data)
-        self._fit_kind(design, marks, data)
+        self.scaler = _fit_scaler(corpus.surface[_labelled(data)])
+        design, surface = self.design(corpus), self.scaler.transform(corpus.surface)
+        self._fit_outcomes(design, surface, data)
+        self._fit_kind(design, surface, data)
 
     def design(self, corpus: Corpus) -> sparse.csr_matrix:
         """What the word heads read, shape (texts, dimensions + n-grams)."""
         embedding = sparse.csr_matrix(self.student.transform(corpus))
         return sparse.hstack([embedding, self.grams.transform(corpus)]).tocsr()
 
-    def need(self, corpus: Corpus) -> Floats:
-        """The blended outcome head, shape (texts,)."""
-        design, marks = self.design(corpus), self.scaler.transform(corpus.marks)
+    def heads(self, corpus: Corpus) -> Floats:
+        """`need`, and `kind` as log-odds of being a query for a strong model, shape (texts, 2)."""
+        design, surface = self.design(corpus), self.scaler.transform(corpus.surface)
         s, part = self.settings, self.foreign(corpus)
         words = self.gain.predict(design) + s.fail * self.fail.predict(design)
-        alone = self.gain_marks.predict(marks) + s.fail * self.fail_marks.predict(marks)
-        both = s.marks * self.gain_marks.predict(marks) + s.length * marks[:, LOG_BYTES]
-        blended: Floats = (1 - part) * words + part * alone + both
-        return blended
-
-    def kind(self, corpus: Corpus) -> Floats:
-        """Log-odds of being a query for a strong model, shape (texts,)."""
-        design, marks = self.design(corpus), self.scaler.transform(corpus.marks)
-        part = self.foreign(corpus)
-        both = sparse.hstack([design, self.settings.marks_scale * marks]).tocsr()
-        words = self.tier.decision_function(both)
-        blended: Floats = (1 - part) * words + part * self.tier_marks.decision_function(marks)
-        return blended
-
-    def heads(self, corpus: Corpus) -> Floats:
-        """`need` and `kind`, shape (texts, 2)."""
-        return np.stack([self.need(corpus), self.kind(corpus)], axis=1)
+        alone = self.gain_surface.predict(surface) + s.fail * self.fail_surface.predict(surface)
+        both = s.surface * self.gain_surface.predict(surface) + s.length * surface[:, LOG_BYTES]
+        need = (1 - part) * words + part * alone + both
+        tier = self.tier.decision_function(self._kind_design(design, surface))
+        kind = (1 - part) * tier + part * self.tier_surface.decision_function(surface)
+        return np.stack([need, kind], axis=1)
 
     def raw(self, corpus: Corpus) -> Floats:
         """The score before calibration, in (0, 1), shape (texts,)."""
@@ -156,22 +145,25 @@ class ComplexityModel:
         mean: Floats = np.divide(pieces, weight, out=np.zeros_like(weight), where=weight > 0)
         return mean
 
-    def _fit_outcomes(self, design: sparse.csr_matrix, marks: Floats, data: Dataset) -> None:
+    def _fit_outcomes(self, design: sparse.csr_matrix, surface: Floats, data: Dataset) -> None:
         s = self.settings
         gain, fail = data.measured, ~np.isnan(data.weak)
         trust = np.where(np.isin(data.source, sorted(s.trusted)), 1.0, s.untrusted)
         self.gain = _ridge(s.ridge, design, data.gain, trust, gain)
         self.fail = _ridge(s.ridge, design, 1.0 - data.weak, trust, fail)
-        self.gain_marks = _ridge(s.ridge_marks, marks, data.gain, trust, gain)
-        self.fail_marks = _ridge(s.ridge_marks, marks, 1.0 - data.weak, trust, fail)
+        self.gain_surface = _ridge(s.ridge_surface, surface, data.gain, trust, gain)
+        self.fail_surface = _ridge(s.ridge_surface, surface, 1.0 - data.weak, trust, fail)
 
-    def _fit_kind(self, design: sparse.csr_matrix, marks: Floats, data: Dataset) -> None:
+    def _kind_design(self, design: sparse.csr_matrix, surface: Floats) -> sparse.csr_matrix:
+        return sparse.hstack([design, self.settings.surface_scale * surface]).tocsr()
+
+    def _fit_kind(self, design: sparse.csr_matrix, surface: Floats, data: Dataset) -> None:
         target, weight = kind_targets(data, self.settings)
         known = ~np.isnan(target)
-        both = sparse.hstack([design, self.settings.marks_scale * marks]).tocsr()
+        both = self._kind_design(design, surface)
         c = self.settings.inverse_penalty
         self.tier = _logistic(c, both[known], target[known], weight[known])
-        self.tier_marks = _logistic(c, marks[known], target[known], weight[known])
+        self.tier_surface = _logistic(c, surface[known], target[known], weight[known])
 
 
 def _labelled(data: Dataset) -> Mask:
@@ -199,11 +191,11 @@ def kind_targets(data: Dataset, settings: Settings) -> tuple[Floats, Floats]:
     return target, weight
 
 
-def _fit_scaler(marks: Floats) -> StandardScaler:
+def _fit_scaler(surface: Floats) -> StandardScaler:
     # Rounding can leave a constant column a variance just under 0; scikit-learn
     # then takes it for constant, as it is.
     with np.errstate(invalid="ignore"):
-        return StandardScaler().fit(marks)
+        return StandardScaler().fit(surface)
 
 
 def _ridge(penalty: float, x: Any, y: Floats, weight: Floats, rows: Mask) -> Ridge:
@@ -224,8 +216,8 @@ def _logistic(c: float, x: Any, target: Floats, weight: Floats) -> LogisticRegre
 
 def foreign_texts(corpus: Corpus, pieces_a_word: Floats) -> Floats:
     """`foreign` of many texts, shape (texts,)."""
-    words = np.rint(np.expm1(corpus.marks[:, LOG_WORDS])).astype(int)
-    shares = corpus.marks[:, NON_ASCII_SHARE]
+    words = np.rint(np.expm1(corpus.surface[:, LOG_WORDS])).astype(int)
+    shares = corpus.surface[:, NON_ASCII_SHARE]
     rows = zip(words.tolist(), pieces_a_word.tolist(), shares.tolist(), strict=True)
     return np.array([foreign(*row) for row in rows])
 

@@ -6,12 +6,13 @@ something else. Phrases of many more desks tell it what everyday talk has in com
 """
 
 import re
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from classifier.training.phrases import COMPLEX, EVERYDAY, SLOTS
-
+PHRASES = tomllib.loads(Path(__file__).with_name("phrases.toml").read_text(encoding="utf-8"))
 _SLOT = re.compile(r"\{(\w+)\}")
 _MANNERS = ("hi, {}", "{}, please", "Hello! {}", "{}", "{}", "{}")
 _CAPITALS = 0.5
@@ -22,7 +23,7 @@ SOURCES = {"easy": "written_everyday", "complex": "written_complex"}
 def written_rows(count: int, rng: np.random.Generator) -> list[dict[str, Any]]:
     """The distinct ones of `count` rows of each tier, templates by turns."""
     rows = {}
-    for tier, templates in (("easy", EVERYDAY), ("complex", COMPLEX)):
+    for tier, templates in (("easy", PHRASES["everyday"]), ("complex", PHRASES["complex"])):
         for number in range(count):
             text = _fill(templates[number % len(templates)], rng)
             if tier == "easy":
@@ -33,8 +34,8 @@ def written_rows(count: int, rng: np.random.Generator) -> list[dict[str, Any]]:
 
 def _fill(template: str, rng: np.random.Generator) -> str:
     def one(match: re.Match[str]) -> str:
-        choices = SLOTS[match.group(1)]
-        return choices[int(rng.integers(len(choices)))]
+        choices = PHRASES["slots"][match.group(1)]
+        return str(choices[int(rng.integers(len(choices)))])
 
     return _SLOT.sub(one, template)
 

@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from typing import Any
 
+from classifier.arguments import add_action
 from serve_app.commands.local_access import NotOurs, key_for
 from serve_app.tenancy.local_key import admin_key_path
 
@@ -70,10 +71,7 @@ def subparser(
     remote: bool = True,
 ) -> argparse.ArgumentParser:
     """A subcommand with its example and `--json`; `remote` adds `--url` and `--key`."""
-    parser = subparsers.add_parser(
-        name, help=summary, description=summary, epilog=f"example: {example}"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser = add_action(subparsers, name, summary, example)
     if remote:
         parser.add_argument("--url", default=os.environ.get("POINTSMAN_URL", DEFAULT_URL))
         parser.add_argument(
@@ -119,10 +117,10 @@ def request_bytes(
 
 
 class _Stays(urllib.request.HTTPRedirectHandler):
-    """Follows nobody: the key would go along."""
+    """Follows no redirect: the key would go along."""
 
     def redirect_request(self, *_: Any) -> None:
-        """Leave the redirect as the answer, which is an error."""
+        """Return nothing: the redirect is then the answer, and an error."""
 
 
 _WRONG_KEY = " (It is that of {}: does the deployment run with the same POINTSMAN_STATE?)"

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from serve_app.commands.client import subparser
 from serve_app.config.addresses import refuse_unreachable
-from serve_app.config.errors import ConfigError, load_yaml
+from serve_app.config.errors import ConfigError, load_yaml, nearest
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.lane import EMBEDDED
 from serve_app.config.settings import (
@@ -30,7 +30,7 @@ from serve_app.engine.embedded_model import cache_dir, is_intact
 from serve_app.tenancy.sqlite_store import SqliteStore
 
 WARNING = "warning: "
-"""Begins what is told of a check that nothing fails of."""
+"""Begins the detail of a check that passed but should be looked at."""
 
 
 class _HttpOptions(BaseModel):
@@ -63,12 +63,9 @@ def _doctor(args: argparse.Namespace) -> int:
         print(json.dumps([{"check": n, "ok": ok, "detail": d} for n, ok, d in findings]))
     else:
         for name, ok, detail in findings:
-            print(f"{_label(detail) if ok else 'FAIL'}  {name}: {detail}")
+            passed = "warn" if detail.startswith(WARNING) else "ok  "
+            print(f"{passed if ok else 'FAIL'}  {name}: {detail}")
     return 0 if all(ok for _, ok, _ in findings) else 1
-
-
-def _label(detail: str) -> str:
-    return "warn" if detail.startswith(WARNING) else "ok  "
 
 
 def _run(name: str, check: Callable[[], str]) -> tuple[str, bool, str]:
@@ -106,7 +103,7 @@ def _tenants(path: Path) -> str:
 
 
 def _store(path: Path) -> str:
-    """The tenancy store can be read; one that is not there yet is made at the first start."""
+    """Check that the tenancy store can be read; the first start makes one that is missing."""
     found = tenancy_path(load_tenants(path))
     if not found.exists():
         return f"{found}: not there yet; the first start makes it"
@@ -121,13 +118,11 @@ def _store(path: Path) -> str:
 
 
 def _engine_args(fleet: FleetConfig) -> str:
-    """Every engine flag of every lane, also of those that are off, is one of vLLM's."""
+    """Check that every engine flag is one of vLLM's, also of lanes that are off."""
     import dataclasses
 
     from vllm.engine.arg_utils import AsyncEngineArgs
     from vllm.entrypoints.launchers.cli_args import FrontendArgs
-
-    from serve_app.config.errors import nearest
 
     known = {f.name for cls in (AsyncEngineArgs, FrontendArgs) for f in dataclasses.fields(cls)}
     for name, lane in fleet.lanes.items():
@@ -141,7 +136,7 @@ def _engine_args(fleet: FleetConfig) -> str:
 
 
 def _revisions(fleet: FleetConfig) -> str:
-    """A model of a hub is the one that was chosen; others start, too, and may change."""
+    """Warn of models of a hub without a revision: they start, but may change."""
     if fleet.unpinned:
         return WARNING + "\n      ".join(fleet.unpinned)
     return "every model is a directory, embedded or of one revision"
@@ -170,7 +165,7 @@ def _packages() -> str:
 
 
 def _addresses(path: Path) -> str:
-    """The frontend listens where HAProxy's requests can reach what is behind it."""
+    """Check that the frontend listens where HAProxy can reach what is behind it."""
     host = load_yaml(path, _ServeFile).http_options.host
     refuse_unreachable(host)
     return f"{path}: listens on {host}"

@@ -11,7 +11,7 @@ import socket
 from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import urlsplit
 
-from serve_app.machine.port_owner import ROOT, listeners, plain
+from serve_app.machine.port_owner import ROOT, owners_of, plain
 from serve_app.tenancy.local_key import kept_admin_key
 
 Address = IPv4Address | IPv6Address
@@ -23,7 +23,7 @@ class NotOurs(Exception):
 
 
 def key_for(url: str) -> str | None:
-    """The key for a URL of this machine; None: there is none, or nobody to send it to.
+    """Return the key for a URL of this machine; None without a key or without a listener.
 
     Raises NotOurs.
     """
@@ -33,7 +33,7 @@ def key_for(url: str) -> str | None:
     key = kept_admin_key()
     if key is None or not addresses or not all(x.is_loopback for x in addresses):
         return None
-    owners = _owners(addresses, port)
+    owners = owners_of(port, *map(str, addresses))
     strangers = owners - {ROOT, os.geteuid()}
     if strangers:
         raise NotOurs(
@@ -49,12 +49,3 @@ def _addresses(host: str, port: int) -> set[Address]:
     except OSError:
         return set()
     return {plain(str(row[4][0]).partition("%")[0]) for row in found}
-
-
-def _owners(addresses: set[Address], port: int) -> set[int]:
-    """User ids of those who listen where a connection to any of the addresses may end."""
-    return {
-        x.uid
-        for x in listeners()
-        if x.port == port and any(x.answers(str(address)) for address in addresses)
-    }

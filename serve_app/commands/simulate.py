@@ -15,6 +15,7 @@ import aiohttp
 import yaml
 from pydantic import BaseModel
 
+from classifier.arguments import add_action, positive
 from serve_app.commands.client import DEFAULT_URL, CommandError
 from serve_app.config.errors import load_yaml
 from simulator.model.profile import FixedTiming, Profile, Scheduling, profile_path
@@ -40,17 +41,9 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     _add_fit(parts)
 
 
-def _part(parts: Any, name: str, summary_: str, example: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = parts.add_parser(
-        name, help=summary_, description=summary_, epilog=f"example: pointsman simulate {example}"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    return parser
-
-
 def _add_traffic(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workload", default="saas", help="name or file (default: saas)")
-    parser.add_argument("--active", type=_positive, help="closed loop: so many sessions")
+    parser.add_argument("--active", type=positive, help="closed loop: so many sessions")
     parser.add_argument("--sessions-per-s", type=float, help="open loop: Poisson arrivals")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--ttft-p95-s", type=float, default=_SLO.ttft_p95_s, help="SLO bound")
@@ -59,11 +52,12 @@ def _add_traffic(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_run(parts: Any) -> None:
-    parser = _part(
+    parser = add_action(
         parts,
         "run",
         "Run a workload on one simulated engine in virtual time.",
-        "run --profile llama-3.1-8b-fp8-rtx4090 --workload saas --active 30 --minutes 60",
+        "pointsman simulate run --profile llama-3.1-8b-fp8-rtx4090 "
+        "--workload saas --active 30 --minutes 60",
     )
     parser.add_argument("--profile", required=True, help="name or file")
     parser.add_argument("--minutes", type=float, default=60)
@@ -72,11 +66,11 @@ def _add_run(parts: Any) -> None:
 
 
 def _add_serve(parts: Any) -> None:
-    parser = _part(
+    parser = add_action(
         parts,
         "serve",
         "Serve one simulated engine over HTTP, without Ray.",
-        "serve --profile llama-3.1-8b-fp8-rtx4090 --port 8100",
+        "pointsman simulate serve --profile llama-3.1-8b-fp8-rtx4090 --port 8100",
     )
     parser.add_argument("--profile", help="name or file; default: fixed times")
     parser.add_argument("--ttft-s", type=float, default=0.01)
@@ -85,18 +79,19 @@ def _add_serve(parts: Any) -> None:
         "--out-of-step", action="store_true", help="fixed times: every stream for itself"
     )
     parser.add_argument("--model-id", default="simulated")
-    parser.add_argument("--window", type=_positive, default=32768, help="context in tokens")
+    parser.add_argument("--window", type=positive, default=32768, help="context in tokens")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8100)
     parser.set_defaults(func=_serve)
 
 
 def _add_load(parts: Any) -> None:
-    parser = _part(
+    parser = add_action(
         parts,
         "load",
         "Send a workload to a running deployment and report against the SLO.",
-        "load --url http://127.0.0.1:8000 --workload saas --active 8 --seconds 60",
+        "pointsman simulate load --url http://127.0.0.1:8000 "
+        "--workload saas --active 8 --seconds 60",
     )
     parser.add_argument("--url", default=DEFAULT_URL)
     parser.add_argument("--model", default="auto")
@@ -109,30 +104,24 @@ def _add_load(parts: Any) -> None:
 
 
 def _add_fit(parts: Any) -> None:
-    parser = _part(
+    parser = add_action(
         parts,
         "fit",
         "Measure a running OpenAI-compatible engine and write a profile of it.",
-        "fit --url http://127.0.0.1:8100 --model my-model --name my-card --out my-card.yaml",
+        "pointsman simulate fit --url http://127.0.0.1:8100 --model my-model "
+        "--name my-card --out my-card.yaml",
     )
     parser.add_argument("--url", required=True)
     parser.add_argument("--model", required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--num-gpu-blocks", type=_positive, required=True)
-    parser.add_argument("--block-size", type=_positive, default=16)
-    parser.add_argument("--max-num-seqs", type=_positive, default=64)
-    parser.add_argument("--max-num-batched-tokens", type=_positive, default=4096)
-    parser.add_argument("--max-batch", type=_positive, default=8, help="largest batch measured")
-    parser.add_argument("--max-prompt", type=_positive, default=1024, help="longest prompt")
+    parser.add_argument("--num-gpu-blocks", type=positive, required=True)
+    parser.add_argument("--block-size", type=positive, default=16)
+    parser.add_argument("--max-num-seqs", type=positive, default=64)
+    parser.add_argument("--max-num-batched-tokens", type=positive, default=4096)
+    parser.add_argument("--max-batch", type=positive, default=8, help="largest batch measured")
+    parser.add_argument("--max-prompt", type=positive, default=1024, help="longest prompt")
     parser.set_defaults(func=_fit)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
 
 
 # -- carrying out -------------------------------------------------------------------
@@ -150,10 +139,6 @@ def _rate(args: argparse.Namespace) -> dict[str, Any]:
     if (args.active is None) == (args.sessions_per_s is None):
         raise CommandError("give either --active (closed loop) or --sessions-per-s (open loop)")
     return {"active": args.active, "sessions_per_s": args.sessions_per_s}
-
-
-def _slo(args: argparse.Namespace) -> Slo:
-    return Slo(args.ttft_p95_s, args.first_30_p95_s, args.duration_p95_s)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -205,7 +190,7 @@ def _load(args: argparse.Namespace) -> int:
 def _report(args: argparse.Namespace, turns: list[Turn], more: dict[str, Any]) -> int:
     if not turns:
         raise CommandError("no request ended in that time")
-    slo = _slo(args).judge(turns)
+    slo = Slo(args.ttft_p95_s, args.first_30_p95_s, args.duration_p95_s).judge(turns)
     report = {**more, **summary(turns), "slo": slo, "by_turn": by_turn(turns)}
     if args.json:
         print(json.dumps(_finite(report)))
@@ -232,7 +217,7 @@ def _shown(value: Any) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN: where there is no figure there is null."""
+    """Replace NaN, which JSON does not have, by null."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list):

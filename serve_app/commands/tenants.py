@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import sqlite3
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from classifier.arguments import positive
 from serve_app.commands.client import CommandError, subparser
 from serve_app.commands.tenants_file import add_tenant, remove_key
-from serve_app.commands.tenants_usage import add_usage
+from serve_app.commands.tenants_usage import add_usage, opened
 from serve_app.config.errors import nearest
-from serve_app.config.settings import load_tenants, tenancy_path, tenants_path
+from serve_app.config.settings import load_tenants, tenants_path
 from serve_app.config.tenants import KeyConfig, TenantsConfig
 from serve_app.tenancy.auth import make_key
-from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.store import Keys, StoredKey
 
 
@@ -44,7 +43,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     add.add_argument("--tier", help="tier of a new tenant")
     add.add_argument("--admin", action="store_true", help="the key may use operators' routes")
     add.add_argument("--proxy", action="store_true", help=_PROXY)
-    add.add_argument("--days", type=_days, help="the key expires after this many days")
+    add.add_argument("--days", type=positive, help="the key expires after this many days")
     add.set_defaults(func=_add)
 
     listing = subparser(
@@ -73,13 +72,6 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
 _PROXY = "the key may act for any tenant, which it names in x-tenant-id"
 
 
-def _days(text: str) -> int:
-    days = int(text)
-    if days < 1:
-        raise argparse.ArgumentTypeError("should be at least 1")
-    return days
-
-
 def _path(args: argparse.Namespace) -> Path:
     return args.file or tenants_path()
 
@@ -94,8 +86,8 @@ def _add(args: argparse.Namespace) -> int:
     # The tenant first: a key of nobody's would be of no use.
     if args.tenant not in config.tenants:
         add_tenant(path, args.tenant, args.tier)
-    store = _store(config)
-    _in(store, lambda: store.add_key(StoredKey(args.tenant, entry, now)))
+    with opened(config) as store:
+        store.add_key(StoredKey(args.tenant, entry, now))
     if args.json:
         row = {"tenant": args.tenant, "id": entry.id, "key": key, "store": str(store.path)}
         print(json.dumps(row))
@@ -119,8 +111,8 @@ def _check_tier(args: argparse.Namespace, config: TenantsConfig) -> None:
 
 def _list(args: argparse.Namespace) -> int:
     config = load_tenants(_path(args))
-    store = _store(config)
-    stored: Keys = _in(store, store.keys)
+    with opened(config) as store:
+        stored = store.keys()
     names = dict.fromkeys([*config.tenants, *(x.tenant for x in stored.keys.values())])
     rows = [_row(name, config, stored, is_all=args.all) for name in names]
     if args.json:
@@ -163,24 +155,23 @@ def _key_row(key: KeyConfig, where: str, stored: Keys) -> dict[str, Any]:
 
 
 def _told(key: dict[str, Any]) -> str:
-    marks = [right for right in ("admin", "proxy") if key[right]]
+    notes = [right for right in ("admin", "proxy") if key[right]]
     if key["expires"]:
-        marks.append(f"until {key['expires'][:10]}")
+        notes.append(f"until {key['expires'][:10]}")
     if key["state"] != "valid":
-        marks.append(key["state"])
-    return f"{key['id']} ({', '.join(marks)})" if marks else str(key["id"])
+        notes.append(key["state"])
+    return f"{key['id']} ({', '.join(notes)})" if notes else str(key["id"])
 
 
 def _revoke(args: argparse.Namespace) -> int:
     path = _path(args)
     config = load_tenants(path)
-    store = _store(config)
-    stored: Keys = _in(store, store.keys)
     owners = [n for n, t in config.tenants.items() if any(k.id == args.key_id for k in t.keys)]
-    if not owners and args.key_id not in stored.keys:
-        raise CommandError(f"no key has the id '{args.key_id}'; see 'pointsman tenants list'")
-    # The store first: it works at once, and whether or not the file can be written.
-    _in(store, lambda: store.revoke(args.key_id, at=datetime.now(UTC)))
+    with opened(config) as store:
+        if not owners and args.key_id not in store.keys().keys:
+            raise CommandError(f"no key has the id '{args.key_id}'; see 'pointsman tenants list'")
+        # The store first: it works at once, and whether or not the file can be written.
+        store.revoke(args.key_id, at=datetime.now(UTC))
     if owners:
         # From the file, too: the revocation must outlive the store.
         try:
@@ -193,17 +184,3 @@ def _revoke(args: argparse.Namespace) -> int:
             )
     print(json.dumps({"revoked": args.key_id}) if args.json else f"revoked {args.key_id}")
     return 0
-
-
-def _store(config: TenantsConfig) -> SqliteStore:
-    return SqliteStore(tenancy_path(config))
-
-
-def _in(store: SqliteStore, work: Any) -> Any:
-    """Do something with the store, or raise CommandError with its path."""
-    try:
-        return work()
-    except sqlite3.Error as error:
-        raise CommandError(f"{store.path}: {error}") from error
-    finally:
-        store.close()

@@ -51,7 +51,7 @@ class _AsWritten(VersionedResolver):
 
 
 def _text(name: str) -> str:
-    """Text that stays text for whoever reads the file: quoted if it looks like something else."""
+    """Quote a text that YAML would read as something else."""
     is_plain = re.fullmatch(r"[A-Za-z][\w.-]*", name) and yaml.safe_load(name) == name
     return name if is_plain else DoubleQuotedScalarString(name)
 

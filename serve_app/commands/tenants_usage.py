@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from typing import Any
 
 from serve_app.commands.client import CommandError, request_bytes, subparser
 from serve_app.config.settings import load_tenants, tenancy_path, tenants_path, usage_folder
+from serve_app.config.tenants import TenantsConfig
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.store import Counts, Slot
-from serve_app.tenancy.usage_recovery import recover_dead
+from serve_app.tenancy.usage_log import recover_dead
 
 GROUPS: dict[str, Callable[[Slot], tuple[str, ...]]] = {
     "tenant": lambda slot: (slot.tenant,),
@@ -79,14 +81,20 @@ def _nested(rows: dict[tuple[str, ...], Counts]) -> dict[str, Any]:
 
 
 def _read(args: argparse.Namespace, first: str, last: str) -> dict[Slot, Counts]:
-    path = tenancy_path(load_tenants(args.file or tenants_path()))
-    store = SqliteStore(path)
-    try:
+    with opened(load_tenants(args.file or tenants_path())) as store:
         # What a killed ingress left is added now, not only when the next one starts.
-        recover_dead(store, usage_folder(path))
+        recover_dead(store, usage_folder(store.path))
         return store.usage(first, last)
+
+
+@contextlib.contextmanager
+def opened(tenants: TenantsConfig) -> Iterator[SqliteStore]:
+    """The tenancy store, until the command is done with it; CommandError with its path."""
+    store = SqliteStore(tenancy_path(tenants))
+    try:
+        yield store
     except sqlite3.Error as error:
-        raise CommandError(f"{path}: {error}") from error
+        raise CommandError(f"{store.path}: {error}") from error
     finally:
         store.close()
 

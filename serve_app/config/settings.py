@@ -92,7 +92,7 @@ def tenancy_path(tenants: TenantsConfig) -> Path:
 
 
 def usage_folder(store: Path) -> Path:
-    """Where the journals beside a tenancy store are."""
+    """Where the usage logs beside a tenancy store are."""
     return store.with_name(f"{store.name}.usage")
 
 

@@ -29,7 +29,7 @@ BY_DEFAULT = "http://127.0.0.1:8265"
 
 
 def is_alone(program: str, arguments: Sequence[str]) -> bool:
-    """Whether such a command needs no address, or has one."""
+    """Return whether the command needs no address of a Ray, or is given one."""
     named = [x for x in arguments if not x.startswith("-")]
     has_address = any(x in {"-a", "--address"} or x.startswith("--address=") for x in arguments)
     is_help = "--help" in arguments or not named
@@ -37,13 +37,13 @@ def is_alone(program: str, arguments: Sequence[str]) -> bool:
 
 
 def starts_one(program: str, arguments: Sequence[str]) -> bool:
-    """Whether such a command starts a Ray, in our directory."""
+    """Return whether the command starts a Ray in our directory."""
     named = [x for x in arguments if not x.startswith("-")]
     return bool(named) and (program, named[0]) in STARTS and "--help" not in arguments
 
 
 def addresses(folder: Path) -> dict[str, str]:
-    """Environment variables that name the Ray of this directory, or ConfigError."""
+    """Return environment variables that name the Ray of this directory, or raise ConfigError."""
     found = {x.row.what: x.listener for x in open_ports(folder) if x.row is not None}
     if DASHBOARD not in found or CLUSTER not in found:
         raise ConfigError("no Ray of this user runs on this machine; --address names another one")
@@ -57,7 +57,7 @@ def addresses(folder: Path) -> dict[str, str]:
 
 
 def is_named(program: str, environment: Mapping[str, str]) -> bool:
-    """Whether the operator has said which Ray is meant."""
+    """Return whether the environment names a Ray."""
     if environment.get("RAY_ADDRESS") or environment.get("RAY_API_SERVER_ADDRESS"):
         return True
     dashboard = environment.get("RAY_DASHBOARD_ADDRESS", BY_DEFAULT)
@@ -65,7 +65,7 @@ def is_named(program: str, environment: Mapping[str, str]) -> bool:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run Ray's program of this name in the place of this one; 1 where there is nobody to ask."""
+    """Replace this process by Ray's program of that name; return 1 if no Ray can be asked."""
     program, *arguments = argv
     try:
         if starts_one(program, arguments):

@@ -22,12 +22,7 @@ ROOT = 0
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A listening TCP socket: its address, its port, its user's id and its inode.
-
-    Attributes:
-        is_ipv6: its family, though its address may be an IPv4 one.
-
-    """
+    """A listening TCP socket; an IPv6 one may have an IPv4 address."""
 
     host: IPv4Address | IPv6Address
     port: int
@@ -36,7 +31,7 @@ class Listener:
     is_ipv6: bool = False
 
     def answers(self, host: str) -> bool:
-        """Whether a connection from this machine to `host` may end here."""
+        """Return whether a connection from this machine to `host` may reach this socket."""
         if self.host.is_unspecified:
             return True
         # A name for this machine may mean either family's loopback.
@@ -58,31 +53,33 @@ def listeners(proc_net: Path = PROC_NET) -> Iterator[Listener]:
                 yield Listener(_address(host), int(port, 16), uid, inode, name == "tcp6")
 
 
-def owner_of(port: int, host: str = LOOPBACK) -> int | None:
-    """The user id of who listens there; None where nobody does, or several users do.
+def owners_of(port: int, *hosts: str) -> set[int]:
+    """Return the user ids of all listeners that a connection to one of the hosts may reach.
 
-    Args:
-        port: a TCP port of this machine.
-        host: the loopback address that will be connected to, or `localhost`.
-
+    Hosts are loopback addresses, or `localhost`.
     """
-    owners = {x.uid for x in listeners() if x.port == port and x.answers(host)}
+    return {x.uid for x in listeners() if x.port == port and any(map(x.answers, hosts))}
+
+
+def owner_of(port: int, host: str = LOOPBACK) -> int | None:
+    """Return the user id of the listener; None without one, or if several users listen."""
+    owners = owners_of(port, host)
     return owners.pop() if len(owners) == 1 else None
 
 
 def is_trusted(port: int, host: str = LOOPBACK) -> bool:
-    """Whether the listener is our own or root's."""
+    """Return whether the listener is a process of this user or of root."""
     return owner_of(port, host) in {os.geteuid(), ROOT}
 
 
 def _address(text: str) -> IPv4Address | IPv6Address:
-    """An address as the kernel writes it: 32-bit words in the machine's byte order."""
+    """Read an address as the kernel writes it: 32-bit words in the machine's byte order."""
     words = bytes.fromhex(text)
     packed = b"".join(words[i : i + 4][::-1] for i in range(0, len(words), 4))
     return plain(ip_address(packed).compressed)
 
 
 def plain(host: str) -> IPv4Address | IPv6Address:
-    """The address that a text stands for; of an IPv4-mapped one, the one within."""
+    """Read an address; an IPv4-mapped IPv6 address becomes the IPv4 one."""
     address = ip_address(host)
     return getattr(address, "ipv4_mapped", None) or address

@@ -24,19 +24,15 @@ LOOPBACK, NODE, EVERYWHERE = "127.0.0.1", "127.0.0.1 (a cluster: all interfaces)
 KEY, TOKEN, SECRET, NOTHING = "key", "token", "secret on every path", "nothing"
 
 
+Fits = Callable[[str, Listener], bool]
+"""Whether a socket of a process with this name is of a kind."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One kind of listening socket.
+    """One kind of listening socket: a row of the table of docs/ports.md.
 
-    Attributes:
-        port: its number, or how it is chosen.
-        process: as people call it.
-        bound: where it listens.
-        what: what it is.
-        who: who should reach it.
-        asks: what a caller has to show.
-        fits: whether a socket of a process is of this kind.
-
+    `who` should reach it, and it `asks` its callers for a secret of this kind.
     """
 
     port: str
@@ -45,20 +41,31 @@ class Row:
     what: str
     who: str
     asks: str
-    fits: Callable[[str, Listener], bool]
+    fits: Fits
 
 
-def _any(*processes: str) -> Callable[[str, Listener], bool]:
+def _any(*processes: str) -> Fits:
     return lambda name, _: name.startswith(processes)
 
 
-def _at(process: str, *ports: int) -> Callable[[str, Listener], bool]:
+def _at(process: str, *ports: int) -> Fits:
     return lambda name, found: name.startswith(process) and found.port in ports
 
 
-def _http_of(process: str) -> Callable[[str, Listener], bool]:
-    """What is opened for IPv4; gRPC's sockets are IPv6's, mapped or not."""
+def _http_of(process: str) -> Fits:
+    """Match HTTP sockets, which are IPv4; gRPC opens IPv6 ones."""
     return lambda name, found: name.startswith(process) and not found.is_ipv6
+
+
+def _metrics(process: str, title: str, what: str = "Ray's own metrics") -> Row:
+    """What Prometheus reads of a process with this title."""
+    who = "Prometheus of a cluster"
+    return Row("random", process, NODE, what, who, NOTHING, _http_of(title))
+
+
+def _internal(port: str, process: str, bound: str, what: str, fits: Fits) -> Row:
+    """What processes of Ray's cluster say to each other, with its token."""
+    return Row(port, process, bound, what, "the cluster", TOKEN, fits)
 
 
 ROWS = (
@@ -98,49 +105,21 @@ ROWS = (
         TOKEN,
         _at("dashboard", *DASHBOARDS),
     ),
-    Row(
-        "random",
-        "Ray dashboard",
-        NODE,
-        "Ray's own metrics",
-        "Prometheus of a cluster",
-        NOTHING,
-        _http_of("dashboard"),
-    ),
-    Row(
-        "random",
-        "Ray autoscaler's monitor",
-        NODE,
-        "Ray's own metrics",
-        "Prometheus of a cluster",
-        NOTHING,
-        _http_of("monitor"),
-    ),
-    Row(
+    _metrics("Ray dashboard", "dashboard"),
+    _metrics("Ray autoscaler's monitor", "monitor"),
+    _internal(
         "52365",
         "Ray dashboard agent",
         "127.0.0.1 (a cluster: and the node's address)",
         "agent API",
-        "the cluster",
-        TOKEN,
         _at("ray::DashboardA", 52365),
     ),
-    Row(
-        "random",
-        "Ray dashboard agent",
-        NODE,
-        "metrics of the node and of Serve",
-        "Prometheus of a cluster",
-        NOTHING,
-        _http_of("ray::DashboardA"),
-    ),
-    Row(
+    _metrics("Ray dashboard agent", "ray::DashboardA", "metrics of the node and of Serve"),
+    _internal(
         "random",
         "Ray runtime environment agent",
         NODE,
         "sets workers' environments up",
-        "the cluster",
-        TOKEN,
         _http_of("ray::RuntimeEnv"),
     ),
     Row(
@@ -181,42 +160,22 @@ ROWS = (
         SECRET,
         lambda name, found: ":lane:" in name and not found.is_ipv6,
     ),
-    Row(
+    _internal(
         "random",
         "lane, ingress and ledger replicas",
         f"{EVERYWHERE}, no setting",
         "Serve's gRPC between replicas",
-        "the cluster",
-        TOKEN,
         lambda name, found: name.startswith("ray::ServeReplica") and found.host.is_unspecified,
     ),
-    Row(
+    _internal(
         "random",
         "every Ray worker, and `serve run`",
         NODE,
         "Ray's gRPC: calls, objects",
-        "the cluster",
-        TOKEN,
         _any("ray::", "serve"),
     ),
-    Row(
-        "random (6379 with `ray start`)",
-        "Ray GCS",
-        NODE,
-        CLUSTER,
-        "the cluster",
-        TOKEN,
-        _any("gcs_server"),
-    ),
-    Row(
-        "random",
-        "raylet",
-        NODE,
-        "Ray's gRPC: workers, object transfer",
-        "the cluster",
-        TOKEN,
-        _any("raylet"),
-    ),
+    _internal("random (6379 with `ray start`)", "Ray GCS", NODE, CLUSTER, _any("gcs_server")),
+    _internal("random", "raylet", NODE, "Ray's gRPC: workers, object transfer", _any("raylet")),
     Row(
         "random",
         "engine (`VLLM::`)",
@@ -231,7 +190,7 @@ ROWS = (
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """A socket that listens now, who has it, and its row; None: nobody has written it down."""
+    """A socket that listens now, its process, and its row; None if no row describes it."""
 
     listener: Listener
     process: str
@@ -252,12 +211,12 @@ def open_ports(folder: Path) -> list[Open]:
 
 
 def row_of(name: str, listener: Listener) -> Row | None:
-    """The first row that such a socket fits."""
+    """Return the first row that describes a socket of this process."""
     return next((row for row in ROWS if row.fits(name, listener)), None)
 
 
 def name_of(process: Process) -> str:
-    """What a process is: its title where it has set one, its program or script else."""
+    """Name a process by the title that it has set, or else by its script or program."""
     title = process.argv[0].strip()
     if title.startswith(("ray::", "VLLM::")):
         return title
@@ -277,7 +236,7 @@ def _of_deployment(folder: Path) -> Iterator[Process]:
 
 
 def _is_of_ray(process: Process, folder: Path) -> bool:
-    """A worker, what a worker has started, or the `serve run` that has started Ray."""
+    """Return whether it is a Ray worker or a child of one, or the `serve run` that started Ray."""
     environment = process.environment
     if f"RAY_TMPDIR={folder}" not in environment:
         return False

@@ -50,7 +50,7 @@ class Process:
 
 
 def read(pid: int) -> Process | None:
-    """This process as it is now; None where there is none, or it is another user's."""
+    """Read a process as it is now; None if it has ended or is another user's."""
     folder = PROC / str(pid)
     try:
         if folder.stat().st_uid != os.geteuid():
@@ -84,13 +84,13 @@ def is_haproxy_of(process: Process, folder: Path) -> bool:
 
 
 def leftover_haproxies(folder: Path) -> list[Process]:
-    """HAProxies of this directory whose manager has gone: they outlive Ray, and hold the port."""
+    """Find HAProxies of this directory whose manager has ended: they still hold the port."""
     found = [x for x in ours() if is_haproxy_of(x, folder)]
     return [x for x in found if not _has_manager(x)]
 
 
 def holder(port: int) -> str:
-    """Who listens there, as far as this user can see: an earlier version's may be left over."""
+    """Name the processes of this user that listen on a port, for a message."""
     inodes = {x.inode for x in listeners() if x.port == port}
     found = [f"{x.name} (process {x.pid})" for x in ours() if x.sockets & inodes]
     return ", ".join(found) or "a process of another user"
@@ -102,17 +102,7 @@ def _has_manager(process: Process) -> bool:
 
 
 def end(process: Process, within_s: float = 0.0, number: int = signal.SIGTERM) -> bool:
-    """Signal it, and nobody who may have its id by now.
-
-    Args:
-        process: as it was found.
-        within_s: how long its end is waited for.
-        number: the signal.
-
-    Returns:
-        Whether it has gone.
-
-    """
+    """Send a signal, unless another process has the id by now; return whether it has ended."""
     try:
         fd = os.pidfd_open(process.pid)
     except OSError:

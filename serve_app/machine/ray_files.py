@@ -21,7 +21,7 @@ ACTIVATE = "run 'source .venv/bin/activate' in this shell and start again"
 
 
 def run_dir() -> Path:
-    """Where Ray's and HAProxy's files of this user are, or ConfigError."""
+    """Return the directory of Ray's and HAProxy's files, or raise ConfigError."""
     given = os.environ.get("POINTSMAN_RUN")
     if not given:
         raise ConfigError(f"the environment of this checkout is not active: {ACTIVATE}")
@@ -41,7 +41,7 @@ def refuse_long(folder: Path) -> None:
 
 
 def refuse_shared(folder: Path) -> None:
-    """Raise ConfigError unless this is a directory of ours alone, under such that others keep."""
+    """Raise ConfigError if others may read the directory, or put another in its place."""
     mend = "set POINTSMAN_RUN to a short path that is yours alone, and activate again"
     try:
         found = folder.lstat()
@@ -74,7 +74,7 @@ def token_path() -> Path | None:
 
 
 def keep_token_private() -> None:
-    """Take everybody else's rights to Ray's token away; ConfigError where it is not ours."""
+    """Remove other users' rights to Ray's token; raise ConfigError if it is not ours."""
     path = token_path()
     if path is None or not path.exists():
         return
@@ -83,15 +83,12 @@ def keep_token_private() -> None:
         if found.st_uid not in (os.geteuid(), ROOT):
             raise ConfigError(f"{each} belongs to another user, who would have Ray's token")
         wider = stat.S_IMODE(found.st_mode) & ~most
-        if wider & 0o077 and found.st_uid == os.geteuid() and _is_rays(each, path):
+        # A directory that has another name may hold other things, too.
+        is_rays = each == path or each.name == ".ray"
+        if wider & 0o077 and found.st_uid == os.geteuid() and is_rays:
             each.chmod(stat.S_IMODE(found.st_mode) & most)
         elif wider & 0o022 or (each == path and wider & 0o044):
             raise ConfigError(f"{each} is open to others: run 'chmod go= {each}'")
-
-
-def _is_rays(each: Path, path: Path) -> bool:
-    """Whether it is the file, or the directory that Ray made for it and nothing else."""
-    return each == path or each.name == ".ray"
 
 
 def forget_dead_ray(folder: Path) -> None:

@@ -19,7 +19,7 @@ from serve_app.machine.ray_files import ACTIVATE, keep_token_private, refuse_sha
 
 
 def refuse_open_ray() -> None:
-    """Raise ConfigError, which says what mends it, unless Ray was started as it should be."""
+    """Raise ConfigError with a remedy if Ray was started without its protections."""
     if not is_token_auth_enabled():
         raise ConfigError(f"Ray was started without token authentication: {ACTIVATE}")
     if not (haproxy_is_on() and RAY_SERVE_ENABLE_HA_PROXY):
@@ -32,6 +32,6 @@ def refuse_open_ray() -> None:
 
 
 def ray_dir() -> Path:
-    """Where the Ray that runs keeps its files, or the next one will."""
+    """Return the directory of the running Ray's files, or of the next one's."""
     node = ray._private.worker._global_node  # noqa: SLF001  # it says so nowhere else
     return Path(node.get_temp_dir_path() if node is not None else get_default_ray_temp_dir())

@@ -32,10 +32,7 @@ HTTP_S = 5.0
 class ServeState:
     """Looks at one deployment on this machine.
 
-    Args:
-        url: where its requests are answered.
-        log: what `serve run` prints; it says where the dashboard is, which has Serve's API.
-
+    Its log, which `serve run` prints, says where the dashboard is, which has Serve's API.
     """
 
     def __init__(self, url: str, log: Path) -> None:
@@ -47,7 +44,7 @@ class ServeState:
         return _get(f"{self._url}/ready") is not None
 
     def look(self) -> Seen:
-        """The applications and what their replicas have logged; nothing while nobody answers."""
+        """Return the applications and what their replicas have logged; empty if nothing answers."""
         said = self._log.read_text(errors="replace")
         raw = _ask(DASHBOARD_AT.search(said))
         applications: Mapping[str, Any] = {}
@@ -74,7 +71,7 @@ class ServeState:
 
 
 def _ask(told: re.Match[str] | None) -> bytes | None:
-    """What the dashboard says of Serve; it alone is given the token."""
+    """Ask the dashboard for Serve's state; Ray's token goes to no other listener."""
     if told is None:
         return None
     address = urlsplit(told[1])

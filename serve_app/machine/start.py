@@ -36,6 +36,7 @@ from serve_app.machine.ray_files import (
     refuse_shared,
     run_dir,
 )
+from serve_app.machine.screen import Screen
 from serve_app.machine.serve_state import ServeState
 from serve_app.machine.start_progress import Progress, StartFailed, cause_of, line
 
@@ -64,32 +65,7 @@ Ctrl-C ends it. Its log is {log}"""
 
 
 class Interrupted(Exception):
-    """Somebody ended the start: no failure, and nothing to look at."""
-
-
-class Screen:
-    """Lines that stay, and on a terminal one below them that changes in place."""
-
-    def __init__(self) -> None:
-        self._is_terminal = sys.stdout.isatty()
-
-    def say(self, *lines: str) -> None:
-        """Print lines that stay."""
-        for text in lines:
-            self._print(f"\r\x1b[K{text}\n" if self._is_terminal else f"{text}\n")
-
-    def show(self, text: str) -> None:
-        """Replace the line in place, cut to the terminal's width."""
-        if self._is_terminal:
-            width = shutil.get_terminal_size().columns
-            self._print(f"\r\x1b[K  {text}"[: width + 3])
-
-    def _print(self, text: str) -> None:
-        try:
-            print(text, end="", flush=True)
-        except OSError:
-            # Nobody reads any more (`make serve | head`, a closed terminal): it serves on.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """A signal ended the start, so there is no failure to report."""
 
 
 def log_path() -> Path:
@@ -112,15 +88,7 @@ def bound(log: Path) -> None:
 
 
 class Start:
-    """One start of a deployment.
-
-    Args:
-        config: as for `serve run`.
-        url: where it will answer.
-        log: what `serve run` and all that it starts print.
-        serve: Serve's command line.
-
-    """
+    """One start of a deployment; `log` gets what `serve run` and all that it starts print."""
 
     def __init__(
         self, config: str, url: str, log: Path, screen: Screen, serve: Path = SERVE
@@ -190,7 +158,7 @@ class Start:
         return process
 
     def _on_end(self, number: int, frame: FrameType | None) -> None:
-        """Somebody wants it ended: once is enough, and its end is waited for."""
+        """Interrupt `serve run` at the first signal; later ones would break its shutdown off."""
         del number, frame
         if not self._is_asked_to_end:
             self._is_asked_to_end = True
@@ -213,7 +181,7 @@ class Start:
 
     def _tell(self, now: float) -> None:
         if not RAY_IS_UP.search(self._said()):
-            # Who answers for Ray before is another one.
+            # Until then another Ray may answer.
             return
         self._screen.say(*self._progress.end("Ray", "", now))
         self._screen.say(*self._progress.observe(self._state.look(), now))
@@ -225,7 +193,7 @@ class Start:
             raise StartFailed(cause_of(self._said()))
 
     def _places(self) -> str:
-        """Where to look for more: Serve's logs are of another start until this one has it."""
+        """Name the logs to look at; Serve's are an earlier start's until Ray is up."""
         serve = f" and {self._state.logs}" if RAY_IS_UP.search(self._said()) else ""
         return f"Look at {self._log}{serve}"
 
@@ -267,7 +235,7 @@ def refuse_taken_port(url: str) -> None:
 
 
 def claim_machine() -> None:
-    """What has to be ours is; what an earlier Ray has left and holds our ports is ended."""
+    """Check that Ray's files are this user's alone, and end leftovers that hold our ports."""
     folder = run_dir()
     refuse_shared(folder)
     refuse_long(folder)
@@ -280,7 +248,7 @@ def claim_machine() -> None:
 def url_of(config: str) -> str:
     """Where a deployment of this configuration answers on this machine."""
     port = 8000
-    # What is wrong with the file is told by who reads it for more.
+    # Serve itself reports what is wrong with the file.
     with contextlib.suppress(OSError, ValueError, yaml.YAMLError, LookupError, TypeError):
         given = yaml.safe_load(Path(config).read_text())["http_options"]["port"]
         port = given if isinstance(given, int) else port
@@ -288,7 +256,6 @@ def url_of(config: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Start with the configuration of the command line."""
     config = arguments[0] if arguments else "serve_config.yaml"
     screen = Screen()
     try:

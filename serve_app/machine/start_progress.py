@@ -41,12 +41,7 @@ class StartFailed(Exception):
 
 
 class Progress:
-    """Turns what is seen into lines, each told once.
-
-    Args:
-        now: seconds on any clock; the stages before this one are told with `done`.
-
-    """
+    """Turns what is seen into lines, each told once; times are seconds on any clock."""
 
     def __init__(self, now: float) -> None:
         self._begun = now

@@ -122,6 +122,6 @@ class BackgroundWriter(Generic[T]):
 
 
 def _told(error: Exception) -> str:
-    """The error, with its message where that is the system's or SQLite's own."""
+    """Name an error; only messages of the system and of SQLite cannot quote an item."""
     name = type(error).__name__
     return f"{name}: {error}" if isinstance(error, (OSError, sqlite3.Error)) else name

@@ -1,27 +1,21 @@
-"""The SQLite file of feedback: opening it, its tables, and what happens when it is damaged.
+"""The SQLite file of feedback: its tables, and what happens when it is damaged.
 
-Every ingress replica of the head node has the same file open, in WAL mode. A
-damaged file gets another name and a new one its place. Opening and renaming
-exclude each other (a lock file), or a new file could meet the old one's WAL. A
-replica that still has the old file open finds out by its inode.
+Every ingress replica of the head node has the same file open. A damaged file gets another
+name and a new one its place; a replica that still has the old file open finds out by its inode.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import itertools
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 
-from serve_app.config.private_files import private_folder
+from serve_app.tenancy.sqlite_file import SqliteFile, inode_of
 
 logger = logging.getLogger("ray.serve")
-
-BUSY_TIMEOUT_MS = 5_000
 
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
@@ -88,36 +82,22 @@ def _code(error: sqlite3.Error) -> int:
     return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
 
 
-class FeedbackFile:
-    """One path: opens the file there, whichever it is by now."""
+class FeedbackFile(SqliteFile):
+    """The feedback's file, which is moved aside when it is damaged."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._db: sqlite3.Connection | None = None
-        self._inode = 0
+        super().__init__(path, _prepare)
 
-    def connection(self) -> sqlite3.Connection:
-        """The open connection to the file that has this path now."""
-        if self._db is not None and self._inode != _inode(self.path):
-            self.close()
-        if self._db is None:
-            with self._exclusive():
-                _create(self.path)
-                self._inode = _inode(self.path)
-                self._db = _open(self.path)
-        return self._db
-
-    def close(self) -> None:
-        """Close the connection; the next use opens it again."""
-        if self._db is not None:
-            self._db.close()
-            self._db = None
+    def _open(self) -> sqlite3.Connection:
+        with contextlib.suppress(FileNotFoundError):
+            self.path.chmod(0o600)
+        return super()._open()
 
     def move_aside(self) -> None:
         """Rename the damaged file, unless another process has done so."""
         self.close()
-        with self._exclusive():
-            if _inode(self.path) != self._inode:
+        with self.alone():
+            if inode_of(self.path) != self.inode:
                 return
             aside = _free_name(self.path)
             for suffix in ("", "-wal", "-shm"):
@@ -134,46 +114,10 @@ class FeedbackFile:
                 if path.stat().st_mtime < before:
                     path.unlink()
 
-    @contextlib.contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        private_folder(self.path.parent)
-        fd = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(fd)
 
-
-def _create(path: Path) -> None:
-    """Make an empty file of mode 0600; SQLite gives its WAL the same mode."""
-    # Never opened when it is there: closing it would drop SQLite's locks on it.
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    path.chmod(0o600)
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    # Autocommit: transactions are begun by hand, IMMEDIATE. Its users take turns.
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    try:
-        db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        db.execute("PRAGMA journal_mode = WAL")
-        # Enough for a killed process; a machine that loses power may lose the last batches.
-        db.execute("PRAGMA synchronous = NORMAL")
-        db.execute("PRAGMA secure_delete = ON")
-        db.executescript(_SCHEMA)
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _inode(path: Path) -> int:
-    try:
-        return path.stat().st_ino
-    except FileNotFoundError:
-        return 0
+def _prepare(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA secure_delete = ON")
+    db.executescript(_SCHEMA)
 
 
 def _free_name(path: Path) -> Path:

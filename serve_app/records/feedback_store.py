@@ -14,7 +14,6 @@ die in between.
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -64,7 +63,6 @@ class FeedbackStore:
     def __init__(self, path: Path, config: FeedbackConfig) -> None:
         self.file = FeedbackFile(path)
         self._config = config
-        self._turn = threading.Lock()
 
     def write(self, records: list[RequestRecord]) -> None:
         """Keep requests, in one transaction; only the newest `max_requests` stay."""
@@ -119,21 +117,25 @@ class FeedbackStore:
         self.file.forget_damaged(before=at - KEEP_DAMAGED_DAYS * DAY_S)
 
     def close(self) -> None:
-        with self._turn:
-            self.file.close()
+        self.file.close()
 
     def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do the work; again when another process was in the way, or on a new file."""
-        with self._turn:
+        # One turn for all: what one thread finds damaged no other moves aside meanwhile.
+        with self.file.turn:
             for _ in range(ATTEMPTS - 1):
                 try:
-                    return work(self.file.connection())
+                    return self._try(work)
                 except sqlite3.Error as error:
                     if is_damage(error):
                         self.file.move_aside()
                     elif not is_busy(error):
                         raise
-            return work(self.file.connection())
+            return self._try(work)
+
+    def _try(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self.file.connection() as db:
+            return work(db)
 
 
 _INSERT_REQUEST = """
@@ -181,7 +183,6 @@ def _request_row(record: RequestRecord, ttl_days: float) -> tuple[Any, ...]:
 
 
 def _messages(prompt: Prompt) -> bytes:
-    """The user-visible messages as JSON."""
     messages = [{"role": "system", "content": prompt.system}] if prompt.system else []
     messages += [{"role": "user", "content": text} for text in prompt.users]
     try:

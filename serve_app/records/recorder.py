@@ -23,7 +23,7 @@ MAX_KEPT_CHARS = 16_384
 
 
 class Recorder:
-    """Passes finished requests to the background writers; without any, to nobody."""
+    """Passes finished requests to the background writers, if there are any."""
 
     def __init__(
         self,

@@ -6,13 +6,12 @@ ever torn by another process. A file that is full becomes `.1`, the one before `
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import orjson
 
-from serve_app.config.private_files import private_folder
+from serve_app.config.private_files import private, private_folder
 from serve_app.config.records import RequestLogConfig
 from serve_app.records.request_record import RequestRecord
 
@@ -76,21 +75,18 @@ class RequestLog:
     def _append(self, lines: list[bytes]) -> None:
         if lines:
             # Readable by its owner only: it names tenants.
-            fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            with os.fdopen(fd, "ab") as file:
+            with open(self._path, "ab", opener=private) as file:
                 file.write(b"".join(lines))
 
     def _rotate(self) -> None:
         if not self._path.exists():
             return
-        files = [self._path, *(self._rotated(n) for n in range(1, self._config.keep + 1))]
+        older = (f"{self._path.name}.{n}" for n in range(1, self._config.keep + 1))
+        files = [self._path, *map(self._path.with_name, older)]
         files[-1].unlink(missing_ok=True)
-        for older, newer in zip(files[:0:-1], files[-2::-1], strict=True):
-            if newer.exists():
-                newer.rename(older)
-
-    def _rotated(self, number: int) -> Path:
-        return self._path.with_name(f"{self._path.name}.{number}")
+        for to, file in zip(files[:0:-1], files[-2::-1], strict=True):
+            if file.exists():
+                file.rename(to)
 
 
 def log_line(record: RequestRecord) -> bytes:

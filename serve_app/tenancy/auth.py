@@ -65,7 +65,7 @@ OPERATOR = Tenant(
     is_admin=True,
     is_operator=True,
 )
-"""Whom the local admin key stands for where there is no local tenant."""
+"""The tenant of requests with the local admin key, if there is no local tenant."""
 
 
 def hash_secret(secret: str, salt: str) -> str:
@@ -122,17 +122,15 @@ class Authenticator:
         )
 
     def tenant(self, name: str) -> Tenant | None:
-        """A tenant by its name, as this reading of the file has it."""
         return self._tenants.get((name, False))
 
     @property
     def has_local_tenant(self) -> bool:
-        """Whether anybody can be let in without a key."""
+        """Whether local requests without a key are let in."""
         return self._config.local_tenant is not None
 
     @property
     def uses(self) -> Uses:
-        """Who used the deployment lately."""
         return self._book.uses
 
     @property
@@ -142,12 +140,12 @@ class Authenticator:
 
     @property
     def local_admin(self) -> Tenant:
-        """Whom the local admin key stands for."""
+        """The tenant of requests with the local admin key."""
         local = self._config.local_tenant
         return OPERATOR if local is None else self._tenants[local, True]
 
     def entry(self, key_id: str) -> tuple[str, KeyConfig] | None:
-        """The tenant and entry that a key's id stands for now; None: for nothing."""
+        """Return the tenant and entry of a key's id; None if it is unknown or revoked."""
         found = self._book.find(key_id, self._keys.get(key_id))
         # The file says which tenants there are: others' keys wait for their return.
         return found if found is not None and found[0] in self._config.tenants else None

@@ -73,7 +73,7 @@ def bar_pages(caller: Caller, allowed: Container[str] = ()) -> Caller:
 
 
 def _foreign_page(headers: RawHeaders) -> str:
-    """Whatever Origin is not where the Host says that this is."""
+    """Return the first Origin that is not this server's own by its Host header; or nothing."""
     hosts = [value.lower() for value in _all(headers, b"host")]
     own = [scheme + host for host in hosts for scheme in (b"http://", b"https://")]
     origins = [value.lower() for value in _all(headers, b"origin")]
@@ -109,7 +109,7 @@ def _all(headers: RawHeaders, wanted: bytes) -> list[bytes]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or address stands for this machine alone."""
+    """Return whether a name or address is a loopback one."""
     name = host.lower().removesuffix(".")
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -125,7 +125,7 @@ _is_loopback_address = functools.lru_cache(maxsize=256)(is_loopback)
 
 @functools.lru_cache(maxsize=256)
 def is_loopback_origin(origin: bytes) -> bool:
-    """Whether a page was loaded from this machine alone."""
+    """Return whether a page was loaded from a loopback address."""
     return _names_loopback(_ORIGIN.fullmatch(origin))
 
 

@@ -65,13 +65,8 @@ def presented_key(
 ) -> str | Rejected | None:
     """The key of a request; None: it carries none; a refusal where that is not clear.
 
-    A word that is not one of our keys counts as a key where there is no other.
-
-    Args:
-        headers: every line, names in lower case.
-        target: path and query.
-        subprotocols: what a socket's client offers.
-
+    A word that is not one of our keys counts as a key where there is no other. Names of
+    headers are in lower case, `target` is path and query.
     """
     kept = list(headers)
     given = [_credential(v) for k, v in kept if k in KEY_HEADERS and k != b"sec-websocket-protocol"]
@@ -112,13 +107,13 @@ def _spelt(key: str) -> str:
 
 
 def _credential(value: bytes) -> str:
-    """A header that names a scheme, perhaps, and holds a key; Basic's encoding undone."""
+    """Decode a header that may name a scheme and hold a key, also in base64."""
     text = _readable(value)
     return text if _keys_in(text) else " ".join([text, *_within_base64(text)])
 
 
 def _within_base64(text: str) -> Iterator[str]:
-    """What holds one of our keys, wherever the encoding begins and whichever form it has."""
+    """Find texts in base64 that hold one of our keys, wherever the encoding begins."""
     for run in _BASE64.findall(text):
         # A scheme without a space before it moves where the fours begin.
         for start in range(4):
@@ -137,7 +132,7 @@ def _from_base64(word: str) -> bytes:
 
 
 def _readable(value: bytes) -> str:
-    """Text as its sender meant it: decoded, without what editors put around and into it."""
+    """Decode a header, without percent encoding and without what editors put into text."""
     if b"%" in value:
         value = _PERCENT.sub(lambda found: bytes.fromhex(found[1].decode()), value)
     try:
@@ -150,7 +145,7 @@ def _readable(value: bytes) -> str:
 
 
 def _word(text: str) -> str | None:
-    """Any other word that a client insists on sending as its key."""
+    """Return what is left without the names of schemes: a key that is not one of ours."""
     words = [x for x in text.split() if x.lower() not in _SCHEMES]
     return " ".join(words) or None
 

@@ -26,10 +26,7 @@ class KeyBook:
 
     A reading replaces all keys at once. A key that was seen revoked stays so as long as
     this process lives, whatever becomes of the store.
-
-    Attributes:
-        uses: who used the deployment lately; it outlives every reading of the files.
-
+    `uses` outlives every reading of the files.
     """
 
     def __init__(self, store: TenancyStore | None = None) -> None:
@@ -43,7 +40,7 @@ class KeyBook:
     def find(
         self, key_id: str, in_file: tuple[str, KeyConfig] | None
     ) -> tuple[str, KeyConfig] | None:
-        """The tenant and entry of an id: a revocation wins over the file, the file over us."""
+        """Look an id up: a revocation wins over the file, the file over the store."""
         if key_id in self._revoked:
             return None
         if in_file is not None:
@@ -52,7 +49,7 @@ class KeyBook:
         return (stored.tenant, stored.key) if stored else None
 
     def load(self) -> None:
-        """Read the store, or raise ConfigError: without it, revoked keys would open doors."""
+        """Read the store, or raise ConfigError: without it, revoked keys would be let in."""
         try:
             self._read()
         except STORE_FAULTS as error:

@@ -20,23 +20,22 @@ _PURPOSE = b"local admin key"
 
 
 def local_admin_key(secret: str) -> str:
-    """The key that goes with a deployment's secret."""
     digest = hmac.new(secret.encode(), _PURPOSE, hashlib.sha256).hexdigest()
     return f"{PREFIX}{digest[:12]}-{digest[12:]}"
 
 
 def admin_key_path() -> Path:
-    """Where commands of this user find it; may not exist yet."""
+    """Return where commands of this user find the key; it may not exist yet."""
     return state_dir() / "admin-key"
 
 
 def keep_admin_key(secret: str) -> None:
-    """Write it down for them (mode 0600), in place of what is there."""
+    """Write the key to that file (mode 0600)."""
     write_private(admin_key_path(), local_admin_key(secret)).replace(admin_key_path())
 
 
 def kept_admin_key() -> str | None:
-    """What is written down; None: nothing, or nothing that this user may read."""
+    """Read the key from that file; None if there is none that this user may read."""
     try:
         return admin_key_path().read_text().strip() or None
     except OSError:

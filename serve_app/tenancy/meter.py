@@ -1,13 +1,13 @@
 """What tenants use, counted once whatever dies, and their quotas.
 
 One request goes through three places. While it is open it is in `_open`: its
-reservation counts against the quota. When it ends it becomes a line of the journal and
+reservation counts against the quota. When it ends it becomes a line of the usage log and
 part of `pending`, in one step. A thread moves what is pending to the store, together
-with the journal's position and a snapshot of what is open, in one transaction; after
+with the usage log's position and a snapshot of what is open, in one transaction; after
 that it reads what all writers of the store have added up.
 
-Whoever finds a dead writer's journal adds the lines behind the position in the store, and
-what the snapshot had open and the journal does not have as ended. So a request that has
+Whoever finds a dead writer's usage log adds the lines behind the position in the store, and
+what the snapshot had open and the usage log does not have as ended. So a request that has
 ended counts exactly once, and one that was cut off by the death of this process counts as
 of the last flush.
 """
@@ -21,17 +21,16 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from router.errors import Rejected
-from router.limits.quota import QuotaConfig, TokenWeights, day_of, first_hold, month_of, refuse
+from router.limits.quota import QuotaConfig, TokenWeights, day_of, first_hold, refuse
 from router.limits.reservation import Reckoning
+from serve_app.tenancy.known_usage import KnownUsage
 from serve_app.tenancy.store import Batch, Counts, Finished, Open, Slot, TenancyStore
-from serve_app.tenancy.usage_journal import MAX_FILE_BYTES, UsageJournal
-from serve_app.tenancy.usage_recovery import recover_dead
+from serve_app.tenancy.usage_log import MAX_FILE_BYTES, UsageLog, recover_dead
 
 logger = logging.getLogger("ray.serve")
 
@@ -58,12 +57,12 @@ class UsageMeter:
     """Counts for one ingress replica. `begin`, `end` and `refusal` never wait for a disk.
 
     Args:
-        on_lost: called once for each request that could not be written to the journal;
+        on_lost: called once for each request that could not be written to the usage log;
             it still counts unless this process is killed before its next flush.
         keep_days: days for which usage by day is kept.
 
     Attributes:
-        journal: of what has ended since the store last heard; written under the lock.
+        usage_log: of what has ended since the store last heard; written under the lock.
         reserved: tokens of the requests that are open here, by tenant.
         pending: what has ended and is not in the store, by slot.
 
@@ -87,7 +86,7 @@ class UsageMeter:
         self._flush_s = flush_s
         self._clock = clock
         self._lock = threading.Lock()
-        self.journal = UsageJournal(folder, max_file_bytes=max_file_bytes)
+        self.usage_log = UsageLog(folder, max_file_bytes=max_file_bytes)
         self._ids = itertools.count(1)
         self._batches = itertools.count(1)
         self._open: dict[int, _OpenRequest] = {}
@@ -96,11 +95,7 @@ class UsageMeter:
         # Taken for the store and not known to be there.
         self._batch: Batch | None = None
         self._had_open = False
-        self._version = 0
-        self._periods: set[str] = set()
-        self._used: dict[tuple[str, str], Counts] = {}
-        self._elsewhere: dict[str, float] = {}
-        self._unflushed: dict[tuple[str, str], Counts] = {}
+        self._known = KnownUsage()
         self._is_failing = False
         self._closing = threading.Event()
         self.thread = threading.Thread(target=self._run, name="usage", daemon=True)
@@ -110,7 +105,7 @@ class UsageMeter:
     def refusal(
         self, tenant: str, quotas: QuotaConfig, weights: TokenWeights, tokens: float
     ) -> Rejected | None:
-        """The quota that would refuse a request of so many weighted tokens now."""
+        """Return the refusal of a request of so many weighted tokens, if a quota has no room."""
         if quotas.is_none:
             return None
         now = self._clock()
@@ -129,10 +124,9 @@ class UsageMeter:
     def _spent(self, tenant: str, weights: TokenWeights, now: datetime) -> tuple[float, float]:
         """Weighted tokens used or reserved, this day and this month."""
         with self._lock:
-            reserved = self.reserved.get(tenant, 0.0) + self._elsewhere.get(tenant, 0.0)
-            day = reserved + self._weighed(day_of(now), tenant, weights)
-            month = reserved + self._weighed(month_of(now), tenant, weights)
-        return day, month
+            here = self.reserved.get(tenant, 0.0)
+            day, month = self._known.spent(tenant, weights, now)
+        return here + day, here + month
 
     def begin(
         self, tenant: str, lane: str, weights: TokenWeights, reserved: float, progress: Progress
@@ -141,7 +135,7 @@ class UsageMeter:
         number = next(self._ids)
         with self._lock:
             self._open[number] = _OpenRequest(tenant, lane, weights, reserved, progress)
-            self.reserved[tenant] = self.reserved.get(tenant, 0.0) + reserved
+            self._hold(tenant, reserved)
         return number
 
     def end(self, number: int, counts: Counts | None) -> None:
@@ -151,40 +145,35 @@ class UsageMeter:
             request = self._open.get(number)
             if request is None:
                 return
-            # Into the journal before it is open no more: a snapshot that is taken
+            # Into the usage log before it is open no more: a snapshot that is taken
             # without the lock must find it in one of the two.
             self._note(number, Slot(day_of(now), request.tenant, request.lane), counts or _NONE)
             del self._open[number]
-            self._release(request.tenant, request.reserved)
+            self._hold(request.tenant, -request.reserved)
 
     def _note(self, number: int, slot: Slot, counts: Counts) -> None:
         try:
             # Also what used nothing: an earlier snapshot may have had it as open.
-            self.journal.append(Finished(number, slot, counts))
+            self.usage_log.append(Finished(number, slot, counts))
         except OSError:
             self._on_lost()
         if counts != _NONE:
-            _add(self.pending, slot, counts)
-            for period in (slot.day, slot.day[:7]):
-                _add(self._unflushed, (period, slot.tenant), counts)
+            self.pending[slot] = self.pending.get(slot, _NONE).plus(counts)
+            self._known.add(slot, counts)
 
-    def _release(self, tenant: str, tokens: float) -> None:
+    def _hold(self, tenant: str, tokens: float) -> None:
+        """Reserve so many tokens more, or less where they are negative."""
+        held = self.reserved.get(tenant, 0.0) + tokens
         # Nothing is held where every kind of token weighs nothing.
-        left = self.reserved.get(tenant, 0.0) - tokens
-        if left > 1e-6:
-            self.reserved[tenant] = left
+        if held > 1e-6:
+            self.reserved[tenant] = held
         else:
             self.reserved.pop(tenant, None)
-
-    def _weighed(self, period: str, tenant: str, weights: TokenWeights) -> float:
-        key = (period, tenant)
-        used = self._used.get(key, _NONE).plus(self._unflushed.get(key, _NONE))
-        return weights.weigh(used.prompt, used.cached, used.completion)
 
     # -- on the thread ------------------------------------------------------
 
     def start(self) -> None:
-        """Begin to write. The store's totals are read first."""
+        """Read the store's totals, then start the thread."""
         self._guard(self._refresh)
         self.thread.start()
 
@@ -194,14 +183,14 @@ class UsageMeter:
         if self.thread.is_alive():
             self.thread.join(within_s)
         # Nothing may be open here; what is, is left for whoever recovers it.
-        writer = self.journal.writer
+        writer = self.usage_log.writer
         is_done = (
             not self.thread.is_alive()
             and self.try_flush()
             and not (self._open or self.pending or self._batch)
             and self._guard(lambda: self._store.recover(writer, lambda _: ()))
         )
-        self.journal.close(is_accounted=is_done)
+        self.usage_log.close(is_accounted=is_done)
         if is_done:
             self._guard(lambda: self._store.forget(writer))
 
@@ -211,20 +200,20 @@ class UsageMeter:
             self._take()
         if self._batch is not None:
             # What ends from here on is behind the batch's position; so what is open
-            # now, or was a moment ago, is either still open or in the journal.
-            self._store.record(self.journal.writer, self._with_open(self._batch))
-            self.journal.forget(self._batch.position)
+            # now, or was a moment ago, is either still open or in the usage log.
+            self._store.record(self.usage_log.writer, self._with_open(self._batch))
+            self.usage_log.forget(self._batch.position)
         self._refresh()
 
     def _take(self) -> None:
         """Make a batch of what is pending, unless there is nothing to tell."""
         with self._lock:
             if not (self.pending or self._open or self._had_open):
-                # The store has all that is in the journal, but for what used nothing.
+                # The store has all that is in the usage log, but for what used nothing.
                 return
             with suppress(OSError):
-                self.journal.turn()
-            self._batch = Batch(next(self._batches), self.journal.position, self.pending)
+                self.usage_log.turn()
+            self._batch = Batch(next(self._batches), self.usage_log.position, self.pending)
             self.pending = {}
             self._had_open = bool(self._open)
 
@@ -235,39 +224,25 @@ class UsageMeter:
             prompt, completion = request.progress()
             held = request.weights.weigh(prompt, 0, completion)
             self._raise_reservation(number, held)
-            counts = Counts(1, prompt, 0, completion)
             slot = Slot(day, request.tenant, request.lane)
-            rows.append(Open(number, slot, counts, request.reserved))
-        return Batch(batch.number, batch.position, batch.counts, rows)
+            rows.append(Open(number, slot, Counts(1, prompt, 0, completion), request.reserved))
+        return replace(batch, open=rows)
 
     def _raise_reservation(self, number: int, held: float) -> None:
-        """An answer that outgrew its estimate holds what it has used."""
+        """Reserve what an answer has used where that is more than its estimate."""
         with self._lock:
             request = self._open.get(number)
             if request is not None and held > request.reserved:
-                before = self.reserved.get(request.tenant, 0.0)
-                self.reserved[request.tenant] = before + held - request.reserved
+                self._hold(request.tenant, held - request.reserved)
                 request.reserved = held
 
     def _refresh(self) -> None:
-        totals = self._store.totals(self._version, self.journal.writer)
+        totals = self._store.totals(self._known.version, self.usage_log.writer)
         now = self._clock()
-        periods = {day_of(now), month_of(now)}
-        used = {} if totals.is_whole else self._used
-        if periods != self._periods:
-            used = {key: counts for key, counts in used.items() if key[0] in periods}
-            self._periods = periods
         with self._lock:
-            self._used = used
-            self._used.update((k, v) for k, v in totals.used.items() if k[0] in periods)
-            self._elsewhere = dict(totals.reserved)
-            self._version = totals.version
             # What was taken is in the totals now; what ended since is not.
             self._batch = None
-            self._unflushed = {}
-            for slot, counts in self.pending.items():
-                for period in (slot.day, slot.day[:7]):
-                    _add(self._unflushed, (period, slot.tenant), counts)
+            self._known.adopt(totals, self.pending, now)
 
     def _run(self) -> None:
         recover_at = sweep_at = time.monotonic()
@@ -283,11 +258,11 @@ class UsageMeter:
                 self._guard(lambda: self._store.sweep(day_of(oldest)))  # noqa: B023
 
     def try_flush(self) -> bool:
-        """`flush`, unless the store cannot be used: the log hears of that once."""
+        """Flush, and return whether the store could be used; the log tells a failure once."""
         return self._guard(self.flush)
 
     def _guard(self, work: Callable[[], None]) -> bool:
-        """Do it; a store that cannot be used is tried again, and what is pending stays."""
+        """Return whether the work was done; what is pending stays where the store failed."""
         try:
             work()
         except FAULTS as error:
@@ -302,7 +277,3 @@ class UsageMeter:
 
 
 _NONE = Counts()
-
-
-def _add(into: dict[Any, Counts], key: Any, counts: Counts) -> None:
-    into[key] = into.get(key, _NONE).plus(counts)

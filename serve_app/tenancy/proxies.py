@@ -120,7 +120,7 @@ Left out is what clients send as well: trace contexts (`traceparent`, `x-b3-*`),
 
 
 def proxy_sign(headers: RawHeaders, version: str) -> str:
-    """How a proxy shows, by a header or by what nginx speaks when it is told nothing."""
+    """Return the sign of a proxy: its header, or HTTP/1.0 as nginx speaks it by default."""
     for name, _ in headers:
         if _is_a_proxys(name):
             return f"header '{name.decode('latin-1')[:64]}'"
@@ -153,7 +153,7 @@ class ProxyWatch:
 
 
 def proxy_warning(sign: str) -> str:
-    """For the operator, who may have opened the deployment to the world without a key."""
+    """Warn the operator, whose deployment may be open to the world without a key."""
     return (
         f"a proxy stands before this deployment ({sign} was seen): what comes through "
         "it needs a key, but a proxy that adds no header cannot be told from this machine. Remove "

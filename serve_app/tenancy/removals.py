@@ -20,7 +20,7 @@ class Removals:
         self._told: dict[tuple[str, str], _Removal] = {}
 
     def note(self, before: Authenticator, after: Authenticator, now: datetime) -> list[str]:
-        """What this reload removed, each as a sentence."""
+        """Compare two readings of the files; return a sentence for each removal."""
         new = _removed(before, after, now)
         self._told = {k: v for k, v in self._told.items() if not _is_back(k, v, after)} | new
         for kind, name in new:
@@ -29,7 +29,7 @@ class Removals:
         return [removal.sentence for removal in new.values()]
 
     def told(self, now: datetime) -> list[str]:
-        """What was removed lately, and is not back, with its time."""
+        """Return the removals of the last day that are not back, with their times."""
         return [
             f"{removal.sentence} (at {_clock(removal.at)})"
             for removal in self._told.values()
@@ -79,7 +79,7 @@ def _removed(
 
 
 def _opens(after: Authenticator, key_id: str, before: tuple[str, KeyConfig], now: datetime) -> bool:
-    """Whether a key opens what it did before."""
+    """Return whether a key has the same tenant and secret as before."""
     name, old = before
     entry = after.entry(key_id)
     if entry is None or entry[1].is_expired(now):

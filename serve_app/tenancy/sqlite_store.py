@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sqlite3
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from serve_app.config.tenants import KeyConfig
-from serve_app.tenancy.sqlite_file import inode, open_file
+from serve_app.tenancy.sqlite_file import SqliteFile
+from serve_app.tenancy.sqlite_tables import make_tables
 from serve_app.tenancy.store import (
     Batch,
     Counts,
@@ -28,17 +27,15 @@ from serve_app.tenancy.store import (
 
 
 class SqliteStore:
-    """Owns one connection. Calls from several threads take turns.
+    """The store of one node. Calls from several threads take turns.
 
-    Nothing is opened before the first call. A file that is replaced under it is noticed
-    by its inode.
+    Nothing is opened before the first call. A damaged file is an error and stays where it is: a
+    new one in its place would bring revoked keys back to life and quotas to zero.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._db: sqlite3.Connection | None = None
-        self._inode = 0
-        self._turn = threading.Lock()
+        self._file = SqliteFile(path, make_tables)
 
     # -- keys ---------------------------------------------------------------
 
@@ -47,22 +44,22 @@ class SqliteStore:
         expires = key.expires.isoformat() if key.expires else None
         created = stored.created.isoformat()
         row = (key.id, stored.tenant, key.salt, key.hash, expires, key.admin, key.proxy, created)
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             db.execute("INSERT INTO keys VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
             _bump(db, "keys")
 
     def revoke(self, key_id: str, *, at: datetime) -> None:
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             db.execute("INSERT OR IGNORE INTO revocations VALUES (?, ?)", (key_id, at.isoformat()))
             _bump(db, "keys")
 
     def keys_version(self) -> tuple[int, int]:
-        with self._connection() as db:
-            return self._inode, _version(db, "keys")
+        with self._file.connection() as db:
+            return self._file.inode, _version(db, "keys")
 
     def keys(self) -> Keys:
-        with self._transaction("DEFERRED") as db:
-            version = self._inode, _version(db, "keys")
+        with self._file.transaction("DEFERRED") as db:
+            version = self._file.inode, _version(db, "keys")
             rows = db.execute(
                 "SELECT id, tenant, salt, hash, expires, admin, proxy, created FROM keys"
             ).fetchall()
@@ -72,7 +69,7 @@ class SqliteStore:
     # -- usage --------------------------------------------------------------
 
     def record(self, writer: str, batch: Batch) -> None:
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             if _last_batch(db, writer) >= batch.number:
                 return
             _add(db, batch.counts.items())
@@ -81,17 +78,20 @@ class SqliteStore:
                 (writer, batch.number, *batch.position),
             )
             db.execute("DELETE FROM open WHERE writer = ?", (writer,))
-            rows = [_open_row(writer, x) for x in batch.open]
+            rows = [
+                (writer, x.id, *x.slot, x.counts.prompt, x.counts.completion, x.reserved)
+                for x in batch.open
+            ]
             db.executemany("INSERT INTO open VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def recover(self, writer: str, replay: Callable[[Position], Iterable[Finished]]) -> None:
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             found = db.execute(
                 "SELECT file, offset, is_recovered FROM writers WHERE writer = ?", (writer,)
             ).fetchone()
             if found and found[2]:
                 return
-            # The journal may have a request twice over a rotation that failed half-way.
+            # The usage log may have a request twice over a rotation that failed half-way.
             ended = {x.id: x for x in replay(Position(*found[:2]) if found else Position())}
             _add(db, ((x.slot, x.counts) for x in ended.values()))
             _add(db, ((x.slot, x.counts) for x in _opened(db, writer) if x.id not in ended))
@@ -99,11 +99,11 @@ class SqliteStore:
             db.execute("INSERT OR REPLACE INTO writers VALUES (?, 0, 0, 0, 1)", (writer,))
 
     def forget(self, writer: str) -> None:
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             db.execute("DELETE FROM writers WHERE writer = ? AND is_recovered", (writer,))
 
     def totals(self, since: int, writer: str) -> Totals:
-        with self._transaction("DEFERRED") as db:
+        with self._file.transaction("DEFERRED") as db:
             version = _version(db, "usage")
             # A file that was replaced begins to count anew.
             is_whole = since <= 0 or version < since
@@ -120,7 +120,7 @@ class SqliteStore:
         return Totals(version, used, dict(reserved), is_whole)
 
     def usage(self, first_day: str, last_day: str) -> dict[Slot, Counts]:
-        with self._connection() as db:
+        with self._file.connection() as db:
             rows = db.execute(
                 "SELECT day, tenant, lane, requests, prompt, cached, completion FROM usage"
                 " WHERE day BETWEEN ? AND ? ORDER BY day, tenant, lane",
@@ -129,7 +129,7 @@ class SqliteStore:
         return {Slot(*row[:3]): Counts(*row[3:]) for row in rows}
 
     def sweep(self, before_day: str) -> None:
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             db.execute("DELETE FROM usage WHERE day < ?", (before_day,))
             # A month's text sorts before its days': only whole months are before it.
             db.execute(
@@ -140,7 +140,7 @@ class SqliteStore:
     # -- the ledger's epoch ---------------------------------------------------
 
     def next_epoch(self, *, above: int = 0) -> tuple[int, Epoch]:
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             last, boot, until, held_by = db.execute(
                 "SELECT epoch, boot, granted_until, holders FROM ledger"
             ).fetchone()
@@ -152,7 +152,7 @@ class SqliteStore:
 
     def extend_epoch(self, epoch: Epoch) -> bool:
         holders = None if epoch.holders is None else json.dumps(sorted(epoch.holders))
-        with self._transaction() as db:
+        with self._file.transaction() as db:
             changed = db.execute(
                 "UPDATE ledger SET boot = ?, granted_until = ?, holders = ? WHERE epoch = ?",
                 (epoch.boot, epoch.granted_until, holders, epoch.number),
@@ -160,45 +160,11 @@ class SqliteStore:
             return changed.rowcount == 1
 
     def epoch(self) -> int:
-        with self._connection() as db:
+        with self._file.connection() as db:
             return int(db.execute("SELECT epoch FROM ledger").fetchone()[0])
 
-    # -- the file -----------------------------------------------------------
-
     def close(self) -> None:
-        with self._turn:
-            self._close()
-
-    def _close(self) -> None:
-        if self._db is not None:
-            self._db.close()
-            self._db = None
-
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        with self._turn:
-            if self._db is not None and self._inode != inode(self.path):
-                self._close()
-            if self._db is None:
-                self._db, self._inode = open_file(self.path)
-            yield self._db
-
-    @contextlib.contextmanager
-    def _transaction(self, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
-        with self._connection() as db:
-            db.execute(f"BEGIN {kind}")
-            try:
-                yield db
-            except BaseException:
-                db.rollback()
-                raise
-            try:
-                db.execute("COMMIT")
-            except sqlite3.Error:
-                # A transaction that cannot end would stand in everybody's way.
-                with contextlib.suppress(sqlite3.Error):
-                    db.rollback()
-                raise
+        self._file.close()
 
 
 def _version(db: sqlite3.Connection, name: str) -> int:
@@ -240,18 +206,8 @@ def _add(db: sqlite3.Connection, counts: Iterable[tuple[Slot, Counts]]) -> None:
         return
     version = _bump(db, "usage")
     db.executemany(_ADD_USAGE, [(*slot, *x) for slot, x in given])
-    periods = [
-        (period, slot.tenant, *x, version) for slot, x in given for period in _periods(slot.day)
-    ]
-    db.executemany(_ADD_TOTAL, periods)
-
-
-def _periods(day: str) -> tuple[str, str]:
-    return day, day[:7]
-
-
-def _open_row(writer: str, x: Open) -> tuple[Any, ...]:
-    return (writer, x.id, *x.slot, x.counts.prompt, x.counts.completion, x.reserved)
+    periods = [(period, slot, x) for slot, x in given for period in (slot.day, slot.day[:7])]
+    db.executemany(_ADD_TOTAL, [(period, slot.tenant, *x, version) for period, slot, x in periods])
 
 
 def _opened(db: sqlite3.Connection, writer: str) -> list[Open]:

@@ -61,7 +61,7 @@ class Open(NamedTuple):
 
 
 class Position(NamedTuple):
-    """A place in a writer's journal: the file's number, and bytes into it."""
+    """A place in a writer's usage log: the file's number, and bytes into it."""
 
     file: int = 0
     offset: int = 0
@@ -73,7 +73,7 @@ class Batch:
 
     Attributes:
         number: counts up by one; a batch that is given twice counts once.
-        position: the journal up to here is in this batch or in earlier ones.
+        position: the usage log up to here is in this batch or in earlier ones.
         counts: what ended since the last batch.
         open: every request that is open, in place of those of the last batch.
 
@@ -162,12 +162,12 @@ class TenancyStore(Protocol):
     def recover(self, writer: str, replay: Callable[[Position], Iterable[Finished]]) -> None:
         """Account for all that a dead writer left, exactly once.
 
-        `replay` reads its journal from a position on. Requests that neither the
-        journal nor a batch has as finished count as they last were.
+        `replay` reads its usage log from a position on. Requests that neither the
+        usage log nor a batch has as finished count as they last were.
         """
 
     def forget(self, writer: str) -> None:
-        """Drop the traces of a recovered writer whose journal is gone."""
+        """Drop the traces of a recovered writer whose usage log is gone."""
 
     def totals(self, since: int, writer: str) -> Totals:
         """What tenants used, as far as it changed after version `since`."""

@@ -31,7 +31,7 @@ class Uses:
         self._keys[key_id] = self._clock()
 
     def forget_key(self, key_id: str) -> None:
-        """What the id stands for now has not been used."""
+        """Forget the uses of a key whose id has another meaning now."""
         self._keys.pop(key_id, None)
 
     def tenants(self) -> dict[str, float]:

@@ -104,7 +104,7 @@ class Case:
         return LIMIT - self.ceiling.tokens.level(now=0.0)
 
     def counted(self) -> tuple[int, int]:
-        """Prompt and completion tokens in the journal of usage."""
+        """Prompt and completion tokens in the usage log."""
         counts = list(self.world.meter.pending.values())
         return sum(x.prompt for x in counts), sum(x.completion for x in counts)
 

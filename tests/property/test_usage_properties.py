@@ -11,8 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from router.limits.quota import EVEN_WEIGHTS, QuotaConfig
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.store import Counts
-from serve_app.tenancy.usage_journal import dead_writers
-from serve_app.tenancy.usage_recovery import recover_dead
+from serve_app.tenancy.usage_log import dead_writers, recover_dead
 from tests.examples import examples
 from tests.unit.serve_app.tenancy.usage_made import begin, kill, make_meter, total
 

@@ -18,7 +18,7 @@ import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from serve_app.commands.label.client import Ask, Deployment, SampleFailed
+from serve_app.commands.label.client import Deployment, SampleFailed
 from serve_app.commands.label.exact import is_expected
 from serve_app.commands.label.rows import Prompt, UsageError
 
@@ -113,18 +113,9 @@ class Judge:
         """
         strong_is_a = (number + int(prompt.digest[:2], 16)) % 2 == 0
         pair = (strong, weak) if strong_is_a else (weak, strong)
-        answer = await self.deployment.ask(self._ask(prompt, pair, number))
-        found = verdict(answer.text)
-        if found is None:
-            raise SampleFailed(f"judge '{self.lane}': no verdict in the last line")
-        if found == "TIE":
-            return 0.5, answer.model
-        return float((found == "A") == strong_is_a), answer.model
-
-    def _ask(self, prompt: Prompt, pair: tuple[str, str], number: int) -> Ask:
-        return Ask(
-            lane=self.lane,
-            messages=[
+        answer = await self.deployment.ask(
+            self.lane,
+            [
                 {"role": "system", "content": JUDGE_RULES},
                 {"role": "user", "content": _case(prompt, pair)},
             ],
@@ -133,6 +124,12 @@ class Judge:
             max_tokens=JUDGE_MAX_TOKENS,
             session=f"judge-{prompt.digest[:32]}",
         )
+        found = verdict(answer.text)
+        if found is None:
+            raise SampleFailed(f"judge '{self.lane}': no verdict in the last line")
+        if found == "TIE":
+            return 0.5, answer.model
+        return float((found == "A") == strong_is_a), answer.model
 
 
 def verdict(reply: str) -> str | None:
@@ -144,11 +141,11 @@ def verdict(reply: str) -> str | None:
 
 
 def _case(prompt: Prompt, pair: Sequence[str]) -> str:
-    """Request and answers, between marks that none of them can hold by design."""
+    """Put request and answers between separators that none of them can have guessed."""
     request = prompt.row.get("text")
     if prompt.row.get("messages") is not None:
         request = json.dumps(prompt.messages, ensure_ascii=False)
     parts = {"request": request, "answer A": pair[0], "answer B": pair[1]}
-    mark = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
-    shown = [f"[{name} {mark}]\n{text}\n[end of {name} {mark}]" for name, text in parts.items()]
+    digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+    shown = [f"[{name} {digest}]\n{text}\n[end of {name} {digest}]" for name, text in parts.items()]
     return "\n\n".join([*shown, "Which answer is better? Last line: A, B or TIE."])

@@ -30,34 +30,6 @@ class SampleFailed(Exception):
 
 
 @dataclass(frozen=True)
-class Ask:
-    """How one answer is sampled.
-
-    Attributes:
-        lane: the lane that answers, pinned.
-        max_tokens: longest answer in tokens.
-        session: keeps the samples of a prompt on one replica, apart from real sessions.
-
-    """
-
-    lane: str
-    messages: list[dict[str, Any]]
-    seed: int
-    temperature: float
-    max_tokens: int
-    session: str
-
-    def body(self) -> dict[str, Any]:
-        return {
-            "model": self.lane,
-            "messages": self.messages,
-            "seed": self.seed,
-            "temperature": self.temperature,
-            "max_tokens": self.max_tokens,
-        }
-
-
-@dataclass(frozen=True)
 class Answer:
     """One answer: its text, the id of the model, whether `max_tokens` cut it."""
 
@@ -96,36 +68,56 @@ class Deployment:
             raise CommandError(f"what answers at {self._url} is not Pointsman") from error
         return [_lane(name, known) for name in names]
 
-    async def ask(self, ask: Ask) -> Answer:
-        """One answer; SampleFailed when there is none, CommandError when there never will be."""
+    async def ask(
+        self,
+        lane: str,
+        messages: list[dict[str, Any]],
+        *,
+        seed: int,
+        temperature: float,
+        max_tokens: int,
+        session: str,
+    ) -> Answer:
+        """Sample one answer of a lane, which is pinned; `max_tokens` is the longest.
+
+        `session` keeps the samples of a prompt on one replica, apart from real sessions. Raises
+        SampleFailed when there is no answer, CommandError when there never will be.
+        """
+        body = {
+            "model": lane,
+            "messages": messages,
+            "seed": seed,
+            "temperature": temperature,
+            "max_tokens": max_tokens,
+        }
         waited_s, attempt = 0.0, 0
         async with self._free:
             while True:
-                found = await self._try_ask(ask)
+                found = await self._try_ask(lane, body, session)
                 if isinstance(found, Answer):
                     return found
                 wait_s = found.wait_s(attempt)
                 if waited_s + wait_s > RETRY_LIMIT_S:
-                    raise SampleFailed(f"{ask.lane}: {found.why}")
+                    raise SampleFailed(f"{lane}: {found.why}")
                 waited_s += wait_s
                 attempt += 1
                 await self._sleep(wait_s)
 
-    async def _try_ask(self, ask: Ask) -> Answer | _Refused:
+    async def _try_ask(self, lane: str, body: Any, session: str) -> Answer | _Refused:
         try:
             async with self._http.post(
                 f"{self._url}/v1/chat/completions",
-                json=ask.body(),
-                headers={"x-session-id": ask.session},
+                json=body,
+                headers={"x-session-id": session},
                 allow_redirects=False,
             ) as response:
                 if response.status != 200:
-                    return await _refused(ask.lane, response)
-                return _answer(ask.lane, await response.json(content_type=None), response.headers)
+                    return await _refused(lane, response)
+                return _answer(lane, await response.json(content_type=None), response.headers)
         except (aiohttp.ClientError, OSError) as error:
-            raise SampleFailed(f"{ask.lane}: {type(error).__name__}") from error
+            raise SampleFailed(f"{lane}: {type(error).__name__}") from error
         except ValueError as error:
-            raise SampleFailed(f"{ask.lane}: unreadable answer") from error
+            raise SampleFailed(f"{lane}: unreadable answer") from error
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from classifier.arguments import positive
 from serve_app.commands.client import DEFAULT_URL, subparser
 from serve_app.commands.label.report import Tally
 from serve_app.commands.label.rows import Prompt, Row, UsageError, read_prompts
@@ -37,16 +38,16 @@ def add_label(actions: Any) -> None:
     source.add_argument("--prompts", type=Path, metavar="FILE", help=_HELP["prompts"])
     source.add_argument("--feedback", action="store_true", help=_HELP["feedback"])
     add("--lanes", type=_pair, required=True, metavar="WEAK,STRONG")
-    add("--samples", type=_count, metavar="N", help=_HELP["samples"])
+    add("--samples", type=positive, metavar="N", help=_HELP["samples"])
     add("--out", type=Path, metavar="FILE", help=_HELP["out"])
     add("--url", default=os.environ.get("POINTSMAN_URL", DEFAULT_URL))
     add("--key-env", metavar="NAME", help=_HELP["key_env"])
     add("--check", choices=["exact", "command", "judge"], help=_HELP["check"])
     add("--command", dest="program", metavar="CMD", help=_HELP["command"])
     add("--judge", metavar="LANE", help="lane that compares the answers in pairs")
-    add("--max-tokens", type=_count, default=512, help="longest answer (default: 512)")
+    add("--max-tokens", type=positive, default=512, help="longest answer (default: 512)")
     add("--temperature", type=_temperature, default=0.7, help="of the samples (default: 0.7)")
-    add("--concurrency", type=_count, default=8, help="most requests at a time (default: 8)")
+    add("--concurrency", type=positive, default=8, help="most requests at a time (default: 8)")
     add("--source", default="label", help="name that the rows carry (default: label)")
     parser.set_defaults(func=_label)
 
@@ -69,13 +70,6 @@ def _pair(text: str) -> tuple[str, str]:
     if len(names) != 2 or not all(names) or names[0] == names[1]:
         raise argparse.ArgumentTypeError("should be two lanes, the weaker first: chat,quality")
     return names[0], names[1]
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("should be at least 1")
-    return number
 
 
 def _temperature(text: str) -> float:

@@ -8,13 +8,13 @@ A preference between the two lanes is an outcome of both, as a judge's would be.
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from serve_app.commands.label.rows import Row, UsageError
+from serve_app.config.private_files import private
 from serve_app.config.settings import state_dir
 from serve_app.records.feedback_store import FILE_NAME, labelled_rows
 
@@ -29,10 +29,10 @@ def write_feedback(out: Path, weak: str, strong: str) -> dict[str, int]:
         raise UsageError(f"{store}: no feedback is kept there (POINTSMAN_STATE)")
     counts: Counter[str] = Counter()
     try:
-        fd = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)  # prompts
-        with os.fdopen(fd, "w", encoding="utf-8") as file:
-            for row in outcomes(labelled_rows(store), weak, strong, counts):
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        # It holds prompts.
+        with open(out, "x", encoding="utf-8", opener=private) as file:
+            rows = outcomes(labelled_rows(store), weak, strong, counts)
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     except FileExistsError:
         raise UsageError(f"{out}: is there already; give --out another file") from None
     return {"rows": counts.total() - counts["skipped"], **counts}

@@ -39,7 +39,6 @@ class Tally:
         print(f"{clear}skipped {name}: {reason}", file=sys.stderr)
 
     def print(self, out: Path, *, as_json: bool) -> None:
-        """The summary, on stdout."""
         done = max(1, self.labelled)
         summary = {
             "prompts": self._prompts,

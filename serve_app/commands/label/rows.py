@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import gzip
 import hashlib
 import io
 import json
@@ -11,10 +10,9 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
-from classifier.features.conversation import parse_row
+from classifier.features.conversation import rows_of
 from serve_app.config.private_files import private
 
 KEPT = ("id", "text", "messages", "domain")
@@ -110,12 +108,7 @@ class Outcomes:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def has(self, prompt: Prompt) -> bool:
@@ -159,12 +152,8 @@ class Outcomes:
 
 def _rows(path: Path) -> Iterator[tuple[str, Row]]:
     """Rows of a file with their `file:line`; UsageError where one cannot be read."""
-    opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield f"{path}:{number}", parse_row(line, f"{path}:{number}")
+        yield from rows_of(path)
     except ValueError as error:
         raise UsageError(str(error)) from error
     except (OSError, EOFError) as error:

@@ -10,12 +10,11 @@ from typing import Any, TypeVar
 
 import aiohttp
 
-from classifier.progress import Progress
+from classifier.progress import progress
 from serve_app.commands.label.checks import Command, Judge, exact
 from serve_app.commands.label.client import (
     REQUEST_TIMEOUT_S,
     Answer,
-    Ask,
     Deployment,
     SampleFailed,
 )
@@ -27,19 +26,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """What one run does.
+    """What one run does; its options are those of the command.
 
-    Attributes:
-        weak, strong: names of lanes or models.
-        samples: answers of each lane to each prompt.
-        max_tokens: longest answer in tokens.
-        temperature: of the samples; a single one is taken at 0.
-        source: name that the rows carry.
-        url, key: the deployment, and its API key or nothing.
-        concurrency: most requests at a time.
-        command: checks answers, if any prompt asks for it.
-        judge: name of a lane or model that compares answers, if any prompt asks for it.
-
+    `weak`, `strong` and `judge` are names of lanes or models; `key` may be empty.
     """
 
     weak: str
@@ -69,12 +58,12 @@ async def run(config: LabelConfig, prompts: Sequence[Prompt], out: Path, tally: 
             todo = [prompt for prompt in prompts if not outcomes.has(prompt)]
             tally.begin(len(prompts), len(todo))
             share = iter(todo)
-            with Progress(len(todo), "labelling") as progress:
+            with progress(len(todo), "labelling") as bar:
 
                 async def work() -> None:
                     for prompt in share:
                         await _label(labeller, prompt, outcomes, tally)
-                        progress.add(1)
+                        bar.update(1)
 
                 await together(work() for _ in range(config.concurrency))
 
@@ -142,14 +131,12 @@ class Labeller:
         samples = self._config.samples
         return await together(
             self._deployment.ask(
-                Ask(
-                    lane=lane,
-                    messages=prompt.messages,
-                    seed=number,
-                    temperature=self._config.temperature if samples > 1 else 0.0,
-                    max_tokens=self._config.max_tokens,
-                    session=f"label-{prompt.digest[:32]}",
-                )
+                lane,
+                prompt.messages,
+                seed=number,
+                temperature=self._config.temperature if samples > 1 else 0.0,
+                max_tokens=self._config.max_tokens,
+                session=f"label-{prompt.digest[:32]}",
             )
             for number in range(1, samples + 1)
         )
@@ -165,7 +152,6 @@ class Labeller:
         }
 
     async def _passed(self, prompt: Prompt, answers: Sequence[Answer], lane: str) -> float:
-        """The share of answers that pass."""
         if prompt.check == "exact":
             return _mean([exact(prompt, answer.text) for answer in answers])
         if self._config.command is None:

@@ -7,13 +7,13 @@ import json
 import numpy as np
 import pytest
 
-from classifier import MARK_NAMES, Artifact, ArtifactError, load_artifact
+from classifier import SURFACE_NAMES, Artifact, ArtifactError, load_artifact
 from classifier.artifact import COMPILED, FILE_NAME, save_artifact
 from classifier.heads import Priors, Weights
 from classifier.training.student import teacher_tokenizer
 
 GRID = tuple(i / 1000 for i in range(1001))
-COUNT = len(MARK_NAMES)
+COUNT = len(SURFACE_NAMES)
 
 
 def made() -> Artifact:
@@ -113,7 +113,7 @@ def test_a_missing_artefact_is_refused(tmp_path):
 
 def test_an_artefact_for_other_marks_is_refused(tmp_path, monkeypatch):
     """An artefact trained on other features does not load."""
-    monkeypatch.setattr("classifier.artifact.MARK_NAMES", ("other",))
+    monkeypatch.setattr("classifier.artifact.SURFACE_NAMES", ("other",))
     save_artifact(made(), tmp_path)
     monkeypatch.undo()
 

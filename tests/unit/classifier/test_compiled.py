@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from classifier import DEFAULT_ARTIFACT, MARK_NAMES, Conversation, load_artifact
+from classifier import DEFAULT_ARTIFACT, SURFACE_NAMES, Conversation, load_artifact
 from classifier.artifact import save_artifact
 from classifier.features.reading import HEAD_CHARS, TAIL_CHARS
 from classifier.features.words import MAX_WORDS
@@ -64,7 +64,7 @@ def test_the_features_name_the_parts_of_the_score(folded):
     """What a dry run shows."""
     told = folded.features(Conversation("Prove it.", system="You help.", user_turns=3, tools=1))
 
-    assert {"need", "kind", "prior", "foreign", *MARK_NAMES} == told.keys()
+    assert {"need", "kind", "prior", "foreign", *SURFACE_NAMES} == told.keys()
     assert told["prior"] != 0
 
 

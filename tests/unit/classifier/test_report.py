@@ -54,7 +54,7 @@ def test_the_page_has_every_section_and_loads_nothing(files: dict[str, Path]) ->
     assert status == 0
     assert not re.search(r"<script|<link|<img|https?:|\burl\(|@import|\bsrc=|\bon\w+=", text)
     assert 'class="missing"' not in text
-    charts = re.findall(r"<svg.*?</svg>", text)
+    charts = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
     assert len(charts) == text.count("<figcaption>") == 13
     for chart in charts:
         assert not re.search(r"\bnan\b|inf\b", chart)
@@ -126,11 +126,38 @@ def test_tiny_logs_make_a_page(tmp_path: Path, rows: list) -> None:
     assert run("--traffic", log, "--out", tmp_path / "report.html") == 0
 
 
-def test_the_report_needs_no_plotting_library() -> None:
-    """matplotlib is for the benchmarks."""
+def test_no_other_command_waits_for_the_plotting_library() -> None:
+    """matplotlib is imported where a page is drawn."""
     code = (
-        "import sys, classifier.report.command, classifier.report.page, classifier.report.windows\n"
+        "import sys, classifier.cli, classifier.report.windows\n"
         "sys.exit(bool({'matplotlib', 'sklearn', 'torch'} & set(sys.modules)))"
     )
 
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_chart_has_the_colours_of_the_page(files: dict[str, Path]) -> None:
+    """Light and dark: no colour of a chart is fixed, and every name of one is the page's."""
+    run("--data", files["data"], "--traffic", files["log"], "--out", files["out"])
+
+    style, *charts = re.split(r"(?=<svg)", files["out"].read_text(encoding="utf-8"))
+    used = set(re.findall(r"var\(--(\w+)\)", "".join(charts)))
+    assert not re.search(r"#[0-9a-f]{6}", "".join(charts))
+    assert used >= {"ink", "soft", "line", "c0", "c1"}
+    assert all(f"--{name}:" in style for name in used)
+
+
+def test_cells_and_cut_names_say_more_when_the_pointer_rests_on_them(
+    files: dict[str, Path], tmp_path: Path
+) -> None:
+    """A count for each cell of the heat map, and a name in full."""
+    name = "a tenant whose name is too long for its bar"
+    rows = [request(n, tenant=name, shadow_score=0.4, shadow_classifier="s") for n in range(200)]
+    log = write_log(tmp_path / "requests-b.jsonl", rows)
+
+    run("--traffic", log, "--out", files["out"])
+
+    titles = re.findall(r"<title>([^<]*)</title>", files["out"].read_text(encoding="utf-8"))
+    assert name in titles
+    cells = [int(title.split()[0]) for title in titles if title.endswith(" requests")]
+    assert sum(cells) == 200

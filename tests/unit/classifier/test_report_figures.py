@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 
 from classifier.report import figures, traffic
-from classifier.report.axes import linear_axis
-from classifier.report.labelled import of_data, scores_of
+from classifier.report.charts import Line, line_chart, linear_axis
+from classifier.report.labelled import of_data
 from classifier.report.page import page
-from classifier.report.svg import Line, line_chart
 from classifier.report.traffic import read_traffic
 from classifier.report.windows import halves, of_traffic
-from classifier.training.dataset import from_rows
+from classifier.training.dataset import from_rows, scores_of
 from tests.unit.classifier.report_made import FakeArtifact, labelled, request, write_log
 
 # -- reading the log ---------------------------------------------------------
@@ -188,7 +187,7 @@ def test_curves_calibration_and_shares_of_labelled_rows() -> None:
     artifact = FakeArtifact(training={"rows": {"made": 60}})
     data = from_rows(labelled())
 
-    found = of_data(data, scores_of(data, artifact), artifact)
+    found = of_data(data, scores_of(artifact.scorer(), data), artifact)
 
     (made,) = found["quality"]
     assert made["trained_on"]
@@ -204,7 +203,7 @@ def test_a_source_without_a_gap_has_no_curve() -> None:
     data = from_rows([{"text": "a", "weak": 1.0, "strong": 0.0}] * 3)
     artifact = FakeArtifact()
 
-    found = of_data(data, scores_of(data, artifact), artifact)
+    found = of_data(data, scores_of(artifact.scorer(), data), artifact)
 
     assert found["quality"][0]["methods"] is None
     report = {"artifact": {"version": "v"}, "data": found, "traffic": None, "warnings": []}
@@ -232,11 +231,17 @@ def test_the_grid_has_the_shadow_upwards(tmp_path: Path) -> None:
     assert found["shadow"]["grid"][1][28] == 1
 
 
+def ticks_of(chart: str) -> list[str]:
+    return re.findall(r"<text[^>]*>([-\d.\N{MINUS SIGN}]+)</text>", chart)
+
+
 def test_ticks_say_their_value() -> None:
     """A step of 2.5 keeps its half."""
     axis = linear_axis("x", 0.0, 15.0)
 
-    assert [text for _, text in axis.ticks[:3]] == ["0.0", "2.5", "5.0"]
+    ticks = ticks_of(line_chart("made", axis, axis, []))
+
+    assert ticks[:3] == ["0.0", "2.5", "5.0"]
 
 
 def test_a_line_breaks_where_a_value_is_missing() -> None:
@@ -246,5 +251,5 @@ def test_a_line_breaks_where_a_value_is_missing() -> None:
 
     chart = line_chart("made", axis, axis, [line])
 
-    (path,) = re.findall(r'class="s0" d="([^"]*)"', chart)
+    (path,) = re.findall(r'd="([^"]*)"[^>]*stroke: var\(--c0\)', chart)
     assert re.sub(r"[^ML]", "", path) == "MLM"

@@ -14,8 +14,8 @@ from classifier import Conversation
 from classifier.artifact import save_artifact
 from classifier.training.build import calibration_rows, train
 from classifier.training.calibrate import expected_error, fit_knots
-from classifier.training.dataset import from_rows, joined_easy, read_rows
-from classifier.training.evaluate import held_out, on_sources, scores_of, top_precision
+from classifier.training.dataset import from_rows, joined_easy, read_rows, scores_of
+from classifier.training.evaluate import held_out, on_sources, top_precision
 from classifier.training.held_out import heads_when_held_out, source_parts
 from classifier.training.invent import invented_texts
 from classifier.training.model import Settings, kind_targets

@@ -116,7 +116,7 @@ def listeners(folder, *rows, monkeypatch) -> None:
             if (len(address) > 8) == (name == "tcp6")
         ]
         (folder / name).write_text(head + "".join(lines))
-    monkeypatch.setattr(local_access, "listeners", partial(port_owner.listeners, folder))
+    monkeypatch.setattr(port_owner, "listeners", partial(port_owner.listeners, folder))
 
 
 LOOPBACK = b"\x7f\0\0\1"
@@ -266,7 +266,7 @@ def test_a_neighbour_at_the_other_loopback_address_is_noticed(deployment, tmp_pa
 
 def test_nobody_who_listens_is_sent_nothing(deployment, tmp_path, monkeypatch):
     """No word of the kernel's (another system, another namespace): it goes without the key."""
-    monkeypatch.setattr(local_access, "listeners", partial(port_owner.listeners, tmp_path / "none"))
+    monkeypatch.setattr(port_owner, "listeners", partial(port_owner.listeners, tmp_path / "none"))
 
     assert run(deployment, "status") == 0
     assert deployment.keys == [None]

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.machine.start import Screen, Start, bound, main, url_of
+from serve_app.machine.screen import Screen
+from serve_app.machine.start import Start, bound, main, url_of
 
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 EMBEDDED_IS_NOT_USED = "applications: []\n"
@@ -95,7 +96,7 @@ def test_where_it_answers_is_in_its_configuration(tmp_path, text, port):
 def test_a_reader_that_goes_away_does_not_end_it():
     """`make serve | head`."""
     code = (
-        "import time; from serve_app.machine.start import Screen; screen = Screen()\n"
+        "import time; from serve_app.machine.screen import Screen; screen = Screen()\n"
         "for n in range(100): screen.say(str(n)); time.sleep(0.001)"
     )
     shown = subprocess.run(
@@ -227,7 +228,7 @@ def test_serve_is_interrupted_when_who_shows_it_is_killed(tmp_path, free_url):
     config.write_text(EMBEDDED_IS_NOT_USED)
     (tmp_path / "serve.log").touch()
     code = (
-        "from pathlib import Path; from serve_app.machine.start import *\n"
+        "from pathlib import Path; from serve_app.machine.start import Screen, Start\n"
         f"Start({str(config)!r}, {free_url!r}, Path({str(tmp_path / 'serve.log')!r}), Screen(), "
         f"Path({str(script)!r})).run()"
     )

@@ -25,7 +25,7 @@ from serve_app.records.feedback_store import FeedbackStore
 from serve_app.records.request_log import RequestLog
 from serve_app.tenancy.auth import make_key
 from serve_app.tenancy.sqlite_store import SqliteStore
-from serve_app.tenancy.usage_journal import UsageJournal
+from serve_app.tenancy.usage_log import UsageLog
 from tests.unit.serve_app.conftest import FLEET, TIERS
 from tests.unit.serve_app.records import record
 
@@ -58,7 +58,7 @@ def test_all_that_a_deployment_keeps_is_its_owner_s_alone(tmp_path, monkeypatch,
     log_path()
     store = SqliteStore(state / "tenancy" / "tenancy.db")
     store.keys()
-    journal = UsageJournal(state / "tenancy" / "tenancy.db.usage")
+    log = UsageLog(state / "tenancy" / "tenancy.db.usage")
     feedback = FeedbackStore(state / "feedback" / "feedback.db", FeedbackConfig())
     feedback.write([record()])
     RequestLog(state / "log", "i1", RequestLogConfig(path="log")).write([record()])
@@ -70,7 +70,7 @@ def test_all_that_a_deployment_keeps_is_its_owner_s_alone(tmp_path, monkeypatch,
         assert {Path(x).name for x in files} >= {of, f"{of}-wal", f"{of}-shm", f"{of}.lock"}
     assert len(files) >= 12
     assert {name: oct(mode) for name, mode in kept.items() if mode & 0o077} == {}
-    journal.close(is_accounted=False)
+    log.close(is_accounted=False)
     feedback.close()
     store.close()
 

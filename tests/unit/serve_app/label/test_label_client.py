@@ -6,16 +6,16 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from fake_deployment import FakeDeployment, refusal
 
-from serve_app.commands.label.client import RETRY_LIMIT_S, Ask, Deployment, SampleFailed
+from serve_app.commands.label.client import RETRY_LIMIT_S, Deployment, SampleFailed
 
-ASK = Ask(
-    lane="chat",
-    messages=[{"role": "user", "content": "x"}],
-    seed=1,
-    temperature=0.0,
-    max_tokens=5,
-    session="label-x",
-)
+ASK = {
+    "lane": "chat",
+    "messages": [{"role": "user", "content": "x"}],
+    "seed": 1,
+    "temperature": 0.0,
+    "max_tokens": 5,
+    "session": "label-x",
+}
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ async def test_a_refusal_is_waited_out(asked, status) -> None:
     left = [refusal(status, "shed", 7), refusal(status, "shed", 0), refusal(status, "shed", 2)]
     fake.answer = lambda lane, body: left.pop(0) if left else "at last"
 
-    answer = await deployment.ask(ASK)
+    answer = await deployment.ask(**ASK)
 
     assert (answer.text, answer.model, answer.is_cut) == ("at last", "small", False)
     assert waits == [7, 1, 2]
@@ -50,7 +50,7 @@ async def test_without_a_readable_retry_after_waits_grow(asked, header) -> None:
     fake.answer = lambda lane, body: refusal(503, "no_replica", header)
 
     with pytest.raises(SampleFailed, match=r"^chat: 503 no_replica$"):
-        await deployment.ask(ASK)
+        await deployment.ask(**ASK)
 
     assert waits[:7] == [1, 2, 4, 8, 16, 30, 30]
     assert RETRY_LIMIT_S - 30 < sum(waits) <= RETRY_LIMIT_S
@@ -63,7 +63,7 @@ async def test_a_wait_that_is_too_long_is_not_begun(asked) -> None:
     fake.answer = lambda lane, body: refusal(429, "token_quota", RETRY_LIMIT_S + 1)
 
     with pytest.raises(SampleFailed):
-        await deployment.ask(ASK)
+        await deployment.ask(**ASK)
 
     assert waits == [] and len(fake.seen) == 1
 
@@ -91,7 +91,7 @@ async def test_what_is_no_answer_fails_the_sample(asked, made) -> None:
     fake.answer = answer
 
     with pytest.raises(SampleFailed):
-        await deployment.ask(ASK)
+        await deployment.ask(**ASK)
 
     assert len(fake.seen) == 1
 
@@ -101,7 +101,7 @@ async def test_no_content_is_an_empty_answer(asked) -> None:
     fake, deployment, _ = asked
     fake.answer = lambda lane, body: fake.said(lane, None, "length")
 
-    answer = await deployment.ask(ASK)
+    answer = await deployment.ask(**ASK)
 
     assert (answer.text, answer.is_cut) == ("", True)
 
@@ -110,7 +110,7 @@ async def test_samples_have_a_session_of_their_own(asked) -> None:
     """Real conversations that begin alike are not touched."""
     fake, deployment, _ = asked
 
-    await deployment.ask(ASK)
+    await deployment.ask(**ASK)
 
     assert fake.headers[0]["x-session-id"] == "label-x"
 

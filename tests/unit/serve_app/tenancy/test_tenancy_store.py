@@ -135,7 +135,7 @@ def test_reserved_is_what_others_hold(store):
 
 
 def test_what_a_dead_writer_left_counts_once_however_often_it_is_recovered(store):
-    """Lines behind the position, and open requests that the journal does not have."""
+    """Lines behind the position, and open requests that the usage log does not have."""
     held = tuple(Open(n, SLOT, Counts(1, 10, 0, n), 50.0) for n in (1, 2))
     store.record("w", batch(1, {SLOT: ONE}, position=Position(2, 70), held=held))
     asked = []
@@ -148,7 +148,7 @@ def test_what_a_dead_writer_left_counts_once_however_often_it_is_recovered(store
         store.recover("w", replay)
 
     assert asked == [Position(2, 70)]
-    # One of the batch, two of the journal, one cut off at two tokens.
+    # One of the batch, two of the usage log, one cut off at two tokens.
     assert used(store) == {SLOT: Counts(4, 40, 12, 17)}
     assert store.totals(0, "v").reserved == {}
 

@@ -206,8 +206,8 @@ def test_an_unknown_key_is_an_error(capsys):
 def used(store):
     """Two tenants' usage, of a replica that was killed before it could flush."""
     meter = make_meter(store, clock=lambda: datetime.now(UTC))
-    meter.journal.close(is_accounted=True)
-    meter.journal = type(meter.journal)(usage_folder(store.path))
+    meter.usage_log.close(is_accounted=True)
+    meter.usage_log = type(meter.usage_log)(usage_folder(store.path))
     spend(meter, 10)
     spend(meter, 5)
     spend(meter, 1, "guest")
@@ -215,7 +215,7 @@ def used(store):
 
 
 def test_usage_is_what_the_store_and_dead_replicas_have(run, used):
-    """This month by tenant; killed processes' journals are read first."""
+    """This month by tenant; killed processes' usage logs are read first."""
     assert run("usage") == {
         "acme": Counts(2, 0, 0, 15)._asdict(),
         "guest": Counts(1, 0, 0, 1)._asdict(),

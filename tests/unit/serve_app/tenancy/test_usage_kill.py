@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from serve_app.tenancy.sqlite_store import SqliteStore
-from serve_app.tenancy.usage_recovery import recover_dead
+from serve_app.tenancy.usage_log import recover_dead
 from tests.unit.serve_app.tenancy.usage_made import total
 
 # So many ended requests after the start, each process is killed: amid writing, flushing,

@@ -215,7 +215,7 @@ def test_a_killed_replica_s_requests_are_counted_by_the_next(meter, store):
 
     peer = make_meter(store, flush_s=0.001)
     peer.start()
-    while list(store.path.with_name("usage").glob(f"{meter.journal.writer}.*")):
+    while list(store.path.with_name("usage").glob(f"{meter.usage_log.writer}.*")):
         peer.thread.join(0.01)
     peer.close()
 
@@ -224,7 +224,7 @@ def test_a_killed_replica_s_requests_are_counted_by_the_next(meter, store):
 
 
 def test_a_replica_that_ends_in_order_leaves_nothing_but_its_usage(store):
-    """No journal, and no trace of the writer."""
+    """No usage log, and no trace of the writer."""
     meter = make_meter(store, flush_s=3600)
     meter.start()
     spend(meter, 10)
@@ -237,7 +237,7 @@ def test_a_replica_that_ends_in_order_leaves_nothing_but_its_usage(store):
         assert db.execute("SELECT count(*) FROM writers").fetchone() == (0,)
 
 
-def test_a_journal_that_cannot_be_written_costs_the_request_nothing(store, monkeypatch):
+def test_a_usage_log_that_cannot_be_written_costs_the_request_nothing(store, monkeypatch):
     """It counts unless the process is killed before its flush."""
     lost = []
     meter = make_meter(store, on_lost=lambda: lost.append(1))
@@ -245,7 +245,7 @@ def test_a_journal_that_cannot_be_written_costs_the_request_nothing(store, monke
     def full(finished):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(meter.journal, "append", full)
+    monkeypatch.setattr(meter.usage_log, "append", full)
     spend(meter, 10)
     meter.flush()
 

@@ -188,12 +188,12 @@ RESPONSE = (
         ),
     ],
 )
-async def test_usage_is_in_the_journal_before_the_client_has_the_end(
+async def test_usage_is_in_the_usage_log_before_the_client_has_the_end(
     world, engine, stream, path, body, parts, end
 ):
     """So a kill at any moment loses no request that a client saw finished."""
     world.lanes.answers = [engine() if parts is None else stream(*parts)]
-    journaled = []
+    logged = []
 
     async def receive():
         return {"type": "http.request", "body": json.dumps(body).encode()}
@@ -201,7 +201,7 @@ async def test_usage_is_in_the_journal_before_the_client_has_the_end(
     async def send(message):
         if end in message.get("body", b""):
             (path,) = world.usage_folder.glob("*.log")
-            journaled.append(path.read_text().splitlines())
+            logged.append(path.read_text().splitlines())
 
     key = f"Bearer {world.keys['acme']}".encode()
     scope = {
@@ -214,7 +214,7 @@ async def test_usage_is_in_the_journal_before_the_client_has_the_end(
     }
     await world.gateway(scope, receive, send)
 
-    assert [len(lines) for lines in journaled] == [1]
+    assert [len(lines) for lines in logged] == [1]
     counts = Counts(1, 7, 0, 3) if parts is None else Counts(1, 9, 0, 1)
-    assert tuple(json.loads(journaled[0][0])[-4:]) == counts
+    assert tuple(json.loads(logged[0][0])[-4:]) == counts
     assert stored(world) == {("acme", "chat"): counts}

@@ -36,7 +36,7 @@ def spend(meter, tokens, tenant="acme") -> None:
 
 def kill(meter) -> None:
     """What SIGKILL does to a meter that is not writing."""
-    meter.journal.close(is_accounted=False)
+    meter.usage_log.close(is_accounted=False)
 
 
 def total(store) -> Counts:

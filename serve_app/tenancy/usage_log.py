@@ -1,4 +1,4 @@
-"""The journal of one writer of usage: a line for each request that ended.
+"""The usage log of one writer: a line for each request that ended.
 
 A line is handed to the operating system before anything else is done with the request,
 so a process that is killed loses none: `write` has copied it to memory that is not the
@@ -23,14 +23,14 @@ from pathlib import Path
 import orjson
 
 from serve_app.config.private_files import private_folder
-from serve_app.tenancy.store import Counts, Finished, Position, Slot
+from serve_app.tenancy.store import Counts, Finished, Position, Slot, TenancyStore
 
 MAX_FILE_BYTES = 8 * 1024 * 1024
 """Some 80,000 requests; a file is deleted once the store has all of it."""
 
 
-class UsageJournal:
-    """This process's, in `folder`. Not thread-safe: its owner has the lock for that."""
+class UsageLog:
+    """The usage log of this process, in `folder`. Not thread-safe: its owner locks it."""
 
     def __init__(self, folder: Path, *, max_file_bytes: int = MAX_FILE_BYTES) -> None:
         private_folder(folder)
@@ -57,7 +57,7 @@ class UsageJournal:
         self._offset += len(line)
 
     def turn(self) -> None:
-        """Begin a new file if this one is full. Raises OSError, and goes on as before."""
+        """Begin a new file if this one is full; after an OSError the old one is still in use."""
         if self._offset < self._max_file_bytes:
             return
         self._number += 1
@@ -76,7 +76,7 @@ class UsageJournal:
                 path.unlink(missing_ok=True)
 
     def close(self, *, is_accounted: bool) -> None:
-        """Let go of it; with everything in the store, the files are deleted."""
+        """Close the files, and delete them if the store has everything."""
         os.close(self._fd)
         if is_accounted:
             _delete(self.folder, self.writer)
@@ -95,7 +95,7 @@ class DeadWriter:
     folder: Path
 
     def replay(self, since: Position) -> Iterable[Finished]:
-        """What it wrote from a position on; an unfinished last line is left out."""
+        """Yield what it wrote from a position on, without an unfinished last line."""
         for number, path in _files(self.folder, self.writer):
             if number < since.file:
                 continue
@@ -110,7 +110,7 @@ class DeadWriter:
 
 
 def dead_writers(folder: Path) -> Iterator[DeadWriter]:
-    """Writers whose lock nobody holds; each is locked while it is the iterator's turn."""
+    """Yield writers whose process has ended; each is locked until the next is asked for."""
     for path in sorted(folder.glob("*.lock")):
         try:
             fd = os.open(path, os.O_RDWR)
@@ -121,6 +121,18 @@ def dead_writers(folder: Path) -> Iterator[DeadWriter]:
                 yield DeadWriter(path.stem, folder)
         finally:
             os.close(fd)
+
+
+def recover_dead(store: TenancyStore, folder: Path) -> None:
+    """Add what dead writers left to the store, each exactly once, and delete their files.
+
+    Whoever does it may die at any point and another starts over: the store remembers
+    that a writer is accounted for until its files are gone.
+    """
+    for dead in dead_writers(folder):
+        store.recover(dead.writer, dead.replay)
+        dead.delete()
+        store.forget(dead.writer)
 
 
 def _locked(folder: Path) -> tuple[str, int]:

@@ -1,14 +1,14 @@
-"""Surface marks of a text: what can be seen without understanding it.
+"""Surface features of a text: what can be seen without understanding it.
 
 Theory of operation. Only the head and the tail are read (`classifier.features.reading`);
 the length is taken from the whole, which is constant time. The rest is counted
 in two ways, each a pass in C: bytes of a class, from one histogram of the bytes,
-and fixed marks, by `str.count`. Two regular expressions find shapes
+and fixed signs, by `str.count`. Two regular expressions find shapes
 that need a line start; each begins at a literal newline and repeats nothing
 without a bound, so neither can backtrack beyond a dozen characters.
 
 Counts enter as log(1 + n) and shares as fractions, so that no single prompt
-reaches far outside the range the model was fitted on. No mark is a word of some
+reaches far outside the range the model was fitted on. No feature is a word of some
 language: they are what is left to judge by when the words are not English.
 """
 
@@ -45,7 +45,7 @@ _CHOICE = re.compile(r"\n\(?[A-J][.):] ?\S")
 _LIST_ITEM = re.compile(r"\n[ \t]{0,8}(?:\d{1,2}[.)]|[-*\u2022])[ \t]")
 _LONGEST_SHORT_WORD = 8
 
-MARK_NAMES: tuple[str, ...] = (
+SURFACE_NAMES: tuple[str, ...] = (
     "log_bytes",
     "log_words",
     "log_lines",
@@ -72,13 +72,13 @@ MARK_NAMES: tuple[str, ...] = (
     "log_list_items",
     "has_blank",
 )
-LOG_BYTES = MARK_NAMES.index("log_bytes")
-LOG_WORDS = MARK_NAMES.index("log_words")
-NON_ASCII_SHARE = MARK_NAMES.index("non_ascii_share")
+LOG_BYTES = SURFACE_NAMES.index("log_bytes")
+LOG_WORDS = SURFACE_NAMES.index("log_words")
+NON_ASCII_SHARE = SURFACE_NAMES.index("non_ascii_share")
 
 
-def marks(text: str, read: str, ascii_bytes: bytes, words: list[bytes]) -> list[float]:
-    """The marks of one text, in the order of `MARK_NAMES`.
+def surface_of(text: str, read: str, ascii_bytes: bytes, words: list[bytes]) -> list[float]:
+    """The surface features of one text, in the order of `SURFACE_NAMES`.
 
     Args:
         text: the whole text; only its length is used.
@@ -93,14 +93,14 @@ def marks(text: str, read: str, ascii_bytes: bytes, words: list[bytes]) -> list[
     counts = _count_classes(ascii_bytes)
     digits, upper, operators, brackets, quotes, code = counts[:6]
     questions, lines, mathematics, commas = (counts if is_ascii else _count_classes(utf8))[6:]
-    code_marks = _count_marks(read, _CODE_WORDS)
-    # A mark is looked for only where a byte of it was seen: most texts have none.
+    code_signs = _count_signs(read, _CODE_WORDS)
+    # A sign is looked for only where a byte of it was seen: most texts have none.
     if operators:
-        code_marks += _count_marks(read, _CODE_OPERATORS)
+        code_signs += _count_signs(read, _CODE_OPERATORS)
     if brackets:
-        code_marks += _count_marks(read, _CODE_BRACKETS)
+        code_signs += _count_signs(read, _CODE_BRACKETS)
     if quotes:
-        code_marks += read.count("```")
+        code_signs += read.count("```")
     # UTF-8 bytes, so that a script without spaces weighs what its words would.
     has_other_scripts = len(ascii_bytes) != len(read)
     utf8_length = len(text) * len(utf8) / size if has_other_scripts else len(text)
@@ -123,7 +123,7 @@ def marks(text: str, read: str, ascii_bytes: bytes, words: list[bytes]) -> list[
         code / size,
         1.0 - min(len(ascii_bytes), size) / size if read else 0.0,
         log1p(digits),
-        log1p(code_marks),
+        log1p(code_signs),
         log1p(mathematics),
         log1p(commas),
         log1p(len(_CHOICE.findall(read))) if has_lines else 0.0,
@@ -149,5 +149,5 @@ def _count_classes(read: bytes) -> list[float]:
     return classes
 
 
-def _count_marks(read: str, names: tuple[str, ...]) -> int:
+def _count_signs(read: str, names: tuple[str, ...]) -> int:
     return sum([read.count(name) for name in names])
