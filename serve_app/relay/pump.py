@@ -87,7 +87,7 @@ class Pump:
         source, flow, held = self._source, self._flow, self._flow.held
         while not source.is_over:
             if flow.last and not held:
-                has_ended = not await response.pour(self._pass_on)
+                has_ended = not await response.deliver_to(self._pass_on)
                 if self._half is not None:
                     half, self._half = self._half, None
                     await half
