@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from router.errors import Rejected
-from serve_app.bodies.body_bounds import DEFAULTS, HEAVIEST, too_many_parts
+from serve_app.bodies.body_bounds import DEFAULTS, too_many_parts
 from serve_app.bodies.body_rules import first_fault
 from serve_app.bodies.grammar.grammar_rules import constraints_fault
-from serve_app.bodies.json_body import as_utf8, dump, load_object, loading
+from serve_app.bodies.json_body import as_utf8, dump, loading
 from serve_app.bodies.steps import Steps, at_once
 from serve_app.config.serving import LimitsConfig
 from serve_app.protocol.errors import Dialect
@@ -132,8 +132,7 @@ def reading(raw: bytes, route: Route, limits: LimitsConfig) -> Steps[Parsed | Re
     given, raw = raw, as_utf8(raw)
     if raw is not given:
         yield
-    is_light = len(raw) * HEAVIEST <= limits.max_values
-    body = load_object(raw) if is_light else (yield from loading(raw, limits))
+    body = yield from loading(raw, limits)
     if isinstance(body, Rejected):
         return body
     fault = too_many_parts(body, len(raw), limits)
