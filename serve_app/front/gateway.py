@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 
 from router.errors import Rejected, RejectReason
-from serve_app.bodies.wire import ROUTES, Route
+from serve_app.bodies.routes import ROUTES, Route
 from serve_app.front.control import Control
 from serve_app.front.cors import allowed_origin, cors_headers, is_preflight, preflight_headers
 from serve_app.front.door import Door

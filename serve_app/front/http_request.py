@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from router.errors import Rejected
-from serve_app.bodies.wire import ROUTES
+from serve_app.bodies.routes import ROUTES
 from serve_app.config.serving import LimitsConfig
 from serve_app.front.request_body import RequestBody
 from serve_app.protocol.asgi import Message, Receive, Scope, Send
