@@ -12,9 +12,7 @@ from itertools import islice
 from typing import Any
 
 from router.stable_text.stable_text import MAX_CHARS, own_words, stable_text
-from serve_app.bodies.parsed_request import ParsedRequest, text_of
-
-SYSTEM_ROLES = ("system", "developer")
+from serve_app.bodies.parsed_request import SYSTEM_ROLES, ParsedRequest, text_of
 
 MAX_FIRST_TURNS = 64
 """Of the user's before an answer that are looked at; no more of them than `MAX_CHARS`."""
@@ -24,14 +22,14 @@ def opening_of(parsed: ParsedRequest) -> tuple[str, str]:
     """The stable system prompt, and the user's first words."""
     if parsed.route.path == "/v1/completions":
         return "", parsed.prompt.users[0]
-    return stable_text(system_of(parsed)), _first_words(_items(parsed))
+    return stable_text(system_of(parsed)), _first_words(parsed.messages)
 
 
 def system_of(parsed: ParsedRequest) -> str:
     """The system prompt: the field of its own, and the messages that lead."""
     body = parsed.body
     own = text_of(body.get("system") or body.get("instructions"))
-    leading = (text_of(x.get("content")) for x in leading_messages(_items(parsed)))
+    leading = (text_of(x.get("content")) for x in leading_messages(parsed.messages))
     return "\n".join([*([own] if own else []), *leading])
 
 
@@ -43,14 +41,6 @@ def leading_messages(messages: list[Any]) -> list[Any]:
             break
         leading.append(message)
     return leading
-
-
-def _items(parsed: ParsedRequest) -> list[Any]:
-    if parsed.route.path != "/v1/responses":
-        messages: list[Any] = parsed.body.get("messages") or []
-        return messages
-    given = parsed.body.get("input")
-    return given if isinstance(given, list) else [{"role": "user", "content": given}]
 
 
 def _first_words(items: list[Any]) -> str:

@@ -13,6 +13,7 @@ class Route:
 
     Attributes:
         dialect: form of its errors and events.
+        prompt: field with the messages, input items or texts; it has to be there.
         has_priority: whether its request model knows `priority`.
         has_stream_options: whether usage must be asked for on streams.
         generates: False for token counting.
@@ -24,6 +25,7 @@ class Route:
 
     path: str
     dialect: Dialect
+    prompt: str = "messages"
     has_priority: bool = True
     has_stream_options: bool = False
     generates: bool = True
@@ -45,12 +47,13 @@ ROUTES: dict[str, Route] = {
         Route(
             "/v1/completions",
             Dialect.OPENAI,
+            "prompt",
             has_stream_options=True,
             limits=("max_tokens",),
             default_limit=16,
             has_n=True,
         ),
-        Route("/v1/responses", Dialect.RESPONSES, limits=("max_output_tokens",)),
+        Route("/v1/responses", Dialect.RESPONSES, "input", limits=("max_output_tokens",)),
         Route("/v1/messages", Dialect.ANTHROPIC, has_priority=False, limits=("max_tokens",)),
         Route("/v1/messages/count_tokens", Dialect.ANTHROPIC, has_priority=False, generates=False),
     )
