@@ -69,12 +69,9 @@ _Found = tuple[_Place, Any]
 
 
 def looking_for_media(body: dict[str, Any], hosts: Collection[str]) -> Steps[Rejected | None]:
-    """The first place of a body from which an engine would fetch what it should not, in pieces.
+    """Refuse a body from which an engine would fetch what it should not, in pieces.
 
-    Args:
-        body: a request on any route.
-        hosts: `host` or `host:port`, in lower case, that the lane may fetch from.
-
+    `hosts`: `host` or `host:port`, in lower case, that the lane may fetch from.
     """
     for field in ("messages", "input"):
         items = body.get(field)
@@ -85,7 +82,7 @@ def looking_for_media(body: dict[str, Any], hosts: Collection[str]) -> Steps[Rej
 
 
 def _part_fault(field: str, items: list[Any], hosts: Collection[str]) -> Steps[str | None]:
-    """The place and what is wrong there; level by level, never recursing."""
+    """Say what is wrong and where. Goes level by level: a deep body would overflow the stack."""
     level: list[_Found] = [((None, field), items)]
     while level:
         inner: list[_Found] = []
@@ -121,7 +118,7 @@ def _leads_on(part: Any) -> bool:
 
 
 def _member_fault(part: dict[str, Any], hosts: Collection[str]) -> str | None:
-    """The member of a part with media, a quotation mark, and what is wrong with it."""
+    """Return the name of a member, a closing quotation mark, and what is wrong with it."""
     if part.get("image_pil") is not None:
         # An object of Python's, which no request has: a text there is opened as path or URL.
         return f"image_pil' is not taken: {HERE}"

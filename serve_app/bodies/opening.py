@@ -44,7 +44,7 @@ def leading_messages(messages: list[Any]) -> list[Any]:
 
 
 def _first_words(items: list[Any]) -> str:
-    """The first turn of the user's that has words of the user's own.
+    """Return the user's first turn that has words of the user's own.
 
     What an agent sends as the user's before it, as messages of their own, says where it is.
     """

@@ -83,7 +83,7 @@ def parse(raw: bytes, route: Route) -> ParsedRequest | Rejected:
 
 
 def reading(raw: bytes, route: Route, limits: LimitsConfig) -> Steps[ParsedRequest | Rejected]:
-    """The same in pieces."""
+    """Do what `parse` does, in pieces and within these limits."""
     given, raw = raw, as_utf8(raw)
     if raw is not given:
         yield

@@ -61,12 +61,10 @@ def tenants_path(given: str | None = None) -> Path:
 
 
 def load_fleet(path: Path) -> FleetConfig:
-    """Read a fleet file, or raise ConfigError."""
     return load_yaml(path, FleetConfig)
 
 
 def load_tenants(path: Path) -> TenantsConfig:
-    """Read the tenants file, or raise ConfigError."""
     return load_yaml(path, TenantsConfig)
 
 
@@ -92,7 +90,7 @@ def tenancy_path(tenants: TenantsConfig) -> Path:
 
 
 def usage_folder(store: Path) -> Path:
-    """Where the journals beside a tenancy store are."""
+    """Where the usage logs beside a tenancy store are."""
     return store.with_name(f"{store.name}.usage")
 
 

@@ -114,7 +114,7 @@ class TierConfig(StrictModel):
         frontier_budget: the same for the frontier lane.
         keep_prompts_days: how long prompts are kept for training; 0: not at all.
         history: cap on the history of each session; None: no cap.
-        sheddable: free work. It takes slots that other tiers do not need, and where a
+        sheddable: its work takes slots that other tiers do not need, and where a
             lane is saturated it waits, is shed and is evicted before any other tier.
         min_share: of a sheddable tier: share of a lane's slots that it keeps while the
             lane is saturated, of what other tiers do not need.
@@ -270,7 +270,6 @@ class TenantsConfig(StrictModel):
                 places[key.id] = place
 
     def ceilings_of(self, tenant: str) -> CeilingConfig:
-        """A tenant's ceilings, its own over its tier's."""
         merged = self._limits_of(tenant)
         return CeilingConfig(
             merged.tokens_per_second,
@@ -281,7 +280,6 @@ class TenantsConfig(StrictModel):
         )
 
     def quotas_of(self, tenant: str) -> QuotaConfig:
-        """A tenant's quotas, its own over its tier's."""
         merged = self._limits_of(tenant)
         return QuotaConfig(merged.tokens_per_day, merged.tokens_per_month)
 
@@ -294,7 +292,7 @@ class TenantsConfig(StrictModel):
         return self.tiers[config.tier].ceilings.model_copy(update=own)
 
     def rules_of(self, tenant: str, complex_lane: str | None, frontier: str | None) -> TierRules:
-        """The part that the lane decision reads."""
+        """Return what the choice of a lane reads of a tenant."""
         own, tier = self.tenants[tenant], self.tiers[self.tenants[tenant].tier]
         wanted = {
             frontier: _either(own.frontier_budget, tier.frontier_budget),
@@ -304,19 +302,16 @@ class TenantsConfig(StrictModel):
         return TierRules(frozenset(tier.lanes), tier.default_lane, budgets)
 
     def keep_prompts_days_of(self, tenant: str) -> int:
-        """For how many days a tenant's prompts are kept; 0: not at all."""
         config = self.tenants[tenant]
         own = config.keep_prompts_days
         return self.tiers[config.tier].keep_prompts_days if own is None else own
 
     def history_of(self, tenant: str) -> HistoryConfig | None:
-        """The cap on the history of a tenant's sessions; None: no cap."""
         config = self.tenants[tenant]
         is_own = "history" in config.model_fields_set
         return config.history if is_own else self.tiers[config.tier].history
 
     def kv_of(self, tenant: str) -> KvConfig | None:
-        """What a tenant may hold in the engines' KV caches; None: no limit."""
         config = self.tenants[tenant]
         return config.kv if "kv" in config.model_fields_set else self.tiers[config.tier].kv
 

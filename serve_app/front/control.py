@@ -29,11 +29,13 @@ from serve_app.tenancy.proxies import proxy_warning
 logger = logging.getLogger("ray.serve")
 
 Broadcast = Callable[..., Awaitable[list[Any]]]
-"""Takes a method's name, and how long its answers may take unless that is as usual."""
+"""Calls a method on every ingress replica, this one included.
+
+Takes the method's name, and how long its answers may take unless that is as usual.
+"""
 
 RELOAD_TIMEOUT_S = 20.0
 """A large tenants file or a new classifier takes its time; `pointsman reload` waits 30 s."""
-"""Calls a method on every ingress replica, this one included."""
 
 
 class Control:
@@ -54,7 +56,6 @@ class Control:
         self._broadcast = broadcast
 
     def models(self, tenant: Tenant) -> list[dict[str, Any]]:
-        """What `/v1/models` lists for the tenant, as vLLM would."""
         return model_cards(self._state.policies.routing, tenant.rules)
 
     async def loading_lanes(self) -> list[str]:
@@ -65,7 +66,6 @@ class Control:
         return [name for name, is_ready in zip(names, ready, strict=True) if not is_ready]
 
     def explain(self, pipeline: Pipeline, call: Call, plan: Plan) -> dict[str, Any]:
-        """The decision of a dry run."""
         decision = plan.decision
         return {
             "lane": decision.lane.name,
@@ -83,7 +83,6 @@ class Control:
     # -- status -------------------------------------------------------------
 
     async def status(self) -> dict[str, Any]:
-        """The whole deployment, for people and scripts."""
         fleet, shadow = self._state.policies.fleet, self._state.policies.shadow
         ingresses = [x for x in await self._broadcast("snapshot") if isinstance(x, dict)]
         return {
@@ -104,7 +103,6 @@ class Control:
         }
 
     def tenant_status(self, tenant: Tenant) -> dict[str, Any]:
-        """A tenant's own part."""
         near = [x for x in self._state.tenants_near_limit() if x["tenant"] == tenant.name]
         return {"tenant": tenant.name, "tier": tenant.tier_name, "near_limit": near}
 

@@ -124,7 +124,6 @@ class HttpRequest:
         await self.send({"type": "http.response.body", "body": body})
 
     async def no_content(self, headers: Headers) -> None:
-        """204."""
         await self.send({"type": "http.response.start", "status": 204, "headers": headers})
         await self.send({"type": "http.response.body", "body": b""})
 

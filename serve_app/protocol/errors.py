@@ -99,7 +99,6 @@ def error_body(
 
 
 def internal_error(dialect: Dialect, request_id: str = "") -> bytes:
-    """The JSON body of a fault of ours."""
     kind = "api_error" if dialect is Dialect.ANTHROPIC else "server_error"
     error = {"message": "Internal error.", "type": kind, "param": None, "code": "internal_error"}
     return _enveloped(error, dialect, request_id)

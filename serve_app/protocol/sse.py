@@ -33,7 +33,6 @@ class Usage:
 
     @property
     def total(self) -> int:
-        """Prompt and completion."""
         return self.prompt_tokens + self.completion_tokens
 
 
@@ -61,7 +60,7 @@ def read_usage(data: object) -> Usage | None:
 
 
 def _count(counts: dict[str, Any], name: str) -> int | None:
-    """A member that is a count; None for whatever else an engine may have put there."""
+    """Return a member that is a count; None for whatever else an engine has put there."""
     found = counts.get(name)
     is_count = isinstance(found, int) and not isinstance(found, bool) and found >= 0
     return found if is_count else None

@@ -109,7 +109,7 @@ class Call:
 
     @property
     def code(self) -> str:
-        """What the request is counted under."""
+        """What the request is counted under in metrics and records."""
         if self.outcome is Outcome.REFUSED and self.refused is not None:
             return self.refused.reason.value
         return self.outcome.value
@@ -120,7 +120,6 @@ class Call:
         return session_key(self.tenant.name, self.session_id)
 
     def refuse(self, refused: Rejected) -> None:
-        """It ends with this."""
         self.outcome, self.refused = Outcome.REFUSED, refused
 
 

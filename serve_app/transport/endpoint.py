@@ -47,7 +47,6 @@ class Guard:
         self.served_total = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection, or refuse it."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return

@@ -111,12 +111,7 @@ class Response:
 
 
 class Upstream:
-    """Connections to every replica, kept between requests.
-
-    Args:
-        headers: sent with every request.
-
-    """
+    """Connections to every replica, kept between requests. All send the same `headers`."""
 
     def __init__(self, headers: Mapping[str, str], timeouts: TimeoutConfig) -> None:
         self._fixed = _lines(headers)
