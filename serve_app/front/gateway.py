@@ -7,6 +7,8 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 
+from starlette.types import Receive, Scope, Send
+
 from router.errors import Rejected, RejectReason
 from serve_app.bodies.routes import ROUTES, Route
 from serve_app.front.control import Control
@@ -20,7 +22,6 @@ from serve_app.front.openapi import OPENAPI
 from serve_app.front.request_body import ClientGone
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState
-from serve_app.protocol.asgi import Receive, Scope, Send
 from serve_app.protocol.http_rules import protocol_fault, refused_header
 from serve_app.records.feedback import MAX_FEEDBACK_BYTES, FeedbackDesk, parse_feedback
 from serve_app.request.call import Call

@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Iterable
 from typing import Any
 
 import orjson
+from starlette.types import Message, Receive, Scope, Send
 
 from router.errors import Rejected
 from serve_app.bodies.routes import ROUTES
 from serve_app.config.serving import LimitsConfig
 from serve_app.front.request_body import RequestBody
-from serve_app.protocol.asgi import Message, Receive, Scope, Send
 from serve_app.protocol.encodings import codings_of, decode
 from serve_app.protocol.errors import Dialect, error_body, error_headers, internal_error, status_of
 from serve_app.request.call import request_id

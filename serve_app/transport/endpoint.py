@@ -16,8 +16,7 @@ from collections.abc import Iterator
 
 import ray
 import uvicorn
-
-from serve_app.protocol.asgi import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 Listed = frozenset[tuple[str, str]]
 
