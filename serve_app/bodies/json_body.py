@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from math import inf, isfinite
+from math import inf
 from typing import Any
 
 import orjson
@@ -154,8 +154,8 @@ def _is_unicode(text: str) -> bool:
 
 def _is_finite(value: Any) -> bool:
     """Whether no number in it is past a double: Python reads those as infinite."""
-    if isinstance(value, float):
-        return isfinite(value)
-    if isinstance(value, dict):
-        return all(map(_is_finite, value.values()))
-    return not isinstance(value, list) or all(map(_is_finite, value))
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True

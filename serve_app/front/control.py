@@ -98,16 +98,13 @@ class Control:
                 "shadow_classifier": shadow.version if shadow else None,
             },
             "tenants_near_limit": [t for x in ingresses for t in x["tenants_near_limit"]],
-            "triggers_firing": self._triggers(),
+            "triggers_firing": ["escalation_share"] if self._state.escalation.alarm else [],
             "ledger": _ledger_of(ingresses),
         }
 
     def tenant_status(self, tenant: Tenant) -> dict[str, Any]:
         near = [x for x in self._state.tenants_near_limit() if x["tenant"] == tenant.name]
         return {"tenant": tenant.name, "tier": tenant.tier_name, "near_limit": near}
-
-    def _triggers(self) -> list[str]:
-        return ["escalation_share"] if self._state.escalation.alarm else []
 
     def _warnings(self, ingresses: list[dict[str, Any]]) -> list[str]:
         warnings = []

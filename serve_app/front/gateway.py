@@ -110,10 +110,10 @@ class Gateway:
             await refuse_upgrade(scope, send, NO_SUCH_ROUTE, 404)
             return
         fault = protocol_fault({**scope, "method": "GET"})
-        refused = fault.rejected if fault is not None else refused_header(request.headers)
+        refused, status = fault or (refused_header(request.headers), None)
         if refused is not None:
             await receive()
-            await refuse_upgrade(scope, send, refused, fault.status if fault else None)
+            await refuse_upgrade(scope, send, refused, status)
             return
         caller = request.caller
         await self._sockets.serve(
@@ -127,7 +127,7 @@ class Gateway:
         request.always += cors_headers(allowed)
         fault = protocol_fault(scope)
         if fault is not None:
-            await request.refuse(fault.rejected, fault.status)
+            await request.refuse(*fault)
         elif allowed is not None and is_preflight(request.method, request.headers):
             await request.no_content(preflight_headers(request.headers, cors))
         else:
