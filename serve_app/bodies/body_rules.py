@@ -146,7 +146,7 @@ def first_fault(body: dict[str, Any], route: Route) -> Rejected | None:
 
 
 def _named_tool_fault(body: dict[str, Any]) -> Rejected | None:
-    """The engine looks for the name of a forced function before it looks at the tools."""
+    """Refuse tools without names where a function is forced: the engine reads the names first."""
     choice = body.get("tool_choice")
     if not isinstance(choice, dict) or "function" not in choice:
         return None
@@ -161,11 +161,11 @@ def _is_of_integers(check: Check) -> bool:
 
 
 def refusal(name: str, wrong: str) -> Rejected:
-    """A 400 that names the field and says what it must be."""
+    """Return a 400 that names the field and says what it must be."""
     return Rejected(RejectReason.INVALID_REQUEST, f"'{name}' must be {wrong}.", param=name)
 
 
 def _scores_only(body: dict[str, Any], route: Route, name: str) -> bool:
-    """Evaluations ask for the prompt's own log probabilities, and no more."""
+    """Return whether only the prompt's log probabilities are asked for, as evaluations do."""
     is_asked = route.prompt == "prompt" and name == "max_tokens" and body.get("echo") is True
     return is_asked and body[name] == 0 and not isinstance(body[name], bool)

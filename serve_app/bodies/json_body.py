@@ -153,7 +153,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def _is_finite(value: Any) -> bool:
-    """Whether no number in it is past a double: Python reads those as infinite."""
+    """Return whether no number in it is past a double: Python reads those as infinite."""
     try:
         json.dumps(value, allow_nan=False)
     except ValueError:

@@ -106,7 +106,7 @@ def _part_fault(field: str, items: list[Any], hosts: Collection[str]) -> Steps[s
 
 
 def _leads_on(part: Any) -> bool:
-    """Whether there may be media in it: plain text is most of all that is sent."""
+    """Return whether there may be media in a part. Nearly all parts are plain text."""
     if not isinstance(part, dict):
         return isinstance(part, list)
     if part.keys().isdisjoint(_LOOKED_AT):

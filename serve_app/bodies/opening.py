@@ -19,14 +19,14 @@ MAX_FIRST_TURNS = 64
 
 
 def opening_of(parsed: ParsedRequest) -> tuple[str, str]:
-    """The stable system prompt, and the user's first words."""
+    """Return the stable system prompt and the user's first words."""
     if parsed.route.path == "/v1/completions":
         return "", parsed.prompt.users[0]
     return stable_text(system_of(parsed)), _first_words(parsed.messages)
 
 
 def system_of(parsed: ParsedRequest) -> str:
-    """The system prompt: the field of its own, and the messages that lead."""
+    """Return the system prompt: its own field, and the messages that lead."""
     body = parsed.body
     own = text_of(body.get("system") or body.get("instructions"))
     leading = (text_of(x.get("content")) for x in leading_messages(parsed.messages))
@@ -34,7 +34,7 @@ def system_of(parsed: ParsedRequest) -> str:
 
 
 def leading_messages(messages: list[Any]) -> list[Any]:
-    """The messages before the first that is not the operator's."""
+    """Return the messages before the first that is not the operator's."""
     leading = []
     for message in messages:
         if not isinstance(message, dict) or message.get("role") not in SYSTEM_ROLES:
@@ -62,7 +62,7 @@ def _first_words(items: list[Any]) -> str:
 
 
 def _first_turns(items: list[Any]) -> Iterator[str]:
-    """The user's messages up to the first answer; a greeting before them is none."""
+    """Yield the user's messages up to the first answer. A greeting before them is no answer."""
     has_begun = False
     for item in items:
         role = item.get("role") if isinstance(item, dict) else None

@@ -170,7 +170,7 @@ def _messages(body: dict[str, Any], route: Route) -> list[Any]:
 
 
 def _prompts(body: dict[str, Any], route: Route) -> int:
-    """Prompts in one request: `/v1/completions` takes a list of texts or of token lists."""
+    """Count the prompts: `/v1/completions` takes a list of texts or of token lists."""
     if route.prompt != "prompt":
         return 1
     embeds = body.get("prompt_embeds")
@@ -209,7 +209,7 @@ _NUMBERS = {int}
 
 
 def text_of(content: Any) -> str:
-    """The text of a message's content: a string, or the text parts of a list."""
+    """Return the text of a message's content: a string, or the text parts of a list."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list) or set(map(type, content)) == _NUMBERS:

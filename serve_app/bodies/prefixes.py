@@ -99,7 +99,7 @@ def _digest(text: bytes) -> bytes:
 
 
 def request_of(prefix: bytes, *, model: str, cache_salt: str) -> tuple[str, dict[str, Any]]:
-    """The path and the body with which a prefix is prefilled."""
+    """Return the path and the body with which a prefix is prefilled."""
     made = orjson.loads(prefix)
     return made["path"], {**made["body"], "model": model, "cache_salt": cache_salt}
 

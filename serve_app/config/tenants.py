@@ -173,7 +173,7 @@ class KeyConfig(StrictModel):
     proxy: bool = False
 
     def is_expired(self, now: datetime) -> bool:
-        """Whether it is past its time; a time without a zone is UTC."""
+        """Return whether it is past its time. A time without a zone is UTC."""
         if self.expires is None:
             return False
         return now >= (self.expires if self.expires.tzinfo else self.expires.replace(tzinfo=UTC))

@@ -59,7 +59,7 @@ class Control:
         return model_cards(self._state.policies.routing, tenant.rules)
 
     async def loading_lanes(self) -> list[str]:
-        """Required lanes that have no warmed replica yet."""
+        """Return the required lanes that have no warmed replica yet."""
         lanes = self._state.policies.fleet.enabled_lanes
         names = [name for name in self._lanes.names() if lanes[name].required]
         ready = await asyncio.gather(*(self._lanes.is_ready(name) for name in names))
@@ -188,7 +188,7 @@ class Control:
     # -- reload -------------------------------------------------------------
 
     async def reload_everywhere(self) -> dict[str, Any]:
-        """Read the files again on every ingress replica; say what each made of it."""
+        """Read the files again on every ingress replica, and say what each made of it."""
         silent = {"ok": False, "error": "did not answer"}
         answers = await self._broadcast("reload", RELOAD_TIMEOUT_S)
         results = [x if isinstance(x, dict) else silent for x in answers]
@@ -197,7 +197,7 @@ class Control:
 
 
 def _ledger_of(ingresses: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The epoch, and how each ingress replica stands with it; None: there is no ledger."""
+    """Return the epoch and how each ingress replica stands with it, if there is a ledger."""
     leases = {x["replica"]: x["ledger"] for x in ingresses if x.get("ledger")}
     if not leases:
         return None
@@ -205,7 +205,7 @@ def _ledger_of(ingresses: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _of_files(files: dict[str, Any] | None) -> list[str]:
-    """What an ingress replica has to tell of the configuration files."""
+    """Return what an ingress replica has to tell of the configuration files."""
     if files is None:
         return []
     return [*([_refused(files["error"])] if files["error"] else []), *files["warnings"]]
@@ -216,5 +216,5 @@ def _refused(error: str) -> str:
 
 
 def _imbalance(running: list[float]) -> float:
-    """Running requests of the busiest replica over the mean; 1 while nothing runs."""
+    """Return the running requests of the busiest replica over the mean, 1 while nothing runs."""
     return max(running) * len(running) / sum(running) if any(running) else 1.0

@@ -68,7 +68,7 @@ class HttpRequest:
         return found
 
     def send(self, message: Message) -> Awaitable[None]:
-        """Pass an ASGI message on; before the body is read, see `_answer_early`."""
+        """Pass an ASGI message on. Before the body is read, see `_answer_early`."""
         self._has_started = True
         if message["type"] == "http.response.start" and self.always:
             message = {**message, "headers": [*message["headers"], *self.always]}
@@ -77,7 +77,7 @@ class HttpRequest:
         return self._answer_early(message) if self._body.has_more else self._send(message)
 
     async def _answer_early(self, message: Message) -> None:
-        """Pass a message on while the client is sending; the connection ends with the answer."""
+        """Pass a message on while the client is sending. The connection ends with the answer."""
         if message["type"] == "http.response.start":
             await self._body.take_if_at_hand()
             if self._body.has_more:
@@ -89,7 +89,7 @@ class HttpRequest:
         await self._send(message)
 
     async def read(self, limits: LimitsConfig, max_bytes: int) -> bytes | Rejected:
-        """The whole body, decoded, or 413 as soon as it is known to be too long."""
+        """Return the whole body, decoded, or 413 as soon as it is known to be too long."""
         raw = await self._body.read(max_bytes, limits.body_timeout_s, limits.body_silence_s)
         codings = self.codings
         if isinstance(raw, Rejected) or not raw or not codings:
@@ -108,7 +108,7 @@ class HttpRequest:
         await self.respond(status, body, JSON, [*error_headers(rejected), *headers])
 
     async def fail(self) -> None:
-        """500 without a word about the inside; nothing if an answer has begun."""
+        """Answer 500 without a word about the inside, unless an answer has begun."""
         if not self._has_started:
             await self.respond(500, internal_error(self.dialect, self.id), JSON)
 
@@ -132,7 +132,7 @@ Header = tuple[bytes, bytes]
 
 
 def headers_of(lines: Iterable[Header]) -> dict[bytes, bytes]:
-    """One line of each name: the last that says something."""
+    """Return one line of each name: the last that is not blank."""
     headers: dict[bytes, bytes] = {}
     for name, value in lines:
         if value.strip() or name not in headers:

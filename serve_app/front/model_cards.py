@@ -31,7 +31,7 @@ UNKNOWN_DATE = "1970-01-01T00:00:00Z"
 
 
 def model_cards(policy: RoutingPolicy, rules: TierRules) -> list[dict[str, Any]]:
-    """`auto`, the lanes, and their model ids, as far as these rules allow them."""
+    """List `auto`, the lanes and their model ids, as far as these rules allow them."""
     lanes = [lane for lane in policy.lanes.values() if rules.allows(lane.name)]
     names = dict.fromkeys([AUTO, *(x.name for x in lanes), *(x.model_id for x in lanes)])
     return [_card(name, policy) for name in names]

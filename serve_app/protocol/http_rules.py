@@ -35,7 +35,7 @@ def protocol_fault(scope: Scope) -> tuple[Rejected, int] | None:
 
 
 def refused_header(headers: dict[bytes, bytes]) -> Rejected | None:
-    """Why a request's headers cannot be taken, if so."""
+    """Refuse a request for headers that are not supported."""
     for name in SERVES_OWN & headers.keys():
         return Rejected(RejectReason.INVALID_REQUEST, f"'{name.decode()}' is not supported here.")
     return None

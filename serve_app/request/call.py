@@ -127,7 +127,7 @@ MAX_REQUEST_ID_CHARS = 256
 
 
 def request_id(headers: dict[bytes, bytes]) -> str:
-    """The caller's request id if it is usable, else a new one."""
+    """Return the caller's request id if it is usable, else a new one."""
     given = headers.get(b"x-request-id", b"").decode("latin-1").strip()
     is_usable = 0 < len(given) <= MAX_REQUEST_ID_CHARS and given.isascii() and given.isprintable()
     return given if is_usable else uuid.uuid4().hex

@@ -43,7 +43,7 @@ class Charge:
         return inf
 
     def cover(self, tokens: int, *, now: float) -> float:  # noqa: ARG002 - see Reserved
-        """Charge what a stream has outgrown, `tokens` in all; returns how far that goes."""
+        """Charge what a stream has outgrown, `tokens` in all. Return how far that goes."""
         return inf
 
     @property

@@ -169,5 +169,5 @@ class EndpointServer:
 
 
 def published_host(host: str) -> str:
-    """Loopback stays loopback; `0.0.0.0` becomes this node's own address."""
+    """Return the address that others reach: `0.0.0.0` becomes this node's own."""
     return ray.util.get_node_ip_address() if host == "0.0.0.0" else host  # noqa: S104

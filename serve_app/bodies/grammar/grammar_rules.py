@@ -40,7 +40,7 @@ NOTES = frozenset(("default", "example", "examples", "description", "title", "$c
 
 
 def constraints_fault(body: dict[str, Any], bounds: SchemaConfig) -> Steps[Rejected | None]:
-    """The first constraint of an answer that the engine must not see, in pieces."""
+    """Refuse the first constraint of an answer that the engine must not see, in pieces."""
     look = Look(bounds)
     for name, grammar, is_binding in constrained_fields(body):
         if is_binding:

@@ -28,12 +28,12 @@ OPEN_ENDED = frozenset((*REPEATING, "any_text", "any_tokens", "regex", "grammar"
 
 
 def part_fault(part: dict[str, Any], *, is_repeated: bool) -> str | None:
-    """What of a part the engine must not see; whether its ends are marked counts, too."""
+    """Say what of a part the engine must not see."""
     return _count_fault(part) or _unfit(part) or _tag_fault(part, is_repeated=is_repeated)
 
 
 def repeats(part: dict[str, Any], *, was: bool) -> bool:
-    """Whether what is in a part is repeated without a mark where it ends."""
+    """Return whether what is in a part is repeated without a mark where it ends."""
     kind = part.get("type")
     if not isinstance(kind, str):
         return was
@@ -56,7 +56,7 @@ def _count_fault(schema: dict[str, Any]) -> str | None:
 
 
 def _unfit(schema: dict[str, Any]) -> str | None:
-    """What the engine takes at first and then has no rule for."""
+    """Say what of a part the engine takes at first and then has no rule for."""
     properties, items = schema.get("properties"), schema.get("prefixItems")
     within = [*(properties.values() if isinstance(properties, dict) else ())]
     within += items if isinstance(items, list) else []
@@ -75,7 +75,7 @@ def _breaks(text: str) -> bool:
 
 
 def unpacked(value: Any) -> Any:
-    """Schemas and tags may be given as JSON in a string."""
+    """Read what is given as JSON in a string, as schemas and tags may be."""
     if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
         return value
     try:
