@@ -65,13 +65,10 @@ def _unfit(schema: dict[str, Any]) -> str | None:
     if schema.get("structural_tag") == "":
         return "has an empty tag"
     choices = schema.get("choice")
-    if isinstance(choices, list) and any(isinstance(x, str) and _breaks(x) for x in choices):
+    texts = [x for x in choices if isinstance(x, str)] if isinstance(choices, list) else []
+    if any("\n" in text or "\r" in text for text in texts):
         return "has a choice with a line break in it"
     return None
-
-
-def _breaks(text: str) -> bool:
-    return "\n" in text or "\r" in text
 
 
 def unpacked(value: Any) -> Any:

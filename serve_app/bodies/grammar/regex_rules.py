@@ -247,13 +247,9 @@ def span(low: int, high: int) -> int:
     return ascii_part | (_BEYOND if high > 127 else 0)
 
 
-def _of(characters: str) -> int:
-    return sum(1 << ord(x) for x in characters)
-
-
 _DIGIT = span(48, 57)
 _WORD = _DIGIT | span(65, 90) | span(97, 122) | _bit(95)
-_SPACE = _of(" \t\n\r\f\v")
+_SPACE = sum(1 << ord(x) for x in " \t\n\r\f\v")
 _CATEGORIES = {
     op.CATEGORY_DIGIT: _DIGIT,
     op.CATEGORY_NOT_DIGIT: _ALL & ~_DIGIT,
