@@ -13,6 +13,7 @@ from router.routing.history import HistoryBudget
 from router.tokens import START_BYTES_PER_TOKEN
 from router.types import TierRules
 from serve_app.config.errors import StrictModel, nearest
+from serve_app.config.records import StoreConfig
 
 
 class WeightsConfig(StrictModel):
@@ -204,20 +205,6 @@ class TenantConfig(StrictModel):
     cache_group: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,64}$")
     weight: float = Field(1, gt=0, le=1000)
     kv: KvConfig | None = None
-
-
-class StoreConfig(StrictModel):
-    """Where keys made by the command, revocations and usage are kept (docs/tenancy.md).
-
-    Attributes:
-        path: a file, absolute or under the state directory; on a local file system.
-        keep_days: how long usage by day is kept. Longer than two months, for the
-            month's quota.
-
-    """
-
-    path: str = Field("tenancy.db", min_length=1)
-    keep_days: int = Field(400, ge=62)
 
 
 class TenantsConfig(StrictModel):
