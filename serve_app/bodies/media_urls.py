@@ -123,7 +123,7 @@ def _member_fault(part: dict[str, Any], hosts: Collection[str]) -> str | None:
         # An object of Python's, which no request has: a text there is opened as path or URL.
         return f"image_pil' is not taken: {HERE}"
     if part.get("uuid") is not None:
-        # The engine keeps media by this name, for whoever says it again.
+        # The engine keeps media by this name, for any later request that gives it.
         return "uuid' is not taken: media are known by their content here"
     for name in ("url", *sorted(_URLS)):
         wrong = _wrong(part.get(name), hosts)

@@ -35,7 +35,7 @@ def prefix_of(parsed: ParsedRequest) -> bytes | None:
     """The request that prefills the prefix of `parsed`; None when it has none.
 
     Returns:
-        JSON of `{"path", "body"}`. `model` and `cache_salt` are set by whoever sends it.
+        JSON of `{"path", "body"}`. `request_of` sets `model` and `cache_salt`.
 
     """
     made = _MAKERS.get(parsed.route.path)

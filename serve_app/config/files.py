@@ -48,7 +48,7 @@ def read_regular(path: Path) -> bytes:
 
 
 def _open_regular(path: Path) -> int:
-    # A pipe nobody writes to is opened at once this way; a regular file is read as ever.
+    # A pipe without a writer is opened at once this way; a regular file is read as ever.
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
@@ -67,8 +67,8 @@ def is_open_for_writing(path: Path) -> bool:
     except OSError:
         return False
     try:
-        # Who opens it to write meanwhile waits for us, and we are told: by a signal that is
-        # ignored unless asked for, in place of SIGIO, which ends a process.
+        # A process that opens it to write meanwhile waits for us, and we are told: by a signal
+        # that is ignored unless asked for, in place of SIGIO, which ends a process.
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)

@@ -45,7 +45,7 @@ class RequestLogConfig(StrictModel):
         path: a directory, absolute or under the state directory; None: no log.
         max_bytes: size at which an ingress replica begins a new file.
         keep: full files that an ingress replica keeps beside the one it writes.
-        keep_days: when files that nobody writes any more are deleted.
+        keep_days: when files that are not written any more are deleted.
 
     """
 

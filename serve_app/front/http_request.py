@@ -41,7 +41,7 @@ class HttpRequest:
         self.path: str = scope["path"].rstrip("/") or "/"
         self.lines: list[tuple[bytes, bytes]] = list(scope["headers"])
         self.headers = headers_of(self.lines)
-        # Whoever reads the headers after this finds the same one.
+        # What reads the headers after this finds the same one.
         self.id = request_id(self.headers)
         self.headers[b"x-request-id"] = self.id.encode()
         self.dialect = _dialect_of(self.path, self.headers)

@@ -36,7 +36,7 @@ FIXED = frozenset(
     ("const", "begin", "end", "value", "separator", "enum", "choice", "triggers", "excludes")
 )
 NOTES = frozenset(("default", "example", "examples", "description", "title", "$comment"))
-"""What is said about a value; nobody is held to it."""
+"""What is said about a value. No answer is held to it."""
 
 
 def constraints_fault(body: dict[str, Any], bounds: SchemaConfig) -> Steps[Rejected | None]:

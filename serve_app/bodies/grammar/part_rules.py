@@ -24,7 +24,7 @@ REPEATED = {"min": MAX_PARTS, "max": MAX_PARTS}
 
 REPEATING = frozenset(("repeat", "star", "plus", "optional", "tags_with_separator", "dispatch"))
 OPEN_ENDED = frozenset((*REPEATING, "any_text", "any_tokens", "regex", "grammar"))
-"""Parts of structural tags without an end of their own: repeated, nobody knows where they end."""
+"""Parts of structural tags without an end of their own. Repeated, they could end anywhere."""
 
 
 def part_fault(part: dict[str, Any], *, is_repeated: bool) -> str | None:
