@@ -28,6 +28,11 @@ from serve_app.tenancy.proxies import proxy_warning
 
 logger = logging.getLogger("ray.serve")
 
+HAPROXY_IS_OFF = (
+    "HAProxy mode is off (RAY_SERVE_ENABLE_HA_PROXY=1 was not set when Ray "
+    "started): Serve's own proxy is slower and drains differently."
+)
+
 Broadcast = Callable[..., Awaitable[list[Any]]]
 """Calls a method on every ingress replica, this one included.
 
@@ -107,22 +112,17 @@ class Control:
         return {"tenant": tenant.name, "tier": tenant.tier_name, "near_limit": near}
 
     def _warnings(self, ingresses: list[dict[str, Any]]) -> list[str]:
-        warnings = []
-        seen = [self._state.proxies.seen, *(x.get("proxy_seen", "") for x in ingresses)]
-        if any(seen):
-            warnings.append(proxy_warning(next(filter(None, seen))))
-        if not haproxy_is_on():
-            warnings.append(
-                "HAProxy mode is off (RAY_SERVE_ENABLE_HA_PROXY=1 was not set when Ray "
-                "started): Serve's own proxy is slower and drains differently."
-            )
-        if self._reloader.store_error:
-            warnings.append(self._reloader.store_error)
-        if self._reloader.last_error:
-            warnings.append(_refused(self._reloader.last_error))
-        # Each has its own traffic, and may have met the files in another state.
-        warnings += [told for x in ingresses for told in _of_files(x.get("files"))]
-        return list(dict.fromkeys(warnings))
+        proxies = [self._state.proxies.seen, *(x.get("proxy_seen", "") for x in ingresses)]
+        seen = next(filter(None, proxies), "")
+        warnings = [
+            proxy_warning(seen) if seen else "",
+            "" if haproxy_is_on() else HAPROXY_IS_OFF,
+            self._reloader.store_error,
+            _refused(self._reloader.last_error),
+            # Each has its own traffic, and may have met the files in another state.
+            *(told for x in ingresses for told in _of_files(x.get("files"))),
+        ]
+        return list(dict.fromkeys(filter(None, warnings)))
 
     async def _lane_status(self, ingresses: list[dict[str, Any]]) -> dict[str, Any]:
         names = self._lanes.names()
@@ -206,13 +206,11 @@ def _ledger_of(ingresses: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 def _of_files(files: dict[str, Any] | None) -> list[str]:
     """Return what an ingress replica has to tell of the configuration files."""
-    if files is None:
-        return []
-    return [*([_refused(files["error"])] if files["error"] else []), *files["warnings"]]
+    return [] if files is None else [_refused(files["error"]), *files["warnings"]]
 
 
 def _refused(error: str) -> str:
-    return f"the last reload was refused: {error}"
+    return f"the last reload was refused: {error}" if error else ""
 
 
 def _imbalance(running: list[float]) -> float:

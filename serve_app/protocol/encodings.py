@@ -6,6 +6,7 @@ import asyncio
 import re
 import zlib
 from collections.abc import Callable
+from functools import partial
 
 from router.errors import Rejected, RejectReason
 
@@ -118,27 +119,24 @@ def _inflate(raw: bytes, at: int, max_bytes: int, form: int) -> tuple[bytes, int
     return b"".join(out), at
 
 
-def _with_arrow(codec: str) -> Callable[[bytes, int], bytes]:
-    def decompress(raw: bytes, max_bytes: int) -> bytes:
-        # Imported here: it takes a second, and few clients send these.
-        import pyarrow as pa
+def _with_arrow(codec: str, raw: bytes, max_bytes: int) -> bytes:
+    # Imported here: it takes a second, and few clients send these.
+    import pyarrow as pa
 
-        try:
-            with pa.CompressedInputStream(pa.BufferReader(raw), codec) as stream:
-                out: bytes = stream.read(max_bytes + 1)
-        except (OSError, ValueError) as error:
-            raise Corrupt from error
-        if len(out) > max_bytes:
-            raise TooLarge
-        return out
-
-    return decompress
+    try:
+        with pa.CompressedInputStream(pa.BufferReader(raw), codec) as stream:
+            out: bytes = stream.read(max_bytes + 1)
+    except (OSError, ValueError) as error:
+        raise Corrupt from error
+    if len(out) > max_bytes:
+        raise TooLarge
+    return out
 
 
 _DECODERS: dict[str, Callable[[bytes, int], bytes]] = {
     "gzip": _gunzip,
     "x-gzip": _gunzip,
     "deflate": _undeflate,
-    "zstd": _with_arrow("zstd"),
-    "br": _with_arrow("brotli"),
+    "zstd": partial(_with_arrow, "zstd"),
+    "br": partial(_with_arrow, "brotli"),
 }
