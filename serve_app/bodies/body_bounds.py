@@ -108,15 +108,9 @@ def too_many_parts(body: dict[str, Any], size: int, limits: LimitsConfig) -> Rej
 
 
 def _parts(items: list[Any]) -> int:
-    count = 0
-    for item in items:
-        if type(item) is dict:
-            content, calls = item.get("content"), item.get("tool_calls")
-            if type(content) is list:
-                count += len(content)
-            if type(calls) is list:
-                count += len(calls)
-    return count
+    messages = [item for item in items if type(item) is dict]
+    lists = (message.get(name) for message in messages for name in ("content", "tool_calls"))
+    return sum(len(parts) for parts in lists if type(parts) is list)
 
 
 def _too_many(name: str, what: str, most: int) -> Rejected:

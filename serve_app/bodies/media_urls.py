@@ -172,17 +172,15 @@ def _maker_fault(body: dict[str, Any]) -> Rejected | None:
 
 
 def _are_plain(value: Any) -> bool:
-    level = [value]
-    while level:
-        inner: list[Any] = []
-        for one in level:
-            if isinstance(one, str) and not _NAME.fullmatch(one):
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str) and not _NAME.fullmatch(one):
+            return False
+        if isinstance(one, dict):
+            if not all(_NAME.fullmatch(name) and name not in _LOADING for name in one):
                 return False
-            if isinstance(one, dict):
-                if not all(_NAME.fullmatch(name) and name not in _LOADING for name in one):
-                    return False
-                inner += one.values()
-            elif isinstance(one, list):
-                inner += one
-        level = inner
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
     return True
