@@ -196,7 +196,7 @@ def test_answers_are_those_that_the_engine_makes(path, fields, copies):
     """Fields that the route does not know make none."""
     body = {"model": "m", **PROMPT[path], **fields}
 
-    assert parse(json.dumps(body).encode(), ROUTES[path]).copies == copies
+    assert parse(json.dumps(body).encode(), ROUTES[path]).num_sequences == copies
     assert engine_may(path, body)[1] == copies
 
 
