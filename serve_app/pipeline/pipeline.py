@@ -14,18 +14,20 @@ import asyncio
 import logging
 import time
 
+from starlette.types import Send
+
 from router.errors import Rejected, RejectReason
 from router.routing.window_room import smaller_asks
 from serve_app.bodies.big_bodies import BigBodies, breathe
+from serve_app.bodies.parsed_request import for_engine
+from serve_app.bodies.routes import Route
 from serve_app.bodies.steps import at_once
-from serve_app.bodies.wire import Route, for_engine
 from serve_app.metrics import Metrics
 from serve_app.pipeline.preparation import Preparation
 from serve_app.pipeline.reserving import Reserving
 from serve_app.pipeline.settlement import Settlement
 from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import Lanes
-from serve_app.protocol.asgi import Send
 from serve_app.protocol.errors import error_body, error_headers, status_of
 from serve_app.records.recorder import Recorder
 from serve_app.relay.dispatch import Dispatch
@@ -189,7 +191,11 @@ class Pipeline:
         if not call.route.generates:
             return None
         call.served.hold = hold = self._state.admission.take(
-            plan.lane, call.tenant, plan.parsed.copies, plan.prompt_tokens, plan.answer_tokens
+            plan.lane,
+            call.tenant,
+            plan.parsed.num_sequences,
+            plan.prompt_tokens,
+            plan.answer_tokens,
         )
         if hold is None:
             return None

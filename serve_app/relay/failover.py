@@ -13,6 +13,7 @@ import contextlib
 import time
 
 import orjson
+from starlette.types import Send
 
 from router.errors import Rejected, RejectReason
 from router.recovery.resume import Cut, CutSearch, Means, Said, StreamTraits
@@ -25,7 +26,6 @@ from serve_app.placement.lanes import (
     UpstreamFault,
     UpstreamTimeout,
 )
-from serve_app.protocol.asgi import Send
 from serve_app.relay.attempts import Journey
 from serve_app.relay.dispatch import Dispatch
 from serve_app.relay.fault_book import FaultBook

@@ -14,9 +14,10 @@ from collections.abc import Generator
 from functools import partial
 from typing import Any, Protocol
 
+from starlette.types import Send
+
 from router.limits.pacer import DUE, Paces
 from serve_app.metrics import Series
-from serve_app.protocol.asgi import Send
 from serve_app.protocol.sse import Usage
 from serve_app.relay.engine_stream import Source
 from serve_app.request.call import Call
@@ -87,7 +88,7 @@ class Pump:
         source, flow, held = self._source, self._flow, self._flow.held
         while not source.is_over:
             if flow.last and not held:
-                has_ended = not await response.pour(self._pass_on)
+                has_ended = not await response.deliver_to(self._pass_on)
                 if self._half is not None:
                     half, self._half = self._half, None
                     await half

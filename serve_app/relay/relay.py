@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 import orjson
+from starlette.types import Send
 
 from router.errors import Rejected, RejectReason
 from serve_app.metrics import Metrics
-from serve_app.protocol.asgi import Send
 from serve_app.protocol.engine_words import NOT_NOW, engine_error, from_engine, objection
 from serve_app.protocol.errors import Dialect, error_event
 from serve_app.protocol.sse import Usage, read_usage

@@ -11,7 +11,8 @@ from router.errors import Rejected
 from router.placement.session import Affinity, session_key
 from router.types import LaneDecision
 from serve_app.admission.lane_slots import SlotHold
-from serve_app.bodies.wire import Parsed, Route
+from serve_app.bodies.parsed_request import ParsedRequest
+from serve_app.bodies.routes import Route
 from serve_app.placement.lanes import Replica
 from serve_app.protocol.sse import Usage
 from serve_app.request.charge import Charge
@@ -89,7 +90,7 @@ class Call:
     wants_debug: bool = False
     arrived: Callable[[], None] = nothing
     session_id: str = ""
-    parsed: Parsed | None = None
+    parsed: ParsedRequest | None = None
     history: Trimmed | None = None
     decision: LaneDecision | None = None
     plan: Plan | None = None
@@ -108,7 +109,7 @@ class Call:
 
     @property
     def code(self) -> str:
-        """What the request is counted under."""
+        """What the request is counted under in metrics and records."""
         if self.outcome is Outcome.REFUSED and self.refused is not None:
             return self.refused.reason.value
         return self.outcome.value
@@ -119,7 +120,6 @@ class Call:
         return session_key(self.tenant.name, self.session_id)
 
     def refuse(self, refused: Rejected) -> None:
-        """It ends with this."""
         self.outcome, self.refused = Outcome.REFUSED, refused
 
 
@@ -127,7 +127,7 @@ MAX_REQUEST_ID_CHARS = 256
 
 
 def request_id(headers: dict[bytes, bytes]) -> str:
-    """The caller's request id if it is usable, else a new one."""
+    """Return the caller's request id if it is usable, else a new one."""
     given = headers.get(b"x-request-id", b"").decode("latin-1").strip()
     is_usable = 0 < len(given) <= MAX_REQUEST_ID_CHARS and given.isascii() and given.isprintable()
     return given if is_usable else uuid.uuid4().hex

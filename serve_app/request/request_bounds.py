@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from router.errors import Rejected, RejectReason
-from serve_app.bodies.wire import Parsed
+from serve_app.bodies.parsed_request import ParsedRequest
 from serve_app.request.call import Call
 
 
-def too_many(call: Call, parsed: Parsed) -> Rejected | None:
-    """The bound that a request goes over, by the field that does."""
+def too_many(call: Call, parsed: ParsedRequest) -> Rejected | None:
+    """Refuse a request that goes over a bound, and name the field that does."""
     bounds = (
         ("n", parsed.n, call.tenant.tier.max_n, "answers to a prompt"),
         ("prompt", parsed.prompts, call.policies.fleet.limits.max_prompts, "prompts in a request"),

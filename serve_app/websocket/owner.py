@@ -19,9 +19,9 @@ import contextlib
 from typing import Any
 
 import orjson
+from starlette.types import Receive, Scope, Send
 
 from router.errors import Rejected
-from serve_app.protocol.asgi import Receive, Scope, Send
 from serve_app.websocket import frames
 from serve_app.websocket.chat import Chat, Reader
 from serve_app.websocket.finder import OTHER_ID
