@@ -64,11 +64,11 @@ class Pipeline:
         self._metrics = metrics
         self.big_bodies = BigBodies()
         self.book = FaultBook(metrics, state.policies.fleet.recovery)
-        self.dispatch = Dispatch(lanes, state.sessions, self.book)
+        dispatch = Dispatch(lanes, state.sessions, self.book)
         self._preparation = Preparation(state)
         self._reserving = Reserving(state, metering)
         self._relay = Relay(metrics, state.escalation, metering)
-        self._recovery = Recovery(self._relay, self.dispatch, self.book, metrics)
+        self._recovery = Recovery(self._relay, dispatch, self.book, metrics)
         self._settlement = Settlement(state, metrics, recorder, metering)
 
     def call(self, route: Route, headers: dict[bytes, bytes], tenant: Tenant) -> Call:
@@ -114,7 +114,7 @@ class Pipeline:
                 raise
             # The gateway can no longer answer: end the stream in form.
             logger.exception("request %s failed in its stream", call.request_id)
-            await self._relay.end_broken(call, BROKEN_OFF, send)
+            await self._relay.end_with_error(call, BROKEN_OFF, send)
         finally:
             call.reply.hush()
             self._settlement.settle(call)
@@ -245,7 +245,7 @@ class Pipeline:
         if status in (429, 503) or (status == 504 and call.served.replica is None):
             self._metrics.shed.labels(call.tenant.tier_name, refused.reason.value).inc()
         if call.reply.has_head:
-            await self._relay.refuse_late(call, refused, send)
+            await self._relay.end_with_error(call, refused, send, tells_wait=True)
             return
         call.reply.hush()
         body = error_body(refused, call.route.dialect, request_id=call.request_id)

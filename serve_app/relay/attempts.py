@@ -9,11 +9,11 @@ from router.errors import Rejected, RejectReason
 from router.recovery.resume import Cut, Means, Said, StreamTraits, decide
 from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader
-from serve_app.relay.engine_stream import Original, Source
-from serve_app.relay.resumed_stream import Continued
+from serve_app.relay.engine_stream import EngineStream, FirstStream
+from serve_app.relay.resumed_stream import ResumedStream
 from serve_app.relay.resumption import Ask, held_chars
 from serve_app.relay.tool_use import Messages
-from serve_app.relay.transcript import Journal
+from serve_app.relay.transcript import Transcript
 from serve_app.request.call import Call
 from serve_app.request.plan import Plan
 from serve_app.request.reply import StreamState
@@ -22,12 +22,12 @@ MAX_OBJECTIONS = 2
 """Replicas that may fail on one request and be well: then it is the request."""
 
 
-class Journey:
+class RequestAttempts:
     """One request's way: its call and plan, its stream, its faults.
 
     Attributes:
         ask: what the next attempt asks.
-        source: how its answer is read.
+        stream: how its answer is read.
         faults: in a row, without a token in between.
         moves: faults in all.
         outcome: what the next attempt counts as once it is answered.
@@ -43,7 +43,7 @@ class Journey:
         self.traits = traits
         self.lane = call.policies.fleet.lanes[plan.lane]
         self.wants_usage = plan.parsed.wants_usage
-        self.flow = call.reply.stream = StreamState()
+        self.state = call.reply.stream = StreamState()
         self.avoid: frozenset[str] = frozenset()
         self.faults = 0
         self.moves = 0
@@ -52,15 +52,15 @@ class Journey:
         self.objectors: frozenset[str] = frozenset()
         self.verdict: Rejected | None = None
         self._seen_tokens = 0
-        self.journal: Journal | None = None
+        self.transcript: Transcript | None = None
         self.ask = Ask(call.route.path, body)
-        self.source: Source = self._original()
+        self.stream: EngineStream = self._original()
 
-    def _original(self) -> Original:
+    def _original(self) -> FirstStream:
         parsed, dialect = self.plan.parsed, self.call.route.dialect
-        self.journal = None
+        self.transcript = None
         if self.traits.is_known and self.traits.copies == 1:
-            self.journal = Journal(
+            self.transcript = Transcript(
                 Said(holds_back=held_chars(parsed, self.lane) > 0),
                 is_chat=self.traits.is_chat,
                 has_ids=self.traits.wants_ids,
@@ -69,12 +69,12 @@ class Journey:
         reader = EventReader(hide_usage=not self.wants_usage)
         if dialect is Dialect.ANTHROPIC and parsed.tools:
             return Messages(reader, None, dialect)
-        return Original(reader, self.journal, dialect)
+        return FirstStream(reader, self.transcript, dialect)
 
     @property
     def has_begun(self) -> bool:
         """Something was passed on, or waits for its time."""
-        return self.call.reply.has_started or bool(self.flow.held)
+        return self.call.reply.has_started or bool(self.state.held)
 
     @property
     def tenant(self) -> str:
@@ -95,9 +95,9 @@ class Journey:
             Whether it is a loss that this request may be the reason of: it was reading it.
 
         """
-        has_progress = self.flow.tokens > self._seen_tokens
+        has_progress = self.state.tokens > self._seen_tokens
         if has_progress:
-            self._seen_tokens, self.faults, self.avoid = self.flow.tokens, 0, frozenset()
+            self._seen_tokens, self.faults, self.avoid = self.state.tokens, 0, frozenset()
             self.losses = 0
         self.faults += 1
         self.moves += 1
@@ -136,14 +136,18 @@ class Journey:
         """What may be done now."""
         if not self.has_begun:
             return Means.RETRY
-        return Means.END if self.journal is None else decide(self.traits, self.journal.said).means
+        return (
+            Means.END
+            if self.transcript is None
+            else decide(self.traits, self.transcript.said).means
+        )
 
     def start_over(self) -> None:
         """Nothing of the answer was given: the same request again."""
         self.ask, self.outcome = Ask(self.call.route.path, self.body), "retried"
         if not self.has_begun:
-            self.source = self._original()
+            self.stream = self._original()
             return
         # Who speaks was said, under an id: that stays.
-        assert self.journal is not None
-        self.source = Continued(self.journal, Cut(0), wants_usage=self.wants_usage)
+        assert self.transcript is not None
+        self.stream = ResumedStream(self.transcript, Cut(0), wants_usage=self.wants_usage)

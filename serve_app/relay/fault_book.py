@@ -15,7 +15,7 @@ from router.recovery.retry_budget import RetryBudget
 from router.recovery.suspects import MAX_LOSSES, Suspects
 from serve_app.config.serving import RecoveryConfig
 from serve_app.metrics import Metrics
-from serve_app.relay.attempts import Journey
+from serve_app.relay.attempts import RequestAttempts
 
 logger = logging.getLogger("ray.serve")
 
@@ -51,53 +51,58 @@ class FaultBook:
 
     # -- requests -----------------------------------------------------------
 
-    def begin(self, journey: Journey) -> Rejected | None:
+    def begin(self, attempts: RequestAttempts) -> Rejected | None:
         """Note a request; refuse one that must not cost another replica now."""
-        self._budget.note_request(journey.tenant)
+        self._budget.note_request(attempts.tenant)
         if not self._suspects:
             return None
         now = time.monotonic()
-        wait_s = self._suspects.try_begin(journey.digest, now=now)
+        wait_s = self._suspects.try_begin(attempts.digest, now=now)
         if wait_s:
             return _suspicion(wait_s)
-        journey.losses = self._suspects.losses(journey.digest, now=now)
+        attempts.losses = self._suspects.losses(attempts.digest, now=now)
         return None
 
-    def may_try(self, journey: Journey) -> bool:
+    def may_try(self, attempts: RequestAttempts) -> bool:
         """Whether another attempt is allowed; it is paid for then."""
         config = self.config
-        if journey.faults >= config.attempts or journey.moves > config.max_failovers:
+        if attempts.faults >= config.attempts or attempts.moves > config.max_failovers:
             return False
-        return self._budget.try_spend(journey.tenant, now=time.monotonic())
+        return self._budget.try_spend(attempts.tenant, now=time.monotonic())
 
-    def note_answer(self, journey: Journey, replica: str) -> None:
+    def note_answer(self, attempts: RequestAttempts, replica: str) -> None:
         """A replica answered: it is well, and so is the request.
 
         Those that failed on it before are not: they failed where this one did not.
         """
-        lane, now = journey.plan.lane, time.monotonic()
-        for failed in journey.objectors:
-            self.tell_breaker(lane, failed, journey.tenant)
-        for failed in journey.avoid - {replica}:
+        lane, now = attempts.plan.lane, time.monotonic()
+        for failed in attempts.objectors:
+            self.tell_breaker(lane, failed, attempts.tenant)
+        for failed in attempts.avoid - {replica}:
             if self.breakers(lane).confirm(failed, now=now):
                 self._note_ejection(lane, failed)
-        self.breakers(lane).note_success(replica, journey.tenant, now=now)
+        self.breakers(lane).note_success(replica, attempts.tenant, now=now)
         if self._suspects:
-            self._suspects.note_answer(journey.digest)
+            self._suspects.note_answer(attempts.digest)
 
     # -- faults -------------------------------------------------------------
 
     def note_fault(
-        self, journey: Journey, replica: str, *, is_gone: bool = False, is_loss: bool = False
+        self,
+        attempts: RequestAttempts,
+        replica: str,
+        *,
+        is_gone: bool = False,
+        is_loss: bool = False,
     ) -> None:
         """A replica failed. `is_gone`: for good; `is_loss`: perhaps under this request."""
-        self.tell_breaker(journey.plan.lane, replica, journey.tenant, is_gone=is_gone)
-        if not journey.note_fault(replica, is_loss=is_loss):
+        self.tell_breaker(attempts.plan.lane, replica, attempts.tenant, is_gone=is_gone)
+        if not attempts.note_fault(replica, is_loss=is_loss):
             return
         now = time.monotonic()
-        self._suspects.note_loss(journey.digest, journey.losses, now=now)
-        if journey.losses >= MAX_LOSSES:
-            journey.verdict = _lost(self._suspects.wait_s(journey.digest, now=now))
+        self._suspects.note_loss(attempts.digest, attempts.losses, now=now)
+        if attempts.losses >= MAX_LOSSES:
+            attempts.verdict = _lost(self._suspects.wait_s(attempts.digest, now=now))
 
     def tell_breaker(self, lane: str, replica: str, tenant: str, *, is_gone: bool = False) -> None:
         """A fault under a tenant's request."""

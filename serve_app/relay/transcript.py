@@ -52,7 +52,7 @@ def _hide_ids(events: bytes) -> bytes:
     return b"%b%b%b" % (events[:at], _HIDDEN, events[end + 1 :])
 
 
-class Journal:
+class Transcript:
     """Keeps one stream's events and what they said.
 
     Args:

@@ -16,9 +16,9 @@ from router.recovery.resume import Said
 from serve_app.metrics import Series
 from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader
-from serve_app.relay.engine_stream import Original
-from serve_app.relay.pump import Pump
-from serve_app.relay.transcript import _IDS, Journal, _hide_ids
+from serve_app.relay.engine_stream import FirstStream
+from serve_app.relay.forwarder import Forwarder
+from serve_app.relay.transcript import _IDS, Transcript, _hide_ids
 from serve_app.request.reply import StreamState
 from serve_app.transport.upstream import BrokenConnection, Upstream
 from tests.unit.serve_app.raw_server import CHUNKED, chunk, raw_server, says
@@ -75,8 +75,8 @@ class Owner:
 
 
 @contextlib.asynccontextmanager
-async def pumping(answer=WHOLE, pacer=None):
-    """A pump over a real connection, its client and its owner."""
+async def forwarding(answer=WHOLE, pacer=None):
+    """A forwarder over a real connection, its client and its owner."""
     upstream = Upstream({}, connect_s=5, read_s=30)
     client, owner = Client(), Owner()
     async with raw_server() as server:
@@ -85,11 +85,15 @@ async def pumping(answer=WHOLE, pacer=None):
         call = SimpleNamespace(
             charge=SimpleNamespace(pacer=pacer, covered_tokens=math.inf),
             served=SimpleNamespace(hold=None, paced_s=0.0),
+            reply=SimpleNamespace(stream=StreamState()),
         )
-        source = Original(EventReader(hide_usage=False), None, Dialect.OPENAI)
-        pump = Pump(call, source, client.send, StreamState(), Series((1.0,)), owner)
+        stream = FirstStream(EventReader(hide_usage=False), None, Dialect.OPENAI)
+        forwarder = Forwarder(call, stream, client.send, Series((1.0,)), owner.begin, owner.count)
         yield SimpleNamespace(
-            run=asyncio.create_task(pump.run(response)), client=client, owner=owner, source=source
+            run=asyncio.create_task(forwarder.run(response)),
+            client=client,
+            owner=owner,
+            stream=stream,
         )
         await upstream.close()
 
@@ -107,7 +111,7 @@ async def test_events_go_on_without_a_tasks_turn():
         writer.write(END)
         return ""
 
-    async with pumping(one_by_one) as it:
+    async with forwarding(one_by_one) as it:
         it.client.on_body = taken.set
         await it.run
 
@@ -128,7 +132,7 @@ async def test_a_client_that_waits_gets_everything_in_order():
         sent.set()
         return ""
 
-    async with pumping(answer) as it:
+    async with forwarding(answer) as it:
         it.client.on_body = lambda: len(it.client.bodies) == 2 and it.client.waits.clear()
         await sent.wait()
         it.client.on_body = lambda: None
@@ -141,7 +145,7 @@ async def test_a_client_that_waits_gets_everything_in_order():
 
 async def test_a_client_that_leaves_while_it_is_waited_for():
     """The send that was begun in a callback hears of the cancelling, as it would in a task."""
-    async with pumping() as it:
+    async with forwarding() as it:
         await it.client.has_two.wait()
         it.client.waits.clear()
         await it.client.is_waited_for.wait()
@@ -155,7 +159,7 @@ async def test_a_client_that_leaves_while_it_is_waited_for():
 
 @pytest.mark.parametrize("first_waits", [False, True], ids=["at once", "after a wait"])
 async def test_what_sending_raises_is_the_tasks(first_waits):
-    async with pumping() as it:
+    async with forwarding() as it:
         await it.client.has_two.wait()
         it.client.fails = True
         if first_waits:
@@ -170,7 +174,7 @@ async def test_a_ceiling_holds_events_back_and_loses_none():
     """Events wait for the task where the rate does not let them go; order is kept."""
     pacer = Pacer(50, now=time.monotonic())
     begun = time.monotonic()
-    async with pumping(pacer=pacer) as it:
+    async with forwarding(pacer=pacer) as it:
         await it.run
 
     assert b"".join(it.client.bodies) == b"".join([*EVENTS, DONE])
@@ -179,7 +183,7 @@ async def test_a_ceiling_holds_events_back_and_loses_none():
 
 
 async def test_a_break_is_raised_after_what_came():
-    async with pumping(says(CHUNKED, *map(chunk, EVENTS[:3]), then="close")) as it:
+    async with forwarding(says(CHUNKED, *map(chunk, EVENTS[:3]), then="close")) as it:
         with pytest.raises(BrokenConnection):
             await it.run
 
@@ -189,20 +193,20 @@ async def test_a_break_is_raised_after_what_came():
 def test_a_long_stream_is_read_one_for_one_and_kept_in_bounds(monkeypatch):
     """No token waits for all of those before it to be read."""
     monkeypatch.setattr("serve_app.relay.transcript.MAX_RAW_BYTES", 1000)
-    journal = Journal(Said(), is_chat=True, has_ids=True, shows_ids=False)
+    transcript = Transcript(Said(), is_chat=True, has_ids=True, shows_ids=False)
     read: list[int] = []
-    note = journal._note
-    monkeypatch.setattr(journal, "_note", lambda data: (read.append(1), note(data)))
+    note = transcript._note
+    monkeypatch.setattr(transcript, "_note", lambda data: (read.append(1), note(data)))
     event = b'data: {"choices":[{"delta":{"content":"%d "},"token_ids":[%d]}]}\n\n'
 
     for n in range(100, 200):
         before = len(read)
-        journal.pass_on(event % (n, n))
+        transcript.pass_on(event % (n, n))
         assert len(read) - before <= 1
 
     assert 100 - 1000 // len(event) <= len(read) < 100
-    assert list(journal.said.ids) == list(range(100, 200))
-    assert journal.said.text == "".join(f"{n} " for n in range(100, 200))
+    assert list(transcript.said.ids) == list(range(100, 200))
+    assert transcript.said.text == "".join(f"{n} " for n in range(100, 200))
     assert len(read) == 100
 
 

@@ -10,87 +10,69 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from router.limits.pacer import DUE, Paces
 from serve_app.metrics import Series
 from serve_app.protocol.asgi import Send
 from serve_app.protocol.sse import Usage
-from serve_app.relay.engine_stream import Source
+from serve_app.relay.engine_stream import EngineStream
 from serve_app.request.call import Call
-from serve_app.request.reply import StreamState
 from serve_app.transport.upstream import Response
 
 MAX_NAP_S = 0.1
 """The pace may have changed after so long."""
 
 
-class Owner(Protocol):
-    """What a stream's first event and its count mean."""
-
-    async def begin(self, call: Call, send: Send, now: float) -> None:
-        """The first event is there."""
-
-    def count(self, call: Call, usage: Usage | None) -> None:
-        """The engine has told its count."""
-
-
-class Pump:
+class Forwarder:
     """One attempt's events.
 
     Args:
         itl: takes the gaps between what is passed on.
-        owner: told of the first event and of the count.
+        begin: awaited when the first event is there.
+        count: told the engine's count, once it is there.
 
     """
 
-    __slots__ = (
-        "_begins",
-        "_call",
-        "_charge",
-        "_covered",
-        "_flow",
-        "_half",
-        "_itl",
-        "_owner",
-        "_pacer",
-        "_send",
-        "_source",
-        "_ticket",
-    )
-
     def __init__(
-        self, call: Call, source: Source, send: Send, flow: StreamState, itl: Series, owner: Owner
+        self,
+        call: Call,
+        stream: EngineStream,
+        send: Send,
+        itl: Series,
+        begin: Callable[[Call, Send, float], Awaitable[None]],
+        count: Callable[[Call, Usage | None], None],
     ) -> None:
-        self._call, self._source, self._send, self._flow = call, source, send, flow
-        self._itl, self._owner, self._pacer = itl, owner, call.charge.pacer
+        self._call, self._stream, self._send, self._itl = call, stream, send, itl
+        self._begin, self._count = begin, count
+        self._state, self._charge = call.reply.stream, call.charge
+        self._pacer, self._covered = call.charge.pacer, call.charge.covered_tokens
         hold = call.served.hold
         self._ticket = hold.ticket if hold is not None else None
-        self._charge, self._covered = call.charge, call.charge.covered_tokens
-        self._half: _Half | None = None
+        self._suspended: SuspendedSend | None = None
         # Until it is past the role and the first token.
         self._begins: Response | None = None
 
     async def run(self, response: Response) -> None:
         """Until the engine is done. Raises what reading and sending raise."""
-        self._begins = response if self._source.is_steady else None
+        self._begins = response if self._stream.is_steady else None
         try:
             await self._run(response)
         finally:
-            if self._half is not None:
+            if self._suspended is not None:
                 # Cancelled in the turn in which a send had begun to wait.
-                self._half.close()
+                self._suspended.close()
 
     async def _run(self, response: Response) -> None:
-        source, flow, held = self._source, self._flow, self._flow.held
-        while not source.is_over:
-            if flow.last and not held:
+        stream, state, held = self._stream, self._state, self._state.held
+        while not stream.is_over:
+            if state.last and not held:
                 has_ended = not await response.pour(self._pass_on)
-                if self._half is not None:
-                    half, self._half = self._half, None
-                    await half
+                if self._suspended is not None:
+                    suspended, self._suspended = self._suspended, None
+                    await suspended
                 elif has_ended:
                     return
                 continue
@@ -104,11 +86,11 @@ class Pump:
                 if not held:
                     continue
                 out = await next_held(self._call, held)
-            if flow.last:
+            if state.last:
                 self._note(time.monotonic())
             else:
-                await self._owner.begin(self._call, self._send, time.perf_counter())
-                flow.last = time.monotonic()
+                await self._begin(self._call, self._send, time.perf_counter())
+                state.last = time.monotonic()
                 self._note_count()
             await self._send({"type": "http.response.body", "body": out, "more_body": True})
 
@@ -125,40 +107,40 @@ class Pump:
             except StopIteration:
                 pass
             else:
-                self._half = _Half(waits_for, sending)
+                self._suspended = SuspendedSend(waits_for, sending)
                 return False
-        return not (self._flow.held or self._source.is_over)
+        return not (self._state.held or self._stream.is_over)
 
     def _take(self, chunk: bytes, now: float) -> bytes:
         """Read and book a chunk; what of it may go now."""
-        source, flow = self._source, self._flow
+        stream, state = self._stream, self._state
         if self._pacer is None:
-            out = source.feed(chunk)
+            out = stream.feed(chunk)
         else:
-            out = book(source, chunk, self._pacer, flow.held, now)
-        tokens = flow.tokens + source.tokens
+            out = book(stream, chunk, self._pacer, state.held, now)
+        tokens = state.tokens + stream.tokens
         if self._ticket is not None:
             self._ticket.deliver(tokens)
         if tokens > self._covered:
             self._covered = self._charge.cover(tokens, now=now)
-        if self._begins is not None and source.tokens > 1:
+        if self._begins is not None and stream.tokens > 1:
             self._begins.expect_tokens()
             self._begins = None
         return out
 
     def _note(self, now: float) -> None:
-        flow = self._flow
-        self._itl.observe(now - flow.last)
-        flow.last = now
+        state = self._state
+        self._itl.observe(now - state.last)
+        state.last = now
         self._note_count()
 
     def _note_count(self) -> None:
-        source = self._source
-        if source.is_counted or source.is_over:
-            self._owner.count(self._call, source.usage)
+        stream = self._stream
+        if stream.reader.is_counted or stream.is_over:
+            self._count(self._call, stream.usage)
 
 
-class _Half:
+class SuspendedSend:
     """An await that was begun in a callback and has to wait: the rest of it, for a task."""
 
     __slots__ = ("_rest", "_waits_for")
@@ -199,7 +181,7 @@ async def next_held(call: Call, held: deque[tuple[float, bytes]]) -> bytes:
 
 
 def book(
-    source: Source, chunk: bytes, pacer: Paces, held: deque[tuple[float, bytes]], now: float
+    stream: EngineStream, chunk: bytes, pacer: Paces, held: deque[tuple[float, bytes]], now: float
 ) -> bytes:
     """Book what has arrived under the tokens-per-second ceiling; return what may go now.
 
@@ -208,19 +190,19 @@ def book(
     as it grows: withholding reads would only make the engine merge deltas.
     """
     if chunk.count(b"\n\n") <= 1:
-        return _book_event(source, chunk, pacer, held, now)
+        return _book_event(stream, chunk, pacer, held, now)
     *whole, rest = chunk.split(b"\n\n")
     parts = [event + b"\n\n" for event in whole] + [rest]
-    return b"".join(_book_event(source, part, pacer, held, now) for part in parts if part)
+    return b"".join(_book_event(stream, part, pacer, held, now) for part in parts if part)
 
 
 def _book_event(
-    source: Source, chunk: bytes, pacer: Paces, held: deque[tuple[float, bytes]], now: float
+    stream: EngineStream, chunk: bytes, pacer: Paces, held: deque[tuple[float, bytes]], now: float
 ) -> bytes:
     """The same for what ends one event at most; one of many tokens waits for its last."""
-    before = source.tokens
-    out = source.feed(chunk)
-    position = pacer.hold(source.tokens - before, now=now)
+    before = stream.tokens
+    out = stream.feed(chunk)
+    position = pacer.hold(stream.tokens - before, now=now)
     if position == DUE and not held:
         return out
     if out:
