@@ -6,7 +6,7 @@ from functools import cached_property
 from hashlib import blake2b
 
 from router.errors import Rejected, RejectReason
-from router.recovery.resume import Cut, Means, Said, StreamTraits, decide
+from router.recovery.resume import Delivered, RecoveryAction, ResumePoint, StreamTraits, decide
 from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader
 from serve_app.relay.engine_stream import EngineStream, FirstStream
@@ -54,14 +54,14 @@ class RequestAttempts:
         self._seen_tokens = 0
         self.transcript: Transcript | None = None
         self.ask = Ask(call.route.path, body)
-        self.stream: EngineStream = self._original()
+        self.stream: EngineStream = self._first_stream()
 
-    def _original(self) -> FirstStream:
+    def _first_stream(self) -> FirstStream:
         parsed, dialect = self.plan.parsed, self.call.route.dialect
         self.transcript = None
         if self.traits.is_known and self.traits.copies == 1:
             self.transcript = Transcript(
-                Said(holds_back=held_chars(parsed, self.lane) > 0),
+                Delivered(holds_back=held_chars(parsed, self.lane) > 0),
                 is_chat=self.traits.is_chat,
                 has_ids=self.traits.wants_ids,
                 shows_ids=bool(parsed.body.get("return_token_ids")),
@@ -132,22 +132,20 @@ class RequestAttempts:
         return self.is_settled or not self.has_begun
 
     @property
-    def means(self) -> Means:
+    def action(self) -> RecoveryAction:
         """What may be done now."""
         if not self.has_begun:
-            return Means.RETRY
-        return (
-            Means.END
-            if self.transcript is None
-            else decide(self.traits, self.transcript.said).means
-        )
+            return RecoveryAction.RETRY
+        if self.transcript is None:
+            return RecoveryAction.END
+        return decide(self.traits, self.transcript.delivered).action
 
     def start_over(self) -> None:
         """Nothing of the answer was given: the same request again."""
         self.ask, self.outcome = Ask(self.call.route.path, self.body), "retried"
         if not self.has_begun:
-            self.stream = self._original()
+            self.stream = self._first_stream()
             return
         # Who speaks was said, under an id: that stays.
         assert self.transcript is not None
-        self.stream = ResumedStream(self.transcript, Cut(0), wants_usage=self.wants_usage)
+        self.stream = ResumedStream(self.transcript, ResumePoint(0), wants_usage=self.wants_usage)

@@ -14,7 +14,13 @@ import contextlib
 import orjson
 
 from router.errors import Rejected, RejectReason
-from router.recovery.resume import Cut, CutSearch, Means, Said, StreamTraits
+from router.recovery.resume import (
+    Delivered,
+    RecoveryAction,
+    ResumePoint,
+    ResumePointSearch,
+    StreamTraits,
+)
 from router.recovery.stops import StopMatcher
 from serve_app.metrics import Metrics
 from serve_app.placement.lanes import (
@@ -64,10 +70,10 @@ class Recovery:
             try:
                 refused = await self._attempt(attempts, send)
             except AttemptFailed as failed:
-                means = Means.END if failed.is_final else await self._next(attempts)
-                if means is Means.END:
+                action = RecoveryAction.END if failed.is_final else await self._next(attempts)
+                if action is RecoveryAction.END:
                     return await self._fail(attempts, failed.refused, send)
-                if means is Means.CLOSE:
+                if action is RecoveryAction.CLOSE:
                     await self._close(attempts, send)
                     return None
                 if attempts.faults > 1:
@@ -141,45 +147,47 @@ class Recovery:
 
     # -- between attempts ---------------------------------------------------
 
-    async def _next(self, attempts: RequestAttempts) -> Means:
+    async def _next(self, attempts: RequestAttempts) -> RecoveryAction:
         """Prepare what comes after a fault; END when nothing can."""
-        means = attempts.means
-        if means in (Means.CLOSE, Means.END):
-            return means
+        action = attempts.action
+        if action in (RecoveryAction.CLOSE, RecoveryAction.END):
+            return action
         if attempts.is_settled or not self._book.may_try(attempts):
-            return Means.END
-        if means is Means.RETRY:
+            return RecoveryAction.END
+        if action is RecoveryAction.RETRY:
             attempts.start_over()
-        elif not await self._resume(attempts, means):
-            return Means.END
-        return means
+        elif not await self._resume(attempts, action):
+            return RecoveryAction.END
+        return action
 
-    async def _resume(self, attempts: RequestAttempts, means: Means) -> bool:
-        """Prepare to go on with the answer; False when no cut can be found."""
+    async def _resume(self, attempts: RequestAttempts, action: RecoveryAction) -> bool:
+        """Prepare to go on with the answer; False when no such point can be found."""
         plan, transcript = attempts.plan, attempts.transcript
         assert transcript is not None
-        said = transcript.said
-        cut, stops, least = Cut(len(said.ids)), None, 0
-        if means is Means.BY_TOKENS:
-            found = await self._find_cut(attempts, said)
+        delivered = transcript.delivered
+        point, stops, least = ResumePoint(len(delivered.ids)), None, 0
+        if action is RecoveryAction.BY_TOKENS:
+            found = await self._find_point(attempts, delivered)
             if found is None:
                 return False
-            cut = found
+            point = found
             body = plan.parsed.body
             least = body.get("min_tokens") or 0
-            if stops_of(body) or cut.held:
+            if stops_of(body) or point.held:
                 includes = bool(body.get("include_stop_str_in_output"))
-                stops = StopMatcher(stops_of(body), said.text, includes=includes)
-            said.go_back(cut)
-        ask = ask_by(means, attempts.body, said, cut, plan.decision.lane.window_tokens)
+                stops = StopMatcher(stops_of(body), delivered.text, includes=includes)
+            delivered.rewind(point)
+        ask = ask_by(action, attempts.body, delivered, point, plan.decision.lane.window_tokens)
         stream = ResumedStream(
-            transcript, cut, stops=stops, least_tokens=least, wants_usage=attempts.wants_usage
+            transcript, point, stops=stops, least_tokens=least, wants_usage=attempts.wants_usage
         )
         attempts.ask, attempts.stream, attempts.outcome = ask, stream, "resumed"
         return True
 
-    async def _find_cut(self, attempts: RequestAttempts, said: Said) -> Cut | None:
-        search = CutSearch(said, held_chars(attempts.plan.parsed, attempts.lane))
+    async def _find_point(
+        self, attempts: RequestAttempts, delivered: Delivered
+    ) -> ResumePoint | None:
+        search = ResumePointSearch(delivered, held_chars(attempts.plan.parsed, attempts.lane))
         while (ids := search.asks) is not None:
             text = await self._text_of(attempts, ids)
             if text is None:
@@ -203,7 +211,7 @@ class Recovery:
         """Everything was said but the closing lines: we can say them."""
         call, stream, transcript = attempts.call, attempts.stream, attempts.transcript
         assert transcript is not None
-        usage = call.served.usage = stream.usage or known_usage(transcript.said)
+        usage = call.served.usage = stream.usage or known_usage(transcript.delivered)
         wants = attempts.wants_usage and not stream.reader.is_counted
         self._metrics.recoveries.labels("resumed").inc()
         rest = closing(transcript, usage, wants_usage=wants)

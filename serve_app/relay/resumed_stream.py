@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import Any
 
-from router.recovery.resume import Cut, Said
+from router.recovery.resume import Delivered, ResumePoint
 from router.recovery.stops import StopMatcher
 from serve_app.bodies.json_body import dump
 from serve_app.protocol.sse import EventReader, Usage
@@ -18,7 +18,7 @@ class ResumedStream(EngineStream):
 
     Args:
         transcript: what was given, and the envelope of its chunks.
-        cut: where it goes on.
+        point: where it goes on.
         stops: the matcher over stop strings; None where the engine watches them.
         least_tokens: the answer cannot be stopped before so many.
         wants_usage: the client asked for the closing usage event.
@@ -28,7 +28,7 @@ class ResumedStream(EngineStream):
     def __init__(
         self,
         transcript: Transcript,
-        cut: Cut,
+        point: ResumePoint,
         *,
         stops: StopMatcher | None = None,
         least_tokens: int = 0,
@@ -36,9 +36,9 @@ class ResumedStream(EngineStream):
     ) -> None:
         super().__init__(EventReader(hide_usage=False), is_steady=transcript.has_ids)
         self._transcript = transcript
-        self._said: Said = transcript.said
-        self._kept = cut.ids
-        self._held = cut.held
+        self._delivered: Delivered = transcript.delivered
+        self._kept = point.ids
+        self._held = point.held
         self._stops = stops
         self._least_tokens = least_tokens
         self._wants_usage = wants_usage
@@ -83,8 +83,8 @@ class ResumedStream(EngineStream):
         if not choices:
             return self._closing(data)
         choice = choices[0]
-        if self._said.prompt is None and data.get("prompt_token_ids") and not self._kept:
-            self._said.prompt = array("I", data["prompt_token_ids"])
+        if self._delivered.prompt is None and data.get("prompt_token_ids") and not self._kept:
+            self._delivered.prompt = array("I", data["prompt_token_ids"])
         if (choice.get("delta") or {}).get("role") and self._transcript.has_role:
             # Who speaks was said by the first engine.
             if not choice["delta"].get("content") and choice.get("finish_reason") is None:
@@ -95,7 +95,7 @@ class ResumedStream(EngineStream):
         if "text" in choice and self._transcript.is_chat:
             choice = _as_chat(choice)
         _set_text(choice, text, ending)
-        note_choice(self._said, choice)
+        note_choice(self._delivered, choice)
         if not self._transcript.shows_ids:
             choice["token_ids"] = None
         choice.pop("prompt_token_ids", None)
@@ -121,7 +121,7 @@ class ResumedStream(EngineStream):
             if passed.stop is not None:
                 return passed.text, passed.stop
             held = passed.text
-        tokens = len(self._said.ids) + len(ids)
+        tokens = len(self._delivered.ids) + len(ids)
         passed = self._stops.feed(text, counts=tokens > self._least_tokens)
         if passed.stop is None and choice.get("finish_reason") is not None:
             return held + passed.text + self._stops.flush(), None
@@ -130,7 +130,7 @@ class ResumedStream(EngineStream):
     def _stopped(self) -> bytes:
         """A stop string ended the answer: what the engine would have said after it."""
         self.is_over = True
-        self._told = known_usage(self._said)
+        self._told = known_usage(self._delivered)
         return closing(self._transcript, self._told, wants_usage=self._wants_usage)
 
     def _closing(self, data: dict[str, Any]) -> bytes:
@@ -144,8 +144,8 @@ class ResumedStream(EngineStream):
 
     def _both(self, usage: dict[str, Any]) -> dict[str, Any]:
         """An engine's count of the second part, as a count of both."""
-        if self._said.prompt is not None:
-            prompt = len(self._said.prompt)
+        if self._delivered.prompt is not None:
+            prompt = len(self._delivered.prompt)
         else:
             prompt = usage["prompt_tokens"] - self._kept
         completion = usage["completion_tokens"] + self._kept
@@ -155,11 +155,11 @@ class ResumedStream(EngineStream):
         return {**both, "total_tokens": prompt + completion}
 
 
-def known_usage(said: Said) -> Usage | None:
+def known_usage(delivered: Delivered) -> Usage | None:
     """The count that token ids give; None where the engine told none."""
-    if said.prompt is None or said.lacks_ids:
+    if delivered.prompt is None or delivered.lacks_ids:
         return None
-    return Usage(len(said.prompt), len(said.ids))
+    return Usage(len(delivered.prompt), len(delivered.ids))
 
 
 def closing(transcript: Transcript, usage: Usage | None, *, wants_usage: bool) -> bytes:

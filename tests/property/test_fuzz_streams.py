@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from router.errors import Rejected
 from router.limits.pacer import DUE
-from router.recovery.resume import Cut, Said
+from router.recovery.resume import Delivered, ResumePoint
 from serve_app.protocol import sse as streaming
 from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader, Usage
@@ -87,7 +87,7 @@ def original(kind: str) -> FirstStream:
     if kind == "responses":
         return FirstStream(EventReader(hide_usage=False), None, Dialect.RESPONSES)
     has_ids = kind != "plain"
-    transcript = Transcript(Said(), is_chat=kind != "text", has_ids=has_ids, shows_ids=False)
+    transcript = Transcript(Delivered(), is_chat=kind != "text", has_ids=has_ids, shows_ids=False)
     return FirstStream(EventReader(hide_usage=True), transcript, Dialect.OPENAI)
 
 
@@ -165,9 +165,9 @@ def test_no_garbage_of_an_engine_is_a_fault_of_ours(raw, kind, data) -> None:
         isinstance(usage, Usage) and min(usage.total, usage.cached_tokens) >= 0
     )
     if source.transcript is not None:
-        said = source.transcript.said
-        assert all(0 <= token < 2**32 for token in said.ids)
-        assert said.chars == sum(map(len, said.parts))
+        delivered = source.transcript.delivered
+        assert all(0 <= token < 2**32 for token in delivered.ids)
+        assert delivered.chars == sum(map(len, delivered.parts))
 
 
 @FUZZED
@@ -176,14 +176,14 @@ def test_no_garbage_is_a_fault_where_a_stream_goes_on(first, second, is_chat, da
     """The second engine's events are translated, or left out."""
     begun = FirstStream(
         EventReader(hide_usage=True),
-        Transcript(Said(), is_chat=is_chat, has_ids=True, shows_ids=False),
+        Transcript(Delivered(), is_chat=is_chat, has_ids=True, shows_ids=False),
         Dialect.OPENAI,
     )
     begun.feed(first)
     transcript = begun.transcript
     assert transcript is not None
-    at = data.draw(st.integers(0, len(transcript.said.ids)))
-    source = ResumedStream(transcript, Cut(at, ""), wants_usage=data.draw(st.booleans()))
+    at = data.draw(st.integers(0, len(transcript.delivered.ids)))
+    source = ResumedStream(transcript, ResumePoint(at, ""), wants_usage=data.draw(st.booleans()))
 
     outs = [source.feed(piece) for piece in data.draw(cut(second))] + [source.end()]
 
@@ -256,4 +256,4 @@ def test_what_a_stream_has_said_is_kept_raw_up_to_a_bound() -> None:
         source.feed(as_event(EVENTS[1]))
         assert source.transcript is not None and source.transcript.size <= MAX_RAW_BYTES
 
-    assert len(source.transcript.said.ids) == source.tokens == 2_000
+    assert len(source.transcript.delivered.ids) == source.tokens == 2_000
