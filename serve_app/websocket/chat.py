@@ -41,17 +41,15 @@ class Kept:
 
 
 class Owner(Protocol):
-    """What a chat asks of whoever keeps it."""
+    """What a chat asks of the hub that keeps it."""
 
     kept: Kept
 
     def allowance(self) -> int:
-        """Bytes of frames that one chat may keep now."""
-        ...
+        """Return how many bytes of frames one chat may keep now."""
 
     def changed(self, chat: Chat) -> None:
-        """A chat's reader has come or gone, or the chat has ended."""
-        ...
+        """Hear that a chat's reader has come or gone, or that the chat has ended."""
 
 
 class Chat:
@@ -173,15 +171,18 @@ class Chat:
     def has_reader(self) -> bool:
         return self._reader is not None
 
-    def attach(self, reader: Reader, after: int) -> Rejected | None:
-        """Let `reader` have the frames after number `after`, and nobody else."""
+    def attach(self, after: int, wake: Callable[[], None]) -> Reader | Rejected:
+        """Give one new reader, and nobody else, the frames after number `after`.
+
+        `wake` is called when there is more to take.
+        """
         if after > self.last:
             return TOO_EARLY
         if after < self.first - 1:
             return TOO_LATE
         if self._reader is not None:
             self._reader.displace(frames.ending(self.id, TAKEN_OVER))
-        self._reader = reader
+        self._reader = reader = Reader(self, wake)
         self.read = after
         kept = list(self._frames)[after - self.first + 1 :]
         self.unread_bytes = sum(map(len, kept))
@@ -189,8 +190,8 @@ class Chat:
         self._trim()
         self._make_room()
         self._owner.changed(self)
-        reader.wake()
-        return None
+        wake()
+        return reader
 
     def detach(self, reader: Reader) -> None:
         """`reader` is gone; the chat goes on for its window."""
@@ -233,30 +234,14 @@ class Chat:
         self._owner.kept.bytes -= self.kept_bytes
         self.kept_bytes = 0
 
-    def check_integrity(self) -> None:
-        """Raise AssertionError unless the counts match the frames."""
-        assert self.first + len(self._frames) - 1 == self.last
-        assert self.first - 1 <= self.read <= self.last
-        assert self.kept_bytes == sum(map(len, self._frames))
-        kept = list(self._frames)[self.read - self.first + 1 :]
-        assert self.unread_bytes == sum(map(len, kept))
-
 
 class Reader:
-    """A place in a chat of this replica. `wake` is called when there is more to take."""
+    """A place in a chat of this replica."""
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, chat: Chat, wake: Callable[[], None]) -> None:
         self.wake = wake
-        self._chat: Chat | None = None
+        self._chat: Chat | None = chat
         self._notice: bytes | None = None
-
-    def attach(self, chat: Chat, after: int) -> Rejected | None:
-        """Read `chat` from the frame after number `after`."""
-        self._chat = chat
-        refused = chat.attach(self, after)
-        if refused is not None:
-            self._chat = None
-        return refused
 
     def displace(self, notice: bytes) -> None:
         """Somebody else reads the chat now."""

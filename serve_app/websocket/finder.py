@@ -26,16 +26,14 @@ class Finder:
         self._hub = hub
         self._peers = peers
 
-    def local(self, frame: ResumeFrame | CancelFrame, tenant: str) -> Chat | None:
+    def local(self, frame: ResumeFrame, tenant: str) -> Chat | None:
         """The chat of the frame's token, if it is on this replica."""
         return self._hub.by_token(tenant, frame.token) if frame.token else None
 
     def attach(self, chat: Chat, frame: ResumeFrame, wake: Callable[[], None]) -> Reader | Rejected:
         """Read a chat of this replica from where the client is."""
-        if chat.id != frame.id:
-            return self._counted(OTHER_ID, "local")
-        reader = Reader(wake)
-        return self._counted(reader.attach(chat, frame.after) or reader, "local")
+        is_other = chat.id != frame.id
+        return self._counted(OTHER_ID if is_other else chat.attach(frame.after, wake), "local")
 
     async def resume(
         self, frame: ResumeFrame, tenant: str, wake: Callable[[], None]

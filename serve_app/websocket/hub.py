@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -124,14 +123,6 @@ class Hub:
         else:
             await self._pipeline.refuse(call, refused, chat.send)
 
-    def request_refusal(self, tenant: Tenant) -> Rejected | None:
-        """Whether the tenant's requests of the minute are spent, of which nothing is counted."""
-        return self._state.request_refusal(tenant)
-
-    def count_frame(self, tenant: Tenant) -> None:
-        """A large frame that began no chat is a request of the minute all the same."""
-        self._state.ceiling(tenant).try_request(now=time.monotonic())
-
     def _note_end(self, chat: Chat, task: asyncio.Task[None]) -> None:
         chat.task = None
         self.metrics.chats.dec()
@@ -220,14 +211,6 @@ class Hub:
     def close(self) -> None:
         for chat in list(self.chats.values()):
             self._forget(chat)
-
-    def check_integrity(self) -> None:
-        """Raise AssertionError unless counts and indexes match the chats."""
-        for chat in self.chats.values():
-            chat.check_integrity()
-        assert self.kept.bytes == sum(chat.kept_bytes for chat in self.chats.values())
-        assert sum(map(len, self._named.values())) == len(self.chats)
-        assert set(self._ended) <= set(self.chats)
 
 
 def _headers_of(frame: ChatFrame, headers: dict[bytes, bytes]) -> dict[bytes, bytes]:

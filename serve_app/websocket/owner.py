@@ -67,10 +67,9 @@ class Owner:
 
     async def _lend(self, chat: Chat, after: int, receive: Receive, send: Send) -> None:
         news = asyncio.Event()
-        reader = Reader(news.set)
-        refused = reader.attach(chat, after)
-        if refused is not None:
-            await _refuse(send, refused)
+        reader = chat.attach(after, news.set)
+        if isinstance(reader, Rejected):
+            await _refuse(send, reader)
             return
         leaving = asyncio.create_task(_disconnect(receive))
         # Whoever waits for news hears of the other replica's leaving, too.

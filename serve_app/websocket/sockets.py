@@ -65,8 +65,7 @@ class Sockets:
     ) -> None:
         # The subprotocols may hold the key; no call needs them.
         kept = {k: v for k, v in headers.items() if k != b"sec-websocket-protocol"}
-        fleet = lambda: self._state.policies.fleet  # noqa: E731
-        connection = Connection(self._hub, self._finder, fleet, identify, kept)
+        connection = Connection(self._state, self._hub, self._finder, identify, kept)
         try:
             has_left = await connection.run(receive, send)
         except Exception:

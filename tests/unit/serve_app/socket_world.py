@@ -184,7 +184,7 @@ class SocketWorld:
         """Wait until every counter is back at 0."""
         await until(lambda: self.is_idle)
         for ingress in self.ingresses:
-            ingress.hub.check_integrity()
+            check_hub(ingress.hub)
 
 
 class Client:
@@ -271,6 +271,24 @@ async def until(check) -> None:
             if check():
                 return
             await asyncio.sleep(wait)
+
+
+def check_chat(chat) -> None:
+    """The counts match the frames."""
+    assert chat.first + len(chat._frames) - 1 == chat.last
+    assert chat.first - 1 <= chat.read <= chat.last
+    assert chat.kept_bytes == sum(map(len, chat._frames))
+    unread = list(chat._frames)[chat.read - chat.first + 1 :]
+    assert chat.unread_bytes == sum(map(len, unread))
+
+
+def check_hub(hub) -> None:
+    """Counts and indexes match the chats."""
+    for chat in hub.chats.values():
+        check_chat(chat)
+    assert hub.kept.bytes == sum(chat.kept_bytes for chat in hub.chats.values())
+    assert sum(map(len, hub._named.values())) == len(hub.chats)
+    assert set(hub._ended) <= set(hub.chats)
 
 
 def text_of(frames) -> str:
