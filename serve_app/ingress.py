@@ -47,7 +47,6 @@ from serve_app.transport.endpoint import EndpointServer, published_host
 from serve_app.watchdog.heartbeat import Lifeline
 from serve_app.websocket.finder import Finder
 from serve_app.websocket.hub import Hub
-from serve_app.websocket.metrics import SocketMetrics
 from serve_app.websocket.owner import ASKS as OWNER_ASKS
 from serve_app.websocket.owner import Owner
 from serve_app.websocket.peers import Peers
@@ -109,9 +108,7 @@ class Ingress:
         self._pipeline = Pipeline(
             self._state, self._lanes, self._metrics, self._recorder, Metering(self._meter)
         )
-        self._hub = Hub(
-            self._state, self._pipeline, SocketMetrics(self._metrics.registry), _replica_id()
-        )
+        self._hub = Hub(self._state, self._pipeline, self._metrics, _replica_id())
         self._peers = Peers(_replica_id(), secret, self._broadcast)
         self._sockets = Sockets(self._state, self._hub, Finder(self._hub, self._peers))
         self._endpoint = EndpointServer(

@@ -111,10 +111,7 @@ class Connection:
         is_large = len(raw) > frames.MAX_CONTROL_BYTES
         if is_large:
             # Before its JSON is looked at.
-            if isinstance(tenant, Tenant):
-                refused = self._state.request_refusal(tenant)
-            else:
-                refused = tenant
+            refused = self._state.request_refusal(tenant) if isinstance(tenant, Tenant) else tenant
             if refused is not None:
                 self._refuse(frames.leading_id(raw), refused)
                 return

@@ -79,5 +79,5 @@ class Finder:
 
     def _counted(self, found: T, where: str) -> T:
         outcome = "refused" if isinstance(found, Rejected) else where
-        self._hub.metrics.resumes.labels(outcome).inc()
+        self._hub.metrics.websocket_resumes.labels(outcome).inc()
         return found

@@ -16,13 +16,13 @@ from typing import Any
 
 from router.errors import Rejected, RejectReason
 from serve_app.bodies.wire import ROUTES, dump
+from serve_app.metrics import Metrics
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState
 from serve_app.request.call import Call, request_id
 from serve_app.tenancy.auth import Tenant
 from serve_app.websocket.chat import Chat, Kept
 from serve_app.websocket.frames import ChatFrame
-from serve_app.websocket.metrics import SocketMetrics
 
 logger = logging.getLogger("ray.serve")
 
@@ -76,7 +76,7 @@ class Hub:
     """
 
     def __init__(
-        self, state: IngressState, pipeline: Pipeline, metrics: SocketMetrics, replica: str
+        self, state: IngressState, pipeline: Pipeline, metrics: Metrics, replica: str
     ) -> None:
         self.replica = replica
         self.kept = Kept()
@@ -111,7 +111,7 @@ class Hub:
         chat.task = asyncio.create_task(self._run(call, raw, chat))
         # A callback, because a task that is cancelled before it began runs nothing.
         chat.task.add_done_callback(lambda task: self._note_end(chat, task))
-        self.metrics.chats.inc()
+        self.metrics.websocket_chats.inc()
         self._make_room()
         self.changed(chat)
         return chat
@@ -125,7 +125,7 @@ class Hub:
 
     def _note_end(self, chat: Chat, task: asyncio.Task[None]) -> None:
         chat.task = None
-        self.metrics.chats.dec()
+        self.metrics.websocket_chats.dec()
         if not task.cancelled() and (fault := task.exception()) is not None:
             # The boundary: the log learns nothing of the prompt.
             logger.error("a chat on a socket failed", exc_info=fault)
@@ -156,7 +156,7 @@ class Hub:
 
     def _expire(self, chat: Chat) -> None:
         if not chat.is_over:
-            self.metrics.abandoned.inc()
+            self.metrics.websocket_chats_abandoned.inc()
         self._forget(chat)
 
     def _forget(self, chat: Chat) -> None:

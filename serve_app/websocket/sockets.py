@@ -50,12 +50,12 @@ class Sockets:
             await refuse_upgrade(scope, send, tenant)
             return
         self._open[tenant.name] += 1
-        self._hub.metrics.sockets.inc()
+        self._hub.metrics.websockets.inc()
         try:
             await send(self._acceptance(scope, headers))
             await self._run(headers, identify, receive, send)
         finally:
-            self._hub.metrics.sockets.dec()
+            self._hub.metrics.websockets.dec()
             self._open[tenant.name] -= 1
             if not self._open[tenant.name]:
                 del self._open[tenant.name]

@@ -18,7 +18,6 @@ from serve_app.tenancy.auth import make_key
 from serve_app.transport.endpoint import EndpointServer
 from serve_app.websocket.finder import Finder
 from serve_app.websocket.hub import Hub
-from serve_app.websocket.metrics import SocketMetrics
 from serve_app.websocket.owner import ASKS as OWNER_ASKS
 from serve_app.websocket.owner import Owner
 from serve_app.websocket.peers import Peers
@@ -58,8 +57,7 @@ class SocketIngress:
         self.state = IngressState(policies, SECRET)
         self.lanes = LocalLanes(replicas, fleet.timeouts)
         self.pipeline = Pipeline(self.state, self.lanes, self.metrics)
-        metrics = SocketMetrics(self.metrics.registry)
-        self.hub = Hub(self.state, self.pipeline, metrics, name)
+        self.hub = Hub(self.state, self.pipeline, self.metrics, name)
         self.peers = Peers(name, SECRET, broadcast)
         sockets = Sockets(self.state, self.hub, Finder(self.hub, self.peers))
         self.gateway = Gateway(self.state, self.pipeline, None, None, sockets=sockets)
