@@ -221,7 +221,7 @@ class Ingress:
             "websocket": {"sockets": self._sockets.count, **self._hub.snapshot()},
             "active_sessions": self._state.presence.active(),
             "recent_sessions": self._state.sessions.recent(now=time.monotonic()),
-            "ejected": self._pipeline.ejected(),
+            "ejected": self._pipeline.book.ejected(),
             "tenants_near_limit": self._state.tenants_near_limit(),
             "files": self._reloader.status(),
             "admission": self._state.admission.status(),

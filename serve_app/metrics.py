@@ -247,12 +247,6 @@ class Metrics:
             return tenant
         return OTHER
 
-    def note_history(self, tier: str, mode: str, *, dropped_tokens: int, moved: bool) -> None:
-        """Count a request whose old turns are left out; `moved`: the cut is a new one."""
-        self.history_trimmed.labels(tier, mode).inc()
-        self.history_dropped_tokens.labels(tier).inc(dropped_tokens)
-        self.history_cuts.labels(tier).inc(moved)
-
     def render(self) -> str:
         """Prometheus text of this replica."""
         return generate_latest(self.registry).decode()

@@ -17,7 +17,6 @@ import time
 from router.errors import Rejected, RejectReason
 from router.routing.window_room import smaller_asks
 from serve_app.bodies.big_bodies import BigBodies, breathe
-from serve_app.bodies.steps import at_once
 from serve_app.bodies.wire import Route, for_engine
 from serve_app.metrics import Metrics
 from serve_app.pipeline.preparation import Preparation
@@ -65,8 +64,8 @@ class Pipeline:
         self.big_bodies = BigBodies()
         self.book = FaultBook(metrics, state.policies.fleet.recovery)
         dispatch = Dispatch(lanes, state.sessions, self.book)
-        self._preparation = Preparation(state)
-        self._reserving = Reserving(state, metering)
+        self.preparation = Preparation(state)
+        self.reserving = Reserving(state, metering)
         self._relay = Relay(metrics, state.escalation, metering)
         self._recovery = Recovery(self._relay, dispatch, self.book, metrics)
         self._settlement = Settlement(state, metrics, recorder, metering)
@@ -99,7 +98,7 @@ class Pipeline:
                 return
             if keeps_alive:
                 keep_alive(call, plan, send)
-            refused = await self._reserving.reserve(call, plan)
+            refused = await self.reserving.reserve(call, plan)
             if refused is None:
                 self._note_admitted(call, plan)
                 refused = await self._take_turn(call, plan, send)
@@ -131,22 +130,10 @@ class Pipeline:
 
     async def decide(self, call: Call, raw: bytes) -> Plan | Rejected:
         """Parse the body and decide the lane; also the whole of a dry run."""
-        preparing = self._preparation.preparing(call, raw)
+        preparing = self.preparation.preparing(call, raw)
         plan = await self.big_bodies.read(preparing, len(raw), call.tenant.name)
         call.plan = None if isinstance(plan, Rejected) else plan
         return plan
-
-    def prepare(self, call: Call, raw: bytes) -> Plan | Rejected:
-        """The same at once."""
-        return at_once(self._preparation.preparing(call, raw))
-
-    def would_admit(self, call: Call, plan: Plan) -> bool:
-        """Whether quotas and ceilings have room for a request now."""
-        return self._reserving.would_admit(call, plan)
-
-    def ejected(self) -> dict[str, list[str]]:
-        """Replicas that this ingress replica leaves alone now, by lane."""
-        return self.book.ejected()
 
     def _note_admitted(self, call: Call, plan: Plan) -> None:
         """Count an admitted request: in trimmed histories, in the stronger lanes' shares.
@@ -155,12 +142,10 @@ class Pipeline:
         spends the same budget.
         """
         if plan.history is not None:
-            self._metrics.note_history(
-                call.tenant.tier_name,
-                plan.history.mode,
-                dropped_tokens=plan.history.dropped_tokens,
-                moved=plan.history.moved,
-            )
+            metrics, tier = self._metrics, call.tenant.tier_name
+            metrics.history_trimmed.labels(tier, plan.history.mode).inc()
+            metrics.history_dropped_tokens.labels(tier).inc(plan.history.dropped_tokens)
+            metrics.history_cuts.labels(tier).inc(plan.history.moved)
         if plan.decision.score is not None:
             self._state.escalation.note(call.tenant, plan.decision)
             call.shadow = self._state.escalation.shadow(call.policies, plan.parsed)
@@ -219,8 +204,9 @@ class Pipeline:
     async def _ask(
         self, call: Call, plan: Plan, answer_limit: int | None, send: Send
     ) -> Rejected | None:
-        parsed, has_priority = plan.parsed, call.policies.has_priority[plan.lane]
-        traits = traits_of(parsed, call.policies.fleet.lanes[plan.lane])
+        parsed, lane = plan.parsed, call.policies.fleet.lanes[plan.lane]
+        traits = traits_of(parsed, lane)
+        has_priority = lane.engine_args.get("scheduling_policy") == "priority"
         await breathe(parsed.prompt.bytes)
         body = for_engine(
             limited(parsed, answer_limit),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from router.errors import Rejected
+from router.leases.leased_ceiling import LeasedCeiling
 from router.limits.contention import paces
 from serve_app.pipeline.state import IngressState
 from serve_app.request.call import Call
@@ -29,7 +30,10 @@ class Reserving:
             if refused is None or not call.route.generates:
                 return refused
             tokens = ceiling.first_charge(plan.cost)
-            if not await self._state.may_grow(ceiling, refused, tokens, since):
+            leases = self._state.leases
+            if leases is None or not await leases.may_grow(
+                ceiling, refused, tokens, since, is_counted=True
+            ):
                 return refused
 
     def _try(self, call: Call, plan: Plan, ceiling: Ceiling) -> Rejected | None:
@@ -51,6 +55,15 @@ class Reserving:
         return None
 
     def would_admit(self, call: Call, plan: Plan) -> bool:
-        """Whether quotas and ceilings have room for a request now."""
-        refused = self._metering.refusal(call.tenant, plan.cost)
-        return (refused or self._state.would_admit(call.tenant, plan.lane, plan.cost)) is None
+        """Return whether quotas and ceilings have room for a request, as far as is known here."""
+        if self._metering.refusal(call.tenant, plan.cost) is not None:
+            return False
+        now, ceiling = time.monotonic(), self._state.ceiling(call.tenant)
+        tokens = ceiling.first_charge(plan.cost)
+        is_paced = paces(self._state.contention(call.tenant, plan.lane))
+        refused = ceiling.refusal(tokens, now=now, is_paced=is_paced)
+        if refused and isinstance(ceiling, LeasedCeiling) and ceiling.is_short(tokens, now=now):
+            # A request would wait a heartbeat or two, and be let in.
+            lessee = self._state.lessee
+            return lessee is not None and lessee.has_session(now)
+        return refused is None

@@ -10,15 +10,13 @@ import functools
 import hashlib
 import hmac
 import time
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
 
 from router.errors import Rejected, RejectReason
 from router.leases.holder import Lessee
 from router.leases.leased_ceiling import LeasedCeiling
 from router.limits.ceiling import TenantCeiling
-from router.limits.contention import Contention, paces
-from router.limits.reservation import Reckoning
+from router.limits.contention import Contention
 from router.placement.hot_prefixes import HotPrefixes
 from router.placement.session import MAX_SESSION_ID_CHARS, Presence, SessionMemory, is_session_id
 from router.tokens import TokenEstimator
@@ -151,14 +149,6 @@ class IngressState:
             return None
         return self.contentions.of(lane, contended_from)
 
-    async def may_grow(
-        self, ceiling: Ceiling, refused: Rejected, tokens: int, since: float
-    ) -> bool:
-        """Wait for a larger lease where that may spare a refusal; whether to try again."""
-        if self.leases is None:
-            return False
-        return await self.leases.may_grow(ceiling, refused, tokens, since, is_counted=True)
-
     @property
     def _all_ceilings(self) -> Mapping[str, Ceiling]:
         return self._ceilings if self.lessee is None else self.lessee.ceilings
@@ -208,32 +198,15 @@ class IngressState:
                 )
         return None
 
-    def would_admit(self, tenant: Tenant, lane: str, cost: Reckoning) -> Rejected | None:
-        """Whether the tenant's ceilings have room for a request now, as far as is known here."""
-        now, ceiling = time.monotonic(), self.ceiling(tenant)
-        tokens = ceiling.first_charge(cost)
-        is_paced = paces(self.contention(tenant, lane))
-        refused = ceiling.refusal(tokens, now=now, is_paced=is_paced)
-        if refused and isinstance(ceiling, LeasedCeiling) and ceiling.is_short(tokens, now=now):
-            # A request would wait a heartbeat or two, and be let in.
-            return None if self.lessee and self.lessee.has_session(now) else refused
-        return refused
-
     def tenants_near_limit(self) -> list[dict[str, object]]:
         """Tenants that have less than a fifth of their minute's tokens left."""
         now = time.monotonic()
-        near = []
-        for name, ceiling in self._all_ceilings.items():
-            state = ceiling.tokens_state(now=now)
-            if state is not None and state.remaining < 0.2 * state.limit:
-                near.append(
-                    {
-                        "tenant": name,
-                        "remaining_tokens": state.remaining,
-                        "limit_tokens": state.limit,
-                    }
-                )
-        return near
+        states = {name: x.tokens_state(now=now) for name, x in self._all_ceilings.items()}
+        return [
+            {"tenant": name, "remaining_tokens": state.remaining, "limit_tokens": state.limit}
+            for name, state in states.items()
+            if state is not None and state.remaining < 0.2 * state.limit
+        ]
 
     def ledger_status(self) -> dict[str, object] | None:
         """Of this replica's leases; None: there are none."""
@@ -244,9 +217,5 @@ class IngressState:
         return sum(ceiling.reserved for ceiling in self._all_ceilings.values())
 
 
-class _AsksOfLane(Protocol):
-    def __call__(self, lane: str, *, now: float) -> int | None: ...
-
-
-def _as_of_now(ask: _AsksOfLane) -> LaneView:
+def _as_of_now(ask: Callable[..., int | None]) -> LaneView:
     return lambda lane: ask(lane, now=time.monotonic())

@@ -35,7 +35,6 @@ class Policies:
     shipped: Callable[[float], float] = field(compare=False)
     fixed_threshold: float | None
     shadow: Scorer | None
-    has_priority: dict[str, bool]
     sticky_turns: int
     store: StoreConfig
     default_output_tokens: int
@@ -73,10 +72,6 @@ def build_policies(
         tools=routing.tools,
         by_model=by_model,
     )
-    priority = {
-        name: lane.engine_args.get("scheduling_policy") == "priority"
-        for name, lane in fleet.enabled_lanes.items()
-    }
     return Policies(
         fleet=fleet,
         routing=policy,
@@ -86,7 +81,6 @@ def build_policies(
         shipped=shipped,
         fixed_threshold=routing.escalation_threshold if rungs else None,
         shadow=shadow,
-        has_priority=priority,
         sticky_turns=routing.sticky_turns,
         store=tenants.store,
         default_output_tokens=routing.default_output_tokens,

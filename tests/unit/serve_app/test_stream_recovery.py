@@ -314,7 +314,7 @@ async def test_replicas_that_are_gone_are_left_alone_by_the_next_request(world):
 
     assert first.status_code == second.status_code == 200
     assert [replica for replica, _, _ in lanes.opened] == ["r2", "r2"]
-    assert world.pipeline.ejected() == {"chat": ["r1"]}
+    assert world.pipeline.book.ejected() == {"chat": ["r1"]}
     assert world.count("pointsman_breakers_opened_total", lane="chat") == 1
 
 
@@ -325,7 +325,7 @@ async def test_the_last_replica_is_never_said_to_be_left_alone(world):
     book.tell_breaker("chat", "r1", "acme", is_gone=True)
 
     assert book.breakers("chat").state("r1", now=time.monotonic()) is State.OPEN
-    assert world.pipeline.ejected() == {}
+    assert world.pipeline.book.ejected() == {}
     assert world.count("pointsman_breakers_opened_total", lane="chat") == 1
 
 
