@@ -210,7 +210,6 @@ class Ingress:
     # threads, and what they read changes on the event loop.
 
     async def snapshot(self) -> dict[str, Any]:
-        """This replica's part of `/status`."""
         return {
             "replica": _replica_id(),
             "pid": os.getpid(),
@@ -231,13 +230,11 @@ class Ingress:
         }
 
     async def metrics_text(self) -> dict[str, str]:
-        """This replica's id and its Prometheus text."""
         self._control.refresh_gauges()
         text = await asyncio.to_thread(self._metrics.render)
         return {"replica": _replica_id(), "text": text}
 
     async def escalation_export(self) -> dict[str, Any]:
-        """What this replica saw of scores and shares."""
         return self._state.escalation.export()
 
     async def shed_order_export(self) -> dict[str, Any]:
@@ -245,11 +242,9 @@ class Ingress:
         return self._shed_order.export()
 
     async def hot_prefixes(self, lane: str, count: int) -> list[Exported]:
-        """What a new replica of the lane should read first."""
         return self._state.hot_prefixes(lane, count)
 
     async def socket_peers(self) -> dict[str, tuple[str, float]]:
-        """Endpoints of ingress replicas, as far as this one has heard of them."""
         return self._peers.export()
 
     async def reload(self) -> dict[str, Any]:

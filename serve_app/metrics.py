@@ -46,7 +46,6 @@ class LoopHistogram(Collector):
         return series
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
-        """Called by the registry."""
         family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
         edges = [*map(str, map(float, self._bounds)), "+Inf"]
         # A copy: the loop may add a series while a thread renders.
@@ -248,7 +247,6 @@ class Metrics:
         return OTHER
 
     def render(self) -> str:
-        """Prometheus text of this replica."""
         return generate_latest(self.registry).decode()
 
 

@@ -151,15 +151,12 @@ class Admission:
         return [name for name, lane_slots in self.lanes.items() if lane_slots.is_busy]
 
     def observe(self, lane: str, replicas: Sequence[Mapping[str, Any]]) -> None:
-        """Take a lane's load, as its replicas report it."""
         self.lanes[lane].observe(replicas)
 
     def depths(self) -> dict[str, dict[str, int]]:
-        """Waiting requests by lane and tier."""
         return {name: lane_slots.queue.depths() for name, lane_slots in self.lanes.items()}
 
     def lane_reports(self) -> dict[str, LaneReport]:
-        """What this replica's peers ask for, by lane."""
         now = time.monotonic()
         return {
             name: LaneReport(

@@ -68,7 +68,6 @@ class SlotHold:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether others are before it."""
         return self.ticket.stage is Stage.WAITING
 
     @property
@@ -97,7 +96,6 @@ class SlotHold:
         return full - {self._replica} if self._replica in full else full
 
     def move_to(self, replica: str) -> None:
-        """The request goes to a replica: its first, or the next after a fault."""
         if replica != self._replica:
             self._lane.note(self._replica, -self.ticket.cost)
             self._lane.note(replica, self.ticket.cost)
@@ -165,7 +163,6 @@ class LaneSlots:
             self.queue.set_capacity(capacity, now, lane)
 
     def arm(self) -> None:
-        """Look at the queue again when it says."""
         if self._timer is not None:
             return
         now = time.monotonic()

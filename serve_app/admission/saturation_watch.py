@@ -34,7 +34,6 @@ class SaturationWatch:
                 logger.exception("admission: a round of observing failed")
 
     async def observe(self) -> None:
-        """Ask the lanes that have work for their load, all at once."""
         lanes = self._admission.busy_lanes()
         loads = await asyncio.gather(*(self._lanes.engine_load(lane) for lane in lanes))
         for lane, replicas in zip(lanes, loads, strict=True):

@@ -67,7 +67,6 @@ class ShedOrderWatch:
                 logger.exception("shed order: a round of judging failed")
 
     def export(self) -> dict[str, Any]:
-        """When this replica held free work: what the others judge by."""
         exported = self._log.export(time.monotonic())
         return {"replica": self._replica, "clock": self._clock, **exported}
 
@@ -138,7 +137,6 @@ class ShedOrderWatch:
         logger.warning("shed order: paid work was refused before free work: %s", seen)
 
     def status(self) -> dict[str, Any]:
-        """Refusals of paid work by verdict, and the latest violations."""
         return {
             "violations": self._counts["violations"],
             "in_order": self._counts["in_order"],

@@ -55,7 +55,6 @@ def prompt_tokens_by_level(text: str) -> dict[str, float]:
 
 
 def levels_text(levels: dict[str, float]) -> str:
-    """Prometheus text of one replica's `prompt_tokens_by_level`."""
     name = "pointsman_prompt_tokens_total"
     lines = [
         f"# HELP {name} Prompt tokens by where their KV came from.",

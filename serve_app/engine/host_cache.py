@@ -51,7 +51,6 @@ class HostMemory:
 
 
 def host_memory(root: Path = Path("/")) -> HostMemory:
-    """Read this host's memory from /proc, /sys/fs/cgroup and /dev/shm."""
     shm = shutil.disk_usage(root / "dev/shm")
     return HostMemory(
         ram=min([_mem_total(root), *_cgroup_limits(root)]) / GIB,

@@ -103,7 +103,6 @@ def offload(config: LLMConfig, wanted: HostKvCache, memory: HostMemory, cards: i
 
 
 def _cards_here() -> int:
-    """All cards that Ray knows of on this host."""
     here = ray.get_runtime_context().get_node_id()
     return int(
         sum(node["Resources"].get("GPU", 0) for node in ray.nodes() if node["NodeID"] == here)

@@ -141,7 +141,6 @@ class LaneEndpoint:
         return {k: v for k, v in (await self.engine_metrics()).items() if k != "text"}
 
     async def engine_metrics(self) -> dict[str, Any]:
-        """This replica's Prometheus text and the load read from it."""
         async with self._http.get("/metrics/") as response:
             text = await response.text()
         return {

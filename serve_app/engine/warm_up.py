@@ -149,7 +149,6 @@ def together(answers: list[Any], count: int) -> list[HotPrefix]:
 async def warm_up(
     http: aiohttp.ClientSession, app: str, lane: str, model_id: str, config: WarmUpConfig
 ) -> None:
-    """Make a replica ready for its first request."""
     started = time.monotonic()
     await dummy_turn(http, model_id)
     await first_grammar(http, model_id)

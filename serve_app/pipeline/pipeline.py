@@ -71,7 +71,6 @@ class Pipeline:
         self._settlement = Settlement(state, metrics, recorder, metering)
 
     def call(self, route: Route, headers: dict[bytes, bytes], tenant: Tenant) -> Call:
-        """Begin a call for an authenticated tenant."""
         self._state.policies.auth.uses.note_tenant(tenant.name)
         return Call(
             route=route,

@@ -171,7 +171,6 @@ class IngressState:
             self._hot.note(lane, tenant.cache_group, prefix, now=time.monotonic(), key=key)
 
     def hot_prefixes(self, lane: str, count: int) -> list[Exported]:
-        """The lane's hottest prefixes, under their salts."""
         return [
             {
                 "salt": self._salt(x.group),
@@ -184,7 +183,6 @@ class IngressState:
         ]
 
     def session_id_of(self, headers: dict[bytes, bytes]) -> str | Rejected | None:
-        """The session id that the client sent, if any."""
         for name in SESSION_HEADERS:
             # A blank one is what a template leaves that had nothing to fill in.
             text = headers.get(name, b"").decode("utf-8", "replace").strip()
@@ -213,7 +211,6 @@ class IngressState:
         return None if self.lessee is None else self.lessee.status(now=time.monotonic())
 
     def reserved_tokens(self) -> int:
-        """Tokens reserved by requests that have not been settled."""
         return sum(ceiling.reserved for ceiling in self._all_ceilings.values())
 
 

@@ -89,7 +89,6 @@ class Lanes:
         upstream.stall_s = timeouts.stall_s
 
     def names(self) -> list[str]:
-        """The lanes that have a deployment."""
         return list(self._handles)
 
     async def choose(
@@ -179,7 +178,6 @@ class Lanes:
             raise Unreachable(replica.id) from error
 
     async def is_alive(self, replica: Replica) -> bool | None:
-        """Whether a replica says that its engine lives; None: it says nothing in time."""
         return await self._upstream.is_alive(replica.url)
 
     async def engine_load(self, lane: str) -> list[dict[str, Any]]:

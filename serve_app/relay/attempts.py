@@ -78,7 +78,6 @@ class RequestAttempts:
 
     @property
     def tenant(self) -> str:
-        """Who asks."""
         return self.call.tenant.name
 
     @cached_property
@@ -108,7 +107,6 @@ class RequestAttempts:
         return is_suspect
 
     def note_objection(self, replica: str, objection: Rejected) -> None:
-        """A replica that is well failed on the request."""
         self.note_fault(replica)
         self.objectors |= {replica}
         self.verdict = objection
@@ -133,7 +131,6 @@ class RequestAttempts:
 
     @property
     def action(self) -> RecoveryAction:
-        """What may be done now."""
         if not self.has_begun:
             return RecoveryAction.RETRY
         if self.transcript is None:

@@ -110,7 +110,6 @@ class Recovery:
         return refused
 
     async def _open_at(self, attempts: RequestAttempts) -> tuple[Replica, Response] | Rejected:
-        """Choose a replica and send it what is asked now."""
         try:
             return await self._dispatch.open(attempts)
         except NoReplica:

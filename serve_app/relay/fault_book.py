@@ -105,7 +105,6 @@ class FaultBook:
             attempts.verdict = _lost(self._suspects.wait_s(attempts.digest, now=now))
 
     def tell_breaker(self, lane: str, replica: str, tenant: str, *, is_gone: bool = False) -> None:
-        """A fault under a tenant's request."""
         now = time.monotonic()
         if self.breakers(lane).note_fault(replica, tenant, now=now, is_gone=is_gone):
             self._note_ejection(lane, replica)

@@ -43,7 +43,6 @@ class Keepalive:
         self._timer = self._loop.call_later(interval_s, self._look)
 
     def stop(self) -> None:
-        """Say nothing more. Idempotent."""
         self._timer.cancel()
 
     def _look(self) -> None:

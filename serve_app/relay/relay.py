@@ -180,7 +180,6 @@ class Relay:
             await send({"type": "http.response.body", "body": out, "more_body": True})
 
     async def start(self, call: Call, send: Send, status: int, headers: Headers) -> None:
-        """Begin the response with something to say."""
         call.reply.has_head = call.reply.has_started = True
         await send({"type": "http.response.start", "status": status, "headers": headers})
 
@@ -215,7 +214,6 @@ async def _read(response: Response) -> bytes:
 
 
 def _fault(status: int, body: bytes) -> AttemptFailed:
-    """An engine's whole 5xx."""
     if status in NOT_NOW:
         return AttemptFailed(from_engine(status, b""), is_loss=False)
     return AttemptFailed(objection=objection(body))

@@ -93,7 +93,6 @@ def traits_of(parsed: Parsed, lane: LaneConfig) -> StreamTraits:
 
 
 def stops_of(body: dict[str, Any]) -> tuple[str, ...]:
-    """The stop strings of a request."""
     given = body.get("stop")
     if isinstance(given, str):
         return (given,)

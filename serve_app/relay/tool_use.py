@@ -45,6 +45,5 @@ class Messages(FirstStream):
         return out
 
     def end(self) -> bytes:
-        """Lines that waited for an answer that was empty."""
         rest = super().end()
         return rest.replace(_END_TURN, _TOOL_USE) if _BLOCK in rest else rest

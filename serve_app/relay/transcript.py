@@ -43,7 +43,6 @@ def count_ids(events: bytes) -> int:
 
 
 def _hide_ids(events: bytes) -> bytes:
-    """The same events without their token ids."""
     at = events.find(_MEMBER)
     end = events.find(b"]", at)
     if at < 0 or events.find(_MEMBER, end) >= 0:
@@ -94,7 +93,6 @@ class Transcript:
 
     @property
     def delivered(self) -> Delivered:
-        """What was given until now."""
         while self._raw:
             self._read(self._raw.popleft())
         return self._delivered

@@ -85,7 +85,6 @@ class Escalation:
         ]
 
     def shadow(self, policies: Policies, parsed: Parsed) -> tuple[str, float] | None:
-        """Version and score of the candidate that is tried beside the active one."""
         if policies.shadow is None or not parsed.prompt.users:
             return None
         users = parsed.prompt.users
@@ -100,7 +99,6 @@ class Escalation:
         return policies.scorer.features(conversation)
 
     def note(self, tenant: Tenant, decision: LaneDecision) -> None:
-        """Count a scored request that was admitted, once."""
         if decision.score is None:
             return
         now = time.monotonic()
@@ -176,7 +174,6 @@ class Escalation:
         ]
 
     def export(self) -> dict[str, Any]:
-        """What the other ingress replicas take in."""
         basis = self._policies.escalation_basis
         return {"replica": self._replica, "basis": repr(basis), **self._controller.export()}
 
@@ -190,7 +187,6 @@ class Escalation:
 
     @property
     def alarm(self) -> bool:
-        """Whether a lane's share is over its alarm level."""
         return self._controller.alarm
 
     def status(self) -> dict[str, dict[str, float]]:

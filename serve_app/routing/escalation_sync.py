@@ -62,13 +62,11 @@ class EscalationSync:
                 logger.exception("escalation: a round of observing failed")
 
     async def observe(self) -> None:
-        """Ask the stronger lanes for their load, if anything went there lately."""
         for lane in self._escalation.busy_lanes():
             fraction = self._escalation.observe(lane, await self._lanes.engine_load(lane))
             self._metrics.escalation_yield.labels(lane).set(fraction)
 
     async def exchange(self) -> None:
-        """Take in what the other ingress replicas saw."""
         for exported in await self._broadcast("escalation_export"):
             if isinstance(exported, dict):
                 self._escalation.merge(exported)

@@ -60,7 +60,6 @@ def read_sizes(items: list[Any], bytes_per_token: float) -> list[int]:
 
 
 def read_pieces(items: list[Any], sizes: list[int]) -> list[Piece]:
-    """The pieces of a conversation, one for each message or item, in order."""
     return [_piece(item, tokens) for item, tokens in zip(items, sizes, strict=True)]
 
 
@@ -108,7 +107,6 @@ def _answers(item: dict[str, Any]) -> tuple[str, ...]:
 
 
 def is_result(part: dict[str, Any]) -> bool:
-    """Whether a part of a message's content is a tool's result, as Anthropic writes it."""
     return part.get("type") == "tool_result"
 
 

@@ -53,7 +53,6 @@ def build_policies(
     shadow: Scorer | None = None,
     book: KeyBook | None = None,
 ) -> Policies:
-    """Turn checked configuration into what the pipeline reads."""
     lanes = {
         name: Lane(name, lane.model_id, lane.max_model_len)
         for name, lane in fleet.enabled_lanes.items()
@@ -88,7 +87,6 @@ def build_policies(
 
 
 def _rungs(fleet: FleetConfig) -> tuple[Rung, ...]:
-    """The stronger lanes with a share, strongest first."""
     routing = fleet.routing
     wanted = (
         (routing.frontier, routing.frontier_share),

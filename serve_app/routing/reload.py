@@ -129,7 +129,6 @@ class Reloader:
             return self._judge(found, young)
 
     async def watch(self) -> None:
-        """Reload when files have changed and come to rest; runs until cancelled."""
         while True:
             changes = self._settling.changing_s(self._clock()) is not None
             await asyncio.sleep(WATCH_PERIOD_S / 4 if changes else WATCH_PERIOD_S)
@@ -160,7 +159,6 @@ class Reloader:
         return await asyncio.to_thread(stamps_of, self._files)
 
     def _judge(self, found: Policies | ConfigError, told: Sequence[str] = ()) -> dict[str, Any]:
-        """Apply what was read, or keep what there is."""
         if isinstance(found, ConfigError):
             self.last_error = str(found)
             logger.warning("reload refused: %s", found)
@@ -187,7 +185,6 @@ class Reloader:
     # -- what is told ---------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
-        """What this ingress replica makes of the files, for `/status`."""
         changing_s = self._settling.changing_s(self._clock())
         return {
             "error": self.last_error,

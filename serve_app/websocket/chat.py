@@ -212,7 +212,6 @@ class Chat:
 
     @property
     def is_read(self) -> bool:
-        """Whether the last frame has been taken."""
         return self.is_over and self.read == self.last
 
     # -- ended from outside ------------------------------------------------------------------
@@ -223,7 +222,6 @@ class Chat:
         self.abort()
 
     def abort(self) -> None:
-        """Stop the generation, if it runs. The pipeline settles in its own time."""
         if self.task is not None:
             self.task.cancel()
 
@@ -244,7 +242,6 @@ class Reader:
         self._notice: bytes | None = None
 
     def displace(self, notice: bytes) -> None:
-        """Somebody else reads the chat now."""
         self._chat, self._notice = None, notice
         self.wake()
 

@@ -176,7 +176,6 @@ def _bad(chat_id: bytes, message: str, param: str) -> BadFrame:
 
 
 def payloads(events: bytes) -> Iterator[bytes]:
-    """The data of each server-sent event in `events`, in order."""
     for event in events.split(b"\n\n"):
         if event.startswith(b"data: "):
             yield event[6:]

@@ -194,7 +194,6 @@ class Hub:
         return sum(chat.task is not None for chat in self.chats.values())
 
     def snapshot(self) -> dict[str, Any]:
-        """This replica's chats, for `/status`."""
         return {
             "chats": self.running(),
             "kept": len(self.chats),

@@ -47,7 +47,6 @@ class Owner:
         self.heartbeat_s = heartbeat_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one question of another replica."""
         ask = orjson.loads(await _body(receive))
         if scope["path"] == "/chats/find":
             found = self._hub.matches(ask["tenant"], ask["id"].encode())

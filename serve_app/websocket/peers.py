@@ -61,7 +61,6 @@ class Peers:
         self.upstream = Upstream(headers, CONNECT_S, SILENCE_S)
 
     def open_at(self, url: str) -> None:
-        """This replica's own endpoint listens there from now on."""
         self._url = url
 
     # -- the directory ------------------------------------------------------------------
@@ -73,7 +72,6 @@ class Peers:
         return known | ({self._me: (self._url, 0.0)} if self._url else {})
 
     def merge(self, exported: dict[str, tuple[str, float]]) -> None:
-        """Take in what another replica knows."""
         now = time.monotonic()
         for name, (url, age_s) in exported.items():
             seen = now - age_s

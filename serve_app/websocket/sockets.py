@@ -43,7 +43,6 @@ class Sockets:
         receive: Receive,
         send: Send,
     ) -> None:
-        """Answer an upgrade request and serve the socket until it ends."""
         await receive()
         tenant = self._with_room(identify())
         if isinstance(tenant, Rejected):
