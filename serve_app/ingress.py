@@ -15,7 +15,7 @@ from ray import serve
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from serve_app.admission.saturation_watch import SaturationWatch
+from serve_app.admission.admission import watch_saturation
 from serve_app.admission.shed_order_watch import ShedOrderWatch
 from serve_app.config.addresses import frontend_host
 from serve_app.config.files import await_rest
@@ -35,7 +35,7 @@ from serve_app.records.feedback import FeedbackDesk
 from serve_app.records.feedback_store import FILE_NAME, FeedbackStore
 from serve_app.records.recorder import build_recorder
 from serve_app.request.metering import Metering
-from serve_app.routing.escalation_sync import EscalationSync
+from serve_app.routing.escalation import keep_in_step
 from serve_app.routing.policies import Policies
 from serve_app.routing.reload import Reloader, load_policies
 from serve_app.tenancy.callers import is_loopback
@@ -123,14 +123,6 @@ class Ingress:
             trusts_local=trusts_local,
             sockets=self._sockets,
         )
-        self._sync = EscalationSync(
-            self._state.escalation,
-            self._lanes,
-            self._metrics,
-            self._broadcast,
-            has_peers=policies.fleet.ingress.replicas > 1,
-        )
-        self._watch = SaturationWatch(self._state.admission, self._lanes)
         self._shed_order = ShedOrderWatch(
             self._state.admission.log,
             self._metrics,
@@ -164,9 +156,15 @@ class Ingress:
         work = [
             self._reloader.watch(),
             self._book.watch(),
-            self._sync.run(),
+            keep_in_step(
+                self._state.escalation,
+                self._lanes,
+                self._metrics,
+                self._broadcast,
+                has_peers=self._state.policies.fleet.ingress.replicas > 1,
+            ),
             self._meet_peers(),
-            self._watch.run(),
+            watch_saturation(self._state.admission, self._lanes),
             self._shed_order.run(),
             self._state.contentions.run(),
         ]

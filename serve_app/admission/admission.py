@@ -8,8 +8,9 @@ that a session prefers is left aside while it is full.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from math import ceil
 from typing import Any
 
@@ -22,10 +23,14 @@ from router.leases.messages import LaneReport
 from serve_app.admission.lane_slots import LaneSlots, SlotHold
 from serve_app.config.lane import LaneConfig
 from serve_app.config.tenants import TierConfig
+from serve_app.placement.lanes import Lanes
 from serve_app.routing.policies import Policies
 from serve_app.tenancy.auth import Tenant
 
+logger = logging.getLogger("ray.serve")
+
 CLEAR_EVERY_S = 0.05
+OBSERVE_PERIOD_S = 1.0
 
 LaneView = Callable[[str], int | None]
 """A lane's count at the other ingress replicas: free requests that they hold, queued or before
@@ -150,9 +155,6 @@ class Admission:
             return []
         return [name for name, lane_slots in self.lanes.items() if lane_slots.is_busy]
 
-    def observe(self, lane: str, replicas: Sequence[Mapping[str, Any]]) -> None:
-        self.lanes[lane].observe(replicas)
-
     def depths(self) -> dict[str, dict[str, int]]:
         return {name: lane_slots.queue.depths() for name, lane_slots in self.lanes.items()}
 
@@ -208,6 +210,30 @@ class Admission:
             }
             for name, lane_slots in self.lanes.items()
         }
+
+
+async def watch_saturation(admission: Admission, lanes: Lanes) -> None:
+    """Tell `Admission` how full the engines are, for ever.
+
+    Nothing in the hot path waits for it. When a lane does not answer, its level falls by
+    itself and sheddable work is let in again: the queue's order and the slots do not
+    depend on it.
+    """
+    while True:
+        await asyncio.sleep(OBSERVE_PERIOD_S)
+        try:
+            await observe_lanes(admission, lanes)
+        except Exception:
+            # It must outlive whatever a lane answers.
+            logger.exception("admission: a round of observing failed")
+
+
+async def observe_lanes(admission: Admission, lanes: Lanes) -> None:
+    """Ask the lanes that have work for their load, all at once."""
+    busy = admission.busy_lanes()
+    loads = await asyncio.gather(*(lanes.engine_load(lane) for lane in busy))
+    for lane, replicas in zip(busy, loads, strict=True):
+        admission.lanes[lane].observe(replicas)
 
 
 def queue_config(policies: Policies) -> QueueConfig:

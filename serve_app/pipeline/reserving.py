@@ -30,10 +30,7 @@ class Reserving:
             if refused is None or not call.route.generates:
                 return refused
             tokens = ceiling.first_charge(plan.cost)
-            leases = self._state.leases
-            if leases is None or not await leases.may_grow(
-                ceiling, refused, tokens, since, is_counted=True
-            ):
+            if not await self._state.may_grow(ceiling, refused, tokens, since):
                 return refused
 
     def _try(self, call: Call, plan: Plan, ceiling: Ceiling) -> Rejected | None:

@@ -128,9 +128,9 @@ class IngressState:
             return None
         ceiling, since = self.ceiling(tenant), time.monotonic()
         refused = ceiling.try_request(now=since, will_run=will_run)
-        while refused is not None and self.leases is not None:
-            if not await self.leases.may_grow(ceiling, refused, 0, since):
-                break
+        while refused is not None and await self.may_grow(
+            ceiling, refused, 0, since, is_counted=False
+        ):
             refused = ceiling.try_request(now=time.monotonic(), will_run=will_run)
         return refused
 
@@ -148,6 +148,20 @@ class IngressState:
         if contended_from is None or tenant.ceilings.tokens_per_second is None:
             return None
         return self.contentions.of(lane, contended_from)
+
+    async def may_grow(
+        self,
+        ceiling: Ceiling,
+        refused: Rejected,
+        tokens: int,
+        since: float,
+        *,
+        is_counted: bool = True,
+    ) -> bool:
+        """Wait for a larger lease where that may spare a refusal; return whether to try again."""
+        return self.leases is not None and await self.leases.may_grow(
+            ceiling, refused, tokens, since, is_counted=is_counted
+        )
 
     @property
     def _all_ceilings(self) -> Mapping[str, Ceiling]:

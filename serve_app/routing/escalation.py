@@ -2,15 +2,19 @@
 
 The classifier scores, `router.routing.escalation` holds the shares and budgets, and
 `router.routing.pressure` takes load off a lane that is full; this module feeds them.
-Replicas exchange what they saw every few seconds; none waits for another.
+Replicas exchange what they saw every few seconds; none waits for another. Nothing in the
+hot path waits for that: when it fails, shares go on from what this replica sees alone, and
+a lane that yields takes its share back slowly.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import logging
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,9 +24,19 @@ from router.routing.lane import Judgement
 from router.routing.pressure import LoadObservation, YieldController
 from router.types import LaneDecision, Reason
 from serve_app.bodies.wire import Parsed
+from serve_app.metrics import Metrics
+from serve_app.placement.lanes import Lanes
 from serve_app.routing.policies import Policies
 from serve_app.tenancy.auth import Tenant
 
+logger = logging.getLogger("ray.serve")
+
+Broadcast = Callable[[str], Awaitable[list[Any]]]
+"""Calls a method on every ingress replica, this one included."""
+
+OBSERVE_PERIOD_S = 2.0
+# Peers see samples of the same traffic, so what they add is precision, not news.
+EXCHANGE_EVERY = 3
 SCORE_CACHE_SIZE = 20_000
 MAX_BRIEF_CHARS = 4096
 # A first token this long ago says nothing about the lane's load now.
@@ -67,7 +81,9 @@ class Escalation:
 
     def judge(self, policies: Policies, tenant: Tenant, parsed: Parsed) -> Judgement:
         """Scores of the last user turns, and what the tenant may still escalate."""
-        return Judgement(self.scores(policies, parsed), self._views(policies, tenant))
+        return Judgement(
+            self.scores(policies, parsed), self._views(policies, tenant.name, tenant.rules.budgets)
+        )
 
     def scores(self, policies: Policies, parsed: Parsed) -> list[float]:
         """Scores of the last user turns, newest last; old turns come from a cache.
@@ -112,8 +128,10 @@ class Escalation:
             now=now,
         )
 
-    def _views(self, policies: Policies, tenant: Tenant) -> Mapping[str, RungView]:
-        views = self._controller.view(tenant.name, tenant.rules.budgets)
+    def _views(
+        self, policies: Policies, tenant: str, budgets: Mapping[str, float]
+    ) -> Mapping[str, RungView]:
+        views = self._controller.view(tenant, budgets)
         fixed = policies.fixed_threshold
         if fixed is not None:
             # The operator's threshold stands for the lowest rung; budgets hold as ever.
@@ -122,7 +140,8 @@ class Escalation:
         return views
 
     def _score(self, scorer: Scorer, conversation: Conversation, system: str) -> float:
-        key = _score_key(scorer.version, conversation, system)
+        c = conversation
+        key = _digest(f"{scorer.version}\0{c.user_turns}\0{c.tools}\0{system}\0{c.last_user}")
         score = self.cache.get(key)
         if score is None:
             score = self.cache[key] = scorer.score(conversation)
@@ -193,34 +212,54 @@ class Escalation:
         """Per lane: target and realised share, threshold, yield fraction."""
         now = time.monotonic()
         shares = self._controller.share(now=now)
-        thresholds = self.thresholds()
+        # Of a tenant with budget.
+        views = self._views(self._policies, "", {})
         return {
             rung.lane: {
                 "target_share": rung.share,
                 "share": shares[rung.lane],
-                "threshold": thresholds[rung.lane],
+                "threshold": views[rung.lane].threshold,
                 "yield": self._yields[rung.lane].fraction(now=now),
             }
             for rung in self._policies.rungs
         }
 
-    def thresholds(self) -> dict[str, float]:
-        """The score from which a tenant with budget goes up, by lane."""
-        views = self._controller.view("", {})
-        found = {lane: view.threshold for lane, view in views.items()}
-        if self._policies.fixed_threshold is not None:
-            found[self._policies.rungs[-1].lane] = self._policies.fixed_threshold
-        return found
+
+async def keep_in_step(
+    escalation: Escalation, lanes: Lanes, metrics: Metrics, broadcast: Broadcast, *, has_peers: bool
+) -> None:
+    """Feed the lanes' loads and the peers' exports to an `Escalation`, for ever."""
+    turn = 0
+    while True:
+        await asyncio.sleep(OBSERVE_PERIOD_S)
+        turn += 1
+        try:
+            await observe_lanes(escalation, lanes, metrics)
+            if has_peers and turn % EXCHANGE_EVERY == 0:
+                await exchange(escalation, broadcast)
+        except Exception:
+            # It must outlive whatever a lane or a peer answers.
+            logger.exception("escalation: a round of observing failed")
+
+
+async def observe_lanes(escalation: Escalation, lanes: Lanes, metrics: Metrics) -> None:
+    """Ask the stronger lanes for their load, if anything went there lately."""
+    for lane in escalation.busy_lanes():
+        fraction = escalation.observe(lane, await lanes.engine_load(lane))
+        metrics.escalation_yield.labels(lane).set(fraction)
+
+
+async def exchange(escalation: Escalation, broadcast: Broadcast) -> None:
+    """Take in what the other ingress replicas saw."""
+    for exported in await broadcast("escalation_export"):
+        if isinstance(exported, dict):
+            escalation.merge(exported)
 
 
 def _conversation(parsed: Parsed, text: str, turn: int) -> Conversation:
     return Conversation(
         last_user=text, system=parsed.prompt.system, user_turns=turn, tools=parsed.tools
     )
-
-
-def _score_key(version: str, c: Conversation, system: str) -> bytes:
-    return _digest(f"{version}\0{c.user_turns}\0{c.tools}\0{system}\0{c.last_user}")
 
 
 def _brief(system: str) -> str:

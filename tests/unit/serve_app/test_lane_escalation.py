@@ -9,8 +9,7 @@ import pytest
 
 from router.types import Lane, LaneDecision, Reason
 from serve_app.metrics import Metrics
-from serve_app.routing.escalation import SCORE_CACHE_SIZE, Escalation
-from serve_app.routing.escalation_sync import EscalationSync
+from serve_app.routing.escalation import SCORE_CACHE_SIZE, Escalation, exchange, observe_lanes
 from tests.unit.serve_app.conftest import FakeScorer
 
 QUALITY = Lane("quality", "large", 8000)
@@ -118,7 +117,7 @@ def test_the_operators_threshold_stands_in_for_the_controllers(policies):
 
     view = escalation.judge(policies, tenant(), asked("x")).views["quality"]
     assert (view.threshold, view.yield_threshold, view.has_budget) == (0.77, 0.77, True)
-    assert escalation.thresholds() == {"quality": 0.77}
+    assert escalation.status()["quality"]["threshold"] == 0.77
 
 
 def test_a_candidate_scores_beside_the_active_classifier(policies, escalation):
@@ -238,8 +237,7 @@ async def test_a_round_observes_and_exchanges(policies, escalation):
         assert method == "escalation_export"
         return [escalation.export(), peer.export(), TimeoutError()]
 
-    sync = EscalationSync(escalation, FakeLanes(), Metrics(), broadcast, has_peers=True)
-    await sync.observe()
-    await sync.exchange()
+    await observe_lanes(escalation, FakeLanes(), Metrics())
+    await exchange(escalation, broadcast)
 
     assert escalation.status()["quality"]["share"] == 2 / 500

@@ -165,17 +165,13 @@ async def test_who_is_refused_by_the_whole_limit_does_not_wait(pair):
     ceiling.try_admit(9_000, now=time.monotonic())
     refused = ceiling.refusal(9_000, now=time.monotonic())
 
-    assert not await here.leases.may_grow(
-        ceiling, refused, 9_000, time.monotonic(), is_counted=True
-    )
+    assert not await here.may_grow(ceiling, refused, 9_000, time.monotonic())
     quota = Rejected(RejectReason.TOKEN_QUOTA, "", 1.0)
-    assert not await here.leases.may_grow(ceiling, quota, 1, time.monotonic(), is_counted=True)
+    assert not await here.may_grow(ceiling, quota, 1, time.monotonic())
     # Nor does anyone past his time, or where nothing is leased.
-    assert not await here.leases.may_grow(
-        ceiling, refused, 1, time.monotonic() - 10, is_counted=True
-    )
+    assert not await here.may_grow(ceiling, refused, 1, time.monotonic() - 10)
     here.leases = None
-    assert not await here.leases.may_grow(ceiling, refused, 1, time.monotonic(), is_counted=True)
+    assert not await here.may_grow(ceiling, refused, 1, time.monotonic())
 
 
 async def test_who_waits_for_a_lease_waits_for_a_few_heartbeats_at_most(pair):
@@ -186,9 +182,7 @@ async def test_who_waits_for_a_lease_waits_for_a_few_heartbeats_at_most(pair):
     refused = Rejected(RejectReason.TOKEN_RATE, "", 1.0)
     here.leases._config = LedgerConfig(heartbeat_s=0.05)
 
-    assert not await here.leases.may_grow(
-        ceiling, refused, 5_000, time.monotonic() - 0.15, is_counted=True
-    )
+    assert not await here.may_grow(ceiling, refused, 5_000, time.monotonic() - 0.15)
 
 
 async def test_a_dry_run_counts_on_the_next_lease_while_there_is_a_session(pair):
