@@ -56,6 +56,8 @@ class Escalation:
     def __init__(self, policies: Policies, replica: str = "") -> None:
         self._policies = policies
         self._replica = replica
+        # Fixed at start, as the lanes are; the profile of a simulated one is read once.
+        self._slots = {name: lane.slots for name, lane in policies.fleet.enabled_lanes.items()}
         self.cache: OrderedDict[bytes, float] = OrderedDict()
         self._ttft: dict[str, tuple[float, float]] = {}
         self._sent: dict[str, float] = {}
@@ -175,7 +177,7 @@ class Escalation:
         if not replicas:
             return LoadObservation(ttft=ttft)
         count = len(replicas)
-        slots = self._policies.fleet.lanes[lane].max_num_seqs
+        slots = self._slots[lane]
         return LoadObservation(
             waiting=sum(row["waiting"] for row in replicas) / count,
             running=sum(row["running"] for row in replicas) / (count * slots) if slots else None,

@@ -8,8 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from router.types import Lane, LaneDecision, Reason
+from serve_app.config.lane import SimulatedEngine
 from serve_app.metrics import Metrics
 from serve_app.routing.escalation import SCORE_CACHE_SIZE, Escalation, exchange, observe_lanes
+from simulator.model.profile import load_profile
 from tests.unit.serve_app.conftest import FakeScorer
 
 QUALITY = Lane("quality", "large", 8000)
@@ -180,6 +182,22 @@ def test_slow_first_tokens_count_against_their_objective(policies, monkeypatch):
 
     assert (recent.ttft, stale.ttft) == (2.0, None)
     assert escalation.observation("chat", [], 1001.0).ttft is None
+
+
+def test_how_full_a_simulated_engine_is_comes_from_its_profiles_slots(policies):
+    """As admission and placement count them: the file itself says nothing of `max_num_seqs`."""
+    name = "llama-3.1-8b-fp8-rtx4090"
+    lane = {"engine": "simulated", "simulated": SimulatedEngine(profile=name), "engine_args": {}}
+    lanes = {
+        **policies.fleet.lanes,
+        "quality": policies.fleet.lanes["quality"].model_copy(update=lane),
+    }
+    fleet = policies.fleet.model_copy(update={"lanes": lanes})
+    rows = [{"waiting": 0, "running": 10, "kv_utilization": 0.1}]
+
+    load = Escalation(replace(policies, fleet=fleet)).observation("quality", rows, 0.0)
+
+    assert load.running == 10 / load_profile(name).scheduling.max_num_seqs
 
 
 def test_only_lanes_that_were_used_lately_are_asked_for_their_load(escalation, monkeypatch):
