@@ -135,7 +135,7 @@ class RequestAttempts:
             return RecoveryAction.RETRY
         if self.transcript is None:
             return RecoveryAction.END
-        return decide(self.traits, self.transcript.delivered).action
+        return decide(self.traits, self.transcript.delivered)
 
     def start_over(self) -> None:
         """Nothing of the answer was given: the same request again."""

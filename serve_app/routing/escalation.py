@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from classifier import Conversation, Scorer
-from router.routing.escalation import EscalationConfig, EscalationController, RungView
+from router.routing.escalation import EscalationConfig, EscalationController, LevelView
 from router.routing.lane import Judgement
 from router.routing.pressure import LoadObservation, YieldController
 from router.types import LaneDecision, Reason
@@ -72,12 +72,14 @@ class Escalation:
     def _start(self, policies: Policies) -> None:
         self._policies = policies
         self._controller = EscalationController(
-            policies.rungs,
+            policies.levels,
             policies.shipped,
             EscalationConfig(replicas=policies.fleet.ingress.replicas),
             replica=self._replica,
         )
-        self._yields = {rung.lane: YieldController(now=time.monotonic()) for rung in policies.rungs}
+        self._yields = {
+            level.lane: YieldController(now=time.monotonic()) for level in policies.levels
+        }
 
     # -- deciding -----------------------------------------------------------
 
@@ -132,12 +134,12 @@ class Escalation:
 
     def _views(
         self, policies: Policies, tenant: str, budgets: Mapping[str, float]
-    ) -> Mapping[str, RungView]:
+    ) -> Mapping[str, LevelView]:
         views = self._controller.view(tenant, budgets)
         fixed = policies.fixed_threshold
         if fixed is not None:
-            # The operator's threshold stands for the lowest rung; budgets hold as ever.
-            lane = policies.rungs[-1].lane
+            # The operator's threshold stands for the lowest level; budgets hold as ever.
+            lane = policies.levels[-1].lane
             views[lane] = replace(views[lane], threshold=fixed, yield_threshold=fixed)
         return views
 
@@ -217,13 +219,13 @@ class Escalation:
         # Of a tenant with budget.
         views = self._views(self._policies, "", {})
         return {
-            rung.lane: {
-                "target_share": rung.share,
-                "share": shares[rung.lane],
-                "threshold": views[rung.lane].threshold,
-                "yield": self._yields[rung.lane].fraction(now=now),
+            level.lane: {
+                "target_share": level.share,
+                "share": shares[level.lane],
+                "threshold": views[level.lane].threshold,
+                "yield": self._yields[level.lane].fraction(now=now),
             }
-            for rung in self._policies.rungs
+            for level in self._policies.levels
         }
 
 
