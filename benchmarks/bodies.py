@@ -20,7 +20,8 @@ import orjson
 
 from benchmarks.support import report
 from classifier import DEFAULT_ARTIFACT, load_artifact
-from serve_app.bodies.wire import ROUTES, Parsed, parse
+from serve_app.bodies.parsed_request import ParsedRequest, parse
+from serve_app.bodies.routes import ROUTES
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.serving import LimitsConfig
 from serve_app.config.tenants import TenantsConfig
@@ -310,7 +311,7 @@ def largest_allowed(path: str, make: Make, most: int) -> int:
     while over - least > most // 500:
         size = (least + over) // 2
         read = parse(make(size), ROUTES[CHAT if path == DRY_RUN else path])
-        least, over = (size, over) if isinstance(read, Parsed) else (least, size)
+        least, over = (size, over) if isinstance(read, ParsedRequest) else (least, size)
     return least
 
 

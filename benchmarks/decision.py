@@ -15,8 +15,8 @@ import orjson
 from benchmarks.support import report
 from benchmarks.support.deployment import ROOT
 from router.errors import Rejected
+from serve_app.bodies.routes import ROUTES
 from serve_app.bodies.steps import at_once
-from serve_app.bodies.wire import ROUTES
 from serve_app.metrics import Metrics
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState

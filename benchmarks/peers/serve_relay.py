@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 from typing import Any
 
 from ray import serve
 
 from benchmarks.peers.serving import serve_until_interrupted
+from serve_app.config.serving import TimeoutConfig
 from serve_app.transport.upstream import Response, Upstream
 
 
@@ -27,7 +29,8 @@ class PassOn:
 
     def __init__(self, engine: str) -> None:
         self._engine = engine
-        self._upstream = Upstream({"content-type": "application/json"}, connect_s=5, read_s=60)
+        timeouts = TimeoutConfig(connect_s=5, read_s=60, probe_after_s=math.inf)
+        self._upstream = Upstream({"content-type": "application/json"}, timeouts)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -62,7 +65,7 @@ async def _pass_on(response: Response, send: Any) -> None:
             return True
         raise RuntimeError("the load generator does not read")
 
-    await response.pour(step)
+    await response.deliver_to(step)
 
 
 @serve.ingress()

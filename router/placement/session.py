@@ -85,6 +85,9 @@ class SessionMemory:
             return Affinity.NEW
         return Affinity.HIT if before.replica == replica else Affinity.MOVED
 
+    def __len__(self) -> int:
+        return len(self._seen)
+
     def expire(self, *, now: float) -> None:
         while self._seen:
             oldest = next(iter(self._seen.values()))

@@ -40,7 +40,7 @@ Bytes = NDArray[np.uint8]
 def too_heavy(raw: bytes, limits: LimitsConfig) -> Steps[Rejected | None]:
     """The refusal of a body (UTF-8) that holds too much, found before it is read."""
     most = limits.max_values
-    if _at_most(raw) <= most:
+    if len(raw) * HEAVIEST <= most or _at_most(raw) <= most:
         return None
     yield
     weight = yield from weigh(raw, most)

@@ -18,39 +18,22 @@ Check = Callable[[Any], str | None]
 MAX_INT64 = 2**63 - 1
 
 
-def is_flag(value: Any) -> str | None:
-    return None if isinstance(value, bool) else "true or false"
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A value of one of a few types, in words."""
+
+    words: str
+    types: tuple[type, ...]
+
+    def __call__(self, value: Any) -> str | None:
+        return None if isinstance(value, self.types) else self.words
 
 
-def is_text(value: Any) -> str | None:
-    return None if isinstance(value, str) else "a string"
-
-
-def is_object(value: Any) -> str | None:
-    return None if isinstance(value, dict) else "an object"
-
-
-def is_array(value: Any) -> str | None:
-    return None if isinstance(value, list) else "an array"
-
-
-def is_text_or_array(value: Any) -> str | None:
-    return None if isinstance(value, (str, list)) else "a string or an array"
-
-
-def is_off(value: Any) -> str | None:
-    """False: what the engine would do is not offered here."""
-    return None if value is False else "false: it is not supported here"
-
-
-def is_absent(_: Any) -> str | None:
-    """Nothing but null."""
-    return "left out: it is not supported here"
-
-
-def is_empty(value: Any) -> str | None:
-    """Nothing, or nothing in it: the engine would not do what it asks for."""
-    return None if value in ([], {}, "") else "left out: it is not supported here"
+is_flag = Kind("true or false", (bool,))
+is_text = Kind("a string", (str,))
+is_object = Kind("an object", (dict,))
+is_array = Kind("an array", (list,))
+is_text_or_array = Kind("a string or an array", (str, list))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +44,6 @@ class Whole:
     most: float = inf
 
     def __call__(self, value: Any) -> str | None:
-        """What the number must be instead."""
         if not is_whole(value):
             return "an integer"
         if self.least <= value <= self.most:
@@ -78,14 +60,22 @@ def within_64_bits(value: Any) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Only:
-    """One of a few values."""
+    """One of a few values; `words` where they are not named to the client."""
 
     values: tuple[Any, ...]
+    words: str = ""
 
     def __call__(self, value: Any) -> str | None:
         if any(type(value) is type(known) and value == known for known in self.values):
             return None
-        return " or ".join(map(repr, self.values)) + " here"
+        return self.words or " or ".join(map(repr, self.values)) + " here"
+
+
+LEFT_OUT = "left out: it is not supported here"
+is_off = Only((False,), "false: it is not supported here")
+is_absent = Only((), LEFT_OUT)
+is_empty = Only(([], {}, ""), LEFT_OUT)
+"""Nothing in it: the engine would not do what it asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +85,6 @@ class Members:
     checks: dict[str, Check]
 
     def __call__(self, value: Any) -> str | None:
-        """Which member is wrong, and what it must be."""
         if not isinstance(value, dict):
             return "an object"
         for name, check in self.checks.items():

@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 
 from router.errors import Rejected, RejectReason
-from serve_app.bodies.body_bounds import DEFAULTS, too_heavy
-from serve_app.bodies.steps import Steps, at_once
+from serve_app.bodies.body_bounds import too_heavy
+from serve_app.bodies.steps import Steps
 from serve_app.config.serving import LimitsConfig
 
 SAFE_DEPTH = 200
@@ -26,22 +26,8 @@ _MAX_DIGITS = 4300
 """Of an integer: Python's own limit."""
 
 
-def load_object(raw: bytes) -> dict[str, Any] | Rejected:
-    """A JSON object from the wire, or what is wrong with it (400), at once."""
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        body = None
-    if type(body) is dict:
-        # As nearly all are.
-        depth = _depth_if_exact(body)
-        if depth is not None and depth <= SAFE_DEPTH:
-            return body
-    return at_once(loading(as_utf8(raw), DEFAULTS))
-
-
 def loading(raw: bytes, limits: LimitsConfig) -> Steps[dict[str, Any] | Rejected]:
-    """The same of UTF-8 in pieces, and no more than is allowed.
+    """Read a JSON object in UTF-8, in pieces, or say what is wrong with it (400).
 
     Of a name that comes twice, the last value counts; the engine gets no other.
     """

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any
 
 from router.stable_text.stable_text import MAX_CHARS, own_words, stable_text
-from serve_app.bodies.wire import Parsed, text_of
+from serve_app.bodies.parsed_request import ParsedRequest, text_of
 
 SYSTEM_ROLES = ("system", "developer")
 
@@ -20,14 +20,14 @@ MAX_FIRST_TURNS = 64
 """Of the user's before an answer that are looked at; no more of them than `MAX_CHARS`."""
 
 
-def opening_of(parsed: Parsed) -> tuple[str, str]:
+def opening_of(parsed: ParsedRequest) -> tuple[str, str]:
     """The stable system prompt, and the user's first words."""
     if parsed.route.path == "/v1/completions":
         return "", parsed.prompt.users[0]
     return stable_text(system_of(parsed)), _first_words(_items(parsed))
 
 
-def system_of(parsed: Parsed) -> str:
+def system_of(parsed: ParsedRequest) -> str:
     """The system prompt: the field of its own, and the messages that lead."""
     body = parsed.body
     own = text_of(body.get("system") or body.get("instructions"))
@@ -45,7 +45,7 @@ def leading_messages(messages: list[Any]) -> list[Any]:
     return leading
 
 
-def _items(parsed: Parsed) -> list[Any]:
+def _items(parsed: ParsedRequest) -> list[Any]:
     if parsed.route.path != "/v1/responses":
         messages: list[Any] = parsed.body.get("messages") or []
         return messages

@@ -15,7 +15,7 @@ import orjson
 
 from router.stable_text.stable_text import stable_text
 from serve_app.bodies.opening import leading_messages, system_of
-from serve_app.bodies.wire import Parsed
+from serve_app.bodies.parsed_request import ParsedRequest
 
 # Shorter ones fill hardly a block of the KV cache.
 MIN_PREFIX_BYTES = 256
@@ -31,7 +31,7 @@ MAX_TOOLS = 1024
 _TOOLS: dict[bytes, str] = {}
 
 
-def prefix_of(parsed: Parsed) -> bytes | None:
+def prefix_of(parsed: ParsedRequest) -> bytes | None:
     """The request that prefills the prefix of `parsed`; None when it has none.
 
     Returns:
@@ -59,7 +59,7 @@ def prefix_of(parsed: Parsed) -> bytes | None:
     return text if MIN_PREFIX_BYTES <= len(text) <= MAX_PREFIX_BYTES else None
 
 
-def prefix_key(parsed: Parsed) -> bytes:
+def prefix_key(parsed: ParsedRequest) -> bytes:
     """The same for prefixes that differ in what changes by itself (`router.stable_text`).
 
     A replica that has read one of them has read all of them up to the first change.

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -83,21 +83,20 @@ def _explain(fault: Any, model: type[BaseModel]) -> str:
         # A fault between fields: its message names them, and the input is the file.
         return str(fault["msg"]).removeprefix("Value error, ")
     if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        known = _fields_at(model, location[:-1])
+        known = _names_at(model, location[:-1])
         return f"{where}: unknown key{nearest(str(location[-1]), known)}"
     if isinstance(fault.get("input"), dict | list) or "keys" in location:
         return f"{where}: {fault['msg']}"
     return f"{where}: {fault['msg']}, got {fault.get('input')!r}"[:400]
 
 
-def _fields_at(model: type[BaseModel], location: Iterable[Any]) -> list[str]:
-    """Names valid at a path into `model`; mappings are stepped through."""
-    current: Any = model
-    for part in location:
-        current = _step(current, part)
-        if current is None:
-            return []
-    return list(_fields_of(current)) if _is_model(current) else []
+def _names_at(kind: Any, location: tuple[Any, ...]) -> list[str]:
+    """Names that are valid at a path below an annotation; mappings are stepped through."""
+    if _is_model(kind):
+        fields = _fields_of(kind)
+        return _names_at(fields.get(location[0]), location[1:]) if location else list(fields)
+    inside = location[1:] if get_origin(kind) in (dict, list) else location
+    return next(filter(None, (_names_at(inner, inside) for inner in get_args(kind))), [])
 
 
 def _fields_of(model: Any) -> dict[str, Any]:
@@ -105,33 +104,6 @@ def _fields_of(model: Any) -> dict[str, Any]:
     if is_dataclass(model):
         return get_type_hints(model)
     return {name: field.annotation for name, field in model.model_fields.items()}
-
-
-def _step(current: Any, part: Any) -> Any:
-    if isinstance(current, _Through):
-        return current.model
-    if not _is_model(current):
-        return None
-    return _model_inside(_fields_of(current).get(part))
-
-
-def _model_inside(annotation: Any) -> Any:
-    """The model in `Model`, `Model | None`, `dict[str, Model]` or `list[Model]`."""
-    if _is_model(annotation):
-        return annotation
-    for inner in getattr(annotation, "__args__", ()):
-        found = _model_inside(inner)
-        if found is not None:
-            is_container = getattr(annotation, "__origin__", None) in (dict, list)
-            return _Through(found) if is_container else found
-    return None
-
-
-class _Through:
-    """A mapping or list of models: one more path element leads to the model."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
 
 
 def _is_model(value: Any) -> bool:

@@ -17,7 +17,7 @@ import aiohttp
 from ray import serve
 from ray.util.metrics import Gauge
 
-from serve_app.bodies.wire import ROUTES
+from serve_app.bodies.routes import ROUTES
 from serve_app.config.serving import AffinityConfig, WarmUpConfig
 from serve_app.engine.engine_stats import engine_load, prompt_tokens_by_level
 from serve_app.engine.load_tracker import LoadTracker

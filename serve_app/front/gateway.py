@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 
-import orjson
-
 from router.errors import Rejected, RejectReason
-from serve_app.bodies.wire import ROUTES, Route
+from serve_app.bodies.routes import ROUTES, Route
 from serve_app.front.control import Control
 from serve_app.front.cors import allowed_origin, cors_headers, is_preflight, preflight_headers
 from serve_app.front.door import Door
 from serve_app.front.front_page import front_page
-from serve_app.front.http_request import JSON, HttpRequest
+from serve_app.front.http_request import HttpRequest
+from serve_app.front.intake import Intake
 from serve_app.front.model_cards import listed, listing
 from serve_app.front.openapi import OPENAPI
 from serve_app.front.request_body import ClientGone
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState
 from serve_app.protocol.asgi import Receive, Scope, Send
-from serve_app.protocol.encodings import ACCEPTED, unknown_coding
 from serve_app.protocol.http_rules import protocol_fault, refused_header
 from serve_app.records.feedback import MAX_FEEDBACK_BYTES, FeedbackDesk, parse_feedback
 from serve_app.request.call import Call
-from serve_app.request.response_headers import ratelimit_headers
 from serve_app.tenancy.auth import Tenant
 from serve_app.tenancy.callers import Caller
 from serve_app.websocket.sockets import Sockets, refuse_upgrade
@@ -45,6 +41,7 @@ NO_SUCH_METHOD = Rejected(
 UPGRADE = Rejected(RejectReason.INVALID_REQUEST, "This route is a WebSocket's.")
 
 Handler = Callable[[HttpRequest], Awaitable[None]]
+TenantHandler = Callable[[HttpRequest, Tenant], Awaitable[None]]
 Rule = Callable[[Caller], Tenant | Rejected]
 
 
@@ -66,18 +63,21 @@ class Gateway:
         self._control = control
         self._feedback = feedback
         self._trusts_local = trusts_local
-        self._door = Door(state, trusts_local=trusts_local)
+        self._door = door = Door(state, trusts_local=trusts_local)
+        self._intake = Intake(state)
         self._sockets = sockets
+        self._run_for_user = self._admit(door.user, self._run)
+        self._one_model = self._admit(door.reader, self._model, is_counted=True)
         self._routes: dict[str, dict[str, Handler]] = {
             "/": {"GET": self._front_page},
             "/health": {"GET": self._health},
             "/ready": {"GET": self._ready},
-            "/v1/models": {"GET": self._models},
-            "/v1/route": {"POST": self._dry_run},
-            "/v1/feedback": {"POST": self._take_feedback},
-            "/metrics": {"GET": self._metrics_text},
-            "/status": {"GET": self._status},
-            "/admin/reload": {"POST": self._reload},
+            "/v1/models": {"GET": self._admit(door.reader, self._models, is_counted=True)},
+            "/v1/route": {"POST": self._admit(door.user, self._dry_run)},
+            "/v1/feedback": {"POST": self._admit(door.user, self._take_feedback)},
+            "/metrics": {"GET": self._admit(door.metrics, self._metrics_text)},
+            "/status": {"GET": self._admit(door.status, self._status)},
+            "/admin/reload": {"POST": self._admit(door.admin, self._reload)},
             "/openapi.json": {"GET": self._openapi},
             **{path: {"POST": self._generate} for path in ROUTES},
         }
@@ -96,8 +96,6 @@ class Gateway:
             await self._answer(scope, request)
         except ClientGone:
             return
-        except asyncio.CancelledError:
-            raise
         except Exception:
             # The boundary: whatever goes wrong, the client learns nothing of
             # our insides, and the log learns nothing of the prompt.
@@ -137,7 +135,7 @@ class Gateway:
     async def _dispatch(self, request: HttpRequest) -> None:
         handlers = self._routes.get(request.path)
         if handlers is None and request.path.startswith("/v1/models/"):
-            handlers = {"GET": self._model}
+            handlers = {"GET": self._one_model}
         if handlers is None:
             await request.refuse(NO_SUCH_ROUTE, 404)
             return
@@ -154,111 +152,53 @@ class Gateway:
     async def _ask_for_upgrade(self, request: HttpRequest) -> None:
         await request.refuse(UPGRADE, 426, [(b"upgrade", b"websocket")])
 
+    def _admit(self, rule: Rule, handler: TenantHandler, *, is_counted: bool = False) -> Handler:
+        """Let callers in to a handler by a rule of the door.
+
+        `is_counted`: against the tenant's requests of the minute.
+        """
+
+        async def handle(request: HttpRequest) -> None:
+            begun = time.perf_counter()
+            tenant = rule(request.caller)
+            request.auth_s = time.perf_counter() - begun
+            if isinstance(tenant, Rejected):
+                await request.refuse(tenant)
+                return
+            refused = await self._state.count_request(tenant) if is_counted else None
+            if refused is None:
+                await handler(request, tenant)
+            else:
+                await self._intake.refuse(request, tenant, refused)
+
+        return handle
+
     # -- generation ---------------------------------------------------------
 
     async def _generate(self, request: HttpRequest) -> None:
         refused = refused_header(request.headers)
         if refused is not None:
             await request.refuse(refused)
-            return
+        else:
+            await self._run_for_user(request)
+
+    async def _run(self, request: HttpRequest, tenant: Tenant) -> None:
+        route = ROUTES[request.path]
+        most = self._state.policies.fleet.limits.max_body_bytes
         with ExitStack() as arrival:
-            opened = await self._open(request, ROUTES[request.path], arrival)
-            if opened is not None:
-                call, raw = opened
+            raw = await self._intake.read(request, tenant, most, arrival, will_run=route.generates)
+            if isinstance(raw, Rejected):
+                call = self._pipeline.call(route, request.headers, tenant)
+                await self._pipeline.refuse(call, raw, request.send)
+            elif raw is not None:
+                call = self._call(request, route, tenant, arrival)
                 await self._pipeline.run(call, raw, request.send, keeps_alive=True)
 
-    async def _open(
-        self, request: HttpRequest, route: Route, arrival: ExitStack, *, is_dry_run: bool = False
-    ) -> tuple[Call, bytes] | None:
-        """Identify, count, take the body in; None when a refusal has been answered.
-
-        `arrival`: see `_read`.
-        """
-        begun = time.perf_counter()
-        tenant = await self._tenant(request)
-        identified = time.perf_counter() - begun
-        if tenant is None:
-            return None
-        limits = self._state.policies.fleet.limits
-        will_run = route.generates and not is_dry_run
-        most = limits.max_body_bytes
-        raw = await self._read(request, tenant, most, arrival, will_run=will_run)
-        if raw is None:
-            return None
-        if isinstance(raw, bytes):
-            call = self._pipeline.call(route, request.headers, tenant)
-            call.stages["auth"] = identified
-            call.arrived = arrival.close
-            return call, raw
-        if is_dry_run:
-            await self._refuse(request, tenant, raw)
-        else:
-            call = self._pipeline.call(route, request.headers, tenant)
-            await self._pipeline.refuse(call, raw, request.send)
-        return None
-
-    async def _read(
-        self,
-        request: HttpRequest,
-        tenant: Tenant,
-        max_bytes: int,
-        arrival: ExitStack,
-        *,
-        will_run: bool = False,
-    ) -> bytes | Rejected | None:
-        """Count the request, then take its body in; None when a refusal has been answered.
-
-        `arrival`: gives back, when it is closed, what the request holds until its body has
-        been read: many megabytes may wait for that.
-
-        Returns: the decoded body, or why a ceiling lets the request not be read.
-        """
-        most = self._state.policies.fleet.limits.max_uploads_per_tenant
-        full = arrival.enter_context(self._state.uploads.arriving(tenant.name, most))
-        refused = full or await self._state.count_request(tenant, will_run=will_run)
-        if refused is not None:
-            arrival.close()
-            return refused
-        if will_run:
-            arrival.callback(self._state.ceiling(tenant).arrived)
-        return await self._body(request, max_bytes)
-
-    async def _body(self, request: HttpRequest, max_bytes: int) -> bytes | None:
-        """The decoded body; None when a refusal has been answered."""
-        unknown = unknown_coding(request.codings)
-        if unknown is not None:
-            await request.refuse(unknown, 415, [(b"accept-encoding", ACCEPTED)])
-            return None
-        raw = await request.read(self._state.policies.fleet.limits, max_bytes)
-        if isinstance(raw, Rejected):
-            await request.refuse(raw)
-            return None
-        return raw
-
-    async def _tenant(self, request: HttpRequest, rule: Rule | None = None) -> Tenant | None:
-        """Whose request it is; None when a refusal has been answered.
-
-        `rule`: of the door; default: for who uses the models.
-        """
-        tenant = (rule or self._door.user)(request.caller)
-        if isinstance(tenant, Rejected):
-            await request.refuse(tenant)
-            return None
-        return tenant
-
-    async def _counted(self, request: HttpRequest, rule: Rule | None = None) -> Tenant | None:
-        """The same, for a request that counts against the tenant's of the minute."""
-        tenant = await self._tenant(request, rule)
-        refused = None if tenant is None else await self._state.count_request(tenant)
-        if tenant is None or refused is None:
-            return tenant
-        await self._refuse(request, tenant, refused)
-        return None
-
-    async def _refuse(self, request: HttpRequest, tenant: Tenant, refused: Rejected) -> None:
-        """Answer that a ceiling refuses the request, and what is left of the minute."""
-        left = ratelimit_headers(self._state.ceiling(tenant))
-        await request.refuse(refused, headers=left)
+    def _call(self, request: HttpRequest, route: Route, tenant: Tenant, arrival: ExitStack) -> Call:
+        call = self._pipeline.call(route, request.headers, tenant)
+        call.stages["auth"] = request.auth_s
+        call.arrived = arrival.close
+        return call
 
     # -- reading ------------------------------------------------------------
 
@@ -271,23 +211,17 @@ class Gateway:
 
     async def _ready(self, request: HttpRequest) -> None:
         loading = await self._control.loading_lanes()
-        body = {"status": "loading" if loading else "ready", "loading": loading}
         if loading:
-            await request.respond(503, orjson.dumps(body), JSON, [(b"retry-after", b"1")])
+            body = {"status": "loading", "loading": loading}
+            await request.json(body, 503, [(b"retry-after", b"1")])
         else:
-            await request.json(body)
+            await request.json({"status": "ready", "loading": []})
 
-    async def _models(self, request: HttpRequest) -> None:
-        tenant = await self._counted(request, self._door.reader)
-        if tenant is None:
-            return
+    async def _models(self, request: HttpRequest, tenant: Tenant) -> None:
         cards = self._control.models(tenant)
         await request.json(listing(cards, request.dialect, request.query))
 
-    async def _model(self, request: HttpRequest) -> None:
-        tenant = await self._counted(request, self._door.reader)
-        if tenant is None:
-            return
+    async def _model(self, request: HttpRequest, tenant: Tenant) -> None:
         name = request.path.removeprefix("/v1/models/")
         for model in self._control.models(tenant):
             if model["id"] == name:
@@ -296,62 +230,49 @@ class Gateway:
         message = "The model does not exist; GET /v1/models lists the models."
         await request.refuse(Rejected(RejectReason.MODEL_NOT_FOUND, message, param="model"))
 
-    async def _dry_run(self, request: HttpRequest) -> None:
-        route = ROUTES["/v1/chat/completions"]
+    async def _dry_run(self, request: HttpRequest, tenant: Tenant) -> None:
+        most = self._state.policies.fleet.limits.max_body_bytes
         with ExitStack() as arrival:
-            opened = await self._open(request, route, arrival, is_dry_run=True)
-            if opened is None:
+            raw = await self._intake.read_or_refuse(request, tenant, most, arrival)
+            if raw is None:
                 return
-            call, raw = opened
+            call = self._call(request, ROUTES["/v1/chat/completions"], tenant, arrival)
             plan = await self._pipeline.decide(call, raw)
         if isinstance(plan, Rejected):
             await request.refuse(plan)
-            return
-        await request.json(self._control.explain(self._pipeline, call, plan))
+        else:
+            await request.json(self._control.explain(self._pipeline, call, plan))
 
-    async def _take_feedback(self, request: HttpRequest) -> None:
-        tenant = await self._tenant(request)
-        if tenant is None:
-            return
+    async def _take_feedback(self, request: HttpRequest, tenant: Tenant) -> None:
         with ExitStack() as arrival:
-            raw = await self._read(request, tenant, MAX_FEEDBACK_BYTES, arrival)
+            raw = await self._intake.read_or_refuse(request, tenant, MAX_FEEDBACK_BYTES, arrival)
         if raw is None:
-            return
-        if isinstance(raw, Rejected):
-            await self._refuse(request, tenant, raw)
             return
         given = parse_feedback(raw)
         if isinstance(given, Rejected):
             await request.refuse(given)
-            return
-        unknown = await self._feedback.take(tenant.name, given)
-        if unknown is not None:
+        elif (unknown := await self._feedback.take(tenant.name, given)) is not None:
             await request.refuse(unknown, 404)
-            return
-        await request.json({"object": "feedback", "request_id": given.request_id})
+        else:
+            await request.json({"object": "feedback", "request_id": given.request_id})
 
     async def _openapi(self, request: HttpRequest) -> None:
         await request.json(OPENAPI)
 
     # -- operating ----------------------------------------------------------
 
-    async def _metrics_text(self, request: HttpRequest) -> None:
-        if await self._tenant(request, self._door.metrics) is not None:
-            text = await self._control.metrics_text()
-            await request.respond(200, text.encode(), TEXT)
+    async def _metrics_text(self, request: HttpRequest, _: Tenant) -> None:
+        text = await self._control.metrics_text()
+        await request.respond(200, text.encode(), TEXT)
 
-    async def _status(self, request: HttpRequest) -> None:
-        tenant = await self._tenant(request, self._door.status)
-        if tenant is None:
-            return
+    async def _status(self, request: HttpRequest, tenant: Tenant) -> None:
         if tenant.is_admin:
             await request.json(await self._control.status())
         else:
             await request.json(self._control.tenant_status(tenant))
 
-    async def _reload(self, request: HttpRequest) -> None:
-        if await self._tenant(request, self._door.admin) is not None:
-            await request.json(await self._control.reload_everywhere())
+    async def _reload(self, request: HttpRequest, _: Tenant) -> None:
+        await request.json(await self._control.reload_everywhere())
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from router.errors import Rejected
-from serve_app.bodies.wire import ROUTES
+from serve_app.bodies.routes import ROUTES
 from serve_app.config.serving import LimitsConfig
 from serve_app.front.request_body import RequestBody
 from serve_app.protocol.asgi import Message, Receive, Scope, Send
@@ -29,6 +29,7 @@ class HttpRequest:
         path: without a trailing slash, which names the same route.
         headers: one line of each name: the last that is not blank.
         lines: all of them.
+        auth_s: what it took to find out who calls.
         always: headers that every answer gets, streams and errors too.
 
     """
@@ -44,6 +45,7 @@ class HttpRequest:
         self.id = request_id(self.headers)
         self.headers[b"x-request-id"] = self.id.encode()
         self.dialect = _dialect_of(self.path, self.headers)
+        self.auth_s = 0.0
         self.always: Headers = []
         if self.dialect is Dialect.ANTHROPIC:
             self.always.append((b"request-id", self.id.encode()))
@@ -94,8 +96,8 @@ class HttpRequest:
             return raw
         return await decode(raw, codings, max_bytes)
 
-    async def json(self, body: Any, status: int = 200) -> None:
-        await self.respond(status, orjson.dumps(body), JSON)
+    async def json(self, body: Any, status: int = 200, headers: Iterable[Header] = ()) -> None:
+        await self.respond(status, orjson.dumps(body), JSON, headers)
 
     async def refuse(
         self, rejected: Rejected, status: int | None = None, headers: Iterable[Header] = ()

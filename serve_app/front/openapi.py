@@ -27,24 +27,27 @@ _ERROR = {
     "description": "An error, in the API's own dialect.",
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
 }
+_OPEN = {"type": "object", "additionalProperties": True}
+_TEXT = {"type": "string"}
+
+
+def _headers(*names: str) -> list[dict[str, Any]]:
+    return [{"name": name, "in": "header", "schema": _TEXT} for name in names]
+
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
 
 
 def _generation(summary: str) -> dict[str, Any]:
-    body = {"application/json": {"schema": {"type": "object", "additionalProperties": True}}}
-    answer = {
-        "application/json": {"schema": {"type": "object"}},
-        "text/event-stream": {"schema": {"type": "string"}},
-    }
+    answer = {**_json({"type": "object"}), "text/event-stream": {"schema": _TEXT}}
     return {
         "post": {
             "summary": summary,
-            "parameters": [
-                {"name": "x-session-id", "in": "header", "schema": {"type": "string"}},
-                {"name": "x-tenant-id", "in": "header", "schema": {"type": "string"}},
-                {"name": "x-request-id", "in": "header", "schema": {"type": "string"}},
-                {"name": "x-pointsman-debug", "in": "header", "schema": {"type": "string"}},
-            ],
-            "requestBody": {"required": True, "content": body},
+            "parameters": _headers(
+                "x-session-id", "x-tenant-id", "x-request-id", "x-pointsman-debug"
+            ),
+            "requestBody": {"required": True, "content": _json(_OPEN)},
             "responses": {
                 "200": {"description": "What the engine answered.", "content": answer},
                 "4XX": _ERROR,
@@ -71,22 +74,12 @@ def _judgement(name: str, schema: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+_THUMB = _judgement("thumb", {"type": "string", "enum": ["up", "down"]})
+_PREFERENCE = _judgement("preferred_over", _REQUEST_ID)
 _FEEDBACK: dict[str, Any] = {
     "post": {
         "summary": "Judge a finished request of the same tenant, by its x-request-id.",
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": {
-                        "oneOf": [
-                            _judgement("thumb", {"type": "string", "enum": ["up", "down"]}),
-                            _judgement("preferred_over", _REQUEST_ID),
-                        ]
-                    }
-                }
-            },
-        },
+        "requestBody": {"required": True, "content": _json({"oneOf": [_THUMB, _PREFERENCE]})},
         "responses": {
             "200": {"description": "Kept; a later one of its kind replaces it."},
             "404": {**_ERROR, "description": "The caller has no such request, or not any more."},
@@ -106,66 +99,52 @@ def _frame(kind: str, required: list[str], **members: dict[str, Any]) -> dict[st
     }
 
 
-_TEXT = {"type": "string"}
 _SEQ = {"type": "integer", "minimum": 1}
 _HEADERS = {"type": "object", "additionalProperties": _TEXT}
+_CLIENT_FRAMES = [
+    _frame("chat", ["body"], body=_OPEN, session_id=_TEXT, request_id=_REQUEST_ID),
+    _frame("cancel", [], resume=_TEXT),
+    _frame("resume", [], after={"type": "integer"}, resume=_TEXT),
+]
+_DATA = {"type": "object"}
+_SERVER_FRAMES = [
+    _frame("chunk", ["seq", "data"], seq=_SEQ, data=_DATA, resume=_TEXT, headers=_HEADERS),
+    _frame("done", ["seq"], seq=_SEQ, cancelled={"const": True}),
+    _frame(
+        "error",
+        ["error"],
+        id={"oneOf": [*_FRAME_ID["oneOf"], {"type": "null"}]},
+        error={"$ref": "#/components/schemas/Error/properties/error"},
+        status={"type": "integer"},
+        headers=_HEADERS,
+    ),
+]
 _SOCKET: dict[str, Any] = {
     "get": {
         "summary": "Chats over a WebSocket; docs/websocket.md has the frames and an example.",
         "description": "An upgrade request. The key is in the Authorization header, or offered "
         "as subprotocol pointsman.key.KEY beside pointsman.v1.",
-        "parameters": [
-            {"name": "x-session-id", "in": "header", "schema": _TEXT},
-            {"name": "x-tenant-id", "in": "header", "schema": _TEXT},
-            {"name": "sec-websocket-protocol", "in": "header", "schema": _TEXT},
-        ],
+        "parameters": _headers("x-session-id", "x-tenant-id", "sec-websocket-protocol"),
         "responses": {
             "101": {"description": "The socket is open."},
             "4XX": _ERROR,
             "5XX": _ERROR,
         },
         "x-websocket": {
-            "client": {
-                "oneOf": [
-                    _frame(
-                        "chat",
-                        ["body"],
-                        body={"type": "object", "additionalProperties": True},
-                        session_id=_TEXT,
-                        request_id=_REQUEST_ID,
-                    ),
-                    _frame("cancel", [], resume=_TEXT),
-                    _frame("resume", [], after={"type": "integer"}, resume=_TEXT),
-                ]
-            },
-            "server": {
-                "oneOf": [
-                    _frame(
-                        "chunk",
-                        ["seq", "data"],
-                        seq=_SEQ,
-                        data={"type": "object"},
-                        resume=_TEXT,
-                        headers=_HEADERS,
-                    ),
-                    _frame("done", ["seq"], seq=_SEQ, cancelled={"const": True}),
-                    {
-                        "type": "object",
-                        "properties": {
-                            "id": {"oneOf": [*_FRAME_ID["oneOf"], {"type": "null"}]},
-                            "type": {"const": "error"},
-                            "error": {
-                                "$ref": "#/components/schemas/Error/properties/error",
-                            },
-                            "status": {"type": "integer"},
-                            "headers": _HEADERS,
-                        },
-                        "required": ["id", "type", "error"],
-                    },
-                ]
-            },
+            "client": {"oneOf": _CLIENT_FRAMES},
+            "server": {"oneOf": _SERVER_FRAMES},
         },
     }
+}
+
+_ERROR_OBJECT = {
+    "type": "object",
+    "properties": {
+        "message": _TEXT,
+        "type": _TEXT,
+        "param": {"type": ["string", "null"]},
+        "code": {"type": "string", "enum": CODES},
+    },
 }
 
 OPENAPI: dict[str, Any] = {
@@ -195,20 +174,7 @@ OPENAPI: dict[str, Any] = {
             "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
         },
         "schemas": {
-            "Error": {
-                "type": "object",
-                "properties": {
-                    "error": {
-                        "type": "object",
-                        "properties": {
-                            "message": {"type": "string"},
-                            "type": {"type": "string"},
-                            "param": {"type": ["string", "null"]},
-                            "code": {"type": "string", "enum": CODES},
-                        },
-                    }
-                },
-            },
+            "Error": {"type": "object", "properties": {"error": _ERROR_OBJECT}},
             "Reason": {"type": "string", "enum": REASONS},
         },
     },

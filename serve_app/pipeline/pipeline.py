@@ -17,7 +17,8 @@ import time
 from router.errors import Rejected, RejectReason
 from router.routing.window_room import smaller_asks
 from serve_app.bodies.big_bodies import BigBodies, breathe
-from serve_app.bodies.wire import Route, for_engine
+from serve_app.bodies.parsed_request import for_engine
+from serve_app.bodies.routes import Route
 from serve_app.metrics import Metrics
 from serve_app.pipeline.preparation import Preparation
 from serve_app.pipeline.reserving import Reserving
@@ -173,7 +174,11 @@ class Pipeline:
         if not call.route.generates:
             return None
         call.served.hold = hold = self._state.admission.take(
-            plan.lane, call.tenant, plan.parsed.copies, plan.prompt_tokens, plan.answer_tokens
+            plan.lane,
+            call.tenant,
+            plan.parsed.num_sequences,
+            plan.prompt_tokens,
+            plan.answer_tokens,
         )
         if hold is None:
             return None

@@ -13,8 +13,8 @@ from router.routing.window_room import left
 from router.types import LaneDecision, RequestFacts
 from serve_app.bodies.media_urls import looking_for_media
 from serve_app.bodies.opening import opening_of
+from serve_app.bodies.parsed_request import ParsedRequest, reading
 from serve_app.bodies.steps import Steps
-from serve_app.bodies.wire import Parsed, reading
 from serve_app.pipeline.state import IngressState
 from serve_app.request.answer_limit import answer_limit, outgrows, unlimited_tokens
 from serve_app.request.call import Call
@@ -58,14 +58,14 @@ class Preparation:
         plan = self._measure(call, parsed, decision)
         return _check_window(plan) or _check_session(call, plan) or plan
 
-    def _identify_session(self, call: Call, parsed: Parsed) -> Rejected | None:
+    def _identify_session(self, call: Call, parsed: ParsedRequest) -> Rejected | None:
         given = self._state.session_id_of(call.headers)
         if isinstance(given, Rejected):
             return given
         call.session_id = given or derive_session_id(call.tenant.name, *opening_of(parsed))
         return None
 
-    def _decide(self, call: Call, parsed: Parsed) -> LaneDecision | Rejected:
+    def _decide(self, call: Call, parsed: ParsedRequest) -> LaneDecision | Rejected:
         begun = time.perf_counter()
         decision = decide_lane(
             call.policies.routing,
@@ -76,7 +76,7 @@ class Preparation:
         call.stages["classify"] = time.perf_counter() - begun
         return decision
 
-    def _facts(self, call: Call, parsed: Parsed) -> RequestFacts:
+    def _facts(self, call: Call, parsed: ParsedRequest) -> RequestFacts:
         default = call.policies.routing.default
         wish = _wish(call, parsed) if call.route.generates else parsed.output_tokens
         return RequestFacts(
@@ -86,12 +86,12 @@ class Preparation:
             output_tokens=wish or 0,
         )
 
-    def _longest(self, lane: str, parsed: Parsed) -> int:
+    def _longest(self, lane: str, parsed: ParsedRequest) -> int:
         """Of a batch, the longest prompt's tokens in a lane's tokenizer; else the prompt's."""
         size = ceil(parsed.prompt.bytes * parsed.prompt.longest)
         return self._state.estimator(lane).estimate(size, parsed.prompt.messages)
 
-    def _measure(self, call: Call, parsed: Parsed, decision: LaneDecision) -> Plan:
+    def _measure(self, call: Call, parsed: ParsedRequest, decision: LaneDecision) -> Plan:
         """Estimate, once, what the request will be counted, queued and charged by."""
         lane, prompt = decision.lane, parsed.prompt
         tokens = self._state.estimator(lane.name).estimate(prompt.bytes, prompt.messages)
@@ -103,25 +103,25 @@ class Preparation:
         # What is charged is never less than what may come: a stream without a limit is
         # charged as it grows, a whole answer is there at once.
         is_open = limit is None and not parsed.stream and call.route.generates
-        most = room * parsed.copies if is_open else answers
+        most = room * parsed.num_sequences if is_open else answers
         cost = _reckon(call, parsed, tokens, answers, most)
         return Plan(parsed, call.history, decision, tokens, longest, limit, answers, cost)
 
 
-def _answer_tokens(call: Call, parsed: Parsed, room: int, limit: int | None) -> int:
+def _answer_tokens(call: Call, parsed: ParsedRequest, room: int, limit: int | None) -> int:
     if not call.route.generates:
         return 0
     most = limit
     if most is None:
         most = unlimited_tokens(parsed, call.policies.default_output_tokens, room)
-    return min(most, room) * parsed.copies
+    return min(most, room) * parsed.num_sequences
 
 
-def _reckon(call: Call, parsed: Parsed, prompt: int, answers: int, most: int) -> Reckoning:
+def _reckon(call: Call, parsed: ParsedRequest, prompt: int, answers: int, most: int) -> Reckoning:
     weigh, usual = call.tenant.weights.weigh, call.policies.default_output_tokens
     return Reckoning(
         ceil(weigh(prompt, 0, 0)),
-        ceil(weigh(prompt, 0, min(usual * parsed.copies, answers))),
+        ceil(weigh(prompt, 0, min(usual * parsed.num_sequences, answers))),
         ceil(weigh(prompt, 0, most)),
     )
 
@@ -153,7 +153,7 @@ def _check_session(call: Call, plan: Plan) -> Rejected | None:
     )
 
 
-def _wish(call: Call, parsed: Parsed) -> int:
+def _wish(call: Call, parsed: ParsedRequest) -> int:
     """Tokens that the client wishes for, or a usual answer's."""
     wish = parsed.output_tokens
     return call.policies.default_output_tokens if wish is None else wish

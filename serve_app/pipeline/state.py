@@ -23,8 +23,8 @@ from router.tokens import TokenEstimator
 from serve_app.admission.admission import Admission, LaneView, alone
 from serve_app.admission.contentions import Contentions
 from serve_app.admission.uploads import Uploads
+from serve_app.bodies.parsed_request import ParsedRequest
 from serve_app.bodies.prefixes import prefix_key, prefix_of
-from serve_app.bodies.wire import Parsed
 from serve_app.engine.warm_up import Exported
 from serve_app.leases.lease_sync import LeaseSync
 from serve_app.request.charge import Ceiling
@@ -177,7 +177,7 @@ class IngressState:
     def _make_salt(self, group: str) -> str:
         return hmac.new(self._secret, group.encode(), hashlib.sha256).hexdigest()[:32]
 
-    def note_prefix(self, lane: str, tenant: Tenant, parsed: Parsed) -> None:
+    def note_prefix(self, lane: str, tenant: Tenant, parsed: ParsedRequest) -> None:
         """Remember what an answered request began with, for replicas that are to come."""
         prefix = prefix_of(parsed)
         if prefix is not None:

@@ -75,18 +75,13 @@ class Lanes:
         self._placements = placements
         self._rank: dict[str, Callable[[Order], list[RunningReplica]]] = {}
         self._upstream = Upstream(
-            {SECRET_HEADER.decode(): secret, "content-type": "application/json"},
-            timeouts.connect_s,
-            timeouts.read_s,
+            {SECRET_HEADER.decode(): secret, "content-type": "application/json"}, timeouts
         )
-        self.apply(timeouts)
+        self.timeouts = timeouts
 
     def apply(self, timeouts: TimeoutConfig) -> None:
         self.timeouts = timeouts
-        upstream = self._upstream
-        upstream.connect_s, upstream.read_s = timeouts.connect_s, timeouts.read_s
-        upstream.probe_after_s, upstream.probe_s = timeouts.probe_after_s, timeouts.probe_s
-        upstream.stall_s = timeouts.stall_s
+        self._upstream.apply(timeouts)
 
     def names(self) -> list[str]:
         return list(self._handles)

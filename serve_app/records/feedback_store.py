@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from serve_app.bodies.wire import Prompt
+from serve_app.bodies.parsed_request import Prompt
 from serve_app.config.records import FeedbackConfig
 from serve_app.records.feedback_file import FeedbackFile, is_busy, is_damage
 from serve_app.records.request_record import RequestRecord

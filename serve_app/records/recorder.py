@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from serve_app.bodies.wire import Prompt
+from serve_app.bodies.parsed_request import Prompt
 from serve_app.config.records import RequestLogConfig
 from serve_app.metrics import Metrics
 from serve_app.records.background_writer import BackgroundWriter

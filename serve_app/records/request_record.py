@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from serve_app.bodies.wire import Prompt
+from serve_app.bodies.parsed_request import Prompt
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ class Forwarder:
         stream, state, held = self._stream, self._state, self._state.held
         while not stream.is_over:
             if state.last and not held:
-                has_ended = not await response.pour(self._pass_on)
+                has_ended = not await response.deliver_to(self._pass_on)
                 if self._suspended is not None:
                     suspended, self._suspended = self._suspended, None
                     await suspended

@@ -21,7 +21,7 @@ from router.recovery.resume import (
     next_seed,
     remaining,
 )
-from serve_app.bodies.wire import Parsed
+from serve_app.bodies.parsed_request import ParsedRequest
 from serve_app.config.lane import LaneConfig
 
 CHAT = "/v1/chat/completions"
@@ -63,7 +63,7 @@ _GRAMMAR = (
 )
 
 
-def traits_of(parsed: Parsed, lane: LaneConfig) -> StreamTraits:
+def traits_of(parsed: ParsedRequest, lane: LaneConfig) -> StreamTraits:
     """What of a request decides how its stream could go on."""
     body = parsed.body
     path = parsed.route.path
@@ -76,7 +76,7 @@ def traits_of(parsed: Parsed, lane: LaneConfig) -> StreamTraits:
     return StreamTraits(
         is_chat=is_chat,
         is_known=parsed.stream and path in (CHAT, COMPLETIONS),
-        copies=parsed.copies,
+        copies=parsed.num_sequences,
         has_tools=parsed.tools > 0 and body.get("tool_choice") != "none",
         has_reasoning=is_chat and bool(lane.engine_args.get("reasoning_parser")),
         has_logprobs=bool(logprobs) or body.get("prompt_logprobs") is not None,
@@ -99,7 +99,7 @@ def stops_of(body: dict[str, Any]) -> tuple[str, ...]:
     return tuple(s for s in given if isinstance(s, str)) if isinstance(given, list) else ()
 
 
-def held_chars(parsed: Parsed, lane: LaneConfig) -> int:
+def held_chars(parsed: ParsedRequest, lane: LaneConfig) -> int:
     """Most characters that may be kept back of an answer's text after a token."""
     body = parsed.body
     name = lane.engine_args.get("tool_call_parser")

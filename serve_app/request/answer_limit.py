@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from router.routing.window_room import fitted, least_room
-from serve_app.bodies.wire import Parsed
+from serve_app.bodies.parsed_request import ParsedRequest
 
 
 def answer_limit(
-    parsed: Parsed, longest: int, prompt: int, window: int, session: int | None
+    parsed: ParsedRequest, longest: int, prompt: int, window: int, session: int | None
 ) -> int | None:
     """Tokens of each answer at most; None: the client wished for no limit.
 
@@ -31,10 +31,10 @@ def answer_limit(
     limit = fitted(wish, longest, window)
     if session is None:
         return limit
-    return min(limit, max(1, (session - prompt) // parsed.copies))
+    return min(limit, max(1, (session - prompt) // parsed.num_sequences))
 
 
-def unlimited_tokens(parsed: Parsed, usual: int, room: int) -> int:
+def unlimited_tokens(parsed: ParsedRequest, usual: int, room: int) -> int:
     """What an answer without a limit is reckoned at: a usual one, unless it has to be longer.
 
     `room`: what the window leaves. An answer that may not end by itself takes all of it.
@@ -43,12 +43,12 @@ def unlimited_tokens(parsed: Parsed, usual: int, room: int) -> int:
     return room if body.get("ignore_eos") else max(usual, body.get("min_tokens") or 0)
 
 
-def outgrows(parsed: Parsed, wish: int, prompt: int, session: int) -> bool:
+def outgrows(parsed: ParsedRequest, wish: int, prompt: int, session: int) -> bool:
     """Whether a session has no room for a prompt and an answer worth having."""
-    return prompt + least_room(wish, session) * parsed.copies > session
+    return prompt + least_room(wish, session) * parsed.num_sequences > session
 
 
-def limited(parsed: Parsed, limit: int | None) -> Parsed:
+def limited(parsed: ParsedRequest, limit: int | None) -> ParsedRequest:
     """The same request, with no answer allowed to be longer than `limit`."""
     if limit is None:
         return parsed

@@ -11,7 +11,8 @@ from router.errors import Rejected
 from router.placement.session import Affinity, session_key
 from router.types import LaneDecision
 from serve_app.admission.lane_slots import SlotHold
-from serve_app.bodies.wire import Parsed, Route
+from serve_app.bodies.parsed_request import ParsedRequest
+from serve_app.bodies.routes import Route
 from serve_app.placement.lanes import Replica
 from serve_app.protocol.sse import Usage
 from serve_app.request.charge import Charge
@@ -89,7 +90,7 @@ class Call:
     wants_debug: bool = False
     arrived: Callable[[], None] = nothing
     session_id: str = ""
-    parsed: Parsed | None = None
+    parsed: ParsedRequest | None = None
     history: Trimmed | None = None
     decision: LaneDecision | None = None
     plan: Plan | None = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from router.limits.reservation import Reckoning
 from router.types import LaneDecision
-from serve_app.bodies.wire import Parsed
+from serve_app.bodies.parsed_request import ParsedRequest
 from serve_app.routing.history import Trimmed
 
 
@@ -25,7 +25,7 @@ class Plan:
 
     """
 
-    parsed: Parsed
+    parsed: ParsedRequest
     history: Trimmed | None
     decision: LaneDecision
     prompt_tokens: int

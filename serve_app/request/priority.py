@@ -10,14 +10,14 @@ A larger number is served later, as in vLLM's scheduler. Two fields of a body co
 
 from __future__ import annotations
 
-from serve_app.bodies.wire import Parsed
+from serve_app.bodies.parsed_request import ParsedRequest
 from serve_app.tenancy.auth import Tenant
 
 MAX_PRIORITY = 2**31 - 1
 LATER = "flex"
 
 
-def priority_of(tenant: Tenant, parsed: Parsed) -> int:
+def priority_of(tenant: Tenant, parsed: ParsedRequest) -> int:
     """The tier's priority, or what the body lowers it to."""
     wanted = tenant.tier.priority
     given = parsed.body.get("priority")

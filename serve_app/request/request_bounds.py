@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from router.errors import Rejected, RejectReason
-from serve_app.bodies.wire import Parsed
+from serve_app.bodies.parsed_request import ParsedRequest
 from serve_app.request.call import Call
 
 
-def too_many(call: Call, parsed: Parsed) -> Rejected | None:
+def too_many(call: Call, parsed: ParsedRequest) -> Rejected | None:
     """The bound that a request goes over, by the field that does."""
     bounds = (
         ("n", parsed.n, call.tenant.tier.max_n, "answers to a prompt"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from router.placement.affinity import TurnFacts
-from serve_app.bodies.wire import Parsed, dump
+from serve_app.bodies.json_body import dump
+from serve_app.bodies.parsed_request import ParsedRequest
 
 # English text, roughly, in any of the fleet's tokenizers.
 BYTES_PER_TOKEN = 4
@@ -13,7 +14,7 @@ BYTES_PER_TOKEN = 4
 _OPENING = ("system", "developer")
 
 
-def turn_facts_of(parsed: Parsed, group: str, session: str) -> TurnFacts:
+def turn_facts_of(parsed: ParsedRequest, group: str, session: str) -> TurnFacts:
     """One turn of a session.
 
     The opening is the system prompt and the tools, which a group's sessions share.

@@ -23,7 +23,7 @@ from router.routing.escalation import EscalationConfig, EscalationController, Le
 from router.routing.lane import Judgement
 from router.routing.pressure import LoadObservation, YieldController
 from router.types import LaneDecision, Reason
-from serve_app.bodies.wire import Parsed
+from serve_app.bodies.parsed_request import ParsedRequest
 from serve_app.metrics import Metrics
 from serve_app.placement.lanes import Lanes
 from serve_app.routing.policies import Policies
@@ -83,13 +83,13 @@ class Escalation:
 
     # -- deciding -----------------------------------------------------------
 
-    def judge(self, policies: Policies, tenant: Tenant, parsed: Parsed) -> Judgement:
+    def judge(self, policies: Policies, tenant: Tenant, parsed: ParsedRequest) -> Judgement:
         """Scores of the last user turns, and what the tenant may still escalate."""
         return Judgement(
             self.scores(policies, parsed), self._views(policies, tenant.name, tenant.rules.budgets)
         )
 
-    def scores(self, policies: Policies, parsed: Parsed) -> list[float]:
+    def scores(self, policies: Policies, parsed: ParsedRequest) -> list[float]:
         """Scores of the last user turns, newest last; old turns come from a cache.
 
         A turn is scored as it looked when it was the newest one, so each ingress
@@ -104,7 +104,7 @@ class Escalation:
             for index, text in enumerate(users)
         ]
 
-    def shadow(self, policies: Policies, parsed: Parsed) -> tuple[str, float] | None:
+    def shadow(self, policies: Policies, parsed: ParsedRequest) -> tuple[str, float] | None:
         if policies.shadow is None or not parsed.prompt.users:
             return None
         users = parsed.prompt.users
@@ -112,7 +112,7 @@ class Escalation:
         system = _brief(conversation.system)
         return policies.shadow.version, self._score(policies.shadow, conversation, system)
 
-    def features(self, policies: Policies, parsed: Parsed) -> dict[str, float]:
+    def features(self, policies: Policies, parsed: ParsedRequest) -> dict[str, float]:
         """What the classifier saw in the newest turn; for dry runs."""
         users = parsed.prompt.users
         conversation = _conversation(parsed, users[-1] if users else "", max(1, len(users)))
@@ -260,7 +260,7 @@ async def exchange(escalation: Escalation, broadcast: Broadcast) -> None:
             escalation.merge(exported)
 
 
-def _conversation(parsed: Parsed, text: str, turn: int) -> Conversation:
+def _conversation(parsed: ParsedRequest, text: str, turn: int) -> Conversation:
     return Conversation(
         last_user=text, system=parsed.prompt.system, user_turns=turn, tools=parsed.tools
     )

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from router.routing.history import HistoryPlan, Kind, Piece, plan_history
+from serve_app.bodies.json_body import dump
+from serve_app.bodies.parsed_request import ParsedRequest, Prompt
 from serve_app.bodies.steps import Steps
-from serve_app.bodies.wire import Parsed, Prompt, dump
 from serve_app.config.tenants import HistoryConfig
 from serve_app.routing.history_pieces import is_result, read_pieces, read_sizes
 
@@ -41,7 +42,7 @@ class Trimmed:
 
     """
 
-    parsed: Parsed
+    parsed: ParsedRequest
     mode: str
     dropped: int
     dropped_tokens: int
@@ -54,7 +55,7 @@ class Trimmed:
         return b"trimmed; dropped=%d; tokens=%d" % (self.dropped, self.dropped_tokens)
 
 
-def trimming(parsed: Parsed, config: HistoryConfig | None) -> Steps[Trimmed | None]:
+def trimming(parsed: ParsedRequest, config: HistoryConfig | None) -> Steps[Trimmed | None]:
     """The request without its old turns, in pieces; None when all of it is kept."""
     field = _FIELDS.get(parsed.route.path)
     items = parsed.body.get(field) if field is not None else None

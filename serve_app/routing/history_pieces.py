@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from router.routing.history import Kind, Piece, size_tokens
-from serve_app.bodies.wire import dump
+from serve_app.bodies.json_body import dump
 
 MEDIA_TOKENS = 1300
 """A picture, sound or file of any size: one megapixel in Qwen2.5-VL's 28 x 28 patches

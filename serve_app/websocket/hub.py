@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from router.errors import Rejected, RejectReason
-from serve_app.bodies.wire import ROUTES, dump
+from serve_app.bodies.json_body import dump
+from serve_app.bodies.routes import ROUTES
 from serve_app.metrics import Metrics
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import orjson
 
 from router.errors import Rejected, RejectReason
+from serve_app.config.serving import TimeoutConfig
 from serve_app.transport.endpoint import SECRET_HEADER
 from serve_app.transport.upstream import Response, Upstream
 from serve_app.websocket.frames import ResumeFrame
@@ -29,10 +31,9 @@ REFRESH_AT_MOST_EVERY_S = 1.0
 KEEP_S = 900.0
 """How long a replica that is not heard of any more is asked: Serve's longest drain."""
 
-CONNECT_S = 1.0
 ANSWER_S = 2.0
-SILENCE_S = 15.0
-"""The owner sends an empty line every 5 s."""
+TIMEOUTS = TimeoutConfig(connect_s=1, read_s=15, probe_after_s=math.inf)
+"""The owner sends an empty line every 5 s, and answers no probes."""
 
 Broadcast = Callable[[str], Awaitable[list[Any]]]
 
@@ -58,7 +59,7 @@ class Peers:
         self._refreshing: asyncio.Task[None] | None = None
         self._cancelling: set[asyncio.Task[Any]] = set()
         headers = {SECRET_HEADER.decode(): secret, "content-type": "application/json"}
-        self.upstream = Upstream(headers, CONNECT_S, SILENCE_S)
+        self.upstream = Upstream(headers, TIMEOUTS)
 
     def open_at(self, url: str) -> None:
         self._url = url

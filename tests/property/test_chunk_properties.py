@@ -1,4 +1,4 @@
-"""A chunked stream that arrives in any pieces, and what is poured of it."""
+"""A chunked stream that arrives in any pieces, and what is delivered of it."""
 
 import asyncio
 import itertools
@@ -7,7 +7,9 @@ from types import SimpleNamespace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.transport.upstream import Response, Upstream, _Connection, only_chunk
+from serve_app.config.serving import TimeoutConfig
+from serve_app.transport.connection import Connection, only_chunk
+from serve_app.transport.upstream import Response, Upstream
 from tests.unit.serve_app.raw_server import CHUNKED, chunk
 
 # Some look like framing themselves.
@@ -33,10 +35,10 @@ def streams(draw) -> tuple[list[bytes], list[bytes]]:
     return contents, [whole[a:b] for a, b in itertools.pairwise(marks)]
 
 
-async def poured(pieces: list[bytes]) -> tuple[bytes, bool]:
+async def delivered(pieces: list[bytes]) -> tuple[bytes, bool]:
     """What a reader gets of a stream's pieces, and whether the connection can be used again."""
-    upstream = Upstream({}, connect_s=1, read_s=30)
-    connection = _Connection(upstream, "http://engine")
+    upstream = Upstream({}, TimeoutConfig(connect_s=1, read_s=30))
+    connection = Connection(upstream, "http://engine")
     transport = SimpleNamespace(
         write=lambda data: None, is_closing=lambda: False, abort=lambda: None
     )
@@ -44,18 +46,19 @@ async def poured(pieces: list[bytes]) -> tuple[bytes, bool]:
     asking = asyncio.create_task(connection.send(b""))
     await asyncio.sleep(0)
     connection.data_received(CHUNKED)
-    response: Response = await asking
+    await asking
+    response = Response(connection, connection.status, connection.headers)
     got: list[bytes] = []
 
     def step(data: bytes) -> bool:
         got.append(data)
         return True
 
-    pouring = asyncio.create_task(response.pour(step))
+    delivering = asyncio.create_task(response.deliver_to(step))
     await asyncio.sleep(0)
     for piece in pieces:
         connection.data_received(piece)
-    assert await pouring is False
+    assert await delivering is False
     response.close()
     is_kept = connection in upstream._idle.get("http://engine", [])
     await upstream.close()
@@ -67,7 +70,7 @@ def test_a_stream_is_the_same_in_whatever_pieces_it_comes(given_stream):
     """Nothing of the framing is passed on, and nothing of the content lost."""
     contents, pieces = given_stream
 
-    assert asyncio.run(poured(pieces)) == (b"".join(contents), True)
+    assert asyncio.run(delivered(pieces)) == (b"".join(contents), True)
 
 
 def test_a_size_that_is_cut_between_its_digits_is_no_size():
@@ -75,7 +78,7 @@ def test_a_size_that_is_cut_between_its_digits_is_no_size():
     content = b"abcde\r\n" + 14 * b"y"
     pieces = [chunk(b"first") + b"1", b"5\r\nabcde\r\n", 14 * b"y" + b"\r\n0\r\n\r\n"]
 
-    assert asyncio.run(poured(pieces)) == (b"first" + content, True)
+    assert asyncio.run(delivered(pieces)) == (b"first" + content, True)
 
 
 @given(CONTENTS, st.binary(max_size=3), st.binary(max_size=3))

@@ -12,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from router.errors import Rejected
-from serve_app.bodies.wire import ROUTES, Parsed, for_engine, parse
+from serve_app.bodies.parsed_request import ParsedRequest, for_engine, parse
+from serve_app.bodies.routes import ROUTES
 from serve_app.protocol.errors import error_body, status_of
 from tests.property.mutations import FUZZED, VALUES, mangled, spoilt
 from tests.refused_bodies import ROWS
@@ -58,7 +59,7 @@ def test_a_body_is_refused_with_a_reason_or_is_the_engine_s_and_ours(given_body)
         said = json.loads(error_body(parsed, route.dialect))["error"]
         assert said["message"] and len(said["message"]) < 2_000
         return
-    assert isinstance(parsed, Parsed)
+    assert isinstance(parsed, ParsedRequest)
     sent = json.loads(for_engine(parsed, **OURS), object_pairs_hook=as_written)
     expected = {"model": "ours"}
     if route.generates:
@@ -79,10 +80,10 @@ def test_what_is_counted_is_what_may_be_generated(given_body) -> None:
 
     parsed = parse(raw, ROUTES[path])
 
-    if isinstance(parsed, Parsed):
+    if isinstance(parsed, ParsedRequest):
         assert type(parsed.stream) is bool and type(parsed.wants_usage) is bool
         assert type(parsed.n) is int and parsed.n >= 1
-        assert parsed.copies == parsed.n * parsed.prompts and parsed.prompts >= 0
+        assert parsed.num_sequences == parsed.n * parsed.prompts and parsed.prompts >= 0
         limit = parsed.output_tokens
         assert limit is None or (type(limit) is int and 1 <= limit < 2**31)
         assert 0 < parsed.prompt.longest <= 1.0

@@ -19,7 +19,8 @@ with warnings.catch_warnings():
     from vllm.renderers.inputs.preprocess import prompt_to_seq
 
 from serve_app.bodies.body_rules import RULES
-from serve_app.bodies.wire import ROUTES, Parsed, for_engine, parse
+from serve_app.bodies.parsed_request import ParsedRequest, for_engine, parse
+from serve_app.bodies.routes import ROUTES
 from tests.wrong_bodies import FIELDS
 
 CHAT = "/v1/chat/completions"
@@ -115,7 +116,7 @@ def engine_may(path, body):
 def reserved(parsed):
     """What stands for a missing limit is the context: of a prompt cut short, all of it."""
     each = WINDOW if parsed.output_tokens is None else parsed.output_tokens
-    return each * parsed.copies
+    return each * parsed.num_sequences
 
 
 @pytest.mark.parametrize("path", PROMPT)
@@ -124,7 +125,7 @@ def test_reserved_is_at_least_what_the_engine_may_do(path, body, prompt):
     """Whatever the spelling: it is read as the engine reads it, or refused."""
     given_prompt = {"prompt": prompt} if path == COMPLETIONS else PROMPT[path]
     parsed = parse(json.dumps({"model": "m", **given_prompt, **body}).encode(), ROUTES[path])
-    if not isinstance(parsed, Parsed):
+    if not isinstance(parsed, ParsedRequest):
         return
     sent = json.loads(for_engine(parsed, model="m", cache_salt=None, priority=None))
     does = engine_may(path, sent)
@@ -151,7 +152,7 @@ def test_what_is_reserved_is_what_the_engine_caps_at(path, limit, copies):
 
     does = engine_may(path, body)
     assert min(parsed.output_tokens, WINDOW - READ) == does[0]
-    assert parsed.copies == does[1]
+    assert parsed.num_sequences == does[1]
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ class FakeResponse:
             return part
         return b""
 
-    async def pour(self, step) -> bool:
+    async def deliver_to(self, step) -> bool:
         while part := await self.readany():
             if not step(part):
                 return True

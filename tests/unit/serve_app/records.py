@@ -5,7 +5,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from serve_app.bodies.wire import Prompt
+from serve_app.bodies.parsed_request import Prompt
 from serve_app.config.records import FeedbackConfig
 from serve_app.records.feedback_store import FeedbackStore
 from serve_app.records.request_record import RequestRecord

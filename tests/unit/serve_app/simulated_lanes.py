@@ -74,7 +74,7 @@ class EngineAnswer:
             self._take(await self._queue.get())
         return self._give()
 
-    async def pour(self, step) -> bool:
+    async def deliver_to(self, step) -> bool:
         while part := await self.readany():
             if not step(part):
                 return True

@@ -7,9 +7,10 @@ import pytest
 from router.errors import Rejected
 from serve_app.bodies.body_rules import RULES
 from serve_app.bodies.opening import opening_of
+from serve_app.bodies.parsed_request import for_engine
 from serve_app.bodies.prefixes import prefix_key, prefix_of
+from serve_app.bodies.routes import ROUTES
 from serve_app.bodies.steps import at_once
-from serve_app.bodies.wire import ROUTES, for_engine
 from serve_app.request.turn import turn_facts_of
 from tests.wrong_bodies import SMALLEST
 

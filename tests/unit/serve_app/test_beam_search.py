@@ -2,7 +2,7 @@
 
 import pytest
 
-from serve_app.bodies.wire import ROUTES
+from serve_app.bodies.routes import ROUTES
 from tests.wrong_bodies import SMALLEST
 
 pytestmark = pytest.mark.security

@@ -16,10 +16,11 @@ from serve_app.bodies.big_bodies import BIG_BYTES, PIECE_S, BigBodies, Turn
 from serve_app.bodies.body_bounds import DEFAULTS
 from serve_app.bodies.media_urls import SLICE, looking_for_media
 from serve_app.bodies.opening import MAX_FIRST_TURNS, opening_of
+from serve_app.bodies.parsed_request import ParsedRequest, parse, reading
 from serve_app.bodies.prefixes import MAX_PREFIX_BYTES, prefix_of
+from serve_app.bodies.routes import ROUTES
 from serve_app.bodies.steps import at_once
 from serve_app.bodies.tool_rules import are_responses_tools
-from serve_app.bodies.wire import ROUTES, Parsed, parse, reading
 from serve_app.protocol import encodings
 from serve_app.protocol.encodings import MAX_MEMBERS, SLICE_BYTES, decode
 from tests.unit.serve_app.conftest import with_tier
@@ -216,9 +217,9 @@ async def test_no_body_holds_the_loop_for_long(world, engine, kind):
 # -- what is looked at, at most -----------------------------------------------------------
 
 
-def chat(*messages, **more) -> Parsed:
+def chat(*messages, **more) -> ParsedRequest:
     parsed = parse(orjson.dumps({"messages": list(messages), **more}), ROUTES[CHAT])
-    assert isinstance(parsed, Parsed)
+    assert isinstance(parsed, ParsedRequest)
     return parsed
 
 

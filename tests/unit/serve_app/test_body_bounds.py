@@ -12,8 +12,9 @@ from router.errors import Rejected, RejectReason
 from serve_app.bodies import body_bounds, json_body
 from serve_app.bodies.body_bounds import DEFAULTS, weigh
 from serve_app.bodies.json_body import SLOW_BYTES, loading
+from serve_app.bodies.parsed_request import ParsedRequest, parse, reading
+from serve_app.bodies.routes import ROUTES
 from serve_app.bodies.steps import at_once
-from serve_app.bodies.wire import ROUTES, Parsed, parse, reading
 from serve_app.config.serving import LimitsConfig
 
 pytestmark = pytest.mark.security
@@ -97,7 +98,7 @@ def test_what_is_within_a_text_is_text(text):
     """Code and logs are full of brackets and commas."""
     parsed = parse(orjson.dumps({"messages": [{"role": "user", "content": text}]}), CHAT)
 
-    assert isinstance(parsed, Parsed)
+    assert isinstance(parsed, ParsedRequest)
     assert parsed.prompt.users == (text,)
 
 
@@ -118,7 +119,7 @@ def test_large_bodies_of_honest_work_are_read(body, route):
     raw = orjson.dumps(body)
     assert len(raw) <= DEFAULTS.max_body_bytes
 
-    assert isinstance(parse(raw, route), Parsed)
+    assert isinstance(parse(raw, route), ParsedRequest)
 
 
 def test_the_bound_is_exact():
@@ -127,7 +128,7 @@ def test_the_bound_is_exact():
     weight = weight_of(orjson.loads(raw))
     limits = DEFAULTS.model_copy(update={"max_values": weight})
 
-    assert isinstance(at_once(reading(raw, CHAT, limits)), Parsed)
+    assert isinstance(at_once(reading(raw, CHAT, limits)), ParsedRequest)
     more = raw.replace(b"4]", b"4,5]")
     refused = at_once(reading(more, CHAT, limits))
     assert isinstance(refused, Rejected) and f"at most {weight}" in refused.message
@@ -165,7 +166,7 @@ def test_messages_and_their_parts_are_bounded(path, body, param, bound):
     assert isinstance(refused, Rejected)
     assert (refused.reason, refused.param) == (RejectReason.INVALID_REQUEST, param)
     assert f"limits.{bound}" in refused.message
-    assert isinstance(parse(raw, ROUTES[path]), Parsed)
+    assert isinstance(parse(raw, ROUTES[path]), ParsedRequest)
 
 
 @pytest.mark.parametrize("ending", ['"\\ud83d"', "1e400", "NaN", "[" * 1500 + "]" * 1500])
@@ -190,7 +191,7 @@ def test_other_encodings_are_read_as_fast(encoding, monkeypatch):
 
     parsed = parse(raw.encode(encoding), CHAT)
 
-    assert isinstance(parsed, Parsed)
+    assert isinstance(parsed, ParsedRequest)
     assert parsed.prompt.users == (text,)
     assert parsed.prompt.bytes == len(raw.encode())
 

@@ -6,7 +6,8 @@ import pytest
 
 from router.errors import Rejected, RejectReason
 from serve_app.bodies.body_rules import RULES
-from serve_app.bodies.wire import ROUTES, Parsed, for_engine, parse
+from serve_app.bodies.parsed_request import ParsedRequest, for_engine, parse
+from serve_app.bodies.routes import ROUTES
 from tests.refused_bodies import ROWS
 from tests.valid_bodies import VALID
 from tests.wrong_bodies import NESTED, SMALLEST, wrong_bodies
@@ -31,7 +32,7 @@ def test_what_an_engine_should_not_see_is_refused_by_the_name_of_its_field(row):
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_the_row_is_refused_for_its_own_fields(row):
     """The smallest body of its route is not what is wrong with it."""
-    assert isinstance(read(row.path, SMALLEST[row.path]), Parsed)
+    assert isinstance(read(row.path, SMALLEST[row.path]), ParsedRequest)
 
 
 @pytest.mark.parametrize(("path", "body"), VALID, ids=str)
@@ -39,7 +40,7 @@ def test_what_clients_rightly_send_is_not_refused(path, body):
     """It reaches the engine as it came."""
     parsed = read(path, body)
 
-    assert isinstance(parsed, Parsed), parsed
+    assert isinstance(parsed, ParsedRequest), parsed
     sent = json.loads(for_engine(parsed, model="m", cache_salt=None, priority=None))
     expected = {k: v for k, v in body.items() if k not in ("model", "priority", "cache_salt")}
     sent.pop("model")
@@ -54,7 +55,7 @@ def test_null_is_as_if_absent(path):
     """Clients send null for what they have no value for."""
     absent = dict.fromkeys(set(RULES[path]) - set(SMALLEST[path]))
 
-    assert isinstance(read(path, {**absent, **SMALLEST[path]}), Parsed)
+    assert isinstance(read(path, {**absent, **SMALLEST[path]}), ParsedRequest)
 
 
 @pytest.mark.parametrize("path", SMALLEST)
@@ -62,7 +63,7 @@ def test_no_wrong_body_makes_reading_it_fail(path):
     """Refused, or read and written: thousands of bodies, none of which raises."""
     for place, body in wrong_bodies(path):
         parsed = read(path, body)
-        if isinstance(parsed, Parsed):
+        if isinstance(parsed, ParsedRequest):
             assert for_engine(parsed, model="m", cache_salt="s", priority=1), place
         else:
             assert parsed.param is not None, place
@@ -73,7 +74,7 @@ def test_the_valid_bodies_that_are_spoilt_are_valid(path):
     """What the generator starts from is not refused."""
     for fields in NESTED[path]:
         parsed = read(path, {**SMALLEST[path], **fields})
-        assert isinstance(parsed, Parsed), (fields, parsed)
+        assert isinstance(parsed, ParsedRequest), (fields, parsed)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_whole_numbers_are_whole_numbers(path, name):
     """`16.0` is read as 16, and is 16 to the engine."""
     parsed = read(path, {**SMALLEST[path], name: 16.0})
 
-    assert isinstance(parsed, Parsed)
+    assert isinstance(parsed, ParsedRequest)
     sent = for_engine(parsed, model="m", cache_salt=None, priority=None)
     assert f'"{name}":16'.encode() in sent and b"16.0" not in sent
 
@@ -112,7 +113,7 @@ def test_a_blank_model_is_no_model(model):
     """The router decides."""
     parsed = read("/v1/chat/completions", {**SMALLEST["/v1/chat/completions"], "model": model})
 
-    assert isinstance(parsed, Parsed) and parsed.model is None
+    assert isinstance(parsed, ParsedRequest) and parsed.model is None
 
 
 @pytest.mark.parametrize(("count", "is_taken"), [(4_000, True), (5_001, False)])
@@ -122,7 +123,7 @@ def test_a_grammar_holds_so_many_values_at_most(count, is_taken, value):
     grammar = {"structured_outputs": {"json": {"type": "object", "x-notes": [[value] * count]}}}
     parsed = read("/v1/chat/completions", {**SMALLEST["/v1/chat/completions"], **grammar})
 
-    assert isinstance(parsed, Parsed) is is_taken
+    assert isinstance(parsed, ParsedRequest) is is_taken
     if not is_taken:
         assert parsed.param == "structured_outputs" and "limits.schemas." in parsed.message
 
@@ -156,4 +157,4 @@ def test_a_chain_of_references_is_a_nesting(count, is_taken):
     schema = {"$ref": "#/$defs/d0", "$defs": {**defs, f"d{count}": {"type": "string"}}}
     body = {**SMALLEST["/v1/chat/completions"], "structured_outputs": {"json": schema}}
 
-    assert isinstance(read("/v1/chat/completions", body), Parsed) is is_taken
+    assert isinstance(read("/v1/chat/completions", body), ParsedRequest) is is_taken

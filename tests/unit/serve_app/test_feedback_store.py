@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.bodies.wire import Prompt
+from serve_app.bodies.parsed_request import Prompt
 from serve_app.records.feedback_store import DAY_S, Feedback, labelled_rows
 from tests.examples import examples
 from tests.unit.serve_app.records import NOW, RECORD, make_store, record, rows

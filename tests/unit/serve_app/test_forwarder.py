@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from router.limits.pacer import Pacer
 from router.recovery.resume import Delivered
+from serve_app.config.serving import TimeoutConfig
 from serve_app.metrics import Series
 from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader
@@ -77,7 +78,7 @@ class Owner:
 @contextlib.asynccontextmanager
 async def forwarding(answer=WHOLE, pacer=None):
     """A forwarder over a real connection, its client and its owner."""
-    upstream = Upstream({}, connect_s=5, read_s=30)
+    upstream = Upstream({}, TimeoutConfig(connect_s=5, read_s=30))
     client, owner = Client(), Owner()
     async with raw_server() as server:
         server.answers = [answer]

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from router.routing.history import Kind, Piece, size_tokens
 from router.tokens import TOKENS_PER_MESSAGE
+from serve_app.bodies.parsed_request import ParsedRequest, parse
+from serve_app.bodies.routes import ROUTES
 from serve_app.bodies.steps import at_once
-from serve_app.bodies.wire import ROUTES, Parsed, parse
 from serve_app.config.tenants import HistoryConfig
 from serve_app.routing.history import trimming
 from serve_app.routing.history_pieces import MEDIA_TOKENS, read_pieces, read_sizes
@@ -24,7 +25,7 @@ LONG = "x" * 45
 
 def trim(path, body, config=BUDGET):
     parsed = parse(json.dumps(body).encode(), ROUTES[path])
-    assert isinstance(parsed, Parsed)
+    assert isinstance(parsed, ParsedRequest)
     return at_once(trimming(parsed, config))
 
 

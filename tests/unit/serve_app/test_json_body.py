@@ -8,7 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from router.errors import Rejected, RejectReason
-from serve_app.bodies.json_body import dump, load_object
+from serve_app.bodies.body_bounds import DEFAULTS
+from serve_app.bodies.json_body import as_utf8, dump, loading
+from serve_app.bodies.steps import at_once
 
 pytestmark = pytest.mark.security
 
@@ -28,6 +30,10 @@ numbers = st.builds(
         ),
     ),
 )
+
+
+def load_object(raw: bytes):
+    return at_once(loading(as_utf8(raw), DEFAULTS))
 
 
 def in_a_body(text: str, depth: int = 0) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.bodies.wire import Prompt
+from serve_app.bodies.parsed_request import Prompt
 from serve_app.config.records import RequestLogConfig
 from serve_app.records.request_log import RequestLog, log_line
 from tests.unit.serve_app.records import record

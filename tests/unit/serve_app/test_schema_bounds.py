@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from benchmarks.support.schema_families import FAMILIES, largest
 from router.errors import Rejected
+from serve_app.bodies.parsed_request import ParsedRequest, reading
+from serve_app.bodies.routes import ROUTES
 from serve_app.bodies.steps import at_once
-from serve_app.bodies.wire import ROUTES, Parsed, reading
 from serve_app.config.serving import LimitsConfig, SchemaConfig
 from tests.real_schemas import REAL
 from tests.valid_bodies import VALID
@@ -26,7 +27,7 @@ COMPLETIONS = "/v1/completions"
 TEXT = {"type": "string"}
 
 
-def read(path: str, fields: dict[str, Any], **bounds: Any) -> Parsed | Rejected:
+def read(path: str, fields: dict[str, Any], **bounds: Any) -> ParsedRequest | Rejected:
     raw = json.dumps({**SMALLEST[path], **fields}).encode()
     return at_once(reading(raw, ROUTES[path], LimitsConfig(schemas=SchemaConfig(**bounds))))
 
@@ -94,7 +95,7 @@ def test_a_deep_schema_is_refused_wherever_it_stands(levels):
 def test_an_ordinary_schema_is_taken_wherever_it_stands():
     """Ten objects within one another."""
     for path, name, value in fields_with(nested(20)):
-        assert isinstance(read(path, body_of(name, value)), Parsed), (path, name, value)
+        assert isinstance(read(path, body_of(name, value)), ParsedRequest), (path, name, value)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_bounds_are_of_the_whole_request():
     one = {"structured_outputs": {"json": schema}}
     other = {"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}}
 
-    assert isinstance(read(CHAT, one, work=10**6), Parsed)
+    assert isinstance(read(CHAT, one, work=10**6), ParsedRequest)
     refused = read(CHAT, one | other, work=10**6)
     assert isinstance(refused, Rejected)
     assert refused.param == "response_format" and "limits.schemas.values" in refused.message
@@ -146,7 +147,7 @@ def test_tools_that_are_only_offered_are_only_measured_in_depth():
     """Nothing is compiled of them; forced, they are held to the bounds."""
     tools = [a_tool({"enum": list(range(12_000))})]
 
-    assert isinstance(read(CHAT, {"tools": tools}), Parsed)
+    assert isinstance(read(CHAT, {"tools": tools}), ParsedRequest)
     refused = read(CHAT, {"tools": tools, "tool_choice": "required"})
     assert isinstance(refused, Rejected) and refused.param == "tools"
 
@@ -157,13 +158,13 @@ def test_what_people_send_is_taken(name):
     path, fields = REAL[name]
     answer = read(path, fields)
 
-    assert isinstance(answer, Parsed), answer
+    assert isinstance(answer, ParsedRequest), answer
 
 
 def test_nothing_that_sdks_send_is_refused():
     """The table of what is valid."""
     for path, body in VALID:
-        assert isinstance(read(path, body), Parsed), body
+        assert isinstance(read(path, body), ParsedRequest), body
 
 
 # -- regular expressions and grammars ------------------------------------------

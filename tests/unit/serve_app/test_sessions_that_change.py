@@ -8,8 +8,9 @@ from router.placement.session import derive_session_id, session_key
 from router.placement.spilled_sessions import session_hash
 from serve_app.bodies import prefixes
 from serve_app.bodies.opening import opening_of
+from serve_app.bodies.parsed_request import parse
 from serve_app.bodies.prefixes import prefix_of
-from serve_app.bodies.wire import ROUTES, parse
+from serve_app.bodies.routes import ROUTES
 from serve_app.config.serving import TimeoutConfig
 from serve_app.engine.warm_up import together
 from serve_app.placement.lanes import Lanes

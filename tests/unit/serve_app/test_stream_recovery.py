@@ -9,7 +9,8 @@ import time
 import pytest
 
 from router.recovery.breaker import State
-from serve_app.bodies.wire import ROUTES, parse
+from serve_app.bodies.parsed_request import parse
+from serve_app.bodies.routes import ROUTES
 from serve_app.config.serving import RecoveryConfig
 from serve_app.relay.resumption import held_chars
 from serve_app.transport.upstream import SilentConnection

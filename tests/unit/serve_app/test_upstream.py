@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from serve_app.config.serving import TimeoutConfig
+from serve_app.transport.connection import HIGH_WATER
 from serve_app.transport.upstream import (
-    HIGH_WATER,
     BrokenConnection,
     DeadEndpoint,
     SilentConnection,
@@ -24,7 +25,7 @@ async def server() -> AsyncIterator[Server]:
 
 @pytest.fixture
 async def upstream() -> AsyncIterator[Upstream]:
-    made = Upstream({"x-secret": "s3"}, connect_s=1, read_s=0.4)
+    made = Upstream({"x-secret": "s3"}, TimeoutConfig(connect_s=1, read_s=0.4))
     yield made
     await made.close()
 
@@ -159,53 +160,53 @@ async def test_a_slow_reader_is_not_a_silent_engine(server, upstream) -> None:
     assert await response.read() == b"one"
 
 
-async def test_what_arrives_is_poured_where_it_arrives(server, upstream) -> None:
+async def test_what_arrives_is_delivered_where_it_arrives(server, upstream) -> None:
     """No task's turn: what came after the first wait is taken in the connection's callback."""
     server.answers = [says(CHUNKED, chunk(b"one"), chunk(b"two"), b"0\r\n\r\n")]
     response = await upstream.post(server.url, "/", b"", {})
-    poured: list[tuple[bytes, bool]] = []
+    delivered: list[tuple[bytes, bool]] = []
 
     def step(data: bytes) -> bool:
-        poured.append((data, asyncio.current_task() is None))
+        delivered.append((data, asyncio.current_task() is None))
         return True
 
-    assert await response.pour(step) is False
-    assert b"".join(data for data, _ in poured) == b"onetwo"
-    assert poured[-1][1]
+    assert await response.deliver_to(step) is False
+    assert b"".join(data for data, _ in delivered) == b"onetwo"
+    assert delivered[-1][1]
     assert await response.readany() == b""
     response.close()
-    assert await response.pour(step) is False
+    assert await response.deliver_to(step) is False
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["arrived before", "arrives"])
-async def test_pouring_ends_when_the_step_says_so(server, upstream, late) -> None:
+async def test_delivery_ends_when_the_step_says_so(server, upstream, late) -> None:
     """The rest is there to be read; a step that takes the last of it ends as the body does."""
     server.answers = [says(CHUNKED, chunk(b"one"), chunk(b"two"), b"0\r\n\r\n")] * 2
     response = await upstream.post(server.url, "/", b"", {})
     if not late:
         await asyncio.sleep(0.1)
-    poured = []
+    delivered = []
 
     def step(data: bytes) -> bool:
-        poured.append(data)
+        delivered.append(data)
         return False
 
-    assert await response.pour(step) is True
-    assert len(poured) == 1
-    assert b"".join(poured) + await response.read() == b"onetwo"
+    assert await response.deliver_to(step) is True
+    assert len(delivered) == 1
+    assert b"".join(delivered) + await response.read() == b"onetwo"
 
 
-async def test_a_break_and_silence_end_pouring(server, upstream) -> None:
+async def test_a_break_and_silence_end_delivery(server, upstream) -> None:
     server.answers = [
         says(CHUNKED, chunk(b"one"), then="close"),
         says(CHUNKED, chunk(b"one"), then="wait"),
     ]
     for fault in (BrokenConnection, SilentConnection):
         response = await upstream.post(server.url, "/", b"", {})
-        poured = []
+        delivered = []
         with pytest.raises(fault):
-            await response.pour(lambda data, poured=poured: not poured.append(data))
-        assert poured == [b"one"]
+            await response.deliver_to(lambda data, delivered=delivered: not delivered.append(data))
+        assert delivered == [b"one"]
 
 
 async def test_what_a_step_raises_is_the_readers(server, upstream) -> None:
@@ -216,7 +217,7 @@ async def test_what_a_step_raises_is_the_readers(server, upstream) -> None:
         raise KeyError(data)
 
     with pytest.raises(KeyError, match="one"):
-        await response.pour(step)
+        await response.deliver_to(step)
     response.close()
 
 
@@ -267,7 +268,7 @@ async def test_closing_the_pool_ends_what_is_open(server) -> None:
         await asyncio.sleep(5)
         return ""
 
-    made = Upstream({}, connect_s=1, read_s=60)
+    made = Upstream({}, TimeoutConfig(connect_s=1, read_s=60))
     server.answers = [silent]
     response = await made.post(server.url, "/", b"", {})
     await made.close()
@@ -278,7 +279,7 @@ async def test_closing_the_pool_ends_what_is_open(server) -> None:
 @pytest.fixture
 def quick(monkeypatch):
     """Silences are looked at often."""
-    monkeypatch.setattr("serve_app.transport.upstream.SWEEP_S", 0.01)
+    monkeypatch.setattr("serve_app.transport.liveness.SWEEP_S", 0.01)
 
 
 class Endpoint:
@@ -322,7 +323,7 @@ async def endpoint_at(*, lives: bool):
 @pytest.mark.usefixtures("quick")
 async def test_a_silent_endpoint_without_a_sign_of_life_is_given_up(upstream) -> None:
     """Long before the read time-out, and for every stream that waits for it."""
-    upstream.read_s, upstream.probe_after_s, upstream.probe_s = 60, 0.02, 0.05
+    upstream.apply(TimeoutConfig(read_s=60, probe_after_s=0.02, probe_s=0.05))
     async with endpoint_at(lives=False) as (_, url):
         answers = [await upstream.post(url, "/", b"", {}) for _ in range(2)]
         assert [await answer.readany() for answer in answers] == [b"one", b"one"]
@@ -335,7 +336,7 @@ async def test_a_silent_endpoint_without_a_sign_of_life_is_given_up(upstream) ->
 @pytest.mark.usefixtures("quick")
 async def test_a_silent_engine_behind_a_live_endpoint_is_waited_for(upstream) -> None:
     """A slow prefill is no fault: it is asked again and again, and nothing ends."""
-    upstream.read_s, upstream.probe_after_s, upstream.probe_s = 60, 0.02, 30
+    upstream.apply(TimeoutConfig(read_s=60, probe_after_s=0.02, probe_s=30))
     async with endpoint_at(lives=True) as (endpoint, url):
         answer = await upstream.post(url, "/", b"", {})
         await answer.readany()
@@ -351,7 +352,7 @@ async def test_a_silent_engine_behind_a_live_endpoint_is_waited_for(upstream) ->
 @pytest.mark.usefixtures("quick")
 async def test_an_engine_that_stalls_between_tokens_is_given_up(upstream) -> None:
     """Its endpoint may live: no queue explains a silence inside an answer."""
-    upstream.read_s, upstream.stall_s = 60, 0.05
+    upstream.apply(TimeoutConfig(read_s=60, stall_s=0.05))
     async with endpoint_at(lives=True) as (_, url):
         answer = await upstream.post(url, "/", b"", {})
         await answer.readany()

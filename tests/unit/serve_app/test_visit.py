@@ -3,7 +3,8 @@
 import orjson
 import pytest
 
-from serve_app.bodies.wire import ROUTES, parse
+from serve_app.bodies.parsed_request import parse
+from serve_app.bodies.routes import ROUTES
 from serve_app.request.turn import BYTES_PER_TOKEN, turn_facts_of
 
 TOOLS = [{"type": "function", "function": {"name": f"t{n}", "description": "x" * 400}}

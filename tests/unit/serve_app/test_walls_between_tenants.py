@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from router.placement.session import is_session_id, session_key
-from serve_app.bodies.wire import ROUTES
+from serve_app.bodies.routes import ROUTES
 from serve_app.relay.dispatch import PASSED_HEADERS
 from tests.wrong_bodies import SMALLEST
 

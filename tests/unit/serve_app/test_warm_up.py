@@ -7,8 +7,9 @@ import orjson
 import pytest
 
 from router.placement.hot_prefixes import HotPrefix
+from serve_app.bodies.parsed_request import parse
 from serve_app.bodies.prefixes import prefix_of, request_of
-from serve_app.bodies.wire import ROUTES, parse
+from serve_app.bodies.routes import ROUTES
 from serve_app.config.serving import WarmUpConfig
 from serve_app.engine.warm_up import dummy_turn, first_grammar, prefill, together, warm_up
 from tests.unit.serve_app.engines import BLOCK, running

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from serve_app.config.serving import TimeoutConfig
 from serve_app.websocket import connection
 from serve_app.websocket.connection import MAX_NOTICES
 from serve_app.websocket.peers import Peers
@@ -212,7 +213,7 @@ async def test_an_owner_that_falls_silent_is_given_up(slow_world, monkeypatch):
     """A stopped process keeps its connections; the missing heartbeat tells."""
     owner, other = slow_world.ingresses
     owner.owner.heartbeat_s = 60.0
-    other.peers.upstream.read_s = 0.05
+    other.peers.upstream.apply(TimeoutConfig(read_s=0.05))
     slow_world.ingresses[0].lanes.gate.clear()
     client = await slow_world.connect()
     client.chat("a")
@@ -231,7 +232,8 @@ async def test_a_quiet_chat_is_kept_alive_between_replicas(slow_world):
     """The heartbeat passes where nothing else does."""
     owner, other = slow_world.ingresses
     owner.owner.heartbeat_s = 0.01
-    other.peers.upstream.read_s = 0.3
+    read_s = 0.3
+    other.peers.upstream.apply(TimeoutConfig(read_s=read_s))
     owner.lanes.gate.clear()
     client = await slow_world.connect()
     client.chat("a", tokens=3)
@@ -243,7 +245,7 @@ async def test_a_quiet_chat_is_kept_alive_between_replicas(slow_world):
 
     (busy,) = other.peers.upstream.busy
     heard = busy.heard_at
-    await until(lambda: busy.heard_at > heard + other.peers.upstream.read_s)
+    await until(lambda: busy.heard_at > heard + read_s)
     owner.lanes.gate.set()
 
     assert len(text_of(await back.until_end("a")).split()) == 3

@@ -9,7 +9,7 @@ from math import isnan
 import pytest
 
 from classifier.training.dataset import read_rows
-from serve_app.bodies.wire import Prompt
+from serve_app.bodies.parsed_request import Prompt
 from serve_app.cli import main
 from serve_app.records.feedback_store import FILE_NAME, Feedback
 from tests.unit.serve_app.records import make_store, record

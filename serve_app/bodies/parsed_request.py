@@ -11,65 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from router.errors import Rejected
-from serve_app.bodies.body_bounds import DEFAULTS, HEAVIEST, too_many_parts
+from serve_app.bodies.body_bounds import DEFAULTS, too_many_parts
 from serve_app.bodies.body_rules import first_fault
 from serve_app.bodies.grammar.grammar_rules import constraints_fault
-from serve_app.bodies.json_body import as_utf8, dump, load_object, loading
+from serve_app.bodies.json_body import as_utf8, dump, loading
+from serve_app.bodies.routes import Route
 from serve_app.bodies.steps import Steps, at_once
 from serve_app.config.serving import LimitsConfig
-from serve_app.protocol.errors import Dialect
-
-__all__ = ["ROUTES", "Parsed", "Prompt", "Route", "dump", "for_engine", "parse", "reading"]
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One generation route of the engine.
-
-    Attributes:
-        dialect: form of its errors and events.
-        has_priority: whether its request model knows `priority`.
-        has_stream_options: whether usage must be asked for on streams.
-        generates: False for token counting.
-        limits: fields that cap an answer's tokens; the first that is there counts.
-        default_limit: what caps it when none is; None: the context.
-        has_n: whether its request model knows `n`.
-
-    """
-
-    path: str
-    dialect: Dialect
-    has_priority: bool = True
-    has_stream_options: bool = False
-    generates: bool = True
-    limits: tuple[str, ...] = ()
-    default_limit: int | None = None
-    has_n: bool = False
-
-
-ROUTES: dict[str, Route] = {
-    route.path: route
-    for route in (
-        Route(
-            "/v1/chat/completions",
-            Dialect.OPENAI,
-            has_stream_options=True,
-            limits=("max_completion_tokens", "max_tokens"),
-            has_n=True,
-        ),
-        Route(
-            "/v1/completions",
-            Dialect.OPENAI,
-            has_stream_options=True,
-            limits=("max_tokens",),
-            default_limit=16,
-            has_n=True,
-        ),
-        Route("/v1/responses", Dialect.RESPONSES, limits=("max_output_tokens",)),
-        Route("/v1/messages", Dialect.ANTHROPIC, has_priority=False, limits=("max_tokens",)),
-        Route("/v1/messages/count_tokens", Dialect.ANTHROPIC, has_priority=False, generates=False),
-    )
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +44,14 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
+class ParsedRequest:
     """A checked request body.
 
     Attributes:
         model: None for the router's choice.
         n: answers to each prompt.
         prompts: more than one only on `/v1/completions`.
-        copies: answers that the engine will generate: `n` for each prompt.
+        num_sequences: answers that the engine will generate: `n` for each prompt.
         output_tokens: what the engine will cap each answer at, as the pinned vLLM reads
             the route's fields; None: at what its context leaves.
 
@@ -116,24 +64,23 @@ class Parsed:
     wants_usage: bool
     n: int
     prompts: int
-    copies: int
+    num_sequences: int
     tools: int
     output_tokens: int | None
     prompt: Prompt
 
 
-def parse(raw: bytes, route: Route) -> Parsed | Rejected:
+def parse(raw: bytes, route: Route) -> ParsedRequest | Rejected:
     """Check a body and read it, or say what is wrong with it (400), at once."""
     return at_once(reading(raw, route, DEFAULTS))
 
 
-def reading(raw: bytes, route: Route, limits: LimitsConfig) -> Steps[Parsed | Rejected]:
+def reading(raw: bytes, route: Route, limits: LimitsConfig) -> Steps[ParsedRequest | Rejected]:
     """The same in pieces."""
     given, raw = raw, as_utf8(raw)
     if raw is not given:
         yield
-    is_light = len(raw) * HEAVIEST <= limits.max_values
-    body = load_object(raw) if is_light else (yield from loading(raw, limits))
+    body = yield from loading(raw, limits)
     if isinstance(body, Rejected):
         return body
     fault = too_many_parts(body, len(raw), limits)
@@ -154,11 +101,11 @@ def reading(raw: bytes, route: Route, limits: LimitsConfig) -> Steps[Parsed | Re
     return _parsed(body, route, size)
 
 
-def _parsed(body: dict[str, Any], route: Route, size: int) -> Parsed:
+def _parsed(body: dict[str, Any], route: Route, size: int) -> ParsedRequest:
     options = (body.get("stream_options") if route.has_stream_options else None) or {}
     n = body.get("n") or 1 if route.has_n else 1
     prompts, tools = _prompts(body, route), body.get("tools")
-    return Parsed(
+    return ParsedRequest(
         route=route,
         body=body,
         model=(body.get("model") or "").strip() or None,
@@ -166,7 +113,7 @@ def _parsed(body: dict[str, Any], route: Route, size: int) -> Parsed:
         wants_usage=bool(options.get("include_usage")) or not route.has_stream_options,
         n=n,
         prompts=prompts,
-        copies=n * prompts,
+        num_sequences=n * prompts,
         tools=len(tools) if isinstance(tools, list) else 0,
         output_tokens=_output_tokens(body, route),
         prompt=_prompt(body, route, size),
@@ -174,7 +121,7 @@ def _parsed(body: dict[str, Any], route: Route, size: int) -> Parsed:
 
 
 def for_engine(
-    parsed: Parsed,
+    parsed: ParsedRequest,
     *,
     model: str,
     cache_salt: str | None,

@@ -7,7 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from router.errors import Rejected, RejectReason
-from serve_app.bodies.wire import ROUTES, Parsed, for_engine, parse
+from serve_app.bodies.parsed_request import ParsedRequest, for_engine, parse
+from serve_app.bodies.routes import ROUTES
 
 CHAT = ROUTES["/v1/chat/completions"]
 COMPLETIONS = ROUTES["/v1/completions"]
@@ -121,7 +122,7 @@ def test_fields_that_reach_into_the_deployment_are_refused(name):
 
     assert isinstance(rejected, Rejected)
     assert (rejected.reason, rejected.param) == (RejectReason.INVALID_REQUEST, name)
-    assert isinstance(chat(**{name: None}), Parsed)
+    assert isinstance(chat(**{name: None}), ParsedRequest)
 
 
 @pytest.mark.parametrize(
@@ -252,7 +253,7 @@ def test_messages_on_the_responses_route_are_not_read():
     """A field that this route does not know cannot make reading it fail."""
     parsed = parse(b'{"input": "Hi", "messages": 5}', RESPONSES)
 
-    assert isinstance(parsed, Parsed)
+    assert isinstance(parsed, ParsedRequest)
 
 
 def test_escapes_are_not_longer_prompts():
@@ -290,7 +291,7 @@ def test_a_prompt_may_be_echoed_without_an_answer(route, fields, is_taken):
     """How evaluations ask for the log probabilities of a text."""
     body = {**HELLO, "prompt": "x", "max_tokens": 0, **fields}
 
-    assert isinstance(parse(json.dumps(body).encode(), route), Parsed) == is_taken
+    assert isinstance(parse(json.dumps(body).encode(), route), ParsedRequest) == is_taken
 
 
 @pytest.mark.parametrize("depth", [100, 240, 260, 500, 900, 990, 1010, 1020, 5000])
@@ -300,7 +301,7 @@ def test_whatever_is_read_can_be_written(depth):
 
     parsed = parse(raw, CHAT)
 
-    if isinstance(parsed, Parsed):
+    if isinstance(parsed, ParsedRequest):
         assert for_engine(parsed, model="m", cache_salt="s", priority=1)
     else:
         assert parsed.reason is RejectReason.INVALID_JSON and depth > 500
@@ -310,7 +311,7 @@ def test_whatever_is_read_can_be_written(depth):
 @given(raw=st.binary(), route=st.sampled_from(list(ROUTES.values())))
 def test_arbitrary_bytes_never_raise(raw, route):
     """Garbage is refused, not a fault."""
-    assert isinstance(parse(raw, route), (Parsed, Rejected))
+    assert isinstance(parse(raw, route), (ParsedRequest, Rejected))
 
 
 @pytest.mark.security
@@ -319,7 +320,7 @@ def test_arbitrary_json_never_raises(body, route):
     """Neither reading nor writing fails on any JSON value."""
     parsed = parse(json.dumps(body).encode(), route)
 
-    if isinstance(parsed, Parsed):
+    if isinstance(parsed, ParsedRequest):
         for_engine(parsed, model="m", cache_salt="s", priority=1)
 
 
@@ -330,5 +331,5 @@ def test_arbitrary_messages_never_raise(body, turns, route):
     """Messages of any shape are read or refused."""
     parsed = parse(json.dumps({**body, "messages": turns}).encode(), route)
 
-    if isinstance(parsed, Parsed):
+    if isinstance(parsed, ParsedRequest):
         assert parsed.prompt.messages == len(turns)
