@@ -44,7 +44,7 @@ from serve_app.tenancy.meter import UsageMeter
 from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.transport.broadcast import ask_all
 from serve_app.transport.endpoint import EndpointServer, published_host
-from serve_app.watchdog.heartbeat import Lifeline
+from serve_app.watchdog.heartbeat import Heartbeat
 from serve_app.websocket.finder import Finder
 from serve_app.websocket.hub import Hub
 from serve_app.websocket.owner import ASKS as OWNER_ASKS
@@ -78,7 +78,7 @@ class Ingress:
         self._book = KeyBook(self._keys)
         self._book.load()
         policies = load_policies(*files, self._book)
-        self._lifeline = Lifeline("ingress", policies.fleet.ingress.silent_after_s)
+        self._heartbeat = Heartbeat("ingress", policies.fleet.ingress.silent_after_s)
         self._metrics = Metrics()
         self._state = IngressState(policies, secret, _replica_id())
         self._placements = build_placements(policies.fleet, _replica_id())
@@ -152,7 +152,7 @@ class Ingress:
         gc.collect()
         gc.freeze()
         # Never cancelled: it watches over the end, too.
-        self._beats = loop.create_task(self._beat())
+        self._beating = loop.create_task(self._send_heartbeats())
         work = [
             self._reloader.watch(),
             self._book.watch(),
@@ -175,11 +175,11 @@ class Ingress:
         self._meter.start()
         return self._gateway
 
-    async def _beat(self) -> None:
+    async def _send_heartbeats(self) -> None:
         # The first broadcast of all asks Serve's controller, and has no time limit: what stands
-        # still there is not this replica's fault. However it ends, the beats begin.
+        # still there is not this replica's fault. However it ends, the heartbeats begin.
         await asyncio.gather(self._broadcast("snapshot"), return_exceptions=True)
-        await self._lifeline.beat()
+        await self._heartbeat.keep_sending()
 
     async def _meet_peers(self) -> None:
         await self._endpoint.start()

@@ -29,7 +29,7 @@ from serve_app.transport.endpoint import (
     EndpointServer,
     published_host,
 )
-from serve_app.watchdog.heartbeat import Lifeline
+from serve_app.watchdog.heartbeat import Heartbeat
 from simulator.http.app import EngineSpec, SimulatedEngineApp
 
 logger = logging.getLogger("ray.serve")
@@ -70,7 +70,7 @@ class LaneEndpoint:
     """What both kinds of lane replica do with their endpoint."""
 
     _life: LaneLife
-    _lifeline: Lifeline
+    _heartbeat: Heartbeat
     _endpoint: EndpointServer
     _http: aiohttp.ClientSession
     _tasks: tuple[asyncio.Task[None], ...] = ()
@@ -80,7 +80,7 @@ class LaneEndpoint:
     def _begin(self, life: LaneLife) -> None:
         """Before there is an engine: what is started from here on ends with this process."""
         self._life = life
-        self._lifeline = Lifeline(f"lane '{life.lane}'", life.silent_after_s)
+        self._heartbeat = Heartbeat(f"lane '{life.lane}'", life.silent_after_s)
 
     async def _open(self, app: Any, *, model_id: str) -> None:
         life = self._life
@@ -97,11 +97,11 @@ class LaneEndpoint:
         logger.info("lane '%s' %s", life.lane, WARMS)
         await warm_up(self._http, app_name, life.lane, model_id, life.warm_up)
         self._tasks = (
-            asyncio.create_task(self._lifeline.run(self._pulse), name="lane-lifeline"),
+            asyncio.create_task(self._heartbeat.run(self._check_engine), name="lane-heartbeat"),
             asyncio.create_task(self._report_running(), name="lane-gauge"),
         )
 
-    async def _pulse(self) -> None:
+    async def _check_engine(self) -> None:
         """Return when the engine has answered; raise when it is dead."""
 
     async def _report_running(self) -> None:

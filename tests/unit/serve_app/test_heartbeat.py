@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.watchdog import heartbeat as lifelines
-from serve_app.watchdog import watchdog as watchman
-from serve_app.watchdog.heartbeat import EngineSilent, Lifeline, answer_of_the_living
+from serve_app.watchdog import heartbeat as heartbeats
+from serve_app.watchdog import watchdog
+from serve_app.watchdog.heartbeat import EngineSilent, Heartbeat, answer_or_engine_death
 from serve_app.watchdog.watchdog import Silence
 
 HERE = Path(__file__).parent
@@ -37,10 +37,10 @@ def until(check, within_s: float = 20) -> None:
 
 
 class Replica:
-    """The process of `lifeline_process.py` and what it started."""
+    """The process of `heartbeat_process.py` and what it started."""
 
     def __init__(self, how: str, silent_after_s: float = 600) -> None:
-        command = [sys.executable, str(HERE / "lifeline_process.py"), how, str(silent_after_s)]
+        command = [sys.executable, str(HERE / "heartbeat_process.py"), how, str(silent_after_s)]
         self.process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -58,9 +58,9 @@ class Replica:
         return self.process.pid
 
     def members(self) -> dict[int, bytes]:
-        return watchman.members(self.pid)
+        return watchdog.members(self.pid)
 
-    def watchman(self) -> int:
+    def watchdog(self) -> int:
         (pid,) = (pid for pid, line in self.members().items() if b"watchdog.py" in line)
         return pid
 
@@ -86,8 +86,8 @@ def replica():
 
 
 def test_a_killed_replica_takes_engine_worker_and_shared_memory_with_it(replica):
-    """SIGKILL leaves it no last word; the watchman has it."""
-    made = replica("beat")
+    """SIGKILL leaves it no last word; the watchdog has it."""
+    made = replica("alive")
     assert is_alive(made.core) and is_alive(made.worker) and made.memory.exists()
 
     os.kill(made.pid, signal.SIGKILL)
@@ -100,7 +100,7 @@ def test_a_killed_replica_takes_engine_worker_and_shared_memory_with_it(replica)
 
 def test_a_stopped_engine_is_ended_too(replica):
     """SIGSTOP defers every signal but SIGKILL."""
-    made = replica("beat")
+    made = replica("alive")
     for pid in (made.core, made.worker):
         os.kill(pid, signal.SIGSTOP)
 
@@ -111,7 +111,7 @@ def test_a_stopped_engine_is_ended_too(replica):
 
 
 def test_a_replica_that_exits_by_itself_leaves_nothing(replica):
-    """The engine's end ends the stand-in; the watchman goes as well."""
+    """The engine's end ends the stand-in; the watchdog goes as well."""
     made = replica("mute")
 
     os.kill(made.worker, signal.SIGKILL)
@@ -121,8 +121,8 @@ def test_a_replica_that_exits_by_itself_leaves_nothing(replica):
 
 
 def test_a_stopped_replica_is_ended_after_its_silence(replica):
-    """SIGSTOP of the replica: no beats, no replica, no engine."""
-    made = replica("beat", 2)
+    """SIGSTOP of the replica: no heartbeats, no replica, no engine."""
+    made = replica("alive", 2)
 
     os.kill(made.pid, signal.SIGSTOP)
 
@@ -131,7 +131,7 @@ def test_a_stopped_replica_is_ended_after_its_silence(replica):
 
 
 def test_an_event_loop_that_stands_still_is_ended(replica):
-    """Beats come from the event loop, so that a blocked one has none."""
+    """Heartbeats come from the event loop, so that a blocked one has none."""
     made = replica("still", 2)
 
     assert made.process.wait(20) == -signal.SIGKILL
@@ -139,7 +139,7 @@ def test_an_event_loop_that_stands_still_is_ended(replica):
 
 
 def test_a_replica_that_still_loads_is_not_silent(replica):
-    """The count begins with the first beat: a load blocks the loop for minutes."""
+    """The count begins with the first heartbeat: a load blocks the loop for minutes."""
     made = replica("mute", 0.5)
 
     with pytest.raises(subprocess.TimeoutExpired):
@@ -148,10 +148,10 @@ def test_a_replica_that_still_loads_is_not_silent(replica):
     assert is_alive(made.core)
 
 
-def test_a_lost_watchman_is_replaced(replica):
-    """Nothing else would notice; the next beat does."""
-    made = replica("beat")
-    first = made.watchman()
+def test_a_lost_watchdog_is_replaced(replica):
+    """Nothing else would notice; the next heartbeat does."""
+    made = replica("alive")
+    first = made.watchdog()
 
     os.kill(first, signal.SIGKILL)
     until(lambda: any(b"watchdog.py" in x for p, x in made.members().items() if p != first))
@@ -161,17 +161,17 @@ def test_a_lost_watchman_is_replaced(replica):
     until(lambda: not made.members())
 
 
-def test_the_watchman_is_no_child_of_the_replica(replica):
+def test_the_watchdog_is_no_child_of_the_replica(replica):
     """A worker of Ray that exits kills its direct children first."""
-    made = replica("beat")
+    made = replica("alive")
 
-    assert made.watchman() not in made.children
+    assert made.watchdog() not in made.children
 
 
 def test_a_process_that_does_not_lead_its_group_is_not_watched():
     """Ending the group would end strangers."""
     done = subprocess.run(
-        [sys.executable, "-I", "-S", watchman.__file__, "1", "5"],
+        [sys.executable, "-I", "-S", watchdog.__file__, "1", "5"],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
@@ -188,25 +188,25 @@ def test_silence_is_counted_in_ticks_that_were_lived_through():
     silence.tick(600)
     assert silence.seconds == 0
 
-    silence.beat()
+    silence.end()
     silence.tick(600)
     assert silence.seconds == 2
     silence.tick(1)
     assert silence.seconds == 3
 
-    silence.beat()
+    silence.end()
     assert silence.seconds == 0
 
 
-class Deaf(Lifeline):
-    """A lifeline without a watchman, in which a second is a hundredth."""
+class Deaf(Heartbeat):
+    """A heartbeat without a watchdog, in which a second is a hundredth."""
 
     def __init__(self, silent_after_s: float) -> None:
         self._name, self._silent_after_s = "test", silent_after_s
-        self.beats = 0
+        self.sent = 0
 
-    def _beat(self) -> None:
-        self.beats += 1
+    def _send(self) -> None:
+        self.sent += 1
 
     async def _sleep(self, seconds: float) -> None:
         await asyncio.sleep(0)
@@ -215,17 +215,17 @@ class Deaf(Lifeline):
 async def test_an_engine_that_does_not_answer_ends_its_replica():
     """The question hangs; the replica does not wait for ever."""
     ended = []
-    lifeline = Deaf(0.05)
+    heartbeat = Deaf(0.05)
 
-    async def pulse() -> None:
+    async def check() -> None:
         await asyncio.Event().wait()
 
     with pytest.raises(EngineSilent):
-        await lifeline.watch(pulse)
-    await lifeline.run(pulse, lambda: ended.append(True))
+        await heartbeat.watch(check)
+    await heartbeat.run(check, lambda: ended.append(True))
 
     assert ended == [True]
-    assert lifeline.beats >= 2
+    assert heartbeat.sent >= 2
 
 
 async def test_a_dead_engine_ends_its_replica():
@@ -233,36 +233,36 @@ async def test_a_dead_engine_ends_its_replica():
     ended = []
     answers = [None, None, RuntimeError("EngineCore died")]
 
-    async def pulse() -> None:
+    async def check() -> None:
         if (answer := answers.pop(0)) is not None:
             raise answer
 
-    await Deaf(600).run(pulse, lambda: ended.append(True))
+    await Deaf(600).run(check, lambda: ended.append(True))
 
     assert ended == [True] and not answers
 
 
-async def test_a_replica_without_an_engine_beats_all_the_same(monkeypatch):
+async def test_a_replica_without_an_engine_sends_them_all_the_same(monkeypatch):
     """An ingress replica: its event loop turns, or it does not."""
-    monkeypatch.setattr(lifelines, "BEAT_S", 0.001)
-    lifeline = Deaf(600)
+    monkeypatch.setattr(heartbeats, "PERIOD_S", 0.001)
+    heartbeat = Deaf(600)
 
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(lifeline.beat(), 0.5)
+        await asyncio.wait_for(heartbeat.keep_sending(), 0.5)
 
-    assert lifeline.beats >= 3
+    assert heartbeat.sent >= 3
 
 
-async def test_a_replica_that_finds_no_watchman_serves_on(monkeypatch, caplog):
+async def test_a_replica_that_finds_no_watchdog_serves_on(monkeypatch, caplog):
     """Its streams are worth more; the log says that nobody watches."""
-    lifeline = Deaf(600)
+    heartbeat = Deaf(600)
 
-    def no_watchman() -> None:
-        raise RuntimeError("no watchman (1)")
+    def no_watchdog() -> None:
+        raise RuntimeError("no watchdog (1)")
 
-    monkeypatch.setattr(lifeline, "_beat", no_watchman)
+    monkeypatch.setattr(heartbeat, "_send", no_watchdog)
     with caplog.at_level("ERROR", "ray.serve"):
-        await lifeline.beat()
+        await heartbeat.keep_sending()
 
     assert "nobody watches it any more" in caplog.text
 
@@ -271,10 +271,10 @@ async def test_a_watch_that_is_cancelled_ends_nothing():
     """A replica that drains and closes stops its watch."""
     ended = []
 
-    async def pulse() -> None:
+    async def check() -> None:
         return
 
-    task = asyncio.create_task(Deaf(600).run(pulse, lambda: ended.append(True)))
+    task = asyncio.create_task(Deaf(600).run(check, lambda: ended.append(True)))
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.wait([task])
@@ -284,7 +284,7 @@ async def test_a_watch_that_is_cancelled_ends_nothing():
 
 async def test_an_engine_that_dies_while_it_is_asked_ends_its_replica(monkeypatch):
     """vLLM leaves such a question open for ever; its note of the death is read meanwhile."""
-    monkeypatch.setattr(lifelines, "BEAT_S", 0.01)
+    monkeypatch.setattr(heartbeats, "PERIOD_S", 0.01)
     health = [None, None, RuntimeError("EngineCore died")]
     question = asyncio.get_running_loop().create_future()
     ended = []
@@ -293,10 +293,10 @@ async def test_an_engine_that_dies_while_it_is_asked_ends_its_replica(monkeypatc
         if (found := health.pop(0)) is not None:
             raise found
 
-    async def pulse() -> None:
-        await answer_of_the_living(question, check)
+    async def ask() -> None:
+        await answer_or_engine_death(question, check)
 
-    await Deaf(600).run(pulse, lambda: ended.append(True))
+    await Deaf(600).run(ask, lambda: ended.append(True))
 
     assert ended == [True] and not health
     assert question.cancelled()
@@ -313,6 +313,6 @@ async def test_what_a_living_engine_answers_counts():
         if error is not None:
             raise error
 
-    await answer_of_the_living(answer(None), check)
+    await answer_or_engine_death(answer(None), check)
     with pytest.raises(RuntimeError, match="Worker died"):
-        await answer_of_the_living(answer(RuntimeError("Worker died")), check)
+        await answer_or_engine_death(answer(RuntimeError("Worker died")), check)

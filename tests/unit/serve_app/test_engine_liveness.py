@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.watchdog import engine_pulse
-from serve_app.watchdog.engine_pulse import EnginePulse, is_stopped
-from serve_app.watchdog.heartbeat import EngineSilent, Lifeline
+from serve_app.watchdog import engine_liveness
+from serve_app.watchdog.engine_liveness import EngineLiveness, is_stopped
+from serve_app.watchdog.heartbeat import EngineSilent, Heartbeat
 
 
 class FakeEngine:
@@ -47,35 +47,35 @@ def child_of_its_own_group():
         process.wait()
 
 
-def pulse_at(clock, group: int = os.getpgrp(), **settings) -> EnginePulse:
-    return EnginePulse(group, clock=clock, **settings)
+def liveness_at(clock, group: int = os.getpgrp(), **settings) -> EngineLiveness:
+    return EngineLiveness(group, clock=clock, **settings)
 
 
 async def test_idle_workers_are_asked_once_a_minute_and_the_core_each_time():
     """A question wakes a worker into a second of spinning."""
     now = 0.0
-    engine, pulse = FakeEngine(), pulse_at(lambda: now)
+    engine, liveness = FakeEngine(), liveness_at(lambda: now)
     for _ in range(60):
-        await pulse.ask(engine, has_work=False)
+        await liveness.ask(engine, has_work=False)
         now += 2.0
     assert engine.core == 60
     assert engine.workers == 2
 
 
 async def test_workers_that_work_are_asked_each_time():
-    engine, pulse = FakeEngine(), pulse_at(lambda: 0.0)
+    engine, liveness = FakeEngine(), liveness_at(lambda: 0.0)
     for _ in range(5):
-        await pulse.ask(engine, has_work=True)
+        await liveness.ask(engine, has_work=True)
     assert engine.workers == 5
 
 
 @pytest.mark.parametrize("part", ["core", "worker"])
 async def test_a_part_that_does_not_answer_leaves_the_question_open(part):
-    engine, pulse = FakeEngine(), pulse_at(lambda: 0.0)
+    engine, liveness = FakeEngine(), liveness_at(lambda: 0.0)
     engine.stuck = part
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
-            await pulse.ask(engine, has_work=True)
+            await liveness.ask(engine, has_work=True)
 
 
 def state(pid: int) -> str:
@@ -91,13 +91,13 @@ def until(check) -> None:
 
 async def test_a_stopped_idle_worker_is_seen_without_asking_it(monkeypatch):
     """It answers again as soon as it goes on."""
-    monkeypatch.setattr(engine_pulse, "LOOK_PERIOD_S", 0.01)
+    monkeypatch.setattr(engine_liveness, "LOOK_PERIOD_S", 0.01)
     with child_of_its_own_group() as worker:
-        engine, pulse = FakeEngine(), pulse_at(lambda: 0.0, worker)
-        await pulse.ask(engine, has_work=False)
+        engine, liveness = FakeEngine(), liveness_at(lambda: 0.0, worker)
+        await liveness.ask(engine, has_work=False)
         os.kill(worker, signal.SIGSTOP)
         until(lambda: state(worker) == "T")
-        asked = asyncio.ensure_future(pulse.ask(engine, has_work=False))
+        asked = asyncio.ensure_future(liveness.ask(engine, has_work=False))
         await asyncio.sleep(0.2)
         assert not asked.done()
         assert engine.workers == 1
@@ -108,15 +108,17 @@ async def test_a_stopped_idle_worker_is_seen_without_asking_it(monkeypatch):
 
 async def test_a_stopped_idle_worker_ends_the_replica(monkeypatch):
     """Within `silent_after_s`, as when it was asked."""
-    monkeypatch.setattr(engine_pulse, "LOOK_PERIOD_S", 0.01)
-    monkeypatch.setattr(Lifeline, "_start_watchman", lambda self: os.open(os.devnull, os.O_WRONLY))
-    monkeypatch.setattr("serve_app.watchdog.heartbeat.BEAT_S", 0.01)
-    monkeypatch.setattr("serve_app.watchdog.heartbeat.PULSE_S", 0.02)
+    monkeypatch.setattr(engine_liveness, "LOOK_PERIOD_S", 0.01)
+    monkeypatch.setattr(Heartbeat, "_start_watchdog", lambda self: os.open(os.devnull, os.O_WRONLY))
+    monkeypatch.setattr("serve_app.watchdog.heartbeat.PERIOD_S", 0.01)
+    monkeypatch.setattr("serve_app.watchdog.heartbeat.CHECK_PERIOD_S", 0.02)
     monkeypatch.setattr(os, "setpgid", lambda *_: None)
     with child_of_its_own_group() as worker:
-        engine, pulse = FakeEngine(), pulse_at(lambda: 0.0, worker)
-        lifeline = Lifeline("test", 2.0)
-        watching = asyncio.ensure_future(lifeline.watch(lambda: pulse.ask(engine, has_work=False)))
+        engine, liveness = FakeEngine(), liveness_at(lambda: 0.0, worker)
+        heartbeat = Heartbeat("test", 2.0)
+        watching = asyncio.ensure_future(
+            heartbeat.watch(lambda: liveness.ask(engine, has_work=False))
+        )
         await asyncio.sleep(0.3)
         assert not watching.done()
         os.kill(worker, signal.SIGSTOP)

@@ -33,7 +33,7 @@ class Engine(Protocol):
         ...
 
 
-class EnginePulse:
+class EngineLiveness:
     """Returns when every part of an engine has shown that it lives.
 
     The core is asked each time. It waits for its workers in every step, so while there is

@@ -1,7 +1,7 @@
-"""A stand-in for a lane replica: a lifeline, an engine, the engine's worker, shared memory.
+"""A stand-in for a lane replica: a heartbeat, an engine, the engine's worker, shared memory.
 
-Run as a script by `test_lifeline.py`. Prints one JSON line with what it started, then
-beats (`beat`), stands still after its first beat (`still`), or never beats (`mute`).
+Run as a script by `test_heartbeat.py`. Prints one JSON line with what it started, then
+sends heartbeats (`alive`), stands still after the first one (`still`), or sends none (`mute`).
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import sys
 from multiprocessing import shared_memory
 from pathlib import Path
 
-from serve_app.watchdog.heartbeat import Lifeline
+from serve_app.watchdog.heartbeat import Heartbeat
 
 
 def engine(pipe) -> None:
@@ -24,21 +24,21 @@ def engine(pipe) -> None:
     worker.wait()
 
 
-async def beat(lifeline: Lifeline) -> None:
-    async def pulse() -> None:
+async def live(heartbeat: Heartbeat) -> None:
+    async def check() -> None:
         return
 
-    await lifeline.watch(pulse)
+    await heartbeat.watch(check)
 
 
 def main(how: str, silent_after_s: float) -> None:
-    lifeline = Lifeline("test", silent_after_s)
+    heartbeat = Heartbeat("test", silent_after_s)
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=engine, args=(theirs,))
     process.start()
     core, worker, memory = ours.recv()
     if how != "mute":
-        lifeline._beat()
+        heartbeat._send()
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
     print(
         json.dumps(
@@ -46,8 +46,8 @@ def main(how: str, silent_after_s: float) -> None:
         ),
         flush=True,
     )
-    if how == "beat":
-        asyncio.run(beat(lifeline))
+    if how == "alive":
+        asyncio.run(live(heartbeat))
     process.join()
 
 
