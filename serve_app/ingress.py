@@ -21,6 +21,7 @@ from serve_app.config.addresses import frontend_host
 from serve_app.config.files import await_rest
 from serve_app.config.fleet import ReloadConfig
 from serve_app.config.settings import load_tenants, state_dir, tenancy_path, usage_folder
+from serve_app.engine.lane_endpoint import replica_id
 from serve_app.engine.warm_up import Exported
 from serve_app.front.control import Control
 from serve_app.front.gateway import Gateway
@@ -69,6 +70,7 @@ class Ingress:
         listen: str,
         ledger: DeploymentHandle[Any] | None = None,
     ) -> None:
+        self._id = replica_id()
         files = (Path(fleet_file), Path(tenants_file))
         # A replica that takes another's place may meet a file that is just being written.
         stamps = await_rest(files, ReloadConfig().settle_s)
@@ -80,8 +82,8 @@ class Ingress:
         policies = load_policies(*files, self._book)
         self._heartbeat = Heartbeat("ingress", policies.fleet.ingress.silent_after_s)
         self._metrics = Metrics()
-        self._state = IngressState(policies, secret, _replica_id())
-        self._placements = build_placements(policies.fleet, _replica_id())
+        self._state = IngressState(policies, secret, self._id)
+        self._placements = build_placements(policies.fleet, self._id)
         self._lanes = Lanes(handles, secret, policies.fleet.timeouts, self._placements)
         self._reloader = Reloader(
             *files,
@@ -97,7 +99,7 @@ class Ingress:
         )
         self._store = FeedbackStore(state_dir() / FILE_NAME, policies.fleet.feedback)
         self._recorder = build_recorder(
-            self._store, policies.fleet.request_log, state_dir(), _replica_id(), self._metrics
+            self._store, policies.fleet.request_log, state_dir(), self._id, self._metrics
         )
         self._meter = UsageMeter(
             self._usage_store,
@@ -108,8 +110,8 @@ class Ingress:
         self._pipeline = Pipeline(
             self._state, self._lanes, self._metrics, self._recorder, Metering(self._meter)
         )
-        self._hub = Hub(self._state, self._pipeline, self._metrics, _replica_id())
-        self._peers = Peers(_replica_id(), secret, self._broadcast)
+        self._hub = Hub(self._state, self._pipeline, self._metrics, self._id)
+        self._peers = Peers(self._id, secret, self._broadcast)
         self._sockets = Sockets(self._state, self._hub, Finder(self._hub, self._peers))
         self._endpoint = EndpointServer(
             Owner(self._hub), secret=secret, host=published_host(listen), listed=OWNER_ASKS
@@ -127,7 +129,7 @@ class Ingress:
             self._state.admission.log,
             self._metrics,
             self._broadcast,
-            _replica_id(),
+            self._id,
             policies.fleet.ingress.replicas,
         )
         if ledger is not None:
@@ -209,7 +211,7 @@ class Ingress:
 
     async def snapshot(self) -> dict[str, Any]:
         return {
-            "replica": _replica_id(),
+            "replica": self._id,
             "pid": os.getpid(),
             "requests_in_flight": int(self._metrics.in_flight._value.get()),  # noqa: SLF001
             "uploads": self._state.uploads.count,
@@ -230,7 +232,7 @@ class Ingress:
     async def metrics_text(self) -> dict[str, str]:
         self._control.refresh_gauges()
         text = await asyncio.to_thread(self._metrics.render)
-        return {"replica": _replica_id(), "text": text}
+        return {"replica": self._id, "text": text}
 
     async def escalation_export(self) -> dict[str, Any]:
         return self._state.escalation.export()
@@ -271,7 +273,3 @@ class Ingress:
 async def _exchange(ledger: DeploymentHandle[Any], report: dict[str, Any]) -> dict[str, Any] | None:
     answer: dict[str, Any] | None = await ledger.exchange.remote(report)
     return answer
-
-
-def _replica_id() -> str:
-    return str(serve.get_replica_context().replica_id.unique_id)

@@ -55,11 +55,6 @@ class Replica:
     lane: str = ""
     placed: Placed | None = None
 
-    @property
-    def has_spilled(self) -> bool:
-        """The load bound sent the session there."""
-        return self.placed is not None and self.placed.has_spilled
-
 
 class Lanes:
     """Chooses replicas through Serve's handles and opens requests to them."""

@@ -51,7 +51,7 @@ class Dispatch:
             plan.lane,
             replica.id,
             now=time.monotonic(),
-            spilled=replica.has_spilled,
+            spilled=replica.placed is not None and replica.placed.has_spilled,
         )
         headers = {
             k.decode(): v.decode("latin-1") for k, v in call.headers.items() if k in PASSED_HEADERS
