@@ -21,7 +21,6 @@ from serve_app.config.addresses import frontend_host
 from serve_app.config.files import await_rest
 from serve_app.config.fleet import ReloadConfig
 from serve_app.config.settings import load_tenants, state_dir, tenancy_path, usage_folder
-from serve_app.engine.lane_endpoint import replica_id
 from serve_app.engine.warm_up import Exported
 from serve_app.front.control import Control
 from serve_app.front.gateway import Gateway
@@ -43,7 +42,7 @@ from serve_app.tenancy.callers import is_loopback
 from serve_app.tenancy.keys import KeyBook
 from serve_app.tenancy.meter import UsageMeter
 from serve_app.tenancy.sqlite_store import SqliteStore
-from serve_app.transport.broadcast import ask_all
+from serve_app.transport.broadcast import ask_all, replica_id
 from serve_app.transport.endpoint import EndpointServer, published_host
 from serve_app.watchdog.heartbeat import Heartbeat
 from serve_app.websocket.finder import Finder

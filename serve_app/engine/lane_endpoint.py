@@ -23,6 +23,7 @@ from serve_app.engine.engine_stats import engine_load, prompt_tokens_by_level
 from serve_app.engine.load_tracker import LoadTracker
 from serve_app.engine.warm_up import warm_up
 from serve_app.machine.serve_state import WARMS
+from serve_app.transport.broadcast import replica_id
 from serve_app.transport.endpoint import (
     OBSERVED_PATHS,
     SECRET_HEADER,
@@ -180,8 +181,3 @@ class SimulatedLaneServer(LaneEndpoint):
 
     async def __del__(self) -> None:
         await self._close()
-
-
-def replica_id() -> str:
-    """This replica's short id, as Serve's handles name it."""
-    return serve.get_replica_context().replica_id.unique_id

@@ -1,10 +1,11 @@
-"""Asking every replica of a deployment at once."""
+"""Replicas of a deployment: which one this is, and asking all of them at once."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
+from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 
@@ -41,3 +42,8 @@ def _outcome(asked: asyncio.Future[Any]) -> Any:
     if asked.cancelled() or not asked.done():
         return TimeoutError("no answer in time")
     return asked.exception() or asked.result()
+
+
+def replica_id() -> str:
+    """This replica's short id, as Serve's handles name it."""
+    return str(serve.get_replica_context().replica_id.unique_id)

@@ -147,7 +147,7 @@ async def test_a_full_replica_passes_the_session_on_and_tells_the_next(lanes):
     await lanes.open(other, "/", b"", {"traceparent": "t"})
 
     assert other.id != home.id
-    assert (home.has_spilled, other.has_spilled) == (False, True)
+    assert (home.placed.has_spilled, other.placed.has_spilled) == (False, True)
     headers = lanes.upstream.sent[-1][1]
     assert headers["traceparent"] == "t"
     assert headers[TURN_HEADER] == f"me {session_hash('g')} {session_hash('s')} 1"
