@@ -33,7 +33,7 @@ CLEAR_EVERY_S = 0.05
 OBSERVE_PERIOD_S = 1.0
 
 LaneView = Callable[[str], int | None]
-"""A lane's count at the other ingress replicas: free requests that they hold, queued or before
+"""A lane's count at the other ingress replicas: sheddable requests that they hold, queued or before
 their first token (`peers`); slots that they have taken (`elsewhere`); those and who is in line
 for them (`Contentions`). None: not known. With several of them, `router.leases.holder` answers."""
 
@@ -126,7 +126,7 @@ class Admission:
         return KvAsk(limit, prompt_tokens, answer_tokens)
 
     async def drain_sheddable(self, name: str) -> None:
-        """Before paid work hears that no replica serves it: free work goes first."""
+        """Before protected work hears that no replica serves it: sheddable work goes first."""
         lane = self.lanes.get(name)
         if lane is None or not self._is_enabled:
             return
@@ -171,7 +171,7 @@ class Admission:
         }
 
     def make_way(self, lane: str, *, makes_way: bool) -> None:
-        """Hold no free work that has sent nothing, for the sake of paid work elsewhere."""
+        """Hold no sheddable work that has sent nothing: protected work waits elsewhere."""
         if self._is_enabled:
             lane_slots = self.lanes[lane]
             lane_slots.queue.yield_to_protected(yields=makes_way, now=time.monotonic())
@@ -188,7 +188,7 @@ class Admission:
         return queue.slots.used + queue.in_line, queue.level > Level.NORMAL
 
     def unconfirmed(self) -> dict[str, int]:
-        """By lane, paid requests refused though it was not known what the others hold."""
+        """By lane, protected requests refused though it was not known what the others hold."""
         return {
             name: lane_slots.queue.preemption.unconfirmed for name, lane_slots in self.lanes.items()
         }

@@ -46,7 +46,7 @@ class SlotHold:
         )
 
     def _note_outcome(self) -> None:
-        """Started or refused; of paid work, the refusal is noted when it is told (`refuse`)."""
+        """Note the start or the refusal; that of protected work when it is told (`refuse`)."""
         if self.ticket.stage is Stage.RUNNING:
             self._note(Event.STARTED)
         elif self.ticket.tier.sheddable and self.ticket.refused is not None:
@@ -112,7 +112,7 @@ class SlotHold:
             self._lane.arm()
 
     def evicted(self) -> Rejected | None:
-        """Why the running task was cancelled, if it was for the sake of paid work alone."""
+        """Why the running task was cancelled, if it was for the sake of protected work alone."""
         if self.ticket.stage is not Stage.EVICTED or self._task is None:
             return None
         return None if self._task.uncancel() else self.ticket.refused

@@ -1,4 +1,4 @@
-"""The background task that judges this ingress replica's refusals of paid work.
+"""The background task that judges this ingress replica's refusals of protected work.
 
 Each replica judges its own, so a violation is counted once, by the one that refused. It
 asks the others for their logs only while it has something to judge; nothing in the hot path

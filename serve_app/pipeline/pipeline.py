@@ -45,7 +45,7 @@ from serve_app.tenancy.auth import Tenant
 
 logger = logging.getLogger("ray.serve")
 
-# Not said to paid work while free work of the lane is held.
+# Not said to protected work while sheddable work of the lane is held.
 LANE_IS_DOWN = {RejectReason.NO_REPLICA, RejectReason.DEADLINE_EXCEEDED}
 
 
@@ -229,7 +229,7 @@ class Pipeline:
             # What is left of it is told on every answer.
             call.charge = Charge(self._state.ceiling(call.tenant))
         if call.served.hold is not None and not tier.sheddable:
-            # Evidence of the order in which work is shed. Free work was noted when its
+            # Evidence of the order in which work is shed. Sheddable work was noted when its
             # slots were taken away.
             call.served.hold.refuse(refused.reason.value)
         if status in (429, 503) or (status == 504 and call.served.replica is None):

@@ -64,7 +64,7 @@ class FaultBook:
         return None
 
     def may_try(self, attempts: RequestAttempts) -> bool:
-        """Whether another attempt is allowed; it is paid for then."""
+        """Whether another attempt is allowed; the budget is charged then."""
         config = self.config
         if attempts.faults >= config.attempts or attempts.moves > config.max_failovers:
             return False
@@ -115,7 +115,7 @@ class FaultBook:
 
 
 def _lost(wait_s: float) -> Rejected:
-    """The lane is not down: nobody's free work has to go for a request that must wait."""
+    """The lane is not down: nobody's sheddable work has to go for a request that must wait."""
     return Rejected(
         RejectReason.REQUEST_RATE,
         f"{MAX_LOSSES} replicas of the model were lost while they read this request; "

@@ -51,7 +51,7 @@ class Keepalive:
         left_s = self._last + self._interval_s - now
         if left_s <= 0:
             try:
-                self.beat()
+                self.send_comment()
             except Exception:
                 # The stream's own sends meet it, too, and are answered for.
                 logger.exception("request %s cannot be kept alive", self._call.request_id)
@@ -59,7 +59,7 @@ class Keepalive:
             self._last, left_s = now, self._interval_s
         self._timer = self._loop.call_later(left_s, self._look)
 
-    def beat(self) -> None:
+    def send_comment(self) -> None:
         """Send a comment, and the head if nobody has."""
         reply = self._call.reply
         if not reply.has_head:

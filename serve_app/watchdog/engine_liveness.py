@@ -12,25 +12,16 @@ import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from serve_app.watchdog.watchdog import members
+
+if TYPE_CHECKING:
+    from vllm.engine.protocol import EngineClient
 
 LOOK_PERIOD_S = 1.0
 WORKERS_PERIOD_S = 60.0
 """Pause between two questions to idle workers."""
-
-
-class Engine(Protocol):
-    """What is asked of vLLM's `AsyncLLM`."""
-
-    async def is_sleeping(self) -> bool:
-        """Answered by the engine core alone, between two steps."""
-        ...
-
-    async def collective_rpc(self, method: str) -> Any:
-        """Answered by every worker, through the engine core."""
-        ...
 
 
 class EngineLiveness:
@@ -58,7 +49,7 @@ class EngineLiveness:
         self._asked = float("-inf")
         self._processes: list[int] = []
 
-    async def ask(self, engine: Engine, *, has_work: bool) -> None:
+    async def ask(self, engine: EngineClient, *, has_work: bool) -> None:
         """Wait for signs of life; whoever calls says how long.
 
         Args:
@@ -66,6 +57,7 @@ class EngineLiveness:
             has_work: there are requests, so that its workers are awake anyway.
 
         """
+        # The engine core alone answers this, between two steps; the other, every worker.
         await engine.is_sleeping()
         if has_work or self._clock() - self._asked >= self._workers_period_s:
             await engine.collective_rpc("check_health")
