@@ -251,12 +251,7 @@ class Metrics:
 
 
 def merge_expositions(parts: list[tuple[dict[str, str], str]]) -> str:
-    """Join Prometheus texts into one, each metric's header once.
-
-    Args:
-        parts: labels to add to every sample of a text, and the text.
-
-    """
+    """Join Prometheus texts into one, each metric's header once; add labels to every sample."""
     headers: dict[str, dict[str, str]] = {}
     samples: dict[str, list[str]] = {}
     for labels, text in parts:

@@ -44,12 +44,7 @@ def alone(_: str) -> int:
 
 
 class Admission:
-    """The lanes' queues in one ingress replica.
-
-    Attributes:
-        lanes: by name, of every enabled one.
-
-    """
+    """The queues of all enabled lanes in one ingress replica."""
 
     def __init__(
         self,
@@ -95,13 +90,7 @@ class Admission:
     ) -> SlotHold | None:
         """Get in line for slots of a lane; None: the lane counts none.
 
-        Args:
-            name: the lane's.
-            tenant: who asks.
-            sequences: that its engine will run at once.
-            prompt_tokens: of all of them together, estimated.
-            answer_tokens: the same of their answers.
-
+        `sequences` run at once; the tokens, estimated, are of all of them together.
         """
         lane = self.lanes.get(name)
         if lane is None or not self._is_enabled:

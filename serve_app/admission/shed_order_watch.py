@@ -34,14 +34,9 @@ Broadcast = Callable[[str], Awaitable[list[Any]]]
 
 
 class ShedOrderWatch:
-    """Counts violations of the shed order by one ingress replica.
+    """Counts violations of the shed order by one ingress replica, of so many `replicas`.
 
-    Args:
-        log: this replica's admission events.
-        replica: its id.
-        broadcast: calls a method on every ingress replica, this one included.
-        replicas: how many there are.
-
+    `broadcast` calls a method on every ingress replica, this one included.
     """
 
     def __init__(

@@ -20,10 +20,7 @@ TOO_MANY = Rejected(
 
 
 class Uploads:
-    """Those of one ingress replica.
-
-    Args:
-        places: requests that Serve lets in at once.
+    """Those of one ingress replica, on which Serve lets `places` requests in at once.
 
     Attributes:
         held: by tenant; one that has none is not in it.

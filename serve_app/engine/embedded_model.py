@@ -61,12 +61,9 @@ def prepare() -> Path:
 
 
 def is_intact(target: Path, *, verify: bool = False) -> bool:
-    """Whether a prepared checkpoint has its files, unchanged, and no other.
+    """Return whether a prepared checkpoint has its files, unchanged, and no other.
 
-    Args:
-        target: its directory.
-        verify: hash every file, also if nothing has touched it.
-
+    `verify`: hash every file, also if nothing has touched it.
     """
     try:
         manifest = json.loads((target / MANIFEST).read_text())

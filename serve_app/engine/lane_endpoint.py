@@ -47,15 +47,9 @@ ENGINE_ASKS = frozenset(
 class LaneLife:
     """What a replica is told about its lane, whatever engine it has.
 
-    Attributes:
-        lane: name of the lane.
-        secret: what the endpoint demands.
-        host: where it listens.
-        silent_after_s: how long the engine may not answer before the replica ends.
-        drain_s: how long open streams may go on once the replica is withdrawn.
-        warm_up: what it does before it takes traffic.
-        affinity: what it publishes of its sessions.
-
+    The endpoint listens on `host` and demands the secret. The replica ends when its engine
+    does not answer for `silent_after_s`; once it is withdrawn, open streams may go on for
+    `drain_s`.
     """
 
     lane: str

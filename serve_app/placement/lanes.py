@@ -42,12 +42,9 @@ class UpstreamTimeout(UpstreamFault):
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """A chosen replica: its id in Serve and the base URL it published.
+    """A chosen replica of a lane: its id in Serve and the base URL it published.
 
-    Attributes:
-        lane: whose replica it is.
-        placed: how the policy came to it; None where no turn was placed.
-
+    `placed` says how the policy came to it; None where no turn was placed.
     """
 
     id: str
@@ -84,18 +81,14 @@ class Lanes:
     async def choose(
         self, lane: str, session: TurnFacts | str, avoid: frozenset[str] = frozenset()
     ) -> Replica:
-        """The replica for a turn, or NoReplica after `choose_s`.
+        """Return the replica for a turn; raise NoReplica after `choose_s`.
 
-        Of those that Serve's request router lists; where it lists none yet, Serve's
+        It is one of those that Serve's request router lists; where it lists none yet, Serve's
         `choose_replica` waits for one. `_reserve=False` skips its slot reservation: a 4 ms
         call whose slot leaks when the ingress is killed. See docs/adr/0002-data-plane.md.
 
-        Args:
-            lane: its name.
-            session: the turn that is placed; or only a name, for what is no turn: it
-                gets the same replica each time and counts nowhere.
-            avoid: replicas that come last.
-
+        What is no turn gives only a name as its session: it gets the same replica each time
+        and counts nowhere. Replicas to avoid come last.
         """
         placed: Placed | None = None
 

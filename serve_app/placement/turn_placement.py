@@ -38,15 +38,9 @@ class Placed:
 
 
 class TurnPlacement:
-    """A lane's placement, usable from two threads.
+    """A lane's placement, usable from two threads; `me` is this ingress replica's id.
 
-    Args:
-        me: this ingress replica's id.
-        slots: sequences that one engine of the lane runs at once.
-
-    Attributes:
-        lane: what decides, for one thread at a time: under the lock.
-
+    Each engine of the lane runs `slots` sequences at once. `lane` decides, under the lock.
     """
 
     def __init__(self, config: SessionConfig, me: str, slots: int) -> None:

@@ -26,10 +26,7 @@ class RequestAttempts:
     """One request's way: its call and plan, its stream, its faults.
 
     Attributes:
-        ask: what the next attempt asks.
-        stream: how its answer is read.
-        faults: in a row, without a token in between.
-        moves: faults in all.
+        faults: in a row, without a token in between; `moves`: in all.
         outcome: what the next attempt counts as once it is answered.
         losses: replicas that were lost before a word, in a row.
         objectors: replicas that are well and failed on this request.
@@ -88,11 +85,9 @@ class RequestAttempts:
         return asked.digest()
 
     def note_fault(self, replica: str, *, is_loss: bool = False) -> bool:
-        """A replica failed; progress since the last fault makes it the first in a row.
+        """Count a fault; progress since the last one makes it the first in a row.
 
-        Returns:
-            Whether it is a loss that this request may be the reason of: it was reading it.
-
+        Return whether it is a loss that this request may be the reason of: it was reading it.
         """
         has_progress = self.state.tokens > self._seen_tokens
         if has_progress:

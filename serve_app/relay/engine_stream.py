@@ -58,15 +58,9 @@ class EngineStream:
 class FirstStream(EngineStream):
     """The first engine's stream, passed on as it comes.
 
-    Args:
-        reader: counts and hides.
-        transcript: keeps what was passed on, where the stream could go on elsewhere.
-        dialect: of the route. Lines before the first of the answer wait for it, so that
-            a fault before it can be retried unseen.
-
-    Attributes:
-        waits: these lines; None: they have gone out, or there are none.
-
+    The transcript keeps what was passed on, where the stream could go on elsewhere. Lines
+    before the first of the answer wait for it in `waits`, so that a fault before it can be
+    retried unseen; None: they have gone out, or the dialect has none.
     """
 
     def __init__(

@@ -27,13 +27,9 @@ MAX_NAP_S = 0.1
 
 
 class Forwarder:
-    """One attempt's events.
+    """One attempt's events; `itl` takes the gaps between them.
 
-    Args:
-        itl: takes the gaps between what is passed on.
-        begin: awaited when the first event is there.
-        count: told the engine's count, once it is there.
-
+    `begin` is awaited when the first event is there, `count` is told the engine's count.
     """
 
     def __init__(

@@ -26,11 +26,8 @@ COMMENT = b": waiting\n\n"
 class Keepalive:
     """One stream's timer. No token touches it: it looks when the last one was passed on.
 
-    Args:
-        send: the stream's own. Every message on it is whole events, so that a comment may
-            stand between any two.
-        interval_s: the longest silence.
-
+    Every message on the stream's `send` is whole events, so that a comment may stand
+    between any two.
     """
 
     __slots__ = ("_call", "_interval_s", "_is_ours", "_last", "_loop", "_send", "_timer")

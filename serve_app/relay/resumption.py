@@ -139,15 +139,9 @@ def ask_by(
     point: ResumePoint,
     window_tokens: int,
 ) -> Ask:
-    """The request that goes on with an answer.
+    """Return the request that goes on with an answer, BY_TOKENS or BY_MESSAGE.
 
-    Args:
-        action: BY_TOKENS or BY_MESSAGE.
-        body: the first request, as the engine got it.
-        delivered: what the client was given.
-        point: where it goes on.
-        window_tokens: prompt and answer together.
-
+    `body` is the first request, as the engine got it; the window is of prompt and answer.
     """
     first = orjson.loads(body)
     if action is RecoveryAction.BY_TOKENS:

@@ -52,15 +52,10 @@ def _hide_ids(events: bytes) -> bytes:
 
 
 class Transcript:
-    """Keeps one stream's events and what they said.
-
-    Args:
-        delivered: takes up what was said.
-        is_chat: the chat route; else completions.
-        has_ids: the engine was asked for token ids.
-        shows_ids: the client asked for them, too.
+    """Keeps one stream's events, and reads what they gave its client.
 
     Attributes:
+        has_ids: the engine was asked for token ids; `shows_ids`: the client asked for them.
         envelope: id, object, created and model of the client's chunks.
         has_begun: something was passed on.
         has_role: the client knows who speaks.

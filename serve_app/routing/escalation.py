@@ -48,9 +48,7 @@ BUSY_S = 60.0
 class Escalation:
     """Owns the score cache, the controller and the yielding of one ingress replica.
 
-    Attributes:
-        cache: scores of turns, by digest, the ones in use at the end.
-
+    The cache has scores of turns by digest, the ones in use at the end.
     """
 
     def __init__(self, policies: Policies, replica: str = "") -> None:

@@ -73,11 +73,8 @@ def _load_classifier(folder: Path, stamp: int) -> tuple[Artifact, Scorer]:
 class Reloader:
     """Replaces the policies as one set, or keeps the old ones and says why.
 
-    Args:
-        auth: of the policies in force: who is told when a reload removes them.
-        stamps: of the files when they were read; default: as they are now.
-        clock: in seconds.
-
+    `auth` is of the policies in force: a reload that removes callers tells them there.
+    `stamps` are the files' when they were read; by default as they are now.
     """
 
     def __init__(

@@ -28,12 +28,8 @@ class EngineLiveness:
     """Returns when every part of an engine has shown that it lives.
 
     The core is asked each time. It waits for its workers in every step, so while there is
-    work its answer speaks for them as well.
-
-    Args:
-        group: process group of the replica, which its engine's processes are of.
-        workers_period_s: how often idle workers are asked.
-
+    work its answer speaks for them as well. The engine's processes are of the replica's
+    process group.
     """
 
     def __init__(
@@ -52,10 +48,7 @@ class EngineLiveness:
     async def ask(self, engine: EngineClient, *, has_work: bool) -> None:
         """Wait for signs of life; whoever calls says how long.
 
-        Args:
-            engine: the one to ask.
-            has_work: there are requests, so that its workers are awake anyway.
-
+        `has_work`: there are requests, so that the workers are awake anyway.
         """
         # The engine core alone answers this, between two steps; the other, every worker.
         await engine.is_sleeping()

@@ -36,16 +36,9 @@ class EngineSilent(Exception):
 class Heartbeat:
     """Starts the watchdog and sends it heartbeats, while the engine shows that it lives.
 
-    Make it before the engine: children inherit the process group.
-
-    Args:
-        name: of what it watches, for the log.
-        silent_after_s: how long engine or event loop may not answer. Longer than the
-            longest step of the engine: it answers between two.
-
-    Raises:
-        RuntimeError: there is no watchdog.
-
+    Make it before the engine: children inherit the process group. Engine and event loop may
+    be silent for `silent_after_s`, which has to be longer than the engine's longest step: it
+    answers between two. Raises RuntimeError where no watchdog could be started.
     """
 
     def __init__(self, name: str, silent_after_s: float) -> None:
@@ -95,12 +88,8 @@ class Heartbeat:
     async def watch(self, check: Callable[[], Awaitable[None]]) -> None:
         """Send heartbeats and check the engine, for ever.
 
-        Args:
-            check: returns when the engine has answered, raises when it is dead.
-
-        Raises:
-            EngineSilent: it has not answered for `silent_after_s`.
-
+        `check` returns when the engine has answered and raises when it is dead. Raises
+        EngineSilent when it has not answered for `silent_after_s`.
         """
         while True:
             await self._ask(check)
@@ -147,12 +136,9 @@ async def answer_or_engine_death(
     """Wait for an answer for as long as there is somebody to give it.
 
     vLLM does not end a call that was under way when its engine core was killed; it
-    only notes the death (0.29.0: `utility_results` in `v1/engine/core_client.py`).
-
-    Args:
-        question: what is waited for; it is cancelled when this ends without it.
-        check: raises when nobody is there any more; asked before and every `PERIOD_S`.
-
+    only notes the death (0.29.0: `utility_results` in `v1/engine/core_client.py`). So
+    `check`, which raises when nobody is there any more, is asked before and every
+    `PERIOD_S`. The question is cancelled when this ends without an answer.
     """
     asked = asyncio.ensure_future(question)
     try:

@@ -37,11 +37,8 @@ class Silence:
     """How long the heartbeats have been missing, in time that this process was awake.
 
     When both are stopped (a debugger, a suspended machine) the replica must not be
-    found guilty of the pause: a tick counts as a tick, however long it took.
-
-    Attributes:
-        seconds: since the last heartbeat; 0 until there has been one.
-
+    found guilty of the pause: a tick counts as a tick, however long it took. No time
+    passes until the first heartbeat has come.
     """
 
     def __init__(self) -> None:
@@ -59,13 +56,10 @@ class Silence:
 
 
 def wait_for_death(replica: int, heartbeats: int, silent_after_s: float) -> str:
-    """Block until the replica has died or fallen silent; says which.
+    """Block until the replica has died or fallen silent; return which.
 
-    Args:
-        replica: its pidfd.
-        heartbeats: descriptor on which any byte is a sign of life.
-        silent_after_s: seconds without one, after the first.
-
+    `replica` is its pidfd, and any byte on `heartbeats` is a sign of life. Silence is
+    `silent_after_s` without one, after the first.
     """
     silence = Silence()
     poll = select.poll()

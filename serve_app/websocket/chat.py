@@ -55,14 +55,11 @@ class Owner(Protocol):
 class Chat:
     """One generation and its frames.
 
-    Args:
-        chat_id: the client's id, as JSON text.
-        key: names the chat among all chats; nobody can guess it.
-        token: what the client shows to resume: the owning replica and the key.
+    `chat_id` is the client's, as JSON text. `key` names the chat among all chats, and nobody
+    can guess it; `token`, which the client shows to resume, is the owning replica and the key.
 
     Attributes:
-        first: number of the first frame that is kept.
-        read: number of the last that a reader has taken.
+        first: number of the first frame that is kept; `read`: of the last that was taken.
         unread_bytes: of the frames after it.
         room: what the pipeline waits for while the ring is full.
 

@@ -45,13 +45,10 @@ Stream = Reader | RemoteReader
 
 
 class Connection:
-    """Serves one accepted socket.
+    """Serves one accepted socket; every chat's call has the upgrade request's headers.
 
-    Args:
-        identify: whose socket it is now; asked for each frame, because keys expire and
-            limits change while a socket is open.
-        headers: of the upgrade request; every chat's call has them.
-
+    `identify` says whose socket it is now. It is asked for each frame, because keys expire
+    and limits change while a socket is open.
     """
 
     def __init__(

@@ -32,13 +32,7 @@ DONE = b"[DONE]"
 
 @dataclass(frozen=True, slots=True)
 class ChatFrame:
-    """Begin a chat.
-
-    Attributes:
-        id: JSON text.
-        session_id, request_id: instead of the upgrade request's headers.
-
-    """
+    """Begin a chat; its session and request id stand for the upgrade request's headers."""
 
     id: bytes
     body: dict[str, Any]

@@ -43,13 +43,7 @@ AMBIGUOUS = Rejected(
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A chat that has a certain id, here or on another replica.
-
-    Attributes:
-        token: names it.
-        is_waiting: whether it runs and nobody reads it.
-
-    """
+    """A chat that has a certain id, on any replica; `is_waiting`: it runs and nobody reads it."""
 
     token: str
     is_waiting: bool
@@ -66,14 +60,9 @@ def pick(matches: Iterable[Match]) -> Match | Rejected:
 
 
 class Hub:
-    """Owns the chats of one ingress replica.
+    """Owns the chats of one ingress replica, whose id leads every resume token.
 
-    Args:
-        replica: this replica's id; it leads every resume token.
-
-    Attributes:
-        chats: by key, until they are forgotten.
-
+    Chats are known by their key until they are forgotten.
     """
 
     def __init__(

@@ -37,9 +37,7 @@ LINES = b"application/x-ndjson"
 class Owner:
     """The ASGI application over one replica's hub.
 
-    Args:
-        heartbeat_s: pause after which a reader that is sent nothing gets an empty line.
-
+    A reader that is sent nothing for `heartbeat_s` gets an empty line.
     """
 
     def __init__(self, hub: Hub, heartbeat_s: float = HEARTBEAT_S) -> None:

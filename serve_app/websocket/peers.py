@@ -41,13 +41,7 @@ Broadcast = Callable[[str], Awaitable[list[Any]]]
 class Peers:
     """The directory of ingress replicas, and a client to their endpoints.
 
-    Args:
-        me: this replica's id.
-        broadcast: calls a method on every ingress replica, this one included.
-
-    Attributes:
-        upstream: the connections to the others' endpoints.
-
+    `broadcast` calls a method on every ingress replica, this one (`me`) included.
     """
 
     def __init__(self, me: str, secret: str, broadcast: Broadcast) -> None:

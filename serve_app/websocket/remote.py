@@ -17,10 +17,7 @@ HIGH_WATER = 64 * 1024
 class RemoteReader:
     """A place in another replica's chat, with the face of `chat.Reader`.
 
-    Args:
-        response: the owner's stream: a frame a line, empty lines while nothing comes.
-        on_cancel: asks the owner to stop the chat.
-
+    The owner's response has a frame a line, and empty lines while nothing comes.
     """
 
     def __init__(
