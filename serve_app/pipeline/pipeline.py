@@ -40,7 +40,6 @@ from serve_app.request.charge import Charge
 from serve_app.request.metering import Metering
 from serve_app.request.plan import Plan
 from serve_app.request.priority import priority_of
-from serve_app.request.response_headers import response_headers
 from serve_app.tenancy.auth import Tenant
 
 logger = logging.getLogger("ray.serve")
@@ -239,14 +238,8 @@ class Pipeline:
             return
         call.reply.hush()
         body = error_body(refused, call.route.dialect, request_id=call.request_id)
-        headers = [
-            *response_headers(call),
-            (b"content-type", b"application/json"),
-            *error_headers(refused),
-            (b"content-length", str(len(body)).encode()),
-        ]
-        await self._relay.start(call, send, status, headers)
-        await send({"type": "http.response.body", "body": body})
+        headers = [(b"content-type", b"application/json"), *error_headers(refused)]
+        await self._relay.answer(call, send, status, body, headers)
 
 
 def _is_too_long(refused: Rejected | None) -> bool:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-
-import orjson
+from dataclasses import dataclass
 
 from router.errors import Rejected, RejectReason
 from serve_app.metrics import Metrics
 from serve_app.protocol.asgi import Send
 from serve_app.protocol.engine_words import NOT_NOW, engine_error, from_engine, objection
 from serve_app.protocol.errors import Dialect, error_event
-from serve_app.protocol.sse import Usage, read_usage
+from serve_app.protocol.sse import Usage, parsed_json, read_usage
 from serve_app.relay.engine_stream import EngineStream
 from serve_app.relay.forwarder import Forwarder, next_held
 from serve_app.relay.tool_use import with_reason
@@ -27,6 +26,7 @@ BROKEN_OFF = Rejected(RejectReason.NO_REPLICA, "The model broke off; a retry is 
 TOO_LONG = Rejected(RejectReason.DEADLINE_EXCEEDED, "The model took too long.")
 
 
+@dataclass(eq=False)
 class AttemptFailed(Exception):
     """An attempt failed; nothing is wrong with the request.
 
@@ -39,17 +39,10 @@ class AttemptFailed(Exception):
 
     """
 
-    def __init__(
-        self,
-        refused: Rejected = BROKEN_OFF,
-        *,
-        is_final: bool = False,
-        is_loss: bool = True,
-        objection: Rejected | None = None,
-    ) -> None:
-        super().__init__(refused)
-        self.refused, self.is_final, self.is_loss = refused, is_final, is_loss
-        self.objection = objection
+    refused: Rejected = BROKEN_OFF
+    is_final: bool = False
+    is_loss: bool = True
+    objection: Rejected | None = None
 
 
 class Relay:
@@ -82,7 +75,7 @@ class Relay:
 
     async def _relay_whole(self, call: Call, response: Response, send: Send) -> None:
         body = await _read(response)
-        call.served.usage = usage = read_usage(_json(body))
+        call.served.usage = usage = read_usage(parsed_json(body))
         if usage is not None and (pacer := call.charge.pacer) is not None:
             # Delivered at once; the next request waits for what this one overdrew.
             pacer.book(usage.completion_tokens, now=time.monotonic())
@@ -97,13 +90,7 @@ class Relay:
             call.reply.has_started = True
             await send({"type": "http.response.body", "body": b"data: " + body + b"\n\n"})
             return
-        headers = [
-            *response_headers(call),
-            (b"content-type", kind),
-            (b"content-length", str(len(body)).encode()),
-        ]
-        await self.start(call, send, 200, headers)
-        await send({"type": "http.response.body", "body": body})
+        await self.answer(call, send, 200, body, [(b"content-type", kind)])
 
     async def _relay_stream(
         self, call: Call, response: Response, send: Send, stream: EngineStream
@@ -154,7 +141,9 @@ class Relay:
     async def _start_stream(self, call: Call, send: Send) -> None:
         call.reply.has_started = True
         if not call.reply.has_head:
-            await self.start(call, send, 200, stream_headers(call))
+            call.reply.has_head = True
+            headers = stream_headers(call)
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
 
     async def finish(self, call: Call, send: Send, rest: bytes) -> None:
         """End a stream that is whole: what is held back, the rest, the end."""
@@ -179,9 +168,15 @@ class Relay:
             state.last = time.monotonic()
             await send({"type": "http.response.body", "body": out, "more_body": True})
 
-    async def start(self, call: Call, send: Send, status: int, headers: Headers) -> None:
+    async def answer(
+        self, call: Call, send: Send, status: int, body: bytes, headers: Headers
+    ) -> None:
+        """Send a whole answer, or a refusal."""
         call.reply.has_head = call.reply.has_started = True
-        await send({"type": "http.response.start", "status": status, "headers": headers})
+        length = (b"content-length", str(len(body)).encode())
+        told = [*response_headers(call), *headers, length]
+        await send({"type": "http.response.start", "status": status, "headers": told})
+        await send({"type": "http.response.body", "body": body})
 
     async def end_broken(self, call: Call, fault: Rejected, send: Send) -> None:
         """End a stream that has begun with one error event, after what is held back."""
@@ -232,10 +227,3 @@ def _broken(error: Exception, *, is_final: bool) -> AttemptFailed:
     if isinstance(error, SilentConnection) and is_final:
         return AttemptFailed(TOO_LONG, is_final=True)
     return AttemptFailed()
-
-
-def _json(body: bytes) -> object:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None

@@ -14,7 +14,7 @@ from typing import Any
 
 from router.routing.history import HistoryPlan, Kind, Piece, plan_history
 from serve_app.bodies.json_body import dump
-from serve_app.bodies.parsed_request import ParsedRequest, Prompt
+from serve_app.bodies.parsed_request import ParsedRequest
 from serve_app.bodies.steps import Steps
 from serve_app.config.tenants import HistoryConfig
 from serve_app.routing.history_pieces import is_result, read_pieces, read_sizes
@@ -76,9 +76,12 @@ def trimming(parsed: ParsedRequest, config: HistoryConfig | None) -> Steps[Trimm
     kept = _kept(items, pieces, plan)
     body = {**parsed.body, field: kept}
     yield
-    users = sum(isinstance(x, dict) and x.get("role") == "user" for x in items[: plan.cut])
+    dropped_users = sum(isinstance(x, dict) and x.get("role") == "user" for x in items[: plan.cut])
+    prompt = replace(
+        parsed.prompt, bytes=len(dump(body)), messages=len(kept), dropped_users=dropped_users
+    )
     return Trimmed(
-        parsed=replace(parsed, body=body, prompt=_prompt(parsed.prompt, body, kept, users)),
+        parsed=replace(parsed, body=body, prompt=prompt),
         mode=config.mode,
         dropped=len(items) - len(kept),
         dropped_tokens=plan.dropped_tokens,
@@ -98,10 +101,6 @@ def explain_history(config: HistoryConfig | None, trimmed: Trimmed | None) -> ob
         "dropped": trimmed.dropped if trimmed else 0,
         "dropped_tokens": trimmed.dropped_tokens if trimmed else 0,
     }
-
-
-def _prompt(prompt: Prompt, body: dict[str, Any], kept: list[Any], users: int) -> Prompt:
-    return replace(prompt, bytes=len(dump(body)), messages=len(kept), dropped_users=users)
 
 
 def _kept(items: list[Any], pieces: list[Piece], plan: HistoryPlan) -> list[Any]:
