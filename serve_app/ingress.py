@@ -131,12 +131,7 @@ class Ingress:
             self._id,
             policies.fleet.ingress.replicas,
         )
-        if ledger is not None:
-            self._start_leases(policies, ledger)
-        self._tasks: list[asyncio.Task[None]] = []
-
-    def _start_leases(self, policies: Policies, ledger: DeploymentHandle[Any]) -> None:
-        if self._state.lessee is not None:
+        if ledger is not None and self._state.lessee is not None:
             self._state.leases = LeaseSync(
                 self._state.lessee,
                 self._state.admission,
@@ -144,6 +139,7 @@ class Ingress:
                 policies.fleet.ledger,
                 LedgerMetrics(self._metrics.registry),
             )
+        self._tasks: list[asyncio.Task[None]] = []
 
     def __serve_build_asgi_app__(self) -> Gateway:
         """Called by Serve once, on the replica's event loop."""

@@ -14,12 +14,13 @@ import logging
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from router.admission.shed_order import AdmissionLog, Held, Refusal, Verdict, judge
 from serve_app.metrics import Metrics
+from serve_app.transport.broadcast import Broadcast
 
 logger = logging.getLogger("ray.serve")
 
@@ -29,8 +30,6 @@ WAIT_S = 6.0
 
 MAX_PENDING = 20_000
 SHOWN = 20
-
-Broadcast = Callable[[str], Awaitable[list[Any]]]
 
 
 class ShedOrderWatch:

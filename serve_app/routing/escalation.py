@@ -14,7 +14,7 @@ import hashlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,11 +28,9 @@ from serve_app.metrics import Metrics
 from serve_app.placement.lanes import Lanes
 from serve_app.routing.policies import Policies
 from serve_app.tenancy.auth import Tenant
+from serve_app.transport.broadcast import Broadcast
 
 logger = logging.getLogger("ray.serve")
-
-Broadcast = Callable[[str], Awaitable[list[Any]]]
-"""Calls a method on every ingress replica, this one included."""
 
 OBSERVE_PERIOD_S = 2.0
 # Peers see samples of the same traffic, so what they add is precision, not news.

@@ -37,7 +37,6 @@ class Trimmed:
         parsed: the request as the engine gets it.
         dropped: messages (or items) left out.
         dropped_tokens: their estimated size.
-        kept_tokens: that of the history that is left, without system prompt and tools.
         moved: whether this request moved the cut.
 
     """
@@ -46,7 +45,6 @@ class Trimmed:
     mode: str
     dropped: int
     dropped_tokens: int
-    kept_tokens: int
     moved: bool
 
     @property
@@ -85,7 +83,6 @@ def trimming(parsed: ParsedRequest, config: HistoryConfig | None) -> Steps[Trimm
         mode=config.mode,
         dropped=len(items) - len(kept),
         dropped_tokens=plan.dropped_tokens,
-        kept_tokens=plan.kept_tokens,
         moved=plan.moved,
     )
 

@@ -141,7 +141,7 @@ class Reloader:
             seen, now = await self._look(), self._clock()
             if self._settling.is_due(seen, self._fleet.reload.settle_s, now):
                 await self._read_at_rest(seen)
-            self._tell_of_unrest(now)
+            self._log_unrest()
 
     async def _read_at_rest(self, seen: list[Stamp]) -> None:
         if await asyncio.to_thread(self._is_written):
@@ -194,30 +194,26 @@ class Reloader:
         removed = self._removals.told(datetime.now(UTC))
         told = self._outdated(self._fleet)
         told += [f"{self._files[1]}: {sentence}" for sentence in removed]
-        changing_s = self._settling.changing_s(self._clock())
-        if changing_s is not None and changing_s > self._patience_s:
-            told.insert(0, self._unrest(changing_s))
-        return told
+        unrest = self._unrest()
+        return [unrest, *told] if unrest else told
 
-    @property
-    def _patience_s(self) -> float:
-        return 5 * self._fleet.reload.settle_s
-
-    def _unrest(self, changing_s: float) -> str:
+    def _unrest(self) -> str:
+        """What to tell of files that do not come to rest; empty while there is nothing."""
+        changing_s, settle_s = self._settling.changing_s(self._clock()), self._fleet.reload.settle_s
+        if changing_s is None or changing_s <= 5 * settle_s:
+            return ""
         return (
             f"{self._files[0]} or {self._files[1]} has been changing, or open for writing, for "
             f"{changing_s:.0f} s: it is applied when it has been at rest for "
-            f"{self._fleet.reload.settle_s:g} s, or at once by 'pointsman reload'"
+            f"{settle_s:g} s, or at once by 'pointsman reload'"
         )
 
-    def _tell_of_unrest(self, now: float) -> None:
-        """Into the log, once a change."""
-        changing_s = self._settling.changing_s(now)
-        if changing_s is None:
-            self._is_told = False
-        elif changing_s > self._patience_s and not self._is_told:
-            self._is_told = True
-            logger.warning("%s", self._unrest(changing_s))
+    def _log_unrest(self) -> None:
+        """Tell of each change once."""
+        unrest = self._unrest()
+        if unrest and not self._is_told:
+            logger.warning("%s", unrest)
+        self._is_told = bool(unrest)
 
     # -- on a thread ----------------------------------------------------------
 

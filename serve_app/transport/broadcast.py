@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ray import serve
 from ray.serve.handle import DeploymentHandle
+
+Broadcast = Callable[[str], Awaitable[list[Any]]]
+"""Calls a method on every ingress replica, this one included."""
 
 
 async def ask_all(

@@ -11,13 +11,14 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 
 from router.errors import Rejected, RejectReason
 from serve_app.config.serving import TimeoutConfig
+from serve_app.transport.broadcast import Broadcast
 from serve_app.transport.endpoint import SECRET_HEADER
 from serve_app.transport.upstream import Response, Upstream
 from serve_app.websocket.frames import ResumeFrame
@@ -34,8 +35,6 @@ KEEP_S = 900.0
 ANSWER_S = 2.0
 TIMEOUTS = TimeoutConfig(connect_s=1, read_s=15, probe_after_s=math.inf)
 """The owner sends an empty line every 5 s, and answers no probes."""
-
-Broadcast = Callable[[str], Awaitable[list[Any]]]
 
 
 class Peers:
