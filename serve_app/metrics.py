@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -71,23 +72,6 @@ class Series:
         self.sum += value
 
 
-class LabelledCounter:
-    """A counter whose series are found without the library's lock and checks.
-
-    For those that every request looks up. Label sets are bounded, so what is remembered is, too.
-    """
-
-    def __init__(self, metric: Counter) -> None:
-        self._metric = metric
-        self._series: dict[tuple[str, ...], Counter] = {}
-
-    def labels(self, *values: str) -> Counter:
-        series = self._series.get(values)
-        if series is None:
-            series = self._series[values] = self._metric.labels(*values)
-        return series
-
-
 class Metrics:
     """Everything the ingress counts. Label sets are bounded."""
 
@@ -97,8 +81,11 @@ class Metrics:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(name, text, labels, registry=registry)
 
-        def labelled(name: str, text: str, *labels: str) -> LabelledCounter:
-            return LabelledCounter(counter(name, text, *labels))
+        def labelled(name: str, text: str, *labels: str) -> Counter:
+            """For what every request looks up: without the library's lock and checks."""
+            made = counter(name, text, *labels)
+            made.labels = functools.cache(made.labels)  # type: ignore[method-assign]
+            return made
 
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(name, text, labels, registry=registry)

@@ -132,9 +132,7 @@ class ShedOrderWatch:
 
     def status(self) -> dict[str, Any]:
         return {
-            "violations": self._counts["violations"],
-            "in_order": self._counts["in_order"],
-            "unverified": self._counts["unverified"],
+            **{name: self._counts[name] for name in ("violations", "in_order", "unverified")},
             "pending": len(self._pending),
             "latest": list(self._seen),
         }

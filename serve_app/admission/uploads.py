@@ -33,9 +33,6 @@ class Uploads:
         self.held: Counter[str] = Counter()
         self.count = 0
 
-    def of(self, tenant: str) -> int:
-        return self.held[tenant]
-
     @contextlib.contextmanager
     def arriving(self, tenant: str, most: int) -> Iterator[Rejected | None]:
         """Count a request of the tenant while its body arrives; yields why it may not.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from router.errors import Rejected, RejectReason
 from serve_app.metrics import Metrics
-from serve_app.protocol.asgi import Send
+from serve_app.protocol.asgi import Send, respond
 from serve_app.protocol.engine_words import NOT_NOW, engine_error, from_engine, objection
 from serve_app.protocol.errors import Dialect, error_event
 from serve_app.protocol.sse import Usage, parsed_json, read_usage
@@ -173,10 +173,7 @@ class Relay:
     ) -> None:
         """Send a whole answer, or a refusal."""
         call.reply.has_head = call.reply.has_started = True
-        length = (b"content-length", str(len(body)).encode())
-        told = [*response_headers(call), *headers, length]
-        await send({"type": "http.response.start", "status": status, "headers": told})
-        await send({"type": "http.response.body", "body": body})
+        await respond(send, status, body, [*response_headers(call), *headers])
 
     async def end_broken(self, call: Call, fault: Rejected, send: Send) -> None:
         """End a stream that has begun with one error event, after what is held back."""

@@ -213,10 +213,11 @@ class Chat:
 
     # -- ended from outside ------------------------------------------------------------------
 
-    def cancel(self) -> None:
-        """The client wants no more: the engine's request is aborted, the chat is over."""
+    def cancel(self) -> bytes:
+        """Abort the engine's request: the client wants no more. Return the chat's last frame."""
         self.end(frames.done(self.id, self.last + 1, is_cancelled=True))
         self.abort()
+        return frames.done(self.id, self.last, is_cancelled=True)
 
     def abort(self) -> None:
         if self.task is not None:

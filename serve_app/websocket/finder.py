@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from router.errors import Rejected, RejectReason
-from serve_app.websocket import frames
 from serve_app.websocket.chat import Chat, Reader
 from serve_app.websocket.frames import CancelFrame, ResumeFrame
 from serve_app.websocket.hub import GONE, Hub, Match, pick
@@ -70,8 +69,7 @@ class Finder:
             return await self._peers.cancel(tenant, frame.id, token)
         if chat.id != frame.id:
             return OTHER_ID
-        chat.cancel()
-        return frames.done(chat.id, chat.last, is_cancelled=True)
+        return chat.cancel()
 
     async def _matches(self, chat_id: bytes, tenant: str) -> list[Match]:
         here = self._hub.matches(tenant, chat_id)
