@@ -233,7 +233,6 @@ class Ingress:
         return self._state.escalation.export()
 
     async def shed_order_export(self) -> dict[str, Any]:
-        """When this replica held sheddable work: what its peers judge their refusals by."""
         return self._shed_order.export()
 
     async def hot_prefixes(self, lane: str, count: int) -> list[Exported]:

@@ -77,7 +77,6 @@ class Admission:
         return lane_slots
 
     def apply(self, policies: Policies) -> None:
-        """Use new policies from now on. Switching admission on or off takes a restart."""
         self._config = policies.fleet.admission
         self._queue_config = queue_config(policies)
         self._clear_s = policies.fleet.timeouts.choose_s
@@ -115,7 +114,7 @@ class Admission:
         return KvAsk(limit, prompt_tokens, answer_tokens)
 
     async def drain_sheddable(self, name: str) -> None:
-        """Before protected work hears that no replica serves it: sheddable work goes first."""
+        """Let sheddable work go before protected work hears that no replica serves it."""
         lane = self.lanes.get(name)
         if lane is None or not self._is_enabled:
             return
@@ -177,7 +176,6 @@ class Admission:
         return queue.slots.used + queue.in_line, queue.level > Level.NORMAL
 
     def unconfirmed(self) -> dict[str, int]:
-        """By lane, protected requests refused though it was not known what the others hold."""
         return {
             name: lane_slots.queue.preemption.unconfirmed for name, lane_slots in self.lanes.items()
         }

@@ -53,7 +53,7 @@ class SlotHold:
             self._note(Event.REFUSED, self.ticket.refused.reason.value)
 
     def refuse(self, code: str) -> None:
-        """The client is about to be told no."""
+        """Note that the client is about to be told no."""
         self._note(Event.REFUSED, code)
 
     def _changed(self) -> None:
@@ -84,7 +84,7 @@ class SlotHold:
         return self.refused
 
     def begin(self) -> None:
-        """The client is about to be sent the first token."""
+        """Note that the client is about to be sent the first token."""
         if not self.ticket.has_begun:
             self._lane.queue.begin(self.ticket)
             self._note(Event.FIRST_TOKEN)
@@ -102,7 +102,7 @@ class SlotHold:
             self._replica = replica
 
     def leave(self, output_tokens: int = 0) -> None:
-        """The engine is done with the request, or the client is gone. Idempotent."""
+        """Give the slots back: the engine is done, or the client is gone. Idempotent."""
         if self.ticket.stage is not Stage.DONE:
             if self.ticket.stage is not Stage.REFUSED:
                 self._note(Event.LEFT)
@@ -144,7 +144,7 @@ class LaneSlots:
         self._timer: asyncio.TimerHandle | None = None
 
     def note(self, replica: str | None, cost: int) -> None:
-        """A replica got so many sequences of ours more, or fewer."""
+        """Count so many sequences of ours more, or fewer, at a replica."""
         if replica is None or self._of_replica is None:
             return
         used = self.used.get(replica, 0) + cost
@@ -156,7 +156,7 @@ class LaneSlots:
             self.full = self.full ^ {replica}
 
     def resize(self, replicas: int, now: float) -> None:
-        """The lane has so many replicas: our part of their slots, and all of them."""
+        """Take our part of the slots of so many replicas."""
         if self._slots is not None:
             capacity = share_of(self._slots, replicas, self._ingresses)
             lane = self._slots * replicas if self._ingresses > 1 else None

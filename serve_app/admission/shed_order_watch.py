@@ -101,7 +101,6 @@ class ShedOrderWatch:
         return list(logs.values())
 
     def _read(self, exported: Any, asked: float, answered: float) -> Held | None:
-        """An answer, if it is one: a replica may have failed, or be of another version."""
         if not isinstance(exported, Mapping):
             return None
         try:

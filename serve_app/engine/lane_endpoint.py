@@ -100,7 +100,6 @@ class LaneEndpoint:
         """Return when the engine has answered; raise when it is dead."""
 
     async def _report_running(self) -> None:
-        """Show this replica's open requests in Ray's own metrics and dashboard."""
         gauge = Gauge(
             "pointsman_lane_requests_in_flight",
             description="Requests that a lane replica is serving.",
@@ -120,7 +119,6 @@ class LaneEndpoint:
             await asyncio.sleep(GAUGE_PERIOD_S)
 
     def record_replica_metadata(self) -> dict[str, Any]:
-        """Published by Serve to every handle: where the ingress finds the engine."""
         return {"url": self._endpoint.url}
 
     def record_autoscaling_stats(self) -> dict[str, float]:

@@ -169,7 +169,7 @@ class Pipeline:
         return refused
 
     async def _wait(self, call: Call, plan: Plan) -> Rejected | None:
-        """Until the lane has room for the request; refused when it must not wait."""
+        """Wait until the lane has room for the request; refuse one that must not wait."""
         if not call.route.generates:
             return None
         call.served.hold = hold = self._state.admission.take(

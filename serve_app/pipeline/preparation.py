@@ -154,7 +154,6 @@ def _check_session(call: Call, plan: Plan) -> Rejected | None:
 
 
 def _wish(call: Call, parsed: ParsedRequest) -> int:
-    """Tokens that the client wishes for, or a usual answer's."""
     wish = parsed.output_tokens
     return call.policies.default_output_tokens if wish is None else wish
 

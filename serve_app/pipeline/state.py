@@ -88,7 +88,7 @@ class IngressState:
         self.admission.apply(policies)
 
     def identify(self, caller: Caller, *, trusts_local: bool) -> Tenant | Rejected:
-        """Whose request it is; `trusts_local`: nothing listens beyond loopback."""
+        """Return whose request it is; `trusts_local`: nothing listens beyond loopback."""
         auth = self.policies.auth
         if trusts_local and auth.has_local_tenant:
             self.proxies.note(caller.proxy)
@@ -135,7 +135,7 @@ class IngressState:
         return refused
 
     def request_refusal(self, tenant: Tenant) -> Rejected | None:
-        """Why no request of the tenant would be counted now; nothing is."""
+        """Return why no request of the tenant would be counted now; nothing is counted."""
         ceiling, now = self.ceiling(tenant), time.monotonic()
         refused = ceiling.request_refusal(now=now)
         if refused and isinstance(ceiling, LeasedCeiling) and ceiling.is_short(0, now=now):
@@ -178,7 +178,6 @@ class IngressState:
         return hmac.new(self._secret, group.encode(), hashlib.sha256).hexdigest()[:32]
 
     def note_prefix(self, lane: str, tenant: Tenant, parsed: ParsedRequest) -> None:
-        """Remember what an answered request began with, for replicas that are to come."""
         prefix = prefix_of(parsed)
         if prefix is not None:
             key = prefix_key(parsed)

@@ -117,7 +117,6 @@ class Lanes:
             raise NoReplica(lane) from error
 
     async def is_ready(self, lane: str, *, within_s: float = 0.25) -> bool:
-        """Whether the lane has a replica (Serve lists only warmed ones)."""
         try:
             async with asyncio.timeout(within_s):
                 await self.choose(lane, "readiness")
@@ -173,7 +172,6 @@ class Lanes:
         return [] if is_late else [x for x in found if isinstance(x, dict)]
 
     async def engine_metrics(self, lane: str) -> list[dict[str, Any]]:
-        """Load and Prometheus text of every replica of a lane that answers in time."""
         found = await self._ask(lane, "engine_metrics", within_s=2.0)
         return [x for x in found if isinstance(x, dict)]
 

@@ -70,7 +70,7 @@ class RequestAttempts:
 
     @property
     def has_begun(self) -> bool:
-        """Something was passed on, or waits for its time."""
+        """Whether something was passed on, or waits for its time."""
         return self.call.reply.has_started or bool(self.state.held)
 
     @property
@@ -79,7 +79,6 @@ class RequestAttempts:
 
     @cached_property
     def digest(self) -> bytes:
-        """The same for the same request of the same tenant."""
         asked = blake2b(f"{self.tenant}\0{self.call.route.path}\0".encode(), digest_size=16)
         asked.update(self.body)
         return asked.digest()
@@ -108,7 +107,7 @@ class RequestAttempts:
 
     @property
     def is_settled(self) -> bool:
-        """No other replica may be asked."""
+        """Whether no other replica may be asked."""
         if self.verdict is None:
             return False
         is_objection = self.verdict.reason is RejectReason.INVALID_REQUEST
@@ -116,7 +115,7 @@ class RequestAttempts:
 
     @property
     def is_refused(self) -> bool:
-        """It is the request's fault, as far as could be found out.
+        """Whether it is the request's fault, as far as could be found out.
 
         A stream that has begun was no bad request, unless two replicas say so.
         """
@@ -133,7 +132,7 @@ class RequestAttempts:
         return decide(self.traits, self.transcript.delivered)
 
     def start_over(self) -> None:
-        """Nothing of the answer was given: the same request again."""
+        """Ask the same again: nothing of the answer was given."""
         self.ask, self.outcome = Ask(self.call.route.path, self.body), "retried"
         if not self.has_begun:
             self.stream = self._first_stream()

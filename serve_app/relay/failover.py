@@ -60,7 +60,6 @@ class Recovery:
     async def run(
         self, call: Call, plan: Plan, body: bytes, traits: StreamTraits, send: Send
     ) -> Rejected | None:
-        """Answer a request, or say why it cannot be while nothing has been sent."""
         self._book.apply(call.policies.fleet.recovery)
         attempts = RequestAttempts(call, plan, body, traits)
         suspected = self._book.begin(attempts)
@@ -207,7 +206,7 @@ class Recovery:
         return text if isinstance(text, str) else None
 
     async def _close(self, attempts: RequestAttempts, send: Send) -> None:
-        """Everything was said but the closing lines: we can say them."""
+        """Send the closing lines ourselves: everything else was delivered."""
         call, stream, transcript = attempts.call, attempts.stream, attempts.transcript
         assert transcript is not None
         usage = call.served.usage = stream.usage or known_usage(transcript.delivered)

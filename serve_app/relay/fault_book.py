@@ -64,14 +64,14 @@ class FaultBook:
         return None
 
     def may_try(self, attempts: RequestAttempts) -> bool:
-        """Whether another attempt is allowed; the budget is charged then."""
+        """Return whether another attempt is allowed; the budget is charged then."""
         config = self.config
         if attempts.faults >= config.attempts or attempts.moves > config.max_failovers:
             return False
         return self._budget.try_spend(attempts.tenant, now=time.monotonic())
 
     def note_answer(self, attempts: RequestAttempts, replica: str) -> None:
-        """A replica answered: it is well, and so is the request.
+        """Note that a replica answered: it is well, and so is the request.
 
         Those that failed on it before are not: they failed where this one did not.
         """
@@ -95,7 +95,7 @@ class FaultBook:
         is_gone: bool = False,
         is_loss: bool = False,
     ) -> None:
-        """A replica failed. `is_gone`: for good; `is_loss`: perhaps under this request."""
+        """Count a replica's fault. `is_gone`: for good; `is_loss`: perhaps under this request."""
         self.tell_breaker(attempts.plan.lane, replica, attempts.tenant, is_gone=is_gone)
         if not attempts.note_fault(replica, is_loss=is_loss):
             return
@@ -115,7 +115,7 @@ class FaultBook:
 
 
 def _lost(wait_s: float) -> Rejected:
-    """The lane is not down: nobody's sheddable work has to go for a request that must wait."""
+    """Refuse, but not as of a lane that is down: no sheddable work has to go for this request."""
     return Rejected(
         RejectReason.REQUEST_RATE,
         f"{MAX_LOSSES} replicas of the model were lost while they read this request; "
@@ -125,7 +125,7 @@ def _lost(wait_s: float) -> Rejected:
 
 
 def _suspicion(wait_s: float) -> Rejected:
-    """Nobody knows whether the request was the reason, so it is no bad request: it waits."""
+    """Refuse for a while: whether the request was the reason, nobody knows."""
     return Rejected(
         RejectReason.REQUEST_RATE,
         "Replicas of the model were lost each time they read this very request. If it is not "

@@ -52,7 +52,7 @@ class Forwarder:
         self._begins: Response | None = None
 
     async def run(self, response: Response) -> None:
-        """Until the engine is done. Raises what reading and sending raise."""
+        """Forward until the engine is done. Raises what reading and sending raise."""
         self._begins = response if self._stream.is_steady else None
         try:
             await self._run(response)
@@ -91,7 +91,7 @@ class Forwarder:
             await self._send({"type": "http.response.body", "body": out, "more_body": True})
 
     def _pass_on(self, chunk: bytes) -> bool:
-        """One chunk from the engine, at once; False where the task has to see to the rest."""
+        """Forward one chunk at once; return False where the task has to see to the rest."""
         now = time.monotonic()
         out = self._take(chunk, now)
         if out:
@@ -108,7 +108,6 @@ class Forwarder:
         return not (self._state.held or self._stream.is_over)
 
     def _take(self, chunk: bytes, now: float) -> bytes:
-        """Read and book a chunk; what of it may go now."""
         stream, state = self._stream, self._state
         if self._pacer is None:
             out = stream.feed(chunk)
@@ -164,7 +163,7 @@ class SuspendedSend:
 
 
 async def next_held(call: Call, held: deque[tuple[float, bytes]]) -> bytes:
-    """The next event that was held back, when it is due."""
+    """Return the next event that was held back, when it is due."""
     position, out = held.popleft()
     pacer = call.charge.pacer
     while pacer is not None:
@@ -195,7 +194,7 @@ def book(
 def _book_event(
     stream: EngineStream, chunk: bytes, pacer: Paces, held: deque[tuple[float, bytes]], now: float
 ) -> bytes:
-    """The same for what ends one event at most; one of many tokens waits for its last."""
+    """Book what ends one event at most; one of many tokens waits for its last."""
     before = stream.tokens
     out = stream.feed(chunk)
     position = pacer.hold(stream.tokens - before, now=now)

@@ -129,7 +129,7 @@ class Relay:
             self._metering.end(call, usage)
 
     async def begin(self, call: Call, send: Send, now: float) -> None:
-        """The first event is there: until now nothing was said."""
+        """Note the first event and start the response."""
         if call.served.hold is not None:
             call.served.hold.begin()
         tier = call.tenant.tier_name
@@ -192,7 +192,7 @@ class Relay:
 
 
 def _leave(call: Call) -> None:
-    """The engine is done: its slot is someone else's."""
+    """Give the engine's slot back: it is done."""
     if call.served.hold is not None:
         call.served.hold.begin()
         call.served.leave()

@@ -100,7 +100,6 @@ def stops_of(body: dict[str, Any]) -> tuple[str, ...]:
 
 
 def held_chars(parsed: ParsedRequest, lane: LaneConfig) -> int:
-    """Most characters that may be kept back of an answer's text after a token."""
     body = parsed.body
     name = lane.engine_args.get("tool_call_parser")
     parser = 0 if name is None or name in PASSING_PARSERS else PARSER_HOLDS_CHARS

@@ -116,7 +116,6 @@ class Transcript:
 
 
 def note_choice(delivered: Delivered, choice: dict[str, Any]) -> None:
-    """Take up one choice of a chunk, of either route."""
     delta = choice.get("delta") or {}
     delivered.has_tool_call = delivered.has_tool_call or bool(delta.get("tool_calls"))
     reasoning = delta.get("reasoning") or delta.get("reasoning_content")

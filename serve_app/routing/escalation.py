@@ -80,7 +80,6 @@ class Escalation:
     # -- deciding -----------------------------------------------------------
 
     def judge(self, policies: Policies, tenant: Tenant, parsed: ParsedRequest) -> Judgement:
-        """Scores of the last user turns, and what the tenant may still escalate."""
         return Judgement(
             self.scores(policies, parsed), self._views(policies, tenant.name, tenant.rules.budgets)
         )
@@ -109,7 +108,6 @@ class Escalation:
         return policies.shadow.version, self._score(policies.shadow, conversation, system)
 
     def features(self, policies: Policies, parsed: ParsedRequest) -> dict[str, float]:
-        """What the classifier saw in the newest turn; for dry runs."""
         users = parsed.prompt.users
         conversation = _conversation(parsed, users[-1] if users else "", max(1, len(users)))
         return policies.scorer.features(conversation)

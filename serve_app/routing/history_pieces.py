@@ -98,7 +98,6 @@ def _calls(item: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _answers(item: dict[str, Any]) -> tuple[str, ...]:
-    """Ids of the tool calls whose results are in a message."""
     found = [item.get("tool_call_id")]
     found += [part.get("tool_use_id") for part in _dicts(item.get("content")) if is_result(part)]
     if _is_output(item):
@@ -111,7 +110,7 @@ def is_result(part: dict[str, Any]) -> bool:
 
 
 def _is_output(item: dict[str, Any]) -> bool:
-    """A Responses item with a result: `function_call_output` and its like."""
+    """Return whether it is a Responses item with a result: `function_call_output` and its like."""
     kind = item.get("type")
     return isinstance(kind, str) and kind.endswith("_output")
 

@@ -61,7 +61,7 @@ class EngineLiveness:
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether a process is halted by a signal or a debugger; a dead one is not."""
+    """Return whether a process is halted by a signal or a debugger; a dead one is not."""
     with contextlib.suppress(OSError):
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]
         return state in "Tt"

@@ -50,7 +50,6 @@ class Silence:
         self.seconds = 0.0
 
     def tick(self, elapsed_s: float) -> None:
-        """Nothing came for this long."""
         if self._has_begun:
             self.seconds += min(elapsed_s, 2 * TICK_S)
 
@@ -106,7 +105,7 @@ def sweep(group: int) -> None:
 
 
 def _kill(pids: list[int], group: int) -> list[int]:
-    """SIGKILL those that are still of the group; returns what was asked."""
+    """Send SIGKILL to those that are still of the group; return what was asked."""
     for pid in pids:
         with contextlib.suppress(OSError):
             fd = os.pidfd_open(pid)

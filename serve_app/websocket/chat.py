@@ -136,7 +136,6 @@ class Chat:
         self._owner.changed(self)
 
     def fail(self) -> None:
-        """End a chat whose pipeline failed or was stopped without a word."""
         self.end(frames.ending(self.id, BROKEN_OFF))
 
     def _append(self, frame: bytes) -> None:
@@ -191,7 +190,6 @@ class Chat:
         return reader
 
     def detach(self, reader: Reader) -> None:
-        """`reader` is gone; the chat goes on for its window."""
         if self._reader is reader:
             self._reader = None
             self._owner.changed(self)

@@ -30,14 +30,12 @@ class Finder:
         return self._hub.by_token(tenant, frame.token) if frame.token else None
 
     def attach(self, chat: Chat, frame: ResumeFrame, wake: Callable[[], None]) -> Reader | Rejected:
-        """Read a chat of this replica from where the client is."""
         is_other = chat.id != frame.id
         return self._counted(OTHER_ID if is_other else chat.attach(frame.after, wake), "local")
 
     async def resume(
         self, frame: ResumeFrame, tenant: str, wake: Callable[[], None]
     ) -> Reader | RemoteReader | Rejected:
-        """Read the chat that the frame means, wherever it is."""
         token = frame.token
         if token is None:
             match = pick(await self._matches(frame.id, tenant))

@@ -80,7 +80,6 @@ def leading_id(raw: bytes) -> bytes:
 
 
 def reading_frame(raw: bytes, limits: LimitsConfig) -> Steps[ClientFrame | BadFrame]:
-    """A client's frame, or what is wrong with it, in pieces."""
     if len(raw) > limits.max_body_bytes:
         message = f"A frame may have {limits.max_body_bytes} bytes."
         return BadFrame(leading_id(raw), Rejected(RejectReason.REQUEST_TOO_LARGE, message))

@@ -50,7 +50,7 @@ class Match:
 
 
 def pick(matches: Iterable[Match]) -> Match | Rejected:
-    """Which chat a client means that names only an id: never a guess."""
+    """Return which chat a client means that names only an id: never a guess."""
     found = list(matches)
     waiting = [match for match in found if match.is_waiting]
     candidates = waiting or found

@@ -126,7 +126,6 @@ class Peers:
     async def open(
         self, tenant: str, frame: ResumeFrame, token: str, wake: Callable[[], None]
     ) -> RemoteReader | Rejected:
-        """Read a chat of another replica from where the client is."""
         url = await self._url_of(token)
         if url is None:
             return GONE
