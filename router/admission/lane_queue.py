@@ -4,7 +4,7 @@
 that needs more slots than are empty holds back all behind it: none starves.
 
 **With several ingress replicas** each has its part of the slots. Protected work may start
-beyond it where the lane as a whole has slots that nobody has taken (`slots`).
+beyond it where the lane as a whole has slots that no replica has taken (`slots`).
 
 **Sheddable work** takes slots that protected work does not need: those that it needed lately
 (`Need`) and a reserve on top stay empty. While the lane is saturated it is held down to its
@@ -62,10 +62,8 @@ class QueueBounds:
 class QueueConfig(QueueBounds):
     """What one lane's queue goes by.
 
-    Attributes:
-        grace_s: overdue protected work is refused after so long even if it is not known
-            what the other ingress replicas hold.
-
+    After `grace_s` overdue protected work is refused even if it is not known what the other
+    ingress replicas hold.
     """
 
     grace_s: float = 12.0
@@ -146,7 +144,6 @@ class LaneQueue:
         self._preempt(now)
 
     def set_level(self, level: Level, now: float) -> None:
-        """Take the lane's saturation, as seen now."""
         self.level = level
         if level >= Level.SHED:
             for part in self._queues.sheddable:
@@ -199,7 +196,6 @@ class LaneQueue:
         return self._queues.waiting - self.kv.waiting
 
     def depths(self) -> dict[str, int]:
-        """Return the waiting requests by tier."""
         return {part.tier.name: part.waiting for part in self._queues.in_order}
 
     def _dispatch(self, now: float) -> None:

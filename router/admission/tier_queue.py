@@ -16,14 +16,9 @@ from router.errors import Rejected, RejectReason
 
 
 class TierQueue:
-    """The waiting requests of a tier.
+    """The waiting requests of a tier, and the slots that those which run hold.
 
-    Attributes:
-        running: slots that its requests hold.
-        drain: the pace at which those that waited have started.
-        held_back: requests that wait for room in their tenant's KV budget, by age; they
-            have no place in the queue.
-
+    `held_back`, by age, wait for room in their tenant's KV budget, with no place in the queue.
     """
 
     def __init__(self, tier: Tier) -> None:
@@ -32,11 +27,6 @@ class TierQueue:
         self.running = 0
         self.held_back: OrderedDict[Ticket, None] = OrderedDict()
         self.drain = DrainRate()
-
-    @property
-    def rank(self) -> tuple[int, str]:
-        """Tiers go in this order."""
-        return (self.tier.priority, self.tier.name)
 
     @property
     def waiting(self) -> int:
@@ -135,7 +125,7 @@ class TierQueues:
             return part
         # New, or the file was read again. What is here keeps what it came with.
         part.tier = tier
-        self.in_order.sort(key=attrgetter("rank"))
+        self.in_order.sort(key=attrgetter("tier.priority", "tier.name"))
         self.sheddable = [other for other in reversed(self.in_order) if other.tier.sheddable]
         return part
 
@@ -148,7 +138,6 @@ class TierQueues:
         self._wait(ticket)
 
     def hold_back(self, ticket: Ticket) -> None:
-        """Let a request wait for its tenant's KV budget, beside the queue."""
         self.part_of(ticket).held_back[ticket] = None
         self._wait(ticket)
 
@@ -158,7 +147,6 @@ class TierQueues:
             self.note_need(ticket, -ticket.cost, now)
 
     def refuse(self, ticket: Ticket, refused: Rejected, now: float) -> None:
-        """Refuse a request that waits."""
         self.remove(ticket, now)
         self.turn_away(ticket, refused, now)
         ticket.tell()

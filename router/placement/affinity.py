@@ -80,13 +80,7 @@ class AffinityConfig:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaLoad:
-    """What is known of one live replica.
-
-    Attributes:
-        open: requests running or waiting there.
-        slots: sequences that its engine runs at once (`max_num_seqs`).
-
-    """
+    """A live replica's requests, running or waiting, and its engine's `max_num_seqs`."""
 
     open: int
     slots: int
@@ -126,14 +120,16 @@ class Placement:
     """Where a turn goes.
 
     Attributes:
-        order: every candidate, the chosen one first, the rest as fallbacks.
-        home: where the session would be if load were no matter.
+        order: replicas to try, the chosen one first.
+        outcome: how it came to the first.
+        spilled: what that replica is to remember, the session's hash and the number of
+            its move; None for a session that has always been at home.
 
     """
 
     order: list[str]
-    home: str
     outcome: Outcome
+    spilled: tuple[str, int] | None = None
 
     @property
     def replica(self) -> str:
@@ -209,13 +205,7 @@ def place(
 
 @dataclass(slots=True)
 class _Choice:
-    """One decision.
-
-    Attributes:
-        outside: replicas that are not of the subset.
-        soft: the soft bound, in open requests.
-
-    """
+    """One decision: `outside` the subset are these replicas; `soft` is in open requests."""
 
     config: AffinityConfig
     turn: TurnFacts
@@ -264,4 +254,4 @@ class _Choice:
 
     def placed(self, replica: str, outcome: Outcome) -> Placement:
         rest = [other for other in self.order if other != replica]
-        return Placement([replica, *rest], self.order[0], outcome)
+        return Placement([replica, *rest], outcome)

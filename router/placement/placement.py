@@ -17,7 +17,7 @@ reports are bounded by those that publish them.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,23 +77,6 @@ class Report:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """Where a turn goes.
-
-    Attributes:
-        order: replicas to try, the chosen one first.
-        outcome: how it came to the first.
-        spilled: what that replica is to remember, the session's hash and the number of
-            its move; None for a session that has always been at home.
-
-    """
-
-    order: list[str]
-    outcome: Outcome
-    spilled: tuple[str, int] | None
-
-
 @dataclass(slots=True)
 class _LastPlace:
     replica: str
@@ -104,14 +87,8 @@ class _LastPlace:
 class LanePlacement:
     """Places the turns of one lane. Not thread-safe.
 
-    Args:
-        me: this ingress replica's id, as lane replicas publish it.
-        tracked: sessions whose last place is remembered here.
-        warm_s: how long one is remembered after its last turn.
-
-    Attributes:
-        last_places: by session, the latest turn at the end.
-
+    `me` is this ingress replica's id, as lane replicas publish it. `last_places` has at most
+    `tracked` sessions, the latest turn at the end, each for `warm_s` after its last turn.
     """
 
     def __init__(
@@ -122,7 +99,7 @@ class LanePlacement:
         self._capacity = tracked
         self._warm_s = warm_s
         self.last_places: OrderedDict[str, _LastPlace] = OrderedDict()
-        self._open: dict[str, int] = {}
+        self._open: Counter[str] = Counter()
         self._chosen: dict[str, deque[float]] = {}
         self._stats: dict[str, Mapping[str, Any]] = {}
         self._reports: dict[str, Report] = {}
@@ -139,7 +116,7 @@ class LanePlacement:
         avoid: frozenset[str] = frozenset(),
         *,
         now: float,
-    ) -> Chosen:
+    ) -> Placement:
         """Place a turn; its request counts as open here from now on.
 
         `stats` is what each live replica published last, by id: of one replica at least.
@@ -155,20 +132,18 @@ class LanePlacement:
         spilled = self._remember(key, placed, known, now) if not avoid else None
         self._chosen.setdefault(placed.replica, deque()).append(now + CHOSEN_S)
         rest = sorted(replica for replica in stats if replica not in loads)
-        return Chosen(placed.order + rest, placed.outcome, spilled)
+        return Placement(placed.order + rest, placed.outcome, spilled)
 
     def begin(self, replica: str) -> None:
         chosen = self._chosen.get(replica)
         if chosen:
             chosen.popleft()
-        self._open[replica] = self._open.get(replica, 0) + 1
+        self._open[replica] += 1
 
     def end(self, replica: str) -> None:
-        left = self._open.get(replica, 0) - 1
-        if left > 0:
-            self._open[replica] = left
-        else:
-            self._open.pop(replica, None)
+        self._open[replica] -= 1
+        if self._open[replica] <= 0:
+            del self._open[replica]
 
     def loads(self, *, now: float) -> dict[str, int]:
         """Return open requests by live replica, as this ingress sees them."""
@@ -222,16 +197,16 @@ class LanePlacement:
         left = [replica for replica in order if replica not in avoid]
         if left:
             return left, min(size, len(left))
-        everyone = [replica for replica in sorted(self._reports) if replica not in avoid]
-        return (everyone or order), len(everyone or order)
+        everywhere = [replica for replica in sorted(self._reports) if replica not in avoid]
+        return (everywhere or order), len(everywhere or order)
 
     def _load(self, replica: str, slots: int, now: float) -> ReplicaLoad:
         report = self._reports[replica]
-        others = sum(count for who, count in report.open.items() if who != self._me)
+        others = sum(count for ingress, count in report.open.items() if ingress != self._me)
         chosen = self._chosen.get(replica)
         while chosen and chosen[0] <= now:
             chosen.popleft()
-        own = self._open.get(replica, 0) + (len(chosen) if chosen else 0)
+        own = self._open[replica] + (len(chosen) if chosen else 0)
         return ReplicaLoad(others + own, slots, report.kv_utilization)
 
     # -- spilled sessions ---------------------------------------------------------------

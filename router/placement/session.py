@@ -7,8 +7,7 @@ comes from what the client sends, never from the process. The memory only feeds
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass
+from collections import Counter, OrderedDict
 from enum import StrEnum
 from hashlib import blake2b
 
@@ -45,13 +44,6 @@ def session_key(tenant: str, session_id: str) -> str:
     return f"{tenant}\0{session_id}"
 
 
-@dataclass(slots=True)
-class _Seen:
-    lane: str
-    replica: str
-    last: float
-
-
 class SessionMemory:
     """Least-recently-used memory of session to (lane, replica).
 
@@ -61,8 +53,12 @@ class SessionMemory:
 
     def __init__(self, capacity: int, ttl_s: float) -> None:
         self._capacity, self._ttl_s = capacity, ttl_s
-        self._seen: OrderedDict[str, _Seen] = OrderedDict()
-        self._recent: dict[str, int] = {}
+        # Lane, replica and time of each session's last request.
+        self._seen: OrderedDict[str, tuple[str, str, float]] = OrderedDict()
+        self._recent: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._seen)
 
     def note(
         self, key: str, lane: str, replica: str, *, now: float, spilled: bool = False
@@ -74,57 +70,48 @@ class SessionMemory:
         self.expire(now=now)
         before = self._seen.pop(key, None)
         if before is not None:
-            self._leave(before)
-        self._seen[key] = _Seen(lane, replica, now)
-        self._recent[lane] = self._recent.get(lane, 0) + 1
+            self._recent[before[0]] -= 1
+        self._seen[key] = lane, replica, now
+        self._recent[lane] += 1
         if len(self._seen) > self._capacity:
-            self._leave(self._seen.popitem(last=False)[1])
+            self._forget_oldest()
         if spilled:
             return Affinity.SPILLED
         if before is None:
             return Affinity.NEW
-        return Affinity.HIT if before.replica == replica else Affinity.MOVED
+        return Affinity.HIT if before[1] == replica else Affinity.MOVED
 
     def __len__(self) -> int:
         return len(self._seen)
 
     def expire(self, *, now: float) -> None:
-        while self._seen:
-            oldest = next(iter(self._seen.values()))
-            if now - oldest.last <= self._ttl_s:
-                return
-            self._leave(self._seen.popitem(last=False)[1])
+        while self._seen and now - next(iter(self._seen.values()))[2] > self._ttl_s:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        _, (lane, _, _) = self._seen.popitem(last=False)
+        self._recent[lane] -= 1
 
     def recent(self, *, now: float) -> dict[str, int]:
-        """Return how many sessions each lane has."""
         self.expire(now=now)
-        return dict(self._recent)
-
-    def _leave(self, seen: _Seen) -> None:
-        left = self._recent[seen.lane] - 1
-        if left:
-            self._recent[seen.lane] = left
-        else:
-            del self._recent[seen.lane]
+        return {lane: count for lane, count in self._recent.items() if count}
 
 
 class Presence:
     """Counts the sessions that generate or wait right now; memory: one entry for each."""
 
     def __init__(self) -> None:
-        self._requests: dict[str, dict[str, int]] = {}
+        self._requests: Counter[tuple[str, str]] = Counter()
 
     def enter(self, lane: str, key: str) -> None:
-        here = self._requests.setdefault(lane, {})
-        here[key] = here.get(key, 0) + 1
+        self._requests[lane, key] += 1
 
     def leave(self, lane: str, key: str) -> None:
         """Count a request that has its answer, or is gone: once for each `enter`."""
-        here = self._requests[lane]
-        here[key] -= 1
-        if not here[key]:
-            del here[key]
+        self._requests[lane, key] -= 1
+        if not self._requests[lane, key]:
+            del self._requests[lane, key]
 
     def active(self) -> dict[str, int]:
         """Return sessions per lane, each once, however many requests it has open."""
-        return {lane: len(keys) for lane, keys in self._requests.items() if keys}
+        return Counter(lane for lane, _ in self._requests)

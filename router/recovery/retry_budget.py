@@ -74,10 +74,7 @@ class _Bucket:
 class RetryBudget:
     """The budgets of one ingress replica. `now` is in seconds on the caller's clock.
 
-    Attributes:
-        spent: of each tenant that has spent, its own bucket and its reserve; the latest
-            at the end.
-
+    `spent` has each tenant's own bucket and its reserve, the latest to spend at the end.
     """
 
     def __init__(self, config: RetryBudgetConfig, *, now: float) -> None:
@@ -92,7 +89,6 @@ class RetryBudget:
             bucket.apply(config)
 
     def note_request(self, tenant: str) -> None:
-        """Count a request of a tenant that has begun."""
         share = self._config.retry_share
         self._total.add(share)
         if (buckets := self.spent.get(tenant)) is not None:

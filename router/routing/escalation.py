@@ -10,7 +10,7 @@ Three things hold the shares, in one ingress replica, without waiting for anothe
    line* when its rate over the threshold passes L, twice the larger of its budget
    and the median tenant's rate; a rate r > L counts as L/2 * (1 + L/r): L at the
    edge, and little more than the budget for a tenant that only sends hard ones.
-   The median is there for a change of everybody's mix: then nobody is out of line.
+   The median is there for a change of every tenant's mix: then none is out of line.
 2. **Feedback.** `slack` is how many escalations the level is behind its share
    (negative: ahead). It bends the share that the threshold is for at once, and
    drives a slow gain on top. The share is raised only when requests over the
@@ -35,7 +35,6 @@ from typing import Any
 from router.routing.budget import Account, Limits, limits_of
 from router.routing.pressure import GAIN_MAX, ShareFeedback
 from router.routing.quantile import (
-    PeerParts,
     QuantileConfig,
     QuantileWindow,
     RecentTraffic,
@@ -72,10 +71,7 @@ class EscalationLevel:
 class EscalationConfig:
     """What one ingress replica keeps to.
 
-    Attributes:
-        replicas: ingress replicas that divide the hard buckets.
-        tenants: tenants remembered, about 1 kB each.
-
+    So many ingress `replicas` divide the hard buckets. `tenants` are remembered, about 1 kB each.
     """
 
     replicas: int = 1
@@ -113,17 +109,10 @@ class _LevelState:
 
 
 class EscalationController:
-    """The shares of all levels in one ingress replica.
+    """The shares of all levels, strongest first, in one ingress replica.
 
-    Args:
-        levels: strongest first.
-        shipped: the quantiles measured offline, used until traffic was seen.
-        replica: this replica's id, so that its own export is not merged back.
-
-    Attributes:
-        window: what thresholds are read from.
-        accounts: of the tenants that were seen last, the latest at the end.
-
+    The `shipped` quantiles are used until traffic was seen. By `replica`, this one's id, its
+    own export is not merged back. `accounts` are of the tenants seen last, the latest at the end.
     """
 
     def __init__(
@@ -140,7 +129,8 @@ class EscalationController:
         quantile = replace(quantile, tail_share=max(quantile.tail_share, highest))
         self.window = QuantileWindow(shipped, quantile)
         self._recent = RecentTraffic(quantile.window)
-        self._peers: PeerParts[dict[str | None, int]] = PeerParts(quantile.peer_ttl_s)
+        # By peer: when it came, the top of its scores, and its requests by lane.
+        self._peers: dict[str, tuple[float, Tail, dict[str | None, int]]] = {}
         self._levels = [_LevelState(level) for level in levels]
         self._defaults = [limits_of(level.share, config.replicas) for level in levels]
         self.accounts: OrderedDict[str, list[Account]] = OrderedDict()
@@ -225,7 +215,7 @@ class EscalationController:
 
         Fewer than 500 requests count as 500.
         """
-        counts = [self._recent.lanes, *self._peers.live(now=now)]
+        counts = [self._recent.lanes, *(lanes for _, _, lanes in self._live_peers(now))]
         scored = max(ALARM_MIN_REQUESTS, sum(sum(part.values()) for part in counts))
         lanes = [state.level.lane for state in self._levels]
         return {lane: sum(part.get(lane, 0) for part in counts) / scored for lane in lanes}
@@ -238,7 +228,7 @@ class EscalationController:
     def export(self) -> dict[str, Any]:
         """Return this replica's own part, for the others' `merge`: numbers, strings, lists."""
         lanes = {state.level.lane: self._recent.lanes[state.level.lane] for state in self._levels}
-        return {"scored": len(self._recent), "lanes": lanes, "tail": self.window.tail().to_plain()}
+        return {"scored": len(self._recent), "lanes": lanes, "tail": self.window.tail.to_plain()}
 
     def merge(self, peer: str, exported: dict[str, Any], *, now: float) -> None:
         """Replace what is known of a peer; ValueError when it cannot be read."""
@@ -250,8 +240,13 @@ class EscalationController:
             lanes[None] = int(exported["scored"]) - sum(lanes.values())
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"no export of a replica: {error!r}") from error
-        self._peers.put(peer, lanes, now=now)
-        self.window.merge(peer, tail, now=now)
+        self._peers[peer] = now, tail, lanes
+
+    def _live_peers(self, now: float) -> list[tuple[float, Tail, dict[str | None, int]]]:
+        """Forget peers that were silent for `peer_ttl_s`; return what the others sent last."""
+        ttl_s = self._config.quantile.peer_ttl_s
+        self._peers = {peer: part for peer, part in self._peers.items() if now - part[0] <= ttl_s}
+        return list(self._peers.values())
 
     def _limits(self, budgets: Mapping[str, float]) -> list[Limits]:
         if not budgets:
@@ -285,8 +280,7 @@ class EscalationController:
     def _refresh(self, now: float) -> None:
         requests = self._config.quantile.refresh_every
         self._until_refresh = requests
-        self.window.refresh(now=now)
-        self._peers.drop_dead(now=now)
+        self.window.refresh([tail for _, tail, _ in self._live_peers(now)])
         last = list(islice(reversed(self.accounts.values()), MEDIAN_TENANTS))
         share = self.share(now=now)
         for index, state in enumerate(self._levels):
