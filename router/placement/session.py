@@ -81,9 +81,6 @@ class SessionMemory:
             return Affinity.NEW
         return Affinity.HIT if before[1] == replica else Affinity.MOVED
 
-    def __len__(self) -> int:
-        return len(self._seen)
-
     def expire(self, *, now: float) -> None:
         while self._seen and now - next(iter(self._seen.values()))[2] > self._ttl_s:
             self._forget_oldest()

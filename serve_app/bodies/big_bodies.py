@@ -29,7 +29,7 @@ class Turn:
     """A lock that tenants get in turn, each for the first of its own that wait.
 
     Attributes:
-        waiting: who is in line, by tenant; the next one's first.
+        waiting: those in line, by tenant; the next tenant comes first.
 
     """
 
@@ -38,7 +38,7 @@ class Turn:
         self.waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
     async def take(self, tenant: str) -> None:
-        """Wait for it; `leave` has to follow."""
+        """Wait for the lock. `leave` has to follow."""
         if not self.is_taken:
             self.is_taken = True
             return
@@ -53,7 +53,7 @@ class Turn:
             raise
 
     def leave(self) -> None:
-        """Hand it to the tenant that has waited longest since its last turn."""
+        """Hand the lock to the tenant that has waited longest since its last turn."""
         while self.waiting:
             tenant, queue = self.waiting.popitem(last=False)
             following = queue.popleft()
@@ -66,13 +66,13 @@ class Turn:
 
 
 class BigBodies:
-    """The line of one ingress replica, and whose `turn` it is."""
+    """Reads the large bodies of one ingress replica, one after another."""
 
     def __init__(self) -> None:
         self.turn = Turn()
 
     async def read(self, steps: Steps[T], size: int, tenant: str) -> T:
-        """The result of the steps that read a tenant's body of `size` bytes."""
+        """Run the steps that read a tenant's body of `size` bytes, and return their result."""
         if size < BIG_BYTES:
             return at_once(steps)
         await self.turn.take(tenant)

@@ -38,7 +38,7 @@ Bytes = NDArray[np.uint8]
 
 
 def too_heavy(raw: bytes, limits: LimitsConfig) -> Steps[Rejected | None]:
-    """The refusal of a body (UTF-8) that holds too much, found before it is read."""
+    """Refuse a body (UTF-8) that holds too many values, before it is read."""
     most = limits.max_values
     if len(raw) * HEAVIEST <= most or _at_most(raw) <= most:
         return None
@@ -54,13 +54,13 @@ def too_heavy(raw: bytes, limits: LimitsConfig) -> Steps[Rejected | None]:
 
 
 def _at_most(raw: bytes) -> int:
-    """The weight, if nothing of it is within a text."""
+    """Return what the weight would be if no bracket or comma were within a text."""
     brackets = raw.count(b"[") + raw.count(b"{")
     return HEAVIEST * brackets + 2 * raw.count(b'"') + raw.count(b",")
 
 
 def weigh(raw: bytes, most: int) -> Steps[int]:
-    """The weight of a body; no further than over `most`."""
+    """Return the weight of a body. Counting stops once it is over `most`."""
     weight, is_inside, backslashes = 0, 0, 0
     for begin in range(0, len(raw), SLICE_BYTES):
         part = np.frombuffer(raw, np.uint8, min(SLICE_BYTES, len(raw) - begin), begin)
@@ -92,7 +92,7 @@ def _distance(part: Bytes, before: int) -> NDArray[np.int64]:
 
 
 def too_many_parts(body: dict[str, Any], size: int, limits: LimitsConfig) -> Rejected | None:
-    """The refusal of a conversation in too many pieces; `size`: the body's bytes."""
+    """Refuse a conversation of too many messages or parts; `size`: the body's bytes."""
     if size < 2 * limits.max_messages and size < 2 * limits.max_parts:
         # Even `[]` is two.
         return None
@@ -108,15 +108,9 @@ def too_many_parts(body: dict[str, Any], size: int, limits: LimitsConfig) -> Rej
 
 
 def _parts(items: list[Any]) -> int:
-    count = 0
-    for item in items:
-        if type(item) is dict:
-            content, calls = item.get("content"), item.get("tool_calls")
-            if type(content) is list:
-                count += len(content)
-            if type(calls) is list:
-                count += len(calls)
-    return count
+    messages = [item for item in items if type(item) is dict]
+    lists = (message.get(name) for message in messages for name in ("content", "tool_calls"))
+    return sum(len(parts) for parts in lists if type(parts) is list)
 
 
 def _too_many(name: str, what: str, most: int) -> Rejected:

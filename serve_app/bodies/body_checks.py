@@ -20,7 +20,7 @@ MAX_INT64 = 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A value of one of a few types, in words."""
+    """Check that a value is of one of a few types, named to the client in `words`."""
 
     words: str
     types: tuple[type, ...]
@@ -38,7 +38,7 @@ is_text_or_array = Kind("a string or an array", (str, list))
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """An integer within bounds."""
+    """Check for an integer within bounds."""
 
     least: float = -inf
     most: float = inf
@@ -52,7 +52,7 @@ class Whole:
 
 
 def within_64_bits(value: Any) -> str | None:
-    """Whatever the engine takes for an integer; one of more bits ends its request at 500."""
+    """Check what the engine takes for an integer. One of more bits ends a request at 500."""
     if isinstance(value, (int, float)) and not -MAX_INT64 <= value <= MAX_INT64:
         return f"at least {-MAX_INT64} and at most {MAX_INT64}"
     return None
@@ -60,7 +60,7 @@ def within_64_bits(value: Any) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Only:
-    """One of a few values; `words` where they are not named to the client."""
+    """Check for one of a few values. `words` stands for them where the client is not told which."""
 
     values: tuple[Any, ...]
     words: str = ""
@@ -80,7 +80,7 @@ is_empty = Only(([], {}, ""), LEFT_OUT)
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """An object whose members have checks of their own."""
+    """Check for an object, and its members with checks of their own."""
 
     checks: dict[str, Check]
 
@@ -96,7 +96,7 @@ class Members:
 
 
 def is_whole(value: Any) -> bool:
-    """An integer, or a float without a fraction; true and false are neither."""
+    """Return whether a value is an integer, or a float without a fraction. A flag is neither."""
     if isinstance(value, float):
         return value.is_integer()
     return isinstance(value, int) and not isinstance(value, bool)

@@ -26,6 +26,7 @@ from serve_app.bodies.body_checks import (
     is_text_or_array,
     within_64_bits,
 )
+from serve_app.bodies.routes import Route
 from serve_app.bodies.tool_rules import (
     are_input_items,
     are_messages,
@@ -126,27 +127,18 @@ RULES: dict[str, dict[str, Check]] = {
     "/v1/messages/count_tokens": _MESSAGES,
 }
 
-REQUIRED = {
-    "/v1/chat/completions": "messages",
-    "/v1/completions": "prompt",
-    "/v1/responses": "input",
-    "/v1/messages": "messages",
-    "/v1/messages/count_tokens": "messages",
-}
 
-
-def first_fault(body: dict[str, Any], path: str) -> Rejected | None:
-    """What of a body is refused; whole numbers in it become integers."""
-    rules = RULES[path]
-    needed = REQUIRED[path]
-    if body.get(needed) is None:
-        return refusal(needed, rules[needed](0) or "there")
+def first_fault(body: dict[str, Any], route: Route) -> Rejected | None:
+    """Return what of a body is refused first; whole numbers in it become integers."""
+    rules = RULES[route.path]
+    if body.get(route.prompt) is None:
+        return refusal(route.prompt, rules[route.prompt](0) or "there")
     for name, value in body.items():
         check = rules.get(name)
         if check is None or value is None:
             continue
         wrong = check(value)
-        if wrong is not None and not _scores_only(body, path, name):
+        if wrong is not None and not _scores_only(body, route, name):
             return refusal(name, wrong)
         if type(value) is float and value.is_integer() and _is_of_integers(check):
             body[name] = int(value)
@@ -154,7 +146,7 @@ def first_fault(body: dict[str, Any], path: str) -> Rejected | None:
 
 
 def _named_tool_fault(body: dict[str, Any]) -> Rejected | None:
-    """The engine looks for the name of a forced function before it looks at the tools."""
+    """Refuse tools without names where a function is forced: the engine reads the names first."""
     choice = body.get("tool_choice")
     if not isinstance(choice, dict) or "function" not in choice:
         return None
@@ -169,11 +161,11 @@ def _is_of_integers(check: Check) -> bool:
 
 
 def refusal(name: str, wrong: str) -> Rejected:
-    """A 400 that names the field and says what it must be."""
+    """Return a 400 that names the field and says what it must be."""
     return Rejected(RejectReason.INVALID_REQUEST, f"'{name}' must be {wrong}.", param=name)
 
 
-def _scores_only(body: dict[str, Any], path: str, name: str) -> bool:
-    """Evaluations ask for the prompt's own log probabilities, and no more."""
-    is_asked = path == "/v1/completions" and name == "max_tokens" and body.get("echo") is True
+def _scores_only(body: dict[str, Any], route: Route, name: str) -> bool:
+    """Return whether only the prompt's log probabilities are asked for, as evaluations do."""
+    is_asked = route.prompt == "prompt" and name == "max_tokens" and body.get("echo") is True
     return is_asked and body[name] == 0 and not isinstance(body[name], bool)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from math import inf, isfinite
+from math import inf
 from typing import Any
 
 import orjson
@@ -55,7 +55,7 @@ def loading(raw: bytes, limits: LimitsConfig) -> Steps[dict[str, Any] | Rejected
 
 
 def as_utf8(raw: bytes) -> bytes:
-    """A body of another of JSON's encodings, or with a byte order mark, as the rest are."""
+    """Decode a body in another of JSON's encodings, or with a byte order mark, to UTF-8."""
     if raw.startswith(b"{") and raw[1:2] != b"\0":
         return raw
     encoding = json.detect_encoding(raw)
@@ -68,7 +68,7 @@ def as_utf8(raw: bytes) -> bytes:
 
 
 def dump(body: Any) -> bytes:
-    """JSON, of integers past 64 bits too, which orjson refuses."""
+    """Write JSON, integers past 64 bits included, which orjson refuses."""
     try:
         return orjson.dumps(body)
     except (orjson.JSONEncodeError, TypeError):
@@ -76,7 +76,7 @@ def dump(body: Any) -> bytes:
 
 
 def _depth_if_exact(body: dict[str, Any]) -> int | None:
-    """Levels of a body that orjson read; None: it may have changed a number."""
+    """Return how deep a body is nested; None: orjson may have changed a number in it."""
     depth = 0
     level: list[Any] = [body]
     while level:
@@ -130,7 +130,7 @@ def _not_an_object() -> Rejected:
 
 
 def _unwritable(body: dict[str, Any], written: str) -> Rejected | None:
-    """The field that holds what cannot be passed on: half a character, a number too large."""
+    """Refuse the field with half a character, or a number too large to be passed on."""
     if not _is_unicode(written):
         fields = ((k, json.dumps([k, v], ensure_ascii=False)) for k, v in body.items())
         name = next(k for k, text in fields if not _is_unicode(text))
@@ -153,9 +153,9 @@ def _is_unicode(text: str) -> bool:
 
 
 def _is_finite(value: Any) -> bool:
-    """Whether no number in it is past a double: Python reads those as infinite."""
-    if isinstance(value, float):
-        return isfinite(value)
-    if isinstance(value, dict):
-        return all(map(_is_finite, value.values()))
-    return not isinstance(value, list) or all(map(_is_finite, value))
+    """Return whether no number in it is past a double: Python reads those as infinite."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True

@@ -69,12 +69,9 @@ _Found = tuple[_Place, Any]
 
 
 def looking_for_media(body: dict[str, Any], hosts: Collection[str]) -> Steps[Rejected | None]:
-    """The first place of a body from which an engine would fetch what it should not, in pieces.
+    """Refuse a body from which an engine would fetch what it should not, in pieces.
 
-    Args:
-        body: a request on any route.
-        hosts: `host` or `host:port`, in lower case, that the lane may fetch from.
-
+    `hosts`: `host` or `host:port`, in lower case, that the lane may fetch from.
     """
     for field in ("messages", "input"):
         items = body.get(field)
@@ -85,7 +82,7 @@ def looking_for_media(body: dict[str, Any], hosts: Collection[str]) -> Steps[Rej
 
 
 def _part_fault(field: str, items: list[Any], hosts: Collection[str]) -> Steps[str | None]:
-    """The place and what is wrong there; level by level, never recursing."""
+    """Say what is wrong and where. Goes level by level: a deep body would overflow the stack."""
     level: list[_Found] = [((None, field), items)]
     while level:
         inner: list[_Found] = []
@@ -109,7 +106,7 @@ def _part_fault(field: str, items: list[Any], hosts: Collection[str]) -> Steps[s
 
 
 def _leads_on(part: Any) -> bool:
-    """Whether there may be media in it: plain text is most of all that is sent."""
+    """Return whether there may be media in a part. Nearly all parts are plain text."""
     if not isinstance(part, dict):
         return isinstance(part, list)
     if part.keys().isdisjoint(_LOOKED_AT):
@@ -121,12 +118,12 @@ def _leads_on(part: Any) -> bool:
 
 
 def _member_fault(part: dict[str, Any], hosts: Collection[str]) -> str | None:
-    """The member of a part with media, a quotation mark, and what is wrong with it."""
+    """Return the name of a member, a closing quotation mark, and what is wrong with it."""
     if part.get("image_pil") is not None:
         # An object of Python's, which no request has: a text there is opened as path or URL.
         return f"image_pil' is not taken: {HERE}"
     if part.get("uuid") is not None:
-        # The engine keeps media by this name, for whoever says it again.
+        # The engine keeps media by this name, for any later request that gives it.
         return "uuid' is not taken: media are known by their content here"
     for name in ("url", *sorted(_URLS)):
         wrong = _wrong(part.get(name), hosts)
@@ -175,17 +172,15 @@ def _maker_fault(body: dict[str, Any]) -> Rejected | None:
 
 
 def _are_plain(value: Any) -> bool:
-    level = [value]
-    while level:
-        inner: list[Any] = []
-        for one in level:
-            if isinstance(one, str) and not _NAME.fullmatch(one):
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str) and not _NAME.fullmatch(one):
+            return False
+        if isinstance(one, dict):
+            if not all(_NAME.fullmatch(name) and name not in _LOADING for name in one):
                 return False
-            if isinstance(one, dict):
-                if not all(_NAME.fullmatch(name) and name not in _LOADING for name in one):
-                    return False
-                inner += one.values()
-            elif isinstance(one, list):
-                inner += one
-        level = inner
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
     return True

@@ -12,31 +12,29 @@ from itertools import islice
 from typing import Any
 
 from router.stable_text.stable_text import MAX_CHARS, own_words, stable_text
-from serve_app.bodies.parsed_request import ParsedRequest, text_of
-
-SYSTEM_ROLES = ("system", "developer")
+from serve_app.bodies.parsed_request import SYSTEM_ROLES, ParsedRequest, text_of
 
 MAX_FIRST_TURNS = 64
 """Of the user's before an answer that are looked at; no more of them than `MAX_CHARS`."""
 
 
 def opening_of(parsed: ParsedRequest) -> tuple[str, str]:
-    """The stable system prompt, and the user's first words."""
+    """Return the stable system prompt and the user's first words."""
     if parsed.route.path == "/v1/completions":
         return "", parsed.prompt.users[0]
-    return stable_text(system_of(parsed)), _first_words(_items(parsed))
+    return stable_text(system_of(parsed)), _first_words(parsed.messages)
 
 
 def system_of(parsed: ParsedRequest) -> str:
-    """The system prompt: the field of its own, and the messages that lead."""
+    """Return the system prompt: its own field, and the messages that lead."""
     body = parsed.body
     own = text_of(body.get("system") or body.get("instructions"))
-    leading = (text_of(x.get("content")) for x in leading_messages(_items(parsed)))
+    leading = (text_of(x.get("content")) for x in leading_messages(parsed.messages))
     return "\n".join([*([own] if own else []), *leading])
 
 
 def leading_messages(messages: list[Any]) -> list[Any]:
-    """The messages before the first that is not the operator's."""
+    """Return the messages before the first that is not the operator's."""
     leading = []
     for message in messages:
         if not isinstance(message, dict) or message.get("role") not in SYSTEM_ROLES:
@@ -45,16 +43,8 @@ def leading_messages(messages: list[Any]) -> list[Any]:
     return leading
 
 
-def _items(parsed: ParsedRequest) -> list[Any]:
-    if parsed.route.path != "/v1/responses":
-        messages: list[Any] = parsed.body.get("messages") or []
-        return messages
-    given = parsed.body.get("input")
-    return given if isinstance(given, list) else [{"role": "user", "content": given}]
-
-
 def _first_words(items: list[Any]) -> str:
-    """The first turn of the user's that has words of the user's own.
+    """Return the user's first turn that has words of the user's own.
 
     What an agent sends as the user's before it, as messages of their own, says where it is.
     """
@@ -72,7 +62,7 @@ def _first_words(items: list[Any]) -> str:
 
 
 def _first_turns(items: list[Any]) -> Iterator[str]:
-    """The user's messages up to the first answer; a greeting before them is none."""
+    """Yield the user's messages up to the first answer. A greeting before them is no answer."""
     has_begun = False
     for item in items:
         role = item.get("role") if isinstance(item, dict) else None

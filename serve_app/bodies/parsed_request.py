@@ -19,6 +19,8 @@ from serve_app.bodies.routes import Route
 from serve_app.bodies.steps import Steps, at_once
 from serve_app.config.serving import LimitsConfig
 
+SYSTEM_ROLES = ("system", "developer")
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -69,6 +71,11 @@ class ParsedRequest:
     output_tokens: int | None
     prompt: Prompt
 
+    @property
+    def messages(self) -> list[Any]:
+        """The conversation: messages or input items; of a bare prompt, none."""
+        return _messages(self.body, self.route)
+
 
 def parse(raw: bytes, route: Route) -> ParsedRequest | Rejected:
     """Check a body and read it, or say what is wrong with it (400), at once."""
@@ -76,7 +83,7 @@ def parse(raw: bytes, route: Route) -> ParsedRequest | Rejected:
 
 
 def reading(raw: bytes, route: Route, limits: LimitsConfig) -> Steps[ParsedRequest | Rejected]:
-    """The same in pieces."""
+    """Do what `parse` does, in pieces and within these limits."""
     given, raw = raw, as_utf8(raw)
     if raw is not given:
         yield
@@ -87,7 +94,7 @@ def reading(raw: bytes, route: Route, limits: LimitsConfig) -> Steps[ParsedReque
     if fault is not None:
         return fault
     yield
-    fault = first_fault(body, route.path)
+    fault = first_fault(body, route)
     if fault is None:
         fault = yield from constraints_fault(body, limits.schemas)
     if fault is not None:
@@ -155,9 +162,16 @@ def _output_tokens(body: dict[str, Any], route: Route) -> int | None:
     return 1 if given == 0 else given
 
 
+def _messages(body: dict[str, Any], route: Route) -> list[Any]:
+    if route.prompt == "prompt":
+        return []
+    given: str | list[Any] = body[route.prompt]
+    return [{"role": "user", "content": given}] if isinstance(given, str) else given
+
+
 def _prompts(body: dict[str, Any], route: Route) -> int:
-    """Prompts in one request: `/v1/completions` takes a list of texts or of token lists."""
-    if route.path != "/v1/completions":
+    """Count the prompts: `/v1/completions` takes a list of texts or of token lists."""
+    if route.prompt != "prompt":
         return 1
     embeds = body.get("prompt_embeds")
     prompt = body["prompt"]
@@ -170,14 +184,12 @@ def _is_batch(prompt: Any) -> bool:
 
 
 def _prompt(body: dict[str, Any], route: Route, raw_bytes: int) -> Prompt:
-    if route.path == "/v1/completions":
+    if route.prompt == "prompt":
         given = body["prompt"]
         sizes = [len(x) for x in given if isinstance(x, (str, list))] if _is_batch(given) else []
         longest = max(sizes) / sum(sizes) if any(sizes) else 1.0
         return Prompt("", (text_of(given),), raw_bytes, 1, longest=longest)
-    items = body["input"] if route.path == "/v1/responses" else body["messages"]
-    if isinstance(items, str):
-        items = [{"role": "user", "content": items}]
+    items = _messages(body, route)
     first_system = text_of(body.get("system") or body.get("instructions"))
     systems = [first_system] if first_system else []
     users = []
@@ -186,7 +198,7 @@ def _prompt(body: dict[str, Any], route: Route, raw_bytes: int) -> Prompt:
         if role == "user":
             content = item.get("content")
             users.append(content if type(content) is str else text_of(content))
-        elif role in ("system", "developer"):
+        elif role in SYSTEM_ROLES:
             systems.append(text_of(item.get("content")))
     # The whole body's bytes: JSON's own marks stand in for the template's.
     return Prompt("\n".join(systems), tuple(users), raw_bytes, len(items))
@@ -197,7 +209,7 @@ _NUMBERS = {int}
 
 
 def text_of(content: Any) -> str:
-    """The text of a message's content: a string, or the text parts of a list."""
+    """Return the text of a message's content: a string, or the text parts of a list."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list) or set(map(type, content)) == _NUMBERS:

@@ -16,6 +16,7 @@ import orjson
 from router.stable_text.stable_text import stable_text
 from serve_app.bodies.opening import leading_messages, system_of
 from serve_app.bodies.parsed_request import ParsedRequest
+from serve_app.protocol.errors import Dialect
 
 # Shorter ones fill hardly a block of the KV cache.
 MIN_PREFIX_BYTES = 256
@@ -26,6 +27,12 @@ SHAPING = ("chat_template", "chat_template_kwargs", "documents", "reasoning_effo
 # Any message will do. Templates that put the tools into the first user message put
 # them before its text, so they are part of what is prefilled.
 USER = {"role": "user", "content": "."}
+# The field of the system prompt, on routes where it is no message.
+_SYSTEM_FIELDS = {
+    "/v1/chat/completions": None,
+    "/v1/messages": "system",
+    "/v1/responses": "instructions",
+}
 MAX_TOOLS = 1024
 # Keys of tools by their exact digest, the latest last: some 200 bytes each.
 _TOOLS: dict[bytes, str] = {}
@@ -35,13 +42,13 @@ def prefix_of(parsed: ParsedRequest) -> bytes | None:
     """The request that prefills the prefix of `parsed`; None when it has none.
 
     Returns:
-        JSON of `{"path", "body"}`. `model` and `cache_salt` are set by whoever sends it.
+        JSON of `{"path", "body"}`. `request_of` sets `model` and `cache_salt`.
 
     """
-    made = _MAKERS.get(parsed.route.path)
-    if made is None or len(parsed.prompt.system) > MAX_PREFIX_BYTES:
+    is_known = parsed.route.path in _SYSTEM_FIELDS
+    if not is_known or len(parsed.prompt.system) > MAX_PREFIX_BYTES:
         return None
-    body = made(parsed.body)
+    body = _beginning(parsed)
     if body is None:
         return None
     if parsed.body.get("tools"):
@@ -99,36 +106,21 @@ def _digest(text: bytes) -> bytes:
 
 
 def request_of(prefix: bytes, *, model: str, cache_salt: str) -> tuple[str, dict[str, Any]]:
-    """The path and the body with which a prefix is prefilled."""
+    """Return the path and the body with which a prefix is prefilled."""
     made = orjson.loads(prefix)
     return made["path"], {**made["body"], "model": model, "cache_salt": cache_salt}
 
 
-def _chat(body: dict[str, Any]) -> dict[str, Any] | None:
-    leading = leading_messages(body["messages"])
-    if not leading and not body.get("tools"):
+def _beginning(parsed: ParsedRequest) -> dict[str, Any] | None:
+    """Return a body of what comes before the first user message; None: nothing does."""
+    body, route, own = parsed.body, parsed.route, _SYSTEM_FIELDS[parsed.route.path]
+    leading = [] if own == "system" else leading_messages(parsed.messages)
+    system = body.get(own) if own is not None else None
+    if not leading and not system and not body.get("tools"):
         return None
-    return {"messages": [*leading, USER], "max_tokens": 1}
-
-
-def _message(body: dict[str, Any]) -> dict[str, Any] | None:
-    if not body.get("system") and not body.get("tools"):
-        return None
-    made: dict[str, Any] = {"messages": [USER], "max_tokens": 1}
-    return made | {"system": body["system"]} if body.get("system") else made
-
-
-def _response(body: dict[str, Any]) -> dict[str, Any] | None:
-    given = body["input"]
-    leading = leading_messages(given) if isinstance(given, list) else []
-    if not leading and not body.get("instructions") and not body.get("tools"):
-        return None
-    made: dict[str, Any] = {"input": [*leading, USER], "max_output_tokens": 1, "store": False}
-    return made | {"instructions": body["instructions"]} if body.get("instructions") else made
-
-
-_MAKERS = {
-    "/v1/chat/completions": _chat,
-    "/v1/messages": _message,
-    "/v1/responses": _response,
-}
+    made: dict[str, Any] = {route.prompt: [*leading, USER], route.limits[-1]: 1}
+    if route.dialect is Dialect.RESPONSES:
+        made["store"] = False
+    if own is not None and system:
+        made[own] = system
+    return made

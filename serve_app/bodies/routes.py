@@ -13,45 +13,47 @@ class Route:
 
     Attributes:
         dialect: form of its errors and events.
-        has_priority: whether its request model knows `priority`.
-        has_stream_options: whether usage must be asked for on streams.
+        prompt: field with the messages, input items or texts; it has to be there.
         generates: False for token counting.
         limits: fields that cap an answer's tokens; the first that is there counts.
         default_limit: what caps it when none is; None: the context.
-        has_n: whether its request model knows `n`.
 
     """
 
     path: str
     dialect: Dialect
-    has_priority: bool = True
-    has_stream_options: bool = False
+    prompt: str = "messages"
     generates: bool = True
     limits: tuple[str, ...] = ()
     default_limit: int | None = None
-    has_n: bool = False
+
+    @property
+    def has_priority(self) -> bool:
+        """Whether its request model knows `priority`."""
+        return self.dialect is not Dialect.ANTHROPIC
+
+    @property
+    def has_n(self) -> bool:
+        """Whether its request model knows `n`."""
+        return self.dialect is Dialect.OPENAI
+
+    @property
+    def has_stream_options(self) -> bool:
+        """Whether usage must be asked for on streams."""
+        return self.dialect is Dialect.OPENAI
 
 
 ROUTES: dict[str, Route] = {
     route.path: route
     for route in (
         Route(
-            "/v1/chat/completions",
-            Dialect.OPENAI,
-            has_stream_options=True,
-            limits=("max_completion_tokens", "max_tokens"),
-            has_n=True,
+            "/v1/chat/completions", Dialect.OPENAI, limits=("max_completion_tokens", "max_tokens")
         ),
         Route(
-            "/v1/completions",
-            Dialect.OPENAI,
-            has_stream_options=True,
-            limits=("max_tokens",),
-            default_limit=16,
-            has_n=True,
+            "/v1/completions", Dialect.OPENAI, "prompt", limits=("max_tokens",), default_limit=16
         ),
-        Route("/v1/responses", Dialect.RESPONSES, limits=("max_output_tokens",)),
-        Route("/v1/messages", Dialect.ANTHROPIC, has_priority=False, limits=("max_tokens",)),
-        Route("/v1/messages/count_tokens", Dialect.ANTHROPIC, has_priority=False, generates=False),
+        Route("/v1/responses", Dialect.RESPONSES, "input", limits=("max_output_tokens",)),
+        Route("/v1/messages", Dialect.ANTHROPIC, limits=("max_tokens",)),
+        Route("/v1/messages/count_tokens", Dialect.ANTHROPIC, generates=False),
     )
 }

@@ -16,7 +16,7 @@ Steps = Generator[None, None, T]
 
 
 def at_once(steps: Steps[T]) -> T:
-    """The result, without a pause."""
+    """Run the steps without a pause, and return their result."""
     while True:
         try:
             next(steps)

@@ -22,7 +22,7 @@ _PARTS = {"summary": "summary_text", "content": "reasoning_text"}
 
 
 def are_messages(value: Any) -> str | None:
-    """Messages with a role each."""
+    """Check for messages with a role each."""
     if not isinstance(value, list) or not value:
         return "a non-empty array"
     if all(isinstance(item, dict) and isinstance(item.get("role"), str) for item in value):
@@ -31,7 +31,7 @@ def are_messages(value: Any) -> str | None:
 
 
 def are_named_functions(tools: list[Any]) -> str | None:
-    """Functions, in the form of `/v1/chat/completions`."""
+    """Check for functions in the form of `/v1/chat/completions`."""
     for tool in tools:
         function = tool.get("function") if isinstance(tool, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
@@ -53,7 +53,7 @@ def are_responses_tools(value: Any) -> str | None:
 
 
 def _kinds(tools: list[Any]) -> Iterator[Any]:
-    """Types of tools, of those in namespaces too."""
+    """Yield the types of tools, of those in namespaces too."""
     waiting = list(reversed(tools))
     while waiting:
         tool = waiting.pop()
@@ -69,14 +69,14 @@ def _not_here(kind: Any) -> str:
 
 
 def is_responses_tool_choice(value: Any) -> str | None:
-    """Whether and which function; the engine checks the name."""
+    """Check for a word or a function. The engine checks the name."""
     if isinstance(value, str) or (isinstance(value, dict) and value.get("type") == "function"):
         return None
     return "a string or a function: nothing else is supported here"
 
 
 def are_messages_tools(value: Any) -> str | None:
-    """Functions, in the form of `/v1/messages`."""
+    """Check for functions in the form of `/v1/messages`."""
     if not isinstance(value, list):
         return "an array"
     for tool in value:
@@ -87,7 +87,7 @@ def are_messages_tools(value: Any) -> str | None:
 
 
 def are_input_items(value: Any) -> str | None:
-    """A text, or items that the engine has a message for."""
+    """Check for a text, or items that the engine has a message for."""
     if isinstance(value, str):
         return None
     if not isinstance(value, list):

@@ -31,7 +31,7 @@ _NAT64 = IPv6Network("64:ff9b::/96")
 
 
 def is_public(address: IPv4Address | IPv6Address) -> bool:
-    """Whether an address is one of the internet's, also in what it wraps."""
+    """Return whether an address, and any that it wraps, is one of the internet's."""
     if isinstance(address, IPv6Address):
         inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
         if address in _NAT64:
@@ -44,7 +44,7 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 def host_fault(entry: str) -> str | None:
-    """What is wrong with an entry of `media_hosts`."""
+    """Say what is wrong with an entry of `media_hosts`."""
     found = _HOST.fullmatch(entry)
     if found is None:
         return "is no host: say name or name:port, in ASCII, without a scheme or a path"
@@ -66,7 +66,7 @@ def _literal_fault(host: str) -> str | None:
 
 
 def contradiction(engine_args: Mapping[str, Any], env: Mapping[str, str]) -> str | None:
-    """The first setting of an operator's that would undo a wall."""
+    """Say which setting of an operator's would undo a wall."""
     for name, instead in _SET_HERE.items():
         if name in engine_args:
             return f"engine_args: '{name}' {instead}"
@@ -88,7 +88,7 @@ def media_args(media_hosts: list[str]) -> dict[str, list[str]]:
 
 
 def is_hub_id(source: str) -> bool:
-    """Whether a model comes from a hub, by its name: no path, no URL."""
+    """Return whether a model comes from a hub, by its name: no path, no URL."""
     return "://" not in source and not source.startswith(("/", "./", "../", "~"))
 
 
@@ -102,7 +102,7 @@ def revision_args(source: str, revision: str | None, given: Mapping[str, Any]) -
 
 
 def revision_fault(source: str, revision: str | None, given: Mapping[str, Any]) -> str | None:
-    """Why a model is not started at this revision: its code would be anybody's."""
+    """Say why a model is not started at this revision: its code would be anybody's."""
     if revision is not None and given.get("revision", revision) != revision:
         return "revision: engine_args has another one"
     chosen = revision or given.get("revision")
@@ -117,7 +117,7 @@ def revision_fault(source: str, revision: str | None, given: Mapping[str, Any]) 
 
 
 def unpinned(name: str, source: str, revision: object) -> str | None:
-    """A warning for a model that may be another one at the next start."""
+    """Warn of a model that may be another one at the next start."""
     if not is_hub_id(source) or (revision and revision not in MOVING):
         return None
     return (

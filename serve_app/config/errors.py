@@ -91,7 +91,7 @@ def _explain(fault: Any, model: type[BaseModel]) -> str:
 
 
 def _names_at(kind: Any, location: tuple[Any, ...]) -> list[str]:
-    """Names that are valid at a path below an annotation; mappings are stepped through."""
+    """Return the names that are valid at a path below an annotation."""
     if _is_model(kind):
         fields = _fields_of(kind)
         return _names_at(fields.get(location[0]), location[1:]) if location else list(fields)
@@ -100,7 +100,7 @@ def _names_at(kind: Any, location: tuple[Any, ...]) -> list[str]:
 
 
 def _fields_of(model: Any) -> dict[str, Any]:
-    """Annotations of a model's fields; a dataclass of router/ is a model, too."""
+    """Return the annotations of a model's fields. A dataclass of router/ is a model, too."""
     if is_dataclass(model):
         return get_type_hints(model)
     return {name: field.annotation for name, field in model.model_fields.items()}
@@ -111,6 +111,6 @@ def _is_model(value: Any) -> bool:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?`, or nothing when no known name is near."""
+    """Return `; did you mean 'x'?`, or nothing when no known name is near."""
     matches = get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean '{matches[0]}'?" if matches else ""

@@ -41,14 +41,14 @@ def stamps_of(paths: Sequence[Path]) -> list[Stamp]:
 
 
 def read_regular(path: Path) -> bytes:
-    """The whole file; OSError for what is none: a pipe or a device may never end, or begin."""
+    """Read a whole file. Raises OSError for a pipe or a device, which may never end."""
     fd = _open_regular(path)
     with os.fdopen(fd, "rb") as file:
         return file.read()
 
 
 def _open_regular(path: Path) -> int:
-    # A pipe nobody writes to is opened at once this way; a regular file is read as ever.
+    # A pipe without a writer is opened at once this way; a regular file is read as ever.
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
@@ -67,8 +67,8 @@ def is_open_for_writing(path: Path) -> bool:
     except OSError:
         return False
     try:
-        # Who opens it to write meanwhile waits for us, and we are told: by a signal that is
-        # ignored unless asked for, in place of SIGIO, which ends a process.
+        # A process that opens it to write meanwhile waits for us, and we are told: by a signal
+        # that is ignored unless asked for, in place of SIGIO, which ends a process.
         fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
@@ -102,7 +102,7 @@ def await_rest(
 
 
 def is_young(path: Path, settle_s: float, now: float) -> bool:
-    """Whether the file changed in any way just now, or somebody has it open to write."""
+    """Return whether the file changed just now, or somebody has it open to write."""
     try:
         age_s = now - path.stat().st_ctime
     except OSError:
@@ -125,7 +125,7 @@ class Settling:
         self._begun: float | None = None
 
     def is_due(self, stamps: list[Stamp], settle_s: float, now: float) -> bool:
-        """Whether this is another state than the one read last, and has not changed lately."""
+        """Return whether this is another state than the one read last, and is at rest."""
         if stamps == self._read:
             self._last, self._begun = stamps, None
             return False
@@ -136,10 +136,10 @@ class Settling:
         return now - self._since >= settle_s
 
     def note_read(self, stamps: list[Stamp]) -> None:
-        """This state was read, whatever came of it."""
+        """Note that this state was read, whatever came of it."""
         self._read = self._last = stamps
         self._begun = None
 
     def changing_s(self, now: float) -> float | None:
-        """For how long there has been a state that is not read yet; None: there is none."""
+        """Return for how long there has been a state that is not read yet, if there is one."""
         return None if self._begun is None else now - self._begun

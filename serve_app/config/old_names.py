@@ -31,7 +31,7 @@ def with_new_names(fleet: Any) -> tuple[Any, list[str]]:
 def _renamed(
     data: Any, path: tuple[str, ...], names: dict[str, str], where: str, warnings: list[str]
 ) -> Any:
-    """A copy of `data` along `path`; as it is where the path leads to no mapping."""
+    """Copy `data` along `path`, or return it as it is where the path leads to no mapping."""
     if not isinstance(data, dict):
         return data
     if path:

@@ -1,10 +1,24 @@
-"""What is kept of requests: feedback, and the request log."""
+"""What is kept: the tenancy store, feedback, and the request log."""
 
 from __future__ import annotations
 
 from pydantic import Field
 
 from serve_app.config.errors import StrictModel
+
+
+class StoreConfig(StrictModel):
+    """Where keys made by the command, revocations and usage are kept (docs/tenancy.md).
+
+    Attributes:
+        path: a file, absolute or under the state directory; on a local file system.
+        keep_days: how long usage by day is kept. Longer than two months, for the
+            month's quota.
+
+    """
+
+    path: str = Field("tenancy.db", min_length=1)
+    keep_days: int = Field(400, ge=62)
 
 
 class FeedbackConfig(StrictModel):
@@ -31,7 +45,7 @@ class RequestLogConfig(StrictModel):
         path: a directory, absolute or under the state directory; None: no log.
         max_bytes: size at which an ingress replica begins a new file.
         keep: full files that an ingress replica keeps beside the one it writes.
-        keep_days: when files that nobody writes any more are deleted.
+        keep_days: when files that are not written any more are deleted.
 
     """
 

@@ -34,12 +34,12 @@ GPU_OF_FLEET = "RTX 4090"
 
 
 def home() -> Path:
-    """The checkout that holds `configs/`."""
+    """Return the checkout that holds `configs/`."""
     return Path(os.environ.get("POINTSMAN_HOME") or Path(__file__).resolve().parents[2])
 
 
 def fleet_path(name: str) -> Path:
-    """The file of a fleet: a name under configs/fleets, a path, or `auto`."""
+    """Return the file of a fleet: a name under configs/fleets, a path, or `auto`."""
     if name == "auto":
         name = "rtx4090" if GPU_OF_FLEET in gpus() else "local"
     given = Path(name)
@@ -54,24 +54,22 @@ def fleet_path(name: str) -> Path:
 
 
 def tenants_path(given: str | None = None) -> Path:
-    """The tenants file: the one given, POINTSMAN_TENANTS, or configs/tenants.yaml."""
+    """Return the tenants file: the one given, POINTSMAN_TENANTS, or configs/tenants.yaml."""
     if given is not None:
         return home() / given
     return Path(os.environ.get("POINTSMAN_TENANTS") or home() / "configs" / "tenants.yaml")
 
 
 def load_fleet(path: Path) -> FleetConfig:
-    """Read a fleet file, or raise ConfigError."""
     return load_yaml(path, FleetConfig)
 
 
 def load_tenants(path: Path) -> TenantsConfig:
-    """Read the tenants file, or raise ConfigError."""
     return load_yaml(path, TenantsConfig)
 
 
 def gpus() -> str:
-    """The NVIDIA GPUs of this machine, one a line, as `nvidia-smi -L` names them."""
+    """List the NVIDIA GPUs of this machine, one a line, as `nvidia-smi -L` does."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ""
@@ -81,18 +79,18 @@ def gpus() -> str:
 
 
 def state_dir() -> Path:
-    """Where what outlives a process is kept; may not exist yet."""
+    """Return where what outlives a process is kept. It may not exist yet."""
     given = os.environ.get("POINTSMAN_STATE")
     return Path(given) if given else Path.home() / ".local" / "state" / "pointsman"
 
 
 def tenancy_path(tenants: TenantsConfig) -> Path:
-    """The tenancy store's file; may not exist yet."""
+    """Return the tenancy store's file. It may not exist yet."""
     return state_dir() / tenants.store.path
 
 
 def usage_folder(store: Path) -> Path:
-    """Where the journals beside a tenancy store are."""
+    """Where the usage logs beside a tenancy store are."""
     return store.with_name(f"{store.name}.usage")
 
 
@@ -119,5 +117,5 @@ def deployment_secret() -> str:
 
 
 def haproxy_is_on() -> bool:
-    """Whether Serve runs behind its HAProxy; Ray reads this once, at import."""
+    """Return whether Serve runs behind its HAProxy. Ray reads this once, at import."""
     return os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"

@@ -13,6 +13,7 @@ from router.routing.history import HistoryBudget
 from router.tokens import START_BYTES_PER_TOKEN
 from router.types import TierRules
 from serve_app.config.errors import StrictModel, nearest
+from serve_app.config.records import StoreConfig
 
 
 class WeightsConfig(StrictModel):
@@ -114,7 +115,7 @@ class TierConfig(StrictModel):
         frontier_budget: the same for the frontier lane.
         keep_prompts_days: how long prompts are kept for training; 0: not at all.
         history: cap on the history of each session; None: no cap.
-        sheddable: free work. It takes slots that other tiers do not need, and where a
+        sheddable: its work takes slots that other tiers do not need, and where a
             lane is saturated it waits, is shed and is evicted before any other tier.
         min_share: of a sheddable tier: share of a lane's slots that it keeps while the
             lane is saturated, of what other tiers do not need.
@@ -173,7 +174,7 @@ class KeyConfig(StrictModel):
     proxy: bool = False
 
     def is_expired(self, now: datetime) -> bool:
-        """Whether it is past its time; a time without a zone is UTC."""
+        """Return whether it is past its time. A time without a zone is UTC."""
         if self.expires is None:
             return False
         return now >= (self.expires if self.expires.tzinfo else self.expires.replace(tzinfo=UTC))
@@ -204,20 +205,6 @@ class TenantConfig(StrictModel):
     cache_group: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,64}$")
     weight: float = Field(1, gt=0, le=1000)
     kv: KvConfig | None = None
-
-
-class StoreConfig(StrictModel):
-    """Where keys made by the command, revocations and usage are kept (docs/tenancy.md).
-
-    Attributes:
-        path: a file, absolute or under the state directory; on a local file system.
-        keep_days: how long usage by day is kept. Longer than two months, for the
-            month's quota.
-
-    """
-
-    path: str = Field("tenancy.db", min_length=1)
-    keep_days: int = Field(400, ge=62)
 
 
 class TenantsConfig(StrictModel):
@@ -270,7 +257,6 @@ class TenantsConfig(StrictModel):
                 places[key.id] = place
 
     def ceilings_of(self, tenant: str) -> CeilingConfig:
-        """A tenant's ceilings, its own over its tier's."""
         merged = self._limits_of(tenant)
         return CeilingConfig(
             merged.tokens_per_second,
@@ -281,7 +267,6 @@ class TenantsConfig(StrictModel):
         )
 
     def quotas_of(self, tenant: str) -> QuotaConfig:
-        """A tenant's quotas, its own over its tier's."""
         merged = self._limits_of(tenant)
         return QuotaConfig(merged.tokens_per_day, merged.tokens_per_month)
 
@@ -294,7 +279,7 @@ class TenantsConfig(StrictModel):
         return self.tiers[config.tier].ceilings.model_copy(update=own)
 
     def rules_of(self, tenant: str, complex_lane: str | None, frontier: str | None) -> TierRules:
-        """The part that the lane decision reads."""
+        """Return what the choice of a lane reads of a tenant."""
         own, tier = self.tenants[tenant], self.tiers[self.tenants[tenant].tier]
         wanted = {
             frontier: _either(own.frontier_budget, tier.frontier_budget),
@@ -304,19 +289,16 @@ class TenantsConfig(StrictModel):
         return TierRules(frozenset(tier.lanes), tier.default_lane, budgets)
 
     def keep_prompts_days_of(self, tenant: str) -> int:
-        """For how many days a tenant's prompts are kept; 0: not at all."""
         config = self.tenants[tenant]
         own = config.keep_prompts_days
         return self.tiers[config.tier].keep_prompts_days if own is None else own
 
     def history_of(self, tenant: str) -> HistoryConfig | None:
-        """The cap on the history of a tenant's sessions; None: no cap."""
         config = self.tenants[tenant]
         is_own = "history" in config.model_fields_set
         return config.history if is_own else self.tiers[config.tier].history
 
     def kv_of(self, tenant: str) -> KvConfig | None:
-        """What a tenant may hold in the engines' KV caches; None: no limit."""
         config = self.tenants[tenant]
         return config.kv if "kv" in config.model_fields_set else self.tiers[config.tier].kv
 

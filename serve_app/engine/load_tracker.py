@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import time
 
+from starlette.types import ASGIApp, Receive, Scope, Send
+
 from router.placement.placement import Report
 from router.placement.spilled_sessions import SpilledSessions
 from router.placement.tenant_load import GroupDemand
 from serve_app.config.serving import AffinityConfig
 from serve_app.placement.turn_placement import TURN_HEADER
-from serve_app.protocol.asgi import ASGIApp, Receive, Scope, Send
 
 _HEADER = TURN_HEADER.encode()
 

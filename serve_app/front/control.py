@@ -28,12 +28,19 @@ from serve_app.tenancy.proxies import proxy_warning
 
 logger = logging.getLogger("ray.serve")
 
+HAPROXY_IS_OFF = (
+    "HAProxy mode is off (RAY_SERVE_ENABLE_HA_PROXY=1 was not set when Ray "
+    "started): Serve's own proxy is slower and drains differently."
+)
+
 Broadcast = Callable[..., Awaitable[list[Any]]]
-"""Takes a method's name, and how long its answers may take unless that is as usual."""
+"""Calls a method on every ingress replica, this one included.
+
+Takes the method's name, and how long its answers may take unless that is as usual.
+"""
 
 RELOAD_TIMEOUT_S = 20.0
 """A large tenants file or a new classifier takes its time; `pointsman reload` waits 30 s."""
-"""Calls a method on every ingress replica, this one included."""
 
 
 class Control:
@@ -54,18 +61,16 @@ class Control:
         self._broadcast = broadcast
 
     def models(self, tenant: Tenant) -> list[dict[str, Any]]:
-        """What `/v1/models` lists for the tenant, as vLLM would."""
         return model_cards(self._state.policies.routing, tenant.rules)
 
     async def loading_lanes(self) -> list[str]:
-        """Required lanes that have no warmed replica yet."""
+        """Return the required lanes that have no warmed replica yet."""
         lanes = self._state.policies.fleet.enabled_lanes
         names = [name for name in self._lanes.names() if lanes[name].required]
         ready = await asyncio.gather(*(self._lanes.is_ready(name) for name in names))
         return [name for name, is_ready in zip(names, ready, strict=True) if not is_ready]
 
     def explain(self, pipeline: Pipeline, call: Call, plan: Plan) -> dict[str, Any]:
-        """The decision of a dry run."""
         decision = plan.decision
         return {
             "lane": decision.lane.name,
@@ -83,7 +88,6 @@ class Control:
     # -- status -------------------------------------------------------------
 
     async def status(self) -> dict[str, Any]:
-        """The whole deployment, for people and scripts."""
         fleet, shadow = self._state.policies.fleet, self._state.policies.shadow
         ingresses = [x for x in await self._broadcast("snapshot") if isinstance(x, dict)]
         return {
@@ -99,35 +103,26 @@ class Control:
                 "shadow_classifier": shadow.version if shadow else None,
             },
             "tenants_near_limit": [t for x in ingresses for t in x["tenants_near_limit"]],
-            "triggers_firing": self._triggers(),
+            "triggers_firing": ["escalation_share"] if self._state.escalation.alarm else [],
             "ledger": _ledger_of(ingresses),
         }
 
     def tenant_status(self, tenant: Tenant) -> dict[str, Any]:
-        """A tenant's own part."""
         near = [x for x in self._state.tenants_near_limit() if x["tenant"] == tenant.name]
         return {"tenant": tenant.name, "tier": tenant.tier_name, "near_limit": near}
 
-    def _triggers(self) -> list[str]:
-        return ["escalation_share"] if self._state.escalation.alarm else []
-
     def _warnings(self, ingresses: list[dict[str, Any]]) -> list[str]:
-        warnings = []
-        seen = [self._state.proxies.seen, *(x.get("proxy_seen", "") for x in ingresses)]
-        if any(seen):
-            warnings.append(proxy_warning(next(filter(None, seen))))
-        if not haproxy_is_on():
-            warnings.append(
-                "HAProxy mode is off (RAY_SERVE_ENABLE_HA_PROXY=1 was not set when Ray "
-                "started): Serve's own proxy is slower and drains differently."
-            )
-        if self._reloader.store_error:
-            warnings.append(self._reloader.store_error)
-        if self._reloader.last_error:
-            warnings.append(_refused(self._reloader.last_error))
-        # Each has its own traffic, and may have met the files in another state.
-        warnings += [told for x in ingresses for told in _of_files(x.get("files"))]
-        return list(dict.fromkeys(warnings))
+        proxies = [self._state.proxies.seen, *(x.get("proxy_seen", "") for x in ingresses)]
+        seen = next(filter(None, proxies), "")
+        warnings = [
+            proxy_warning(seen) if seen else "",
+            "" if haproxy_is_on() else HAPROXY_IS_OFF,
+            self._reloader.store_error,
+            _refused(self._reloader.last_error),
+            # Each has its own traffic, and may have met the files in another state.
+            *(told for x in ingresses for told in _of_files(x.get("files"))),
+        ]
+        return list(dict.fromkeys(filter(None, warnings)))
 
     async def _lane_status(self, ingresses: list[dict[str, Any]]) -> dict[str, Any]:
         names = self._lanes.names()
@@ -193,7 +188,7 @@ class Control:
     # -- reload -------------------------------------------------------------
 
     async def reload_everywhere(self) -> dict[str, Any]:
-        """Read the files again on every ingress replica; say what each made of it."""
+        """Read the files again on every ingress replica, and say what each made of it."""
         silent = {"ok": False, "error": "did not answer"}
         answers = await self._broadcast("reload", RELOAD_TIMEOUT_S)
         results = [x if isinstance(x, dict) else silent for x in answers]
@@ -202,7 +197,7 @@ class Control:
 
 
 def _ledger_of(ingresses: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """The epoch, and how each ingress replica stands with it; None: there is no ledger."""
+    """Return the epoch and how each ingress replica stands with it, if there is a ledger."""
     leases = {x["replica"]: x["ledger"] for x in ingresses if x.get("ledger")}
     if not leases:
         return None
@@ -210,16 +205,14 @@ def _ledger_of(ingresses: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _of_files(files: dict[str, Any] | None) -> list[str]:
-    """What an ingress replica has to tell of the configuration files."""
-    if files is None:
-        return []
-    return [*([_refused(files["error"])] if files["error"] else []), *files["warnings"]]
+    """Return what an ingress replica has to tell of the configuration files."""
+    return [] if files is None else [_refused(files["error"]), *files["warnings"]]
 
 
 def _refused(error: str) -> str:
-    return f"the last reload was refused: {error}"
+    return f"the last reload was refused: {error}" if error else ""
 
 
 def _imbalance(running: list[float]) -> float:
-    """Running requests of the busiest replica over the mean; 1 while nothing runs."""
+    """Return the running requests of the busiest replica over the mean, 1 while nothing runs."""
     return max(running) * len(running) / sum(running) if any(running) else 1.0

@@ -44,7 +44,7 @@ def allowed_origin(origin: bytes | None, config: CorsConfig, *, is_private: bool
 
 
 def cors_headers(allowed: bytes | None) -> Headers:
-    """What every answer says, errors and streams too."""
+    """Return the headers of every answer, errors and streams included."""
     if allowed is None:
         return [_VARY]
     headers = [
@@ -55,14 +55,14 @@ def cors_headers(allowed: bytes | None) -> Headers:
 
 
 def is_preflight(method: str, headers: dict[bytes, bytes]) -> bool:
-    """Whether a browser asks before it sends what its page wants to send."""
+    """Return whether a browser asks before it sends what its page wants to send."""
     return (
         method == "OPTIONS" and b"origin" in headers and b"access-control-request-method" in headers
     )
 
 
 def preflight_headers(headers: dict[bytes, bytes], config: CorsConfig) -> Headers:
-    """What an allowed page hears before its request, besides `cors_headers`."""
+    """Return what an allowed page hears before its request, besides `cors_headers`."""
     asked = headers.get(b"access-control-request-headers", b"").split(b",")
     names = [name.strip() for name in asked[:MAX_ASKED] if _NAME.fullmatch(name.strip())]
     told = [

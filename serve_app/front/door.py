@@ -40,22 +40,21 @@ class Door:
         return NO_TENANT if is_nobody else tenant
 
     def socket(self, caller: Caller) -> Tenant | Rejected:
-        """Of the models, over a socket, which browsers let every page open."""
+        """Let in to the models over a socket, which browsers let every page open."""
         allowed = self._state.policies.fleet.cors.allow_origins
         return self.user(bar_pages(caller, allowed))
 
     def status(self, caller: Caller) -> Tenant | Rejected:
-        """Of the deployment's state, or of the part that is the caller's."""
+        """Let in to the deployment's state, or to the part that is the caller's."""
         return self.reader(bar_pages(caller))
 
     def metrics(self, caller: Caller) -> Tenant | Rejected:
-        """The same of its figures, which anybody at this machine may read."""
+        """Let in to the metrics, which anybody at this machine may read."""
         tenant = self.status(caller)
         if isinstance(tenant, Rejected) or tenant.is_admin or tenant.is_keyless:
             return tenant
         return NO_ADMIN
 
     def admin(self, caller: Caller) -> Tenant | Rejected:
-        """Who changes the deployment."""
         tenant = self.status(caller)
         return tenant if isinstance(tenant, Rejected) or tenant.is_admin else NO_ADMIN

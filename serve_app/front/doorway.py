@@ -9,9 +9,9 @@ Serve's, ours and the engine's, and headers that can be read.
 from __future__ import annotations
 
 from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_app.front.http_request import headers_of
-from serve_app.protocol.asgi import ASGIApp, Receive, Scope, Send
 from serve_app.request.call import request_id
 
 ENVIRONMENT = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.front.doorway.middlewares"}

@@ -32,7 +32,7 @@ _TEXT = "\n".join([_WHAT, _HOW, "", *(f"{path:14} {what}" for path, what in _LIN
 
 
 def front_page(accept: bytes) -> tuple[bytes, bytes]:
-    """Body and content type: HTML for browsers, JSON for who asks for it, else text."""
+    """Return body and content type: HTML for browsers, JSON if it is asked for, else text."""
     wanted = accept.lower()
     if b"text/html" in wanted:
         return _PAGE.encode(), b"text/html; charset=utf-8"

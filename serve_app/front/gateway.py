@@ -7,6 +7,8 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 
+from starlette.types import Receive, Scope, Send
+
 from router.errors import Rejected, RejectReason
 from serve_app.bodies.routes import ROUTES, Route
 from serve_app.front.control import Control
@@ -20,7 +22,6 @@ from serve_app.front.openapi import OPENAPI
 from serve_app.front.request_body import ClientGone
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState
-from serve_app.protocol.asgi import Receive, Scope, Send
 from serve_app.protocol.http_rules import protocol_fault, refused_header
 from serve_app.records.feedback import MAX_FEEDBACK_BYTES, FeedbackDesk, parse_feedback
 from serve_app.request.call import Call
@@ -109,10 +110,10 @@ class Gateway:
             await refuse_upgrade(scope, send, NO_SUCH_ROUTE, 404)
             return
         fault = protocol_fault({**scope, "method": "GET"})
-        refused = fault.rejected if fault is not None else refused_header(request.headers)
+        refused, status = fault or (refused_header(request.headers), None)
         if refused is not None:
             await receive()
-            await refuse_upgrade(scope, send, refused, fault.status if fault else None)
+            await refuse_upgrade(scope, send, refused, status)
             return
         caller = request.caller
         await self._sockets.serve(
@@ -126,7 +127,7 @@ class Gateway:
         request.always += cors_headers(allowed)
         fault = protocol_fault(scope)
         if fault is not None:
-            await request.refuse(fault.rejected, fault.status)
+            await request.refuse(*fault)
         elif allowed is not None and is_preflight(request.method, request.headers):
             await request.no_content(preflight_headers(request.headers, cors))
         else:

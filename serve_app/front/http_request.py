@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Iterable
 from typing import Any
 
 import orjson
+from starlette.types import Message, Receive, Scope, Send
 
 from router.errors import Rejected
 from serve_app.bodies.routes import ROUTES
 from serve_app.config.serving import LimitsConfig
 from serve_app.front.request_body import RequestBody
-from serve_app.protocol.asgi import Message, Receive, Scope, Send
 from serve_app.protocol.encodings import codings_of, decode
 from serve_app.protocol.errors import Dialect, error_body, error_headers, internal_error, status_of
 from serve_app.request.call import request_id
@@ -41,7 +41,7 @@ class HttpRequest:
         self.path: str = scope["path"].rstrip("/") or "/"
         self.lines: list[tuple[bytes, bytes]] = list(scope["headers"])
         self.headers = headers_of(self.lines)
-        # Whoever reads the headers after this finds the same one.
+        # What reads the headers after this finds the same one.
         self.id = request_id(self.headers)
         self.headers[b"x-request-id"] = self.id.encode()
         self.dialect = _dialect_of(self.path, self.headers)
@@ -68,7 +68,7 @@ class HttpRequest:
         return found
 
     def send(self, message: Message) -> Awaitable[None]:
-        """Pass an ASGI message on; before the body is read, see `_answer_early`."""
+        """Pass an ASGI message on. Before the body is read, see `_answer_early`."""
         self._has_started = True
         if message["type"] == "http.response.start" and self.always:
             message = {**message, "headers": [*message["headers"], *self.always]}
@@ -77,7 +77,7 @@ class HttpRequest:
         return self._answer_early(message) if self._body.has_more else self._send(message)
 
     async def _answer_early(self, message: Message) -> None:
-        """Pass a message on while the client is sending; the connection ends with the answer."""
+        """Pass a message on while the client is sending. The connection ends with the answer."""
         if message["type"] == "http.response.start":
             await self._body.take_if_at_hand()
             if self._body.has_more:
@@ -89,7 +89,7 @@ class HttpRequest:
         await self._send(message)
 
     async def read(self, limits: LimitsConfig, max_bytes: int) -> bytes | Rejected:
-        """The whole body, decoded, or 413 as soon as it is known to be too long."""
+        """Return the whole body, decoded, or 413 as soon as it is known to be too long."""
         raw = await self._body.read(max_bytes, limits.body_timeout_s, limits.body_silence_s)
         codings = self.codings
         if isinstance(raw, Rejected) or not raw or not codings:
@@ -108,7 +108,7 @@ class HttpRequest:
         await self.respond(status, body, JSON, [*error_headers(rejected), *headers])
 
     async def fail(self) -> None:
-        """500 without a word about the inside; nothing if an answer has begun."""
+        """Answer 500 without a word about the inside, unless an answer has begun."""
         if not self._has_started:
             await self.respond(500, internal_error(self.dialect, self.id), JSON)
 
@@ -124,7 +124,6 @@ class HttpRequest:
         await self.send({"type": "http.response.body", "body": body})
 
     async def no_content(self, headers: Headers) -> None:
-        """204."""
         await self.send({"type": "http.response.start", "status": 204, "headers": headers})
         await self.send({"type": "http.response.body", "body": b""})
 
@@ -133,7 +132,7 @@ Header = tuple[bytes, bytes]
 
 
 def headers_of(lines: Iterable[Header]) -> dict[bytes, bytes]:
-    """One line of each name: the last that says something."""
+    """Return one line of each name: the last that is not blank."""
     headers: dict[bytes, bytes] = {}
     for name, value in lines:
         if value.strip() or name not in headers:

@@ -47,7 +47,7 @@ class Intake:
     async def read_or_refuse(
         self, request: HttpRequest, tenant: Tenant, max_bytes: int, arrival: ExitStack
     ) -> bytes | None:
-        """The same for what generates nothing: every refusal has been answered."""
+        """Do what `read` does and answer ceilings' refusals, too: for what generates nothing."""
         raw = await self.read(request, tenant, max_bytes, arrival)
         if not isinstance(raw, Rejected):
             return raw

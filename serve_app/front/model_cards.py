@@ -31,7 +31,7 @@ UNKNOWN_DATE = "1970-01-01T00:00:00Z"
 
 
 def model_cards(policy: RoutingPolicy, rules: TierRules) -> list[dict[str, Any]]:
-    """`auto`, the lanes, and their model ids, as far as these rules allow them."""
+    """List `auto`, the lanes and their model ids, as far as these rules allow them."""
     lanes = [lane for lane in policy.lanes.values() if rules.allows(lane.name)]
     names = dict.fromkeys([AUTO, *(x.name for x in lanes), *(x.model_id for x in lanes)])
     return [_card(name, policy) for name in names]
@@ -55,7 +55,6 @@ def _card(name: str, policy: RoutingPolicy) -> dict[str, Any]:
 
 
 def anthropic_card(card: dict[str, Any]) -> dict[str, Any]:
-    """The same model in Anthropic's words."""
     return {
         "type": "model",
         "id": card["id"],
@@ -68,19 +67,18 @@ def anthropic_card(card: dict[str, Any]) -> dict[str, Any]:
 
 
 def listing(cards: list[dict[str, Any]], dialect: Dialect, query: bytes) -> dict[str, Any]:
-    """All of them, in the words of who asks."""
+    """List the models in the form of the caller's API."""
     if dialect is Dialect.ANTHROPIC:
         return anthropic_page(cards, query)
     return {"object": "list", "data": cards}
 
 
 def listed(card: dict[str, Any], dialect: Dialect) -> dict[str, Any]:
-    """One of them, likewise."""
     return anthropic_card(card) if dialect is Dialect.ANTHROPIC else card
 
 
 def anthropic_page(cards: list[dict[str, Any]], query: bytes) -> dict[str, Any]:
-    """One page of them, as `limit`, `after_id` and `before_id` ask for it."""
+    """Return one page of them, as `limit`, `after_id` and `before_id` ask for it."""
     asked = {k: v[-1] for k, v in parse_qs(query.decode("latin-1")).items()}
     ids = [card["id"] for card in cards]
     first, last = 0, len(ids)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+from starlette.types import Receive
+
 from router.errors import Rejected, RejectReason
-from serve_app.protocol.asgi import Receive
 
 SMALL_BYTES = 16 * 1024
 AT_HAND_S = 0.02

@@ -14,6 +14,8 @@ import asyncio
 import logging
 import time
 
+from starlette.types import Send
+
 from router.errors import Rejected, RejectReason
 from router.routing.window_room import smaller_asks
 from serve_app.bodies.big_bodies import BigBodies, breathe
@@ -25,7 +27,6 @@ from serve_app.pipeline.reserving import Reserving
 from serve_app.pipeline.settlement import Settlement
 from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import Lanes
-from serve_app.protocol.asgi import Send
 from serve_app.protocol.errors import error_body, error_headers, status_of
 from serve_app.records.recorder import Recorder
 from serve_app.relay.dispatch import Dispatch

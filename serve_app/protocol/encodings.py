@@ -6,6 +6,7 @@ import asyncio
 import re
 import zlib
 from collections.abc import Callable
+from functools import partial
 
 from router.errors import Rejected, RejectReason
 
@@ -34,14 +35,14 @@ class Corrupt(Exception):
 
 
 def codings_of(headers: list[tuple[bytes, bytes]]) -> list[str]:
-    """What a body was encoded with, in that order; `identity` is nothing."""
+    """Return what a body was encoded with, in that order and without `identity`."""
     lines = [value.decode("latin-1") for name, value in headers if name == b"content-encoding"]
     names = (name.strip().lower() for name in ",".join(lines).split(","))
     return [name for name in names if name not in ("", "identity")]
 
 
 def unknown_coding(codings: list[str]) -> Rejected | None:
-    """Why a body cannot be decoded at all (415); its headers tell what could."""
+    """Refuse codings that are not known here (415)."""
     known = all(name in _DECODERS for name in codings)
     if known and len(codings) <= MAX_CODINGS:
         return None
@@ -50,7 +51,7 @@ def unknown_coding(codings: list[str]) -> Rejected | None:
 
 
 async def decode(raw: bytes, codings: list[str], max_bytes: int) -> bytes | Rejected:
-    """The body as it was before it was encoded, beside the event loop."""
+    """Decode a body on a thread, beside the event loop."""
     return await asyncio.to_thread(_decode, raw, codings, max_bytes)
 
 
@@ -68,7 +69,7 @@ def _decode(raw: bytes, codings: list[str], max_bytes: int) -> bytes | Rejected:
 
 
 def _gunzip(raw: bytes, max_bytes: int) -> bytes:
-    """One member after another, as gzip files may have; zeros may follow the last."""
+    """Decode one member after another. Zeros may follow the last."""
     out, size, at = [], 0, 0
     for _ in range(MAX_MEMBERS):
         part, at = _inflate(raw, at, max_bytes - size, GZIP)
@@ -82,7 +83,7 @@ def _gunzip(raw: bytes, max_bytes: int) -> bytes:
 
 
 def _undeflate(raw: bytes, max_bytes: int) -> bytes:
-    """As the RFC has it, or without the frame, as some clients send it."""
+    """Decode with the frame that the RFC asks for, or without it, as some clients send it."""
     try:
         return _whole(raw, max_bytes, ZLIB)
     except Corrupt:
@@ -118,27 +119,24 @@ def _inflate(raw: bytes, at: int, max_bytes: int, form: int) -> tuple[bytes, int
     return b"".join(out), at
 
 
-def _with_arrow(codec: str) -> Callable[[bytes, int], bytes]:
-    def decompress(raw: bytes, max_bytes: int) -> bytes:
-        # Imported here: it takes a second, and few clients send these.
-        import pyarrow as pa
+def _with_arrow(codec: str, raw: bytes, max_bytes: int) -> bytes:
+    # Imported here: it takes a second, and few clients send these.
+    import pyarrow as pa
 
-        try:
-            with pa.CompressedInputStream(pa.BufferReader(raw), codec) as stream:
-                out: bytes = stream.read(max_bytes + 1)
-        except (OSError, ValueError) as error:
-            raise Corrupt from error
-        if len(out) > max_bytes:
-            raise TooLarge
-        return out
-
-    return decompress
+    try:
+        with pa.CompressedInputStream(pa.BufferReader(raw), codec) as stream:
+            out: bytes = stream.read(max_bytes + 1)
+    except (OSError, ValueError) as error:
+        raise Corrupt from error
+    if len(out) > max_bytes:
+        raise TooLarge
+    return out
 
 
 _DECODERS: dict[str, Callable[[bytes, int], bytes]] = {
     "gzip": _gunzip,
     "x-gzip": _gunzip,
     "deflate": _undeflate,
-    "zstd": _with_arrow("zstd"),
-    "br": _with_arrow("brotli"),
+    "zstd": partial(_with_arrow, "zstd"),
+    "br": partial(_with_arrow, "brotli"),
 }

@@ -60,19 +60,19 @@ _SHAPE_CHARS = 120
 
 
 def from_engine(status: int, body: bytes) -> Rejected:
-    """An engine's error response, or the data of an error event, for the client."""
+    """Return what a client hears of an engine's error response, or of an error event's data."""
     if status >= 500:
         return Rejected(RejectReason.NO_REPLICA, "The model could not answer; try again.")
     return _refusal(body, NOT_VALID)
 
 
 def objection(body: bytes) -> Rejected:
-    """The refusal for a request on which a healthy engine failed."""
+    """Return the refusal of a request on which a healthy engine failed."""
     return _refusal(body, FAILED_ON_IT)
 
 
 def engine_error(body: bytes) -> dict[str, Any]:
-    """The error object of an engine's answer; empty when it has none."""
+    """Return the error object of an engine's answer, empty when it has none."""
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -103,7 +103,7 @@ def _refusal(body: bytes, otherwise: str) -> Rejected:
 
 
 def passed(message: str) -> str | None:
-    """What of an engine's message a client may read; None: nothing."""
+    """Return what of an engine's message a client may read, if anything."""
     message = _VALUE.sub("", message[:MAX_READ].removeprefix("Value error, "))
     for pattern, words in IN_OUR_WORDS:
         found = pattern.match(message)
@@ -117,13 +117,13 @@ def passed(message: str) -> str | None:
 
 
 def _named(said: str) -> str | None:
-    """The field that a message begins with: dialects without `param` name it there alone."""
+    """Return the field that a message begins with. Dialects without `param` name it only there."""
     found = _NAMED.match(said)
     return None if found is None else found[1]
 
 
 def _of_field(error: re.Match[str], param: str | None) -> str:
-    """Which field a request model refuses; what it must be, where it may be one thing only."""
+    """Say which field is refused, and what it must be where it may be one thing only."""
     said = passed(error["said"]) if error["count"] == "1" else None
     if param is None:
         return said or NOT_VALID
@@ -131,7 +131,7 @@ def _of_field(error: re.Match[str], param: str | None) -> str:
 
 
 def _path(steps: list[str]) -> str | None:
-    """The field of the request behind a path in the engine's models, as far as it leads."""
+    """Return the request's field at a path in the engine's models, as far as it leads."""
     own: list[str] = []
     for step in steps[1:] if steps[0] == "body" else steps:
         if not _STEP.fullmatch(step) or step in _TYPES or len(own) == MAX_LEVELS:

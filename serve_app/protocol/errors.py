@@ -99,7 +99,6 @@ def error_body(
 
 
 def internal_error(dialect: Dialect, request_id: str = "") -> bytes:
-    """The JSON body of a fault of ours."""
     kind = "api_error" if dialect is Dialect.ANTHROPIC else "server_error"
     error = {"message": "Internal error.", "type": kind, "param": None, "code": "internal_error"}
     return _enveloped(error, dialect, request_id)
@@ -115,7 +114,7 @@ def _enveloped(error: dict[str, Any], dialect: Dialect, request_id: str) -> byte
 def error_event(
     rejected: Rejected, dialect: Dialect, request_id: str = "", *, tells_wait: bool = False
 ) -> bytes:
-    """The event that ends a stream which has begun."""
+    """Return the event that ends a stream which has begun."""
     body = error_body(rejected, dialect, request_id=request_id, tells_wait=tells_wait)
     if dialect is Dialect.OPENAI:
         return b"data: " + body + b"\n\n"
@@ -126,7 +125,7 @@ def error_event(
 
 
 def retry_after(rejected: Rejected) -> int | None:
-    """Whole seconds, rounded up, after which a retry makes sense; None: nothing says so."""
+    """Return the whole seconds, rounded up, after which a retry makes sense, if any."""
     wait = rejected.retry_after_s
     if wait is None and status_of(rejected.reason) in RETRY_LATER:
         wait = 1.0

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from http import HTTPMethod
+
+from starlette.types import Scope
 
 from router.errors import Rejected, RejectReason
-from serve_app.protocol.asgi import Scope
 
 MAX_TARGET_BYTES = 8 * 1024
 MAX_HEADER_BYTES = 16 * 1024
 """Names and values together. HAProxy takes more than this, so that we can say so."""
-
-METHODS = frozenset(
-    {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
-)
 
 SERVES_OWN = frozenset({b"x-request-disconnect-disabled", b"x-request-timeout-seconds"})
 """Headers by which Serve would not tell us that the client has left, or would answer in its own
 words and cut streams off."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProtocolFault:
-    """A refusal that has a status of its own."""
-
-    rejected: Rejected
-    status: int
-
-
-def protocol_fault(scope: Scope) -> ProtocolFault | None:
-    """What is wrong with a request as HTTP, whatever it asks for."""
+def protocol_fault(scope: Scope) -> tuple[Rejected, int] | None:
+    """Refuse what is wrong as HTTP, whatever it asks for, with a status of its own."""
     lines: list[tuple[bytes, bytes]] = scope["headers"]
     target = len(scope.get("raw_path") or scope["path"]) + len(scope.get("query_string", b""))
     if target > MAX_TARGET_BYTES:
@@ -40,17 +29,17 @@ def protocol_fault(scope: Scope) -> ProtocolFault | None:
         return _fault(400, "A request has one Host header.")
     if any(name == b"expect" and value.lower() != b"100-continue" for name, value in lines):
         return _fault(417, "The only expectation that can be met is '100-continue'.")
-    if scope["method"] not in METHODS:
+    if scope["method"] not in HTTPMethod.__members__:
         return _fault(501, "The method is not known here.")
     return None
 
 
 def refused_header(headers: dict[bytes, bytes]) -> Rejected | None:
-    """Why a request's headers cannot be taken, if so."""
+    """Refuse a request for headers that are not supported."""
     for name in SERVES_OWN & headers.keys():
         return Rejected(RejectReason.INVALID_REQUEST, f"'{name.decode()}' is not supported here.")
     return None
 
 
-def _fault(status: int, message: str) -> ProtocolFault:
-    return ProtocolFault(Rejected(RejectReason.INVALID_REQUEST, message), status)
+def _fault(status: int, message: str) -> tuple[Rejected, int]:
+    return Rejected(RejectReason.INVALID_REQUEST, message), status

@@ -33,12 +33,11 @@ class Usage:
 
     @property
     def total(self) -> int:
-        """Prompt and completion."""
         return self.prompt_tokens + self.completion_tokens
 
 
 def read_usage(data: object) -> Usage | None:
-    """Usage from a response or event of any dialect; None when it has none."""
+    """Return the usage in a response or event of any dialect, if it has one."""
     if not isinstance(data, dict):
         return None
     usage = data.get("usage")
@@ -61,7 +60,7 @@ def read_usage(data: object) -> Usage | None:
 
 
 def _count(counts: dict[str, Any], name: str) -> int | None:
-    """A member that is a count; None for whatever else an engine may have put there."""
+    """Return a member if it is a count: an engine may have put anything there."""
     found = counts.get(name)
     is_count = isinstance(found, int) and not isinstance(found, bool) and found >= 0
     return found if is_count else None
@@ -91,7 +90,7 @@ class EventReader:
         self.is_counted = False
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take bytes from the engine, return the whole events to pass on."""
+        """Take bytes from the engine, and return the whole events to pass on."""
         if self.has_failed:
             return b""
         if self._tail:
@@ -165,7 +164,7 @@ class EventReader:
 
 
 def _is_fault(data: dict[str, object]) -> bool:
-    """Whether an event reports an engine fault rather than carrying the word."""
+    """Return whether an event reports an engine fault rather than only holding the word."""
     kind = data.get("type")
     # Under "response" the second holds a message of the engine's own.
     return kind in ("error", "response.failed") or (
@@ -184,7 +183,7 @@ def _bad_request(data: bytes) -> Rejected | None:
 
 
 def _merged(before: Usage | None, now: Usage) -> Usage:
-    """Anthropic streams report the prompt at the start, the completion at the end."""
+    """Merge two counts: Anthropic reports the prompt at the start, the completion at the end."""
     if before is None:
         return now
     return Usage(

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 
 import orjson
+from starlette.types import Send
 
 from router.errors import Rejected, RejectReason
 from router.recovery.resume import (
@@ -30,7 +31,6 @@ from serve_app.placement.lanes import (
     UpstreamFault,
     UpstreamTimeout,
 )
-from serve_app.protocol.asgi import Send
 from serve_app.relay.attempts import RequestAttempts
 from serve_app.relay.dispatch import Dispatch
 from serve_app.relay.fault_book import FaultBook

@@ -14,9 +14,10 @@ from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from typing import Any
 
+from starlette.types import Send
+
 from router.limits.pacer import DUE, Paces
 from serve_app.metrics import Series
-from serve_app.protocol.asgi import Send
 from serve_app.protocol.sse import Usage
 from serve_app.relay.engine_stream import EngineStream
 from serve_app.request.call import Call

@@ -13,7 +13,8 @@ import logging
 import time
 from typing import Any
 
-from serve_app.protocol.asgi import Send
+from starlette.types import Send
+
 from serve_app.request.call import Call
 from serve_app.request.plan import Plan
 from serve_app.request.response_headers import stream_headers

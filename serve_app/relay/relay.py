@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+from starlette.types import Send
+
 from router.errors import Rejected, RejectReason
 from serve_app.metrics import Metrics
-from serve_app.protocol.asgi import Send, respond
+from serve_app.protocol.asgi import respond
 from serve_app.protocol.engine_words import NOT_NOW, engine_error, from_engine, objection
 from serve_app.protocol.errors import Dialect, error_event
 from serve_app.protocol.sse import Usage, parsed_json, read_usage

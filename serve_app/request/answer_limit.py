@@ -44,12 +44,12 @@ def unlimited_tokens(parsed: ParsedRequest, usual: int, room: int) -> int:
 
 
 def outgrows(parsed: ParsedRequest, wish: int, prompt: int, session: int) -> bool:
-    """Whether a session has no room for a prompt and an answer worth having."""
+    """Return whether a session has no room for a prompt and an answer worth having."""
     return prompt + least_room(wish, session) * parsed.num_sequences > session
 
 
 def limited(parsed: ParsedRequest, limit: int | None) -> ParsedRequest:
-    """The same request, with no answer allowed to be longer than `limit`."""
+    """Return the request with no answer allowed to be longer than `limit`."""
     if limit is None:
         return parsed
     body = parsed.body

@@ -109,7 +109,7 @@ class Call:
 
     @property
     def code(self) -> str:
-        """What the request is counted under."""
+        """What the request is counted under in metrics and records."""
         if self.outcome is Outcome.REFUSED and self.refused is not None:
             return self.refused.reason.value
         return self.outcome.value
@@ -120,7 +120,6 @@ class Call:
         return session_key(self.tenant.name, self.session_id)
 
     def refuse(self, refused: Rejected) -> None:
-        """It ends with this."""
         self.outcome, self.refused = Outcome.REFUSED, refused
 
 
@@ -128,7 +127,7 @@ MAX_REQUEST_ID_CHARS = 256
 
 
 def request_id(headers: dict[bytes, bytes]) -> str:
-    """The caller's request id if it is usable, else a new one."""
+    """Return the caller's request id if it is usable, else a new one."""
     given = headers.get(b"x-request-id", b"").decode("latin-1").strip()
     is_usable = 0 < len(given) <= MAX_REQUEST_ID_CHARS and given.isascii() and given.isprintable()
     return given if is_usable else uuid.uuid4().hex

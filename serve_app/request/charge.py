@@ -43,7 +43,7 @@ class Charge:
         return inf
 
     def cover(self, tokens: int, *, now: float) -> float:  # noqa: ARG002 - see Reserved
-        """Charge what a stream has outgrown, `tokens` in all; returns how far that goes."""
+        """Charge what a stream has outgrown, `tokens` in all. Return how far that goes."""
         return inf
 
     @property
@@ -74,13 +74,11 @@ class Reserved(Charge):
 
     @property
     def covered_tokens(self) -> float:
-        """As above."""
         if not self._completion_weight or self._of.config.tokens_per_minute is None:
             return inf
         return (self._reservation.tokens - self._plan.cost.prompt) / self._completion_weight
 
     def cover(self, tokens: int, *, now: float) -> float:
-        """As above."""
         cost = self._plan.cost
         used = cost.prompt + ceil(tokens * self._completion_weight)
         # Where the engine was told no limit, what it was reckoned at is a guess.
@@ -91,12 +89,10 @@ class Reserved(Charge):
 
     @property
     def abandoned_tokens(self) -> int:
-        """As above."""
         held = self._reservation.tokens
         # Without a limit, what was reserved is all that the window holds: no answer is so long.
         most = self._plan.cost.short if self._plan.answer_limit is None else held
         return min(most, held)
 
     def settle(self, tokens: int, *, now: float) -> None:
-        """As above."""
         self._of.settle(self._reservation, tokens, now=now)

@@ -21,7 +21,7 @@ class Metering:
         self._meter = meter
 
     def refusal(self, tenant: Tenant, cost: Reckoning) -> Rejected | None:
-        """The quota that would refuse a request now: with a usual answer, not with a wish."""
+        """Refuse a request over a quota. Its answer is reckoned as usual, not as wished for."""
         if self._meter is None:
             return None
         return self._meter.refusal(tenant.name, tenant.quotas, tenant.weights, cost.short)
@@ -36,7 +36,7 @@ class Metering:
             )
 
     def end(self, call: Call, usage: Usage | None) -> None:
-        """Account for a call, however it ended; None: no engine did anything."""
+        """Account for a call, however it ended. `usage` None: no engine did anything."""
         number = call.charge.usage_number
         if self._meter is None or number is None:
             return
@@ -49,7 +49,7 @@ def _counts(usage: Usage) -> Counts:
 
 
 def _progress(served: Served, plan: Plan) -> Callable[[], tuple[int, int]]:
-    """What an open call has used so far, read by the meter's thread."""
+    """Return what tells the meter's thread how much an open call has used so far."""
 
     def progress() -> tuple[int, int]:
         if served.replica is None:

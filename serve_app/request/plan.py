@@ -36,5 +36,4 @@ class Plan:
 
     @property
     def lane(self) -> str:
-        """The chosen lane's name."""
         return self.decision.lane.name

@@ -18,7 +18,7 @@ LATER = "flex"
 
 
 def priority_of(tenant: Tenant, parsed: ParsedRequest) -> int:
-    """The tier's priority, or what the body lowers it to."""
+    """Return the tier's priority, or what the body lowers it to."""
     wanted = tenant.tier.priority
     given = parsed.body.get("priority")
     if isinstance(given, int) and not isinstance(given, bool):

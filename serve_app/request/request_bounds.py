@@ -8,7 +8,7 @@ from serve_app.request.call import Call
 
 
 def too_many(call: Call, parsed: ParsedRequest) -> Rejected | None:
-    """The bound that a request goes over, by the field that does."""
+    """Refuse a request that goes over a bound, and name the field that does."""
     bounds = (
         ("n", parsed.n, call.tenant.tier.max_n, "answers to a prompt"),
         ("prompt", parsed.prompts, call.policies.fleet.limits.max_prompts, "prompts in a request"),

@@ -16,7 +16,7 @@ _REQUESTS, _TOKENS = (
 
 
 def response_headers(call: Call) -> Headers:
-    """Who decided what: on every answer, refusals and streams too."""
+    """Return what was decided: on every answer, refusals and streams included."""
     # x-request-id is set by Serve's own middleware, from the same header.
     headers: Headers = []
     if call.session_id:
@@ -37,7 +37,7 @@ def response_headers(call: Call) -> Headers:
 
 
 def stream_headers(call: Call) -> Headers:
-    """All headers of a stream, as far as they are known when it begins."""
+    """Return all headers of a stream, as far as they are known when it begins."""
     return [
         *response_headers(call),
         (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -47,7 +47,7 @@ def stream_headers(call: Call) -> Headers:
 
 
 def ratelimit_headers(ceiling: Ceiling) -> Headers:
-    """What is left of the tenant's minute."""
+    """Return what is left of the tenant's minute."""
     now = time.monotonic()
     headers: Headers = []
     states = (

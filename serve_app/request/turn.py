@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from router.placement.affinity import TurnFacts
 from serve_app.bodies.json_body import dump
-from serve_app.bodies.parsed_request import ParsedRequest
+from serve_app.bodies.parsed_request import SYSTEM_ROLES, ParsedRequest
 
 # English text, roughly, in any of the fleet's tokenizers.
 BYTES_PER_TOKEN = 4
-
-_OPENING = ("system", "developer")
 
 
 def turn_facts_of(parsed: ParsedRequest, group: str, session: str) -> TurnFacts:
@@ -24,7 +20,8 @@ def turn_facts_of(parsed: ParsedRequest, group: str, session: str) -> TurnFacts:
     """
     prompt, tools = parsed.prompt, parsed.body.get("tools")
     opening = len(prompt.system) + (len(dump(tools)) if tools else 0)
-    turns = _turns(parsed.body)
+    roles = ((x, x.get("role") if isinstance(x, dict) else None) for x in parsed.messages)
+    turns = [message for message, role in roles if role not in SYSTEM_ROLES]
     history = prompt.bytes - opening - len(dump(turns[-1])) if len(turns) > 1 else 0
     return TurnFacts(
         group=group,
@@ -32,11 +29,3 @@ def turn_facts_of(parsed: ParsedRequest, group: str, session: str) -> TurnFacts:
         history_tokens=max(0, history) // BYTES_PER_TOKEN,
         system_tokens=opening // BYTES_PER_TOKEN,
     )
-
-
-def _turns(body: dict[str, Any]) -> list[Any]:
-    """The messages after the opening; of a bare prompt, none."""
-    items = body.get("messages") or body.get("input")
-    if not isinstance(items, list):
-        return []
-    return [x for x in items if not (isinstance(x, dict) and x.get("role") in _OPENING)]

@@ -10,7 +10,8 @@ from router.routing.escalation import EscalationLevel
 from router.routing.lane import RoutingPolicy, StrongerLane
 from router.types import Lane, Reason
 from serve_app.config.fleet import FleetConfig
-from serve_app.config.tenants import StoreConfig, TenantsConfig
+from serve_app.config.records import StoreConfig
+from serve_app.config.tenants import TenantsConfig
 from serve_app.tenancy.auth import Authenticator
 from serve_app.tenancy.keys import KeyBook
 

@@ -23,8 +23,8 @@ from serve_app.config.files import (
     wall_s,
 )
 from serve_app.config.fleet import FleetConfig
+from serve_app.config.records import StoreConfig
 from serve_app.config.settings import home, load_fleet, load_tenants
-from serve_app.config.tenants import StoreConfig
 from serve_app.routing.policies import Policies, build_policies
 from serve_app.tenancy.auth import Authenticator
 from serve_app.tenancy.keys import KeyBook

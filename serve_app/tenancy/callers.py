@@ -8,8 +8,9 @@ import re
 from collections.abc import Container
 from dataclasses import dataclass, field, replace
 
+from starlette.types import Scope
+
 from router.errors import Rejected
-from serve_app.protocol.asgi import Scope
 from serve_app.tenancy.credentials import RawHeaders, presented_key
 from serve_app.tenancy.proxies import proxy_sign
 

@@ -16,13 +16,13 @@ Broadcast = Callable[[str], Awaitable[list[Any]]]
 async def ask_all(
     handle: DeploymentHandle[Any], method: str, *args: Any, within_s: float
 ) -> list[Any]:
-    """What each replica answered, or the exception that it raised: TimeoutError of who is late.
+    """Return what each replica answered, or the exception that it raised. Late: TimeoutError.
 
     One replica that hangs leaves the others' answers as they are.
 
     Raises:
-        TimeoutError: it was not even known in time who is to be asked.
-        DeploymentUnavailableError: there is nobody.
+        TimeoutError: it was not even known in time which replicas are to be asked.
+        DeploymentUnavailableError: there is no replica.
 
     """
     loop = asyncio.get_running_loop()

@@ -16,8 +16,7 @@ from collections.abc import Iterator
 
 import ray
 import uvicorn
-
-from serve_app.protocol.asgi import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 Listed = frozenset[tuple[str, str]]
 
@@ -47,7 +46,6 @@ class Guard:
         self.served_total = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection, or refuse it."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -171,5 +169,5 @@ class EndpointServer:
 
 
 def published_host(host: str) -> str:
-    """Loopback stays loopback; `0.0.0.0` becomes this node's own address."""
+    """Return the address that others reach: `0.0.0.0` becomes this node's own."""
     return ray.util.get_node_ip_address() if host == "0.0.0.0" else host  # noqa: S104

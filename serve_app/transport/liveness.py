@@ -1,7 +1,7 @@
 """Silent engines: which are only slow, and which are given up.
 
 A slow prefill keeps an engine silent, not the endpoint before it. So an endpoint is asked
-for a sign of life, and all who wait for one that gives none are told.
+for a sign of life. All requests that wait for one without any fail with `DeadEndpoint`.
 """
 
 from __future__ import annotations

@@ -84,7 +84,7 @@ class Response:
                 return True
 
     def read_nowait(self) -> bytes:
-        """What has arrived; empty when nothing has."""
+        """Return what has arrived without waiting."""
         return b"" if self._connection is None else self._connection.take()
 
     async def read(self) -> bytes:
@@ -111,12 +111,7 @@ class Response:
 
 
 class Upstream:
-    """Connections to every replica, kept between requests.
-
-    Args:
-        headers: sent with every request.
-
-    """
+    """Connections to every replica, kept between requests. All send the same `headers`."""
 
     def __init__(self, headers: Mapping[str, str], timeouts: TimeoutConfig) -> None:
         self._fixed = _lines(headers)
@@ -192,7 +187,7 @@ class Upstream:
             self._idle.pop(connection.url, None)
 
     async def is_alive(self, url: str) -> bool | None:
-        """Whether an endpoint says that its engine lives; None: it says nothing in `probe_s`."""
+        """Return whether an endpoint says that its engine lives; None: silent for `probe_s`."""
         try:
             async with asyncio.timeout(self._timeouts.probe_s):
                 return await self._answers(url)

@@ -15,10 +15,11 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
+from starlette.types import Message, Receive, Send
+
 from router.errors import Rejected, RejectReason
 from serve_app.bodies.big_bodies import breathe
 from serve_app.pipeline.state import IngressState
-from serve_app.protocol.asgi import Message, Receive, Send
 from serve_app.tenancy.auth import Tenant
 from serve_app.websocket import frames
 from serve_app.websocket.chat import Reader

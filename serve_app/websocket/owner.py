@@ -19,9 +19,10 @@ import contextlib
 from typing import Any
 
 import orjson
+from starlette.types import Receive, Scope, Send
 
 from router.errors import Rejected
-from serve_app.protocol.asgi import Receive, Scope, Send, respond
+from serve_app.protocol.asgi import respond
 from serve_app.websocket.chat import Chat, Reader
 from serve_app.websocket.finder import OTHER_ID
 from serve_app.websocket.hub import GONE, Hub

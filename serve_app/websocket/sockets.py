@@ -7,9 +7,10 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 
+from starlette.types import Receive, Scope, Send
+
 from router.errors import Rejected, RejectReason
 from serve_app.pipeline.state import IngressState
-from serve_app.protocol.asgi import Receive, Scope, Send
 from serve_app.protocol.errors import Dialect, error_body, error_headers, status_of
 from serve_app.tenancy.auth import Tenant
 from serve_app.websocket.connection import POLICY_VIOLATION, Connection

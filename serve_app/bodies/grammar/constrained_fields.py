@@ -10,7 +10,7 @@ FREE = (None, "auto", "none")
 
 
 def constrained_fields(body: dict[str, Any]) -> Iterator[tuple[str, Any, bool]]:
-    """Each field with its value, and whether it binds in this request."""
+    """Yield each field with its value, and whether it binds in this request."""
     for name in ("structured_outputs", "response_format", "text", "output_config"):
         if body.get(name) is not None:
             yield name, body[name], True
@@ -27,7 +27,7 @@ def _is_free(choice: Any) -> bool:
 
 
 def _is_strict(tool: Any) -> bool:
-    """Whether a call that the model makes of its own accord has to fit the schema."""
+    """Return whether a call that the model makes of its own accord has to fit the schema."""
     if not isinstance(tool, dict):
         return False
     if isinstance(tool.get("tools"), list):

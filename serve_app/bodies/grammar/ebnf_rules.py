@@ -94,7 +94,7 @@ class _Reader:
 
 
 def read_ebnf(grammar: str) -> Expression:
-    """The expression that a grammar stands for, or Unreadable: recursive ones are."""
+    """Return the expression that a grammar stands for. Raises Unreadable for recursive ones."""
     reader = _Reader(_rules(grammar))
     try:
         reader.expression.root = reader.rule("root")
@@ -133,7 +133,7 @@ def _times(text: str) -> tuple[int, int | None]:
 
 
 def _first(text: str) -> int:
-    """The set of a text's first character."""
+    """Return the set of a text's first character."""
     if text[0] != "\\":
         return 1 << min(ord(text[0]), 128)
     code = _ESCAPED.get(text[1], ord(text[1]))

@@ -36,37 +36,37 @@ FIXED = frozenset(
     ("const", "begin", "end", "value", "separator", "enum", "choice", "triggers", "excludes")
 )
 NOTES = frozenset(("default", "example", "examples", "description", "title", "$comment"))
-"""What is said about a value; nobody is held to it."""
+"""What is said about a value. No answer is held to it."""
 
 
 def constraints_fault(body: dict[str, Any], bounds: SchemaConfig) -> Steps[Rejected | None]:
-    """The first constraint of an answer that the engine must not see, in pieces."""
+    """Refuse the first constraint of an answer that the engine must not see, in pieces."""
     look = Look(bounds)
     for name, grammar, is_binding in constrained_fields(body):
         if is_binding:
             wrong = yield from look.fault(grammar)
         else:
-            wrong = _depth_fault(grammar, bounds.levels)
+            wrong = _depth_fault(grammar, bounds)
         if wrong is not None:
             return Rejected(RejectReason.INVALID_REQUEST, f"'{name}' {wrong}.", param=name)
     return None
 
 
-def _over(what: str, most: int, name: str) -> str:
-    return f"{what}: at most {most} (limits.schemas.{name})"
+def _over(what: str, bounds: SchemaConfig, name: str) -> str:
+    return f"{what}: at most {getattr(bounds, name)} (limits.schemas.{name})"
 
 
-def _depth_fault(value: Any, most: int) -> str | None:
-    """Whether something is nested too deep: nothing more is made of it than a text."""
+def _depth_fault(value: Any, bounds: SchemaConfig) -> str | None:
+    """Say whether something is nested too deep: nothing more is made of it than a text."""
     level = [value]
-    for _ in range(most):
+    for _ in range(bounds.levels):
         inner: list[Any] = []
         for one in level:
             inner += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
         if not inner:
             return None
         level = [x for x in inner if isinstance(x, (dict, list))]
-    return _over("is nested too deep", most, "levels") if level else None
+    return _over("is nested too deep", bounds, "levels") if level else None
 
 
 class _Node(NamedTuple):
@@ -124,27 +124,26 @@ class Look:
             if not inner:
                 return self._texts_fault()
             level = inner
-        return _over("is nested too deep", self.bounds.levels, "levels")
+        return _over("is nested too deep", self.bounds, "levels")
 
     def _sum_fault(self) -> str | None:
         bounds = self.bounds
         if self.values > bounds.values:
-            return _over("holds too many values", bounds.values, "values")
+            return _over("holds too many values", bounds, "values")
         if self.characters > bounds.characters:
-            return _over("holds too many characters", bounds.characters, "characters")
+            return _over("holds too many characters", bounds, "characters")
         if self.fixed > bounds.fixed_characters:
             what = "has too many characters of names, constants and choices"
-            return _over(what, bounds.fixed_characters, "fixed_characters")
+            return _over(what, bounds, "fixed_characters")
         if self.work > bounds.work:
-            what = "is too much to read (values times levels)"
-            return _over(what, bounds.work, "work")
+            return _over("is too much to read (values times levels)", bounds, "work")
         return None
 
     def _texts_fault(self) -> str | None:
         if self.places.most() <= self.bounds.texts:
             return None
         what = "has too many texts or arrays of different bounds that may stand in one place"
-        return _over(what, self.bounds.texts, "texts")
+        return _over(what, self.bounds, "texts")
 
     def _node_fault(self, node: _Node, level: int) -> str | None:
         value = node.value
@@ -174,7 +173,7 @@ class Look:
         if self.fixed > self.bounds.fixed_characters:
             return self._sum_fault()
         if len(text) > self.bounds.longest_text:
-            return _over("has a text that is too long", self.bounds.longest_text, "longest_text")
+            return _over("has a text that is too long", self.bounds, "longest_text")
         return None
 
     def _schema_fault(self, schema: dict[str, Any], node: _Node) -> str | None:
@@ -209,7 +208,7 @@ class Look:
         needed = {x for x in names if isinstance(x, str)}
         if len(properties.keys() - needed) > self.bounds.optional:
             what = "has an object of too many properties that may be left out"
-            return _over(what, self.bounds.optional, "optional")
+            return _over(what, self.bounds, "optional")
         return next(filter(None, map(self._fixed_fault, properties)), None)
 
     # -- regular expressions and grammars --------------------------------------
@@ -237,7 +236,7 @@ class Look:
         if self.work > self.bounds.work:
             return None
         if read is read_regex and len(text) > self.bounds.longest_text:
-            return _over(f"has a {what} that is too long", self.bounds.longest_text, "longest_text")
+            return _over(f"has a {what} that is too long", self.bounds, "longest_text")
         known = self.read.get((what, text))
         if known is None:
             known = self.read[what, text] = self._judged(what, text, read)
@@ -257,12 +256,12 @@ class Look:
         if expression.is_endless:
             return f"has a {what} with a repeated part of which nobody can tell where it ends"
         if expression.root.size * max(1, choices) > bounds.size:
-            return _over(f"has a {what} of too many characters times choices", bounds.size, "size")
+            return _over(f"has a {what} of too many characters times choices", bounds, "size")
         if choices > bounds.choices:
-            return _over(f"has a {what} with too many choices", bounds.choices, "choices")
+            return _over(f"has a {what} with too many choices", bounds, "choices")
         if expression.borders > bounds.borders:
             what = f"has a {what} whose repetitions pass into one another too often"
-            return _over(what, bounds.borders, "borders")
+            return _over(what, bounds, "borders")
         return None
 
     # -- going down ------------------------------------------------------------

@@ -24,16 +24,16 @@ REPEATED = {"min": MAX_PARTS, "max": MAX_PARTS}
 
 REPEATING = frozenset(("repeat", "star", "plus", "optional", "tags_with_separator", "dispatch"))
 OPEN_ENDED = frozenset((*REPEATING, "any_text", "any_tokens", "regex", "grammar"))
-"""Parts of structural tags without an end of their own: repeated, nobody knows where they end."""
+"""Parts of structural tags without an end of their own. Repeated, they could end anywhere."""
 
 
 def part_fault(part: dict[str, Any], *, is_repeated: bool) -> str | None:
-    """What of a part the engine must not see; whether its ends are marked counts, too."""
+    """Say what of a part the engine must not see."""
     return _count_fault(part) or _unfit(part) or _tag_fault(part, is_repeated=is_repeated)
 
 
 def repeats(part: dict[str, Any], *, was: bool) -> bool:
-    """Whether what is in a part is repeated without a mark where it ends."""
+    """Return whether what is in a part is repeated without a mark where it ends."""
     kind = part.get("type")
     if not isinstance(kind, str):
         return was
@@ -56,7 +56,7 @@ def _count_fault(schema: dict[str, Any]) -> str | None:
 
 
 def _unfit(schema: dict[str, Any]) -> str | None:
-    """What the engine takes at first and then has no rule for."""
+    """Say what of a part the engine takes at first and then has no rule for."""
     properties, items = schema.get("properties"), schema.get("prefixItems")
     within = [*(properties.values() if isinstance(properties, dict) else ())]
     within += items if isinstance(items, list) else []
@@ -65,17 +65,14 @@ def _unfit(schema: dict[str, Any]) -> str | None:
     if schema.get("structural_tag") == "":
         return "has an empty tag"
     choices = schema.get("choice")
-    if isinstance(choices, list) and any(isinstance(x, str) and _breaks(x) for x in choices):
+    texts = [x for x in choices if isinstance(x, str)] if isinstance(choices, list) else []
+    if any("\n" in text or "\r" in text for text in texts):
         return "has a choice with a line break in it"
     return None
 
 
-def _breaks(text: str) -> bool:
-    return "\n" in text or "\r" in text
-
-
 def unpacked(value: Any) -> Any:
-    """Schemas and tags may be given as JSON in a string."""
+    """Read what is given as JSON in a string, as schemas and tags may be."""
     if not isinstance(value, str) or not value.lstrip().startswith(("{", "[")):
         return value
     try:

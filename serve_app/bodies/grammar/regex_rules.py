@@ -77,7 +77,7 @@ class Expression:
         self.root = Shape()
 
     def one_of(self, characters: int, size: int = 1) -> Shape:
-        """One character, or a fixed text of `size` that begins with one of them."""
+        """Add one character, or a fixed text of `size` that begins with one of them."""
         if len(self.sets) >= MAX_POSITIONS:
             raise Unreadable
         self.sets.append(characters)
@@ -106,7 +106,7 @@ class Expression:
         )
 
     def repeated(self, part: Shape, least: int, most: int | None) -> Shape:
-        """A part over and over; `most` None: without an end."""
+        """Repeat a part. `most` None: without an end."""
         size = part.size * max(least, most or 1, 1)
         is_loop = most is None or most > 1
         if is_loop and (least != most or most > FEW) and not part.is_plain:
@@ -143,7 +143,7 @@ class Expression:
         return found
 
     def _is_open(self, part: Shape) -> bool:
-        """Whether a character at its end may go on with it or begin it anew."""
+        """Return whether a character at the end of a part may go on with it or begin it anew."""
         begin = 0
         for x in part.first:
             begin |= self.sets[x]
@@ -159,7 +159,7 @@ class Expression:
 
 
 def read_regex(pattern: str) -> Expression:
-    """An expression's automaton, or Unreadable."""
+    """Return an expression's automaton, or raise Unreadable."""
     for theirs, ours in _OTHER_WAYS:
         pattern = theirs.sub(ours, pattern)
     try:
@@ -178,7 +178,7 @@ def _tree(pattern: str) -> Any:
 
 
 def read_class(text: str) -> int:
-    """The set of a class of characters, in brackets."""
+    """Return the set of a class of characters, in brackets."""
     try:
         tree = _tree(text)
     except (re.error, OverflowError) as error:
@@ -242,18 +242,14 @@ def _bit(code: int) -> int:
 
 
 def span(low: int, high: int) -> int:
-    """The set of a range of characters."""
+    """Return the set of a range of characters."""
     ascii_part = (1 << (min(high, 127) + 1)) - (1 << low) if low <= 127 else 0
     return ascii_part | (_BEYOND if high > 127 else 0)
 
 
-def _of(characters: str) -> int:
-    return sum(1 << ord(x) for x in characters)
-
-
 _DIGIT = span(48, 57)
 _WORD = _DIGIT | span(65, 90) | span(97, 122) | _bit(95)
-_SPACE = _of(" \t\n\r\f\v")
+_SPACE = sum(1 << ord(x) for x in " \t\n\r\f\v")
 _CATEGORIES = {
     op.CATEGORY_DIGIT: _DIGIT,
     op.CATEGORY_NOT_DIGIT: _ALL & ~_DIGIT,

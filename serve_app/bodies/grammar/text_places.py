@@ -31,7 +31,7 @@ class TextPlaces:
     refers_anywhere: bool = False
 
     def inside(self, place: int, key: str, *, is_list: bool) -> int:
-        """The place of what has this name there."""
+        """Return the id of the place that a name leads to from another."""
         if key in DEFINITIONS:
             found = self._id(0, "$defs")
             self.definitions.add(found)
@@ -53,7 +53,7 @@ class TextPlaces:
             self.texts.setdefault(place, set()).add(text)
 
     def most(self) -> int:
-        """Most texts that may stand in one place."""
+        """Return how many different texts may stand in one place at most."""
         if not self.has_alternatives:
             return 0
         if self.refers_anywhere:
@@ -65,6 +65,6 @@ class TextPlaces:
 
 
 def _is_definition(reference: str) -> bool:
-    """Whether it is the whole or a definition: those have one place together."""
+    """Return whether a reference is to the whole or a definition: those share one place."""
     parts = reference.split("/")
     return reference == "#" or (len(parts) == 3 and parts[0] == "#" and parts[1] in DEFINITIONS)

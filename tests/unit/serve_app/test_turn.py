@@ -18,17 +18,17 @@ CALLS = [
 ]  # fmt: skip
 
 
-def turn(body, path="/v1/chat/completions"):
+def facts_of(body, path="/v1/chat/completions"):
     parsed = parse(orjson.dumps(body), ROUTES[path])
     return turn_facts_of(parsed, "acme", "s")
 
 
 def test_tools_are_part_of_the_opening_and_not_of_the_history():
     """They stand before the first message, and every session of an agent shares them."""
-    first = turn({"messages": [USER], "tools": TOOLS})
-    later = turn({"messages": [USER, {"role": "assistant", "content": "ok"}, USER],
+    first = facts_of({"messages": [USER], "tools": TOOLS})
+    later = facts_of({"messages": [USER, {"role": "assistant", "content": "ok"}, USER],
                    "tools": TOOLS})  # fmt: skip
-    without = turn({"messages": [USER, {"role": "assistant", "content": "ok"}, USER]})
+    without = facts_of({"messages": [USER, {"role": "assistant", "content": "ok"}, USER]})
 
     assert (first.history_tokens, first.system_tokens) == (0, TOOL_TOKENS)
     assert later.system_tokens == TOOL_TOKENS
@@ -37,8 +37,8 @@ def test_tools_are_part_of_the_opening_and_not_of_the_history():
 
 def test_an_agents_steps_are_history_though_its_user_spoke_once():
     """The newest message is the tool's answer; what was answered before is history."""
-    begun = turn({"messages": [USER, *CALLS], "tools": TOOLS})
-    later = turn({"messages": [USER, *CALLS, *CALLS], "tools": TOOLS})
+    begun = facts_of({"messages": [USER, *CALLS], "tools": TOOLS})
+    later = facts_of({"messages": [USER, *CALLS, *CALLS], "tools": TOOLS})
 
     assert begun.history_tokens < 100
     assert 2_000 < later.history_tokens < 2_200
@@ -55,12 +55,12 @@ def test_an_agents_steps_are_history_though_its_user_spoke_once():
 )
 def test_a_first_turn_has_no_history(path, body):
     """Whatever its system prompt is, and wherever it stands."""
-    seen = turn(body, path)
+    seen = facts_of(body, path)
 
     assert (seen.history_tokens, seen.system_tokens) == (0, 1_000)
 
 
 def test_a_bare_prompt_is_all_new():
-    seen = turn({"prompt": "a" * 4_000}, "/v1/completions")
+    seen = facts_of({"prompt": "a" * 4_000}, "/v1/completions")
 
     assert (seen.history_tokens, seen.system_tokens) == (0, 0)
