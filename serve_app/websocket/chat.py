@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from router.errors import Rejected, RejectReason
@@ -33,17 +32,11 @@ TOO_EARLY = Rejected(
 )
 
 
-@dataclass(slots=True)
-class Kept:
-    """Bytes of frames that all chats of a replica keep."""
-
-    bytes: int = 0
-
-
 class Owner(Protocol):
     """What a chat asks of the hub that keeps it."""
 
-    kept: Kept
+    kept_bytes: int
+    """Of frames that all chats keep."""
 
     def allowance(self) -> int:
         """Return how many bytes of frames one chat may keep now."""
@@ -143,7 +136,7 @@ class Chat:
         self.last += 1
         self.kept_bytes += len(frame)
         self.unread_bytes += len(frame)
-        self._owner.kept.bytes += len(frame)
+        self._owner.kept_bytes += len(frame)
         self._trim()
         if self._reader is not None:
             self._reader.wake()
@@ -155,7 +148,7 @@ class Chat:
             size = len(self._frames.popleft())
             self.first += 1
             self.kept_bytes -= size
-            self._owner.kept.bytes -= size
+            self._owner.kept_bytes -= size
 
     def _make_room(self) -> None:
         if self.room is not None and not self.room.done():
@@ -225,7 +218,7 @@ class Chat:
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        self._owner.kept.bytes -= self.kept_bytes
+        self._owner.kept_bytes -= self.kept_bytes
         self.kept_bytes = 0
 
 

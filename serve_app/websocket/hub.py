@@ -22,7 +22,7 @@ from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState
 from serve_app.request.call import Call, request_id
 from serve_app.tenancy.auth import Tenant
-from serve_app.websocket.chat import Chat, Kept
+from serve_app.websocket.chat import Chat
 from serve_app.websocket.frames import ChatFrame
 
 logger = logging.getLogger("ray.serve")
@@ -69,7 +69,7 @@ class Hub:
         self, state: IngressState, pipeline: Pipeline, metrics: Metrics, replica: str
     ) -> None:
         self.replica = replica
-        self.kept = Kept()
+        self.kept_bytes = 0
         self.metrics = metrics
         self._state = state
         self._pipeline = pipeline
@@ -162,7 +162,7 @@ class Hub:
 
     def _make_room(self) -> None:
         most = self._state.policies.fleet.websocket.total_replay_bytes
-        while self.kept.bytes > most and self._ended:
+        while self.kept_bytes > most and self._ended:
             self._forget(next(iter(self._ended.values())))
 
     # -- finding --------------------------------------------------------------------------
@@ -187,7 +187,7 @@ class Hub:
         return {
             "chats": self.running(),
             "kept": len(self.chats),
-            "kept_bytes": self.kept.bytes,
+            "kept_bytes": self.kept_bytes,
         }
 
     async def drain(self) -> None:

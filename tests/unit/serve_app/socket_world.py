@@ -284,7 +284,7 @@ def check_hub(hub) -> None:
     """Counts and indexes match the chats."""
     for chat in hub.chats.values():
         check_chat(chat)
-    assert hub.kept.bytes == sum(chat.kept_bytes for chat in hub.chats.values())
+    assert hub.kept_bytes == sum(chat.kept_bytes for chat in hub.chats.values())
     assert sum(map(len, hub._named.values())) == len(hub.chats)
     assert set(hub._ended) <= set(hub.chats)
 

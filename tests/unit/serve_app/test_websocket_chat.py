@@ -12,7 +12,7 @@ from router.errors import Rejected
 from serve_app.bodies.steps import at_once
 from serve_app.config.serving import LimitsConfig
 from serve_app.websocket import frames
-from serve_app.websocket.chat import TOO_EARLY, TOO_LATE, Chat, Kept, Reader
+from serve_app.websocket.chat import TOO_EARLY, TOO_LATE, Chat, Reader
 from serve_app.websocket.frames import BadFrame, CancelFrame, ChatFrame, ResumeFrame, reading_frame
 from tests.unit.serve_app.socket_world import check_chat
 
@@ -21,7 +21,7 @@ ALLOWANCE = 600
 
 class FakeOwner:
     def __init__(self) -> None:
-        self.kept = Kept()
+        self.kept_bytes = 0
 
     def allowance(self) -> int:
         return ALLOWANCE
@@ -73,7 +73,7 @@ def test_a_reader_gets_every_frame_after_its_number_once_and_in_order(ops):
                 assert json.loads(frame)["seq"] == expected
                 expected += 1
         check_chat(chat)
-        assert owner.kept.bytes == chat.kept_bytes
+        assert owner.kept_bytes == chat.kept_bytes
         assert chat.kept_bytes <= max(ALLOWANCE, chat.unread_bytes)
 
 
