@@ -26,7 +26,7 @@ class RequestAttempts:
     """One request's way: its call and plan, its stream, its faults.
 
     Attributes:
-        faults: in a row, without a token in between; `moves`: in all.
+        faults: in a row, without a token in between; `failovers`: in all.
         outcome: what the next attempt counts as once it is answered.
         losses: replicas that were lost before a word, in a row.
         objectors: replicas that are well and failed on this request.
@@ -43,7 +43,7 @@ class RequestAttempts:
         self.state = call.reply.stream = StreamState()
         self.avoid: frozenset[str] = frozenset()
         self.faults = 0
-        self.moves = 0
+        self.failovers = 0
         self.outcome = ""
         self.losses = 0
         self.objectors: frozenset[str] = frozenset()
@@ -93,7 +93,7 @@ class RequestAttempts:
             self._seen_tokens, self.faults, self.avoid = self.state.tokens, 0, frozenset()
             self.losses = 0
         self.faults += 1
-        self.moves += 1
+        self.failovers += 1
         self.avoid |= {replica}
         self.verdict = None
         is_suspect = is_loss and not has_progress

@@ -66,7 +66,7 @@ class FaultBook:
     def may_try(self, attempts: RequestAttempts) -> bool:
         """Return whether another attempt is allowed; the budget is charged then."""
         config = self.config
-        if attempts.faults >= config.attempts or attempts.moves > config.max_failovers:
+        if attempts.faults >= config.attempts or attempts.failovers > config.max_failovers:
             return False
         return self._budget.try_spend(attempts.tenant, now=time.monotonic())
 
