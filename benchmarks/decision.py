@@ -16,6 +16,7 @@ from benchmarks.support import report
 from benchmarks.support.deployment import ROOT
 from router.errors import Rejected
 from serve_app.bodies.routes import ROUTES
+from serve_app.bodies.steps import at_once
 from serve_app.metrics import Metrics
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState
@@ -45,7 +46,7 @@ def measure(tokens: int, turns: int) -> dict[str, Any]:
         raw = orjson.dumps({"model": "auto", "messages": messages[:-1]})
         call = pipeline.call(ROUTES["/v1/chat/completions"], {}, tenant)
         begun = time.perf_counter()
-        plan = pipeline.prepare(call, raw)
+        plan = at_once(pipeline.preparation.preparing(call, raw))
         spent.append(time.perf_counter() - begun)
         lanes.append(call.stages.get("classify", 0.0))
         if (

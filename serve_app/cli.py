@@ -7,8 +7,10 @@ import sys
 from collections.abc import Sequence
 
 from classifier.artifact import ArtifactError
+from classifier.cli import add_commands as add_classifier_commands
 from serve_app.commands import client, doctor, ports, simulate, tenants
 from serve_app.commands.client import CommandError
+from serve_app.commands.label.command import add_label
 from serve_app.config.errors import ConfigError
 
 
@@ -23,15 +25,8 @@ def build_parser() -> argparse.ArgumentParser:
     tenants.add_commands(subparsers)
     simulate.add_commands(subparsers)
     ports.add_commands(subparsers)
-    _add_classifier(subparsers)
+    add_label(add_classifier_commands(subparsers))
     return parser
-
-
-def _add_classifier(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    from classifier.cli import add_commands
-    from serve_app.commands.label.command import add_label
-
-    add_label(add_commands(subparsers))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

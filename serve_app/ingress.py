@@ -15,7 +15,7 @@ from ray import serve
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from serve_app.admission.saturation_watch import SaturationWatch
+from serve_app.admission.admission import watch_saturation
 from serve_app.admission.shed_order_watch import ShedOrderWatch
 from serve_app.config.addresses import frontend_host
 from serve_app.config.files import await_rest
@@ -35,19 +35,18 @@ from serve_app.records.feedback import FeedbackDesk
 from serve_app.records.feedback_store import FILE_NAME, FeedbackStore
 from serve_app.records.recorder import build_recorder
 from serve_app.request.metering import Metering
-from serve_app.routing.escalation_sync import EscalationSync
+from serve_app.routing.escalation import keep_in_step
 from serve_app.routing.policies import Policies
 from serve_app.routing.reload import Reloader, load_policies
 from serve_app.tenancy.callers import is_loopback
 from serve_app.tenancy.keys import KeyBook
 from serve_app.tenancy.meter import UsageMeter
 from serve_app.tenancy.sqlite_store import SqliteStore
-from serve_app.transport.broadcast import ask_all
+from serve_app.transport.broadcast import ask_all, replica_id
 from serve_app.transport.endpoint import EndpointServer, published_host
-from serve_app.watchdog.heartbeat import Lifeline
+from serve_app.watchdog.heartbeat import Heartbeat
 from serve_app.websocket.finder import Finder
 from serve_app.websocket.hub import Hub
-from serve_app.websocket.metrics import SocketMetrics
 from serve_app.websocket.owner import ASKS as OWNER_ASKS
 from serve_app.websocket.owner import Owner
 from serve_app.websocket.peers import Peers
@@ -70,6 +69,7 @@ class Ingress:
         listen: str,
         ledger: DeploymentHandle[Any] | None = None,
     ) -> None:
+        self._id = replica_id()
         files = (Path(fleet_file), Path(tenants_file))
         # A replica that takes another's place may meet a file that is just being written.
         stamps = await_rest(files, ReloadConfig().settle_s)
@@ -79,10 +79,10 @@ class Ingress:
         self._book = KeyBook(self._keys)
         self._book.load()
         policies = load_policies(*files, self._book)
-        self._lifeline = Lifeline("ingress", policies.fleet.ingress.silent_after_s)
+        self._heartbeat = Heartbeat("ingress", policies.fleet.ingress.silent_after_s)
         self._metrics = Metrics()
-        self._state = IngressState(policies, secret, _replica_id())
-        self._placements = build_placements(policies.fleet, _replica_id())
+        self._state = IngressState(policies, secret, self._id)
+        self._placements = build_placements(policies.fleet, self._id)
         self._lanes = Lanes(handles, secret, policies.fleet.timeouts, self._placements)
         self._reloader = Reloader(
             *files,
@@ -98,7 +98,7 @@ class Ingress:
         )
         self._store = FeedbackStore(state_dir() / FILE_NAME, policies.fleet.feedback)
         self._recorder = build_recorder(
-            self._store, policies.fleet.request_log, state_dir(), _replica_id(), self._metrics
+            self._store, policies.fleet.request_log, state_dir(), self._id, self._metrics
         )
         self._meter = UsageMeter(
             self._usage_store,
@@ -109,10 +109,8 @@ class Ingress:
         self._pipeline = Pipeline(
             self._state, self._lanes, self._metrics, self._recorder, Metering(self._meter)
         )
-        self._hub = Hub(
-            self._state, self._pipeline, SocketMetrics(self._metrics.registry), _replica_id()
-        )
-        self._peers = Peers(_replica_id(), secret, self._broadcast)
+        self._hub = Hub(self._state, self._pipeline, self._metrics, self._id)
+        self._peers = Peers(self._id, secret, self._broadcast)
         self._sockets = Sockets(self._state, self._hub, Finder(self._hub, self._peers))
         self._endpoint = EndpointServer(
             Owner(self._hub), secret=secret, host=published_host(listen), listed=OWNER_ASKS
@@ -126,27 +124,14 @@ class Ingress:
             trusts_local=trusts_local,
             sockets=self._sockets,
         )
-        self._sync = EscalationSync(
-            self._state.escalation,
-            self._lanes,
-            self._metrics,
-            self._broadcast,
-            has_peers=policies.fleet.ingress.replicas > 1,
-        )
-        self._watch = SaturationWatch(self._state.admission, self._lanes)
         self._shed_order = ShedOrderWatch(
             self._state.admission.log,
             self._metrics,
             self._broadcast,
-            _replica_id(),
+            self._id,
             policies.fleet.ingress.replicas,
         )
-        if ledger is not None:
-            self._start_leases(policies, ledger)
-        self._tasks: list[asyncio.Task[None]] = []
-
-    def _start_leases(self, policies: Policies, ledger: DeploymentHandle[Any]) -> None:
-        if self._state.lease_holder is not None:
+        if ledger is not None and self._state.lease_holder is not None:
             self._state.leases = LeaseSync(
                 self._state.lease_holder,
                 self._state.admission,
@@ -154,6 +139,7 @@ class Ingress:
                 policies.fleet.ledger,
                 LedgerMetrics(self._metrics.registry),
             )
+        self._tasks: list[asyncio.Task[None]] = []
 
     def __serve_build_asgi_app__(self) -> Gateway:
         """Called by Serve once, on the replica's event loop."""
@@ -163,13 +149,19 @@ class Ingress:
         gc.collect()
         gc.freeze()
         # Never cancelled: it watches over the end, too.
-        self._beats = loop.create_task(self._beat())
+        self._beating = loop.create_task(self._send_heartbeats())
         work = [
             self._reloader.watch(),
             self._book.watch(),
-            self._sync.run(),
+            keep_in_step(
+                self._state.escalation,
+                self._lanes,
+                self._metrics,
+                self._broadcast,
+                has_peers=self._state.policies.fleet.ingress.replicas > 1,
+            ),
             self._meet_peers(),
-            self._watch.run(),
+            watch_saturation(self._state.admission, self._lanes),
             self._shed_order.run(),
             self._state.contentions.run(),
         ]
@@ -180,11 +172,11 @@ class Ingress:
         self._meter.start()
         return self._gateway
 
-    async def _beat(self) -> None:
+    async def _send_heartbeats(self) -> None:
         # The first broadcast of all asks Serve's controller, and has no time limit: what stands
-        # still there is not this replica's fault. However it ends, the beats begin.
+        # still there is not this replica's fault. However it ends, the heartbeats begin.
         await asyncio.gather(self._broadcast("snapshot"), return_exceptions=True)
-        await self._lifeline.beat()
+        await self._heartbeat.keep_sending()
 
     async def _meet_peers(self) -> None:
         await self._endpoint.start()
@@ -213,9 +205,8 @@ class Ingress:
     # threads, and what they read changes on the event loop.
 
     async def snapshot(self) -> dict[str, Any]:
-        """This replica's part of `/status`."""
         return {
-            "replica": _replica_id(),
+            "replica": self._id,
             "pid": os.getpid(),
             "requests_in_flight": int(self._metrics.in_flight._value.get()),  # noqa: SLF001
             "uploads": self._state.uploads.count,
@@ -224,7 +215,7 @@ class Ingress:
             "websocket": {"sockets": self._sockets.count, **self._hub.snapshot()},
             "active_sessions": self._state.presence.active(),
             "recent_sessions": self._state.sessions.recent(now=time.monotonic()),
-            "ejected": self._pipeline.ejected(),
+            "ejected": self._pipeline.book.ejected(),
             "tenants_near_limit": self._state.tenants_near_limit(),
             "files": self._reloader.status(),
             "admission": self._state.admission.status(),
@@ -234,25 +225,20 @@ class Ingress:
         }
 
     async def metrics_text(self) -> dict[str, str]:
-        """This replica's id and its Prometheus text."""
         self._control.refresh_gauges()
         text = await asyncio.to_thread(self._metrics.render)
-        return {"replica": _replica_id(), "text": text}
+        return {"replica": self._id, "text": text}
 
     async def escalation_export(self) -> dict[str, Any]:
-        """What this replica saw of scores and shares."""
         return self._state.escalation.export()
 
     async def shed_order_export(self) -> dict[str, Any]:
-        """When this replica held free work: what its peers judge their refusals by."""
         return self._shed_order.export()
 
     async def hot_prefixes(self, lane: str, count: int) -> list[Exported]:
-        """What a new replica of the lane should read first."""
         return self._state.hot_prefixes(lane, count)
 
     async def socket_peers(self) -> dict[str, tuple[str, float]]:
-        """Endpoints of ingress replicas, as far as this one has heard of them."""
         return self._peers.export()
 
     async def reload(self) -> dict[str, Any]:
@@ -281,7 +267,3 @@ class Ingress:
 async def _exchange(ledger: DeploymentHandle[Any], report: dict[str, Any]) -> dict[str, Any] | None:
     answer: dict[str, Any] | None = await ledger.exchange.remote(report)
     return answer
-
-
-def _replica_id() -> str:
-    return str(serve.get_replica_context().replica_id.unique_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -46,7 +47,6 @@ class LoopHistogram(Collector):
         return series
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
-        """Called by the registry."""
         family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
         edges = [*map(str, map(float, self._bounds)), "+Inf"]
         # A copy: the loop may add a series while a thread renders.
@@ -72,175 +72,155 @@ class Series:
         self.sum += value
 
 
-class LabelledCounter:
-    """A counter whose series are found without the library's lock and checks.
-
-    For those that every request looks up. Label sets are bounded, so what is remembered is, too.
-    """
-
-    def __init__(self, metric: Counter) -> None:
-        self._metric = metric
-        self._series: dict[tuple[str, ...], Counter] = {}
-
-    def labels(self, *values: str) -> Counter:
-        series = self._series.get(values)
-        if series is None:
-            series = self._series[values] = self._metric.labels(*values)
-        return series
-
-
 class Metrics:
     """Everything the ingress counts. Label sets are bounded."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        r = self.registry
-        self.requests = LabelledCounter(
-            Counter(
-                "pointsman_requests_total",
-                "Requests that ended, by outcome.",
-                ["lane", "reason", "tier", "code"],
-                registry=r,
-            )
+        self.registry = registry = CollectorRegistry()
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(name, text, labels, registry=registry)
+
+        def labelled(name: str, text: str, *labels: str) -> Counter:
+            """For what every request looks up: without the library's lock and checks."""
+            made = counter(name, text, *labels)
+            made.labels = functools.cache(made.labels)  # type: ignore[method-assign]
+            return made
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(name, text, labels, registry=registry)
+
+        def histogram(name: str, text: str, bounds: Sequence[float], *labels: str) -> LoopHistogram:
+            return LoopHistogram(name, text, labels, bounds, registry)
+
+        self.requests = labelled(
+            "pointsman_requests_total",
+            "Requests that ended, by outcome.",
+            "lane",
+            "reason",
+            "tier",
+            "code",
         )
-        self.ttft = LoopHistogram(
+        self.ttft = histogram(
             "pointsman_time_to_first_token_seconds",
             "Request received to first streamed byte passed on.",
-            ["lane", "tier"],
             _TTFT,
-            r,
+            "lane",
+            "tier",
         )
-        self.itl = LoopHistogram(
+        self.itl = histogram(
             "pointsman_inter_token_latency_seconds",
             "Gap between streamed chunks passed on.",
-            ["lane", "tier"],
             _ITL,
-            r,
+            "lane",
+            "tier",
         )
-        self.duration = LoopHistogram(
+        self.duration = histogram(
             "pointsman_request_duration_seconds",
             "Request received to last byte passed on.",
-            ["lane", "tier"],
             _DURATION,
-            r,
+            "lane",
+            "tier",
         )
-        self.stage = LoopHistogram(
-            "pointsman_stage_seconds",
-            "Time spent in each stage of a request.",
-            ["stage"],
-            _STAGE,
-            r,
+        self.stage = histogram(
+            "pointsman_stage_seconds", "Time spent in each stage of a request.", _STAGE, "stage"
         )
-        self.escalation_share = Gauge(
+        self.escalation_share = gauge(
             "pointsman_escalation_share",
             "Share of recently scored requests that went to the lane.",
-            ["lane"],
-            registry=r,
+            "lane",
         )
-        self.escalation_threshold = Gauge(
-            "pointsman_escalation_threshold",
-            "Score at which a request goes to the lane.",
-            ["lane"],
-            registry=r,
+        self.escalation_threshold = gauge(
+            "pointsman_escalation_threshold", "Score at which a request goes to the lane.", "lane"
         )
-        self.escalation_yield = Gauge(
+        self.escalation_yield = gauge(
             "pointsman_escalation_yield",
             "Part of the lane's share that stays on the default lane while it is full.",
-            ["lane"],
-            registry=r,
+            "lane",
         )
-        self.trigger_firing = Gauge(
-            "pointsman_trigger_firing", "1 while a trigger fires.", ["trigger"], registry=r
+        self.trigger_firing = gauge(
+            "pointsman_trigger_firing", "1 while a trigger fires.", "trigger"
         )
-        self.active_sessions = Gauge(
-            "pointsman_active_sessions", "Sessions that generate or wait.", ["lane"], registry=r
+        self.active_sessions = gauge(
+            "pointsman_active_sessions", "Sessions that generate or wait.", "lane"
         )
-        self.recent_sessions = Gauge(
+        self.recent_sessions = gauge(
             "pointsman_recent_sessions",
             "Sessions whose last request is within sessions.ttl_s.",
-            ["lane"],
-            registry=r,
+            "lane",
         )
-        self.affinity = LabelledCounter(
-            Counter(
-                "pointsman_session_affinity_total",
-                "What became of each session's stickiness.",
-                ["outcome"],
-                registry=r,
-            )
+        self.affinity = labelled(
+            "pointsman_session_affinity_total",
+            "What became of each session's stickiness.",
+            "outcome",
         )
-        self.tokens = LabelledCounter(
-            Counter(
-                "pointsman_tokens_total",
-                "Tokens, as the engines count.",
-                ["tenant", "kind"],
-                registry=r,
-            )
+        self.tokens = labelled(
+            "pointsman_tokens_total", "Tokens, as the engines count.", "tenant", "kind"
         )
-        self.ceiling_wait = LoopHistogram(
+        self.ceiling_wait = histogram(
             "pointsman_ceiling_wait_seconds",
             "Time that tokens were held back under a ceiling, per request.",
-            ["tier"],
             _DURATION,
-            r,
+            "tier",
         )
-        self.shed = Counter(
-            "pointsman_shed_total", "Requests refused, by code.", ["tier", "code"], registry=r
+        self.shed = counter("pointsman_shed_total", "Requests refused, by code.", "tier", "code")
+        self.shed_order_violations = counter(
+            "pointsman_shed_order_violations_total", "Paid work shed while free work was held."
         )
-        self.shed_order_violations = Counter(
-            "pointsman_shed_order_violations_total",
-            "Paid work shed while free work was held.",
-            registry=r,
-        )
-        self.shed_order_unverified = Counter(
+        self.shed_order_unverified = counter(
             "pointsman_shed_order_unverified_total",
             "Refusals of paid work that could not be judged: logs were missing.",
-            registry=r,
         )
-        self.queue_depth = Gauge(
+        self.queue_depth = gauge(
             "pointsman_queue_depth",
             "Requests that wait here for a slot of their lane.",
-            ["lane", "tier"],
-            registry=r,
+            "lane",
+            "tier",
         )
-        self.recoveries = Counter(
+        self.recoveries = counter(
             "pointsman_stream_recoveries_total",
             "Faults of replicas under requests: retried, resumed, or failed.",
-            ["outcome"],
-            registry=r,
+            "outcome",
         )
-        self.breakers_opened = Counter(
+        self.breakers_opened = counter(
             "pointsman_breakers_opened_total",
             "Replicas that failed: for a while others are preferred, where there are any.",
-            ["lane"],
-            registry=r,
+            "lane",
         )
-        self.history_trimmed = Counter(
+        self.history_trimmed = counter(
             "pointsman_history_trimmed_total",
             "Requests whose old turns the engine did not read.",
-            ["tier", "mode"],
-            registry=r,
+            "tier",
+            "mode",
         )
-        self.history_cuts = Counter(
+        self.history_cuts = counter(
             "pointsman_history_cuts_total",
             "Requests that moved the cut: their prefix is read anew.",
-            ["tier"],
-            registry=r,
+            "tier",
         )
-        self.history_dropped_tokens = Counter(
+        self.history_dropped_tokens = counter(
             "pointsman_history_dropped_tokens_total",
             "Estimated tokens that were left out of requests.",
-            ["tier"],
-            registry=r,
+            "tier",
         )
-        self.request_records_dropped = Counter(
+        self.request_records_dropped = counter(
             "pointsman_request_records_dropped_total",
             "Finished requests not noted: feedback, request log, usage log.",
-            ["sink"],
-            registry=r,
+            "sink",
         )
-        self.in_flight = Gauge(
-            "pointsman_requests_in_flight", "Requests between arrival and settling.", registry=r
+        self.in_flight = gauge(
+            "pointsman_requests_in_flight", "Requests between arrival and settling."
+        )
+        self.websockets = gauge("pointsman_websockets", "Open sockets.")
+        self.websocket_chats = gauge("pointsman_websocket_chats", "Chats of sockets that generate.")
+        self.websocket_resumes = counter(
+            "pointsman_websocket_resumes_total",
+            "Chats taken up again, by where they were: local, relayed, or refused.",
+            "outcome",
+        )
+        self.websocket_chats_abandoned = counter(
+            "pointsman_websocket_chats_abandoned_total",
+            "Chats aborted because nobody resumed them in time.",
         )
         self._tenants: set[str] = set()
 
@@ -253,25 +233,13 @@ class Metrics:
             return tenant
         return OTHER
 
-    def note_history(self, tier: str, mode: str, *, dropped_tokens: int, moved: bool) -> None:
-        """Count a request whose old turns are left out; `moved`: the cut is a new one."""
-        self.history_trimmed.labels(tier, mode).inc()
-        self.history_dropped_tokens.labels(tier).inc(dropped_tokens)
-        self.history_cuts.labels(tier).inc(moved)
-
     def render(self) -> str:
-        """Prometheus text of this replica."""
         return generate_latest(self.registry).decode()
 
 
 def merge_expositions(parts: list[tuple[dict[str, str], str]]) -> str:
-    """Join Prometheus texts into one, each metric's header once.
-
-    Args:
-        parts: labels to add to every sample of a text, and the text.
-
-    """
-    headers: dict[str, list[str]] = {}
+    """Join Prometheus texts into one, each metric's header once; add labels to every sample."""
+    headers: dict[str, dict[str, str]] = {}
     samples: dict[str, list[str]] = {}
     for labels, text in parts:
         extra = ",".join(f'{key}="{value}"' for key, value in labels.items())
@@ -279,23 +247,15 @@ def merge_expositions(parts: list[tuple[dict[str, str], str]]) -> str:
         # Not splitlines(): label values may hold other line separators.
         for line in text.split("\n"):
             if line.startswith(("# HELP ", "# TYPE ")):
-                family = line.split(" ", 3)[2]
-                lines = headers.setdefault(family, [])
-                if line not in lines and not _has_kind(lines, line):
-                    lines.append(line)
+                _, kind, family, *_ = line.split(" ", 3)
+                headers.setdefault(family, {}).setdefault(kind, line)
             elif line and not line.startswith("#"):
-                headers.setdefault(family, [])
+                headers.setdefault(family, {})
                 samples.setdefault(family, []).append(_labelled(line, extra))
     out: list[str] = []
-    for family, lines in headers.items():
-        out += lines
-        out += samples.get(family, [])
+    for family, kinds in headers.items():
+        out += [*kinds.values(), *samples.get(family, [])]
     return "\n".join(out) + "\n"
-
-
-def _has_kind(lines: list[str], line: str) -> bool:
-    """Whether a HELP (or TYPE) line of the family is there already."""
-    return any(other.split(" ", 2)[1] == line.split(" ", 2)[1] for other in lines)
 
 
 def _labelled(line: str, extra: str) -> str:

@@ -7,8 +7,8 @@ with weights. Each tenant has a counter of the service it was given,
 
 charged with the prompt when its request starts and with the answer as it is delivered.
 The waiting tenant with the least counter goes next; a tenant's own requests keep their
-order. A tenant that comes back from idle is lifted to the least counter of those who
-wait (when nobody waits, to that of the tenant that left the queue last): time in which
+order. A tenant that comes back from idle is lifted to the least counter of those that
+wait (when none waits, to that of the tenant that left the queue last): time in which
 it asked for nothing is no credit. For two tenants that wait all the while, the service
 differs by at most 2 max(w_p * longest prompt, w_q * tokens in the engines at once)
 (theorem 4.4), whatever they ask for.
@@ -30,22 +30,14 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
+# w_p and w_q as in the paper's evaluation (and as vendors price tokens, roughly).
 PROMPT_WEIGHT = 1.0
 OUTPUT_WEIGHT = 2.0
-"""w_p and w_q as in the paper's evaluation (and as vendors price tokens, roughly)."""
-
-MAX_IDLE = 10_000
 
 
 @dataclass(slots=True, eq=False)
 class Account:
-    """One tenant's service in one queue.
-
-    Attributes:
-        counter: weighted service given so far, in prompt tokens.
-        running: requests that started and have not ended.
-
-    """
+    """One tenant's weighted service in one queue; the `counter` is in prompt tokens."""
 
     tenant: str
     weight: float
@@ -60,14 +52,12 @@ class Account:
         self.counter += served / self.weight
 
 
-class Item(Protocol):
-    """What waits."""
-
+class _Item(Protocol):
     @property
     def account(self) -> Account: ...
 
 
-T = TypeVar("T", bound=Item)
+T = TypeVar("T", bound=_Item)
 
 _Heap = list[tuple[float, int, Account]]
 
@@ -81,7 +71,7 @@ _AT_ONCE = 2
 class FairQueue(Generic[T]):
     """Requests of several tenants, in the order of their counters."""
 
-    def __init__(self, max_idle: int = MAX_IDLE) -> None:
+    def __init__(self, max_idle: int = 10_000) -> None:
         self._max_idle = max_idle
         self._accounts: dict[str, Account] = {}
         self._items: OrderedDict[T, None] = OrderedDict()
@@ -95,12 +85,8 @@ class FairQueue(Generic[T]):
     def __len__(self) -> int:
         return len(self._items)
 
-    @property
-    def tenants(self) -> int:
-        return len(self._accounts)
-
     def account(self, tenant: str, weight: float) -> Account:
-        """The tenant's account; made, or lifted, if the tenant was not waiting.
+        """Return the tenant's account; made, or lifted, if the tenant was not waiting.
 
         A new one is remembered from `push` or `begin` on.
         """
@@ -119,7 +105,6 @@ class FairQueue(Generic[T]):
         return self._last_left.counter if self._last_left is not None else 0.0
 
     def push(self, item: T) -> None:
-        """Queue a request behind its tenant's others."""
         account = item.account
         if not account.queued:
             self.waiting_tenants += 1
@@ -149,7 +134,7 @@ class FairQueue(Generic[T]):
         return next(reversed(self._items), None)
 
     def begin(self, account: Account, prompt_tokens: int) -> None:
-        """A request of the tenant starts; it has left the queue or never was in it."""
+        """Start a request of the tenant, which has left the queue or never was in it."""
         self._wake(account)
         account.running += 1
         account.charge(prompt_tokens=prompt_tokens)
@@ -159,8 +144,6 @@ class FairQueue(Generic[T]):
     def end(self, account: Account) -> None:
         account.running -= 1
         self._rest(account)
-
-    # -- accounts -------------------------------------------------------------
 
     def _tidy(self) -> None:
         """Bring the waiting tenant with the least counter to the top."""
@@ -195,7 +178,7 @@ class FairQueue(Generic[T]):
         self._accounts[account.tenant] = account
 
     def _rest(self, account: Account) -> None:
-        """Note an account that may have become idle, and forget who can be."""
+        """Note an account that may have become idle, and forget what can be."""
         if account.queued or account.running:
             return
         account.idle_entry = next(self._numbers)
@@ -219,15 +202,3 @@ class FairQueue(Generic[T]):
         if len(idle) > 2 * self._idle_count + _SLACK:
             self._idle = [entry for entry in idle if entry[2].idle_entry == entry[1]]
             heapq.heapify(self._idle)
-
-    def check_integrity(self) -> None:
-        """Raise AssertionError if the books do not agree; for tests."""
-        waiting = [a for a in self._accounts.values() if a.queued]
-        assert sum(len(a.queued) for a in waiting) == len(self._items)
-        assert len(waiting) == self.waiting_tenants
-        assert all(a.is_listed for a in waiting)
-        assert all(stored <= a.counter for stored, _, a in self._order)
-        idle = sum(a.idle_entry >= 0 for a in self._accounts.values())
-        assert idle == self._idle_count <= self._max_idle
-        assert len(self._order) <= 2 * self.waiting_tenants + _SLACK + 1
-        assert len(self._idle) <= 2 * self._idle_count + _SLACK + 1

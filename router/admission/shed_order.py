@@ -37,19 +37,13 @@ KEEP_S = 15.0
 
 
 class Event(IntEnum):
-    """What happens to a request in its lane."""
+    """What happens to a request in its lane. The last three end its hold."""
 
     QUEUED = 0
     STARTED = 1
     FIRST_TOKEN = 2
     LEFT = 3
     REFUSED = 4
-
-
-ENDS_HOLD = frozenset({Event.FIRST_TOKEN, Event.LEFT, Event.REFUSED})
-
-Entry = tuple[float, str, int, str, bool, Event, str]
-"""Time, lane, the request's number, tier, whether it is sheddable, event, code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +65,15 @@ class AdmissionLog:
     def __init__(self, *, now: float, max_events: int = MAX_EVENTS, keep_s: float = KEEP_S) -> None:
         self._born = now
         self._max_events, self._keep_s = max_events, keep_s
-        self._entries: deque[Entry] = deque()
+        # Of sheddable work: time, lane, the request's number, whether its hold begins or ends.
+        self._entries: deque[tuple[float, str, int, bool]] = deque()
         self._numbers = itertools.count(1)
         self._refusals: deque[Refusal] = deque(maxlen=max_events)
         self._untaken = 0
-        # What is known of the time before the first entry: until when it reaches back,
-        # and who was held then.
+        # What is known of the time before the first entry: until when it reaches back, and
+        # what was held then.
         self._start: float | None = None
         self._held: dict[str, set[int]] = {}
-
-    def __len__(self) -> int:
-        return len(self._entries)
 
     def number(self) -> int:
         return next(self._numbers)
@@ -98,11 +90,15 @@ class AdmissionLog:
         code: str = "",
     ) -> None:
         """Write an event; times do not fall."""
+        if not sheddable:
+            if event is Event.REFUSED and code in ROOM_CODES:
+                self._refusals.append(Refusal(at, lane, tier, code))
+                self._untaken += 1
+            return
+        if event is Event.STARTED:
+            return
         entries = self._entries
-        entries.append((at, lane, number, tier, sheddable, event, code))
-        if event is Event.REFUSED and not sheddable and code in ROOM_CODES:
-            self._refusals.append(Refusal(at, lane, tier, code))
-            self._untaken += 1
+        entries.append((at, lane, number, event is Event.QUEUED))
         # Two at most: amortised, and never a long pause.
         if len(entries) > self._max_events or entries[0][0] < at - self._keep_s:
             self._fold(entries.popleft())
@@ -110,36 +106,21 @@ class AdmissionLog:
                 self._fold(entries.popleft())
 
     def take_refusals(self) -> tuple[list[Refusal], int]:
-        """Such refusals since the last call, and how many more were lost to the bound."""
+        """Return refusals since the last call, and how many more were lost to the bound."""
         taken, self._refusals = list(self._refusals), deque(maxlen=self._max_events)
         lost, self._untaken = self._untaken - len(taken), 0
         return taken, lost
 
-    def _fold(self, entry: Entry) -> None:
-        at, lane, number, _, sheddable, event, _ = entry
-        self._start = at
-        if not sheddable:
-            return
-        if event is Event.QUEUED:
-            self._held.setdefault(lane, set()).add(number)
-        elif event in ENDS_HOLD:
-            self._held.get(lane, set()).discard(number)
+    def _fold(self, entry: tuple[float, str, int, bool]) -> None:
+        self._start, lane, number, comes = entry
+        held = self._held.setdefault(lane, set())
+        (held.add if comes else held.discard)(number)
 
     def export(self, now: float) -> dict[str, Any]:
-        """What others need to judge: when sheddable work was held. Plain data, no names."""
-        events = [
-            (at, lane, number, event is Event.QUEUED)
-            for at, lane, number, _, sheddable, event, _ in self._entries
-            if sheddable and event is not Event.STARTED
-        ]
+        """Return what others need to judge: when sheddable work was held. Plain data."""
         held = {lane: sorted(numbers) for lane, numbers in self._held.items() if numbers}
-        return {
-            "born": self._born,
-            "start": self._start,
-            "until": now,
-            "held": held,
-            "events": events,
-        }
+        times = {"born": self._born, "start": self._start, "until": now}
+        return {**times, "held": held, "events": list(self._entries)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +171,7 @@ class Held:
         return cls(replica, born, start, until, spans, skew_s)
 
     def covers(self, lane: str, begin: float, end: float) -> bool:
-        """Whether sheddable work of the lane was held at every moment of [begin, end]."""
+        """Return whether sheddable work of the lane was held all through [begin, end]."""
         spans = self.spans.get(lane, [])
         index = bisect_right(spans, begin, key=lambda span: span[0]) - 1
         return index >= 0 and spans[index][1] > end
@@ -205,7 +186,7 @@ class Verdict(Enum):
 
 
 def judge_one(refusal: Refusal, log: Held, lag_s: float = LAG_S) -> Verdict:
-    """What one replica's log says; a clock that may be off widens the window."""
+    """Return what one replica's log says; a clock that may be off widens the window."""
     begin, end = refusal.at - lag_s - log.skew_s, refusal.at + log.skew_s
     seen_begin, seen_end = max(begin, log.start), min(end, log.until)
     if seen_begin > seen_end:
@@ -219,7 +200,7 @@ def judge_one(refusal: Refusal, log: Held, lag_s: float = LAG_S) -> Verdict:
 def judge(
     refusal: Refusal, logs: Iterable[Held], replicas: int, lag_s: float = LAG_S
 ) -> tuple[Verdict, str | None]:
-    """What the logs of all replicas say together, and who held sheddable work, if known.
+    """Return what the logs say together, and which replica held sheddable work, if known.
 
     CLEAR takes the word of `replicas` of them that lived at the time: one that is gone may
     have held sheddable work, and its successor does not know.

@@ -7,7 +7,7 @@ After it, one request at a time may try it (*half-open*): an answer closes it, a
 opens it again, silence gives the trial to the next.
 
 Whose requests fail matters: faults of one tenant alone eject nothing while the lane
-answers others, who would lose a replica for no reason of theirs. They do where nobody else
+answers others, which would lose a replica for no reason of theirs. They do where no other tenant
 is there to tell, where nothing answers at the address, and once such a request was answered
 by another replica (`confirm`): then it was not the reason.
 
@@ -19,17 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from enum import StrEnum
 from hashlib import blake2b
-
-
-class State(StrEnum):
-    """Of one replica's breaker."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
-
 
 TRIAL_S = 10.0
 """How long a trial may take before another is allowed."""
@@ -85,38 +75,14 @@ class _Breaker:
         self.blamed = tenant
 
 
-class _Witnesses:
-    """The tenant last answered, and the last one that was another."""
-
-    def __init__(self) -> None:
-        self._last: tuple[str, float] = ("", -math.inf)
-        self._before: tuple[str, float] = ("", -math.inf)
-
-    def note(self, tenant: str, now: float) -> None:
-        if self._last[0] != tenant:
-            self._before = self._last
-        self._last = (tenant, now)
-
-    def others_at(self, tenant: str) -> float:
-        """When somebody else was last answered."""
-        last, at = self._last
-        return at if last != tenant else self._before[1]
-
-
 class Breakers:
     """The breakers of one lane's replicas. `now` is in seconds on the caller's clock."""
 
     def __init__(self, config: BreakerConfig) -> None:
         self.config = config
         self._breakers: dict[str, _Breaker] = {}
-        self._witnesses = _Witnesses()
-
-    def state(self, replica: str, *, now: float) -> State:
-        """The state of a replica's breaker; closed when nothing is known of it."""
-        breaker = self._breakers.get(replica)
-        if breaker is None or not breaker.is_open:
-            return State.CLOSED
-        return State.OPEN if now < breaker.until else State.HALF_OPEN
+        # The tenant last answered, and the last one before it that was another; when.
+        self._answered = self._answered_before = ("", -math.inf)
 
     def avoided(self, *, now: float) -> frozenset[str]:
         if not any(breaker.is_open for breaker in self._breakers.values()):
@@ -131,17 +97,19 @@ class Breakers:
         return frozenset(replica for _, replica in sorted(shut, reverse=True)[:most])
 
     def note_chosen(self, replica: str, *, now: float) -> None:
-        """A request goes to this replica: its trial, when its back-off has passed."""
+        """Count a request to this replica: its trial, when its back-off has passed."""
         breaker = self._of(replica, now)
         if breaker.is_open and now >= breaker.until and now >= breaker.trial_until:
             breaker.trial_until = now + TRIAL_S
 
     def note_success(self, replica: str, tenant: str = "", *, now: float) -> None:
-        """An answer to a tenant came whole."""
+        """Count an answer to a tenant that came whole."""
         breaker = self._of(replica, now)
         breaker.heard_at = now
         breaker.faults, breaker.is_confirmed = 0, False
-        self._witnesses.note(tenant, now)
+        if self._answered[0] != tenant:
+            self._answered_before = self._answered
+        self._answered = (tenant, now)
         if breaker.is_open:
             breaker.is_open, breaker.trial_until = False, 0.0
         elif now - breaker.until > self.config.eject_max_s:
@@ -150,7 +118,7 @@ class Breakers:
     def note_fault(
         self, replica: str, tenant: str = "", *, now: float, is_gone: bool = False
     ) -> bool:
-        """A fault under a tenant's request. True when this ejects the replica.
+        """Count a fault under a tenant's request; return whether it ejects the replica.
 
         `is_gone`: nothing answers at its address, or it says that its engine is dead.
         """
@@ -167,7 +135,7 @@ class Breakers:
         return True
 
     def confirm(self, replica: str, *, now: float) -> bool:
-        """What failed there was answered elsewhere. True when this ejects the replica."""
+        """Note that what failed there was answered elsewhere; return whether it ejects."""
         breaker = self._of(replica, now)
         breaker.is_confirmed = True
         if breaker.is_open or not self._is_enough(breaker, now):
@@ -183,7 +151,8 @@ class Breakers:
     def _is_enough(self, breaker: _Breaker, now: float) -> bool:
         if breaker.faults < self.config.eject_after:
             return False
-        answered_at = self._witnesses.others_at(breaker.blamed)
+        is_other = self._answered[0] != breaker.blamed
+        _, answered_at = self._answered if is_other else self._answered_before
         return breaker.is_confirmed or now - answered_at > WITNESS_S
 
     def _of(self, replica: str, now: float) -> _Breaker:
@@ -199,7 +168,7 @@ class Breakers:
             del self._breakers[replica]
 
     def _backoff_s(self, replica: str, ejections: int) -> float:
-        """From three quarters of the doubled time to all of it."""
+        """Return three quarters of the doubled time, or more, up to all of it."""
         config = self.config
         whole = min(config.eject_max_s, config.eject_s * 2.0 ** min(ejections, 32))
         drawn = blake2b(f"{replica}\0{ejections}".encode(), digest_size=1).digest()[0] / 255

@@ -1,8 +1,8 @@
-"""Requests under which replicas were lost before they said a word.
+"""Requests under which replicas were lost before their first token.
 
 Whether the request or chance ended a replica cannot be seen from one loss. So a request
 that lost one is tried once more, and that is all: two replicas at most die under it.
-After that the very same request waits, `backoff_s` first and twice as long each time it
+After that the very same request waits, `BACKOFF_S` first and twice as long each time it
 costs a replica again; then one of its kind is tried. An answer clears it.
 
 Losses are counted one after the other: of many equal requests that were under way when
@@ -18,21 +18,13 @@ MAX_LOSSES = 2
 """Replicas that may be lost under one request."""
 
 
-@dataclass(frozen=True, slots=True)
-class SuspectConfig:
-    """How long a suspect waits and is remembered.
+BACKOFF_S = 10.0
+"""The first wait after `MAX_LOSSES`; it doubles up to `MAX_BACKOFF_S`."""
 
-    Attributes:
-        backoff_s: first wait after `MAX_LOSSES`; doubles up to `max_backoff_s`.
-        memory_s: a suspect of which nothing was heard for so long is one no more.
-        most: suspects remembered; past them, the one heard of longest ago is not.
+MAX_BACKOFF_S = 300.0
 
-    """
-
-    backoff_s: float = 10.0
-    max_backoff_s: float = 300.0
-    memory_s: float = 900.0
-    most: int = 1024
+MEMORY_S = 900.0
+"""A suspect of which nothing was heard for so long is one no more."""
 
 
 @dataclass(slots=True)
@@ -45,23 +37,23 @@ class _Suspect:
 class Suspects:
     """The suspects of one ingress replica, by a digest of the request.
 
-    `now` is in seconds on the caller's clock.
+    Past the `most` that are remembered, the one heard of longest ago is not. `now` is in seconds.
     """
 
-    def __init__(self, config: SuspectConfig | None = None) -> None:
-        self._config = config or SuspectConfig()
+    def __init__(self, most: int = 1024) -> None:
+        self._most = most
         self._suspects: OrderedDict[bytes, _Suspect] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._suspects)
 
     def losses(self, digest: bytes, *, now: float) -> int:
-        """Replicas lost under such a request since one was answered."""
+        """Return how many replicas were lost under such a request since one was answered."""
         suspect = self._known(digest, now)
         return 0 if suspect is None else suspect.losses
 
     def try_begin(self, digest: bytes, *, now: float) -> float:
-        """Seconds until such a request may be tried; 0: now, and this is the one."""
+        """Return the seconds until such a request may be tried; 0: now, and this is the one."""
         wait_s = self.wait_s(digest, now=now)
         suspect = self._known(digest, now)
         if suspect is not None and not wait_s:
@@ -69,28 +61,24 @@ class Suspects:
         return wait_s
 
     def wait_s(self, digest: bytes, *, now: float) -> float:
-        """Seconds until such a request may be tried."""
         suspect = self._known(digest, now)
         return 0.0 if suspect is None else max(0.0, suspect.until - now)
 
     def note_loss(self, digest: bytes, losses: int, *, now: float) -> None:
-        """A replica was lost under such a request: so many now, as that request knows."""
-        suspect = self._known(digest, now)
-        before = 0 if suspect is None else suspect.losses
-        losses = max(before, losses)
-        until = now + self._backoff_s(losses)
+        """Count a replica lost under such a request: so many now, as that request knows."""
+        losses = max(self.losses(digest, now=now), losses)
         self._suspects.pop(digest, None)
-        self._suspects[digest] = _Suspect(losses, now, until)
-        if len(self._suspects) > self._config.most:
+        self._suspects[digest] = _Suspect(losses, now, now + self._backoff_s(losses))
+        if len(self._suspects) > self._most:
             self._suspects.popitem(last=False)
 
     def note_answer(self, digest: bytes) -> None:
-        """Such a request was answered: it was not the reason."""
+        """Clear such a request, which was answered: it was not the reason."""
         self._suspects.pop(digest, None)
 
     def _known(self, digest: bytes, now: float) -> _Suspect | None:
         suspect = self._suspects.get(digest)
-        if suspect is not None and now - suspect.heard_at > self._config.memory_s:
+        if suspect is not None and now - suspect.heard_at > MEMORY_S:
             del self._suspects[digest]
             return None
         return suspect
@@ -98,5 +86,5 @@ class Suspects:
     def _backoff_s(self, losses: int) -> float:
         if losses < MAX_LOSSES:
             return 0.0
-        doubled = self._config.backoff_s * 2.0 ** min(losses - MAX_LOSSES, 32)
-        return min(self._config.max_backoff_s, doubled)
+        doubled = BACKOFF_S * 2.0 ** min(losses - MAX_LOSSES, 32)
+        return min(MAX_BACKOFF_S, doubled)

@@ -5,9 +5,8 @@ knows the exact weighted quantiles of what it saw. Two other sources count besid
 the ring:
 
 - **peers**: a replica sends the top of its distribution (`tail`) to the others.
-  What a replica uses is its own ring and the latest tail of each peer, kept by
-  peer id: a tail that comes twice replaces itself, and one that is not renewed
-  ages out. No tail contains another's, so nothing is counted twice.
+  What a replica uses is its own ring and the latest tail of each live peer. No tail
+  contains another's, so nothing is counted twice.
 - **the shipped quantiles**: before traffic was seen, thresholds are those that
   were measured offline. They count as pseudo-observations which leave as the
   ring fills, so thresholds move smoothly from shipped to observed and none of the
@@ -26,25 +25,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from math import inf, isfinite
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 Shipped = Callable[[float], float]
 """A share in (0, 1] to the threshold over which that share of scores lies."""
-
-T = TypeVar("T")
-
-# At a share of 3 % this is 61 scores over the threshold: 13 % of noise on the
-# share, which feedback takes out, and a new mix is learned within 2,048 requests.
-WINDOW = 2048
-
-# The sums over the tail cost 50 us alone and 200 us with three peers.
-REFRESH_EVERY = 64
-
-# A prior that is overruled after a few hundred requests.
-PRIOR_WEIGHT = 500.0
-
-# Peers send every second or two: a replica is dead after many misses.
-PEER_TTL_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,64 +36,34 @@ class QuantileConfig:
     """How much is remembered.
 
     Attributes:
-        window: pairs in the ring.
-        refresh_every: additions between two sums over the tail.
+        window: pairs in the ring. At a share of 3 % this is 61 scores over the threshold:
+            13 % of noise on the share, which feedback takes out, and a new mix is learned
+            within 2,048 requests.
+        refresh_every: additions between two sums over the tail, which cost 50 us alone and
+            200 us with three peers. At most `window`.
         tail_share: part of the weight, from the top, in which thresholds lie.
-        prior_weight: pseudo-observations that the shipped quantiles count as.
-        peer_ttl_s: age at which a peer's tail is dropped.
+        prior_weight: pseudo-observations that the shipped quantiles count as: overruled
+            after a few hundred requests.
+        peer_ttl_s: age at which a peer's tail is dropped. Peers send every second or two: a
+            replica is dead after many misses.
 
     """
 
-    window: int = WINDOW
-    refresh_every: int = REFRESH_EVERY
+    window: int = 2048
+    refresh_every: int = 64
     tail_share: float = 0.15
-    prior_weight: float = PRIOR_WEIGHT
-    peer_ttl_s: float = PEER_TTL_S
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.refresh_every <= self.window:
-            raise ValueError("refresh_every must lie between 1 and window")
-        if not 0 < self.tail_share <= 1:
-            raise ValueError("tail_share must lie in (0, 1]")
-        if self.prior_weight < 0 or self.peer_ttl_s <= 0:
-            raise ValueError("prior_weight must not be negative, peer_ttl_s must be positive")
-
-
-class PeerParts(Generic[T]):
-    """The latest part of each peer, dropped when it is older than `ttl_s`."""
-
-    def __init__(self, ttl_s: float) -> None:
-        self._ttl_s = ttl_s
-        self._parts: dict[str, tuple[float, T]] = {}
-
-    def put(self, peer: str, part: T, *, now: float) -> None:
-        self._parts[peer] = (now, part)
-
-    def live(self, *, now: float) -> list[T]:
-        """The parts that are young enough."""
-        return [part for at, part in self._parts.values() if now - at <= self._ttl_s]
-
-    def drop_dead(self, *, now: float) -> None:
-        """Forget the others, so that old peers do not pile up."""
-        parts = self._parts.items()
-        self._parts = {peer: kept for peer, kept in parts if now - kept[0] <= self._ttl_s}
+    prior_weight: float = 500.0
+    peer_ttl_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The top of a distribution.
-
-    Attributes:
-        weight: of the whole distribution.
-        pairs: (score, weight), highest score first.
-
-    """
+    """The top of a distribution of this `weight`: (score, weight) pairs, highest score first."""
 
     weight: float
     pairs: tuple[tuple[float, float], ...]
 
     def to_plain(self) -> dict[str, Any]:
-        """Numbers and lists only."""
         return {"weight": self.weight, "pairs": [list(pair) for pair in self.pairs]}
 
     @classmethod
@@ -123,7 +77,10 @@ class Tail:
 
 
 class QuantileWindow:
-    """Weighted quantiles of the last scores here and at the peers."""
+    """Weighted quantiles of the last scores here and at the peers.
+
+    `tail` is this replica's own part, as of the last refresh.
+    """
 
     def __init__(self, shipped: Shipped, config: QuantileConfig) -> None:
         self._shipped = shipped
@@ -135,12 +92,7 @@ class QuantileWindow:
         self._number = 0
         # A running sum: its rounding stays under 1e-9 over years of requests.
         self._total = 0.0
-        self._peers: PeerParts[Tail] = PeerParts(config.peer_ttl_s)
-        self._own = Tail(0.0, ())
-        self._use([])
-
-    def __len__(self) -> int:
-        return len(self._ring)
+        self.refresh()
 
     def add(self, score: float, weight: float) -> None:
         self._number += 1
@@ -153,22 +105,21 @@ class QuantileWindow:
             self._total -= oldest[2]
             del self._sorted[bisect_left(self._sorted, oldest)]
 
-    def merge(self, peer: str, tail: Tail, *, now: float) -> None:
-        """Use `tail` for `peer` from the next refresh on."""
-        self._peers.put(peer, tail, now=now)
-
-    def refresh(self, *, now: float) -> None:
-        """Sum up anew what thresholds are read from."""
-        self._own = self._sum_own()
-        self._peers.drop_dead(now=now)
-        self._use(self._peers.live(now=now))
-
-    def tail(self) -> Tail:
-        """This replica's own part, as of the last refresh."""
-        return self._own
+    def refresh(self, peers: Sequence[Tail] = ()) -> None:
+        """Sum up anew what thresholds are read from: the own scores and each live peer's tail."""
+        self.tail = self._sum_own()
+        tails = [self.tail, *peers]
+        pairs: list[tuple[float, float]] = [pair for tail in tails for pair in tail.pairs]
+        if peers:
+            pairs.sort(reverse=True)
+        self._scores = [score for score, _ in pairs]
+        self._reached = list(accumulate(weight for _, weight in pairs))
+        self._weight = sum(tail.weight for tail in tails)
+        filled = max(len(self._ring), self._weight) / self._config.window
+        self._prior = self._config.prior_weight * max(0.0, 1 - filled)
 
     def threshold(self, share: float) -> float:
-        """The score that `share` of the weight reaches; infinite for no share."""
+        """Return the score that `share` of the weight reaches; infinite for no share."""
         if share <= 0:
             return inf
         share = min(share, 1.0)
@@ -190,21 +141,9 @@ class QuantileWindow:
             left -= part
         return Tail(self._total, tuple(pairs))
 
-    def _use(self, peers: Sequence[Tail]) -> None:
-        """Thresholds of the own part and the peers' together."""
-        tails = [self._own, *peers]
-        pairs: list[tuple[float, float]] = [pair for tail in tails for pair in tail.pairs]
-        if peers:
-            pairs.sort(reverse=True)
-        self._scores = [score for score, _ in pairs]
-        self._reached = list(accumulate(weight for _, weight in pairs))
-        self._weight = sum(tail.weight for tail in tails)
-        filled = max(len(self._ring), self._weight) / self._config.window
-        self._prior = self._config.prior_weight * max(0.0, 1 - filled)
-
 
 class RecentTraffic:
-    """The last `size` scored requests here: who sent them and which lane they went to."""
+    """The last `size` scored requests here: which tenant sent them, to which lane they went."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -228,7 +167,7 @@ class RecentTraffic:
                 del self._tenants[tenant]
 
     def weight(self, tenant: str, least: float) -> float:
-        """What a score of `tenant` weighs, in (0, 1].
+        """Return what a score of `tenant` weighs, in (0, 1].
 
         A tenant's requests count as at most `least` of the traffic, or as two
         tenants' even share when that is more.
@@ -238,32 +177,28 @@ class RecentTraffic:
 
 
 def rein_in(
-    score: float, rungs: Sequence[tuple[float, float, float]]
+    score: float, levels: Sequence[tuple[float, float, float]]
 ) -> Sequence[tuple[float, float]]:
     """Winsorise one score of a tenant that is out of line; leave others as they are.
 
-    Args:
-        score: as classified, in [0, 1].
-        rungs: for each threshold that the score reaches, strongest first: the
-            threshold, the tenant's rate over it, and the rate that is in line.
+    `levels` has, for each threshold that the score reaches, strongest first: the threshold,
+    the tenant's rate over it, and the rate that is in line.
 
-    Returns:
-        (score, part) pairs that stand for the score. The parts add up to 1; what may
-        not count as over any threshold is at 0.
-
+    Returns (score, part) pairs that stand for the score. The parts add up to 1; what may
+    not count as over any threshold is at 0.
     """
-    if all(rate <= edge for _, rate, edge in rungs):
+    if all(rate <= edge for _, rate, edge in levels):
         return ((score, 1.0),)
-    factors = [_counted(rate, edge) for _, rate, edge in rungs]
+    factors = [_counted(rate, edge) for _, rate, edge in levels]
     # What counts over a threshold is limited by those below it too.
     limits = list(accumulate(reversed(factors), min))[::-1]
     parts = [after - before for before, after in pairwise([0.0, *limits, 1.0])]
-    lower = [threshold for threshold, _, _ in rungs[1:]]
+    lower = [threshold for threshold, _, _ in levels[1:]]
     return list(zip([score, *lower, 0.0], parts, strict=True))
 
 
 def _counted(rate: float, edge: float) -> float:
-    """Which part of a tenant's scores over a threshold counts as over it.
+    """Return which part of a tenant's scores over a threshold counts as over it.
 
     All, up to the edge. Beyond, so much that the tenant's rate counts as
     edge / 2 * (1 + edge / rate): the edge at the edge, half of it for a flood.

@@ -8,8 +8,9 @@ that a session prefers is left aside while it is full.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from math import ceil
 from typing import Any
 
@@ -22,13 +23,17 @@ from router.leases.messages import LaneReport
 from serve_app.admission.lane_slots import LaneSlots, SlotHold
 from serve_app.config.lane import LaneConfig
 from serve_app.config.tenants import TierConfig
+from serve_app.placement.lanes import Lanes
 from serve_app.routing.policies import Policies
 from serve_app.tenancy.auth import Tenant
 
+logger = logging.getLogger("ray.serve")
+
 CLEAR_EVERY_S = 0.05
+OBSERVE_PERIOD_S = 1.0
 
 LaneView = Callable[[str], int | None]
-"""A lane's count at the other ingress replicas: free requests that they hold, queued or before
+"""A lane's count at the other ingress replicas: sheddable requests that they hold, queued or before
 their first token (`peers`); slots that they have taken (`elsewhere`); those and who is in line
 for them (`Contentions`). None: not known. With several of them, `router.leases.holder` answers."""
 
@@ -39,12 +44,7 @@ def alone(_: str) -> int:
 
 
 class Admission:
-    """The lanes' queues in one ingress replica.
-
-    Attributes:
-        lanes: by name, of every enabled one.
-
-    """
+    """The queues of all enabled lanes in one ingress replica."""
 
     def __init__(
         self,
@@ -77,7 +77,6 @@ class Admission:
         return lane_slots
 
     def apply(self, policies: Policies) -> None:
-        """Use new policies from now on. Switching admission on or off takes a restart."""
         self._config = policies.fleet.admission
         self._queue_config = queue_config(policies)
         self._clear_s = policies.fleet.timeouts.choose_s
@@ -90,13 +89,7 @@ class Admission:
     ) -> SlotHold | None:
         """Get in line for slots of a lane; None: the lane counts none.
 
-        Args:
-            name: the lane's.
-            tenant: who asks.
-            sequences: that its engine will run at once.
-            prompt_tokens: of all of them together, estimated.
-            answer_tokens: the same of their answers.
-
+        `sequences` run at once; the tokens, estimated, are of all of them together.
         """
         lane = self.lanes.get(name)
         if lane is None or not self._is_enabled:
@@ -121,7 +114,7 @@ class Admission:
         return KvAsk(limit, prompt_tokens, answer_tokens)
 
     async def drain_sheddable(self, name: str) -> None:
-        """Before paid work hears that no replica serves it: free work goes first."""
+        """Let sheddable work go before protected work hears that no replica serves it."""
         lane = self.lanes.get(name)
         if lane is None or not self._is_enabled:
             return
@@ -150,16 +143,10 @@ class Admission:
             return []
         return [name for name, lane_slots in self.lanes.items() if lane_slots.is_busy]
 
-    def observe(self, lane: str, replicas: Sequence[Mapping[str, Any]]) -> None:
-        """Take a lane's load, as its replicas report it."""
-        self.lanes[lane].observe(replicas)
-
     def depths(self) -> dict[str, dict[str, int]]:
-        """Waiting requests by lane and tier."""
         return {name: lane_slots.queue.depths() for name, lane_slots in self.lanes.items()}
 
     def lane_reports(self) -> dict[str, LaneReport]:
-        """What this replica's peers ask for, by lane."""
         now = time.monotonic()
         return {
             name: LaneReport(
@@ -189,7 +176,6 @@ class Admission:
         return queue.slots.used + queue.in_line, queue.level > Level.NORMAL
 
     def unconfirmed(self) -> dict[str, int]:
-        """By lane, paid requests refused though it was not known what the others hold."""
         return {
             name: lane_slots.queue.preemption.unconfirmed for name, lane_slots in self.lanes.items()
         }
@@ -211,6 +197,30 @@ class Admission:
             }
             for name, lane_slots in self.lanes.items()
         }
+
+
+async def watch_saturation(admission: Admission, lanes: Lanes) -> None:
+    """Tell `Admission` how full the engines are, for ever.
+
+    Nothing in the hot path waits for it. When a lane does not answer, its level falls by
+    itself and sheddable work is let in again: the queue's order and the slots do not
+    depend on it.
+    """
+    while True:
+        await asyncio.sleep(OBSERVE_PERIOD_S)
+        try:
+            await observe_lanes(admission, lanes)
+        except Exception:
+            # It must outlive whatever a lane answers.
+            logger.exception("admission: a round of observing failed")
+
+
+async def observe_lanes(admission: Admission, lanes: Lanes) -> None:
+    """Ask the lanes that have work for their load, all at once."""
+    busy = admission.busy_lanes()
+    loads = await asyncio.gather(*(lanes.engine_load(lane) for lane in busy))
+    for lane, replicas in zip(busy, loads, strict=True):
+        admission.lanes[lane].observe(replicas)
 
 
 def queue_config(policies: Policies) -> QueueConfig:

@@ -34,7 +34,6 @@ class Contentions:
             self.observe()
 
     def observe(self) -> None:
-        """Look at every lane that somebody asked for."""
         now = time.monotonic()
         for (lane, _), contention in self._all.items():
             demand, is_saturated = self._load(lane)

@@ -46,14 +46,14 @@ class SlotHold:
         )
 
     def _note_outcome(self) -> None:
-        """Started or refused; of paid work, the refusal is noted when it is told (`refuse`)."""
+        """Note the start or the refusal; that of protected work when it is told (`refuse`)."""
         if self.ticket.stage is Stage.RUNNING:
             self._note(Event.STARTED)
         elif self.ticket.tier.sheddable and self.ticket.refused is not None:
             self._note(Event.REFUSED, self.ticket.refused.reason.value)
 
     def refuse(self, code: str) -> None:
-        """The client is about to be told no."""
+        """Note that the client is about to be told no."""
         self._note(Event.REFUSED, code)
 
     def _changed(self) -> None:
@@ -68,7 +68,6 @@ class SlotHold:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether others are before it."""
         return self.ticket.stage is Stage.WAITING
 
     @property
@@ -85,7 +84,7 @@ class SlotHold:
         return self.refused
 
     def begin(self) -> None:
-        """The client is about to be sent the first token."""
+        """Note that the client is about to be sent the first token."""
         if not self.ticket.has_begun:
             self._lane.queue.begin(self.ticket)
             self._note(Event.FIRST_TOKEN)
@@ -97,14 +96,13 @@ class SlotHold:
         return full - {self._replica} if self._replica in full else full
 
     def move_to(self, replica: str) -> None:
-        """The request goes to a replica: its first, or the next after a fault."""
         if replica != self._replica:
             self._lane.note(self._replica, -self.ticket.cost)
             self._lane.note(replica, self.ticket.cost)
             self._replica = replica
 
     def leave(self, output_tokens: int = 0) -> None:
-        """The engine is done with the request, or the client is gone. Idempotent."""
+        """Give the slots back: the engine is done, or the client is gone. Idempotent."""
         if self.ticket.stage is not Stage.DONE:
             if self.ticket.stage is not Stage.REFUSED:
                 self._note(Event.LEFT)
@@ -114,7 +112,7 @@ class SlotHold:
             self._lane.arm()
 
     def evicted(self) -> Rejected | None:
-        """Why the running task was cancelled, if it was for the sake of paid work alone."""
+        """Why the running task was cancelled, if it was for the sake of protected work alone."""
         if self.ticket.stage is not Stage.EVICTED or self._task is None:
             return None
         return None if self._task.uncancel() else self.ticket.refused
@@ -146,7 +144,7 @@ class LaneSlots:
         self._timer: asyncio.TimerHandle | None = None
 
     def note(self, replica: str | None, cost: int) -> None:
-        """A replica got so many sequences of ours more, or fewer."""
+        """Count so many sequences of ours more, or fewer, at a replica."""
         if replica is None or self._of_replica is None:
             return
         used = self.used.get(replica, 0) + cost
@@ -158,14 +156,13 @@ class LaneSlots:
             self.full = self.full ^ {replica}
 
     def resize(self, replicas: int, now: float) -> None:
-        """The lane has so many replicas: our part of their slots, and all of them."""
+        """Take our part of the slots of so many replicas."""
         if self._slots is not None:
             capacity = share_of(self._slots, replicas, self._ingresses)
             lane = self._slots * replicas if self._ingresses > 1 else None
             self.queue.set_capacity(capacity, now, lane)
 
     def arm(self) -> None:
-        """Look at the queue again when it says."""
         if self._timer is not None:
             return
         now = time.monotonic()

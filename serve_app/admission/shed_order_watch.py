@@ -1,4 +1,4 @@
-"""The background task that judges this ingress replica's refusals of paid work.
+"""The background task that judges this ingress replica's refusals of protected work.
 
 Each replica judges its own, so a violation is counted once, by the one that refused. It
 asks the others for their logs only while it has something to judge; nothing in the hot path
@@ -14,12 +14,13 @@ import logging
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from router.admission.shed_order import AdmissionLog, Held, Refusal, Verdict, judge
 from serve_app.metrics import Metrics
+from serve_app.transport.broadcast import Broadcast
 
 logger = logging.getLogger("ray.serve")
 
@@ -30,18 +31,11 @@ WAIT_S = 6.0
 MAX_PENDING = 20_000
 SHOWN = 20
 
-Broadcast = Callable[[str], Awaitable[list[Any]]]
-
 
 class ShedOrderWatch:
-    """Counts violations of the shed order by one ingress replica.
+    """Counts violations of the shed order by one ingress replica, of so many `replicas`.
 
-    Args:
-        log: this replica's admission events.
-        replica: its id.
-        broadcast: calls a method on every ingress replica, this one included.
-        replicas: how many there are.
-
+    `broadcast` calls a method on every ingress replica, this one included.
     """
 
     def __init__(
@@ -67,7 +61,6 @@ class ShedOrderWatch:
                 logger.exception("shed order: a round of judging failed")
 
     def export(self) -> dict[str, Any]:
-        """When this replica held free work: what the others judge by."""
         exported = self._log.export(time.monotonic())
         return {"replica": self._replica, "clock": self._clock, **exported}
 
@@ -108,7 +101,6 @@ class ShedOrderWatch:
         return list(logs.values())
 
     def _read(self, exported: Any, asked: float, answered: float) -> Held | None:
-        """An answer, if it is one: a replica may have failed, or be of another version."""
         if not isinstance(exported, Mapping):
             return None
         try:
@@ -138,11 +130,8 @@ class ShedOrderWatch:
         logger.warning("shed order: paid work was refused before free work: %s", seen)
 
     def status(self) -> dict[str, Any]:
-        """Refusals of paid work by verdict, and the latest violations."""
         return {
-            "violations": self._counts["violations"],
-            "in_order": self._counts["in_order"],
-            "unverified": self._counts["unverified"],
+            **{name: self._counts[name] for name in ("violations", "in_order", "unverified")},
             "pending": len(self._pending),
             "latest": list(self._seen),
         }

@@ -20,10 +20,7 @@ TOO_MANY = Rejected(
 
 
 class Uploads:
-    """Those of one ingress replica.
-
-    Args:
-        places: requests that Serve lets in at once.
+    """Those of one ingress replica, on which Serve lets `places` requests in at once.
 
     Attributes:
         held: by tenant; one that has none is not in it.
@@ -35,9 +32,6 @@ class Uploads:
         self._most = max(1, places // 2)
         self.held: Counter[str] = Counter()
         self.count = 0
-
-    def of(self, tenant: str) -> int:
-        return self.held[tenant]
 
     @contextlib.contextmanager
     def arriving(self, tenant: str, most: int) -> Iterator[Rejected | None]:

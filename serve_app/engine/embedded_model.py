@@ -51,7 +51,6 @@ def resolve_source(model_source: str) -> str:
 
 
 def prepare() -> Path:
-    """The checkpoint's directory, converting it first if it is not there or has changed."""
     target = private_folder(cache_dir()) / "smollm2-135m-instruct-float32"
     with io.FileIO(target.with_name(f"{target.name}.lock"), "w", opener=private) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -61,12 +60,9 @@ def prepare() -> Path:
 
 
 def is_intact(target: Path, *, verify: bool = False) -> bool:
-    """Whether a prepared checkpoint has its files, unchanged, and no other.
+    """Return whether a prepared checkpoint has its files, unchanged, and no other.
 
-    Args:
-        target: its directory.
-        verify: hash every file, also if nothing has touched it.
-
+    `verify`: hash every file, also if nothing has touched it.
     """
     try:
         manifest = json.loads((target / MANIFEST).read_text())
@@ -103,7 +99,7 @@ def _verified(target: Path) -> object:
 
 
 def _note_verified(target: Path, seen: dict[str, list[int]]) -> None:
-    """Taken before the files were hashed: what changed meanwhile is hashed again."""
+    """Note what was seen before the files were hashed: what changed meanwhile is hashed again."""
     partial = target / f"{VERIFIED}.{os.getpid()}"
     # In a cache that cannot be written, every start hashes.
     with contextlib.suppress(OSError):

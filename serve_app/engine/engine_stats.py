@@ -42,10 +42,8 @@ def engine_load(text: str) -> dict[str, float]:
 def prompt_tokens_by_level(text: str) -> dict[str, float]:
     """Prompt tokens of one replica by where their KV came from, since it started.
 
-    Returns:
-        `device`: found in the card's prefix cache; `host`: brought back from host
-        memory; `recomputed`: read (again). Their sum is all prompt tokens.
-
+    `device`: found in the card's prefix cache; `host`: brought back from host memory;
+    `recomputed`: read (again). Their sum is all prompt tokens.
     """
     levels = dict.fromkeys(LEVELS.values(), 0.0)
     for source, value in _SOURCE.findall(text):
@@ -55,7 +53,6 @@ def prompt_tokens_by_level(text: str) -> dict[str, float]:
 
 
 def levels_text(levels: dict[str, float]) -> str:
-    """Prometheus text of one replica's `prompt_tokens_by_level`."""
     name = "pointsman_prompt_tokens_total"
     lines = [
         f"# HELP {name} Prompt tokens by where their KV came from.",

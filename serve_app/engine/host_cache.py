@@ -36,14 +36,7 @@ HostKvCache = float | Literal["auto"] | None
 
 @dataclass(frozen=True, slots=True)
 class HostMemory:
-    """What a host has, in GiB.
-
-    Attributes:
-        ram: its memory, or the container's limit where that is less.
-        shm: size of /dev/shm.
-        shm_free: what is free of it now.
-
-    """
+    """What a host has, in GiB; `ram` is the container's limit where that is less."""
 
     ram: float
     shm: float
@@ -51,7 +44,6 @@ class HostMemory:
 
 
 def host_memory(root: Path = Path("/")) -> HostMemory:
-    """Read this host's memory from /proc, /sys/fs/cgroup and /dev/shm."""
     shm = shutil.disk_usage(root / "dev/shm")
     return HostMemory(
         ram=min([_mem_total(root), *_cgroup_limits(root)]) / GIB,
@@ -83,13 +75,8 @@ def host_cache_gib(
 ) -> float | None:
     """Size of one replica's buffer in GiB, over its cards; None: no second level.
 
-    Args:
-        wanted: a size, which is taken as it is; `auto`: an equal share for every card
-            of the host, whichever lanes they serve; None.
-        memory: of the host.
-        cards: cards of this replica.
-        cards_on_host: all cards of the host.
-
+    A size that is wanted is taken as it is; `auto` is an equal share for every card of the
+    host, whichever lanes they serve.
     """
     if wanted != "auto":
         return wanted

@@ -23,8 +23,8 @@ from serve_app.engine import media_fetch  # noqa: F401
 from serve_app.engine.host_cache import HostKvCache, HostMemory, host_cache_gib, host_memory
 from serve_app.engine.lane_endpoint import LaneEndpoint, LaneLife
 from serve_app.engine.vllm_lane import llm_config
-from serve_app.watchdog.engine_pulse import EnginePulse
-from serve_app.watchdog.heartbeat import answer_of_the_living
+from serve_app.watchdog.engine_liveness import EngineLiveness
+from serve_app.watchdog.heartbeat import answer_or_engine_death
 
 logger = logging.getLogger("ray.serve")
 
@@ -67,14 +67,14 @@ class LaneServer(LaneEndpoint, LLMServer):
             callback.ctx.run_init_node = False  # type: ignore[union-attr]  # it is never None
         await LLMServer.__init__(self, config, engine_cls=LaneEngine)
         app = await self.engine.build_asgi_app()  # type: ignore[no-untyped-call]  # Ray's
-        self._engine_pulse = EnginePulse(os.getpgrp())
+        self._liveness = EngineLiveness(os.getpgrp())
         await self._open(app, model_id=config.model_id)
 
     async def _start_engine(self) -> None:
         """Without the process for usage statistics that Ray starts beside the first engine."""
         await self.engine.start()
 
-    async def _pulse(self) -> None:
+    async def _check_engine(self) -> None:
         """Ask the engine core, and now and then its workers.
 
         Ray's and vLLM's own `check_health` only read a flag that is set when the
@@ -82,8 +82,8 @@ class LaneServer(LaneEndpoint, LLMServer):
         """
         client = self.engine.client
         has_work = self._endpoint.guard.in_flight > 0
-        question = self._engine_pulse.ask(client, has_work=has_work)
-        await answer_of_the_living(question, client.check_health)
+        question = self._liveness.ask(client, has_work=has_work)
+        await answer_or_engine_death(question, client.check_health)
 
     async def __del__(self) -> None:
         await self._close()
@@ -103,7 +103,6 @@ def offload(config: LLMConfig, wanted: HostKvCache, memory: HostMemory, cards: i
 
 
 def _cards_here() -> int:
-    """All cards that Ray knows of on this host."""
     here = ray.get_runtime_context().get_node_id()
     return int(
         sum(node["Resources"].get("GPU", 0) for node in ray.nodes() if node["NodeID"] == here)

@@ -23,13 +23,14 @@ from serve_app.engine.engine_stats import engine_load, prompt_tokens_by_level
 from serve_app.engine.load_tracker import LoadTracker
 from serve_app.engine.warm_up import warm_up
 from serve_app.machine.serve_state import WARMS
+from serve_app.transport.broadcast import replica_id
 from serve_app.transport.endpoint import (
     OBSERVED_PATHS,
     SECRET_HEADER,
     EndpointServer,
     published_host,
 )
-from serve_app.watchdog.heartbeat import Lifeline
+from serve_app.watchdog.heartbeat import Heartbeat
 from simulator.http.app import EngineSpec, SimulatedEngineApp
 
 logger = logging.getLogger("ray.serve")
@@ -46,15 +47,9 @@ ENGINE_ASKS = frozenset(
 class LaneLife:
     """What a replica is told about its lane, whatever engine it has.
 
-    Attributes:
-        lane: name of the lane.
-        secret: what the endpoint demands.
-        host: where it listens.
-        silent_after_s: how long the engine may not answer before the replica ends.
-        drain_s: how long open streams may go on once the replica is withdrawn.
-        warm_up: what it does before it takes traffic.
-        affinity: what it publishes of its sessions.
-
+    The endpoint listens on `host` and demands the secret. The replica ends when its engine
+    does not answer for `silent_after_s`; once it is withdrawn, open streams may go on for
+    `drain_s`.
     """
 
     lane: str
@@ -70,7 +65,7 @@ class LaneEndpoint:
     """What both kinds of lane replica do with their endpoint."""
 
     _life: LaneLife
-    _lifeline: Lifeline
+    _heartbeat: Heartbeat
     _endpoint: EndpointServer
     _http: aiohttp.ClientSession
     _tasks: tuple[asyncio.Task[None], ...] = ()
@@ -80,7 +75,7 @@ class LaneEndpoint:
     def _begin(self, life: LaneLife) -> None:
         """Before there is an engine: what is started from here on ends with this process."""
         self._life = life
-        self._lifeline = Lifeline(f"lane '{life.lane}'", life.silent_after_s)
+        self._heartbeat = Heartbeat(f"lane '{life.lane}'", life.silent_after_s)
 
     async def _open(self, app: Any, *, model_id: str) -> None:
         life = self._life
@@ -97,15 +92,14 @@ class LaneEndpoint:
         logger.info("lane '%s' %s", life.lane, WARMS)
         await warm_up(self._http, app_name, life.lane, model_id, life.warm_up)
         self._tasks = (
-            asyncio.create_task(self._lifeline.run(self._pulse), name="lane-lifeline"),
+            asyncio.create_task(self._heartbeat.run(self._check_engine), name="lane-heartbeat"),
             asyncio.create_task(self._report_running(), name="lane-gauge"),
         )
 
-    async def _pulse(self) -> None:
+    async def _check_engine(self) -> None:
         """Return when the engine has answered; raise when it is dead."""
 
     async def _report_running(self) -> None:
-        """Show this replica's open requests in Ray's own metrics and dashboard."""
         gauge = Gauge(
             "pointsman_lane_requests_in_flight",
             description="Requests that a lane replica is serving.",
@@ -125,7 +119,6 @@ class LaneEndpoint:
             await asyncio.sleep(GAUGE_PERIOD_S)
 
     def record_replica_metadata(self) -> dict[str, Any]:
-        """Published by Serve to every handle: where the ingress finds the engine."""
         return {"url": self._endpoint.url}
 
     def record_autoscaling_stats(self) -> dict[str, float]:
@@ -141,7 +134,6 @@ class LaneEndpoint:
         return {k: v for k, v in (await self.engine_metrics()).items() if k != "text"}
 
     async def engine_metrics(self) -> dict[str, Any]:
-        """This replica's Prometheus text and the load read from it."""
         async with self._http.get("/metrics/") as response:
             text = await response.text()
         return {
@@ -181,8 +173,3 @@ class SimulatedLaneServer(LaneEndpoint):
 
     async def __del__(self) -> None:
         await self._close()
-
-
-def replica_id() -> str:
-    """This replica's short id, as Serve's handles name it."""
-    return serve.get_replica_context().replica_id.unique_id

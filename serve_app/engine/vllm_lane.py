@@ -24,7 +24,6 @@ LANE_SERVER = "serve_app.engine.lane_deployment.LaneServer"
 
 
 def llm_config(lane: LaneConfig, source: str, options: dict[str, Any]) -> LLMConfig:
-    """The lane as Ray's LLMConfig; `options` are Serve's deployment options."""
     from ray.serve.llm import LLMConfig
 
     extra: dict[str, Any] = {}
@@ -62,7 +61,6 @@ def _environment(lane: LaneConfig) -> dict[str, str]:
 def build_vllm_lane(
     lane: LaneConfig, source: str, options: dict[str, Any], life: LaneLife
 ) -> Application:
-    """The deployment of one vLLM lane, as Ray's `build_llm_deployment` would make it."""
     deployed = serve.deployment(
         **options,
         placement_group_bundles=worker_bundles(lane),

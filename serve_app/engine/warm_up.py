@@ -38,6 +38,16 @@ class Exported(TypedDict):
     age_s: NotRequired[float]
 
 
+async def _ask(
+    http: aiohttp.ClientSession, model_id: str, text: str, **more: Any
+) -> tuple[int, str]:
+    """Have the engine answer one message; return the answer's status and text."""
+    body = {"model": model_id, "messages": [{"role": "user", "content": text}], **more}
+    timeout = aiohttp.ClientTimeout(total=DUMMY_TURN_TIMEOUT_S)
+    async with http.post("/v1/chat/completions", json=body, timeout=timeout) as response:
+        return response.status, await response.text()
+
+
 async def dummy_turn(http: aiohttp.ClientSession, model_id: str) -> None:
     """Run one short turn: the first inference compiles and allocates.
 
@@ -47,17 +57,9 @@ async def dummy_turn(http: aiohttp.ClientSession, model_id: str) -> None:
         RuntimeError: it was not answered; this replica is no good.
 
     """
-    body = {
-        "model": model_id,
-        "messages": [{"role": "user", "content": "Say hello."}],
-        "max_tokens": 4,
-        "stream": True,
-    }
-    timeout = aiohttp.ClientTimeout(total=DUMMY_TURN_TIMEOUT_S)
-    async with http.post("/v1/chat/completions", json=body, timeout=timeout) as response:
-        text = await response.text()
-    if response.status != 200 or "data:" not in text:
-        raise RuntimeError(f"warm-up turn failed ({response.status})")
+    status, text = await _ask(http, model_id, "Say hello.", max_tokens=4, stream=True)
+    if status != 200 or "data:" not in text:
+        raise RuntimeError(f"warm-up turn failed ({status})")
 
 
 async def first_grammar(http: aiohttp.ClientSession, model_id: str) -> None:
@@ -67,34 +69,19 @@ async def first_grammar(http: aiohttp.ClientSession, model_id: str) -> None:
     the first structured request that it gets. Were that a client's, with an expression that
     only the other one knows, every forced tool call would fail here from then on.
     """
-    body = {
-        "model": model_id,
-        "messages": [{"role": "user", "content": "Yes or no?"}],
-        "max_tokens": 1,
-        "structured_outputs": {"choice": ["yes", "no"]},
-    }
-    timeout = aiohttp.ClientTimeout(total=DUMMY_TURN_TIMEOUT_S)
-    async with http.post("/v1/chat/completions", json=body, timeout=timeout) as response:
-        await response.read()
-    if response.status != 200:
+    grammar = {"choice": ["yes", "no"]}
+    status, _ = await _ask(http, model_id, "Yes or no?", max_tokens=1, structured_outputs=grammar)
+    if status != 200:
         # A model that cannot be held to a grammar serves all else.
-        logger.warning("no grammars here: the first one got status %d", response.status)
+        logger.warning("no grammars here: the first one got status %d", status)
 
 
 async def prefill(
     http: aiohttp.ClientSession, model_id: str, hot: Iterable[HotPrefix], within_s: float
 ) -> int:
-    """Have the engine read each prefix, hottest first, until the time is up.
+    """Have the engine read each prefix, hottest first, for `within_s`; return how many it has.
 
-    Args:
-        http: a session with this replica's endpoint.
-        model_id: what the engine is served as.
-        hot: `group` is the cache salt.
-        within_s: bound of all of them together.
-
-    Returns:
-        How many it has read.
-
+    `hot`: their `group` is the cache salt.
     """
     done = 0
     deadline = time.monotonic() + within_s
@@ -149,7 +136,6 @@ def together(answers: list[Any], count: int) -> list[HotPrefix]:
 async def warm_up(
     http: aiohttp.ClientSession, app: str, lane: str, model_id: str, config: WarmUpConfig
 ) -> None:
-    """Make a replica ready for its first request."""
     started = time.monotonic()
     await dummy_turn(http, model_id)
     await first_grammar(http, model_id)

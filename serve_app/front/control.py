@@ -82,7 +82,7 @@ class Control:
             "prompt_tokens_estimate": plan.prompt_tokens,
             "features": self._state.escalation.features(call.policies, plan.parsed),
             "history": explain_history(call.tenant.history, plan.history),
-            "would_admit": pipeline.would_admit(call, plan),
+            "would_admit": pipeline.reserving.would_admit(call, plan),
         }
 
     # -- status -------------------------------------------------------------

@@ -21,7 +21,6 @@ from router.routing.window_room import smaller_asks
 from serve_app.bodies.big_bodies import BigBodies, breathe
 from serve_app.bodies.parsed_request import for_engine
 from serve_app.bodies.routes import Route
-from serve_app.bodies.steps import at_once
 from serve_app.metrics import Metrics
 from serve_app.pipeline.preparation import Preparation
 from serve_app.pipeline.reserving import Reserving
@@ -42,12 +41,11 @@ from serve_app.request.charge import Charge
 from serve_app.request.metering import Metering
 from serve_app.request.plan import Plan
 from serve_app.request.priority import priority_of
-from serve_app.request.response_headers import response_headers
 from serve_app.tenancy.auth import Tenant
 
 logger = logging.getLogger("ray.serve")
 
-# Not said to paid work while free work of the lane is held.
+# Not said to protected work while sheddable work of the lane is held.
 LANE_IS_DOWN = {RejectReason.NO_REPLICA, RejectReason.DEADLINE_EXCEEDED}
 
 
@@ -66,15 +64,14 @@ class Pipeline:
         self._metrics = metrics
         self.big_bodies = BigBodies()
         self.book = FaultBook(metrics, state.policies.fleet.recovery)
-        self.dispatch = Dispatch(lanes, state.sessions, self.book)
-        self._preparation = Preparation(state)
-        self._reserving = Reserving(state, metering)
+        dispatch = Dispatch(lanes, state.sessions, self.book)
+        self.preparation = Preparation(state)
+        self.reserving = Reserving(state, metering)
         self._relay = Relay(metrics, state.escalation, metering)
-        self._recovery = Recovery(self._relay, self.dispatch, self.book, metrics)
+        self._recovery = Recovery(self._relay, dispatch, self.book, metrics)
         self._settlement = Settlement(state, metrics, recorder, metering)
 
     def call(self, route: Route, headers: dict[bytes, bytes], tenant: Tenant) -> Call:
-        """Begin a call for an authenticated tenant."""
         self._state.policies.auth.uses.note_tenant(tenant.name)
         return Call(
             route=route,
@@ -101,7 +98,7 @@ class Pipeline:
                 return
             if keeps_alive:
                 keep_alive(call, plan, send)
-            refused = await self._reserving.reserve(call, plan)
+            refused = await self.reserving.reserve(call, plan)
             if refused is None:
                 self._note_admitted(call, plan)
                 refused = await self._take_turn(call, plan, send)
@@ -116,7 +113,7 @@ class Pipeline:
                 raise
             # The gateway can no longer answer: end the stream in form.
             logger.exception("request %s failed in its stream", call.request_id)
-            await self._relay.end_broken(call, BROKEN_OFF, send)
+            await self._relay.end_with_error(call, BROKEN_OFF, send)
         finally:
             call.reply.hush()
             self._settlement.settle(call)
@@ -133,22 +130,10 @@ class Pipeline:
 
     async def decide(self, call: Call, raw: bytes) -> Plan | Rejected:
         """Parse the body and decide the lane; also the whole of a dry run."""
-        preparing = self._preparation.preparing(call, raw)
+        preparing = self.preparation.preparing(call, raw)
         plan = await self.big_bodies.read(preparing, len(raw), call.tenant.name)
         call.plan = None if isinstance(plan, Rejected) else plan
         return plan
-
-    def prepare(self, call: Call, raw: bytes) -> Plan | Rejected:
-        """The same at once."""
-        return at_once(self._preparation.preparing(call, raw))
-
-    def would_admit(self, call: Call, plan: Plan) -> bool:
-        """Whether quotas and ceilings have room for a request now."""
-        return self._reserving.would_admit(call, plan)
-
-    def ejected(self) -> dict[str, list[str]]:
-        """Replicas that this ingress replica leaves alone now, by lane."""
-        return self.book.ejected()
 
     def _note_admitted(self, call: Call, plan: Plan) -> None:
         """Count an admitted request: in trimmed histories, in the stronger lanes' shares.
@@ -157,12 +142,10 @@ class Pipeline:
         spends the same budget.
         """
         if plan.history is not None:
-            self._metrics.note_history(
-                call.tenant.tier_name,
-                plan.history.mode,
-                dropped_tokens=plan.history.dropped_tokens,
-                moved=plan.history.moved,
-            )
+            metrics, tier = self._metrics, call.tenant.tier_name
+            metrics.history_trimmed.labels(tier, plan.history.mode).inc()
+            metrics.history_dropped_tokens.labels(tier).inc(plan.history.dropped_tokens)
+            metrics.history_cuts.labels(tier).inc(plan.history.moved)
         if plan.decision.score is not None:
             self._state.escalation.note(call.tenant, plan.decision)
             call.shadow = self._state.escalation.shadow(call.policies, plan.parsed)
@@ -187,7 +170,7 @@ class Pipeline:
         return refused
 
     async def _wait(self, call: Call, plan: Plan) -> Rejected | None:
-        """Until the lane has room for the request; refused when it must not wait."""
+        """Wait until the lane has room for the request; refuse one that must not wait."""
         if not call.route.generates:
             return None
         call.served.hold = hold = self._state.admission.take(
@@ -225,8 +208,9 @@ class Pipeline:
     async def _ask(
         self, call: Call, plan: Plan, answer_limit: int | None, send: Send
     ) -> Rejected | None:
-        parsed, has_priority = plan.parsed, call.policies.has_priority[plan.lane]
-        traits = traits_of(parsed, call.policies.fleet.lanes[plan.lane])
+        parsed, lane = plan.parsed, call.policies.fleet.lanes[plan.lane]
+        traits = traits_of(parsed, lane)
+        has_priority = lane.engine_args.get("scheduling_policy") == "priority"
         await breathe(parsed.prompt.bytes)
         body = for_engine(
             limited(parsed, answer_limit),
@@ -245,24 +229,18 @@ class Pipeline:
             # What is left of it is told on every answer.
             call.charge = Charge(self._state.ceiling(call.tenant))
         if call.served.hold is not None and not tier.sheddable:
-            # Evidence of the order in which work is shed. Free work was noted when its
+            # Evidence of the order in which work is shed. Sheddable work was noted when its
             # slots were taken away.
             call.served.hold.refuse(refused.reason.value)
         if status in (429, 503) or (status == 504 and call.served.replica is None):
             self._metrics.shed.labels(call.tenant.tier_name, refused.reason.value).inc()
         if call.reply.has_head:
-            await self._relay.refuse_late(call, refused, send)
+            await self._relay.end_with_error(call, refused, send, tells_wait=True)
             return
         call.reply.hush()
         body = error_body(refused, call.route.dialect, request_id=call.request_id)
-        headers = [
-            *response_headers(call),
-            (b"content-type", b"application/json"),
-            *error_headers(refused),
-            (b"content-length", str(len(body)).encode()),
-        ]
-        await self._relay.start(call, send, status, headers)
-        await send({"type": "http.response.body", "body": body})
+        headers = [(b"content-type", b"application/json"), *error_headers(refused)]
+        await self._relay.answer(call, send, status, body, headers)
 
 
 def _is_too_long(refused: Rejected | None) -> bool:

@@ -109,7 +109,6 @@ class Preparation:
 
 
 def _answer_tokens(call: Call, parsed: ParsedRequest, room: int, limit: int | None) -> int:
-    """Of all answers together, what they may be."""
     if not call.route.generates:
         return 0
     most = limit
@@ -119,7 +118,6 @@ def _answer_tokens(call: Call, parsed: ParsedRequest, room: int, limit: int | No
 
 
 def _reckon(call: Call, parsed: ParsedRequest, prompt: int, answers: int, most: int) -> Reckoning:
-    """What the request may cost, by its tenant's weights."""
     weigh, usual = call.tenant.weights.weigh, call.policies.default_output_tokens
     return Reckoning(
         ceil(weigh(prompt, 0, 0)),
@@ -156,12 +154,10 @@ def _check_session(call: Call, plan: Plan) -> Rejected | None:
 
 
 def _wish(call: Call, parsed: ParsedRequest) -> int:
-    """Tokens that the client wishes for, or a usual answer's."""
     wish = parsed.output_tokens
     return call.policies.default_output_tokens if wish is None else wish
 
 
 def _session_limit(call: Call) -> int | None:
-    """Tokens that one session of the tenant may hold; None: no limit."""
     kv = call.tenant.kv
     return None if kv is None else kv.tokens_per_session

@@ -52,6 +52,15 @@ class Reserving:
         return None
 
     def would_admit(self, call: Call, plan: Plan) -> bool:
-        """Whether quotas and ceilings have room for a request now."""
-        refused = self._metering.refusal(call.tenant, plan.cost)
-        return (refused or self._state.would_admit(call.tenant, plan.lane, plan.cost)) is None
+        """Return whether quotas and ceilings have room for a request, as far as is known here."""
+        if self._metering.refusal(call.tenant, plan.cost) is not None:
+            return False
+        now, ceiling = time.monotonic(), self._state.ceiling(call.tenant)
+        tokens = ceiling.first_charge(plan.cost)
+        is_paced = paces(self._state.contention(call.tenant, plan.lane))
+        refused = ceiling.refusal(tokens, now=now, is_paced=is_paced)
+        if refused and ceiling.is_short(tokens, now=now):
+            # A request would wait a heartbeat or two, and be let in.
+            holder = self._state.lease_holder
+            return holder is not None and holder.has_session(now)
+        return refused is None

@@ -10,14 +10,12 @@ import functools
 import hashlib
 import hmac
 import time
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping
 
 from router.errors import Rejected, RejectReason
 from router.leases.holder import LeaseHolder
 from router.limits.ceiling import TenantCeiling
-from router.limits.contention import Contention, paces
-from router.limits.reservation import Reckoning
+from router.limits.contention import Contention
 from router.placement.hot_prefixes import HotPrefixes
 from router.placement.session import MAX_SESSION_ID_CHARS, Presence, SessionMemory, is_session_id
 from router.tokens import TokenEstimator
@@ -90,7 +88,7 @@ class IngressState:
         self.admission.apply(policies)
 
     def identify(self, caller: Caller, *, trusts_local: bool) -> Tenant | Rejected:
-        """Whose request it is; `trusts_local`: nothing listens beyond loopback."""
+        """Return whose request it is; `trusts_local`: nothing listens beyond loopback."""
         auth = self.policies.auth
         if trusts_local and auth.has_local_tenant:
             self.proxies.note(caller.proxy)
@@ -130,14 +128,14 @@ class IngressState:
             return None
         ceiling, since = self.ceiling(tenant), time.monotonic()
         refused = ceiling.try_request(now=since, will_run=will_run)
-        while refused is not None and self.leases is not None:
-            if not await self.leases.may_grow(ceiling, refused, 0, since):
-                break
+        while refused is not None and await self.may_grow(
+            ceiling, refused, 0, since, is_counted=False
+        ):
             refused = ceiling.try_request(now=time.monotonic(), will_run=will_run)
         return refused
 
     def request_refusal(self, tenant: Tenant) -> Rejected | None:
-        """Why no request of the tenant would be counted now; nothing is."""
+        """Return why no request of the tenant would be counted now; nothing is counted."""
         ceiling, now = self.ceiling(tenant), time.monotonic()
         refused = ceiling.request_refusal(now=now)
         if refused and ceiling.is_short(0, now=now):
@@ -152,12 +150,18 @@ class IngressState:
         return self.contentions.of(lane, contended_from)
 
     async def may_grow(
-        self, ceiling: TenantCeiling, refused: Rejected, tokens: int, since: float
+        self,
+        ceiling: TenantCeiling,
+        refused: Rejected,
+        tokens: int,
+        since: float,
+        *,
+        is_counted: bool = True,
     ) -> bool:
-        """Wait for a larger lease where that may spare a refusal; whether to try again."""
-        if self.leases is None:
-            return False
-        return await self.leases.may_grow(ceiling, refused, tokens, since, is_counted=True)
+        """Wait for a larger lease where that may spare a refusal; return whether to try again."""
+        return self.leases is not None and await self.leases.may_grow(
+            ceiling, refused, tokens, since, is_counted=is_counted
+        )
 
     @property
     def _all_ceilings(self) -> Mapping[str, TenantCeiling]:
@@ -174,14 +178,12 @@ class IngressState:
         return hmac.new(self._secret, group.encode(), hashlib.sha256).hexdigest()[:32]
 
     def note_prefix(self, lane: str, tenant: Tenant, parsed: ParsedRequest) -> None:
-        """Remember what an answered request began with, for replicas that are to come."""
         prefix = prefix_of(parsed)
         if prefix is not None:
             key = prefix_key(parsed)
             self._hot.note(lane, tenant.cache_group, prefix, now=time.monotonic(), key=key)
 
     def hot_prefixes(self, lane: str, count: int) -> list[Exported]:
-        """The lane's hottest prefixes, under their salts."""
         return [
             {
                 "salt": self._salt(x.group),
@@ -194,7 +196,6 @@ class IngressState:
         ]
 
     def session_id_of(self, headers: dict[bytes, bytes]) -> str | Rejected | None:
-        """The session id that the client sent, if any."""
         for name in SESSION_HEADERS:
             # A blank one is what a template leaves that had nothing to fill in.
             text = headers.get(name, b"").decode("utf-8", "replace").strip()
@@ -208,45 +209,23 @@ class IngressState:
                 )
         return None
 
-    def would_admit(self, tenant: Tenant, lane: str, cost: Reckoning) -> Rejected | None:
-        """Whether the tenant's ceilings have room for a request now, as far as is known here."""
-        now, ceiling = time.monotonic(), self.ceiling(tenant)
-        tokens = ceiling.first_charge(cost)
-        is_paced = paces(self.contention(tenant, lane))
-        refused = ceiling.refusal(tokens, now=now, is_paced=is_paced)
-        if refused and ceiling.is_short(tokens, now=now):
-            # A request would wait a heartbeat or two, and be let in.
-            return None if self.lease_holder and self.lease_holder.has_session(now) else refused
-        return refused
-
     def tenants_near_limit(self) -> list[dict[str, object]]:
         """Tenants that have less than a fifth of their minute's tokens left."""
         now = time.monotonic()
-        near = []
-        for name, ceiling in self._all_ceilings.items():
-            state = ceiling.tokens_state(now=now)
-            if state is not None and state.remaining < 0.2 * state.limit:
-                near.append(
-                    {
-                        "tenant": name,
-                        "remaining_tokens": state.remaining,
-                        "limit_tokens": state.limit,
-                    }
-                )
-        return near
+        states = {name: x.tokens_state(now=now) for name, x in self._all_ceilings.items()}
+        return [
+            {"tenant": name, "remaining_tokens": state.remaining, "limit_tokens": state.limit}
+            for name, state in states.items()
+            if state is not None and state.remaining < 0.2 * state.limit
+        ]
 
     def ledger_status(self) -> dict[str, object] | None:
         """Of this replica's leases; None: there are none."""
         return None if self.lease_holder is None else self.lease_holder.status(now=time.monotonic())
 
     def reserved_tokens(self) -> int:
-        """Tokens reserved by requests that have not been settled."""
         return sum(ceiling.reserved for ceiling in self._all_ceilings.values())
 
 
-class _AsksOfLane(Protocol):
-    def __call__(self, lane: str, *, now: float) -> int | None: ...
-
-
-def _as_of_now(ask: _AsksOfLane) -> LaneView:
+def _as_of_now(ask: Callable[..., int | None]) -> LaneView:
     return lambda lane: ask(lane, now=time.monotonic())

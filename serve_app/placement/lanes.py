@@ -42,23 +42,15 @@ class UpstreamTimeout(UpstreamFault):
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """A chosen replica: its id in Serve and the base URL it published.
+    """A chosen replica of a lane: its id in Serve and the base URL it published.
 
-    Attributes:
-        lane: whose replica it is.
-        placed: how the policy came to it; None where no turn was placed.
-
+    `placed` says how the policy came to it; None where no turn was placed.
     """
 
     id: str
     url: str
     lane: str = ""
     placed: Placed | None = None
-
-    @property
-    def has_spilled(self) -> bool:
-        """The load bound sent the session there."""
-        return self.placed is not None and self.placed.has_spilled
 
 
 class Lanes:
@@ -84,24 +76,19 @@ class Lanes:
         self._upstream.apply(timeouts)
 
     def names(self) -> list[str]:
-        """The lanes that have a deployment."""
         return list(self._handles)
 
     async def choose(
         self, lane: str, session: TurnFacts | str, avoid: frozenset[str] = frozenset()
     ) -> Replica:
-        """The replica for a turn, or NoReplica after `choose_s`.
+        """Return the replica for a turn; raise NoReplica after `choose_s`.
 
-        Of those that Serve's request router lists; where it lists none yet, Serve's
+        It is one of those that Serve's request router lists; where it lists none yet, Serve's
         `choose_replica` waits for one. `_reserve=False` skips its slot reservation: a 4 ms
         call whose slot leaks when the ingress is killed. See docs/adr/0002-data-plane.md.
 
-        Args:
-            lane: its name.
-            session: the turn that is placed; or only a name, for what is no turn: it
-                gets the same replica each time and counts nowhere.
-            avoid: replicas that come last.
-
+        What is no turn gives only a name as its session: it gets the same replica each time
+        and counts nowhere. Replicas to avoid come last.
         """
         placed: Placed | None = None
 
@@ -130,7 +117,6 @@ class Lanes:
             raise NoReplica(lane) from error
 
     async def is_ready(self, lane: str, *, within_s: float = 0.25) -> bool:
-        """Whether the lane has a replica (Serve lists only warmed ones)."""
         try:
             async with asyncio.timeout(within_s):
                 await self.choose(lane, "readiness")
@@ -174,7 +160,6 @@ class Lanes:
             raise Unreachable(replica.id) from error
 
     async def is_alive(self, replica: Replica) -> bool | None:
-        """Whether a replica says that its engine lives; None: it says nothing in time."""
         return await self._upstream.is_alive(replica.url)
 
     async def engine_load(self, lane: str) -> list[dict[str, Any]]:
@@ -187,7 +172,6 @@ class Lanes:
         return [] if is_late else [x for x in found if isinstance(x, dict)]
 
     async def engine_metrics(self, lane: str) -> list[dict[str, Any]]:
-        """Load and Prometheus text of every replica of a lane that answers in time."""
         found = await self._ask(lane, "engine_metrics", within_s=2.0)
         return [x for x in found if isinstance(x, dict)]
 

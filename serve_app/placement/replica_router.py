@@ -26,7 +26,6 @@ class SessionRouter(RequestRouter):
         candidate_replicas: list[RunningReplica],
         pending_request: PendingRequest | None = None,
     ) -> list[list[RunningReplica]]:
-        """One replica per rank, most preferred first."""
         wishes = pending_request.kwargs if pending_request is not None else {}
         if "rank_by" not in wishes:
             return [candidate_replicas]

@@ -142,7 +142,7 @@ class EventReader:
         if b'"usage"' not in event and b'"error"' not in event:
             return True
         line = _data_line(event)
-        data = _parsed(line)
+        data = parsed_json(line)
         if not isinstance(data, dict):
             return True
         if _is_fault(data):
@@ -198,7 +198,8 @@ def _data_line(event: bytes) -> bytes:
     return next(lines, b"")
 
 
-def _parsed(line: bytes) -> object:
+def parsed_json(line: bytes) -> object:
+    """Return what the JSON says; None where it is none."""
     try:
         return orjson.loads(line)
     except orjson.JSONDecodeError:

@@ -6,14 +6,14 @@ from functools import cached_property
 from hashlib import blake2b
 
 from router.errors import Rejected, RejectReason
-from router.recovery.resume import Cut, Means, Said, StreamTraits, decide
+from router.recovery.resume import Delivered, RecoveryAction, ResumePoint, StreamTraits, decide
 from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader
-from serve_app.relay.engine_stream import Original, Source
-from serve_app.relay.resumed_stream import Continued
+from serve_app.relay.engine_stream import EngineStream, FirstStream
+from serve_app.relay.resumed_stream import ResumedStream
 from serve_app.relay.resumption import Ask, held_chars
 from serve_app.relay.tool_use import Messages
-from serve_app.relay.transcript import Journal
+from serve_app.relay.transcript import Transcript
 from serve_app.request.call import Call
 from serve_app.request.plan import Plan
 from serve_app.request.reply import StreamState
@@ -22,14 +22,11 @@ MAX_OBJECTIONS = 2
 """Replicas that may fail on one request and be well: then it is the request."""
 
 
-class Journey:
+class RequestAttempts:
     """One request's way: its call and plan, its stream, its faults.
 
     Attributes:
-        ask: what the next attempt asks.
-        source: how its answer is read.
-        faults: in a row, without a token in between.
-        moves: faults in all.
+        faults: in a row, without a token in between; `failovers`: in all.
         outcome: what the next attempt counts as once it is answered.
         losses: replicas that were lost before a word, in a row.
         objectors: replicas that are well and failed on this request.
@@ -43,25 +40,25 @@ class Journey:
         self.traits = traits
         self.lane = call.policies.fleet.lanes[plan.lane]
         self.wants_usage = plan.parsed.wants_usage
-        self.flow = call.reply.stream = StreamState()
+        self.state = call.reply.stream = StreamState()
         self.avoid: frozenset[str] = frozenset()
         self.faults = 0
-        self.moves = 0
+        self.failovers = 0
         self.outcome = ""
         self.losses = 0
         self.objectors: frozenset[str] = frozenset()
         self.verdict: Rejected | None = None
         self._seen_tokens = 0
-        self.journal: Journal | None = None
+        self.transcript: Transcript | None = None
         self.ask = Ask(call.route.path, body)
-        self.source: Source = self._original()
+        self.stream: EngineStream = self._first_stream()
 
-    def _original(self) -> Original:
+    def _first_stream(self) -> FirstStream:
         parsed, dialect = self.plan.parsed, self.call.route.dialect
-        self.journal = None
+        self.transcript = None
         if self.traits.is_known and self.traits.copies == 1:
-            self.journal = Journal(
-                Said(holds_back=held_chars(parsed, self.lane) > 0),
+            self.transcript = Transcript(
+                Delivered(holds_back=held_chars(parsed, self.lane) > 0),
                 is_chat=self.traits.is_chat,
                 has_ids=self.traits.wants_ids,
                 shows_ids=bool(parsed.body.get("return_token_ids")),
@@ -69,38 +66,34 @@ class Journey:
         reader = EventReader(hide_usage=not self.wants_usage)
         if dialect is Dialect.ANTHROPIC and parsed.tools:
             return Messages(reader, None, dialect)
-        return Original(reader, self.journal, dialect)
+        return FirstStream(reader, self.transcript, dialect)
 
     @property
     def has_begun(self) -> bool:
-        """Something was passed on, or waits for its time."""
-        return self.call.reply.has_started or bool(self.flow.held)
+        """Whether something was passed on, or waits for its time."""
+        return self.call.reply.has_started or bool(self.state.held)
 
     @property
     def tenant(self) -> str:
-        """Who asks."""
         return self.call.tenant.name
 
     @cached_property
     def digest(self) -> bytes:
-        """The same for the same request of the same tenant."""
         asked = blake2b(f"{self.tenant}\0{self.call.route.path}\0".encode(), digest_size=16)
         asked.update(self.body)
         return asked.digest()
 
     def note_fault(self, replica: str, *, is_loss: bool = False) -> bool:
-        """A replica failed; progress since the last fault makes it the first in a row.
+        """Count a fault; progress since the last one makes it the first in a row.
 
-        Returns:
-            Whether it is a loss that this request may be the reason of: it was reading it.
-
+        Return whether it is a loss that this request may be the reason of: it was reading it.
         """
-        has_progress = self.flow.tokens > self._seen_tokens
+        has_progress = self.state.tokens > self._seen_tokens
         if has_progress:
-            self._seen_tokens, self.faults, self.avoid = self.flow.tokens, 0, frozenset()
+            self._seen_tokens, self.faults, self.avoid = self.state.tokens, 0, frozenset()
             self.losses = 0
         self.faults += 1
-        self.moves += 1
+        self.failovers += 1
         self.avoid |= {replica}
         self.verdict = None
         is_suspect = is_loss and not has_progress
@@ -108,14 +101,13 @@ class Journey:
         return is_suspect
 
     def note_objection(self, replica: str, objection: Rejected) -> None:
-        """A replica that is well failed on the request."""
         self.note_fault(replica)
         self.objectors |= {replica}
         self.verdict = objection
 
     @property
     def is_settled(self) -> bool:
-        """No other replica may be asked."""
+        """Whether no other replica may be asked."""
         if self.verdict is None:
             return False
         is_objection = self.verdict.reason is RejectReason.INVALID_REQUEST
@@ -123,7 +115,7 @@ class Journey:
 
     @property
     def is_refused(self) -> bool:
-        """It is the request's fault, as far as could be found out.
+        """Whether it is the request's fault, as far as could be found out.
 
         A stream that has begun was no bad request, unless two replicas say so.
         """
@@ -132,18 +124,19 @@ class Journey:
         return self.is_settled or not self.has_begun
 
     @property
-    def means(self) -> Means:
-        """What may be done now."""
+    def action(self) -> RecoveryAction:
         if not self.has_begun:
-            return Means.RETRY
-        return Means.END if self.journal is None else decide(self.traits, self.journal.said).means
+            return RecoveryAction.RETRY
+        if self.transcript is None:
+            return RecoveryAction.END
+        return decide(self.traits, self.transcript.delivered)
 
     def start_over(self) -> None:
-        """Nothing of the answer was given: the same request again."""
+        """Ask the same again: nothing of the answer was given."""
         self.ask, self.outcome = Ask(self.call.route.path, self.body), "retried"
         if not self.has_begun:
-            self.source = self._original()
+            self.stream = self._first_stream()
             return
         # Who speaks was said, under an id: that stays.
-        assert self.journal is not None
-        self.source = Continued(self.journal, Cut(0), wants_usage=self.wants_usage)
+        assert self.transcript is not None
+        self.stream = ResumedStream(self.transcript, ResumePoint(0), wants_usage=self.wants_usage)

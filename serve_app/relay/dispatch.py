@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 
-from router.placement.affinity import TurnFacts
 from router.placement.session import SessionMemory
 from router.placement.spilled_sessions import session_hash
 from serve_app.bodies.big_bodies import breathe
 from serve_app.placement.lanes import Lanes, NoReplica, Replica
+from serve_app.relay.attempts import RequestAttempts
 from serve_app.relay.fault_book import FaultBook
-from serve_app.request.call import Call
-from serve_app.request.plan import Plan
 from serve_app.request.turn import turn_facts_of
 from serve_app.transport.upstream import Response
 
@@ -29,28 +27,23 @@ class Dispatch:
         self._sessions = sessions
         self._book = book
 
-    async def open(
-        self,
-        call: Call,
-        plan: Plan,
-        path: str,
-        body: bytes,
-        avoid: frozenset[str],
-        barred: frozenset[str],
-    ) -> tuple[Replica, Response]:
-        """Choose a replica, note it in the call and in the breakers, and send it the body.
+    async def open(self, attempts: RequestAttempts) -> tuple[Replica, Response]:
+        """Choose a replica, note it in the call and in the breakers, and send what is asked.
 
         In the breakers before the request is sent: while a replica is on trial, one goes
-        there. Raises NoReplica, also where only `barred` ones are left, and UpstreamFault.
+        there. Raises NoReplica, also where all others have objected, and UpstreamFault.
         """
+        call, plan, ask = attempts.call, attempts.plan, attempts.ask
         begun, served = time.perf_counter(), call.served
+        breakers = self._book.breakers(plan.lane)
+        avoid = attempts.avoid | breakers.avoided(now=time.monotonic())
         if served.hold is not None:
             avoid |= served.hold.full
-        served.replica = replica = await self._choose(call, plan, avoid, barred)
-        await breathe(len(body))
+        served.replica = replica = await self._choose(attempts, avoid)
+        await breathe(len(ask.body))
         if served.hold is not None:
             served.hold.move_to(replica.id)
-        self._book.breakers(plan.lane).note_chosen(replica.id, now=time.monotonic())
+        breakers.note_chosen(replica.id, now=time.monotonic())
         chosen = time.perf_counter()
         call.stages["choose"] = call.stages.get("choose", 0.0) + chosen - begun
         served.affinity = self._sessions.note(
@@ -58,38 +51,32 @@ class Dispatch:
             plan.lane,
             replica.id,
             now=time.monotonic(),
-            spilled=replica.has_spilled,
+            spilled=replica.placed is not None and replica.placed.has_spilled,
         )
         headers = {
             k.decode(): v.decode("latin-1") for k, v in call.headers.items() if k in PASSED_HEADERS
         }
         headers["x-request-id"] = call.request_id
-        response = await self.lanes.open(replica, path, body, headers)
+        response = await self.lanes.open(replica, ask.path, ask.body, headers)
         call.stages["engine"] = time.perf_counter() - chosen
         return replica, response
 
-    async def _choose(
-        self, call: Call, plan: Plan, avoid: frozenset[str], barred: frozenset[str]
-    ) -> Replica:
-        """Raises NoReplica where only barred ones are left."""
-        visit = _visit(call, plan)
-        replica = await self.lanes.choose(plan.lane, visit, avoid | barred)
+    async def _choose(self, attempts: RequestAttempts, avoid: frozenset[str]) -> Replica:
+        call, plan, barred = attempts.call, attempts.plan, attempts.objectors
+        turn = turn_facts_of(plan.parsed, session_hash(call.tenant.cache_group), call.session_key)
+        replica = await self.lanes.choose(plan.lane, turn, avoid | barred)
         if replica.id in barred and avoid - barred:
             # All are avoided: rather one that is full or ejected than this.
-            replica = await self.lanes.choose(plan.lane, visit, barred)
+            replica = await self.lanes.choose(plan.lane, turn, barred)
         if replica.id in barred:
             raise NoReplica(plan.lane)
         return replica
 
-    async def detokenize(self, call: Call, plan: Plan, body: bytes) -> Response:
+    async def detokenize(self, attempts: RequestAttempts, body: bytes) -> Response:
         """Ask a replica of the call's lane for the text of token ids."""
-        avoid = self._book.breakers(plan.lane).avoided(now=time.monotonic())
-        replica = call.served.replica
-        failed = frozenset() if replica is None else frozenset({replica.id})
-        other = await self.lanes.choose(plan.lane, call.session_key, avoid | failed)
+        call, lane = attempts.call, attempts.plan.lane
+        avoid = self._book.breakers(lane).avoided(now=time.monotonic())
+        if call.served.replica is not None:
+            avoid |= {call.served.replica.id}
+        other = await self.lanes.choose(lane, call.session_key, avoid)
         return await self.lanes.open(other, "/detokenize", body, {})
-
-
-def _visit(call: Call, plan: Plan) -> TurnFacts:
-    """The call as the choice of a replica sees it."""
-    return turn_facts_of(plan.parsed, session_hash(call.tenant.cache_group), call.session_key)

@@ -1,13 +1,10 @@
-"""Where a client's stream comes from: the interface, and the first engine's stream."""
+"""An engine's stream as its client gets it: what all have, and the first engine's."""
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from router.errors import Rejected
 from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader, Usage
-from serve_app.relay.transcript import DONE, Journal, count_ids
+from serve_app.relay.transcript import DONE, Transcript, count_ids
 
 # The first event of each dialect that carries some of the answer.
 _CONTENT = {Dialect.ANTHROPIC: b"content_block_delta", Dialect.RESPONSES: b'.delta"'}
@@ -16,87 +13,77 @@ MAX_WAITING_BYTES = 2**20
 """Of lines before the answer's first: an engine that goes on so is shown to its client."""
 
 
-class Source(Protocol):
-    """Turns an engine's bytes into the client's, and keeps account.
+class EngineStream:
+    """Turns an engine's bytes into the client's events, and keeps account.
 
     Attributes:
+        reader: splits events, hides usage, and has what the engine said of its fault.
         tokens: passed on so far: the ids that the engine says, else one an event.
-        is_counted: the engine has told its closing count.
         is_over: the answer has ended; what else comes is not read.
         is_steady: every token comes as an event.
 
     """
 
-    tokens: int
-    is_counted: bool
-    is_over: bool
-    is_steady: bool
+    def __init__(self, reader: EventReader, *, is_steady: bool) -> None:
+        self.reader = reader
+        self._ids = 0
+        self.tokens = 0
+        self.is_over = False
+        self.is_steady = is_steady
 
     def feed(self, chunk: bytes) -> bytes:
         """Take bytes from the engine, return the client's whole events."""
+        raise NotImplementedError
 
     def end(self) -> bytes:
-        """The engine's answer is whole: what is still to be passed on."""
+        """Return what is still to be passed on when the engine's answer is whole."""
+        return b""
 
     @property
     def is_complete(self) -> bool:
-        """The client has the end mark: a fault after it is none."""
+        """Whether the client has the end mark: a fault after it is none."""
+        raise NotImplementedError
 
     @property
     def usage(self) -> Usage | None:
         """Tokens of the whole request, when they are known."""
+        return self.reader.usage
 
     @property
     def has_failed(self) -> bool:
-        """The engine said that it failed, or ended without the end mark."""
-
-    @property
-    def fault(self) -> bytes:
-        """Its words, if it said so; empty where it only ended."""
-
-    @property
-    def refused(self) -> Rejected | None:
-        """What it said is wrong with the request, if that is why."""
+        """Whether the engine said that it failed, or ended without the end mark."""
+        raise NotImplementedError
 
 
-class Original:
+class FirstStream(EngineStream):
     """The first engine's stream, passed on as it comes.
 
-    Args:
-        reader: counts and hides.
-        journal: keeps what was passed on, where the stream could go on elsewhere.
-        dialect: of the route. Lines before the first of the answer wait for it, so that
-            a fault before it can be retried unseen.
-
-    Attributes:
-        waits: these lines; None: they have gone out, or there are none.
-
+    The transcript keeps what was passed on, where the stream could go on elsewhere. Lines
+    before the first of the answer wait for it in `waits`, so that a fault before it can be
+    retried unseen; None: they have gone out, or the dialect has none.
     """
 
-    def __init__(self, reader: EventReader, journal: Journal | None, dialect: Dialect) -> None:
-        self._reader = reader
-        self.journal = journal
+    def __init__(
+        self, reader: EventReader, transcript: Transcript | None, dialect: Dialect
+    ) -> None:
+        super().__init__(reader, is_steady=transcript is not None and transcript.has_ids)
+        self.transcript = transcript
         self._mark = _CONTENT.get(dialect, b"")
         self.waits: bytes | None = b"" if self._mark else None
         self._last = b""
         self._is_openai = dialect is Dialect.OPENAI
         self._is_cut_short = False
-        self._ids = 0
-        self.tokens = 0
-        self.is_counted = False
-        self.is_over = False
-        self.is_steady = journal is not None and journal.has_ids
 
     def feed(self, chunk: bytes) -> bytes:
-        reader = self._reader
+        reader = self.reader
         out = reader.feed(chunk)
         if self.is_steady and out:
             self._ids += count_ids(out)
-        self.tokens, self.is_counted = self._ids or reader.events, reader.is_counted
+        self.tokens = self._ids or reader.events
         if out:
             self._last = out
-            if self.journal is not None:
-                out = self.journal.pass_on(out)
+            if self.transcript is not None:
+                out = self.transcript.pass_on(out)
             elif self.waits is not None:
                 out = self._wait_for_content(self.waits, out)
         else:
@@ -112,27 +99,15 @@ class Original:
         return waited
 
     def end(self) -> bytes:
-        """Lines that waited for an answer that was empty."""
+        """Return lines that waited for an answer that was empty."""
         self._is_cut_short = self._is_openai and not self.is_complete
         waited, self.waits = self.waits or b"", None
-        return b"" if self._reader.has_failed else waited
+        return b"" if self.reader.has_failed else waited
 
     @property
     def is_complete(self) -> bool:
         return self._is_openai and self._last.endswith(DONE)
 
     @property
-    def usage(self) -> Usage | None:
-        return self._reader.usage
-
-    @property
     def has_failed(self) -> bool:
-        return self._reader.has_failed or self._is_cut_short
-
-    @property
-    def fault(self) -> bytes:
-        return self._reader.fault
-
-    @property
-    def refused(self) -> Rejected | None:
-        return self._reader.refused
+        return self.reader.has_failed or self._is_cut_short

@@ -10,13 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 
 import orjson
 from starlette.types import Send
 
 from router.errors import Rejected, RejectReason
-from router.recovery.resume import Cut, CutSearch, Means, Said, StreamTraits
+from router.recovery.resume import (
+    Delivered,
+    RecoveryAction,
+    ResumePoint,
+    ResumePointSearch,
+    StreamTraits,
+)
 from router.recovery.stops import StopMatcher
 from serve_app.metrics import Metrics
 from serve_app.placement.lanes import (
@@ -26,11 +31,11 @@ from serve_app.placement.lanes import (
     UpstreamFault,
     UpstreamTimeout,
 )
-from serve_app.relay.attempts import Journey
+from serve_app.relay.attempts import RequestAttempts
 from serve_app.relay.dispatch import Dispatch
 from serve_app.relay.fault_book import FaultBook
-from serve_app.relay.relay import BROKEN_OFF, TOO_LONG, Broken, Failed, Relay
-from serve_app.relay.resumed_stream import Continued, closing, known_usage
+from serve_app.relay.relay import BROKEN_OFF, TOO_LONG, AttemptFailed, Relay
+from serve_app.relay.resumed_stream import ResumedStream, closing, known_usage
 from serve_app.relay.resumption import ask_by, held_chars, stops_of
 from serve_app.request.call import Call
 from serve_app.request.plan import Plan
@@ -55,33 +60,34 @@ class Recovery:
     async def run(
         self, call: Call, plan: Plan, body: bytes, traits: StreamTraits, send: Send
     ) -> Rejected | None:
-        """Answer a request, or say why it cannot be while nothing has been sent."""
         self._book.apply(call.policies.fleet.recovery)
-        journey = Journey(call, plan, body, traits)
-        suspected = self._book.begin(journey)
+        attempts = RequestAttempts(call, plan, body, traits)
+        suspected = self._book.begin(attempts)
         if suspected is not None:
             return suspected
         while True:
             try:
-                refused = await self._attempt(journey, send)
-            except Broken as broken:
-                means = Means.END if broken.is_final else await self._next(journey)
-                if means is Means.END:
-                    return await self._fail(journey, broken.refused, send)
-                if means is Means.CLOSE:
-                    await self._close(journey, send)
+                refused = await self._attempt(attempts, send)
+            except AttemptFailed as failed:
+                action = RecoveryAction.END if failed.is_final else await self._next(attempts)
+                if action is RecoveryAction.END:
+                    return await self._fail(attempts, failed.refused, send)
+                if action is RecoveryAction.CLOSE:
+                    await self._close(attempts, send)
                     return None
-                await self._pause(journey)
+                if attempts.faults > 1:
+                    # There may be no other replica than one that has failed.
+                    await asyncio.sleep(PAUSE_S * 2 ** (attempts.faults - 2))
                 continue
-            if refused is not None and journey.has_begun:
-                return await self._fail(journey, refused, send)
+            if refused is not None and attempts.has_begun:
+                return await self._fail(attempts, refused, send)
             return refused
 
     # -- one attempt --------------------------------------------------------
 
-    async def _attempt(self, journey: Journey, send: Send) -> Rejected | None:
-        """Open and relay once. Raises Broken for what may be mended elsewhere."""
-        opened = await self._open_at(journey)
+    async def _attempt(self, attempts: RequestAttempts, send: Send) -> Rejected | None:
+        """Open and relay once. Raises AttemptFailed for what may be mended elsewhere."""
+        opened = await self._open_at(attempts)
         if isinstance(opened, Rejected):
             return opened
         replica, response = opened
@@ -89,116 +95,108 @@ class Recovery:
         # end: that is what aborts the engine's request.
         with contextlib.closing(response):
             try:
-                if response.status < 400 and journey.has_begun:
-                    self._note_recovery(journey)
-                refused = await self._relay.relay(
-                    journey.call, response, send, journey.source, journey.flow
-                )
-            except Broken as broken:
-                await self._blame(journey, replica, broken)
+                if response.status < 400 and attempts.has_begun:
+                    self._note_recovery(attempts)
+                refused = await self._relay.relay(attempts.call, response, send, attempts.stream)
+            except AttemptFailed as failed:
+                await self._blame(attempts, replica, failed)
                 raise
             finally:
-                if journey.has_begun:
-                    self._note_recovery(journey)
+                if attempts.has_begun:
+                    self._note_recovery(attempts)
         if refused is None:
-            self._book.note_answer(journey, replica.id)
+            self._book.note_answer(attempts, replica.id)
         return refused
 
-    async def _open_at(self, journey: Journey) -> tuple[Replica, Response] | Rejected:
-        """Choose a replica and send it what is asked now."""
-        breakers = self._book.breakers(journey.plan.lane)
-        avoid = journey.avoid | breakers.avoided(now=time.monotonic())
-        ask = journey.ask
+    async def _open_at(self, attempts: RequestAttempts) -> tuple[Replica, Response] | Rejected:
         try:
-            return await self._dispatch.open(
-                journey.call, journey.plan, ask.path, ask.body, avoid, journey.objectors
-            )
+            return await self._dispatch.open(attempts)
         except NoReplica:
-            return journey.verdict or NONE_THERE
+            return attempts.verdict or NONE_THERE
         except UpstreamTimeout as fault:
-            self._book.tell_breaker(journey.plan.lane, str(fault), journey.tenant)
+            self._book.tell_breaker(attempts.plan.lane, str(fault), attempts.tenant)
             return TOO_LONG
         except UpstreamFault as fault:
             is_gone = isinstance(fault, Unreachable)
-            self._book.note_fault(journey, str(fault), is_gone=is_gone, is_loss=not is_gone)
-            raise Broken(NO_ANSWER) from fault
+            self._book.note_fault(attempts, str(fault), is_gone=is_gone, is_loss=not is_gone)
+            raise AttemptFailed(NO_ANSWER) from fault
 
-    async def _blame(self, journey: Journey, replica: Replica, broken: Broken) -> None:
+    async def _blame(
+        self, attempts: RequestAttempts, replica: Replica, failed: AttemptFailed
+    ) -> None:
         """Say whose fault it was: the request's, where an engine failed on it and is well.
 
         A replica is told of only when another one answers what it failed on.
         """
-        is_alive = (
-            await self._dispatch.lanes.is_alive(replica) if isinstance(broken, Failed) else None
+        is_alive = None
+        if failed.objection is not None:
+            is_alive = await self._dispatch.lanes.is_alive(replica)
+            if is_alive:
+                attempts.note_objection(replica.id, failed.objection)
+                return
+        self._book.note_fault(
+            attempts, replica.id, is_gone=is_alive is False, is_loss=failed.is_loss
         )
-        if isinstance(broken, Failed) and is_alive:
-            journey.note_objection(replica.id, broken.objection)
-            return
-        is_dead = is_alive is False
-        self._book.note_fault(journey, replica.id, is_gone=is_dead, is_loss=broken.is_loss)
 
-    def _note_recovery(self, journey: Journey) -> None:
-        outcome, journey.outcome = journey.outcome, ""
+    def _note_recovery(self, attempts: RequestAttempts) -> None:
+        outcome, attempts.outcome = attempts.outcome, ""
         if outcome:
             self._metrics.recoveries.labels(outcome).inc()
 
     # -- between attempts ---------------------------------------------------
 
-    async def _next(self, journey: Journey) -> Means:
+    async def _next(self, attempts: RequestAttempts) -> RecoveryAction:
         """Prepare what comes after a fault; END when nothing can."""
-        means = journey.means
-        if means in (Means.CLOSE, Means.END):
-            return means
-        if journey.is_settled or not self._book.may_try(journey):
-            return Means.END
-        if means is Means.RETRY:
-            journey.start_over()
-        elif not await self._resume(journey, means):
-            return Means.END
-        return means
+        action = attempts.action
+        if action in (RecoveryAction.CLOSE, RecoveryAction.END):
+            return action
+        if attempts.is_settled or not self._book.may_try(attempts):
+            return RecoveryAction.END
+        if action is RecoveryAction.RETRY:
+            attempts.start_over()
+        elif not await self._resume(attempts, action):
+            return RecoveryAction.END
+        return action
 
-    async def _pause(self, journey: Journey) -> None:
-        """Before going back to a replica that has failed, when there may be no other."""
-        if journey.faults > 1:
-            await asyncio.sleep(PAUSE_S * 2 ** (journey.faults - 2))
-
-    async def _resume(self, journey: Journey, means: Means) -> bool:
-        """Prepare to go on with the answer; False when no cut can be found."""
-        plan, journal = journey.plan, journey.journal
-        assert journal is not None
-        said = journal.said
-        cut, stops, least = Cut(len(said.ids)), None, 0
-        if means is Means.BY_TOKENS:
-            found = await self._find_cut(journey, said)
+    async def _resume(self, attempts: RequestAttempts, action: RecoveryAction) -> bool:
+        """Prepare to go on with the answer; False when no such point can be found."""
+        plan, transcript = attempts.plan, attempts.transcript
+        assert transcript is not None
+        delivered = transcript.delivered
+        point, stops, least = ResumePoint(len(delivered.ids)), None, 0
+        if action is RecoveryAction.BY_TOKENS:
+            found = await self._find_point(attempts, delivered)
             if found is None:
                 return False
-            cut = found
+            point = found
             body = plan.parsed.body
             least = body.get("min_tokens") or 0
-            if stops_of(body) or cut.held:
+            if stops_of(body) or point.held:
                 includes = bool(body.get("include_stop_str_in_output"))
-                stops = StopMatcher(stops_of(body), said.text, includes=includes)
-            said.go_back(cut)
-        ask = ask_by(means, journey.body, said, cut, plan.decision.lane.window_tokens)
-        source = Continued(
-            journal, cut, stops=stops, least_tokens=least, wants_usage=journey.wants_usage
+                stops = StopMatcher(stops_of(body), delivered.text, includes=includes)
+            delivered.rewind(point)
+        ask = ask_by(action, attempts.body, delivered, point, plan.decision.lane.window_tokens)
+        stream = ResumedStream(
+            transcript, point, stops=stops, least_tokens=least, wants_usage=attempts.wants_usage
         )
-        journey.ask, journey.source, journey.outcome = ask, source, "resumed"
+        attempts.ask, attempts.stream, attempts.outcome = ask, stream, "resumed"
         return True
 
-    async def _find_cut(self, journey: Journey, said: Said) -> Cut | None:
-        search = CutSearch(said, held_chars(journey.plan.parsed, journey.lane))
+    async def _find_point(
+        self, attempts: RequestAttempts, delivered: Delivered
+    ) -> ResumePoint | None:
+        search = ResumePointSearch(delivered, held_chars(attempts.plan.parsed, attempts.lane))
         while (ids := search.asks) is not None:
-            text = await self._text_of(journey.call, journey.plan, ids)
+            text = await self._text_of(attempts, ids)
             if text is None:
                 return None
             search.answer(text)
         return search.found
 
-    async def _text_of(self, call: Call, plan: Plan, ids: list[int]) -> str | None:
-        asked = orjson.dumps({"model": plan.decision.lane.model_id, "tokens": ids})
+    async def _text_of(self, attempts: RequestAttempts, ids: list[int]) -> str | None:
+        asked = orjson.dumps({"model": attempts.plan.decision.lane.model_id, "tokens": ids})
         try:
-            response = await self._dispatch.detokenize(call, plan, asked)
+            response = await self._dispatch.detokenize(attempts, asked)
             with contextlib.closing(response):
                 if response.status != 200:
                     return None
@@ -207,22 +205,24 @@ class Recovery:
             return None
         return text if isinstance(text, str) else None
 
-    async def _close(self, journey: Journey, send: Send) -> None:
-        """Everything was said but the closing lines: we can say them."""
-        call, source, journal = journey.call, journey.source, journey.journal
-        assert journal is not None
-        usage = call.served.usage = source.usage or known_usage(journal.said)
-        wants = journey.wants_usage and not source.is_counted
+    async def _close(self, attempts: RequestAttempts, send: Send) -> None:
+        """Send the closing lines ourselves: everything else was delivered."""
+        call, stream, transcript = attempts.call, attempts.stream, attempts.transcript
+        assert transcript is not None
+        usage = call.served.usage = stream.usage or known_usage(transcript.delivered)
+        wants = attempts.wants_usage and not stream.reader.is_counted
         self._metrics.recoveries.labels("resumed").inc()
-        rest = closing(journal, usage, wants_usage=wants)
-        await self._relay.finish(call, send, journey.flow, rest)
+        rest = closing(transcript, usage, wants_usage=wants)
+        await self._relay.finish(call, send, rest)
 
-    async def _fail(self, journey: Journey, refused: Rejected, send: Send) -> Rejected | None:
+    async def _fail(
+        self, attempts: RequestAttempts, refused: Rejected, send: Send
+    ) -> Rejected | None:
         """Give up: a refusal while nothing was sent, else the stream's error event."""
-        if not journey.is_refused:
+        if not attempts.is_refused:
             self._metrics.recoveries.labels("failed").inc()
-        if not journey.has_begun:
-            return journey.verdict or refused
-        fault = journey.verdict if journey.is_refused and journey.verdict else BROKEN_OFF
-        await self._relay.end_broken(journey.call, fault, send, journey.flow)
+        if not attempts.has_begun:
+            return attempts.verdict or refused
+        fault = attempts.verdict if attempts.is_refused and attempts.verdict else BROKEN_OFF
+        await self._relay.end_broken(attempts.call, fault, send)
         return None

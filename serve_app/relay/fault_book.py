@@ -15,7 +15,7 @@ from router.recovery.retry_budget import RetryBudget
 from router.recovery.suspects import MAX_LOSSES, Suspects
 from serve_app.config.serving import RecoveryConfig
 from serve_app.metrics import Metrics
-from serve_app.relay.attempts import Journey
+from serve_app.relay.attempts import RequestAttempts
 
 logger = logging.getLogger("ray.serve")
 
@@ -51,56 +51,60 @@ class FaultBook:
 
     # -- requests -----------------------------------------------------------
 
-    def begin(self, journey: Journey) -> Rejected | None:
+    def begin(self, attempts: RequestAttempts) -> Rejected | None:
         """Note a request; refuse one that must not cost another replica now."""
-        self._budget.note_request(journey.tenant)
+        self._budget.note_request(attempts.tenant)
         if not self._suspects:
             return None
         now = time.monotonic()
-        wait_s = self._suspects.try_begin(journey.digest, now=now)
+        wait_s = self._suspects.try_begin(attempts.digest, now=now)
         if wait_s:
             return _suspicion(wait_s)
-        journey.losses = self._suspects.losses(journey.digest, now=now)
+        attempts.losses = self._suspects.losses(attempts.digest, now=now)
         return None
 
-    def may_try(self, journey: Journey) -> bool:
-        """Whether another attempt is allowed; it is paid for then."""
+    def may_try(self, attempts: RequestAttempts) -> bool:
+        """Return whether another attempt is allowed; the budget is charged then."""
         config = self.config
-        if journey.faults >= config.attempts or journey.moves > config.max_failovers:
+        if attempts.faults >= config.attempts or attempts.failovers > config.max_failovers:
             return False
-        return self._budget.try_spend(journey.tenant, now=time.monotonic())
+        return self._budget.try_spend(attempts.tenant, now=time.monotonic())
 
-    def note_answer(self, journey: Journey, replica: str) -> None:
-        """A replica answered: it is well, and so is the request.
+    def note_answer(self, attempts: RequestAttempts, replica: str) -> None:
+        """Note that a replica answered: it is well, and so is the request.
 
         Those that failed on it before are not: they failed where this one did not.
         """
-        lane, now = journey.plan.lane, time.monotonic()
-        for failed in journey.objectors:
-            self.tell_breaker(lane, failed, journey.tenant)
-        for failed in journey.avoid - {replica}:
+        lane, now = attempts.plan.lane, time.monotonic()
+        for failed in attempts.objectors:
+            self.tell_breaker(lane, failed, attempts.tenant)
+        for failed in attempts.avoid - {replica}:
             if self.breakers(lane).confirm(failed, now=now):
                 self._note_ejection(lane, failed)
-        self.breakers(lane).note_success(replica, journey.tenant, now=now)
+        self.breakers(lane).note_success(replica, attempts.tenant, now=now)
         if self._suspects:
-            self._suspects.note_answer(journey.digest)
+            self._suspects.note_answer(attempts.digest)
 
     # -- faults -------------------------------------------------------------
 
     def note_fault(
-        self, journey: Journey, replica: str, *, is_gone: bool = False, is_loss: bool = False
+        self,
+        attempts: RequestAttempts,
+        replica: str,
+        *,
+        is_gone: bool = False,
+        is_loss: bool = False,
     ) -> None:
-        """A replica failed. `is_gone`: for good; `is_loss`: perhaps under this request."""
-        self.tell_breaker(journey.plan.lane, replica, journey.tenant, is_gone=is_gone)
-        if not journey.note_fault(replica, is_loss=is_loss):
+        """Count a replica's fault. `is_gone`: for good; `is_loss`: perhaps under this request."""
+        self.tell_breaker(attempts.plan.lane, replica, attempts.tenant, is_gone=is_gone)
+        if not attempts.note_fault(replica, is_loss=is_loss):
             return
         now = time.monotonic()
-        self._suspects.note_loss(journey.digest, journey.losses, now=now)
-        if journey.losses >= MAX_LOSSES:
-            journey.verdict = _lost(self._suspects.wait_s(journey.digest, now=now))
+        self._suspects.note_loss(attempts.digest, attempts.losses, now=now)
+        if attempts.losses >= MAX_LOSSES:
+            attempts.verdict = _lost(self._suspects.wait_s(attempts.digest, now=now))
 
     def tell_breaker(self, lane: str, replica: str, tenant: str, *, is_gone: bool = False) -> None:
-        """A fault under a tenant's request."""
         now = time.monotonic()
         if self.breakers(lane).note_fault(replica, tenant, now=now, is_gone=is_gone):
             self._note_ejection(lane, replica)
@@ -111,7 +115,7 @@ class FaultBook:
 
 
 def _lost(wait_s: float) -> Rejected:
-    """The lane is not down: nobody's free work has to go for a request that must wait."""
+    """Refuse, but not as of a lane that is down: no sheddable work has to go for this request."""
     return Rejected(
         RejectReason.REQUEST_RATE,
         f"{MAX_LOSSES} replicas of the model were lost while they read this request; "
@@ -121,7 +125,7 @@ def _lost(wait_s: float) -> Rejected:
 
 
 def _suspicion(wait_s: float) -> Rejected:
-    """Nobody knows whether the request was the reason, so it is no bad request: it waits."""
+    """Refuse for a while: whether the request was the reason, nobody knows."""
     return Rejected(
         RejectReason.REQUEST_RATE,
         "Replicas of the model were lost each time they read this very request. If it is not "

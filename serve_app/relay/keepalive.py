@@ -27,11 +27,8 @@ COMMENT = b": waiting\n\n"
 class Keepalive:
     """One stream's timer. No token touches it: it looks when the last one was passed on.
 
-    Args:
-        send: the stream's own. Every message on it is whole events, so that a comment may
-            stand between any two.
-        interval_s: the longest silence.
-
+    Every message on the stream's `send` is whole events, so that a comment may stand
+    between any two.
     """
 
     __slots__ = ("_call", "_interval_s", "_is_ours", "_last", "_loop", "_send", "_timer")
@@ -44,7 +41,6 @@ class Keepalive:
         self._timer = self._loop.call_later(interval_s, self._look)
 
     def stop(self) -> None:
-        """Say nothing more. Idempotent."""
         self._timer.cancel()
 
     def _look(self) -> None:
@@ -53,7 +49,7 @@ class Keepalive:
         left_s = self._last + self._interval_s - now
         if left_s <= 0:
             try:
-                self.beat()
+                self.send_comment()
             except Exception:
                 # The stream's own sends meet it, too, and are answered for.
                 logger.exception("request %s cannot be kept alive", self._call.request_id)
@@ -61,7 +57,7 @@ class Keepalive:
             self._last, left_s = now, self._interval_s
         self._timer = self._loop.call_later(left_s, self._look)
 
-    def beat(self) -> None:
+    def send_comment(self) -> None:
         """Send a comment, and the head if nobody has."""
         reply = self._call.reply
         if not reply.has_head:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
-import orjson
 from starlette.types import Send
 
 from router.errors import Rejected, RejectReason
 from serve_app.metrics import Metrics
+from serve_app.protocol.asgi import respond
 from serve_app.protocol.engine_words import NOT_NOW, engine_error, from_engine, objection
 from serve_app.protocol.errors import Dialect, error_event
-from serve_app.protocol.sse import Usage, read_usage
-from serve_app.relay.engine_stream import Source
-from serve_app.relay.pump import Pump, next_held
+from serve_app.protocol.sse import Usage, parsed_json, read_usage
+from serve_app.relay.engine_stream import EngineStream
+from serve_app.relay.forwarder import Forwarder, next_held
 from serve_app.relay.tool_use import with_reason
 from serve_app.request.call import Call, Outcome
 from serve_app.request.metering import Metering
-from serve_app.request.reply import StreamState
 from serve_app.request.response_headers import Headers, response_headers, stream_headers
 from serve_app.routing.escalation import Escalation
 from serve_app.transport.upstream import BrokenConnection, Response, SilentConnection
@@ -28,61 +28,37 @@ BROKEN_OFF = Rejected(RejectReason.NO_REPLICA, "The model broke off; a retry is 
 TOO_LONG = Rejected(RejectReason.DEADLINE_EXCEEDED, "The model took too long.")
 
 
-class Broken(Exception):
+@dataclass(eq=False)
+class AttemptFailed(Exception):
     """An attempt failed; nothing is wrong with the request.
 
     Attributes:
         refused: what the client is told if nothing mends it.
         is_final: the client has waited enough; another replica would be as slow.
         is_loss: the replica may be gone, and this request may be why.
+        objection: what the client is told if the replica is well: the engine said that it
+            failed, so that what it was asked is not.
 
     """
 
-    def __init__(
-        self,
-        refused: Rejected = BROKEN_OFF,
-        *,
-        is_final: bool = False,
-        is_loss: bool = True,
-    ) -> None:
-        super().__init__(refused)
-        self.refused = refused
-        self.is_final = is_final
-        self.is_loss = is_loss
-
-
-class Failed(Broken):
-    """An engine said that it failed. If it is well, what it was asked is not.
-
-    Attributes:
-        objection: what the client is told then.
-
-    """
-
-    def __init__(self, objection: Rejected) -> None:
-        super().__init__()
-        self.objection = objection
+    refused: Rejected = BROKEN_OFF
+    is_final: bool = False
+    is_loss: bool = True
+    objection: Rejected | None = None
 
 
 class Relay:
     """Passes responses on and leaves in the call what settling needs."""
 
-    def __init__(
-        self,
-        metrics: Metrics,
-        escalation: Escalation,
-        metering: Metering,
-    ) -> None:
-        self._metrics = metrics
-        self._escalation = escalation
-        self._metering = metering
+    def __init__(self, metrics: Metrics, escalation: Escalation, metering: Metering) -> None:
+        self._metrics, self._escalation, self._metering = metrics, escalation, metering
 
     async def relay(
-        self, call: Call, response: Response, send: Send, source: Source, flow: StreamState
+        self, call: Call, response: Response, send: Send, stream: EngineStream
     ) -> Rejected | None:
         """Answer the client with the engine's response, or say why it cannot be.
 
-        Raises Broken when the engine's answer was not whole, Failed when it said why.
+        Raises AttemptFailed when the engine's answer was not whole.
         Nothing is sent before the first event (or the whole body) is there.
         """
         begun = time.perf_counter()
@@ -92,7 +68,7 @@ class Relay:
             if response.status >= 400:
                 return from_engine(response.status, await _read(response))
             if response.content_type == "text/event-stream":
-                return await self._relay_stream(call, response, send, source, flow)
+                return await self._relay_stream(call, response, send, stream)
             await self._relay_whole(call, response, send)
         finally:
             passed = time.perf_counter() - begun
@@ -101,7 +77,7 @@ class Relay:
 
     async def _relay_whole(self, call: Call, response: Response, send: Send) -> None:
         body = await _read(response)
-        call.served.usage = usage = read_usage(_json(body))
+        call.served.usage = usage = read_usage(parsed_json(body))
         if usage is not None and (pacer := call.charge.pacer) is not None:
             # Delivered at once; the next request waits for what this one overdrew.
             pacer.book(usage.completion_tokens, now=time.monotonic())
@@ -116,40 +92,34 @@ class Relay:
             call.reply.has_started = True
             await send({"type": "http.response.body", "body": b"data: " + body + b"\n\n"})
             return
-        headers = [
-            *response_headers(call),
-            (b"content-type", kind),
-            (b"content-length", str(len(body)).encode()),
-        ]
-        await self.start(call, send, 200, headers)
-        await send({"type": "http.response.body", "body": body})
+        await self.answer(call, send, 200, body, [(b"content-type", kind)])
 
     async def _relay_stream(
-        self, call: Call, response: Response, send: Send, source: Source, flow: StreamState
+        self, call: Call, response: Response, send: Send, stream: EngineStream
     ) -> Rejected | None:
-        call.served.live_tokens = lambda: flow.tokens + source.tokens
-        tier = call.tenant.tier_name
+        state = call.reply.stream
+        call.served.live_tokens = lambda: state.tokens + stream.tokens
         try:
-            pump = Pump(call, source, send, flow, self._metrics.itl.labels(call.lane, tier), self)
-            await pump.run(response)
-            rest = source.end()
+            itl = self._metrics.itl.labels(call.lane, call.tenant.tier_name)
+            await Forwarder(call, stream, send, itl, self.begin, self.count).run(response)
+            rest = stream.end()
         except UPSTREAM_FAULTS as error:
-            if not source.is_complete:
+            if not stream.is_complete:
                 raise _broken(error, is_final=not call.reply.has_started) from error
             rest = b""
         finally:
-            if source.usage is not None:
-                call.served.usage = source.usage
-            flow.tokens += source.tokens
-            call.served.delivered_tokens = flow.tokens
+            if stream.usage is not None:
+                call.served.usage = stream.usage
+            state.tokens += stream.tokens
+            call.served.delivered_tokens = state.tokens
             call.served.live_tokens = None
-        if source.refused is not None:
-            return source.refused
-        if source.has_failed:
-            raise _fault_event(source.fault)
+        if stream.reader.refused is not None:
+            return stream.reader.refused
+        if stream.has_failed:
+            raise _fault_event(stream.reader.fault)
         # What is still held back under a ceiling needs no slot of the engine's.
         _leave(call)
-        await self.finish(call, send, flow, rest)
+        await self.finish(call, send, rest)
         return None
 
     def count(self, call: Call, usage: Usage | None) -> None:
@@ -161,7 +131,7 @@ class Relay:
             self._metering.end(call, usage)
 
     async def begin(self, call: Call, send: Send, now: float) -> None:
-        """The first event is there: until now nothing was said."""
+        """Note the first event and start the response."""
         if call.served.hold is not None:
             call.served.hold.begin()
         tier = call.tenant.tier_name
@@ -173,56 +143,58 @@ class Relay:
     async def _start_stream(self, call: Call, send: Send) -> None:
         call.reply.has_started = True
         if not call.reply.has_head:
-            await self.start(call, send, 200, stream_headers(call))
+            call.reply.has_head = True
+            headers = stream_headers(call)
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
 
-    async def finish(self, call: Call, send: Send, flow: StreamState, rest: bytes) -> None:
+    async def finish(self, call: Call, send: Send, rest: bytes) -> None:
         """End a stream that is whole: what is held back, the rest, the end."""
         usage = call.served.usage
         self.count(call, usage)
         if usage is not None and (pacer := call.charge.pacer) is not None:
             # Tokens that came unseen, several in an event or none: the next request's debt.
-            unseen = usage.completion_tokens - flow.tokens
+            unseen = usage.completion_tokens - call.reply.stream.tokens
             pacer.book(max(0, unseen), now=time.monotonic())
-        await self._flush(call, send, flow)
+        await self._flush(call, send)
         if not call.reply.has_started:
             await self._start_stream(call, send)
         call.reply.hush()
         await send({"type": "http.response.body", "body": rest})
 
-    async def _flush(self, call: Call, send: Send, flow: StreamState) -> None:
-        while flow.held:
-            out = await next_held(call, flow.held)
+    async def _flush(self, call: Call, send: Send) -> None:
+        state = call.reply.stream
+        while state.held:
+            out = await next_held(call, state.held)
             if not call.reply.has_started:
                 await self.begin(call, send, time.perf_counter())
-            flow.last = time.monotonic()
+            state.last = time.monotonic()
             await send({"type": "http.response.body", "body": out, "more_body": True})
 
-    async def start(self, call: Call, send: Send, status: int, headers: Headers) -> None:
-        """Begin the response with something to say."""
-        call.reply.has_head = call.reply.has_started = True
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-
-    async def end_broken(
-        self, call: Call, fault: Rejected, send: Send, flow: StreamState | None = None
+    async def answer(
+        self, call: Call, send: Send, status: int, body: bytes, headers: Headers
     ) -> None:
+        """Send a whole answer, or a refusal."""
+        call.reply.has_head = call.reply.has_started = True
+        await respond(send, status, body, [*response_headers(call), *headers])
+
+    async def end_broken(self, call: Call, fault: Rejected, send: Send) -> None:
         """End a stream that has begun with one error event, after what is held back."""
-        if flow is not None:
-            await self._flush(call, send, flow)
+        await self._flush(call, send)
         if call.outcome is Outcome.ANSWERED:
             call.outcome = Outcome.BROKEN
-        event = error_event(fault, call.route.dialect, call.request_id)
-        call.reply.hush()
-        await send({"type": "http.response.body", "body": event})
+        await self.end_with_error(call, fault, send)
 
-    async def refuse_late(self, call: Call, refused: Rejected, send: Send) -> None:
-        """Refuse a stream whose head is out: what headers would have said is in the event."""
-        event = error_event(refused, call.route.dialect, call.request_id, tells_wait=True)
+    async def end_with_error(
+        self, call: Call, fault: Rejected, send: Send, *, tells_wait: bool = False
+    ) -> None:
+        """Send an error event as the last; `tells_wait`: what headers would have said is in it."""
+        event = error_event(fault, call.route.dialect, call.request_id, tells_wait=tells_wait)
         call.reply.hush()
         await send({"type": "http.response.body", "body": event})
 
 
 def _leave(call: Call) -> None:
-    """The engine is done: its slot is someone else's."""
+    """Give the engine's slot back: it is done."""
     if call.served.hold is not None:
         call.served.hold.begin()
         call.served.leave()
@@ -235,30 +207,22 @@ async def _read(response: Response) -> bytes:
         raise _broken(error, is_final=True) from error
 
 
-def _fault(status: int, body: bytes) -> Broken:
-    """An engine's whole 5xx."""
+def _fault(status: int, body: bytes) -> AttemptFailed:
     if status in NOT_NOW:
-        return Broken(from_engine(status, b""), is_loss=False)
-    return Failed(objection(body))
+        return AttemptFailed(from_engine(status, b""), is_loss=False)
+    return AttemptFailed(objection=objection(body))
 
 
-def _fault_event(data: bytes) -> Broken:
+def _fault_event(data: bytes) -> AttemptFailed:
     """A stream that ended with an error event; empty: without its end mark."""
     if not data:
-        return Broken()
+        return AttemptFailed()
     code = engine_error(data).get("code")
     return _fault(code if isinstance(code, int) else 500, data)
 
 
-def _broken(error: Exception, *, is_final: bool) -> Broken:
+def _broken(error: Exception, *, is_final: bool) -> AttemptFailed:
     """A broken connection, or an engine that was silent for as long as it may be."""
     if isinstance(error, SilentConnection) and is_final:
-        return Broken(TOO_LONG, is_final=True)
-    return Broken()
-
-
-def _json(body: bytes) -> object:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
+        return AttemptFailed(TOO_LONG, is_final=True)
+    return AttemptFailed()

@@ -5,20 +5,20 @@ from __future__ import annotations
 from array import array
 from typing import Any
 
-from router.errors import Rejected
-from router.recovery.resume import Cut, Said
+from router.recovery.resume import Delivered, ResumePoint
 from router.recovery.stops import StopMatcher
 from serve_app.bodies.json_body import dump
 from serve_app.protocol.sse import EventReader, Usage
-from serve_app.relay.transcript import DONE, Journal, count_ids, data_of, note_choice
+from serve_app.relay.engine_stream import EngineStream
+from serve_app.relay.transcript import DONE, Transcript, count_ids, data_of, note_choice
 
 
-class Continued:
+class ResumedStream(EngineStream):
     """The stream of an engine that goes on, in the words of the one that began.
 
     Args:
-        journal: what was given, and the envelope of its chunks.
-        cut: where it goes on.
+        transcript: what was given, and the envelope of its chunks.
+        point: where it goes on.
         stops: the matcher over stop strings; None where the engine watches them.
         least_tokens: the answer cannot be stopped before so many.
         wants_usage: the client asked for the closing usage event.
@@ -27,37 +27,31 @@ class Continued:
 
     def __init__(
         self,
-        journal: Journal,
-        cut: Cut,
+        transcript: Transcript,
+        point: ResumePoint,
         *,
         stops: StopMatcher | None = None,
         least_tokens: int = 0,
         wants_usage: bool = False,
     ) -> None:
-        self._journal = journal
-        self._said: Said = journal.said
-        self._kept = cut.ids
-        self._held = cut.held
+        super().__init__(EventReader(hide_usage=False), is_steady=transcript.has_ids)
+        self._transcript = transcript
+        self._delivered: Delivered = transcript.delivered
+        self._kept = point.ids
+        self._held = point.held
         self._stops = stops
         self._least_tokens = least_tokens
         self._wants_usage = wants_usage
-        self._reader = EventReader(hide_usage=False)
         self._told: Usage | None = None
         self._is_done = False
-        self._ids = 0
-        self.tokens = 0
-        self.is_counted = False
-        self.is_over = False
-        self.is_steady = journal.has_ids
 
     def feed(self, chunk: bytes) -> bytes:
-        """Translate whole events."""
         out = []
-        reader = self._reader
+        reader = self.reader
         events = reader.feed(chunk)
         self.is_over = self.is_over or reader.is_endless
         self._ids += count_ids(events)
-        self.tokens, self.is_counted = self._ids or reader.events, reader.is_counted
+        self.tokens = self._ids or reader.events
         for event in events.split(b"\n\n"):
             if self.is_over:
                 break
@@ -68,13 +62,8 @@ class Continued:
                 out.append(self._translate(data))
         return b"".join(out)
 
-    def end(self) -> bytes:
-        """Nothing waits."""
-        return b""
-
     @property
     def is_complete(self) -> bool:
-        """The end mark was passed on."""
         return self._is_done
 
     @property
@@ -87,41 +76,30 @@ class Continued:
 
     @property
     def has_failed(self) -> bool:
-        """The engine said so, or ended without the end mark."""
-        return self._reader.has_failed or not (self._is_done or self.is_over)
-
-    @property
-    def fault(self) -> bytes:
-        """As it said."""
-        return self._reader.fault
-
-    @property
-    def refused(self) -> Rejected | None:
-        """The engine's fault was the request's."""
-        return self._reader.refused
+        return self.reader.has_failed or not (self._is_done or self.is_over)
 
     def _translate(self, data: dict[str, Any]) -> bytes:
         choices = data.get("choices") or []
         if not choices:
             return self._closing(data)
         choice = choices[0]
-        if self._said.prompt is None and data.get("prompt_token_ids") and not self._kept:
-            self._said.prompt = array("I", data["prompt_token_ids"])
-        if (choice.get("delta") or {}).get("role") and self._journal.has_role:
+        if self._delivered.prompt is None and data.get("prompt_token_ids") and not self._kept:
+            self._delivered.prompt = array("I", data["prompt_token_ids"])
+        if (choice.get("delta") or {}).get("role") and self._transcript.has_role:
             # Who speaks was said by the first engine.
             if not choice["delta"].get("content") and choice.get("finish_reason") is None:
                 return b""
             choice["delta"].pop("role")
         ids = choice.get("token_ids") or []
         text, ending = self._watched(choice, ids)
-        if "text" in choice and self._journal.is_chat:
+        if "text" in choice and self._transcript.is_chat:
             choice = _as_chat(choice)
         _set_text(choice, text, ending)
-        note_choice(self._said, choice)
-        if not self._journal.shows_ids:
+        note_choice(self._delivered, choice)
+        if not self._transcript.shows_ids:
             choice["token_ids"] = None
         choice.pop("prompt_token_ids", None)
-        chunk = {**self._journal.envelope, "choices": [choice]}
+        chunk = {**self._transcript.envelope, "choices": [choice]}
         if data.get("usage"):
             chunk["usage"] = self._both(data["usage"])
         out = _event(chunk)
@@ -143,7 +121,7 @@ class Continued:
             if passed.stop is not None:
                 return passed.text, passed.stop
             held = passed.text
-        tokens = len(self._said.ids) + len(ids)
+        tokens = len(self._delivered.ids) + len(ids)
         passed = self._stops.feed(text, counts=tokens > self._least_tokens)
         if passed.stop is None and choice.get("finish_reason") is not None:
             return held + passed.text + self._stops.flush(), None
@@ -152,8 +130,8 @@ class Continued:
     def _stopped(self) -> bytes:
         """A stop string ended the answer: what the engine would have said after it."""
         self.is_over = True
-        self._told = known_usage(self._said)
-        return closing(self._journal, self._told, wants_usage=self._wants_usage)
+        self._told = known_usage(self._delivered)
+        return closing(self._transcript, self._told, wants_usage=self._wants_usage)
 
     def _closing(self, data: dict[str, Any]) -> bytes:
         if not data.get("usage"):
@@ -162,12 +140,12 @@ class Continued:
         self._told = Usage(usage["prompt_tokens"], usage["completion_tokens"])
         if not self._wants_usage:
             return b""
-        return _event({**data, **self._journal.envelope, "usage": usage})
+        return _event({**data, **self._transcript.envelope, "usage": usage})
 
     def _both(self, usage: dict[str, Any]) -> dict[str, Any]:
         """An engine's count of the second part, as a count of both."""
-        if self._said.prompt is not None:
-            prompt = len(self._said.prompt)
+        if self._delivered.prompt is not None:
+            prompt = len(self._delivered.prompt)
         else:
             prompt = usage["prompt_tokens"] - self._kept
         completion = usage["completion_tokens"] + self._kept
@@ -177,14 +155,14 @@ class Continued:
         return {**both, "total_tokens": prompt + completion}
 
 
-def known_usage(said: Said) -> Usage | None:
+def known_usage(delivered: Delivered) -> Usage | None:
     """The count that token ids give; None where the engine told none."""
-    if said.prompt is None or said.lacks_ids:
+    if delivered.prompt is None or delivered.lacks_ids:
         return None
-    return Usage(len(said.prompt), len(said.ids))
+    return Usage(len(delivered.prompt), len(delivered.ids))
 
 
-def closing(journal: Journal, usage: Usage | None, *, wants_usage: bool) -> bytes:
+def closing(transcript: Transcript, usage: Usage | None, *, wants_usage: bool) -> bytes:
     """The end of a stream whose answer is whole: usage where it was asked for, the mark."""
     if usage is None or not wants_usage:
         return DONE
@@ -193,7 +171,7 @@ def closing(journal: Journal, usage: Usage | None, *, wants_usage: bool) -> byte
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.total,
     }
-    return _event({**journal.envelope, "choices": [], "usage": told}) + DONE
+    return _event({**transcript.envelope, "choices": [], "usage": told}) + DONE
 
 
 def _as_chat(choice: dict[str, Any]) -> dict[str, Any]:

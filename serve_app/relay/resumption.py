@@ -13,7 +13,14 @@ from typing import Any
 
 import orjson
 
-from router.recovery.resume import Cut, Means, Said, StreamTraits, next_seed, remaining
+from router.recovery.resume import (
+    Delivered,
+    RecoveryAction,
+    ResumePoint,
+    StreamTraits,
+    next_seed,
+    remaining,
+)
 from serve_app.bodies.parsed_request import ParsedRequest
 from serve_app.config.lane import LaneConfig
 
@@ -78,7 +85,7 @@ def traits_of(parsed: ParsedRequest, lane: LaneConfig) -> StreamTraits:
         has_echo=bool(body.get("echo")),
         reads_history=any(body.get(name) for name in _HISTORY),
         is_text=_is_text(body, is_chat=is_chat),
-        # A stop string that is shown may begin in what was shown before the cut.
+        # A stop string that is shown may begin in what was shown before this point.
         keeps_whitespace=lane.keeps_whitespace
         and not (stops and body.get("include_stop_str_in_output")),
         is_continuation=bool(body.get("continue_final_message")),
@@ -86,7 +93,6 @@ def traits_of(parsed: ParsedRequest, lane: LaneConfig) -> StreamTraits:
 
 
 def stops_of(body: dict[str, Any]) -> tuple[str, ...]:
-    """The stop strings of a request."""
     given = body.get("stop")
     if isinstance(given, str):
         return (given,)
@@ -94,7 +100,6 @@ def stops_of(body: dict[str, Any]) -> tuple[str, ...]:
 
 
 def held_chars(parsed: ParsedRequest, lane: LaneConfig) -> int:
-    """Most characters that may be kept back of an answer's text after a token."""
     body = parsed.body
     name = lane.engine_args.get("tool_call_parser")
     parser = 0 if name is None or name in PASSING_PARSERS else PARSER_HOLDS_CHARS
@@ -126,42 +131,44 @@ class Ask:
     body: bytes
 
 
-def ask_by(means: Means, body: bytes, said: Said, cut: Cut, window_tokens: int) -> Ask:
-    """The request that goes on with an answer.
+def ask_by(
+    action: RecoveryAction,
+    body: bytes,
+    delivered: Delivered,
+    point: ResumePoint,
+    window_tokens: int,
+) -> Ask:
+    """Return the request that goes on with an answer, BY_TOKENS or BY_MESSAGE.
 
-    Args:
-        means: BY_TOKENS or BY_MESSAGE.
-        body: the first request, as the engine got it.
-        said: what the client was given.
-        cut: where it goes on.
-        window_tokens: prompt and answer together.
-
+    `body` is the first request, as the engine got it; the window is of prompt and answer.
     """
     first = orjson.loads(body)
-    if means is Means.BY_TOKENS:
-        return Ask(COMPLETIONS, orjson.dumps(_by_tokens(first, said, cut, window_tokens)))
-    return Ask(CHAT, orjson.dumps(_by_message(first, said)))
+    if action is RecoveryAction.BY_TOKENS:
+        return Ask(COMPLETIONS, orjson.dumps(_by_tokens(first, delivered, point, window_tokens)))
+    return Ask(CHAT, orjson.dumps(_by_message(first, delivered)))
 
 
-def _by_tokens(first: dict[str, Any], said: Said, cut: Cut, window_tokens: int) -> dict[str, Any]:
-    assert said.prompt is not None
+def _by_tokens(
+    first: dict[str, Any], delivered: Delivered, point: ResumePoint, window_tokens: int
+) -> dict[str, Any]:
+    assert delivered.prompt is not None
     limit = first.get("max_completion_tokens") or first.get("max_tokens")
     if limit is None and "messages" in first:
-        limit = window_tokens - len(said.prompt)
-    # Stop strings are watched by us: the engine does not know the text before the cut.
+        limit = window_tokens - len(delivered.prompt)
+    # Stop strings are watched by us: the engine does not know the text before this point.
     return {
         **{name: first[name] for name in _SHARED if name in first},
-        **_counts(first, cut.ids),
-        "prompt": [*said.prompt, *said.ids[: cut.ids]],
-        "max_tokens": remaining(16 if limit is None else limit, cut.ids),
+        **_counts(first, point.ids),
+        "prompt": [*delivered.prompt, *delivered.ids[: point.ids]],
+        "max_tokens": remaining(16 if limit is None else limit, point.ids),
         "stream": True,
         "stream_options": first.get("stream_options"),
         "return_token_ids": True,
     }
 
 
-def _by_message(first: dict[str, Any], said: Said) -> dict[str, Any]:
-    done = len(said.ids)
+def _by_message(first: dict[str, Any], delivered: Delivered) -> dict[str, Any]:
+    done = len(delivered.ids)
     limits = {
         name: max(1, first[name] - done)
         for name in ("max_completion_tokens", "max_tokens")
@@ -171,7 +178,7 @@ def _by_message(first: dict[str, Any], said: Said) -> dict[str, Any]:
         **first,
         **limits,
         **_counts(first, done),
-        "messages": [*first["messages"], {"role": "assistant", "content": said.text}],
+        "messages": [*first["messages"], {"role": "assistant", "content": delivered.text}],
         "add_generation_prompt": False,
         "continue_final_message": True,
     }

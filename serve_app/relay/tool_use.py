@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 
-from serve_app.relay.engine_stream import Original
+from serve_app.relay.engine_stream import FirstStream
 
 # Inside a JSON string the quotes would be escaped: these are members.
 _BLOCK = b'"type":"tool_use"'
@@ -31,7 +31,7 @@ def with_reason(body: bytes) -> bytes:
     return json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-class Messages(Original):
+class Messages(FirstStream):
     """A stream of `/v1/messages` that may call tools, with the right `stop_reason`."""
 
     _has_block = False
@@ -45,6 +45,5 @@ class Messages(Original):
         return out
 
     def end(self) -> bytes:
-        """Lines that waited for an answer that was empty."""
         rest = super().end()
         return rest.replace(_END_TURN, _TOOL_USE) if _BLOCK in rest else rest

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from router.recovery.resume import Said
+from router.recovery.resume import Delivered
 from serve_app.bodies.json_body import SAFE_DEPTH
 
 MAX_RAW_BYTES = 2**16
@@ -43,7 +43,6 @@ def count_ids(events: bytes) -> int:
 
 
 def _hide_ids(events: bytes) -> bytes:
-    """The same events without their token ids."""
     at = events.find(_MEMBER)
     end = events.find(b"]", at)
     if at < 0 or events.find(_MEMBER, end) >= 0:
@@ -52,16 +51,11 @@ def _hide_ids(events: bytes) -> bytes:
     return b"%b%b%b" % (events[:at], _HIDDEN, events[end + 1 :])
 
 
-class Journal:
-    """Keeps one stream's events and what they said.
-
-    Args:
-        said: takes up what was said.
-        is_chat: the chat route; else completions.
-        has_ids: the engine was asked for token ids.
-        shows_ids: the client asked for them, too.
+class Transcript:
+    """Keeps one stream's events, and reads what they gave its client.
 
     Attributes:
+        has_ids: the engine was asked for token ids; `shows_ids`: the client asked for them.
         envelope: id, object, created and model of the client's chunks.
         has_begun: something was passed on.
         has_role: the client knows who speaks.
@@ -69,7 +63,9 @@ class Journal:
 
     """
 
-    def __init__(self, said: Said, *, is_chat: bool, has_ids: bool, shows_ids: bool) -> None:
+    def __init__(
+        self, delivered: Delivered, *, is_chat: bool, has_ids: bool, shows_ids: bool
+    ) -> None:
         self.is_chat = is_chat
         self.has_ids = has_ids
         self.shows_ids = shows_ids
@@ -77,7 +73,7 @@ class Journal:
         self.has_begun = False
         self.has_role = False
         self._strips = has_ids and not shows_ids
-        self._said = said
+        self._delivered = delivered
         self._raw: deque[bytes] = deque()
         self.size = 0
 
@@ -91,11 +87,10 @@ class Journal:
         return _hide_ids(events) if self._strips else events
 
     @property
-    def said(self) -> Said:
-        """What was given until now."""
+    def delivered(self) -> Delivered:
         while self._raw:
             self._read(self._raw.popleft())
-        return self._said
+        return self._delivered
 
     def _read(self, events: bytes) -> None:
         self.size -= len(events)
@@ -110,24 +105,23 @@ class Journal:
             # What later chunks repeat; a fingerprint stands where the engine sets one.
             names = ("id", "object", "created", "model", "system_fingerprint")
             self.envelope = {name: data[name] for name in names if name in data}
-        said = self._said
+        delivered = self._delivered
         if data.get("prompt_token_ids"):
-            said.prompt = array("I", data["prompt_token_ids"])
+            delivered.prompt = array("I", data["prompt_token_ids"])
         for choice in data.get("choices") or ():
             if choice.get("prompt_token_ids"):
-                said.prompt = array("I", choice["prompt_token_ids"])
-            note_choice(said, choice)
+                delivered.prompt = array("I", choice["prompt_token_ids"])
+            note_choice(delivered, choice)
             self.has_role = self.has_role or bool((choice.get("delta") or {}).get("role"))
 
 
-def note_choice(said: Said, choice: dict[str, Any]) -> None:
-    """Take up one choice of a chunk, of either route."""
+def note_choice(delivered: Delivered, choice: dict[str, Any]) -> None:
     delta = choice.get("delta") or {}
-    said.has_tool_call = said.has_tool_call or bool(delta.get("tool_calls"))
+    delivered.has_tool_call = delivered.has_tool_call or bool(delta.get("tool_calls"))
     reasoning = delta.get("reasoning") or delta.get("reasoning_content")
-    said.has_reasoning = said.has_reasoning or bool(reasoning)
-    said.add(choice.get("token_ids"), delta.get("content") or choice.get("text") or "")
-    said.is_finished = said.is_finished or choice.get("finish_reason") is not None
+    delivered.has_reasoning = delivered.has_reasoning or bool(reasoning)
+    delivered.add(choice.get("token_ids"), delta.get("content") or choice.get("text") or "")
+    delivered.is_finished = delivered.is_finished or choice.get("finish_reason") is not None
 
 
 def data_of(event: bytes) -> dict[str, Any] | None:

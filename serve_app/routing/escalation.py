@@ -2,12 +2,16 @@
 
 The classifier scores, `router.routing.escalation` holds the shares and budgets, and
 `router.routing.pressure` takes load off a lane that is full; this module feeds them.
-Replicas exchange what they saw every few seconds; none waits for another.
+Replicas exchange what they saw every few seconds; none waits for another. Nothing in the
+hot path waits for that: when it fails, shares go on from what this replica sees alone, and
+a lane that yields takes its share back slowly.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -15,14 +19,22 @@ from dataclasses import replace
 from typing import Any
 
 from classifier import Conversation, Scorer
-from router.routing.escalation import EscalationConfig, EscalationController, RungView
+from router.routing.escalation import EscalationConfig, EscalationController, LevelView
 from router.routing.lane import Judgement
 from router.routing.pressure import LoadObservation, YieldController
 from router.types import LaneDecision, Reason
 from serve_app.bodies.parsed_request import ParsedRequest
+from serve_app.metrics import Metrics
+from serve_app.placement.lanes import Lanes
 from serve_app.routing.policies import Policies
 from serve_app.tenancy.auth import Tenant
+from serve_app.transport.broadcast import Broadcast
 
+logger = logging.getLogger("ray.serve")
+
+OBSERVE_PERIOD_S = 2.0
+# Peers see samples of the same traffic, so what they add is precision, not news.
+EXCHANGE_EVERY = 3
 SCORE_CACHE_SIZE = 20_000
 MAX_BRIEF_CHARS = 4096
 # A first token this long ago says nothing about the lane's load now.
@@ -34,14 +46,14 @@ BUSY_S = 60.0
 class Escalation:
     """Owns the score cache, the controller and the yielding of one ingress replica.
 
-    Attributes:
-        cache: scores of turns, by digest, the ones in use at the end.
-
+    The cache has scores of turns by digest, the ones in use at the end.
     """
 
     def __init__(self, policies: Policies, replica: str = "") -> None:
         self._policies = policies
         self._replica = replica
+        # Fixed at start, as the lanes are; the profile of a simulated one is read once.
+        self._slots = {name: lane.slots for name, lane in policies.fleet.enabled_lanes.items()}
         self.cache: OrderedDict[bytes, float] = OrderedDict()
         self._ttft: dict[str, tuple[float, float]] = {}
         self._sent: dict[str, float] = {}
@@ -56,18 +68,21 @@ class Escalation:
     def _start(self, policies: Policies) -> None:
         self._policies = policies
         self._controller = EscalationController(
-            policies.rungs,
+            policies.levels,
             policies.shipped,
             EscalationConfig(replicas=policies.fleet.ingress.replicas),
             replica=self._replica,
         )
-        self._yields = {rung.lane: YieldController(now=time.monotonic()) for rung in policies.rungs}
+        self._yields = {
+            level.lane: YieldController(now=time.monotonic()) for level in policies.levels
+        }
 
     # -- deciding -----------------------------------------------------------
 
     def judge(self, policies: Policies, tenant: Tenant, parsed: ParsedRequest) -> Judgement:
-        """Scores of the last user turns, and what the tenant may still escalate."""
-        return Judgement(self.scores(policies, parsed), self._views(policies, tenant))
+        return Judgement(
+            self.scores(policies, parsed), self._views(policies, tenant.name, tenant.rules.budgets)
+        )
 
     def scores(self, policies: Policies, parsed: ParsedRequest) -> list[float]:
         """Scores of the last user turns, newest last; old turns come from a cache.
@@ -85,7 +100,6 @@ class Escalation:
         ]
 
     def shadow(self, policies: Policies, parsed: ParsedRequest) -> tuple[str, float] | None:
-        """Version and score of the candidate that is tried beside the active one."""
         if policies.shadow is None or not parsed.prompt.users:
             return None
         users = parsed.prompt.users
@@ -94,13 +108,11 @@ class Escalation:
         return policies.shadow.version, self._score(policies.shadow, conversation, system)
 
     def features(self, policies: Policies, parsed: ParsedRequest) -> dict[str, float]:
-        """What the classifier saw in the newest turn; for dry runs."""
         users = parsed.prompt.users
         conversation = _conversation(parsed, users[-1] if users else "", max(1, len(users)))
         return policies.scorer.features(conversation)
 
     def note(self, tenant: Tenant, decision: LaneDecision) -> None:
-        """Count a scored request that was admitted, once."""
         if decision.score is None:
             return
         now = time.monotonic()
@@ -114,17 +126,20 @@ class Escalation:
             now=now,
         )
 
-    def _views(self, policies: Policies, tenant: Tenant) -> Mapping[str, RungView]:
-        views = self._controller.view(tenant.name, tenant.rules.budgets)
+    def _views(
+        self, policies: Policies, tenant: str, budgets: Mapping[str, float]
+    ) -> Mapping[str, LevelView]:
+        views = self._controller.view(tenant, budgets)
         fixed = policies.fixed_threshold
         if fixed is not None:
-            # The operator's threshold stands for the lowest rung; budgets hold as ever.
-            lane = policies.rungs[-1].lane
+            # The operator's threshold stands for the lowest level; budgets hold as ever.
+            lane = policies.levels[-1].lane
             views[lane] = replace(views[lane], threshold=fixed, yield_threshold=fixed)
         return views
 
     def _score(self, scorer: Scorer, conversation: Conversation, system: str) -> float:
-        key = _score_key(scorer.version, conversation, system)
+        c = conversation
+        key = _digest(f"{scorer.version}\0{c.user_turns}\0{c.tools}\0{system}\0{c.last_user}")
         score = self.cache.get(key)
         if score is None:
             score = self.cache[key] = scorer.score(conversation)
@@ -158,7 +173,7 @@ class Escalation:
         if not replicas:
             return LoadObservation(ttft=ttft)
         count = len(replicas)
-        slots = self._policies.fleet.lanes[lane].max_num_seqs
+        slots = self._slots[lane]
         return LoadObservation(
             waiting=sum(row["waiting"] for row in replicas) / count,
             running=sum(row["running"] for row in replicas) / (count * slots) if slots else None,
@@ -176,7 +191,6 @@ class Escalation:
         ]
 
     def export(self) -> dict[str, Any]:
-        """What the other ingress replicas take in."""
         basis = self._policies.escalation_basis
         return {"replica": self._replica, "basis": repr(basis), **self._controller.export()}
 
@@ -190,41 +204,60 @@ class Escalation:
 
     @property
     def alarm(self) -> bool:
-        """Whether a lane's share is over its alarm level."""
         return self._controller.alarm
 
     def status(self) -> dict[str, dict[str, float]]:
         """Per lane: target and realised share, threshold, yield fraction."""
         now = time.monotonic()
         shares = self._controller.share(now=now)
-        thresholds = self.thresholds()
+        # Of a tenant with budget.
+        views = self._views(self._policies, "", {})
         return {
-            rung.lane: {
-                "target_share": rung.share,
-                "share": shares[rung.lane],
-                "threshold": thresholds[rung.lane],
-                "yield": self._yields[rung.lane].fraction(now=now),
+            level.lane: {
+                "target_share": level.share,
+                "share": shares[level.lane],
+                "threshold": views[level.lane].threshold,
+                "yield": self._yields[level.lane].fraction(now=now),
             }
-            for rung in self._policies.rungs
+            for level in self._policies.levels
         }
 
-    def thresholds(self) -> dict[str, float]:
-        """The score from which a tenant with budget goes up, by lane."""
-        views = self._controller.view("", {})
-        found = {lane: view.threshold for lane, view in views.items()}
-        if self._policies.fixed_threshold is not None:
-            found[self._policies.rungs[-1].lane] = self._policies.fixed_threshold
-        return found
+
+async def keep_in_step(
+    escalation: Escalation, lanes: Lanes, metrics: Metrics, broadcast: Broadcast, *, has_peers: bool
+) -> None:
+    """Feed the lanes' loads and the peers' exports to an `Escalation`, for ever."""
+    turn = 0
+    while True:
+        await asyncio.sleep(OBSERVE_PERIOD_S)
+        turn += 1
+        try:
+            await observe_lanes(escalation, lanes, metrics)
+            if has_peers and turn % EXCHANGE_EVERY == 0:
+                await exchange(escalation, broadcast)
+        except Exception:
+            # It must outlive whatever a lane or a peer answers.
+            logger.exception("escalation: a round of observing failed")
+
+
+async def observe_lanes(escalation: Escalation, lanes: Lanes, metrics: Metrics) -> None:
+    """Ask the stronger lanes for their load, if anything went there lately."""
+    for lane in escalation.busy_lanes():
+        fraction = escalation.observe(lane, await lanes.engine_load(lane))
+        metrics.escalation_yield.labels(lane).set(fraction)
+
+
+async def exchange(escalation: Escalation, broadcast: Broadcast) -> None:
+    """Take in what the other ingress replicas saw."""
+    for exported in await broadcast("escalation_export"):
+        if isinstance(exported, dict):
+            escalation.merge(exported)
 
 
 def _conversation(parsed: ParsedRequest, text: str, turn: int) -> Conversation:
     return Conversation(
         last_user=text, system=parsed.prompt.system, user_turns=turn, tools=parsed.tools
     )
-
-
-def _score_key(version: str, c: Conversation, system: str) -> bytes:
-    return _digest(f"{version}\0{c.user_turns}\0{c.tools}\0{system}\0{c.last_user}")
 
 
 def _brief(system: str) -> str:

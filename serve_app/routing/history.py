@@ -14,7 +14,7 @@ from typing import Any
 
 from router.routing.history import HistoryPlan, Kind, Piece, plan_history
 from serve_app.bodies.json_body import dump
-from serve_app.bodies.parsed_request import ParsedRequest, Prompt
+from serve_app.bodies.parsed_request import ParsedRequest
 from serve_app.bodies.steps import Steps
 from serve_app.config.tenants import HistoryConfig
 from serve_app.routing.history_pieces import is_result, read_pieces, read_sizes
@@ -37,7 +37,6 @@ class Trimmed:
         parsed: the request as the engine gets it.
         dropped: messages (or items) left out.
         dropped_tokens: their estimated size.
-        kept_tokens: that of the history that is left, without system prompt and tools.
         moved: whether this request moved the cut.
 
     """
@@ -46,7 +45,6 @@ class Trimmed:
     mode: str
     dropped: int
     dropped_tokens: int
-    kept_tokens: int
     moved: bool
 
     @property
@@ -76,13 +74,15 @@ def trimming(parsed: ParsedRequest, config: HistoryConfig | None) -> Steps[Trimm
     kept = _kept(items, pieces, plan)
     body = {**parsed.body, field: kept}
     yield
-    users = sum(isinstance(x, dict) and x.get("role") == "user" for x in items[: plan.cut])
+    dropped_users = sum(isinstance(x, dict) and x.get("role") == "user" for x in items[: plan.cut])
+    prompt = replace(
+        parsed.prompt, bytes=len(dump(body)), messages=len(kept), dropped_users=dropped_users
+    )
     return Trimmed(
-        parsed=replace(parsed, body=body, prompt=_prompt(parsed.prompt, body, kept, users)),
+        parsed=replace(parsed, body=body, prompt=prompt),
         mode=config.mode,
         dropped=len(items) - len(kept),
         dropped_tokens=plan.dropped_tokens,
-        kept_tokens=plan.kept_tokens,
         moved=plan.moved,
     )
 
@@ -98,10 +98,6 @@ def explain_history(config: HistoryConfig | None, trimmed: Trimmed | None) -> ob
         "dropped": trimmed.dropped if trimmed else 0,
         "dropped_tokens": trimmed.dropped_tokens if trimmed else 0,
     }
-
-
-def _prompt(prompt: Prompt, body: dict[str, Any], kept: list[Any], users: int) -> Prompt:
-    return replace(prompt, bytes=len(dump(body)), messages=len(kept), dropped_users=users)
 
 
 def _kept(items: list[Any], pieces: list[Piece], plan: HistoryPlan) -> list[Any]:

@@ -60,7 +60,6 @@ def read_sizes(items: list[Any], bytes_per_token: float) -> list[int]:
 
 
 def read_pieces(items: list[Any], sizes: list[int]) -> list[Piece]:
-    """The pieces of a conversation, one for each message or item, in order."""
     return [_piece(item, tokens) for item, tokens in zip(items, sizes, strict=True)]
 
 
@@ -99,7 +98,6 @@ def _calls(item: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _answers(item: dict[str, Any]) -> tuple[str, ...]:
-    """Ids of the tool calls whose results are in a message."""
     found = [item.get("tool_call_id")]
     found += [part.get("tool_use_id") for part in _dicts(item.get("content")) if is_result(part)]
     if _is_output(item):
@@ -108,12 +106,11 @@ def _answers(item: dict[str, Any]) -> tuple[str, ...]:
 
 
 def is_result(part: dict[str, Any]) -> bool:
-    """Whether a part of a message's content is a tool's result, as Anthropic writes it."""
     return part.get("type") == "tool_result"
 
 
 def _is_output(item: dict[str, Any]) -> bool:
-    """A Responses item with a result: `function_call_output` and its like."""
+    """Return whether it is a Responses item with a result: `function_call_output` and its like."""
     kind = item.get("type")
     return isinstance(kind, str) and kind.endswith("_output")
 

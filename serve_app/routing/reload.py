@@ -73,11 +73,8 @@ def _load_classifier(folder: Path, stamp: int) -> tuple[Artifact, Scorer]:
 class Reloader:
     """Replaces the policies as one set, or keeps the old ones and says why.
 
-    Args:
-        auth: of the policies in force: who is told when a reload removes them.
-        stamps: of the files when they were read; default: as they are now.
-        clock: in seconds.
-
+    `auth` is of the policies in force: a reload that removes callers tells them there.
+    `stamps` are the files' when they were read; by default as they are now.
     """
 
     def __init__(
@@ -129,7 +126,6 @@ class Reloader:
             return self._judge(found, young)
 
     async def watch(self) -> None:
-        """Reload when files have changed and come to rest; runs until cancelled."""
         while True:
             changes = self._settling.changing_s(self._clock()) is not None
             await asyncio.sleep(WATCH_PERIOD_S / 4 if changes else WATCH_PERIOD_S)
@@ -145,7 +141,7 @@ class Reloader:
             seen, now = await self._look(), self._clock()
             if self._settling.is_due(seen, self._fleet.reload.settle_s, now):
                 await self._read_at_rest(seen)
-            self._tell_of_unrest(now)
+            self._log_unrest()
 
     async def _read_at_rest(self, seen: list[Stamp]) -> None:
         if await asyncio.to_thread(self._is_written):
@@ -160,7 +156,6 @@ class Reloader:
         return await asyncio.to_thread(stamps_of, self._files)
 
     def _judge(self, found: Policies | ConfigError, told: Sequence[str] = ()) -> dict[str, Any]:
-        """Apply what was read, or keep what there is."""
         if isinstance(found, ConfigError):
             self.last_error = str(found)
             logger.warning("reload refused: %s", found)
@@ -187,7 +182,6 @@ class Reloader:
     # -- what is told ---------------------------------------------------------
 
     def status(self) -> dict[str, Any]:
-        """What this ingress replica makes of the files, for `/status`."""
         changing_s = self._settling.changing_s(self._clock())
         return {
             "error": self.last_error,
@@ -200,30 +194,26 @@ class Reloader:
         removed = self._removals.told(datetime.now(UTC))
         told = self._outdated(self._fleet)
         told += [f"{self._files[1]}: {sentence}" for sentence in removed]
-        changing_s = self._settling.changing_s(self._clock())
-        if changing_s is not None and changing_s > self._patience_s:
-            told.insert(0, self._unrest(changing_s))
-        return told
+        unrest = self._unrest()
+        return [unrest, *told] if unrest else told
 
-    @property
-    def _patience_s(self) -> float:
-        return 5 * self._fleet.reload.settle_s
-
-    def _unrest(self, changing_s: float) -> str:
+    def _unrest(self) -> str:
+        """What to tell of files that do not come to rest; empty while there is nothing."""
+        changing_s, settle_s = self._settling.changing_s(self._clock()), self._fleet.reload.settle_s
+        if changing_s is None or changing_s <= 5 * settle_s:
+            return ""
         return (
             f"{self._files[0]} or {self._files[1]} has been changing, or open for writing, for "
             f"{changing_s:.0f} s: it is applied when it has been at rest for "
-            f"{self._fleet.reload.settle_s:g} s, or at once by 'pointsman reload'"
+            f"{settle_s:g} s, or at once by 'pointsman reload'"
         )
 
-    def _tell_of_unrest(self, now: float) -> None:
-        """Into the log, once a change."""
-        changing_s = self._settling.changing_s(now)
-        if changing_s is None:
-            self._is_told = False
-        elif changing_s > self._patience_s and not self._is_told:
-            self._is_told = True
-            logger.warning("%s", self._unrest(changing_s))
+    def _log_unrest(self) -> None:
+        """Tell of each change once."""
+        unrest = self._unrest()
+        if unrest and not self._is_told:
+            logger.warning("%s", unrest)
+        self._is_told = bool(unrest)
 
     # -- on a thread ----------------------------------------------------------
 

@@ -1,11 +1,16 @@
-"""Asking every replica of a deployment at once."""
+"""Replicas of a deployment: which one this is, and asking all of them at once."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+from ray import serve
 from ray.serve.handle import DeploymentHandle
+
+Broadcast = Callable[[str], Awaitable[list[Any]]]
+"""Calls a method on every ingress replica, this one included."""
 
 
 async def ask_all(
@@ -41,3 +46,8 @@ def _outcome(asked: asyncio.Future[Any]) -> Any:
     if asked.cancelled() or not asked.done():
         return TimeoutError("no answer in time")
     return asked.exception() or asked.result()
+
+
+def replica_id() -> str:
+    """This replica's short id, as Serve's handles name it."""
+    return str(serve.get_replica_context().replica_id.unique_id)

@@ -1,11 +1,11 @@
 """A process beside a lane replica that ends what the replica leaves behind.
 
-    python -I -S watchdog.py REPLICA_PID SILENT_AFTER_S < beats
+    python -I -S watchdog.py REPLICA_PID SILENT_AFTER_S < heartbeats
 
 A replica that is killed outright cannot end its engine, and neither Ray nor vLLM
 does it: the engine's processes live on with their memory, on a GPU with the card.
 This one waits for the replica's death (a pidfd: no polling, no mistaken identity) or
-for its beats on standard input to stop, and kills the replica's whole process group.
+for its heartbeats on standard input to stop, and kills the replica's whole process group.
 
 It is a member of that group itself. So the group's number cannot be given to others
 while there is anything to end, children of children are reached whoever their parent
@@ -34,55 +34,48 @@ TRACKER_S = 5.0
 
 
 class Silence:
-    """How long the beats have been missing, in time that this process was awake.
+    """How long the heartbeats have been missing, in time that this process was awake.
 
     When both are stopped (a debugger, a suspended machine) the replica must not be
-    found guilty of the pause: a tick counts as a tick, however long it took.
-
-    Attributes:
-        seconds: since the last beat; 0 until there has been one.
-
+    found guilty of the pause: a tick counts as a tick, however long it took. No time
+    passes until the first heartbeat has come.
     """
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self._has_begun = False
 
-    def beat(self) -> None:
+    def end(self) -> None:
         self._has_begun = True
         self.seconds = 0.0
 
     def tick(self, elapsed_s: float) -> None:
-        """Nothing came for this long."""
         if self._has_begun:
             self.seconds += min(elapsed_s, 2 * TICK_S)
 
 
-def wait_for_death(replica: int, beats: int, silent_after_s: float) -> str:
-    """Block until the replica has died or fallen silent; says which.
+def wait_for_death(replica: int, heartbeats: int, silent_after_s: float) -> str:
+    """Block until the replica has died or fallen silent; return which.
 
-    Args:
-        replica: its pidfd.
-        beats: descriptor on which any byte is a sign of life.
-        silent_after_s: seconds without one, after the first.
-
+    `replica` is its pidfd, and any byte on `heartbeats` is a sign of life. Silence is
+    `silent_after_s` without one, after the first.
     """
     silence = Silence()
     poll = select.poll()
     poll.register(replica, select.POLLIN)
-    poll.register(beats, select.POLLIN)
+    poll.register(heartbeats, select.POLLIN)
     while silence.seconds < silent_after_s:
         begun = time.monotonic()
         ready = {fd for fd, _ in poll.poll(int(TICK_S * 1000))}
         if replica in ready:
             return "died"
-        if beats not in ready:
+        if heartbeats not in ready:
             silence.tick(time.monotonic() - begun)
-        elif os.read(beats, 4096):
-            silence.beat()
+        elif os.read(heartbeats, 4096):
+            silence.end()
         else:
             # Closed: the replica is on its way out, which the pidfd will tell.
-            poll.unregister(beats)
+            poll.unregister(heartbeats)
             silence = Silence()
     return f"was silent for {silence.seconds:.0f} s"
 
@@ -112,7 +105,7 @@ def sweep(group: int) -> None:
 
 
 def _kill(pids: list[int], group: int) -> list[int]:
-    """SIGKILL those that are still of the group; returns what was asked."""
+    """Send SIGKILL to those that are still of the group; return what was asked."""
     for pid in pids:
         with contextlib.suppress(OSError):
             fd = os.pidfd_open(pid)
@@ -138,7 +131,7 @@ def main(pid: int, silent_after_s: float) -> int:
     """
     group = os.getpgrp()
     if group != pid:
-        print(f"watchman: {pid} does not lead process group {group}", file=sys.stderr)
+        print(f"watchdog: {pid} does not lead process group {group}", file=sys.stderr)
         return 1
     try:
         replica = os.pidfd_open(pid)
@@ -153,7 +146,7 @@ def main(pid: int, silent_after_s: float) -> int:
     fate = wait_for_death(replica, sys.stdin.fileno(), silent_after_s)
     left = len(members(group))
     if left:
-        print(f"watchman: replica {pid} {fate}; ending {left} processes", file=sys.stderr)
+        print(f"watchdog: replica {pid} {fate}; ending {left} processes", file=sys.stderr)
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(replica, signal.SIGKILL)
     sweep(group)

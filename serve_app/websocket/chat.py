@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, MutableMapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from router.errors import Rejected, RejectReason
@@ -33,38 +32,27 @@ TOO_EARLY = Rejected(
 )
 
 
-@dataclass(slots=True)
-class Kept:
-    """Bytes of frames that all chats of a replica keep."""
-
-    bytes: int = 0
-
-
 class Owner(Protocol):
-    """What a chat asks of whoever keeps it."""
+    """What a chat asks of the hub that keeps it."""
 
-    kept: Kept
+    kept_bytes: int
+    """Of frames that all chats keep."""
 
     def allowance(self) -> int:
-        """Bytes of frames that one chat may keep now."""
-        ...
+        """Return how many bytes of frames one chat may keep now."""
 
     def changed(self, chat: Chat) -> None:
-        """A chat's reader has come or gone, or the chat has ended."""
-        ...
+        """Hear that a chat's reader has come or gone, or that the chat has ended."""
 
 
 class Chat:
     """One generation and its frames.
 
-    Args:
-        chat_id: the client's id, as JSON text.
-        key: names the chat among all chats; nobody can guess it.
-        token: what the client shows to resume: the owning replica and the key.
+    `chat_id` is the client's, as JSON text. `key` names the chat among all chats, and nobody
+    can guess it; `token`, which the client shows to resume, is the owning replica and the key.
 
     Attributes:
-        first: number of the first frame that is kept.
-        read: number of the last that a reader has taken.
+        first: number of the first frame that is kept; `read`: of the last that was taken.
         unread_bytes: of the frames after it.
         room: what the pipeline waits for while the ring is full.
 
@@ -141,7 +129,6 @@ class Chat:
         self._owner.changed(self)
 
     def fail(self) -> None:
-        """End a chat whose pipeline failed or was stopped without a word."""
         self.end(frames.ending(self.id, BROKEN_OFF))
 
     def _append(self, frame: bytes) -> None:
@@ -149,7 +136,7 @@ class Chat:
         self.last += 1
         self.kept_bytes += len(frame)
         self.unread_bytes += len(frame)
-        self._owner.kept.bytes += len(frame)
+        self._owner.kept_bytes += len(frame)
         self._trim()
         if self._reader is not None:
             self._reader.wake()
@@ -161,7 +148,7 @@ class Chat:
             size = len(self._frames.popleft())
             self.first += 1
             self.kept_bytes -= size
-            self._owner.kept.bytes -= size
+            self._owner.kept_bytes -= size
 
     def _make_room(self) -> None:
         if self.room is not None and not self.room.done():
@@ -173,15 +160,18 @@ class Chat:
     def has_reader(self) -> bool:
         return self._reader is not None
 
-    def attach(self, reader: Reader, after: int) -> Rejected | None:
-        """Let `reader` have the frames after number `after`, and nobody else."""
+    def attach(self, after: int, wake: Callable[[], None]) -> Reader | Rejected:
+        """Give one new reader, and nobody else, the frames after number `after`.
+
+        `wake` is called when there is more to take.
+        """
         if after > self.last:
             return TOO_EARLY
         if after < self.first - 1:
             return TOO_LATE
         if self._reader is not None:
             self._reader.displace(frames.ending(self.id, TAKEN_OVER))
-        self._reader = reader
+        self._reader = reader = Reader(self, wake)
         self.read = after
         kept = list(self._frames)[after - self.first + 1 :]
         self.unread_bytes = sum(map(len, kept))
@@ -189,11 +179,10 @@ class Chat:
         self._trim()
         self._make_room()
         self._owner.changed(self)
-        reader.wake()
-        return None
+        wake()
+        return reader
 
     def detach(self, reader: Reader) -> None:
-        """`reader` is gone; the chat goes on for its window."""
         if self._reader is reader:
             self._reader = None
             self._owner.changed(self)
@@ -211,18 +200,17 @@ class Chat:
 
     @property
     def is_read(self) -> bool:
-        """Whether the last frame has been taken."""
         return self.is_over and self.read == self.last
 
     # -- ended from outside ------------------------------------------------------------------
 
-    def cancel(self) -> None:
-        """The client wants no more: the engine's request is aborted, the chat is over."""
+    def cancel(self) -> bytes:
+        """Abort the engine's request: the client wants no more. Return the chat's last frame."""
         self.end(frames.done(self.id, self.last + 1, is_cancelled=True))
         self.abort()
+        return frames.done(self.id, self.last, is_cancelled=True)
 
     def abort(self) -> None:
-        """Stop the generation, if it runs. The pipeline settles in its own time."""
         if self.task is not None:
             self.task.cancel()
 
@@ -230,36 +218,19 @@ class Chat:
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        self._owner.kept.bytes -= self.kept_bytes
+        self._owner.kept_bytes -= self.kept_bytes
         self.kept_bytes = 0
-
-    def check_integrity(self) -> None:
-        """Raise AssertionError unless the counts match the frames."""
-        assert self.first + len(self._frames) - 1 == self.last
-        assert self.first - 1 <= self.read <= self.last
-        assert self.kept_bytes == sum(map(len, self._frames))
-        kept = list(self._frames)[self.read - self.first + 1 :]
-        assert self.unread_bytes == sum(map(len, kept))
 
 
 class Reader:
-    """A place in a chat of this replica. `wake` is called when there is more to take."""
+    """A place in a chat of this replica."""
 
-    def __init__(self, wake: Callable[[], None]) -> None:
+    def __init__(self, chat: Chat, wake: Callable[[], None]) -> None:
         self.wake = wake
-        self._chat: Chat | None = None
+        self._chat: Chat | None = chat
         self._notice: bytes | None = None
 
-    def attach(self, chat: Chat, after: int) -> Rejected | None:
-        """Read `chat` from the frame after number `after`."""
-        self._chat = chat
-        refused = chat.attach(self, after)
-        if refused is not None:
-            self._chat = None
-        return refused
-
     def displace(self, notice: bytes) -> None:
-        """Somebody else reads the chat now."""
         self._chat, self._notice = None, notice
         self.wake()
 

@@ -11,21 +11,22 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 from starlette.types import Message, Receive, Send
 
 from router.errors import Rejected, RejectReason
 from serve_app.bodies.big_bodies import breathe
-from serve_app.config.fleet import FleetConfig
+from serve_app.pipeline.state import IngressState
 from serve_app.tenancy.auth import Tenant
 from serve_app.websocket import frames
 from serve_app.websocket.chat import Reader
 from serve_app.websocket.finder import Finder
 from serve_app.websocket.frames import BadFrame, CancelFrame, ChatFrame, ClientFrame, ResumeFrame
 from serve_app.websocket.hub import GONE, Hub
+from serve_app.websocket.remote import RemoteReader
 
 logger = logging.getLogger("ray.serve")
 
@@ -41,49 +42,27 @@ DUPLICATE = Rejected(
 _numbers = itertools.count()
 
 
-class Stream(Protocol):
-    """A chat that this socket reads, here or on another replica."""
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing will come any more."""
-        ...
-
-    def take(self) -> bytes | None:
-        """The next frame, if there is one."""
-        ...
-
-    def detach(self) -> None:
-        """Read no more; the chat goes on for its window."""
-        ...
-
-    def cancel(self) -> None:
-        """Stop the chat."""
-        ...
+Stream = Reader | RemoteReader
 
 
 class Connection:
-    """Serves one accepted socket.
+    """Serves one accepted socket; every chat's call has the upgrade request's headers.
 
-    Args:
-        fleet: the configuration in force, asked for each frame.
-        identify: whose socket it is now; asked for each frame, because keys expire and
-            limits change while a socket is open.
-        headers: of the upgrade request; every chat's call has them.
-
+    `identify` says whose socket it is now. It is asked for each frame, because keys expire
+    and limits change while a socket is open.
     """
 
     def __init__(
         self,
+        state: IngressState,
         hub: Hub,
         finder: Finder,
-        fleet: Callable[[], FleetConfig],
         identify: Callable[[], Tenant | Rejected],
         headers: dict[bytes, bytes],
     ) -> None:
+        self._state = state
         self._hub = hub
         self._finder = finder
-        self._fleet = fleet
         self._identify = identify
         self._headers = headers
         self._number = next(_numbers)
@@ -128,10 +107,13 @@ class Connection:
     async def _take_in(self, raw: bytes) -> None:
         tenant = self._identify()
         is_large = len(raw) > frames.MAX_CONTROL_BYTES
-        if is_large and (refused := self._not_worth_reading(tenant)) is not None:
-            self._refuse(frames.leading_id(raw), refused)
-            return
-        steps = frames.reading_frame(raw, self._fleet().limits)
+        if is_large:
+            # Before its JSON is looked at.
+            refused = self._state.request_refusal(tenant) if isinstance(tenant, Tenant) else tenant
+            if refused is not None:
+                self._refuse(frames.leading_id(raw), refused)
+                return
+        steps = frames.reading_frame(raw, self._state.policies.fleet.limits)
         who = tenant.name if isinstance(tenant, Tenant) else ""
         has_begun = False
         try:
@@ -141,64 +123,35 @@ class Connection:
         finally:
             # The client may leave while its frame is read.
             if is_large and not has_begun and isinstance(tenant, Tenant):
-                self._hub.count_frame(tenant)
+                # It began no chat, and is a request of the minute all the same.
+                self._state.ceiling(tenant).try_request(now=time.monotonic())
 
     def _obey(self, frame: ClientFrame | BadFrame, tenant: Tenant | Rejected) -> bool:
-        """Do what a frame says; whether it began a chat."""
+        """Do what a frame says; return whether it began a chat."""
         if isinstance(frame, BadFrame):
             self._refuse(frame.id, frame.rejected)
         elif isinstance(tenant, Rejected):
             self._refuse(frame.id, tenant)
-        elif isinstance(frame, ChatFrame):
-            return self._begin(frame, tenant)
-        elif isinstance(frame, CancelFrame):
-            self._cancel(frame, tenant.name)
-        else:
-            self._resume(frame, tenant.name)
-        return False
-
-    def _not_worth_reading(self, tenant: Tenant | Rejected) -> Rejected | None:
-        """Why a large frame is refused before its JSON is looked at."""
-        if isinstance(tenant, Rejected):
-            return tenant
-        return self._hub.request_refusal(tenant)
-
-    def _begin(self, frame: ChatFrame, tenant: Tenant) -> bool:
-        refused = self._no_room_for(frame.id)
-        if refused is not None:
-            self._refuse(frame.id, refused)
-            return False
-        chat = self._hub.begin(frame, tenant, self._headers, self._number)
-        reader = Reader(self._news.set)
-        reader.attach(chat, 0)
-        self._follow(frame.id, reader)
-        return True
-
-    def _cancel(self, frame: CancelFrame, tenant: str) -> None:
-        if frame.id in self._streams:
+        elif isinstance(frame, CancelFrame) and frame.id in self._streams:
             self._streams[frame.id].cancel()
-            return
-        refused = self._no_room_for(frame.id)
-        if refused is not None:
+        elif (refused := self._no_room_for(frame.id)) is not None:
             self._refuse(frame.id, refused)
-            return
-        self._seek(frame.id, lambda: self._cancel_unread(frame, tenant))
-
-    def _resume(self, frame: ResumeFrame, tenant: str) -> None:
-        refused = self._no_room_for(frame.id)
-        if refused is not None:
-            self._refuse(frame.id, refused)
-            return
-        chat = self._finder.local(frame, tenant)
-        if chat is None:
-            self._seek(frame.id, lambda: self._resume_elsewhere(frame, tenant))
+        elif isinstance(frame, ChatFrame):
+            chat = self._hub.begin(frame, tenant, self._headers, self._number)
+            self._follow(frame.id, chat.attach(0, self._news.set))
+            return True
+        elif isinstance(frame, CancelFrame):
+            self._seek(frame.id, lambda: self._cancel_unread(frame, tenant.name))
+        elif (local := self._finder.local(frame, tenant.name)) is not None:
+            self._follow(frame.id, self._finder.attach(local, frame, self._news.set))
         else:
-            self._follow(frame.id, self._finder.attach(chat, frame, self._news.set))
+            self._seek(frame.id, lambda: self._resume_elsewhere(frame, tenant.name))
+        return False
 
     def _no_room_for(self, chat_id: bytes) -> Rejected | None:
         if chat_id in self._streams or chat_id in self._seeking:
             return DUPLICATE
-        most = self._fleet().websocket.max_chats
+        most = self._state.policies.fleet.websocket.max_chats
         if len(self._streams) + len(self._seeking) < most:
             return None
         message = f"At most {most} chats run at once on a socket."

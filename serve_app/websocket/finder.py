@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from router.errors import Rejected, RejectReason
-from serve_app.websocket import frames
 from serve_app.websocket.chat import Chat, Reader
 from serve_app.websocket.frames import CancelFrame, ResumeFrame
 from serve_app.websocket.hub import GONE, Hub, Match, pick
@@ -26,21 +25,17 @@ class Finder:
         self._hub = hub
         self._peers = peers
 
-    def local(self, frame: ResumeFrame | CancelFrame, tenant: str) -> Chat | None:
+    def local(self, frame: ResumeFrame, tenant: str) -> Chat | None:
         """The chat of the frame's token, if it is on this replica."""
         return self._hub.by_token(tenant, frame.token) if frame.token else None
 
     def attach(self, chat: Chat, frame: ResumeFrame, wake: Callable[[], None]) -> Reader | Rejected:
-        """Read a chat of this replica from where the client is."""
-        if chat.id != frame.id:
-            return self._counted(OTHER_ID, "local")
-        reader = Reader(wake)
-        return self._counted(reader.attach(chat, frame.after) or reader, "local")
+        is_other = chat.id != frame.id
+        return self._counted(OTHER_ID if is_other else chat.attach(frame.after, wake), "local")
 
     async def resume(
         self, frame: ResumeFrame, tenant: str, wake: Callable[[], None]
     ) -> Reader | RemoteReader | Rejected:
-        """Read the chat that the frame means, wherever it is."""
         token = frame.token
         if token is None:
             match = pick(await self._matches(frame.id, tenant))
@@ -72,8 +67,7 @@ class Finder:
             return await self._peers.cancel(tenant, frame.id, token)
         if chat.id != frame.id:
             return OTHER_ID
-        chat.cancel()
-        return frames.done(chat.id, chat.last, is_cancelled=True)
+        return chat.cancel()
 
     async def _matches(self, chat_id: bytes, tenant: str) -> list[Match]:
         here = self._hub.matches(tenant, chat_id)
@@ -81,5 +75,5 @@ class Finder:
 
     def _counted(self, found: T, where: str) -> T:
         outcome = "refused" if isinstance(found, Rejected) else where
-        self._hub.metrics.resumes.labels(outcome).inc()
+        self._hub.metrics.websocket_resumes.labels(outcome).inc()
         return found

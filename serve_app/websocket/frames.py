@@ -32,13 +32,7 @@ DONE = b"[DONE]"
 
 @dataclass(frozen=True, slots=True)
 class ChatFrame:
-    """Begin a chat.
-
-    Attributes:
-        id: JSON text.
-        session_id, request_id: instead of the upgrade request's headers.
-
-    """
+    """Begin a chat; its session and request id stand for the upgrade request's headers."""
 
     id: bytes
     body: dict[str, Any]
@@ -86,7 +80,6 @@ def leading_id(raw: bytes) -> bytes:
 
 
 def reading_frame(raw: bytes, limits: LimitsConfig) -> Steps[ClientFrame | BadFrame]:
-    """A client's frame, or what is wrong with it, in pieces."""
     if len(raw) > limits.max_body_bytes:
         message = f"A frame may have {limits.max_body_bytes} bytes."
         return BadFrame(leading_id(raw), Rejected(RejectReason.REQUEST_TOO_LARGE, message))
@@ -120,16 +113,14 @@ def _read_chat(chat_id: bytes, frame: dict[str, Any]) -> ChatFrame | BadFrame:
 
 
 def _read_cancel(chat_id: bytes, frame: dict[str, Any]) -> CancelFrame | BadFrame:
-    token = _token(frame)
-    if isinstance(token, Rejected):
-        return BadFrame(chat_id, token)
-    return CancelFrame(chat_id, token)
+    token = _token(chat_id, frame)
+    return token if isinstance(token, BadFrame) else CancelFrame(chat_id, token)
 
 
 def _read_resume(chat_id: bytes, frame: dict[str, Any]) -> ResumeFrame | BadFrame:
-    token, after = _token(frame), frame.get("after", 0)
-    if isinstance(token, Rejected):
-        return BadFrame(chat_id, token)
+    token, after = _token(chat_id, frame), frame.get("after", 0)
+    if isinstance(token, BadFrame):
+        return token
     if not isinstance(after, int) or isinstance(after, bool):
         return _bad(chat_id, "'after' must be the 'seq' of the last frame that came.", "after")
     return ResumeFrame(chat_id, max(0, after), token)
@@ -140,14 +131,13 @@ _Reader = Callable[[bytes, dict[str, Any]], ClientFrame | BadFrame]
 _READERS: dict[Any, _Reader] = {"chat": _read_chat, "cancel": _read_cancel, "resume": _read_resume}
 
 
-def _token(frame: dict[str, Any]) -> str | Rejected | None:
+def _token(chat_id: bytes, frame: dict[str, Any]) -> str | BadFrame | None:
     token = frame.get("resume")
     if token is None:
         return None
     if isinstance(token, str) and _is_text(token, _MAX_TOKEN_CHARS):
         return token
-    message = "'resume' must be the token of the chat's first frame."
-    return Rejected(RejectReason.INVALID_REQUEST, message, param="resume")
+    return _bad(chat_id, "'resume' must be the token of the chat's first frame.", "resume")
 
 
 def _is_text(value: Any, most: int) -> bool:
@@ -176,7 +166,6 @@ def _bad(chat_id: bytes, message: str, param: str) -> BadFrame:
 
 
 def payloads(events: bytes) -> Iterator[bytes]:
-    """The data of each server-sent event in `events`, in order."""
     for event in events.split(b"\n\n"):
         if event.startswith(b"data: "):
             yield event[6:]

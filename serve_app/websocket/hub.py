@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,13 +17,13 @@ from typing import Any
 from router.errors import Rejected, RejectReason
 from serve_app.bodies.json_body import dump
 from serve_app.bodies.routes import ROUTES
+from serve_app.metrics import Metrics
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState
 from serve_app.request.call import Call, request_id
 from serve_app.tenancy.auth import Tenant
-from serve_app.websocket.chat import Chat, Kept
+from serve_app.websocket.chat import Chat
 from serve_app.websocket.frames import ChatFrame
-from serve_app.websocket.metrics import SocketMetrics
 
 logger = logging.getLogger("ray.serve")
 
@@ -44,20 +43,14 @@ AMBIGUOUS = Rejected(
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A chat that has a certain id, here or on another replica.
-
-    Attributes:
-        token: names it.
-        is_waiting: whether it runs and nobody reads it.
-
-    """
+    """A chat that has a certain id, on any replica; `is_waiting`: it runs and nobody reads it."""
 
     token: str
     is_waiting: bool
 
 
 def pick(matches: Iterable[Match]) -> Match | Rejected:
-    """Which chat a client means that names only an id: never a guess."""
+    """Return which chat a client means that names only an id: never a guess."""
     found = list(matches)
     waiting = [match for match in found if match.is_waiting]
     candidates = waiting or found
@@ -67,21 +60,16 @@ def pick(matches: Iterable[Match]) -> Match | Rejected:
 
 
 class Hub:
-    """Owns the chats of one ingress replica.
+    """Owns the chats of one ingress replica, whose id leads every resume token.
 
-    Args:
-        replica: this replica's id; it leads every resume token.
-
-    Attributes:
-        chats: by key, until they are forgotten.
-
+    Chats are known by their key until they are forgotten.
     """
 
     def __init__(
-        self, state: IngressState, pipeline: Pipeline, metrics: SocketMetrics, replica: str
+        self, state: IngressState, pipeline: Pipeline, metrics: Metrics, replica: str
     ) -> None:
         self.replica = replica
-        self.kept = Kept()
+        self.kept_bytes = 0
         self.metrics = metrics
         self._state = state
         self._pipeline = pipeline
@@ -113,7 +101,7 @@ class Hub:
         chat.task = asyncio.create_task(self._run(call, raw, chat))
         # A callback, because a task that is cancelled before it began runs nothing.
         chat.task.add_done_callback(lambda task: self._note_end(chat, task))
-        self.metrics.chats.inc()
+        self.metrics.websocket_chats.inc()
         self._make_room()
         self.changed(chat)
         return chat
@@ -125,17 +113,9 @@ class Hub:
         else:
             await self._pipeline.refuse(call, refused, chat.send)
 
-    def request_refusal(self, tenant: Tenant) -> Rejected | None:
-        """Whether the tenant's requests of the minute are spent, of which nothing is counted."""
-        return self._state.request_refusal(tenant)
-
-    def count_frame(self, tenant: Tenant) -> None:
-        """A large frame that began no chat is a request of the minute all the same."""
-        self._state.ceiling(tenant).try_request(now=time.monotonic())
-
     def _note_end(self, chat: Chat, task: asyncio.Task[None]) -> None:
         chat.task = None
-        self.metrics.chats.dec()
+        self.metrics.websocket_chats.dec()
         if not task.cancelled() and (fault := task.exception()) is not None:
             # The boundary: the log learns nothing of the prompt.
             logger.error("a chat on a socket failed", exc_info=fault)
@@ -166,7 +146,7 @@ class Hub:
 
     def _expire(self, chat: Chat) -> None:
         if not chat.is_over:
-            self.metrics.abandoned.inc()
+            self.metrics.websocket_chats_abandoned.inc()
         self._forget(chat)
 
     def _forget(self, chat: Chat) -> None:
@@ -182,7 +162,7 @@ class Hub:
 
     def _make_room(self) -> None:
         most = self._state.policies.fleet.websocket.total_replay_bytes
-        while self.kept.bytes > most and self._ended:
+        while self.kept_bytes > most and self._ended:
             self._forget(next(iter(self._ended.values())))
 
     # -- finding --------------------------------------------------------------------------
@@ -204,11 +184,10 @@ class Hub:
         return sum(chat.task is not None for chat in self.chats.values())
 
     def snapshot(self) -> dict[str, Any]:
-        """This replica's chats, for `/status`."""
         return {
             "chats": self.running(),
             "kept": len(self.chats),
-            "kept_bytes": self.kept.bytes,
+            "kept_bytes": self.kept_bytes,
         }
 
     async def drain(self) -> None:
@@ -221,14 +200,6 @@ class Hub:
     def close(self) -> None:
         for chat in list(self.chats.values()):
             self._forget(chat)
-
-    def check_integrity(self) -> None:
-        """Raise AssertionError unless counts and indexes match the chats."""
-        for chat in self.chats.values():
-            chat.check_integrity()
-        assert self.kept.bytes == sum(chat.kept_bytes for chat in self.chats.values())
-        assert sum(map(len, self._named.values())) == len(self.chats)
-        assert set(self._ended) <= set(self.chats)
 
 
 def _headers_of(frame: ChatFrame, headers: dict[bytes, bytes]) -> dict[bytes, bytes]:

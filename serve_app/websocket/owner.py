@@ -22,7 +22,7 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from router.errors import Rejected
-from serve_app.websocket import frames
+from serve_app.protocol.asgi import respond
 from serve_app.websocket.chat import Chat, Reader
 from serve_app.websocket.finder import OTHER_ID
 from serve_app.websocket.hub import GONE, Hub
@@ -30,16 +30,13 @@ from serve_app.websocket.hub import GONE, Hub
 ASKS = frozenset({("POST", "/chats/find"), ("POST", "/chats/read"), ("POST", "/chats/cancel")})
 HEARTBEAT_S = 5.0
 BATCH_BYTES = 64 * 1024
-JSON = b"application/json"
-LINES = b"application/x-ndjson"
+LINES = (b"content-type", b"application/x-ndjson")
 
 
 class Owner:
     """The ASGI application over one replica's hub.
 
-    Args:
-        heartbeat_s: pause after which a reader that is sent nothing gets an empty line.
-
+    A reader that is sent nothing for `heartbeat_s` gets an empty line.
     """
 
     def __init__(self, hub: Hub, heartbeat_s: float = HEARTBEAT_S) -> None:
@@ -47,11 +44,10 @@ class Owner:
         self.heartbeat_s = heartbeat_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one question of another replica."""
         ask = orjson.loads(await _body(receive))
         if scope["path"] == "/chats/find":
             found = self._hub.matches(ask["tenant"], ask["id"].encode())
-            await _respond(send, 200, [(match.token, match.is_waiting) for match in found])
+            await _answer(send, 200, [(match.token, match.is_waiting) for match in found])
             return
         chat = self._hub.by_token(ask["tenant"], ask["token"])
         if chat is None:
@@ -59,24 +55,21 @@ class Owner:
         elif chat.id != ask["id"].encode():
             await _refuse(send, OTHER_ID)
         elif scope["path"] == "/chats/cancel":
-            chat.cancel()
-            frame = frames.done(chat.id, chat.last, is_cancelled=True)
-            await _respond(send, 200, {"frame": frame.decode()})
+            await _answer(send, 200, {"frame": chat.cancel().decode()})
         else:
             await self._lend(chat, ask["after"], receive, send)
 
     async def _lend(self, chat: Chat, after: int, receive: Receive, send: Send) -> None:
         news = asyncio.Event()
-        reader = Reader(news.set)
-        refused = reader.attach(chat, after)
-        if refused is not None:
-            await _refuse(send, refused)
+        reader = chat.attach(after, news.set)
+        if isinstance(reader, Rejected):
+            await _refuse(send, reader)
             return
         leaving = asyncio.create_task(_disconnect(receive))
         # Whoever waits for news hears of the other replica's leaving, too.
         leaving.add_done_callback(lambda _: news.set())
         try:
-            await _start(send, 200, LINES)
+            await send({"type": "http.response.start", "status": 200, "headers": [LINES]})
             while not leaving.done():
                 news.clear()
                 body = _batch(reader)
@@ -120,15 +113,8 @@ async def _disconnect(receive: Receive) -> None:
         pass
 
 
-async def _start(send: Send, status: int, kind: bytes, *headers: tuple[bytes, bytes]) -> None:
-    all_headers = [(b"content-type", kind), *headers]
-    await send({"type": "http.response.start", "status": status, "headers": all_headers})
-
-
-async def _respond(send: Send, status: int, answer: Any) -> None:
-    body = orjson.dumps(answer)
-    await _start(send, status, JSON, (b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.body", "body": body})
+async def _answer(send: Send, status: int, answer: Any) -> None:
+    await respond(send, status, orjson.dumps(answer), [(b"content-type", b"application/json")])
 
 
 async def _refuse(send: Send, rejected: Rejected) -> None:
@@ -137,4 +123,4 @@ async def _refuse(send: Send, rejected: Rejected) -> None:
         "message": rejected.message,
         "param": rejected.param,
     }
-    await _respond(send, 410, answer)
+    await _answer(send, 410, answer)

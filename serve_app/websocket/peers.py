@@ -11,13 +11,14 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 
 from router.errors import Rejected, RejectReason
 from serve_app.config.serving import TimeoutConfig
+from serve_app.transport.broadcast import Broadcast
 from serve_app.transport.endpoint import SECRET_HEADER
 from serve_app.transport.upstream import Response, Upstream
 from serve_app.websocket.frames import ResumeFrame
@@ -35,19 +36,11 @@ ANSWER_S = 2.0
 TIMEOUTS = TimeoutConfig(connect_s=1, read_s=15, probe_after_s=math.inf)
 """The owner sends an empty line every 5 s, and answers no probes."""
 
-Broadcast = Callable[[str], Awaitable[list[Any]]]
-
 
 class Peers:
     """The directory of ingress replicas, and a client to their endpoints.
 
-    Args:
-        me: this replica's id.
-        broadcast: calls a method on every ingress replica, this one included.
-
-    Attributes:
-        upstream: the connections to the others' endpoints.
-
+    `broadcast` calls a method on every ingress replica, this one (`me`) included.
     """
 
     def __init__(self, me: str, secret: str, broadcast: Broadcast) -> None:
@@ -62,7 +55,6 @@ class Peers:
         self.upstream = Upstream(headers, TIMEOUTS)
 
     def open_at(self, url: str) -> None:
-        """This replica's own endpoint listens there from now on."""
         self._url = url
 
     # -- the directory ------------------------------------------------------------------
@@ -74,7 +66,6 @@ class Peers:
         return known | ({self._me: (self._url, 0.0)} if self._url else {})
 
     def merge(self, exported: dict[str, tuple[str, float]]) -> None:
-        """Take in what another replica knows."""
         now = time.monotonic()
         for name, (url, age_s) in exported.items():
             seen = now - age_s
@@ -135,7 +126,6 @@ class Peers:
     async def open(
         self, tenant: str, frame: ResumeFrame, token: str, wake: Callable[[], None]
     ) -> RemoteReader | Rejected:
-        """Read a chat of another replica from where the client is."""
         url = await self._url_of(token)
         if url is None:
             return GONE

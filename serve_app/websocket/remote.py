@@ -17,10 +17,8 @@ HIGH_WATER = 64 * 1024
 class RemoteReader:
     """A place in another replica's chat, with the face of `chat.Reader`.
 
-    Args:
-        response: the owner's stream: a frame a line, empty lines while nothing comes.
-        on_cancel: asks the owner to stop the chat.
-
+    The owner's response has a frame a line, and empty lines while nothing comes. `cancel`
+    asks the owner to stop the chat.
     """
 
     def __init__(
@@ -28,19 +26,19 @@ class RemoteReader:
         chat_id: bytes,
         response: Response,
         wake: Callable[[], None],
-        on_cancel: Callable[[], None],
+        cancel: Callable[[], None],
     ) -> None:
         self._id = chat_id
         self._response = response
         self._wake = wake
-        self._on_cancel = on_cancel
+        self.cancel = cancel
         self._frames: deque[bytes] = deque()
         self._bytes = 0
         self._has_ended = False
         self._has_room = asyncio.Event()
-        self._task = asyncio.create_task(self._pump())
+        self._task = asyncio.create_task(self._read())
 
-    async def _pump(self) -> None:
+    async def _read(self) -> None:
         tail = b""
         try:
             while data := await self._response.readany():
@@ -77,6 +75,3 @@ class RemoteReader:
         self._task.cancel()
         # A task that is cancelled before it began closes nothing.
         self._response.close()
-
-    def cancel(self) -> None:
-        self._on_cancel()

@@ -44,19 +44,18 @@ class Sockets:
         receive: Receive,
         send: Send,
     ) -> None:
-        """Answer an upgrade request and serve the socket until it ends."""
         await receive()
         tenant = self._with_room(identify())
         if isinstance(tenant, Rejected):
             await refuse_upgrade(scope, send, tenant)
             return
         self._open[tenant.name] += 1
-        self._hub.metrics.sockets.inc()
+        self._hub.metrics.websockets.inc()
         try:
             await send(self._acceptance(scope, headers))
             await self._run(headers, identify, receive, send)
         finally:
-            self._hub.metrics.sockets.dec()
+            self._hub.metrics.websockets.dec()
             self._open[tenant.name] -= 1
             if not self._open[tenant.name]:
                 del self._open[tenant.name]
@@ -66,8 +65,7 @@ class Sockets:
     ) -> None:
         # The subprotocols may hold the key; no call needs them.
         kept = {k: v for k, v in headers.items() if k != b"sec-websocket-protocol"}
-        fleet = lambda: self._state.policies.fleet  # noqa: E731
-        connection = Connection(self._hub, self._finder, fleet, identify, kept)
+        connection = Connection(self._state, self._hub, self._finder, identify, kept)
         try:
             has_left = await connection.run(receive, send)
         except Exception:

@@ -44,7 +44,7 @@ def hung(real: str) -> Hung:
     with httpx.Client(timeout=60) as http:
         await_all(http, real, ingresses=1)
         eventually(lambda: is_idle(http, real))
-    # Each replica with its engine and its watchman: they are one process group.
+    # Each replica with its engine and its watchdog: they are one process group.
     chat = {pid: line for actor in pids_of(CHAT) for pid, line in members(actor).items()}
     quality = [pid for actor in pids_of(QUALITY) for pid in members(actor)]
     begun, of_chat, of_quality = time.monotonic(), cpu_s([*chat]), cpu_s(quality)

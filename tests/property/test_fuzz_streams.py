@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from router.errors import Rejected
 from router.limits.pacer import DUE
-from router.recovery.resume import Cut, Said
+from router.recovery.resume import Delivered, ResumePoint
 from serve_app.protocol import sse as streaming
 from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader, Usage
-from serve_app.relay import pump
-from serve_app.relay.engine_stream import MAX_WAITING_BYTES, Original
+from serve_app.relay import forwarder
+from serve_app.relay.engine_stream import MAX_WAITING_BYTES, FirstStream
 from serve_app.relay.relay import read_usage
-from serve_app.relay.resumed_stream import Continued
+from serve_app.relay.resumed_stream import ResumedStream
 from serve_app.relay.tool_use import Messages
-from serve_app.relay.transcript import MAX_RAW_BYTES, Journal
+from serve_app.relay.transcript import MAX_RAW_BYTES, Transcript
 from serve_app.request.reply import StreamState
 from tests.property.mutations import FUZZED, VALUES, cut, mangled, spoilt
 
@@ -80,23 +80,29 @@ wild = whole.map(b"".join).flatmap(lambda raw: mangled(raw, PIECES))
 """The same with anything between and in them."""
 
 
-def original(kind: str) -> Original:
+def original(kind: str) -> FirstStream:
     """A source as the pipeline makes it for a route."""
     if kind == "anthropic":
         return Messages(EventReader(hide_usage=False), None, Dialect.ANTHROPIC)
     if kind == "responses":
-        return Original(EventReader(hide_usage=False), None, Dialect.RESPONSES)
+        return FirstStream(EventReader(hide_usage=False), None, Dialect.RESPONSES)
     has_ids = kind != "plain"
-    journal = Journal(Said(), is_chat=kind != "text", has_ids=has_ids, shows_ids=False)
-    return Original(EventReader(hide_usage=True), journal, Dialect.OPENAI)
+    transcript = Transcript(Delivered(), is_chat=kind != "text", has_ids=has_ids, shows_ids=False)
+    return FirstStream(EventReader(hide_usage=True), transcript, Dialect.OPENAI)
 
 
 KINDS = st.sampled_from(["chat", "text", "plain", "anthropic", "responses"])
 
 
-def state(source: Original) -> tuple[object, ...]:
+def state(source: FirstStream) -> tuple[object, ...]:
     """All that is told of a stream once it has been read."""
-    return source.tokens, source.is_counted, source.usage, source.has_failed, source.refused
+    return (
+        source.tokens,
+        source.reader.is_counted,
+        source.usage,
+        source.has_failed,
+        source.reader.refused,
+    )
 
 
 @FUZZED
@@ -134,7 +140,7 @@ def test_under_a_ceiling_every_token_is_booked_however_they_come(events, kind, d
 
     plain = one.feed(raw)
     paced = [
-        pump.book(other, piece, pacer, StreamState().held, 0.0)
+        forwarder.book(other, piece, pacer, StreamState().held, 0.0)
         for piece in data.draw(cut(raw))
         if piece
     ]
@@ -153,31 +159,31 @@ def test_no_garbage_of_an_engine_is_a_fault_of_ours(raw, kind, data) -> None:
 
     assert all(out.endswith(b"\n\n") for out in outs if out)
     assert source.tokens >= 0
-    assert source.refused is None or isinstance(source.refused, Rejected)
+    assert source.reader.refused is None or isinstance(source.reader.refused, Rejected)
     usage = source.usage
     assert usage is None or (
         isinstance(usage, Usage) and min(usage.total, usage.cached_tokens) >= 0
     )
-    if source.journal is not None:
-        said = source.journal.said
-        assert all(0 <= token < 2**32 for token in said.ids)
-        assert said.chars == sum(map(len, said.parts))
+    if source.transcript is not None:
+        delivered = source.transcript.delivered
+        assert all(0 <= token < 2**32 for token in delivered.ids)
+        assert delivered.chars == sum(map(len, delivered.parts))
 
 
 @FUZZED
 @given(wild, wild, st.booleans(), st.data())
 def test_no_garbage_is_a_fault_where_a_stream_goes_on(first, second, is_chat, data) -> None:
     """The second engine's events are translated, or left out."""
-    begun = Original(
+    begun = FirstStream(
         EventReader(hide_usage=True),
-        Journal(Said(), is_chat=is_chat, has_ids=True, shows_ids=False),
+        Transcript(Delivered(), is_chat=is_chat, has_ids=True, shows_ids=False),
         Dialect.OPENAI,
     )
     begun.feed(first)
-    journal = begun.journal
-    assert journal is not None
-    at = data.draw(st.integers(0, len(journal.said.ids)))
-    source = Continued(journal, Cut(at, ""), wants_usage=data.draw(st.booleans()))
+    transcript = begun.transcript
+    assert transcript is not None
+    at = data.draw(st.integers(0, len(transcript.delivered.ids)))
+    source = ResumedStream(transcript, ResumePoint(at, ""), wants_usage=data.draw(st.booleans()))
 
     outs = [source.feed(piece) for piece in data.draw(cut(second))] + [source.end()]
 
@@ -211,9 +217,9 @@ def test_a_line_without_end_is_given_up(small, kind) -> None:
 
     for _ in range(200):
         assert source.feed(b"data: " + b"x" * 994) == b""
-        assert len(source._reader._tail) <= 11_000
+        assert len(source.reader._tail) <= 11_000
 
-    assert source.has_failed and source.is_over and source.fault == b""
+    assert source.has_failed and source.is_over and source.reader.fault == b""
     assert source.tokens == tokens
     assert source.feed(as_event(EVENTS[1])) == b""
 
@@ -248,6 +254,6 @@ def test_what_a_stream_has_said_is_kept_raw_up_to_a_bound() -> None:
 
     for _ in range(2_000):
         source.feed(as_event(EVENTS[1]))
-        assert source.journal is not None and source.journal.size <= MAX_RAW_BYTES
+        assert source.transcript is not None and source.transcript.size <= MAX_RAW_BYTES
 
-    assert len(source.journal.said.ids) == source.tokens == 2_000
+    assert len(source.transcript.delivered.ids) == source.tokens == 2_000

@@ -11,6 +11,7 @@ from router.placement.session import (
     is_session_id,
     session_key,
 )
+from tests.unit.router.integrity import check_sessions
 
 CAPACITY = 4
 TTL_S = 10.0
@@ -54,7 +55,7 @@ class SessionMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_counts_match_and_the_bound_holds(self):
-        self.memory.check_integrity()
+        check_sessions(self.memory)
         assert len(self.memory) <= CAPACITY
         assert sum(self.memory.recent(now=self.now).values()) == len(self.memory)
 

@@ -18,7 +18,6 @@ from serve_app.tenancy.auth import make_key
 from serve_app.transport.endpoint import EndpointServer
 from serve_app.websocket.finder import Finder
 from serve_app.websocket.hub import Hub
-from serve_app.websocket.metrics import SocketMetrics
 from serve_app.websocket.owner import ASKS as OWNER_ASKS
 from serve_app.websocket.owner import Owner
 from serve_app.websocket.peers import Peers
@@ -58,8 +57,7 @@ class SocketIngress:
         self.state = IngressState(policies, SECRET)
         self.lanes = LocalLanes(replicas, fleet.timeouts)
         self.pipeline = Pipeline(self.state, self.lanes, self.metrics)
-        metrics = SocketMetrics(self.metrics.registry)
-        self.hub = Hub(self.state, self.pipeline, metrics, name)
+        self.hub = Hub(self.state, self.pipeline, self.metrics, name)
         self.peers = Peers(name, SECRET, broadcast)
         sockets = Sockets(self.state, self.hub, Finder(self.hub, self.peers))
         self.gateway = Gateway(self.state, self.pipeline, None, None, sockets=sockets)
@@ -184,7 +182,7 @@ class SocketWorld:
         """Wait until every counter is back at 0."""
         await until(lambda: self.is_idle)
         for ingress in self.ingresses:
-            ingress.hub.check_integrity()
+            check_hub(ingress.hub)
 
 
 class Client:
@@ -271,6 +269,24 @@ async def until(check) -> None:
             if check():
                 return
             await asyncio.sleep(wait)
+
+
+def check_chat(chat) -> None:
+    """The counts match the frames."""
+    assert chat.first + len(chat._frames) - 1 == chat.last
+    assert chat.first - 1 <= chat.read <= chat.last
+    assert chat.kept_bytes == sum(map(len, chat._frames))
+    unread = list(chat._frames)[chat.read - chat.first + 1 :]
+    assert chat.unread_bytes == sum(map(len, unread))
+
+
+def check_hub(hub) -> None:
+    """Counts and indexes match the chats."""
+    for chat in hub.chats.values():
+        check_chat(chat)
+    assert hub.kept_bytes == sum(chat.kept_bytes for chat in hub.chats.values())
+    assert sum(map(len, hub._named.values())) == len(hub.chats)
+    assert set(hub._ended) <= set(hub.chats)
 
 
 def text_of(frames) -> str:

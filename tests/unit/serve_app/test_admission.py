@@ -9,8 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from router.admission.saturation import Level
-from serve_app.admission.admission import Admission
-from serve_app.admission.saturation_watch import SaturationWatch
+from serve_app.admission.admission import Admission, observe_lanes
 from serve_app.config.admission import AdmissionConfig
 from serve_app.config.lane import LaneConfig
 from serve_app.config.tenants import TenantsConfig
@@ -282,11 +281,11 @@ async def test_the_watch_holds_free_work_while_the_engines_are_full(world):
         asked.append(lane)
         return [{"waiting": 3.0, "kv_utilization": 0.5}]
 
-    watch = SaturationWatch(world.state.admission, SimpleNamespace(engine_load=engine_load))
-    await watch.observe()
+    lanes = SimpleNamespace(engine_load=engine_load)
+    await observe_lanes(world.state.admission, lanes)
     assert asked == []
     queue_of(world).set_level(Level.HOLD, time.monotonic())
-    await watch.observe()
+    await observe_lanes(world.state.admission, lanes)
 
     assert asked == ["chat"]
     assert world.state.admission.status()["chat"]["saturation"] == "hold"

@@ -10,6 +10,7 @@ from serve_app.bodies.opening import opening_of
 from serve_app.bodies.parsed_request import for_engine
 from serve_app.bodies.prefixes import prefix_key, prefix_of
 from serve_app.bodies.routes import ROUTES
+from serve_app.bodies.steps import at_once
 from serve_app.request.turn import turn_facts_of
 from tests.wrong_bodies import SMALLEST
 
@@ -52,7 +53,7 @@ def test_it_is_read_or_refused(world, route, beside):
         for value in VALUES:
             body = {**SMALLEST[route.path], **beside, name: value}
             call = pipeline.call(route, {}, tenant)
-            plan = pipeline.prepare(call, json.dumps(body).encode())
+            plan = at_once(pipeline.preparation.preparing(call, json.dumps(body).encode()))
             if isinstance(plan, Rejected):
                 assert plan.message
                 continue

@@ -110,7 +110,7 @@ async def test_what_healthy_engines_fail_on_is_a_bad_request(
     assert lanes.asked_of == asked * 5
     assert recoveries(world) == [0, 0, 0]
     assert set(faults_of(world).values()) <= {0}
-    assert world.pipeline.ejected() == {}
+    assert world.pipeline.book.ejected() == {}
     assert (world.reserved(), world.in_flight) == (0, 0)
 
 
@@ -264,7 +264,7 @@ async def test_what_another_replica_answers_was_a_fault_of_the_first(world, engi
     assert [x.status_code for x in answers] == [200] * 4
     assert lanes.asked_of == ["r1", "r2"] * 3 + ["r2"]
     assert recoveries(world) == [3, 0, 0]
-    assert world.pipeline.ejected() == {"chat": ["r1"]}
+    assert world.pipeline.book.ejected() == {"chat": ["r1"]}
 
 
 async def test_a_first_event_that_says_so_is_retried_and_counted_once_answered(
@@ -293,7 +293,7 @@ async def test_a_dead_engine_is_a_fault_of_its_replica(world, engine, lives) -> 
     assert response.status_code == 200
     assert lanes.asked_of == ["r1", "r2"]
     assert recoveries(world) == [1, 0, 0]
-    assert world.pipeline.ejected() == ({} if lives is None else {"chat": ["r1"]})
+    assert world.pipeline.book.ejected() == ({} if lives is None else {"chat": ["r1"]})
 
 
 @pytest.mark.parametrize("status", [502, 503, 504])
@@ -482,7 +482,7 @@ async def test_a_replica_that_fails_one_tenant_alone_is_found_out(world, engine)
     for seed in range(1, 4):
         assert (await world.post(CHAT, {**HI, "seed": seed}, key="acme")).status_code == 200
 
-    assert world.pipeline.ejected() == {"chat": ["r1"]}
+    assert world.pipeline.book.ejected() == {"chat": ["r1"]}
 
 
 async def test_one_tenant_s_broken_connections_eject_no_lane_that_others_use(world, engine) -> None:
@@ -493,7 +493,7 @@ async def test_one_tenant_s_broken_connections_eject_no_lane_that_others_use(wor
         await asyncio.gather(
             *(world.post(CHAT, {**HI, "seed": i + 1}, key="acme") for i in range(9))
         )
-        assert world.pipeline.ejected() == {}
+        assert world.pipeline.book.ejected() == {}
 
 
 # -- the chat socket --------------------------------------------------------------------
@@ -513,4 +513,4 @@ async def test_on_a_socket_it_is_the_same(socket_world) -> None:
     assert failed[-1]["error"]["code"] == "invalid_request"
     assert answered[-1]["type"] == "done"
     assert sum(ingress.count("pointsman_stream_recoveries_total", outcome=x) for x in OUTCOMES) == 0
-    assert ingress.pipeline.ejected() == {}
+    assert ingress.pipeline.book.ejected() == {}

@@ -32,7 +32,7 @@ MESSAGE = b"".join(
         (b"message_delta", b'{"type":"message_delta","usage":{"output_tokens":3}}'),
     )
 )
-BEAT, SLOW, FAULT = "beat", "slow", "fault"
+SILENCE, SLOW, FAULT = "silence", "slow", "fault"
 TURNS = 4
 """Of the event loop, for which a slow client does not read."""
 
@@ -41,7 +41,7 @@ TURNS = 4
 def streams(draw) -> tuple[str, dict, list]:
     """A route, a body, and what happens in each attempt: pieces, comments, slowness, faults."""
     is_chat = draw(st.booleans())
-    others = st.sampled_from([BEAT, SLOW])
+    others = st.sampled_from([SILENCE, SLOW])
     failing = st.lists(st.lists(others, max_size=3), max_size=3)
     attempts = [[*steps, FAULT] for steps in draw(failing)]
     whole = MESSAGE
@@ -82,8 +82,8 @@ class Answer(FakeResponse):
 class Run:
     """One request, and all that is told of it."""
 
-    def __init__(self, world, *, beats: bool) -> None:
-        self.world, self.beats = world, beats
+    def __init__(self, world, *, comments: bool) -> None:
+        self.world, self.comments = world, comments
         self.timers: list[Keepalive] = []
         self.faults: list[dict] = []
         self.client: Listener
@@ -93,16 +93,16 @@ class Run:
             self.client.reads.clear()
             self._turn(TURNS)
         else:
-            self._beat()
+            self._comment()
 
-    def _beat(self) -> None:
+    def _comment(self) -> None:
         """The timer rings, if it is still set."""
-        if self.beats and not self.timers[-1]._timer.cancelled():
-            self.timers[-1].beat()
+        if self.comments and not self.timers[-1]._timer.cancelled():
+            self.timers[-1].send_comment()
 
     def _turn(self, left: int) -> None:
         """A slow client reads again after some turns; in each of them a comment is tried."""
-        self._beat()
+        self._comment()
         if left:
             asyncio.get_running_loop().call_soon(self._turn, left - 1)
         else:
@@ -133,11 +133,11 @@ class Run:
         return self.client, samples
 
 
-def run(path, body, attempts, *, beats: bool) -> tuple:
+def run(path, body, attempts, *, comments: bool) -> tuple:
     with tempfile.TemporaryDirectory() as folder:
         world = World(Path(folder))
         try:
-            return asyncio.run(Run(world, beats=beats).run(path, body, attempts))
+            return asyncio.run(Run(world, comments=comments).run(path, body, attempts))
         finally:
             world.recorder.close()
             world.store.close()
@@ -149,8 +149,8 @@ def run(path, body, attempts, *, beats: bool) -> tuple:
 @examples(60)
 def test_without_its_comments_a_stream_is_what_it_was(given_stream):
     """Bytes, attempts and every count; a refusal, once the head was out, is the stream's event."""
-    plain, counted = run(*given_stream, beats=False)
-    heard, counted_too = run(*given_stream, beats=True)
+    plain, counted = run(*given_stream, comments=False)
+    heard, counted_too = run(*given_stream, comments=True)
 
     assert counted_too == counted
     if heard.bodies[0] != COMMENT or plain.status == 200:
@@ -163,9 +163,9 @@ def test_without_its_comments_a_stream_is_what_it_was(given_stream):
 
 def test_comments_are_there_to_be_left_out():
     """Before, between and after the events of one stream, over a fault."""
-    steps = [BEAT, CHUNKS[0], BEAT, CHUNKS[2], SLOW, CLOSING, BEAT, DONE]
+    steps = [SILENCE, CHUNKS[0], SILENCE, CHUNKS[2], SLOW, CLOSING, SILENCE, DONE]
 
-    heard, _ = run(CHAT, STREAMED, [[BEAT, FAULT], steps], beats=True)
+    heard, _ = run(CHAT, STREAMED, [[SILENCE, FAULT], steps], comments=True)
 
     assert heard.bodies[:4] == [COMMENT, COMMENT, CHUNKS[0], COMMENT]
     assert heard.bodies.count(COMMENT) == 3

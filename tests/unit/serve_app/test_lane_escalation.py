@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import pytest
 
 from router.types import Lane, LaneDecision, Reason
+from serve_app.config.lane import SimulatedEngine
 from serve_app.metrics import Metrics
-from serve_app.routing.escalation import SCORE_CACHE_SIZE, Escalation
-from serve_app.routing.escalation_sync import EscalationSync
+from serve_app.routing.escalation import SCORE_CACHE_SIZE, Escalation, exchange, observe_lanes
+from simulator.model.profile import load_profile
 from tests.unit.serve_app.conftest import FakeScorer
 
 QUALITY = Lane("quality", "large", 8000)
@@ -118,7 +119,7 @@ def test_the_operators_threshold_stands_in_for_the_controllers(policies):
 
     view = escalation.judge(policies, tenant(), asked("x")).views["quality"]
     assert (view.threshold, view.yield_threshold, view.has_budget) == (0.77, 0.77, True)
-    assert escalation.thresholds() == {"quality": 0.77}
+    assert escalation.status()["quality"]["threshold"] == 0.77
 
 
 def test_a_candidate_scores_beside_the_active_classifier(policies, escalation):
@@ -183,6 +184,22 @@ def test_slow_first_tokens_count_against_their_objective(policies, monkeypatch):
     assert escalation.observation("chat", [], 1001.0).ttft is None
 
 
+def test_how_full_a_simulated_engine_is_comes_from_its_profiles_slots(policies):
+    """As admission and placement count them: the file itself says nothing of `max_num_seqs`."""
+    name = "llama-3.1-8b-fp8-rtx4090"
+    lane = {"engine": "simulated", "simulated": SimulatedEngine(profile=name), "engine_args": {}}
+    lanes = {
+        **policies.fleet.lanes,
+        "quality": policies.fleet.lanes["quality"].model_copy(update=lane),
+    }
+    fleet = policies.fleet.model_copy(update={"lanes": lanes})
+    rows = [{"waiting": 0, "running": 10, "kv_utilization": 0.1}]
+
+    load = Escalation(replace(policies, fleet=fleet)).observation("quality", rows, 0.0)
+
+    assert load.running == 10 / load_profile(name).scheduling.max_num_seqs
+
+
 def test_only_lanes_that_were_used_lately_are_asked_for_their_load(escalation, monkeypatch):
     """An idle deployment costs nothing."""
     clock = [1000.0]
@@ -238,8 +255,7 @@ async def test_a_round_observes_and_exchanges(policies, escalation):
         assert method == "escalation_export"
         return [escalation.export(), peer.export(), TimeoutError()]
 
-    sync = EscalationSync(escalation, FakeLanes(), Metrics(), broadcast, has_peers=True)
-    await sync.observe()
-    await sync.exchange()
+    await observe_lanes(escalation, FakeLanes(), Metrics())
+    await exchange(escalation, broadcast)
 
     assert escalation.status()["quality"]["share"] == 2 / 500

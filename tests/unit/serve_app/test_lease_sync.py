@@ -20,7 +20,9 @@ from serve_app.config.lane import LaneConfig
 from serve_app.config.tenants import TenantsConfig
 from serve_app.leases.lease_sync import LeaseSync
 from serve_app.leases.metrics import LedgerMetrics
+from serve_app.pipeline.reserving import Reserving
 from serve_app.pipeline.state import IngressState
+from serve_app.request.metering import Metering
 from tests.unit.serve_app.conftest import FLEET
 
 CHAT = "/v1/chat/completions"
@@ -189,11 +191,16 @@ async def test_a_dry_run_counts_on_the_next_lease_while_there_is_a_session(pair)
     """As a request does, which would wait for it."""
     here = pair.states[0]
     large, small = Reckoning(9_000, 9_000, 9_000), Reckoning(1, 1, 1)
-    assert here.would_admit(pair.tenant, "chat", large) is not None
+    reserving, call = Reserving(here, Metering()), SimpleNamespace(tenant=pair.tenant)
+
+    def would_admit(cost) -> bool:
+        return reserving.would_admit(call, SimpleNamespace(lane="chat", cost=cost))
+
+    assert not would_admit(large)
     await beat(pair)
 
-    assert here.would_admit(pair.tenant, "chat", large) is None
-    assert here.would_admit(pair.tenant, "chat", small) is None
+    assert would_admit(large)
+    assert would_admit(small)
 
 
 async def test_permits_go_where_the_requests_are(pair):

@@ -200,7 +200,7 @@ def test_one_tenant_has_a_quarter_of_all_places_at_most(places):
             if upload.__enter__() is not None:
                 break
             held.append(upload)
-        return uploads.of(tenant)
+        return uploads.held[tenant]
 
     shares = [fill(name) for name in "abcdef"]
 

@@ -109,13 +109,13 @@ def loads(lanes):
     return lanes.placements["chat"].lane.loads(now=1e9)
 
 
-def visit(session="s"):
+def turn(session="s"):
     return TurnFacts(session_hash("g"), session)
 
 
 async def test_an_open_turn_counts_until_its_response_is_closed(lanes):
     """Once, and not again when it is closed twice."""
-    replica = await lanes.choose("chat", visit())
+    replica = await lanes.choose("chat", turn())
     response = await lanes.open(replica, "/", b"", {})
     during = loads(lanes)
 
@@ -129,7 +129,7 @@ async def test_an_open_turn_counts_until_its_response_is_closed(lanes):
 async def test_a_turn_that_could_not_be_opened_counts_no_more(lanes):
     """Whatever the fault."""
     lanes.upstream.fault = ConnectionRefusedError()
-    replica = await lanes.choose("chat", visit())
+    replica = await lanes.choose("chat", turn())
 
     with pytest.raises(UpstreamFault):
         await lanes.open(replica, "/", b"", {})
@@ -138,16 +138,16 @@ async def test_a_turn_that_could_not_be_opened_counts_no_more(lanes):
 
 
 async def test_a_full_replica_passes_the_session_on_and_tells_the_next(lanes):
-    """The header names the ingress, the group and the guest with its move."""
-    home = await lanes.choose("chat", visit())
+    """The header names the ingress, the group and the spilled session with its move."""
+    home = await lanes.choose("chat", turn())
     for _ in range(2):
         await lanes.open(home, "/", b"", {})
 
-    other = await lanes.choose("chat", visit())
+    other = await lanes.choose("chat", turn())
     await lanes.open(other, "/", b"", {"traceparent": "t"})
 
     assert other.id != home.id
-    assert (home.has_spilled, other.has_spilled) == (False, True)
+    assert (home.placed.has_spilled, other.placed.has_spilled) == (False, True)
     headers = lanes.upstream.sent[-1][1]
     assert headers["traceparent"] == "t"
     assert headers[TURN_HEADER] == f"me {session_hash('g')} {session_hash('s')} 1"
@@ -166,24 +166,24 @@ async def test_a_bare_name_gets_the_same_replica_and_counts_nowhere(lanes):
 async def test_serve_is_asked_only_while_it_lists_no_replica(lanes):
     """Those it lists are seen where it keeps them: ones that come, and ones that go."""
     handle = lanes.handle
-    first = await lanes.choose("chat", visit())
-    again = await lanes.choose("chat", visit())
+    first = await lanes.choose("chat", turn())
+    again = await lanes.choose("chat", turn())
     assert (first.id, handle.asked) == (again.id, 1)
     assert again.url == f"http://{again.id}"
 
     del handle.listed[first.id]
-    other = await lanes.choose("chat", visit())
+    other = await lanes.choose("chat", turn())
     assert (other.id != first.id, handle.asked) == (True, 1)
 
     handle.listed.clear()
     handle.stats = {"r9": {}}
-    assert (await lanes.choose("chat", visit())).id == "r9"
+    assert (await lanes.choose("chat", turn())).id == "r9"
     assert handle.asked == 2
 
     handle.listed.clear()
     handle.stats = {}
     with pytest.raises(NoReplica):
-        await lanes.choose("chat", visit())
+        await lanes.choose("chat", turn())
 
 
 @pytest.mark.parametrize("asks", [1, 2], ids=["asked for", "listed"])
@@ -193,7 +193,7 @@ async def test_a_replica_without_an_address_is_none(lanes, asks):
 
     for _ in range(asks):
         with pytest.raises(NoReplica):
-            await lanes.choose("chat", visit())
+            await lanes.choose("chat", turn())
 
     assert lanes.handle.asked == 1
 
@@ -209,7 +209,7 @@ async def test_without_an_order_serve_s_candidates_stand():
 
 async def test_bounds_are_replaced_and_open_turns_stay(lanes):
     """A reload changes the policy, not what is known."""
-    replica = await lanes.choose("chat", visit())
+    replica = await lanes.choose("chat", turn())
     await lanes.open(replica, "/", b"", {})
     placement = lanes.placements["chat"]
 
@@ -257,7 +257,7 @@ def scope(header=None):
 
 
 async def test_a_replica_publishes_who_is_here():
-    """Open turns by ingress, the guests, and nothing for requests that are no turns."""
+    """Open turns by ingress, the spilled sessions, and nothing for requests that are no turns."""
     app = Slow()
     log = LoadTracker(app, AffinityConfig())
     guard = Guard(log, "secret", frozenset({("POST", "/v1/chat/completions")}))
@@ -270,7 +270,11 @@ async def test_a_replica_publishes_who_is_here():
         during = log.report(0.123).to_mapping()
         app.may_end.set()
 
-    assert (during["open"], during["guests"], during["kv"]) == ({"i1": 2, "i2": 1}, {"k1": 3}, 0.12)
+    assert (during["open"], during["spilled"], during["kv"]) == (
+        {"i1": 2, "i2": 1},
+        {"k1": 3},
+        0.12,
+    )
     assert log.report(0).open == {}
     assert log.report(0).to_mapping() == log.report(0).to_mapping()
 

@@ -12,21 +12,26 @@ from router.errors import Rejected
 from serve_app.bodies.steps import at_once
 from serve_app.config.serving import LimitsConfig
 from serve_app.websocket import frames
-from serve_app.websocket.chat import TOO_EARLY, TOO_LATE, Chat, Kept, Reader
+from serve_app.websocket.chat import TOO_EARLY, TOO_LATE, Chat, Reader
 from serve_app.websocket.frames import BadFrame, CancelFrame, ChatFrame, ResumeFrame, reading_frame
+from tests.unit.serve_app.socket_world import check_chat
 
 ALLOWANCE = 600
 
 
 class FakeOwner:
     def __init__(self) -> None:
-        self.kept = Kept()
+        self.kept_bytes = 0
 
     def allowance(self) -> int:
         return ALLOWANCE
 
     def changed(self, chat) -> None:
         pass
+
+
+def attached(chat, after=0) -> Reader | Rejected:
+    return chat.attach(after, lambda: None)
 
 
 OPS = st.lists(
@@ -46,8 +51,7 @@ def test_a_reader_gets_every_frame_after_its_number_once_and_in_order(ops):
     """Whatever is said, read, left and taken up again; and what is kept is bounded."""
     owner = FakeOwner()
     chat = Chat(owner, "acme", b'"a"', "k", "i1.k", "r")
-    reader, expected = Reader(lambda: None), 1
-    assert reader.attach(chat, 0) is None
+    reader, expected = attached(chat), 1
     for op, number in ops:
         if op == "say":
             chat.add(b'{"x":"%b"}' % (b"y" * number))
@@ -56,14 +60,11 @@ def test_a_reader_gets_every_frame_after_its_number_once_and_in_order(ops):
         elif op == "leave":
             reader.detach()
         elif op == "attach":
-            old, reader = reader, Reader(lambda: None)
-            refused = reader.attach(chat, number)
-            assert refused in (None, TOO_EARLY, TOO_LATE)
-            if refused is None:
-                expected = number + 1
-                old.detach()
-            else:
-                reader = old
+            new = attached(chat, number)
+            assert isinstance(new, Reader) or new in (TOO_EARLY, TOO_LATE)
+            if isinstance(new, Reader):
+                reader.detach()
+                reader, expected = new, number + 1
         else:
             for _ in range(number):
                 frame = reader.take()
@@ -71,8 +72,8 @@ def test_a_reader_gets_every_frame_after_its_number_once_and_in_order(ops):
                     break
                 assert json.loads(frame)["seq"] == expected
                 expected += 1
-        chat.check_integrity()
-        assert owner.kept.bytes == chat.kept_bytes
+        check_chat(chat)
+        assert owner.kept_bytes == chat.kept_bytes
         assert chat.kept_bytes <= max(ALLOWANCE, chat.unread_bytes)
 
 
@@ -81,9 +82,8 @@ def test_what_nobody_has_read_is_never_dropped():
     chat = Chat(FakeOwner(), "acme", b"1", "k", "i1.k", "r")
     for _ in range(100):
         chat.add(b'{"x":1}')
-    reader = Reader(lambda: None)
+    reader = attached(chat)
 
-    assert reader.attach(chat, 0) is None
     taken = [json.loads(frame)["seq"] for frame in iter(reader.take, None)]
 
     assert taken == list(range(1, 101))
@@ -92,8 +92,7 @@ def test_what_nobody_has_read_is_never_dropped():
 async def test_a_resume_past_what_was_unread_lets_the_stream_go_on():
     """The writer waits for room; a client that says it has it all has made some."""
     chat = Chat(FakeOwner(), "acme", b"1", "k", "i1.k", "r")
-    old, new = Reader(lambda: None), Reader(lambda: None)
-    old.attach(chat, 0)
+    attached(chat)
     body = b'data: {"x":"%b"}\n\n' % (b"y" * 2 * ALLOWANCE)
     saying = asyncio.create_task(
         chat.send({"type": "http.response.body", "body": body, "more_body": True})
@@ -101,7 +100,7 @@ async def test_a_resume_past_what_was_unread_lets_the_stream_go_on():
     await asyncio.sleep(0)
     assert not saying.done()
 
-    assert new.attach(chat, chat.last) is None
+    assert isinstance(attached(chat, chat.last), Reader)
 
     await asyncio.wait_for(saying, 1)
 
@@ -109,9 +108,7 @@ async def test_a_resume_past_what_was_unread_lets_the_stream_go_on():
 def test_a_reader_that_is_displaced_hears_of_it_and_nothing_more():
     """One reader at a time."""
     chat = Chat(FakeOwner(), "acme", b"1", "k", "i1.k", "r")
-    old, new = Reader(lambda: None), Reader(lambda: None)
-    old.attach(chat, 0)
-    new.attach(chat, 0)
+    old, new = attached(chat), attached(chat)
     chat.add(b'{"x":1}')
 
     notice = json.loads(old.take())

@@ -10,7 +10,7 @@ from serve_app.websocket import connection
 from serve_app.websocket.connection import MAX_NOTICES
 from serve_app.websocket.peers import Peers
 from serve_app.websocket.remote import HIGH_WATER, RemoteReader
-from tests.unit.serve_app.socket_world import SocketWorld, seqs_of, text_of, until
+from tests.unit.serve_app.socket_world import SocketWorld, check_hub, seqs_of, text_of, until
 from tests.unit.serve_app.test_websocket import bearer
 
 
@@ -190,7 +190,7 @@ async def test_a_chat_that_is_not_resumed_in_time_is_aborted_and_settled():
     assert frame["error"]["code"] == "no_replica"
     assert "a retry is safe" in frame["error"]["message"]
     assert abandoned == 1
-    assert world.ingresses[0].hub.kept.bytes == 0
+    assert world.ingresses[0].hub.kept_bytes == 0
 
 
 async def test_the_loss_of_the_owner_is_a_broken_stream(slow_world):
@@ -264,7 +264,7 @@ async def test_a_client_that_does_not_read_holds_its_chat_up():
         hub = world.ingresses[0].hub
         (chat,) = hub.chats.values()
         await until(lambda: chat.room is not None)
-        kept = hub.kept.bytes
+        kept = hub.kept_bytes
         client.reads.set()
         frames = read + await client.until_end("a")
         await client.leave()
@@ -346,14 +346,14 @@ async def test_all_replays_together_are_bounded():
         for number in range(12):
             client.chat(number, tokens=60)
             last = await client.until_end(number)
-            kept.append(world.ingresses[0].hub.kept.bytes)
+            kept.append(world.ingresses[0].hub.kept_bytes)
         client.say(resume(0, 0))
         first = await client.frame()
         # Tokens that came while this was busy elsewhere share a frame: few may be left.
         middle = len(last) // 2
         client.say(resume(11, last[middle - 1]["seq"]))
         rest = await client.until_end(11)
-        world.ingresses[0].hub.check_integrity()
+        check_hub(world.ingresses[0].hub)
 
     assert max(kept) < 2**16 + 2**15
     assert first["error"]["code"] == "no_replica"

@@ -1,0 +1,206 @@
+"""Moving one stream's events from the engine to the client: the only code that runs per token.
+
+A chunk that finds nothing in its way is passed on where it arrives, in the connection's
+callback: no task wakes for it. The task takes over where something has to be waited for:
+the first event, one that is held back under a ceiling, a client that does not read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Generator
+from functools import partial
+from typing import Any
+
+from starlette.types import Send
+
+from router.limits.pacer import DUE, Paces
+from serve_app.metrics import Series
+from serve_app.protocol.sse import Usage
+from serve_app.relay.engine_stream import EngineStream
+from serve_app.request.call import Call
+from serve_app.transport.upstream import Response
+
+MAX_NAP_S = 0.1
+"""The pace may have changed after so long."""
+
+
+class Forwarder:
+    """One attempt's events; `itl` takes the gaps between them.
+
+    `begin` is awaited when the first event is there, `count` is told the engine's count.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        stream: EngineStream,
+        send: Send,
+        itl: Series,
+        begin: Callable[[Call, Send, float], Awaitable[None]],
+        count: Callable[[Call, Usage | None], None],
+    ) -> None:
+        self._call, self._stream, self._send, self._itl = call, stream, send, itl
+        self._begin, self._count = begin, count
+        self._state, self._charge = call.reply.stream, call.charge
+        self._pacer, self._covered = call.charge.pacer, call.charge.covered_tokens
+        hold = call.served.hold
+        self._ticket = hold.ticket if hold is not None else None
+        self._suspended: SuspendedSend | None = None
+        # Until it is past the role and the first token.
+        self._begins: Response | None = None
+
+    async def run(self, response: Response) -> None:
+        """Forward until the engine is done. Raises what reading and sending raise."""
+        self._begins = response if self._stream.is_steady else None
+        try:
+            await self._run(response)
+        finally:
+            if self._suspended is not None:
+                # Cancelled in the turn in which a send had begun to wait.
+                self._suspended.close()
+
+    async def _run(self, response: Response) -> None:
+        stream, state, held = self._stream, self._state, self._state.held
+        while not stream.is_over:
+            if state.last and not held:
+                has_ended = not await response.deliver_to(self._pass_on)
+                if self._suspended is not None:
+                    suspended, self._suspended = self._suspended, None
+                    await suspended
+                elif has_ended:
+                    return
+                continue
+            chunk = response.read_nowait() if held else await response.readany()
+            out = b""
+            if chunk:
+                out = self._take(chunk, time.monotonic())
+            elif not held:
+                return
+            if not out:
+                if not held:
+                    continue
+                out = await next_held(self._call, held)
+            if state.last:
+                self._note(time.monotonic())
+            else:
+                await self._begin(self._call, self._send, time.perf_counter())
+                state.last = time.monotonic()
+                self._note_count()
+            await self._send({"type": "http.response.body", "body": out, "more_body": True})
+
+    def _pass_on(self, chunk: bytes) -> bool:
+        """Forward one chunk at once; return False where the task has to see to the rest."""
+        now = time.monotonic()
+        out = self._take(chunk, now)
+        if out:
+            self._note(now)
+            message = {"type": "http.response.body", "body": out, "more_body": True}
+            sending = self._send(message).__await__()
+            try:
+                waits_for = next(sending)
+            except StopIteration:
+                pass
+            else:
+                self._suspended = SuspendedSend(waits_for, sending)
+                return False
+        return not (self._state.held or self._stream.is_over)
+
+    def _take(self, chunk: bytes, now: float) -> bytes:
+        stream, state = self._stream, self._state
+        if self._pacer is None:
+            out = stream.feed(chunk)
+        else:
+            out = book(stream, chunk, self._pacer, state.held, now)
+        tokens = state.tokens + stream.tokens
+        if self._ticket is not None:
+            self._ticket.deliver(tokens)
+        if tokens > self._covered:
+            self._covered = self._charge.cover(tokens, now=now)
+        if self._begins is not None and stream.tokens > 1:
+            self._begins.expect_tokens()
+            self._begins = None
+        return out
+
+    def _note(self, now: float) -> None:
+        state = self._state
+        self._itl.observe(now - state.last)
+        state.last = now
+        self._note_count()
+
+    def _note_count(self) -> None:
+        stream = self._stream
+        if stream.reader.is_counted or stream.is_over:
+            self._count(self._call, stream.usage)
+
+
+class SuspendedSend:
+    """An await that was begun in a callback and has to wait: the rest of it, for a task."""
+
+    __slots__ = ("_rest", "_waits_for")
+
+    def __init__(self, waits_for: Any, rest: Generator[Any, Any, None]) -> None:
+        self._waits_for, self._rest = waits_for, rest
+
+    def close(self) -> None:
+        self._rest.close()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        waits_for = self._waits_for
+        while True:
+            # A future that was yielded keeps its mark until a task has seen it.
+            try:
+                sent = yield waits_for
+            except BaseException as error:  # noqa: BLE001 - the rest's to deal with
+                go_on = partial(self._rest.throw, error)
+            else:
+                go_on = partial(self._rest.send, sent)
+            try:
+                waits_for = go_on()
+            except StopIteration:
+                return
+
+
+async def next_held(call: Call, held: deque[tuple[float, bytes]]) -> bytes:
+    """Return the next event that was held back, when it is due."""
+    position, out = held.popleft()
+    pacer = call.charge.pacer
+    while pacer is not None:
+        nap = min(pacer.wait_s(position, now=time.monotonic()), MAX_NAP_S)
+        if nap <= 0:
+            break
+        call.served.paced_s += nap
+        await asyncio.sleep(nap)
+    return out
+
+
+def book(
+    stream: EngineStream, chunk: bytes, pacer: Paces, held: deque[tuple[float, bytes]], now: float
+) -> bytes:
+    """Book what has arrived under the tokens-per-second ceiling; return what may go now.
+
+    The rest is held back until it is due. What has arrived is booked before each
+    wait, so the engine is always read at full speed and the tenant's debt is known
+    as it grows: withholding reads would only make the engine merge deltas.
+    """
+    if chunk.count(b"\n\n") <= 1:
+        return _book_event(stream, chunk, pacer, held, now)
+    *whole, rest = chunk.split(b"\n\n")
+    parts = [event + b"\n\n" for event in whole] + [rest]
+    return b"".join(_book_event(stream, part, pacer, held, now) for part in parts if part)
+
+
+def _book_event(
+    stream: EngineStream, chunk: bytes, pacer: Paces, held: deque[tuple[float, bytes]], now: float
+) -> bytes:
+    """Book what ends one event at most; one of many tokens waits for its last."""
+    before = stream.tokens
+    out = stream.feed(chunk)
+    position = pacer.hold(stream.tokens - before, now=now)
+    if position == DUE and not held:
+        return out
+    if out:
+        held.append((position, out))
+    return b""
