@@ -4,7 +4,7 @@ from router.admission.kv_budget import KvAsk
 from router.admission.saturation import Level
 from router.admission.ticket import Stage, Tier
 from router.errors import RejectReason
-from tests.unit.router.lanes import QueuedLane, stages
+from tests.unit.router.admission.lanes import QueuedLane, stages
 
 PAID = Tier("paid", 0, start_within_s=10.0)
 FREE = Tier("free", 10, sheddable=True, start_within_s=60.0)

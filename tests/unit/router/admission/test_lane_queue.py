@@ -6,7 +6,7 @@ from router.admission.lane_queue import LaneQueue, QueueConfig
 from router.admission.saturation import Level
 from router.admission.ticket import SlotRequest, Stage, Tier
 from router.errors import RejectReason
-from tests.unit.router.lanes import QueuedLane, stages
+from tests.unit.router.admission.lanes import QueuedLane, stages
 
 PAID = Tier("paid", 0, start_within_s=10.0)
 FREE = Tier("free", 10, sheddable=True, start_within_s=60.0)
