@@ -15,7 +15,6 @@ from router.recovery.resume import (
     next_seed,
     remaining,
 )
-from router.recovery.stops import Passed, StopMatcher
 
 CHAT = StreamTraits(is_chat=True)
 
@@ -126,41 +125,6 @@ def test_seeds_of_resumed_answers_differ_and_fit():
 
     assert len(seeds) == 101
     assert all(0 <= seed < 2**63 for seed in seeds)
-
-
-def test_a_stop_string_is_found_across_the_cut():
-    matcher = StopMatcher(["STOP"], "say S", includes=False)
-
-    # The engine had kept "S" back if it had known the string; here it was shown.
-    assert matcher.feed("TOP of") == Passed("", "STOP")
-
-
-def test_the_string_that_is_complete_first_wins():
-    matcher = StopMatcher(["cdef", "de"], "", includes=False)
-
-    assert matcher.feed("abcdefg") == Passed("abc", "de")
-
-
-def test_what_may_begin_a_stop_string_waits():
-    matcher = StopMatcher(["xyz"], "", includes=False)
-
-    texts = [matcher.feed(text).text for text in ("ab", "xy", "a")]
-
-    assert texts == ["", "ab", "x"]
-    assert matcher.flush() == "ya"
-
-
-def test_a_stop_string_that_is_shown_is_passed_on_and_nothing_waits():
-    matcher = StopMatcher(["xy"], "x", includes=True)
-
-    assert matcher.feed("yz") == Passed("y", "xy")
-
-
-def test_a_stop_string_before_the_least_length_does_not_end_the_answer():
-    matcher = StopMatcher(["x"], "", includes=False)
-
-    assert matcher.feed("axb", counts=False) == Passed("axb")
-    assert matcher.feed("cx") == Passed("c", "x")
 
 
 def test_ids_are_asked_for_to_go_on_or_to_count():

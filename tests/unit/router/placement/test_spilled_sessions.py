@@ -1,0 +1,15 @@
+"""What a replica remembers of sessions that spilled to it."""
+
+from router.placement.spilled_sessions import SpilledSessions
+
+
+def test_a_guest_book_keeps_the_highest_number_and_the_latest_guests():
+    """An older number that arrives late changes nothing."""
+    book = SpilledSessions(2, warm_s=10)
+    for key, number, now in (("a", 1, 0), ("b", 3, 1), ("b", 2, 2), ("c", 1, 3)):
+        book.note(key, number, now=now)
+
+    assert book.numbers(now=3) == {"b": 3, "c": 1}
+    assert book.numbers(now=12.5) == {"c": 1}
+    assert len(book) == 1
+    assert book.numbers(now=13.5) == {}
