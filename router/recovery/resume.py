@@ -1,8 +1,8 @@
 """What may be done for an answer whose replica failed, and from where it goes on.
 
 A stream that breaks off is known by two things: what its request asked for
-(`StreamTraits`, fixed) and what the client has been given (`Said`, which grows).
-`decide` turns the two into the means of recovery:
+(`StreamTraits`, fixed) and what the client has been given (`Delivered`, which grows).
+`decide` turns the two into the recovery action:
 
 - nothing given yet: the request is *retried*, whatever it asked for;
 - everything but the closing lines given: the stream is *closed*;
@@ -16,7 +16,7 @@ ends inside a character, and an engine that watches for stop strings keeps back 
 characters. An engine primed with half a character gives its whole prompt back as new
 text (tokenizers' DecodeStream). So a resume begins after a token at which all text of
 the tokens before it is known. After an event of one token that carried text, nothing is
-kept back; elsewhere `CutSearch` asks for the text of the tokens and compares.
+kept back; elsewhere `ResumePointSearch` asks for the text of the tokens and compares.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ REPLACEMENT = "\ufffd"
 """What half a character is decoded to."""
 
 
-class Means(StrEnum):
+class RecoveryAction(StrEnum):
     """What is done for a stream that broke off."""
 
     RETRY = "retry"
@@ -124,7 +124,7 @@ class StreamTraits:
 
 
 @dataclass(slots=True)
-class Said:
+class Delivered:
     """What a stream has given its client: token ids, text, and marks on the way.
 
     Attributes:
@@ -170,47 +170,49 @@ class Said:
         if text and ids is not None and len(ids) == 1 and not self.holds_back:
             self.clean_ids, self.clean_chars = len(self.ids), self.chars
 
-    def go_back(self, cut: Cut) -> None:
+    def rewind(self, point: ResumePoint) -> None:
         """Forget the tokens after the cut: they will be generated again."""
-        del self.ids[cut.ids :]
-        if not cut.held:
-            self.clean_ids, self.clean_chars = cut.ids, self.chars
+        del self.ids[point.ids :]
+        if not point.held:
+            self.clean_ids, self.clean_chars = point.ids, self.chars
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
     """The means, and what stood in the way of better ones."""
 
-    means: Means
+    action: RecoveryAction
     obstacle: Obstacle | None = None
 
 
-def decide(traits: StreamTraits, said: Said) -> Decision:
-    if said.is_finished:
-        return Decision(Means.CLOSE)
-    if not said.has_content and not (said.has_tool_call or said.has_reasoning):
-        return Decision(Means.RETRY)
-    obstacle = _obstacle(traits, said)
+def decide(traits: StreamTraits, delivered: Delivered) -> Decision:
+    if delivered.is_finished:
+        return Decision(RecoveryAction.CLOSE)
+    if not delivered.has_content and not (delivered.has_tool_call or delivered.has_reasoning):
+        return Decision(RecoveryAction.RETRY)
+    obstacle = _obstacle(traits, delivered)
     if obstacle is not None:
-        return Decision(Means.END, obstacle)
-    if traits.goes_by_tokens and said.prompt is not None and not said.lacks_ids:
-        return Decision(Means.BY_TOKENS)
-    is_whole = traits.is_chat and not traits.is_continuation and bool(said.text)
+        return Decision(RecoveryAction.END, obstacle)
+    if traits.goes_by_tokens and delivered.prompt is not None and not delivered.lacks_ids:
+        return Decision(RecoveryAction.BY_TOKENS)
+    is_whole = traits.is_chat and not traits.is_continuation and bool(delivered.text)
     if is_whole and traits.keeps_whitespace:
-        return Decision(Means.BY_MESSAGE)
-    return Decision(Means.END, Obstacle.TOOL_CALL if traits.has_tools else Obstacle.UNKNOWN_TOKENS)
+        return Decision(RecoveryAction.BY_MESSAGE)
+    return Decision(
+        RecoveryAction.END, Obstacle.TOOL_CALL if traits.has_tools else Obstacle.UNKNOWN_TOKENS
+    )
 
 
-def _obstacle(traits: StreamTraits, said: Said) -> Obstacle | None:
-    if said.has_tool_call:
+def _obstacle(traits: StreamTraits, delivered: Delivered) -> Obstacle | None:
+    if delivered.has_tool_call:
         return Obstacle.TOOL_CALL
-    if said.has_reasoning:
+    if delivered.has_reasoning:
         return Obstacle.REASONING
     return traits.obstacle
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class ResumePoint:
     """Where the answer goes on.
 
     Attributes:
@@ -223,7 +225,7 @@ class Cut:
     held: str = ""
 
 
-class CutSearch:
+class ResumePointSearch:
     """Finds the cut; asks for the text of tokens where events do not tell.
 
     Give `answer` the text of the ids in `asks` until `asks` is None; then `found` is
@@ -235,24 +237,24 @@ class CutSearch:
 
     """
 
-    def __init__(self, said: Said, hold_chars: int = 0) -> None:
-        self._said = said
+    def __init__(self, delivered: Delivered, hold_chars: int = 0) -> None:
+        self._delivered = delivered
         self._hold_chars = hold_chars
-        self._missing = said.text[said.clean_chars :]
-        self._upto = len(said.ids)
-        self._least = max(said.clean_ids, self._upto - MAX_PENDING_TOKENS)
-        self.found: Cut | None = None
+        self._missing = delivered.text[delivered.clean_chars :]
+        self._upto = len(delivered.ids)
+        self._least = max(delivered.clean_ids, self._upto - MAX_PENDING_TOKENS)
+        self.found: ResumePoint | None = None
         self.is_over = False
         if not self._missing and not hold_chars:
             # Later tokens have shown nothing: they are generated again.
-            self._find(Cut(said.clean_ids))
+            self._find(ResumePoint(delivered.clean_ids))
 
     @property
     def asks(self) -> list[int] | None:
         """The ids whose text decides; None when the search is over."""
         if self.is_over:
             return None
-        return self._said.ids[self._said.clean_ids : self._upto].tolist()
+        return self._delivered.ids[self._delivered.clean_ids : self._upto].tolist()
 
     def answer(self, text: str) -> None:
         """The text of the ids asked for."""
@@ -260,15 +262,15 @@ class CutSearch:
         held = text[len(self._missing) :]
         is_known = text.startswith(self._missing) and len(held) <= self._hold_chars
         if is_known and whole == text:
-            self._find(Cut(self._upto, held))
+            self._find(ResumePoint(self._upto, held))
             return
         self._upto -= 1
         # Fewer tokens have less text still.
         if self._upto < self._least or not whole.startswith(self._missing):
             self.is_over = True
 
-    def _find(self, cut: Cut) -> None:
-        self.found, self.is_over = cut, True
+    def _find(self, point: ResumePoint) -> None:
+        self.found, self.is_over = point, True
 
 
 def remaining(limit: int | None, done: int) -> int | None:

@@ -6,7 +6,7 @@ from functools import cached_property
 from hashlib import blake2b
 
 from router.errors import Rejected, RejectReason
-from router.recovery.resume import Cut, Means, Said, StreamTraits, decide
+from router.recovery.resume import Delivered, RecoveryAction, ResumePoint, StreamTraits, decide
 from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader
 from serve_app.relay.engine_stream import Original, Source
@@ -61,7 +61,7 @@ class Journey:
         self.journal = None
         if self.traits.is_known and self.traits.copies == 1:
             self.journal = Journal(
-                Said(holds_back=held_chars(parsed, self.lane) > 0),
+                Delivered(holds_back=held_chars(parsed, self.lane) > 0),
                 is_chat=self.traits.is_chat,
                 has_ids=self.traits.wants_ids,
                 shows_ids=bool(parsed.body.get("return_token_ids")),
@@ -132,11 +132,15 @@ class Journey:
         return self.is_settled or not self.has_begun
 
     @property
-    def means(self) -> Means:
+    def means(self) -> RecoveryAction:
         """What may be done now."""
         if not self.has_begun:
-            return Means.RETRY
-        return Means.END if self.journal is None else decide(self.traits, self.journal.said).means
+            return RecoveryAction.RETRY
+        return (
+            RecoveryAction.END
+            if self.journal is None
+            else decide(self.traits, self.journal.said).action
+        )
 
     def start_over(self) -> None:
         """Nothing of the answer was given: the same request again."""
@@ -146,4 +150,4 @@ class Journey:
             return
         # Who speaks was said, under an id: that stays.
         assert self.journal is not None
-        self.source = Continued(self.journal, Cut(0), wants_usage=self.wants_usage)
+        self.source = Continued(self.journal, ResumePoint(0), wants_usage=self.wants_usage)

@@ -15,7 +15,13 @@ import time
 import orjson
 
 from router.errors import Rejected, RejectReason
-from router.recovery.resume import Cut, CutSearch, Means, Said, StreamTraits
+from router.recovery.resume import (
+    Delivered,
+    RecoveryAction,
+    ResumePoint,
+    ResumePointSearch,
+    StreamTraits,
+)
 from router.recovery.stops import StopMatcher
 from serve_app.metrics import Metrics
 from serve_app.placement.lanes import (
@@ -65,10 +71,10 @@ class Recovery:
             try:
                 refused = await self._attempt(journey, send)
             except Broken as broken:
-                means = Means.END if broken.is_final else await self._next(journey)
-                if means is Means.END:
+                means = RecoveryAction.END if broken.is_final else await self._next(journey)
+                if means is RecoveryAction.END:
                     return await self._fail(journey, broken.refused, send)
-                if means is Means.CLOSE:
+                if means is RecoveryAction.CLOSE:
                     await self._close(journey, send)
                     return None
                 await self._pause(journey)
@@ -144,17 +150,17 @@ class Recovery:
 
     # -- between attempts ---------------------------------------------------
 
-    async def _next(self, journey: Journey) -> Means:
+    async def _next(self, journey: Journey) -> RecoveryAction:
         """Prepare what comes after a fault; END when nothing can."""
         means = journey.means
-        if means in (Means.CLOSE, Means.END):
+        if means in (RecoveryAction.CLOSE, RecoveryAction.END):
             return means
         if journey.is_settled or not self._book.may_try(journey):
-            return Means.END
-        if means is Means.RETRY:
+            return RecoveryAction.END
+        if means is RecoveryAction.RETRY:
             journey.start_over()
         elif not await self._resume(journey, means):
-            return Means.END
+            return RecoveryAction.END
         return means
 
     async def _pause(self, journey: Journey) -> None:
@@ -162,13 +168,13 @@ class Recovery:
         if journey.faults > 1:
             await asyncio.sleep(PAUSE_S * 2 ** (journey.faults - 2))
 
-    async def _resume(self, journey: Journey, means: Means) -> bool:
+    async def _resume(self, journey: Journey, means: RecoveryAction) -> bool:
         """Prepare to go on with the answer; False when no cut can be found."""
         plan, journal = journey.plan, journey.journal
         assert journal is not None
         said = journal.said
-        cut, stops, least = Cut(len(said.ids)), None, 0
-        if means is Means.BY_TOKENS:
+        cut, stops, least = ResumePoint(len(said.ids)), None, 0
+        if means is RecoveryAction.BY_TOKENS:
             found = await self._find_cut(journey, said)
             if found is None:
                 return False
@@ -178,7 +184,7 @@ class Recovery:
             if stops_of(body) or cut.held:
                 includes = bool(body.get("include_stop_str_in_output"))
                 stops = StopMatcher(stops_of(body), said.text, includes=includes)
-            said.go_back(cut)
+            said.rewind(cut)
         ask = ask_by(means, journey.body, said, cut, plan.decision.lane.window_tokens)
         source = Continued(
             journal, cut, stops=stops, least_tokens=least, wants_usage=journey.wants_usage
@@ -186,8 +192,8 @@ class Recovery:
         journey.ask, journey.source, journey.outcome = ask, source, "resumed"
         return True
 
-    async def _find_cut(self, journey: Journey, said: Said) -> Cut | None:
-        search = CutSearch(said, held_chars(journey.plan.parsed, journey.lane))
+    async def _find_cut(self, journey: Journey, said: Delivered) -> ResumePoint | None:
+        search = ResumePointSearch(said, held_chars(journey.plan.parsed, journey.lane))
         while (ids := search.asks) is not None:
             text = await self._text_of(journey.call, journey.plan, ids)
             if text is None:

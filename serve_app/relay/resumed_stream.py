@@ -6,7 +6,7 @@ from array import array
 from typing import Any
 
 from router.errors import Rejected
-from router.recovery.resume import Cut, Said
+from router.recovery.resume import Delivered, ResumePoint
 from router.recovery.stops import StopMatcher
 from serve_app.bodies.json_body import dump
 from serve_app.protocol.sse import EventReader, Usage
@@ -28,14 +28,14 @@ class Continued:
     def __init__(
         self,
         journal: Journal,
-        cut: Cut,
+        cut: ResumePoint,
         *,
         stops: StopMatcher | None = None,
         least_tokens: int = 0,
         wants_usage: bool = False,
     ) -> None:
         self._journal = journal
-        self._said: Said = journal.said
+        self._said: Delivered = journal.said
         self._kept = cut.ids
         self._held = cut.held
         self._stops = stops
@@ -177,7 +177,7 @@ class Continued:
         return {**both, "total_tokens": prompt + completion}
 
 
-def known_usage(said: Said) -> Usage | None:
+def known_usage(said: Delivered) -> Usage | None:
     """The count that token ids give; None where the engine told none."""
     if said.prompt is None or said.lacks_ids:
         return None

@@ -13,7 +13,14 @@ from typing import Any
 
 import orjson
 
-from router.recovery.resume import Cut, Means, Said, StreamTraits, next_seed, remaining
+from router.recovery.resume import (
+    Delivered,
+    RecoveryAction,
+    ResumePoint,
+    StreamTraits,
+    next_seed,
+    remaining,
+)
 from serve_app.bodies.wire import Parsed
 from serve_app.config.lane import LaneConfig
 
@@ -126,7 +133,9 @@ class Ask:
     body: bytes
 
 
-def ask_by(means: Means, body: bytes, said: Said, cut: Cut, window_tokens: int) -> Ask:
+def ask_by(
+    means: RecoveryAction, body: bytes, said: Delivered, cut: ResumePoint, window_tokens: int
+) -> Ask:
     """The request that goes on with an answer.
 
     Args:
@@ -138,12 +147,14 @@ def ask_by(means: Means, body: bytes, said: Said, cut: Cut, window_tokens: int) 
 
     """
     first = orjson.loads(body)
-    if means is Means.BY_TOKENS:
+    if means is RecoveryAction.BY_TOKENS:
         return Ask(COMPLETIONS, orjson.dumps(_by_tokens(first, said, cut, window_tokens)))
     return Ask(CHAT, orjson.dumps(_by_message(first, said)))
 
 
-def _by_tokens(first: dict[str, Any], said: Said, cut: Cut, window_tokens: int) -> dict[str, Any]:
+def _by_tokens(
+    first: dict[str, Any], said: Delivered, cut: ResumePoint, window_tokens: int
+) -> dict[str, Any]:
     assert said.prompt is not None
     limit = first.get("max_completion_tokens") or first.get("max_tokens")
     if limit is None and "messages" in first:
@@ -160,7 +171,7 @@ def _by_tokens(first: dict[str, Any], said: Said, cut: Cut, window_tokens: int) 
     }
 
 
-def _by_message(first: dict[str, Any], said: Said) -> dict[str, Any]:
+def _by_message(first: dict[str, Any], said: Delivered) -> dict[str, Any]:
     done = len(said.ids)
     limits = {
         name: max(1, first[name] - done)

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from router.recovery.resume import Said
+from router.recovery.resume import Delivered
 from serve_app.bodies.json_body import SAFE_DEPTH
 
 MAX_RAW_BYTES = 2**16
@@ -69,7 +69,7 @@ class Journal:
 
     """
 
-    def __init__(self, said: Said, *, is_chat: bool, has_ids: bool, shows_ids: bool) -> None:
+    def __init__(self, said: Delivered, *, is_chat: bool, has_ids: bool, shows_ids: bool) -> None:
         self.is_chat = is_chat
         self.has_ids = has_ids
         self.shows_ids = shows_ids
@@ -91,7 +91,7 @@ class Journal:
         return _hide_ids(events) if self._strips else events
 
     @property
-    def said(self) -> Said:
+    def said(self) -> Delivered:
         """What was given until now."""
         while self._raw:
             self._read(self._raw.popleft())
@@ -120,7 +120,7 @@ class Journal:
             self.has_role = self.has_role or bool((choice.get("delta") or {}).get("role"))
 
 
-def note_choice(said: Said, choice: dict[str, Any]) -> None:
+def note_choice(said: Delivered, choice: dict[str, Any]) -> None:
     """Take up one choice of a chunk, of either route."""
     delta = choice.get("delta") or {}
     said.has_tool_call = said.has_tool_call or bool(delta.get("tool_calls"))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from router.errors import Rejected
 from router.limits.pacer import DUE
-from router.recovery.resume import Cut, Said
+from router.recovery.resume import Delivered, ResumePoint
 from serve_app.protocol import sse as streaming
 from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader, Usage
@@ -87,7 +87,7 @@ def original(kind: str) -> Original:
     if kind == "responses":
         return Original(EventReader(hide_usage=False), None, Dialect.RESPONSES)
     has_ids = kind != "plain"
-    journal = Journal(Said(), is_chat=kind != "text", has_ids=has_ids, shows_ids=False)
+    journal = Journal(Delivered(), is_chat=kind != "text", has_ids=has_ids, shows_ids=False)
     return Original(EventReader(hide_usage=True), journal, Dialect.OPENAI)
 
 
@@ -170,14 +170,14 @@ def test_no_garbage_is_a_fault_where_a_stream_goes_on(first, second, is_chat, da
     """The second engine's events are translated, or left out."""
     begun = Original(
         EventReader(hide_usage=True),
-        Journal(Said(), is_chat=is_chat, has_ids=True, shows_ids=False),
+        Journal(Delivered(), is_chat=is_chat, has_ids=True, shows_ids=False),
         Dialect.OPENAI,
     )
     begun.feed(first)
     journal = begun.journal
     assert journal is not None
     at = data.draw(st.integers(0, len(journal.said.ids)))
-    source = Continued(journal, Cut(at, ""), wants_usage=data.draw(st.booleans()))
+    source = Continued(journal, ResumePoint(at, ""), wants_usage=data.draw(st.booleans()))
 
     outs = [source.feed(piece) for piece in data.draw(cut(second))] + [source.end()]
 

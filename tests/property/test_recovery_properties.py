@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.recovery.breaker import TRIAL_S, WITNESS_S, BreakerConfig, Breakers, State
-from router.recovery.resume import Cut, CutSearch, Means, Said, StreamTraits, decide
+from router.recovery.resume import (
+    Delivered,
+    RecoveryAction,
+    ResumePoint,
+    ResumePointSearch,
+    StreamTraits,
+    decide,
+)
 from router.recovery.stops import StopMatcher
 from tests.examples import examples
 
@@ -32,16 +39,16 @@ def engine(tokens, start, stops, sizes):
     Text waits for whole characters; with stop strings the last characters wait too.
     """
     hold = max((len(stop) for stop in stops), default=1) - 1
-    said, given, text, at = start, 0, "", start
+    delivered, given, text, at = start, 0, "", start
     sizes = iter(sizes)
     while at < len(tokens):
         upto = min(len(tokens), at + next(sizes, 1))
         stop = None
         for end in range(at + 1, upto + 1):
-            new = text_of(tokens[said:end])
+            new = text_of(tokens[delivered:end])
             if new.endswith("\ufffd") and end < len(tokens):
                 continue
-            before, said = len(text), end
+            before, delivered = len(text), end
             text += new
             found = [
                 (text.find(s, max(0, before - len(s) + 1)) + len(s), order, s)
@@ -83,12 +90,12 @@ stop_lists = st.just([]) | st.lists(
 )
 
 
-def deliver(events, said, stop_after):
+def deliver(events, delivered, stop_after):
     """Take events until the connection breaks; whether the answer was whole."""
     for number, event in enumerate(events):
         if number == stop_after:
             return None
-        said.add(range(event.first, event.last), event.text)
+        delivered.add(range(event.first, event.last), event.text)
         if event.is_last:
             return event
     return None
@@ -104,40 +111,40 @@ def test_no_text_is_lost_or_repeated_for_any_cuts(tokens, stops, first_sizes, br
     *_, last = engine(tokens, 0, stops, first_sizes)
     undisturbed = "".join(e.text for e in engine(tokens, 0, stops, first_sizes))
     hold = max((len(stop) for stop in stops), default=1) - 1
-    said = Said(holds_back=hold > 0)
+    delivered = Delivered(holds_back=hold > 0)
 
     first = engine(tokens, 0, stops, first_sizes)
-    ended = deliver(first, said, stop_after=broken[0][0])
+    ended = deliver(first, delivered, stop_after=broken[0][0])
     stop = ended.stop if ended else None
     for stop_after, next_sizes in [*broken[1:], (None, first_sizes)]:
         if ended is not None:
             break
-        cut = found_cut(said, tokens, hold)
-        assert cut is not None
-        matcher = StopMatcher(stops, said.text, includes=False)
-        said.go_back(cut)
-        ended, stop = resume(said, tokens, cut, matcher, next_sizes, stop_after)
+        point = found_point(delivered, tokens, hold)
+        assert point is not None
+        matcher = StopMatcher(stops, delivered.text, includes=False)
+        delivered.rewind(point)
+        ended, stop = resume(delivered, tokens, point, matcher, next_sizes, stop_after)
 
-    assert said.text == undisturbed
+    assert delivered.text == undisturbed
     assert stop == last.stop
-    assert list(said.ids) == list(range(last.last)) or stops
+    assert list(delivered.ids) == list(range(last.last)) or stops
 
 
-def found_cut(said, tokens, hold) -> Cut | None:
-    search = CutSearch(said, hold)
+def found_point(delivered, tokens, hold) -> ResumePoint | None:
+    search = ResumePointSearch(delivered, hold)
     while (ids := search.asks) is not None:
         search.answer(text_of(tokens[i] for i in ids))
     return search.found
 
 
-def resume(said, tokens, cut, matcher, next_sizes, stop_after):
+def resume(delivered, tokens, point, matcher, next_sizes, stop_after):
     """An engine that knows no stop strings goes on; the matcher watches."""
-    held = matcher.feed(cut.held)
+    held = matcher.feed(point.held)
     if held.stop is not None:
-        said.add([], held.text)
+        delivered.add([], held.text)
         return Event(0, 0, "", held.stop, True), held.stop
     pending = held.text
-    for number, event in enumerate(engine(tokens, cut.ids, [], next_sizes)):
+    for number, event in enumerate(engine(tokens, point.ids, [], next_sizes)):
         if number == stop_after:
             return None, None
         passed = matcher.feed(event.text)
@@ -145,11 +152,11 @@ def resume(said, tokens, cut, matcher, next_sizes, stop_after):
         pending = ""
         if event.is_last and passed.stop is None:
             text += matcher.flush()
-        said.add(range(event.first, event.last), text)
+        delivered.add(range(event.first, event.last), text)
         if event.is_last or passed.stop is not None:
             return event, passed.stop
     # Every token was there already: only the end is missing.
-    said.add([], pending + matcher.flush())
+    delivered.add([], pending + matcher.flush())
     return Event(0, 0, "", None, True), None
 
 
@@ -181,18 +188,18 @@ def test_nothing_given_is_always_retried_and_tokens_are_only_used_where_they_are
     asked, events
 ):
     """The decision is total, and never goes on from what it does not know."""
-    said = Said()
+    delivered = Delivered()
     for ids, text in events:
-        said.add(ids if asked.wants_ids else None, text)
+        delivered.add(ids if asked.wants_ids else None, text)
 
-    means = decide(asked, said).means
+    action = decide(asked, delivered).action
 
-    if not any(ids or text for ids, text in events) or not said.has_content:
-        assert means is Means.RETRY
-    if means is Means.BY_TOKENS:
-        assert said.prompt is not None and not said.lacks_ids
-    if asked.obstacle is not None and said.has_content:
-        assert means is Means.END
+    if not any(ids or text for ids, text in events) or not delivered.has_content:
+        assert action is RecoveryAction.RETRY
+    if action is RecoveryAction.BY_TOKENS:
+        assert delivered.prompt is not None and not delivered.lacks_ids
+    if asked.obstacle is not None and delivered.has_content:
+        assert action is RecoveryAction.END
 
 
 # -- breaker ------------------------------------------------------------

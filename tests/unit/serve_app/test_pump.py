@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.limits.pacer import Pacer
-from router.recovery.resume import Said
+from router.recovery.resume import Delivered
 from serve_app.metrics import Series
 from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader
@@ -189,7 +189,7 @@ async def test_a_break_is_raised_after_what_came():
 def test_a_long_stream_is_read_one_for_one_and_kept_in_bounds(monkeypatch):
     """No token waits for all of those before it to be read."""
     monkeypatch.setattr("serve_app.relay.transcript.MAX_RAW_BYTES", 1000)
-    journal = Journal(Said(), is_chat=True, has_ids=True, shows_ids=False)
+    journal = Journal(Delivered(), is_chat=True, has_ids=True, shows_ids=False)
     read: list[int] = []
     note = journal._note
     monkeypatch.setattr(journal, "_note", lambda data: (read.append(1), note(data)))

@@ -5,11 +5,11 @@ from array import array
 import pytest
 
 from router.recovery.resume import (
-    Cut,
-    CutSearch,
-    Means,
+    Delivered,
     Obstacle,
-    Said,
+    RecoveryAction,
+    ResumePoint,
+    ResumePointSearch,
     StreamTraits,
     decide,
     next_seed,
@@ -19,22 +19,25 @@ from router.recovery.resume import (
 CHAT = StreamTraits(is_chat=True)
 
 
-def said_of(*events, prompt=(1, 2), **marks) -> Said:
-    said = Said(prompt=array("I", prompt), **marks)
+def stream_of(*events, prompt=(1, 2), **marks) -> Delivered:
+    delivered = Delivered(prompt=array("I", prompt), **marks)
     for ids, text in events:
-        said.add(ids, text)
-    return said
+        delivered.add(ids, text)
+    return delivered
 
 
 def test_what_has_text_goes_on_by_tokens():
-    assert decide(CHAT, said_of(([7], "a"))).means is Means.BY_TOKENS
+    assert decide(CHAT, stream_of(([7], "a"))).action is RecoveryAction.BY_TOKENS
 
 
 def test_what_has_ended_is_closed_whatever_it_asked_for():
-    said = said_of(([7], "a"))
-    said.is_finished = True
+    delivered = stream_of(([7], "a"))
+    delivered.is_finished = True
 
-    assert decide(StreamTraits(is_chat=True, has_logprobs=True), said).means is Means.CLOSE
+    assert (
+        decide(StreamTraits(is_chat=True, has_logprobs=True), delivered).action
+        is RecoveryAction.CLOSE
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,63 +56,63 @@ def test_what_has_ended_is_closed_whatever_it_asked_for():
     ],
 )
 def test_what_cannot_go_on_says_why(traits, obstacle):
-    decision = decide(StreamTraits(is_chat=True, **traits), said_of(([7], "a")))
+    decision = decide(StreamTraits(is_chat=True, **traits), stream_of(([7], "a")))
 
-    assert (decision.means, decision.obstacle) == (Means.END, obstacle)
+    assert (decision.action, decision.obstacle) == (RecoveryAction.END, obstacle)
 
 
 @pytest.mark.parametrize("mark", ["has_tool_call", "has_reasoning"])
 def test_a_tool_call_or_a_reasoning_part_under_way_ends(mark):
-    said = said_of()
-    setattr(said, mark, True)
+    delivered = stream_of()
+    setattr(delivered, mark, True)
 
-    assert decide(CHAT, said).means is Means.END
+    assert decide(CHAT, delivered).action is RecoveryAction.END
 
 
 def test_text_goes_on_as_a_message_where_the_template_keeps_it():
     """Beside tools, or where an image was in the prompt."""
-    said = said_of(([7], "a"))
+    delivered = stream_of(([7], "a"))
     for name in ("has_tools", "is_text"):
         traits = StreamTraits(is_chat=True, keeps_whitespace=True, **{name: name != "is_text"})
-        assert decide(traits, said).means is Means.BY_MESSAGE
+        assert decide(traits, delivered).action is RecoveryAction.BY_MESSAGE
 
 
 def test_an_engine_that_tells_no_ids_cannot_be_gone_on_from():
-    said = Said()
-    said.add(None, "a")
+    delivered = Delivered()
+    delivered.add(None, "a")
 
-    assert decide(CHAT, said).obstacle is Obstacle.UNKNOWN_TOKENS
+    assert decide(CHAT, delivered).obstacle is Obstacle.UNKNOWN_TOKENS
 
 
 def test_after_one_token_with_text_nothing_is_asked():
     """And later tokens that showed nothing are generated again."""
-    search = CutSearch(said_of(([1], "a"), ([2], "b"), ([3], ""), ([4], "")))
+    search = ResumePointSearch(stream_of(([1], "a"), ([2], "b"), ([3], ""), ([4], "")))
 
     assert search.asks is None
-    assert search.found == Cut(2)
+    assert search.found == ResumePoint(2)
 
 
 def test_a_token_inside_a_character_is_left_out():
     """The engine would give its whole prompt back as new text."""
-    search = CutSearch(said_of(([1], "a"), ([2, 3], "b")))
+    search = ResumePointSearch(stream_of(([1], "a"), ([2, 3], "b")))
 
     assert search.asks == [2, 3]
     search.answer("b\ufffd")
     assert search.asks == [2]
     search.answer("b")
-    assert search.found == Cut(2)
+    assert search.found == ResumePoint(2)
 
 
 def test_text_kept_back_for_a_stop_string_is_found_again():
-    search = CutSearch(said_of(([1], ""), ([2], "he"), holds_back=True), hold_chars=3)
+    search = ResumePointSearch(stream_of(([1], ""), ([2], "he"), holds_back=True), hold_chars=3)
 
     search.answer("hello")
 
-    assert search.found == Cut(2, "llo")
+    assert search.found == ResumePoint(2, "llo")
 
 
 def test_tokens_and_text_that_do_not_agree_have_no_cut():
-    search = CutSearch(said_of(([1, 2], "ab")))
+    search = ResumePointSearch(stream_of(([1, 2], "ab")))
     while search.asks is not None:
         search.answer("other")
 
@@ -141,13 +144,13 @@ def test_ids_are_asked_for_to_go_on_or_to_count():
 @pytest.mark.parametrize(("held", "clean"), [("", (1, 1)), ("b", (0, 0))])
 def test_tokens_after_the_cut_are_forgotten(held, clean):
     """Up to it the text is all there, unless some was kept back."""
-    said = said_of(([1], "a"), ([2], ""), holds_back=True)
+    delivered = stream_of(([1], "a"), ([2], ""), holds_back=True)
 
-    said.go_back(Cut(1, held))
+    delivered.rewind(ResumePoint(1, held))
 
-    assert said.ids.tolist() == [1]
-    assert (said.clean_ids, said.clean_chars) == clean
+    assert delivered.ids.tolist() == [1]
+    assert (delivered.clean_ids, delivered.clean_chars) == clean
 
 
 def test_nothing_said_is_asked_again():
-    assert decide(CHAT, said_of()).means is Means.RETRY
+    assert decide(CHAT, stream_of()).action is RecoveryAction.RETRY
