@@ -173,19 +173,19 @@ class Pointsman:
     def choose(self, ask: Ask, live: Sequence[int], now: float) -> int:
         number = self._random.randrange(INGRESSES)
         ingress = self._ingresses[number]
-        visit = TurnFacts(
+        turn = TurnFacts(
             f"tenant-{ask.tenant}",
             f"tenant-{ask.tenant}\0session-{ask.session}",
             history_tokens=ask.history_tokens,
             system_tokens=ask.system_tokens,
         )
-        chosen = ingress.choose(visit, self._view(live, now), self.slots, now=now)
+        chosen = ingress.choose(turn, self._view(live, now), self.slots, now=now)
         name = chosen.order[0]
         ingress.begin(name)
         self.outcomes[chosen.outcome] += 1
         replica = self._index[name]
         self._came_by.setdefault((ask.session, replica), []).append(number)
-        self._replicas[replica].begin(f"ingress-{number}", visit.group, chosen.guest, now)
+        self._replicas[replica].begin(f"ingress-{number}", turn.group, chosen.spilled, now)
         return replica
 
     def finished(self, ask: Ask, replica: int, now: float) -> None:
@@ -214,14 +214,14 @@ class _Replica:
 
     def __init__(self) -> None:
         self._open: dict[str, int] = {}
-        self._guests = SpilledSessions(256, 600)
+        self._spilled = SpilledSessions(256, 600)
         self._demand = GroupDemand()
 
-    def begin(self, ingress: str, group: str, guest: tuple[str, int] | None, now: float) -> None:
+    def begin(self, ingress: str, group: str, spilled: tuple[str, int] | None, now: float) -> None:
         self._open[ingress] = self._open.get(ingress, 0) + 1
         self._demand.begin(group, now=now)
-        if guest is not None:
-            self._guests.note(*guest, now=now)
+        if spilled is not None:
+            self._spilled.note(*spilled, now=now)
 
     def end(self, ingress: str, group: str, now: float) -> None:
         self._open[ingress] -= 1
@@ -231,7 +231,7 @@ class _Replica:
         return Report(
             open=dict(self._open),
             kv_utilization=round(engine.pool.utilization(), 2),
-            guests=self._guests.numbers(now=now),
+            spilled=self._spilled.numbers(now=now),
             groups=self._demand.published(now=now),
         )
 

@@ -219,15 +219,3 @@ class FairQueue(Generic[T]):
         if len(idle) > 2 * self._idle_count + _SLACK:
             self._idle = [entry for entry in idle if entry[2].idle_entry == entry[1]]
             heapq.heapify(self._idle)
-
-    def check_integrity(self) -> None:
-        """Raise AssertionError if the books do not agree; for tests."""
-        waiting = [a for a in self._accounts.values() if a.queued]
-        assert sum(len(a.queued) for a in waiting) == len(self._items)
-        assert len(waiting) == self.waiting_tenants
-        assert all(a.is_listed for a in waiting)
-        assert all(stored <= a.counter for stored, _, a in self._order)
-        idle = sum(a.idle_entry >= 0 for a in self._accounts.values())
-        assert idle == self._idle_count <= self._max_idle
-        assert len(self._order) <= 2 * self.waiting_tenants + _SLACK + 1
-        assert len(self._idle) <= 2 * self._idle_count + _SLACK + 1

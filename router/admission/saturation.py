@@ -1,7 +1,7 @@
 """How full a lane's engines are, in four levels with hysteresis.
 
-Read from what waits in the engines and from KV utilisation, the two that foretell
-preemption and a slow first token. GPU utilisation is not among them: a card that decodes
+Read from what waits in the engines and from KV utilization, the two that foretell
+preemption and a slow first token. GPU utilization is not among them: a card that decodes
 one sequence shows 100 %.
 
 A level is entered as soon as one signal is at its mark, and left, one level at a time,

@@ -80,9 +80,6 @@ class AdmissionLog:
         self._start: float | None = None
         self._held: dict[str, set[int]] = {}
 
-    def __len__(self) -> int:
-        return len(self._entries)
-
     def number(self) -> int:
         return next(self._numbers)
 

@@ -11,8 +11,8 @@ same ones (rendezvous hashing, `router.placement.replica`):
    takes or leaves replicas at the end of the same order.
 2. A session orders the replicas of its subset. The first is its *home*; past the
    subset it follows the group's order.
-3. A turn goes to where its session is warm: home, or the replica where the
-   session is a *guest* because it spilled there before.
+3. A turn goes to where its session is warm: home, or the replica that it *spilled*
+   to before.
 
 That replica may be over its bound. Consistent hashing with bounded loads
 (Mirrokni, Thorup and Zadimoghaddam, "Consistent Hashing with Bounded Loads",
@@ -25,12 +25,12 @@ two bounds:
   tokens to read again there. Both sides are prefill work, so the comparison holds on
   fast and slow engines alike.
 * the **hard** bound: more open requests than the engine runs at once. The turn would
-  wait, so each place in that line counts `wait_tokens` more. It is a price, too:
+  wait, so each place in that queue counts `wait_tokens` more. It is a price, too:
   where all engines are full, moving warm sessions to whatever slot is free makes
   every engine read more, and all wait longer. A KV cache that is nearly full has no
   price: the turn would preempt others, and goes where there is room.
 
-A guest goes home under the same comparison, never for tidiness: with equal
+A spilled session goes home under the same comparison, never for tidiness: with equal
 loads it stays. A new session has nothing to read again, so it is new sessions
 that even out the load, and warm ones move only over a steep difference.
 """
@@ -47,15 +47,15 @@ from router.placement.replica import rank_replicas
 
 @dataclass(frozen=True)
 class AffinityConfig:
-    """The policy's settings. `metadata` bounds what a file may say.
+    """The policy's settings; `metadata` bounds what a file may say.
 
     Attributes:
         load_factor: soft bound, as a multiple of the mean open requests; at least 1.
         target_utilization: hard bound, as a share of the sequences that an engine runs at once.
-        kv_bound: hard bound on KV utilisation, 0 to 1.
+        kv_bound: hard bound on KV utilization, 0 to 1.
         seat_tokens: what one more open request costs a turn, as the tokens whose
             prefill takes as long.
-        wait_tokens: what a place in an engine's line costs on top. Of 200, 400 and
+        wait_tokens: what a place in an engine's queue costs on top. Of 200, 400 and
             1,600, 200 gave the lowest p99 TTFT on a simulated fleet past its slots
             (benchmarks/affinity.py, 168 sessions).
         subset_least: replicas of a group without traffic to speak of.
@@ -88,7 +88,6 @@ class ReplicaLoad:
 
     """
 
-    id: str
     open: int
     slots: int
     kv_utilization: float = 0.0
@@ -117,7 +116,7 @@ class Outcome(StrEnum):
     """How a turn came to its replica."""
 
     HOME = "home"
-    GUEST = "guest"
+    AWAY = "away"
     SPILLED = "spilled"
     RETURNED = "returned"
 
@@ -142,22 +141,18 @@ class Placement:
 
 
 def subset_size(config: AffinityConfig, group_open: float, slots: int, replicas: int) -> int:
-    """Replicas of a group's subset.
+    """Return how many of the lane's live replicas are a group's subset.
 
-    Args:
-        config: the policy's settings.
-        group_open: the group's mean open requests on the lane (rate x duration of its turns).
-        slots: sequences that one engine runs at once.
-        replicas: live replicas of the lane.
-
+    `group_open` is the group's mean of open requests on the lane (rate x duration of its
+    turns), `slots` the sequences that one engine runs at once.
     """
     wanted = math.ceil(group_open / (config.subset_fill * slots))
     return max(1, min(max(config.subset_least, wanted), replicas))
 
 
-def session_order(visit: TurnFacts, group_order: Sequence[str], size: int) -> list[str]:
-    """The replicas as a session tries them: its subset by session, the rest by group."""
-    return rank_replicas(visit.session, group_order[:size]) + list(group_order[size:])
+def session_order(turn: TurnFacts, group_order: Sequence[str], size: int) -> list[str]:
+    """Order replicas as a session tries them: its subset by session, the rest by group."""
+    return rank_replicas(turn.session, group_order[:size]) + list(group_order[size:])
 
 
 def owned_replicas(
@@ -166,34 +161,28 @@ def owned_replicas(
     replica_ids: Sequence[str],
     at_least: float,
 ) -> dict[str, list[str]]:
-    """The replicas of each group that owns some.
+    """Return the replicas of each group that owns some: from `at_least` turns a day on.
 
     Half of the replicas stay shared, so a lane of one never has an owner. Owners
-    choose in the order of their names: a busier one does not push another off.
-
-    Args:
-        turns: turns a day by group.
-        sizes: subset size by group; 1 where absent.
-        replica_ids: the live replicas.
-        at_least: turns a day from which a group is an owner.
-
+    choose in the order of their names: a busier one does not push another off. A group
+    that `sizes` does not name takes one replica.
     """
-    free = list(replica_ids)
-    left = len(free) // 2
+    shared = list(replica_ids)
+    left = len(shared) // 2
     owned: dict[str, list[str]] = {}
     for group in sorted(g for g, count in turns.items() if count >= at_least):
         take = min(sizes.get(group, 1), left)
         if take < 1:
             break
-        owned[group] = rank_replicas(group, free)[:take]
-        free = [replica for replica in free if replica not in owned[group]]
+        owned[group] = rank_replicas(group, shared)[:take]
+        shared = [replica for replica in shared if replica not in owned[group]]
         left -= take
     return owned
 
 
 def place(
     config: AffinityConfig,
-    visit: TurnFacts,
+    turn: TurnFacts,
     order: Sequence[str],
     size: int,
     loads: Mapping[str, ReplicaLoad],
@@ -201,16 +190,13 @@ def place(
 ) -> Placement:
     """Place one turn.
 
-    Args:
-        config: the policy's settings.
-        visit: the turn.
-        order: the session's order over the live replicas (`session_order`).
-        size: how many of them are its subset.
-        loads: load by replica id, for each in `order`.
-        at: where the session was placed away from home (or back), if it was.
-
+    `order` is the session's over the live replicas (`session_order`), of which the first
+    `size` are its subset. `at` is where the session was placed away from home, if it was.
     """
-    choice = _Choice(config, visit, order, size, loads)
+    total = sum(loads[replica].open for replica in order)
+    # Counting the request that is being placed, as the paper does.
+    soft = math.ceil(config.load_factor * (total + 1) / len(order))
+    choice = _Choice(config, turn, order, frozenset(order[size:]), loads, soft)
     home = order[0]
     here = at if at is not None and at in loads else home
     if here != home and choice.has_room(home) and choice.is_cheaper(here, home):
@@ -218,65 +204,64 @@ def place(
     there = choice.way_out(here)
     if there is not None:
         return choice.placed(there, Outcome.SPILLED if there != home else Outcome.RETURNED)
-    return choice.placed(here, Outcome.HOME if here == home else Outcome.GUEST)
+    return choice.placed(here, Outcome.HOME if here == home else Outcome.AWAY)
 
 
+@dataclass(slots=True)
 class _Choice:
-    """One decision, with the bounds worked out."""
+    """One decision.
 
-    def __init__(
-        self,
-        config: AffinityConfig,
-        visit: TurnFacts,
-        order: Sequence[str],
-        size: int,
-        loads: Mapping[str, ReplicaLoad],
-    ) -> None:
-        self._config, self._visit, self._loads = config, visit, loads
-        self._order = order
-        self._outside = frozenset(order[size:])
-        total = sum(loads[replica].open for replica in order)
-        # Counting the request that is being placed, as the paper does.
-        self._soft = math.ceil(config.load_factor * (total + 1) / len(order))
+    Attributes:
+        outside: replicas that are not of the subset.
+        soft: the soft bound, in open requests.
+
+    """
+
+    config: AffinityConfig
+    turn: TurnFacts
+    order: Sequence[str]
+    outside: frozenset[str]
+    loads: Mapping[str, ReplicaLoad]
+    soft: int
 
     def is_free(self, replica: str) -> bool:
-        """Whether one more request stays within the hard bound."""
-        return self._line(replica) <= 0 and not self._is_packed(replica)
+        """Return whether one more request stays within the hard bound."""
+        return self._queued(replica) <= 0 and not self._is_packed(replica)
 
     def has_room(self, replica: str) -> bool:
-        """Whether one more request stays within both bounds."""
-        return self._loads[replica].open + 1 <= self._soft and self.is_free(replica)
+        """Return whether one more request stays within both bounds."""
+        return self.loads[replica].open + 1 <= self.soft and self.is_free(replica)
 
     def is_cheaper(self, here: str, there: str) -> bool:
-        """Whether moving costs less than staying; see the module's docstring."""
+        """Return whether moving costs less than staying; see the module's docstring."""
         if self._is_packed(here):
             return True
-        more = self._loads[here].open - self._loads[there].open
-        cost = more * self._config.seat_tokens
-        cost += max(0.0, self._line(here)) * self._config.wait_tokens
-        tokens = self._visit.history_tokens
-        if there in self._outside:
-            tokens += self._visit.system_tokens
+        more = self.loads[here].open - self.loads[there].open
+        cost = more * self.config.seat_tokens
+        cost += max(0.0, self._queued(here)) * self.config.wait_tokens
+        tokens = self.turn.history_tokens
+        if there in self.outside:
+            tokens += self.turn.system_tokens
         return cost > tokens
 
     def way_out(self, here: str) -> str | None:
-        """Where to spill to from `here`; None: stay."""
+        """Return where to spill to from `here`; None: stay."""
         if self.has_room(here):
             return None
-        cheaper = [r for r in self._order if r != here and self.is_cheaper(here, r)]
+        cheaper = [r for r in self.order if r != here and self.is_cheaper(here, r)]
         roomy = next((r for r in cheaper if self.has_room(r)), None)
         if roomy is not None or self.is_free(here):
             return roomy
         return next((r for r in cheaper if self.is_free(r)), None)
 
-    def _line(self, replica: str) -> float:
-        """Places in the engine's line that one more request would stand behind its slots."""
-        load = self._loads[replica]
-        return load.open + 1 - self._config.target_utilization * load.slots
+    def _queued(self, replica: str) -> float:
+        """Return the place in the engine's queue, behind its slots, of one more request."""
+        load = self.loads[replica]
+        return load.open + 1 - self.config.target_utilization * load.slots
 
     def _is_packed(self, replica: str) -> bool:
-        return self._loads[replica].kv_utilization > self._config.kv_bound
+        return self.loads[replica].kv_utilization > self.config.kv_bound
 
     def placed(self, replica: str, outcome: Outcome) -> Placement:
-        rest = [other for other in self._order if other != replica]
-        return Placement([replica, *rest], self._order[0], outcome)
+        rest = [other for other in self.order if other != replica]
+        return Placement([replica, *rest], self.order[0], outcome)

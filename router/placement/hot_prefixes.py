@@ -3,7 +3,7 @@
 A prefix here is the part of a request that all turns of all sessions of a tenant
 begin with: system prompt and tool definitions. It is opaque bytes to this module. One
 that changes from turn to turn (a clock in it) is one prefix by its key, of which the
-newest copy is kept. How hot one is, is its number of requests, each halved every
+newest copy is kept. A prefix is as hot as its number of requests, each halved every
 `half_life_s`.
 
 Exponential decay keeps the order of two prefixes that are not asked for, so it need
@@ -26,11 +26,9 @@ class HotPrefix:
     """One prefix of one cache group.
 
     Attributes:
-        group: whose cache it lies in.
-        prefix: as it was noted last.
+        prefix: as it was noted last, `age_s` seconds ago.
         weight: requests, decayed to the time of asking.
         key: what makes it the same one; empty: the prefix itself.
-        age_s: seconds since it was noted last.
 
     """
 
@@ -39,11 +37,6 @@ class HotPrefix:
     weight: float
     key: bytes = b""
     age_s: float = 0.0
-
-    @property
-    def identity(self) -> tuple[str, bytes]:
-        """Equal for copies of one prefix."""
-        return self.group, self.key or self.prefix
 
 
 @dataclass(slots=True)
@@ -55,14 +48,9 @@ class _Noted:
 
 
 class HotPrefixes:
-    """A bounded record of prefixes per lane, hottest first when asked.
+    """A record of at most `capacity` prefixes of each lane, `max_bytes` of all together.
 
-    Args:
-        capacity: prefixes of one lane.
-        max_bytes: of all prefixes together. One that is longer than an eighth of this
-            is not kept.
-        half_life_s: seconds after which a request counts half.
-
+    A prefix that is longer than an eighth of `max_bytes` is not kept.
     """
 
     def __init__(self, capacity: int, max_bytes: int, half_life_s: float) -> None:
@@ -71,17 +59,10 @@ class HotPrefixes:
         self._lanes: dict[str, dict[tuple[str, bytes], _Noted]] = {}
         self._bytes = 0
 
-    def __len__(self) -> int:
-        return sum(map(len, self._lanes.values()))
-
-    @property
-    def size_bytes(self) -> int:
-        return self._bytes
-
     def note(self, lane: str, group: str, prefix: bytes, *, now: float, key: bytes = b"") -> None:
-        """One request with this prefix was answered by the lane.
+        """Count a request with this prefix that the lane has answered.
 
-        `key`: what copies of it have in common; empty: it has no other copies.
+        `key` is what copies of it have in common; empty: it has no other copies.
         """
         if len(prefix) > self._max_bytes // 8:
             return
@@ -96,7 +77,7 @@ class HotPrefixes:
             self._evict(min(self._lanes, key=self._coldest))
 
     def hottest(self, lane: str, count: int, *, now: float) -> list[HotPrefix]:
-        """The lane's hottest prefixes, at most `count`, hottest first."""
+        """Return the lane's hottest prefixes, hottest first."""
         base = now / self._half_life_s
         noted = self._lanes.get(lane, {})
         ordered = sorted(noted.items(), key=lambda item: item[1].heat, reverse=True)
@@ -120,31 +101,22 @@ class HotPrefixes:
         coldest = min(noted, key=lambda key: noted[key].heat)
         self._bytes -= len(noted.pop(coldest).prefix)
 
-    def check_integrity(self) -> None:
-        """Raise AssertionError unless bytes and bounds are as they should be."""
-        held = [one for noted in self._lanes.values() for one in noted.values()]
-        assert self._bytes == sum(len(one.prefix) for one in held)
-        assert self._bytes <= self._max_bytes
-        assert all(len(noted) <= self._capacity for noted in self._lanes.values())
-
 
 def merge(parts: list[list[HotPrefix]], count: int) -> list[HotPrefix]:
-    """The hottest of several records together: the same prefix's weights add up.
+    """Return the `count` hottest of what several ingress replicas hold.
 
-    Args:
-        parts: what several ingress replicas hold, each of its own share of traffic.
-        count: how many at most.
-
+    Weights of the same prefix add up: each counted its own share of the traffic.
     """
     sums: dict[tuple[str, bytes], HotPrefix] = {}
     for hot in (hot for part in parts for hot in part):
-        other = sums.get(hot.identity, replace(hot, weight=0.0))
+        identity = hot.group, hot.key or hot.prefix
+        other = sums.get(identity, replace(hot, weight=0.0))
         newest = min(hot, other, key=lambda copy: copy.age_s)
-        sums[hot.identity] = replace(newest, weight=other.weight + hot.weight)
+        sums[identity] = replace(newest, weight=other.weight + hot.weight)
     return sorted(sums.values(), key=lambda hot: hot.weight, reverse=True)[:count]
 
 
 def _add(heat: float, other: float) -> float:
-    """log2(2 ** heat + 2 ** other), without overflow."""
+    """Return log2(2 ** heat + 2 ** other), without overflow."""
     high, low = max(heat, other), min(heat, other)
     return high + log2(1.0 + 2.0 ** max(low - high, -1000.0))

@@ -1,18 +1,18 @@
 """One ingress replica's view of one lane, and where it sends each turn.
 
-Every lane replica publishes (through Serve's broadcast, about once a second) its open
-requests by ingress, its KV utilisation, its guests and its groups' demand: a `Report`.
+Every lane replica publishes (through Serve's broadcast, about once a second) a `Report`: its
+open requests by ingress, its KV utilization, its spilled sessions and its groups' demand.
 Between two reports an ingress knows its own open requests exactly and the others' as
 last published, so its estimate is `others' open as published + own open now`.
 
 Ingress replicas with the same reports and no requests of their own place every turn
 alike. A session whose home changes, because a replica of its subset has gone or come, stays
-where it is warm: each ingress notes where it placed it last. It is a guest there from then
-on, so the others find it too. Without that, losing one of two replicas of a subset would
-also move a third of the sessions on the other.
+where it is warm: each ingress remembers where it placed it last. It counts as spilled from
+then on, so the others find it too. Without that, losing one of two replicas of a subset
+would also move a third of the sessions on the other.
 
-Memory: `notes` sessions (about 300 bytes each), and one entry a live replica; reports are
-bounded by who publishes them.
+Memory: `tracked` last places (about 300 bytes each), and one entry a live replica;
+reports are bounded by those that publish them.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ class Report:
     Attributes:
         open: open requests by ingress replica.
         kv_utilization: 0 to 1.
-        guests: number of the last move, by the session's `session_hash`.
+        spilled: number of the last move, by the session's `session_hash`.
         groups: mean open requests and turns a day, by group.
 
     """
 
     open: Mapping[str, int] = field(default_factory=dict)
     kv_utilization: float = 0.0
-    guests: Mapping[str, int] = field(default_factory=dict)
+    spilled: Mapping[str, int] = field(default_factory=dict)
     groups: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     @classmethod
@@ -63,16 +63,16 @@ class Report:
         return cls(
             stats.get("open", {}),
             stats.get("kv", 0.0),
-            stats.get("guests", {}),
+            stats.get("spilled", {}),
             stats.get("groups", {}),
         )
 
     def to_mapping(self) -> dict[str, Any]:
-        """As plain values, which cross process boundaries."""
+        """Write it as plain values, which cross process boundaries."""
         return {
             "open": dict(self.open),
             "kv": self.kv_utilization,
-            "guests": dict(self.guests),
+            "spilled": dict(self.spilled),
             "groups": {name: list(figures) for name, figures in self.groups.items()},
         }
 
@@ -84,30 +84,21 @@ class Chosen:
     Attributes:
         order: replicas to try, the chosen one first.
         outcome: how it came to the first.
-        guest: what that replica is to remember, the session's key and the number of
+        spilled: what that replica is to remember, the session's hash and the number of
             its move; None for a session that has always been at home.
 
     """
 
     order: list[str]
     outcome: Outcome
-    guest: tuple[str, int] | None
+    spilled: tuple[str, int] | None
 
 
 @dataclass(slots=True)
-class _Note:
+class _LastPlace:
     replica: str
     number: int
-    last: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Derived:
-    """What follows from one set of reports, until the next."""
-
-    group_open: Mapping[str, float]
-    owned: Mapping[str, list[str]]
-    shared: list[str]
+    at: float
 
 
 class LanePlacement:
@@ -115,31 +106,34 @@ class LanePlacement:
 
     Args:
         me: this ingress replica's id, as lane replicas publish it.
-        notes: sessions whose last place is remembered here.
+        tracked: sessions whose last place is remembered here.
         warm_s: how long one is remembered after its last turn.
 
     Attributes:
-        notes: the last place of each session that is remembered, the latest turn at the end.
+        last_places: by session, the latest turn at the end.
 
     """
 
     def __init__(
-        self, config: AffinityConfig, me: str, *, notes: int = 20_000, warm_s: float = 600.0
+        self, config: AffinityConfig, me: str, *, tracked: int = 20_000, warm_s: float = 600.0
     ) -> None:
         self.config = config
         self._me = me
-        self._capacity = notes
+        self._capacity = tracked
         self._warm_s = warm_s
-        self.notes: OrderedDict[str, _Note] = OrderedDict()
+        self.last_places: OrderedDict[str, _LastPlace] = OrderedDict()
         self._open: dict[str, int] = {}
         self._chosen: dict[str, deque[float]] = {}
         self._stats: dict[str, Mapping[str, Any]] = {}
         self._reports: dict[str, Report] = {}
-        self._derived = _Derived({}, {}, [])
+        # What follows from one set of reports, until the next.
+        self._group_open: dict[str, float] = {}
+        self._owned: dict[str, list[str]] = {}
+        self._shared: list[str] = []
 
     def choose(
         self,
-        visit: TurnFacts,
+        turn: TurnFacts,
         stats: Mapping[str, Mapping[str, Any]],
         slots: int,
         avoid: frozenset[str] = frozenset(),
@@ -148,24 +142,20 @@ class LanePlacement:
     ) -> Chosen:
         """Place a turn; its request counts as open here from now on.
 
-        Args:
-            visit: the turn.
-            stats: what each live replica published last, by id. At least one replica.
-            slots: sequences that one engine of the lane runs at once.
-            avoid: replicas that failed this request; not chosen while there are others.
-            now: seconds, on a clock that never goes back.
-
+        `stats` is what each live replica published last, by id: of one replica at least.
+        One engine of the lane runs `slots` sequences at once. Replicas to `avoid` have
+        failed this request; they are not chosen while there are others.
         """
         self._update(stats, slots)
-        order, size = self._order(visit, slots, avoid)
+        order, size = self._order(turn, slots, avoid)
         loads = {replica: self._load(replica, slots, now) for replica in order}
-        key = session_hash(visit.session)
+        key = session_hash(turn.session)
         known = self._whereabouts(key, order, now)
-        placed = place(self.config, visit, order, size, loads, known and known[0])
-        guest = self._remember(key, placed, known, now) if not avoid else None
+        placed = place(self.config, turn, order, size, loads, known and known[0])
+        spilled = self._remember(key, placed, known, now) if not avoid else None
         self._chosen.setdefault(placed.replica, deque()).append(now + CHOSEN_S)
         rest = sorted(replica for replica in stats if replica not in loads)
-        return Chosen(placed.order + rest, placed.outcome, guest)
+        return Chosen(placed.order + rest, placed.outcome, spilled)
 
     def begin(self, replica: str) -> None:
         chosen = self._chosen.get(replica)
@@ -181,7 +171,7 @@ class LanePlacement:
             self._open.pop(replica, None)
 
     def loads(self, *, now: float) -> dict[str, int]:
-        """Open requests by live replica, as this ingress sees them."""
+        """Return open requests by live replica, as this ingress sees them."""
         return {replica: self._load(replica, 1, now).open for replica in self._reports}
 
     # -- the view -------------------------------------------------------------
@@ -215,20 +205,20 @@ class LanePlacement:
             sizes = {g: subset_size(self.config, group_open[g], slots, len(ids)) for g in turns}
             owned = owned_replicas(turns, sizes, ids, self.config.own_turns_per_day)
         taken = {replica for replicas in owned.values() for replica in replicas}
-        self._derived = _Derived(group_open, owned, [r for r in ids if r not in taken])
+        self._group_open, self._owned = group_open, owned
+        self._shared = [replica for replica in ids if replica not in taken]
 
-    def _order(self, visit: TurnFacts, slots: int, avoid: frozenset[str]) -> tuple[list[str], int]:
-        """The session's order over the replicas open to it, and its subset's size."""
-        own = self._derived.owned.get(visit.group)
-        shared = self._derived.shared
+    def _order(self, turn: TurnFacts, slots: int, avoid: frozenset[str]) -> tuple[list[str], int]:
+        """Return the session's order over the replicas open to it, and its subset's size."""
+        own = self._owned.get(turn.group)
+        candidates = rank_replicas(turn.group, self._shared)
         if own is not None:
             # Its own first; the shared ones take what spills.
-            candidates, size = own + rank_replicas(visit.group, shared), len(own)
+            candidates, size = own + candidates, len(own)
         else:
-            candidates = rank_replicas(visit.group, shared)
-            mean_open = self._derived.group_open.get(visit.group, 0.0)
+            mean_open = self._group_open.get(turn.group, 0.0)
             size = subset_size(self.config, mean_open, slots, len(candidates))
-        order = session_order(visit, candidates, size)
+        order = session_order(turn, candidates, size)
         left = [replica for replica in order if replica not in avoid]
         if left:
             return left, min(size, len(left))
@@ -242,34 +232,34 @@ class LanePlacement:
         while chosen and chosen[0] <= now:
             chosen.popleft()
         own = self._open.get(replica, 0) + (len(chosen) if chosen else 0)
-        return ReplicaLoad(replica, others + own, slots, report.kv_utilization)
+        return ReplicaLoad(others + own, slots, report.kv_utilization)
 
-    # -- guests ---------------------------------------------------------------
+    # -- spilled sessions ---------------------------------------------------------------
 
     def _whereabouts(self, key: str, order: Sequence[str], now: float) -> tuple[str, int] | None:
-        """Where a session was placed last and the number of that move; None: at home.
+        """Return where a session was placed last and the number of that move; None: home.
 
         Of two claims with the same number the one earlier in the session's order wins.
         The number is 0 for a session that stayed while its home changed.
         """
         best: tuple[str, int] | None = None
-        note = self._note(key, now)
+        last = self._last_place(key, now)
         for replica in order:
-            number = self._reports[replica].guests.get(key, 0)
-            if note is not None and note.replica == replica:
-                number = max(number, note.number)
+            number = self._reports[replica].spilled.get(key, 0)
+            if last is not None and last.replica == replica:
+                number = max(number, last.number)
             if number and (best is None or number > best[1]):
                 best = replica, number
-        if best is None and note is not None and note.replica in order[1:]:
-            return note.replica, 0
+        if best is None and last is not None and last.replica in order[1:]:
+            return last.replica, 0
         return best
 
-    def _note(self, key: str, now: float) -> _Note | None:
-        note = self.notes.get(key)
-        if note is not None and now - note.last > self._warm_s:
-            del self.notes[key]
+    def _last_place(self, key: str, now: float) -> _LastPlace | None:
+        last = self.last_places.get(key)
+        if last is not None and now - last.at > self._warm_s:
+            del self.last_places[key]
             return None
-        return note
+        return last
 
     def _remember(
         self, key: str, placed: Placement, known: tuple[str, int] | None, now: float
@@ -278,8 +268,8 @@ class LanePlacement:
         if known is not None or placed.outcome is not Outcome.HOME:
             at, moves = known or ("", 0)
             number = moves if at == placed.replica and moves else moves + 1
-        self.notes[key] = _Note(placed.replica, number, now)
-        self.notes.move_to_end(key)
-        if len(self.notes) > self._capacity:
-            self.notes.popitem(last=False)
+        self.last_places[key] = _LastPlace(placed.replica, number, now)
+        self.last_places.move_to_end(key)
+        if len(self.last_places) > self._capacity:
+            self.last_places.popitem(last=False)
         return (key, number) if number else None

@@ -14,22 +14,16 @@ from hashlib import blake2b
 
 
 def weight(session_key: str, replica_id: str) -> bytes:
-    """A uniform 64-bit weight of the pair, as 8 big-endian bytes."""
+    """Return a uniform 64-bit weight of the pair, as 8 big-endian bytes."""
     return blake2b(f"{session_key}\0{replica_id}".encode(), digest_size=8).digest()
 
 
 def rank_replicas(
     session_key: str, replica_ids: Sequence[str], avoid: frozenset[str] = frozenset()
 ) -> list[str]:
-    """The replicas in the order in which this session should try them.
+    """Return the live replicas in the order in which this session should try them.
 
-    Args:
-        session_key: the session's key, tenant included.
-        replica_ids: stable names of the live replicas, in any order.
-        avoid: replicas that failed this request already; they come last.
-
+    Those to `avoid` have failed this request already, and come last.
     """
     ranked = sorted(replica_ids, key=lambda replica: weight(session_key, replica), reverse=True)
-    if not avoid:
-        return ranked
-    return [r for r in ranked if r not in avoid] + [r for r in ranked if r in avoid]
+    return sorted(ranked, key=avoid.__contains__) if avoid else ranked

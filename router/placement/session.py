@@ -25,28 +25,23 @@ class Affinity(StrEnum):
 
 
 def is_session_id(text: str) -> bool:
-    """Whether `text` is a session id: 1 to 256 printable characters."""
+    """Return whether `text` is a session id: 1 to 256 printable characters."""
     return 0 < len(text) <= MAX_SESSION_ID_CHARS and text.isprintable()
 
 
 def derive_session_id(*opening: str) -> str:
-    """A session id from the start of a conversation.
+    """Return a session id from the start of a conversation: `derived-` and 16 hex digits.
 
-    Args:
-        opening: the tenant, the stable part of the system prompt (`router.stable_text.stable_text`)
-            and the first user message. They stay the same over all turns of one
-            conversation, so an unmodified client sticks.
-
-    Returns:
-        `derived-` and 16 hexadecimal digits.
-
+    The `opening` is the tenant, the stable part of the system prompt
+    (`router.stable_text.stable_text`) and the first user message. They stay the same over
+    all turns of one conversation, so an unmodified client sticks.
     """
     digest = blake2b("\0".join(opening).encode("utf-8", "surrogatepass"), digest_size=8)
     return f"derived-{digest.hexdigest()}"
 
 
 def session_key(tenant: str, session_id: str) -> str:
-    """The session's name across tenants: no tenant can reach another's."""
+    """Return the session's name across tenants: no tenant can reach another's."""
     return f"{tenant}\0{session_id}"
 
 
@@ -60,23 +55,19 @@ class _Seen:
 class SessionMemory:
     """Least-recently-used memory of session to (lane, replica).
 
-    Holds at most `capacity` sessions (about 300 bytes each); a session is
-    recent until `ttl_s` seconds after its last request.
+    Holds at most `capacity` sessions (about 300 bytes each), each until `ttl_s` seconds
+    after its last request.
     """
 
     def __init__(self, capacity: int, ttl_s: float) -> None:
-        self._capacity = capacity
-        self._ttl_s = ttl_s
+        self._capacity, self._ttl_s = capacity, ttl_s
         self._seen: OrderedDict[str, _Seen] = OrderedDict()
         self._recent: dict[str, int] = {}
-
-    def __len__(self) -> int:
-        return len(self._seen)
 
     def note(
         self, key: str, lane: str, replica: str, *, now: float, spilled: bool = False
     ) -> Affinity:
-        """Record where a session went and say how that compares with last time.
+        """Record where a session went; return how that compares with last time.
 
         `spilled`: the load bound sent it there, past the replica it would have had.
         """
@@ -95,7 +86,6 @@ class SessionMemory:
         return Affinity.HIT if before.replica == replica else Affinity.MOVED
 
     def expire(self, *, now: float) -> None:
-        """Forget the sessions that have been idle for longer than `ttl_s`."""
         while self._seen:
             oldest = next(iter(self._seen.values()))
             if now - oldest.last <= self._ttl_s:
@@ -103,7 +93,7 @@ class SessionMemory:
             self._leave(self._seen.popitem(last=False)[1])
 
     def recent(self, *, now: float) -> dict[str, int]:
-        """Sessions per lane whose last request is not longer ago than the memory goes."""
+        """Return how many sessions each lane has."""
         self.expire(now=now)
         return dict(self._recent)
 
@@ -114,33 +104,24 @@ class SessionMemory:
         else:
             del self._recent[seen.lane]
 
-    def check_integrity(self) -> None:
-        """Raise AssertionError unless the counts match the sessions held."""
-        counted: dict[str, int] = {}
-        for seen in self._seen.values():
-            counted[seen.lane] = counted.get(seen.lane, 0) + 1
-        assert counted == self._recent, (counted, self._recent)
-        assert len(self._seen) <= self._capacity
-
 
 class Presence:
-    """Sessions that generate or wait right now; memory: one entry for each."""
+    """Counts the sessions that generate or wait right now; memory: one entry for each."""
 
     def __init__(self) -> None:
         self._requests: dict[str, dict[str, int]] = {}
 
     def enter(self, lane: str, key: str) -> None:
-        """A request of the session begins to wait."""
         here = self._requests.setdefault(lane, {})
         here[key] = here.get(key, 0) + 1
 
     def leave(self, lane: str, key: str) -> None:
-        """It has its answer, or is gone; once for each `enter`."""
+        """Count a request that has its answer, or is gone: once for each `enter`."""
         here = self._requests[lane]
         here[key] -= 1
         if not here[key]:
             del here[key]
 
     def active(self) -> dict[str, int]:
-        """Sessions at work per lane, each once, however many requests it has open."""
+        """Return sessions per lane, each once, however many requests it has open."""
         return {lane: len(keys) for lane, keys in self._requests.items() if keys}

@@ -1,6 +1,6 @@
 """Sessions that live away from home, as the replica that holds them knows them.
 
-A session's home is derived; a spilled session is where somebody put it. The
+A session's home is derived; a spilled session is where an ingress put it. The
 replica that got it remembers that and publishes it with its load, so other
 ingress replicas find the session there. Each move of a session carries a number,
 one higher than the last one known, and the claim with the highest number wins:
@@ -14,14 +14,14 @@ from hashlib import blake2b
 
 
 def session_hash(session_key: str) -> str:
-    """A session's key as it is published: 64 bits, 16 hexadecimal digits."""
+    """Return a session's key as it is published: 64 bits, 16 hexadecimal digits."""
     return blake2b(session_key.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 
 class SpilledSessions:
-    """Least-recently-used record of guests, each with the number of its last move.
+    """Least-recently-used record of spilled sessions, each with the number of its last move.
 
-    Holds at most `capacity` guests (about 250 bytes each); one that was not seen for
+    Holds at most `capacity` sessions (about 250 bytes each); one that was not seen for
     `warm_s` seconds is forgotten, as its KV blocks have been by then.
     """
 
@@ -30,11 +30,8 @@ class SpilledSessions:
         self._warm_s = warm_s
         self._seen: OrderedDict[str, tuple[int, float]] = OrderedDict()
 
-    def __len__(self) -> int:
-        return len(self._seen)
-
     def note(self, key: str, number: int, *, now: float) -> None:
-        """A guest was here; an older number than the known one does not count."""
+        """Remember a session; an older number than the known one does not count."""
         known = self._seen.pop(key, (0, 0.0))[0]
         self._seen[key] = (max(number, known), now)
         if len(self._seen) > self._capacity:

@@ -57,12 +57,7 @@ class _Group:
 
 
 class GroupDemand:
-    """Figures of at most `capacity` groups (about 400 bytes each), idle ones dropped first.
-
-    Attributes:
-        groups: by name, the latest turn at the end.
-
-    """
+    """Figures of at most `capacity` groups, about 400 bytes each, the latest turn at the end."""
 
     def __init__(self, capacity: int = 1024) -> None:
         self._capacity = capacity
@@ -85,7 +80,7 @@ class GroupDemand:
             known.open = max(0, known.open - 1)
 
     def published(self, *, now: float) -> dict[str, tuple[float, float]]:
-        """Mean open requests and turns a day, in steps, of the busiest groups."""
+        """Return mean open requests and turns a day, in steps, of the busiest groups."""
         shown = []
         for name, group in self.groups.items():
             group.advance(now)
@@ -96,7 +91,7 @@ class GroupDemand:
         return dict(shown[:MOST_PUBLISHED])
 
     def _drop_idle(self) -> None:
-        """The group longest without a turn goes, one without an open request first."""
+        """Drop the group longest without a turn, one without an open request first."""
         if len(self.groups) <= self._capacity:
             return
         newest = next(reversed(self.groups))

@@ -52,9 +52,6 @@ class Suspects:
         self._config = config or SuspectConfig()
         self._suspects: OrderedDict[bytes, _Suspect] = OrderedDict()
 
-    def __len__(self) -> int:
-        return len(self._suspects)
-
     def losses(self, digest: bytes, *, now: float) -> int:
         """Replicas lost under such a request since one was answered."""
         suspect = self._known(digest, now)

@@ -1,10 +1,10 @@
-"""What a lane replica knows of its visitors, and publishes with its load.
+"""What a lane replica knows of its turns, and publishes with its load.
 
 The ingress names itself, the group and, for a session away from home, the session and
 the number of its last move, in one internal header: `INGRESS GROUP [SESSION NUMBER]`.
 Group and session are hashes. The endpoint's guard has checked the deployment's secret
 before this is read. Bounds: `max_spilled` sessions and 1,024 groups are remembered; published
-are the guests and at most 64 groups, 20 KB with the defaults.
+are the spilled sessions and at most 64 groups, 20 KB with the defaults.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ _HEADER = TURN_HEADER.encode()
 
 
 class LoadTracker:
-    """ASGI middleware: counts open turns by ingress and group, and keeps the guests."""
+    """ASGI middleware: counts open turns by ingress and group, and keeps the spilled sessions."""
 
     def __init__(self, app: ASGIApp, config: AffinityConfig) -> None:
         self._app = app
         self._open: dict[str, int] = {}
-        self._guests = SpilledSessions(config.max_spilled, config.warm_s)
+        self._spilled = SpilledSessions(config.max_spilled, config.warm_s)
         self._demand = GroupDemand()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; one without the header is not a turn."""
-        visit = _read(scope)
-        if visit is None:
+        turn = _read(scope)
+        if turn is None:
             await self._app(scope, receive, send)
             return
-        ingress, group, guest = visit
+        ingress, group, spilled = turn
         self._open[ingress] = self._open.get(ingress, 0) + 1
         self._demand.begin(group, now=time.monotonic())
-        if guest is not None:
-            self._guests.note(*guest, now=time.monotonic())
+        if spilled is not None:
+            self._spilled.note(*spilled, now=time.monotonic())
         try:
             await self._app(scope, receive, send)
         finally:
@@ -55,7 +55,7 @@ class LoadTracker:
         return Report(
             open=dict(self._open),
             kv_utilization=round(kv_utilization, 2),
-            guests=self._guests.numbers(now=now),
+            spilled=self._spilled.numbers(now=now),
             groups=self._demand.published(now=now),
         )
 

@@ -55,22 +55,22 @@ class TurnPlacement:
         self._lock = threading.Lock()
         affinity = config.affinity
         self.lane = LanePlacement(
-            affinity, self._me, notes=affinity.tracked_sessions, warm_s=affinity.warm_s
+            affinity, self._me, tracked=affinity.tracked_sessions, warm_s=affinity.warm_s
         )
 
     def apply(self, config: SessionConfig, slots: int) -> None:
-        """Use new bounds from now on; what is open and who is a guest stays."""
+        """Use new bounds from now on; what is open and what has spilled stays."""
         with self._lock:
             self.slots = slots
             self.lane.config = config.affinity
 
     def place(
-        self, visit: TurnFacts, stats: Mapping[str, Mapping[str, Any]], avoid: frozenset[str]
+        self, turn: TurnFacts, stats: Mapping[str, Mapping[str, Any]], avoid: frozenset[str]
     ) -> Placed:
         """Place one turn; see `LanePlacement.choose`."""
         with self._lock:
-            chosen = self.lane.choose(visit, stats, self.slots, avoid, now=time.monotonic())
-        words = (self._me, visit.group, *map(str, chosen.guest or ()))
+            chosen = self.lane.choose(turn, stats, self.slots, avoid, now=time.monotonic())
+        words = (self._me, turn.group, *map(str, chosen.spilled or ()))
         return Placed(chosen.order, chosen.outcome is Outcome.SPILLED, " ".join(words))
 
     def begin(self, replica: str) -> None:

@@ -19,7 +19,7 @@ from router.placement.affinity import (
 from router.placement.replica import rank_replicas
 from tests.examples import examples
 
-VISITS = [
+TURNS = [
     TurnFacts(f"tenant-{i % 40}", f"tenant-{i % 40}\0session-{i}", history_tokens=2_000)
     for i in range(400)
 ]
@@ -32,28 +32,28 @@ replica_sets = st.lists(
 
 @st.composite
 def situations(draw):
-    """Replicas with loads, a visit, its order over them and where it was last."""
+    """Replicas with loads, a turn, its order over them and where it was last."""
     replicas = draw(replica_sets)
     slots = draw(st.integers(1, 40))
     loads = {
-        name: ReplicaLoad(name, draw(st.integers(0, 50)), slots, draw(st.floats(0, 1)))
+        name: ReplicaLoad(draw(st.integers(0, 50)), slots, draw(st.floats(0, 1)))
         for name in replicas
     }
-    visit = TurnFacts(
+    turn = TurnFacts(
         draw(st.sampled_from(["a", "b"])),
         draw(st.text("xyz", min_size=1, max_size=4)),
         draw(st.integers(0, 20_000)),
         draw(st.integers(0, 5_000)),
     )
     size = draw(st.integers(1, len(replicas)))
-    order = session_order(visit, rank_replicas(visit.group, replicas), size)
+    order = session_order(turn, rank_replicas(turn.group, replicas), size)
     at = draw(st.sampled_from([None, "gone", *replicas]))
-    return visit, order, size, loads, at
+    return turn, order, size, loads, at
 
 
-def order_of(visit, replicas, size=2):
+def order_of(turn, replicas, size=2):
     size = min(size, len(replicas))
-    return session_order(visit, rank_replicas(visit.group, replicas), size)
+    return session_order(turn, rank_replicas(turn.group, replicas), size)
 
 
 def is_free(load):
@@ -66,9 +66,9 @@ def is_free(load):
 @given(situations())
 def test_a_placement_names_every_replica_once(situation):
     """No replica is lost or made up, and home is the first of the order."""
-    visit, order, size, loads, at = situation
+    turn, order, size, loads, at = situation
 
-    placed = place(CONFIG, visit, order, size, loads, at)
+    placed = place(CONFIG, turn, order, size, loads, at)
 
     assert sorted(placed.order) == sorted(order)
     assert placed.home == order[0]
@@ -78,10 +78,10 @@ def test_a_placement_names_every_replica_once(situation):
 @given(situations())
 def test_the_hard_bound_is_kept_while_any_replica_has_room(situation):
     """A turn with nothing to read again goes to a full replica only if all are full."""
-    visit, order, size, loads, at = situation
-    visit = TurnFacts(visit.group, visit.session)
+    turn, order, size, loads, at = situation
+    turn = TurnFacts(turn.group, turn.session)
 
-    placed = place(CONFIG, visit, order, size, loads, at)
+    placed = place(CONFIG, turn, order, size, loads, at)
 
     assert is_free(loads[placed.replica]) or not any(map(is_free, loads.values()))
 
@@ -89,9 +89,9 @@ def test_the_hard_bound_is_kept_while_any_replica_has_room(situation):
 @given(situations())
 def test_a_full_replica_is_chosen_only_where_the_session_is_or_all_are_full(situation):
     """Nobody is sent to the end of a line that is not its own."""
-    visit, order, size, loads, at = situation
+    turn, order, size, loads, at = situation
 
-    placed = place(CONFIG, visit, order, size, loads, at)
+    placed = place(CONFIG, turn, order, size, loads, at)
 
     own = at if at in loads else order[0]
     assert placed.replica in (own, order[0]) or is_free(loads[placed.replica])
@@ -100,11 +100,11 @@ def test_a_full_replica_is_chosen_only_where_the_session_is_or_all_are_full(situ
 @given(situations())
 def test_a_replica_without_kv_cache_is_left_whatever_the_history(situation):
     """Its sequences would be preempted, which costs more than reading again."""
-    visit, order, size, loads, at = situation
+    turn, order, size, loads, at = situation
     here = at if at in loads else order[0]
     loads = {**loads, here: replace(loads[here], kv_utilization=1.0)}
 
-    placed = place(CONFIG, visit, order, size, loads, at)
+    placed = place(CONFIG, turn, order, size, loads, at)
 
     assert is_free(loads[placed.replica]) or not any(map(is_free, loads.values()))
 
@@ -112,13 +112,13 @@ def test_a_replica_without_kv_cache_is_left_whatever_the_history(situation):
 @given(situations())
 def test_a_session_with_nothing_to_read_again_keeps_the_soft_bound(situation):
     """What is new goes past a replica over the bound, within its subset, if one has room."""
-    visit, order, size, loads, _ = situation
-    visit = TurnFacts(visit.group, visit.session)
+    turn, order, size, loads, _ = situation
+    turn = TurnFacts(turn.group, turn.session)
     bound = math.ceil(CONFIG.load_factor * (sum(x.open for x in loads.values()) + 1) / len(order))
     has_room = [r for r in order if is_free(loads[r]) and loads[r].open + 1 <= bound]
     assume(has_room)
 
-    placed = place(CONFIG, visit, order, size, loads)
+    placed = place(CONFIG, turn, order, size, loads)
 
     assert placed.replica == has_room[0]
 
@@ -126,39 +126,39 @@ def test_a_session_with_nothing_to_read_again_keeps_the_soft_bound(situation):
 @given(situations())
 def test_a_turn_moves_only_when_that_is_cheaper_or_it_must(situation):
     """Off a replica with room, a move pays: fewer tokens to read than the slots it saves."""
-    visit, order, size, loads, at = situation
+    turn, order, size, loads, at = situation
     here = at if at in loads else order[0]
 
-    placed = place(CONFIG, visit, order, size, loads, at)
+    placed = place(CONFIG, turn, order, size, loads, at)
 
     if placed.replica != here and is_free(loads[here]):
         saved = (loads[here].open - loads[placed.replica].open) * CONFIG.seat_tokens
-        assert saved > visit.history_tokens
+        assert saved > turn.history_tokens
 
 
 @given(situations())
-def test_a_guest_stays_while_loads_are_even(situation):
+def test_a_spilled_session_stays_while_loads_are_even(situation):
     """Nobody goes home for tidiness."""
-    visit, order, size, loads, at = situation
+    turn, order, size, loads, at = situation
     assume(at in loads and at != order[0])
-    even = {name: ReplicaLoad(name, 3, 40) for name in loads}
+    even = {name: ReplicaLoad(3, 40) for name in loads}
 
-    placed = place(CONFIG, visit, order, size, even, at)
+    placed = place(CONFIG, turn, order, size, even, at)
 
-    assert (placed.replica, placed.outcome) == (at, Outcome.GUEST)
+    assert (placed.replica, placed.outcome) == (at, Outcome.AWAY)
 
 
 @given(situations())
-def test_a_placed_guest_is_placed_there_again(situation):
+def test_a_spilled_session_is_placed_there_again(situation):
     """Spilling settles: with the same loads, the next turn stays where this one went."""
-    visit, order, size, loads, _ = situation
-    first = place(CONFIG, visit, order, size, loads)
+    turn, order, size, loads, _ = situation
+    first = place(CONFIG, turn, order, size, loads)
 
-    again = place(CONFIG, visit, order, size, loads, first.replica)
+    again = place(CONFIG, turn, order, size, loads, first.replica)
 
     if is_free(loads[first.replica]):
         gain = (loads[first.replica].open - loads[again.replica].open) * CONFIG.seat_tokens
-        assert again.replica == first.replica or gain > visit.history_tokens
+        assert again.replica == first.replica or gain > turn.history_tokens
 
 
 @given(replicas=replica_sets, group=st.text("ab", min_size=1, max_size=3), data=st.data())
@@ -169,8 +169,8 @@ def test_a_larger_subset_contains_the_smaller(replicas, group, data):
     ranked = rank_replicas(group, replicas)
 
     for number in range(20):
-        visit = TurnFacts(group, f"{group}\0{number}")
-        before, after = (session_order(visit, ranked, n)[0] for n in (size, larger))
+        turn = TurnFacts(group, f"{group}\0{number}")
+        before, after = (session_order(turn, ranked, n)[0] for n in (size, larger))
         assert after == before or after in ranked[size:larger]
 
 
@@ -192,16 +192,16 @@ def test_a_replica_that_leaves_moves_only_sessions_that_lived_there(replicas, da
     gone = data.draw(st.sampled_from(replicas))
     left = [replica for replica in replicas if replica != gone]
 
-    for visit in VISITS[:40]:
-        before = order_of(visit, replicas, 1)[0]
-        after = order_of(visit, left, 1)[0]
+    for turn in TURNS[:40]:
+        before = order_of(turn, replicas, 1)[0]
+        after = order_of(turn, left, 1)[0]
         assert before in (after, gone)
 
 
 def moved_share(before, after, size):
-    homes = [order_of(visit, before, size)[0] for visit in VISITS]
-    then = [order_of(visit, after, size)[0] for visit in VISITS]
-    return sum(a != b for a, b in zip(homes, then, strict=True)) / len(VISITS)
+    homes = [order_of(turn, before, size)[0] for turn in TURNS]
+    then = [order_of(turn, after, size)[0] for turn in TURNS]
+    return sum(a != b for a, b in zip(homes, then, strict=True)) / len(TURNS)
 
 
 @examples(25)

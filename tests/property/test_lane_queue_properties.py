@@ -13,6 +13,7 @@ from router.admission.saturation import Level
 from router.admission.ticket import SlotRequest, Stage, Tier
 from router.errors import RejectReason
 from tests.examples import examples
+from tests.unit.router.integrity import check_fair_queue
 
 PAID = Tier("paid", 0, start_within_s=5.0)
 PATIENT = Tier("patient", 1)
@@ -146,7 +147,7 @@ class LaneMachine(RuleBasedStateMachine):
         assert sum(self.lane.depths().values()) == len(waiting) == self.lane._queues.waiting
         assert self.lane.preemption.sheddable_held() >= sum(t.tier.sheddable for t in waiting)
         for part in self.lane._queues.in_order:
-            part.queue.check_integrity()
+            check_fair_queue(part.queue)
 
     @invariant()
     def no_free_request_outlives_its_deadline_in_the_queue(self):

@@ -13,7 +13,7 @@ REPLICAS = ("r1", "r2", "r3", "r4")
 SLOTS = 4
 CONFIG = AffinityConfig()
 WARM_S = 60.0
-visits = st.builds(
+turns = st.builds(
     TurnFacts,
     st.sampled_from(["a", "b", "c"]),
     st.sampled_from([f"s{i}" for i in range(12)]),
@@ -24,7 +24,7 @@ reports = st.builds(
     Report,
     open=st.dictionaries(st.sampled_from(["i1", "i2", "i3"]), st.integers(0, 6)),
     kv_utilization=st.floats(0, 1),
-    guests=st.dictionaries(
+    spilled=st.dictionaries(
         st.sampled_from([session_hash(f"s{i}") for i in range(12)]), st.integers(1, 5)
     ),
     groups=st.dictionaries(
@@ -36,16 +36,16 @@ reports = st.builds(
 
 @given(
     st.fixed_dictionaries(dict.fromkeys(REPLICAS, reports)),
-    visits,
+    turns,
     st.booleans(),
 )
-def test_ingress_replicas_with_the_same_view_place_alike(published, visit, dedicated):
+def test_ingress_replicas_with_the_same_view_place_alike(published, turn, dedicated):
     """Nothing but the reports decides, in whatever order they are listed."""
     stats = {name: report.to_mapping() for name, report in published.items()}
     config = AffinityConfig(dedicated_replicas=dedicated)
 
     chosen = [
-        LanePlacement(config, me).choose(visit, dict(view), SLOTS, now=0.0)
+        LanePlacement(config, me).choose(turn, dict(view), SLOTS, now=0.0)
         for me, view in (("x", stats.items()), ("y", reversed(stats.items())))
     ]
 
@@ -90,7 +90,7 @@ class Fleet(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.ingresses = {me: LanePlacement(CONFIG, me, warm_s=WARM_S) for me in ("i1", "i2")}
-        self.guests = {name: SpilledSessions(64, WARM_S) for name in REPLICAS}
+        self.spilled = {name: SpilledSessions(64, WARM_S) for name in REPLICAS}
         self.open: dict[str, dict[str, int]] = {name: {} for name in REPLICAS}
         self.under_way: list[tuple[str, str]] = []
         self.stats: dict[str, dict] = {}
@@ -103,7 +103,7 @@ class Fleet(RuleBasedStateMachine):
     def publish(self):
         self.stats = {
             name: Report(
-                open=dict(self.open[name]), guests=self.guests[name].numbers(now=self.now)
+                open=dict(self.open[name]), spilled=self.spilled[name].numbers(now=self.now)
             ).to_mapping()
             for name in REPLICAS
         }
@@ -112,44 +112,42 @@ class Fleet(RuleBasedStateMachine):
     def time_passes(self, gap):
         self.now += gap
 
-    @rule(me=st.sampled_from(["i1", "i2"]), visit=visits)
-    def a_turn_comes(self, me, visit):
+    @rule(me=st.sampled_from(["i1", "i2"]), turn=turns)
+    def a_turn_comes(self, me, turn):
         ingress = self.ingresses[me]
         ingress._update(self.stats, SLOTS)
         before = ingress.loads(now=self.now)
 
-        chosen = ingress.choose(visit, self.stats, SLOTS, now=self.now)
+        chosen = ingress.choose(turn, self.stats, SLOTS, now=self.now)
 
         replica = chosen.order[0]
         # Whoever stands in a line does so because reading everything again costs more.
-        everything = visit.history_tokens + visit.system_tokens
+        everything = turn.history_tokens + turn.system_tokens
         for name, count in before.items():
             if replica != name and count < SLOTS <= before[replica]:
                 line = before[replica] + 1 - SLOTS
                 cost = (before[replica] - count) * CONFIG.seat_tokens + line * CONFIG.wait_tokens
                 assert cost <= everything
-        assert (chosen.guest is None) <= (chosen.outcome is Outcome.HOME)
+        assert (chosen.spilled is None) <= (chosen.outcome is Outcome.HOME)
         ingress.begin(replica)
         self.open[replica][me] = self.open[replica].get(me, 0) + 1
         self.under_way.append((me, replica))
-        if chosen.guest is not None:
-            self.guests[replica].note(*chosen.guest, now=self.now)
+        if chosen.spilled is not None:
+            self.spilled[replica].note(*chosen.spilled, now=self.now)
 
-    @rule(visit=visits)
-    def a_spilled_session_is_found_by_everyone_once_published(self, visit):
+    @rule(turn=turns)
+    def a_spilled_session_is_found_by_everyone_once_published(self, turn):
         """Both look for it where the highest number is, unless load drives it on."""
         self.publish()
         idle = {name: {**stats, "open": {}} for name, stats in self.stats.items()}
 
         views = [
-            LanePlacement(AffinityConfig(seat_tokens=0), me).choose(
-                visit, idle, SLOTS, now=self.now
-            )
+            LanePlacement(AffinityConfig(seat_tokens=0), me).choose(turn, idle, SLOTS, now=self.now)
             for me in ("x", "y")
         ]
 
         claims = {
-            name: stats["guests"].get(session_hash(visit.session), 0)
+            name: stats["spilled"].get(session_hash(turn.session), 0)
             for name, stats in idle.items()
         }
         highest = max(claims.values())

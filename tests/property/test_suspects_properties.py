@@ -50,4 +50,4 @@ def test_nothing_waits_for_ever_and_an_answer_frees_at_once(steps):
         else:
             suspects.note_loss(digest, suspects.losses(digest, now=now) + 1, now=now)
         assert suspects.wait_s(digest, now=now) <= config.max_backoff_s
-        assert len(suspects) <= config.most
+        assert len(suspects._suspects) <= config.most

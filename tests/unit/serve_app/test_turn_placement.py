@@ -138,7 +138,7 @@ async def test_a_turn_that_could_not_be_opened_counts_no_more(lanes):
 
 
 async def test_a_full_replica_passes_the_session_on_and_tells_the_next(lanes):
-    """The header names the ingress, the group and the guest with its move."""
+    """The header names the ingress, the group and the spilled session with its move."""
     home = await lanes.choose("chat", visit())
     for _ in range(2):
         await lanes.open(home, "/", b"", {})
@@ -257,7 +257,7 @@ def scope(header=None):
 
 
 async def test_a_replica_publishes_who_is_here():
-    """Open turns by ingress, the guests, and nothing for requests that are no turns."""
+    """Open turns by ingress, the spilled sessions, and nothing for requests that are no turns."""
     app = Slow()
     log = LoadTracker(app, AffinityConfig())
     guard = Guard(log, "secret", frozenset({("POST", "/v1/chat/completions")}))
@@ -270,7 +270,11 @@ async def test_a_replica_publishes_who_is_here():
         during = log.report(0.123).to_mapping()
         app.may_end.set()
 
-    assert (during["open"], during["guests"], during["kv"]) == ({"i1": 2, "i2": 1}, {"k1": 3}, 0.12)
+    assert (during["open"], during["spilled"], during["kv"]) == (
+        {"i1": 2, "i2": 1},
+        {"k1": 3},
+        0.12,
+    )
     assert log.report(0).open == {}
     assert log.report(0).to_mapping() == log.report(0).to_mapping()
 

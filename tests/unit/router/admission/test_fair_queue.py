@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from router.admission.fair_queue import Account, FairQueue
+from tests.unit.router.integrity import check_fair_queue
 
 
 @dataclass(eq=False)
@@ -26,7 +27,7 @@ def serve(queue) -> str:
     queue.remove(ask)
     queue.begin(ask.account, ask.prompt)
     queue.end(ask.account)
-    queue.check_integrity()
+    check_fair_queue(queue)
     return ask.account.tenant
 
 
@@ -101,7 +102,7 @@ def test_requests_leave_from_anywhere():
     asks = [push(queue, "a", prompt=n) for n in (1, 2, 3)]
 
     queue.remove(asks[1])
-    queue.check_integrity()
+    check_fair_queue(queue)
 
     assert (queue.peek(), queue.newest(), len(queue)) == (asks[0], asks[2], 2)
     queue.remove(asks[0])
@@ -120,7 +121,7 @@ def test_tenants_that_come_once_are_not_remembered_for_ever(served):
         if served:
             queue.begin(ask.account, 5)
             queue.end(ask.account)
-        queue.check_integrity()
+        check_fair_queue(queue)
 
     assert queue.tenants <= 51
     assert queue.peek() is keeper
@@ -157,12 +158,12 @@ def test_the_books_agree_however_tenants_come_and_go(max_idle):
         if running and rng.random() < 0.5:
             queue.end(running.pop(rng.randrange(len(running))).account)
         queue.peek()
-        queue.check_integrity()
+        check_fair_queue(queue)
     for ask in waiting:
         queue.remove(ask)
     for ask in running:
         queue.end(ask.account)
-    queue.check_integrity()
+    check_fair_queue(queue)
 
     assert queue.peek() is None
     assert queue.tenants <= max(max_idle, 1)
@@ -179,6 +180,6 @@ def test_a_tenant_that_rests_again_and_again_is_noted_once():
     for _ in range(300):
         queue.begin(busy, 10)
         queue.end(busy)
-        queue.check_integrity()
+        check_fair_queue(queue)
 
     assert queue.tenants == 3

@@ -1,4 +1,4 @@
-"""One ingress replica's view: reports, its own open requests, and guests."""
+"""One ingress replica's view: reports, its own open requests, and spilled sessions."""
 
 import itertools
 
@@ -14,7 +14,7 @@ def placement(**config):
     return LanePlacement(AffinityConfig(**config), "me", warm_s=60)
 
 
-def visit(session="s", group="g", history=0):
+def turn(session="s", group="g", history=0):
     return TurnFacts(group, session, history)
 
 
@@ -32,7 +32,7 @@ def test_an_ingress_adds_its_own_requests_to_what_others_had():
     ingress = placement()
     stats = {"r1": report(open={"me": 7, "other": 2})}
 
-    ingress.choose(visit(), stats, SLOTS, now=0)
+    ingress.choose(turn(), stats, SLOTS, now=0)
     chosen = ingress.loads(now=0)
     ingress.begin("r1")
     opened = ingress.loads(now=10)
@@ -44,7 +44,7 @@ def test_an_ingress_adds_its_own_requests_to_what_others_had():
 def test_a_choice_that_is_never_opened_stops_counting():
     """A client that left between the two leaves no count behind."""
     ingress = placement()
-    ingress.choose(visit(), {"r1": {}}, SLOTS, now=0)
+    ingress.choose(turn(), {"r1": {}}, SLOTS, now=0)
 
     assert ingress.loads(now=CHOSEN_S / 2) == {"r1": 1}
     assert ingress.loads(now=CHOSEN_S) == {"r1": 0}
@@ -55,22 +55,22 @@ def test_a_choice_that_is_never_opened_stops_counting():
 def test_a_spilled_session_stays_and_everyone_finds_it():
     """Here by the note, elsewhere by what the replica publishes."""
     ingress = placement()
-    home = ingress.choose(visit(), IDLE, SLOTS, now=0).order[0]
+    home = ingress.choose(turn(), IDLE, SLOTS, now=0).order[0]
     fill(ingress, home)
 
-    spilled = ingress.choose(visit(), IDLE, SLOTS, now=1)
+    spilled = ingress.choose(turn(), IDLE, SLOTS, now=1)
     for _ in range(SLOTS):
         ingress.end(home)
     there = spilled.order[0]
-    again = ingress.choose(visit(history=2_000), IDLE, SLOTS, now=2)
-    told = IDLE | {there: report(guests=dict([spilled.guest]))}
-    elsewhere = placement().choose(visit(history=2_000), told, SLOTS, now=2)
+    again = ingress.choose(turn(history=2_000), IDLE, SLOTS, now=2)
+    told = IDLE | {there: report(spilled=dict([spilled.spilled]))}
+    elsewhere = placement().choose(turn(history=2_000), told, SLOTS, now=2)
 
     assert spilled.outcome is Outcome.SPILLED
-    assert spilled.guest == (session_hash("s"), 1)
-    assert (again.order[0], again.outcome, again.guest) == (
+    assert spilled.spilled == (session_hash("s"), 1)
+    assert (again.order[0], again.outcome, again.spilled) == (
         there,
-        Outcome.GUEST,
+        Outcome.AWAY,
         (session_hash("s"), 1),
     )
     assert elsewhere.order[0] == there
@@ -79,66 +79,66 @@ def test_a_spilled_session_stays_and_everyone_finds_it():
 def test_the_latest_move_wins():
     """Home claims a session that came back with a higher number."""
     ingress = placement()
-    home = ingress.choose(visit(), IDLE, SLOTS, now=0).order[0]
+    home = ingress.choose(turn(), IDLE, SLOTS, now=0).order[0]
     other = next(name for name in IDLE if name != home)
     key = session_hash("s")
-    claims = IDLE | {other: report(guests={key: 1}), home: report(guests={key: 2})}
+    claims = IDLE | {other: report(spilled={key: 1}), home: report(spilled={key: 2})}
 
-    assert ingress.choose(visit(history=2_000), claims, SLOTS, now=1).order[0] == home
+    assert ingress.choose(turn(history=2_000), claims, SLOTS, now=1).order[0] == home
 
 
-def test_a_cold_guest_is_forgotten():
+def test_a_cold_spilled_session_is_forgotten():
     """After `warm_s` its blocks are no better there than at home."""
     ingress = placement()
-    home = ingress.choose(visit(), IDLE, SLOTS, now=0).order[0]
+    home = ingress.choose(turn(), IDLE, SLOTS, now=0).order[0]
     fill(ingress, home)
-    ingress.choose(visit(), IDLE, SLOTS, now=0)
+    ingress.choose(turn(), IDLE, SLOTS, now=0)
     for _ in range(SLOTS):
         ingress.end(home)
 
-    assert ingress.choose(visit(history=2_000), IDLE, SLOTS, now=100).order[0] == home
+    assert ingress.choose(turn(history=2_000), IDLE, SLOTS, now=100).order[0] == home
 
 
 def test_a_session_stays_where_it_is_warm_when_its_home_changes():
-    """Only sessions of the lost replica move; whoever stayed is a guest that all can find."""
+    """Only sessions of the lost replica move; of one that stayed away from home all are told."""
     ingress, other = (LanePlacement(AffinityConfig(), me, warm_s=1e6) for me in ("me", "you"))
-    visits = [visit(f"s{n}", history=5_000) for n in range(200)]
+    turns = [turn(f"s{n}", history=5_000) for n in range(200)]
     # One after the other: nothing is open when the next one comes.
     clock = itertools.count(step=2 * CHOSEN_S)
-    before = {v.session: ingress.choose(v, IDLE, SLOTS, now=next(clock)).order[0] for v in visits}
+    before = {v.session: ingress.choose(v, IDLE, SLOTS, now=next(clock)).order[0] for v in turns}
     lost = max(set(before.values()), key=list(before.values()).count)
     left = {name: {} for name in IDLE if name != lost}
 
-    chosen = {v.session: ingress.choose(v, left, SLOTS, now=next(clock)) for v in visits}
+    chosen = {v.session: ingress.choose(v, left, SLOTS, now=next(clock)) for v in turns}
 
-    stayed = [v for v in visits if before[v.session] != lost]
+    stayed = [v for v in turns if before[v.session] != lost]
     assert stayed and all(chosen[v.session].order[0] == before[v.session] for v in stayed)
-    away = [v for v in stayed if chosen[v.session].guest is not None]
-    assert away and all(chosen[v.session].guest[1] == 1 for v in away)
+    away = [v for v in stayed if chosen[v.session].spilled is not None]
+    assert away and all(chosen[v.session].spilled[1] == 1 for v in away)
     for v in away:
         here = chosen[v.session].order[0]
-        told = left | {here: report(guests={session_hash(v.session): 1})}
+        told = left | {here: report(spilled={session_hash(v.session): 1})}
         assert other.choose(v, told, SLOTS, now=next(clock)).order[0] == here
 
 
-def test_notes_are_bounded():
+def test_last_places_are_bounded():
     """The least recently used goes first."""
-    ingress = LanePlacement(AffinityConfig(), "me", notes=3)
+    ingress = LanePlacement(AffinityConfig(), "me", tracked=3)
     fill(ingress, "r1", 99)
     fill(ingress, "r2", 99)
     for number in range(50):
-        ingress.choose(visit(f"s{number}"), IDLE, SLOTS, now=number)
+        ingress.choose(turn(f"s{number}"), IDLE, SLOTS, now=number)
 
-    assert len(ingress.notes) <= 3
+    assert len(ingress.last_places) <= 3
 
 
 def test_a_failed_replica_comes_last_or_not_at_all():
     """The next one of the session's order takes over; all avoided, it is tried again."""
     ingress = placement()
-    order = ingress.choose(visit(), IDLE, SLOTS, now=0).order
+    order = ingress.choose(turn(), IDLE, SLOTS, now=0).order
 
-    second = ingress.choose(visit(), IDLE, SLOTS, frozenset({order[0]}), now=1)
-    none_left = ingress.choose(visit(), IDLE, SLOTS, frozenset(IDLE), now=2)
+    second = ingress.choose(turn(), IDLE, SLOTS, frozenset({order[0]}), now=1)
+    none_left = ingress.choose(turn(), IDLE, SLOTS, frozenset(IDLE), now=2)
 
     assert second.order[0] == order[1]
     assert sorted(second.order) == sorted(none_left.order) == sorted(IDLE)
@@ -152,7 +152,7 @@ def test_an_owner_keeps_others_off_its_replicas():
 
     homes = {
         group: {
-            ingress.choose(visit(f"{group}{i}", group), stats, 1000, now=i * 10).order[0]
+            ingress.choose(turn(f"{group}{i}", group), stats, 1000, now=i * 10).order[0]
             for i in range(60)
         }
         for group in ("big", "small", "other")
@@ -165,11 +165,11 @@ def test_an_owner_whose_replicas_failed_uses_the_others():
     """And so does a group whose shared replicas failed."""
     stats = {"r1": report(groups={"big": [1.0, 150_000.0]}), "r2": {}}
     ingress = placement(dedicated_replicas=True)
-    own = ingress.choose(visit(group="big"), stats, SLOTS, now=0).order[0]
-    shared = ingress.choose(visit(group="small"), stats, SLOTS, now=0).order[0]
+    own = ingress.choose(turn(group="big"), stats, SLOTS, now=0).order[0]
+    shared = ingress.choose(turn(group="small"), stats, SLOTS, now=0).order[0]
 
-    big = ingress.choose(visit(group="big"), stats, SLOTS, frozenset({own}), now=5)
-    small = ingress.choose(visit(group="small"), stats, SLOTS, frozenset({shared}), now=5)
+    big = ingress.choose(turn(group="big"), stats, SLOTS, frozenset({own}), now=5)
+    small = ingress.choose(turn(group="small"), stats, SLOTS, frozenset({shared}), now=5)
 
     assert own != shared
     assert (big.order[0], small.order[0]) == (shared, own)
@@ -178,9 +178,9 @@ def test_an_owner_whose_replicas_failed_uses_the_others():
 def test_a_replica_that_leaves_is_no_candidate():
     """Nor is anything kept of it."""
     ingress = placement()
-    ingress.choose(visit(), IDLE, SLOTS, now=0)
+    ingress.choose(turn(), IDLE, SLOTS, now=0)
 
-    chosen = ingress.choose(visit(), {"r9": {}}, SLOTS, now=1)
+    chosen = ingress.choose(turn(), {"r9": {}}, SLOTS, now=1)
 
     assert chosen.order == ["r9"]
     assert set(ingress.loads(now=1)) == {"r9"}

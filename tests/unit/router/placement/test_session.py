@@ -10,6 +10,7 @@ from router.placement.session import (
     is_session_id,
     session_key,
 )
+from tests.unit.router.integrity import check_sessions
 
 
 @pytest.mark.parametrize("text", ["a", "x" * 256, "conversation 7", "été"])
@@ -81,7 +82,7 @@ def test_a_session_that_changes_lanes_is_counted_in_the_new_one():
     memory.note("s", "quality", "r9", now=1)
 
     assert memory.recent(now=1) == {"quality": 1}
-    memory.check_integrity()
+    check_sessions(memory)
 
 
 def test_a_session_is_forgotten_after_its_ttl():
@@ -90,11 +91,11 @@ def test_a_session_is_forgotten_after_its_ttl():
     memory.note("s", "chat", "r1", now=0)
 
     memory.expire(now=60)
-    still_there = len(memory)
+    still_there = len(memory._seen)
 
     assert still_there == 1
     assert memory.recent(now=60.1) == {}
-    assert len(memory) == 0
+    assert len(memory._seen) == 0
 
 
 def test_a_full_memory_forgets_the_least_recently_used_session():
@@ -106,10 +107,10 @@ def test_a_full_memory_forgets_the_least_recently_used_session():
 
     memory.note("new", "chat", "r1", now=3)
 
-    assert len(memory) == 2
+    assert len(memory._seen) == 2
     assert memory.note("old", "chat", "r1", now=4) is Affinity.HIT
     assert memory.note("kept", "chat", "r1", now=5) is Affinity.NEW
-    memory.check_integrity()
+    check_sessions(memory)
 
 
 def test_the_integrity_check_notices_a_wrong_count():
@@ -119,7 +120,7 @@ def test_the_integrity_check_notices_a_wrong_count():
     memory._recent["chat"] = 2
 
     with pytest.raises(AssertionError):
-        memory.check_integrity()
+        check_sessions(memory)
 
 
 def test_a_session_is_at_work_from_its_first_open_request_to_its_last():

@@ -60,7 +60,7 @@ def test_an_answer_clears_it():
     suspects.note_answer(ONE)
     suspects.note_answer(OTHER)
 
-    assert (len(suspects), suspects.try_begin(ONE, now=0.0)) == (0, 0)
+    assert (len(suspects._suspects), suspects.try_begin(ONE, now=0.0)) == (0, 0)
 
 
 def test_what_was_not_heard_of_for_long_is_forgotten():
@@ -69,7 +69,7 @@ def test_what_was_not_heard_of_for_long_is_forgotten():
 
     assert suspects.losses(ONE, now=100.0) == 2
     assert suspects.losses(ONE, now=101.0) == 0
-    assert len(suspects) == 0
+    assert len(suspects._suspects) == 0
 
 
 def test_only_so_many_are_remembered():
