@@ -7,7 +7,7 @@ After it, one request at a time may try it (*half-open*): an answer closes it, a
 opens it again, silence gives the trial to the next.
 
 Whose requests fail matters: faults of one tenant alone eject nothing while the lane
-answers others, who would lose a replica for no reason of theirs. They do where nobody else
+answers others, who would lose a replica for no reason of theirs. They do where no other tenant
 is there to tell, where nothing answers at the address, and once such a request was answered
 by another replica (`confirm`): then it was not the reason.
 
@@ -86,7 +86,7 @@ class _Breaker:
 
 
 class _Witnesses:
-    """The tenant last answered, and the last one that was another."""
+    """The tenant last answered, and the last one before it that was another."""
 
     def __init__(self) -> None:
         self._last: tuple[str, float] = ("", -math.inf)
@@ -98,7 +98,7 @@ class _Witnesses:
         self._last = (tenant, now)
 
     def others_at(self, tenant: str) -> float:
-        """When somebody else was last answered."""
+        """Return when another tenant was last answered."""
         last, at = self._last
         return at if last != tenant else self._before[1]
 
@@ -112,7 +112,7 @@ class Breakers:
         self._witnesses = _Witnesses()
 
     def state(self, replica: str, *, now: float) -> State:
-        """The state of a replica's breaker; closed when nothing is known of it."""
+        """Return the state of a replica's breaker; closed when nothing is known of it."""
         breaker = self._breakers.get(replica)
         if breaker is None or not breaker.is_open:
             return State.CLOSED
@@ -131,13 +131,13 @@ class Breakers:
         return frozenset(replica for _, replica in sorted(shut, reverse=True)[:most])
 
     def note_chosen(self, replica: str, *, now: float) -> None:
-        """A request goes to this replica: its trial, when its back-off has passed."""
+        """Count a request to this replica: its trial, when its back-off has passed."""
         breaker = self._of(replica, now)
         if breaker.is_open and now >= breaker.until and now >= breaker.trial_until:
             breaker.trial_until = now + TRIAL_S
 
     def note_success(self, replica: str, tenant: str = "", *, now: float) -> None:
-        """An answer to a tenant came whole."""
+        """Count an answer to a tenant that came whole."""
         breaker = self._of(replica, now)
         breaker.heard_at = now
         breaker.faults, breaker.is_confirmed = 0, False
@@ -150,7 +150,7 @@ class Breakers:
     def note_fault(
         self, replica: str, tenant: str = "", *, now: float, is_gone: bool = False
     ) -> bool:
-        """A fault under a tenant's request. True when this ejects the replica.
+        """Count a fault under a tenant's request; return whether it ejects the replica.
 
         `is_gone`: nothing answers at its address, or it says that its engine is dead.
         """
@@ -167,7 +167,7 @@ class Breakers:
         return True
 
     def confirm(self, replica: str, *, now: float) -> bool:
-        """What failed there was answered elsewhere. True when this ejects the replica."""
+        """Note that what failed there was answered elsewhere; return whether it ejects."""
         breaker = self._of(replica, now)
         breaker.is_confirmed = True
         if breaker.is_open or not self._is_enough(breaker, now):
@@ -199,7 +199,7 @@ class Breakers:
             del self._breakers[replica]
 
     def _backoff_s(self, replica: str, ejections: int) -> float:
-        """From three quarters of the doubled time to all of it."""
+        """Return three quarters of the doubled time, or more, up to all of it."""
         config = self.config
         whole = min(config.eject_max_s, config.eject_s * 2.0 ** min(ejections, 32))
         drawn = blake2b(f"{replica}\0{ejections}".encode(), digest_size=1).digest()[0] / 255

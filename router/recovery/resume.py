@@ -2,7 +2,7 @@
 
 A stream that breaks off is known by two things: what its request asked for
 (`StreamTraits`, fixed) and what the client has been given (`Delivered`, which grows).
-`decide` turns the two into the recovery action:
+`decide` turns the two into a recovery action:
 
 - nothing given yet: the request is *retried*, whatever it asked for;
 - everything but the closing lines given: the stream is *closed*;
@@ -11,7 +11,7 @@ A stream that breaks off is known by two things: what its request asked for
   itself must do the work and the template keeps whitespace;
 - otherwise it *ends* with an error that says a retry is safe.
 
-**Where the cut lies.** Tokens run ahead of text: a detokenizer keeps back a token that
+**Where an answer resumes.** Tokens run ahead of text: a detokenizer keeps back a token that
 ends inside a character, and an engine that watches for stop strings keeps back the last
 characters. An engine primed with half a character gives its whole prompt back as new
 text (tokenizers' DecodeStream). So a resume begins after a token at which all text of
@@ -42,22 +42,6 @@ class RecoveryAction(StrEnum):
     BY_TOKENS = "by_tokens"
     BY_MESSAGE = "by_message"
     END = "end"
-
-
-class Obstacle(StrEnum):
-    """Why a stream cannot go on elsewhere. A closed set, fit for a log."""
-
-    ROUTE = "route"
-    COPIES = "copies"
-    TOOL_CALL = "tool_call"
-    REASONING = "reasoning"
-    LOGPROBS = "logprobs"
-    PENALTIES = "penalties"
-    STRUCTURED = "structured"
-    ECHO = "echo"
-    HISTORY = "history"
-    UNKNOWN_TOKENS = "unknown_tokens"
-    UNKNOWN_TEXT = "unknown_text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,41 +80,38 @@ class StreamTraits:
     is_continuation: bool = False
 
     @property
-    def obstacle(self) -> Obstacle | None:
-        """What rules out every way of going on once text was given."""
-        for is_there, obstacle in (
-            (not self.is_known, Obstacle.ROUTE),
-            (self.copies != 1, Obstacle.COPIES),
-            (self.has_logprobs, Obstacle.LOGPROBS),
-            (self.has_penalties, Obstacle.PENALTIES),
-            (self.is_structured, Obstacle.STRUCTURED),
-            (self.has_echo, Obstacle.ECHO),
-            (self.reads_history, Obstacle.HISTORY),
-            (self.has_reasoning, Obstacle.REASONING),
-        ):
-            if is_there:
-                return obstacle
-        return None
+    def can_resume(self) -> bool:
+        """Return whether nothing rules out every way of going on once text was given."""
+        return (
+            self.is_known
+            and self.copies == 1
+            and not self.has_logprobs
+            and not self.has_penalties
+            and not self.is_structured
+            and not self.has_echo
+            and not self.reads_history
+            and not self.has_reasoning
+        )
 
     @property
     def goes_by_tokens(self) -> bool:
-        """Whether token ids alone say how the answer goes on."""
-        return self.obstacle is None and not self.has_tools and self.is_text
+        """Return whether token ids alone say how the answer goes on."""
+        return self.can_resume and not self.has_tools and self.is_text
 
     @property
     def wants_ids(self) -> bool:
-        """Whether the engine should be asked for token ids: to go on, or to count."""
-        return self.goes_by_tokens or (self.obstacle is None and self.keeps_whitespace)
+        """Return whether to ask the engine for token ids: to go on, or to count."""
+        return self.goes_by_tokens or (self.can_resume and self.keeps_whitespace)
 
 
 @dataclass(slots=True)
 class Delivered:
-    """What a stream has given its client: token ids, text, and marks on the way.
+    """What a stream has given its client.
 
     Attributes:
         holds_back: text may be kept back after any token: for stop strings, or by a
-            parser that looks for its marks.
-        prompt: the prompt's token ids, once the engine has said them.
+            parser that looks for its markers.
+        prompt: the prompt's token ids, once the engine has told them.
         ids: ids of the answer's tokens.
         parts: the answer's text as it came, of so many `chars` in all.
         clean_ids: ids up to the last event after which no text was kept back.
@@ -158,7 +139,7 @@ class Delivered:
         return self.parts[0] if self.parts else ""
 
     def add(self, ids: Sequence[int] | None, text: str) -> None:
-        """An event: its new tokens (None: not told) and its new text."""
+        """Add an event's new tokens (None: not told) and its new text."""
         if ids is None:
             self.lacks_ids = self.lacks_ids or bool(text)
         else:
@@ -171,44 +152,24 @@ class Delivered:
             self.clean_ids, self.clean_chars = len(self.ids), self.chars
 
     def rewind(self, point: ResumePoint) -> None:
-        """Forget the tokens after the cut: they will be generated again."""
+        """Forget the tokens after the resume point: they will be generated again."""
         del self.ids[point.ids :]
         if not point.held:
             self.clean_ids, self.clean_chars = point.ids, self.chars
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The means, and what stood in the way of better ones."""
-
-    action: RecoveryAction
-    obstacle: Obstacle | None = None
-
-
-def decide(traits: StreamTraits, delivered: Delivered) -> Decision:
+def decide(traits: StreamTraits, delivered: Delivered) -> RecoveryAction:
     if delivered.is_finished:
-        return Decision(RecoveryAction.CLOSE)
-    if not delivered.has_content and not (delivered.has_tool_call or delivered.has_reasoning):
-        return Decision(RecoveryAction.RETRY)
-    obstacle = _obstacle(traits, delivered)
-    if obstacle is not None:
-        return Decision(RecoveryAction.END, obstacle)
+        return RecoveryAction.CLOSE
+    is_parsed = delivered.has_tool_call or delivered.has_reasoning
+    if not delivered.has_content and not is_parsed:
+        return RecoveryAction.RETRY
+    if is_parsed or not traits.can_resume:
+        return RecoveryAction.END
     if traits.goes_by_tokens and delivered.prompt is not None and not delivered.lacks_ids:
-        return Decision(RecoveryAction.BY_TOKENS)
+        return RecoveryAction.BY_TOKENS
     is_whole = traits.is_chat and not traits.is_continuation and bool(delivered.text)
-    if is_whole and traits.keeps_whitespace:
-        return Decision(RecoveryAction.BY_MESSAGE)
-    return Decision(
-        RecoveryAction.END, Obstacle.TOOL_CALL if traits.has_tools else Obstacle.UNKNOWN_TOKENS
-    )
-
-
-def _obstacle(traits: StreamTraits, delivered: Delivered) -> Obstacle | None:
-    if delivered.has_tool_call:
-        return Obstacle.TOOL_CALL
-    if delivered.has_reasoning:
-        return Obstacle.REASONING
-    return traits.obstacle
+    return RecoveryAction.BY_MESSAGE if is_whole and traits.keeps_whitespace else RecoveryAction.END
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,60 +187,51 @@ class ResumePoint:
 
 
 class ResumePointSearch:
-    """Finds the cut; asks for the text of tokens where events do not tell.
+    """Finds the resume point; asks for the text of tokens where events do not tell.
 
     Give `answer` the text of the ids in `asks` until `asks` is None; then `found` is
-    the cut, or None when tokens and text do not agree.
-
-    Args:
-        said: what the client was given.
-        hold_chars: most characters that the engine keeps back for stop strings.
-
+    the resume point, or None when tokens and text do not agree. An engine keeps at most
+    `hold_chars` characters back for stop strings.
     """
 
     def __init__(self, delivered: Delivered, hold_chars: int = 0) -> None:
-        self._delivered = delivered
-        self._hold_chars = hold_chars
+        self._delivered, self._hold_chars = delivered, hold_chars
         self._missing = delivered.text[delivered.clean_chars :]
         self._upto = len(delivered.ids)
         self._least = max(delivered.clean_ids, self._upto - MAX_PENDING_TOKENS)
         self.found: ResumePoint | None = None
-        self.is_over = False
+        self._is_over = False
         if not self._missing and not hold_chars:
             # Later tokens have shown nothing: they are generated again.
-            self._find(ResumePoint(delivered.clean_ids))
+            self.found = ResumePoint(delivered.clean_ids)
 
     @property
     def asks(self) -> list[int] | None:
         """The ids whose text decides; None when the search is over."""
-        if self.is_over:
+        if self._is_over or self.found is not None:
             return None
         return self._delivered.ids[self._delivered.clean_ids : self._upto].tolist()
 
     def answer(self, text: str) -> None:
-        """The text of the ids asked for."""
+        """Take the text of the ids asked for."""
         whole = text.rstrip(REPLACEMENT)
         held = text[len(self._missing) :]
         is_known = text.startswith(self._missing) and len(held) <= self._hold_chars
         if is_known and whole == text:
-            self._find(ResumePoint(self._upto, held))
+            self.found = ResumePoint(self._upto, held)
             return
         self._upto -= 1
         # Fewer tokens have less text still.
-        if self._upto < self._least or not whole.startswith(self._missing):
-            self.is_over = True
-
-    def _find(self, point: ResumePoint) -> None:
-        self.found, self.is_over = point, True
+        self._is_over = self._upto < self._least or not whole.startswith(self._missing)
 
 
 def remaining(limit: int | None, done: int) -> int | None:
-    """What is left of a limit on tokens; None where there is none."""
+    """Return what is left of a limit on tokens; None where there is none."""
     return None if limit is None else max(0, limit - done)
 
 
 def next_seed(seed: int, done: int) -> int:
-    """The seed of a resumed answer, in 63 bits.
+    """Return the seed of a resumed answer, in 63 bits.
 
     An engine draws from the start of a seed's sequence: the same seed would repeat the
     draws that made the first part. (The factor is 2^64 over the golden ratio.)

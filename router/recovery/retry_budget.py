@@ -8,18 +8,20 @@ tenant's streams on one replica.) Over any time a tenant's retries are at most
 
 All tenants together spend from one bucket of `tenants` such budgets. Where others have
 emptied it, a tenant has a reserve of an eighth of its own, of which nobody else can
-spend: who has not retried gets its retry, whatever others do.
+spend: a tenant that has not retried gets its retry, whatever others do.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from itertools import chain
 
 RESERVE = 0.125
 """Part of a tenant's budget that is its own even where the total is spent."""
 
-MAX_PURSES = 4096
+MAX_TENANTS = 4096
 """Tenants whose spending is remembered; past them, the one that spent longest ago is not."""
 
 
@@ -41,26 +43,26 @@ class RetryBudgetConfig:
     retry_tenants: float = field(default=4.0, metadata={"ge": 1})
 
 
-@dataclass(slots=True)
 class _Bucket:
-    """At most `limit` retries, of which `per_s` come back each second."""
+    """Retries of a `part` of one tenant's budget."""
 
-    limit: float
-    per_s: float
-    level: float
-    at: float
+    def __init__(self, part: float, config: RetryBudgetConfig, now: float) -> None:
+        self.part, self._at = part, now
+        self.level = math.inf
+        self.apply(config)
 
-    def resize(self, limit: float, per_s: float) -> None:
-        self.limit, self.per_s = limit, per_s
-        self.level = min(self.level, limit)
+    def apply(self, config: RetryBudgetConfig) -> None:
+        self._limit = max(1.0, config.retry_burst * self.part)
+        self._per_s = config.retry_floor_per_s * self.part
+        self.level = min(self.level, self._limit)
 
     def add(self, retries: float) -> None:
-        self.level = min(self.limit, self.level + retries)
+        self.level = min(self._limit, self.level + retries)
 
     def refill(self, now: float) -> None:
-        if now > self.at:
-            self.add((now - self.at) * self.per_s)
-            self.at = now
+        if now > self._at:
+            self.add((now - self._at) * self._per_s)
+            self._at = now
 
     def take(self) -> bool:
         if self.level < 1.0:
@@ -69,69 +71,49 @@ class _Bucket:
         return True
 
 
-@dataclass(frozen=True, slots=True)
-class _Purse:
-    """What one tenant may spend, and what of it nobody can spend before it."""
-
-    own: _Bucket
-    reserve: _Bucket
-
-
 class RetryBudget:
     """The budgets of one ingress replica. `now` is in seconds on the caller's clock.
 
     Attributes:
-        purses: what tenants have spent; who is not here has spent nothing.
+        spent: of each tenant that has spent, its own bucket and its reserve; the latest
+            at the end.
 
     """
 
     def __init__(self, config: RetryBudgetConfig, *, now: float) -> None:
         self._config = config
-        self._total = _bucket(config, config.retry_tenants, now)
-        self.purses: OrderedDict[str, _Purse] = OrderedDict()
+        self._total = _Bucket(config.retry_tenants, config, now)
+        self.spent: OrderedDict[str, tuple[_Bucket, _Bucket]] = OrderedDict()
 
     def apply(self, config: RetryBudgetConfig) -> None:
         self._config = config
-        self._total.resize(*_limits(config, config.retry_tenants))
-        for purse in self.purses.values():
-            purse.own.resize(*_limits(config, 1.0))
-            purse.reserve.resize(*_limits(config, RESERVE))
+        self._total.part = config.retry_tenants
+        for bucket in (self._total, *chain.from_iterable(self.spent.values())):
+            bucket.apply(config)
 
     def note_request(self, tenant: str) -> None:
-        """A request of a tenant has begun."""
+        """Count a request of a tenant that has begun."""
         share = self._config.retry_share
         self._total.add(share)
-        purse = self.purses.get(tenant)
-        if purse is not None:
-            purse.own.add(share)
-            purse.reserve.add(share * RESERVE)
+        if (buckets := self.spent.get(tenant)) is not None:
+            own, reserve = buckets
+            own.add(share)
+            reserve.add(share * RESERVE)
 
     def try_spend(self, tenant: str, *, now: float) -> bool:
         """Take one retry out for a tenant, unless there is none for it."""
-        purse = self._purse(tenant, now)
-        self._total.refill(now)
-        purse.own.refill(now)
-        purse.reserve.refill(now)
-        if purse.own.level < 1.0 or not (self._total.take() or purse.reserve.take()):
+        own, reserve = self._buckets(tenant, now)
+        for bucket in (self._total, own, reserve):
+            bucket.refill(now)
+        if own.level < 1.0 or not (self._total.take() or reserve.take()):
             return False
-        return purse.own.take()
+        return own.take()
 
-    def _purse(self, tenant: str, now: float) -> _Purse:
-        purse = self.purses.pop(tenant, None)
-        if purse is None:
-            config = self._config
-            purse = _Purse(_bucket(config, 1.0, now), _bucket(config, RESERVE, now))
-        self.purses[tenant] = purse
-        if len(self.purses) > MAX_PURSES:
-            self.purses.popitem(last=False)
-        return purse
-
-
-def _limits(config: RetryBudgetConfig, part: float) -> tuple[float, float]:
-    """Retries at once and retries a second of a part of one tenant's budget."""
-    return max(1.0, config.retry_burst * part), config.retry_floor_per_s * part
-
-
-def _bucket(config: RetryBudgetConfig, part: float, now: float) -> _Bucket:
-    limit, per_s = _limits(config, part)
-    return _Bucket(limit, per_s, limit, now)
+    def _buckets(self, tenant: str, now: float) -> tuple[_Bucket, _Bucket]:
+        buckets = self.spent.pop(tenant, None)
+        if buckets is None:
+            buckets = _Bucket(1.0, self._config, now), _Bucket(RESERVE, self._config, now)
+        self.spent[tenant] = buckets
+        if len(self.spent) > MAX_TENANTS:
+            self.spent.popitem(last=False)
+        return buckets

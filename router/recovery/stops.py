@@ -1,7 +1,7 @@
 """Stop strings over an answer that one engine began and another goes on with.
 
-The second engine does not know the text of the first, so a stop string across the cut
-would escape it. `StopMatcher` watches from the cut on, by vLLM's rules: the string that
+The second engine does not know the text of the first, so a stop string across the seam
+would escape it. `StopMatcher` watches from the seam on, by vLLM's rules: the string that
 is complete first wins, and the last characters are kept back while they may begin one.
 """
 
@@ -20,13 +20,9 @@ class Passed:
 
 
 class StopMatcher:
-    """Watches the text of one answer from a cut on.
+    """Watches the text of one answer after what the client was `given`.
 
-    Args:
-        stops: strings that end the answer.
-        given: the text that the client has already.
-        includes: whether the stop string itself is passed on.
-
+    `includes`: whether the stop string itself is passed on.
     """
 
     def __init__(self, stops: Sequence[str], given: str, *, includes: bool) -> None:
@@ -34,13 +30,13 @@ class StopMatcher:
         self._includes = includes
         longest = max(map(len, self._stops), default=1)
         self._hold = 0 if includes else longest - 1
-        # What a stop string across the cut can reach back to.
+        # What a stop string across the seam can reach back to.
         self._text = given[len(given) - min(len(given), longest - 1) :]
         self._passed = len(self._text)
         self._keep = longest - 1
 
     def feed(self, text: str, *, counts: bool = True) -> Passed:
-        """Take new text. `counts`: whether the answer is long enough to be stopped."""
+        """Take new text; `counts`: whether the answer is long enough to be stopped."""
         before = len(self._text)
         self._text += text
         if counts and text and (found := self._first(before)) is not None:
@@ -49,20 +45,17 @@ class StopMatcher:
         return Passed(self._up_to(len(self._text) - self._hold))
 
     def flush(self) -> str:
-        """The answer has ended by itself: what was kept back."""
+        """Return what was kept back of an answer that has ended by itself."""
         return self._up_to(len(self._text))
 
     def _first(self, before: int) -> tuple[int, str] | None:
-        """The stop string that is complete first, of those that end in the new text."""
+        """Return the stop string that is complete first, and where it begins."""
         found = []
-        for order, stop in enumerate(self._stops):
+        for stop in self._stops:
             at = self._text.find(stop, max(0, before - len(stop) + 1))
             if at >= 0:
-                found.append((at + len(stop), order, at, stop))
-        if not found:
-            return None
-        _, _, at, stop = min(found)
-        return at, stop
+                found.append((at, stop))
+        return min(found, key=lambda hit: hit[0] + len(hit[1]), default=None)
 
     def _up_to(self, end: int) -> str:
         end = max(end, self._passed)

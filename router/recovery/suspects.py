@@ -1,4 +1,4 @@
-"""Requests under which replicas were lost before they said a word.
+"""Requests under which replicas were lost before their first token.
 
 Whether the request or chance ended a replica cannot be seen from one loss. So a request
 that lost one is tried once more, and that is all: two replicas at most die under it.
@@ -43,22 +43,19 @@ class _Suspect:
 
 
 class Suspects:
-    """The suspects of one ingress replica, by a digest of the request.
-
-    `now` is in seconds on the caller's clock.
-    """
+    """The suspects of one ingress replica, by a digest of the request; `now` is in seconds."""
 
     def __init__(self, config: SuspectConfig | None = None) -> None:
         self._config = config or SuspectConfig()
         self._suspects: OrderedDict[bytes, _Suspect] = OrderedDict()
 
     def losses(self, digest: bytes, *, now: float) -> int:
-        """Replicas lost under such a request since one was answered."""
+        """Return how many replicas were lost under such a request since one was answered."""
         suspect = self._known(digest, now)
         return 0 if suspect is None else suspect.losses
 
     def try_begin(self, digest: bytes, *, now: float) -> float:
-        """Seconds until such a request may be tried; 0: now, and this is the one."""
+        """Return the seconds until such a request may be tried; 0: now, and this is the one."""
         wait_s = self.wait_s(digest, now=now)
         suspect = self._known(digest, now)
         if suspect is not None and not wait_s:
@@ -66,23 +63,19 @@ class Suspects:
         return wait_s
 
     def wait_s(self, digest: bytes, *, now: float) -> float:
-        """Seconds until such a request may be tried."""
         suspect = self._known(digest, now)
         return 0.0 if suspect is None else max(0.0, suspect.until - now)
 
     def note_loss(self, digest: bytes, losses: int, *, now: float) -> None:
-        """A replica was lost under such a request: so many now, as that request knows."""
-        suspect = self._known(digest, now)
-        before = 0 if suspect is None else suspect.losses
-        losses = max(before, losses)
-        until = now + self._backoff_s(losses)
+        """Count a replica lost under such a request: so many now, as that request knows."""
+        losses = max(self.losses(digest, now=now), losses)
         self._suspects.pop(digest, None)
-        self._suspects[digest] = _Suspect(losses, now, until)
+        self._suspects[digest] = _Suspect(losses, now, now + self._backoff_s(losses))
         if len(self._suspects) > self._config.most:
             self._suspects.popitem(last=False)
 
     def note_answer(self, digest: bytes) -> None:
-        """Such a request was answered: it was not the reason."""
+        """Clear such a request, which was answered: it was not the reason."""
         self._suspects.pop(digest, None)
 
     def _known(self, digest: bytes, now: float) -> _Suspect | None:

@@ -137,9 +137,7 @@ class Journey:
         if not self.has_begun:
             return RecoveryAction.RETRY
         return (
-            RecoveryAction.END
-            if self.journal is None
-            else decide(self.traits, self.journal.said).action
+            RecoveryAction.END if self.journal is None else decide(self.traits, self.journal.said)
         )
 
     def start_over(self) -> None:

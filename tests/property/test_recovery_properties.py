@@ -192,13 +192,13 @@ def test_nothing_given_is_always_retried_and_tokens_are_only_used_where_they_are
     for ids, text in events:
         delivered.add(ids if asked.wants_ids else None, text)
 
-    action = decide(asked, delivered).action
+    action = decide(asked, delivered)
 
     if not any(ids or text for ids, text in events) or not delivered.has_content:
         assert action is RecoveryAction.RETRY
     if action is RecoveryAction.BY_TOKENS:
         assert delivered.prompt is not None and not delivered.lacks_ids
-    if asked.obstacle is not None and delivered.has_content:
+    if not asked.can_resume and delivered.has_content:
         assert action is RecoveryAction.END
 
 

@@ -50,9 +50,9 @@ def test_new_limits_hold_from_now_on():
 
 def test_only_so_many_tenants_are_remembered(monkeypatch):
     """Who spent longest ago is forgotten first, and so is what it spent."""
-    monkeypatch.setattr("router.recovery.retry_budget.MAX_PURSES", 2)
+    monkeypatch.setattr("router.recovery.retry_budget.MAX_TENANTS", 2)
     budget = RetryBudget(RetryBudgetConfig(0, 0, 16, 100), now=0.0)
 
     assert [spend(budget, name) for name in "abac"] == [16, 16, 0, 16]
-    assert len(budget.purses) == 2
+    assert len(budget.spent) == 2
     assert [spend(budget, name) for name in "ab"] == [0, 16]

@@ -3,7 +3,7 @@
 from router.recovery.stops import Passed, StopMatcher
 
 
-def test_a_stop_string_is_found_across_the_cut():
+def test_a_stop_string_is_found_across_the_seam():
     matcher = StopMatcher(["STOP"], "say S", includes=False)
 
     # The engine had kept "S" back if it had known the string; here it was shown.
