@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.support import report
-from router.routing.escalation import EscalationConfig, EscalationController, Rung
+from router.routing.escalation import EscalationConfig, EscalationController, EscalationLevel
 from router.routing.pressure import LoadObservation, YieldController
 
 SEED = 7
@@ -80,9 +80,9 @@ class Controlled:
     """Ingress replicas with a controller each; merged every second, or never."""
 
     def __init__(self, replicas: int, *, merged: bool) -> None:
-        config, rungs = EscalationConfig(replicas=replicas), (Rung("complex", TARGET),)
+        config, levels = EscalationConfig(replicas=replicas), (EscalationLevel("complex", TARGET),)
         self.controllers = [
-            EscalationController(rungs, measured_quantiles(), config, replica=str(index))
+            EscalationController(levels, measured_quantiles(), config, replica=str(index))
             for index in range(replicas)
         ]
         self.merged = merged
@@ -240,11 +240,11 @@ def _yield_row(trace: list[tuple[float, float, float]], start: float, end: float
     }
 
 
-def cost(rungs: tuple[Rung, ...], peers: int) -> Row:
+def cost(levels: tuple[EscalationLevel, ...], peers: int) -> Row:
     """Microseconds of one `view` and one `note`, on a full window: median of 20 thousands."""
     rng, quantiles = Random(SEED), measured_quantiles()
     here, *others = (
-        EscalationController(rungs, quantiles, EscalationConfig(replicas=4), replica=str(index))
+        EscalationController(levels, quantiles, EscalationConfig(replicas=4), replica=str(index))
         for index in range(1 + peers)
     )
     for controller in (here, *others):
@@ -261,15 +261,15 @@ def cost(rungs: tuple[Rung, ...], peers: int) -> Row:
             here.view(tenant, {})
             here.note(tenant, {}, drawn, None, sticky=False, now=0.0)
         spent.append(1e3 * (time.perf_counter() - begun))
-    return {"case": f"cost, {len(rungs)} lane(s), {peers} peers", "us_per_decision": median(spent)}
+    return {"case": f"cost, {len(levels)} lane(s), {peers} peers", "us_per_decision": median(spent)}
 
 
 def main() -> None:
     shift_rows, curves = shifts()
     flood_rows = floods()
     yield_rows, trace = yielding()
-    both = (Rung("frontier", 0.01), Rung("complex", TARGET))
-    costs = [cost(rungs, peers) for rungs in (both[1:], both) for peers in (0, 3)]
+    both = (EscalationLevel("frontier", 0.01), EscalationLevel("complex", TARGET))
+    costs = [cost(levels, peers) for levels in (both[1:], both) for peers in (0, 3)]
     notes = (
         f"Simulated traffic: {REQUESTS:,} scored requests of {TENANTS} tenants (Zipf), scores "
         "from two Beta distributions; half of the escalated requests have another turn, which "

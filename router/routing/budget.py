@@ -1,7 +1,7 @@
-"""A tenant's budget of escalations on one rung, counted in requests.
+"""A tenant's budget of escalations on one level, counted in requests.
 
 **Own bucket.** A tenant earns `budget` escalations per scored request. With
-none left it may borrow while the rung is behind its share, if it is in line.
+none left it may borrow while the level is behind its share, if it is in line.
 
 **Hard bucket.** Charged by every escalation, sticky turns too. It earns rho per
 scored request and holds at most S. *Bound*: take any 1,000 consecutive scored
@@ -43,7 +43,7 @@ class Limits:
 
 @lru_cache(maxsize=1024)
 def limits_of(budget: float, replicas: int) -> Limits:
-    """Buckets for a budget, one share of `replicas`; ValueError outside [0, 1]."""
+    """Return the buckets of a budget, one share of `replicas`; ValueError outside [0, 1]."""
     if not 0 <= budget <= 1:
         raise ValueError("a budget must lie in [0, 1]")
     depth = max(1.0, DEPTH_REQUESTS * budget / replicas)
@@ -52,7 +52,7 @@ def limits_of(budget: float, replicas: int) -> Limits:
 
 
 class Account:
-    """One tenant on one rung; `rate` is how often it scores at or over the threshold."""
+    """One tenant on one level; `rate` is how often it scores at or over the threshold."""
 
     __slots__ = ("hard", "own", "rate")
 
@@ -62,11 +62,11 @@ class Account:
         self.rate = rate
 
     def hard_level(self, limits: Limits) -> float:
-        """The hard bucket with the refill of the request at hand."""
+        """Return the hard bucket with the refill of the request at hand."""
         return min(limits.depth, self.hard + limits.refill)
 
     def own_level(self, limits: Limits) -> float:
-        """The own bucket with the refill of the request at hand."""
+        """Return the own bucket with the refill of the request at hand."""
         return min(limits.depth, self.own + limits.budget)
 
     def earn(self, limits: Limits) -> None:
@@ -74,7 +74,10 @@ class Account:
         self.hard, self.own = self.hard_level(limits), self.own_level(limits)
 
     def pay(self, limits: Limits, *, sticky: bool) -> None:
-        """Sticky turns may leave the own bucket in debt; what was borrowed does not."""
+        """Charge an escalation.
+
+        A sticky turn may leave the own bucket in debt; what was borrowed does not.
+        """
         self.hard -= 1
         if sticky or self.own >= 1:
             self.own = max(-limits.depth, self.own - 1)

@@ -1,7 +1,7 @@
 """Which share of the scored requests goes to the stronger lanes.
 
-A rung is a stronger lane and the share of scored requests meant for it. Four
-things hold the shares, in one ingress replica, without waiting for another:
+An escalation level is a stronger lane and the share of scored requests meant for it.
+Three things hold the shares, in one ingress replica, without waiting for another:
 
 1. **Threshold.** The score that the wanted share of recent scores reaches
    (`quantile`). No tenant can move it much: a tenant's scores weigh at
@@ -11,7 +11,7 @@ things hold the shares, in one ingress replica, without waiting for another:
    and the median tenant's rate; a rate r > L counts as L/2 * (1 + L/r): L at the
    edge, and little more than the budget for a tenant that only sends hard ones.
    The median is there for a change of everybody's mix: then nobody is out of line.
-2. **Feedback.** `slack` is how many escalations the rung is behind its share
+2. **Feedback.** `slack` is how many escalations the level is behind its share
    (negative: ahead). It bends the share that the threshold is for at once, and
    drives a slow gain on top. The share is raised only when requests over the
    threshold are too few, not when they come and budgets (or a yielding lane)
@@ -20,20 +20,20 @@ things hold the shares, in one ingress replica, without waiting for another:
 3. **Budgets.** Every escalation is paid from the tenant's buckets (`budget`), so that
    any 1,000 consecutive scored requests of a tenant send up at most twice its budget.
 
-A tenant with no budget on any rung counts in nothing.
+A tenant with no budget on any level counts in nothing.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, islice
 from statistics import median_low
 from typing import Any
 
 from router.routing.budget import Account, Limits, limits_of
-from router.routing.pressure import ShareFeedback
+from router.routing.pressure import GAIN_MAX, ShareFeedback
 from router.routing.quantile import (
     PeerParts,
     QuantileConfig,
@@ -54,21 +54,18 @@ MEDIAN_TENANTS = 64
 # The share realised is not alarming while it rests on a few requests.
 ALARM_MIN_REQUESTS = 500
 
+# Share of the traffic that one tenant always counts with.
+TENANT_WEIGHT = 0.02
+
 
 @dataclass(frozen=True, slots=True)
-class Rung:
+class EscalationLevel:
     """A stronger lane; an alarm rises over `alarm_over` and clears under `alarm_under`."""
 
     lane: str
     share: float
     alarm_over: float = 0.05
     alarm_under: float = 0.04
-
-    def __post_init__(self) -> None:
-        if not 0 < self.share < 1:
-            raise ValueError("share must lie in (0, 1)")
-        if not 0 < self.alarm_under <= self.alarm_over:
-            raise ValueError("alarm_under must be positive and not exceed alarm_over")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,35 +75,20 @@ class EscalationConfig:
     Attributes:
         replicas: ingress replicas that divide the hard buckets.
         tenants: tenants remembered, about 1 kB each.
-        tenant_weight: share of the traffic that one tenant always counts with.
-        gain_min: least factor on a rung's share.
-        gain_max: greatest factor on a rung's share.
-        quantile: the window of scores.
 
     """
 
     replicas: int = 1
     tenants: int = 2000
-    tenant_weight: float = 0.02
-    gain_min: float = 0.3
-    gain_max: float = 3.0
     quantile: QuantileConfig = field(default_factory=QuantileConfig)
-
-    def __post_init__(self) -> None:
-        if self.replicas < 1 or self.tenants < 1:
-            raise ValueError("replicas and tenants must be at least 1")
-        if not 0 < self.tenant_weight <= 1:
-            raise ValueError("tenant_weight must lie in (0, 1]")
-        if not 0 < self.gain_min <= 1 <= self.gain_max:
-            raise ValueError("gains must satisfy 0 < gain_min <= 1 <= gain_max")
 
 
 @dataclass(frozen=True, slots=True)
-class RungView:
-    """What a decision needs to know of one rung.
+class LevelView:
+    """What a decision needs to know of one level.
 
     Attributes:
-        threshold: scores at or above it are meant for the rung.
+        threshold: scores at or above it are meant for the level.
         yield_threshold: the same while the lane yields; never lower.
         has_budget: the tenant may pay for a new escalation.
         has_sticky_budget: it may pay for another turn of an escalated conversation.
@@ -119,34 +101,23 @@ class RungView:
     has_sticky_budget: bool
 
 
-class _RungState:
-    """What changes of one rung."""
+class _LevelState:
+    """What changes of one level."""
 
-    def __init__(self, rung: Rung, config: EscalationConfig) -> None:
-        self.rung = rung
-        self.feedback = ShareFeedback(rung.share, config.gain_min, config.gain_max)
+    def __init__(self, level: EscalationLevel) -> None:
+        self.level = level
+        self.feedback = ShareFeedback(level.share)
         self.median_rate = 0.0
         self.yielding = 0.0
         self.alarm = False
 
-    def kept(self, above: float, level: float) -> float:
-        """The level left while the lane yields; the rungs above have `above` of it."""
-        return above + (level - above) * (1 - self.yielding) if self.yielding < 1 else 0.0
-
-    def refresh(self, rates: Iterable[float], share: float, requests: int) -> None:
-        """Follow the tenants' median rate, move the gain, and watch the share."""
-        self.median_rate = median_low(rates)
-        self.feedback.integrate(requests)
-        self.alarm = share > (self.rung.alarm_under if self.alarm else self.rung.alarm_over)
-
 
 class EscalationController:
-    """The shares of all rungs in one ingress replica.
+    """The shares of all levels in one ingress replica.
 
     Args:
-        rungs: strongest first.
+        levels: strongest first.
         shipped: the quantiles measured offline, used until traffic was seen.
-        config: sizes and bounds.
         replica: this replica's id, so that its own export is not merged back.
 
     Attributes:
@@ -157,56 +128,50 @@ class EscalationController:
 
     def __init__(
         self,
-        rungs: Sequence[Rung],
+        levels: Sequence[EscalationLevel],
         shipped: Shipped,
         config: EscalationConfig = EscalationConfig(),
         *,
         replica: str = "",
     ) -> None:
         self._config, self._replica = config, replica
-        highest = min(1.0, config.gain_max * sum(rung.share for rung in rungs))
+        highest = min(1.0, GAIN_MAX * sum(level.share for level in levels))
         quantile = config.quantile
         quantile = replace(quantile, tail_share=max(quantile.tail_share, highest))
         self.window = QuantileWindow(shipped, quantile)
         self._recent = RecentTraffic(quantile.window)
         self._peers: PeerParts[dict[str | None, int]] = PeerParts(quantile.peer_ttl_s)
-        self._rungs = [_RungState(rung, config) for rung in rungs]
-        self._defaults = [limits_of(rung.share, config.replicas) for rung in rungs]
+        self._levels = [_LevelState(level) for level in levels]
+        self._defaults = [limits_of(level.share, config.replicas) for level in levels]
         self.accounts: OrderedDict[str, list[Account]] = OrderedDict()
         self._forgot = False
         self._until_refresh = quantile.refresh_every
 
     def set_yield(self, lane: str, fraction: float) -> None:
         """Keep only the top `1 - fraction` of the share for `lane` (`router.routing.pressure`)."""
-        for state in self._rungs:
-            if state.rung.lane == lane:
+        for state in self._levels:
+            if state.level.lane == lane:
                 state.yielding = fraction
 
-    def view(self, tenant: str, budgets: Mapping[str, float]) -> dict[str, RungView]:
-        """What holds for the tenant's next scored request; changes nothing.
+    def view(self, tenant: str, budgets: Mapping[str, float]) -> dict[str, LevelView]:
+        """Return what holds for the tenant's next scored request, by lane, strongest first.
 
-        Args:
-            tenant: its name.
-            budgets: lane to the share of its scored requests that may go there;
-                a lane that is not named has the rung's share, 0 means never.
-
-        Returns:
-            Lane to view, strongest first.
-
+        `budgets` has the share of its scored requests that may go to a lane: 0 means never,
+        and a lane that is not named has the level's share.
         """
         limits = self._limits(budgets)
         accounts = self.accounts.get(tenant) or self._newcomer(limits)
-        views, level = {}, 0.0
-        together = zip(self._rungs, accounts, limits, self._edges(limits), strict=True)
+        views, upto = {}, 0.0
+        together = zip(self._levels, accounts, limits, self._edges(limits), strict=True)
         for state, account, limit, edge in together:
-            above, level = level, level + state.feedback.level
-            threshold = self.window.threshold(level)
-            kept = state.kept(above, level)
+            above, upto = upto, upto + state.feedback.wanted_share
+            threshold = self.window.threshold(upto)
+            kept = above + (upto - above) * (1 - state.yielding) if state.yielding < 1 else 0.0
             affordable = account.hard_level(limit) >= 1
             lent = state.feedback.slack >= 1 and account.rate <= edge
-            views[state.rung.lane] = RungView(
+            views[state.level.lane] = LevelView(
                 threshold,
-                threshold if kept == level else self.window.threshold(kept),
+                threshold if kept == upto else self.window.threshold(kept),
                 affordable and (lent or account.own_level(limit) >= 1),
                 affordable,
             )
@@ -224,50 +189,55 @@ class EscalationController:
     ) -> None:
         """Count one scored request, once, after its decision.
 
-        Args:
-            tenant: its name.
-            budgets: as for `view`.
-            score: of the newest turn, in [0, 1].
-            lane: where it was escalated to; None, or a lane that is no rung, if it was not.
-            sticky: an earlier turn of its conversation had been escalated.
-            now: seconds, for the age of what peers sent.
-
+        `lane` is where it was escalated to: None, or the lane of no level, if it was not.
+        `sticky`: an earlier turn of its conversation had been escalated.
         """
         limits = self._limits(budgets)
         if not any(limit.budget for limit in limits):
             return
         accounts = self._account(tenant, limits)
-        thresholds, edges = self._thresholds(), self._edges(limits)
+        shares = accumulate(state.feedback.wanted_share for state in self._levels)
+        thresholds = [self.window.threshold(share) for share in shares]
+        edges = self._edges(limits)
         reached = sum(score < threshold for threshold in thresholds)
         over = range(reached, len(accounts))
-        rungs = [(thresholds[rung], accounts[rung].rate, edges[rung]) for rung in over]
-        weight = self._recent.weight(tenant, self._config.tenant_weight)
-        for at, part in rein_in(score, rungs):
+        reins = [(thresholds[index], accounts[index].rate, edges[index]) for index in over]
+        weight = self._recent.weight(tenant, TENANT_WEIGHT)
+        for at, part in rein_in(score, reins):
             self.window.add(at, weight * part)
-        self._settle(accounts, limits, lane, reached=reached, edges=edges, sticky=sticky)
+        # Fill and charge the buckets, and tell the feedback.
+        together = zip(self._levels, accounts, limits, edges, strict=True)
+        for index, (state, account, limit, edge) in enumerate(together):
+            escalated = lane == state.level.lane
+            account.earn(limit)
+            if escalated:
+                account.pay(limit, sticky=sticky)
+            account.rate += ((index >= reached) - account.rate) / RATE_REQUESTS
+            if limit.budget and account.rate <= edge:
+                state.feedback.count(wanted=index == reached, escalated=escalated)
         self._recent.add(tenant, lane)
         self._until_refresh -= 1
         if self._until_refresh <= 0:
             self._refresh(now)
 
     def share(self, *, now: float) -> dict[str, float]:
-        """What went up per lane, of the last `window` scored requests here and at each peer.
+        """Return what went up per lane, of the last `window` scored requests here and at peers.
 
         Fewer than 500 requests count as 500.
         """
         counts = [self._recent.lanes, *self._peers.live(now=now)]
         scored = max(ALARM_MIN_REQUESTS, sum(sum(part.values()) for part in counts))
-        lanes = [state.rung.lane for state in self._rungs]
+        lanes = [state.level.lane for state in self._levels]
         return {lane: sum(part.get(lane, 0) for part in counts) / scored for lane in lanes}
 
     @property
     def alarm(self) -> bool:
-        """Whether more goes up than any rung's alarm level; as of the last refresh."""
-        return any(state.alarm for state in self._rungs)
+        """Whether more goes up than any level's alarm share; as of the last refresh."""
+        return any(state.alarm for state in self._levels)
 
     def export(self) -> dict[str, Any]:
-        """This replica's own part, for the others' `merge`: numbers, strings, lists."""
-        lanes = {state.rung.lane: self._recent.lanes[state.rung.lane] for state in self._rungs}
+        """Return this replica's own part, for the others' `merge`: numbers, strings, lists."""
+        lanes = {state.level.lane: self._recent.lanes[state.level.lane] for state in self._levels}
         return {"scored": len(self._recent), "lanes": lanes, "tail": self.window.tail().to_plain()}
 
     def merge(self, peer: str, exported: dict[str, Any], *, now: float) -> None:
@@ -286,8 +256,8 @@ class EscalationController:
     def _limits(self, budgets: Mapping[str, float]) -> list[Limits]:
         if not budgets:
             return self._defaults
-        rungs, replicas = [state.rung for state in self._rungs], self._config.replicas
-        return [limits_of(budgets.get(rung.lane, rung.share), replicas) for rung in rungs]
+        levels, replicas = [state.level for state in self._levels], self._config.replicas
+        return [limits_of(budgets.get(level.lane, level.share), replicas) for level in levels]
 
     def _account(self, tenant: str, limits: Sequence[Limits]) -> list[Account]:
         accounts = self.accounts.get(tenant)
@@ -308,35 +278,9 @@ class EscalationController:
         ]
 
     def _edges(self, limits: Sequence[Limits]) -> list[float]:
-        """Per rung, the rate over its threshold from which a tenant is out of line."""
+        """Return by level the rate over its threshold from which a tenant is out of line."""
         budgets = accumulate(limit.budget for limit in limits)
-        states = self._rungs
-        return [2 * max(b, s.median_rate) for b, s in zip(budgets, states, strict=True)]
-
-    def _thresholds(self) -> list[float]:
-        levels = accumulate(state.feedback.level for state in self._rungs)
-        return [self.window.threshold(level) for level in levels]
-
-    def _settle(
-        self,
-        accounts: Sequence[Account],
-        limits: Sequence[Limits],
-        lane: str | None,
-        *,
-        reached: int,
-        edges: Sequence[float],
-        sticky: bool,
-    ) -> None:
-        """Fill and charge the buckets, and tell the feedback."""
-        together = zip(self._rungs, accounts, limits, edges, strict=True)
-        for index, (state, account, limit, edge) in enumerate(together):
-            escalated = lane == state.rung.lane
-            account.earn(limit)
-            if escalated:
-                account.pay(limit, sticky=sticky)
-            account.rate += ((index >= reached) - account.rate) / RATE_REQUESTS
-            if limit.budget and account.rate <= edge:
-                state.feedback.count(wanted=index == reached, escalated=escalated)
+        return [2 * max(b, s.median_rate) for b, s in zip(budgets, self._levels, strict=True)]
 
     def _refresh(self, now: float) -> None:
         requests = self._config.quantile.refresh_every
@@ -345,6 +289,9 @@ class EscalationController:
         self._peers.drop_dead(now=now)
         last = list(islice(reversed(self.accounts.values()), MEDIAN_TENANTS))
         share = self.share(now=now)
-        for index, state in enumerate(self._rungs):
-            rates = (accounts[index].rate for accounts in last)
-            state.refresh(rates, share[state.rung.lane], requests)
+        for index, state in enumerate(self._levels):
+            level = state.level
+            state.median_rate = median_low(accounts[index].rate for accounts in last)
+            state.feedback.integrate(requests)
+            alarming = level.alarm_under if state.alarm else level.alarm_over
+            state.alarm = share[level.lane] > alarming

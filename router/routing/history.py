@@ -3,12 +3,12 @@
 Theory of operation. Clients send the whole conversation again each turn. A window
 that slides with every turn changes the prompt's start each time, and the engine's
 prefix cache, which holds leading blocks only, finds nothing behind the system
-prompt. With two marks the cut stands still while the history grows from the low
-mark to the high one, and only the turn that crosses the high mark is read anew.
+prompt. With a low and a high watermark the cut stands still while the history grows from
+one to the other, and only the turn that crosses the high one is read anew.
 
 The cut is in no table. It is a fold over the conversation: its pieces are walked
-from the first to the newest, and whenever what is kept passes the high mark the cut
-moves on to the first turn that brings it to the low mark or under. The state after
+from the first to the newest, and whenever what is kept passes the high watermark the cut
+moves on to the first turn that brings it to the low one or under. The state after
 a piece depends on that piece and those before it, on nothing later and on nothing
 outside the request. So every ingress replica finds the same cut, a restart changes
 nothing, and the replay of the next request goes through this request's cut. Sizes
@@ -71,7 +71,7 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HistoryBudget:
-    """The two marks, in tokens of history: over `high`, the cut moves to reach `low`."""
+    """The watermarks, in tokens of history: over `high`, the cut moves to reach `low`."""
 
     high_tokens: int
     low_tokens: int
@@ -105,12 +105,12 @@ class HistoryPlan:
 
     @property
     def cut(self) -> int:
-        """Index of the first piece that is kept; pinned pieces are kept before it too."""
+        """The index of the first piece that is kept; pinned pieces are kept before it too."""
         return self.cuts[-1] if self.cuts else 0
 
 
 def size_tokens(utf8_bytes: int, bytes_per_token: float) -> int:
-    """The size of one message, from its text alone.
+    """Return the size of one message, from its text alone.
 
     A fixed rate, not the lane's learned one (`router.tokens`): that moves with every
     answer, differs between ingress replicas and lanes, and would move the cut of a
@@ -120,7 +120,7 @@ def size_tokens(utf8_bytes: int, bytes_per_token: float) -> int:
 
 
 def plan_history(pieces: Sequence[Piece], budget: HistoryBudget) -> HistoryPlan:
-    """Replay a conversation and say where it is cut now.
+    """Replay a conversation and return where it is cut now.
 
     The kept size is at most `high_tokens`, or it is that of the newest turn alone.
     The cut never moves back as the conversation grows. A move drops more than
@@ -144,7 +144,7 @@ class _Replay:
         self._starts: list[int] = []
         self._before: list[int] = []
         self._total = 0
-        # The total from which what is kept is over the high mark.
+        # The total from which what is kept is over the high watermark.
         self._full_at = budget.high_tokens
         self._turn = 0
         self._cuts: list[int] = []
@@ -155,7 +155,8 @@ class _Replay:
 
     def feed(self, index: int, piece: Piece) -> None:
         kind, tokens, calls, _ = piece
-        if not self._starts or (kind is Kind.USER and self._may_begin()):
+        begins = kind is Kind.USER and self._last is not Kind.USER and not self._open
+        if begins or not self._starts:
             self._starts.append(index)
             self._before.append(self._total)
         if self._open or calls:
@@ -164,9 +165,6 @@ class _Replay:
         self._total += tokens
         if self._total > self._full_at:
             self._advance(index)
-
-    def _may_begin(self) -> bool:
-        return self._last is not Kind.USER and not self._open
 
     def _follow_calls(self, piece: Piece) -> None:
         if piece.kind is Kind.USER:
@@ -206,7 +204,7 @@ class _Replay:
 
 
 def _first_new(pieces: Sequence[Piece]) -> int:
-    """Index of the first piece of the model's newest answer."""
+    """Return the index of the first piece of the model's newest answer."""
     index = len(pieces)
     while index and pieces[index - 1].kind is not Kind.MODEL:
         index -= 1
@@ -216,7 +214,7 @@ def _first_new(pieces: Sequence[Piece]) -> int:
 
 
 def _torn(pieces: Sequence[Piece], cut: int) -> frozenset[tuple[int, str]]:
-    """Results from `cut` on whose call, the last one of that id, was made before it."""
+    """Return results from `cut` on whose call, the last one of that id, was made before it."""
     dropped = {call for piece in pieces[:cut] if piece.kind is not Kind.PINNED
                for call in piece.calls}  # fmt: skip
     torn = []

@@ -26,7 +26,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from router.errors import Rejected, RejectReason
-from router.routing.escalation import RungView
+from router.routing.escalation import LevelView
 from router.routing.window_room import least_room
 from router.types import Lane, LaneDecision, Reason, RequestFacts, TierRules
 
@@ -34,8 +34,8 @@ AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """A stronger lane and the reason that a request goes there for its score."""
+class StrongerLane:
+    """A lane and the reason that a request goes there for its score."""
 
     lane: str
     reason: Reason
@@ -52,7 +52,7 @@ class Judgement:
     """
 
     scores: Sequence[float]
-    views: Mapping[str, RungView]
+    views: Mapping[str, LevelView]
 
 
 Judge = Callable[[], Judgement]
@@ -64,27 +64,25 @@ class RoutingPolicy:
     """The fleet's routing table.
 
     Attributes:
-        lanes: name to lane, in the order the fleet file gives them.
+        lanes: by name, in the order the fleet file gives them.
         default: lane that answers unless something below says otherwise.
-        ladder: lanes for complex queries, strongest first; empty escalates nothing.
-        long_context: lane for prompts past the default window, or None.
-        tools: lane for requests with tools, or None.
+        stronger: lanes for complex queries, strongest first; empty escalates nothing.
+        long_context: lane for prompts past the default window.
+        tools: lane for requests with tools.
+        by_model: model id to the name of the first lane that serves it.
 
     """
 
     lanes: Mapping[str, Lane]
     default: str
-    ladder: tuple[Step, ...] = ()
+    stronger: tuple[StrongerLane, ...] = ()
     long_context: str | None = None
     tools: str | None = None
     by_model: Mapping[str, str] = field(default_factory=dict)
 
     def find(self, model: str) -> Lane | None:
-        """The lane called `model`, or the first one that serves that model id."""
-        lane = self.lanes.get(model)
-        if lane is None and model in self.by_model:
-            lane = self.lanes[self.by_model[model]]
-        return lane
+        """Return the lane called `model`, or the first one that serves that model id."""
+        return self.lanes.get(model) or self.lanes.get(self.by_model.get(model, ""))
 
 
 def decide_lane(
@@ -122,7 +120,7 @@ def _pinned(policy: RoutingPolicy, tier: TierRules, model: str) -> LaneDecision 
 
 
 def _base_lane(policy: RoutingPolicy, tier: TierRules) -> LaneDecision | None:
-    """Where a request goes that nothing else moves."""
+    """Return where a request goes that nothing else moves."""
     own = tier.default_lane
     if own is not None and own in policy.lanes and tier.allows(own):
         return LaneDecision(policy.lanes[own], Reason.TIER)
@@ -135,24 +133,19 @@ def _base_lane(policy: RoutingPolicy, tier: TierRules) -> LaneDecision | None:
 def _by_length(
     policy: RoutingPolicy, tier: TierRules, facts: RequestFacts, base: LaneDecision
 ) -> LaneDecision | None:
-    if _fits(facts, base.lane):
-        return None
     name = policy.long_context
-    if name is None or not tier.allows(name):
+    if _fits(facts, base.lane) or name is None or not tier.allows(name):
         return None
     lane = policy.lanes[name]
-    if lane.window_tokens <= base.lane.window_tokens:
-        return None
-    return LaneDecision(lane, Reason.LONG_CONTEXT)
+    is_longer = lane.window_tokens > base.lane.window_tokens
+    return LaneDecision(lane, Reason.LONG_CONTEXT) if is_longer else None
 
 
 def _by_tools(policy: RoutingPolicy, tier: TierRules, facts: RequestFacts) -> LaneDecision | None:
     if not facts.has_tools or policy.tools is None or not tier.allows(policy.tools):
         return None
     lane = policy.lanes[policy.tools]
-    if not _fits(facts, lane):
-        return None
-    return LaneDecision(lane, Reason.TOOLS)
+    return LaneDecision(lane, Reason.TOOLS) if _fits(facts, lane) else None
 
 
 def _fits(facts: RequestFacts, lane: Lane) -> bool:
@@ -163,35 +156,35 @@ def _fits(facts: RequestFacts, lane: Lane) -> bool:
 def _by_complexity(
     policy: RoutingPolicy, tier: TierRules, facts: RequestFacts, base: LaneDecision, judge: Judge
 ) -> LaneDecision | None:
-    open_steps = [
-        step
-        for step in policy.ladder
-        if step.lane != base.lane.name
-        and tier.may_escalate(step.lane)
-        and _fits(facts, policy.lanes[step.lane])
+    open_to_it = [
+        stronger
+        for stronger in policy.stronger
+        if stronger.lane != base.lane.name
+        and tier.may_escalate(stronger.lane)
+        and _fits(facts, policy.lanes[stronger.lane])
     ]
-    if not open_steps:
+    if not open_to_it:
         return None
     judgement = judge()
     if not judgement.scores:
         return None
     newest, reason = judgement.scores[-1], base.reason
-    for step in open_steps:
-        view = judgement.views[step.lane]
-        goes = _climb(step, view, judgement.scores)
-        if goes is Reason.YIELDED:
-            reason = goes
-        elif goes is not None:
-            return LaneDecision(policy.lanes[step.lane], goes, newest, view.threshold)
+    for stronger in open_to_it:
+        view = judgement.views[stronger.lane]
+        why = _escalation(stronger, view, judgement.scores)
+        if why is Reason.YIELDED:
+            reason = why
+        elif why is not None:
+            return LaneDecision(policy.lanes[stronger.lane], why, newest, view.threshold)
     return LaneDecision(base.lane, reason, newest, view.threshold)
 
 
-def _climb(step: Step, view: RungView, scores: Sequence[float]) -> Reason | None:
-    """Why a request takes this step; YIELDED when it would and may not; None if not."""
+def _escalation(stronger: StrongerLane, view: LevelView, scores: Sequence[float]) -> Reason | None:
+    """Return why a request goes to this lane; YIELDED: it would and may not; None: it does not."""
     newest = scores[-1]
     if newest >= view.threshold:
         may = newest >= view.yield_threshold and view.has_budget
-        return step.reason if may else Reason.YIELDED
+        return stronger.reason if may else Reason.YIELDED
     if any(score >= view.threshold for score in scores):
         return Reason.STICKY if view.has_sticky_budget else Reason.YIELDED
     return None

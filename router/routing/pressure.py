@@ -11,12 +11,12 @@ into a yield fraction y: only the top (1 - y) of the lane's share still goes up,
 the borderline cases yield first. It is made not to oscillate around a queue, which
 answers late and goes on being long while it drains:
 
-- y rises only while some signal is over its high mark *and* load is not falling: a
+- y rises only while some signal is over its high threshold *and* load is not falling: a
   queue that drains by itself needs no more yielding;
-- y falls only when every known signal is under its low mark. Between the marks it
+- y falls only when every known signal is under its low threshold. Between the two it
   rests, and with `running` under 75 % as a condition there is a wide band of y in
   which the lane is busy, has no queue, and nothing moves;
-- rising is as fast as load is far over its mark, falling slow, each by bounded steps;
+- rising is as fast as load is far over its threshold, falling slow, each by bounded steps;
 - signals are smoothed over a few observations.
 
 Without fresh observations y falls to 0 at the slow rate: better a full lane than
@@ -25,7 +25,7 @@ one left idle by a dead sensor.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from math import exp
 
 # What may be saved up or owed, in scored requests' worth of a share. At 3 % that
@@ -35,6 +35,10 @@ SAVED_REQUESTS = 500
 # With SAVED_REQUESTS = 500 the gain must be slower than 1 / 2000 a request for the
 # loop not to overshoot (critical damping); half of that.
 GAIN_PER_REQUEST = 1 / 4000
+
+# Least and greatest factor on a share.
+GAIN_MIN = 0.3
+GAIN_MAX = 3.0
 
 # Demand beyond the share is remembered for 100 requests only, so that it is soon
 # seen to have gone.
@@ -46,31 +50,39 @@ TREND = 3
 # One late observation must not make up for all that were missed.
 MAX_STEP_S = 5.0
 
-# How far over its high mark (in high marks) load makes y rise at full speed. Random
+# How far over its high threshold (in multiples of it) load makes y rise at full speed. Random
 # bursts of a busy lane reach 4 or 5: they move y by little.
 FULL_RISE = 8.0
 
+# Fastest rise, when load is nine times its high threshold: 0 to 1 in 20 s.
+RISE_PER_S = 0.05
+
+# 1 to 0 in 200 s.
+FALL_PER_S = 0.005
+
+# Time constant of the smoothing: a few observations.
+SMOOTH_S = 4.0
+
+# Age at which the last observation counts for nothing.
+STALE_S = 10.0
+
 
 class ShareFeedback:
-    """How far one rung is from its share, and what corrects it.
+    """How far one level is from its share of the scored requests, and what corrects it.
 
-    Args:
-        share: target, of the scored requests.
-        gain_min: least factor on the share.
-        gain_max: greatest factor on the share.
+    Attributes:
+        wanted_share: that the threshold is to be made for.
 
     """
 
-    def __init__(self, share: float, gain_min: float, gain_max: float) -> None:
+    def __init__(self, share: float) -> None:
         self._share = share
-        self._bounds = gain_min, gain_max
         self._depth = max(2.0, SAVED_REQUESTS * share)
         # Half of it is lent to the first tenants, whose own buckets are empty.
         self.slack = self._depth / 2
         self._demand = 0.0
         self._gain = 1.0
-        # The share that the threshold is to be made for.
-        self.level = share
+        self.wanted_share = share
 
     def count(self, *, wanted: bool, escalated: bool) -> None:
         """Count a scored request: whether it scored high enough, whether it went up."""
@@ -78,23 +90,23 @@ class ShareFeedback:
         self.slack = max(-depth, min(depth, self.slack + share - escalated))
         demand = self._demand + share - (wanted or escalated)
         self._demand = max(-EXCESS_SHARE * depth, min(depth, demand))
-        self._set_level()
+        self._set_wanted()
 
     def integrate(self, requests: int) -> None:
         """Move the gain by what `requests` scored requests are worth."""
-        self._gain = self._within(self._gain * (1 + self._error() * requests * GAIN_PER_REQUEST))
-        self._set_level()
+        self._gain = _within(self._gain * (1 + self._error() * requests * GAIN_PER_REQUEST))
+        self._set_wanted()
 
-    def _set_level(self) -> None:
-        self.level = self._share * self._within(self._gain * (1 + self._error()))
+    def _set_wanted(self) -> None:
+        self.wanted_share = self._share * _within(self._gain * (1 + self._error()))
 
     def _error(self) -> float:
-        """In [-1, 1]; positive when more should go up and too few ask to."""
+        """Return a value in [-1, 1]; positive when more should go up and too few ask to."""
         return min(self.slack, max(0.0, self._demand)) / self._depth
 
-    def _within(self, gain: float) -> float:
-        low, high = self._bounds
-        return max(low, min(high, gain))
+
+def _within(gain: float) -> float:
+    return max(GAIN_MIN, min(GAIN_MAX, gain))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,59 +128,24 @@ class LoadObservation:
     ttft: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Marks:
-    """Over `high` a signal asks to yield, under `low` it allows to stop."""
-
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        if not 0 < self.low < self.high:
-            raise ValueError("marks must satisfy 0 < low < high")
-
-
-@dataclass(frozen=True, slots=True)
-class YieldConfig:
-    """How a lane yields.
-
-    Attributes:
-        waiting: a few waiting requests are the scheduler's normal state.
-        running: full is no fault while nothing waits: it never exceeds 1, so it only
-            keeps y from falling.
-        kv_utilization: vLLM preempts when it is out of blocks.
-        ttft: over 1 the objective is missed.
-        rise_per_s: fastest rise, when load is nine times its high mark; 0 to 1 in 20 s.
-        fall_per_s: fastest fall; 1 to 0 in 200 s.
-        smooth_s: time constant of the smoothing; a few observations.
-        stale_s: age at which the last observation counts for nothing.
-
-    """
-
-    waiting: Marks = Marks(1.0, 4.0)
-    running: Marks = Marks(0.75, 1.0)
-    kv_utilization: Marks = Marks(0.8, 0.95)
-    ttft: Marks = Marks(0.7, 1.0)
-    rise_per_s: float = 0.05
-    fall_per_s: float = 0.005
-    smooth_s: float = 4.0
-    stale_s: float = 10.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.fall_per_s <= self.rise_per_s <= 1:
-            raise ValueError("rates must satisfy 0 < fall_per_s <= rise_per_s <= 1")
-        if self.smooth_s <= 0 or self.stale_s <= 0:
-            raise ValueError("smooth_s and stale_s must be positive")
-
-
-_SIGNALS = tuple(signal.name for signal in fields(LoadObservation))
+# Low and high threshold of each signal: over the high one it asks to yield, under the low one
+# it allows to stop.
+_THRESHOLDS = {
+    # A few waiting requests are the scheduler's normal state.
+    "waiting": (1.0, 4.0),
+    # Full is no fault while nothing waits: it never exceeds 1, so it only keeps y from falling.
+    "running": (0.75, 1.0),
+    # vLLM preempts when it is out of blocks.
+    "kv_utilization": (0.8, 0.95),
+    # Over 1 the objective is missed.
+    "ttft": (0.7, 1.0),
+}
 
 
 class YieldController:
     """The yield fraction of one lane, from 0 (none) to 1 (nothing new goes up)."""
 
-    def __init__(self, config: YieldConfig = YieldConfig(), *, now: float) -> None:
-        self._config = config
+    def __init__(self, *, now: float) -> None:
         self._fraction = 0.0
         self._at = now
         self._smooth: dict[str, float] = {}
@@ -177,37 +154,31 @@ class YieldController:
 
     def observe(self, observation: LoadObservation, *, now: float) -> float:
         """Take an observation, every second or two, and return the yield fraction."""
-        known = {name: getattr(observation, name) for name in _SIGNALS}
-        known = {name: value for name, value in known.items() if value is not None}
+        known = {name: value for name, value in asdict(observation).items() if value is not None}
         if known and now > self._at:
             self._fraction = self.fraction(now=now)
             step_s = min(now - self._at, MAX_STEP_S)
             self._at = now
-            self._smoothen(known, step_s)
+            keep = exp(-step_s / SMOOTH_S)
+            self._smooth = {
+                name: keep * self._smooth.get(name, value) + (1 - keep) * value
+                for name, value in known.items()
+            }
             self._move(step_s)
         return self.fraction(now=now)
 
     def fraction(self, *, now: float) -> float:
-        """The yield fraction; it falls slowly while observations are missing."""
-        missing_s = max(0.0, now - self._at - self._config.stale_s)
-        return max(0.0, self._fraction - missing_s * self._config.fall_per_s)
-
-    def _smoothen(self, known: dict[str, float], step_s: float) -> None:
-        keep = exp(-step_s / self._config.smooth_s)
-        self._smooth = {
-            name: keep * self._smooth.get(name, value) + (1 - keep) * value
-            for name, value in known.items()
-        }
+        """Return the yield fraction; it falls slowly while observations are missing."""
+        missing_s = max(0.0, now - self._at - STALE_S)
+        return max(0.0, self._fraction - missing_s * FALL_PER_S)
 
     def _move(self, step_s: float) -> None:
-        config = self._config
-        marks = {name: getattr(config, name) for name in self._smooth}
-        # 1 is the high mark of the signal that is furthest towards its own.
-        load = max(value / marks[name].high for name, value in self._smooth.items())
-        keep = exp(-step_s / (TREND * config.smooth_s))
+        # 1 is the high threshold of the signal that is furthest towards its own.
+        load = max(value / _THRESHOLDS[name][1] for name, value in self._smooth.items())
+        keep = exp(-step_s / (TREND * SMOOTH_S))
         self._trend = keep * self._trend + (1 - keep) * load
         if load > max(1.0, self._trend):
-            step = config.rise_per_s * step_s * min(1.0, (load - 1) / FULL_RISE)
+            step = RISE_PER_S * step_s * min(1.0, (load - 1) / FULL_RISE)
             self._fraction = min(1.0, self._fraction + step)
-        elif all(value < marks[name].low for name, value in self._smooth.items()):
-            self._fraction = max(0.0, self._fraction - config.fall_per_s * step_s)
+        elif all(value < _THRESHOLDS[name][0] for name, value in self._smooth.items()):
+            self._fraction = max(0.0, self._fraction - FALL_PER_S * step_s)

@@ -27,17 +27,17 @@ SMALLER_ASKS = 4
 
 
 def least_room(wish: int, window: int) -> int:
-    """Tokens that a window should leave for an answer of which `wish` tokens are wished."""
+    """Return the tokens that a window should leave for an answer of `wish` tokens."""
     return min(wish, AMPLE_TOKENS, window // 4)
 
 
 def left(prompt: int, window: int) -> int:
-    """Tokens that a window leaves after a prompt of so many, which is an estimate."""
+    """Return the tokens that a window leaves after a prompt, whose length is an estimate."""
     return max(window - prompt, LEAST_TOKENS)
 
 
 def fitted(wish: int, prompt: int, window: int) -> int:
-    """What to ask an engine for: the wish, or what its window leaves after the prompt.
+    """Return what to ask an engine for: the wish, or what its window leaves after the prompt.
 
     A wish that may fit is left as it is. `prompt` is an estimate: of up to half the window
     it is taken for a little low. Of more it is taken for high, as a guess on the safe side
@@ -51,7 +51,7 @@ def fitted(wish: int, prompt: int, window: int) -> int:
 
 
 def smaller_asks(asked: int, prompt: int, window: int) -> list[int]:
-    """What to ask for next, in order, of an engine that found prompt and answer too long.
+    """Return what to ask for next of an engine that found prompt and answer too long.
 
     In equal proportions down to the least.
     """

@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from classifier import Conversation, Scorer
-from router.routing.escalation import EscalationConfig, EscalationController, RungView
+from router.routing.escalation import EscalationConfig, EscalationController, LevelView
 from router.routing.lane import Judgement
 from router.routing.pressure import LoadObservation, YieldController
 from router.types import LaneDecision, Reason
@@ -56,12 +56,14 @@ class Escalation:
     def _start(self, policies: Policies) -> None:
         self._policies = policies
         self._controller = EscalationController(
-            policies.rungs,
+            policies.levels,
             policies.shipped,
             EscalationConfig(replicas=policies.fleet.ingress.replicas),
             replica=self._replica,
         )
-        self._yields = {rung.lane: YieldController(now=time.monotonic()) for rung in policies.rungs}
+        self._yields = {
+            level.lane: YieldController(now=time.monotonic()) for level in policies.levels
+        }
 
     # -- deciding -----------------------------------------------------------
 
@@ -114,12 +116,12 @@ class Escalation:
             now=now,
         )
 
-    def _views(self, policies: Policies, tenant: Tenant) -> Mapping[str, RungView]:
+    def _views(self, policies: Policies, tenant: Tenant) -> Mapping[str, LevelView]:
         views = self._controller.view(tenant.name, tenant.rules.budgets)
         fixed = policies.fixed_threshold
         if fixed is not None:
-            # The operator's threshold stands for the lowest rung; budgets hold as ever.
-            lane = policies.rungs[-1].lane
+            # The operator's threshold stands for the lowest level; budgets hold as ever.
+            lane = policies.levels[-1].lane
             views[lane] = replace(views[lane], threshold=fixed, yield_threshold=fixed)
         return views
 
@@ -199,13 +201,13 @@ class Escalation:
         shares = self._controller.share(now=now)
         thresholds = self.thresholds()
         return {
-            rung.lane: {
-                "target_share": rung.share,
-                "share": shares[rung.lane],
-                "threshold": thresholds[rung.lane],
-                "yield": self._yields[rung.lane].fraction(now=now),
+            level.lane: {
+                "target_share": level.share,
+                "share": shares[level.lane],
+                "threshold": thresholds[level.lane],
+                "yield": self._yields[level.lane].fraction(now=now),
             }
-            for rung in self._policies.rungs
+            for level in self._policies.levels
         }
 
     def thresholds(self) -> dict[str, float]:
@@ -213,7 +215,7 @@ class Escalation:
         views = self._controller.view("", {})
         found = {lane: view.threshold for lane, view in views.items()}
         if self._policies.fixed_threshold is not None:
-            found[self._policies.rungs[-1].lane] = self._policies.fixed_threshold
+            found[self._policies.levels[-1].lane] = self._policies.fixed_threshold
         return found
 
 

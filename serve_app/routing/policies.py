@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from classifier import Scorer
-from router.routing.escalation import Rung
-from router.routing.lane import RoutingPolicy, Step
+from router.routing.escalation import EscalationLevel
+from router.routing.lane import RoutingPolicy, StrongerLane
 from router.types import Lane, Reason
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.tenants import StoreConfig, TenantsConfig
@@ -20,9 +20,9 @@ class Policies:
     """What the pipeline decides by.
 
     Attributes:
-        rungs: the stronger lanes and their shares, strongest first.
+        levels: the stronger lanes and their shares, strongest first.
         shipped: share to the score that it reaches on the artefact's stated mix.
-        fixed_threshold: the operator's own, in place of the lowest rung's.
+        fixed_threshold: the operator's own, in place of the lowest level's.
         shadow: a candidate that scores beside the active classifier, without effect.
 
     """
@@ -31,7 +31,7 @@ class Policies:
     routing: RoutingPolicy
     auth: Authenticator
     scorer: Scorer
-    rungs: tuple[Rung, ...]
+    levels: tuple[EscalationLevel, ...]
     shipped: Callable[[float], float] = field(compare=False)
     fixed_threshold: float | None
     shadow: Scorer | None
@@ -43,7 +43,7 @@ class Policies:
     @property
     def escalation_basis(self) -> tuple[object, ...]:
         """What scores and shares rest on: when it changes, they do not compare."""
-        return self.scorer.version, self.rungs, self.fleet.ingress.replicas
+        return self.scorer.version, self.levels, self.fleet.ingress.replicas
 
 
 def build_policies(
@@ -63,12 +63,12 @@ def build_policies(
     for lane in lanes.values():
         by_model.setdefault(lane.model_id, lane.name)
     routing = fleet.routing
-    rungs = _rungs(fleet)
+    levels = _levels(fleet)
     reasons = {routing.frontier: Reason.FRONTIER, routing.complex: Reason.COMPLEX}
     policy = RoutingPolicy(
         lanes=lanes,
         default=routing.default,
-        ladder=tuple(Step(rung.lane, reasons[rung.lane]) for rung in rungs),
+        stronger=tuple(StrongerLane(level.lane, reasons[level.lane]) for level in levels),
         long_context=routing.long_context,
         tools=routing.tools,
         by_model=by_model,
@@ -82,9 +82,9 @@ def build_policies(
         routing=policy,
         auth=Authenticator(tenants, routing.complex, routing.frontier, book),
         scorer=scorer,
-        rungs=rungs,
+        levels=levels,
         shipped=shipped,
-        fixed_threshold=routing.escalation_threshold if rungs else None,
+        fixed_threshold=routing.escalation_threshold if levels else None,
         shadow=shadow,
         has_priority=priority,
         sticky_turns=routing.sticky_turns,
@@ -93,7 +93,7 @@ def build_policies(
     )
 
 
-def _rungs(fleet: FleetConfig) -> tuple[Rung, ...]:
+def _levels(fleet: FleetConfig) -> tuple[EscalationLevel, ...]:
     """The stronger lanes with a share, strongest first."""
     routing = fleet.routing
     wanted = (
@@ -102,7 +102,7 @@ def _rungs(fleet: FleetConfig) -> tuple[Rung, ...]:
     )
     alarm = routing.escalation_alarm
     return tuple(
-        Rung(lane, share, alarm_over=alarm, alarm_under=0.8 * alarm)
+        EscalationLevel(lane, share, alarm_over=alarm, alarm_under=0.8 * alarm)
         for lane, share in wanted
         if lane is not None and share > 0
     )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.routing.escalation import EscalationConfig, EscalationController, Rung
+from router.routing.escalation import EscalationConfig, EscalationController, EscalationLevel
 from router.routing.quantile import QuantileConfig
 from tests.examples import examples
 
@@ -28,8 +28,8 @@ def shipped(share):
 def small_controller(replicas=1, tenants=2000, share=0.03, name=""):
     quantile = QuantileConfig(window=128, refresh_every=8, prior_weight=20)
     config = EscalationConfig(replicas=replicas, tenants=tenants, quantile=quantile)
-    rungs = (Rung("frontier", share / 3), Rung("complex", share))
-    return EscalationController(rungs, shipped, config, replica=name)
+    levels = (EscalationLevel("frontier", share / 3), EscalationLevel("complex", share))
+    return EscalationController(levels, shipped, config, replica=name)
 
 
 def ask(controller, tenant, budgets, score, *, sticky, now=0.0):
@@ -59,7 +59,7 @@ notes = st.lists(
 
 @given(notes, st.lists(shares, min_size=2, max_size=6).map(sorted), st.floats(0, 1))
 def test_a_larger_share_has_no_higher_threshold(history, asked, fraction):
-    """Whatever was seen: of the window's thresholds, of rungs, and of yielding."""
+    """Whatever was seen: of the window's thresholds, of levels, and of yielding."""
     controller = small_controller()
     for tenant, score, lane, sticky in history:
         controller.note(tenant, {}, score, lane, sticky=sticky, now=0.0)
@@ -215,9 +215,9 @@ class Deployment:
         self.rng = rng
         config = EscalationConfig(replicas=replicas)
         base = sorted((self.score(0.035) for _ in range(20_000)), reverse=True)
-        rungs = (Rung("complex", 0.03),)
+        levels = (EscalationLevel("complex", 0.03),)
         self.controllers = [
-            EscalationController(rungs, lambda share: base[int(share * 19_999)], config)
+            EscalationController(levels, lambda share: base[int(share * 19_999)], config)
             for _ in range(replicas)
         ]
         self.ranks = list(accumulate(1 / rank for rank in range(1, tenants + 1)))

@@ -114,7 +114,7 @@ def test_no_result_of_an_orderly_conversation_is_torn(pieces, budget):
 
 
 @given(orderly(), budgets())
-def test_what_is_kept_is_under_the_high_mark_whenever_it_can_be(pieces, budget):
+def test_what_is_kept_is_under_the_high_watermark_whenever_it_can_be(pieces, budget):
     """Over it stays only a newest turn that is too long by itself."""
     plan = plan_history(pieces, budget)
 
@@ -126,7 +126,7 @@ def test_what_is_kept_is_under_the_high_mark_whenever_it_can_be(pieces, budget):
 
 
 @given(conversations, st.integers(0, 20))
-def test_nothing_changes_under_the_high_mark(pieces, room):
+def test_nothing_changes_under_the_high_watermark(pieces, room):
     """The conversation passes as it came."""
     budget = HistoryBudget(max(2, history_tokens(pieces) + room), 1)
 
@@ -171,7 +171,7 @@ def test_a_move_is_told_by_the_request_that_makes_it(pieces, budget):
 
 
 @given(conversations, budgets())
-def test_the_number_of_moves_is_bounded_by_the_distance_of_the_marks(pieces, budget):
+def test_the_number_of_moves_is_bounded_by_the_distance_of_the_watermarks(pieces, budget):
     """Each pays for itself with what it drops."""
     moves = len(plan_history(pieces, budget).cuts)
 
@@ -181,7 +181,7 @@ def test_the_number_of_moves_is_bounded_by_the_distance_of_the_marks(pieces, bud
 
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=9), st.integers(20, 100), st.data())
 def test_a_long_conversation_of_short_turns_moves_once_in_many(sizes, high, data):
-    """Between two moves the history grows from the low mark to the high one."""
+    """Between two moves the history grows from the low watermark to the high one."""
     budget = HistoryBudget(high, data.draw(st.integers(1, high // 2)))
     pieces = [Piece(kind, n) for n in sizes * 40 for kind in (Kind.USER, Kind.MODEL)]
 

@@ -4,8 +4,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from router.errors import Rejected, RejectReason
-from router.routing.escalation import RungView
-from router.routing.lane import Judgement, RoutingPolicy, Step, decide_lane
+from router.routing.escalation import LevelView
+from router.routing.lane import Judgement, RoutingPolicy, StrongerLane, decide_lane
 from router.types import Lane, LaneDecision, Reason, RequestFacts, TierRules
 
 NAMES = ["a", "b", "c", "d"]
@@ -21,8 +21,8 @@ def policies(draw):
     return RoutingPolicy(
         lanes=lanes,
         default=draw(names),
-        ladder=tuple(
-            Step(name, reason)
+        stronger=tuple(
+            StrongerLane(name, reason)
             for name, reason in zip(
                 draw(st.lists(names, max_size=2, unique=True)),
                 (Reason.FRONTIER, Reason.COMPLEX),
@@ -55,7 +55,7 @@ def judgements(draw):
     views = {}
     for name in NAMES:
         threshold = draw(st.floats(0, 1.1))
-        views[name] = RungView(
+        views[name] = LevelView(
             threshold, threshold + draw(st.floats(0, 1)), draw(st.booleans()), draw(st.booleans())
         )
     return Judgement(turns, views)

@@ -29,7 +29,7 @@ def turns(count) -> list[Piece]:
     return [piece for _ in range(count) for piece in (user(), model())]
 
 
-def test_the_cut_stands_still_between_the_marks():
+def test_the_cut_stands_still_between_the_watermarks():
     """100 tokens fit; the turn that passes them leaves 50, which then grow again."""
     seen = [plan_history([system(), *turns(n), user()], BUDGET).cut for n in range(12)]
 
@@ -111,8 +111,8 @@ def test_a_result_without_an_id_closes_what_is_open():
 
 
 @pytest.mark.parametrize(("high", "low"), [(100, 0), (100, 100), (100, 101), (0, -1)])
-def test_the_marks_are_two_and_in_order(high, low):
-    """One mark would move the cut every turn."""
+def test_the_watermarks_are_two_and_in_order(high, low):
+    """One watermark would move the cut every turn."""
     with pytest.raises(ValueError, match="low_tokens < high_tokens"):
         HistoryBudget(high, low)
 

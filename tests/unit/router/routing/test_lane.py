@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from router.errors import Rejected, RejectReason
-from router.routing.escalation import RungView
-from router.routing.lane import AUTO, Judgement, RoutingPolicy, Step, decide_lane
+from router.routing.escalation import LevelView
+from router.routing.lane import AUTO, Judgement, RoutingPolicy, StrongerLane, decide_lane
 from router.types import Lane, LaneDecision, Reason, RequestFacts, TierRules
 
 CHAT = Lane("chat", "org/small", 4_000)
@@ -17,7 +17,7 @@ TOOLS = Lane("tools", "org/tools", 6_000)
 POLICY = RoutingPolicy(
     lanes={lane.name: lane for lane in (CHAT, QUALITY, LONG, TOOLS)},
     default="chat",
-    ladder=(Step("quality", Reason.COMPLEX),),
+    stronger=(StrongerLane("quality", Reason.COMPLEX),),
     long_context="long",
     tools="tools",
     by_model={lane.model_id: lane.name for lane in (CHAT, QUALITY, LONG, TOOLS)},
@@ -26,13 +26,13 @@ ANY = TierRules()
 PLAIN = RequestFacts(pinned=None, has_tools=False, prompt_tokens=100, output_tokens=50)
 
 
-OPEN = RungView(0.5, 0.5, has_budget=True, has_sticky_budget=True)
+OPEN = LevelView(0.5, 0.5, has_budget=True, has_sticky_budget=True)
 
 
 class FakeScores:
     """Hands out fixed scores and counts how often they are asked for."""
 
-    def __init__(self, *scores: float, **views: RungView) -> None:
+    def __init__(self, *scores: float, **views: LevelView) -> None:
         self._scores = scores
         self._views = views
         self.calls = 0
@@ -178,8 +178,8 @@ def test_a_request_without_user_turns_is_not_escalated():
 @pytest.mark.parametrize(
     ("policy", "tier"),
     [
-        (replace(POLICY, ladder=()), ANY),
-        (replace(POLICY, ladder=(Step("chat", Reason.COMPLEX),)), ANY),
+        (replace(POLICY, stronger=()), ANY),
+        (replace(POLICY, stronger=(StrongerLane("chat", Reason.COMPLEX),)), ANY),
         (POLICY, TierRules(frozenset({"chat"}))),
         (POLICY, TierRules(budgets={"quality": 0.0})),
     ],
@@ -226,14 +226,17 @@ def test_while_a_lane_yields_only_the_borderline_cases_stay():
 )
 def test_a_conversation_stays_up_as_long_as_the_hard_budget_lasts(has_sticky, expected):
     """A yielding lane and a spent budget do not send a running conversation back."""
-    view = RungView(0.5, 0.99, has_budget=False, has_sticky_budget=has_sticky)
+    view = LevelView(0.5, 0.99, has_budget=False, has_sticky_budget=has_sticky)
 
     decision = decide_lane(POLICY, ANY, PLAIN, FakeScores(0.8, 0.1, quality=view))
 
     assert (decision.lane, decision.reason) == expected
 
 
-LADDER = replace(POLICY, ladder=(Step("long", Reason.FRONTIER), Step("quality", Reason.COMPLEX)))
+BOTH = replace(
+    POLICY,
+    stronger=(StrongerLane("long", Reason.FRONTIER), StrongerLane("quality", Reason.COMPLEX)),
+)
 FRONTIER = replace(OPEN, threshold=0.9, yield_threshold=0.9)
 
 
@@ -248,8 +251,8 @@ FRONTIER = replace(OPEN, threshold=0.9, yield_threshold=0.9)
     ids=["strongest", "next", "next when the strongest has no room", "neither"],
 )
 def test_of_two_stronger_lanes_the_strongest_that_is_open_answers(score, frontier, expected):
-    """The ladder is climbed from the top."""
-    decision = decide_lane(LADDER, ANY, PLAIN, FakeScores(score, long=frontier))
+    """The strongest lane is tried first."""
+    decision = decide_lane(BOTH, ANY, PLAIN, FakeScores(score, long=frontier))
 
     assert (decision.lane, decision.reason, decision.threshold) == expected
 
