@@ -30,11 +30,9 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
+# w_p and w_q as in the paper's evaluation (and as vendors price tokens, roughly).
 PROMPT_WEIGHT = 1.0
 OUTPUT_WEIGHT = 2.0
-"""w_p and w_q as in the paper's evaluation (and as vendors price tokens, roughly)."""
-
-MAX_IDLE = 10_000
 
 
 @dataclass(slots=True, eq=False)
@@ -60,14 +58,12 @@ class Account:
         self.counter += served / self.weight
 
 
-class Item(Protocol):
-    """What waits."""
-
+class _Item(Protocol):
     @property
     def account(self) -> Account: ...
 
 
-T = TypeVar("T", bound=Item)
+T = TypeVar("T", bound=_Item)
 
 _Heap = list[tuple[float, int, Account]]
 
@@ -81,7 +77,7 @@ _AT_ONCE = 2
 class FairQueue(Generic[T]):
     """Requests of several tenants, in the order of their counters."""
 
-    def __init__(self, max_idle: int = MAX_IDLE) -> None:
+    def __init__(self, max_idle: int = 10_000) -> None:
         self._max_idle = max_idle
         self._accounts: dict[str, Account] = {}
         self._items: OrderedDict[T, None] = OrderedDict()
@@ -95,12 +91,8 @@ class FairQueue(Generic[T]):
     def __len__(self) -> int:
         return len(self._items)
 
-    @property
-    def tenants(self) -> int:
-        return len(self._accounts)
-
     def account(self, tenant: str, weight: float) -> Account:
-        """The tenant's account; made, or lifted, if the tenant was not waiting.
+        """Return the tenant's account; made, or lifted, if the tenant was not waiting.
 
         A new one is remembered from `push` or `begin` on.
         """
@@ -149,7 +141,7 @@ class FairQueue(Generic[T]):
         return next(reversed(self._items), None)
 
     def begin(self, account: Account, prompt_tokens: int) -> None:
-        """A request of the tenant starts; it has left the queue or never was in it."""
+        """Start a request of the tenant, which has left the queue or never was in it."""
         self._wake(account)
         account.running += 1
         account.charge(prompt_tokens=prompt_tokens)
@@ -159,8 +151,6 @@ class FairQueue(Generic[T]):
     def end(self, account: Account) -> None:
         account.running -= 1
         self._rest(account)
-
-    # -- accounts -------------------------------------------------------------
 
     def _tidy(self) -> None:
         """Bring the waiting tenant with the least counter to the top."""
@@ -195,7 +185,7 @@ class FairQueue(Generic[T]):
         self._accounts[account.tenant] = account
 
     def _rest(self, account: Account) -> None:
-        """Note an account that may have become idle, and forget who can be."""
+        """Note an account that may have become idle, and forget what can be."""
         if account.queued or account.running:
             return
         account.idle_entry = next(self._numbers)

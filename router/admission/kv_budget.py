@@ -6,7 +6,7 @@ given back when its engine is done with it. A request that does not fit into wha
 its tenant's budget waits behind its tenant's others, apart from the lane's queue: other
 tenants pass it by, and the fair queue does not count it as waiting, so it earns no credit.
 
-Nobody waits forever: a request waits only while its tenant holds tokens, so every one that
+No request waits forever: it waits only while its tenant holds tokens, so every one that
 waits has one before it that will end. A request larger than the whole budget runs when its
 tenant holds nothing else.
 
@@ -51,7 +51,7 @@ class KvAccount:
     waiting: OrderedDict[object, None] = field(default_factory=OrderedDict)
 
     def fits(self, tokens: int) -> bool:
-        """Whether so many more fit; when nothing is held, any number does."""
+        """Return whether so many more fit; when nothing is held, any number does."""
         return not self.tokens or self.tokens + tokens <= self.limit
 
 
@@ -64,20 +64,18 @@ class KvHold:
     tokens: int
 
     def grow(self, delivered: int) -> None:
-        """So many tokens were answered in all; more than reserved count, too."""
+        """Take the tokens answered so far, in all; more than reserved count, too."""
         more = self.prompt_tokens + delivered - self.tokens
         if more > 0:
             self.tokens += more
             self.account.tokens += more
 
 
-class Holder(Protocol):
-    """What holds tokens, or waits for them."""
-
+class _Holder(Protocol):
     hold: KvHold | None
 
 
-T = TypeVar("T", bound=Holder)
+T = TypeVar("T", bound=_Holder)
 
 
 class KvBudgets(Generic[T]):
@@ -89,7 +87,7 @@ class KvBudgets(Generic[T]):
 
     @property
     def tokens(self) -> int:
-        """Reserved by all tenants together."""
+        """What all tenants together have reserved."""
         return sum(account.tokens for account in self._accounts.values())
 
     def enter(self, item: T, tenant: str, ask: KvAsk) -> bool:
@@ -108,7 +106,7 @@ class KvBudgets(Generic[T]):
         return True
 
     def leave(self, item: T) -> list[T]:
-        """A request holds nothing any more, nor waits; returns those that are let in for it.
+        """Free what a request holds, or its place; return those that are let in for it.
 
         Without effect for one that never asked. Once for each.
         """

@@ -1,7 +1,7 @@
-"""Who starts next in a lane, who waits, and who is refused.
+"""Which request starts next in a lane, which waits, and which is refused.
 
 **Order.** Tiers strictly by priority; in a tier, tenants by `fair_queue`. A request
-that needs more slots than are empty holds back everyone behind it: nobody starves.
+that needs more slots than are empty holds back all behind it: none starves.
 
 **With several ingress replicas** each has its part of the slots. Protected work may start
 beyond it where the lane as a whole has slots that nobody has taken (`slots`).
@@ -16,7 +16,7 @@ pass them by, they need no slots, and nothing is preempted for them. Past its de
 or in a full queue, such a request is refused as its tenant's own matter.
 
 Memory: `max_queued` waiting requests (past it only overdue ones), a ticket of about 300
-bytes each, and what `FairQueue` says of accounts.
+bytes each, and the accounts of `fair_queue`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ TICK_S = 0.1
 
 
 def no_peers() -> int:
-    """The only ingress replica."""
     return 0
 
 
@@ -75,11 +74,8 @@ class QueueConfig(QueueBounds):
 class LaneQueue:
     """The queue and the slots of one lane in one ingress replica.
 
-    Args:
-        peers: sheddable requests that the other ingress replicas hold for the lane, queued
-            or before their first token.
-        elsewhere: slots of the lane that they have taken.
-
+    Of the other ingress replicas, `peers` counts the sheddable requests that they hold for the
+    lane, queued or before their first token, and `elsewhere` the slots that they have taken.
     """
 
     def __init__(
@@ -96,8 +92,6 @@ class LaneQueue:
         self._queues = TierQueues(Need(self.slots, config.need_decay_s))
         self.kv = self._queues.kv
         self.preemption = Preemption(self._queues, peers)
-
-    # -- what a request does ----------------------------------------------------
 
     def submit(self, request: SlotRequest, now: float) -> Ticket:
         """Queue a request; it may have started, or been refused, on return."""
@@ -128,12 +122,12 @@ class LaneQueue:
         return ticket
 
     def begin(self, ticket: Ticket) -> None:
-        """The request's first token is sent: it is not evicted any more."""
+        """Note that the request's first token is sent: it is not evicted any more."""
         ticket.has_begun = True
         self.preemption.note_begin(ticket)
 
     def release(self, ticket: Ticket, output_tokens: int, now: float) -> None:
-        """The request is over, in whatever way, or its client is gone. Idempotent."""
+        """Free what the request holds, which is over in whatever way. Idempotent."""
         if ticket.stage in (Stage.DONE, Stage.REFUSED):
             return
         self.preemption.note_end(ticket)
@@ -151,10 +145,8 @@ class LaneQueue:
         self._dispatch(now)
         self._preempt(now)
 
-    # -- what the lane does ------------------------------------------------------
-
     def set_level(self, level: Level, now: float) -> None:
-        """The lane's saturation, as seen now."""
+        """Take the lane's saturation, as seen now."""
         self.level = level
         if level >= Level.SHED:
             for part in self._queues.sheddable:
@@ -164,7 +156,7 @@ class LaneQueue:
         self._dispatch(now)
 
     def set_capacity(self, capacity: int | None, now: float, lane: int | None = None) -> None:
-        """So many slots from now on, of the lane's; what runs beyond them runs on."""
+        """Use so many slots from now on, of the lane's; what runs beyond them runs on."""
         self.slots.capacity, self.slots.lane = capacity, lane
         self._dispatch(now)
 
@@ -187,19 +179,18 @@ class LaneQueue:
         self._preempt(now)
 
     def next_at(self, now: float) -> float | None:
-        """When to call `poll`; None: not before something else happens."""
+        """Return when to call `poll`; None: not before something else happens."""
         if not self.is_waiting:
             return None
         has_sheddable = any(part.waiting for part in self._queues.sheddable)
         if self.preemption.has_overdue or self.slots.lane is not None or has_sheddable:
-            # Nobody tells of needs that fade, and of what the others hold.
+            # Nothing tells of needs that fade, and of what the others hold.
             return now + TICK_S
         deadline = self._queues.next_deadline()
         return None if deadline is None else max(now, deadline)
 
     @property
     def is_waiting(self) -> bool:
-        """Whether anyone waits."""
         return self._queues.waiting > 0
 
     @property
@@ -208,13 +199,11 @@ class LaneQueue:
         return self._queues.waiting - self.kv.waiting
 
     def depths(self) -> dict[str, int]:
-        """Waiting requests by tier."""
+        """Return the waiting requests by tier."""
         return {part.tier.name: part.waiting for part in self._queues.in_order}
 
-    # -- starting ---------------------------------------------------------------
-
     def _dispatch(self, now: float) -> None:
-        """Start whoever can, in order."""
+        """Start all that can, in order."""
         for part in self._queues.in_order:
             # Full is the usual case, and peeking brings a heap in order.
             while self._fits(part, 1) and (ticket := part.queue.peek()) is not None:
@@ -270,10 +259,8 @@ class LaneQueue:
         ticket.stage = Stage.RUNNING
         self.preemption.note_start(ticket)
 
-    # -- refusing ---------------------------------------------------------------
-
     def _hold_back(self, part: TierQueue, ticket: Ticket, now: float) -> None:
-        """Its tenant's KV budget is used up: it waits for that, beside the queue."""
+        """Let a request wait for its tenant's KV budget, beside the queue, if it may."""
         refused = self._shed_at_once(part, ticket, now)
         if refused is None and self._queues.waiting >= self.config.max_queued:
             refused = over_budget()

@@ -46,27 +46,23 @@ class Preemption:
         self._yields = False
         self._drains_until = 0.0
 
-    # -- what becomes of requests -------------------------------------------------
-
     def note_start(self, ticket: Ticket) -> None:
-        """A request runs."""
         self._forget_overdue(ticket)
         if ticket.tier.sheddable:
             self._unbegun[ticket] = None
 
     def note_begin(self, ticket: Ticket) -> None:
-        """The request's first token is sent: it is not evicted any more."""
         self._unbegun.pop(ticket, None)
 
     def note_end(self, ticket: Ticket) -> None:
-        """A request that waited or ran is over; its stage still says which."""
+        """Forget a request that is over; its stage still says whether it waited or ran."""
         self._forget_overdue(ticket)
         self._unbegun.pop(ticket, None)
         if ticket.stage is Stage.EVICTED:
             self._leaving -= ticket.cost
 
     def note_overdue(self, ticket: Ticket, refused: Rejected, now: float) -> None:
-        """A protected request that waits is to be refused, after all sheddable ones."""
+        """Note a protected request that is to be refused, after all sheddable ones."""
         ticket.overdue = refused
         self._overdue[ticket] = now
         self._overdue_cost += ticket.cost
@@ -75,11 +71,8 @@ class Preemption:
         if self._overdue.pop(ticket, None) is not None:
             self._overdue_cost -= ticket.cost
 
-    # -- what is asked --------------------------------------------------------------
-
     @property
     def has_overdue(self) -> bool:
-        """Whether protected work waits for sheddable work to go."""
         return bool(self._overdue)
 
     def is_closed(self, now: float) -> bool:
@@ -96,8 +89,6 @@ class Preemption:
         """Return how many sheddable requests wait here or have sent nothing."""
         queued = sum(part.waiting for part in self._queues.sheddable)
         return queued + len(self._unbegun)
-
-    # -- making room ----------------------------------------------------------------
 
     def preempt(self, now: float, grace_s: float) -> bool:
         """Make room for overdue work; refuse it, and return True, when none is left to make."""
@@ -160,12 +151,10 @@ class Preemption:
             self._queues.refuse(ticket, part.busy(now), now)
 
     def shed_all(self, now: float) -> None:
-        """Refuse all sheddable work that waits."""
         for part in self._queues.sheddable:
             self.shed(part, 0, now)
 
     def evict_all(self, now: float) -> None:
-        """End all sheddable work that has sent nothing."""
         self._evict(sum(ticket.cost for ticket in self._unbegun), now)
 
     def _evict(self, slots: int, now: float) -> None:

@@ -4,8 +4,8 @@ Read from what waits in the engines and from KV utilization, the two that forete
 preemption and a slow first token. GPU utilization is not among them: a card that decodes
 one sequence shows 100 %.
 
-A level is entered as soon as one signal is at its mark, and left, one level at a time,
-after `cooldown_s` in which every signal was under `leave_ratio` of the level's marks. Without
+A level is entered as soon as one signal is at its threshold, and left, one level at a time,
+after `cooldown_s` in which every signal was under `leave_ratio` of the level's. Without
 observations nothing is known against the lane: the level falls in the same steps.
 """
 
@@ -31,8 +31,8 @@ class Level(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """Either of them at its mark is enough.
+class Thresholds:
+    """Of a level: either signal at its threshold is enough.
 
     Attributes:
         waiting: requests that wait in an engine, mean over the lane's replicas.
@@ -43,44 +43,36 @@ class Mark:
     waiting: float = field(metadata={"gt": 0})
     kv_utilization: float = field(metadata={"gt": 0})
 
-    def is_met(self, waiting: float, kv_utilization: float, ratio: float = 1.0) -> bool:
-        """Whether a signal is at `ratio` of its mark."""
+    def are_reached(self, waiting: float, kv_utilization: float, ratio: float = 1.0) -> bool:
+        """Return whether a signal is at `ratio` of its threshold."""
         return waiting >= ratio * self.waiting or kv_utilization >= ratio * self.kv_utilization
 
 
 @dataclass(frozen=True)
 class SaturationConfig:
-    """The marks of the three levels. `metadata` bounds what a file may say.
+    """The thresholds of the three levels. `metadata` bounds what a file may say.
 
     A request or two in an engine's queue are its scheduler at work. vLLM preempts when
     it is out of blocks, so everything should be over before that.
-
-    Attributes:
-        hold: from here on sheddable work waits.
-        shed: from here on it is refused, and so is what waits.
-        evict: from here on it is ended, unless its first token was sent.
-        leave_ratio: a level is left under this part of its marks...
-        cooldown_s: ...after so many seconds, one level at a time.
-
     """
 
-    hold: Mark = Mark(2.0, 0.90)
-    shed: Mark = Mark(6.0, 0.95)
-    evict: Mark = Mark(12.0, 0.98)
+    hold: Thresholds = Thresholds(2.0, 0.90)
+    shed: Thresholds = Thresholds(6.0, 0.95)
+    evict: Thresholds = Thresholds(12.0, 0.98)
     leave_ratio: float = field(default=0.85, metadata={"gt": 0, "le": 1})
     cooldown_s: float = field(default=3.0, metadata={"ge": 0})
 
     def __post_init__(self) -> None:
-        marks = (self.hold, self.shed, self.evict)
+        by_level = (self.hold, self.shed, self.evict)
         for signal in ("waiting", "kv_utilization"):
-            values = [getattr(mark, signal) for mark in marks]
+            values = [getattr(thresholds, signal) for thresholds in by_level]
             if values[0] <= 0 or values != sorted(values):
-                raise ValueError(f"the marks of {signal} must be positive and not fall")
+                raise ValueError(f"the thresholds of {signal} must be positive and not fall")
         if not 0 < self.leave_ratio <= 1:
             raise ValueError("leave_ratio must lie in (0, 1]")
 
-    def mark(self, level: Level) -> Mark:
-        """The mark of a level above NORMAL."""
+    def thresholds(self, level: Level) -> Thresholds:
+        """Return the thresholds of a level above NORMAL."""
         return (self.hold, self.shed, self.evict)[level - 1]
 
 
@@ -90,7 +82,7 @@ class Saturation:
     def __init__(self, config: SaturationConfig = SaturationConfig()) -> None:
         self.config = config
         self._level = Level.NORMAL
-        # Since when every signal has been under the level's marks; None: one is not.
+        # Since when every signal has been under the level's thresholds; None: one is not.
         self._calm_since: float | None = None
         self._seen_at = float("-inf")
 
@@ -99,20 +91,20 @@ class Saturation:
         config = self.config
         self._seen_at = now
         entered = max(
-            (x for x in Level if x and config.mark(x).is_met(waiting, kv_utilization)),
+            (x for x in Level if x and config.thresholds(x).are_reached(waiting, kv_utilization)),
             default=Level.NORMAL,
         )
         if entered >= self._level:
             self._level, self._calm_since = entered, None
             return self._level
-        mark = config.mark(self._level)
-        if mark.is_met(waiting, kv_utilization, config.leave_ratio):
+        thresholds = config.thresholds(self._level)
+        if thresholds.are_reached(waiting, kv_utilization, config.leave_ratio):
             self._calm_since = None
             return self._level
         return self._calm_down(now)
 
     def level(self, *, now: float) -> Level:
-        """The level; it falls while observations are missing."""
+        """Return the level; it falls while observations are missing."""
         if self._level and now - self._seen_at > STALE_S:
             return self._calm_down(now)
         return self._level

@@ -76,7 +76,7 @@ class AdmissionLog:
         self._refusals: deque[Refusal] = deque(maxlen=max_events)
         self._untaken = 0
         # What is known of the time before the first entry: until when it reaches back,
-        # and who was held then.
+        # and what was held then.
         self._start: float | None = None
         self._held: dict[str, set[int]] = {}
 
@@ -107,7 +107,7 @@ class AdmissionLog:
                 self._fold(entries.popleft())
 
     def take_refusals(self) -> tuple[list[Refusal], int]:
-        """Such refusals since the last call, and how many more were lost to the bound."""
+        """Return refusals since the last call, and how many more were lost to the bound."""
         taken, self._refusals = list(self._refusals), deque(maxlen=self._max_events)
         lost, self._untaken = self._untaken - len(taken), 0
         return taken, lost
@@ -123,20 +123,15 @@ class AdmissionLog:
             self._held.get(lane, set()).discard(number)
 
     def export(self, now: float) -> dict[str, Any]:
-        """What others need to judge: when sheddable work was held. Plain data, no names."""
+        """Return what others need to judge: when sheddable work was held. Plain data."""
         events = [
             (at, lane, number, event is Event.QUEUED)
             for at, lane, number, _, sheddable, event, _ in self._entries
             if sheddable and event is not Event.STARTED
         ]
         held = {lane: sorted(numbers) for lane, numbers in self._held.items() if numbers}
-        return {
-            "born": self._born,
-            "start": self._start,
-            "until": now,
-            "held": held,
-            "events": events,
-        }
+        times = {"born": self._born, "start": self._start, "until": now}
+        return {**times, "held": held, "events": events}
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +182,7 @@ class Held:
         return cls(replica, born, start, until, spans, skew_s)
 
     def covers(self, lane: str, begin: float, end: float) -> bool:
-        """Whether sheddable work of the lane was held at every moment of [begin, end]."""
+        """Return whether sheddable work of the lane was held all through [begin, end]."""
         spans = self.spans.get(lane, [])
         index = bisect_right(spans, begin, key=lambda span: span[0]) - 1
         return index >= 0 and spans[index][1] > end
@@ -202,7 +197,7 @@ class Verdict(Enum):
 
 
 def judge_one(refusal: Refusal, log: Held, lag_s: float = LAG_S) -> Verdict:
-    """What one replica's log says; a clock that may be off widens the window."""
+    """Return what one replica's log says; a clock that may be off widens the window."""
     begin, end = refusal.at - lag_s - log.skew_s, refusal.at + log.skew_s
     seen_begin, seen_end = max(begin, log.start), min(end, log.until)
     if seen_begin > seen_end:
@@ -216,7 +211,7 @@ def judge_one(refusal: Refusal, log: Held, lag_s: float = LAG_S) -> Verdict:
 def judge(
     refusal: Refusal, logs: Iterable[Held], replicas: int, lag_s: float = LAG_S
 ) -> tuple[Verdict, str | None]:
-    """What the logs of all replicas say together, and who held sheddable work, if known.
+    """Return what the logs say together, and which replica held sheddable work, if known.
 
     CLEAR takes the word of `replicas` of them that lived at the time: one that is gone may
     have held sheddable work, and its successor does not know.

@@ -1,7 +1,7 @@
 """The slots of one lane, what protected work needs of them, and how fast they drain.
 
 A slot is one sequence that an engine of the lane runs at once. An ingress replica fills its
-share of them and no more, so that whoever waits, waits here, in our order, and not in
+share of them and no more, so that requests wait here, in our order, and not in
 the engine's. With N ingress replicas each owns 1/N, at least one. Protected work may start
 beyond that in what the others have not taken, as they said at the last heartbeat; where two of them
 do so at once, a request or two waits in an engine for as long as one there takes to end.
@@ -15,7 +15,7 @@ TINY = 1e-9
 
 
 def share_of(slots: int, replicas: int, ingresses: int) -> int:
-    """One ingress replica's slots of a lane: its part of all of them, at least one."""
+    """Return one ingress replica's slots of a lane: its part of all, at least one."""
     return max(1, slots * replicas // ingresses)
 
 
@@ -34,15 +34,15 @@ class Slots:
         self.used = 0
 
     def cost(self, num_sequences: int) -> int:
-        """What a request of so many sequences takes: never more than there are."""
+        """Return what a request of so many sequences takes: never more than there are."""
         return num_sequences if self.capacity is None else min(num_sequences, self.capacity)
 
     def fits(self, cost: int) -> bool:
-        """Whether a request can start. When nothing runs it can, whatever its size."""
+        """Return whether a request can start. When nothing runs it can, whatever its size."""
         return self.capacity is None or self.used + cost <= self.capacity or self.used == 0
 
     def are_empty(self, cost: int, elsewhere: int) -> bool:
-        """Whether the lane has so many empty while the others run `elsewhere`."""
+        """Return whether the lane has so many empty while the others run `elsewhere`."""
         return self.lane is not None and self.used + elsewhere + cost <= self.lane
 
     def take(self, cost: int) -> None:
@@ -68,14 +68,14 @@ class Need:
         self._at = 0.0
 
     def add(self, cost: int, *, now: float) -> None:
-        """Protected work runs in, or waits for, so many slots more, or fewer."""
+        """Count slots more, or fewer, that protected work runs in or waits for."""
         self._decay(now)
         self._held += cost
         if cost > 0:
             self._decay(now)
 
     def kept(self, *, now: float) -> int:
-        """Slots to keep empty of other work."""
+        """Return the slots to keep empty of other work."""
         self._decay(now)
         return ceil(self._peak - TINY)
 
@@ -88,9 +88,9 @@ class Need:
 
 
 class DrainRate:
-    """Starts a second while someone waits: what a wait is reckoned from.
+    """Starts a second while a request waits: what a wait is reckoned from.
 
-    Time in which nobody waited counts for nothing, so a quiet hour does not make the
+    Time in which none waited counts for nothing, so a quiet hour does not make the
     next queue look slow. Older starts fade with `memory_s` of waiting time.
     """
 
@@ -112,7 +112,7 @@ class DrainRate:
         self._starts += 1
 
     def wait_s(self, position: int, *, now: float) -> float | None:
-        """Seconds until the request at `position` (1 is next) starts; None: not known."""
+        """Return the seconds until the request at `position` (1 is next) starts, if known."""
         self._advance(now)
         if self._starts < self.LEAST or self._waited_s <= 0:
             return None

@@ -27,7 +27,6 @@ class Tier:
     """How a tier queues.
 
     Attributes:
-        name: the tier's, a metric label.
         priority: smaller goes first, always.
         sheddable: it waits, is shed and evicted for the sake of the others, the protected.
         min_share: share of the lane's slots that a sheddable tier keeps while the
@@ -75,8 +74,8 @@ class Ticket:
         refused: why, when the stage is REFUSED or EVICTED.
         on_change: called when a queued request starts or is refused, and when a
             running one is evicted; never inside `LaneQueue.submit` of the same request.
-            Dropped when the request is over: whom it calls usually holds the ticket, and
-            such circles make the garbage collector pause everyone.
+            Dropped when the request is over: what it calls usually holds the ticket, and
+            such circles make the garbage collector pause all streams.
 
     """
 

@@ -1,4 +1,4 @@
-"""The tiers of a lane: who waits, how fast they start, and what to tell those who may not."""
+"""The tiers of a lane: what waits, how fast it starts, and what the refused are told."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TierQueue:
 
     Attributes:
         running: slots that its requests hold.
-        drain: the pace at which those who waited have started.
+        drain: the pace at which those that waited have started.
         held_back: requests that wait for room in their tenant's KV budget, by age; they
             have no place in the queue.
 
@@ -40,11 +40,10 @@ class TierQueue:
 
     @property
     def waiting(self) -> int:
-        """Requests that wait, held back or not."""
         return len(self.queue) + len(self.held_back)
 
     def newest(self) -> Ticket | None:
-        """The one to shed first: of those held back the last, else the last of all."""
+        """Return the one to shed first: of those held back the last, else the last of all."""
         return next(reversed(self.held_back), None) or self.queue.newest()
 
     def let_in(self, ticket: Ticket, now: float) -> None:
@@ -59,7 +58,7 @@ class TierQueue:
         self.drain.note_waiting(is_waiting=True, now=now)
 
     def remove(self, ticket: Ticket, now: float, *, starts: bool) -> bool:
-        """Take a request out, to start it or not; whether it stood in the queue."""
+        """Take a request out, to start it or not; return whether it stood in the queue."""
         if ticket in self.held_back:
             del self.held_back[ticket]
             return False
@@ -71,10 +70,10 @@ class TierQueue:
         return True
 
     def is_hopeless(self, ticket: Ticket, now: float) -> bool:
-        """Whether a new request is known not to start before its deadline.
+        """Return whether a new request is known not to start before its deadline.
 
-        Not when nobody waits: the pace is of when somebody did, and the first to wait
-        again is who finds the new one.
+        Not when none waits: the pace is of when some did, and the first to wait again is
+        the one that finds the new pace.
         """
         if not len(self.queue):
             return False
@@ -82,7 +81,7 @@ class TierQueue:
         return wait is not None and now + wait > ticket.deadline
 
     def _position(self, ticket: Ticket) -> int:
-        """Where a new request comes to stand, at best.
+        """Return where a new request comes to stand, at best.
 
         Behind its tenant's own, and for each of those behind one of every other tenant.
         """
@@ -91,12 +90,12 @@ class TierQueue:
         return 1 + own + min(others, own * max(0, queue.waiting_tenants - 1))
 
     def busy(self, now: float) -> Rejected:
-        """429: come when all who wait now have started, at the pace of late."""
+        """Return a 429: come when all that wait now have started, at the pace of late."""
         wait = self.drain.wait_s(len(self.queue) + 1, now=now)
         return Rejected(RejectReason.SHED, "The model is busy; try again later.", _least(wait))
 
     def late(self, now: float) -> Rejected:
-        """504: come when a new request would start in time, at the pace of late."""
+        """Return a 504: come when a new request would start in time, at the pace of late."""
         wait = self.drain.wait_s(len(self.queue) + 1, now=now)
         if wait is not None:
             wait -= self.tier.start_within_s or 0.0
@@ -105,7 +104,7 @@ class TierQueue:
 
 
 class TierQueues:
-    """All tiers of one lane, and who waits in them.
+    """All tiers of one lane, and what waits in them.
 
     Attributes:
         in_order: the tiers; the first is served first.
@@ -134,18 +133,16 @@ class TierQueues:
             self.in_order.append(part)
         elif part.tier is tier:
             return part
-        # New, or the file was read again. Who is here keeps what it came with.
+        # New, or the file was read again. What is here keeps what it came with.
         part.tier = tier
         self.in_order.sort(key=attrgetter("rank"))
         self.sheddable = [other for other in reversed(self.in_order) if other.tier.sheddable]
         return part
 
     def part_of(self, ticket: Ticket) -> TierQueue:
-        """Return the queue that a request came to."""
         return self._by_name[ticket.tier.name]
 
     def push(self, ticket: Ticket, now: float) -> None:
-        """Queue a request."""
         self.part_of(ticket).push(ticket, now)
         self.note_need(ticket, ticket.cost, now)
         self._wait(ticket)
@@ -156,7 +153,6 @@ class TierQueues:
         self._wait(ticket)
 
     def remove(self, ticket: Ticket, now: float, *, starts: bool = False) -> None:
-        """Take a request out, to start it or not."""
         self.waiting -= 1
         if self.part_of(ticket).remove(ticket, now, starts=starts) and not starts:
             self.note_need(ticket, -ticket.cost, now)
@@ -173,7 +169,7 @@ class TierQueues:
         self.give_back(ticket, now)
 
     def give_back(self, ticket: Ticket, now: float) -> None:
-        """Free a request's KV tokens; those who waited for them come into the queue."""
+        """Free a request's KV tokens; those that waited for them come into the queue."""
         for other in self.kv.leave(ticket):
             self.part_of(other).let_in(other, now)
             self.note_need(other, other.cost, now)
@@ -207,11 +203,11 @@ class TierQueues:
 
 
 def over_budget() -> Rejected:
-    """429: the tenant's own limit, whatever the lane has room for."""
+    """Return a 429: the tenant's own limit, whatever the lane has room for."""
     message = "The tenant's share of the model's KV cache is in use; its requests wait for it."
     return Rejected(RejectReason.TENANT_CONCURRENCY, message, _least(None))
 
 
 def _least(wait_s: float | None) -> float:
-    """A second at least, also where the pace is not known."""
+    """Return a second at least, also where the pace is not known."""
     return max(1.0, wait_s or 0.0)

@@ -2,10 +2,14 @@
 
 import pytest
 
-from router.admission.saturation import Level, Mark, Saturation, SaturationConfig
+from router.admission.saturation import Level, Saturation, SaturationConfig, Thresholds
 
 CONFIG = SaturationConfig(
-    hold=Mark(2, 0.8), shed=Mark(4, 0.9), evict=Mark(8, 0.95), leave_ratio=0.5, cooldown_s=3
+    hold=Thresholds(2, 0.8),
+    shed=Thresholds(4, 0.9),
+    evict=Thresholds(8, 0.95),
+    leave_ratio=0.5,
+    cooldown_s=3,
 )
 
 
@@ -20,13 +24,13 @@ CONFIG = SaturationConfig(
         (8, 0, Level.EVICT),
     ],
 )
-def test_either_signal_at_its_mark_enters_a_level_at_once(waiting, kv, level):
+def test_either_signal_at_its_threshold_enters_a_level_at_once(waiting, kv, level):
     """From nothing to the top, if need be."""
     assert Saturation(CONFIG).observe(waiting, kv, now=0) is level
 
 
 def test_a_level_is_left_one_at_a_time_when_it_was_calm_for_long_enough():
-    """Under half the level's mark, for three seconds each."""
+    """Under half the level's threshold, for three seconds each."""
     saturation = Saturation(CONFIG)
     saturation.observe(8, 0, now=0)
 
@@ -35,8 +39,8 @@ def test_a_level_is_left_one_at_a_time_when_it_was_calm_for_long_enough():
     assert levels == [3, 3, 3, 2, 2, 2, 1, 1, 1, 0, 0]
 
 
-def test_between_the_marks_nothing_moves():
-    """Over half the mark it is not calm, and calm begins anew."""
+def test_between_the_thresholds_nothing_moves():
+    """Over half the threshold it is not calm, and calm begins anew."""
     saturation = Saturation(CONFIG)
     saturation.observe(2, 0, now=0)
     loads = [0, 0, 1.5, 0, 0, 0, 0]
@@ -59,13 +63,13 @@ def test_without_observations_the_level_falls():
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"shed": Mark(1, 0.9)},
-        {"hold": Mark(0, 0.8)},
-        {"evict": Mark(8, 0.85)},
+        {"shed": Thresholds(1, 0.9)},
+        {"hold": Thresholds(0, 0.8)},
+        {"evict": Thresholds(8, 0.85)},
         {"leave_ratio": 0},
     ],
 )
-def test_marks_that_make_no_ladder_are_refused(wrong):
+def test_thresholds_out_of_order_are_refused(wrong):
     """Each level is at least as high as the one below."""
     with pytest.raises(ValueError, match=r"must"):
         SaturationConfig(**wrong)
