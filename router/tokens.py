@@ -23,17 +23,12 @@ class TokenEstimator:
     """Estimates prompt tokens of one lane from bytes, learning from the engine."""
 
     def __init__(self, smoothing: float = 0.05) -> None:
-        self._bytes_per_token = START_BYTES_PER_TOKEN
+        self.bytes_per_token = START_BYTES_PER_TOKEN
         self._smoothing = smoothing
 
-    @property
-    def bytes_per_token(self) -> float:
-        """The current mean of UTF-8 bytes per prompt token."""
-        return self._bytes_per_token
-
     def estimate(self, prompt_bytes: int, messages: int) -> int:
-        """Tokens of a prompt of `prompt_bytes` UTF-8 bytes in `messages` messages."""
-        return int(prompt_bytes / self._bytes_per_token) + messages * TOKENS_PER_MESSAGE + 1
+        """Return the tokens of a prompt of `prompt_bytes` UTF-8 bytes in `messages` messages."""
+        return int(prompt_bytes / self.bytes_per_token) + messages * TOKENS_PER_MESSAGE + 1
 
     def learn(self, prompt_bytes: int, messages: int, prompt_tokens: int) -> None:
         """Correct the mean with the engine's own count of a prompt.
@@ -46,4 +41,4 @@ class TokenEstimator:
         if prompt_bytes < MIN_LEARNING_BYTES or text_tokens <= 0:
             return
         observed = min(8.0, max(1.0, prompt_bytes / text_tokens))
-        self._bytes_per_token += self._smoothing * (observed - self._bytes_per_token)
+        self.bytes_per_token += self._smoothing * (observed - self.bytes_per_token)

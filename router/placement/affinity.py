@@ -126,14 +126,16 @@ class Placement:
     """Where a turn goes.
 
     Attributes:
-        order: every candidate, the chosen one first, the rest as fallbacks.
-        home: where the session would be if load were no matter.
+        order: replicas to try, the chosen one first.
+        outcome: how it came to the first.
+        spilled: what that replica is to remember, the session's hash and the number of
+            its move; None for a session that has always been at home.
 
     """
 
     order: list[str]
-    home: str
     outcome: Outcome
+    spilled: tuple[str, int] | None = None
 
     @property
     def replica(self) -> str:
@@ -264,4 +266,4 @@ class _Choice:
 
     def placed(self, replica: str, outcome: Outcome) -> Placement:
         rest = [other for other in self.order if other != replica]
-        return Placement([replica, *rest], self.order[0], outcome)
+        return Placement([replica, *rest], outcome)

@@ -17,7 +17,7 @@ reports are bounded by those that publish them.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,23 +77,6 @@ class Report:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """Where a turn goes.
-
-    Attributes:
-        order: replicas to try, the chosen one first.
-        outcome: how it came to the first.
-        spilled: what that replica is to remember, the session's hash and the number of
-            its move; None for a session that has always been at home.
-
-    """
-
-    order: list[str]
-    outcome: Outcome
-    spilled: tuple[str, int] | None
-
-
 @dataclass(slots=True)
 class _LastPlace:
     replica: str
@@ -122,7 +105,7 @@ class LanePlacement:
         self._capacity = tracked
         self._warm_s = warm_s
         self.last_places: OrderedDict[str, _LastPlace] = OrderedDict()
-        self._open: dict[str, int] = {}
+        self._open: Counter[str] = Counter()
         self._chosen: dict[str, deque[float]] = {}
         self._stats: dict[str, Mapping[str, Any]] = {}
         self._reports: dict[str, Report] = {}
@@ -139,7 +122,7 @@ class LanePlacement:
         avoid: frozenset[str] = frozenset(),
         *,
         now: float,
-    ) -> Chosen:
+    ) -> Placement:
         """Place a turn; its request counts as open here from now on.
 
         `stats` is what each live replica published last, by id: of one replica at least.
@@ -155,20 +138,18 @@ class LanePlacement:
         spilled = self._remember(key, placed, known, now) if not avoid else None
         self._chosen.setdefault(placed.replica, deque()).append(now + CHOSEN_S)
         rest = sorted(replica for replica in stats if replica not in loads)
-        return Chosen(placed.order + rest, placed.outcome, spilled)
+        return Placement(placed.order + rest, placed.outcome, spilled)
 
     def begin(self, replica: str) -> None:
         chosen = self._chosen.get(replica)
         if chosen:
             chosen.popleft()
-        self._open[replica] = self._open.get(replica, 0) + 1
+        self._open[replica] += 1
 
     def end(self, replica: str) -> None:
-        left = self._open.get(replica, 0) - 1
-        if left > 0:
-            self._open[replica] = left
-        else:
-            self._open.pop(replica, None)
+        self._open[replica] -= 1
+        if self._open[replica] <= 0:
+            del self._open[replica]
 
     def loads(self, *, now: float) -> dict[str, int]:
         """Return open requests by live replica, as this ingress sees them."""
@@ -231,7 +212,7 @@ class LanePlacement:
         chosen = self._chosen.get(replica)
         while chosen and chosen[0] <= now:
             chosen.popleft()
-        own = self._open.get(replica, 0) + (len(chosen) if chosen else 0)
+        own = self._open[replica] + (len(chosen) if chosen else 0)
         return ReplicaLoad(others + own, slots, report.kv_utilization)
 
     # -- spilled sessions ---------------------------------------------------------------

@@ -7,7 +7,7 @@ comes from what the client sends, never from the process. The memory only feeds
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import blake2b
@@ -62,7 +62,7 @@ class SessionMemory:
     def __init__(self, capacity: int, ttl_s: float) -> None:
         self._capacity, self._ttl_s = capacity, ttl_s
         self._seen: OrderedDict[str, _Seen] = OrderedDict()
-        self._recent: dict[str, int] = {}
+        self._recent: Counter[str] = Counter()
 
     def note(
         self, key: str, lane: str, replica: str, *, now: float, spilled: bool = False
@@ -74,11 +74,11 @@ class SessionMemory:
         self.expire(now=now)
         before = self._seen.pop(key, None)
         if before is not None:
-            self._leave(before)
+            self._recent[before.lane] -= 1
         self._seen[key] = _Seen(lane, replica, now)
-        self._recent[lane] = self._recent.get(lane, 0) + 1
+        self._recent[lane] += 1
         if len(self._seen) > self._capacity:
-            self._leave(self._seen.popitem(last=False)[1])
+            self._recent[self._seen.popitem(last=False)[1].lane] -= 1
         if spilled:
             return Affinity.SPILLED
         if before is None:
@@ -90,38 +90,29 @@ class SessionMemory:
             oldest = next(iter(self._seen.values()))
             if now - oldest.last <= self._ttl_s:
                 return
-            self._leave(self._seen.popitem(last=False)[1])
+            self._recent[self._seen.popitem(last=False)[1].lane] -= 1
 
     def recent(self, *, now: float) -> dict[str, int]:
         """Return how many sessions each lane has."""
         self.expire(now=now)
-        return dict(self._recent)
-
-    def _leave(self, seen: _Seen) -> None:
-        left = self._recent[seen.lane] - 1
-        if left:
-            self._recent[seen.lane] = left
-        else:
-            del self._recent[seen.lane]
+        return {lane: count for lane, count in self._recent.items() if count}
 
 
 class Presence:
     """Counts the sessions that generate or wait right now; memory: one entry for each."""
 
     def __init__(self) -> None:
-        self._requests: dict[str, dict[str, int]] = {}
+        self._requests: Counter[tuple[str, str]] = Counter()
 
     def enter(self, lane: str, key: str) -> None:
-        here = self._requests.setdefault(lane, {})
-        here[key] = here.get(key, 0) + 1
+        self._requests[lane, key] += 1
 
     def leave(self, lane: str, key: str) -> None:
         """Count a request that has its answer, or is gone: once for each `enter`."""
-        here = self._requests[lane]
-        here[key] -= 1
-        if not here[key]:
-            del here[key]
+        self._requests[lane, key] -= 1
+        if not self._requests[lane, key]:
+            del self._requests[lane, key]
 
     def active(self) -> dict[str, int]:
         """Return sessions per lane, each once, however many requests it has open."""
-        return {lane: len(keys) for lane, keys in self._requests.items() if keys}
+        return Counter(lane for lane, _ in self._requests)

@@ -19,17 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from enum import StrEnum
 from hashlib import blake2b
-
-
-class State(StrEnum):
-    """Of one replica's breaker."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
-
 
 TRIAL_S = 10.0
 """How long a trial may take before another is allowed."""
@@ -85,38 +75,14 @@ class _Breaker:
         self.blamed = tenant
 
 
-class _Witnesses:
-    """The tenant last answered, and the last one before it that was another."""
-
-    def __init__(self) -> None:
-        self._last: tuple[str, float] = ("", -math.inf)
-        self._before: tuple[str, float] = ("", -math.inf)
-
-    def note(self, tenant: str, now: float) -> None:
-        if self._last[0] != tenant:
-            self._before = self._last
-        self._last = (tenant, now)
-
-    def others_at(self, tenant: str) -> float:
-        """Return when another tenant was last answered."""
-        last, at = self._last
-        return at if last != tenant else self._before[1]
-
-
 class Breakers:
     """The breakers of one lane's replicas. `now` is in seconds on the caller's clock."""
 
     def __init__(self, config: BreakerConfig) -> None:
         self.config = config
         self._breakers: dict[str, _Breaker] = {}
-        self._witnesses = _Witnesses()
-
-    def state(self, replica: str, *, now: float) -> State:
-        """Return the state of a replica's breaker; closed when nothing is known of it."""
-        breaker = self._breakers.get(replica)
-        if breaker is None or not breaker.is_open:
-            return State.CLOSED
-        return State.OPEN if now < breaker.until else State.HALF_OPEN
+        # The tenant last answered, and the last one before it that was another; when.
+        self._answered = self._answered_before = ("", -math.inf)
 
     def avoided(self, *, now: float) -> frozenset[str]:
         if not any(breaker.is_open for breaker in self._breakers.values()):
@@ -141,7 +107,9 @@ class Breakers:
         breaker = self._of(replica, now)
         breaker.heard_at = now
         breaker.faults, breaker.is_confirmed = 0, False
-        self._witnesses.note(tenant, now)
+        if self._answered[0] != tenant:
+            self._answered_before = self._answered
+        self._answered = (tenant, now)
         if breaker.is_open:
             breaker.is_open, breaker.trial_until = False, 0.0
         elif now - breaker.until > self.config.eject_max_s:
@@ -183,7 +151,8 @@ class Breakers:
     def _is_enough(self, breaker: _Breaker, now: float) -> bool:
         if breaker.faults < self.config.eject_after:
             return False
-        answered_at = self._witnesses.others_at(breaker.blamed)
+        is_other = self._answered[0] != breaker.blamed
+        _, answered_at = self._answered if is_other else self._answered_before
         return breaker.is_confirmed or now - answered_at > WITNESS_S
 
     def _of(self, replica: str, now: float) -> _Breaker:

@@ -2,7 +2,7 @@
 
 Whether the request or chance ended a replica cannot be seen from one loss. So a request
 that lost one is tried once more, and that is all: two replicas at most die under it.
-After that the very same request waits, `backoff_s` first and twice as long each time it
+After that the very same request waits, `BACKOFF_S` first and twice as long each time it
 costs a replica again; then one of its kind is tried. An answer clears it.
 
 Losses are counted one after the other: of many equal requests that were under way when
@@ -18,21 +18,13 @@ MAX_LOSSES = 2
 """Replicas that may be lost under one request."""
 
 
-@dataclass(frozen=True, slots=True)
-class SuspectConfig:
-    """How long a suspect waits and is remembered.
+BACKOFF_S = 10.0
+"""The first wait after `MAX_LOSSES`; it doubles up to `MAX_BACKOFF_S`."""
 
-    Attributes:
-        backoff_s: first wait after `MAX_LOSSES`; doubles up to `max_backoff_s`.
-        memory_s: a suspect of which nothing was heard for so long is one no more.
-        most: suspects remembered; past them, the one heard of longest ago is not.
+MAX_BACKOFF_S = 300.0
 
-    """
-
-    backoff_s: float = 10.0
-    max_backoff_s: float = 300.0
-    memory_s: float = 900.0
-    most: int = 1024
+MEMORY_S = 900.0
+"""A suspect of which nothing was heard for so long is one no more."""
 
 
 @dataclass(slots=True)
@@ -43,10 +35,13 @@ class _Suspect:
 
 
 class Suspects:
-    """The suspects of one ingress replica, by a digest of the request; `now` is in seconds."""
+    """The suspects of one ingress replica, by a digest of the request.
 
-    def __init__(self, config: SuspectConfig | None = None) -> None:
-        self._config = config or SuspectConfig()
+    Past the `most` that are remembered, the one heard of longest ago is not. `now` is in seconds.
+    """
+
+    def __init__(self, most: int = 1024) -> None:
+        self._most = most
         self._suspects: OrderedDict[bytes, _Suspect] = OrderedDict()
 
     def losses(self, digest: bytes, *, now: float) -> int:
@@ -71,7 +66,7 @@ class Suspects:
         losses = max(self.losses(digest, now=now), losses)
         self._suspects.pop(digest, None)
         self._suspects[digest] = _Suspect(losses, now, now + self._backoff_s(losses))
-        if len(self._suspects) > self._config.most:
+        if len(self._suspects) > self._most:
             self._suspects.popitem(last=False)
 
     def note_answer(self, digest: bytes) -> None:
@@ -80,7 +75,7 @@ class Suspects:
 
     def _known(self, digest: bytes, now: float) -> _Suspect | None:
         suspect = self._suspects.get(digest)
-        if suspect is not None and now - suspect.heard_at > self._config.memory_s:
+        if suspect is not None and now - suspect.heard_at > MEMORY_S:
             del self._suspects[digest]
             return None
         return suspect
@@ -88,5 +83,5 @@ class Suspects:
     def _backoff_s(self, losses: int) -> float:
         if losses < MAX_LOSSES:
             return 0.0
-        doubled = self._config.backoff_s * 2.0 ** min(losses - MAX_LOSSES, 32)
-        return min(self._config.max_backoff_s, doubled)
+        doubled = BACKOFF_S * 2.0 ** min(losses - MAX_LOSSES, 32)
+        return min(MAX_BACKOFF_S, doubled)

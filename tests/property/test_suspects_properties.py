@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.recovery.suspects import MAX_LOSSES, SuspectConfig, Suspects
+from router.recovery.suspects import BACKOFF_S, MAX_BACKOFF_S, MAX_LOSSES, Suspects
 
 arrivals = st.lists(st.floats(0, 30), min_size=1, max_size=200)
 
@@ -13,8 +13,7 @@ arrivals = st.lists(st.floats(0, 30), min_size=1, max_size=200)
 @given(arrivals)
 def test_a_deadly_request_costs_few_replicas_however_often_it_is_sent(gaps):
     """Two, then one each time that a wait which doubles is over."""
-    config = SuspectConfig(backoff_s=10, max_backoff_s=300)
-    suspects = Suspects(config)
+    suspects = Suspects()
     now, lost_at = 0.0, []
 
     for gap in gaps:
@@ -31,14 +30,13 @@ def test_a_deadly_request_costs_few_replicas_however_often_it_is_sent(gaps):
 
     waits = [b - a for a, b in pairwise(lost_at[1:])]
     for number, wait in enumerate(waits):
-        assert wait >= min(300, 10 * 2**number) - 1e-6
+        assert wait >= min(MAX_BACKOFF_S, BACKOFF_S * 2**number) - 1e-6
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans(), st.floats(0, 500)), max_size=60))
 def test_nothing_waits_for_ever_and_an_answer_frees_at_once(steps):
     """The longest wait bounds every wait; memory is bounded by what was lost."""
-    config = SuspectConfig(most=2)
-    suspects = Suspects(config)
+    suspects = Suspects(most=2)
     now = 0.0
 
     for name, is_answer, passed_s in steps:
@@ -49,5 +47,5 @@ def test_nothing_waits_for_ever_and_an_answer_frees_at_once(steps):
             assert suspects.wait_s(digest, now=now) == 0
         else:
             suspects.note_loss(digest, suspects.losses(digest, now=now) + 1, now=now)
-        assert suspects.wait_s(digest, now=now) <= config.max_backoff_s
-        assert len(suspects._suspects) <= config.most
+        assert suspects.wait_s(digest, now=now) <= MAX_BACKOFF_S
+        assert len(suspects._suspects) <= 2

@@ -2,7 +2,8 @@
 
 import pytest
 
-from router.recovery.breaker import MEMORY_S, BreakerConfig, Breakers, State
+from router.recovery.breaker import MEMORY_S, BreakerConfig, Breakers
+from tests.unit.router.recovery.ejections import is_ejected
 
 
 def breakers_of(*replicas, **config) -> Breakers:
@@ -42,7 +43,7 @@ def test_after_its_back_off_one_request_tries_it():
     during = breakers.avoided(now=2.0)
 
     assert (before, during) == (frozenset(), {"a"})
-    assert breakers.state("a", now=2.0) is State.HALF_OPEN
+    assert is_ejected(breakers, "a")
     assert breakers.avoided(now=11.5) == frozenset()
 
 
@@ -58,7 +59,7 @@ def test_a_good_trial_closes_and_a_bad_one_doubles_the_back_off():
 
     breakers.note_chosen("a", now=12.0)
     breakers.note_success("a", now=12.5)
-    assert breakers.state("a", now=12.5) is State.CLOSED
+    assert not is_ejected(breakers, "a")
 
 
 def test_faults_of_requests_that_were_under_way_do_not_lengthen_the_back_off():
@@ -94,7 +95,7 @@ def test_replicas_that_are_gone_for_good_are_forgotten():
 
     breakers.note_success("c", now=1.0 + MEMORY_S)
 
-    assert breakers.state("a", now=1.0 + MEMORY_S) is State.CLOSED
+    assert not is_ejected(breakers, "a")
 
 
 def test_one_tenant_s_faults_eject_nothing_while_another_is_answered() -> None:
@@ -133,7 +134,7 @@ def test_what_another_replica_answered_was_not_the_request_s_fault() -> None:
     confirmed = [breakers.confirm("a", now=2.0) for _ in range(2)]
 
     assert (few, faults, confirmed) == (False, [False] * 4, [True, False])
-    assert breakers.state("a", now=2.1) is State.OPEN
+    assert is_ejected(breakers, "a")
 
 
 def test_a_replica_that_is_gone_is_ejected_whoever_finds_it() -> None:
