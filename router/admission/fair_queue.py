@@ -37,13 +37,7 @@ OUTPUT_WEIGHT = 2.0
 
 @dataclass(slots=True, eq=False)
 class Account:
-    """One tenant's service in one queue.
-
-    Attributes:
-        counter: weighted service given so far, in prompt tokens.
-        running: requests that started and have not ended.
-
-    """
+    """One tenant's weighted service in one queue; the `counter` is in prompt tokens."""
 
     tenant: str
     weight: float

@@ -22,12 +22,9 @@ from typing import Generic, Protocol, TypeVar
 
 @dataclass(frozen=True, slots=True)
 class KvAsk:
-    """What a request needs.
+    """What a request needs of its tenant's `limit_tokens`.
 
-    Attributes:
-        limit_tokens: its tenant's budget here.
-        output_tokens: of all its answers together, at most or as a guess.
-
+    `output_tokens` are of all its answers together, at most or as a guess.
     """
 
     limit_tokens: int
@@ -37,13 +34,7 @@ class KvAsk:
 
 @dataclass(slots=True, eq=False)
 class KvAccount:
-    """One tenant's tokens in one lane.
-
-    Attributes:
-        tokens: reserved by requests that were let in and have not ended.
-        waiting: requests that were not let in, oldest first.
-
-    """
+    """One tenant's tokens in one lane, and its requests that wait for more, oldest first."""
 
     tenant: str
     limit: int

@@ -62,10 +62,8 @@ class QueueBounds:
 class QueueConfig(QueueBounds):
     """What one lane's queue goes by.
 
-    Attributes:
-        grace_s: overdue protected work is refused after so long even if it is not known
-            what the other ingress replicas hold.
-
+    After `grace_s` overdue protected work is refused even if it is not known what the other
+    ingress replicas hold.
     """
 
     grace_s: float = 12.0

@@ -28,9 +28,7 @@ Peers = Callable[[], int | None]
 class Preemption:
     """What sheddable work of a lane can still be told to go, and what it has to go for.
 
-    Attributes:
-        unconfirmed: protected requests refused though it was not known what the others hold.
-
+    `unconfirmed` counts protected requests refused though the peers' count was not known.
     """
 
     def __init__(self, queues: TierQueues, peers: Peers) -> None:

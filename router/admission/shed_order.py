@@ -37,19 +37,13 @@ KEEP_S = 15.0
 
 
 class Event(IntEnum):
-    """What happens to a request in its lane."""
+    """What happens to a request in its lane. The last three end its hold."""
 
     QUEUED = 0
     STARTED = 1
     FIRST_TOKEN = 2
     LEFT = 3
     REFUSED = 4
-
-
-ENDS_HOLD = frozenset({Event.FIRST_TOKEN, Event.LEFT, Event.REFUSED})
-
-Entry = tuple[float, str, int, str, bool, Event, str]
-"""Time, lane, the request's number, tier, whether it is sheddable, event, code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +65,13 @@ class AdmissionLog:
     def __init__(self, *, now: float, max_events: int = MAX_EVENTS, keep_s: float = KEEP_S) -> None:
         self._born = now
         self._max_events, self._keep_s = max_events, keep_s
-        self._entries: deque[Entry] = deque()
+        # Of sheddable work: time, lane, the request's number, whether its hold begins or ends.
+        self._entries: deque[tuple[float, str, int, bool]] = deque()
         self._numbers = itertools.count(1)
         self._refusals: deque[Refusal] = deque(maxlen=max_events)
         self._untaken = 0
-        # What is known of the time before the first entry: until when it reaches back,
-        # and what was held then.
+        # What is known of the time before the first entry: until when it reaches back, and
+        # what was held then.
         self._start: float | None = None
         self._held: dict[str, set[int]] = {}
 
@@ -95,11 +90,15 @@ class AdmissionLog:
         code: str = "",
     ) -> None:
         """Write an event; times do not fall."""
+        if not sheddable:
+            if event is Event.REFUSED and code in ROOM_CODES:
+                self._refusals.append(Refusal(at, lane, tier, code))
+                self._untaken += 1
+            return
+        if event is Event.STARTED:
+            return
         entries = self._entries
-        entries.append((at, lane, number, tier, sheddable, event, code))
-        if event is Event.REFUSED and not sheddable and code in ROOM_CODES:
-            self._refusals.append(Refusal(at, lane, tier, code))
-            self._untaken += 1
+        entries.append((at, lane, number, event is Event.QUEUED))
         # Two at most: amortised, and never a long pause.
         if len(entries) > self._max_events or entries[0][0] < at - self._keep_s:
             self._fold(entries.popleft())
@@ -112,26 +111,16 @@ class AdmissionLog:
         lost, self._untaken = self._untaken - len(taken), 0
         return taken, lost
 
-    def _fold(self, entry: Entry) -> None:
-        at, lane, number, _, sheddable, event, _ = entry
-        self._start = at
-        if not sheddable:
-            return
-        if event is Event.QUEUED:
-            self._held.setdefault(lane, set()).add(number)
-        elif event in ENDS_HOLD:
-            self._held.get(lane, set()).discard(number)
+    def _fold(self, entry: tuple[float, str, int, bool]) -> None:
+        self._start, lane, number, comes = entry
+        held = self._held.setdefault(lane, set())
+        (held.add if comes else held.discard)(number)
 
     def export(self, now: float) -> dict[str, Any]:
         """Return what others need to judge: when sheddable work was held. Plain data."""
-        events = [
-            (at, lane, number, event is Event.QUEUED)
-            for at, lane, number, _, sheddable, event, _ in self._entries
-            if sheddable and event is not Event.STARTED
-        ]
         held = {lane: sorted(numbers) for lane, numbers in self._held.items() if numbers}
         times = {"born": self._born, "start": self._start, "until": now}
-        return {**times, "held": held, "events": events}
+        return {**times, "held": held, "events": list(self._entries)}
 
 
 @dataclass(frozen=True, slots=True)

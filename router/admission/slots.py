@@ -13,6 +13,9 @@ from math import ceil, exp
 
 TINY = 1e-9
 
+LEAST_STARTS = 4
+"""Starts below which the rate is not known."""
+
 
 def share_of(slots: int, replicas: int, ingresses: int) -> int:
     """Return one ingress replica's slots of a lane: its part of all, at least one."""
@@ -20,12 +23,9 @@ def share_of(slots: int, replicas: int, ingresses: int) -> int:
 
 
 class Slots:
-    """So many slots; requests take one for each sequence, all together or not at all.
+    """This ingress replica's `capacity` of slots, one for each sequence of a request.
 
-    Attributes:
-        capacity: this ingress replica's own.
-        lane: the lane's, the other ingress replicas' among them; None: none are theirs.
-
+    `lane` are the lane's, the other ingress replicas' among them; None: none are theirs.
     """
 
     def __init__(self, capacity: int | None) -> None:
@@ -94,9 +94,6 @@ class DrainRate:
     next queue look slow. Older starts fade with `memory_s` of waiting time.
     """
 
-    LEAST = 4
-    """Starts below which the rate is not known."""
-
     def __init__(self, memory_s: float = 30.0) -> None:
         self._memory_s = memory_s
         self._starts = 0.0
@@ -114,7 +111,7 @@ class DrainRate:
     def wait_s(self, position: int, *, now: float) -> float | None:
         """Return the seconds until the request at `position` (1 is next) starts, if known."""
         self._advance(now)
-        if self._starts < self.LEAST or self._waited_s <= 0:
+        if self._starts < LEAST_STARTS or self._waited_s <= 0:
             return None
         return position * self._waited_s / self._starts
 

@@ -16,14 +16,9 @@ from router.errors import Rejected, RejectReason
 
 
 class TierQueue:
-    """The waiting requests of a tier.
+    """The waiting requests of a tier, and the slots that those which run hold.
 
-    Attributes:
-        running: slots that its requests hold.
-        drain: the pace at which those that waited have started.
-        held_back: requests that wait for room in their tenant's KV budget, by age; they
-            have no place in the queue.
-
+    `held_back`, by age, wait for room in their tenant's KV budget, with no place in the queue.
     """
 
     def __init__(self, tier: Tier) -> None:

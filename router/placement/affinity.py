@@ -80,13 +80,7 @@ class AffinityConfig:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaLoad:
-    """What is known of one live replica.
-
-    Attributes:
-        open: requests running or waiting there.
-        slots: sequences that its engine runs at once (`max_num_seqs`).
-
-    """
+    """A live replica's requests, running or waiting, and its engine's `max_num_seqs`."""
 
     open: int
     slots: int
@@ -211,13 +205,7 @@ def place(
 
 @dataclass(slots=True)
 class _Choice:
-    """One decision.
-
-    Attributes:
-        outside: replicas that are not of the subset.
-        soft: the soft bound, in open requests.
-
-    """
+    """One decision: `outside` the subset are these replicas; `soft` is in open requests."""
 
     config: AffinityConfig
     turn: TurnFacts

@@ -87,14 +87,8 @@ class _LastPlace:
 class LanePlacement:
     """Places the turns of one lane. Not thread-safe.
 
-    Args:
-        me: this ingress replica's id, as lane replicas publish it.
-        tracked: sessions whose last place is remembered here.
-        warm_s: how long one is remembered after its last turn.
-
-    Attributes:
-        last_places: by session, the latest turn at the end.
-
+    `me` is this ingress replica's id, as lane replicas publish it. `last_places` has at most
+    `tracked` sessions, the latest turn at the end, each for `warm_s` after its last turn.
     """
 
     def __init__(

@@ -174,12 +174,9 @@ def decide(traits: StreamTraits, delivered: Delivered) -> RecoveryAction:
 
 @dataclass(frozen=True, slots=True)
 class ResumePoint:
-    """Where the answer goes on.
+    """Where the answer goes on: the resumed prompt holds so many of its `ids`.
 
-    Attributes:
-        ids: how many of the answer's ids the resumed prompt holds.
-        held: text of those tokens that the client has not been given.
-
+    `held` is text of those tokens that the client has not been given.
     """
 
     ids: int

@@ -74,10 +74,7 @@ class _Bucket:
 class RetryBudget:
     """The budgets of one ingress replica. `now` is in seconds on the caller's clock.
 
-    Attributes:
-        spent: of each tenant that has spent, its own bucket and its reserve; the latest
-            at the end.
-
+    `spent` has each tenant's own bucket and its reserve, the latest to spend at the end.
     """
 
     def __init__(self, config: RetryBudgetConfig, *, now: float) -> None:

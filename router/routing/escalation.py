@@ -72,10 +72,7 @@ class EscalationLevel:
 class EscalationConfig:
     """What one ingress replica keeps to.
 
-    Attributes:
-        replicas: ingress replicas that divide the hard buckets.
-        tenants: tenants remembered, about 1 kB each.
-
+    So many ingress `replicas` divide the hard buckets. `tenants` are remembered, about 1 kB each.
     """
 
     replicas: int = 1
@@ -113,17 +110,10 @@ class _LevelState:
 
 
 class EscalationController:
-    """The shares of all levels in one ingress replica.
+    """The shares of all levels, strongest first, in one ingress replica.
 
-    Args:
-        levels: strongest first.
-        shipped: the quantiles measured offline, used until traffic was seen.
-        replica: this replica's id, so that its own export is not merged back.
-
-    Attributes:
-        window: what thresholds are read from.
-        accounts: of the tenants that were seen last, the latest at the end.
-
+    The `shipped` quantiles are used until traffic was seen. By `replica`, this one's id, its
+    own export is not merged back. `accounts` are of the tenants seen last, the latest at the end.
     """
 
     def __init__(

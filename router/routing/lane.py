@@ -43,13 +43,7 @@ class StrongerLane:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What step 4 reads of a request and its tenant.
-
-    Attributes:
-        scores: of the last user turns, newest last; empty when there is none.
-        views: what holds for the tenant's next escalation, by lane.
-
-    """
+    """Scores of the last user turns, newest last, and the tenant's levels by lane."""
 
     scores: Sequence[float]
     views: Mapping[str, LevelView]
@@ -65,10 +59,8 @@ class RoutingPolicy:
 
     Attributes:
         lanes: by name, in the order the fleet file gives them.
-        default: lane that answers unless something below says otherwise.
-        stronger: lanes for complex queries, strongest first; empty escalates nothing.
+        stronger: for complex queries, strongest first.
         long_context: lane for prompts past the default window.
-        tools: lane for requests with tools.
         by_model: model id to the name of the first lane that serves it.
 
     """

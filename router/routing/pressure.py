@@ -70,9 +70,7 @@ STALE_S = 10.0
 class ShareFeedback:
     """How far one level is from its share of the scored requests, and what corrects it.
 
-    Attributes:
-        wanted_share: that the threshold is to be made for.
-
+    The threshold is to be made for `wanted_share`.
     """
 
     def __init__(self, share: float) -> None:

@@ -80,13 +80,7 @@ class PeerParts(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The top of a distribution.
-
-    Attributes:
-        weight: of the whole distribution.
-        pairs: (score, weight), highest score first.
-
-    """
+    """The top of a distribution of this `weight`: (score, weight) pairs, highest score first."""
 
     weight: float
     pairs: tuple[tuple[float, float], ...]
