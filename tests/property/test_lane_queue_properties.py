@@ -25,7 +25,7 @@ CODES = {RejectReason.SHED, RejectReason.DEADLINE_EXCEEDED}
 
 
 class LaneMachine(RuleBasedStateMachine):
-    """Requests of four tiers in one lane; other ingress replicas hold free work or not."""
+    """Requests of four tiers in one lane; other ingress replicas hold sheddable work or not."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,11 +56,11 @@ class LaneMachine(RuleBasedStateMachine):
             for t in self.held(Stage.RUNNING, Stage.EVICTED)
             if t.tier.sheddable and not t.has_begun
         ]
-        assert not queued and not unbegun, "paid work was refused before free work"
+        assert not queued and not unbegun, "protected work was refused before sheddable work"
         # Where nothing is known of the peers, it waits for its grace at least.
         grace_over = self.now - self.came[ticket] >= self.lane.config.grace_s
         assert self.peers == 0 or (self.peers is None and grace_over), (
-            "paid work was refused, though a peer may hold free work"
+            "protected work was refused, though a peer may hold sheddable work"
         )
 
     def note(self, ticket):
@@ -150,12 +150,12 @@ class LaneMachine(RuleBasedStateMachine):
             check_fair_queue(part.queue)
 
     @invariant()
-    def no_free_request_outlives_its_deadline_in_the_queue(self):
+    def no_sheddable_request_outlives_its_deadline_in_the_queue(self):
         self.lane.poll(self.now)
         for ticket in self.held(Stage.WAITING):
             if ticket.deadline <= self.now:
                 assert not ticket.tier.sheddable
-                # Paid work that is late waits for free work to go, or for the peers' word.
+                # Late protected work waits for sheddable work to go, or for the peers' word.
                 assert self.lane.preemption._unbegun or self.peers != 0
                 assert not [t for t in self.held(Stage.WAITING) if t.tier.sheddable] or (
                     self.lane.preemption._leaving

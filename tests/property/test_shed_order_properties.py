@@ -22,7 +22,7 @@ END = 100
 
 
 def written(held, **bounds):
-    """One replica's log of free requests, each held for a while; as its peers read it."""
+    """One replica's log of sheddable requests, each held for a while; as its peers read it."""
     events = []
     for number, (begin, length, end) in enumerate(held):
         events += [(begin, 1, number, Event.QUEUED), (begin + length, 0, number, end)]
@@ -117,19 +117,19 @@ class World:
         self.logs = [AdmissionLog(now=0.0), AdmissionLog(now=0.0)]
         self.tickets = [{}, {}]
         self.queues = [
-            kind(CONFIG, 2, lambda: self.free_held(1), lambda: self.used(1)),
-            kind(CONFIG, 2, lambda: self.free_held(0), lambda: self.used(0)),
+            kind(CONFIG, 2, lambda: self.sheddable_held_by(1), lambda: self.used(1)),
+            kind(CONFIG, 2, lambda: self.sheddable_held_by(0), lambda: self.used(0)),
         ]
         for queue in self.queues:
             queue.set_capacity(2, 0.0, 4)
 
-    def free_held(self, ingress):
+    def sheddable_held_by(self, ingress):
         return self.queues[ingress].preemption.sheddable_held()
 
     def used(self, ingress):
         return self.queues[ingress].slots.used
 
-    def running_free(self, ingress):
+    def running_sheddable(self, ingress):
         return sum(t.tier.sheddable and t.stage is Stage.RUNNING for t in self.tickets[ingress])
 
     def note(self, ingress, ticket, event):
@@ -210,17 +210,17 @@ def test_the_queue_never_violates_the_order_even_without_any_lag(script):
 
 @given(script=steps)
 @examples(500)
-def test_slots_that_are_lent_are_not_given_to_free_work(script):
-    """Nor does paid work wait while a slot of the lane is empty, wherever."""
+def test_slots_that_are_lent_are_not_given_to_sheddable_work(script):
+    """Nor does protected work wait while a slot of the lane is empty, wherever."""
     world = World(LaneQueue)
     for what, ingress, index in script:
-        before = [world.running_free(0), world.running_free(1)]
+        before = [world.running_sheddable(0), world.running_sheddable(1)]
         world.step(what, ingress, index)
         used = [world.used(0), world.used(1)]
         # Each may fill its own two, though the other had borrowed them.
         assert sum(used) <= 6
         for here in (0, 1):
-            if world.running_free(here) > before[here]:
+            if world.running_sheddable(here) > before[here]:
                 assert sum(used) <= 4 or used[here] == 1
         for polled in world.queues:
             polled.poll(world.now)
@@ -286,7 +286,7 @@ def test_a_queue_that_cheats_is_caught(broken):
     assert not verdicts(LaneQueue, script, LAG_S)[Verdict.VIOLATION]
 
 
-def test_the_queue_does_refuse_paid_work_in_these_interleavings():
+def test_the_queue_does_refuse_protected_work_in_these_interleavings():
     """Else the property above would say nothing."""
     find(
         steps,

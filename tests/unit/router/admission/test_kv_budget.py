@@ -109,7 +109,7 @@ def test_the_budget_is_held_while_a_request_waits_for_a_slot():
     lane.end(running)
 
 
-def test_a_free_request_refused_at_the_door_holds_nothing():
+def test_a_sheddable_request_refused_at_the_door_holds_nothing():
     """Its lane sheds."""
     lane = Lane()
     lane.ask("a", FREE)
@@ -122,7 +122,7 @@ def test_a_free_request_refused_at_the_door_holds_nothing():
 
 
 def test_past_its_deadline_it_is_its_tenant_s_own_matter():
-    """No free work is evicted or shed for it, though it is paid."""
+    """No sheddable work is evicted or shed for it, though it is protected."""
     lane = Lane(capacity=2)
     mine, free = lane.ask(prompt=900), lane.ask("b", FREE)
     waits, free_waits = lane.ask(), lane.ask("c", FREE)
@@ -134,8 +134,8 @@ def test_past_its_deadline_it_is_its_tenant_s_own_matter():
     assert waits.refused.retry_after_s >= 1
 
 
-def test_free_work_that_is_held_back_is_free_work_all_the_same():
-    """Peers are told of it, and it is shed before paid work is refused."""
+def test_sheddable_work_that_is_held_back_is_sheddable_work_all_the_same():
+    """Peers are told of it, and it is shed before protected work is refused."""
     lane = Lane(capacity=2)
     begun, running = lane.ask("f", FREE, prompt=900), lane.ask("p")
     lane.queue.begin(begun)

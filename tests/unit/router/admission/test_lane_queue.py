@@ -48,7 +48,7 @@ def test_a_request_that_is_over_leaves_no_circle_for_the_garbage_collector():
     assert [ticket.on_change for ticket in (ran, shed, never_ran)] == [None] * 3
 
 
-def test_paid_work_goes_first_whenever_it_came():
+def test_protected_work_goes_first_whenever_it_came():
     """Tiers are strict."""
     lane = Lane(capacity=1)
     running = lane.ask()
@@ -82,7 +82,7 @@ class Lent(Lane):
 
 
 @pytest.mark.parametrize(("elsewhere", "started"), [(0, 4), (1, 3), (2, 2), (None, 2)])
-def test_paid_work_starts_in_slots_that_the_others_have_not_taken(elsewhere, started):
+def test_protected_work_starts_in_slots_that_the_others_have_not_taken(elsewhere, started):
     """And no further; what they hold has to be known."""
     lane = Lent(elsewhere)
 
@@ -103,8 +103,8 @@ def test_what_the_others_give_back_is_looked_for():
     assert stages(*tickets) == ["running"] * 3
 
 
-def test_free_work_borrows_nothing_and_leaves_alone_what_is_lent():
-    """It takes no slot beyond its own, and none of its own that paid work took elsewhere."""
+def test_sheddable_work_borrows_nothing_and_leaves_alone_what_is_lent():
+    """It takes no slot beyond its own, and none of its own that protected work took elsewhere."""
     lane = Lent(elsewhere=0)
     free = [lane.ask(KEPT) for _ in range(3)]
     assert stages(*free) == ["running", "running", "waiting"]
@@ -127,7 +127,7 @@ def test_who_leaves_while_waiting_holds_nothing():
     assert lane.queue.slots.used == 1
 
 
-def test_free_work_leaves_empty_what_paid_work_needed_lately():
+def test_sheddable_work_leaves_empty_what_protected_work_needed_lately():
     """Four of eight, and one in reserve; after a while nothing is kept."""
     lane = Lane(capacity=8, reserve_share=0.1, need_decay_s=20.0)
     for ticket in [lane.ask() for _ in range(4)]:
@@ -140,7 +140,7 @@ def test_free_work_leaves_empty_what_paid_work_needed_lately():
     assert stages(*free).count("running") == 8
 
 
-def test_while_the_lane_is_held_free_work_waits_and_paid_work_does_not():
+def test_while_the_lane_is_held_sheddable_work_waits_and_protected_work_does_not():
     """Slots are empty, but the engines have no room."""
     lane = Lane(capacity=4)
     lane.queue.set_level(Level.HOLD, 0)
@@ -151,8 +151,8 @@ def test_while_the_lane_is_held_free_work_waits_and_paid_work_does_not():
     assert stages(free) == ["running"]
 
 
-def test_a_starving_tier_keeps_its_share_of_what_paid_work_does_not_need():
-    """One slot of four, and none while paid work fills the lane."""
+def test_a_starving_tier_keeps_its_share_of_what_protected_work_does_not_need():
+    """One slot of four, and none while protected work fills the lane."""
     lane = Lane(capacity=4)
     lane.queue.set_level(Level.HOLD, 0)
 
@@ -167,7 +167,7 @@ def test_a_starving_tier_keeps_its_share_of_what_paid_work_does_not_need():
     assert stages(kept) == ["waiting"]
 
 
-def test_a_lane_that_sheds_refuses_free_work_that_waits_newest_first():
+def test_a_lane_that_sheds_refuses_sheddable_work_that_waits_newest_first():
     """What runs runs on."""
     lane = Lane(capacity=1)
     running, old, new = lane.ask(FREE), lane.ask(FREE), lane.ask(FREE)
@@ -180,8 +180,8 @@ def test_a_lane_that_sheds_refuses_free_work_that_waits_newest_first():
     assert (late.refused.reason, stages(lane.ask())) == (RejectReason.SHED, ["waiting"])
 
 
-def test_a_lane_that_evicts_ends_free_work_that_has_sent_nothing():
-    """A stream that has begun is left alone; so is paid work."""
+def test_a_lane_that_evicts_ends_sheddable_work_that_has_sent_nothing():
+    """A stream that has begun is left alone; so is protected work."""
     lane = Lane(capacity=3)
     begun, silent, paid = lane.ask(FREE), lane.ask(FREE), lane.ask()
     lane.queue.begin(begun)
@@ -196,8 +196,8 @@ def test_a_lane_that_evicts_ends_free_work_that_has_sent_nothing():
 
 
 @pytest.mark.parametrize("means", ["level", "clear", "make way"])
-def test_all_free_work_is_all_of_it_also_where_requests_take_several_slots(means):
-    """However it comes that free work must go, none that has sent nothing stays."""
+def test_all_sheddable_work_is_all_of_it_also_where_requests_take_several_slots(means):
+    """However it comes that sheddable work must go, none that has sent nothing stays."""
     lane = Lane(capacity=6)
     wide = [lane.ask(FREE, copies=3), lane.ask(FREE, copies=3)]
 
@@ -211,7 +211,7 @@ def test_all_free_work_is_all_of_it_also_where_requests_take_several_slots(means
     assert stages(*wide) == ["evicted", "evicted"]
 
 
-def test_late_paid_work_takes_the_slot_of_free_work_that_has_sent_nothing():
+def test_late_protected_work_takes_the_slot_of_sheddable_work_that_has_sent_nothing():
     """One slot for one request, the newest; nothing that waits is shed for it."""
     lane = Lane(capacity=2)
     old, new = lane.ask(FREE), lane.ask(FREE)
@@ -224,8 +224,8 @@ def test_late_paid_work_takes_the_slot_of_free_work_that_has_sent_nothing():
     assert stages(paid, waits) == ["running", "waiting"]
 
 
-def test_late_paid_work_is_refused_when_all_free_work_is_gone():
-    """Free work that waits is shed before it, also where that does not help."""
+def test_late_protected_work_is_refused_when_all_sheddable_work_is_gone():
+    """Sheddable work that waits is shed before it, also where that does not help."""
     lane = Lane(capacity=1)
     running = lane.ask()
     free, paid = lane.ask(FREE), lane.ask()
@@ -240,7 +240,7 @@ def test_late_paid_work_is_refused_when_all_free_work_is_gone():
 
 
 @pytest.mark.parametrize("peers", [1, None])
-def test_late_paid_work_waits_while_peers_hold_free_work_or_are_silent(peers):
+def test_late_protected_work_waits_while_peers_hold_sheddable_work_or_are_silent(peers):
     """The other ingress replicas are asked again and again."""
     held = [peers]
     lane = Lane(capacity=1, peers=lambda: held[0])
@@ -256,8 +256,8 @@ def test_late_paid_work_waits_while_peers_hold_free_work_or_are_silent(peers):
     assert stages(paid) == ["refused"]
 
 
-def test_a_full_queue_sheds_the_newest_free_request_for_a_paid_one():
-    """And refuses free requests that come to a full queue."""
+def test_a_full_queue_sheds_the_newest_sheddable_request_for_a_protected_one():
+    """And refuses sheddable requests that come to a full queue."""
     lane = Lane(capacity=1, max_queued=2)
     lane.ask()
     old, new = lane.ask(FREE), lane.ask(FREE)
@@ -290,8 +290,8 @@ def test_a_request_that_is_known_to_be_late_is_refused_at_once():
     assert late.refused.retry_after_s == pytest.approx(2.0, abs=1.1)
 
 
-def test_no_replica_means_that_free_work_goes_first():
-    """Paid work is told so only after it."""
+def test_no_replica_means_that_sheddable_work_goes_first():
+    """Protected work is told so only after it."""
     lane = Lane(capacity=1)
     running = lane.ask(FREE)
     waits = lane.ask(FREE)
@@ -325,7 +325,7 @@ def test_tiers_that_change_in_the_file_apply_to_those_who_come():
     assert lane.queue.depths() == {"paid": 0, "free": 1}
 
 
-def test_free_work_of_a_lane_without_slots_keeps_its_share_while_held():
+def test_sheddable_work_of_a_lane_without_slots_keeps_its_share_while_held():
     """What it runs already counts."""
     lane = Lane(capacity=None)
     first = lane.ask(KEPT)
@@ -337,7 +337,7 @@ def test_free_work_of_a_lane_without_slots_keeps_its_share_while_held():
 
 
 def test_a_lone_ingress_needs_nobodys_word():
-    """Late paid work is refused when no free work is left here."""
+    """Late protected work is refused when no sheddable work is left here."""
     queue = LaneQueue(QueueConfig(), 1)
     queue.submit(SlotRequest(PAID, "t", 10), 0.0)
     late = queue.submit(SlotRequest(PAID, "t", 10), 0.0)
@@ -346,7 +346,7 @@ def test_a_lone_ingress_needs_nobodys_word():
     assert late.refused.reason is RejectReason.DEADLINE_EXCEEDED
 
 
-def test_a_full_queue_without_free_work_has_no_room_to_make():
+def test_a_full_queue_without_sheddable_work_has_no_room_to_make():
     """The newest is refused, whoever asks."""
     lane = Lane(capacity=1, max_queued=1)
     lane.ask()
@@ -365,7 +365,7 @@ def test_deadlines_of_those_who_have_left_are_forgotten():
     assert len(lane.queue._queues._deadlines) < 70
 
 
-def test_free_work_makes_way_for_paid_work_elsewhere():
+def test_sheddable_work_yields_to_protected_work_elsewhere():
     """What has sent nothing goes, what waits is shed, and none is let in meanwhile."""
     lane = Lane(capacity=4)
     begun, double, waiting = lane.ask(FREE), lane.ask(FREE, copies=2), lane.ask(FREE, copies=3)
@@ -386,7 +386,7 @@ def test_free_work_makes_way_for_paid_work_elsewhere():
     assert stages(lane.ask(FREE)) == ["waiting"]
 
 
-def test_paid_work_says_that_it_waits_for_others_free_work():
+def test_protected_work_says_that_it_waits_for_others_sheddable_work():
     """Only when there is none here any more; and not for longer than its grace."""
     held = [None]
     lane = Lane(capacity=1, peers=lambda: held[0], grace_s=5.0)
@@ -409,7 +409,7 @@ def test_paid_work_says_that_it_waits_for_others_free_work():
     assert lane.queue.preemption.unconfirmed == 1
 
 
-def test_a_saturated_lane_without_known_slots_starts_free_work_in_its_share_alone():
+def test_a_saturated_lane_without_known_slots_starts_sheddable_work_in_its_share_alone():
     """The share is of a small lane then."""
     lane = Lane(capacity=None)
     lane.queue.set_level(Level.HOLD, lane.now)
@@ -436,7 +436,7 @@ def test_the_first_to_wait_after_a_slow_time_is_not_refused_by_its_pace():
 
 
 @pytest.mark.parametrize("level", [Level.NORMAL, Level.HOLD])
-def test_each_free_tier_has_its_own_share(level):
+def test_each_sheddable_tier_has_its_own_share(level):
     """One that has its share does not stand in the way of the next one's."""
     trial = Tier("trial", 20, sheddable=True, min_share=0.25)
     lane = Lane(capacity=4)
@@ -452,7 +452,7 @@ def test_each_free_tier_has_its_own_share(level):
     assert stages(*trials) == ["running", "waiting"]
 
 
-def test_no_free_work_is_let_in_while_paid_work_waits_for_it_to_go():
+def test_no_sheddable_work_is_let_in_while_protected_work_waits_for_it_to_go():
     """Else each that comes would put off what the others wait to hear."""
     lane = Lane(capacity=1, peers=lambda: 3)
     lane.ask()
@@ -466,7 +466,7 @@ def test_no_free_work_is_let_in_while_paid_work_waits_for_it_to_go():
     assert lane.queue.preemption.wants_preemption(lane.now)
 
 
-def test_after_a_clearing_free_work_stays_out_for_its_time():
+def test_after_a_clearing_sheddable_work_stays_out_for_its_time():
     """The lane has no replica: an empty slot is no use to anyone."""
     lane = Lane(capacity=2)
     assert lane.queue.preemption.drain_sheddable(lane.now, 0.2)
@@ -478,7 +478,7 @@ def test_after_a_clearing_free_work_stays_out_for_its_time():
     assert stages(refused, late) == ["refused", "running"]
 
 
-def test_a_lane_of_paid_work_alone_is_looked_at_when_somebody_is_late():
+def test_a_lane_of_protected_work_alone_is_looked_at_when_somebody_is_late():
     """Nothing else ends a wait there but an answer that ends."""
     lane = Lane(capacity=1)
     lane.ask()
@@ -495,7 +495,7 @@ def test_those_in_line_wait_for_slots():
     assert (lane.queue.in_line, lane.queue.is_waiting) == (1, True)
 
 
-def test_a_lane_that_sheds_takes_free_work_within_its_share():
+def test_a_lane_that_sheds_takes_sheddable_work_within_its_share():
     lane = Lane(capacity=8)
     lane.ask(copies=8)
     lane.queue.set_level(Level.SHED, 0)

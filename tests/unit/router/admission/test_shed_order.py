@@ -1,4 +1,4 @@
-"""Evidence of the shed order: what the logs say of refusals of paid work."""
+"""Evidence of the shed order: what the logs say of refusals of protected work."""
 
 import json
 
@@ -18,7 +18,7 @@ T = 100.0
 
 
 def log_of(*events, born=0.0, until=T + 1, lane="chat", **bounds):
-    """A replica's log from (time, number, event) of free work, as its peers read it."""
+    """A replica's log from (time, number, event) of sheddable work, as its peers read it."""
     log = AdmissionLog(now=born, **bounds)
     for at, number, event in events:
         log.note(at, lane, number, "free", event, sheddable=True)
@@ -37,7 +37,7 @@ QUEUED, STARTED, BEGAN, LEFT, REFUSED = Event
 
 
 @pytest.mark.parametrize("end", [BEGAN, LEFT, REFUSED])
-def test_free_work_held_from_half_a_second_before_is_a_violation(end):
+def test_sheddable_work_held_from_half_a_second_before_is_a_violation(end):
     """Queued or started makes no difference; its first token, its end or its refusal do."""
     held = (T - 2, 1, QUEUED), (T - 1, 1, STARTED)
 
@@ -49,7 +49,7 @@ def test_free_work_held_from_half_a_second_before_is_a_violation(end):
     assert verdict(*held, (T - 0.1, 1, end), (T + 0.1, 1, LEFT)) is Verdict.CLEAR
 
 
-def test_free_work_that_came_within_the_lag_is_none():
+def test_sheddable_work_that_came_within_the_lag_is_none():
     """Nobody can have known of it when the refusal was decided."""
     assert verdict((T - 0.4, 1, QUEUED)) is Verdict.CLEAR
     assert verdict((T - 0.5, 1, QUEUED)) is Verdict.VIOLATION
@@ -64,7 +64,7 @@ def test_one_after_another_is_held_throughout():
 
 
 def test_other_lanes_do_not_count():
-    """Their free work takes nothing from this one."""
+    """Their sheddable work takes nothing from this one."""
     assert verdict((T - 2, 1, QUEUED), lane="quality") is Verdict.CLEAR
 
 
@@ -134,8 +134,8 @@ def test_all_replicas_must_have_lived_and_be_clear():
     assert judge(refused(), [clear, newborn, holds], 2) == (Verdict.VIOLATION, "i1")
 
 
-def test_only_paid_refusals_for_want_of_room_are_judged():
-    """A tenant's own ceilings have other codes; free work may be shed."""
+def test_only_protected_refusals_for_want_of_room_are_judged():
+    """A tenant's own ceilings have other codes; sheddable work may be shed."""
     log = AdmissionLog(now=0.0)
     log.note(1.0, "chat", log.number(), "paid", REFUSED, sheddable=False, code="tenant_concurrency")
     log.note(2.0, "chat", log.number(), "free", REFUSED, sheddable=True, code="shed")

@@ -1,4 +1,4 @@
-"""Slots, the need of paid work, and the pace at which a queue drains."""
+"""Slots, the need of protected work, and the pace at which a queue drains."""
 
 import pytest
 
