@@ -27,7 +27,6 @@ class TokenEstimator:
         self._smoothing = smoothing
 
     def estimate(self, prompt_bytes: int, messages: int) -> int:
-        """Return the tokens of a prompt of `prompt_bytes` UTF-8 bytes in `messages` messages."""
         return int(prompt_bytes / self.bytes_per_token) + messages * TOKENS_PER_MESSAGE + 1
 
     def learn(self, prompt_bytes: int, messages: int, prompt_tokens: int) -> None:

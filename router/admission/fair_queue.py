@@ -105,7 +105,6 @@ class FairQueue(Generic[T]):
         return self._last_left.counter if self._last_left is not None else 0.0
 
     def push(self, item: T) -> None:
-        """Queue a request behind its tenant's others."""
         account = item.account
         if not account.queued:
             self.waiting_tenants += 1

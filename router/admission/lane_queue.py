@@ -144,7 +144,6 @@ class LaneQueue:
         self._preempt(now)
 
     def set_level(self, level: Level, now: float) -> None:
-        """Take the lane's saturation, as seen now."""
         self.level = level
         if level >= Level.SHED:
             for part in self._queues.sheddable:
@@ -197,7 +196,6 @@ class LaneQueue:
         return self._queues.waiting - self.kv.waiting
 
     def depths(self) -> dict[str, int]:
-        """Return the waiting requests by tier."""
         return {part.tier.name: part.waiting for part in self._queues.in_order}
 
     def _dispatch(self, now: float) -> None:

@@ -72,7 +72,6 @@ class SaturationConfig:
             raise ValueError("leave_ratio must lie in (0, 1]")
 
     def thresholds(self, level: Level) -> Thresholds:
-        """Return the thresholds of a level above NORMAL."""
         return (self.hold, self.shed, self.evict)[level - 1]
 
 

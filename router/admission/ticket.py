@@ -102,7 +102,6 @@ class Ticket:
                 self.hold.grow(tokens)
 
     def tell(self) -> None:
-        """Say that the stage has changed."""
         if self.on_change is not None:
             self.on_change()
         if self.stage is Stage.REFUSED:

@@ -143,7 +143,6 @@ class TierQueues:
         self._wait(ticket)
 
     def hold_back(self, ticket: Ticket) -> None:
-        """Let a request wait for its tenant's KV budget, beside the queue."""
         self.part_of(ticket).held_back[ticket] = None
         self._wait(ticket)
 
@@ -153,7 +152,6 @@ class TierQueues:
             self.note_need(ticket, -ticket.cost, now)
 
     def refuse(self, ticket: Ticket, refused: Rejected, now: float) -> None:
-        """Refuse a request that waits."""
         self.remove(ticket, now)
         self.turn_away(ticket, refused, now)
         ticket.tell()

@@ -77,7 +77,6 @@ class HotPrefixes:
             self._evict(min(self._lanes, key=self._coldest))
 
     def hottest(self, lane: str, count: int, *, now: float) -> list[HotPrefix]:
-        """Return the lane's hottest prefixes, hottest first."""
         base = now / self._half_life_s
         noted = self._lanes.get(lane, {})
         ordered = sorted(noted.items(), key=lambda item: item[1].heat, reverse=True)

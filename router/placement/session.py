@@ -8,7 +8,6 @@ comes from what the client sends, never from the process. The memory only feeds
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import blake2b
 
@@ -45,13 +44,6 @@ def session_key(tenant: str, session_id: str) -> str:
     return f"{tenant}\0{session_id}"
 
 
-@dataclass(slots=True)
-class _Seen:
-    lane: str
-    replica: str
-    last: float
-
-
 class SessionMemory:
     """Least-recently-used memory of session to (lane, replica).
 
@@ -61,7 +53,8 @@ class SessionMemory:
 
     def __init__(self, capacity: int, ttl_s: float) -> None:
         self._capacity, self._ttl_s = capacity, ttl_s
-        self._seen: OrderedDict[str, _Seen] = OrderedDict()
+        # Lane, replica and time of each session's last request.
+        self._seen: OrderedDict[str, tuple[str, str, float]] = OrderedDict()
         self._recent: Counter[str] = Counter()
 
     def note(
@@ -74,26 +67,26 @@ class SessionMemory:
         self.expire(now=now)
         before = self._seen.pop(key, None)
         if before is not None:
-            self._recent[before.lane] -= 1
-        self._seen[key] = _Seen(lane, replica, now)
+            self._recent[before[0]] -= 1
+        self._seen[key] = lane, replica, now
         self._recent[lane] += 1
         if len(self._seen) > self._capacity:
-            self._recent[self._seen.popitem(last=False)[1].lane] -= 1
+            self._forget_oldest()
         if spilled:
             return Affinity.SPILLED
         if before is None:
             return Affinity.NEW
-        return Affinity.HIT if before.replica == replica else Affinity.MOVED
+        return Affinity.HIT if before[1] == replica else Affinity.MOVED
 
     def expire(self, *, now: float) -> None:
-        while self._seen:
-            oldest = next(iter(self._seen.values()))
-            if now - oldest.last <= self._ttl_s:
-                return
-            self._recent[self._seen.popitem(last=False)[1].lane] -= 1
+        while self._seen and now - next(iter(self._seen.values()))[2] > self._ttl_s:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        _, (lane, _, _) = self._seen.popitem(last=False)
+        self._recent[lane] -= 1
 
     def recent(self, *, now: float) -> dict[str, int]:
-        """Return how many sessions each lane has."""
         self.expire(now=now)
         return {lane: count for lane, count in self._recent.items() if count}
 

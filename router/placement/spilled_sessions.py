@@ -38,9 +38,6 @@ class SpilledSessions:
             self._seen.popitem(last=False)
 
     def numbers(self, *, now: float) -> dict[str, int]:
-        while self._seen:
-            key, (_, last) = next(iter(self._seen.items()))
-            if now - last <= self._warm_s:
-                break
-            del self._seen[key]
+        while self._seen and now - next(iter(self._seen.values()))[1] > self._warm_s:
+            self._seen.popitem(last=False)
         return {key: number for key, (number, _) in self._seen.items()}

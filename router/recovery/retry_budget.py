@@ -89,7 +89,6 @@ class RetryBudget:
             bucket.apply(config)
 
     def note_request(self, tenant: str) -> None:
-        """Count a request of a tenant that has begun."""
         share = self._config.retry_share
         self._total.add(share)
         if (buckets := self.spent.get(tenant)) is not None:

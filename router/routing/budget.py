@@ -70,7 +70,6 @@ class Account:
         return min(limits.depth, self.own + limits.budget)
 
     def earn(self, limits: Limits) -> None:
-        """Take the refill of one scored request."""
         self.hard, self.own = self.hard_level(limits), self.own_level(limits)
 
     def pay(self, limits: Limits, *, sticky: bool) -> None:

@@ -35,7 +35,6 @@ from typing import Any
 from router.routing.budget import Account, Limits, limits_of
 from router.routing.pressure import GAIN_MAX, ShareFeedback
 from router.routing.quantile import (
-    PeerParts,
     QuantileConfig,
     QuantileWindow,
     RecentTraffic,
@@ -130,7 +129,8 @@ class EscalationController:
         quantile = replace(quantile, tail_share=max(quantile.tail_share, highest))
         self.window = QuantileWindow(shipped, quantile)
         self._recent = RecentTraffic(quantile.window)
-        self._peers: PeerParts[dict[str | None, int]] = PeerParts(quantile.peer_ttl_s)
+        # By peer: when it came, the top of its scores, and its requests by lane.
+        self._peers: dict[str, tuple[float, Tail, dict[str | None, int]]] = {}
         self._levels = [_LevelState(level) for level in levels]
         self._defaults = [limits_of(level.share, config.replicas) for level in levels]
         self.accounts: OrderedDict[str, list[Account]] = OrderedDict()
@@ -215,7 +215,7 @@ class EscalationController:
 
         Fewer than 500 requests count as 500.
         """
-        counts = [self._recent.lanes, *self._peers.live(now=now)]
+        counts = [self._recent.lanes, *(lanes for _, _, lanes in self._live_peers(now))]
         scored = max(ALARM_MIN_REQUESTS, sum(sum(part.values()) for part in counts))
         lanes = [state.level.lane for state in self._levels]
         return {lane: sum(part.get(lane, 0) for part in counts) / scored for lane in lanes}
@@ -240,8 +240,13 @@ class EscalationController:
             lanes[None] = int(exported["scored"]) - sum(lanes.values())
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"no export of a replica: {error!r}") from error
-        self._peers.put(peer, lanes, now=now)
-        self.window.merge(peer, tail, now=now)
+        self._peers[peer] = now, tail, lanes
+
+    def _live_peers(self, now: float) -> list[tuple[float, Tail, dict[str | None, int]]]:
+        """Forget peers that were silent for `peer_ttl_s`; return what the others sent last."""
+        ttl_s = self._config.quantile.peer_ttl_s
+        self._peers = {peer: part for peer, part in self._peers.items() if now - part[0] <= ttl_s}
+        return list(self._peers.values())
 
     def _limits(self, budgets: Mapping[str, float]) -> list[Limits]:
         if not budgets:
@@ -275,8 +280,7 @@ class EscalationController:
     def _refresh(self, now: float) -> None:
         requests = self._config.quantile.refresh_every
         self._until_refresh = requests
-        self.window.refresh(now=now)
-        self._peers.drop_dead(now=now)
+        self.window.refresh([tail for _, tail, _ in self._live_peers(now)])
         last = list(islice(reversed(self.accounts.values()), MEDIAN_TENANTS))
         share = self.share(now=now)
         for index, state in enumerate(self._levels):

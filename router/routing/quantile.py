@@ -5,9 +5,8 @@ knows the exact weighted quantiles of what it saw. Two other sources count besid
 the ring:
 
 - **peers**: a replica sends the top of its distribution (`tail`) to the others.
-  What a replica uses is its own ring and the latest tail of each peer, kept by
-  peer id: a tail that comes twice replaces itself, and one that is not renewed
-  ages out. No tail contains another's, so nothing is counted twice.
+  What a replica uses is its own ring and the latest tail of each live peer. No tail
+  contains another's, so nothing is counted twice.
 - **the shipped quantiles**: before traffic was seen, thresholds are those that
   were measured offline. They count as pseudo-observations which leave as the
   ring fills, so thresholds move smoothly from shipped to observed and none of the
@@ -26,12 +25,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from math import inf, isfinite
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 Shipped = Callable[[float], float]
 """A share in (0, 1] to the threshold over which that share of scores lies."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +56,6 @@ class QuantileConfig:
     peer_ttl_s: float = 30.0
 
 
-class PeerParts(Generic[T]):
-    """The latest part of each peer, dropped when it is older than `ttl_s`."""
-
-    def __init__(self, ttl_s: float) -> None:
-        self._ttl_s = ttl_s
-        self._parts: dict[str, tuple[float, T]] = {}
-
-    def put(self, peer: str, part: T, *, now: float) -> None:
-        self._parts[peer] = (now, part)
-
-    def live(self, *, now: float) -> list[T]:
-        return [part for at, part in self._parts.values() if now - at <= self._ttl_s]
-
-    def drop_dead(self, *, now: float) -> None:
-        """Forget the others, so that old peers do not pile up."""
-        parts = self._parts.items()
-        self._parts = {peer: kept for peer, kept in parts if now - kept[0] <= self._ttl_s}
-
-
 @dataclass(frozen=True, slots=True)
 class Tail:
     """The top of a distribution of this `weight`: (score, weight) pairs, highest score first."""
@@ -86,7 +64,6 @@ class Tail:
     pairs: tuple[tuple[float, float], ...]
 
     def to_plain(self) -> dict[str, Any]:
-        """Return numbers and lists only."""
         return {"weight": self.weight, "pairs": [list(pair) for pair in self.pairs]}
 
     @classmethod
@@ -112,7 +89,6 @@ class QuantileWindow:
         self._number = 0
         # A running sum: its rounding stays under 1e-9 over years of requests.
         self._total = 0.0
-        self._peers: PeerParts[Tail] = PeerParts(config.peer_ttl_s)
         self._own = Tail(0.0, ())
         self._use([])
 
@@ -127,15 +103,10 @@ class QuantileWindow:
             self._total -= oldest[2]
             del self._sorted[bisect_left(self._sorted, oldest)]
 
-    def merge(self, peer: str, tail: Tail, *, now: float) -> None:
-        """Use `tail` for `peer` from the next refresh on."""
-        self._peers.put(peer, tail, now=now)
-
-    def refresh(self, *, now: float) -> None:
-        """Sum up anew what thresholds are read from."""
+    def refresh(self, peers: Sequence[Tail] = ()) -> None:
+        """Sum up anew what thresholds are read from: the own scores and each live peer's tail."""
         self._own = self._sum_own()
-        self._peers.drop_dead(now=now)
-        self._use(self._peers.live(now=now))
+        self._use(peers)
 
     def tail(self) -> Tail:
         """This replica's own part, as of the last refresh."""

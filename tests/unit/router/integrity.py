@@ -27,5 +27,5 @@ def check_hot_prefixes(hot: HotPrefixes) -> None:
 
 
 def check_sessions(memory: SessionMemory) -> None:
-    assert Counter(seen.lane for seen in memory._seen.values()) == memory._recent
+    assert Counter(lane for lane, _, _ in memory._seen.values()) == memory._recent
     assert len(memory._seen) <= memory._capacity

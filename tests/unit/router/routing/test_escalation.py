@@ -284,7 +284,7 @@ def note_share(controller, every, count=2560):
         controller.note("a", {}, 0.5, lane, sticky=False, now=0.0)
 
 
-def test_the_alarm_rises_over_one_mark_and_clears_under_the_other():
+def test_the_alarm_rises_over_one_share_and_clears_under_the_other():
     controller = controller_of()
     seen = []
     for every in (22, 18, 22, 30):  # 4.5 %, 5.6 %, 4.5 %, 3.3 %
@@ -320,6 +320,24 @@ def test_a_peers_scores_move_the_threshold():
 
     assert before == 0.2
     assert one(here).threshold > 0.28
+
+
+def test_a_silent_peer_is_forgotten():
+    """Neither its scores nor its requests count after `peer_ttl_s`, nor are they kept."""
+    here, peer = controller_of(), controller_of()
+    for number in range(2048):
+        here.note(f"t{number % 50}", {}, 0.2, None, sticky=False, now=0.0)
+        peer.note(f"t{number % 50}", {}, 0.9, None, sticky=False, now=0.0)
+    here.merge("b", peer.export(), now=0.0)
+
+    seen = []
+    for now in (30.0, 30.1):
+        for number in range(64):
+            here.note(f"t{number % 50}", {}, 0.2, None, sticky=False, now=now)
+        seen.append(one(here).threshold)
+
+    assert seen == [0.9, 0.2]
+    assert not here._peers
 
 
 def test_its_own_export_is_not_merged_back():

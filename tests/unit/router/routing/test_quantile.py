@@ -6,7 +6,6 @@ from random import Random
 import pytest
 
 from router.routing.quantile import (
-    PeerParts,
     QuantileConfig,
     QuantileWindow,
     RecentTraffic,
@@ -26,7 +25,7 @@ def window_of(scores, config=SMALL, weight=1.0):
     window = QuantileWindow(shipped, config)
     for score in scores:
         window.add(score, weight)
-    window.refresh(now=0)
+    window.refresh()
     return window
 
 
@@ -47,7 +46,7 @@ def test_weights_count_instead_of_numbers():
     window.add(0.9, 1)
     window.add(0.8, 9)
     window.add(0.1, 90)
-    window.refresh(now=0)
+    window.refresh()
 
     assert window.threshold(0.01) == 0.9
     assert window.threshold(0.02) == 0.8
@@ -66,7 +65,7 @@ def test_what_is_held_agrees_with_a_plain_computation_after_many_additions():
     window = QuantileWindow(shipped, SMALL)
     for score, weight in pairs:
         window.add(score, weight)
-    window.refresh(now=0)
+    window.refresh()
 
     kept = sorted(pairs[-100:], reverse=True)
     total = sum(weight for _, weight in kept)
@@ -90,7 +89,7 @@ def test_thresholds_move_smoothly_from_shipped_to_observed():
     seen = []
     for _ in range(1000):
         window.add(0.5, 1)
-        window.refresh(now=0)
+        window.refresh()
         seen.append(window.threshold(0.03))
 
     steps = [before - after for before, after in zip([0.97, *seen], seen, strict=False)]
@@ -105,39 +104,27 @@ def test_a_peers_tail_counts_as_its_scores_would():
     whole = window_of(scores, QuantileConfig(window=200, prior_weight=0))
     half, peer = window_of(scores[:100]), window_of(scores[100:])
 
-    half.merge("b", peer.tail(), now=0)
-    half.refresh(now=0)
+    half.refresh([peer.tail()])
 
     for share in (0.01, 0.03, 0.1):
         assert half.threshold(share) == whole.threshold(share)
 
 
-def test_a_tail_that_comes_twice_counts_once():
+def test_a_tail_counts_until_the_next_refresh():
     window, peer = window_of([0.1] * 90 + [0.9] * 10), window_of([0.5] * 100)
-    for now in (0, 1):
-        window.merge("b", peer.tail(), now=now)
-        window.refresh(now=now)
+    for _ in range(2):
+        window.refresh([peer.tail()])
 
     assert window.threshold(0.05) == 0.9
     assert window.threshold(0.051) == 0.5
-
-
-def test_a_dead_peer_ages_out():
-    window = window_of([0.1] * 100)
-    window.merge("b", window_of([0.9] * 100).tail(), now=0)
-
-    window.refresh(now=30)
-    assert window.threshold(0.05) == 0.9
-    window.refresh(now=30.1)
-    assert window.threshold(0.05) == 0.1
-    assert window._peers.live(now=0) == []  # not only passed over
+    window.refresh()
+    assert window.threshold(0.101) == 0.1
 
 
 def test_an_export_holds_only_this_replicas_own_scores():
     window = window_of([0.1] * 100)
     before = window.tail()
-    window.merge("b", window_of([0.9] * 100).tail(), now=0)
-    window.refresh(now=0)
+    window.refresh([window_of([0.9] * 100).tail()])
 
     assert window.tail() == before
 
@@ -163,16 +150,6 @@ def test_a_tail_is_about_the_top_of_the_weight():
 def test_numbers_that_make_no_sense_are_refused(plain):
     with pytest.raises(ValueError):  # noqa: PT011
         Tail.from_plain(plain)
-
-
-def test_dead_parts_are_dropped():
-    parts = PeerParts(ttl_s=10)
-    parts.put("a", 1, now=0)
-    parts.put("b", 2, now=5)
-
-    assert parts.live(now=12) == [2]
-    parts.drop_dead(now=12)
-    assert parts.live(now=0) == [2]
 
 
 def test_a_heavy_tenant_weighs_less():
