@@ -1,1 +1,1 @@
-"""Who goes next when a lane is full."""
+"""Which request goes next when a lane is full."""

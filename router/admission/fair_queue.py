@@ -7,8 +7,8 @@ with weights. Each tenant has a counter of the service it was given,
 
 charged with the prompt when its request starts and with the answer as it is delivered.
 The waiting tenant with the least counter goes next; a tenant's own requests keep their
-order. A tenant that comes back from idle is lifted to the least counter of those who
-wait (when nobody waits, to that of the tenant that left the queue last): time in which
+order. A tenant that comes back from idle is lifted to the least counter of those that
+wait (when none waits, to that of the tenant that left the queue last): time in which
 it asked for nothing is no credit. For two tenants that wait all the while, the service
 differs by at most 2 max(w_p * longest prompt, w_q * tokens in the engines at once)
 (theorem 4.4), whatever they ask for.

@@ -1,4 +1,4 @@
-"""Tokens that a tenant may have resident in a lane's KV cache, and who waits for them.
+"""Tokens that a tenant may have resident in a lane's KV cache, and what waits for them.
 
 A request is reckoned at its prompt and the answer it may get, reserved before it queues
 for a slot; where the answer grows past that, the reservation grows along. What it holds is

@@ -4,7 +4,7 @@
 that needs more slots than are empty holds back all behind it: none starves.
 
 **With several ingress replicas** each has its part of the slots. Protected work may start
-beyond it where the lane as a whole has slots that nobody has taken (`slots`).
+beyond it where the lane as a whole has slots that no replica has taken (`slots`).
 
 **Sheddable work** takes slots that protected work does not need: those that it needed lately
 (`Need`) and a reserve on top stay empty. While the lane is saturated it is held down to its

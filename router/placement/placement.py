@@ -197,12 +197,12 @@ class LanePlacement:
         left = [replica for replica in order if replica not in avoid]
         if left:
             return left, min(size, len(left))
-        everyone = [replica for replica in sorted(self._reports) if replica not in avoid]
-        return (everyone or order), len(everyone or order)
+        everywhere = [replica for replica in sorted(self._reports) if replica not in avoid]
+        return (everywhere or order), len(everywhere or order)
 
     def _load(self, replica: str, slots: int, now: float) -> ReplicaLoad:
         report = self._reports[replica]
-        others = sum(count for who, count in report.open.items() if who != self._me)
+        others = sum(count for ingress, count in report.open.items() if ingress != self._me)
         chosen = self._chosen.get(replica)
         while chosen and chosen[0] <= now:
             chosen.popleft()

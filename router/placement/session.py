@@ -57,6 +57,9 @@ class SessionMemory:
         self._seen: OrderedDict[str, tuple[str, str, float]] = OrderedDict()
         self._recent: Counter[str] = Counter()
 
+    def __len__(self) -> int:
+        return len(self._seen)
+
     def note(
         self, key: str, lane: str, replica: str, *, now: float, spilled: bool = False
     ) -> Affinity:

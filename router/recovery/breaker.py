@@ -7,7 +7,7 @@ After it, one request at a time may try it (*half-open*): an answer closes it, a
 opens it again, silence gives the trial to the next.
 
 Whose requests fail matters: faults of one tenant alone eject nothing while the lane
-answers others, who would lose a replica for no reason of theirs. They do where no other tenant
+answers others, which would lose a replica for no reason of theirs. They do where no other tenant
 is there to tell, where nothing answers at the address, and once such a request was answered
 by another replica (`confirm`): then it was not the reason.
 

@@ -10,7 +10,7 @@ Three things hold the shares, in one ingress replica, without waiting for anothe
    line* when its rate over the threshold passes L, twice the larger of its budget
    and the median tenant's rate; a rate r > L counts as L/2 * (1 + L/r): L at the
    edge, and little more than the budget for a tenant that only sends hard ones.
-   The median is there for a change of everybody's mix: then nobody is out of line.
+   The median is there for a change of every tenant's mix: then none is out of line.
 2. **Feedback.** `slack` is how many escalations the level is behind its share
    (negative: ahead). It bends the share that the threshold is for at once, and
    drives a slow gain on top. The share is raised only when requests over the

@@ -149,7 +149,7 @@ class QuantileWindow:
 
 
 class RecentTraffic:
-    """The last `size` scored requests here: who sent them and which lane they went to."""
+    """The last `size` scored requests here: which tenant sent them, to which lane they went."""
 
     def __init__(self, size: int) -> None:
         self._size = size

@@ -59,7 +59,7 @@ PARTS_OF_A_DAY = _set("morning afternoon evening night noon midnight")
 # A label that one of the names above may follow, and nothing else in the sentence.
 NAMES_A_DAY = _set("current today today's today\u2019s day weekday week month date time now")
 # What in a line without a digit says that it may tell a day or an age; in parts, for capitals.
-DAY_MARKS = (
+DAY_NAMES = (
     *("day", "Day", "onth", " ago", "eute", "hoy ", "Hoy ", "oggi", "Oggi", "hoje ", "Hoje "),
     *("andaag", "годня", "zisiaj", "ugün", "dag ", "ourd\u2019", "ourd'"),
 )

@@ -27,10 +27,10 @@ from router.stable_text.calendar_lexicon import (
 )
 from router.stable_text.local_forms import as_international
 
-# Runs of letters and digits with single marks between them: 10:04, 2026-11-29, Europe/Berlin.
+# Runs of letters and digits with single signs between them: 10:04, 2026-11-29, Europe/Berlin.
 _WORD = re.compile(r"[^\W_]+(?:['\u2019.,:/+_@#-]{1,2}[^\W_]+)*")
 _DIGIT = re.compile(r"[0-9]")
-_MARKS = re.compile(r"[\W_]+")
+_SIGNS = re.compile(r"[\W_]+")
 
 _YEAR = r"(?:19|20)\d\d"
 _TIME = r"\d{1,2}:\d\d(?::\d\d)?(?:[.,]\d{1,9})?(?:z|[+-]\d\d:?\d\d)?"
@@ -46,9 +46,8 @@ _MOMENT = (
 # Of the years 2020 to 2033: other numbers of so many digits are an account's or a telephone's.
 _EPOCH = r"1[6-9]\d{8}(?:\.\d+)?|1[6-9]\d{11}|1[6-9]\d{14}|1[6-9]\d{17}"
 _OFFSET = r"(?:utc|gmt)[+-]\d{1,2}(?::?\d\d)?"
-_UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _BY_ITSELF = re.compile(f"{_MOMENT}|{_EPOCH}|{_OFFSET}")
-_IS_UUID = re.compile(_UUID)
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SHORT_DATE = re.compile(r"\d{1,2}\.\d{1,2}\.\d\d")
 _MIXED = re.compile(r"(?=.*[a-z])(?=.*\d).{4,}")
 _HEX = re.compile(r"(?=[a-f]*[0-9])(?=[0-9]*[a-f])[0-9a-f]{7,}")
@@ -76,7 +75,7 @@ _RANDOM_DIGITS = 3
 
 
 def mask_calendar(sentence: str) -> str:
-    """A sentence without its clocks, dates, counters and ids; empty if that was all of it."""
+    """Return a sentence without its clocks, dates, counters and ids; empty if nothing is left."""
     given, sentence = sentence, as_international(sentence)
     words = _words(sentence)
     if _only_names_a_day(words):
@@ -110,7 +109,7 @@ def _words(sentence: str) -> list[str]:
 
 
 def _masked(words: list[str]) -> set[int]:
-    """Which of a sentence's words change by themselves."""
+    """Return the places of the words that change by themselves."""
     numbers = [at for at, word in enumerate(words) if not word.isalpha() and _DIGIT.search(word)]
     gone = {at for at in numbers if _is_by_itself(words[at]) or _is_made_anew(words, at)}
     for at in numbers:
@@ -126,7 +125,7 @@ def _masked(words: list[str]) -> set[int]:
 
 
 def _how_long_ago(words: list[str]) -> set[int]:
-    """`2 minutes ago`, `an hour ago`: the number and its unit."""
+    """Return the places of the number and unit in `2 minutes ago`, `an hour ago`."""
     units = (at for at, word in enumerate(words[:-1]) if word in UNITS and words[at + 1] == "ago")
     return {part for at in units if at for part in (at - 1, at)}
 
@@ -145,32 +144,32 @@ def _only_names_a_day(words: list[str]) -> bool:
 
 
 def _named_days(words: list[str]) -> set[int]:
-    """Of weekdays those that are said to be today's."""
+    """Return the places of weekdays that are said to be today's."""
     days = (at for at, word in enumerate(words) if word in WEEKDAYS)
     return {at for at in days if not DATED.isdisjoint(words[max(0, at - 3) : at])}
 
 
 def _is_by_itself(word: str) -> bool:
-    """A moment, an offset from UTC."""
+    """Return whether a word is a moment, or an offset from UTC."""
     if word.isdigit() and len(word) < _COMPACT_DIGITS:
         return False
     return _BY_ITSELF.fullmatch(word) is not None
 
 
 def _is_made_anew(words: list[str], at: int) -> bool:
-    """An id, but not one of somebody's, who is the same for a whole conversation."""
+    """Return whether a word is an id, but not a person's, which stays the same."""
     word = words[at]
     # So is a path, whatever is in it.
     if "/" in word:
         return False
-    if not _IS_UUID.fullmatch(word) and not any(map(_is_id, _MARKS.split(word))):
+    if not _UUID.fullmatch(word) and not any(map(_is_id, _SIGNS.split(word))):
         return False
     before = set(_around(words[max(0, at - 2) : at], 0))
     return OWNERS.isdisjoint(before) or not NAMED_ANEW.isdisjoint(before)
 
 
 def _is_id(part: str) -> bool:
-    """Hexadecimal, or long with letters and digits in a mix."""
+    """Return whether a word is hexadecimal, or long with letters and digits in a mix."""
     if len(part) < _HASH_CHARS or part.isalpha() or part.isdigit():
         return False
     if _HEX.fullmatch(part):
@@ -179,15 +178,15 @@ def _is_id(part: str) -> bool:
 
 
 def _around(words: list[str], at: int) -> list[str]:
-    """The three words before and after, and what marked ones (`token_budget`) are made of."""
+    """Return the three words before and after, and the parts of such as `token_budget`."""
     near = words[max(0, at - 3) : at + 4]
     if all(map(str.isalnum, near)):
         return near
-    return near + [part for word in near if not word.isalnum() for part in _MARKS.split(word)]
+    return near + [part for word in near if not word.isalnum() for part in _SIGNS.split(word)]
 
 
 def _with_neighbours(words: list[str], at: int) -> set[int]:
-    """What a number makes a date, a time or a counter together with; empty: it is a number."""
+    """Return what makes a number a date, a time or a counter; empty: it is a number."""
     word, before = words[at], words[max(0, at - 3) : at]
     if at + 1 < len(words) and words[at + 1] in HALVES and _HOUR.fullmatch(word):
         return {at, at + 1}
@@ -204,7 +203,7 @@ def _with_neighbours(words: list[str], at: int) -> set[int]:
 
 
 def _is_labelled(words: list[str], at: int) -> bool:
-    """`Date: 29.11.26`, `request ab12`: what is before it says what it is."""
+    """Return whether what stands before a word says what it is: `Date: 29.11.26`."""
     near = _around(words[max(0, at - 2) : at], 0)
     if _SHORT_DATE.fullmatch(words[at]):
         return not (DATED | {"date", "datum"}).isdisjoint(near)
@@ -219,7 +218,7 @@ def _is_counter(words: list[str], at: int) -> bool:
 
 
 def _spread(words: list[str], gone: set[int]) -> None:
-    """Weekdays beside a date, and what follows a time: halves, zones, years."""
+    """Add weekdays beside a date, and what follows a time: halves, zones, years."""
     for at, word in enumerate(words):
         if at in gone:
             continue
@@ -238,4 +237,4 @@ def _spread(words: list[str], gone: set[int]) -> None:
 
 
 def _is_label(word: str) -> bool:
-    return word in LABEL or (not word.isalpha() and all(x in LABEL for x in _MARKS.split(word)))
+    return word in LABEL or (not word.isalpha() and all(x in LABEL for x in _SIGNS.split(word)))

@@ -23,7 +23,7 @@ _HALF = re.compile(r"(?<=\d)[ \u00a0\u202f]([ap])\.[ \u00a0\u202f]?m\.?(?!\w)", 
 
 
 def as_international(sentence: str) -> str:
-    """The sentence with such a date as `2026-11-29`, such a time as `10:04`, `p. m.` as `pm`."""
+    """Write such a date as `2026-11-29`, such a time as `10:04`, `p. m.` as `pm`."""
     if "." in sentence:
         sentence = _HALF.sub(r" \1m", sentence)
     if sentence.isascii():

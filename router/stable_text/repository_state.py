@@ -33,7 +33,7 @@ _NOTHING = frozenset(("", "clean", "none", "no changes"))
 
 
 def without_repository_state(text: str) -> list[str]:
-    """The lines of a text without the repository's state."""
+    """Return the lines of a text but the repository's state."""
     kept, is_inside = [], False
     for line in text.splitlines():
         low = line.lower()
@@ -53,7 +53,7 @@ def _is_output(line: str, low: str) -> bool:
 
 
 def _may_begin(low: str) -> bool:
-    """Whether a line has a word of those that begin such a part; most have none."""
+    """Return whether a line has a word that begins such a part; most have none."""
     return "git" in low or "branch" in low or "commit" in low or "head" in low or "repo" in low
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import re
 
-from router.stable_text.calendar_lexicon import DAY_MARKS
+from router.stable_text.calendar_lexicon import DAY_NAMES
 from router.stable_text.calendar_words import mask_calendar
 from router.stable_text.repository_state import without_repository_state
 
@@ -71,20 +71,20 @@ _LEAD_IN = re.compile(r"^# AGENTS\.md instructions for \S.*$", re.MULTILINE)
 
 
 def stable_text(text: str) -> str:
-    """What is left of a prompt without what changes by itself, one line a line."""
+    """Return a prompt, line by line, without what changes by itself."""
     return _lately(text) if len(text) <= MAX_CHARS // 4 else _stable(text)
 
 
 def _stable(text: str) -> str:
     head, tail = _divided(text)
     lines = without_repository_state(_without_headers(_without(head, _STATE_TAGS)))
-    marks = [mark for mark in DAY_MARKS if mark in head]
+    day_names = [name for name in DAY_NAMES if name in head]
     kept: list[str] = []
     budget = MAX_MASKED_CHARS
     for line in map(str.strip, lines):
         if not line:
             continue
-        if not _may_change(line, marks):
+        if not _may_change(line, day_names):
             kept.append(line)
             continue
         for sentence in _SENTENCE.split(line):
@@ -96,7 +96,7 @@ def _stable(text: str) -> str:
 
 
 def _divided(text: str) -> tuple[str, str]:
-    """What is read of a text, and the rest."""
+    """Return what is read of a text, and the rest."""
     head, tail = text[:MAX_CHARS], text[MAX_CHARS:]
     lines = head.splitlines(keepends=True)
     if len(lines) <= MAX_LINES:
@@ -105,7 +105,7 @@ def _divided(text: str) -> tuple[str, str]:
 
 
 def _without_digits(text: str) -> str:
-    """As bytes: of 4 MB a tenth of the time."""
+    # As bytes: of 4 MB a tenth of the time.
     left = text.encode("utf-8", "surrogatepass").translate(None, b"0123456789")
     return left.decode("utf-8", "surrogatepass")
 
@@ -116,7 +116,7 @@ _lately = functools.lru_cache(64)(_stable)
 
 
 def own_words(text: str) -> str:
-    """A user's turn without the blocks that a program put into it; may be empty."""
+    """Return a user's turn without the blocks that a program put into it; may be empty."""
     head, tail = text[:MAX_CHARS], text[MAX_CHARS:]
     if "<" not in head:
         return _trimmed(text)
@@ -128,7 +128,7 @@ def own_words(text: str) -> str:
 
 
 def _trimmed(text: str) -> str:
-    """Without the blanks around it, or the first and last `MAX_CHARS` of them.
+    """Strip the blanks around a text, or the first and last `MAX_CHARS` of them.
 
     Blanks that are not Latin take so long to tell from letters that 4 MB of them are 20 ms.
     """
@@ -146,21 +146,21 @@ def _masked(sentence: str) -> str:
 _remembered = functools.lru_cache(4096)(mask_calendar)
 
 
-def _may_change(line: str, marks: list[str]) -> bool:
-    """Whether there is a digit, past an item's number, or what may be the name of a day."""
-    if any(mark in line for mark in marks):
+def _may_change(line: str, day_names: list[str]) -> bool:
+    """Return whether a line has a digit, past an item's number, or may name a day."""
+    if any(name in line for name in day_names):
         return True
     item = _ITEM.match(line)
     return _DIGIT.search(line, item.end() if item else 0) is not None
 
 
 def _without_headers(text: str) -> str:
-    """Lines of a protocol that found their way into a prompt: `x-some-name: a=1; b=2;`."""
+    """Remove lines of a protocol: `x-some-name: a=1; b=2;`."""
     return _HEADER.sub("", text) if "x-" in text or "X-" in text else text
 
 
 def _without(text: str, tags: tuple[str, ...]) -> str:
-    """The text without these blocks; one that is not closed is no block."""
+    """Remove these blocks; one that is not closed is no block."""
     if "</" not in text:
         return text
     for tag in tags:

@@ -51,13 +51,13 @@ class SessionMachine(RuleBasedStateMachine):
         self.memory.expire(now=self.now)
 
         fresh = [at for _, at in self.last.values() if self.now - at <= TTL_S]
-        assert len(self.memory._seen) <= len(fresh)
+        assert len(self.memory) <= len(fresh)
 
     @invariant()
     def the_counts_match_and_the_bound_holds(self):
         check_sessions(self.memory)
-        assert len(self.memory._seen) <= CAPACITY
-        assert sum(self.memory.recent(now=self.now).values()) == len(self.memory._seen)
+        assert len(self.memory) <= CAPACITY
+        assert sum(self.memory.recent(now=self.now).values()) == len(self.memory)
 
 
 TestSessionMachine = SessionMachine.TestCase

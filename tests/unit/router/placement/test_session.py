@@ -91,11 +91,11 @@ def test_a_session_is_forgotten_after_its_ttl():
     memory.note("s", "chat", "r1", now=0)
 
     memory.expire(now=60)
-    still_there = len(memory._seen)
+    still_there = len(memory)
 
     assert still_there == 1
     assert memory.recent(now=60.1) == {}
-    assert len(memory._seen) == 0
+    assert len(memory) == 0
 
 
 def test_a_full_memory_forgets_the_least_recently_used_session():
@@ -107,7 +107,7 @@ def test_a_full_memory_forgets_the_least_recently_used_session():
 
     memory.note("new", "chat", "r1", now=3)
 
-    assert len(memory._seen) == 2
+    assert len(memory) == 2
     assert memory.note("old", "chat", "r1", now=4) is Affinity.HIT
     assert memory.note("kept", "chat", "r1", now=5) is Affinity.NEW
     check_sessions(memory)
