@@ -29,11 +29,6 @@ class TierQueue:
         self.drain = DrainRate()
 
     @property
-    def rank(self) -> tuple[int, str]:
-        """Tiers go in this order."""
-        return (self.tier.priority, self.tier.name)
-
-    @property
     def waiting(self) -> int:
         return len(self.queue) + len(self.held_back)
 
@@ -130,7 +125,7 @@ class TierQueues:
             return part
         # New, or the file was read again. What is here keeps what it came with.
         part.tier = tier
-        self.in_order.sort(key=attrgetter("rank"))
+        self.in_order.sort(key=attrgetter("tier.priority", "tier.name"))
         self.sheddable = [other for other in reversed(self.in_order) if other.tier.sheddable]
         return part
 

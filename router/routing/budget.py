@@ -51,15 +51,13 @@ def limits_of(budget: float, replicas: int) -> Limits:
     return Limits(budget, refill, depth) if refill > 0 else Limits(budget, 0.0, 0.0)
 
 
+@dataclass(slots=True)
 class Account:
     """One tenant on one level; `rate` is how often it scores at or over the threshold."""
 
-    __slots__ = ("hard", "own", "rate")
-
-    def __init__(self, hard: float, rate: float) -> None:
-        self.own = 0.0
-        self.hard = hard
-        self.rate = rate
+    hard: float
+    rate: float
+    own: float = 0.0
 
     def hard_level(self, limits: Limits) -> float:
         """Return the hard bucket with the refill of the request at hand."""

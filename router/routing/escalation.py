@@ -228,7 +228,7 @@ class EscalationController:
     def export(self) -> dict[str, Any]:
         """Return this replica's own part, for the others' `merge`: numbers, strings, lists."""
         lanes = {state.level.lane: self._recent.lanes[state.level.lane] for state in self._levels}
-        return {"scored": len(self._recent), "lanes": lanes, "tail": self.window.tail().to_plain()}
+        return {"scored": len(self._recent), "lanes": lanes, "tail": self.window.tail.to_plain()}
 
     def merge(self, peer: str, exported: dict[str, Any], *, now: float) -> None:
         """Replace what is known of a peer; ValueError when it cannot be read."""

@@ -77,7 +77,10 @@ class Tail:
 
 
 class QuantileWindow:
-    """Weighted quantiles of the last scores here and at the peers."""
+    """Weighted quantiles of the last scores here and at the peers.
+
+    `tail` is this replica's own part, as of the last refresh.
+    """
 
     def __init__(self, shipped: Shipped, config: QuantileConfig) -> None:
         self._shipped = shipped
@@ -89,8 +92,7 @@ class QuantileWindow:
         self._number = 0
         # A running sum: its rounding stays under 1e-9 over years of requests.
         self._total = 0.0
-        self._own = Tail(0.0, ())
-        self._use([])
+        self.refresh()
 
     def add(self, score: float, weight: float) -> None:
         self._number += 1
@@ -105,12 +107,16 @@ class QuantileWindow:
 
     def refresh(self, peers: Sequence[Tail] = ()) -> None:
         """Sum up anew what thresholds are read from: the own scores and each live peer's tail."""
-        self._own = self._sum_own()
-        self._use(peers)
-
-    def tail(self) -> Tail:
-        """This replica's own part, as of the last refresh."""
-        return self._own
+        self.tail = self._sum_own()
+        tails = [self.tail, *peers]
+        pairs: list[tuple[float, float]] = [pair for tail in tails for pair in tail.pairs]
+        if peers:
+            pairs.sort(reverse=True)
+        self._scores = [score for score, _ in pairs]
+        self._reached = list(accumulate(weight for _, weight in pairs))
+        self._weight = sum(tail.weight for tail in tails)
+        filled = max(len(self._ring), self._weight) / self._config.window
+        self._prior = self._config.prior_weight * max(0.0, 1 - filled)
 
     def threshold(self, share: float) -> float:
         """Return the score that `share` of the weight reaches; infinite for no share."""
@@ -134,18 +140,6 @@ class QuantileWindow:
             pairs.append((score, part))
             left -= part
         return Tail(self._total, tuple(pairs))
-
-    def _use(self, peers: Sequence[Tail]) -> None:
-        """Read thresholds from the own part and the peers' together."""
-        tails = [self._own, *peers]
-        pairs: list[tuple[float, float]] = [pair for tail in tails for pair in tail.pairs]
-        if peers:
-            pairs.sort(reverse=True)
-        self._scores = [score for score, _ in pairs]
-        self._reached = list(accumulate(weight for _, weight in pairs))
-        self._weight = sum(tail.weight for tail in tails)
-        filled = max(len(self._ring), self._weight) / self._config.window
-        self._prior = self._config.prior_weight * max(0.0, 1 - filled)
 
 
 class RecentTraffic:

@@ -69,7 +69,7 @@ def test_what_is_held_agrees_with_a_plain_computation_after_many_additions():
 
     kept = sorted(pairs[-100:], reverse=True)
     total = sum(weight for _, weight in kept)
-    assert window.tail().weight == pytest.approx(total)
+    assert window.tail.weight == pytest.approx(total)
     for share in (0.01, 0.05, 0.1):
         threshold = window.threshold(share)
         over = sum(weight for score, weight in kept if score > threshold)
@@ -104,7 +104,7 @@ def test_a_peers_tail_counts_as_its_scores_would():
     whole = window_of(scores, QuantileConfig(window=200, prior_weight=0))
     half, peer = window_of(scores[:100]), window_of(scores[100:])
 
-    half.refresh([peer.tail()])
+    half.refresh([peer.tail])
 
     for share in (0.01, 0.03, 0.1):
         assert half.threshold(share) == whole.threshold(share)
@@ -113,7 +113,7 @@ def test_a_peers_tail_counts_as_its_scores_would():
 def test_a_tail_counts_until_the_next_refresh():
     window, peer = window_of([0.1] * 90 + [0.9] * 10), window_of([0.5] * 100)
     for _ in range(2):
-        window.refresh([peer.tail()])
+        window.refresh([peer.tail])
 
     assert window.threshold(0.05) == 0.9
     assert window.threshold(0.051) == 0.5
@@ -123,14 +123,14 @@ def test_a_tail_counts_until_the_next_refresh():
 
 def test_an_export_holds_only_this_replicas_own_scores():
     window = window_of([0.1] * 100)
-    before = window.tail()
-    window.refresh([window_of([0.9] * 100).tail()])
+    before = window.tail
+    window.refresh([window_of([0.9] * 100).tail])
 
-    assert window.tail() == before
+    assert window.tail == before
 
 
 def test_a_tail_is_about_the_top_of_the_weight():
-    tail = window_of([i / 100 for i in range(100)]).tail()
+    tail = window_of([i / 100 for i in range(100)]).tail
 
     assert tail.weight == 100
     assert [score for score, _ in tail.pairs] == [i / 100 for i in range(99, 84, -1)]
