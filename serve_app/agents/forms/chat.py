@@ -112,7 +112,7 @@ class ChatForm:
         )
 
     def _mended(self, choice: Data, mended: Mended) -> Data:
-        number, message = choice.get("index") or 0, dictpart(choice, "message")
+        number, message = choice.get("index") or 0, dict(part(choice, "message"))
         calls = []
         for at, call in enumerate(dicts(message.get("tool_calls"))):
             new = mended.calls.get((number, at))

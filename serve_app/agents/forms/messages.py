@@ -41,7 +41,7 @@ class MessagesForm:
     def id_of(self, data: Data) -> str:
         return part(data, "content_block").get("id") or ""
 
-    def events(self, begin: Data, call: MadeCall) -> list[Data]:
+    def events(self, begin: Data, call: MadeCall) -> list[Data]:  # noqa: ARG002 - as the other forms
         index = call.key[1]
         block = {"type": "tool_use", "id": call.id, "name": call.name, "input": {}}
         delta = {"type": "input_json_delta", "partial_json": call.arguments}
@@ -57,7 +57,7 @@ class MessagesForm:
     def closed(self, data: Data, mended: Mended) -> Data:
         if data.get("type") != "message_delta":
             return data
-        delta = dictpart(data, "delta")
+        delta = dict(part(data, "delta"))
         if mended.added:
             delta["stop_reason"] = "tool_use"
         return with_usage({**data, "delta": delta}, mended, "input_tokens", "output_tokens")
