@@ -16,8 +16,10 @@ _WINDOW = r"(?P<window>\d+)"
 _FORMS = tuple(
     re.compile(pattern)
     for pattern in (
-        rf"This model's maximum context length is {_WINDOW} tokens\. However, you requested "
-        rf"(?P<answer>\d+) output tokens and your prompt contains (?:at least )?{_PROMPT}\b",
+        (
+            rf"This model's maximum context length is {_WINDOW} tokens\. However, you requested "
+            rf"(?P<answer>\d+) output tokens and your prompt contains (?:at least )?{_PROMPT}\b"
+        ),
         rf"Input length \({_PROMPT}\) exceeds model's maximum context length \({_WINDOW}\)",
         rf"The prompt of (?:about )?{_PROMPT} tokens .{{0,60}}\bcontext of {_WINDOW} tokens",
     )
