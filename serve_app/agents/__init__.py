@@ -1,0 +1,1 @@
+"""Tool calls that validate, and tasks that stay bounded (docs/agents.md)."""
