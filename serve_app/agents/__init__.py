@@ -1,0 +1,1 @@
+"""Tool calls, tool results and tools in the bodies of three dialects."""
