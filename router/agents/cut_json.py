@@ -28,6 +28,9 @@ MIN_SHARE = 64
 """Bytes that a shortened value needs to say anything."""
 
 
+_LEAST_MEMBER = len('"":0,')
+
+
 class _Number(str):
     """A number as it was written."""
 
@@ -99,12 +102,7 @@ def _fit_array(items: list[Any], room: int, depth: int) -> str:
 def _fit_object(members: dict[str, Any], room: int, depth: int) -> str:
     inner = room - 2
     keys = list(members)
-    names = 0
-    for key in keys:
-        names += len(key) + 4
-        if names > inner:
-            break
-    else:
+    if len(keys) * _LEAST_MEMBER <= inner:
         names = sum(utf8_bytes(_quote(key)) + 2 for key in keys)
         parts = _fit_all(list(members.values()), inner - names, depth)
         if parts is not None:
@@ -143,14 +141,14 @@ def _fit_all(values: Sequence[Any], room: int, depth: int) -> list[str] | None:
 
 
 def _share(sizes: Sequence[int], room: int) -> int:
-    """The size at which the longer ones are cut, so that all fit into `room`."""
-    left = room
-    for index, size in enumerate(sorted(sizes)):
-        share = left // (len(sizes) - index)
-        if size > share:
-            return share
-        left -= size
-    return room
+    """The size at which the longer ones are cut, so that all fit into `room`.
+
+    Uncut, they do not.
+    """
+    waiting = sorted(sizes, reverse=True)
+    while waiting[-1] <= room // len(waiting):
+        room -= waiting.pop()
+    return room // len(waiting)
 
 
 def _ends(

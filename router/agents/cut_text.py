@@ -18,6 +18,9 @@ _LINE_SHARE = 4
 _CLUSTER_CHARS = 32
 """A longer grapheme cluster is cut: it is no letter of any language."""
 
+_FLAG_HALVES = 4096
+"""Of a longer row of flags, the pairs are guessed."""
+
 _JOINER = "\u200d"
 
 
@@ -98,7 +101,9 @@ def is_border(text: str, index: int) -> bool:
         return not (before == "\r" and after == "\n")
     if before == _JOINER or _extends(after):
         return False
-    return not (_is_flag_half(before) and _is_flag_half(after)) and not _are_jamo(before, after)
+    if _is_flag_half(after):
+        return _flag_halves(text, index) % 2 == 0
+    return not _are_jamo(before, after)
 
 
 def _extends(character: str) -> bool:
@@ -109,6 +114,14 @@ def _extends(character: str) -> bool:
         or "\U0001f3fb" <= character <= "\U0001f3ff"
         or "\U000e0020" <= character <= "\U000e007f"
     )
+
+
+def _flag_halves(text: str, end: int) -> int:
+    """How many halves of flags stand before a place, one after another."""
+    start = end
+    while start > max(0, end - _FLAG_HALVES) and _is_flag_half(text[start - 1]):
+        start -= 1
+    return end - start
 
 
 def _is_flag_half(character: str) -> bool:

@@ -13,9 +13,9 @@ from typing import NamedTuple, TypeAlias
 
 
 class Result(NamedTuple):
-    """What a tool call brought: the size of its text in UTF-8 bytes, and a digest of it."""
+    """What a tool call brought: the size of its text in UTF-8, and a digest of it."""
 
-    bytes: int
+    size_bytes: int
     digest: bytes
 
 

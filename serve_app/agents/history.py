@@ -113,7 +113,7 @@ class _Reader:
         ids = (given.get(name) for name in ("tool_call_id", "tool_use_id", "call_id", "name"))
         call_id = next((x for x in ids if isinstance(x, str)), "")
         result = read_result(given.get(result_field(given) or "content"))
-        self.read_bytes += result.bytes
+        self.read_bytes += result.size_bytes
         self.builder.add_result(call_id, result)
         self._after_result = True
 
