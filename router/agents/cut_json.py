@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from json.encoder import encode_basestring, encode_basestring_ascii
 from typing import Any
 
 from router.agents.cut_text import SHORT_MARK, cut_text, utf8_bytes
@@ -237,8 +238,10 @@ def _put(text: str, room: int, parts: list[str]) -> int:
 
 def _quote(text: str) -> str:
     """A text as JSON; half of a surrogate pair stays the escape that it was."""
-    quoted = json.dumps(text, ensure_ascii=False)
-    if quoted.isascii():
-        return quoted
-    has_half = any("\ud800" <= character <= "\udfff" for character in quoted)
-    return json.dumps(text) if has_half else quoted
+    quoted = encode_basestring(text)
+    if not quoted.isascii():
+        try:
+            quoted.encode()
+        except UnicodeEncodeError:
+            return encode_basestring_ascii(text)
+    return quoted

@@ -27,6 +27,9 @@ from enum import StrEnum
 
 from router.agents.task import Call, Result, Step
 
+MAX_CALLS = 2000
+"""Of a longer turn, the older calls are not looked at."""
+
 MAX_NAME_CHARS = 64
 """Of a tool's name that is repeated to the client or the model."""
 
@@ -103,8 +106,10 @@ _SAID = {
 def find_loop(turn: Sequence[Step], rules: LoopRules) -> Loop | None:
     """The loop at the end of a turn, or None.
 
-    Time: linear in the calls of the turn, and in `max_period` times the largest rule.
+    Time: linear in the newest calls of the turn, `MAX_CALLS` at most, and in `max_period`
+    times the largest rule.
     """
+    turn = _newest(turn)
     calls = [call for step in turn for call in step]
     return (
         _same_results(calls, rules)
@@ -112,6 +117,15 @@ def find_loop(turn: Sequence[Step], rules: LoopRules) -> Loop | None:
         or _changing(calls, rules)
         or _near(turn, rules)
     )
+
+
+def _newest(turn: Sequence[Step]) -> Sequence[Step]:
+    """The newest steps, of `MAX_CALLS` calls together; of a larger step, its last ones."""
+    left, start = MAX_CALLS, len(turn)
+    while start and left >= len(turn[start - 1]):
+        start -= 1
+        left -= len(turn[start])
+    return turn[start:] or [step[-MAX_CALLS:] for step in turn[-1:]]
 
 
 def _key(call: Call) -> tuple[str, str]:

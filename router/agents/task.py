@@ -8,6 +8,7 @@ so every ingress replica finds the same, and a restart changes nothing.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
@@ -79,7 +80,9 @@ class TaskBuilder:
         self._turn_start = 0
         self._turns = 0
         self._opening = ""
-        self._waiting: dict[str, list[tuple[int, int]]] = {}
+        self._waiting: dict[str, deque[tuple[int, int]]] = {}
+        # No call of the newest step before this one waits.
+        self._oldest = 0
 
     def begin_turn(self, opening: str) -> None:
         """Begin a turn. `opening` stands for its text in the turn's id."""
@@ -93,8 +96,9 @@ class TaskBuilder:
         if not self._is_open:
             self._steps.append([])
             self._is_open = True
+            self._oldest = 0
         step = self._steps[-1]
-        self._waiting.setdefault(call.id, []).append((len(self._steps) - 1, len(step)))
+        self._waiting.setdefault(call.id, deque()).append((len(self._steps) - 1, len(step)))
         step.append(call)
 
     def end_step(self) -> None:
@@ -110,13 +114,21 @@ class TaskBuilder:
 
     def _place_of(self, call_id: str) -> tuple[int, int] | None:
         waiting = self._waiting.get(call_id)
-        if waiting:
-            return waiting.pop(0)
-        if waiting is not None or not self._steps:
-            return None
-        for call in self._steps[-1]:
-            if self._waiting[call.id]:
-                return self._waiting[call.id].pop(0)
+        if waiting is None:
+            return self._oldest_of_newest_step()
+        while waiting:
+            index, number = waiting.popleft()
+            if self._steps[index][number].result is None:
+                return index, number
+        return None
+
+    def _oldest_of_newest_step(self) -> tuple[int, int] | None:
+        # Never backwards: a step may have thousands of calls, and as many such results.
+        newest = len(self._steps) - 1
+        while newest >= 0 and self._oldest < len(self._steps[newest]):
+            if self._steps[newest][self._oldest].result is None:
+                return newest, self._oldest
+            self._oldest += 1
         return None
 
     def build(self) -> Task:

@@ -25,7 +25,7 @@ FIELDS = {
 }
 """Where a conversation is, by route. The other routes have no turns."""
 
-AT_ONCE = 64 * 1024
+AT_ONCE = 32 * 1024
 """Bytes of calls and results that are read in one piece, but for the last of them."""
 
 _NUMBER = "\x00"
@@ -52,10 +52,11 @@ def reading_task(body: dict[str, Any], path: str) -> Steps[Task]:
     """The task that a conversation is, in pieces."""
     reader = _Reader()
     for item in items_of(body, path):
-        reader.read(item)
-        if reader.read_bytes >= AT_ONCE:
-            reader.read_bytes = 0
-            yield
+        # A message may hold thousands of calls.
+        for _ in reader.reading(item):
+            if reader.read_bytes >= AT_ONCE:
+                reader.read_bytes = 0
+                yield
     return reader.builder.build()
 
 
@@ -96,18 +97,21 @@ class _Reader:
         self.read_bytes = 0
         self._after_result = False
 
-    def read(self, item: dict[str, Any]) -> None:
+    def reading(self, item: dict[str, Any]) -> Iterator[None]:
+        """Read an item; yields after each of its calls and results."""
         self.read_bytes += ITEM_BYTES
         blocks = list(result_blocks(item))
         if _is_answer(item):
             self._add_result(item)
+            yield
         elif blocks:
             for block in blocks:
                 self._add_result(block)
+                yield
         elif item.get("role") == "user":
             self._read_user(item.get("content"))
         else:
-            self._read_model(item)
+            yield from self._reading_model(item)
 
     def _add_result(self, given: dict[str, Any]) -> None:
         ids = (given.get(name) for name in ("tool_call_id", "tool_use_id", "call_id", "name"))
@@ -124,31 +128,37 @@ class _Reader:
             self.builder.begin_turn(_digest(text.encode("utf-8", "surrogatepass")).hex())
             self._after_result = False
 
-    def _read_model(self, item: dict[str, Any]) -> None:
+    def _reading_model(self, item: dict[str, Any]) -> Iterator[None]:
         self._after_result = False
-        if _is_call_item(item):
-            # Calls of one answer are items of their own: a result ends the step.
-            self._add_call(item.get("call_id"), item.get("name"), _arguments_of(item))
-            return
-        for call in _objects(item.get("tool_calls")):
-            function = call.get("function", call.get("custom"))
-            given = function if isinstance(function, dict) else {}
-            self._add_call(call.get("id"), given.get("name"), _arguments_of(given))
-        for part in _objects(item.get("content")):
-            if part.get("type") == "tool_use":
-                self._add_call(part.get("id"), part.get("name"), part.get("input"))
-        legacy = item.get("function_call")
-        if isinstance(legacy, dict):
-            name = legacy.get("name")
-            self._add_call(name, name, legacy.get("arguments"))
+        for call_id, name, arguments in _calls_of(item):
+            self._add_call(call_id, name, arguments)
+            yield
         if item.get("role") == "assistant" and "type" not in item:
             self.builder.end_step()
 
     def _add_call(self, call_id: Any, name: Any, arguments: Any) -> None:
         text = canonical(arguments)
-        self.read_bytes += len(text)
+        self.read_bytes += ITEM_BYTES + len(text)
         known = call_id if isinstance(call_id, str) else ""
         self.builder.add_call(Call(known, name if isinstance(name, str) else "", text))
+
+
+def _calls_of(item: dict[str, Any]) -> Iterator[tuple[Any, Any, Any]]:
+    """Id, name and arguments of each call in an item, whatever they are."""
+    if _is_call_item(item):
+        # Calls of one answer are items of their own: a result ends the step.
+        yield item.get("call_id"), item.get("name"), _arguments_of(item)
+        return
+    for call in _objects(item.get("tool_calls")):
+        function = call.get("function", call.get("custom"))
+        given = function if isinstance(function, dict) else {}
+        yield call.get("id"), given.get("name"), _arguments_of(given)
+    for part in _objects(item.get("content")):
+        if part.get("type") == "tool_use":
+            yield part.get("id"), part.get("name"), part.get("input")
+    legacy = item.get("function_call")
+    if isinstance(legacy, dict):
+        yield legacy.get("name"), legacy.get("name"), legacy.get("arguments")
 
 
 def _arguments_of(call: dict[str, Any]) -> Any:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from router.agents.loops import Loop, LoopKind, LoopRules, find_loop
+from router.agents.loops import MAX_CALLS, Loop, LoopKind, LoopRules, find_loop
 from router.agents.task import Call, Result
 
 RULES = LoopRules(repeats=4, cycle=3, changing=8, near=6, max_period=5)
@@ -152,6 +152,14 @@ def test_none_switches_a_kind_off():
         steps(*(call("grep", f'{{"pattern":"handler{n}"}}') for n in range(90))),
     )
     assert [first_found(turn, NEVER) for turn in turns] == [None] * 3
+
+
+def test_of_a_very_long_turn_the_end_is_looked_at():
+    new = steps(*(call("read", str(n), str(n)) for n in range(MAX_CALLS)))
+
+    assert find([*new, *steps(*[A] * 4)]).kind is LoopKind.REPEAT
+    assert find([tuple([B, *[A] * MAX_CALLS])]).kind is LoopKind.REPEAT
+    assert find([(A,) * MAX_CALLS, *new]) is None
 
 
 @pytest.mark.parametrize("kind", list(LoopKind))

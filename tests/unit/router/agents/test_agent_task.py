@@ -89,3 +89,12 @@ def test_results_that_no_call_waits_for_are_left_out():
     builder.add_result("?", LATER)
 
     assert builder.build().steps == ((call("a")._replace(result=DONE),),)
+
+
+def test_a_call_that_got_a_result_without_an_id_gets_no_second_one():
+    builder = TaskBuilder()
+    builder.add_call(call("a"))
+    builder.add_result("?", DONE)
+    builder.add_result("a", LATER)
+
+    assert builder.build().steps[0][0].result == DONE
