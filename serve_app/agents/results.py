@@ -13,6 +13,9 @@ from router.agents.shorten import ResultLimit, shorten
 from serve_app.agents.history import FIELDS, result_blocks, result_field
 from serve_app.bodies.steps import Steps
 
+AT_ONCE = 1000
+"""Messages that are looked at in one piece while nothing is cut."""
+
 
 class ShortenedResults(NamedTuple):
     """How many results were cut, and about how many tokens of them."""
@@ -54,6 +57,7 @@ def shortening(
             kept[index] = cut.value
             results += cut.results
             gone += cut.bytes
+        if cut is not None or index % AT_ONCE == 0:
             yield
     if not results:
         return None

@@ -95,8 +95,10 @@ def test_tasks_that_are_idle_or_too_many_are_forgotten():
 
 def test_the_turns_of_a_task_are_bounded():
     tasks = TaskTable()
-    for turn in range(MAX_TURNS + 1):
+    for turn in range(MAX_TURNS):
         tasks.see("a", str(turn), now=turn)
+    tasks.see("a", "0", now=MAX_TURNS)
+    tasks.see("a", "newest", now=MAX_TURNS)
 
-    assert tasks.see("a", "1", now=50).turn_s == 49
-    assert tasks.see("a", "0", now=50).turn_s == 0
+    assert tasks.see("a", "0", now=50).turn_s == 50
+    assert tasks.see("a", "1", now=50).turn_s == 0

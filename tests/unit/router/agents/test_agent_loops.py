@@ -158,7 +158,7 @@ def test_of_a_very_long_turn_the_end_is_looked_at():
     new = steps(*(call("read", str(n), str(n)) for n in range(MAX_CALLS)))
 
     assert find([*new, *steps(*[A] * 4)]).kind is LoopKind.REPEAT
-    assert find([tuple([B, *[A] * MAX_CALLS])]).kind is LoopKind.REPEAT
+    assert find([(B, *[A] * MAX_CALLS)]).kind is LoopKind.REPEAT
     assert find([(A,) * MAX_CALLS, *new]) is None
 
 
