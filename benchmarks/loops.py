@@ -33,7 +33,10 @@ from serve_app.bodies.steps import at_once
 from serve_app.bodies.wire import ROUTES, Parsed, parse
 from serve_app.config.agents import AgentConfig, LoopsConfig
 
-STOPPING = AgentConfig(turn_depth=None, task_depth=None, loops=LoopsConfig(action="stop"))
+STOPPING = LoopsConfig(action="stop")
+STRICTEST = LoopsConfig(repeats=2, cycle=2, changing=2, near=2, action="stop")
+"""How far from being loops the conversations are."""
+
 RULES = LoopsConfig().rules
 SEED = 7
 LATE_CALLS = 2
@@ -51,26 +54,25 @@ def read_transcripts(python: str) -> list[Turns]:
     return [json.loads(line)["turns"] for line in run.stdout.splitlines()]
 
 
-def stopped_at(turns: Turns, path: str) -> str | None:
+def stopped_at(turns: Turns, path: str, loops: LoopsConfig) -> str | None:
     """The refusal of a conversation's first request that is refused."""
+    config = AgentConfig(turn_depth=None, task_depth=None, loops=loops)
     for number, turn in enumerate(turns):
         for calls in range(1, len(turn) + 1):
             body = DIALECTS[path]([*turns[:number], turn[:calls]])
             parsed = parse(json.dumps(body).encode(), ROUTES[path])
             assert isinstance(parsed, Parsed), parsed
-            guarded = at_once(guarding(parsed, STOPPING, TaskTable(), "", 0.0))
+            guarded = at_once(guarding(parsed, config, TaskTable(), "", 0.0))
             if isinstance(guarded, Rejected):
                 return guarded.message
     return None
 
 
-def false_stops(conversations: list[Turns], name: str) -> dict[str, Any]:
+def false_stops(
+    conversations: list[Turns], name: str, loops: LoopsConfig = STOPPING
+) -> dict[str, Any]:
     """Conversations that are stopped though none of them has a loop."""
-    refusals = [
-        refusal
-        for turns in conversations
-        if (refusal := next(filter(None, (stopped_at(turns, path) for path in DIALECTS)), None))
-    ]
+    refusals = [refusal for turns in conversations if (refusal := _refusal(turns, loops))]
     for refusal in refusals:
         print(f"  {refusal[:110]}")
     steps = [len(turn) for turns in conversations for turn in turns]
@@ -84,13 +86,19 @@ def false_stops(conversations: list[Turns], name: str) -> dict[str, Any]:
     }
 
 
+def _refusal(turns: Turns, loops: LoopsConfig) -> str | None:
+    refusals = (stopped_at(turns, path, loops) for path in DIALECTS)
+    return next(filter(None, refusals), None)
+
+
 def planted_step(kind: LoopKind, period: int, number: int, rng: random.Random) -> Step:
     """One call of an endless loop."""
     place = number % period
     query = f"item {rng.randrange(10**6) if kind is LoopKind.NEAR else place}"
     text = f"at {number}" if kind is LoopKind.CHANGING else f"nothing found by {place}"
+    result = Result(len(text), text.encode(), is_futile=kind is not LoopKind.CHANGING)
     arguments = json.dumps({"query": query, "page": 1})
-    return (Call("", f"search{place % 3}", arguments, Result(len(text), text.encode())),)
+    return (Call("", f"search{place % 3}", arguments, result),)
 
 
 def late_calls(kind: LoopKind, period: int, begun: list[Step], rng: random.Random) -> int:
@@ -138,6 +146,7 @@ def main(python: str = sys.executable) -> None:
         rows.append(false_stops(conversations, "turn by turn"))
         joined = [[[call for turn in turns for call in turn]] for turns in conversations]
         rows.append(false_stops(joined, "all turns as one"))
+        rows.append(false_stops(joined, "all turns as one, every rule at 2", STRICTEST))
     begun: list[Turns] = conversations or [[[]] for _ in range(100)]
     rows += [planted_loops(begun, kind) for kind in LoopKind]
     write(

@@ -12,7 +12,8 @@ again begins anew, and a loop that the model has left is none. Four kinds:
   their output. It takes `changing` rounds, because work that waits looks the same.
 - *near*: one tool, called with small changes of its arguments, whose results were all seen
   before in this turn, `near` steps in a row. Calls of one step are one guess: a model that
-  makes ten directories at once is not searching.
+  makes ten directories at once is not searching. Where the results are no failures it takes
+  `PATIENCE` times as many: a model that labels one mail after another gets an "ok" for each.
 
 Whatever brings something new (a call not made yet, another result) ends a repeat, a cycle
 and a near run. So reading page after page is no loop, nor is running the same tests after
@@ -29,6 +30,8 @@ from router.agents.task import Call, Result, Step
 
 MAX_CALLS = 2000
 """Of a longer turn, the older calls are not looked at."""
+
+PATIENCE = 3
 
 MAX_NAME_CHARS = 64
 """Of a tool's name that is repeated to the client or the model."""
@@ -51,7 +54,8 @@ class LoopRules:
         repeats: times that one call is made, its result unchanged.
         cycle: rounds of several calls, their results unchanged.
         changing: rounds of the same calls, their results changing.
-        near: steps that call one tool with small changes and without a new result.
+        near: steps that call one tool with small changes and without a new result, all of
+            them failures; `PATIENCE` times as many where they are none.
         max_period: calls of a round, at most.
 
     """
@@ -193,17 +197,18 @@ def _near(turn: Sequence[Step], rules: LoopRules) -> Loop | None:
     if rules.near is None:
         return None
     seen: dict[str, set[Result | None]] = {}
-    length, last = 0, None
+    length, is_futile, last = 0, True, None
     for step in turn:
         known = seen.setdefault(step[0].name, set())
         results = {call.result for call in step}
         is_near = last is not None and all(_is_near(call, last) for call in step)
-        if not is_near:
-            length = 0
-        length = length + 1 if results <= known or not is_near else 1
+        if not (is_near and results <= known):
+            length, is_futile = 0, True
+        length += 1
+        is_futile = is_futile and all(x is not None and x.is_futile for x in results)
         known |= results
         last = step[-1]
-    if last is not None and length >= rules.near:
+    if last is not None and length >= rules.near * (1 if is_futile else PATIENCE):
         return Loop(LoopKind.NEAR, (last.name,), length)
     return None
 

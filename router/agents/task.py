@@ -14,10 +14,18 @@ from typing import NamedTuple, TypeAlias
 
 
 class Result(NamedTuple):
-    """What a tool call brought: the size of its text in UTF-8, and a digest of it."""
+    """What a tool call brought.
+
+    Attributes:
+        size_bytes: of its text, in UTF-8.
+        digest: of all of it.
+        is_futile: whether it is an error, or says that nothing was found.
+
+    """
 
     size_bytes: int
     digest: bytes
+    is_futile: bool = False
 
 
 class Call(NamedTuple):

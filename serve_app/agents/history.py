@@ -33,6 +33,17 @@ _NUMBER = "\x00"
 
 _NO_ARGUMENTS = "{}"
 
+SHORT_BYTES = 2000
+"""A longer result is no mere failure."""
+
+_EMPTY = frozenset({"", "[]", "{}", "null", "none", "false", "0", '""'})
+_FAILURES = (
+    "error", "exception", "traceback", "fail", "not found", "no such", "not exist", "no match",
+    "no result", "nothing", "none found", "invalid", "cannot", "could not", "unable", "denied",
+    "forbidden", "timed out", "timeout", "0 results",
+)  # fmt: skip
+"""What tools say when they bring nothing, in the language that most of them speak."""
+
 ITEM_BYTES = 250
 """Of a message or item that is read, without its text: what it costs as much as."""
 
@@ -116,7 +127,8 @@ class _Reader:
     def _add_result(self, given: dict[str, Any]) -> None:
         ids = (given.get(name) for name in ("tool_call_id", "tool_use_id", "call_id", "name"))
         call_id = next((x for x in ids if isinstance(x, str)), "")
-        result = read_result(given.get(result_field(given) or "content"))
+        content = given.get(result_field(given) or "content")
+        result = read_result(content, is_error=given.get("is_error") is True)
         self.read_bytes += result.size_bytes
         self.builder.add_result(call_id, result)
         self._after_result = True
@@ -200,16 +212,19 @@ _DECODER = json.JSONDecoder(parse_int=_number, parse_float=_number)
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def read_result(content: Any) -> Result:
-    """Size and digest of a tool's result: its text, and pictures as they were sent."""
-    if isinstance(content, str):
-        raw = content.encode("utf-8", "surrogatepass")
-    elif content is None:
-        raw = b""
-    else:
-        raw = _dumped(content)
-    size = len(raw) if isinstance(content, str) else utf8_bytes(text_of(content))
-    return Result(size, _digest(raw))
+def read_result(content: Any, *, is_error: bool = False) -> Result:
+    """What a tool's result is: its text, and pictures as they were sent."""
+    text = text_of(content)
+    is_text = content is None or isinstance(content, str)
+    raw = text.encode("utf-8", "surrogatepass") if is_text else _dumped(content)
+    size = len(raw) if is_text else utf8_bytes(text)
+    return Result(size, _digest(raw), is_error or (size <= SHORT_BYTES and _is_futile(text)))
+
+
+def _is_futile(text: str) -> bool:
+    """Whether a short result is an error, or says that nothing was found."""
+    said = text.strip().lower()
+    return said in _EMPTY or any(word in said for word in _FAILURES)
 
 
 def _dumped(content: Any) -> bytes:

@@ -23,7 +23,8 @@ class LoopsConfig(StrictModel):
         changing: rounds of the same calls whose results change; null: never. Polling
             looks like this.
         near: steps in a row that call one tool with small changes of its arguments and
-            bring no result that is new; null: never.
+            bring failures that are not new; three times as many if they are no failures.
+            null: never.
         max_period: calls of a round, at most.
         action: `count` in metrics; `warn`, by a note to the model at the end of the
             conversation; `stop`, as `on_depth` says.

@@ -12,7 +12,7 @@ NEVER = LoopRules(repeats=None, cycle=None, changing=None, near=None)
 
 
 def call(name, arguments="{}", result="same") -> Call:
-    given = None if result is None else Result(len(result), result.encode())
+    given = None if result is None else Result(len(result), result.encode(), "no " in result)
     return Call("", name, arguments, given)
 
 
@@ -131,6 +131,12 @@ def test_they_count_from_the_last_result_tool_or_idea_that_was_new(between):
     guesses = [call("grep", f'{{"pattern":"handler{n}"}}', "no match") for n in range(20)]
 
     assert first_found(steps(*guesses[:5], between, *guesses[5:9])) is None
+
+
+def test_work_that_is_acknowledged_one_by_one_takes_longer_to_be_a_loop():
+    labels = [call("label", f'{{"mail":"number {n}"}}', "ok") for n in range(30)]
+
+    assert first_found(steps(*labels)) == (18, LoopKind.NEAR)
 
 
 def test_many_calls_at_once_are_one_guess():

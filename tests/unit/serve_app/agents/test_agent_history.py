@@ -165,6 +165,24 @@ def test_pictures_are_part_of_a_result_and_not_of_its_size():
     assert read_result(None).size_bytes == 0
 
 
+@pytest.mark.parametrize(
+    "content", ["", None, "[]", " null\n", "Error: no such file", [{"type": "text", "text": "{}"}]]
+)
+def test_a_result_that_brings_nothing_is_told_by_its_words(content):
+    assert read_result(content).is_futile
+    assert read_result("done").is_futile is False
+    assert read_result("done", is_error=True).is_futile
+    assert read_result("an error " * 1000).is_futile is False
+
+
+def test_the_mark_of_an_error_is_read():
+    use = {"type": "tool_use", "id": "a", "name": "f", "input": {}}
+    block = {"type": "tool_result", "tool_use_id": "a", "content": "42", "is_error": True}
+    said = [user(), {"role": "assistant", "content": [use]}, user([block])]
+
+    assert read({"messages": said}, MESSAGES).steps[0][0].result.is_futile
+
+
 NONSENSE = [None, 5, "x", [], {}, [None], [5], {"a": None}, [{"type": "tool_result"}], True]
 
 
