@@ -1,8 +1,7 @@
 """How deep, how long and how large a task may become.
 
-The seed's figures are the defaults: 5 steps a turn and 25 a task. A request that
-offers no tools is never over a bound: its answer is the end of the turn, which is what the
-bounds are for.
+The defaults are 5 steps a turn and 25 a task. A request whose answer can call no
+tool is never over a bound: that answer ends the turn, which is what the bounds are for.
 """
 
 from __future__ import annotations
@@ -33,7 +32,10 @@ _SAID = {
     Limit.TASK_S: "This task began {found:.0f} seconds ago; {allowed:g} are allowed",
     Limit.TASK_TOKENS: "This task has used {found:g} tokens; {allowed:g} are allowed",
 }
-FINISH = "Send the conversation without 'tools' to have the model answer with what it has found"
+FINISH = (
+    "Send the conversation without 'tools', or with a 'tool_choice' of none, to have the model "
+    "answer with what it has found"
+)
 _THEN = {
     Limit.TURN_DEPTH: ", or begin a new turn with a user message.",
     Limit.TURN_S: ", or begin a new turn with a user message.",
@@ -91,7 +93,7 @@ class Exceeded:
 
 
 def find_exceeded(bounds: Bounds, task: Task, spent: Spent, *, finishes: bool) -> Exceeded | None:
-    """The first bound that a request which offers tools has reached.
+    """The first bound that is reached by a request whose answer may call tools.
 
     Where a turn at its bound `finishes` with an answer without tools, the answer after the
     last allowed step is that one. Otherwise that answer may call tools, because it need

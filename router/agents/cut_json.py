@@ -28,7 +28,6 @@ FEW = 4
 MIN_SHARE = 64
 """Bytes that a shortened value needs to say anything."""
 
-
 _LEAST_MEMBER = len('"":0,')
 
 
@@ -62,7 +61,7 @@ def _refuse(name: str) -> None:
 
 
 def _fit(value: Any, room: int, depth: int) -> str:
-    """A value in `room` bytes; of less than `MIN_SHARE`, perhaps in a few more."""
+    """A value in `room` bytes; where they are too few for any, in up to five."""
     whole = _written(value, room, depth)
     if whole is not None:
         return whole

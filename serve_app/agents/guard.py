@@ -75,7 +75,7 @@ def guarding(
     if not parsed.tools and not has_results(items_of(parsed.body, path)):
         return guarded
     yield
-    if parsed.tools:
+    if _may_call(parsed):
         task = yield from reading_task(parsed.body, path)
         yield
         judged = _judge(replace(guarded, task=task), config, tasks, key, now)
@@ -87,10 +87,17 @@ def guarding(
     return _apply(guarded, config)
 
 
+def _may_call(parsed: Parsed) -> bool:
+    """Whether the answer may call a tool."""
+    choice = parsed.body.get("tool_choice")
+    kind = choice.get("type") if isinstance(choice, dict) else choice
+    return parsed.tools > 0 and kind != "none"
+
+
 def _judge(
     guarded: Guarded, config: AgentConfig, tasks: TaskTable, key: Hashable, now: float
 ) -> Guarded | Rejected:
-    """What the bounds and the loops say of a request that offers tools."""
+    """What the bounds and the loops say of a request whose answer may call tools."""
     bounds, task = config.bounds, guarded.task
     spent = tasks.see(key, task.turn_id, now) if bounds.need_table else Spent()
     finishes = config.on_depth == "finish"

@@ -14,6 +14,8 @@ from serve_app.agents.results import ShortenedResults
 from serve_app.bodies.steps import at_once
 from serve_app.bodies.wire import ROUTES, Parsed, parse
 from serve_app.config.agents import AgentConfig
+from serve_app.config.tenants import HistoryConfig
+from serve_app.routing.history import trimming
 
 CHAT = "/v1/chat/completions"
 MESSAGES = "/v1/messages"
@@ -94,6 +96,28 @@ def test_a_request_without_tools_is_over_no_bound(path):
     guarded = guard(body, path, turn_depth=5, task_depth=25, loops={"action": "stop"})
 
     assert guarded.parsed.body == body
+
+
+@every_dialect
+def test_nor_is_one_that_chooses_none(path):
+    choice = {"type": "none"} if path == MESSAGES else "none"
+    body = {**DIALECTS[path]([turn(50)]), "tool_choice": choice}
+
+    assert guard(body, path, turn_depth=5).parsed.body == body
+    assert isinstance(guard({**body, "tool_choice": "auto"}, path, turn_depth=5), Rejected)
+
+
+@every_dialect
+def test_old_turns_can_be_left_out_of_what_was_cut(path):
+    body = DIALECTS[path]([[["read", {}, "x" * 9000]] * 3] * 4)
+    history = HistoryConfig(high_tokens=4000, low_tokens=2000)
+
+    cut = guard(body, path, tool_results={"max_tokens": 300}).parsed
+    trimmed = at_once(trimming(cut, history))
+
+    assert trimmed is None or trimmed.kept_tokens <= 4000
+    whole = at_once(trimming(parsed_of(body, path), history))
+    assert whole.dropped > (trimmed.dropped if trimmed else 0)
 
 
 @every_dialect
