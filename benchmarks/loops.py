@@ -29,8 +29,9 @@ from router.agents.task import Call, Result, Step
 from router.agents.task_table import TaskTable
 from router.errors import Rejected
 from serve_app.agents.guard import guarding
+from serve_app.bodies.parsed_request import ParsedRequest, parse
+from serve_app.bodies.routes import ROUTES
 from serve_app.bodies.steps import at_once
-from serve_app.bodies.wire import ROUTES, Parsed, parse
 from serve_app.config.agents import AgentConfig, LoopsConfig
 
 STOPPING = LoopsConfig(action="stop")
@@ -61,7 +62,7 @@ def stopped_at(turns: Turns, path: str, loops: LoopsConfig) -> str | None:
         for calls in range(1, len(turn) + 1):
             body = DIALECTS[path]([*turns[:number], turn[:calls]])
             parsed = parse(json.dumps(body).encode(), ROUTES[path])
-            assert isinstance(parsed, Parsed), parsed
+            assert isinstance(parsed, ParsedRequest), parsed
             guarded = at_once(guarding(parsed, config, TaskTable(), "", 0.0))
             if isinstance(guarded, Rejected):
                 return guarded.message

@@ -20,8 +20,9 @@ from serve_app.agents.history import FIELDS, has_results, items_of, reading_task
 from serve_app.agents.notes import with_note, without_tools
 from serve_app.agents.results import ShortenedResults, shortening
 from serve_app.agents.tool_order import in_order
+from serve_app.bodies.json_body import dump
+from serve_app.bodies.parsed_request import ParsedRequest
 from serve_app.bodies.steps import Steps
-from serve_app.bodies.wire import Parsed, dump
 from serve_app.config.agents import AgentConfig
 
 _WARNING = (
@@ -47,7 +48,7 @@ class Guarded:
 
     """
 
-    parsed: Parsed
+    parsed: ParsedRequest
     task: Task
     exceeded: Exceeded | None = None
     loop: Loop | None = None
@@ -61,7 +62,7 @@ class Guarded:
 
 
 def guarding(
-    parsed: Parsed, config: AgentConfig | None, tasks: TaskTable, key: Hashable, now: float
+    parsed: ParsedRequest, config: AgentConfig | None, tasks: TaskTable, key: Hashable, now: float
 ) -> Steps[Guarded | Rejected]:
     """The request within its tier's bounds, or its refusal, in pieces.
 
@@ -87,7 +88,7 @@ def guarding(
     return _apply(guarded, config)
 
 
-def _may_call(parsed: Parsed) -> bool:
+def _may_call(parsed: ParsedRequest) -> bool:
     """Whether the answer may call a tool."""
     choice = parsed.body.get("tool_choice")
     kind = choice.get("type") if isinstance(choice, dict) else choice
@@ -146,7 +147,7 @@ def _apply(guarded: Guarded, config: AgentConfig) -> Guarded:
     return replace(guarded, parsed=parsed)
 
 
-def _changed(parsed: Parsed, body: dict[str, Any], grown_bytes: int) -> Parsed:
+def _changed(parsed: ParsedRequest, body: dict[str, Any], grown_bytes: int) -> ParsedRequest:
     size = max(0, parsed.prompt.bytes + grown_bytes)
     return replace(parsed, body=body, prompt=replace(parsed.prompt, bytes=size))
 

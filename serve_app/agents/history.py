@@ -14,8 +14,8 @@ from typing import Any
 from router.agents.cut_text import utf8_bytes
 from router.agents.task import Call, Result, Task, TaskBuilder
 from serve_app.bodies.json_body import dump
+from serve_app.bodies.parsed_request import text_of
 from serve_app.bodies.steps import Steps
-from serve_app.bodies.wire import text_of
 from serve_app.routing.history_pieces import is_result
 
 FIELDS = {

@@ -13,8 +13,9 @@ from router.errors import Rejected
 from serve_app.agents.guard import guarding
 from serve_app.agents.history import canonical, has_results, items_of, reading_task
 from serve_app.agents.tool_order import in_order
+from serve_app.bodies.parsed_request import ParsedRequest, parse
+from serve_app.bodies.routes import ROUTES
 from serve_app.bodies.steps import at_once
-from serve_app.bodies.wire import ROUTES, Parsed, parse
 from serve_app.config.agents import AgentConfig
 from tests.examples import examples
 
@@ -168,6 +169,8 @@ def test_any_request_that_is_taken_can_be_guarded(items, path, config, tool):
     guarded = at_once(guarding(parsed, config, TaskTable(), "", 0.0))
 
     if not isinstance(guarded, Rejected):
-        assert isinstance(guarded.parsed, Parsed)
-        assert isinstance(parse(json.dumps(guarded.parsed.body).encode(), ROUTES[path]), Parsed)
+        assert isinstance(guarded.parsed, ParsedRequest)
+        assert isinstance(
+            parse(json.dumps(guarded.parsed.body).encode(), ROUTES[path]), ParsedRequest
+        )
         assert guarded.parsed.prompt.bytes >= 0

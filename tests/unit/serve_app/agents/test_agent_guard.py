@@ -11,8 +11,9 @@ from router.agents.task_table import TaskTable
 from router.errors import Rejected, RejectReason
 from serve_app.agents.guard import Guarded, guarding
 from serve_app.agents.results import ShortenedResults
+from serve_app.bodies.parsed_request import ParsedRequest, parse
+from serve_app.bodies.routes import ROUTES
 from serve_app.bodies.steps import at_once
-from serve_app.bodies.wire import ROUTES, Parsed, parse
 from serve_app.config.agents import AgentConfig
 from serve_app.config.tenants import HistoryConfig
 from serve_app.routing.history import trimming
@@ -24,9 +25,9 @@ QUIET = {"turn_depth": None, "task_depth": None, "loops": None}
 every_dialect = pytest.mark.parametrize("path", DIALECTS)
 
 
-def parsed_of(body, path) -> Parsed:
+def parsed_of(body, path) -> ParsedRequest:
     parsed = parse(json.dumps(body).encode(), ROUTES[path])
-    assert isinstance(parsed, Parsed), parsed
+    assert isinstance(parsed, ParsedRequest), parsed
     return parsed
 
 
@@ -150,7 +151,7 @@ def test_a_warning_changes_nothing_before_the_newest_message(path):
 
     assert warned[field][:-1] == body[field][:-1] and warned[field][-1] != body[field][-1]
     assert warned["tools"] == body["tools"]
-    assert isinstance(parsed_of(warned, path), Parsed)
+    assert isinstance(parsed_of(warned, path), ParsedRequest)
 
 
 @every_dialect

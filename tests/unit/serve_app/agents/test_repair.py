@@ -13,7 +13,8 @@ from serve_app.agents.repair import repair_body, repaired_call
 from serve_app.agents.schemas import Schemas
 from serve_app.agents.tools import tools_of
 from serve_app.agents.verdict import EMPTY, CallOutcome, Verdict
-from serve_app.bodies.wire import ROUTES, parse
+from serve_app.bodies.parsed_request import parse
+from serve_app.bodies.routes import ROUTES
 from tests.unit.serve_app.agents.answers import (
     CHAT,
     MESSAGES,
