@@ -18,6 +18,7 @@ class RejectReason(StrEnum):
     INVALID_REQUEST = "invalid_request"
     CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
     TOOL_DEPTH_EXCEEDED = "tool_depth_exceeded"
+    TOOL_CALL_INVALID = "tool_call_invalid"
     INVALID_API_KEY = "invalid_api_key"
     MODEL_NOT_ALLOWED = "model_not_allowed"
     ADMIN_ONLY = "admin_only"

@@ -203,6 +203,31 @@ class Metrics:
             "Estimated tokens that were left out of requests.",
             "tier",
         )
+        self.tool_calls = counter(
+            "pointsman_tool_calls_total",
+            "Tool calls of answers, and calls that should have been there, by how they validate.",
+            "lane",
+            "outcome",
+        )
+        self.tool_repairs = counter(
+            "pointsman_tool_repairs_total",
+            "Invalid tool calls that a lane was asked to make again, by step and outcome.",
+            "lane",
+            "step",
+            "outcome",
+        )
+        self.tool_bounds = counter(
+            "pointsman_tool_bounds_total",
+            "Requests whose task was over a bound, by its setting.",
+            "tier",
+            "limit",
+        )
+        self.tool_loops = counter(
+            "pointsman_tool_loops_total", "Requests in whose turn a loop was found.", "tier", "kind"
+        )
+        self.tool_results_cut = counter(
+            "pointsman_tool_results_cut_total", "Requests whose tool results were cut.", "tier"
+        )
         self.request_records_dropped = counter(
             "pointsman_request_records_dropped_total",
             "Finished requests not noted: feedback, request log, usage log.",

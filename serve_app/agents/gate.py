@@ -12,7 +12,7 @@ calls that came in their place.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -112,6 +112,25 @@ class Gate:
         self._mended = Mended({}, {}, set(), {})
         self.outcomes: list[CallOutcome] = []
         self.faults: list[Fault] = []
+
+    @property
+    def holds(self) -> bool:
+        return self._holds
+
+    @property
+    def tools(self) -> Tools:
+        return self._tools
+
+    def afresh(self) -> Gate:
+        """Return one for an answer that begins again."""
+        return Gate(self._form, self._tools, self._schemas, holds=self._holds)
+
+    def made_again(self, answer: Data) -> MadeCall | None:
+        """Return the first valid call of a whole answer; None if there is none."""
+        for call in self._form.whole_calls(answer):
+            if judge(call.name, call.arguments, self._tools, self._schemas).is_valid:
+                return replace(call, arguments=call.arguments.strip() or "{}")
+        return None
 
     # -- a stream -----------------------------------------------------------
 

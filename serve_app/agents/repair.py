@@ -8,16 +8,14 @@ every parser), unless the client has switched that off with `strict: false`.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from serve_app.agents.forms.form import Data, Form, MadeCall
+from serve_app.agents.forms.form import Data
 from serve_app.agents.gate import Fault
-from serve_app.agents.schemas import Schemas
 from serve_app.agents.tools import Tools
-from serve_app.agents.verdict import EMPTY, judge
+from serve_app.agents.verdict import EMPTY
 
 MAX_SAID_CHARS = 2_000
 MAX_SCHEMA_CHARS = 4_000
@@ -90,11 +88,3 @@ def _enforced(tool: Any, name: str) -> Any:
     if tool.get("name") == name and tool.get("strict") is False:
         return {key: value for key, value in tool.items() if key != "strict"}
     return tool
-
-
-def repaired_call(answer: Data, form: Form, tools: Tools, schemas: Schemas) -> MadeCall | None:
-    """Return the first valid call of an answer; None if there is none."""
-    for call in form.whole_calls(answer):
-        if judge(call.name, call.arguments, tools, schemas).is_valid:
-            return replace(call, arguments=call.arguments.strip() or "{}")
-    return None

@@ -64,6 +64,24 @@ class ToolResultsConfig(StrictModel):
         return ResultLimit(self.max_tokens, self.bytes_per_token)
 
 
+class ToolCallsConfig(StrictModel):
+    """What becomes of tool calls that do not validate.
+
+    Attributes:
+        check: `hold` each call until it is valid, and have an invalid one made again;
+            `count` how calls are, and pass them on as they come. Requests with `strict`
+            tools are held in either case.
+        attempts: times that the lane is asked for a valid call, with the schema as its
+            grammar.
+        fallback: ask `routing.tool_fallback`, too, once.
+
+    """
+
+    check: Literal["hold", "count"] = "hold"
+    attempts: int = Field(1, ge=0, le=3)
+    fallback: bool = True
+
+
 class AgentConfig(StrictModel):
     """Bounds of tasks that call tools; a tier without this block has none.
 
@@ -82,6 +100,7 @@ class AgentConfig(StrictModel):
         tool_results: null: they stay as they are.
         tool_order: `canonical`: tools by name and their members by key, so that the
             prefix cache serves clients that shuffle them; `client`: as they came.
+        tool_calls: what becomes of calls that do not validate.
 
     """
 
@@ -94,6 +113,7 @@ class AgentConfig(StrictModel):
     loops: LoopsConfig | None = LoopsConfig()
     tool_results: ToolResultsConfig | None = None
     tool_order: Literal["client", "canonical"] = "client"
+    tool_calls: ToolCallsConfig = ToolCallsConfig()
 
     @property
     def bounds(self) -> Bounds:

@@ -39,6 +39,8 @@ class RoutingConfig(StrictModel):
 
     Attributes:
         complex: lane for complex queries; `frontier`: for the most complex of them.
+        tool_fallback: lane that is asked for a tool call which the request's own lane could
+            not make; default: the complex lane.
         escalation_share: share of scored requests meant for the complex lane.
         frontier_share: share meant for the frontier lane.
         escalation_alarm: share of a lane from which a trigger fires.
@@ -57,6 +59,7 @@ class RoutingConfig(StrictModel):
     frontier: str | None = None
     long_context: str | None = None
     tools: str | None = None
+    tool_fallback: str | None = None
     escalation_share: float = Field(0.03, ge=0, lt=0.5)
     frontier_share: float = Field(0.01, ge=0, lt=0.5)
     escalation_alarm: float = Field(0.05, gt=0, le=1)
@@ -173,7 +176,7 @@ class FleetConfig(StrictModel):
 
     @model_validator(mode="after")
     def _routing_names_enabled_lanes(self) -> Self:
-        for role in ("default", "complex", "frontier", "long_context", "tools"):
+        for role in ("default", "complex", "frontier", "long_context", "tools", "tool_fallback"):
             name = getattr(self.routing, role)
             if name is not None and name not in self.enabled_lanes:
                 hint = nearest(name, self.enabled_lanes)

@@ -12,6 +12,7 @@ from router.limits.quota import EVEN_WEIGHTS, QuotaConfig, TokenWeights
 from router.routing.history import HistoryBudget
 from router.tokens import START_BYTES_PER_TOKEN
 from router.types import TierRules
+from serve_app.config.agents import AgentConfig
 from serve_app.config.errors import StrictModel, nearest
 from serve_app.config.records import StoreConfig
 
@@ -104,6 +105,8 @@ class TierConfig(StrictModel):
         frontier_budget: the same for the frontier lane.
         keep_prompts_days: how long prompts are kept for training; 0: not at all.
         history: cap on the history of each session; None: no cap.
+        agents: bounds of tasks that call tools, and what becomes of invalid calls
+            (docs/agents.md); None: no bounds, and calls are counted.
         sheddable: its work takes slots that other tiers do not need, and where a
             lane is saturated it waits, is shed and is evicted before any other tier.
         min_share: of a sheddable tier: share of a lane's slots that it keeps while the
@@ -123,6 +126,7 @@ class TierConfig(StrictModel):
     frontier_budget: float | None = Field(None, ge=0, le=0.5)
     keep_prompts_days: int = Field(0, ge=0, le=365)
     history: HistoryConfig | None = None
+    agents: AgentConfig | None = None
     ceilings: CeilingsConfig = CeilingsConfig()
     sheddable: bool = False
     min_share: float = Field(0, ge=0, le=1)
@@ -173,7 +177,8 @@ class TenantConfig(StrictModel):
     """One tenant.
 
     `ceilings` replaces the tier's, field by field; so do the budgets and
-    `keep_prompts_days`. `history` and `kv` replace the tier's as a whole; null lifts them.
+    `keep_prompts_days`. `history`, `kv` and `agents` replace the tier's as a whole; null
+    lifts them.
 
     Attributes:
         cache_group: tenants that name the same group (`shared`, or any other name) find
@@ -191,6 +196,7 @@ class TenantConfig(StrictModel):
     frontier_budget: float | None = Field(None, ge=0, le=0.5)
     keep_prompts_days: int | None = Field(None, ge=0, le=365)
     history: HistoryConfig | None = None
+    agents: AgentConfig | None = None
     cache_group: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,64}$")
     weight: float = Field(1, gt=0, le=1000)
     kv: KvConfig | None = None
@@ -281,6 +287,11 @@ class TenantsConfig(StrictModel):
         config = self.tenants[tenant]
         own = config.keep_prompts_days
         return self.tiers[config.tier].keep_prompts_days if own is None else own
+
+    def agents_of(self, tenant: str) -> AgentConfig | None:
+        config = self.tenants[tenant]
+        is_own = "agents" in config.model_fields_set
+        return config.agents if is_own else self.tiers[config.tier].agents
 
     def history_of(self, tenant: str) -> HistoryConfig | None:
         config = self.tenants[tenant]

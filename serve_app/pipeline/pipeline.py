@@ -35,6 +35,7 @@ from serve_app.relay.fault_book import FaultBook
 from serve_app.relay.keepalive import keep_alive
 from serve_app.relay.relay import BROKEN_OFF, Relay
 from serve_app.relay.resumption import traits_of
+from serve_app.relay.tool_repair import ToolRepair
 from serve_app.request.answer_limit import limited
 from serve_app.request.call import Call, Outcome, request_id
 from serve_app.request.charge import Charge
@@ -67,8 +68,9 @@ class Pipeline:
         dispatch = Dispatch(lanes, state.sessions, self.book)
         self.preparation = Preparation(state)
         self.reserving = Reserving(state, metering)
-        self._relay = Relay(metrics, state.escalation, metering)
-        self._recovery = Recovery(self._relay, dispatch, self.book, metrics)
+        repair = ToolRepair(dispatch, state.admission, metrics)
+        self._relay = Relay(metrics, state.escalation, metering, repair)
+        self._recovery = Recovery(self._relay, dispatch, self.book, metrics, repair)
         self._settlement = Settlement(state, metrics, recorder, metering)
 
     def call(self, route: Route, headers: dict[bytes, bytes], tenant: Tenant) -> Call:
@@ -141,8 +143,15 @@ class Pipeline:
         Nothing is awaited between the decision and this, so that no other request
         spends the same budget.
         """
+        metrics, tier, guarded = self._metrics, call.tenant.tier_name, call.guarded
+        if guarded is not None:
+            if guarded.exceeded is not None:
+                metrics.tool_bounds.labels(tier, guarded.exceeded.limit).inc()
+            if guarded.loop is not None:
+                metrics.tool_loops.labels(tier, guarded.loop.kind).inc()
+            if guarded.results is not None:
+                metrics.tool_results_cut.labels(tier).inc()
         if plan.history is not None:
-            metrics, tier = self._metrics, call.tenant.tier_name
             metrics.history_trimmed.labels(tier, plan.history.mode).inc()
             metrics.history_dropped_tokens.labels(tier).inc(plan.history.dropped_tokens)
             metrics.history_cuts.labels(tier).inc(plan.history.moved)

@@ -11,6 +11,7 @@ from router.placement.session import derive_session_id
 from router.routing.lane import decide_lane
 from router.routing.window_room import left
 from router.types import LaneDecision, RequestFacts
+from serve_app.agents.guard import Guarded, guarding
 from serve_app.bodies.media_urls import looking_for_media
 from serve_app.bodies.opening import opening_of
 from serve_app.bodies.parsed_request import ParsedRequest, reading
@@ -21,6 +22,8 @@ from serve_app.request.call import Call
 from serve_app.request.plan import Plan
 from serve_app.request.request_bounds import too_many
 from serve_app.routing.history import trimming
+
+MAX_TASK_ID_BYTES = 256
 
 
 class Preparation:
@@ -42,9 +45,15 @@ class Preparation:
         # After the session id, which comes from the first turn, and before all that
         # should see what the engine will.
         yield
-        call.history = yield from trimming(parsed, call.tenant.history)
+        guarded = yield from self._guarding(call, parsed)
+        if isinstance(guarded, Rejected):
+            return guarded
+        call.guarded, call.parsed = guarded, guarded.parsed
+        yield
+        call.history = yield from trimming(guarded.parsed, call.tenant.history)
         if call.history is not None:
-            call.parsed = parsed = call.history.parsed
+            call.parsed = call.history.parsed
+        parsed = call.parsed
         yield
         decision = self._decide(call, parsed)
         if isinstance(decision, Rejected):
@@ -57,6 +66,14 @@ class Preparation:
             return refused
         plan = self._measure(call, parsed, decision)
         return _check_window(plan) or _check_session(call, plan) or plan
+
+    def _guarding(self, call: Call, parsed: ParsedRequest) -> Steps[Guarded | Rejected]:
+        """The request within its tier's bounds on tasks, before old turns are left out."""
+        task = call.headers.get(b"x-task-id", b"")[:MAX_TASK_ID_BYTES] or call.session_id
+        call.task_key = (call.tenant.name, task)
+        return guarding(
+            parsed, call.tenant.agents, self._state.tasks, call.task_key, time.monotonic()
+        )
 
     def _identify_session(self, call: Call, parsed: ParsedRequest) -> Rejected | None:
         given = self._state.session_id_of(call.headers)
@@ -81,7 +98,8 @@ class Preparation:
         wish = _wish(call, parsed) if call.route.generates else parsed.output_tokens
         return RequestFacts(
             pinned=parsed.model,
-            has_tools=parsed.tools > 0,
+            # Where its tools were taken away, a turn ends on the lane that it ran on.
+            has_tools=parsed.tools > 0 or (call.guarded is not None and call.guarded.is_finished),
             prompt_tokens=self._longest(default, parsed),
             output_tokens=wish or 0,
         )

@@ -32,6 +32,8 @@ class Settlement:
         counted = _counted(call)
         call.charge.settle(_used_tokens(call, counted), now=time.monotonic())
         self._metering.end(call, counted)
+        if counted is not None and call.tenant.agents is not None:
+            self._state.tasks.spend(call.task_key, counted.total, time.monotonic())
         self._learn(call)
         self._count(call)
         self._recorder.record(call)
@@ -74,7 +76,7 @@ def _counted(call: Call) -> Usage | None:
     """The engine's count, or the best guess at it; None: no engine did anything."""
     served, plan = call.served, call.plan
     if served.usage is not None or served.replica is None or plan is None:
-        return served.usage
+        return served.counted
     was_cut = call.reply.has_started and call.outcome in ENDED_HERE
     if call.outcome is Outcome.LEFT or was_cut:
         return Usage(plan.prompt_tokens, served.delivered_tokens)

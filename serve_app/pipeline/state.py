@@ -12,6 +12,7 @@ import hmac
 import time
 from collections.abc import Callable, Mapping
 
+from router.agents.task_table import TaskTable
 from router.errors import Rejected, RejectReason
 from router.leases.holder import LeaseHolder
 from router.limits.ceiling import TenantCeiling
@@ -74,6 +75,7 @@ class IngressState:
         self.uploads = Uploads(config.ingress.max_ongoing_requests)
         self.sessions = SessionMemory(config.sessions.capacity, config.sessions.ttl_s)
         warm = config.warm_up
+        self.tasks = TaskTable()
         self._hot = HotPrefixes(HOT_SPARE * warm.prefixes, warm.max_bytes, warm.half_life_s)
         self._secret = secret.encode()
         self._admin_key = local_admin_key(secret).encode()

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from router.errors import Rejected, RejectReason
+from serve_app.protocol.too_long import too_long
 
 
 class Dialect(StrEnum):
@@ -52,6 +53,7 @@ MAPPINGS: dict[RejectReason, _Mapping] = {
     RejectReason.TOKEN_QUOTA: _RATE,
     RejectReason.TENANT_CONCURRENCY: _RATE,
     RejectReason.SHED: _RATE,
+    RejectReason.TOOL_CALL_INVALID: _Mapping(502, "server_error", "api_error"),
     RejectReason.NO_REPLICA: _UNAVAILABLE,
     RejectReason.DRAINING: _UNAVAILABLE,
     RejectReason.DEADLINE_EXCEEDED: _Mapping(504, "server_error", "api_error"),
@@ -86,8 +88,11 @@ def error_body(
     kind = mapping.type
     if dialect is Dialect.ANTHROPIC:
         kind = "not_found_error" if status == 404 else mapping.anthropic_type
+    message = rejected.message
+    if rejected.reason is RejectReason.CONTEXT_LENGTH_EXCEEDED:
+        message = too_long(message, is_anthropic=dialect is Dialect.ANTHROPIC)
     error: dict[str, Any] = {
-        "message": rejected.message,
+        "message": message,
         "type": kind,
         "param": rejected.param,
         "code": rejected.reason.value,

@@ -31,6 +31,13 @@ class Usage:
     completion_tokens: int
     cached_tokens: int = 0
 
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached_tokens + other.cached_tokens,
+        )
+
     @property
     def total(self) -> int:
         return self.prompt_tokens + self.completion_tokens

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import re
 
-from serve_app.protocol.errors import Dialect
-
 _PROMPT = r"(?P<prompt>\d+)"
 _WINDOW = r"(?P<window>\d+)"
 _FORMS = tuple(
@@ -26,7 +24,7 @@ _FORMS = tuple(
 )
 
 
-def too_long(message: str, dialect: Dialect) -> str:
+def too_long(message: str, *, is_anthropic: bool) -> str:
     """Return what a client is told that a prompt, or prompt and answer, do not fit.
 
     `message` is an engine's or ours; one without numbers stays as it is.
@@ -37,13 +35,13 @@ def too_long(message: str, dialect: Dialect) -> str:
     prompt, window = int(found["prompt"]), int(found["window"])
     answer = int(found.groupdict().get("answer") or 0)
     if prompt < window and answer:
-        if dialect is not Dialect.ANTHROPIC:
+        if not is_anthropic:
             return message
         return (
             f"input length and `max_tokens` exceed context limit: {prompt} + {answer} > {window}, "
             "decrease input length or `max_tokens` and try again"
         )
-    if dialect is Dialect.ANTHROPIC:
+    if is_anthropic:
         return f"prompt is too long: {prompt} tokens > {window} maximum"
     return (
         f"This model's maximum context length is {window} tokens. However, your messages resulted "

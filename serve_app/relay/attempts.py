@@ -7,6 +7,7 @@ from hashlib import blake2b
 
 from router.errors import Rejected, RejectReason
 from router.recovery.resume import Delivered, RecoveryAction, ResumePoint, StreamTraits, decide
+from serve_app.agents.gate import Gate
 from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader
 from serve_app.relay.engine_stream import EngineStream, FirstStream
@@ -26,6 +27,7 @@ class RequestAttempts:
     """One request's way: its call and plan, its stream, its faults.
 
     Attributes:
+        gate: judges its tool calls; None: it can have none.
         faults: in a row, without a token in between; `failovers`: in all.
         outcome: what the next attempt counts as once it is answered.
         losses: replicas that were lost before a word, in a row.
@@ -34,10 +36,13 @@ class RequestAttempts:
 
     """
 
-    def __init__(self, call: Call, plan: Plan, body: bytes, traits: StreamTraits) -> None:
+    def __init__(
+        self, call: Call, plan: Plan, body: bytes, traits: StreamTraits, gate: Gate | None = None
+    ) -> None:
         self.call, self.plan = call, plan
         self.body = body
         self.traits = traits
+        self.gate = gate
         self.lane = call.policies.fleet.lanes[plan.lane]
         self.wants_usage = plan.parsed.wants_usage
         self.state = call.reply.stream = StreamState()
@@ -134,6 +139,8 @@ class RequestAttempts:
     def start_over(self) -> None:
         """Ask the same again: nothing of the answer was given."""
         self.ask, self.outcome = Ask(self.call.route.path, self.body), "retried"
+        if self.gate is not None:
+            self.gate = self.gate.afresh()
         if not self.has_begun:
             self.stream = self._first_stream()
             return

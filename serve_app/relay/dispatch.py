@@ -72,6 +72,18 @@ class Dispatch:
             raise NoReplica(plan.lane)
         return replica
 
+    async def ask(self, attempts: RequestAttempts, lane: str, body: bytes) -> Response:
+        """Ask a lane something about a request that it is serving, or that another one does.
+
+        Its own lane's replica has the conversation in its cache.
+        """
+        call, plan = attempts.call, attempts.plan
+        avoid = self._book.breakers(lane).avoided(now=time.monotonic())
+        turn = turn_facts_of(plan.parsed, session_hash(call.tenant.cache_group), call.session_key)
+        replica = await self.lanes.choose(lane, turn, avoid)
+        headers = {"x-request-id": call.request_id}
+        return await self.lanes.open(replica, call.route.path, body, headers)
+
     async def detokenize(self, attempts: RequestAttempts, body: bytes) -> Response:
         """Ask a replica of the call's lane for the text of token ids."""
         call, lane = attempts.call, attempts.plan.lane

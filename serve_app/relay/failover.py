@@ -37,6 +37,7 @@ from serve_app.relay.fault_book import FaultBook
 from serve_app.relay.relay import BROKEN_OFF, TOO_LONG, AttemptFailed, Relay
 from serve_app.relay.resumed_stream import ResumedStream, closing, known_usage
 from serve_app.relay.resumption import ask_by, held_chars, stops_of
+from serve_app.relay.tool_repair import ToolRepair
 from serve_app.request.call import Call
 from serve_app.request.plan import Plan
 from serve_app.transport.upstream import Response
@@ -51,8 +52,16 @@ PAUSE_S = 0.1
 class Recovery:
     """Sees requests through, for one ingress replica."""
 
-    def __init__(self, relay: Relay, dispatch: Dispatch, book: FaultBook, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        relay: Relay,
+        dispatch: Dispatch,
+        book: FaultBook,
+        metrics: Metrics,
+        repair: ToolRepair,
+    ) -> None:
         self._relay = relay
+        self._repair = repair
         self._dispatch = dispatch
         self._book = book
         self._metrics = metrics
@@ -61,7 +70,7 @@ class Recovery:
         self, call: Call, plan: Plan, body: bytes, traits: StreamTraits, send: Send
     ) -> Rejected | None:
         self._book.apply(call.policies.fleet.recovery)
-        attempts = RequestAttempts(call, plan, body, traits)
+        attempts = RequestAttempts(call, plan, body, traits, self._repair.gate_for(call, plan))
         suspected = self._book.begin(attempts)
         if suspected is not None:
             return suspected
@@ -97,7 +106,7 @@ class Recovery:
             try:
                 if response.status < 400 and attempts.has_begun:
                     self._note_recovery(attempts)
-                refused = await self._relay.relay(attempts.call, response, send, attempts.stream)
+                refused = await self._relay.relay(attempts, response, send)
             except AttemptFailed as failed:
                 await self._blame(attempts, replica, failed)
                 raise

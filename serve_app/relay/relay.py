@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
+import orjson
 from starlette.types import Send
 
 from router.errors import Rejected, RejectReason
+from serve_app.agents.gate import Gate
 from serve_app.metrics import Metrics
 from serve_app.protocol.asgi import respond
 from serve_app.protocol.engine_words import NOT_NOW, engine_error, from_engine, objection
 from serve_app.protocol.errors import Dialect, error_event
 from serve_app.protocol.sse import Usage, parsed_json, read_usage
-from serve_app.relay.engine_stream import EngineStream
+from serve_app.relay.attempts import RequestAttempts
 from serve_app.relay.forwarder import Forwarder, next_held
+from serve_app.relay.gated_stream import GatedStream
+from serve_app.relay.tool_repair import ToolRepair
 from serve_app.relay.tool_use import with_reason
 from serve_app.request.call import Call, Outcome
 from serve_app.request.metering import Metering
@@ -50,34 +55,44 @@ class AttemptFailed(Exception):
 class Relay:
     """Passes responses on and leaves in the call what settling needs."""
 
-    def __init__(self, metrics: Metrics, escalation: Escalation, metering: Metering) -> None:
+    def __init__(
+        self, metrics: Metrics, escalation: Escalation, metering: Metering, repair: ToolRepair
+    ) -> None:
         self._metrics, self._escalation, self._metering = metrics, escalation, metering
+        self._repair = repair
 
     async def relay(
-        self, call: Call, response: Response, send: Send, stream: EngineStream
+        self, attempts: RequestAttempts, response: Response, send: Send
     ) -> Rejected | None:
         """Answer the client with the engine's response, or say why it cannot be.
 
         Raises AttemptFailed when the engine's answer was not whole.
         Nothing is sent before the first event (or the whole body) is there.
         """
-        begun = time.perf_counter()
+        begun, call = time.perf_counter(), attempts.call
         try:
             if response.status >= 500:
                 raise _fault(response.status, await _read(response))
             if response.status >= 400:
                 return from_engine(response.status, await _read(response))
             if response.content_type == "text/event-stream":
-                return await self._relay_stream(call, response, send, stream)
-            await self._relay_whole(call, response, send)
+                return await self._relay_stream(attempts, response, send)
+            return await self._relay_whole(attempts, response, send)
         finally:
             passed = time.perf_counter() - begun
             call.stages["relay"] = call.stages.get("relay", 0.0) + passed
-        return None
 
-    async def _relay_whole(self, call: Call, response: Response, send: Send) -> None:
-        body = await _read(response)
-        call.served.usage = usage = read_usage(parsed_json(body))
+    async def _relay_whole(
+        self, attempts: RequestAttempts, response: Response, send: Send
+    ) -> Rejected | None:
+        call, body = attempts.call, await _read(response)
+        answer = parsed_json(body)
+        call.served.usage = usage = read_usage(answer)
+        if attempts.gate is not None and isinstance(answer, dict):
+            judged = await self._judged(attempts, attempts.gate, answer, body)
+            if isinstance(judged, Rejected):
+                return judged
+            body, usage = judged, call.served.counted
         if usage is not None and (pacer := call.charge.pacer) is not None:
             # Delivered at once; the next request waits for what this one overdrew.
             pacer.book(usage.completion_tokens, now=time.monotonic())
@@ -91,12 +106,30 @@ class Relay:
             # A stream was asked for, and is what its client reads by now.
             call.reply.has_started = True
             await send({"type": "http.response.body", "body": b"data: " + body + b"\n\n"})
-            return
+            return None
         await self.answer(call, send, 200, body, [(b"content-type", kind)])
+        return None
+
+    async def _judged(
+        self, attempts: RequestAttempts, gate: Gate, answer: dict[str, Any], body: bytes
+    ) -> bytes | Rejected:
+        """The whole answer with valid calls only; as it came where it has no others."""
+        gate.read_whole(answer)
+        self._repair.note(attempts.call, gate)
+        if not gate.holds:
+            return body
+        refused = await self._repair.mend(attempts, gate)
+        if refused is not None:
+            return refused
+        mended = gate.whole(answer)
+        return body if mended is answer else orjson.dumps(mended)
 
     async def _relay_stream(
-        self, call: Call, response: Response, send: Send, stream: EngineStream
+        self, attempts: RequestAttempts, response: Response, send: Send
     ) -> Rejected | None:
+        call, stream, gate = attempts.call, attempts.stream, attempts.gate
+        if gate is not None:
+            stream = GatedStream(stream, gate)
         state = call.reply.stream
         call.served.live_tokens = lambda: state.tokens + stream.tokens
         try:
@@ -117,6 +150,12 @@ class Relay:
             return stream.reader.refused
         if stream.has_failed:
             raise _fault_event(stream.reader.fault)
+        if gate is not None:
+            self._repair.note(call, gate)
+            refused = await self._repair.mend(attempts, gate) if gate.holds else None
+            if refused is not None:
+                return refused
+            rest += repair_comment(call) + gate.rest()
         # What is still held back under a ceiling needs no slot of the engine's.
         _leave(call)
         await self.finish(call, send, rest)
@@ -125,7 +164,6 @@ class Relay:
     def count(self, call: Call, usage: Usage | None) -> None:
         """Account for what the engine told, before the client has the end."""
         if usage is not None:
-            call.served.usage = usage
             # Perhaps several times: a client that saw its answer whole finds it accounted
             # for, whatever dies next.
             self._metering.end(call, usage)
@@ -149,7 +187,7 @@ class Relay:
 
     async def finish(self, call: Call, send: Send, rest: bytes) -> None:
         """End a stream that is whole: what is held back, the rest, the end."""
-        usage = call.served.usage
+        usage = call.served.counted
         self.count(call, usage)
         if usage is not None and (pacer := call.charge.pacer) is not None:
             # Tokens that came unseen, several in an event or none: the next request's debt.
@@ -191,6 +229,13 @@ class Relay:
         event = error_event(fault, call.route.dialect, call.request_id, tells_wait=tells_wait)
         call.reply.hush()
         await send({"type": "http.response.body", "body": event})
+
+
+def repair_comment(call: Call) -> bytes:
+    """What a header says where the head is not out yet: clients pass over comments."""
+    if not call.reply.repairs or not call.reply.has_head:
+        return b""
+    return b": x-pointsman-tool-repair: %b\n\n" % ", ".join(call.reply.repairs).encode()
 
 
 def _leave(call: Call) -> None:

@@ -11,6 +11,7 @@ from router.errors import Rejected
 from router.placement.session import Affinity, session_key
 from router.types import LaneDecision
 from serve_app.admission.lane_slots import SlotHold
+from serve_app.agents.guard import Guarded
 from serve_app.bodies.parsed_request import ParsedRequest
 from serve_app.bodies.routes import Route
 from serve_app.placement.lanes import Replica
@@ -44,6 +45,7 @@ class Served:
         hold: its slots of the lane; None: it asked for none.
         replica: the last that it was sent to.
         usage: the engine's count, once it was told.
+        mending: what it took to have invalid tool calls made again.
         delivered_tokens: passed on, of a stream that has ended.
         live_tokens: passed on so far, while a stream is under way.
         paced_s: how long tokens waited under the tenant's ceiling.
@@ -54,10 +56,18 @@ class Served:
     replica: Replica | None = None
     affinity: Affinity | None = None
     usage: Usage | None = None
+    mending: Usage | None = None
     delivered_tokens: int = 0
     live_tokens: Callable[[], int] | None = None
     paced_s: float = 0.0
     ttft_s: float | None = None
+
+    @property
+    def counted(self) -> Usage | None:
+        """What the engines counted in all."""
+        if self.usage is None or self.mending is None:
+            return self.usage
+        return self.usage + self.mending
 
     def leave(self) -> None:
         """Give the lane's slots back. Idempotent."""
@@ -76,6 +86,8 @@ class Call:
         arrived: gives back what the request holds while its body arrives and is read; harmless
             when it has been.
         parsed: as far as it was read, without what the history budget leaves out.
+        guarded: what the bounds on tasks made of it.
+        task_key: tenant, and task or session.
         shadow: version and score of the classifier that is tried beside the active one.
         stages: seconds by step.
 
@@ -91,6 +103,8 @@ class Call:
     arrived: Callable[[], None] = nothing
     session_id: str = ""
     parsed: ParsedRequest | None = None
+    guarded: Guarded | None = None
+    task_key: tuple[str, str | bytes] = ("", "")
     history: Trimmed | None = None
     decision: LaneDecision | None = None
     plan: Plan | None = None

@@ -37,6 +37,7 @@ class Reply:
             one before there is anything to say.
         has_started: something of the answer was passed on, or a refusal told.
         stream: what is passed on, event by event.
+        repairs: steps that were taken to have invalid tool calls made again.
         hush: the last of the response is about to be sent: no comment may follow it.
 
     """
@@ -44,4 +45,5 @@ class Reply:
     has_head: bool = False
     has_started: bool = False
     stream: StreamState = field(default_factory=StreamState)
+    repairs: list[str] = field(default_factory=list)
     hush: Callable[[], None] = nothing

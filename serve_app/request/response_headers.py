@@ -29,6 +29,10 @@ def response_headers(call: Call) -> Headers:
         ]
     if call.history is not None:
         headers.append((b"x-pointsman-history", call.history.header))
+    if call.guarded is not None and (cut := call.guarded.header) is not None:
+        headers.append((b"x-pointsman-tool-results", cut))
+    if call.reply.repairs:
+        headers.append((b"x-pointsman-tool-repair", ", ".join(call.reply.repairs).encode()))
     if call.charge.ceiling is not None:
         headers += ratelimit_headers(call.charge.ceiling)
     if call.wants_debug:

@@ -17,6 +17,7 @@ from router.errors import Rejected, RejectReason
 from router.limits.ceiling import CeilingConfig
 from router.limits.quota import EVEN_WEIGHTS, NO_QUOTA, QuotaConfig, TokenWeights
 from router.types import TierRules
+from serve_app.config.agents import AgentConfig
 from serve_app.config.tenants import HistoryConfig, KeyConfig, KvConfig, TenantsConfig, TierConfig
 from serve_app.tenancy.keys import KeyBook
 from serve_app.tenancy.uses import Uses
@@ -48,6 +49,7 @@ class Tenant:
     is_operator: bool = False
     keep_prompts_days: int = 0
     history: HistoryConfig | None = None
+    agents: AgentConfig | None = None
     weight: float = 1.0
     quotas: QuotaConfig = NO_QUOTA
     weights: TokenWeights = EVEN_WEIGHTS
@@ -219,6 +221,7 @@ class Authenticator:
             is_admin=is_admin,
             keep_prompts_days=self._config.keep_prompts_days_of(name),
             history=self._config.history_of(name),
+            agents=self._config.agents_of(name),
             weight=config.weight,
             quotas=self._config.quotas_of(name),
             weights=self._config.weights_of(name),

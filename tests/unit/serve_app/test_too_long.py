@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from serve_app.protocol.errors import Dialect
 from serve_app.protocol.too_long import too_long
 
 BOTH = (
@@ -23,25 +22,24 @@ PROMPTS = [
 
 @pytest.mark.parametrize("message", PROMPTS)
 def test_a_prompt_that_is_too_long_is_told_in_each_apis_words(message: str) -> None:
-    assert too_long(message, Dialect.ANTHROPIC) == (
+    assert too_long(message, is_anthropic=True) == (
         "prompt is too long: 5000 tokens > 4096 maximum"
     )
-    for dialect in (Dialect.OPENAI, Dialect.RESPONSES):
-        assert too_long(message, dialect) == (
-            "This model's maximum context length is 4096 tokens. However, your messages resulted "
-            "in 5000 tokens. Please reduce the length of the messages."
-        )
+    assert too_long(message, is_anthropic=False) == (
+        "This model's maximum context length is 4096 tokens. However, your messages resulted "
+        "in 5000 tokens. Please reduce the length of the messages."
+    )
 
 
 def test_an_answer_that_does_not_fit_is_not_the_prompts_fault() -> None:
     message = BOTH.format(2000)
-    assert too_long(message, Dialect.ANTHROPIC).startswith(
+    assert too_long(message, is_anthropic=True).startswith(
         "input length and `max_tokens` exceed context limit: 2000 + 3000 > 4096"
     )
-    assert too_long(message, Dialect.OPENAI) == message
+    assert too_long(message, is_anthropic=False) == message
 
 
-@pytest.mark.parametrize("dialect", Dialect)
-def test_without_numbers_the_words_stay(dialect: Dialect) -> None:
+@pytest.mark.parametrize("is_anthropic", [True, False])
+def test_without_numbers_the_words_stay(is_anthropic: bool) -> None:
     for message in ("This model's maximum context length is 4096 tokens.", "Shorten it."):
-        assert too_long(message, dialect) == message
+        assert too_long(message, is_anthropic=is_anthropic) == message

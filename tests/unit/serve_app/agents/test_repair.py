@@ -8,8 +8,8 @@ import orjson
 import pytest
 
 from serve_app.agents.forms import form_of
-from serve_app.agents.gate import Fault
-from serve_app.agents.repair import repair_body, repaired_call
+from serve_app.agents.gate import Fault, Gate
+from serve_app.agents.repair import repair_body
 from serve_app.agents.schemas import Schemas
 from serve_app.agents.tools import tools_of
 from serve_app.agents.verdict import EMPTY, CallOutcome, Verdict
@@ -95,9 +95,10 @@ def test_only_a_valid_call_is_taken(path: str) -> None:
     tools, form = tools_of(body, path), form_of(path)
     assert tools is not None and form is not None
     wrong = whole(path, Answer([], [BAD[CallOutcome.SCHEMA], BAD[CallOutcome.UNKNOWN_TOOL]]))
-    assert repaired_call(wrong, form, tools, Schemas()) is None
+    gate = Gate(form, tools, Schemas(), holds=True)
+    assert gate.made_again(wrong) is None
     right = whole(path, Answer([], [BAD[CallOutcome.SCHEMA], GOOD]))
-    call = repaired_call(right, form, tools, Schemas())
+    call = gate.made_again(right)
     assert call is not None and orjson.loads(call.arguments) == {"a": 1}
 
 

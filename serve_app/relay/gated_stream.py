@@ -1,0 +1,37 @@
+"""An engine's stream whose tool calls are let through when they are valid."""
+
+from __future__ import annotations
+
+from serve_app.agents.gate import Gate
+from serve_app.protocol.sse import Usage
+from serve_app.relay.engine_stream import EngineStream
+
+
+class GatedStream(EngineStream):
+    """Another stream behind a gate. What is held counts as read, and not as passed on."""
+
+    def __init__(self, stream: EngineStream, gate: Gate) -> None:
+        super().__init__(stream.reader, is_steady=stream.is_steady)
+        self._stream = stream
+        self._gate = gate
+
+    def feed(self, chunk: bytes) -> bytes:
+        out = self._stream.feed(chunk)
+        self.tokens, self.is_over = self._stream.tokens, self._stream.is_over
+        return self._gate.feed(out) if out else out
+
+    def end(self) -> bytes:
+        rest = self._stream.end()
+        return self._gate.feed(rest) if rest else rest
+
+    @property
+    def is_complete(self) -> bool:
+        return self._stream.is_complete
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._stream.usage
+
+    @property
+    def has_failed(self) -> bool:
+        return self._stream.has_failed

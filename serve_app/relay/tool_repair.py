@@ -1,0 +1,163 @@
+"""Has invalid tool calls made again, before the client sees them (docs/agents.md).
+
+The same lane is asked first, with the schema as its grammar; then a stronger one, if the
+fleet names one and it has room now. What nobody could make is an error that says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import Any
+
+import orjson
+
+from router.errors import Rejected, RejectReason
+from router.types import Lane, LaneDecision, Reason
+from serve_app.admission.admission import Admission
+from serve_app.agents.forms import form_of
+from serve_app.agents.forms.form import MadeCall
+from serve_app.agents.gate import Fault, Gate
+from serve_app.agents.repair import repair_body
+from serve_app.agents.schemas import Schemas
+from serve_app.agents.tools import tools_of
+from serve_app.agents.verdict import EMPTY
+from serve_app.config.agents import ToolCallsConfig
+from serve_app.metrics import Metrics
+from serve_app.placement.lanes import NoReplica, UpstreamFault
+from serve_app.protocol.sse import Usage, parsed_json, read_usage
+from serve_app.relay.attempts import RequestAttempts
+from serve_app.relay.dispatch import Dispatch
+from serve_app.request.call import Call
+from serve_app.request.plan import Plan
+from serve_app.transport.upstream import BrokenConnection, SilentConnection
+
+logger = logging.getLogger("ray.serve")
+
+_FAULTS = (NoReplica, UpstreamFault, BrokenConnection, SilentConnection, OSError)
+
+
+class ToolRepair:
+    """Mends the tool calls of one ingress replica's answers."""
+
+    def __init__(self, dispatch: Dispatch, admission: Admission, metrics: Metrics) -> None:
+        self._dispatch = dispatch
+        self._admission = admission
+        self._metrics = metrics
+        self._schemas = Schemas()
+
+    def gate_for(self, call: Call, plan: Plan) -> Gate | None:
+        """Return what judges the calls of a request's answer; None: it can have none."""
+        if not plan.parsed.tools:
+            return None
+        path = call.route.path
+        form, tools = form_of(path), tools_of(plan.parsed.body, path)
+        if form is None or tools is None:
+            return None
+        return Gate(form, tools, self._schemas, holds=tools.has_strict or _holds(call))
+
+    async def mend(self, attempts: RequestAttempts, gate: Gate) -> Rejected | None:
+        """Have each invalid call of an answer made again; return why one cannot be."""
+        for fault in list(gate.faults):
+            made = await self._made_again(attempts, gate, fault)
+            if made is None and fault.verdict is not EMPTY:
+                return _refusal(fault)
+            gate.mend(fault, made)
+        mending = attempts.call.served.mending
+        if mending is not None:
+            gate.note_usage(mending.prompt_tokens, mending.completion_tokens)
+        return None
+
+    def note(self, call: Call, gate: Gate) -> None:
+        """Count how the calls of an answer were."""
+        for outcome in gate.outcomes:
+            self._metrics.tool_calls.labels(call.lane, outcome).inc()
+
+    async def _made_again(
+        self, attempts: RequestAttempts, gate: Gate, fault: Fault
+    ) -> MadeCall | None:
+        config = _config(attempts.call)
+        path = attempts.call.route.path
+        body = repair_body(orjson.loads(attempts.body), path, gate.tools, fault)
+        for _ in range(config.attempts):
+            lane = attempts.plan.decision.lane
+            made = gate.made_again(await self._ask(attempts, lane, body))
+            self._note_step(attempts.call, lane, "grammar", made)
+            if made is not None:
+                return made
+        stronger = self._fallback(attempts) if config.fallback else None
+        if stronger is None:
+            return None
+        made = gate.made_again(await self._ask_elsewhere(attempts, stronger, body))
+        self._note_step(attempts.call, stronger, "fallback", made)
+        if made is not None:
+            attempts.call.decision = LaneDecision(stronger, Reason.VALIDATION_FAILED)
+        return made
+
+    def _note_step(self, call: Call, lane: Lane, step: str, made: MadeCall | None) -> None:
+        outcome = "failed" if made is None else "mended"
+        self._metrics.tool_repairs.labels(lane.name, step, outcome).inc()
+        call.reply.repairs.append(step if made is not None else f"{step}-failed")
+
+    def _fallback(self, attempts: RequestAttempts) -> Lane | None:
+        """The lane that is asked where the request's own could not make the call."""
+        call = attempts.call
+        routing = call.policies.fleet.routing
+        name = routing.tool_fallback or routing.complex
+        if name is None or name == attempts.plan.lane or not call.tenant.rules.allows(name):
+            return None
+        return call.policies.routing.lanes[name]
+
+    async def _ask_elsewhere(
+        self, attempts: RequestAttempts, lane: Lane, body: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Ask another lane, if it has a slot now: the client has waited for one already."""
+        call, plan = attempts.call, attempts.plan
+        hold = self._admission.take(
+            lane.name, call.tenant, 1, plan.prompt_tokens, plan.answer_tokens
+        )
+        try:
+            if hold is not None and (hold.is_waiting or hold.refused is not None):
+                return {}
+            return await self._ask(attempts, lane, {**body, "model": lane.model_id})
+        finally:
+            if hold is not None:
+                hold.leave()
+
+    async def _ask(
+        self, attempts: RequestAttempts, lane: Lane, body: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Ask a lane, and add what it took to the request's account; empty: no answer."""
+        served = attempts.call.served
+        try:
+            response = await self._dispatch.ask(attempts, lane.name, orjson.dumps(body))
+            with contextlib.closing(response):
+                answer = parsed_json(await response.read())
+        except _FAULTS:
+            return {}
+        if response.status != 200 or not isinstance(answer, dict):
+            logger.warning("a lane did not take the request to repair a call: %d", response.status)
+            return {}
+        took = read_usage(answer)
+        if took is not None:
+            served.mending = (served.mending or Usage(0, 0)) + took
+        return answer
+
+
+def _config(call: Call) -> ToolCallsConfig:
+    agents = call.tenant.agents
+    return ToolCallsConfig() if agents is None else agents.tool_calls
+
+
+def _holds(call: Call) -> bool:
+    return call.tenant.agents is not None and _config(call).check == "hold"
+
+
+def _refusal(fault: Fault) -> Rejected:
+    named = "a tool" if fault.name is None else f"the tool '{fault.name}'"
+    return Rejected(
+        RejectReason.TOOL_CALL_INVALID,
+        f"The model's call of {named} is not valid ({fault.verdict.outcome.value}), and it could "
+        "not make a valid one. A retry may do better; so may a simpler schema.",
+        param="tools",
+    )
