@@ -15,7 +15,7 @@ from benchmarks.support import report
 from router.admission.kv_budget import KvAsk
 from router.admission.lane_queue import LaneQueue, QueueConfig
 from router.admission.ticket import SlotRequest, Stage, Ticket, Tier
-from router.leases.holder import Lessee
+from router.leases.holder import LeaseHolder
 from router.leases.ledger import Ledger
 from router.leases.messages import LeaseTerms
 from router.limits.ceiling import CeilingConfig
@@ -123,33 +123,30 @@ def ceilings() -> list[dict[str, Any]]:
     its slices.
     """
     terms = LeaseTerms()
-    lessee, ledger = Lessee("i", terms), Ledger(1, terms, quiet_until=0.0, is_first=True)
+    holder, ledger = LeaseHolder("i", terms), Ledger(1, terms, learning_until=0.0, is_first=True)
     random, now, open_ = Random(1), 0.0, [f"t{n}" for n in range(TENANTS)]
     spent: dict[str, list[float]] = {"ceilings: admit and settle": [], "ceilings: slice": []}
 
-    def slices(drafting: Any) -> Any:
-        while True:
-            begun = time.thread_time_ns()
-            try:
-                next(drafting)
-            except StopIteration as done:
-                return done.value
-            finally:
-                spent["ceilings: slice"].append((time.thread_time_ns() - begun) / 1e9)
+    def slices(parts: Any) -> Any:
+        last, begun = None, time.thread_time_ns()
+        for part in parts:
+            spent["ceilings: slice"].append((time.thread_time_ns() - begun) / 1e9)
+            last, begun = part, time.thread_time_ns()
+        return last
 
     for name in open_:
-        lessee.ceiling(name, LIMITS, now=now)
+        holder.ceiling(name, LIMITS, now=now)
     gc.collect()
     gc.freeze()
     for number in range(CALLS):
         now += 0.001
         if number % 1000 == 0:
-            answer = ledger.exchange(slices(lessee.draft({}, now=now)), now=now)
-            if answer is not None and lessee.accepts(answer, now=now):
-                slices(lessee.adopt(answer, now=now))
+            answer = ledger.exchange(slices(holder.draft({}, now=now)), now=now)
+            if answer is not None and holder.accepts(answer, now=now):
+                slices(holder.adopt(answer, now=now))
         name = random.choice(open_)
         begun = time.thread_time_ns()
-        ceiling = lessee.ceiling(name, LIMITS, now=now)
+        ceiling = holder.ceiling(name, LIMITS, now=now)
         outcome = ceiling.try_admit(1000, now=now)
         if isinstance(outcome, Reservation):
             ceiling.settle(outcome, 500, now=now)

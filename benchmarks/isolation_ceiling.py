@@ -3,7 +3,7 @@
     make bench-isolation_ceiling                      # virtual time: seconds
     python -m benchmarks.isolation_ceiling --http     # real streams: nine minutes, idle machine
 
-The first is the classes that production calls (`Lessee`, `Ledger`, the pacer), with
+The first is the classes that production calls (`LeaseHolder`, `Ledger`, the pacer), with
 heartbeats that take time, are lost, and a ledger that dies. The second is
 `benchmarks/support/ceiling_http.py`.
 """
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.support import ceiling_http, report
-from router.leases.holder import Lessee
+from router.leases.holder import LeaseHolder
 from router.leases.ledger import Ledger
 from router.leases.messages import Answer, LeaseTerms, Report
 from router.limits.ceiling import CeilingConfig
@@ -68,28 +68,28 @@ class Run:
         self.numbers = itertools.count()
         self.now = 0.0
         self.config = CeilingConfig(tokens_per_second=LIMIT)
-        self.lessees = [Lessee(f"i{n}", TERMS) for n in range(2)]
-        self.ledger: Ledger | None = Ledger(1, TERMS, quiet_until=0.0, is_first=True)
+        self.holders = [LeaseHolder(f"i{n}", TERMS) for n in range(2)]
+        self.ledger: Ledger | None = Ledger(1, TERMS, learning_until=0.0, is_first=True)
 
     def after(self, seconds: float, action: Callable[[], None]) -> None:
         heapq.heappush(self.events, (self.now + seconds, next(self.numbers), action))
 
     # -- heartbeats ---------------------------------------------------------------
 
-    def beat(self, lessee: Lessee) -> None:
-        self.after(HEARTBEAT_S * self.random.uniform(0.9, 1.1), lambda: self.beat(lessee))
-        sent = lessee.report({}, now=self.now)
+    def beat(self, holder: LeaseHolder) -> None:
+        self.after(HEARTBEAT_S * self.random.uniform(0.9, 1.1), lambda: self.beat(holder))
+        sent = holder.report({}, now=self.now)
         if self.random.random() < self.scenario.lost / 2:
             return
-        self.after(self.random.uniform(0.001, 0.015), lambda: self.take(lessee, sent))
+        self.after(self.random.uniform(0.001, 0.015), lambda: self.take(holder, sent))
 
-    def take(self, lessee: Lessee, sent: Report) -> None:
+    def take(self, holder: LeaseHolder, sent: Report) -> None:
         answer = None if self.ledger is None else self.ledger.exchange(sent, now=self.now)
         if answer is not None and self.random.random() >= self.scenario.lost / 2:
-            self.after(self.random.uniform(0.001, 0.015), lambda: self.apply(lessee, answer))
+            self.after(self.random.uniform(0.001, 0.015), lambda: self.apply(holder, answer))
 
-    def apply(self, lessee: Lessee, answer: Answer) -> None:
-        lessee.apply(answer, now=self.now)
+    def apply(self, holder: LeaseHolder, answer: Answer) -> None:
+        holder.apply(answer, now=self.now)
 
     def die(self) -> None:
         assert self.ledger is not None
@@ -100,7 +100,7 @@ class Run:
         def replace() -> None:
             # What it finds in the store.
             until = gone + TERMS.lease_s + 2.0
-            self.ledger = Ledger(2, TERMS, quiet_until=until, awaited=known)
+            self.ledger = Ledger(2, TERMS, learning_until=until, awaited=known)
 
         self.after(back - gone, replace)
 
@@ -108,7 +108,7 @@ class Run:
 
     def ask(self, stream: int, number: int) -> None:
         index = self.scenario.ingress_of(stream, number, self.random)
-        ceiling = self.lessees[index].ceiling("tenant", self.config, now=self.now)
+        ceiling = self.holders[index].ceiling("tenant", self.config, now=self.now)
         outcome = ceiling.try_admit(1, now=self.now)
         if not isinstance(outcome, Reservation):
             self.scenario.refused += 1
@@ -144,8 +144,8 @@ class Run:
         self.after(self.random.uniform(0.02, 0.1), generate)
 
     def run(self) -> dict[str, Any]:
-        for lessee in self.lessees:
-            self.after(self.random.uniform(0, HEARTBEAT_S), partial(self.beat, lessee))
+        for holder in self.holders:
+            self.after(self.random.uniform(0, HEARTBEAT_S), partial(self.beat, holder))
         if self.scenario.ledger_is_gone[0] < RUN_S:
             self.after(self.scenario.ledger_is_gone[0], self.die)
         for stream in range(STREAMS):
@@ -163,7 +163,7 @@ class Run:
             "engine": "simulated",
             "limit_tokens_per_s": LIMIT,
             "highest_1_s_window_tokens": ceiling_http.fullest_window(times),
-            "bound_tokens": LIMIT + len(self.lessees),
+            "bound_tokens": LIMIT + len(self.holders),
             "mean_tokens_per_s": len(inside) / RUN_S,
             "lowest_5_s_mean_tokens_per_s": min(
                 (bisect_left(inside, at + 5) - bisect_left(inside, at)) / 5
@@ -203,7 +203,7 @@ def virtual() -> None:
         f"Simulated, in virtual time: {STREAMS} streams of one tenant, engines at {3 * LIMIT:.0f} "
         f"tokens a second in all, a ceiling of {LIMIT:.0f}, two ingress replicas, {RUN_S:.0f} s; "
         f"heartbeats every {HEARTBEAT_S} s that take 2 to 30 ms, leases of {TERMS.lease_s:.0f} s. "
-        "The pacer, the lessee and the ledger are production's; HTTP, the event loop and its "
+        "The pacer, the holder and the ledger are production's; HTTP, the event loop and its "
         "delays are not in it. A window is any second; the bar is the limit and one token per "
         "ingress replica, with a mean of 76 while there is demand. "
         "Command: `make bench-isolation_ceiling`."

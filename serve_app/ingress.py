@@ -131,9 +131,9 @@ class Ingress:
             self._id,
             policies.fleet.ingress.replicas,
         )
-        if ledger is not None and self._state.lessee is not None:
+        if ledger is not None and self._state.lease_holder is not None:
             self._state.leases = LeaseSync(
-                self._state.lessee,
+                self._state.lease_holder,
                 self._state.admission,
                 partial(_exchange, ledger),
                 policies.fleet.ledger,

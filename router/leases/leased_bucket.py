@@ -1,126 +1,142 @@
 """A tenant's tokens (or requests) per minute, as one ingress replica holds them.
 
-Three parts. The **stash** are tokens that the ledger has handed out: nothing is added to
-it but by the ledger, and it is void when the lease runs out. The **floor** is a small bucket
-of this ingress replica's own, as long as it has its seat. The **mirror** is what is known
-of the tenant's one bucket: it refuses nothing, but says what is left everywhere, how long
-to wait, and how much of a reservation may be given back.
+It has three parts. The tokens **held** are those that the ledger has handed out. Only the
+ledger adds to them, and they are void when the lease runs out. The **safe** capacity is a
+small bucket of this ingress replica's own, which it may use while it has its seat. The **known
+level** is what is known of the tenant's one bucket. It refuses nothing: it says what is left
+everywhere, how long to wait, and how much of a reservation may be given back.
 """
 
 from __future__ import annotations
 
 from math import exp
 
+from router.leases.expiry import LeaseExpiry
 from router.leases.messages import BucketDemand, BucketGrant, LeaseTerms
-from router.limits.ceiling import MINUTE_S, Bucket
+from router.limits.bucket import MINUTE_S, Bucket, RateLimitState
 
-# A whole bucket may be short of its sum by rounding.
+# The parts of a whole bucket may add up to less, by rounding.
 NEARLY = 1.0 - 1e-6
 
 PACE_S = 2.0
-"""Spending is remembered with this time constant."""
+"""Time constant of the average of what is spent a second."""
+
+SHORT_S = 1.0
+"""When to come back where the whole limit has room, and only the lease is short."""
 
 
-class LeasedBucket:
-    """What one tenant may still spend here.
+class MovingRate:
+    """Exponentially weighted moving average of a rate, in units a second."""
+
+    def __init__(self, fades_s: float, *, now: float) -> None:
+        self._fades_s, self._at = fades_s, now
+        self._total = 0.0
+        self.per_s = 0.0
+
+    def observe(self, total: float, now: float) -> None:
+        """Take the number of units that were counted so far."""
+        if now > self._at:
+            keep = exp((self._at - now) / self._fades_s)
+            new = (total - self._total) / (now - self._at)
+            self.per_s = keep * self.per_s + (1 - keep) * new
+            self._total, self._at = total, now
+
+
+class LeasedBucket(Bucket):
+    """What one tenant may still spend here; as a bucket, its level is the known level.
 
     Args:
-        seated_s: for how long the floor has filled.
-        has_past: there was another limit before, of which things were spent.
+        has_past: the tenant had another limit before, and has spent of that.
 
     Attributes:
-        stash: what is left of the tokens that were handed out; negative: owed.
-        floor: this ingress replica's own bucket.
+        limit: the leased part of the tenant's limit.
+        whole: the tenant's limit a minute.
+        held: what is left of the tokens that were handed out; negative: owed.
+        safe: this ingress replica's own bucket.
 
     """
 
     def __init__(
-        self,
-        limit: float,
-        terms: LeaseTerms,
-        *,
-        seated_s: float,
-        now: float,
-        has_past: bool = False,
+        self, limit: float, terms: LeaseTerms, expiry: LeaseExpiry, *, now: float, has_past: bool
     ) -> None:
-        self.limit = limit
-        self._leased = limit * terms.leased
-        self._mirror = Bucket(self._leased, MINUTE_S, now=now, refunds=True)
-        # Nobody knows what was spent of it before: it has filled for as long as its seat.
-        self.floor = Bucket(limit * terms.floor, MINUTE_S, now=now, refunds=True)
-        self.floor.correct(seated_s * limit * terms.floor / MINUTE_S, now=now)
-        self.stash = 0.0
-        self._returned = 0.0
-        self._need = 0.0
-        self._pace = 0.0
+        super().__init__(limit * terms.leased, now=now, refunds=True)
+        self.whole = limit
+        self.held = 0.0
+        self.safe = Bucket(limit * terms.safe_share, now=now, refunds=True)
+        # What was spent of it before is not known. It has filled since the seat was given.
+        seated_s = max(0.0, now - expiry.seated_at) if expiry.has_seat(now) else 0.0
+        self.safe.correct(seated_s * limit * terms.safe_share / MINUTE_S, now=now)
+        self._expiry = expiry
+        self._pace = MovingRate(PACE_S, now=now)
         self._spent = 0.0
-        self._reported_at = now
-        # Spent of the stash since the last report: the answer does not know of it.
+        # Spent of what is held since the last report; the answer to that does not know of it.
         self._since_report = 0.0
-        self._is_known = False
-        # For a ledger that comes after this one: see `BucketDemand`.
-        self._epoch = -1 if has_past else 0
-        self._number = 0
-        self._level = 0.0
-        self._unanswered = 0.0
-        self._told_at = float("-inf")
-        self._has_reported = False
+        self._has_reported = self._is_known = False
+        self._reported_at, self._told_at = now, float("-inf")
+        self._said = BucketDemand(self.limit, epoch=-1 if has_past else 0)
+        self._returned = self._need = 0.0
 
     # -- spending -------------------------------------------------------------
 
     @property
     def most(self) -> float:
-        """All that there can be in one ingress replica: what is leased, and its own floor."""
-        return self._leased + self.floor.limit
+        return self.limit + self.safe.limit
 
-    def has_room(self, tokens: float, *, has_seat: bool, now: float) -> bool:
-        """Whether the tokens are here. A request larger than all there can be needs all."""
-        floor = self.floor.level(now=now) if has_seat else 0.0
-        most = self._leased + (self.floor.limit if has_seat else 0.0)
-        return self.stash + floor >= min(tokens, most) * NEARLY
+    def _safe_level(self, now: float) -> float:
+        return self.safe.level(now=now) if self._expiry.has_seat(now) else 0.0
 
-    def charge(self, tokens: float, *, has_seat: bool, now: float) -> float:
-        """Spend; returns how much of it came from the floor."""
-        floor = 0.0
-        if has_seat:
-            missing = max(0.0, tokens - max(0.0, self.stash))
-            floor = min(missing, max(0.0, self.floor.level(now=now)))
-            self.floor.charge(floor, now=now)
-        self._spend(tokens - floor, now)
+    def wait_s(self, tokens: float, *, now: float) -> float:
+        """Return the seconds until it is worth asking again; 0: the tokens are here.
+
+        A request that is larger than all there can be in one ingress replica needs all of it.
+        """
+        most = self.most if self._expiry.has_seat(now) else self.limit
+        if self.held + self._safe_level(now) >= min(tokens, most) * NEARLY:
+            return 0.0
+        return self.known_wait_s(tokens, now=now) or SHORT_S
+
+    def known_wait_s(self, tokens: float, *, now: float) -> float:
+        """Return the seconds until the tenant's whole limit has room for the tokens."""
+        missing = min(tokens, self.limit) * NEARLY - self._remaining(now)
+        return max(0.0, missing) * MINUTE_S / self.limit
+
+    def charge(self, tokens: float, *, now: float) -> float:
+        missing = max(0.0, tokens - max(0.0, self.held))
+        safe = min(missing, max(0.0, self._safe_level(now)))
+        if safe:
+            self.safe.charge(safe, now=now)
+        self._spend(tokens - safe, now)
         self._spent += tokens
-        return floor
+        return safe
 
-    def settle(self, unused: float, floor: float, *, since: float, now: float) -> None:
-        """Give back what a reservation made at `since` did not use; negative: it used more."""
-        if unused <= 0:
-            self._spend(-unused, now)
-            return
-        to_floor = min(unused, floor)
-        self.floor.charge(-self.floor.refundable(to_floor, since=since, now=now), now=now)
-        rest = self._mirror.refundable(unused - to_floor, since=since, now=now)
-        self._spend(-rest, now)
+    def give_back(self, unused: float, safe: float, /, *, since: float, now: float) -> None:
+        """Give back what a reservation of `since` did not use; negative: it used more.
+
+        `safe` is how much of the reservation came from the safe capacity.
+        """
+        if unused > 0:
+            to_safe = min(unused, safe)
+            self.safe.give_back(to_safe, 0.0, since=since, now=now)
+            unused = self.refundable(unused - to_safe, since=since, now=now)
+        self._spend(-unused, now)
 
     def _spend(self, tokens: float, now: float) -> None:
-        self.stash -= tokens
+        self.held -= tokens
         self._since_report += tokens
-        self._mirror.charge(tokens, now=now)
+        super().charge(tokens, now=now)
 
     def forget_peaks(self) -> None:
-        """Nothing is reserved any more."""
-        self._mirror.forget_peaks()
-        self.floor.forget_peaks()
+        super().forget_peaks()
+        self.safe.forget_peaks()
 
-    # -- what is known of the whole ---------------------------------------------
+    def _remaining(self, now: float) -> float:
+        return self.level(now=now) + self._safe_level(now)
 
-    def remaining(self, *, has_seat: bool, now: float) -> float:
-        """Left in the minute, as far as it is known here."""
-        return self._mirror.level(now=now) + (self.floor.level(now=now) if has_seat else 0.0)
-
-    def wait_s(self, tokens: float, *, has_seat: bool, now: float) -> float:
-        """Seconds until the tenant's whole limit has room for the tokens."""
-        needed = min(tokens, self._leased) * NEARLY
-        missing = needed - self.remaining(has_seat=has_seat, now=now)
-        return max(0.0, missing) * MINUTE_S / self._leased
+    def state(self, *, now: float) -> RateLimitState:
+        """Return what is left of the whole limit, as far as it is known here."""
+        left = max(0.0, self._remaining(now))
+        reset_s = max(0.0, self.whole - left) * MINUTE_S / self.whole
+        return RateLimitState(int(self.whole), int(left), reset_s)
 
     # -- the lease ----------------------------------------------------------------
 
@@ -129,54 +145,51 @@ class LeasedBucket:
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is nothing to tell the ledger."""
-        return self.stash == 0.0 and self._need == 0.0
+        """Return whether there is nothing to tell the ledger."""
+        return self.held == 0.0 and self._need == 0.0
 
     def report(self, *, gives_up: bool, now: float) -> BucketDemand:
-        """What to tell the ledger; `gives_up`: everything goes back."""
-        step = now - self._reported_at
-        if step > 0:
-            keep = exp(-step / PACE_S)
-            self._pace = keep * self._pace + (1 - keep) * self._spent / step
-            self._spent, self._reported_at = 0.0, now
+        """Return what to tell the ledger; `gives_up`: all that is held goes back."""
+        self._pace.observe(self._spent, now)
         if gives_up:
             self._keep(0.0)
-            self._pace = 0.0
-        # Any of the reports since may have been the last that was taken, lost answer or not.
-        self._unanswered = max(0.0, self._unanswered + self._since_report)
-        self._has_reported = True
-        need, self._need, self._since_report = self._need, 0.0, 0.0
-        return BucketDemand(
-            self._leased,
-            self.stash,
-            self._returned,
-            need,
-            self._pace,
-            self._epoch,
-            self._number,
-            self._level,
-            self._unanswered,
-            now - self._told_at,
+            self._pace.per_s = 0.0
+        # Any of the reports since then may have been the last that the ledger took, because
+        # its answer may have been lost.
+        unanswered = max(0.0, self._said.unanswered + self._since_report)
+        self._said = self._said._replace(
+            held=self.held,
+            returned=self._returned,
+            need=self._need,
+            pace=self._pace.per_s,
+            unanswered=unanswered,
+            age_s=now - self._told_at,
         )
+        self._need = self._since_report = 0.0
+        self._has_reported, self._reported_at = True, now
+        return self._said
 
     def apply(self, grant: BucketGrant, *, epoch: int, number: int, now: float) -> None:
-        # To a bucket that has not reported it says what became of the one before.
-        self._epoch, self._number = epoch if number and self._has_reported else -1, number
-        self._level, self._unanswered, self._told_at = grant.level, 0.0, self._reported_at
-        self._mirror.correct(grant.level - self._since_report, now=now)
+        # A bucket that has not reported yet is told about the one with the limit before.
+        epoch = epoch if number and self._has_reported else -1
+        self._said = self._said._replace(
+            epoch=epoch, number=number, level=grant.level, unanswered=0.0
+        )
+        self._told_at = self._reported_at
+        self.correct(grant.level - self._since_report, now=now)
         if not self._is_known:
-            # It was reckoned full for want of knowledge: that was no peak.
-            self._mirror.forget_peaks()
+            # It was taken to be full because nothing was known. That was no peak.
+            super().forget_peaks()
             self._is_known = True
-        self.stash += grant.add
+        self.held += grant.add
         if grant.keep is not None:
             self._keep(grant.keep)
 
     def run_out(self) -> None:
-        """The lease is over: what is left of the stash is void."""
-        self.stash = min(0.0, self.stash)
+        """Drop what is held, as the lease is over; what is owed stays owed."""
+        self.held = min(0.0, self.held)
 
     def _keep(self, tokens: float) -> None:
-        excess = max(0.0, self.stash - tokens)
-        self.stash -= excess
+        excess = max(0.0, self.held - tokens)
+        self.held -= excess
         self._returned += excess

@@ -1,130 +1,123 @@
-"""What ingress replicas and the ledger tell each other about shares of tenants' limits.
+"""Messages between ingress replicas and the ledger, about leases of tenants' limits.
 
-Each tenant's limit has two parts. A small one, `LeaseTerms.floors` of it, is divided
-beforehand: every *seated* ingress replica has `floor` of it for itself. The rest is the
-ledger's to lease, in answer to one report after the other from each ingress replica:
+Each tenant's limit has two parts. The safe capacity is divided beforehand: every ingress
+replica with a *seat* has `LeaseTerms.safe_share` of the limit for itself. The rest is leased.
+Each ingress replica (a *holder*) sends one report after the other, and the ledger grants:
 
-- tokens per second: a share of the leased part, 0 to 1;
-- tokens and requests per minute: tokens out of one bucket, handed out beforehand;
-- concurrent requests: whole permits.
+- of tokens per second: a share of the leased part, 0 to 1;
+- of tokens and requests per minute: tokens out of one bucket, handed out beforehand;
+- of concurrent requests: whole permits.
 
 **Time.** No clocks are compared. What an answer grants holds for `lease_s` from when its
-report was *sent*, on the holder's clock; the ledger reckons from when it *took* the report,
+report was *sent*, on the holder's clock. The ledger counts from when it *took* the report,
 which is later. `DRIFT` is how much faster a clock may run than another.
 
-**Lost messages.** A holder has one report under way. When it sends the next, the answer to
-the one before is void, whenever it comes. So a report says all there is to know: what is
-held, and which answer was the last to count. A smaller share counts for others only when
-a report says that it is held, or when the lease has run out.
+**Lost messages.** A holder has one report under way. When it sends the next one, the answer
+to the one before is void, whenever it comes. So each report says what is held, and which
+answer was the last to count. The ledger gives a smaller share's difference to others only
+when a report says that the smaller one is held, or when the lease has run out.
 
-On the wire everything is lists, dicts, numbers and text, and readers leave out what they
-do not know: during a rollout both ends may be of different versions.
+On the wire everything is lists, dicts, numbers and text. Readers leave out what they do not
+know, because both ends may be of different versions during a rollout.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 DRIFT = 0.02
 
 IDLE_S = 10.0
-"""A tenant of whom nothing was heard for so long gives its lease back."""
+"""The lease of a tenant that has sent no request for so long is given back."""
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseTerms:
-    """What both ends must agree on: the same fleet file on both.
+@dataclass(frozen=True)
+class LeaseBounds:
+    """What an operator sets of leases. `metadata` bounds what a file may say.
 
     Attributes:
-        lease_s: how long a lease outlives the report that it answers.
-        seat_s: the same of a seat, and so of the floors.
-        seats: ingress replicas that may have one at a time: twice their number, as old
-            and new ones overlap in a rollout.
-        floor: part of each limit that a seated ingress replica always has.
-        stale_s: age at which what a peer reported counts for nothing.
+        lease_s: how long a lease outlives the report that it answers. Without an answer
+            for so long, an ingress replica has no more than its safe capacity, and lets
+            its sheddable work go.
+        seat_s: how long a seat, and so the safe capacity, outlives that report.
+        safe_share: part of each limit that an ingress replica has while it has a seat.
+        stale_s: age from which what a peer reported does not count.
 
     """
 
-    lease_s: float = 10.0
-    seat_s: float = 60.0
+    lease_s: float = field(default=10.0, metadata={"gt": 0})
+    seat_s: float = field(default=60.0, metadata={"gt": 0})
+    safe_share: float = field(default=0.01, metadata={"ge": 0})
+    stale_s: float = field(default=0.5, metadata={"gt": 0})
+
+
+@dataclass(frozen=True)
+class LeaseTerms(LeaseBounds):
+    """What both ends must agree on; they read the same fleet file.
+
+    Attributes:
+        seats: ingress replicas that may have a seat at a time. There are twice as many as
+            ingress replicas, because old and new ones overlap in a rollout.
+
+    """
+
     seats: int = 4
-    floor: float = 0.01
-    stale_s: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 <= self.floors < 1:
-            raise ValueError("the floors of all seats must be less than the limit")
+        if not 0 < self.leased <= 1:
+            raise ValueError("the safe capacities of all seats must be less than the limit")
         if not 0 < self.lease_s <= self.seat_s:
             raise ValueError("a lease is not longer than a seat")
 
     @property
-    def floors(self) -> float:
-        """Part of each limit that is not leased."""
-        return self.seats * self.floor
-
-    @property
     def leased(self) -> float:
-        """Part of each limit that is."""
-        return 1.0 - self.floors
+        """Part of each limit that is leased, 0 to 1."""
+        return 1.0 - self.seats * self.safe_share
 
 
 # -- what an ingress replica reports ------------------------------------------
 
 
 class RateDemand(NamedTuple):
-    """Tokens per second: the share held, the part of the limit in demand, both 0 to 1.
+    """Tokens per second."""
 
-    `backlog` are tokens that wait to be delivered.
-    """
-
-    held: float = 0.0
-    demand: float = 0.0
-    backlog: float = 0.0
+    held: float = 0.0  # share, 0 to 1
+    demand: float = 0.0  # part of the limit, 0 to 1
+    backlog: float = 0.0  # tokens that wait to be delivered
 
 
 class BucketDemand(NamedTuple):
-    """Of a bucket whose leased part is `limit` a minute.
+    """Tokens (or requests) per minute."""
 
-    Attributes:
-        stash: tokens held; negative: overdrawn.
-        returned: tokens given back in all; counts up.
-        need: tokens that requests wait for.
-        pace: tokens spent a second, of late.
-        epoch: of the last answer about the bucket that counted; 0: there was none;
-            negative: what was spent since is not known.
-        number: of that answer.
-        level: what it said is left everywhere.
-        unanswered: tokens spent since the report that it answered: the most there were,
-            whichever report after it was taken last.
-        age_s: how long ago that report was made.
-
-    """
-
-    limit: float = 0.0
-    stash: float = 0.0
-    returned: float = 0.0
-    need: float = 0.0
-    pace: float = 0.0
+    limit: float = 0.0  # the leased part of it
+    held: float = 0.0  # tokens; negative: overdrawn
+    returned: float = 0.0  # tokens given back in all; counts up
+    need: float = 0.0  # tokens that requests wait for
+    pace: float = 0.0  # tokens spent a second, of late
+    # Epoch and number of the last answer about the bucket that counted. Epoch 0: there was
+    # none; negative: what was spent since is not known.
     epoch: int = -1
     number: int = 0
-    level: float = 0.0
+    level: float = 0.0  # tokens left everywhere, as that answer said
+    # The most tokens that can have been spent since the report which it answered, whichever
+    # later report was taken last.
     unanswered: float = 0.0
-    age_s: float = float("inf")
+    age_s: float = float("inf")  # of the report which it answered
 
 
 class PermitDemand(NamedTuple):
-    """Concurrent requests: permits held (as many as are used, at least), used, waited for."""
+    """Concurrent requests."""
 
-    limit: int = 0
-    held: int = 0
+    limit: int = 0  # the leased part of it
+    held: int = 0  # as many as are used, at least
     used: int = 0
-    wanted: int = 0
+    wanted: int = 0  # requests that were refused for want of one
 
 
 class TenantDemand(NamedTuple):
-    """One tenant's; None where it has no such limit."""
+    """One tenant's demands in one ingress replica; None where it has no such limit."""
 
     rate: RateDemand | None = None
     tokens: BucketDemand | None = None
@@ -133,67 +126,34 @@ class TenantDemand(NamedTuple):
 
 
 class LaneReport(NamedTuple):
-    """One lane in one ingress replica.
+    """One lane in one ingress replica."""
 
-    Attributes:
-        free: free requests that wait or have sent nothing.
-        needs: whether paid work waits for nothing but the others' free work to go.
-        running: slots taken.
-        waiting: requests in line for slots.
-
-    """
-
-    free: int = 0
-    needs: bool = False
-    running: int = 0
-    waiting: int = 0
+    sheddable: int = 0  # requests that wait or have sent nothing
+    # Protected work waits for nothing but the others' sheddable work to go.
+    wants_preemption: bool = False
+    running: int = 0  # slots taken
+    waiting: int = 0  # requests in line for slots
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """From an ingress replica, every heartbeat.
-
-    Attributes:
-        holder: the ingress replica.
-        seq: counts up.
-        applied: the last report whose answer counted.
-        epoch: the highest that was heard of.
-        has_seat: whether it holds one.
-        tenants: all that hold or want anything; others hold nothing.
-
-    """
+class Report(NamedTuple):
+    """What an ingress replica tells the ledger at every heartbeat."""
 
     holder: str
-    seq: int
-    applied: int
-    epoch: int
+    seq: int  # counts up
+    applied: int  # `seq` of the last report whose answer counted
+    epoch: int  # the highest that was heard of
     has_seat: bool
-    tenants: Mapping[str, TenantDemand] = field(default_factory=dict)
-    lanes: Mapping[str, LaneReport] = field(default_factory=dict)
+    tenants: Mapping[str, TenantDemand] = {}  # all for which something is held or wanted
+    lanes: Mapping[str, LaneReport] = {}
 
     def to_wire(self) -> dict[str, Any]:
-        return {
-            "holder": self.holder,
-            "seq": self.seq,
-            "applied": self.applied,
-            "epoch": self.epoch,
-            "has_seat": self.has_seat,
-            "tenants": {name: _plain(x) for name, x in self.tenants.items()},
-            "lanes": {name: list(x) for name, x in self.lanes.items()},
-        }
+        return _to_wire(self)
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> Report:
         """Raises KeyError, TypeError."""
-        return cls(
-            wire["holder"],
-            wire["seq"],
-            wire["applied"],
-            wire["epoch"],
-            wire["has_seat"],
-            {name: TenantDemand(*_made(x, _DEMANDS)) for name, x in wire["tenants"].items()},
-            {name: _cut(LaneReport, x) for name, x in wire["lanes"].items()},
-        )
+        kinds = (RateDemand, BucketDemand, BucketDemand, PermitDemand)
+        return cls(**_read(cls, wire, TenantDemand, kinds, LaneReport))
 
 
 # -- what the ledger answers ---------------------------------------------------
@@ -222,7 +182,7 @@ class PermitGrant(NamedTuple):
 
 
 class TenantGrant(NamedTuple):
-    """One tenant's; None where it has no such limit."""
+    """One tenant's grants to one ingress replica; None where it has no such limit."""
 
     rate: RateGrant | None = None
     tokens: BucketGrant | None = None
@@ -231,75 +191,53 @@ class TenantGrant(NamedTuple):
 
 
 class LaneAnswer(NamedTuple):
-    """What the other ingress replicas hold of a lane.
+    """What the other ingress replicas hold of a lane; None: a report of theirs is too old."""
 
-    Attributes:
-        free: their free requests that wait or have sent nothing; None: one of them has
-            not said for long.
-        age_s: of the oldest of what they said.
-        yields: paid work waits elsewhere for the free work here to go.
-        running: slots taken.
-        waiting: requests in line for slots.
-
-    """
-
-    free: int | None = None
-    age_s: float = 0.0
-    yields: bool = False
-    running: int | None = None
-    waiting: int = 0
+    sheddable: int | None = None  # their requests that wait or have sent nothing
+    age_s: float = 0.0  # of the oldest of what they said
+    yields: bool = False  # protected work waits elsewhere for the sheddable work here to go
+    running: int | None = None  # slots taken
+    waiting: int = 0  # requests in line for slots
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """From the ledger, to one report; `number` counts its answers to all."""
+class Answer(NamedTuple):
+    """What the ledger answers to one report."""
 
     epoch: int
-    seq: int
+    seq: int  # of the report
     has_seat: bool
-    tenants: Mapping[str, TenantGrant] = field(default_factory=dict)
-    lanes: Mapping[str, LaneAnswer] = field(default_factory=dict)
-    number: int = 0
+    tenants: Mapping[str, TenantGrant] = {}
+    lanes: Mapping[str, LaneAnswer] = {}
+    number: int = 0  # counts the ledger's answers, to whichever holder
 
     def to_wire(self) -> dict[str, Any]:
-        return {
-            "epoch": self.epoch,
-            "seq": self.seq,
-            "has_seat": self.has_seat,
-            "tenants": {name: _plain(x) for name, x in self.tenants.items()},
-            "lanes": {name: list(x) for name, x in self.lanes.items()},
-            "number": self.number,
-        }
+        return _to_wire(self)
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> Answer:
         """Raises KeyError, TypeError."""
-        return cls(
-            wire["epoch"],
-            wire["seq"],
-            wire["has_seat"],
-            {name: TenantGrant(*_made(x, _GRANTS)) for name, x in wire["tenants"].items()},
-            {name: _cut(LaneAnswer, x) for name, x in wire["lanes"].items()},
-            wire.get("number", 0),
-        )
+        kinds = (RateGrant, BucketGrant, BucketGrant, PermitGrant)
+        return cls(**_read(cls, wire, TenantGrant, kinds, LaneAnswer))
 
 
-_DEMANDS = (RateDemand, BucketDemand, BucketDemand, PermitDemand)
-_GRANTS = (RateGrant, BucketGrant, BucketGrant, PermitGrant)
-
-_Row = TypeVar("_Row", bound=tuple[Any, ...])
-
-
-def _plain(parts: Sequence[tuple[Any, ...] | None]) -> list[list[Any] | None]:
-    return [None if part is None else list(part) for part in parts]
+def _to_wire(message: Report | Answer) -> dict[str, Any]:
+    tenants = {name: [x and list(x) for x in parts] for name, parts in message.tenants.items()}
+    lanes = {name: list(lane) for name, lane in message.lanes.items()}
+    return {**message._asdict(), "tenants": tenants, "lanes": lanes}
 
 
-def _made(rows: Sequence[Sequence[Any] | None], kinds: Sequence[Any]) -> list[Any]:
-    # A later version may have kinds and fields that this one does not know.
-    pairs = zip(rows, kinds, strict=False)
-    return [None if row is None else _cut(kind, row) for row, kind in pairs]
+def _read(
+    message: Any, wire: Mapping[str, Any], tenant: Any, kinds: Sequence[Any], lane: Any
+) -> dict[str, Any]:
+    tenants = {
+        # A later version may have kinds that this one does not know.
+        name: tenant(*(x and _cut(kind, x) for kind, x in zip(kinds, rows, strict=False)))
+        for name, rows in wire["tenants"].items()
+    }
+    lanes = {name: _cut(lane, row) for name, row in wire["lanes"].items()}
+    known = {name: wire[name] for name in message._fields if name in wire}
+    return {**known, "tenants": tenants, "lanes": lanes}
 
 
-def _cut(kind: type[_Row], row: Sequence[Any]) -> _Row:
-    names: Sequence[str] = kind._fields  # type: ignore[attr-defined]
-    return kind(*row[: len(names)])
+def _cut(kind: Any, row: Sequence[Any]) -> Any:
+    return kind(*row[: len(kind._fields)])

@@ -1,42 +1,31 @@
-"""Token ceilings of one tenant, in one ingress replica.
+"""Ceilings of one tenant, in one ingress replica.
 
-Two limits with different clocks:
+- **Tokens per minute** are prompt and completion tokens, in a bucket (`bucket`). A request
+  reserves an estimate when it is admitted. It settles to the engine's count when it ends,
+  whichever way it ends. No request reserves more than half of the bucket for an answer that
+  it may never give. One that outgrows what it reserved is charged more while it runs
+  (`grow`), into debt if need be.
+- **Tokens per second** are delivered completion tokens. An engine cannot slow one request
+  down, so the ingress reads it at full speed and spaces what it passes on (`pacer`). What
+  was generated ahead of the ceiling is debt: the tenant's next request is refused until the
+  debt is repaid. That is what protects the batch.
+- **Requests per minute** are counted at the header, before a request costs anything, and
+  whatever becomes of it.
+- **Concurrent requests** are those whose body is arriving and those that are admitted and
+  not settled.
 
-- **tokens per minute** counts prompt and completion tokens. A request reserves
-  an estimate when it is admitted and settles to the engine's count when it ends,
-  whichever way it ends. The budget is a bucket that refills continuously, so
-  there is no window edge to wait for. No request reserves more than half of it
-  for an answer that it may never give; one that outgrows what it reserved is
-  charged more while it runs (`grow`), into debt if need be.
-- **tokens per second** counts delivered completion tokens. An engine cannot slow
-  one request down, so the ingress reads it at full speed and spaces what it
-  passes on: `router.limits.pacer` says how long to hold the next tokens. What was
-  generated ahead of the ceiling is debt: the tenant's next request is refused
-  until the debt is repaid. That is what protects the batch.
-
-**Requests per minute** are counted at the header, before a request costs anything, and
-whatever becomes of it. **Concurrent requests** are those whose body is arriving and those
-that are admitted and not settled.
-
-Nothing here is shared between ingress replicas: this is the only one, or it enforces a
-share that it has for itself (`shared`). Several ingress replicas lease what they enforce:
+Nothing here is shared between ingress replicas. Several of them lease what they enforce:
 `router.leases.leased_ceiling`. See docs/adr/0004-ceilings.md and 0018-ledger.md.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from dataclasses import dataclass
 
 from router.errors import Rejected, RejectReason
+from router.limits.bucket import Bucket, RateLimitState
 from router.limits.pacer import FOREVER, Pacer, Step
 from router.limits.reservation import Reckoning, Reservation, first_charge
-
-MINUTE_S = 60.0
-
-# Charges remembered for refunds, per bucket: 100 bytes each. Past it the oldest
-# but one is dropped, which can only make a refund larger by that one dip.
-MAX_PEAKS = 1024
 
 MAX_DEBT_S = 1.0
 """Debt under a tokens-per-second ceiling past which nothing is admitted."""
@@ -63,98 +52,16 @@ class CeilingConfig:
     contended_from: int | None = None
 
 
-class Bucket:
-    """A bucket of tokens that refills at `limit / window_s` up to `limit`.
-
-    The level may go below zero: `charge` books what has happened already. With
-    `refunds`, it remembers enough to give charges back (`refundable`).
-
-    Attributes:
-        peaks: (time, level just before a charge), levels falling: each entry is the
-            highest level from its time on. At most `MAX_PEAKS`.
-
-    """
-
-    def __init__(self, limit: float, window_s: float, *, now: float, refunds: bool = False) -> None:
-        self.limit = limit
-        self._refunds = refunds
-        self._window_s = window_s
-        self._rate = limit / window_s
-        self._level = limit
-        self._at = now
-        self.peaks: list[tuple[float, float]] = []
-
-    def resize(self, limit: float, *, now: float) -> None:
-        """Another limit from now on; what is spent of the old one is spent of the new."""
-        more = limit - self.limit
-        self._level = self.level(now=now) + more
-        self.peaks = [(at, level + more) for at, level in self.peaks]
-        self.limit, self._rate = limit, limit / self._window_s
-
-    def level(self, *, now: float) -> float:
-        """Tokens available now; negative while in debt."""
-        if now > self._at:
-            self._level = min(self.limit, self._level + (now - self._at) * self._rate)
-            self._at = now
-        return self._level
-
-    def charge(self, tokens: float, *, now: float) -> None:
-        """Take tokens, or give them back when negative."""
-        level = self.level(now=now)
-        if self._refunds:
-            self._remember(now, level)
-        self._level = min(self.limit, level - tokens)
-
-    def _remember(self, now: float, level: float) -> None:
-        while self.peaks and self.peaks[-1][1] <= level:
-            self.peaks.pop()
-        self.peaks.append((now, level))
-        if len(self.peaks) > MAX_PEAKS:
-            del self.peaks[1]
-
-    def refundable(self, tokens: float, *, since: float, now: float) -> float:
-        """How much of a charge made at `since` can be given back.
-
-        Had the charge never been made, the bucket would have been fuller all the
-        while, and what it could not have held would be lost: at its highest since
-        then there was room for `limit - peak` more.
-        """
-        later = bisect_right(self.peaks, since, key=lambda peak: peak[0])
-        peak = max(self.level(now=now), self.peaks[later][1] if later < len(self.peaks) else 0.0)
-        return max(0.0, min(tokens, self.limit - peak))
-
-    def correct(self, level: float, *, now: float) -> None:
-        """The level is known better than by reckoning: others draw on the same limit."""
-        before = self.level(now=now)
-        if self._refunds and level < before:
-            self._remember(now, before)
-        self._level = min(self.limit, level)
-
-    def forget_peaks(self) -> None:
-        """Call when no charge is left that may be given back."""
-        self.peaks.clear()
-
-    def wait_s(self, tokens: float, *, now: float) -> float:
-        """Seconds until `tokens` are available (a whole bucket counts as enough)."""
-        missing = min(tokens, self.limit) - self.level(now=now)
-        return max(0.0, missing / self._rate)
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimitState:
-    """What the `x-ratelimit-*` headers say; None where there is no such limit."""
-
-    limit: int
-    remaining: int
-    reset_s: float
-
-
 class TenantCeiling:
     """All ceilings of one tenant in one ingress replica.
 
     Attributes:
-        tokens: of the minute; None: they are not limited.
+        reserved: tokens that requests hold which have not been settled.
+        running: requests that were admitted and have not been settled.
         arriving: requests that are to run, and whose body is not here yet.
+        pacer: spaces delivered tokens; None: tokens per second are not limited.
+        tokens: the minute's tokens; None: they are not limited.
+        requests: the minute's requests; None: they are not limited.
 
     """
 
@@ -164,14 +71,14 @@ class TenantCeiling:
         self.arriving = 0
         self.pacer: Pacer | None = None
         self.tokens: Bucket | None = None
-        self._requests: Bucket | None = None
+        self.requests: Bucket | None = None
         self.configure(config, now=now)
 
     def configure(self, config: CeilingConfig, *, now: float) -> None:
-        """Use new limits from now on: what was spent, runs or is owed stays so."""
+        """Use new limits from now on; what was spent, runs or is owed stays so."""
         self.config = config
         self.tokens = _resized(self.tokens, config.tokens_per_minute, now, refunds=True)
-        self._requests = _resized(self._requests, config.requests_per_minute, now)
+        self.requests = _resized(self.requests, config.requests_per_minute, now)
         rate = config.tokens_per_second
         if rate is None:
             self.pacer = None
@@ -181,125 +88,118 @@ class TenantCeiling:
             self.pacer.set_steps([Step(FOREVER, rate)], now=now)
 
     def first_charge(self, cost: Reckoning) -> int:
-        """What a request reserves when it is admitted."""
-        limit = self.config.tokens_per_minute
-        return cost.whole if limit is None else first_charge(cost, limit)
+        """Return the tokens that a request reserves when it is admitted."""
+        return cost.whole if self.tokens is None else first_charge(cost, self.tokens.most)
 
     def try_admit(
         self, tokens: int, *, now: float, is_paced: bool = True
     ) -> Reservation | Rejected:
         """Reserve `tokens` for a counted request, or say which ceiling refuses it.
 
-        `is_paced`: whether tokens per second bind now.
+        `is_paced`: tokens per second bind now.
         """
         refused = self.refusal(tokens, now=now, is_paced=is_paced, is_counted=True)
         if refused is not None:
             return refused
-        if self.tokens is not None:
-            self.tokens.charge(tokens, now=now)
         self.reserved += tokens
         self.running += 1
-        return Reservation(tokens, now)
+        return Reservation(tokens, now, self._charge(tokens, now))
 
     def try_request(self, *, now: float, will_run: bool = False) -> Rejected | None:
-        """Count a request of the minute, or say why it may not come.
+        """Count a request of the minute, or say which ceiling refuses it.
 
         `will_run`: it is `arriving` from now on, until `arrived` is called.
         """
-        if will_run and self._is_full:
-            return too_many_at_once()
+        if will_run and self._is_full(now):
+            return _too_many_at_once()
         refused = self.request_refusal(now=now)
         if refused is not None:
             return refused
-        if self._requests is not None:
-            self._requests.charge(1, now=now)
+        if self.requests is not None:
+            self.requests.charge(1, now=now)
         self.arriving += will_run
         return None
 
     def arrived(self) -> None:
-        """The body of a request that is to run is here, or will not come."""
+        """Count one less that is arriving: its body is here, or will not come."""
         self.arriving -= 1
 
-    @property
-    def _is_full(self) -> bool:
+    def _is_full(self, _now: float) -> bool:
         limit = self.config.concurrent_requests
-        return limit is not None and self.running + self.arriving >= limit
+        return limit is not None and self._open >= limit
+
+    @property
+    def _open(self) -> int:
+        return self.running + self.arriving
 
     def request_refusal(self, *, now: float) -> Rejected | None:
-        """Whether the minute's requests are spent."""
-        if self._requests is not None and (wait := self._requests.wait_s(1, now=now)) > 0:
-            return requests_spent(wait)
+        """Return a refusal if the minute's requests are spent."""
+        if self.requests is not None and (wait := self.requests.wait_s(1, now=now)) > 0:
+            message = "Too many requests: the minute's are spent."
+            return Rejected(RejectReason.REQUEST_RATE, message, wait)
         return None
 
     def grow(self, reservation: Reservation, tokens: int, *, now: float) -> Reservation:
-        """Charge a running request so many more; it is not refused, others will be."""
-        if self.tokens is not None:
-            self.tokens.charge(tokens, now=now)
+        """Charge a running request `tokens` more; it is never refused, later ones may be."""
         self.reserved += tokens
-        return reservation.grown(tokens, 0.0, now=now)
+        return reservation.grown(tokens, self._charge(tokens, now), now=now)
+
+    def _charge(self, tokens: int, now: float) -> float:
+        return 0.0 if self.tokens is None else self.tokens.charge(tokens, now=now)
 
     def settle(self, reservation: Reservation, used_tokens: int, *, now: float) -> None:
-        """Replace a reservation with what was really used. Call exactly once."""
+        """Replace a reservation with what was really used; to be called exactly once."""
         self.reserved -= reservation.tokens
         self.running -= 1
         if self.tokens is not None:
+            safe = reservation.safe_tokens
             for unused, since in reservation.unused(used_tokens):
-                back = min(unused, self.tokens.refundable(unused, since=since, now=now))
-                self.tokens.charge(-back, now=now)
+                self.tokens.give_back(unused, safe, since=since, now=now)
+                safe = max(0.0, safe - unused)
             if self.reserved == 0:
                 self.tokens.forget_peaks()
 
     def requests_state(self, *, now: float) -> RateLimitState | None:
-        """Requests left in the minute."""
-        return _state(self._requests, now)
+        """Return what is left of the minute's requests; None: they are not limited."""
+        return None if self.requests is None else self.requests.state(now=now)
 
     def tokens_state(self, *, now: float) -> RateLimitState | None:
-        """Tokens left in the minute."""
-        return _state(self.tokens, now)
+        """Return what is left of the minute's tokens; None: they are not limited."""
+        return None if self.tokens is None else self.tokens.state(now=now)
 
     def refusal(
         self, tokens: int, *, now: float, is_paced: bool = True, is_counted: bool = False
     ) -> Rejected | None:
-        """The ceiling that would refuse a request of `tokens` now, if any.
+        """Return the refusal that a request of `tokens` would get now, if any.
 
-        `is_counted`: it is one of the minute's already.
+        `is_counted`: it is one of the minute's requests already.
         """
-        if self._is_full:
-            return too_many_at_once()
+        if self._is_full(now):
+            return _too_many_at_once()
         if not is_counted and (spent := self.request_refusal(now=now)) is not None:
             return spent
         if self.tokens is not None and (wait := self.tokens.wait_s(tokens, now=now)) > 0:
-            return tokens_spent(wait)
+            return Rejected(RejectReason.TOKEN_RATE, "The minute's tokens are spent.", wait)
+        if is_paced and (debt := self._debt_s(now)) > MAX_DEBT_S:
+            # A client that came only when all is repaid would leave the ceiling unused until
+            # its first token.
+            message = "The tokens-per-second ceiling is overdrawn."
+            return Rejected(RejectReason.TOKEN_RATE, message, debt - MAX_DEBT_S)
+        return None
+
+    def is_short(self, _tokens: int, /, *, now: float, is_counted: bool = False) -> bool:  # noqa: ARG002
+        """Return whether a request was refused for want of a lease; here nothing is leased."""
+        return False
+
+    def _debt_s(self, now: float) -> float:
         # A stream that is being paced always has its next token booked; only
         # what lies past that is debt left by streams that have ended.
-        debt = self.pacer.debt_s(now=now) if is_paced and self.pacer is not None else 0.0
-        return overdrawn(debt) if debt > MAX_DEBT_S else None
+        return 0.0 if self.pacer is None else self.pacer.debt_s(now=now)
 
 
-def too_many_at_once() -> Rejected:
-    """When one of them ends is not known: a second is a guess."""
-    message = "Too many requests at once."
-    return Rejected(RejectReason.TENANT_CONCURRENCY, message, 1.0)
-
-
-def requests_spent(wait_s: float) -> Rejected:
-    """Of the minute."""
-    message = "Too many requests: the minute's are spent."
-    return Rejected(RejectReason.REQUEST_RATE, message, wait_s)
-
-
-def tokens_spent(wait_s: float) -> Rejected:
-    """Of the minute."""
-    return Rejected(RejectReason.TOKEN_RATE, "The minute's tokens are spent.", wait_s)
-
-
-def overdrawn(debt_s: float) -> Rejected:
-    """More was generated than the ceiling lets out; come when the rest is what may be owed.
-
-    Who came only when all is repaid would leave the ceiling unused until its first token.
-    """
-    message = "The tokens-per-second ceiling is overdrawn."
-    return Rejected(RejectReason.TOKEN_RATE, message, debt_s - MAX_DEBT_S)
+def _too_many_at_once() -> Rejected:
+    # When one of them ends is not known: a second is a guess.
+    return Rejected(RejectReason.TENANT_CONCURRENCY, "Too many requests at once.", 1.0)
 
 
 def _resized(
@@ -308,16 +208,7 @@ def _resized(
     if limit is None:
         return None
     if bucket is None:
-        return Bucket(limit, MINUTE_S, now=now, refunds=refunds)
+        return Bucket(limit, now=now, refunds=refunds)
     if limit != bucket.limit:
         bucket.resize(limit, now=now)
     return bucket
-
-
-def _state(bucket: Bucket | None, now: float) -> RateLimitState | None:
-    if bucket is None:
-        return None
-    level = bucket.level(now=now)
-    return RateLimitState(
-        int(bucket.limit), max(0, int(level)), bucket.wait_s(bucket.limit, now=now)
-    )

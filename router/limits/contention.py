@@ -1,8 +1,8 @@
 """Whether a lane is so busy that ceilings with `enforce: contended` bind.
 
-It is from `contended_from` requests on that run or wait for a slot, or while the lane is
-saturated: a lane runs no more than its slots, however many want them. It ceases to be after
-`CALM_S` under `leave_ratio` of that, so that a lane around its mark does not switch a
+A lane is contended when `contended_from` requests or more run or wait for a slot, or while it
+is saturated: it runs no more than its slots, however many want them. It ceases to be after
+`CALM_S` under `LEAVE_RATIO` of that, so that a lane around its threshold does not switch a
 ceiling on and off.
 """
 
@@ -13,7 +13,7 @@ CALM_S = 3.0
 
 
 class Contention:
-    """One lane and one mark. What is not known counts as contended."""
+    """Whether one lane is contended for one threshold; while that is not known, it is."""
 
     def __init__(self, contended_from: int, demand: int | None) -> None:
         self._from = contended_from
@@ -21,7 +21,7 @@ class Contention:
         self.is_contended = demand is None or demand >= contended_from
 
     def observe(self, demand: int | None, *, is_saturated: bool, now: float) -> None:
-        """Take the lane's requests, over all ingress replicas; None: not known."""
+        """Take the number of the lane's requests, over all ingress replicas; None: not known."""
         if demand is None or is_saturated or demand >= self._from:
             self.is_contended, self._calm_since = True, None
         elif not self.is_contended or demand >= LEAVE_RATIO * self._from:
@@ -33,5 +33,5 @@ class Contention:
 
 
 def paces(contention: Contention | None) -> bool:
-    """Whether tokens per second bind: they always do where nothing is to contend for."""
+    """Return whether tokens per second bind: without a contention to look at they always do."""
     return contention is None or contention.is_contended

@@ -42,17 +42,22 @@ class Paces(Protocol):
     """What a stream needs of its tenant's pacer."""
 
     def book(self, tokens: int, *, now: float) -> float:
-        """Book tokens for delivery; the position of the first."""
+        """Book tokens for delivery; return the position of the first."""
 
     def hold(self, tokens: int, *, now: float) -> float:
-        """Book what goes out together; the position of the last, or `DUE`: it may go now."""
+        """Book what goes out together; return the position of the last, or `DUE`: go now."""
 
     def wait_s(self, position: float, *, now: float) -> float:
-        """Seconds until a position is reached, as the rate is now; `inf`: not known."""
+        """Return the seconds until a position is reached, as the rates stand; `inf`: unknown."""
 
 
 class Pacer:
-    """Spaces delivered tokens by a rate that may change."""
+    """Spaces delivered tokens by a rate that may change.
+
+    Attributes:
+        booked: tokens in all, paced or not.
+
+    """
 
     def __init__(self, tokens_per_second: float, *, now: float) -> None:
         self._steps: list[Step] = [Step(FOREVER, tokens_per_second)]
@@ -60,10 +65,9 @@ class Pacer:
         self._at = now
         self._next = 0.0
         self.booked = 0
-        """Tokens in all."""
 
     def set_steps(self, steps: Sequence[Step], *, now: float) -> None:
-        """The rates from now on; after the last step there is none."""
+        """Set the rates from now on; after the last step nothing is delivered."""
         self._advance(now)
         self._steps = [step for step in steps if step.until > now] + [NOTHING]
 
@@ -79,7 +83,6 @@ class Pacer:
         return position if position - self._clock > TINY_TOKENS else DUE
 
     def wait_s(self, position: float, *, now: float) -> float:
-        """Seconds until a position is reached, as the rates stand; `inf`: not with these."""
         self._advance(now)
         return self._wait_s(position - self._clock, now)
 
@@ -88,21 +91,21 @@ class Pacer:
         return self.wait_s(self.book(tokens, now=now), now=now)
 
     def backlog(self, *, now: float) -> float:
-        """Tokens booked that the rate has not allowed yet."""
+        """Return the tokens booked that the rate has not allowed yet."""
         self._advance(now)
         return max(0.0, self._next - self._clock)
 
     def rate(self, *, now: float) -> float:
-        """Tokens a second that it allows now."""
+        """Return the tokens a second that are allowed now."""
         self._advance(now)
         return self._steps[0].rate
 
     def debt_s(self, *, now: float) -> float:
-        """Seconds until everything booked so far has been repaid."""
+        """Return the seconds until everything booked so far has been repaid."""
         return self._wait_s(self.backlog(now=now), now)
 
     def let_pass(self, tokens: int, *, now: float) -> None:
-        """Tokens go out unpaced, and nothing is owed for them.
+        """Count tokens that go out unpaced, with nothing owed for them.
 
         What is owed already stays owed: it may be another lane's, where the limit binds.
         """
@@ -140,21 +143,19 @@ class ContendedPacer:
         self._pacer, self._contention = pacer, contention
 
     def book(self, tokens: int, *, now: float) -> float:
-        """Book tokens; while the lane has room they are due at once, and owed to nobody."""
+        """Book tokens; while the lane is not contended they are due at once, and not owed."""
         if self._contention.is_contended:
             return self._pacer.book(tokens, now=now)
         self._pacer.let_pass(tokens, now=now)
         return DUE
 
     def hold(self, tokens: int, *, now: float) -> float:
-        """Book what goes out together; `DUE` where it may now, as all may with room."""
         if self._contention.is_contended:
             return self._pacer.hold(tokens, now=now)
         self._pacer.let_pass(tokens, now=now)
         return DUE
 
     def wait_s(self, position: float, *, now: float) -> float:
-        """Seconds until a position is reached; none while the lane has room."""
         if not self._contention.is_contended:
             return 0.0
         return self._pacer.wait_s(position, now=now)

@@ -7,7 +7,7 @@ ceilings, a quota does not refill: it comes back whole at midnight, or on the fi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from math import inf
 
@@ -17,14 +17,21 @@ from router.limits.reservation import Reckoning
 
 @dataclass(frozen=True, slots=True)
 class TokenWeights:
-    """What a token of each kind counts as; a cached one is a prompt token too."""
+    """What a token of each kind counts as, per minute and in quotas.
 
-    prompt: float = 1.0
-    cached: float = 1.0
-    completion: float = 1.0
+    `metadata` bounds what a file may say.
+
+    Attributes:
+        cached: a prompt token that the engine had in its prefix cache.
+
+    """
+
+    prompt: float = field(default=1.0, metadata={"ge": 0})
+    cached: float = field(default=1.0, metadata={"ge": 0})
+    completion: float = field(default=1.0, metadata={"ge": 0})
 
     def weigh(self, prompt: int, cached: int, completion: int) -> float:
-        """Weighted tokens; `cached` of the `prompt` tokens came from the prefix cache."""
+        """Return weighted tokens; `cached` of the `prompt` tokens came from the prefix cache."""
         fresh = max(0, prompt - cached)
         return self.prompt * fresh + self.cached * cached + self.completion * completion
 
@@ -46,24 +53,24 @@ EVEN_WEIGHTS = TokenWeights()
 
 
 def day_of(now: datetime) -> str:
-    """The day in UTC, as YYYY-MM-DD."""
+    """Return the day in UTC, as YYYY-MM-DD."""
     return now.astimezone(UTC).date().isoformat()
 
 
 def month_of(now: datetime) -> str:
-    """The month in UTC, as YYYY-MM."""
+    """Return the month in UTC, as YYYY-MM."""
     return day_of(now)[:7]
 
 
 def day_ends_s(now: datetime) -> float:
-    """Seconds until the next midnight in UTC."""
+    """Return the seconds until the next midnight in UTC."""
     at = now.astimezone(UTC)
     midnight = at.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     return (midnight - at).total_seconds()
 
 
 def month_ends_s(now: datetime) -> float:
-    """Seconds until the first of the next month in UTC."""
+    """Return the seconds until the first of the next month in UTC."""
     at = now.astimezone(UTC)
     first = at.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     # No month is longer than 31 days, and none ends before its 28th.
@@ -72,20 +79,21 @@ def month_ends_s(now: datetime) -> float:
 
 
 HELD_SHARE = 0.5
-"""Of what is left of a quota, what one request holds at most before it has used it."""
+"""Share of what is left of a quota that one request holds at most before it has used it."""
 
 
 def first_hold(config: QuotaConfig, *, day: float, month: float, cost: Reckoning) -> float:
-    """What a request holds of its tenant's quotas from the start; it grows as it answers.
+    """Return the weighted tokens that a request holds of its tenant's quotas from the start.
 
-    An answer as long as it may be, where that leaves half of what is left: a wish for more
-    than a quota has is no reason to refuse, and the next request must find room beside it.
+    That is an answer as long as it may be, where it leaves half of what is left. A wish for
+    more than a quota has is no reason to refuse, and the next request must find room beside it.
+    What is held grows as the request answers.
 
     Args:
         config: the tenant's quotas.
         day: weighted tokens used or reserved today.
         month: the same this month.
-        cost: what the request is reckoned at.
+        cost: the request's estimate.
 
     """
     limits = ((config.tokens_per_day, day), (config.tokens_per_month, month))
@@ -96,7 +104,7 @@ def first_hold(config: QuotaConfig, *, day: float, month: float, cost: Reckoning
 def refuse(
     config: QuotaConfig, *, day: float, month: float, tokens: float, now: datetime
 ) -> Rejected | None:
-    """The quota that would refuse a request of `tokens`, with the time of its reset.
+    """Return the refusal of a request of `tokens` by a quota, if any, with its reset.
 
     A request that is larger than a whole quota is admitted while nothing of the
     quota is used, as a full bucket admits it: no reset could ever make room.
@@ -105,7 +113,7 @@ def refuse(
         config: the tenant's quotas.
         day: weighted tokens used or reserved today.
         month: the same this month.
-        tokens: what the request is reckoned at, with an answer of usual length.
+        tokens: the request's estimate, with an answer of usual length.
         now: with its zone.
 
     """

@@ -1,7 +1,7 @@
-"""What a request is reckoned at, what it reserves of a minute's tokens, and how that grows.
+"""What a request is estimated at, what it reserves of a minute's tokens, and how that grows.
 
-At any time a running request is charged what it has used, or more; never much more than
-half of the limit for what it only may use.
+At any time a running request is charged what it has used, or more. It is never charged much
+more than half of the limit for an answer that it may not give.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 FIRST_SHARE = 0.5
-"""Of the minute's tokens, what one request is charged at most before it has used them."""
+"""Share of the minute's tokens that one request is charged at most before it has used them."""
 
 GROW_TOKENS = 64
-"""A running request is charged ahead by so much: not each token by itself."""
+"""A running request is charged ahead by so many tokens, not for each token by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reckoning:
-    """What a request is reckoned at before its engine has counted, in weighted tokens.
+    """An estimate of a request's weighted tokens, before its engine has counted them.
 
     Attributes:
         prompt: an estimate, and sure to be used.
@@ -38,7 +38,7 @@ class Reservation:
     Attributes:
         tokens: charged so far.
         at: when it was made, in seconds on the caller's clock.
-        floor_tokens: how much of it came from the floor of a leased ceiling.
+        safe_tokens: how much of it came from the safe capacity of a leased ceiling.
         newest: of `tokens`, what was charged last, if it has grown.
         newest_at: when that was.
 
@@ -46,18 +46,18 @@ class Reservation:
 
     tokens: int
     at: float = field(default=0.0, compare=False)
-    floor_tokens: float = field(default=0.0, compare=False)
+    safe_tokens: float = field(default=0.0, compare=False)
     newest: int = field(default=0, compare=False)
     newest_at: float = field(default=0.0, compare=False)
 
-    def grown(self, tokens: int, floor_tokens: float, *, now: float) -> Reservation:
-        floor = self.floor_tokens + floor_tokens
-        return Reservation(self.tokens + tokens, self.at, floor, tokens, now)
+    def grown(self, tokens: int, safe_tokens: float, *, now: float) -> Reservation:
+        safe = self.safe_tokens + safe_tokens
+        return Reservation(self.tokens + tokens, self.at, safe, tokens, now)
 
     def unused(self, used: int) -> tuple[tuple[float, float], ...]:
-        """Tokens to give back, and when they were charged: the newest first.
+        """Return pairs of tokens to give back and the time they were charged at, newest first.
 
-        One pair with a negative number where more was used than is reserved.
+        There is one pair with a negative number where more was used than is reserved.
         """
         left = self.tokens - used
         if left <= self.newest:
@@ -66,17 +66,17 @@ class Reservation:
 
 
 def first_charge(cost: Reckoning, limit: float) -> int:
-    """What a request reserves of a minute's `limit` tokens when it is admitted.
+    """Return what a request reserves of a minute's `limit` tokens when it is admitted.
 
-    Half of them at most, or its prompt where that is longer: `max_tokens` is a wish, and a
+    That is half of them at most, or the prompt where it is longer. `max_tokens` is a wish: a
     client that always wishes for more than the limit must find room for a second request.
     """
     return min(cost.whole, max(cost.prompt, int(limit * FIRST_SHARE), 1))
 
 
 def further_charge(charged: int, used: int, whole: float) -> int:
-    """What to charge a running request that has used more than it is charged.
+    """Return what to charge a running request that has used more than it is charged.
 
-    Some of it ahead, as long as that is not more than it may use in the end (`whole`).
+    Some is charged ahead, as long as that is not more than it may use in the end (`whole`).
     """
     return max(used - charged, int(min(GROW_TOKENS, whole - charged)))

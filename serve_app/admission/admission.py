@@ -158,11 +158,11 @@ class Admission:
             for name, lane_slots in self.lanes.items()
         }
 
-    def make_way(self, lane: str, *, makes_way: bool) -> None:
+    def yield_to_protected(self, lane: str, *, yields: bool) -> None:
         """Hold no sheddable work that has sent nothing: protected work waits elsewhere."""
         if self._is_enabled:
             lane_slots = self.lanes[lane]
-            lane_slots.queue.yield_to_protected(yields=makes_way, now=time.monotonic())
+            lane_slots.queue.yield_to_protected(yields=yields, now=time.monotonic())
             lane_slots.arm()
 
     def load(self, lane: str) -> tuple[int, bool] | None:

@@ -9,18 +9,19 @@ from pydantic.dataclasses import dataclass
 
 from router.admission.lane_queue import QueueBounds
 from router.admission.saturation import SaturationConfig
-from router.leases.messages import LeaseTerms
+from router.leases.messages import LeaseBounds, LeaseTerms
 from serve_app.config.errors import STRICT, StrictModel
 
-MAX_FLOORS = 0.2
+MAX_SAFE_SHARE = 0.2
+"""Of a ceiling, what all safe capacities together may be."""
 
 
 class IngressConfig(StrictModel):
     """The ingress replicas.
 
     Attributes:
-        replicas: fixed, because each has 1/replicas of a lane's slots, and a floor of
-            every ceiling; from two on, they share ceilings through the ledger.
+        replicas: fixed, because each has 1/replicas of a lane's slots, and a safe
+            capacity of every ceiling; from two on, they share ceilings through the ledger.
         graceful_shutdown_timeout_s: longest stream a redeploy waits for.
         silent_after_s: a replica whose event loop stands still for so long is killed and
             replaced; Serve alone would drain it for as long as its stuck streams last.
@@ -34,28 +35,19 @@ class IngressConfig(StrictModel):
     silent_after_s: float = Field(15, ge=5)
 
 
-class LedgerConfig(StrictModel):
+@dataclass(config=STRICT, frozen=True)
+class LedgerConfig(LeaseBounds):
     """How several ingress replicas share what they enforce (docs/tenancy.md).
 
     Attributes:
         heartbeat_s: how often each tells the ledger what it holds and wants.
-        lease_s: without an answer for so long, it has no more than its floor, and lets
-            its free work go.
-        seat_s: the same for the floor.
-        floor_share: part of each ceiling that an ingress replica always has; there are
-            twice `ingress.replicas` of these.
-        stale_s: age at which it is no longer known what the others hold.
-        grace_s: paid work that is late, or finds the queue full, is refused after so
-            long even if that is not known. Longer than a lease.
+        grace_s: protected work that is late, or finds the queue full, is refused after so
+            long even if it is not known what the others hold. Longer than a lease.
 
     """
 
-    heartbeat_s: float = Field(0.2, ge=0.05)
-    lease_s: float = Field(10, gt=0)
-    seat_s: float = Field(60, gt=0)
-    floor_share: float = Field(0.01, ge=0)
-    stale_s: float = Field(0.5, gt=0)
-    grace_s: float = Field(12, gt=0)
+    heartbeat_s: float = Field(default=0.2, ge=0.05)
+    grace_s: float = Field(default=12, gt=0)
 
     @model_validator(mode="after")
     def _times_are_in_order(self) -> Self:
@@ -69,7 +61,8 @@ class LedgerConfig(StrictModel):
 
     def terms(self, ingresses: int) -> LeaseTerms:
         """What the ledger and the ingress replicas agree on."""
-        return LeaseTerms(self.lease_s, self.seat_s, 2 * ingresses, self.floor_share, self.stale_s)
+        bounds = (self.lease_s, self.seat_s, self.safe_share, self.stale_s)
+        return LeaseTerms(*bounds, seats=2 * ingresses)
 
 
 @dataclass(config=STRICT, frozen=True)

@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from serve_app.config.admission import MAX_FLOORS, AdmissionConfig, IngressConfig, LedgerConfig
+from serve_app.config.admission import MAX_SAFE_SHARE, AdmissionConfig, IngressConfig, LedgerConfig
 from serve_app.config.engine_walls import unpinned
 from serve_app.config.errors import StrictModel, nearest
 from serve_app.config.lane import EMBEDDED, LaneConfig
@@ -163,11 +163,11 @@ class FleetConfig(StrictModel):
         return fleet
 
     @model_validator(mode="after")
-    def _floors_leave_something_to_lease(self) -> Self:
-        if 2 * self.ingress.replicas * self.ledger.floor_share > MAX_FLOORS:
+    def _safe_capacities_leave_something_to_lease(self) -> Self:
+        if 2 * self.ingress.replicas * self.ledger.safe_share > MAX_SAFE_SHARE:
             raise ValueError(
-                f"ledger.floor_share: the floors of 2 x {self.ingress.replicas} ingress "
-                f"replicas may be {MAX_FLOORS:.0%} of a ceiling at most"
+                f"ledger.safe_share: the safe capacities of 2 x {self.ingress.replicas} ingress "
+                f"replicas may be {MAX_SAFE_SHARE:.0%} of a ceiling at most"
             )
         return self
 

@@ -7,6 +7,7 @@ from typing import Any
 NEW_NAMES: dict[tuple[str, ...], dict[str, str]] = {
     ("recovery",): {"moves": "max_failovers"},
     ("admission",): {"forget_need_s": "need_decay_s", "calm_s": "cooldown_s"},
+    ("ledger",): {"floor_share": "safe_share"},
     ("sessions", "affinity"): {
         "fill": "target_utilization",
         "balance": "load_factor",

@@ -8,23 +8,12 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from router.limits.ceiling import CeilingConfig
-from router.limits.quota import QuotaConfig, TokenWeights
+from router.limits.quota import EVEN_WEIGHTS, QuotaConfig, TokenWeights
 from router.routing.history import HistoryBudget
 from router.tokens import START_BYTES_PER_TOKEN
 from router.types import TierRules
 from serve_app.config.errors import StrictModel, nearest
 from serve_app.config.records import StoreConfig
-
-
-class WeightsConfig(StrictModel):
-    """What a token of each kind counts as, per minute and in quotas.
-
-    `cached`: a prompt token that the engine had in its prefix cache.
-    """
-
-    prompt: float = Field(1.0, ge=0)
-    cached: float = Field(1.0, ge=0)
-    completion: float = Field(1.0, ge=0)
 
 
 class CeilingsConfig(StrictModel):
@@ -48,7 +37,7 @@ class CeilingsConfig(StrictModel):
     contended_from: int = Field(40, ge=1)
     tokens_per_day: float | None = Field(None, gt=0)
     tokens_per_month: float | None = Field(None, gt=0)
-    weights: WeightsConfig = WeightsConfig()
+    weights: TokenWeights = EVEN_WEIGHTS
 
 
 class HistoryConfig(StrictModel):
@@ -271,7 +260,7 @@ class TenantsConfig(StrictModel):
         return QuotaConfig(merged.tokens_per_day, merged.tokens_per_month)
 
     def weights_of(self, tenant: str) -> TokenWeights:
-        return TokenWeights(**self._limits_of(tenant).weights.model_dump())
+        return self._limits_of(tenant).weights
 
     def _limits_of(self, tenant: str) -> CeilingsConfig:
         config = self.tenants[tenant]

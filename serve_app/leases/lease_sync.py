@@ -1,8 +1,8 @@
 """The heartbeats of one ingress replica to the ledger.
 
-Each is one call with everything that is held and wanted; the answer is applied when it
-comes. Nothing waits for it but a request that would be refused although the tenant's whole
-limit has room: it waits for the next answers, for a few heartbeats at most.
+Each is one call with everything that is held and wanted. The answer is applied when it
+comes. Only a request that would be refused although the tenant's whole limit has room waits
+for the next answers, for a few heartbeats at most.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 from router.errors import Rejected, RejectReason
-from router.leases.holder import Lessee
-from router.leases.leased_ceiling import LeasedCeiling
+from router.leases.holder import LeaseHolder
 from router.leases.messages import Answer, Report
+from router.limits.ceiling import TenantCeiling
 from serve_app.admission.admission import Admission
 from serve_app.config.admission import LedgerConfig
 from serve_app.leases.metrics import LedgerMetrics
@@ -25,37 +24,38 @@ from serve_app.leases.metrics import LedgerMetrics
 logger = logging.getLogger("ray.serve")
 
 Exchange = Callable[[dict[str, Any]], Awaitable[dict[str, Any] | None]]
-"""Gives the ledger a report and returns its answer; None: it has been replaced."""
+"""Gives the ledger a report and returns its answer; None: another ledger has replaced it."""
 
 ANSWER_WITHIN_S = 0.5
 LEAST_GAP_S = 0.01
 HURRY_S = 0.05
-"""Between heartbeats while paid work waits for free work to go."""
+"""Pause between heartbeats while protected work waits for sheddable work to go."""
 
 WAIT_BEATS = 4
-"""How many heartbeats a request waits for a larger lease: one to say what it needs, one
-until another has heard that it must give, one until it has given, one to get it."""
+"""Heartbeats that a request waits for a larger lease: one to say what it needs, one until
+another holder has heard that it must give, one until it has given, one to get it."""
 
+# What may be refused for want of a lease.
 LEASED = {RejectReason.REQUEST_RATE, RejectReason.TOKEN_RATE, RejectReason.TENANT_CONCURRENCY}
 
 
 class LeaseSync:
-    """Keeps a `Lessee` in step with the ledger, and the lanes with their peers.
+    """Keeps a `LeaseHolder` in step with the ledger, and lanes in step with their peers.
 
     Attributes:
-        is_pressed: paid work waits for free work elsewhere to go, so that heartbeats hurry.
+        is_pressed: heartbeats hurry, as protected work waits for sheddable work elsewhere to go.
 
     """
 
     def __init__(
         self,
-        lessee: Lessee,
+        holder: LeaseHolder,
         admission: Admission,
         exchange: Exchange,
         config: LedgerConfig,
         metrics: LedgerMetrics,
     ) -> None:
-        self._lessee = lessee
+        self._holder = holder
         self._admission = admission
         self._exchange = exchange
         self._config = config
@@ -70,7 +70,7 @@ class LeaseSync:
             try:
                 await self.beat()
             except Exception:
-                # It must outlive whatever goes wrong here: leases run down without it.
+                # This task must outlive whatever goes wrong, or leases run down.
                 logger.exception("ledger: a heartbeat failed")
             await asyncio.sleep(LEAST_GAP_S)
             pause = HURRY_S if self.is_pressed else self._config.heartbeat_s
@@ -82,10 +82,10 @@ class LeaseSync:
             self._hurry.clear()
 
     async def beat(self) -> bool:
-        """One report and its answer; whether it counted."""
+        """Send a report and take its answer; return whether that counted."""
         begun = time.monotonic()
-        # Lanes last: what is said of them must be fresh.
-        report = replace(await self._draft(begun), lanes=self._admission.lane_reports())
+        # Lanes come last, because what is said of them must be fresh.
+        report = (await self._draft(begun))._replace(lanes=self._admission.lane_reports())
         counts = False
         try:
             async with asyncio.timeout(ANSWER_WITHIN_S):
@@ -102,22 +102,18 @@ class LeaseSync:
         return counts
 
     async def _draft(self, now: float) -> Report:
-        """The next report, without lanes; streams go on between its slices."""
-        drafting = self._lessee.draft({}, now=now)
-        while True:
-            try:
-                next(drafting)
-            except StopIteration as done:
-                report: Report = done.value
-                return report
+        """Return the next report, without lanes; streams go on between its slices."""
+        report: Report
+        for report in self._holder.draft({}, now=now):  # noqa: B007
             await asyncio.sleep(0)
+        return report
 
     async def _take(self, answer: Answer) -> bool:
-        """Take an answer, in slices too; whether it counts."""
+        """Take an answer, in slices too; return whether it counts."""
         now = time.monotonic()
-        if not self._lessee.accepts(answer, now=now):
+        if not self._holder.accepts(answer, now=now):
             return False
-        for _ in self._lessee.adopt(answer, now=now):
+        for _ in self._holder.adopt(answer, now=now):
             await asyncio.sleep(0)
         return True
 
@@ -130,16 +126,16 @@ class LeaseSync:
         now = time.monotonic()
         self.is_pressed = False
         for lane, report in self._admission.lane_reports().items():
-            makes_way = self._lessee.yields(lane, now=now)
-            self._admission.make_way(lane, makes_way=makes_way)
-            self.is_pressed |= report.needs or (makes_way and report.free > 0)
+            yields = self._holder.yields(lane, now=now)
+            self._admission.yield_to_protected(lane, yields=yields)
+            self.is_pressed |= report.wants_preemption or (yields and report.sheddable > 0)
 
     def refresh_gauges(self) -> None:
         """Bring the gauges that are read on demand up to date."""
-        now, lessee, metrics = time.monotonic(), self._lessee, self._metrics
-        metrics.epoch.set(lessee.epoch)
-        metrics.has_session.set(lessee.has_session(now))
-        metrics.answer_age.set(lessee.answer_age_s(now))
+        now, holder, metrics = time.monotonic(), self._holder, self._metrics
+        metrics.epoch.set(holder.epoch)
+        metrics.has_session.set(holder.has_session(now))
+        metrics.answer_age.set(holder.answer_age_s(now))
         for lane, count in self._admission.unconfirmed().items():
             metrics.unconfirmed.labels(lane).set(count)
 
@@ -147,14 +143,14 @@ class LeaseSync:
 
     async def may_grow(
         self,
-        ceiling: object,
+        ceiling: TenantCeiling,
         refused: Rejected,
         tokens: int,
         since: float,
         *,
         is_counted: bool = False,
     ) -> bool:
-        """Wait for an answer of the ledger; whether it is worth trying again.
+        """Wait for an answer of the ledger; return whether it is worth trying again.
 
         Args:
             ceiling: the one that refused.
@@ -164,7 +160,7 @@ class LeaseSync:
             is_counted: the request is one of the minute's already.
 
         """
-        if refused.reason not in LEASED or not isinstance(ceiling, LeasedCeiling):
+        if refused.reason not in LEASED:
             return False
         now = time.monotonic()
         left = since + WAIT_BEATS * self._config.heartbeat_s - now

@@ -1,13 +1,14 @@
 """The ledger's deployment: one replica on the head node, beside the store.
 
-Not a deployment actor: Serve names those by the code version of their deployment, so during
-a rollout old and new ingress replicas would talk to two of them. A deployment of its own
-keeps one address for all, and stays when only the ingress changes.
+It is no deployment actor, because Serve names those by the code version of their deployment:
+during a rollout old and new ingress replicas would talk to two of them. A deployment of its
+own keeps one address for all, and stays when only the ingress changes.
 
-It takes an epoch from the store when it starts, and looks there before each answer: as
-soon as another has a higher one, it answers nobody. Before it grants anything it notes in
-the store to whom, and until when its grants may last; the next one grants no more than is
-held until it has heard of all of these, or that time has come.
+It takes an epoch from the store when it starts. The epoch is a fencing token: the ledger looks
+into the store before each answer, and answers nobody as soon as another has a higher one.
+Before it grants anything it notes in the store to which holder, and until when its grants may
+last. The next ledger grants no more than is held until it has heard of all of these holders,
+or that time has come.
 """
 
 from __future__ import annotations
@@ -29,27 +30,29 @@ from serve_app.tenancy.store import Epoch, TenancyStore
 logger = logging.getLogger("ray.serve")
 
 AHEAD_S = 2.0
-"""Grants are noted for so long ahead, so that not each of them is."""
+"""Grants are noted for so long ahead, so that not each of them needs a note."""
 
-RETAKE_S = 5.0
-"""Who is still asked so long after another took a higher epoch takes one again: the
-other is gone. Longer than two ledgers are about in a rollout."""
+TAKEOVER_S = 5.0
+"""A ledger that is still asked so long after another took a higher epoch takes one again, as
+the other is gone. In a rollout two ledgers run for less than that."""
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def boot_id() -> str:
-    """Which run of which machine this is; the monotonic clock is the same throughout."""
+    """Return which run of which machine this is; in it the monotonic clock is one clock."""
     return BOOT_ID.read_text().strip()
 
 
-class Office:
+class LedgerService:
     """The ledger with its epoch.
 
-    `noted_until`: what it grants has run out by then, as the store knows.
-
-    Raises `sqlite3.Error` or `OSError` where the store cannot be used: then nobody is
+    It raises `sqlite3.Error` or `OSError` where the store cannot be used. Then nobody is
     answered, and leases run down.
+
+    Attributes:
+        noted_until: time by which its grants have run out, as noted in the store.
+
     """
 
     def __init__(
@@ -70,25 +73,25 @@ class Office:
     def _take(self, above: int = 0) -> None:
         number, before = self._store.next_epoch(above=above)
         now = self._clock()
-        quiet_until = before.granted_until
-        if quiet_until is not None and before.boot != self._boot:
-            # On another clock: all of it may be to come.
-            quiet_until = now + self._terms.lease_s
-        is_first = quiet_until is None and not above
-        if quiet_until is None:
-            quiet_until = now + self._terms.lease_s if above else now
-        self.noted_until = quiet_until
+        learning_until = before.granted_until
+        if learning_until is not None and before.boot != self._boot:
+            # It was on another clock, so that a whole lease may be to come.
+            learning_until = now + self._terms.lease_s
+        is_first = learning_until is None and not above
+        if learning_until is None:
+            learning_until = now + self._terms.lease_s if above else now
+        self.noted_until = learning_until
         self._noted: frozenset[str] = frozenset()
         self._lost_at = None
         # A store that was replaced does not know who holds what.
         awaited = None if above else before.holders
         self.ledger = Ledger(
-            number, self._terms, quiet_until=quiet_until, awaited=awaited, is_first=is_first
+            number, self._terms, learning_until=learning_until, awaited=awaited, is_first=is_first
         )
-        logger.info("ledger: epoch %d, quiet for %.1f s", number, max(0.0, quiet_until - now))
+        logger.info("ledger: epoch %d, learning for %.1f s", number, max(0.0, learning_until - now))
 
     async def exchange(self, wire: dict[str, Any]) -> dict[str, Any] | None:
-        """Answer a report; None: it is late, or another is the ledger now."""
+        """Answer a report; None: it is too late, or another is the ledger now."""
         report = Report.from_wire(wire)
         async with self._turn:
             if not await asyncio.to_thread(self._holds, report.holder, report.epoch):
@@ -97,7 +100,7 @@ class Office:
         return None if answer is None else answer.to_wire()
 
     def _holds(self, holder: str, heard: int) -> bool:
-        """Whether this is the ledger; `heard` is the highest epoch that the holder knows."""
+        """Return whether this is the ledger; the holder knows of epochs up to `heard`."""
         now = self._clock()
         if self._is_highest(holder, now):
             if heard > self.ledger.epoch:
@@ -108,7 +111,7 @@ class Office:
         if self._lost_at is None:
             self._lost_at = now
             logger.warning("ledger: epoch %d is over", self.ledger.epoch)
-        if now - self._lost_at < RETAKE_S:
+        if now - self._lost_at < TAKEOVER_S:
             return False
         self._take()
         return self._is_highest(holder, now)
@@ -131,12 +134,12 @@ class LedgerServer:
 
     def __init__(self, terms: dict[str, Any], *, tenants_file: str) -> None:
         store = SqliteStore(tenancy_path(load_tenants(Path(tenants_file))))
-        self._office = Office(store, LeaseTerms(**terms), boot_id())
+        self._service = LedgerService(store, LeaseTerms(**terms), boot_id())
         self._store = store
 
     async def exchange(self, wire: dict[str, Any]) -> dict[str, Any] | None:
         try:
-            return await self._office.exchange(wire)
+            return await self._service.exchange(wire)
         except (sqlite3.Error, OSError) as error:
             logger.warning("ledger: the store cannot be used: %s", error)
             return None

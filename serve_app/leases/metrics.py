@@ -26,7 +26,7 @@ class LedgerMetrics:
         self.epoch = Gauge("pointsman_ledger_epoch", "Of the last answer.", registry=registry)
         self.has_session = Gauge(
             "pointsman_ledger_session",
-            "1 while leases hold; 0: only floors do, and free work makes way.",
+            "1 while leases hold; 0: only safe capacities do, and sheddable work yields.",
             registry=registry,
         )
         self.answer_age = Gauge(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 
 from router.errors import Rejected
-from router.leases.leased_ceiling import LeasedCeiling
+from router.limits.ceiling import TenantCeiling
 from router.limits.contention import paces
 from serve_app.pipeline.state import IngressState
 from serve_app.request.call import Call
-from serve_app.request.charge import Ceiling, Charge, Reserved
+from serve_app.request.charge import Charge, Reserved
 from serve_app.request.metering import Metering
 from serve_app.request.plan import Plan
 
@@ -33,7 +33,7 @@ class Reserving:
             if not await self._state.may_grow(ceiling, refused, tokens, since):
                 return refused
 
-    def _try(self, call: Call, plan: Plan, ceiling: Ceiling) -> Rejected | None:
+    def _try(self, call: Call, plan: Plan, ceiling: TenantCeiling) -> Rejected | None:
         tenant = call.tenant
         contention = self._state.contention(tenant, plan.lane)
         call.charge = Charge(ceiling, contention)
@@ -59,8 +59,8 @@ class Reserving:
         tokens = ceiling.first_charge(plan.cost)
         is_paced = paces(self._state.contention(call.tenant, plan.lane))
         refused = ceiling.refusal(tokens, now=now, is_paced=is_paced)
-        if refused and isinstance(ceiling, LeasedCeiling) and ceiling.is_short(tokens, now=now):
+        if refused and ceiling.is_short(tokens, now=now):
             # A request would wait a heartbeat or two, and be let in.
-            lessee = self._state.lessee
-            return lessee is not None and lessee.has_session(now)
+            holder = self._state.lease_holder
+            return holder is not None and holder.has_session(now)
         return refused is None

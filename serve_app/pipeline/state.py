@@ -13,8 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from router.errors import Rejected, RejectReason
-from router.leases.holder import Lessee
-from router.leases.leased_ceiling import LeasedCeiling
+from router.leases.holder import LeaseHolder
 from router.limits.ceiling import TenantCeiling
 from router.limits.contention import Contention
 from router.placement.hot_prefixes import HotPrefixes
@@ -27,7 +26,6 @@ from serve_app.bodies.parsed_request import ParsedRequest
 from serve_app.bodies.prefixes import prefix_key, prefix_of
 from serve_app.engine.warm_up import Exported
 from serve_app.leases.lease_sync import LeaseSync
-from serve_app.request.charge import Ceiling
 from serve_app.routing.escalation import Escalation
 from serve_app.routing.policies import Policies
 from serve_app.tenancy.auth import Tenant
@@ -48,7 +46,7 @@ class IngressState:
     """Owns the ceilings, estimators, session memory, hot prefixes, queues and escalation.
 
     Attributes:
-        lessee: what is leased of the ceilings; None: this is the only ingress replica.
+        lease_holder: what is leased of the ceilings; None: this is the only ingress replica.
         leases: its heartbeats, once there is a ledger to send them to.
 
     """
@@ -60,16 +58,18 @@ class IngressState:
         config = policies.fleet
         # Fixed at start: the number of ingress replicas does not reload.
         ingresses = config.ingress.replicas
-        lessee = Lessee(replica, config.ledger.terms(ingresses)) if ingresses > 1 else None
-        self.lessee = lessee
+        self.lease_holder: LeaseHolder | None = None
         self.leases: LeaseSync | None = None
-        if lessee is None:
-            self.admission = Admission(policies, alone, alone)
-            self.contentions = Contentions(self.admission, alone)
-        else:
-            peers, elsewhere = _as_of_now(lessee.peers), _as_of_now(lessee.running_elsewhere)
-            self.admission = Admission(policies, peers, elsewhere)
-            self.contentions = Contentions(self.admission, _as_of_now(lessee.demand_elsewhere))
+        peers: LaneView = alone
+        elsewhere: LaneView = alone
+        demand: LaneView = alone
+        if ingresses > 1:
+            self.lease_holder = holder = LeaseHolder(replica, config.ledger.terms(ingresses))
+            peers = _as_of_now(holder.peers)
+            elsewhere = _as_of_now(holder.running_elsewhere)
+            demand = _as_of_now(holder.demand_elsewhere)
+        self.admission = Admission(policies, peers, elsewhere)
+        self.contentions = Contentions(self.admission, demand)
         self.presence = Presence()
         self.uploads = Uploads(config.ingress.max_ongoing_requests)
         self.sessions = SessionMemory(config.sessions.capacity, config.sessions.ttl_s)
@@ -103,15 +103,15 @@ class IngressState:
             why_not_local=caller.stranger,
         )
 
-    def ceiling(self, tenant: Tenant) -> Ceiling:
+    def ceiling(self, tenant: Tenant) -> TenantCeiling:
         """The tenant's ceilings here, with the limits of the last reading of the files.
 
         The call's own may be older: its body took its time.
         """
         current = self.policies.auth.tenant(tenant.name) or tenant
         config, now = current.ceilings, time.monotonic()
-        if self.lessee is not None:
-            return self.lessee.ceiling(tenant.name, config, now=now)
+        if self.lease_holder is not None:
+            return self.lease_holder.ceiling(tenant.name, config, now=now)
         ceiling = self._ceilings.get(tenant.name)
         if ceiling is None:
             ceiling = self._ceilings[tenant.name] = TenantCeiling(config, now=now)
@@ -138,7 +138,7 @@ class IngressState:
         """Return why no request of the tenant would be counted now; nothing is counted."""
         ceiling, now = self.ceiling(tenant), time.monotonic()
         refused = ceiling.request_refusal(now=now)
-        if refused and isinstance(ceiling, LeasedCeiling) and ceiling.is_short(0, now=now):
+        if refused and ceiling.is_short(0, now=now):
             return None
         return refused
 
@@ -151,7 +151,7 @@ class IngressState:
 
     async def may_grow(
         self,
-        ceiling: Ceiling,
+        ceiling: TenantCeiling,
         refused: Rejected,
         tokens: int,
         since: float,
@@ -164,8 +164,8 @@ class IngressState:
         )
 
     @property
-    def _all_ceilings(self) -> Mapping[str, Ceiling]:
-        return self._ceilings if self.lessee is None else self.lessee.ceilings
+    def _all_ceilings(self) -> Mapping[str, TenantCeiling]:
+        return self._ceilings if self.lease_holder is None else self.lease_holder.ceilings
 
     def estimator(self, lane: str) -> TokenEstimator:
         return self._estimators.setdefault(lane, TokenEstimator())
@@ -221,7 +221,7 @@ class IngressState:
 
     def ledger_status(self) -> dict[str, object] | None:
         """Of this replica's leases; None: there are none."""
-        return None if self.lessee is None else self.lessee.status(now=time.monotonic())
+        return None if self.lease_holder is None else self.lease_holder.status(now=time.monotonic())
 
     def reserved_tokens(self) -> int:
         return sum(ceiling.reserved for ceiling in self._all_ceilings.values())

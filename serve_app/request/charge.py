@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, inf
 
-from router.leases.leased_ceiling import LeasedCeiling
 from router.limits.ceiling import TenantCeiling
 from router.limits.contention import Contention
 from router.limits.pacer import ContendedPacer, Paces
 from router.limits.reservation import Reservation, further_charge
 from serve_app.request.plan import Plan
-
-Ceiling = TenantCeiling | LeasedCeiling
 
 
 @dataclass(slots=True)
@@ -25,7 +22,7 @@ class Charge:
 
     """
 
-    ceiling: Ceiling | None = None
+    ceiling: TenantCeiling | None = None
     contention: Contention | None = None
     usage_number: int | None = None
 
@@ -62,7 +59,7 @@ class Reserved(Charge):
 
     def __init__(
         self,
-        ceiling: Ceiling,
+        ceiling: TenantCeiling,
         contention: Contention | None,
         plan: Plan,
         reservation: Reservation,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
+from router.limits.ceiling import TenantCeiling
 from serve_app.request.call import Call
-from serve_app.request.charge import Ceiling
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -46,7 +46,7 @@ def stream_headers(call: Call) -> Headers:
     ]
 
 
-def ratelimit_headers(ceiling: Ceiling) -> Headers:
+def ratelimit_headers(ceiling: TenantCeiling) -> Headers:
     """Return what is left of the tenant's minute."""
     now = time.monotonic()
     headers: Headers = []

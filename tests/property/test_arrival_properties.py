@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from router.errors import Rejected, RejectReason
-from router.limits.ceiling import MINUTE_S, CeilingConfig, TenantCeiling
+from router.limits.bucket import MINUTE_S
+from router.limits.ceiling import CeilingConfig, TenantCeiling
 from router.limits.reservation import Reservation
 
 AT_ONCE = 3

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from router.errors import Rejected
-from router.limits.ceiling import MINUTE_S, CeilingConfig, TenantCeiling
+from router.limits.bucket import MINUTE_S
+from router.limits.ceiling import CeilingConfig, TenantCeiling
 from router.limits.pacer import Pacer
 from router.limits.reservation import Reservation
 

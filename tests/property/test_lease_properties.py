@@ -4,15 +4,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from router.leases.holder import Lessee
+from router.leases.holder import LeaseHolder
 from router.leases.leased_ceiling import LeasedCeiling
 from router.leases.ledger import Ledger
 from router.leases.messages import DRIFT, Answer, LaneReport, LeaseTerms, Report
-from router.limits.ceiling import MINUTE_S, CeilingConfig
+from router.limits.bucket import MINUTE_S
+from router.limits.ceiling import CeilingConfig
 from router.limits.reservation import Reservation
 from tests.examples import examples
 
-TERMS = LeaseTerms(lease_s=2.0, seat_s=6.0, seats=3, floor=0.02, stale_s=0.5)
+TERMS = LeaseTerms(lease_s=2.0, seat_s=6.0, seats=3, safe_share=0.02, stale_s=0.5)
 RATE, TOKENS, REQUESTS, PERMITS = 80.0, 6_000.0, 6_000.0, 40
 CONFIG = CeilingConfig(RATE, TOKENS, REQUESTS, PERMITS)
 TENANTS = ("acme", "other")
@@ -23,10 +24,10 @@ which = st.integers(0, 3)
 
 
 class Ingress:
-    """A lessee, the report it has under way, and what it has admitted."""
+    """A holder, the report it has under way, and what it has admitted."""
 
     def __init__(self, name: str) -> None:
-        self.lessee = Lessee(name, TERMS)
+        self.holder = LeaseHolder(name, TERMS)
         self.open: list[tuple[LeasedCeiling, str, Reservation, float]] = []
 
 
@@ -45,7 +46,7 @@ class LeaseMachine(RuleBasedStateMachine):
         self.epoch = 1
         self.granted_until = 0.0
         self.noted: frozenset[str] = frozenset()
-        self.ledgers = [Ledger(1, TERMS, quiet_until=0.0, is_first=True)]
+        self.ledgers = [Ledger(1, TERMS, learning_until=0.0, is_first=True)]
         self.reports: list[tuple[Ingress, Report]] = []
         self.answers: list[tuple[Ingress, Answer]] = []
         # (time, tenant, tokens): charged; negative when given back.
@@ -73,7 +74,7 @@ class LeaseMachine(RuleBasedStateMachine):
     def a_new_ledger_starts(self):
         self.epoch += 1
         self.ledgers.append(
-            Ledger(self.epoch, TERMS, quiet_until=self.granted_until, awaited=self.noted)
+            Ledger(self.epoch, TERMS, learning_until=self.granted_until, awaited=self.noted)
         )
         del self.ledgers[:-2]
 
@@ -82,7 +83,7 @@ class LeaseMachine(RuleBasedStateMachine):
     @rule(index=which)
     def a_report_is_sent(self, index):
         ingress = self.ingresses[index % len(self.ingresses)]
-        report = ingress.lessee.report({"chat": LaneReport()}, now=self.now)
+        report = ingress.holder.report({"chat": LaneReport()}, now=self.now)
         self.reports.append((ingress, Report.from_wire(report.to_wire())))
 
     @precondition(lambda self: self.reports)
@@ -109,25 +110,25 @@ class LeaseMachine(RuleBasedStateMachine):
     def an_answer_arrives(self, data):
         index = data.draw(st.integers(0, len(self.answers) - 1))
         ingress, answer = self.answers.pop(index)
-        ingress.lessee.apply(answer, now=self.now)
+        ingress.holder.apply(answer, now=self.now)
 
     @rule(index=which)
     def a_heartbeat(self, index):
         self.beat(self.ingresses[index % len(self.ingresses)])
 
     def beat(self, ingress):
-        report = ingress.lessee.report({}, now=self.now)
+        report = ingress.holder.report({}, now=self.now)
         self.note(self.ledgers[-1], report)
         answer = self.ledgers[-1].exchange(report, now=self.now)
         if answer is not None:
-            ingress.lessee.apply(answer, now=self.now)
+            ingress.holder.apply(answer, now=self.now)
 
     @rule(index=which, beats=st.lists(which, max_size=5), gap=st.floats(0.0, 0.2))
     def an_answer_is_late(self, index, beats, gap):
         """The ledger took the report; others beat, and the demand is elsewhere by then."""
         ingress = self.ingresses[index % len(self.ingresses)]
         self.book(ingress, "acme", 500)
-        report = ingress.lessee.report({}, now=self.now)
+        report = ingress.holder.report({}, now=self.now)
         self.note(self.ledgers[-1], report)
         answer = self.ledgers[-1].exchange(report, now=self.now)
         for other in beats:
@@ -136,7 +137,7 @@ class LeaseMachine(RuleBasedStateMachine):
             self.book(beating, "acme", 300)
             self.beat(beating)
         if answer is not None:
-            ingress.lessee.apply(answer, now=self.now)
+            ingress.holder.apply(answer, now=self.now)
 
     @rule(
         beats=st.lists(which, max_size=8),
@@ -149,7 +150,7 @@ class LeaseMachine(RuleBasedStateMachine):
             ingress = self.ingresses[index % len(self.ingresses)]
             self.ask(ingress, "acme", tokens)
             if is_lost:
-                report = ingress.lessee.report({}, now=self.now)
+                report = ingress.holder.report({}, now=self.now)
                 self.note(self.ledgers[-1], report)
                 self.ledgers[-1].exchange(report, now=self.now)
                 self.ask(ingress, "acme", tokens)
@@ -164,7 +165,7 @@ class LeaseMachine(RuleBasedStateMachine):
         self.ask(ingress, "acme", tokens)
         self.end(ingress, -1, 0)
         self.a_heartbeat(other)
-        report = ingress.lessee.report({}, now=self.now)
+        report = ingress.holder.report({}, now=self.now)
         self.note(self.ledgers[-1], report)
         self.ledgers[-1].exchange(report, now=self.now)
         self.a_heartbeat(other)
@@ -195,7 +196,7 @@ class LeaseMachine(RuleBasedStateMachine):
         self.ask(self.ingresses[index % len(self.ingresses)], tenant, tokens)
 
     def ask(self, ingress, tenant, tokens):
-        ceiling = ingress.lessee.ceiling(tenant, CONFIG, now=self.now)
+        ceiling = ingress.holder.ceiling(tenant, CONFIG, now=self.now)
         outcome = ceiling.try_admit(tokens, now=self.now, is_paced=False)
         if isinstance(outcome, Reservation):
             ingress.open.append((ceiling, tenant, outcome, self.now))
@@ -228,7 +229,7 @@ class LeaseMachine(RuleBasedStateMachine):
         self.book(self.ingresses[index % len(self.ingresses)], tenant, tokens)
 
     def book(self, ingress, tenant, tokens):
-        pacer = ingress.lessee.ceiling(tenant, CONFIG, now=self.now).pacer
+        pacer = ingress.holder.ceiling(tenant, CONFIG, now=self.now).pacer
         assert pacer is not None
         assert pacer.delay(tokens, now=self.now) >= 0
 
@@ -237,9 +238,9 @@ class LeaseMachine(RuleBasedStateMachine):
     def held(self, what):
         return [
             sum(
-                what(x.lessee.ceilings[tenant])
+                what(x.holder.ceilings[tenant])
                 for x in self.ingresses
-                if tenant in x.lessee.ceilings and x.lessee.has_session(self.now)
+                if tenant in x.holder.ceilings and x.holder.has_session(self.now)
             )
             for tenant in TENANTS
         ]
@@ -257,26 +258,26 @@ class LeaseMachine(RuleBasedStateMachine):
         for tenant in TENANTS:
             rates = 0.0
             for ingress in self.ingresses:
-                ceiling = ingress.lessee.ceilings.get(tenant)
+                ceiling = ingress.holder.ceilings.get(tenant)
                 if ceiling is not None:
                     rates += ceiling.pacer.rate(now=self.now)
             assert rates <= RATE + TINY
 
     @invariant()
     def seats_are_never_more_than_there_are(self):
-        seated = sum(x.lessee.has_seat(self.now) for x in self.ingresses)
+        seated = sum(x.holder.expiry.has_seat(self.now) for x in self.ingresses)
         assert seated <= TERMS.seats
 
     @invariant()
     def the_bucket_is_one(self):
-        """Stashes, and what is spent in a minute: the limit, and one bucket."""
-        stashes = self.held(lambda x: max(0.0, x.tokens.stash))
-        assert all(total <= TOKENS + TINY for total in stashes)
+        """Tokens held, and what is spent in a minute: the limit, and one bucket."""
+        held = self.held(lambda x: max(0.0, x.tokens.held))
+        assert all(total <= TOKENS + TINY for total in held)
 
     @invariant()
     def what_is_reserved_is_settled_or_open(self):
         for ingress in self.ingresses:
-            for ceiling in ingress.lessee.ceilings.values():
+            for ceiling in ingress.holder.ceilings.values():
                 mine = [r.tokens for c, _, r, _ in ingress.open if c is ceiling]
                 assert ceiling.reserved == sum(mine)
                 assert ceiling.running == len(mine)
@@ -304,17 +305,17 @@ TestLeaseMachine.settings = examples(150, stateful_step_count=50)
 )
 def test_nobody_waits_forever_once_demand_stops_elsewhere(first, second, beats):
     """A few heartbeats after the others have nothing to do, one has nearly the whole limit."""
-    lessees = [Lessee("a", TERMS), Lessee("b", TERMS)]
-    ledger = Ledger(1, TERMS, quiet_until=0.0, is_first=True)
+    holders = [LeaseHolder("a", TERMS), LeaseHolder("b", TERMS)]
+    ledger = Ledger(1, TERMS, learning_until=0.0, is_first=True)
     now = 0.0
 
     def beat(index):
         nonlocal now
         now += 0.1
-        answer = ledger.exchange(lessees[index].report({}, now=now), now=now)
-        assert lessees[index].apply(answer, now=now)
+        answer = ledger.exchange(holders[index].report({}, now=now), now=now)
+        assert holders[index].apply(answer, now=now)
 
-    ceilings = [x.ceiling("acme", CONFIG, now=now) for x in lessees]
+    ceilings = [x.ceiling("acme", CONFIG, now=now) for x in holders]
     ceilings[0].pacer.book(first, now=now)
     ceilings[1].pacer.book(second, now=now)
     for index in beats:
@@ -323,7 +324,7 @@ def test_nobody_waits_forever_once_demand_stops_elsewhere(first, second, beats):
     for _ in range(1_000):
         beat(0)
         beat(1)
-        lessees[1].ceiling("acme", CONFIG, now=now)
+        holders[1].ceiling("acme", CONFIG, now=now)
         missing = 300 - ceilings[1].pacer.backlog(now=now)
         if missing > 0:
             ceilings[1].pacer.book(int(missing), now=now)
@@ -343,40 +344,40 @@ def test_nobody_waits_forever_once_demand_stops_elsewhere(first, second, beats):
 
 def test_a_share_goes_to_another_only_when_the_first_has_said_that_it_is_smaller():
     """Between the two, part of the limit is nobody's; it is never two's."""
-    lessees = {name: Lessee(name, TERMS) for name in "ab"}
-    ledger = Ledger(1, TERMS, quiet_until=0.0, is_first=True)
-    ceilings = {name: x.ceiling("acme", CONFIG, now=0.0) for name, x in lessees.items()}
+    holders = {name: LeaseHolder(name, TERMS) for name in "ab"}
+    ledger = Ledger(1, TERMS, learning_until=0.0, is_first=True)
+    ceilings = {name: x.ceiling("acme", CONFIG, now=0.0) for name, x in holders.items()}
 
     def send(name, now):
-        return ledger.exchange(lessees[name].report({}, now=now), now=now)
+        return ledger.exchange(holders[name].report({}, now=now), now=now)
 
     ceilings["a"].pacer.book(500, now=0.0)
-    lessees["a"].apply(send("a", 0.0), now=0.0)
+    holders["a"].apply(send("a", 0.0), now=0.0)
     assert ceilings["a"].share == 1.0
     ceilings["b"].pacer.book(500, now=0.1)
-    lessees["b"].apply(send("b", 0.1), now=0.1)
+    holders["b"].apply(send("b", 0.1), now=0.1)
     assert ceilings["b"].share == 0.0
 
     # The answer that makes it smaller is lost: it holds what it held.
     assert send("a", 0.2).tenants["acme"].rate.share < 0.6
-    lessees["b"].apply(send("b", 0.3), now=0.3)
+    holders["b"].apply(send("b", 0.3), now=0.3)
     assert ceilings["b"].share == 0.0
-    lessees["a"].apply(send("a", 0.4), now=0.4)
-    lessees["b"].apply(send("b", 0.5), now=0.5)
+    holders["a"].apply(send("a", 0.4), now=0.4)
+    holders["b"].apply(send("b", 0.5), now=0.5)
     assert ceilings["b"].share == 0.0
-    lessees["a"].apply(send("a", 0.6), now=0.6)
-    lessees["b"].apply(send("b", 0.7), now=0.7)
+    holders["a"].apply(send("a", 0.6), now=0.6)
+    holders["b"].apply(send("b", 0.7), now=0.7)
     assert 0.4 < ceilings["b"].share < 0.6
 
 
 def test_a_dead_holders_share_comes_back_when_its_lease_has_run_out():
     """Not before, though it is silent."""
-    dead, alive = Lessee("dead", TERMS), Lessee("alive", TERMS)
-    ledger = Ledger(1, TERMS, quiet_until=0.0, is_first=True)
-    for lessee in (dead, alive):
-        ceiling = lessee.ceiling("acme", CONFIG, now=0.0)
+    dead, alive = LeaseHolder("dead", TERMS), LeaseHolder("alive", TERMS)
+    ledger = Ledger(1, TERMS, learning_until=0.0, is_first=True)
+    for holder in (dead, alive):
+        ceiling = holder.ceiling("acme", CONFIG, now=0.0)
         ceiling.pacer.book(5_000, now=0.0)
-        lessee.apply(ledger.exchange(lessee.report({}, now=0.0), now=0.0), now=0.0)
+        holder.apply(ledger.exchange(holder.report({}, now=0.0), now=0.0), now=0.0)
     assert dead.ceilings["acme"].share == 1.0
 
     shares = {}

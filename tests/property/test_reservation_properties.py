@@ -4,15 +4,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.leases.leased_ceiling import LeasedCeiling, Tenure
+from router.leases.expiry import LeaseExpiry
+from router.leases.leased_ceiling import LeasedCeiling
 from router.leases.messages import BucketGrant, LeaseTerms, TenantGrant
-from router.limits.ceiling import MINUTE_S, CeilingConfig, TenantCeiling
+from router.limits.bucket import MINUTE_S
+from router.limits.ceiling import CeilingConfig, TenantCeiling
 from router.limits.quota import QuotaConfig, first_hold
 from router.limits.reservation import GROW_TOKENS, Reckoning, Reservation, further_charge
 from router.routing.window_room import LEAST_TOKENS, fitted, least_room, smaller_asks
 
 LIMIT = 3_000
-TERMS = LeaseTerms(lease_s=1e6, seat_s=1e6, seats=4, floor=0.01, stale_s=0.5)
+TERMS = LeaseTerms(lease_s=1e6, seat_s=1e6, seats=4, safe_share=0.01, stale_s=0.5)
 TINY = 1e-3
 
 costs = st.builds(
@@ -31,8 +33,8 @@ def alone() -> TenantCeiling:
 
 def leased() -> LeasedCeiling:
     """One of two ingress replicas, with all that can be leased."""
-    tenure = Tenure(until=1e6, seat_until=1e6, seated_at=-1e3)
-    ceiling = LeasedCeiling(CeilingConfig(tokens_per_minute=LIMIT), TERMS, tenure, now=0.0)
+    expiry = LeaseExpiry(lease_until=1e6, seat_until=1e6, seated_at=-1e3)
+    ceiling = LeasedCeiling(CeilingConfig(tokens_per_minute=LIMIT), TERMS, expiry, now=0.0)
     ceiling.report(gives_up=False, now=0.0)
     whole = LIMIT * TERMS.leased
     ceiling.apply(TenantGrant(tokens=BucketGrant(whole, None, whole)), epoch=1, number=1, now=0.0)
@@ -42,9 +44,9 @@ def leased() -> LeasedCeiling:
 def left(ceiling, now: float) -> float:
     """What the bucket holds, debts with their sign."""
     bucket = ceiling.tokens
-    if isinstance(ceiling, TenantCeiling):
-        return bucket.level(now=now)
-    return bucket.stash + bucket.floor.level(now=now)
+    if isinstance(ceiling, LeasedCeiling):
+        return bucket.held + bucket.safe.level(now=now)
+    return bucket.level(now=now)
 
 
 @pytest.mark.parametrize("make", [alone, leased])

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from router.errors import Rejected, RejectReason
-from router.limits.ceiling import MAX_PEAKS, Bucket, CeilingConfig, RateLimitState, TenantCeiling
+from router.limits.bucket import MAX_PEAKS, Bucket, RateLimitState
+from router.limits.ceiling import CeilingConfig, TenantCeiling
 from router.limits.pacer import Pacer
 from router.limits.reservation import GROW_TOKENS, Reckoning, Reservation, further_charge
 
@@ -149,7 +150,7 @@ def test_an_idle_pacer_saves_nothing_up():
 
 def test_a_bucket_ignores_a_clock_that_steps_back():
     """An earlier `now` neither refills nor drains."""
-    bucket = Bucket(60, 60, now=100)
+    bucket = Bucket(60, now=100)
     bucket.charge(30, now=100)
 
     assert bucket.level(now=50) == 30
@@ -158,7 +159,7 @@ def test_a_bucket_ignores_a_clock_that_steps_back():
 
 def test_memory_for_refunds_is_bounded():
     """However many charges wait for their refund, a bucket remembers 1,024 of them."""
-    bucket = Bucket(1_000_000, 60, now=0, refunds=True)
+    bucket = Bucket(1_000_000, now=0, refunds=True)
 
     for _ in range(MAX_PEAKS + 100):
         bucket.charge(1, now=0)
@@ -349,3 +350,12 @@ def test_a_request_is_charged_ahead_up_to_what_it_may_use():
     assert further_charge(100, 120, 1000) == GROW_TOKENS
     assert further_charge(100, 120, 130) == 30
     assert further_charge(100, 200, 150) == 100
+
+
+def test_without_leases_no_lease_is_short():
+    """Whoever is refused by the only ingress replica is refused by the limit."""
+    ceiling = TenantCeiling(CeilingConfig(tokens_per_minute=60), now=0)
+    ceiling.try_admit(60, now=0)
+
+    assert isinstance(ceiling.try_admit(60, now=0), Rejected)
+    assert not ceiling.is_short(60, now=0)

@@ -41,7 +41,7 @@ class Wire:
 
     def __init__(self, terms) -> None:
         self.terms = terms
-        self.ledger = Ledger(1, terms, quiet_until=0.0, is_first=True)
+        self.ledger = Ledger(1, terms, learning_until=0.0, is_first=True)
         self.is_cut = self.is_lost = self.is_replaced = False
         self.calls = 0
 
@@ -83,7 +83,7 @@ def pair(world):
         state = IngressState(policies, "s3", name)
         metrics = LedgerMetrics(CollectorRegistry())
         state.leases = LeaseSync(
-            state.lessee, state.admission, wire.exchange, fleet.ledger, metrics
+            state.lease_holder, state.admission, wire.exchange, fleet.ledger, metrics
         )
         states.append(state)
     tenant = auth.identify(world.keys["acme"], is_local=False)
@@ -103,7 +103,7 @@ def queue_of(state):
 
 
 async def test_one_ingress_with_all_the_demand_gets_the_whole_minute(pair):
-    """Nearly: the floors of the others stay theirs."""
+    """Nearly: the safe capacities of the others stay theirs."""
     here = pair.states[0]
     ceiling = here.ceiling(pair.tenant)
     refused = ceiling.try_admit(9_000, now=time.monotonic())
@@ -144,7 +144,7 @@ async def test_a_request_waits_for_a_lease_instead_of_a_429(world, pair, engine)
 
 
 async def test_without_a_ledger_a_tenant_with_limits_is_refused_at_once(world, pair):
-    """Closed: no lease, no floor, and nobody waits for an answer that does not come."""
+    """Closed: no lease, no safe capacity, and nobody waits for an answer that does not come."""
     here = pair.states[0]
     pair.wire.is_cut = True
     await here.leases.beat()
@@ -310,7 +310,7 @@ async def test_without_the_ledger_paid_work_waits_for_its_grace_and_no_longer(pa
     late = queue_of(here).submit(SlotRequest(PAID, "acme", 10), now)
     grace_s = pair.policies.fleet.ledger.grace_s
     # An answer that is older than this says nothing.
-    here.lessee._lanes.clear()
+    here.lease_holder._lanes.clear()
     queue_of(here).poll(now)
     queue_of(here).poll(now + grace_s - 0.1)
     assert late.stage is Stage.WAITING
@@ -328,13 +328,13 @@ async def test_without_a_session_free_work_makes_way(pair):
     await beat(pair)
     now = time.monotonic()
     held = queue_of(here).submit(SlotRequest(FREE, "guest", 10), now)
-    here.lessee._tenure.until = now - 1
+    here.lease_holder.expiry.lease_until = now - 1
     pair.wire.is_cut = True
 
     await here.leases.beat()
 
     assert held.stage is Stage.EVICTED
-    assert not here.lessee.has_session(time.monotonic())
+    assert not here.lease_holder.has_session(time.monotonic())
     queue_of(here).release(held, 0, time.monotonic())
     pair.wire.is_cut = False
     await here.leases.beat()
@@ -416,9 +416,9 @@ def test_a_lane_is_contended_by_what_runs_and_waits_everywhere(pair):
     sent = time.monotonic()
     lanes = {"chat": LaneReport(running=1, waiting=1)}
     for name, running in (("i2", lanes), ("i1", {"chat": LaneReport()})):
-        lessee = here.lessee if name == "i1" else pair.states[1].lessee
-        answer = pair.wire.ledger.exchange(lessee.report(running, now=sent), now=sent)
-        lessee.apply(answer, now=sent)
+        holder = here.lease_holder if name == "i1" else pair.states[1].lease_holder
+        answer = pair.wire.ledger.exchange(holder.report(running, now=sent), now=sent)
+        holder.apply(answer, now=sent)
 
     assert not here.contentions.of("chat", 4).is_contended
     assert here.contentions.of("chat", 2).is_contended
@@ -462,7 +462,7 @@ async def test_the_event_loop_goes_on_between_slices_of_a_heartbeat(pair):
 async def test_heartbeats_hurry_while_paid_work_waits(pair):
     """What peers hold is asked for more often then."""
     here = pair.states[0]
-    pair.wire.ledger = Ledger(2, pair.wire.terms, quiet_until=float("inf"))
+    pair.wire.ledger = Ledger(2, pair.wire.terms, learning_until=float("inf"))
     await here.leases.beat()
     assert not here.leases.is_pressed
     now = time.monotonic()
@@ -485,8 +485,8 @@ async def test_the_heart_beats_on_whatever_becomes_of_one(pair):
     async with asyncio.timeout(10):
         while pair.wire.calls < 2:  # noqa: ASYNC110 - there is no one event for it
             await asyncio.sleep(0.01)
-        assert here.lessee.epoch == 0
+        assert here.lease_holder.epoch == 0
         pair.wire.is_cut = False
-        while not here.lessee.epoch:  # noqa: ASYNC110
+        while not here.lease_holder.epoch:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     task.cancel()

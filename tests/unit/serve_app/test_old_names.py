@@ -12,7 +12,7 @@ from serve_app.routing.reload import Reloader
 from tests.unit.serve_app.test_config import FLEET, TENANTS, changed
 
 RENAMED = [(path, old, new) for path, names in NEW_NAMES.items() for old, new in names.items()]
-VALUES = {"can_own": True, "guests": 7, "notes": 7, "moves": 7}
+VALUES = {"can_own": True, "guests": 7, "notes": 7, "moves": 7, "floor_share": 0.02}
 
 
 def load(*given) -> FleetConfig:
