@@ -44,6 +44,9 @@ class Suspects:
         self._most = most
         self._suspects: OrderedDict[bytes, _Suspect] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._suspects)
+
     def losses(self, digest: bytes, *, now: float) -> int:
         """Return how many replicas were lost under such a request since one was answered."""
         suspect = self._known(digest, now)
