@@ -1,0 +1,161 @@
+"""What a client sends and is told, byte for byte.
+
+Stands between a client's sandbox and the server under test: it passes every byte on unchanged
+and keeps a copy, which is read as HTTP afterwards. Nothing of the exchange depends on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import json
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import httptools
+import pyarrow
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and its answer."""
+
+    method: str = ""
+    target: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    status: int = 0
+    answer_headers: dict[str, str] = field(default_factory=dict)
+    answer: bytes = b""
+
+    @property
+    def path(self) -> str:
+        return self.target.partition("?")[0]
+
+    def json(self) -> dict[str, Any]:
+        """The request's body; {} where it is no JSON object."""
+        raw = decoded(self.body, self.headers.get("content-encoding", ""))
+        try:
+            found = json.loads(raw)
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+
+def decoded(body: bytes, encoding: str) -> bytes:
+    if encoding == "gzip":
+        return gzip.decompress(body)
+    if encoding == "zstd":
+        with pyarrow.CompressedInputStream(pyarrow.BufferReader(body), "zstd") as stream:
+            return bytes(stream.read())
+    return body
+
+
+class _Side:
+    """Callbacks of httptools that collect the messages of one direction."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[int, str, str, dict[str, str], bytes]] = []
+        self.parser: Any = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self.target, self.headers, self.body = "", {}, b""
+
+    def on_message_begin(self) -> None:
+        self._begin()
+
+    def on_url(self, url: bytes) -> None:
+        self.target += url.decode()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.decode().lower()] = value.decode("latin-1")
+
+    def on_body(self, body: bytes) -> None:
+        self.body += body
+
+    def on_message_complete(self) -> None:
+        self.messages.append(self._message())
+
+    def _message(self) -> tuple[int, str, str, dict[str, str], bytes]:
+        is_answer = isinstance(self.parser, httptools.HttpResponseParser)
+        status = self.parser.get_status_code() if is_answer else 0
+        method = "" if is_answer else self.parser.get_method().decode()
+        return status, method, self.target, self.headers, self.body
+
+
+def _read(parser_class: Any, data: bytes) -> list[tuple[int, str, str, dict[str, str], bytes]]:
+    side = _Side()
+    side.parser = parser_class(side)
+    # An upgraded connection is no HTTP from there on.
+    with contextlib.suppress(httptools.HttpParserError, httptools.HttpParserUpgrade):
+        side.parser.feed_data(data)
+    return side.messages
+
+
+class Recorder:
+    """A Unix socket that leads to a server; keeps what passes.
+
+    Args:
+        path: the socket.
+        port: of the server, at 127.0.0.1.
+
+    """
+
+    def __init__(self, path: Path, port: int) -> None:
+        self._path, self._port = path, port
+        self._connections: list[tuple[bytearray, bytearray]] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    def exchanges(self) -> list[Exchange]:
+        """All that was asked so far, connection by connection; an answer may be missing."""
+        found = []
+        for sent, told in self._connections:
+            answers = _read(httptools.HttpResponseParser, bytes(told))
+            for number, asked in enumerate(_read(httptools.HttpRequestParser, bytes(sent))):
+                _, method, target, headers, body = asked
+                made = Exchange(method, target, headers, body)
+                if number < len(answers):
+                    made.status, _, _, made.answer_headers, made.answer = answers[number]
+                found.append(made)
+        return found
+
+    async def _start(self) -> None:
+        await asyncio.start_unix_server(self._accept, str(self._path))
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        sent, told = bytearray(), bytearray()
+        self._connections.append((sent, told))
+        try:
+            inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        except OSError:
+            writer.close()
+            return
+        await asyncio.gather(_copy(reader, inner_writer, sent), _copy(inner_reader, writer, told))
+
+
+async def _copy(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kept: bytearray
+) -> None:
+    try:
+        while data := await reader.read(65536):
+            kept.extend(data)
+            writer.write(data)
+            await writer.drain()
+    except OSError:
+        pass
+    finally:
+        writer.close()
