@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from simulator.http.answers import Choice
@@ -38,7 +38,7 @@ class ScriptedChoice(Choice):
     """
 
     deltas: tuple[Delta | None, ...] = ()
-    answer: Answer = Answer()
+    answer: Answer = field(default_factory=Answer)
     demanded: str = ""
 
     def message(self, first: int = 0, last: int | None = None) -> Message:

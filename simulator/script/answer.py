@@ -14,6 +14,9 @@ from simulator.script.faults import damaged
 from simulator.script.model import Call, Fault, Script, Step, Usage, When, filled
 
 
+_COUNTED = Usage()
+
+
 @dataclass(frozen=True, slots=True)
 class ToolCall:
     """One call as a tool parser has it: the arguments are a text, of whatever kind."""
@@ -35,7 +38,7 @@ class Answer:
     text: str = ""
     calls: tuple[ToolCall, ...] = ()
     says_calls: bool = False
-    usage: Usage = Usage()
+    usage: Usage = _COUNTED
 
 
 def answer_of(script: Script, asked: Conversation, seed: str) -> Answer | None:
@@ -114,18 +117,22 @@ def _damaged(
             if asked.is_parallel or len(answer.calls) > 1:
                 return None
             return replace(answer, calls=answer.calls * 2)
-    call = answer.calls[index]
+    changed = _damaged_call(answer.calls[index], fault, given, asked)
+    if changed is None:
+        return None
+    return replace(answer, calls=(*answer.calls[:index], changed, *answer.calls[index + 1 :]))
+
+
+def _damaged_call(
+    call: ToolCall, fault: Fault, given: dict[str, Any], asked: Conversation
+) -> ToolCall | None:
     if fault is Fault.UNKNOWN_TOOL:
         name = f"{call.name}_tool"
         while name in asked.tools:
             name += "_tool"
-        changed = replace(call, name=name)
-    else:
-        wrong = damaged(fault, given, asked.tools[call.name])
-        if wrong is None:
-            return None
-        changed = replace(call, arguments=wrong)
-    return replace(answer, calls=(*answer.calls[:index], changed, *answer.calls[index + 1 :]))
+        return replace(call, name=name)
+    wrong = damaged(fault, given, asked.tools[call.name])
+    return None if wrong is None else replace(call, arguments=wrong)
 
 
 def hermes(call: ToolCall) -> str:

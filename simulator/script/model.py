@@ -1,6 +1,6 @@
-"""A script: what a simulated engine says, turn by turn, as a YAML file.
+r"""A script: what a simulated engine says, turn by turn, as a YAML file.
 
-    let: {folder: 'Workspace folder: (\\S+)'}
+    let: {folder: 'Workspace folder: (\S+)'}
     corrupt: 0.1
     turns:
       - when: {user: "list the files", tools: [Bash, bash]}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import httptools
-import pyarrow
+import pyarrow as pa
 
 
 @dataclass(slots=True)
@@ -49,7 +49,7 @@ def decoded(body: bytes, encoding: str) -> bytes:
     if encoding == "gzip":
         return gzip.decompress(body)
     if encoding == "zstd":
-        with pyarrow.CompressedInputStream(pyarrow.BufferReader(body), "zstd") as stream:
+        with pa.CompressedInputStream(pa.BufferReader(body), "zstd") as stream:
             return bytes(stream.read())
     return body
 
@@ -96,6 +96,15 @@ def _read(parser_class: Any, data: bytes) -> list[tuple[int, str, str, dict[str,
     return side.messages
 
 
+def _answers(methods: list[str], told: bytes) -> list[tuple[int, str, str, dict[str, str], bytes]]:
+    """The answers on one connection. Those to HEAD, which come first, have no body."""
+    heads = []
+    while methods[len(heads) : len(heads) + 1] == ["HEAD"] and b"\r\n\r\n" in told:
+        head, _, told = told.partition(b"\r\n\r\n")
+        heads.append((int(head.split()[1]), "", "", {}, b""))
+    return [*heads, *_read(httptools.HttpResponseParser, told)]
+
+
 class Recorder:
     """A Unix socket that leads to a server; keeps what passes.
 
@@ -124,8 +133,9 @@ class Recorder:
         """All that was asked so far, connection by connection; an answer may be missing."""
         found = []
         for sent, told in self._connections:
-            answers = _read(httptools.HttpResponseParser, bytes(told))
-            for number, asked in enumerate(_read(httptools.HttpRequestParser, bytes(sent))):
+            requests = _read(httptools.HttpRequestParser, bytes(sent))
+            answers = _answers([method for _, method, *_ in requests], bytes(told))
+            for number, asked in enumerate(requests):
                 _, method, target, headers, body = asked
                 made = Exchange(method, target, headers, body)
                 if number < len(answers):
