@@ -13,7 +13,6 @@ from simulator.script.conversation import Conversation
 from simulator.script.faults import damaged
 from simulator.script.model import Call, Fault, Script, Step, Usage, When, filled
 
-
 _COUNTED = Usage()
 
 
@@ -114,13 +113,11 @@ def _damaged(
             said = "\n".join(raw(call) for call in answer.calls)
             return replace(answer, text=answer.text + said, calls=())
         case Fault.TOO_MANY:
-            if asked.is_parallel or len(answer.calls) > 1:
-                return None
-            return replace(answer, calls=answer.calls * 2)
+            is_one = not asked.is_parallel and len(answer.calls) == 1
+            return replace(answer, calls=answer.calls * 2) if is_one else None
     changed = _damaged_call(answer.calls[index], fault, given, asked)
-    if changed is None:
-        return None
-    return replace(answer, calls=(*answer.calls[:index], changed, *answer.calls[index + 1 :]))
+    calls = answer.calls
+    return changed and replace(answer, calls=(*calls[:index], changed, *calls[index + 1 :]))
 
 
 def _damaged_call(

@@ -138,9 +138,8 @@ def anthropic_sdk(prompt: str, url: str, model: str, *, stream: bool) -> str:
                 answer = events.get_final_message()
         else:
             answer = client.messages.create(**asked)
-        messages.append(
-            {"role": "assistant", "content": [b.model_dump(exclude_none=True) for b in answer.content]}
-        )  # fmt: skip
+        said = [block.model_dump(exclude_none=True) for block in answer.content]
+        messages.append({"role": "assistant", "content": said})
         calls = [block for block in answer.content if block.type == "tool_use"]
         if not calls:
             return "".join(block.text for block in answer.content if block.type == "text")

@@ -123,7 +123,9 @@ def _program(name: str) -> Callable[[Path, Path, str, str], Start]:
 
 
 CLIENTS = (
-    Client("claude-code", "@anthropic-ai/claude-code", "/v1/messages", _npm("claude"), _claude_code),
+    Client(
+        "claude-code", "@anthropic-ai/claude-code", "/v1/messages", _npm("claude"), _claude_code
+    ),
     Client("codex", "@openai/codex", "/v1/responses", _npm("codex"), _codex),
     Client("opencode", "opencode-ai", "/v1/chat/completions", _npm("opencode"), _opencode),
     *(
