@@ -378,8 +378,7 @@ class ScriptedResponses(_ScriptedForm):
         place = {"output_index": self._output}
         if kind == "function_call":
             self._item = self._call(name, item_id, self._id("call_"))
-            item = self._item | {"created_by": None}
-            return out + self._event("response.output_item.added", **place, item=item)
+            return out + self._event("response.output_item.added", **place, item=self._item)
         if kind == "reasoning":
             self._item = _reasoning(item_id, "in_progress", None)
             part, added = {"text": "", "type": "reasoning_text"}, "response.reasoning_part.added"
