@@ -96,9 +96,12 @@ def _tokens(answer: Answer) -> Iterator[Token]:
     yield from _shown("content", answer.text)
     for number, call in enumerate(answer.calls):
         head, tail = hermes(ToolCall(call.name, "\0")).split("\0")
-        *before, last = pieces(head.encode())
+        # The name is told once its closing quotation mark is there.
+        start, mark, middle = head.rpartition('", "arguments": ')
+        *before, last = pieces((start + mark[:1]).encode())
         yield from ((piece, None) for piece in before)
         yield last, Delta("name", call.name, number)
+        yield from _markup(mark[1:] + middle)
         yield from _shown("arguments", call.arguments, number)
         yield from _markup(tail)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import anthropic
@@ -338,6 +339,27 @@ def test_events_are_what_vllm_makes_of_the_same_deltas(case: str, tokens: int) -
     made += processor.close_current()
     theirs = [json.loads(event.model_dump_json(by_alias=True)) for event in made]
     assert _bare(written(CASES[case], "/v1/responses", tokens)[2:-1]) == _bare(theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tokens", [1, 3, 7, 1000])
+def test_deltas_are_what_vllms_parser_makes_of_the_raw_text(tokens: int) -> None:
+    from vllm.tool_parsers.hermes_tool_parser import Hermes2ProToolParser
+
+    step = {"text": STEP["text"], "calls": STEP["calls"]}
+    app = app_of(step)
+    body = chat_body()
+    ask = app._read(app._generators["/v1/chat/completions"][0], body)
+    (choice,) = app._scripted("/v1/chat/completions", body, ask)
+    parser = Hermes2ProToolParser(SimpleNamespace(get_vocab=dict))
+    theirs = []
+    for first in range(0, len(choice.tokens), tokens):
+        said = choice.text(0, first + tokens), choice.text(first, first + tokens)
+        found = parser.extract_tool_calls_streaming("", *said, (), (), (), None)
+        theirs.append({} if found is None else found.model_dump(exclude_unset=True))
+    chunks = written(step, "/v1/chat/completions", tokens)[1:-1]
+    ours = [chunk["choices"][0]["delta"] for chunk in chunks]
+    assert _bare([delta for delta in ours if delta]) == _bare([d for d in theirs if d])
 
 
 def _bare(value: Any) -> Any:
