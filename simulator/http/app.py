@@ -98,7 +98,7 @@ class SimulatedEngineApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].rstrip("/")
         try:
-            if scope["method"] == "GET":
+            if scope["method"] in ("GET", "HEAD"):
                 await self._get(path, send)
                 return
             body = _object(await _read_body(receive))

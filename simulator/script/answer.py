@@ -116,8 +116,9 @@ def _damaged(
             is_one = not asked.is_parallel and len(answer.calls) == 1
             return replace(answer, calls=answer.calls * 2) if is_one else None
     changed = _damaged_call(answer.calls[index], fault, given, asked)
-    calls = answer.calls
-    return changed and replace(answer, calls=(*calls[:index], changed, *calls[index + 1 :]))
+    if changed is None:
+        return None
+    return replace(answer, calls=(*answer.calls[:index], changed, *answer.calls[index + 1 :]))
 
 
 def _damaged_call(
