@@ -126,8 +126,10 @@ class Recorder:
         return self
 
     def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+        self._loop.close()
 
     def exchanges(self) -> list[Exchange]:
         """All that was asked so far, connection by connection; an answer may be missing."""
@@ -144,7 +146,14 @@ class Recorder:
         return found
 
     async def _start(self) -> None:
-        await asyncio.start_unix_server(self._accept, str(self._path))
+        self._server = await asyncio.start_unix_server(self._accept, str(self._path))
+
+    async def _stop(self) -> None:
+        self._server.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         sent, told = bytearray(), bytearray()
@@ -154,7 +163,13 @@ class Recorder:
         except OSError:
             writer.close()
             return
-        await asyncio.gather(_copy(reader, inner_writer, sent), _copy(inner_reader, writer, told))
+        try:
+            await asyncio.gather(
+                _copy(reader, inner_writer, sent), _copy(inner_reader, writer, told)
+            )
+        finally:
+            inner_writer.close()
+            writer.close()
 
 
 async def _copy(
@@ -165,7 +180,6 @@ async def _copy(
             kept.extend(data)
             writer.write(data)
             await writer.drain()
+        writer.write_eof()
     except OSError:
-        pass
-    finally:
         writer.close()

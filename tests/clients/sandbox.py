@@ -26,14 +26,13 @@ def loopback_up() -> None:
 
 
 async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Pass bytes on until one side ends."""
+    """Pass bytes on until this direction ends."""
     try:
         while data := await reader.read(65536):
             writer.write(data)
             await writer.drain()
+        writer.write_eof()
     except OSError:
-        pass
-    finally:
         writer.close()
 
 
@@ -43,6 +42,8 @@ async def run(path: str, port: int, command: list[str]) -> int:
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_unix_connection(path)
         await asyncio.gather(pipe(reader, inner_writer), pipe(inner_reader, writer))
+        inner_writer.close()
+        writer.close()
 
     server = await asyncio.start_server(accept, "127.0.0.1", port)
     process = await asyncio.create_subprocess_exec(*command)

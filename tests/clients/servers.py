@@ -21,7 +21,7 @@ from tests.e2e.support import await_all
 
 TASK = Path(__file__).parent / "task.yaml"
 WINDOW_TOKENS = 200_000
-"""Claude Code begins with about 80,000 tokens of this engine's."""
+"""Claude Code begins with 25,000 tokens of this engine's, and asks for 32,000 more."""
 
 _TENANTS = """
 tiers:
