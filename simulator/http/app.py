@@ -229,7 +229,10 @@ class SimulatedEngineApp:
         is_formatted = ask.script is not None and ask.tool is None
         if self._script is None or path not in READERS or is_formatted:
             return []
-        asked = READERS[path](body)
+        try:
+            asked = READERS[path](body)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise Refused(400, "BadRequestError", f"bad request: {error}") from error
         # The same request goes wrong in the same way, on another model in another.
         seed = f"{self.spec.model_id} {crc32(ask.prompts[0].tobytes())} {asked.choice}"
         answer = answer_of(self._script, asked, seed)

@@ -277,6 +277,11 @@ async def test_a_format_is_kept_to_whatever_the_script_says() -> None:
     assert json.loads(answer["content"][0]["text"]) == {"title": "simulated"}
 
 
+async def test_tools_that_are_none_are_refused() -> None:
+    answer = await whole(app_of({"text": "a"}), "/v1/messages", messages_body(tools=["bash"]))
+    assert answer.status_code == 400
+
+
 async def test_a_profile_names_a_script(tmp_path: Path) -> None:
     path = tmp_path / "script.yaml"
     path.write_text(yaml.safe_dump({"turns": [{"steps": [{"text": "as written"}]}]}))
