@@ -64,6 +64,7 @@ class _Side:
 
     def _begin(self) -> None:
         self.target, self.headers, self.body = "", {}, b""
+        self.is_open = False
 
     def on_message_begin(self) -> None:
         self._begin()
@@ -74,11 +75,19 @@ class _Side:
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers[name.decode().lower()] = value.decode("latin-1")
 
+    def on_headers_complete(self) -> None:
+        self.is_open = True
+
     def on_body(self, body: bytes) -> None:
         self.body += body
 
     def on_message_complete(self) -> None:
         self.messages.append(self._message())
+        self.is_open = False
+
+    def all(self) -> list[tuple[int, str, str, dict[str, str], bytes]]:
+        """The messages; of the last one what is there: clients leave behind `[DONE]`."""
+        return [*self.messages, self._message()] if self.is_open else self.messages
 
     def _message(self) -> tuple[int, str, str, dict[str, str], bytes]:
         is_answer = isinstance(self.parser, httptools.HttpResponseParser)
@@ -93,7 +102,7 @@ def _read(parser_class: Any, data: bytes) -> list[tuple[int, str, str, dict[str,
     # An upgraded connection is no HTTP from there on.
     with contextlib.suppress(httptools.HttpParserError, httptools.HttpParserUpgrade):
         side.parser.feed_data(data)
-    return side.messages
+    return side.all()
 
 
 def _answers(methods: list[str], told: bytes) -> list[tuple[int, str, str, dict[str, str], bytes]]:

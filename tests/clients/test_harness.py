@@ -13,11 +13,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httptools
 import pyarrow as pa
 import pytest
 
 from simulator.script.model import load_script
-from tests.clients.recorder import Exchange, Recorder, decoded
+from tests.clients.recorder import Exchange, Recorder, _read, decoded
 from tests.clients.servers import TASK
 from tests.clients.setups import CLIENTS, HERE
 
@@ -77,6 +78,12 @@ def test_every_exchange_of_a_connection_is_kept(tmp_path: Path, port: int) -> No
     assert (second.method, second.path, second.status) == ("POST", "/v1/x", 200)
     assert second.headers["x-a"] == "b" and second.json() == {"a": 1} and second.answer == body
     assert (third.method, third.answer) == ("GET", b"{}")
+
+
+def test_an_answer_that_the_client_left_is_told_as_far_as_it_came() -> None:
+    told = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n"
+    assert _read(httptools.HttpResponseParser, told)[0][0::4] == (200, b"ok")
+    assert _read(httptools.HttpResponseParser, told[:20]) == []
 
 
 def test_a_server_that_is_not_there_leaves_the_answer_out(tmp_path: Path) -> None:
