@@ -1,6 +1,7 @@
 """Real clients do a small task, through Pointsman or on the scripted engine alone.
 
     python -m tests.clients [--through pointsman|engine] [--runs N] [--only NAME ...]
+                            [--corrupt SHARE] [--record FOLDER]
 
 Each run has a workspace and a home of its own, and no network but the server under test. It
 counts when the workspace is as the task wants it, the command has run, the client ended well,
@@ -23,7 +24,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from tests.clients.recorder import Exchange, Recorder
-from tests.clients.servers import engine, pointsman
+from tests.clients.servers import TASK, engine, pointsman
 from tests.clients.setups import CLIENTS, HERE, INSTALLED, Client
 
 TIMEOUT_S = 120.0
@@ -43,6 +44,7 @@ def main() -> int:
     )
     parser.add_argument("--runs", type=int, default=1, metavar="N")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME")
+    parser.add_argument("--corrupt", type=float, default=0, metavar="SHARE", help="of calls")
     parser.add_argument("--record", type=Path, help="folder for what was sent and answered")
     args = parser.parse_args()
     if unknown := set(args.only) - {client.name for client in CLIENTS}:
@@ -50,9 +52,14 @@ def main() -> int:
     subprocess.run(["scripts/install-clients"], check=True, cwd=INSTALLED.parents[1])
     wanted = [client for client in CLIENTS if not args.only or client.name in args.only]
     missing = [client for client in wanted if not client.program.exists()]
-    server = engine() if args.through == "engine" else pointsman(model=args.model)
     failed = 0
-    with server as (port, model):
+    with contextlib.ExitStack() as stack:
+        script = TASK
+        if args.corrupt:
+            script = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "task.yaml"
+            script.write_text(f"{TASK.read_text()}\ncorrupt: {args.corrupt}\n")
+        server = engine(script) if args.through == "engine" else pointsman(script, args.model)
+        port, model = stack.enter_context(server)
         print(f"{'client':24} {'version':9} {'route':21} {'ok':>7} {'seconds':>8}  what failed")
         for client in wanted:
             if client in missing:
