@@ -58,6 +58,8 @@ def answer_of(script: Script, asked: Conversation, seed: str) -> Answer | None:
         chosen = [call for call in chosen if call[0] == asked.choice][:1]
     if asked.choice == "none":
         chosen = []
+    if not asked.is_parallel:
+        chosen = chosen[:1]
     if not chosen and asked.choice not in ("auto", "none"):
         return None
     made = Answer(
@@ -113,8 +115,7 @@ def _damaged(
             said = "\n".join(raw(call) for call in answer.calls)
             return replace(answer, text=answer.text + said, calls=())
         case Fault.TOO_MANY:
-            is_one = not asked.is_parallel and len(answer.calls) == 1
-            return replace(answer, calls=answer.calls * 2) if is_one else None
+            return None if asked.is_parallel else replace(answer, calls=answer.calls * 2)
     changed = _damaged_call(answer.calls[index], fault, given, asked)
     if changed is None:
         return None

@@ -195,6 +195,13 @@ def test_what_is_demanded_is_called_or_left_to_the_engine() -> None:
     assert answer_of(script({"text": "no"}), read_chat(asked(tool_choice="required")), "") is None
 
 
+def test_one_call_is_made_where_one_is_allowed() -> None:
+    call = {"bash": {"command": "ls"}}
+    made = script({"calls": [call, call]})
+    assert len(answer(made, asked()).calls) == 2
+    assert len(answer(made, asked(parallel_tool_calls=False)).calls) == 1
+
+
 def test_an_answer_goes_on_from_what_was_said() -> None:
     made = script({"reasoning": "hm", "text": "I look around."})
     begun = asked({"role": "assistant", "content": "I look"}, continue_final_message=True)
