@@ -44,7 +44,11 @@ class Strict(BaseModel):
 
 
 class Fault(StrEnum):
-    """A way in which a model gets a tool call wrong."""
+    """A way in which a model, or the parser behind it, gets a tool call wrong.
+
+    `too_many` is a second call where one is allowed: the pinned vLLM cuts it off, but not on
+    /v1/responses. `no_call` ends an answer because of calls that are not there.
+    """
 
     NOT_JSON = "not_json"
     TRUNCATED = "truncated"
