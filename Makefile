@@ -1,6 +1,6 @@
 # What each target does is in README.md; the work is in scripts/.
 SHELL := /bin/bash
-.PHONY: serve test test-quick test-security soak check bench install lock clean
+.PHONY: serve test test-quick test-security soak clients check bench install lock clean
 
 serve:
 	@begun=$$(date +%s%N); scripts/install && \
@@ -24,6 +24,10 @@ test-security:
 soak:
 	@scripts/install dev
 	@scripts/test soak
+
+clients:
+	@scripts/install dev
+	@source .venv/bin/activate && python -m tests.clients $(CLIENTS)
 
 check:
 	@scripts/install dev

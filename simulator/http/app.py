@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Any
+from zlib import crc32
 
 import orjson
 from pydantic import ValidationError
@@ -16,11 +18,15 @@ from simulator.http.answers import Choice, block_keys, choices_of
 from simulator.http.delivery import Delivery, Message, Send, respond
 from simulator.http.exposition import Exposition
 from simulator.http.faults import NO_FAULTS, Faults, die
+from simulator.http.scripted import READERS, scripted_choices
+from simulator.http.scripted_forms import SCRIPTED_FORMS, UnreadableCall
 from simulator.model.engine import BatchingEngine, Sequence
 from simulator.model.fixed import FixedEngine
 from simulator.model.profile import FixedTiming, Profile
 from simulator.model.realtime import Engine, RealTimeEngine, Stream
 from simulator.model.text import detokenize
+from simulator.script.answer import answer_of
+from simulator.script.model import Script, load_script
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -43,6 +49,7 @@ class EngineSpec:
         window_tokens: prompt and answer together.
         timing: a profile, or fixed times.
         trims_template: whether the chat template strips messages (Llama 3.1's does).
+        script: what it says; None: syllables, or what the timing's profile names.
         seed: of what is drawn at random: ids, sampled texts, faults.
 
     """
@@ -52,6 +59,7 @@ class EngineSpec:
     timing: Profile | FixedTiming
     trims_template: bool = False
     faults: Faults = NO_FAULTS
+    script: Script | None = None
     seed: int | None = None
 
 
@@ -76,6 +84,7 @@ class SimulatedEngineApp:
         self.engine = engine
         self.clock = RealTimeEngine(engine)
         self.exposition = Exposition(engine, spec.model_id, blocks, self._block_size)
+        self._script = spec.script or _script_of(spec.timing)
         self._faults = spec.faults
         self._apply(spec.faults)
         trims = spec.trims_template
@@ -89,7 +98,7 @@ class SimulatedEngineApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"].rstrip("/")
         try:
-            if scope["method"] == "GET":
+            if scope["method"] in ("GET", "HEAD"):
                 await self._get(path, send)
                 return
             body = _object(await _read_body(receive))
@@ -199,8 +208,11 @@ class SimulatedEngineApp:
             raise Refused(500, "InternalServerError", "simulated fault")
         if fault == "die":
             self._on_death()
+        choices = self._scripted(path, body, ask)
+        if choices:
+            form_type = SCRIPTED_FORMS[path]
         form = form_type(ask, self.spec.model_id, self._random)
-        answering = asyncio.ensure_future(self._answer(ask, form, send, fault))
+        answering = asyncio.ensure_future(self._answer(ask, form, choices, send, fault))
         leaving = asyncio.ensure_future(_disconnect(receive))
         try:
             await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -212,17 +224,40 @@ class SimulatedEngineApp:
                 answering.cancel()
                 await asyncio.wait({answering})
 
-    async def _answer(self, ask: asks.Ask, form: Any, send: Send, fault: str) -> None:
+    def _scripted(self, path: str, body: dict[str, Any], ask: asks.Ask) -> list[Choice]:
+        """The choices of the script's answer; none where it has none."""
+        is_formatted = ask.script is not None and ask.tool is None
+        if self._script is None or path not in READERS or is_formatted:
+            return []
+        try:
+            asked = READERS[path](body)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise Refused(400, "BadRequestError", f"bad request: {error}") from error
+        # The same request goes wrong in the same way, on another model in another.
+        seed = f"{self.spec.model_id} {crc32(ask.prompts[0].tobytes())} {asked.choice}"
+        answer = answer_of(self._script, asked, seed)
+        if answer is None:
+            return []
+        ask.namespaces, ask.echoed = asked.namespaces, body
+        demanded = "" if asked.choice in ("auto", "none") else asked.choice
+        return [*scripted_choices(ask, answer, demanded, self.spec.window_tokens)]
+
+    async def _answer(
+        self, ask: asks.Ask, form: Any, choices: list[Choice], send: Send, fault: str
+    ) -> None:
         if fault == "hang":
             await asyncio.Event().wait()
         if self._overhead_s:
             await asyncio.sleep(self._overhead_s * self._faults.slowdown)
-        choices = choices_of(ask, self.spec.window_tokens, self._mean, self._random)
+        choices = choices or choices_of(ask, self.spec.window_tokens, self._mean, self._random)
         begun = asyncio.get_running_loop().time()
         streams = [(choice, self._submit(choice, ask)) for choice in choices]
         delivery = Delivery(form, send, self.exposition.token, is_cut=fault == "cut")
         try:
             await (delivery.stream if ask.stream else delivery.whole)(streams)
+        except UnreadableCall as error:
+            # vLLM tells the client that its request was bad.
+            raise Refused(400, "BadRequestError", str(error)) from error
         finally:
             for choice, stream in streams:
                 self.clock.abort(stream)
@@ -254,6 +289,11 @@ class SimulatedEngineApp:
             (first or begun) - begun + self._overhead_s,
             tokens,
         )
+
+
+def _script_of(timing: Profile | FixedTiming) -> Script | None:
+    named = timing.script if isinstance(timing, Profile) else None
+    return None if named is None else load_script(Path(named))
 
 
 def _object(raw: bytes) -> dict[str, Any]:

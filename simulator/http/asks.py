@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -28,6 +28,8 @@ class Ask:
         newest: text of the newest user message, where control words are looked for.
         script: text that the answer must be (structured output, tool arguments).
         tool: name of the tool that the answer calls.
+        namespaces: namespace and own name of the tools that are offered within one.
+        echoed: fields that an answer of /v1/responses repeats.
 
     """
 
@@ -47,6 +49,8 @@ class Ask:
     stop: tuple[str, ...] = ()
     script: bytes | None = None
     tool: str | None = None
+    namespaces: dict[str, tuple[str, str]] = field(default_factory=dict)
+    echoed: dict[str, Any] = field(default_factory=dict)
 
 
 def read_chat(body: dict[str, Any], *, trims: bool) -> Ask:
@@ -112,6 +116,9 @@ def read_message(body: dict[str, Any], *, trims: bool) -> Ask:
     if body.get("tools") and (choice.get("type") in ("any", "tool") or "[tool]" in ask.newest):
         tools = {tool["name"]: tool.get("input_schema", {}) for tool in body["tools"]}
         _call(ask, tools, choice.get("name"))
+    wanted = (body.get("output_config") or {}).get("format") or {}
+    if wanted.get("type") == "json_schema":
+        ask.script = ask.script or orjson.dumps(instance_of(wanted.get("schema", {})))
     return ask
 
 

@@ -99,6 +99,7 @@ class Profile(Strict):
         source: where the figures come from.
         mean_output_tokens: answers end by themselves after this many tokens on
             average (geometric); None: they always run to `max_tokens`.
+        script: file of what it says where a conversation fits (simulator/script/model.py).
 
     """
 
@@ -107,6 +108,7 @@ class Profile(Strict):
     timing: Timing
     scheduling: Scheduling
     mean_output_tokens: float | None = Field(None, gt=1)
+    script: str | None = None
 
 
 class FixedTiming(Strict):
