@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import asdict
 from ipaddress import IPv4Address
+from pathlib import Path
 from typing import Any, Literal
 
 from ray import serve
@@ -33,6 +34,7 @@ from serve_app.machine.ray_walls import refuse_open_ray
 from serve_app.tenancy.local_key import keep_admin_key
 from simulator.http.app import EngineSpec
 from simulator.model.profile import FixedTiming, Profile, profile_path
+from simulator.script.model import ScriptError, load_script
 
 logger = logging.getLogger("ray.serve")
 
@@ -167,7 +169,7 @@ def _simulated(name: str, lane: LaneConfig, life: LaneLife) -> Application:
 
 
 def _engine_spec(lane: LaneConfig) -> EngineSpec:
-    """Raises ConfigError when the profile cannot be read."""
+    """Raises ConfigError when the profile or the script cannot be read."""
     config = lane.simulated
     timing: Profile | FixedTiming = FixedTiming(
         ttft_s=config.ttft_s, itl_s=config.itl_s, in_step=config.in_step
@@ -177,12 +179,17 @@ def _engine_spec(lane: LaneConfig) -> EngineSpec:
             timing = load_yaml(profile_path(config.profile), Profile)
         except FileNotFoundError as error:
             raise ConfigError(f"simulated.profile: {error}") from error
+    try:
+        script = None if config.script is None else load_script(Path(config.script))
+    except ScriptError as error:
+        raise ConfigError(f"simulated.script: {error}") from error
     return EngineSpec(
         lane.model_id,
         lane.max_model_len,
         timing,
         trims_template=config.trims_template,
         faults=config.faults,
+        script=script,
     )
 
 

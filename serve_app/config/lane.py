@@ -30,6 +30,7 @@ class SimulatedEngine(StrictModel):
         in_step: without a profile, whether tokens of all sequences come together.
         trims_template: whether its chat template strips messages, as Llama 3.1's does.
         faults: shares of requests that go wrong, and how slow it is.
+        script: file of what it says (simulator/script/model.py); None: syllables.
 
     """
 
@@ -39,6 +40,7 @@ class SimulatedEngine(StrictModel):
     in_step: bool = True
     trims_template: bool = False
     faults: Faults = Faults()
+    script: str | None = None
 
 
 class LaneConfig(StrictModel):
