@@ -23,6 +23,7 @@ STATUS_TABLE = {
     404: {"model_not_found"},
     413: {"request_too_large"},
     429: {"request_rate", "token_rate", "token_quota", "tenant_concurrency", "shed"},
+    502: {"tool_call_invalid"},
     503: {"no_replica", "draining"},
     504: {"deadline_exceeded"},
 }
