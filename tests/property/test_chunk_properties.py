@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_app.transport.upstream import Response, Upstream, _Connection, only_chunk
-from tests.unit.serve_app.raw_server import CHUNKED, chunk
+from tests.unit.serve_app.transport.raw_server import CHUNKED, chunk
 
 # Some look like framing themselves.
 CONTENTS = st.binary(min_size=1, max_size=40) | st.sampled_from(
