@@ -11,8 +11,7 @@ import httpx
 import pytest
 
 from benchmarks.support.deployment import pids_of
-from tests.e2e.replicas import CHAT, QUALITY, Loss, codes_of
-from tests.e2e.streams import Redeploy
+from tests.e2e.replicas import CHAT, QUALITY, Loss, Redeploy, codes_of
 from tests.e2e.support import LOADED_S, await_all, eventually
 
 pytestmark = pytest.mark.usefixtures("redeployed")

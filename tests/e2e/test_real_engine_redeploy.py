@@ -5,7 +5,7 @@ What comes next runs while it goes on; `test_real_engine_loss.py` waits for its 
 
 from __future__ import annotations
 
-from tests.e2e.streams import Redeploy
+from tests.e2e.replicas import Redeploy
 
 
 def test_a_redeploy_lets_open_streams_end(redeployed: Redeploy) -> None:

@@ -21,7 +21,7 @@ import pytest
 
 from benchmarks.support.deployment import cpu_s, pids_of
 from classifier.training.dataset import read_rows
-from tests.e2e.open_streams import CHAT, Stream, begin, form
+from tests.e2e.streams import CHAT, Stream, begin, form, words
 from tests.e2e.support import (
     PATIENCE_S,
     REPLACED_S,
@@ -33,7 +33,6 @@ from tests.e2e.support import (
     pointsman,
     running,
     status_of,
-    words,
 )
 
 

@@ -10,7 +10,7 @@ import httpx
 
 from benchmarks.support.deployment import pids_of
 from serve_app.watchdog.watchdog import members
-from tests.e2e.open_streams import CHAT, Stream, begin, form
+from tests.e2e.streams import CHAT, Stream, begin, form
 from tests.e2e.support import (
     REPLACED_S,
     await_all,

@@ -11,7 +11,8 @@ from pathlib import Path
 import httpx
 
 from benchmarks.support.deployment import pids_of
-from tests.e2e.support import REPLACED_S, chat, eventually, new_key, status_of, words
+from tests.e2e.streams import words
+from tests.e2e.support import REPLACED_S, chat, eventually, new_key, status_of
 
 LEDGER = "ray::ServeReplica:pointsman:ledger"
 

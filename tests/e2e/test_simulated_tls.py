@@ -16,7 +16,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from tests.e2e.fronts import Front, front
-from tests.e2e.support import chat, eventually, new_key, running, words
+from tests.e2e.streams import words
+from tests.e2e.support import chat, eventually, new_key, running
 
 pytestmark = pytest.mark.security
 
