@@ -1,6 +1,6 @@
 # What each target does is in README.md; the work is in scripts/.
 SHELL := /bin/bash
-.PHONY: serve test test-quick test-security soak check bench install lock clean
+.PHONY: serve test test-quick test-security busy soak check bench install lock clean
 
 serve:
 	@begun=$$(date +%s%N); scripts/install && \
@@ -20,6 +20,10 @@ test-quick:
 test-security:
 	@scripts/install dev
 	@scripts/test security
+
+busy:
+	@scripts/install dev
+	@scripts/busy $(RUNS)
 
 soak:
 	@scripts/install dev

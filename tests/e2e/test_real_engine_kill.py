@@ -17,6 +17,8 @@ from tests.e2e.replicas import CHAT, Loss, codes_of
 from tests.e2e.streams import begin, stories
 from tests.e2e.support import await_two_chat_replicas
 
+pytestmark = pytest.mark.busy
+
 TOKENS = 80
 
 

@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import httpx
+import pytest
 
 from benchmarks.support.deployment import pids_of
 from serve_app.watchdog.watchdog import members
@@ -19,6 +20,8 @@ from tests.e2e.support import (
     eventually,
     replicas_of,
 )
+
+pytestmark = pytest.mark.busy
 
 QUALITY = "ray::ServeReplica:pointsman:lane:quality"
 INGRESS = "ray::ServeReplica:pointsman:ingress"

@@ -28,6 +28,8 @@ from tests.e2e.streams import (
 )
 from tests.e2e.support import REPLACED_S, await_all, chat, eventually, is_idle, redeploy
 
+pytestmark = pytest.mark.busy
+
 REPLICA = "ray::ServeReplica:pointsman:"
 REPLACED = ("ingress", "lane:chat", "lane:quality", "ledger")
 

@@ -30,6 +30,8 @@ from tests.e2e.support import (
     status_of,
 )
 
+pytestmark = pytest.mark.busy
+
 DEBUG = {"x-pointsman-debug": "1"}
 WAIT_S = 30
 
