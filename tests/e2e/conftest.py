@@ -61,11 +61,16 @@ local_tenant: local
 """
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Everything here is `e2e`, and runs last: the simulated fleet, then the real one.
 
-    What is elsewhere comes first, while no deployment is up that it could meet.
+    What is elsewhere comes first, while no deployment is up that it could meet. What is marked
+    `soak` runs only where `-m` names it.
     """
+    if "soak" not in config.option.markexpr:
+        left_out = [item for item in items if item.get_closest_marker("soak")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
     for item in items:
         if _is_here(item):
             item.add_marker(pytest.mark.e2e)
