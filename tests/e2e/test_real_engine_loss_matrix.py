@@ -21,7 +21,7 @@ PARTS = {CHAT: ("actor", "EngineCore", "Worker"), QUALITY: ("actor", "EngineCore
 """Of a replica whose engine has a worker process, and of one whose engine has none."""
 
 CELLS = [
-    pytest.param(lane, part, how, id=f"{how.name} of {lane.rpartition(':')[2]}'s {part}")
+    pytest.param(lane, part, how, id=f"{lane.rpartition(':')[2]}-{part}-{how.name}")
     for lane, parts in PARTS.items()
     for part in parts
     for how in (signal.SIGKILL, signal.SIGSTOP)
