@@ -19,6 +19,7 @@ from unittest import mock
 
 import aiohttp
 from ray import serve
+from starlette.types import ASGIApp
 
 from serve_app import ingress
 from serve_app.app import _engine_spec
@@ -29,7 +30,6 @@ from serve_app.engine.lane_endpoint import ENGINE_ASKS, LaneEndpoint
 from serve_app.engine.load_tracker import LoadTracker
 from serve_app.front.doorway import Doorway
 from serve_app.leases.ledger import LedgerServer
-from serve_app.protocol.asgi import ASGIApp
 from serve_app.transport.endpoint import SECRET_HEADER, EndpointServer
 from simulator.http.app import EngineSpec, SimulatedEngineApp
 
