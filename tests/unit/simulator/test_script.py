@@ -314,7 +314,8 @@ def repeated(said: str, **fields: Any) -> dict[str, Any]:
     """The second step asked for anew, as a gateway does that could not use its call."""
     note = {"role": "user", "content": "That is not valid: at /command: 1 is not a string."}
     result = {"role": "tool", "tool_call_id": "1", "content": "a.txt"}
-    return asked(CALLED, result, {"role": "assistant", "content": said}, note, **fields)
+    called = {"role": "assistant", **CALLED}
+    return asked(called, result, {"role": "assistant", "content": said}, note, **fields)
 
 
 TWO = script(
