@@ -262,11 +262,6 @@ class Gate:
             return True
         return bool(self.faults or self._mended.is_needed)
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether the answer came to an end with nothing in it."""
-        return any(fault.verdict is EMPTY for fault in self.faults)
-
     # -- mending ------------------------------------------------------------
 
     def mend(self, fault: Fault, call: MadeCall | None) -> None:
