@@ -13,6 +13,8 @@ from typing import Any
 
 _SEARCH = re.compile(r"web_search(?:_[a-z0-9_]{1,40})?")
 _DATED = re.compile(r"(?:web_search|web_fetch|code_execution)_[0-9]{8}")
+MAX_TOLD = 8
+
 _TYPES = {"/v1/responses": _SEARCH, "/v1/messages": _DATED, "/v1/messages/count_tokens": _DATED}
 
 
@@ -40,8 +42,8 @@ def without_server_tools(body: dict[str, Any], gone: list[dict[str, Any]]) -> di
 
 
 def types_of(gone: list[dict[str, Any]]) -> tuple[str, ...]:
-    """Return what they are called in `x-pointsman-tools-dropped`."""
-    return tuple(dict.fromkeys(tool["type"] for tool in gone))
+    """Return what they are called in `x-pointsman-tools-dropped`, which has room for a few."""
+    return tuple(dict.fromkeys(tool["type"] for tool in gone))[:MAX_TOLD]
 
 
 def is_choice_of_server_tool(body: dict[str, Any], path: str) -> bool:
