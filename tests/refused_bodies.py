@@ -194,7 +194,13 @@ EMPTY_PROMISES = (
             "custom",
         )
     ),
-    Row(RESPONSES, {"tools": [FLAT_TOOL, {"type": "web_search"}]}, "tools", IGNORED),
+    Row(RESPONSES, {"tools": [FLAT_TOOL, {"type": "file_search"}]}, "tools", IGNORED),
+    Row(
+        RESPONSES,
+        {"tools": [FLAT_TOOL, {"type": "namespace", "tools": [{"type": "mcp"}]}]},
+        "tools",
+        IGNORED,
+    ),
     Row(
         RESPONSES,
         {"tools": [{"type": "namespace", "name": "s", "tools": [{"type": "custom"}]}]},
@@ -216,7 +222,23 @@ EMPTY_PROMISES = (
     *(
         Row(path, {"tools": [MESSAGES_TOOL, {"type": kind, "name": "x"}]}, "tools", IGNORED)
         for path in (MESSAGES, COUNT)
-        for kind in ("web_search_20250305", "computer_20250124", "bash_20250124")
+        for kind in ("computer_20250124", "bash_20250124", "web_search", "web_search_20250305x")
+    ),
+    *(
+        Row(path, {"tools": [{"type": "web_search_20250305", "name": "x"}]}, "tools", IGNORED)
+        for path in (MESSAGES, COUNT)
+    ),
+    *(
+        Row(
+            path,
+            {
+                "tools": [MESSAGES_TOOL, {"type": "web_search_20250305", "name": "web_search"}],
+                "tool_choice": {"type": "tool", "name": "web_search"},
+            },
+            "tool_choice",
+            IGNORED,
+        )
+        for path in (MESSAGES, COUNT)
     ),
 )
 MISCOUNTED = (

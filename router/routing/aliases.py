@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+AUTO = "auto"
+"""The name by which a client leaves the choice of a lane to the router."""
+
 MAX_NAME_CHARS = 256
 """A longer name is no alias: matching is the work of each request."""
 

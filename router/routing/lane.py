@@ -2,7 +2,8 @@
 
 The order is fixed, and each step is one function, tried until one answers:
 
-1. `pinned`: the caller named a lane or its model id;
+1. `pinned`: the caller named a lane or its model id, or an alias of a lane (an alias of
+   `auto` is routed as `auto` is);
 2. `long_context`: the prompt does not fit the default lane's window, with some room
    for an answer: how long that is allowed to be decides nothing (`router.routing.window_room`);
 3. `tools`: the request carries tools and the fleet has a lane for them;
@@ -26,11 +27,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from router.errors import Rejected, RejectReason
+from router.routing.aliases import AUTO, Aliases
 from router.routing.escalation import LevelView
 from router.routing.window_room import least_room
 from router.types import Lane, LaneDecision, Reason, RequestFacts, TierRules
-
-AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,7 @@ class RoutingPolicy:
         stronger: for complex queries, strongest first.
         long_context: lane for prompts past the default window.
         by_model: model id to the name of the first lane that serves it.
+        aliases: other names, which are looked up after the lanes and their model ids.
 
     """
 
@@ -71,9 +72,17 @@ class RoutingPolicy:
     long_context: str | None = None
     tools: str | None = None
     by_model: Mapping[str, str] = field(default_factory=dict)
+    aliases: Aliases = field(default_factory=Aliases)
 
     def find(self, model: str) -> Lane | None:
-        """Return the lane called `model`, or the first one that serves that model id."""
+        """Return the lane that a name pins: its own, its model id, or an alias of it."""
+        return self._own(model) or self.lanes.get(self.aliases.find(model) or "")
+
+    def is_auto(self, model: str) -> bool:
+        """Return whether a name leaves the choice to the router: `auto`, or an alias of it."""
+        return model == AUTO or (self._own(model) is None and self.aliases.find(model) == AUTO)
+
+    def _own(self, model: str) -> Lane | None:
         return self.lanes.get(model) or self.lanes.get(self.by_model.get(model, ""))
 
 
@@ -81,7 +90,7 @@ def decide_lane(
     policy: RoutingPolicy, tier: TierRules, facts: RequestFacts, judge: Judge
 ) -> LaneDecision | Rejected:
     """Choose the lane for one request, or refuse it (404, 403 or 400)."""
-    if facts.pinned is not None and facts.pinned != AUTO:
+    if facts.pinned is not None and not policy.is_auto(facts.pinned):
         return _pinned(policy, tier, facts.pinned)
     base = _base_lane(policy, tier)
     if base is None:
@@ -92,6 +101,23 @@ def decide_lane(
         or _by_complexity(policy, tier, facts, base, judge)
         or base
     )
+
+
+def auto_window(policy: RoutingPolicy, tier: TierRules) -> int | None:
+    """Return the tokens of prompt and answer that `auto` has a window for; None: no lane is open.
+
+    It is the window of the lane where prompts go that fit nowhere else: the long-context
+    lane, where the fleet has one that is open to the tier and longer; else the tier's base
+    lane. Whatever smaller windows other lanes have, a conversation may grow up to this: a
+    stronger lane or one for tools gets a request only while the request fits it. A stronger
+    lane with a longer window does not count, since a long prompt may be a simple one.
+    """
+    base = _base_lane(policy, tier)
+    if base is None:
+        return None
+    name = policy.long_context
+    longest = policy.lanes[name].window_tokens if name is not None and tier.allows(name) else 0
+    return max(base.lane.window_tokens, longest)
 
 
 def _pinned(policy: RoutingPolicy, tier: TierRules, model: str) -> LaneDecision | Rejected:

@@ -27,6 +27,7 @@ from serve_app.bodies.body_checks import (
     within_64_bits,
 )
 from serve_app.bodies.routes import Route
+from serve_app.bodies.server_tools import is_choice_of_server_tool
 from serve_app.bodies.tool_rules import (
     are_input_items,
     are_messages,
@@ -142,6 +143,8 @@ def first_fault(body: dict[str, Any], route: Route) -> Rejected | None:
             return refusal(name, wrong)
         if type(value) is float and value.is_integer() and _is_of_integers(check):
             body[name] = int(value)
+    if is_choice_of_server_tool(body, route.path):
+        return refusal("tool_choice", "a tool that the client runs: nothing here runs this one")
     return _named_tool_fault(body)
 
 

@@ -7,7 +7,7 @@ they came; the fields that we set are set in `for_engine`. What is refused stand
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from router.errors import Rejected
@@ -16,6 +16,7 @@ from serve_app.bodies.body_rules import first_fault
 from serve_app.bodies.grammar.grammar_rules import constraints_fault
 from serve_app.bodies.json_body import as_utf8, dump, loading
 from serve_app.bodies.routes import Route
+from serve_app.bodies.server_tools import server_tools, types_of, without_server_tools
 from serve_app.bodies.steps import Steps, at_once
 from serve_app.config.serving import LimitsConfig
 
@@ -56,6 +57,7 @@ class ParsedRequest:
         num_sequences: answers that the engine will generate: `n` for each prompt.
         output_tokens: what the engine will cap each answer at, as the pinned vLLM reads
             the route's fields; None: at what its context leaves.
+        dropped_tools: types of tools that were left out, since nothing here runs them.
 
     """
 
@@ -70,6 +72,7 @@ class ParsedRequest:
     tools: int
     output_tokens: int | None
     prompt: Prompt
+    dropped_tools: tuple[str, ...] = ()
 
     @property
     def messages(self) -> list[Any]:
@@ -105,7 +108,11 @@ def reading(raw: bytes, route: Route, limits: LimitsConfig) -> Steps[ParsedReque
         # Escapes are three times as long as what they stand for.
         size = len(dump(body))
         yield
-    return _parsed(body, route, size)
+    gone = server_tools(body, route.path)
+    if not gone:
+        return _parsed(body, route, size)
+    parsed = _parsed(without_server_tools(body, gone), route, max(0, size - len(dump(gone))))
+    return replace(parsed, dropped_tools=types_of(gone))
 
 
 def _parsed(body: dict[str, Any], route: Route, size: int) -> ParsedRequest:

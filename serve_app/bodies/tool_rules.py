@@ -1,7 +1,8 @@
 """Messages, input items and tools: what the engine can read of them, and what it would run.
 
 The pinned vLLM runs no tool of its own and drops the ones it does not know, so requests
-that need others than functions, which the client runs, are not taken. Input items that it
+that need others than functions, which the client runs, are not taken. Some others may
+stand beside functions, and are left out (`server_tools`). Input items that it
 has no message for end its request at 500.
 """
 
@@ -9,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+
+from serve_app.bodies.server_tools import is_dated_server_tool, is_searching
 
 NOT_HERE = "an array of functions: {} is not supported here"
 MAX_NAME_CHARS = 64
@@ -43,12 +46,15 @@ def are_responses_tools(value: Any) -> str | None:
     """Functions, alone or in namespaces, in the form of `/v1/responses`.
 
     Tools of the type `custom` are the client's own, and the engine leaves them out: beside
-    functions, which can do the work, they may stand; what else there is would not be done.
+    functions, which can do the work, they may stand, and so may a web search; what else there
+    is would not be done.
     """
     if not isinstance(value, list):
         return "an array"
     kinds = list(_kinds(value))
-    known = ("function", "namespace", *(("custom",) if "function" in kinds else ()))
+    known = ["function", "namespace"]
+    if "function" in kinds:
+        known += ["custom", *(tool["type"] for tool in value if is_searching(_kind(tool)))]
     return next((_not_here(kind) for kind in kinds if kind not in known), None)
 
 
@@ -57,10 +63,14 @@ def _kinds(tools: list[Any]) -> Iterator[Any]:
     waiting = list(reversed(tools))
     while waiting:
         tool = waiting.pop()
-        kind = tool.get("type") if isinstance(tool, dict) else None
+        kind = _kind(tool)
         yield kind
         if kind == "namespace" and isinstance(tool.get("tools"), list):
             waiting += reversed(tool["tools"])
+
+
+def _kind(tool: Any) -> Any:
+    return tool.get("type") if isinstance(tool, dict) else None
 
 
 def _not_here(kind: Any) -> str:
@@ -76,12 +86,13 @@ def is_responses_tool_choice(value: Any) -> str | None:
 
 
 def are_messages_tools(value: Any) -> str | None:
-    """Check for functions in the form of `/v1/messages`."""
+    """Check for functions in the form of `/v1/messages`, and what may stand beside them."""
     if not isinstance(value, list):
         return "an array"
-    for tool in value:
-        kind = tool.get("type") if isinstance(tool, dict) else tool
-        if not isinstance(tool, dict) or kind not in CLIENT_TOOLS:
+    kinds = [tool.get("type") if isinstance(tool, dict) else False for tool in value]
+    has_functions = any(kind in CLIENT_TOOLS for kind in kinds)
+    for kind in kinds:
+        if kind not in CLIENT_TOOLS and not (has_functions and is_dated_server_tool(kind)):
             return _not_here(kind)
     return None
 

@@ -13,7 +13,9 @@ from pydantic import (
     model_validator,
 )
 
+from router.routing.aliases import Aliases
 from serve_app.config.admission import MAX_SAFE_SHARE, AdmissionConfig, IngressConfig, LedgerConfig
+from serve_app.config.aliases import MAX_ALIASES, AliasConfig, alias_fault
 from serve_app.config.engine_walls import unpinned
 from serve_app.config.errors import StrictModel, nearest
 from serve_app.config.lane import EMBEDDED, LaneConfig
@@ -119,6 +121,7 @@ class FleetConfig(StrictModel):
     note: str = ""
     lanes: dict[str, LaneConfig] = Field(min_length=1)
     routing: RoutingConfig
+    aliases: dict[str, AliasConfig] = Field(default_factory=dict, max_length=MAX_ALIASES)
     ingress: IngressConfig = IngressConfig()
     ledger: LedgerConfig = LedgerConfig()
     timeouts: TimeoutConfig = TimeoutConfig()
@@ -144,6 +147,12 @@ class FleetConfig(StrictModel):
     def enabled_lanes(self) -> dict[str, LaneConfig]:
         """The lanes that run, by name, in file order."""
         return {name: lane for name, lane in self.lanes.items() if lane.enabled}
+
+    @property
+    def known_aliases(self) -> Aliases:
+        """The aliases as requests' names are looked up in them."""
+        targets = {name: alias.to for name, alias in self.aliases.items()}
+        return Aliases(targets, tuple(name for name, x in self.aliases.items() if x.list))
 
     @property
     def unpinned(self) -> list[str]:
@@ -181,4 +190,15 @@ class FleetConfig(StrictModel):
             if name is not None and name not in self.enabled_lanes:
                 hint = nearest(name, self.enabled_lanes)
                 raise ValueError(f"routing.{role}: '{name}' is not an enabled lane{hint}")
+        return self
+
+    @model_validator(mode="after")
+    def _aliases_lead_to_enabled_lanes(self) -> Self:
+        own = {x.casefold() for name, lane in self.lanes.items() for x in (name, lane.model_id)}
+        if len({name.casefold() for name in self.aliases}) < len(self.aliases):
+            raise ValueError("aliases: two of them differ in capitals only, which do not count")
+        for name, alias in self.aliases.items():
+            wrong = alias_fault(name, alias, own, self.enabled_lanes)
+            if wrong is not None:
+                raise ValueError(f"aliases.{name}: {wrong}")
         return self

@@ -15,7 +15,7 @@ from typing import Any
 from serve_app.agents.guard import explain_task
 from serve_app.config.settings import haproxy_is_on
 from serve_app.engine.engine_stats import levels_text, prompt_tokens_by_level
-from serve_app.front.model_cards import model_cards
+from serve_app.front.model_cards import ModelCards
 from serve_app.metrics import Metrics, merge_expositions
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState
@@ -61,8 +61,9 @@ class Control:
         self._reloader = reloader
         self._broadcast = broadcast
 
-    def models(self, tenant: Tenant) -> list[dict[str, Any]]:
-        return model_cards(self._state.policies.routing, tenant.rules)
+    def models(self, tenant: Tenant) -> ModelCards:
+        session_tokens = tenant.kv.tokens_per_session if tenant.kv is not None else None
+        return ModelCards(self._state.policies.routing, tenant.rules, session_tokens)
 
     async def loading_lanes(self) -> list[str]:
         """Return the required lanes that have no warmed replica yet."""

@@ -219,15 +219,15 @@ class Gateway:
             await request.json({"status": "ready", "loading": []})
 
     async def _models(self, request: HttpRequest, tenant: Tenant) -> None:
-        cards = self._control.models(tenant)
+        cards = self._control.models(tenant).all()
         await request.json(listing(cards, request.dialect, request.query))
 
     async def _model(self, request: HttpRequest, tenant: Tenant) -> None:
         name = request.path.removeprefix("/v1/models/")
-        for model in self._control.models(tenant):
-            if model["id"] == name:
-                await request.json(listed(model, request.dialect))
-                return
+        model = self._control.models(tenant).find(name)
+        if model is not None:
+            await request.json(listed(model, request.dialect))
+            return
         message = "The model does not exist; GET /v1/models lists the models."
         await request.refuse(Rejected(RejectReason.MODEL_NOT_FOUND, message, param="model"))
 

@@ -1,4 +1,10 @@
-"""`/v1/models` as vLLM lists models, and as Anthropic does."""
+"""`/v1/models` as vLLM lists models, and as Anthropic does.
+
+A card has the window twice: `max_model_len` is the engine's, by vLLM's name, and
+`context_length` (Anthropic's form: `max_input_tokens`) is what the caller may fill, which is
+less where the caller's tier bounds what a session holds. Both count prompt and answer
+together. What they are for `auto` is `router.routing.lane.auto_window`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +12,8 @@ import re
 from typing import Any
 from urllib.parse import parse_qs
 
-from router.routing.lane import AUTO, RoutingPolicy
+from router.routing.aliases import AUTO
+from router.routing.lane import RoutingPolicy, auto_window
 from router.types import TierRules
 from serve_app.protocol.errors import Dialect
 
@@ -30,39 +37,72 @@ UNKNOWN_DATE = "1970-01-01T00:00:00Z"
 """What Anthropic says of a model whose release date is not known."""
 
 
-def model_cards(policy: RoutingPolicy, rules: TierRules) -> list[dict[str, Any]]:
-    """List `auto`, the lanes and their model ids, as far as these rules allow them."""
-    lanes = [lane for lane in policy.lanes.values() if rules.allows(lane.name)]
-    names = dict.fromkeys([AUTO, *(x.name for x in lanes), *(x.model_id for x in lanes)])
-    return [_card(name, policy) for name in names]
+class ModelCards:
+    """The models of one caller: `auto`, lanes, their model ids, and aliases.
 
+    Args:
+        rules: which lanes are open to the caller.
+        session_tokens: what a session of the caller may hold; None: as much as a window does.
 
-def _card(name: str, policy: RoutingPolicy) -> dict[str, Any]:
-    lane = policy.find(name)
-    card = {
-        "id": name,
-        "object": "model",
-        "created": 0,
-        "owned_by": "pointsman",
-        # The engine would say where its files lie.
-        "root": lane.model_id if lane is not None else name,
-        "parent": None,
-        "permission": [{"id": f"modelperm-{name}", **_PERMISSION}],
-    }
-    if lane is not None:
-        card |= {"lane": lane.name, "max_model_len": lane.window_tokens}
-    return card
+    """
+
+    def __init__(
+        self, policy: RoutingPolicy, rules: TierRules, session_tokens: int | None = None
+    ) -> None:
+        self._policy = policy
+        self._rules = rules
+        self._session_tokens = session_tokens
+        self._own = {AUTO, *policy.lanes, *policy.by_model}
+
+    def all(self) -> list[dict[str, Any]]:
+        """List the names that are open to the caller, and the aliases that are to be listed."""
+        policy = self._policy
+        lanes = [lane for lane in policy.lanes.values() if self._rules.allows(lane.name)]
+        own = [AUTO, *(x.name for x in lanes), *(x.model_id for x in lanes)]
+        cards = map(self.find, dict.fromkeys([*own, *policy.aliases.listed]))
+        return [card for card in cards if card is not None]
+
+    def find(self, name: str) -> dict[str, Any] | None:
+        """Return the card of any name that the caller may ask for, listed or not."""
+        if self._policy.is_auto(name):
+            window = auto_window(self._policy, self._rules)
+            return self._card(name, AUTO, window)
+        lane = self._policy.find(name)
+        if lane is None or not self._rules.allows(lane.name):
+            return None
+        card = self._card(name, lane.model_id, lane.window_tokens)
+        return card | {"lane": lane.name}
+
+    def _card(self, name: str, root: str, window: int | None) -> dict[str, Any]:
+        bounds = (window, self._session_tokens)
+        card = {
+            "id": name,
+            "object": "model",
+            "created": 0,
+            "owned_by": "pointsman",
+            # The engine would say where its files lie.
+            "root": root,
+            "parent": None,
+            "permission": [{"id": f"modelperm-{name}", **_PERMISSION}],
+            "max_model_len": window,
+            "context_length": min((x for x in bounds if x is not None), default=None),
+        }
+        alias = self._policy.aliases.find(name)
+        is_alias = alias is not None and name != AUTO and name not in self._own
+        return card | {"alias_of": alias} if is_alias else card
 
 
 def anthropic_card(card: dict[str, Any]) -> dict[str, Any]:
+    alias = card.get("alias_of")
     return {
         "type": "model",
         "id": card["id"],
-        "display_name": card["id"],
+        # What pickers show: what an alias is here.
+        "display_name": card["id"] if alias is None else f"{card['id']} ({alias})",
         "created_at": UNKNOWN_DATE,
         "lifecycle": "active",
-        "max_input_tokens": card.get("max_model_len"),
-        "max_tokens": card.get("max_model_len"),
+        "max_input_tokens": card["context_length"],
+        "max_tokens": card["context_length"],
     }
 
 

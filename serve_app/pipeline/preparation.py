@@ -17,7 +17,8 @@ from serve_app.bodies.opening import opening_of
 from serve_app.bodies.parsed_request import ParsedRequest, reading
 from serve_app.bodies.steps import Steps
 from serve_app.pipeline.state import IngressState
-from serve_app.request.answer_limit import answer_limit, outgrows, unlimited_tokens
+from serve_app.protocol.too_long import prompt_too_long, session_too_long
+from serve_app.request.answer_limit import answer_limit, needed_room, unlimited_tokens
 from serve_app.request.call import Call
 from serve_app.request.plan import Plan
 from serve_app.request.request_bounds import too_many
@@ -151,8 +152,8 @@ def _check_window(plan: Plan) -> Rejected | None:
         return None
     return Rejected(
         RejectReason.CONTEXT_LENGTH_EXCEEDED,
-        f"The prompt is longer than this model's context of {window} tokens.",
-        param="messages",
+        prompt_too_long(plan.longest_tokens, window),
+        param=plan.parsed.route.prompt,
     )
 
 
@@ -161,13 +162,13 @@ def _check_session(call: Call, plan: Plan) -> Rejected | None:
     limit = _session_limit(call)
     if limit is None or not call.route.generates:
         return None
-    if not outgrows(plan.parsed, _wish(call, plan.parsed), plan.prompt_tokens, limit):
+    room = needed_room(plan.parsed, _wish(call, plan.parsed), limit)
+    if plan.prompt_tokens + room <= limit:
         return None
     return Rejected(
         RejectReason.CONTEXT_LENGTH_EXCEEDED,
-        f"A session of this tenant may hold {limit} tokens; the conversation comes to about "
-        f"{plan.prompt_tokens}, without an answer. Shorten it, or start a new session.",
-        param="messages",
+        session_too_long(plan.prompt_tokens, room, limit),
+        param=plan.parsed.route.prompt,
     )
 
 

@@ -43,9 +43,9 @@ def unlimited_tokens(parsed: ParsedRequest, usual: int, room: int) -> int:
     return room if body.get("ignore_eos") else max(usual, body.get("min_tokens") or 0)
 
 
-def outgrows(parsed: ParsedRequest, wish: int, prompt: int, session: int) -> bool:
-    """Return whether a session has no room for a prompt and an answer worth having."""
-    return prompt + least_room(wish, session) * parsed.num_sequences > session
+def needed_room(parsed: ParsedRequest, wish: int, session: int) -> int:
+    """Return the tokens of a session that have to be left for answers worth having."""
+    return least_room(wish, session) * parsed.num_sequences
 
 
 def limited(parsed: ParsedRequest, limit: int | None) -> ParsedRequest:

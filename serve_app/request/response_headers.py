@@ -29,6 +29,10 @@ def response_headers(call: Call) -> Headers:
         ]
     if call.history is not None:
         headers.append((b"x-pointsman-history", call.history.header))
+    if call.parsed is not None and call.parsed.dropped_tools:
+        headers.append(
+            (b"x-pointsman-tools-dropped", ", ".join(call.parsed.dropped_tools).encode())
+        )
     if call.guarded is not None and (cut := call.guarded.header) is not None:
         headers.append((b"x-pointsman-tool-results", cut))
     if call.reply.repairs:

@@ -71,6 +71,7 @@ def build_policies(
         long_context=routing.long_context,
         tools=routing.tools,
         by_model=by_model,
+        aliases=fleet.known_aliases,
     )
     return Policies(
         fleet=fleet,

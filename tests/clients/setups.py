@@ -71,12 +71,12 @@ def _claude_code(home: Path, workspace: Path, model: str, prompt: str) -> Start:
 
 
 def _codex(home: Path, workspace: Path, model: str, prompt: str) -> Start:
+    # With its web search on, which stock Codex offers: nobody runs it, and it is left out.
     (home / ".codex").mkdir()
     (home / ".codex/config.toml").write_text(
         f"""\
 model = "{model}"
 model_provider = "pointsman"
-web_search = "disabled"
 
 [model_providers.pointsman]
 name = "Pointsman"

@@ -69,6 +69,16 @@ def pool_tokens(lane: LaneConfig, config: dict) -> float:
 
 
 @pytest.mark.parametrize("path", FLEETS, ids=[path.stem for path in FLEETS])
+@pytest.mark.parametrize("name", ["claude-opus-4-8", "claude-haiku-4-5", "gpt-5.1-codex"])
+def test_the_names_that_coding_clients_ask_for_are_known(path, name):
+    """Clients that are told no model ask for their makers'."""
+    aliases = load_fleet(path).known_aliases
+
+    assert aliases.find(name) is not None
+    assert all(listed.startswith("claude-") for listed in aliases.listed)
+
+
+@pytest.mark.parametrize("path", FLEETS, ids=[path.stem for path in FLEETS])
 def test_file_fits_the_schema(path):
     fleet = load_fleet(path)
     roles = ("default", "complex", "long_context", "tools")
