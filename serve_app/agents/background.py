@@ -15,13 +15,17 @@ from serve_app.bodies.parsed_request import ParsedRequest
 
 BACKGROUND_HEADER = b"x-pointsman-background"
 
-_SUB_AGENT = (
-    b"x-claude-code-agent-id",
-    b"x-openai-subagent",
-    b"x-codex-parent-thread-id",
-    b"x-parent-session-id",
+_SUB_AGENT = frozenset(
+    {
+        b"x-claude-code-agent-id",
+        b"x-openai-subagent",
+        b"x-codex-parent-thread-id",
+        b"x-parent-session-id",
+    }
 )
-_AGENT = (b"x-claude-code-session-id", b"x-session-affinity", b"session-id", b"session_id")
+_AGENT = frozenset(
+    {b"x-claude-code-session-id", b"x-session-affinity", b"session-id", b"session_id"}
+)
 
 _ASKED = {b"1": True, b"true": True, b"0": False, b"false": False}
 
@@ -45,14 +49,21 @@ def background_of(
     has_tools = parsed.tools > 0
     marks = Marks(
         asked=_ASKED.get(headers.get(BACKGROUND_HEADER, b"").strip().lower()),
-        is_sub_agent=any(headers.get(name) for name in _SUB_AGENT),
-        is_agent=any(headers.get(name) for name in _AGENT),
+        is_sub_agent=_has_any(headers, _SUB_AGENT),
+        is_agent=_has_any(headers, _AGENT),
         has_tools=has_tools,
         writes_title=not has_tools and _writes_title(parsed),
         output_tokens=parsed.output_tokens,
         model=model if is_foreign else None,
     )
     return find_background(marks)
+
+
+def _has_any(headers: Mapping[bytes, bytes], names: frozenset[bytes]) -> bool:
+    if names.isdisjoint(headers):
+        # The common case, in a microsecond less.
+        return False
+    return any(headers.get(name) for name in names)
 
 
 def _writes_title(parsed: ParsedRequest) -> bool:
