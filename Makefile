@@ -1,6 +1,6 @@
 # What each target does is in README.md; the work is in scripts/.
 SHELL := /bin/bash
-.PHONY: serve test test-quick test-security soak clients check bench install lock clean
+.PHONY: serve test test-quick test-security busy soak clients check bench install lock clean
 
 serve:
 	@begun=$$(date +%s%N); scripts/install && \
@@ -21,6 +21,10 @@ test-security:
 	@scripts/install dev
 	@scripts/test security
 
+busy:
+	@scripts/install dev
+	@scripts/busy $(RUNS)
+
 soak:
 	@scripts/install dev
 	@scripts/test soak
@@ -33,7 +37,7 @@ check:
 	@scripts/install dev
 	@scripts/check
 
-bench: bench-decision bench-routing bench-routing_control bench-startup bench-bodies bench-calibration bench-simulator bench-affinity bench-affinity_real bench-fit bench-chaos bench-disconnects bench-admission bench-isolation_fairness bench-isolation_overload bench-isolation_ceiling bench-isolation_kills bench-overhead
+bench: bench-request_trace bench-decision bench-routing bench-routing_control bench-startup bench-bodies bench-calibration bench-simulator bench-affinity bench-affinity_real bench-fit bench-chaos bench-disconnects bench-admission bench-isolation_fairness bench-isolation_overload bench-isolation_ceiling bench-isolation_kills bench-overhead
 
 bench-%:
 	@scripts/install dev

@@ -61,6 +61,22 @@ class Guarded:
         return self.results.header if self.results is not None else None
 
 
+def explain_task(config: AgentConfig | None, guarded: Guarded | None) -> object:
+    """The task's part of a dry run: None where its tier has no bounds, or it calls no tools."""
+    if config is None or guarded is None:
+        return None
+    task, loop, cut = guarded.task, guarded.loop, guarded.results
+    return {
+        "turn_depth": task.turn_depth,
+        "task_depth": task.depth,
+        "exceeded": guarded.exceeded.limit.value if guarded.exceeded else None,
+        "loop": {"kind": loop.kind.value, "tools": loop.tools} if loop else None,
+        "loses_tools": guarded.is_finished,
+        "results_cut": cut.results if cut else 0,
+        "result_tokens_cut": cut.tokens if cut else 0,
+    }
+
+
 def guarding(
     parsed: ParsedRequest, config: AgentConfig | None, tasks: TaskTable, key: Hashable, now: float
 ) -> Steps[Guarded | Rejected]:

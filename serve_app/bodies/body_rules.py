@@ -2,7 +2,7 @@
 
 One table a route, of the fields that Pointsman reads, that the pinned vLLM (0.29) answers
 with a fault of its own, or that it takes and does nothing with. All else reaches the
-engine, which refuses it in its own words. tests/unit/serve_app/test_body_rules.py has an
+engine, which refuses it in its own words. tests/unit/serve_app/bodies/test_body_rules.py has an
 example of each row, and tests/e2e/test_real_engine_bodies.py what a real engine does.
 """
 

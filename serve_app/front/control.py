@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from serve_app.agents.guard import explain_task
 from serve_app.config.settings import haproxy_is_on
 from serve_app.engine.engine_stats import levels_text, prompt_tokens_by_level
 from serve_app.front.model_cards import model_cards
@@ -83,6 +84,7 @@ class Control:
             "prompt_tokens_estimate": plan.prompt_tokens,
             "features": self._state.escalation.features(call.policies, plan.parsed),
             "history": explain_history(call.tenant.history, plan.history),
+            "task": explain_task(call.tenant.agents, call.guarded),
             "would_admit": pipeline.reserving.would_admit(call, plan),
         }
 

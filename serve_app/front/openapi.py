@@ -13,10 +13,8 @@ from router.types import Reason
 from serve_app.request.call import MAX_REQUEST_ID_CHARS
 
 NOT_YET = {
-    RejectReason.TOOL_DEPTH_EXCEEDED,
     RejectReason.DRAINING,
     Reason.EXPERIMENT,
-    Reason.VALIDATION_FAILED,
 }
 """Names of the interface that nothing produces so far. A test compares them with the source."""
 

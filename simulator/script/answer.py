@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 from random import Random
 from typing import Any
 
@@ -54,6 +55,9 @@ def answer_of(script: Script, asked: Conversation, seed: str) -> Answer | None:
         return None
     variables = _variables(script, asked)
     chosen = [found for call in step.calls if (found := _called(call, asked, variables))]
+    if asked.corrects is not None:
+        # Of several calls, that which is most like the one that was wrong.
+        chosen.sort(key=lambda call: _likeness(call, asked.corrects or ""), reverse=True)
     if asked.choice not in ("auto", "none", "required"):
         chosen = [call for call in chosen if call[0] == asked.choice][:1]
     if asked.choice == "none":
@@ -71,6 +75,12 @@ def answer_of(script: Script, asked: Conversation, seed: str) -> Answer | None:
     if asked.said:
         made = replace(made, reasoning="")
     return _with_faults(made, script, step, asked, chosen, Random(f"{script.seed} {seed}"))
+
+
+def _likeness(call: tuple[str, dict[str, Any]], said: str) -> float:
+    name, given = call
+    whole = f"{name}({orjson.dumps(given).decode()})"
+    return SequenceMatcher(None, whole, said, autojunk=False).ratio()
 
 
 def _with_faults(

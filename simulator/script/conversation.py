@@ -21,6 +21,7 @@ class Conversation:
         steps: answers with tool calls since the user spoke.
         said: how the answer has begun already, for a request to continue it.
         tools: the JSON schema of each offered tool.
+        corrects: the answer that is to be made again, as the request quotes it; None: none.
         strict: tools whose arguments the request forces into their schema.
         choice: `auto`, `none`, `required`, or the only tool that may be called.
         is_parallel: whether several calls are allowed.
@@ -33,6 +34,7 @@ class Conversation:
     steps: int = 0
     said: str = ""
     tools: dict[str, Any] = field(default_factory=dict)
+    corrects: str | None = None
     strict: frozenset[str] = frozenset()
     choice: str = "auto"
     is_parallel: bool = True
@@ -96,6 +98,9 @@ def read_responses(body: dict[str, Any]) -> Conversation:
     return found
 
 
+CORRECTIONS = ("That is not valid: ", "Your last answer was empty.")
+"""How a user message begins that has an answer made again: no turn of its own."""
+
 NAMESPACE_MARK = "__"
 """Between the name of a namespace and that of a tool in it, as vLLM tells them to the model."""
 
@@ -118,10 +123,12 @@ class _Reader:
         self.found = Conversation()
         self._may_go_on = True  # a message of the user's belongs to the turn before it
         self._is_answering = False  # the item before was a call of the same answer
+        self._said = self._results = ""  # the newest answer in text, and the results before it
 
     def message(self, message: dict[str, Any]) -> None:
         """Take in one message of a chat, or of Anthropic's form."""
         role, content = message.get("role"), message.get("content")
+        self._note_said(role, content)
         blocks = content if isinstance(content, list) else []
         kinds = {block.get("type") for block in blocks if isinstance(block, dict)}
         if role == "assistant":
@@ -134,6 +141,7 @@ class _Reader:
     def item(self, item: dict[str, Any]) -> None:
         """Take in one item of the Responses form: an answer may be several."""
         kind = item.get("type", "message")
+        self._note_said(item.get("role"), item.get("content"))
         if kind.endswith("_call"):
             if not self._is_answering:
                 self._answer(calls=True)
@@ -144,6 +152,10 @@ class _Reader:
             self._may_go_on = False
         elif kind == "message" and item.get("role") == "user":
             self._user(text_of(item.get("content")))
+
+    def _note_said(self, role: object, content: Any) -> None:
+        if role == "assistant":
+            self._said, self._results = text_of(content), self.found.results
 
     def _answer(self, *, calls: bool) -> None:
         self.found.steps += calls
@@ -157,6 +169,9 @@ class _Reader:
     def _user(self, text: str) -> None:
         text = _REMINDER.sub("", text).strip()
         if not text:
+            return
+        if text.startswith(CORRECTIONS):
+            self.found.corrects, self.found.results = self._said, self._results
             return
         if self._may_go_on:
             self.found.user = "\n".join(filter(None, (self.found.user, text)))

@@ -13,10 +13,11 @@ import openai
 import pytest
 import yaml
 
-from benchmarks.support.deployment import ROOT, deployed
+from benchmarks.support.deployment import ROOT, deployed, pids_of
 from simulator.model.profile import profile_path
-from tests.e2e.streams import Redeploy, redeploy_under_streams
-from tests.e2e.support import await_all
+from tests.e2e.replicas import CHAT, QUALITY, Redeploy
+from tests.e2e.streams import begin, stories
+from tests.e2e.support import await_all, await_two_chat_replicas, redeploy
 
 HERE = Path(__file__).parent
 
@@ -60,11 +61,16 @@ local_tenant: local
 """
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Everything here is `e2e`, and runs last: the simulated fleet, then the real one.
 
-    What is elsewhere comes first, while no deployment is up that it could meet.
+    What is elsewhere comes first, while no deployment is up that it could meet. What is marked
+    `soak` runs only where `-m` names it.
     """
+    if "soak" not in config.option.markexpr:
+        left_out = [item for item in items if item.get_closest_marker("soak")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
     for item in items:
         if _is_here(item):
             item.add_marker(pytest.mark.e2e)
@@ -161,13 +167,19 @@ def real(tenants_file: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def redeployed(real: str, tenants_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Redeploy:
-    """A redeploy of the real fleet, in which the quality lane gets a worker process."""
+    """Every real engine is replaced under six streams; the quality lane gets a worker process."""
     folder = tmp_path_factory.mktemp("redeploy")
     fleet = yaml.safe_load((HERE / "fleet.yaml").read_text())
     del fleet["lanes"]["quality"]["engine_args"]["distributed_executor_backend"]
     changed = folder / "fleet.yaml"
     changed.write_text(yaml.safe_dump(fleet))
-    return redeploy_under_streams(real, changed, tenants_file, folder)
+    with httpx.Client(timeout=60) as http:
+        await_two_chat_replicas(http, real)
+    before = {*pids_of(CHAT), *pids_of(QUALITY)}
+    streams = stories(real, 300)
+    begin(streams)
+    redeploy(folder, changed, tenants_file, revision="drained")
+    return Redeploy(before, [stream.whole()[1] for stream in streams])
 
 
 @pytest.fixture

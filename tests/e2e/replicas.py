@@ -9,6 +9,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -53,6 +54,20 @@ def listening_ports(pids: Iterable[int]) -> list[int]:
             if fields[3] == "0A" and fields[9] in inodes:
                 ports.append(int(fields[1].rpartition(":")[2], 16))
     return ports
+
+
+@dataclass(frozen=True)
+class Redeploy:
+    """A redeploy that has begun under open streams; these have ended.
+
+    Attributes:
+        before: processes of the replicas that it replaces.
+        usages: what each stream counted.
+
+    """
+
+    before: set[int]
+    usages: list[dict[str, int]]
 
 
 class Loss:

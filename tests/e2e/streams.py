@@ -1,75 +1,131 @@
-"""Streams of real engines that have to end whole, whatever happens meanwhile."""
+"""Streams of every kind, read to their end whatever happens to what serves them."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+import threading
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import httpx
 
-from benchmarks.support.deployment import pids_of
-from tests.e2e.replicas import CHAT, QUALITY
-from tests.e2e.support import await_two_chat_replicas, chat, eventually, redeploy
+from tests.e2e.support import PATIENCE_S, chat
+
+CHAT = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
+MESSAGES = "/v1/messages"
+RESPONSES = "/v1/responses"
+
+ENDS = {
+    CHAT: "data: [DONE]",
+    COMPLETIONS: "data: [DONE]",
+    MESSAGES: '"type":"message_stop"',
+    RESPONSES: '"type":"response.completed"',
+}
+"""What the last event of a whole answer has."""
 
 STORIES = [
     chat(f"Tell me a story about {what}.", model="chat", temperature=0, ignore_eos=True)
     for what in ("a fox", "the sea", "two kings", "a train", "rain", "an old clock")
 ]
+"""What real engines are asked: always the same answer, of as many tokens as one likes."""
 
 
-def text_of(chunks: list[dict[str, Any]]) -> str:
-    """What the deltas of a chat's chunks come to."""
-    return "".join(
-        choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"]
-    )
+def form(path: str, text: str, tokens: int, **fields: Any) -> dict[str, Any]:
+    """What asks for a stream of so many tokens at this path."""
+    if path == RESPONSES:
+        asked = {"model": "auto", "input": text, "max_output_tokens": tokens}
+    elif path == COMPLETIONS:
+        asked = {"model": "auto", "prompt": text, "max_tokens": tokens}
+    else:
+        asked = chat(text, max_tokens=tokens)
+    return asked | {"stream": True} | fields
 
 
-def streamed(
-    url: str, body: dict[str, Any], tokens: int, begun: list[str] | None = None
-) -> tuple[str, dict[str, Any]]:
-    """Text and usage of a stream that has to end whole; its head is noted in `begun`."""
+def events(stream: str) -> list[str]:
+    """The events of a stream, without the comments between them."""
+    parts = (event.strip() for event in stream.split("\n\n"))
+    return [event for event in parts if event and not event.startswith(":")]
+
+
+def data_of(stream: str) -> list[dict[str, Any]]:
+    """The events of a stream that are JSON."""
+    return [json.loads(x[6:]) for x in stream.splitlines() if x.startswith("data: {")]
+
+
+def text_of(data: Iterable[dict[str, Any]]) -> str:
+    """What the texts of events come to."""
+    return "".join(map(_said, data))
+
+
+def words(stream: str) -> list[str]:
+    """The simulated engine's tokens in a stream: a word each, however they were merged."""
+    return text_of(data_of(stream)).split()
+
+
+def _said(event: dict[str, Any]) -> str:
+    """The text that an event adds."""
+    if event.get("type") == "response.output_text.delta":
+        return str(event["delta"])
+    if event.get("type") == "content_block_delta":
+        return str(event["delta"].get("text", ""))
+    choices = event.get("choices", ())
+    return "".join(x.get("text") or x.get("delta", {}).get("content") or "" for x in choices)
+
+
+class Stream(threading.Thread):
+    """One answer, read until it ends however that is. Begun once something was said."""
+
+    def __init__(self, url: str, path: str, asked: dict[str, Any], session: str = "") -> None:
+        super().__init__(daemon=True)
+        self.path, self.text, self.begun = path, "", threading.Event()
+        self._url, self._asked = url, asked
+        self._headers = {"x-session-id": session} if session else {}
+
+    @property
+    def is_whole(self) -> bool:
+        said = events(self.text)
+        return bool(said) and ENDS[self.path] in said[-1] and '"error":{' not in self.text
+
+    @property
+    def words(self) -> list[str]:
+        return words(self.text)
+
+    def whole(self) -> tuple[str, dict[str, int]]:
+        """Text and usage of a chat, which has to end whole and under one id."""
+        self.join()
+        assert self.is_whole, self.text[-500:]
+        data = data_of(self.text)
+        assert len({event["id"] for event in data}) == 1
+        return text_of(data), data[-1]["usage"]
+
+    def run(self) -> None:
+        with (
+            # How it ended is in its text.
+            contextlib.suppress(httpx.HTTPError),
+            httpx.Client(timeout=240) as http,
+            http.stream(
+                "POST",
+                self._url + self.path,
+                json=self._asked,
+                headers=self._headers,
+            ) as response,
+        ):
+            for part in response.iter_text():
+                self.text += part
+                self.begun.set()
+
+
+def begin(streams: Sequence[Stream]) -> None:
+    """Start them, and wait until each has said something."""
+    for stream in streams:
+        stream.start()
+    for stream in streams:
+        assert stream.begun.wait(PATIENCE_S)
+
+
+def stories(url: str, tokens: int) -> list[Stream]:
+    """A stream of so many tokens for each of `STORIES`."""
     more = {"max_tokens": tokens, "stream": True, "stream_options": {"include_usage": True}}
-    with (
-        httpx.Client(timeout=240) as own,
-        own.stream("POST", f"{url}/v1/chat/completions", json={**body, **more}) as response,
-    ):
-        assert response.status_code == 200
-        if begun is not None:
-            # The head comes with the first token.
-            begun.append(response.headers["x-request-id"])
-        events = [line.removeprefix("data: ") for line in response.iter_lines() if line]
-    assert events[-1] == "[DONE]"
-    chunks = [json.loads(event) for event in events[:-1]]
-    assert not any("error" in chunk for chunk in chunks)
-    assert len({chunk["id"] for chunk in chunks}) == 1
-    return text_of(chunks), chunks[-1]["usage"]
-
-
-@dataclass(frozen=True)
-class Redeploy:
-    """A redeploy that has begun under open streams; these have ended.
-
-    Attributes:
-        before: processes of the replicas that it replaces.
-        usages: what each stream counted.
-
-    """
-
-    before: set[int]
-    usages: list[dict[str, int]]
-
-
-def redeploy_under_streams(url: str, fleet: Path, tenants: Path, folder: Path) -> Redeploy:
-    """Replace every engine under six streams of 300 tokens."""
-    with httpx.Client(timeout=60) as http:
-        await_two_chat_replicas(http, url)
-    before = {*pids_of(CHAT), *pids_of(QUALITY)}
-    begun: list[str] = []
-    with ThreadPoolExecutor(len(STORIES)) as pool:
-        reading = [pool.submit(streamed, url, body, 300, begun) for body in STORIES]
-        eventually(lambda: len(begun) == len(STORIES))
-        redeploy(folder, fleet, tenants, revision="drained")
-        return Redeploy(before, [future.result()[1] for future in reading])
+    return [Stream(url, CHAT, story | more) for story in STORIES]

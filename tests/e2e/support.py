@@ -92,13 +92,6 @@ def chat(text: str, **fields: Any) -> dict[str, Any]:
     return {"model": "auto", "messages": [{"role": "user", "content": text}], **fields}
 
 
-def words(stream: str) -> list[str]:
-    """The simulated engine's tokens in a stream: a word each, however they were merged."""
-    events = [line[6:] for line in stream.splitlines() if line.startswith("data: {")]
-    deltas = [c["delta"] for event in events for c in json.loads(event).get("choices", ())]
-    return "".join(delta.get("content") or "" for delta in deltas).split()
-
-
 def totals(status: dict[str, Any]) -> dict[str, int]:
     """Open work as every part of the deployment counts it."""
     replicas = [r for lane in status["lanes"].values() for r in lane["replicas"]]

@@ -326,6 +326,7 @@ def test_a_tenants_prefixes_are_its_own_unless_it_shares_a_group(
     assert cached(other) >= 96
 
 
+@pytest.mark.busy
 def test_two_clients_killed_mid_stream_free_the_engine(real: str, http: httpx.Client) -> None:
     """`num_requests_running` is back at 0 long before the answers would end."""
     body = chat("Tell me a long story.", stream=True, max_tokens=1900, ignore_eos=True)
@@ -421,6 +422,7 @@ def test_an_engine_endpoint_demands_the_secret(http: httpx.Client, real: str) ->
     assert refused >= 4
 
 
+@pytest.mark.busy
 def test_reload_during_a_stream_lets_it_end(
     real: str, http: httpx.Client, tenants_file: Path
 ) -> None:
@@ -445,6 +447,7 @@ def test_reload_during_a_stream_lets_it_end(
     assert json.loads(events[-2].removeprefix("data: "))["usage"]["completion_tokens"] == 60
 
 
+@pytest.mark.busy
 def test_a_bad_file_keeps_the_old_policies(real: str, tenants_file: Path) -> None:
     """A reload with a mistake changes nothing and says what is wrong."""
     good = tenants_file.read_text()
@@ -462,6 +465,7 @@ def test_a_bad_file_keeps_the_old_policies(real: str, tenants_file: Path) -> Non
         reload(real)
 
 
+@pytest.mark.busy
 def test_the_tokens_per_second_ceiling_holds_on_a_real_engine(
     real: str, http: httpx.Client, tenants_file: Path
 ) -> None:

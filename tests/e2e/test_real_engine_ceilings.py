@@ -14,6 +14,8 @@ import pytest
 from tests.e2e.support import chat, eventually, new_key, status_of
 from tests.e2e.tenants import Headers, of_tier
 
+pytestmark = pytest.mark.busy
+
 WINDOW = 1024
 
 WISHES = (900, WINDOW, 32_000)

@@ -8,9 +8,12 @@ from __future__ import annotations
 import signal
 
 import httpx
+import pytest
 
 from tests.e2e.replicas import CHAT, Loss, codes_of
 from tests.e2e.support import await_two_chat_replicas
+
+pytestmark = pytest.mark.busy
 
 
 def test_a_killed_core_takes_its_replica_along(real: str, http: httpx.Client) -> None:

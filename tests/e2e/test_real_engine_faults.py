@@ -11,6 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.support import await_two_chat_replicas, chat, eventually, is_idle, status_of
 
+pytestmark = pytest.mark.busy
+
 # A class of characters that its grammar compiler does not know: vLLM 0.29 answers 500.
 UNREADABLE = {"regex": r"\p{L}+"}
 # The others are looked into before their type is looked at; `body_rules` is before that.

@@ -12,6 +12,8 @@ import pytest
 
 from tests.e2e.support import eventually, new_key, reload, status_of
 
+pytestmark = pytest.mark.busy
+
 
 @pytest.fixture
 def good(real: str, tenants_file: Path) -> Iterator[str]:

@@ -17,6 +17,8 @@ from serve_app.watchdog.watchdog import members
 from tests.e2e.replicas import CHAT, QUALITY, Loss
 from tests.e2e.support import await_all, eventually, is_idle
 
+pytestmark = pytest.mark.busy
+
 ALONE_S = 5.0
 BOUND_PERCENT = 25.0
 """Of one core: three lane replicas, two with a worker process that spins for a second when

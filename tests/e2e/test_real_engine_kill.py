@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import httpx
@@ -15,8 +14,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.replicas import CHAT, Loss, codes_of
-from tests.e2e.streams import STORIES, streamed
-from tests.e2e.support import await_two_chat_replicas, eventually
+from tests.e2e.streams import begin, stories
+from tests.e2e.support import await_two_chat_replicas
+
+pytestmark = pytest.mark.busy
 
 TOKENS = 80
 
@@ -55,17 +56,17 @@ def resumed_streams(url: str, http: httpx.Client) -> float:
 @pytest.fixture(scope="module")
 def killed(real: str) -> Iterator[Killed]:
     """Six greedy streams over two replicas, one of which is killed in their midst."""
-    with httpx.Client(timeout=60) as http, ThreadPoolExecutor(len(STORIES)) as pool:
+    quiet, broken = stories(real, TOKENS), stories(real, TOKENS)
+    with httpx.Client(timeout=60) as http:
         await_two_chat_replicas(http, real)
-        undisturbed = list(pool.map(lambda body: streamed(real, body, TOKENS)[0], STORIES))
+        begin(quiet)
+        undisturbed = [stream.whole()[0] for stream in quiet]
         resumed = resumed_streams(real, http)
         loss = Loss(CHAT, "actor")
-        begun: list[str] = []
-        reading = [pool.submit(streamed, real, body, TOKENS, begun) for body in STORIES]
-        eventually(lambda: len(begun) == len(STORIES))
+        begin(broken)
         loss.send(signal.SIGKILL)
         codes = codes_of(real, [f"killed-{number}" for number in range(8)])
-        disturbed = [future.result() for future in reading]
+        disturbed = [stream.whole() for stream in broken]
         yield Killed(loss, undisturbed, disturbed, codes, resumed_streams(real, http) - resumed)
 
 

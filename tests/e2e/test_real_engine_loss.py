@@ -11,11 +11,10 @@ import httpx
 import pytest
 
 from benchmarks.support.deployment import pids_of
-from tests.e2e.replicas import CHAT, QUALITY, Loss, codes_of
-from tests.e2e.streams import Redeploy
+from tests.e2e.replicas import CHAT, QUALITY, Loss, Redeploy, codes_of
 from tests.e2e.support import LOADED_S, await_all, eventually
 
-pytestmark = pytest.mark.usefixtures("redeployed")
+pytestmark = [pytest.mark.usefixtures("redeployed"), pytest.mark.busy]
 
 
 def test_a_redeploy_replaces_every_engine(

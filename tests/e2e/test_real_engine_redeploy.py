@@ -5,7 +5,11 @@ What comes next runs while it goes on; `test_real_engine_loss.py` waits for its 
 
 from __future__ import annotations
 
-from tests.e2e.streams import Redeploy
+import pytest
+
+from tests.e2e.replicas import Redeploy
+
+pytestmark = pytest.mark.busy
 
 
 def test_a_redeploy_lets_open_streams_end(redeployed: Redeploy) -> None:

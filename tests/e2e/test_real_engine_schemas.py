@@ -40,6 +40,7 @@ def gap_alone(real: str) -> float:
 
 
 @pytest.mark.parametrize("family", WORST)
+@pytest.mark.busy
 def test_the_worst_allowed_schema_hardly_holds_up_a_stream(
     real: str, gap_alone: float, family: str
 ) -> None:
@@ -78,6 +79,7 @@ def test_a_deep_schema_is_refused_without_an_engine(real: str, levels: int) -> N
 
 
 @pytest.mark.parametrize("pattern", ["([a-z]+)*", "(.{0,10})*", "((a+)+)+", "(a{1,100}){1,100}"])
+@pytest.mark.busy
 def test_expressions_that_would_stop_an_engine_do_not(real: str, pattern: str) -> None:
     """Each took seconds a token, in which no stream went on."""
     begun = time.perf_counter()

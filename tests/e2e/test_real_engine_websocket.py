@@ -8,13 +8,14 @@ from typing import Any
 import httpx
 from websockets.sync.client import connect
 
-from tests.e2e.streams import STORIES, streamed, text_of
+from tests.e2e.streams import STORIES, begin, stories, text_of
 from tests.e2e.support import eventually, is_idle
 
 
 def test_a_socket_says_what_http_says(real: str, http: httpx.Client) -> None:
     """Two chats on one socket, word for word; a cancelled third leaves the engine idle."""
-    expected = [streamed(real, body, 24)[0] for body in STORIES[:2]]
+    expected = stories(real, 24)[:2]
+    begin(expected)
     frames: dict[str, list[dict[str, Any]]] = {"0": [], "1": [], "long": []}
 
     with connect(f"{real.replace('http', 'ws')}/v1/chat/ws") as ws:
@@ -31,7 +32,7 @@ def test_a_socket_says_what_http_says(real: str, http: httpx.Client) -> None:
             if frame["id"] == "long" and len(frames["long"]) == 3:
                 ws.send(json.dumps({"id": "long", "type": "cancel"}))
 
-    said = [text_of([f["data"] for f in frames[n] if f["type"] == "chunk"]) for n in ("0", "1")]
-    assert said == expected
+    said = [text_of(f["data"] for f in frames[n] if f["type"] == "chunk") for n in ("0", "1")]
+    assert said == [stream.whole()[0] for stream in expected]
     assert frames["long"][-1]["cancelled"]
     eventually(lambda: is_idle(http, real))

@@ -21,7 +21,7 @@ import pytest
 
 from benchmarks.support.deployment import cpu_s, pids_of
 from classifier.training.dataset import read_rows
-from tests.e2e.open_streams import CHAT, Stream, begin, form
+from tests.e2e.streams import CHAT, Stream, begin, form, words
 from tests.e2e.support import (
     PATIENCE_S,
     REPLACED_S,
@@ -33,7 +33,6 @@ from tests.e2e.support import (
     pointsman,
     running,
     status_of,
-    words,
 )
 
 
@@ -66,6 +65,7 @@ def _abandon(url: str, wait_s: float) -> None:
         time.sleep(wait_s)
 
 
+@pytest.mark.busy
 def test_1000_disconnects_leave_nothing_behind(simulated: str, http: httpx.Client) -> None:
     """Clients that leave at any moment leave every count at 0."""
     rng = random.Random(7)
@@ -79,6 +79,7 @@ def test_1000_disconnects_leave_nothing_behind(simulated: str, http: httpx.Clien
     eventually(lambda: is_idle(http, simulated))
 
 
+@pytest.mark.busy
 def test_two_clients_killed_mid_stream_free_the_engine(simulated: str, http: httpx.Client) -> None:
     """The engine has nothing running long before its clients' answers would end."""
     with _open(simulated), _open(simulated):
@@ -87,6 +88,7 @@ def test_two_clients_killed_mid_stream_free_the_engine(simulated: str, http: htt
     eventually(lambda: is_idle(http, simulated))
 
 
+@pytest.mark.busy
 def test_a_client_that_stops_reading_holds_up_nobody(simulated: str, http: httpx.Client) -> None:
     """Back-pressure ends at the one slow reader."""
     with http.stream(
@@ -302,6 +304,7 @@ def test_a_proxy_is_told_to_the_operator(simulated: str, http: httpx.Client) -> 
     assert any("a proxy stands before" in warning for warning in status["warnings"])
 
 
+@pytest.mark.busy
 def test_the_tokens_per_second_ceiling_holds_over_two_ingress_replicas(
     simulated: str, http: httpx.Client, tenants_file: Path
 ) -> None:
@@ -339,6 +342,7 @@ def test_the_tokens_per_second_ceiling_holds_over_two_ingress_replicas(
     assert all(at - begun > (number - 12) / 10 for number, at in enumerate(sorted(times), start=1))
 
 
+@pytest.mark.busy
 def test_the_tokens_per_minute_ceiling_refuses_with_retry_after(
     simulated: str, http: httpx.Client, tenants_file: Path
 ) -> None:
@@ -441,6 +445,7 @@ def test_a_stream_that_cannot_go_on_ends_with_one_error_event(
     assert text.count('"error"') == 1
 
 
+@pytest.mark.busy
 def test_an_engine_that_hangs_is_given_up(simulated: str, http: httpx.Client) -> None:
     """504 `deadline_exceeded` after the configured silence.
 
@@ -467,6 +472,7 @@ def test_an_engine_that_hangs_is_given_up(simulated: str, http: httpx.Client) ->
     eventually(lambda: is_idle(http, simulated))
 
 
+@pytest.mark.busy
 def test_a_client_that_leaves_after_comments_leaves_nothing_behind(
     simulated: str, http: httpx.Client
 ) -> None:
@@ -514,6 +520,7 @@ def _ingresses(http: httpx.Client, url: str) -> list[dict]:
     return rows
 
 
+@pytest.mark.busy
 def test_every_ingress_replica_sends_a_session_to_the_same_replica(
     simulated: str, http: httpx.Client
 ) -> None:
@@ -533,6 +540,7 @@ def test_every_ingress_replica_sends_a_session_to_the_same_replica(
     assert len(set.union(*homes.values())) == 2
 
 
+@pytest.mark.busy
 def test_a_session_leaves_a_busy_replica_and_every_ingress_finds_it(
     simulated: str, http: httpx.Client
 ) -> None:
@@ -556,6 +564,7 @@ def test_a_session_leaves_a_busy_replica_and_every_ingress_finds_it(
     eventually(lambda: 'outcome="spilled"' in http.get(f"{simulated}/metrics").text)
 
 
+@pytest.mark.busy
 def test_lane_replicas_that_end_are_not_the_users_problem(
     simulated: str, http: httpx.Client
 ) -> None:
@@ -603,6 +612,7 @@ def test_lane_replicas_that_end_are_not_the_users_problem(
         await_two(http, simulated, lane)
 
 
+@pytest.mark.busy
 def test_a_killed_ingress_leaves_no_count_behind(simulated: str, http: httpx.Client) -> None:
     """SIGKILL of an ingress replica under streams: the engines' counts go back to 0."""
     with contextlib.ExitStack() as clients:
@@ -635,6 +645,7 @@ def test_the_dashboard_names_every_deployment_and_shows_its_work(
     eventually(lambda: states() == healthy, within_s=REPLACED_S)
 
 
+@pytest.mark.busy
 def test_an_idle_deployment_stays_idle(simulated: str, http: httpx.Client) -> None:
     """After all of the above nothing is open and no ingress replica spins."""
     eventually(lambda: is_idle(http, simulated))

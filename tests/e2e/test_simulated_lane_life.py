@@ -7,10 +7,11 @@ import signal
 from pathlib import Path
 
 import httpx
+import pytest
 
 from benchmarks.support.deployment import pids_of
 from serve_app.watchdog.watchdog import members
-from tests.e2e.open_streams import CHAT, Stream, begin, form
+from tests.e2e.streams import CHAT, Stream, begin, form
 from tests.e2e.support import (
     REPLACED_S,
     await_all,
@@ -19,6 +20,8 @@ from tests.e2e.support import (
     eventually,
     replicas_of,
 )
+
+pytestmark = pytest.mark.busy
 
 QUALITY = "ray::ServeReplica:pointsman:lane:quality"
 INGRESS = "ray::ServeReplica:pointsman:ingress"

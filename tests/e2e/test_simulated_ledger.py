@@ -9,9 +9,13 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
 
 from benchmarks.support.deployment import pids_of
-from tests.e2e.support import REPLACED_S, chat, eventually, new_key, status_of, words
+from tests.e2e.streams import words
+from tests.e2e.support import REPLACED_S, chat, eventually, new_key, status_of
+
+pytestmark = pytest.mark.busy
 
 LEDGER = "ray::ServeReplica:pointsman:ledger"
 

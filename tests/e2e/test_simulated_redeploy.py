@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import connect
 
 from benchmarks.support.deployment import pids_of
-from tests.e2e.open_streams import (
+from tests.e2e.streams import (
     CHAT,
     COMPLETIONS,
     MESSAGES,
@@ -24,8 +24,11 @@ from tests.e2e.open_streams import (
     begin,
     events,
     form,
+    text_of,
 )
 from tests.e2e.support import REPLACED_S, await_all, chat, eventually, is_idle, redeploy
+
+pytestmark = pytest.mark.busy
 
 REPLICA = "ray::ServeReplica:pointsman:"
 REPLACED = ("ingress", "lane:chat", "lane:quality", "ledger")
@@ -52,8 +55,7 @@ class SocketChat(threading.Thread):
 
     @property
     def words(self) -> list[str]:
-        chunks = [x["data"]["choices"] for x in self.frames if x["type"] == "chunk"]
-        return "".join(c[0]["delta"].get("content") or "" for c in chunks if c).split()
+        return text_of(x["data"] for x in self.frames if x["type"] == "chunk").split()
 
     def run(self) -> None:
         while not self._has_ended:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.support import chat, eventually, new_key, status_of
 
-pytestmark = pytest.mark.security
+pytestmark = [pytest.mark.security, pytest.mark.busy]
 
 CHAT = "/v1/chat/completions"
 WHOLE = json.dumps(chat("Say hi.", max_tokens=4)).encode()

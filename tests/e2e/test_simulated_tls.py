@@ -16,7 +16,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from tests.e2e.fronts import Front, front
-from tests.e2e.support import chat, eventually, new_key, running, words
+from tests.e2e.streams import words
+from tests.e2e.support import chat, eventually, new_key, running
 
 pytestmark = pytest.mark.security
 
@@ -74,6 +75,7 @@ def test_the_stock_sdk_gets_whole_answers_and_streams(tls: Front, key: str) -> N
     assert len("".join(pieces).split()) == 20
 
 
+@pytest.mark.busy
 def test_the_first_token_comes_while_the_engine_works_on_the_last(
     https: httpx.Client, simulated: str, http: httpx.Client
 ) -> None:
@@ -125,6 +127,7 @@ def test_nobody_comes_in_without_a_key(tls: Front, path: str) -> None:
     assert answer.json()["error"]["code"] == "invalid_api_key"
 
 
+@pytest.mark.busy
 def test_half_a_header_is_not_waited_for(half_a_header: ssl.SSLSocket) -> None:
     """HAProxy by itself waits for an hour."""
 

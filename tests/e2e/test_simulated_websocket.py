@@ -19,6 +19,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from tests.e2e.streams import text_of
 from tests.e2e.support import (
     REPLACED_S,
     chat,
@@ -28,6 +29,8 @@ from tests.e2e.support import (
     running,
     status_of,
 )
+
+pytestmark = pytest.mark.busy
 
 DEBUG = {"x-pointsman-debug": "1"}
 WAIT_S = 30
@@ -86,9 +89,7 @@ def until_end(ws: ClientConnection, *chat_ids: str) -> dict[str, list[dict[str, 
 
 
 def words(frames: list[dict[str, Any]]) -> int:
-    chunks = [frame["data"] for frame in frames if frame["type"] == "chunk"]
-    deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
-    return len("".join(delta.get("content") or "" for delta in deltas).split())
+    return len(text_of(x["data"] for x in frames if x["type"] == "chunk").split())
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from serve_app.config.serving import TimeoutConfig
 from serve_app.transport.connection import Connection, only_chunk
 from serve_app.transport.upstream import Response, Upstream
-from tests.unit.serve_app.raw_server import CHUNKED, chunk
+from tests.unit.serve_app.transport.raw_server import CHUNKED, chunk
 
 # Some look like framing themselves.
 CONTENTS = st.binary(min_size=1, max_size=40) | st.sampled_from(

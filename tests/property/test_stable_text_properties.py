@@ -1,5 +1,7 @@
 """What must always hold of the stable part of a prompt."""
 
+from datetime import datetime
+
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -14,7 +16,7 @@ WORDS = PROSE.split()
 LINES = st.lists(st.sampled_from(WORDS), min_size=1, max_size=8).map(" ".join)
 PROMPTS = st.lists(LINES, min_size=1, max_size=8)
 HEX = "0123456789abcdef"
-MOMENTS = st.datetimes().filter(lambda x: 1970 <= x.year < 2090)
+MOMENTS = st.datetimes(datetime(1970, 1, 1), datetime(2089, 12, 31, 23, 59, 59))  # noqa: DTZ001
 FORMS = (
     "%Y-%m-%dT%H:%M:%SZ",
     "%Y-%m-%d %H:%M:%S",

@@ -305,3 +305,40 @@ def test_the_tokens_say_all_of_an_answer(
         assert mine[0] == (call.name, None)
         assert all(name is None for name, _ in mine[1:])
         assert "".join(piece or "" for _, piece in mine[1:]) == call.arguments
+
+
+# -- an answer that is made again ----------------------------------------------------
+
+
+def repeated(said: str, **fields: Any) -> dict[str, Any]:
+    """The second step asked for anew, as a gateway does that could not use its call."""
+    note = {"role": "user", "content": "That is not valid: at /command: 1 is not a string."}
+    result = {"role": "tool", "tool_call_id": "1", "content": "a.txt"}
+    called = {"role": "assistant", **CALLED}
+    return asked(called, result, {"role": "assistant", "content": said}, note, **fields)
+
+
+TWO = script(
+    {"calls": [{"bash": {"command": "ls"}}]},
+    {"calls": [{"bash": {"command": "cat a.txt"}}, {"bash": {"command": "wc -l b.txt"}}]},
+    {"text": "Done."},
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "command"),
+    [
+        ('bash({"command":1, "x": "cat a.txt"})', "cat a.txt"),
+        ('bash({"command":"wc -l', "wc -l b.txt"),
+    ],
+)
+def test_a_correction_is_no_turn_and_gives_the_call_that_was_meant(said: str, command: str) -> None:
+    choice = {"type": "function", "function": {"name": "bash"}}
+    made = answer(TWO, repeated(said, tool_choice=choice))
+    assert [json.loads(call.arguments) for call in made.calls] == [{"command": command}]
+
+
+def test_a_correction_of_nothing_goes_on_with_the_step() -> None:
+    body = repeated("(nothing)")
+    body["messages"][-1]["content"] = "Your last answer was empty. Go on."
+    assert len(answer(TWO, body).calls) == 2

@@ -15,6 +15,7 @@ from serve_app.agents.tools import tools_of
 from serve_app.agents.verdict import EMPTY, CallOutcome, Verdict
 from serve_app.bodies.parsed_request import parse
 from serve_app.bodies.routes import ROUTES
+from simulator.script.conversation import CORRECTIONS
 from tests.unit.serve_app.agents.answers import (
     CHAT,
     MESSAGES,
@@ -108,3 +109,9 @@ def test_a_namespace_keeps_its_shape() -> None:
     tools = tools_of(body, RESPONSES)
     assert tools is not None and set(tools.schemas) == {"add", "math__add"}
     assert repair_body(body, RESPONSES, tools, WRONG)["tools"] == body["tools"]
+
+
+@pytest.mark.parametrize("fault", [WRONG, Fault((0, -1), None, "", EMPTY)])
+def test_the_scripted_engine_knows_the_note_for_what_it_is(fault: Fault) -> None:
+    """Its script goes on where it was: no new turn begins."""
+    assert asked(CHAT, fault)["messages"][-1]["content"].startswith(CORRECTIONS)

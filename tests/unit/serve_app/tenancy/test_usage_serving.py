@@ -13,7 +13,7 @@ from serve_app.config.tenants import TenantsConfig
 from serve_app.routing.policies import build_policies
 from serve_app.tenancy.store import Counts
 from tests.unit.serve_app.conftest import FakeScorer
-from tests.unit.serve_app.test_gateway_serving import FROZEN
+from tests.unit.serve_app.pipeline.test_gateway_serving import FROZEN
 
 CHAT = "/v1/chat/completions"
 HELLO = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 20}
