@@ -200,9 +200,17 @@ def is_unreadable_call(route: Route, body: bytes) -> bool:
 
 def _taken(call: Call, answer: dict[str, Any]) -> dict[str, Any]:
     """The answer, which is all that was delivered, with what all attempts took."""
-    served = call.served
-    served.usage, served.mending = served.mending, None
-    return answer
+    served, own = call.served, read_usage(answer)
+    took = served.usage = served.mending
+    served.mending = None
+    if own is None or took is None or took == own:
+        return answer
+    usage = dict(answer["usage"])
+    usage["input_tokens"] = usage.get("input_tokens", 0) + took.prompt_tokens - own.prompt_tokens
+    usage["output_tokens"] = (
+        usage.get("output_tokens", 0) + took.completion_tokens - own.completion_tokens
+    )
+    return {**answer, "usage": usage}
 
 
 def _config(call: Call) -> ToolCallsConfig:

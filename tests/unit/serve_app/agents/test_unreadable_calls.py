@@ -62,6 +62,8 @@ async def test_the_stronger_lane_is_asked_where_the_grammar_did_not_help(holding
     answer = await holding.post(MESSAGES, BODY, key="acme")
 
     assert (answer.status_code, answer.headers["x-pointsman-reason"]) == (200, "validation_failed")
+    # Two answers of 10 and 5 tokens: the engine told nothing of the first.
+    assert answer.json()["usage"] == {"input_tokens": 20, "output_tokens": 10}
     assert [sent.url for sent in holding.lanes.opened] == ["http://chat"] * 2 + ["http://quality"]
 
 
