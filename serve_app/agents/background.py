@@ -45,7 +45,8 @@ def background_of(
     if not parsed.route.generates:
         return None
     model = parsed.model
-    is_foreign = model is not None and model != AUTO and policy.find(model) is None
+    # An alias is a vendor's name still.
+    is_own = model in (None, AUTO) or model in policy.lanes or model in policy.by_model
     has_tools = parsed.tools > 0
     marks = Marks(
         asked=_ASKED.get(headers.get(BACKGROUND_HEADER, b"").strip().lower()),
@@ -54,7 +55,7 @@ def background_of(
         has_tools=has_tools,
         writes_title=not has_tools and _writes_title(parsed),
         output_tokens=parsed.output_tokens,
-        model=model if is_foreign else None,
+        model=None if is_own else model,
     )
     return find_background(marks)
 
