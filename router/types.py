@@ -56,17 +56,34 @@ class TierRules:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldLane:
+    """The lane of a turn that is under way, and the reason of its further steps."""
+
+    lane: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
 class RequestFacts:
     """What the lane decision reads of one request.
 
     `prompt_tokens` is an estimate (`router.tokens`); `output_tokens` is the most that is
     wished of one answer, or a guess.
+
+    Attributes:
+        is_step: it brings the results of tools that an earlier answer of its turn called.
+        held: where that turn runs, if this is known.
+        is_background: nobody waits for it, so it is not worth a stronger lane.
+
     """
 
     pinned: str | None
     has_tools: bool
     prompt_tokens: int
     output_tokens: int
+    is_step: bool = False
+    held: HeldLane | None = None
+    is_background: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,9 @@ with weights. Each tenant has a counter of the service it was given,
 
 charged with the prompt when its request starts and with the answer as it is delivered.
 The waiting tenant with the least counter goes next; a tenant's own requests keep their
-order. A tenant that comes back from idle is lifted to the least counter of those that
+order, but that its background requests let up to `MAX_OVERTAKES` others go first, each time
+that one of them starts. That is between its own: no other tenant waits longer or shorter.
+A tenant that comes back from idle is lifted to the least counter of those that
 wait (when none waits, to that of the tenant that left the queue last): time in which
 it asked for nothing is no credit. For two tenants that wait all the while, the service
 differs by at most 2 max(w_p * longest prompt, w_q * tokens in the engines at once)
@@ -34,22 +36,60 @@ from typing import Generic, Protocol, TypeVar
 PROMPT_WEIGHT = 1.0
 OUTPUT_WEIGHT = 2.0
 
+MAX_OVERTAKES = 8
+"""Requests of a tenant that leave the queue before its oldest background one, while that waits."""
+
 
 @dataclass(slots=True, eq=False)
 class Account:
-    """One tenant's weighted service in one queue; the `counter` is in prompt tokens."""
+    """One tenant's weighted service in one queue.
+
+    Attributes:
+        counter: in prompt tokens.
+        queued: its requests that wait, background ones apart in `later`.
+        overtakes: how many went before the oldest of `later`.
+
+    """
 
     tenant: str
     weight: float
     counter: float
     running: int = 0
     queued: OrderedDict[object, None] = field(default_factory=OrderedDict)
+    later: OrderedDict[object, None] = field(default_factory=OrderedDict)
+    overtakes: int = 0
     is_listed: bool = False
     idle_entry: int = -1
 
     def charge(self, prompt_tokens: int = 0, output_tokens: int = 0) -> None:
         served = PROMPT_WEIGHT * prompt_tokens + OUTPUT_WEIGHT * output_tokens
         self.counter += served / self.weight
+
+    @property
+    def waits(self) -> bool:
+        return bool(self.queued or self.later)
+
+    def first(self) -> object:
+        """Return the request of this tenant, which has some waiting, that goes next."""
+        is_due = self.later and self.overtakes >= MAX_OVERTAKES
+        return next(iter(self.later if is_due or not self.queued else self.queued))
+
+    def add(self, item: object, *, is_background: bool) -> None:
+        (self.later if is_background else self.queued)[item] = None
+
+    def take(self, item: object) -> None:
+        if item in self.later:
+            del self.later[item]
+            self.overtakes = 0
+            return
+        del self.queued[item]
+        self.overtakes += bool(self.later)
+
+    def ahead_of_new(self, *, is_background: bool) -> int:
+        """Return how many of its requests go before a new one, at least."""
+        if not is_background:
+            return len(self.queued)
+        return len(self.later) + min(len(self.queued), max(0, MAX_OVERTAKES - self.overtakes))
 
 
 class _Item(Protocol):
@@ -92,7 +132,7 @@ class FairQueue(Generic[T]):
         """
         account = self._accounts.get(tenant) or Account(tenant, weight, 0.0)
         account.weight = weight
-        if not account.queued:
+        if not account.waits:
             account.counter = max(account.counter, self.floor)
         return account
 
@@ -104,28 +144,28 @@ class FairQueue(Generic[T]):
             return self._order[0][0]
         return self._last_left.counter if self._last_left is not None else 0.0
 
-    def push(self, item: T) -> None:
+    def push(self, item: T, *, is_background: bool = False) -> None:
         account = item.account
-        if not account.queued:
+        if not account.waits:
             self.waiting_tenants += 1
             self._wake(account)
             if not account.is_listed:
                 account.is_listed = True
                 heapq.heappush(self._order, (account.counter, next(self._numbers), account))
-        account.queued[item] = None
+        account.add(item, is_background=is_background)
         self._items[item] = None
 
     def peek(self) -> T | None:
         self._tidy()
         if not self._order:
             return None
-        return next(iter(self._order[0][2].queued))  # type: ignore[return-value]
+        return self._order[0][2].first()  # type: ignore[return-value]
 
     def remove(self, item: T) -> None:
         account = item.account
         del self._items[item]
-        del account.queued[item]
-        if not account.queued:
+        account.take(item)
+        if not account.waits:
             self.waiting_tenants -= 1
             self._last_left = account
             self._rest(account)
@@ -138,7 +178,7 @@ class FairQueue(Generic[T]):
         self._wake(account)
         account.running += 1
         account.charge(prompt_tokens=prompt_tokens)
-        if not account.queued:
+        if not account.waits:
             self._last_left = account
 
     def end(self, account: Account) -> None:
@@ -153,7 +193,7 @@ class FairQueue(Generic[T]):
             order = self._order
         while order:
             counter, number, account = order[0]
-            if not account.queued:
+            if not account.waits:
                 heapq.heappop(order)
                 account.is_listed = False
             elif counter < account.counter:
@@ -164,7 +204,7 @@ class FairQueue(Generic[T]):
     def _rebuild_order(self) -> None:
         kept = []
         for _, number, account in self._order:
-            if account.queued:
+            if account.waits:
                 kept.append((account.counter, number, account))
             else:
                 account.is_listed = False
@@ -179,7 +219,7 @@ class FairQueue(Generic[T]):
 
     def _rest(self, account: Account) -> None:
         """Note an account that may have become idle, and forget what can be."""
-        if account.queued or account.running:
+        if account.waits or account.running:
             return
         account.idle_entry = next(self._numbers)
         self._idle_count += 1

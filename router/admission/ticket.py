@@ -51,6 +51,7 @@ class SlotRequest:
         num_sequences: that it runs at once; each takes a slot.
         weight: its tenant's, in the fair queue.
         kv: what it needs of its tenant's KV budget, if that has one.
+        is_background: nobody waits for it: it goes behind its tenant's other requests.
 
     """
 
@@ -60,6 +61,7 @@ class SlotRequest:
     num_sequences: int = 1
     weight: float = 1.0
     kv: KvAsk | None = None
+    is_background: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -84,6 +86,7 @@ class Ticket:
     cost: int
     prompt_tokens: int
     deadline: float
+    is_background: bool = False
     stage: Stage = Stage.WAITING
     has_begun: bool = False
     charged_tokens: int = 0

@@ -44,7 +44,7 @@ class TierQueue:
         self.push(ticket, now)
 
     def push(self, ticket: Ticket, now: float) -> None:
-        self.queue.push(ticket)
+        self.queue.push(ticket, is_background=ticket.is_background)
         self.drain.note_waiting(is_waiting=True, now=now)
 
     def remove(self, ticket: Ticket, now: float, *, starts: bool) -> bool:
@@ -75,7 +75,7 @@ class TierQueue:
 
         Behind its tenant's own, and for each of those behind one of every other tenant.
         """
-        queue, own = self.queue, len(ticket.account.queued)
+        queue, own = self.queue, ticket.account.ahead_of_new(is_background=ticket.is_background)
         others = len(queue) - own
         return 1 + own + min(others, own * max(0, queue.waiting_tenants - 1))
 

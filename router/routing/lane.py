@@ -4,20 +4,24 @@ The order is fixed, and each step is one function, tried until one answers:
 
 1. `pinned`: the caller named a lane or its model id, or an alias of a lane (an alias of
    `auto` is routed as `auto` is);
-2. `long_context`: the prompt does not fit the default lane's window, with some room
+2. a step of an agent's turn, which brings tool results: where the turn runs, if that is
+   known (`router.routing.turn_lanes`) and the prompt fits there; the reason is `sticky`,
+   or the turn's own where that says all (`default`, `tools`, `long_context`, `tier`);
+3. `long_context`: the prompt does not fit the default lane's window, with some room
    for an answer: how long that is allowed to be decides nothing (`router.routing.window_room`);
-3. `tools`: the request carries tools and the fleet has a lane for them;
-4. `frontier`, `complex` or `sticky`: the newest user turn scores over a stronger
+4. `tools`: the request carries tools and the fleet has a lane for them;
+5. `frontier`, `complex` or `sticky`: the newest user turn scores over a stronger
    lane's threshold, or one of the few before it did, so that a conversation does
    not change lanes (and re-read its history) twice; `yielded` when it does and the
-   lane has no room for borderline cases, or the tenant's budget is spent;
-5. `tier`: the tenant's tier has a default lane of its own;
-6. `default`.
+   lane has no room for borderline cases, or the tenant's budget is spent. A step whose
+   turn is not known is `sticky` by the same scores, and neither needs nor spends budget;
+6. `tier`: the tenant's tier has a default lane of its own;
+7. `default`.
 
 Stickiness needs no table. Chat clients send the whole conversation each time, so
 the scores of the last turns can be had again from the request itself, and every
-ingress replica reaches the same answer. `judge` is called only at step 4, and only
-when a stronger lane is open to the request: a pinned, long or tool request, or one
+ingress replica reaches the same answer. `judge` is called only at 5, and only when a
+stronger lane is open to the request: a pinned, long, tool or background request, or one
 of a tenant without a budget, is never scored for nothing.
 """
 
@@ -96,7 +100,8 @@ def decide_lane(
     if base is None:
         return Rejected(RejectReason.MODEL_NOT_ALLOWED, "No lane is open to this API key.")
     return (
-        _by_length(policy, tier, facts, base)
+        _by_turn(policy, tier, facts)
+        or _by_length(policy, tier, facts, base)
         or _by_tools(policy, tier, facts)
         or _by_complexity(policy, tier, facts, base, judge)
         or base
@@ -148,6 +153,14 @@ def _base_lane(policy: RoutingPolicy, tier: TierRules) -> LaneDecision | None:
     return LaneDecision(allowed[0], Reason.TIER) if allowed else None
 
 
+def _by_turn(policy: RoutingPolicy, tier: TierRules, facts: RequestFacts) -> LaneDecision | None:
+    held = facts.held
+    if held is None or held.lane not in policy.lanes or not tier.allows(held.lane):
+        return None
+    lane = policy.lanes[held.lane]
+    return LaneDecision(lane, held.reason) if _fits(facts, lane) else None
+
+
 def _by_length(
     policy: RoutingPolicy, tier: TierRules, facts: RequestFacts, base: LaneDecision
 ) -> LaneDecision | None:
@@ -174,6 +187,8 @@ def _fits(facts: RequestFacts, lane: Lane) -> bool:
 def _by_complexity(
     policy: RoutingPolicy, tier: TierRules, facts: RequestFacts, base: LaneDecision, judge: Judge
 ) -> LaneDecision | None:
+    if facts.is_background:
+        return None
     open_to_it = [
         stronger
         for stronger in policy.stronger
@@ -186,6 +201,8 @@ def _by_complexity(
     judgement = judge()
     if not judgement.scores:
         return None
+    if facts.is_step:
+        return _by_turn_scores(policy, open_to_it, judgement)
     newest, reason = judgement.scores[-1], base.reason
     for stronger in open_to_it:
         view = judgement.views[stronger.lane]
@@ -195,6 +212,16 @@ def _by_complexity(
         elif why is not None:
             return LaneDecision(policy.lanes[stronger.lane], why, newest, view.threshold)
     return LaneDecision(base.lane, reason, newest, view.threshold)
+
+
+def _by_turn_scores(
+    policy: RoutingPolicy, open_to_it: Sequence[StrongerLane], judgement: Judgement
+) -> LaneDecision | None:
+    """Choose for a step of a turn that began elsewhere. It has no score: it is not counted."""
+    for stronger in open_to_it:
+        if max(judgement.scores) >= judgement.views[stronger.lane].threshold:
+            return LaneDecision(policy.lanes[stronger.lane], Reason.STICKY)
+    return None
 
 
 def _escalation(stronger: StrongerLane, view: LevelView, scores: Sequence[float]) -> Reason | None:

@@ -85,7 +85,14 @@ class Admission:
             lane_slots.saturation.config = self._config
 
     def take(
-        self, name: str, tenant: Tenant, sequences: int, prompt_tokens: int, answer_tokens: int
+        self,
+        name: str,
+        tenant: Tenant,
+        sequences: int,
+        prompt_tokens: int,
+        answer_tokens: int,
+        *,
+        is_background: bool = False,
     ) -> SlotHold | None:
         """Get in line for slots of a lane; None: the lane counts none.
 
@@ -101,6 +108,7 @@ class Admission:
             sequences,
             tenant.weight,
             self._kv_ask(tenant, prompt_tokens, answer_tokens),
+            is_background,
         )
         return SlotHold(lane, lane.queue.submit(request, time.monotonic()))
 

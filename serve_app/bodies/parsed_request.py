@@ -8,7 +8,7 @@ they came; the fields that we set are set in `for_engine`. What is refused stand
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from router.errors import Rejected
 from serve_app.bodies.body_bounds import DEFAULTS, too_many_parts
@@ -21,6 +21,7 @@ from serve_app.bodies.steps import Steps, at_once
 from serve_app.config.serving import LimitsConfig
 
 SYSTEM_ROLES = ("system", "developer")
+RESULT_ROLES = ("tool", "function")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +30,14 @@ class Prompt:
 
     Attributes:
         system: system prompt, or instructions.
-        users: text of each user turn, oldest first.
+        users: text of each user turn, oldest first. A message that brings tool results is
+            none, whatever stands beside them.
         bytes: UTF-8 bytes of all text that the engine will read, tools included.
         messages: number of messages that the engine will read.
         dropped_users: leading user turns that it will not (`serve_app.routing.history`).
         longest: of a batch, the part of `bytes` that its longest prompt is: each has the
             window for itself.
+        is_step: a tool's result has come since the newest user turn.
 
     """
 
@@ -44,6 +47,7 @@ class Prompt:
     messages: int
     dropped_users: int = 0
     longest: float = 1.0
+    is_step: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,16 +203,68 @@ def _prompt(body: dict[str, Any], route: Route, raw_bytes: int) -> Prompt:
     items = _messages(body, route)
     first_system = text_of(body.get("system") or body.get("instructions"))
     systems = [first_system] if first_system else []
-    users = []
+    turns = read_turns(items)
+    system = "\n".join([*systems, *turns.systems])
+    # The whole body's bytes: JSON's own marks stand in for the template's.
+    return Prompt(system, tuple(turns.users), raw_bytes, len(items), is_step=turns.is_step)
+
+
+class Turns(NamedTuple):
+    """The user turns of a conversation, and the system messages that its newest one knew.
+
+    `is_step`: a tool's result has come since the newest user turn.
+    """
+
+    users: list[str]
+    systems: list[str]
+    is_step: bool
+
+
+def read_turns(items: list[Any]) -> Turns:
+    """Tell the user's turns from what clients send under the same role.
+
+    On `/v1/messages` tool results are the user's, and so are the reminders beside them; a
+    picture that a tool made comes as the user's, too, after its result.
+    """
+    users: list[str] = []
+    systems: list[str] = []
+    is_step, known = False, None
     for item in items:
         role = item.get("role") if isinstance(item, dict) else None
         if role == "user":
             content = item.get("content")
-            users.append(content if type(content) is str else text_of(content))
+            if type(content) is str:
+                text = content
+            elif _has_result(content):
+                is_step = True
+                continue
+            else:
+                text = text_of(content)
+                if is_step and not text:
+                    continue
+            users.append(text)
+            is_step, known = False, None
         elif role in SYSTEM_ROLES:
             systems.append(text_of(item.get("content")))
-    # The whole body's bytes: JSON's own marks stand in for the template's.
-    return Prompt("\n".join(systems), tuple(users), raw_bytes, len(items))
+            continue
+        elif role in RESULT_ROLES or (role is None and _is_output(item)):
+            is_step = True
+        if known is None and role != "user":
+            known = len(systems)
+    # What was said to a later step is not what the turn is judged by.
+    return Turns(users, systems[:known] if is_step else systems, is_step)
+
+
+def _has_result(content: Any) -> bool:
+    if not isinstance(content, list):
+        return False
+    return any(isinstance(part, dict) and part.get("type") == "tool_result" for part in content)
+
+
+def _is_output(item: Any) -> bool:
+    """Whether it is an item of `/v1/responses` with a tool's result."""
+    kind = item.get("type") if isinstance(item, dict) else None
+    return isinstance(kind, str) and kind.endswith("_output")
 
 
 # Token ids, of which there may be a hundred thousand.

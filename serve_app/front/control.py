@@ -80,6 +80,7 @@ class Control:
             "reason": decision.reason.value,
             "score": decision.score,
             "threshold": decision.threshold,
+            "background": call.background,
             "session_id": call.session_id,
             "prompt_tokens_estimate": plan.prompt_tokens,
             "features": self._state.escalation.features(call.policies, plan.parsed),

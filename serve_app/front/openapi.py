@@ -43,7 +43,11 @@ def _generation(summary: str) -> dict[str, Any]:
         "post": {
             "summary": summary,
             "parameters": _headers(
-                "x-session-id", "x-tenant-id", "x-request-id", "x-pointsman-debug"
+                "x-session-id",
+                "x-tenant-id",
+                "x-request-id",
+                "x-pointsman-debug",
+                "x-pointsman-background",
             ),
             "requestBody": {"required": True, "content": _json(_OPEN)},
             "responses": {

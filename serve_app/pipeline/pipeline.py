@@ -18,6 +18,7 @@ from starlette.types import Send
 
 from router.errors import Rejected, RejectReason
 from router.routing.window_room import smaller_asks
+from router.types import Reason
 from serve_app.bodies.big_bodies import BigBodies, breathe
 from serve_app.bodies.parsed_request import for_engine
 from serve_app.bodies.routes import Route
@@ -155,8 +156,10 @@ class Pipeline:
             metrics.history_trimmed.labels(tier, plan.history.mode).inc()
             metrics.history_dropped_tokens.labels(tier).inc(plan.history.dropped_tokens)
             metrics.history_cuts.labels(tier).inc(plan.history.moved)
+        if call.turn_key is not None and plan.decision.reason is not Reason.PINNED:
+            self._state.turn_lanes.note(call.turn_key, plan.decision, time.monotonic())
+        self._state.escalation.note(call.tenant, plan.decision)
         if plan.decision.score is not None:
-            self._state.escalation.note(call.tenant, plan.decision)
             call.shadow = self._state.escalation.shadow(call.policies, plan.parsed)
 
     async def _take_turn(self, call: Call, plan: Plan, send: Send) -> Rejected | None:
@@ -188,6 +191,7 @@ class Pipeline:
             plan.parsed.num_sequences,
             plan.prompt_tokens,
             plan.answer_tokens,
+            is_background=call.background is not None,
         )
         if hold is None:
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from hashlib import blake2b
 from math import ceil
 
 from router.errors import Rejected, RejectReason
@@ -11,12 +12,13 @@ from router.placement.session import derive_session_id
 from router.routing.lane import decide_lane
 from router.routing.window_room import left
 from router.types import LaneDecision, RequestFacts
+from serve_app.agents.background import background_of
 from serve_app.agents.guard import Guarded, guarding
 from serve_app.bodies.media_urls import looking_for_media
 from serve_app.bodies.opening import opening_of
 from serve_app.bodies.parsed_request import ParsedRequest, reading
 from serve_app.bodies.steps import Steps
-from serve_app.pipeline.state import IngressState
+from serve_app.pipeline.state import IngressState, session_in
 from serve_app.protocol.too_long import prompt_too_long, session_too_long
 from serve_app.request.answer_limit import answer_limit, needed_room, unlimited_tokens
 from serve_app.request.call import Call
@@ -39,6 +41,7 @@ class Preparation:
         if isinstance(parsed, Rejected):
             return parsed
         call.parsed = parsed
+        call.background = background_of(parsed, call.headers, call.policies.routing)
         yield
         refused = too_many(call, parsed) or self._identify_session(call, parsed)
         if refused is not None:
@@ -55,6 +58,7 @@ class Preparation:
         if call.history is not None:
             call.parsed = call.history.parsed
         parsed = call.parsed
+        call.turn_key = _turn_key(call, parsed)
         yield
         decision = self._decide(call, parsed)
         if isinstance(decision, Rejected):
@@ -80,6 +84,7 @@ class Preparation:
         given = self._state.session_id_of(call.headers)
         if isinstance(given, Rejected):
             return given
+        given = given or session_in(parsed.body)
         call.session_id = given or derive_session_id(call.tenant.name, *opening_of(parsed))
         return None
 
@@ -97,12 +102,18 @@ class Preparation:
     def _facts(self, call: Call, parsed: ParsedRequest) -> RequestFacts:
         default = call.policies.routing.default
         wish = _wish(call, parsed) if call.route.generates else parsed.output_tokens
+        is_step, held = parsed.prompt.is_step, None
+        if is_step and call.turn_key is not None:
+            held = self._state.turn_lanes.find(call.turn_key, time.monotonic())
         return RequestFacts(
             pinned=parsed.model,
             # Where its tools were taken away, a turn ends on the lane that it ran on.
             has_tools=parsed.tools > 0 or (call.guarded is not None and call.guarded.is_finished),
             prompt_tokens=self._longest(default, parsed),
             output_tokens=wish or 0,
+            is_step=is_step,
+            held=held,
+            is_background=call.background is not None,
         )
 
     def _longest(self, lane: str, parsed: ParsedRequest) -> int:
@@ -125,6 +136,15 @@ class Preparation:
         most = room * parsed.num_sequences if is_open else answers
         cost = _reckon(call, parsed, tokens, answers, most)
         return Plan(parsed, call.history, decision, tokens, longest, limit, answers, cost)
+
+
+def _turn_key(call: Call, parsed: ParsedRequest) -> tuple[str, bytes] | None:
+    """Whose turn it is, and which: the same for all of its steps."""
+    users = parsed.prompt.users
+    if not users or not (parsed.tools or parsed.prompt.is_step):
+        return None
+    text = users[-1].encode("utf-8", "surrogatepass")
+    return call.session_key, blake2b(text, digest_size=16).digest()
 
 
 def _answer_tokens(call: Call, parsed: ParsedRequest, room: int, limit: int | None) -> int:

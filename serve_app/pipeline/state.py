@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from router.agents.task_table import TaskTable
 from router.errors import Rejected, RejectReason
@@ -19,6 +20,7 @@ from router.limits.ceiling import TenantCeiling
 from router.limits.contention import Contention
 from router.placement.hot_prefixes import HotPrefixes
 from router.placement.session import MAX_SESSION_ID_CHARS, Presence, SessionMemory, is_session_id
+from router.routing.turn_lanes import TurnLanes
 from router.tokens import TokenEstimator
 from serve_app.admission.admission import Admission, LaneView, alone
 from serve_app.admission.contentions import Contentions
@@ -40,7 +42,15 @@ HOT_SPARE = 4
 MAX_SALTS = 4096
 """Salts kept of the groups that were seen last."""
 
-SESSION_HEADERS = (b"x-session-id", b"x_session_id", b"x-claude-code-session-id")
+SESSION_HEADERS = (
+    b"x-session-id",
+    b"x_session_id",
+    b"x-claude-code-session-id",
+    # Codex: the same for a thread and its sub-agents, which have `thread-id`s of their own.
+    b"session-id",
+    b"session_id",
+    b"x-session-affinity",
+)
 
 
 class IngressState:
@@ -76,6 +86,7 @@ class IngressState:
         self.sessions = SessionMemory(config.sessions.capacity, config.sessions.ttl_s)
         warm = config.warm_up
         self.tasks = TaskTable()
+        self.turn_lanes = TurnLanes()
         self._hot = HotPrefixes(HOT_SPARE * warm.prefixes, warm.max_bytes, warm.half_life_s)
         self._secret = secret.encode()
         self._admin_key = local_admin_key(secret).encode()
@@ -227,6 +238,16 @@ class IngressState:
 
     def reserved_tokens(self) -> int:
         return sum(ceiling.reserved for ceiling in self._all_ceilings.values())
+
+
+def session_in(body: Mapping[str, Any]) -> str | None:
+    """Return the session that a body names, for clients that send no header of one.
+
+    `prompt_cache_key` is OpenAI's: what is sent under one key shares a prefix. One that is
+    no session id is passed by, because it is not ours.
+    """
+    key = body.get("prompt_cache_key")
+    return key.strip() if isinstance(key, str) and is_session_id(key.strip()) else None
 
 
 def _as_of_now(ask: Callable[..., int | None]) -> LaneView:

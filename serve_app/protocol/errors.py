@@ -117,15 +117,20 @@ def _enveloped(error: dict[str, Any], dialect: Dialect, request_id: str) -> byte
 
 
 def error_event(
-    rejected: Rejected, dialect: Dialect, request_id: str = "", *, tells_wait: bool = False
+    rejected: Rejected,
+    dialect: Dialect,
+    request_id: str = "",
+    *,
+    tells_wait: bool = False,
+    number: int = 0,
 ) -> bytes:
-    """Return the event that ends a stream which has begun."""
+    """Return the event that ends a stream which has begun; in `/v1/responses` its `number`."""
     body = error_body(rejected, dialect, request_id=request_id, tells_wait=tells_wait)
     if dialect is Dialect.OPENAI:
         return b"data: " + body + b"\n\n"
     if dialect is Dialect.RESPONSES:
         error = orjson.loads(body)["error"]
-        body = orjson.dumps({**error, "type": "error", "error": error, "sequence_number": 0})
+        body = orjson.dumps({**error, "type": "error", "error": error, "sequence_number": number})
     return b"event: error\ndata: " + body + b"\n\n"
 
 

@@ -8,6 +8,7 @@ stands in it: one in a stream, unless the client asked for more.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -203,6 +204,15 @@ def _merged(before: Usage | None, now: Usage) -> Usage:
 def _data_line(event: bytes) -> bytes:
     lines = (line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:"))
     return next(lines, b"")
+
+
+_NUMBER = re.compile(rb'"sequence_number": ?(\d{1,15})[,}]')
+
+
+def next_number(events: bytes) -> int:
+    """Return the number of the event after these of `/v1/responses`; 0 of other dialects."""
+    numbers = _NUMBER.findall(events)
+    return int(numbers[-1]) + 1 if numbers else 0
 
 
 def parsed_json(line: bytes) -> object:

@@ -96,6 +96,7 @@ def record_of(call: Call, now: datetime, duration_s: float) -> RequestRecord:
         completion_tokens=usage.completion_tokens if usage else None,
         duration_s=duration_s,
         ttft_s=call.served.ttft_s,
+        background=call.background,
         prompt=_kept_prompt(call) if days else None,
         keep_prompt_days=days,
     )

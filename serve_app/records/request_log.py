@@ -32,6 +32,7 @@ FIELDS = (
     "completion_tokens",
     "duration_s",
     "ttft_s",
+    "background",
 )
 
 

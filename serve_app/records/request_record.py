@@ -18,6 +18,7 @@ class RequestRecord:
         code: `200`, `499` (the client left), `broken` (the engine did), or an error code.
         prompt_tokens: as the engine counted; None when it did not.
         ttft_s: None unless it was streamed.
+        background: what marked it as one that nobody waits for.
         prompt: its text, for a tenant that keeps prompts; else None.
         keep_prompt_days: how long the tenant keeps prompts; 0: not at all.
 
@@ -40,5 +41,6 @@ class RequestRecord:
     completion_tokens: int | None
     duration_s: float
     ttft_s: float | None
+    background: str | None = None
     prompt: Prompt | None = None
     keep_prompt_days: int = 0

@@ -89,6 +89,7 @@ class Forwarder:
                 await self._begin(self._call, self._send, time.perf_counter())
                 state.last = time.monotonic()
                 self._note_count()
+            state.newest = out
             await self._send({"type": "http.response.body", "body": out, "more_body": True})
 
     def _pass_on(self, chunk: bytes) -> bool:
@@ -97,6 +98,7 @@ class Forwarder:
         out = self._take(chunk, now)
         if out:
             self._note(now)
+            self._state.newest = out
             message = {"type": "http.response.body", "body": out, "more_body": True}
             sending = self._send(message).__await__()
             try:

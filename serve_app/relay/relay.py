@@ -15,17 +15,19 @@ from serve_app.metrics import Metrics
 from serve_app.protocol.asgi import respond
 from serve_app.protocol.engine_words import NOT_NOW, engine_error, from_engine, objection
 from serve_app.protocol.errors import Dialect, error_event
-from serve_app.protocol.sse import Usage, parsed_json, read_usage
+from serve_app.protocol.sse import Usage, next_number, parsed_json, read_usage
 from serve_app.relay.attempts import RequestAttempts
 from serve_app.relay.forwarder import Forwarder, next_held
 from serve_app.relay.gated_stream import GatedStream
-from serve_app.relay.tool_repair import ToolRepair
+from serve_app.relay.tool_repair import ToolRepair, is_unreadable_call
 from serve_app.relay.tool_use import with_reason
 from serve_app.request.call import Call, Outcome
 from serve_app.request.metering import Metering
 from serve_app.request.response_headers import Headers, response_headers, stream_headers
 from serve_app.routing.escalation import Escalation
 from serve_app.transport.upstream import BrokenConnection, Response, SilentConnection
+
+_JSON = b"application/json"
 
 UPSTREAM_FAULTS = (BrokenConnection, SilentConnection)
 
@@ -71,10 +73,8 @@ class Relay:
         """
         begun, call = time.perf_counter(), attempts.call
         try:
-            if response.status >= 500:
-                raise _fault(response.status, await _read(response))
             if response.status >= 400:
-                return from_engine(response.status, await _read(response))
+                return await self._relay_refusal(attempts, response, send)
             if response.content_type == "text/event-stream":
                 return await self._relay_stream(attempts, response, send)
             return await self._relay_whole(attempts, response, send)
@@ -82,23 +82,44 @@ class Relay:
             passed = time.perf_counter() - begun
             call.stages["relay"] = call.stages.get("relay", 0.0) + passed
 
+    async def _relay_refusal(
+        self, attempts: RequestAttempts, response: Response, send: Send
+    ) -> Rejected | None:
+        """Say what the engine says is wrong, unless it is the model's call and can be mended."""
+        body = await _read(response)
+        gate, is_stream = attempts.gate, attempts.plan.parsed.stream
+        if gate is not None and not is_stream and is_unreadable_call(attempts.call.route, body):
+            made = await self._repair.make_anew(attempts, gate)
+            if isinstance(made, Rejected):
+                return made
+            await self._send_whole(attempts.call, send, orjson.dumps(made), _JSON)
+            return None
+        if response.status >= 500:
+            raise _fault(response.status, body)
+        return from_engine(response.status, body)
+
     async def _relay_whole(
         self, attempts: RequestAttempts, response: Response, send: Send
     ) -> Rejected | None:
         call, body = attempts.call, await _read(response)
         answer = parsed_json(body)
-        call.served.usage = usage = read_usage(answer)
+        call.served.usage = read_usage(answer)
         if attempts.gate is not None and isinstance(answer, dict):
             judged = await self._judged(attempts, attempts.gate, answer, body)
             if isinstance(judged, Rejected):
                 return judged
-            body, usage = judged, call.served.counted
+            body = judged
+        kind = response.headers.get("content-type", "")
+        await self._send_whole(call, send, body, kind.encode() or _JSON)
+        return None
+
+    async def _send_whole(self, call: Call, send: Send, body: bytes, kind: bytes) -> None:
+        usage = call.served.counted
         if usage is not None and (pacer := call.charge.pacer) is not None:
             # Delivered at once; the next request waits for what this one overdrew.
             pacer.book(usage.completion_tokens, now=time.monotonic())
         self.count(call, usage)
         _leave(call)
-        kind = response.headers.get("content-type", "application/json").encode()
         if call.route.dialect is Dialect.ANTHROPIC:
             body = with_reason(body)
         call.reply.hush()
@@ -106,9 +127,8 @@ class Relay:
             # A stream was asked for, and is what its client reads by now.
             call.reply.has_started = True
             await send({"type": "http.response.body", "body": b"data: " + body + b"\n\n"})
-            return None
+            return
         await self.answer(call, send, 200, body, [(b"content-type", kind)])
-        return None
 
     async def _judged(
         self, attempts: RequestAttempts, gate: Gate, answer: dict[str, Any], body: bytes
@@ -212,7 +232,7 @@ class Relay:
             out = await next_held(call, state.held)
             if not call.reply.has_started:
                 await self.begin(call, send, time.perf_counter())
-            state.last = time.monotonic()
+            state.last, state.newest = time.monotonic(), out
             await send({"type": "http.response.body", "body": out, "more_body": True})
 
     async def answer(
@@ -240,7 +260,13 @@ class Relay:
         self, call: Call, fault: Rejected, send: Send, *, tells_wait: bool = False
     ) -> None:
         """Send an error event as the last; `tells_wait`: what headers would have said is in it."""
-        event = error_event(fault, call.route.dialect, call.request_id, tells_wait=tells_wait)
+        event = error_event(
+            fault,
+            call.route.dialect,
+            call.request_id,
+            tells_wait=tells_wait,
+            number=next_number(call.reply.stream.newest),
+        )
         call.reply.hush()
         await send({"type": "http.response.body", "body": event})
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from typing import Any
 
 import orjson
@@ -21,10 +22,13 @@ from serve_app.agents.gate import Fault, Gate
 from serve_app.agents.repair import repair_body
 from serve_app.agents.schemas import Schemas
 from serve_app.agents.tools import tools_of
-from serve_app.agents.verdict import EMPTY
+from serve_app.agents.verdict import EMPTY, CallOutcome, Verdict
+from serve_app.bodies.routes import Route
 from serve_app.config.agents import ToolCallsConfig
 from serve_app.metrics import Metrics
 from serve_app.placement.lanes import NoReplica, UpstreamFault
+from serve_app.protocol.engine_words import engine_error
+from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import Usage, parsed_json, read_usage
 from serve_app.relay.attempts import RequestAttempts
 from serve_app.relay.dispatch import Dispatch
@@ -67,6 +71,37 @@ class ToolRepair:
         if mending is not None:
             gate.note_usage(mending.prompt_tokens, mending.completion_tokens)
         return None
+
+    async def make_anew(self, attempts: RequestAttempts, gate: Gate) -> dict[str, Any] | Rejected:
+        """Return a whole answer with valid calls in place of one that its engine cannot write."""
+        call, lane = attempts.call, attempts.plan.decision.lane
+        self._metrics.tool_calls.labels(call.lane, UNREADABLE.outcome).inc()
+        fault = Fault((0, -1), gate.tools.named, "", UNREADABLE)
+        if not gate.holds:
+            return _refusal(fault)
+        path, config = call.route.path, _config(call)
+        body = repair_body(orjson.loads(attempts.body), path, gate.tools, fault)
+        for _ in range(config.attempts):
+            answer = await self._ask(attempts, lane, body)
+            if self._is_made(call, lane, "grammar", gate, answer):
+                return _taken(call, answer)
+        stronger = self._fallback(attempts) if config.fallback else None
+        if stronger is not None:
+            answer = await self._ask_elsewhere(attempts, stronger, body)
+            if self._is_made(call, stronger, "fallback", gate, answer):
+                call.decision = LaneDecision(stronger, Reason.VALIDATION_FAILED)
+                return _taken(call, answer)
+        return _refusal(fault)
+
+    def _is_made(
+        self, call: Call, lane: Lane, step: str, gate: Gate, answer: dict[str, Any]
+    ) -> bool:
+        """Return whether an answer has calls, and only valid ones."""
+        judged = gate.afresh()
+        judged.read_whole(answer)
+        made = None if judged.faults else gate.made_again(answer)
+        self._note_step(call, lane, step, made)
+        return made is not None
 
     def note(self, call: Call, gate: Gate) -> None:
         """Count how the calls of an answer were."""
@@ -142,6 +177,40 @@ class ToolRepair:
         if took is not None:
             served.mending = (served.mending or Usage(0, 0)) + took
         return answer
+
+
+_UNREADABLE = re.compile(
+    r"[^\n]{1,80}: line \d+ column \d+ \(char \d+\)$|1 validation error for AnthropicContentBlock\b"
+)
+
+UNREADABLE = Verdict(CallOutcome.NOT_JSON, "the arguments are no JSON object")
+
+
+def is_unreadable_call(route: Route, body: bytes) -> bool:
+    """Return whether an engine's error is about its own model's call, not about the request.
+
+    vLLM reads the arguments of each call to write a whole answer of `/v1/messages`, and
+    tells the client what its reader says.
+    """
+    if route.dialect is not Dialect.ANTHROPIC or not route.generates:
+        return False
+    said = engine_error(body).get("message")
+    return isinstance(said, str) and _UNREADABLE.match(said) is not None
+
+
+def _taken(call: Call, answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer, which is all that was delivered, with what all attempts took."""
+    served, own = call.served, read_usage(answer)
+    took = served.usage = served.mending
+    served.mending = None
+    if own is None or took is None or took == own:
+        return answer
+    usage = dict(answer["usage"])
+    usage["input_tokens"] = usage.get("input_tokens", 0) + took.prompt_tokens - own.prompt_tokens
+    usage["output_tokens"] = (
+        usage.get("output_tokens", 0) + took.completion_tokens - own.completion_tokens
+    )
+    return {**answer, "usage": usage}
 
 
 def _config(call: Call) -> ToolCallsConfig:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from router.agents.background import Background
 from router.errors import Rejected
 from router.placement.session import Affinity, session_key
 from router.types import LaneDecision
@@ -87,7 +88,9 @@ class Call:
             when it has been.
         parsed: as far as it was read, without what the history budget leaves out.
         guarded: what the bounds on tasks made of it.
+        background: why nobody waits for it, if so.
         task_key: tenant, and task or session.
+        turn_key: session and a digest of the newest user turn; None: it has no steps to come.
         shadow: version and score of the classifier that is tried beside the active one.
         stages: seconds by step.
 
@@ -104,7 +107,9 @@ class Call:
     session_id: str = ""
     parsed: ParsedRequest | None = None
     guarded: Guarded | None = None
+    background: Background | None = None
     task_key: tuple[str, str | bytes] = ("", "")
+    turn_key: tuple[str, bytes] | None = None
     history: Trimmed | None = None
     decision: LaneDecision | None = None
     plan: Plan | None = None

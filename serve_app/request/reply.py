@@ -19,12 +19,14 @@ class StreamState:
         held: events that wait for their time under the ceiling, with their position on
             the pacer's clock: the rate may change while they wait.
         last: when something was last passed on.
+        newest: what that was: whole events.
         tokens: passed on by sources that are done.
 
     """
 
     held: deque[tuple[float, bytes]] = field(default_factory=deque)
     last: float = 0.0
+    newest: bytes = b""
     tokens: int = 0
 
 

@@ -113,10 +113,12 @@ class Escalation:
         return policies.scorer.features(conversation)
 
     def note(self, tenant: Tenant, decision: LaneDecision) -> None:
+        now = time.monotonic()
+        if decision.score is not None or decision.reason is Reason.STICKY:
+            # The steps of an agent's turn fill a lane, too, and are not scored.
+            self._sent[decision.lane.name] = now
         if decision.score is None:
             return
-        now = time.monotonic()
-        self._sent[decision.lane.name] = now
         self._controller.note(
             tenant.name,
             tenant.rules.budgets,

@@ -14,7 +14,7 @@ from typing import Any
 
 from router.routing.history import HistoryPlan, Kind, Piece, plan_history
 from serve_app.bodies.json_body import dump
-from serve_app.bodies.parsed_request import ParsedRequest
+from serve_app.bodies.parsed_request import ParsedRequest, read_turns
 from serve_app.bodies.steps import Steps
 from serve_app.config.tenants import HistoryConfig
 from serve_app.routing.history_pieces import is_result, read_pieces, read_sizes
@@ -74,7 +74,7 @@ def trimming(parsed: ParsedRequest, config: HistoryConfig | None) -> Steps[Trimm
     kept = _kept(items, pieces, plan)
     body = {**parsed.body, field: kept}
     yield
-    dropped_users = sum(isinstance(x, dict) and x.get("role") == "user" for x in items[: plan.cut])
+    dropped_users = len(read_turns(items[: plan.cut]).users)
     prompt = replace(
         parsed.prompt, bytes=len(dump(body)), messages=len(kept), dropped_users=dropped_users
     )

@@ -232,7 +232,8 @@ class ScriptedMessages(_ScriptedForm):
             except orjson.JSONDecodeError as error:
                 raise UnreadableCall(str(error)) from error
             if not isinstance(given, dict):
-                raise UnreadableCall("input: Input should be a valid dictionary")
+                message = "1 validation error for AnthropicContentBlock\ninput\n"
+                raise UnreadableCall(f"{message}  Input should be a valid dictionary")
             block = {"type": "tool_use", "id": self._id("chatcmpl-tool-"), "name": call.name}
             content.append(block | {"input": given})
         made = self._envelope(content or [{"type": "text", "text": ""}], {})

@@ -77,11 +77,13 @@ class LaneMachine(RuleBasedStateMachine):
         prompt=st.integers(1, 500),
         output=st.integers(1, 200),
         copies=st.sampled_from((1, 1, 1, 2, 9)),
+        is_background=st.booleans(),
     )
-    def a_request_comes(self, tier, tenant, prompt, output, copies):
+    def a_request_comes(self, tier, tenant, prompt, output, copies, is_background):
         limit = BUDGETS[tenant]
         ask = None if limit is None else KvAsk(limit, prompt, output)
-        ticket = self.lane.submit(SlotRequest(tier, tenant, prompt, copies, kv=ask), self.now)
+        asked = SlotRequest(tier, tenant, prompt, copies, kv=ask, is_background=is_background)
+        ticket = self.lane.submit(asked, self.now)
         self.asked[ticket], self.came[ticket] = prompt + output, self.now
         self.tickets.append(ticket)
         if ticket.stage is Stage.REFUSED:

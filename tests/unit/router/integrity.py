@@ -9,8 +9,8 @@ from router.placement.session import SessionMemory
 
 def check_fair_queue(queue: FairQueue) -> None:
     accounts = queue._accounts.values()
-    waiting = [a for a in accounts if a.queued]
-    assert sum(len(a.queued) for a in waiting) == len(queue)
+    waiting = [a for a in accounts if a.waits]
+    assert sum(len(a.queued) + len(a.later) for a in waiting) == len(queue)
     assert len(waiting) == queue.waiting_tenants
     assert all(a.is_listed for a in waiting)
     assert all(stored <= a.counter for stored, _, a in queue._order)

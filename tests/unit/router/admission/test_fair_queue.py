@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from router.admission.fair_queue import Account, FairQueue
+from router.admission.fair_queue import MAX_OVERTAKES, Account, FairQueue
 from tests.unit.router.integrity import check_fair_queue
 
 
@@ -15,9 +15,9 @@ class Ask:
     prompt: int = 10
 
 
-def push(queue, tenant, prompt=10, weight=1.0) -> Ask:
+def push(queue, tenant, prompt=10, weight=1.0, *, is_background=False) -> Ask:
     ask = Ask(queue.account(tenant, weight), prompt)
-    queue.push(ask)
+    queue.push(ask, is_background=is_background)
     return ask
 
 
@@ -183,3 +183,63 @@ def test_a_tenant_that_rests_again_and_again_is_noted_once():
         check_fair_queue(queue)
 
     assert len(queue._accounts) == 3
+
+
+def take(queue) -> Ask:
+    """Take the next request out, as it starts and ends."""
+    ask = queue.peek()
+    queue.remove(ask)
+    queue.begin(ask.account, ask.prompt)
+    queue.end(ask.account)
+    check_fair_queue(queue)
+    return ask
+
+
+def test_a_tenants_background_requests_go_behind_its_others():
+    """Whenever those came; among themselves they keep their order."""
+    queue = FairQueue()
+    later = [push(queue, "a", is_background=True) for _ in range(2)]
+    sooner = [push(queue, "a") for _ in range(2)]
+
+    assert [take(queue) for _ in range(4)] == [*sooner, *later]
+
+
+def test_a_background_request_costs_other_tenants_nothing():
+    """Tenants take turns by what they were served, whatever it was."""
+    queue = FairQueue()
+    for _ in range(3):
+        push(queue, "a", is_background=True)
+        push(queue, "b")
+
+    assert [serve(queue) for _ in range(6)] == ["a", "b"] * 3
+
+
+def test_a_background_request_does_not_wait_for_ever():
+    """After so many others the oldest goes, and then so many others again."""
+    queue = FairQueue()
+    later = [push(queue, "a", is_background=True) for _ in range(2)]
+    for _ in range(3 * MAX_OVERTAKES):
+        push(queue, "a")
+
+    order = [take(queue) for _ in range(2 * MAX_OVERTAKES + 2)]
+
+    assert [order.index(ask) for ask in later] == [MAX_OVERTAKES, 2 * MAX_OVERTAKES + 1]
+
+
+def test_a_new_request_is_told_the_fewest_that_go_before_it():
+    """An estimate that is too high would refuse what could have started."""
+    queue = FairQueue()
+    account = push(queue, "a").account
+    push(queue, "a", is_background=True)
+
+    assert account.ahead_of_new(is_background=False) == 1
+    assert account.ahead_of_new(is_background=True) == 2
+    for _ in range(MAX_OVERTAKES + 1):
+        push(queue, "a")
+    for _ in range(MAX_OVERTAKES):
+        take(queue)
+    assert account.ahead_of_new(is_background=True) == 1
+    for ask in list(account.queued):
+        # Clients that leave.
+        queue.remove(ask)
+    assert account.ahead_of_new(is_background=True) == 1

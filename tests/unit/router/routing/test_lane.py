@@ -7,7 +7,7 @@ import pytest
 from router.errors import Rejected, RejectReason
 from router.routing.escalation import LevelView
 from router.routing.lane import AUTO, Judgement, RoutingPolicy, StrongerLane, decide_lane
-from router.types import Lane, LaneDecision, Reason, RequestFacts, TierRules
+from router.types import HeldLane, Lane, LaneDecision, Reason, RequestFacts, TierRules
 
 CHAT = Lane("chat", "org/small", 4_000)
 QUALITY = Lane("quality", "org/large", 8_000)
@@ -295,3 +295,57 @@ def test_a_tier_without_any_lane_of_this_fleet_is_refused():
 
     assert isinstance(rejected, Rejected)
     assert rejected.reason is RejectReason.MODEL_NOT_ALLOWED
+
+
+STEP = replace(PLAIN, is_step=True, has_tools=True)
+SPENT = LevelView(0.5, 0.5, has_budget=False, has_sticky_budget=False)
+
+
+@pytest.mark.parametrize("lane", [CHAT, QUALITY, LONG])
+def test_a_step_stays_where_its_turn_runs_unscored(lane):
+    """Not even the lane for tools has its prefix."""
+    scores = FakeScores(0.9, quality=SPENT)
+    facts = replace(STEP, held=HeldLane(lane.name, Reason.STICKY))
+
+    assert decide_lane(POLICY, ANY, facts, scores) == LaneDecision(lane, Reason.STICKY)
+    assert scores.calls == 0
+
+
+def test_a_step_that_outgrows_its_lane_is_decided_anew():
+    """It has to be read from the start on any lane that holds it."""
+    facts = replace(STEP, prompt_tokens=7_999, held=HeldLane("quality", Reason.STICKY))
+
+    assert decide(facts, 0.9) == LaneDecision(LONG, Reason.LONG_CONTEXT)
+
+
+@pytest.mark.parametrize("held", ["elsewhere", "quality"])
+def test_a_step_stays_on_no_lane_that_is_gone_or_closed(held):
+    """Files are read again while turns run."""
+    tier = TierRules(frozenset({"chat"}))
+    facts = replace(STEP, held=HeldLane(held, Reason.STICKY))
+
+    assert decide(facts, 0.9, tier=tier) == LaneDecision(CHAT, Reason.DEFAULT)
+
+
+@pytest.mark.parametrize(
+    ("scores", "decision"),
+    [
+        ((0.9,), LaneDecision(QUALITY, Reason.STICKY)),
+        ((0.9, 0.1), LaneDecision(QUALITY, Reason.STICKY)),
+        ((0.1,), LaneDecision(CHAT, Reason.DEFAULT)),
+    ],
+)
+def test_a_step_of_a_turn_that_is_not_known_goes_by_its_turns_scores(scores, decision):
+    """It needs no budget, and has no score that would be counted."""
+    policy = replace(POLICY, tools=None)
+
+    assert decide_lane(policy, ANY, STEP, FakeScores(*scores, quality=SPENT)) == decision
+
+
+def test_a_background_request_is_not_scored():
+    """A title of a hard question is no hard question."""
+    scores = FakeScores(0.9)
+
+    decision = decide_lane(POLICY, ANY, replace(PLAIN, is_background=True), scores)
+
+    assert (decision, scores.calls) == (LaneDecision(CHAT, Reason.DEFAULT), 0)

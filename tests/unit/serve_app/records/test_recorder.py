@@ -58,6 +58,7 @@ async def test_a_whole_answer_is_one_line_and_one_row(recording, engine):
         "prompt_tokens": 7,
         "completion_tokens": 3,
         "ttft_s": None,
+        "background": None,
     }
     assert kept(recording) == [("slow", "r-1", "chat", "small", "default", "fake", None)]
 

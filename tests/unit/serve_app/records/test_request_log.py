@@ -18,7 +18,7 @@ from tests.unit.serve_app.records.records import record
 RECORD = record(prompt=Prompt("be kind", ("my secret",), 100, 2), keep_prompt_days=3)
 NAMES = """
 time request_id tenant tier lane reason score threshold classifier shadow_score
-shadow_classifier code prompt_tokens completion_tokens duration_s ttft_s
+shadow_classifier code prompt_tokens completion_tokens duration_s ttft_s background
 """
 LINE_BYTES = len(log_line(RECORD))
 

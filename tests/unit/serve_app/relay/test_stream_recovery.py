@@ -34,6 +34,10 @@ def recover(world):
     return post
 
 
+def data_of(event):
+    return json.loads(event.partition("data: ")[2])
+
+
 def with_fleet(world, **changes) -> None:
     """The world with another fleet file."""
     policies = world.state.policies
@@ -240,7 +244,12 @@ async def test_other_dialects_are_retried_until_their_first_words(recover, path,
     late, lanes = await recover(path, body, Break(preamble + 2))
 
     assert len(lanes.opened) == 1
-    assert late.text.split("\n\n")[-2].startswith("event: error\n")
+    *events, last = late.text.split("\n\n")[:-1]
+    assert last.startswith("event: error\n")
+    if path.endswith("responses"):
+        assert [data_of(event)["sequence_number"] for event in (*events, last)] == list(
+            range(len(events) + 1)
+        )
 
 
 @pytest.mark.parametrize("trims", [False, True])

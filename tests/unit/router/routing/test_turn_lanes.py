@@ -1,0 +1,56 @@
+"""Where the turns of agents run."""
+
+import pytest
+
+from router.routing.turn_lanes import TurnLanes
+from router.types import HeldLane, Lane, LaneDecision, Reason
+
+CHAT = Lane("chat", "small", 4_000)
+
+
+def went(reason=Reason.DEFAULT) -> LaneDecision:
+    return LaneDecision(CHAT, reason, 0.4, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [
+        (Reason.COMPLEX, Reason.STICKY),
+        (Reason.FRONTIER, Reason.STICKY),
+        (Reason.YIELDED, Reason.STICKY),
+        (Reason.STICKY, Reason.STICKY),
+        (Reason.DEFAULT, Reason.DEFAULT),
+        (Reason.TIER, Reason.TIER),
+        (Reason.TOOLS, Reason.TOOLS),
+        (Reason.LONG_CONTEXT, Reason.LONG_CONTEXT),
+    ],
+)
+def test_the_reason_of_a_later_step(first, later):
+    """It is `sticky` where the step would not be there by itself."""
+    turns = TurnLanes()
+
+    turns.note("a", went(first), 0.0)
+
+    assert turns.find("a", 1.0) == HeldLane("chat", later)
+    assert turns.find("b", 1.0) is None
+
+
+def test_turns_that_were_not_seen_for_long_are_forgotten():
+    """A step makes a turn new again."""
+    turns = TurnLanes(idle_s=10.0)
+    turns.note("a", went(), 0.0)
+    turns.note("b", went(), 5.0)
+    turns.note("a", went(), 9.0)
+
+    assert turns.find("b", 15.0) is None
+    assert turns.find("a", 15.0) is not None
+    assert len(turns) == 1
+
+
+def test_the_table_is_bounded():
+    """The turn that was seen longest ago goes first."""
+    turns = TurnLanes(max_turns=2)
+    for number, turn in enumerate(("a", "b", "a", "c")):
+        turns.note(turn, went(), float(number))
+
+    assert [turns.find(turn, 4.0) is not None for turn in "abc"] == [True, False, True]
