@@ -74,8 +74,9 @@ class TextWatch:
             return min(found)
         if self._is_at_start and self._may_be_bare(text):
             return 0
-        if (at := self._within_at(text)) is not None:
-            return at
+        within = self._within_at(text)
+        if within is not None:
+            return within
         first = max(len(text) - _LONGEST, 0)
         return next((at for at in range(first, len(text)) if _begins_mark(text[at:])), None)
 

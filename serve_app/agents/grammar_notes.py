@@ -68,7 +68,11 @@ def _fault(part: Any, root: dict[str, Any]) -> str | None:
         return f"'{kind[:40]}' is no type"
     if part.get("enum") == []:
         return "an 'enum' is empty"
-    forms = {"properties": dict, "required": list, "items": (dict, bool)}
+    forms: dict[str, tuple[type, ...]] = {
+        "properties": (dict,),
+        "required": (list,),
+        "items": (dict, bool),
+    }
     for name, form in forms.items():
         if name in part and not isinstance(part[name], form):
             return f"'{name}' has another form"

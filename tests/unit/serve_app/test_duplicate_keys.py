@@ -156,6 +156,7 @@ def test_doctor_tells_it(tmp_path, capsys):
             json=False,
             serve_config=None,
             parsers=False,
+            update=False,
         )
     )
 

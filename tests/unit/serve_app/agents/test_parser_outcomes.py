@@ -11,7 +11,9 @@ from serve_app.agents.forms import form_of
 from serve_app.agents.gate import Gate
 from serve_app.agents.schemas import Schemas
 from serve_app.agents.tools import tools_of
-from serve_app.commands.doctor_parsers import compared
+from serve_app.cli import main
+from serve_app.commands.doctor_parsers import compared, parser_findings
+from serve_app.config.settings import fleet_path, load_fleet
 from serve_app.engine.parsers.cases import PARSERS, TOOLS, cases_of
 from serve_app.engine.parsers.outcomes import (
     MODES,
@@ -167,3 +169,18 @@ def test_new_templates_need_an_update():
     before = SUITES["hermes"]
     is_same, told = compared(before, Suite(before.made_with, before.kept[1:]))
     assert not is_same and "--update" in told
+
+
+def test_an_update_is_of_the_parsers_alone(capsys):
+    assert main(["doctor", "--update"]) == 1
+    assert "--parsers" in capsys.readouterr().err
+
+
+def test_a_lane_s_parser_without_cases_is_named(monkeypatch):
+    monkeypatch.setattr("serve_app.engine.parsers.suite.run_suites", lambda: iter(SUITES.items()))
+    fleet = load_fleet(fleet_path("local"))
+    assert all(ok for _, ok, _ in parser_findings(fleet, updates=False))
+    lane = next(lane for lane in fleet.lanes.values() if lane.engine_args)
+    lane.engine_args["tool_call_parser"] = "kimi_k2"
+    found = list(parser_findings(fleet, updates=False))
+    assert found[0] == ("parsers", False, "lanes use kimi_k2, of which there are no cases")
