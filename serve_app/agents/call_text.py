@@ -14,13 +14,24 @@ from serve_app.agents.tools import Tools
 MARKS = ("<tool_call>", "<|tool_call|>", "<|python_tag|>", "[TOOL_CALLS]", "<function=")
 _LONGEST = max(map(len, MARKS))
 
-# Llama 3's JSON form has no mark: the whole answer is an object.
+# Llama 3's JSON form has no mark: the whole answer is an object, or several. Text before it
+# keeps the pinned parser from reading a stream of it, so it is looked for within text, too,
+# where it needs the arguments beside the name to be one.
 _OPENINGS = ('{"name":"', '{"function":"')
 _BARE = re.compile(r'\s*\{\s*"(?:name|function)"\s*:\s*"(?P<name>[^"]*)"')
+_KIND = '{"type":"function",'
+_WITHIN = re.compile(
+    r'\{\s*(?:"type"\s*:\s*"function"\s*,\s*)?"name"\s*:\s*"(?P<name>[^"]{1,256})"'
+    r'\s*,\s*"(?:arguments|parameters)"\s*:'
+)
+_AFTER_NAME = (',"arguments":', ',"parameters":')
+_MAX_HEAD = 400
+"""Characters that a call without a mark may take up to its arguments."""
+
 _NAMES = re.compile(
     r'"(?:name|function)"\s*:\s*"(?P<member>[^"]{1,256})"'
-    r"|<function=(?P<tag>[^>\s]{1,256})"
-    r"|^\s*(?P<head>[\w.-]{1,256})\s*[\[({]"
+    r"|<function\s*=\s*(?P<tag>[^>\s]{1,256})"
+    r"|^\s*(?P<head>[\w-]{1,256}?)(?:\.call)?\s*[\[({]"
 )
 _MAX_READ = 4_000
 MAX_HELD_CHARS = 2**18
@@ -63,8 +74,39 @@ class TextWatch:
             return min(found)
         if self._is_at_start and self._may_be_bare(text):
             return 0
-        tail = text[-_LONGEST:]
-        return next((at for at in range(len(tail)) if _begins_mark(tail[at:])), None)
+        within = self._within_at(text)
+        if within is not None:
+            return within
+        first = max(len(text) - _LONGEST, 0)
+        return next((at for at in range(first, len(text)) if _begins_mark(text[at:])), None)
+
+    def _within_at(self, text: str) -> int | None:
+        """Where a call without a mark begins, or may begin at the text's end."""
+        if "{" not in text:
+            return None
+        for found in _WITHIN.finditer(text):
+            if found["name"] in self._tools.schemas:
+                self._is_sure = True
+                return found.start()
+        at = text.find("{", max(len(text) - _MAX_HEAD, 0))
+        while at >= 0:
+            if self._may_go_on("".join(text[at:].split())):
+                return at
+            at = text.find("{", at + 1)
+        return None
+
+    def _may_go_on(self, squeezed: str) -> bool:
+        """Return whether text without its white space is the beginning of a call."""
+        if _KIND.startswith(squeezed):
+            return True
+        squeezed = squeezed.replace(_KIND, "{", 1)
+        begins = _OPENINGS[0]
+        if not squeezed.startswith(begins):
+            return begins.startswith(squeezed)
+        name, quote, after = squeezed.removeprefix(begins).partition('"')
+        if not quote:
+            return any(offered.startswith(name) for offered in self._tools.schemas)
+        return name in self._tools.schemas and any(x.startswith(after) for x in _AFTER_NAME)
 
     def _may_be_bare(self, text: str) -> bool:
         found = _BARE.match(text)

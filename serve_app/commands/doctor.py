@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from serve_app.commands.client import subparser
+from serve_app.commands.doctor_parsers import parser_findings
 from serve_app.config.addresses import refuse_unreachable
 from serve_app.config.errors import ConfigError, load_yaml, nearest
 from serve_app.config.fleet import FleetConfig
@@ -54,11 +55,27 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     parser.add_argument("--config", default="auto", help="fleet file or name (default: auto)")
     parser.add_argument("--tenants", type=Path, help="tenants file")
     parser.add_argument("--serve-config", type=Path, help="default: serve_config.yaml")
+    parser.add_argument(
+        "--parsers",
+        action="store_true",
+        help="instead, run raw outputs through the installed vLLM's tool parsers (20 s)",
+    )
+    parser.add_argument(
+        "--update",
+        action="store_true",
+        help="with --parsers: write what they make of them into the suite's files",
+    )
     parser.set_defaults(func=_doctor)
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    findings = [_run(name, check) for name, check in _checks(args)]
+    if args.parsers:
+        fleet = load_fleet(fleet_path(args.config))
+        findings = list(parser_findings(fleet, updates=args.update))
+    elif args.update:
+        raise ConfigError("--update goes with --parsers")
+    else:
+        findings = [_run(name, check) for name, check in _checks(args)]
     if args.json:
         print(json.dumps([{"check": n, "ok": ok, "detail": d} for n, ok, d in findings]))
     else:

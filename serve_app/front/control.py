@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from serve_app.agents.guard import explain_task
+from serve_app.agents.lint import linting
+from serve_app.bodies.steps import Steps
 from serve_app.config.settings import haproxy_is_on
 from serve_app.engine.engine_stats import levels_text, prompt_tokens_by_level
 from serve_app.front.model_cards import ModelCards
@@ -88,6 +90,16 @@ class Control:
             "task": explain_task(call.tenant.agents, call.guarded),
             "would_admit": pipeline.reserving.would_admit(call, plan),
         }
+
+    def looking_at_tools(self, call: Call, plan: Plan) -> Steps[dict[str, Any] | None]:
+        """What could be better about the request's tools; None: it offers none."""
+        tools = plan.parsed.body.get("tools")
+        if not isinstance(tools, list) or not tools:
+            return None
+        bounds = call.policies.fleet.limits.schemas
+        rate = self._state.estimator(plan.decision.lane.name).bytes_per_token
+        notes = yield from linting(tools, bounds, rate)
+        return notes.explained()
 
     # -- status -------------------------------------------------------------
 

@@ -239,10 +239,13 @@ class Gateway:
                 return
             call = self._call(request, ROUTES["/v1/chat/completions"], tenant, arrival)
             plan = await self._pipeline.decide(call, raw)
-        if isinstance(plan, Rejected):
-            await request.refuse(plan)
-        else:
-            await request.json(self._control.explain(self._pipeline, call, plan))
+            if isinstance(plan, Rejected):
+                await request.refuse(plan)
+                return
+            looking = self._control.looking_at_tools(call, plan)
+            tools = await self._pipeline.big_bodies.read(looking, len(raw), tenant.name)
+        explained = self._control.explain(self._pipeline, call, plan)
+        await request.json({**explained, "tools": tools})
 
     async def _take_feedback(self, request: HttpRequest, tenant: Tenant) -> None:
         with ExitStack() as arrival:

@@ -46,6 +46,10 @@ class Preparation:
         refused = too_many(call, parsed) or self._identify_session(call, parsed)
         if refused is not None:
             return refused
+        if parsed.tools:
+            bounds = call.policies.fleet.limits.schemas
+            tools = parsed.body.get("tools")
+            yield from self._state.lint_log.noting(tools, call.tenant.name, bounds)
         # After the session id, which comes from the first turn, and before all that
         # should see what the engine will.
         yield

@@ -25,6 +25,7 @@ from router.tokens import TokenEstimator
 from serve_app.admission.admission import Admission, LaneView, alone
 from serve_app.admission.contentions import Contentions
 from serve_app.admission.uploads import Uploads
+from serve_app.agents.lint import LintLog
 from serve_app.bodies.parsed_request import ParsedRequest
 from serve_app.bodies.prefixes import prefix_key, prefix_of
 from serve_app.engine.warm_up import Exported
@@ -87,6 +88,7 @@ class IngressState:
         warm = config.warm_up
         self.tasks = TaskTable()
         self.turn_lanes = TurnLanes()
+        self.lint_log = LintLog()
         self._hot = HotPrefixes(HOT_SPARE * warm.prefixes, warm.max_bytes, warm.half_life_s)
         self._secret = secret.encode()
         self._admin_key = local_admin_key(secret).encode()

@@ -150,7 +150,14 @@ def test_doctor_tells_it(tmp_path, capsys):
     tenants.write_text(TENANTS)
 
     code = _doctor(
-        argparse.Namespace(config=str(fleet), tenants=tenants, json=False, serve_config=None)
+        argparse.Namespace(
+            config=str(fleet),
+            tenants=tenants,
+            json=False,
+            serve_config=None,
+            parsers=False,
+            update=False,
+        )
     )
 
     told = capsys.readouterr().out

@@ -117,7 +117,7 @@ def test_the_prepared_model_is_its_owner_s_alone(tmp_path, monkeypatch, umask) -
     monkeypatch.setattr("serve_app.engine.embedded_model._save_checkpoint", save)
     (tmp_path / GGUF).write_bytes(b"")
     monkeypatch.setattr("serve_app.engine.embedded_model.GGUF_SHA256", hashlib.sha256().hexdigest())
-    monkeypatch.setattr("serve_app.engine.embedded_model._gguf_dir", lambda: tmp_path)
+    monkeypatch.setattr("serve_app.engine.embedded_model.gguf_dir", lambda: tmp_path)
 
     made = prepare()
 

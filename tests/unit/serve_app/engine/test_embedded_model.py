@@ -38,7 +38,7 @@ class World:
         patch.setenv("POINTSMAN_CACHE", str(folder / "cache"))
         patch.setattr(embedded_model, "GGUF_SHA256", pinned)
         patch.setattr(embedded_model, "_sha256", counted)
-        patch.setattr(embedded_model, "_gguf_dir", lambda: self.source)
+        patch.setattr(embedded_model, "gguf_dir", lambda: self.source)
         patch.setattr(embedded_model, "_save_checkpoint", self._save)
 
     def _save(self, source, target) -> None:

@@ -289,6 +289,18 @@ async def test_a_dry_run_explains_and_runs_nothing(world):
     assert world.reserved() == 0
 
 
+async def test_a_dry_run_says_what_could_be_better_about_tools(world):
+    function = {"name": "weather", "parameters": {"type": "object", "properties": {"a": {}}}}
+    tools = [{"type": "function", "function": function}]
+
+    told = (await world.post("/v1/route", {**HELLO, "tools": tools}, key="acme")).json()["tools"]
+
+    assert (told["count"], told["with_examples"], told["colliding"]) == (1, 0, [])
+    found = [finding["finding"] for finding in told["tools"][0]["findings"]]
+    assert found == ["no_description", "undescribed_parameters"]
+    assert (await world.post("/v1/route", HELLO, key="acme")).json()["tools"] is None
+
+
 async def test_lifespan_and_websocket_scopes_are_answered(world, call_raw):
     """The server's start and stop are acknowledged."""
     events = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
