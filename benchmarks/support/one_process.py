@@ -119,7 +119,7 @@ async def one_process(fleet: Path, tenants: Path, state: Path) -> AsyncIterator[
         mock.patch.object(serve, "get_replica_context", return_value=context),
         mock.patch.object(ingress, "frontend_host", return_value=HOST),
         # A real one makes this process the leader of a group, and may end it.
-        mock.patch.object(ingress, "Lifeline", mock.Mock(return_value=mock.AsyncMock())),
+        mock.patch.object(ingress, "Heartbeat", mock.Mock(return_value=mock.AsyncMock())),
     )
     async with contextlib.AsyncExitStack() as stack:
         for patch in patches:

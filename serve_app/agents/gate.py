@@ -110,6 +110,7 @@ class Gate:
         self._answers: dict[int, _Answer] = {}
         self._queue: deque[_Entry] = deque()
         self._mended = Mended({}, {}, set(), {})
+        self._has_begun = False
         self.outcomes: list[CallOutcome] = []
         self.faults: list[Fault] = []
 
@@ -237,10 +238,22 @@ class Gate:
         self.faults.append(Fault((number, -1), name, said, verdict))
 
     def _released(self) -> bytes:
+        if not self._has_begun:
+            # What comes before the answer waits for its first word, too: until then the
+            # request can be answered anew, and headers can say what was done.
+            first = next((x for x in self._queue if not self._is_opening(x)), None)
+            if first is None or self._waits(first):
+                return b""
+            self._has_begun = True
         out = []
         while self._queue and not self._waits(self._queue[0]):
             out.append(self._queue.popleft().raw)
         return b"".join(out)
+
+    def _is_opening(self, entry: _Entry) -> bool:
+        if entry.data is None or entry.call is not None or entry.text_of is not None:
+            return False
+        return self._form.is_opening(entry.data)
 
     def _waits(self, entry: _Entry) -> bool:
         if entry.call is not None and entry.call.verdict not in (VALID, CUT_SHORT):

@@ -82,12 +82,13 @@ class Recovery:
                 if action is RecoveryAction.END:
                     return await self._fail(attempts, failed.refused, send)
                 if action is RecoveryAction.CLOSE:
-                    await self._close(attempts, send)
-                    return None
+                    return await self._close(attempts, send)
                 if attempts.faults > 1:
                     # There may be no other replica than one that has failed.
                     await asyncio.sleep(PAUSE_S * 2 ** (attempts.faults - 2))
                 continue
+            if refused is not None and refused.reason is RejectReason.TOOL_CALL_INVALID:
+                return await self._relay.refuse(attempts.call, refused, send)
             if refused is not None and attempts.has_begun:
                 return await self._fail(attempts, refused, send)
             return refused
@@ -214,15 +215,19 @@ class Recovery:
             return None
         return text if isinstance(text, str) else None
 
-    async def _close(self, attempts: RequestAttempts, send: Send) -> None:
+    async def _close(self, attempts: RequestAttempts, send: Send) -> Rejected | None:
         """Send the closing lines ourselves: everything else was delivered."""
         call, stream, transcript = attempts.call, attempts.stream, attempts.transcript
         assert transcript is not None
         usage = call.served.usage = stream.usage or known_usage(transcript.delivered)
         wants = attempts.wants_usage and not stream.reader.is_counted
         self._metrics.recoveries.labels("resumed").inc()
-        rest = closing(transcript, usage, wants_usage=wants)
+        held = await self._relay.release_calls(attempts)
+        if isinstance(held, Rejected):
+            return await self._relay.refuse(call, held, send)
+        rest = held + closing(transcript, usage, wants_usage=wants)
         await self._relay.finish(call, send, rest)
+        return None
 
     async def _fail(
         self, attempts: RequestAttempts, refused: Rejected, send: Send

@@ -150,16 +150,23 @@ class Relay:
             return stream.reader.refused
         if stream.has_failed:
             raise _fault_event(stream.reader.fault)
-        if gate is not None:
-            self._repair.note(call, gate)
-            refused = await self._repair.mend(attempts, gate) if gate.holds else None
-            if refused is not None:
-                return refused
-            rest += repair_comment(call) + gate.rest()
+        held = await self.release_calls(attempts)
+        if isinstance(held, Rejected):
+            return held
+        rest += held
         # What is still held back under a ceiling needs no slot of the engine's.
         _leave(call)
         await self.finish(call, send, rest)
         return None
+
+    async def release_calls(self, attempts: RequestAttempts) -> bytes | Rejected:
+        """Return what the gate of a stream that is over holds, with valid calls only."""
+        call, gate = attempts.call, attempts.gate
+        if gate is None:
+            return b""
+        self._repair.note(call, gate)
+        refused = await self._repair.mend(attempts, gate) if gate.holds else None
+        return refused or repair_comment(call) + gate.rest()
 
     def count(self, call: Call, usage: Usage | None) -> None:
         """Account for what the engine told, before the client has the end."""
@@ -221,6 +228,13 @@ class Relay:
         if call.outcome is Outcome.ANSWERED:
             call.outcome = Outcome.BROKEN
         await self.end_with_error(call, fault, send)
+
+    async def refuse(self, call: Call, refused: Rejected, send: Send) -> Rejected | None:
+        """End what has begun with the refusal; return it where nothing has."""
+        if not call.reply.has_started and not call.reply.stream.held:
+            return refused
+        await self.end_broken(call, refused, send)
+        return None
 
     async def end_with_error(
         self, call: Call, fault: Rejected, send: Send, *, tells_wait: bool = False

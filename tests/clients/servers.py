@@ -25,7 +25,7 @@ WINDOW_TOKENS = 200_000
 
 _TENANTS = """
 tiers:
-  open: {}
+  open: {agents: {turn_depth: null, task_depth: null}}
 tenants:
   local: {tier: open}
 local_tenant: local

@@ -24,6 +24,13 @@ class ChatForm:
             if choice.get("finish_reason"):
                 yield Piece(What.FINISH, (answer, -1), choice["finish_reason"])
 
+    def is_opening(self, data: Data) -> bool:
+        return all(
+            not choice.get("finish_reason")
+            and not any(value for name, value in part(choice, "delta").items() if name != "role")
+            for choice in dicts(data.get("choices"))
+        )
+
     def split(self, data: Data) -> list[Data]:
         parts = []
         for choice in dicts(data.get("choices")):

@@ -64,6 +64,9 @@ class Form(Protocol):
     def read(self, data: Data) -> Iterator[Piece]:
         """What one event says, in order."""
 
+    def is_opening(self, data: Data) -> bool:
+        """Whether an event comes before the answer and has nothing of it."""
+
     def split(self, data: Data) -> list[Data]:
         """The same event as several, each about one call or none."""
 

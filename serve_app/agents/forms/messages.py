@@ -29,6 +29,9 @@ class MessagesForm:
         elif kind == "message_delta":
             yield Piece(What.FINISH, (0, -1), part(data, "delta").get("stop_reason") or "")
 
+    def is_opening(self, data: Data) -> bool:
+        return data.get("type") in ("message_start", "ping", "content_block_start")
+
     def split(self, data: Data) -> list[Data]:
         return [data]
 

@@ -6,6 +6,18 @@ from collections.abc import Iterator
 
 from serve_app.agents.forms.form import Data, MadeCall, Mended, Piece, What, dicts, part, with_usage
 
+_OPENING = frozenset(
+    f"response.{kind}"
+    for kind in (
+        "created",
+        "queued",
+        "in_progress",
+        "output_item.added",
+        "content_part.added",
+        "reasoning_part.added",
+    )
+)
+
 
 class ResponsesForm:
     """`/v1/responses`."""
@@ -25,6 +37,9 @@ class ResponsesForm:
         elif kind in ("response.completed", "response.incomplete"):
             is_short = kind == "response.incomplete"
             yield Piece(What.FINISH, (0, -1), "length" if is_short else "stop")
+
+    def is_opening(self, data: Data) -> bool:
+        return data.get("type") in _OPENING
 
     def split(self, data: Data) -> list[Data]:
         return [data]

@@ -48,7 +48,9 @@ def configuration() -> dict:
     """Each configuration file as its model reads it: a digest of each section."""
     command = ["git", "ls-files", "*.yaml"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    files = [name for name in listed.stdout.split() if not name.startswith(".")]
+    # A script is what one test's model says: no file of an operator's.
+    scripts = {"tests/clients/task.yaml"}
+    files = [name for name in listed.stdout.split() if name[0] != "." and name not in scripts]
     return {name: {key: digest(v) for key, v in _read(name).items()} for name in files}
 
 

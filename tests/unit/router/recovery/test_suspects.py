@@ -57,7 +57,9 @@ def test_an_answer_clears_it():
     suspects = Suspects()
     suspects.note_loss(ONE, 2, now=0.0)
 
+    assert suspects
     suspects.note_answer(ONE)
+    assert not suspects
     suspects.note_answer(OTHER)
 
     assert (len(suspects._suspects), suspects.try_begin(ONE, now=0.0)) == (0, 0)

@@ -1,0 +1,283 @@
+"""Tool calls on their way to the client: held, judged, made again, or refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from router.errors import RejectReason
+from serve_app.placement.lanes import UpstreamFault
+from serve_app.transport.upstream import BrokenConnection
+from tests.unit.serve_app.agents.answers import (
+    CHAT,
+    MESSAGES,
+    PATHS,
+    RESPONSES,
+    Answer,
+    heard,
+    offered,
+    stream,
+    whole,
+)
+from tests.unit.serve_app.agents.test_gate import BAD, GOOD, SCHEMAS
+from tests.unit.serve_app.conftest import FakeResponse, with_tier
+
+WRONG = ("add", ['{"a": "x"}'])
+HOLDS = {"agents": {"turn_depth": None, "task_depth": None}}
+
+
+def body(path: str, *, streams: bool = True, **more: Any) -> dict[str, Any]:
+    field = "input" if path == RESPONSES else "messages"
+    limit = {"max_tokens": 100} if path == MESSAGES else {}
+    turns = [{"role": "user", "content": "Add."}]
+    return offered(path, SCHEMAS, **{field: turns, "stream": streams, **limit, **more})
+
+
+def streamed(path: str, answer: Answer, *, breaks: int | None = None) -> FakeResponse:
+    """A stream, as long as it lasts: broken off after so many events, if any."""
+    parts: list[Any] = stream(path, answer)
+    if breaks is not None:
+        parts = [*parts[:breaks], BrokenConnection()]
+    return FakeResponse(*parts, content_type="text/event-stream")
+
+
+def answered(path: str, answer: Answer, status: int = 200) -> FakeResponse:
+    return FakeResponse(json.dumps(whole(path, answer)).encode(), status=status)
+
+
+def outcomes(world: Any) -> dict[str, float]:
+    names = ("valid", "schema", "in_text", "no_call", "empty", "unknown_tool", "not_json")
+    name = "pointsman_tool_calls_total"
+    found = {x: world.count(name, lane="chat", outcome=x) for x in names}
+    return {k: v for k, v in found.items() if v}
+
+
+@pytest.fixture
+def holding(world):
+    with_tier(world, **HOLDS)
+    return world
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_an_invalid_call_of_a_stream_is_made_again_on_the_same_lane(holding, path):
+    again = answered(path, Answer([], [("add", ['{"a": 7}'])]))
+    holding.lanes.answers = [streamed(path, Answer([], [GOOD, WRONG])), again]
+
+    response = await holding.post(path, body(path), key="acme")
+
+    found = heard(path, response.content)
+    assert [(name, json.loads(args)) for name, args in found.made] == [
+        ("add", {"a": 1}),
+        ("add", {"a": 7}),
+    ]
+    first, second = holding.lanes.opened
+    assert second.path == path and not second.body.get("stream")
+    assert second.body["model"] == first.body["model"]
+    assert second.body.get("cache_salt") == first.body.get("cache_salt")
+    assert outcomes(holding) == {"valid": 1, "schema": 1}
+    told = "pointsman_tool_repairs_total"
+    assert holding.count(told, lane="chat", step="grammar", outcome="mended") == 1
+    assert holding.reserved() == 0
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_an_answer_whose_first_word_is_the_call_says_so_in_its_header(holding, path):
+    again = answered(path, Answer([], [GOOD]))
+    holding.lanes.answers = [streamed(path, Answer([], [WRONG])), again]
+
+    response = await holding.post(path, body(path), key="acme")
+
+    assert response.headers["x-pointsman-tool-repair"] == "grammar"
+    assert [name for name, _ in heard(path, response.content).made] == ["add"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_whole_answer_is_mended_before_it_is_sent(holding, path):
+    # What vLLM could not read as JSON it does not send whole on the Messages route.
+    wrong = WRONG if path == MESSAGES else BAD["not_json"]
+    again = answered(path, Answer([], [("add", ['{"a": 7}'])]))
+    holding.lanes.answers = [answered(path, Answer(["Well."], [wrong])), again]
+
+    response = await holding.post(path, body(path, streams=False), key="acme")
+
+    assert response.status_code == 200
+    assert response.headers["x-pointsman-tool-repair"] == "grammar"
+    assert response.headers["x-pointsman-reason"] == "default"
+    assert b"7" in response.content and b'"x"' not in response.content
+    usage = response.json()["usage"]
+    assert (usage.get("completion_tokens") or usage["output_tokens"]) == 10
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("streams", [True, False])
+async def test_what_the_lane_cannot_make_the_stronger_one_does(holding, path, streams):
+    wrong = Answer([], [WRONG])
+    first = streamed(path, wrong) if streams else answered(path, wrong)
+    right = answered(path, Answer([], [GOOD]))
+    holding.lanes.answers = [first, answered(path, wrong), right]
+
+    response = await holding.post(path, body(path, streams=streams), key="acme")
+
+    urls = [sent.url for sent in holding.lanes.opened]
+    assert urls == ["http://chat", "http://chat", "http://quality"]
+    assert holding.lanes.opened[2].body["model"] != holding.lanes.opened[0].body["model"]
+    assert b'"x"' not in response.content
+    assert response.headers["x-pointsman-reason"] == "validation_failed"
+    assert response.headers["x-pointsman-lane"] == "quality"
+    assert response.headers["x-pointsman-tool-repair"] == "grammar-failed, fallback"
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("streams", [True, False])
+async def test_what_nobody_can_make_is_an_error_that_says_which_call(holding, path, streams):
+    wrong = Answer([], [WRONG])
+    first = streamed(path, wrong) if streams else answered(path, wrong)
+    holding.lanes.answers = [first, answered(path, wrong), answered(path, Answer(["No."]))]
+
+    response = await holding.post(path, body(path, streams=streams), key="acme")
+
+    assert RejectReason.TOOL_CALL_INVALID.value.encode() in response.content
+    assert b"'add'" in response.content and b'"x"' not in response.content
+    assert response.status_code == 502
+    assert holding.reserved() == 0 and holding.in_flight == 0
+
+
+@pytest.mark.parametrize("fault", [BrokenConnection(), UpstreamFault("r1")])
+async def test_a_lane_that_dies_while_it_is_asked_again_is_no_end(holding, fault):
+    right = answered(CHAT, Answer([], [GOOD]))
+    holding.lanes.answers = [streamed(CHAT, Answer([], [WRONG])), fault, right]
+
+    response = await holding.post(CHAT, body(CHAT), key="acme")
+
+    assert heard(CHAT, response.content).made == [("add", '{"a": 1}')]
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_call_left_in_the_text_is_made(holding, path):
+    text = ["Well. ", "<tool", '_call>{"name": "add", "arguments": {"a": 1}}</tool_call>']
+    holding.lanes.answers = [
+        streamed(path, Answer(text)),
+        answered(path, Answer([], [("add", ['{"a": 1}'])])),
+    ]
+
+    found = heard(path, (await holding.post(path, body(path), key="acme")).content)
+
+    assert found.text == "Well. "
+    assert [(name, json.loads(args)) for name, args in found.made] == [("add", {"a": 1})]
+    assert outcomes(holding) == {"in_text": 1}
+
+
+async def test_an_empty_answer_is_asked_for_again_and_passes_if_it_stays_empty(holding):
+    holding.lanes.answers = [streamed(CHAT, Answer()), *[answered(CHAT, Answer())] * 2]
+
+    response = await holding.post(CHAT, body(CHAT), key="acme")
+
+    assert heard(CHAT, response.content).reason == "stop"
+    assert outcomes(holding) == {"empty": 1}
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("streams", [True, False])
+async def test_a_tier_without_agents_counts_and_passes_on(world, path, streams):
+    wrong = Answer(["Well."], [WRONG])
+    sent = streamed(path, wrong) if streams else answered(path, wrong)
+    expected = b"".join(sent.parts)
+    world.lanes.answers = [sent]
+
+    response = await world.post(path, body(path, streams=streams, stream_options=None), key="acme")
+
+    if path == CHAT and streams:
+        # Usage that was not asked for is left out.
+        assert heard(path, response.content).made == [("add", '{"a": "x"}')]
+    else:
+        assert response.content == expected
+    assert outcomes(world) == {"schema": 1}
+    assert "x-pointsman-tool-repair" not in response.headers
+
+
+async def test_a_strict_tool_is_held_for_every_tier(world):
+    asked = body(CHAT)
+    asked["tools"][0]["function"]["strict"] = True
+    world.lanes.answers = [
+        streamed(CHAT, Answer([], [WRONG])),
+        answered(CHAT, Answer([], [GOOD])),
+    ]
+
+    found = heard(CHAT, (await world.post(CHAT, asked, key="acme")).content)
+
+    assert found.made == [("add", '{"a": 1}')]
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_without_tools_nothing_is_judged(holding, path):
+    asked = {k: v for k, v in body(path).items() if k != "tools"}
+    text = ['<tool_call>{"name": "add", "arguments": {}}</tool_call>']
+    holding.lanes.answers = [streamed(path, Answer(text))]
+
+    found = heard(path, (await holding.post(path, asked, key="acme")).content)
+
+    assert found.text == text[0] and outcomes(holding) == {}
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_replica_that_dies_within_a_held_call_is_no_half_call(holding, path):
+    """Nothing was passed on, not even who speaks: the answer begins again elsewhere."""
+    broken = streamed(path, Answer([], [GOOD]), breaks=3)
+    holding.lanes.answers = [broken, streamed(path, Answer([], [GOOD]))]
+
+    found = heard(path, (await holding.post(path, body(path), key="acme")).content)
+
+    assert found.made == [("add", '{"a": 1}')]
+    assert outcomes(holding) == {"valid": 1}
+
+
+async def test_what_was_asked_again_is_charged(holding):
+    holding.lanes.answers = [
+        streamed(CHAT, Answer([], [WRONG])),
+        answered(CHAT, Answer([], [GOOD])),
+    ]
+
+    await holding.post(CHAT, body(CHAT), key="acme")
+
+    name = "pointsman_tokens_total"
+    assert holding.count(name, tenant="acme", kind="prompt") == 10
+
+
+async def test_after_text_a_repair_is_told_in_a_comment(holding):
+    holding.lanes.answers = [
+        streamed(CHAT, Answer(["Well."], [WRONG])),
+        answered(CHAT, Answer([], [GOOD])),
+    ]
+
+    response = await holding.post(CHAT, body(CHAT), key="acme")
+
+    assert b": x-pointsman-tool-repair: grammar\n\n" in response.content
+    assert "x-pointsman-tool-repair" not in response.headers
+
+
+async def test_after_text_what_nobody_can_make_ends_the_stream_with_an_error(holding):
+    wrong = Answer(["Well."], [WRONG])
+    holding.lanes.answers = [streamed(CHAT, wrong), *[answered(CHAT, wrong)] * 2]
+
+    response = await holding.post(CHAT, body(CHAT), key="acme")
+
+    assert response.status_code == 200
+    last = response.content.strip().split(b"\n\n")[-1]
+    assert json.loads(last.removeprefix(b"data: "))["error"]["code"] == "tool_call_invalid"
+    assert heard(CHAT, b"\n\n".join(response.content.split(b"\n\n")[:-2])).made == []
+
+
+@pytest.mark.parametrize("made", [GOOD, WRONG])
+async def test_a_replica_that_dies_after_its_last_word_leaves_valid_calls(holding, made):
+    """All but the closing lines had come: they are ours to say, and calls ours to judge."""
+    broken = streamed(CHAT, Answer(["Well."], [made]), breaks=-2)
+    holding.lanes.answers = [broken, answered(CHAT, Answer([], [GOOD]))]
+
+    response = await holding.post(CHAT, body(CHAT), key="acme")
+
+    found = heard(CHAT, response.content)
+    assert (found.text, found.reason) == ("Well.", "tool_calls")
+    assert found.made == [("add", '{"a": 1}')]
+    assert sum(outcomes(holding).values()) == 1
