@@ -88,8 +88,8 @@ class ResponsesForm:
                 return {**data, "part": {**(data.get("part") or {}), "text": text}}
             if kind == "response.output_item.done":
                 return {**data, "item": _with_text(part(data, "item"), text)}
-        if isinstance(data.get("response"), dict) and data["response"].get("output"):
-            return {**data, "response": self.whole_mended(data["response"], mended)}
+        if kind in ("response.completed", "response.incomplete"):
+            return {**data, "response": self.whole_mended(part(data, "response"), mended)}
         return data
 
     def whole_calls(self, answer: Data) -> list[MadeCall]:

@@ -232,6 +232,14 @@ def test_without_holding_all_passes_and_is_counted(
 
 
 @pytest.mark.parametrize("path", PATHS)
+def test_a_call_in_place_of_an_empty_answer_is_in_the_end_of_the_stream_too(path: str) -> None:
+    """`heard` compares the items of /v1/responses with those that its last event repeats."""
+    found = heard(path, through(gate(path), stream(path, Answer([]))))
+    assert found.made == [("add", '{"a": 7}')]
+    assert found.reason == CALLS_REASON[path]
+
+
+@pytest.mark.parametrize("path", PATHS)
 def test_what_mending_took_is_in_the_usage(path: str) -> None:
     gated = gate(path)
     out = b"".join(map(gated.feed, stream(path, Answer([], [BAD[CallOutcome.SCHEMA]]))))
