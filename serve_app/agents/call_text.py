@@ -14,9 +14,16 @@ from serve_app.agents.tools import Tools
 MARKS = ("<tool_call>", "<|tool_call|>", "<|python_tag|>", "[TOOL_CALLS]", "<function=")
 _LONGEST = max(map(len, MARKS))
 
-# Llama 3's JSON form has no mark: the whole answer is an object.
+# Llama 3's JSON form has no mark: an object, alone or behind a sentence.
 _OPENINGS = ('{"name":"', '{"function":"')
 _BARE = re.compile(r'\s*\{\s*"(?:name|function)"\s*:\s*"(?P<name>[^"]*)"')
+# Within a text the name alone may be an example's: there the arguments have to follow.
+_BARE_CALL = re.compile(
+    r'\{\s*"(?:name|function)"\s*:\s*"(?P<name>[^"]{1,256})"\s*,'
+    r'\s*"(?:parameters|arguments)"\s*:\s*\{'
+)
+_AFTER_NAME = (',"parameters":{', ',"arguments":{')
+_MOST_BEFORE_ARGUMENTS = 400
 _NAMES = re.compile(
     r'"(?:name|function)"\s*:\s*"(?P<member>[^"]{1,256})"'
     r"|<function=(?P<tag>[^>\s]{1,256})"
@@ -63,6 +70,8 @@ class TextWatch:
             return min(found)
         if self._is_at_start and self._may_be_bare(text):
             return 0
+        if "{" in text and (at := self._bare_call_at(text)) is not None:
+            return at
         tail = text[-_LONGEST:]
         return next((at for at in range(len(tail)) if _begins_mark(tail[at:])), None)
 
@@ -75,6 +84,29 @@ class TextWatch:
             return bool(squeezed)
         # Inside the name.
         return any(squeezed.startswith(start) for start in _OPENINGS) and len(text) < 400
+
+    def _bare_call_at(self, text: str) -> int | None:
+        """Where a call without a mark begins, or may begin at the text's end."""
+        for found in _BARE_CALL.finditer(text):
+            if found["name"] in self._tools.schemas:
+                self._is_sure = True
+                return found.start()
+        at = text.find("{", max(0, len(text) - _MOST_BEFORE_ARGUMENTS))
+        while at >= 0 and not self._may_become_call(text[at:]):
+            at = text.find("{", at + 1)
+        return None if at < 0 else at
+
+    def _may_become_call(self, tail: str) -> bool:
+        squeezed = "".join(tail.split())
+        if any(start.startswith(squeezed) for start in _OPENINGS):
+            return True
+        named = _BARE.match(tail)
+        if named is None:
+            return any(squeezed.startswith(x) and '"' not in squeezed[len(x) :] for x in _OPENINGS)
+        rest = "".join(tail[named.end() :].split())
+        return named["name"] in self._tools.schemas and any(
+            start.startswith(rest) for start in _AFTER_NAME
+        )
 
     def called(self) -> tuple[str, str] | None:
         """Return what the held text is: text to keep, and the tool that it calls; None: no call.

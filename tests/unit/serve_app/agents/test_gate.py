@@ -129,6 +129,8 @@ def test_a_call_that_cannot_be_mended_is_left_out(path: str) -> None:
         ['Well. <tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'],
         ["Well. ", "[TOOL", '_CALLS][{"name": "add", "arguments": {"a": 1}}]'],
         ["Well. ", "<function=add>", "<parameter=a>1</parameter></function>"],
+        ["Well. ", "{", '"name"', ': "add", "para', 'meters": {"a": 1}}'],
+        ['Well. {"name": "add", "arguments": {"a": 1}}'],
     ],
 )
 def test_a_call_left_in_the_text_is_made(path: str, text: list[str]) -> None:
@@ -157,6 +159,9 @@ def test_llamas_bare_call_is_found(path: str) -> None:
         ['{"name": "Bob", ', '"age": 3}'],
         ["<tool_call> is a mark of ", "hermes"],
         ["[TOOL", "S] are many"],
+        ["As in ", '{"name": "add"', ', "version": 1}.'],
+        ["As in ", '{"name": "sub"', ', "arguments": {}}.'],
+        ["Sets: ", "{", "1}, {", "}"],
     ],
 )
 def test_text_that_only_speaks_of_calls_passes_as_it_came(path: str, text: list[str]) -> None:
