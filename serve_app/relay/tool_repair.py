@@ -60,7 +60,7 @@ class ToolRepair:
         """Have each invalid call of an answer made again; return why one cannot be."""
         for fault in list(gate.faults):
             made = await self._made_again(attempts, gate, fault)
-            if made is None and fault.verdict is not EMPTY:
+            if not made and fault.verdict is not EMPTY:
                 return _refusal(fault)
             gate.mend(fault, made)
         mending = attempts.call.served.mending
@@ -75,29 +75,29 @@ class ToolRepair:
 
     async def _made_again(
         self, attempts: RequestAttempts, gate: Gate, fault: Fault
-    ) -> MadeCall | None:
+    ) -> list[MadeCall]:
         config = _config(attempts.call)
         path = attempts.call.route.path
         body = repair_body(orjson.loads(attempts.body), path, gate.tools, fault)
         for _ in range(config.attempts):
             lane = attempts.plan.decision.lane
-            made = gate.made_again(await self._ask(attempts, lane, body))
+            made = gate.made_again(await self._ask(attempts, lane, body), fault)
             self._note_step(attempts.call, lane, "grammar", made)
-            if made is not None:
+            if made:
                 return made
         stronger = self._fallback(attempts) if config.fallback else None
         if stronger is None:
-            return None
-        made = gate.made_again(await self._ask_elsewhere(attempts, stronger, body))
+            return []
+        made = gate.made_again(await self._ask_elsewhere(attempts, stronger, body), fault)
         self._note_step(attempts.call, stronger, "fallback", made)
-        if made is not None:
+        if made:
             attempts.call.decision = LaneDecision(stronger, Reason.VALIDATION_FAILED)
         return made
 
-    def _note_step(self, call: Call, lane: Lane, step: str, made: MadeCall | None) -> None:
-        outcome = "failed" if made is None else "mended"
+    def _note_step(self, call: Call, lane: Lane, step: str, made: list[MadeCall]) -> None:
+        outcome = "mended" if made else "failed"
         self._metrics.tool_repairs.labels(lane.name, step, outcome).inc()
-        call.reply.repairs.append(step if made is not None else f"{step}-failed")
+        call.reply.repairs.append(step if made else f"{step}-failed")
 
     def _fallback(self, attempts: RequestAttempts) -> Lane | None:
         """The lane that is asked where the request's own could not make the call."""
