@@ -218,9 +218,11 @@ async def deliver(
 
 def row(way: Way, tally: Tally) -> dict[str, Any]:
     wrong = sum(tally.wrong.values())
-    prompts, made = (sorted(x) for x in zip(*way.repair_tokens, strict=True)) if (
-        way.repair_tokens
-    ) else ([], [])
+    prompts, made = (
+        (sorted(x) for x in zip(*way.repair_tokens, strict=True))
+        if (way.repair_tokens)
+        else ([], [])
+    )
     del prompts
     return {
         "way": way.name,
@@ -237,9 +239,6 @@ def row(way: Way, tally: Tally) -> dict[str, Any]:
     }
 
 
-def sample(
-    wanted: list[tuple[Exchange, str, bool]], size: int
-) -> list[tuple[Exchange, str, bool]]:
+def sample(wanted: list[tuple[Exchange, str, bool]], size: int) -> list[tuple[Exchange, str, bool]]:
     """Some of the requests, the same each time."""
     return wanted if len(wanted) <= size else Random(7).sample(wanted, size)
-

@@ -1,6 +1,6 @@
 """Where BFCL's data is: in an environment of its own, which `scripts/install-bfcl` makes.
 
-    BFCL_PYTHON=PATH make bench-loops   # the interpreter of another one
+BFCL_PYTHON=PATH make bench-loops   # the interpreter of another one
 """
 
 from __future__ import annotations

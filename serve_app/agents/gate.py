@@ -141,6 +141,12 @@ class Gate:
             return []
         return [replace(call, arguments=call.arguments.strip() or "{}") for call in valid]
 
+    def finds_faults(self, answer: Data) -> bool:
+        """Whether a whole answer has calls that are not valid, or are not made."""
+        judged = self.afresh()
+        judged.read_whole(answer)
+        return bool(judged.faults) and not judged.is_empty
+
     def _is_valid(self, call: MadeCall) -> bool:
         return judge(call.name, call.arguments, self._tools, self._schemas).is_valid
 

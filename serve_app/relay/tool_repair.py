@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -21,7 +22,7 @@ from serve_app.agents.gate import Fault, Gate
 from serve_app.agents.repair import repair_body
 from serve_app.agents.schemas import Schemas
 from serve_app.agents.tools import tools_of
-from serve_app.agents.verdict import EMPTY
+from serve_app.agents.verdict import EMPTY, NO_CALL
 from serve_app.config.agents import ToolCallsConfig
 from serve_app.metrics import Metrics
 from serve_app.placement.lanes import NoReplica, UpstreamFault
@@ -60,8 +61,8 @@ class ToolRepair:
         """Have each invalid call of an answer made again; return why one cannot be."""
         for fault in list(gate.faults):
             made = await self._made_again(attempts, gate, fault)
-            if not made and fault.verdict is not EMPTY:
-                return _refusal(fault)
+            if isinstance(made, Rejected):
+                return made
             gate.mend(fault, made)
         mending = attempts.call.served.mending
         if mending is not None:
@@ -75,24 +76,30 @@ class ToolRepair:
 
     async def _made_again(
         self, attempts: RequestAttempts, gate: Gate, fault: Fault
-    ) -> list[MadeCall]:
+    ) -> list[MadeCall] | Rejected:
         config = _config(attempts.call)
         path = attempts.call.route.path
         body = repair_body(orjson.loads(attempts.body), path, gate.tools, fault)
         for _ in range(config.attempts):
             lane = attempts.plan.decision.lane
-            made = gate.made_again(await self._ask(attempts, lane, body), fault)
+            answer = await self._ask(attempts, lane, body)
+            made = gate.made_again(answer, fault)
             self._note_step(attempts.call, lane, "grammar", made)
             if made:
                 return made
+            if fault.verdict is EMPTY and gate.finds_faults(answer):
+                # It wants to call, as it turns out: from now on under a grammar.
+                fault = replace(fault, verdict=NO_CALL)
+                body = repair_body(orjson.loads(attempts.body), path, gate.tools, fault)
         stronger = self._fallback(attempts) if config.fallback else None
+        failed = [] if fault.verdict is EMPTY else _refusal(fault)
         if stronger is None:
-            return []
+            return failed
         made = gate.made_again(await self._ask_elsewhere(attempts, stronger, body), fault)
         self._note_step(attempts.call, stronger, "fallback", made)
         if made:
             attempts.call.decision = LaneDecision(stronger, Reason.VALIDATION_FAILED)
-        return made
+        return made or failed
 
     def _note_step(self, call: Call, lane: Lane, step: str, made: list[MadeCall]) -> None:
         outcome = "mended" if made else "failed"

@@ -333,6 +333,21 @@ def test_a_call_in_the_text_of_a_whole_answer_is_made(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS)
+def test_what_is_wrong_with_another_whole_answer_is_found(path: str) -> None:
+    in_text = Answer(['<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'])
+    bad = [whole(path, in_text), whole(path, Answer([], [BAD[CallOutcome.SCHEMA]]))]
+    good = [
+        {},
+        whole(path, Answer([])),
+        whole(path, Answer(["No."])),
+        whole(path, Answer([], [GOOD])),
+    ]
+    gated = gate(path)
+    assert [gated.finds_faults(answer) for answer in [*bad, *good]] == [True] * 2 + [False] * 4
+    assert not gated.faults
+
+
+@pytest.mark.parametrize("path", PATHS)
 @given(text=words, made=calls)
 def test_a_valid_whole_answer_is_the_same_object(
     path: str, text: list[str], made: list[tuple[str, list[str]]]
