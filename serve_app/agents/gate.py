@@ -27,6 +27,7 @@ from serve_app.agents.verdict import (
     IN_TEXT,
     NO_CALL,
     TOO_MANY,
+    UNREADABLE,
     VALID,
     CallOutcome,
     Verdict,
@@ -372,6 +373,11 @@ class Gate:
                 state.calls.append(state.open)
             reason = "length" if is_short else "tool_calls" if says_calls else "stop"
             self._finish(number, state, reason)
+
+    def note_unreadable(self) -> None:
+        """Note that the engine made a call, and could not write it."""
+        self._answer(0)
+        self._note_absent(0, UNREADABLE, self._tools.named, "")
 
     def whole(self, answer: Data) -> Data:
         """Return the whole answer with what was mended in it."""

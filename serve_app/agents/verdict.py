@@ -53,6 +53,7 @@ VALID = Verdict(CallOutcome.VALID)
 TOO_MANY = Verdict(CallOutcome.TOO_MANY, "one call was allowed, and this is a further one")
 IN_TEXT = Verdict(CallOutcome.IN_TEXT, "the call stands in the text instead of being made")
 NO_CALL = Verdict(CallOutcome.NO_CALL, "a call was to be made, and there is none")
+UNREADABLE = Verdict(CallOutcome.NOT_JSON, "the arguments cannot be read as one JSON object")
 EMPTY = Verdict(CallOutcome.EMPTY, "the answer has neither text nor a call")
 # The client's own limit on the answer, which the answer's end says.
 CUT_SHORT = Verdict(CallOutcome.CUT_SHORT, "the answer ended at its limit, within the call")

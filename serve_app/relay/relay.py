@@ -13,7 +13,7 @@ from router.errors import Rejected, RejectReason
 from serve_app.agents.gate import Gate
 from serve_app.metrics import Metrics
 from serve_app.protocol.asgi import respond
-from serve_app.protocol.engine_words import NOT_NOW, engine_error, from_engine, objection
+from serve_app.protocol.engine_words import NOT_NOW, NOT_VALID, engine_error, from_engine, objection
 from serve_app.protocol.errors import Dialect, error_event
 from serve_app.protocol.sse import Usage, parsed_json, read_usage
 from serve_app.relay.attempts import RequestAttempts
@@ -31,6 +31,17 @@ UPSTREAM_FAULTS = (BrokenConnection, SilentConnection)
 
 BROKEN_OFF = Rejected(RejectReason.NO_REPLICA, "The model broke off; a retry is safe.")
 TOO_LONG = Rejected(RejectReason.DEADLINE_EXCEEDED, "The model took too long.")
+
+_NO_MESSAGE = {
+    "id": "",
+    "type": "message",
+    "role": "assistant",
+    "content": [],
+    "model": "",
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 0, "output_tokens": 0},
+}
 
 
 @dataclass(eq=False)
@@ -74,7 +85,7 @@ class Relay:
             if response.status >= 500:
                 raise _fault(response.status, await _read(response))
             if response.status >= 400:
-                return from_engine(response.status, await _read(response))
+                return await self._relay_refusal(attempts, response, send)
             if response.content_type == "text/event-stream":
                 return await self._relay_stream(attempts, response, send)
             return await self._relay_whole(attempts, response, send)
@@ -85,7 +96,44 @@ class Relay:
     async def _relay_whole(
         self, attempts: RequestAttempts, response: Response, send: Send
     ) -> Rejected | None:
-        call, body = attempts.call, await _read(response)
+        body = await _read(response)
+        kind = response.headers.get("content-type", "application/json").encode()
+        return await self._send_whole(attempts, body, kind, send)
+
+    async def _relay_refusal(
+        self, attempts: RequestAttempts, response: Response, send: Send
+    ) -> Rejected | None:
+        """Say what the engine has against the request, or have a call made that it cannot write.
+
+        Of a whole message whose call has arguments that are no object, vLLM says that the
+        request was bad.
+        """
+        refused = from_engine(response.status, await _read(response))
+        gate, parsed = attempts.gate, attempts.plan.parsed
+        is_message = attempts.call.route.dialect is Dialect.ANTHROPIC and not parsed.stream
+        if gate is None or not gate.holds or not is_message or refused.message != NOT_VALID:
+            return refused
+        answer = dict(
+            _NO_MESSAGE, id=f"msg_{attempts.call.request_id}", model=attempts.lane.model_id
+        )
+        gate.note_unreadable()
+        failed = await self._repair.mend(attempts, gate)
+        if attempts.call.served.mending is None:
+            # Nor does it take the request that asks for the call: it is the request.
+            attempts.call.reply.repairs.clear()
+            return refused
+        self._repair.note(attempts.call, gate)
+        if failed is not None:
+            return failed
+        body = orjson.dumps(gate.whole(answer))
+        # Judged, and counted: the answer's usage is what mending took.
+        attempts.gate, attempts.call.served.mending = None, None
+        return await self._send_whole(attempts, body, b"application/json", send)
+
+    async def _send_whole(
+        self, attempts: RequestAttempts, body: bytes, kind: bytes, send: Send
+    ) -> Rejected | None:
+        call = attempts.call
         answer = parsed_json(body)
         call.served.usage = usage = read_usage(answer)
         if attempts.gate is not None and isinstance(answer, dict):
@@ -98,7 +146,6 @@ class Relay:
             pacer.book(usage.completion_tokens, now=time.monotonic())
         self.count(call, usage)
         _leave(call)
-        kind = response.headers.get("content-type", "application/json").encode()
         if call.route.dialect is Dialect.ANTHROPIC:
             body = with_reason(body)
         call.reply.hush()

@@ -35,6 +35,10 @@ from serve_app.transport.upstream import BrokenConnection, SilentConnection
 
 logger = logging.getLogger("ray.serve")
 
+BAD_REQUEST = 400
+_IS_REFUSED = "error"
+"""Of an answer: the conversation was taken before, so it is the call that cannot be written."""
+
 _FAULTS = (NoReplica, UpstreamFault, BrokenConnection, SilentConnection, OSError)
 
 
@@ -87,7 +91,7 @@ class ToolRepair:
             self._note_step(attempts.call, lane, "grammar", made)
             if made:
                 return made
-            if fault.verdict is EMPTY and gate.finds_faults(answer):
+            if fault.verdict is EMPTY and (_IS_REFUSED in answer or gate.finds_faults(answer)):
                 # It wants to call, as it turns out: from now on under a grammar.
                 fault = replace(fault, verdict=NO_CALL)
                 body = repair_body(orjson.loads(attempts.body), path, gate.tools, fault)
@@ -142,6 +146,8 @@ class ToolRepair:
                 answer = parsed_json(await response.read())
         except _FAULTS:
             return {}
+        if response.status == BAD_REQUEST:
+            return {_IS_REFUSED: True}
         if response.status != 200 or not isinstance(answer, dict):
             logger.warning("a lane did not take the request to repair a call: %d", response.status)
             return {}

@@ -120,8 +120,10 @@ class ResponsesForm:
             text = mended.texts.get(0)
             if (0, at) not in mended.dropped:
                 output.append({**(item if text is None else _with_text(item, text)), **call})
-        for added in mended.added.get(0, ()):
-            output.append({**_function_item(f"fc_{added.id}", added), "status": "completed"})
+        output += [
+            {**_function_item(f"fc_{added.id}", added), "status": "completed"}
+            for added in mended.added.get(0, ())
+        ]
         return with_usage({**answer, "output": output}, mended, "input_tokens", "output_tokens")
 
 
