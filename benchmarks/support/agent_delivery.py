@@ -171,7 +171,7 @@ class Tally:
         is_fewer = not found.error and 0 < len(found.calls) < asked.expected
         self.fewer += is_fewer
         self.odd += bool(found.odd)
-        if faults or found.odd:
+        if faults or found.odd or is_fewer:
             calls = [call[1:] for call in found.calls]
             self.shown.append(
                 f"{what} {asked.id}: {faults} {found.odd} calls {calls} text {found.text[:200]!r}"
