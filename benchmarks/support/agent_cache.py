@@ -90,7 +90,11 @@ def hits(talks: list[Data]) -> Iterator[Data]:
         ratio = cached / prompt
         before = before or ratio
         row: Data = {"what": what, "conversations": len(chosen), "requests": requests}
-        row |= {"prompt tokens": prompt, "hit ratio": ratio, "of what it was %": 100 * ratio / before}
+        row |= {
+            "prompt tokens": prompt,
+            "hit ratio": ratio,
+            "of what it was %": 100 * ratio / before,
+        }
         yield row
 
 

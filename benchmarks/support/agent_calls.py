@@ -220,13 +220,17 @@ def _streamed_messages(found: Heard, events: list[Data]) -> None:
         elif kind == "message_delta":
             found.finish = event["delta"].get("stop_reason") or ""
     for block in blocks.values():
-        if block["type"] == "text":
-            found.text += block["said"]
-        elif block["type"] == "tool_use":
-            found.calls.append((block["id"], block["name"], block["said"] or "{}"))
-        if block["is_open"] and not found.error:
-            found.odd.append("a block that does not end")
+        _take_block(found, block)
     _check_finish(found, "tool_use")
+
+
+def _take_block(found: Heard, block: Data) -> None:
+    if block["type"] == "text":
+        found.text += block["said"]
+    elif block["type"] == "tool_use":
+        found.calls.append((block["id"], block["name"], block["said"] or "{}"))
+    if block["is_open"] and not found.error:
+        found.odd.append("a block that does not end")
 
 
 def _whole_responses(found: Heard, answer: Data) -> None:

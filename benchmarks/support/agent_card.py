@@ -76,9 +76,7 @@ def _alone(profile: Profile, requests: int, tokens: int) -> tuple[float, float]:
     engine = BatchingEngine(profile.timing, profile.scheduling)
     engine.add(Sequence(HISTORY + 1, 1, _keys), 0.0)
     _drain(engine)
-    asked = [
-        Sequence(HISTORY + NEW, tokens, _branch(number)) for number in range(2, 2 + requests)
-    ]
+    asked = [Sequence(HISTORY + NEW, tokens, _branch(number)) for number in range(2, 2 + requests)]
     for sequence in asked:
         engine.add(sequence, 1000.0)
     _drain(engine)
@@ -102,7 +100,11 @@ def sessions() -> Iterator[Data]:
             result = run(profile, paused, duration_s=DURATION_S, random=Random(seed), active=active)
             took += [x + NETWORK_S for x in result.user_turns_s]
         p50, p95 = quantile(took, 0.5), quantile(took, 0.95)
-        row: Data = {"what": f"{active} agents, {pause_s} s between turns", "turns": len(took), "turn p50 s": p50}
+        row: Data = {
+            "what": f"{active} agents, {pause_s} s between turns",
+            "turns": len(took),
+            "turn p50 s": p50,
+        }
         row |= {"turn p95 s": p95, "p95 ≤ 5 s": "yes" if p95 <= BAR_S else "no"}
         row["turns/s"] = len(took) / (len(SEEDS) * (DURATION_S - 60))
         if active == 1:

@@ -86,7 +86,7 @@ def validation() -> Iterator[Data]:
             "µs p50": median(times),
             "µs p99": quantile(times, 0.99),
             "first µs (compiles)": first_us,
-            f"bar µs": BAR_US,
+            "bar µs": BAR_US,
         }
 
 
@@ -128,7 +128,8 @@ def tokens() -> Iterator[Data]:
     function = {"name": "edit", "parameters": schema}
     body = {"tools": [{"type": "function", "function": function}]}
     tools, form = tools_of(body, CHAT), form_of(CHAT)
-    assert tools is not None and form is not None
+    assert tools is not None
+    assert form is not None
 
     def plain() -> EngineStream:
         return FirstStream(EventReader(hide_usage=False), None, Dialect.OPENAI)

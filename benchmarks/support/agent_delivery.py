@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 from unittest.mock import Mock
 
+import httpx
 import orjson
+import uvicorn
 
 from benchmarks.support.agent_calls import (
     PATHS,
@@ -23,6 +26,8 @@ from benchmarks.support.agent_calls import (
     heard,
 )
 from benchmarks.support.scripted_lanes import WINDOW_TOKENS, ScriptedEngine, ScriptedLanes, ask_app
+from benchmarks.support.ways import ENGINE_PORT, MODEL, litellm_before
+from benchmarks.support.ways import Way as LiteLlmWay
 from classifier import DEFAULT_ARTIFACT, load_artifact
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.tenants import TenantsConfig
@@ -35,7 +40,7 @@ from serve_app.routing.policies import build_policies
 from simulator.script.model import Fault, Script
 
 CORRUPT = 0.1
-SHOWN = 5
+BYTES_PER_TOKEN = 4
 REPAIRS = "x-pointsman-tool-repair"
 
 TENANTS = {
@@ -64,6 +69,7 @@ class Way:
         say: has the engine answer from a script.
         steps: the repairs that were made, by step and outcome.
         repair_tokens: prompt tokens that were new, and completion tokens, of each repair.
+        stays_empty: whether every answer of the engines to the last request was empty.
 
     """
 
@@ -72,6 +78,7 @@ class Way:
     say: Callable[[Script], None]
     steps: Counter[str] = field(default_factory=Counter)
     repair_tokens: list[tuple[int, int]] = field(default_factory=list)
+    stays_empty: Callable[[], bool] = lambda: False
 
 
 def bare() -> Way:
@@ -105,7 +112,14 @@ def pointsman(name: str = "pointsman") -> Iterator[Way]:
             way.repair_tokens += _repair_tokens(lanes.asked)
         return status, raw
 
-    way = Way(name, ask, lanes.say)
+    def stays_empty() -> bool:
+        made = [
+            usage.get("completion_tokens", usage.get("output_tokens"))
+            for _, usage in lanes.asked[1:]
+        ]
+        return bool(made) and all(count == 1 for count in made)
+
+    way = Way(name, ask, lanes.say, stays_empty=stays_empty)
     yield way
     for metric in metrics.registry.collect():
         if metric.name == "pointsman_tool_repairs":
@@ -117,11 +131,45 @@ def pointsman(name: str = "pointsman") -> Iterator[Way]:
 
 def _repair_tokens(asked: list[tuple[Data, Data]]) -> Iterator[tuple[int, int]]:
     """Of each repair: tokens behind the conversation that the lane had read, and its answer's."""
-    for _, usage in asked[1:]:
-        prompt = usage.get("prompt_tokens", usage.get("input_tokens", 0))
+    said = len(orjson.dumps(_conversation(asked[0][0])))
+    for body, usage in asked[1:]:
+        prompt = (len(orjson.dumps(_conversation(body))) - said) // BYTES_PER_TOKEN
         made = usage.get("completion_tokens", usage.get("output_tokens", 0))
         if made:
             yield prompt, made
+
+
+@contextlib.asynccontextmanager
+async def litellm() -> AsyncIterator[Way]:
+    """LiteLLM's proxy before the engine on a port; it says if it is not installed."""
+    engine = ScriptedEngine(MODEL)
+    config = uvicorn.Config(engine, port=ENGINE_PORT, log_level="error", lifespan="off")
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    behind = LiteLlmWay("direct", f"http://127.0.0.1:{ENGINE_PORT}")
+    stack = contextlib.ExitStack()
+    try:
+        before = await asyncio.to_thread(stack.enter_context, litellm_before(behind))
+        async with httpx.AsyncClient(
+            base_url=before.url, headers=before.headers, timeout=60
+        ) as client:
+
+            async def ask(path: str, body: Data) -> tuple[int, bytes]:
+                answer = await client.post(path, json={**body, "model": MODEL})
+                return answer.status_code, answer.content
+
+            def say(script: Script) -> None:
+                engine.script = script
+
+            yield Way("LiteLLM", ask, say)
+    finally:
+        await asyncio.to_thread(stack.close)
+        server.should_exit = True
+        await serving
+
+
+def _conversation(body: Data) -> Any:
+    return body.get("messages", body.get("input"))
 
 
 def script_of(asked: Exchange, path: str, number: int, *, stubborn: bool) -> Script | None:
@@ -158,15 +206,21 @@ class Tally:
     calls: int = 0
     wrong: Counter[str] = field(default_factory=Counter)
     told: int = 0
+    empty: int = 0
     fewer: int = 0
     odd: int = 0
     shown: list[str] = field(default_factory=list)
 
-    def add(self, asked: Exchange, found: Heard, judge: Judge, what: str) -> None:
+    def add(
+        self, asked: Exchange, found: Heard, judge: Judge, what: str, *, is_empty: bool
+    ) -> None:
         self.answers += 1
         self.calls += len(found.calls)
         self.told += bool(found.error)
         faults = judge.faults(asked, found)
+        if faults == ["silent"] and is_empty:
+            faults = []
+            self.empty += 1
         self.wrong.update(faults)
         is_fewer = not found.error and 0 < len(found.calls) < asked.expected
         self.fewer += is_fewer
@@ -212,18 +266,14 @@ async def deliver(
             found = heard(path, status, raw)
         except (KeyError, ValueError, TypeError, IndexError) as error:
             found = Heard(odd=[f"{error!r} in {raw[-300:]!r}"])
-        tally.add(asked, found, judge, what)
+        tally.add(asked, found, judge, what, is_empty=way.stays_empty())
     return tally
 
 
 def row(way: Way, tally: Tally) -> dict[str, Any]:
     wrong = sum(tally.wrong.values())
-    prompts, made = (
-        (sorted(x) for x in zip(*way.repair_tokens, strict=True))
-        if (way.repair_tokens)
-        else ([], [])
-    )
-    del prompts
+    prompts, made = [x for x, _ in way.repair_tokens], [x for _, x in way.repair_tokens]
+    count = max(1, len(made))
     return {
         "way": way.name,
         "answers": tally.answers,
@@ -231,11 +281,13 @@ def row(way: Way, tally: Tally) -> dict[str, Any]:
         "invalid or silently dropped": wrong,
         "share %": 100 * wrong / tally.answers,
         "of that silent": tally.wrong["silent"],
+        "empty again and again": tally.empty,
         "errors told": tally.told,
         "fewer calls than made": tally.fewer,
         "malformed": tally.odd,
-        "repairs": ", ".join(f"{k}: {n}" for k, n in sorted(way.steps.items())),
-        "tokens a repair": sum(made) / len(made) if made else "",
+        "repairs": ", ".join(f"{k} {n}" for k, n in sorted(way.steps.items())),
+        "new prompt tokens a repair": sum(prompts) / count,
+        "answer tokens a repair": sum(made) / count,
     }
 
 

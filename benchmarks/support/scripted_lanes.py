@@ -11,8 +11,8 @@ from typing import Any
 import orjson
 
 from serve_app.placement.lanes import Replica
-from simulator.http.app import EngineSpec, SimulatedEngineApp
 from simulator.http.answers import Choice
+from simulator.http.app import EngineSpec, SimulatedEngineApp
 from simulator.http.asks import Ask
 from simulator.model.profile import FixedTiming
 from simulator.model.realtime import Stream
