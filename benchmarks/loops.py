@@ -1,11 +1,10 @@
 """How often the loop guard stops what is no loop, and how late it finds what is one.
 
-    python -m benchmarks.loops PYTHON
+    make bench-loops
 
-PYTHON is the interpreter of another environment with `bfcl-eval` (without its
-dependencies) and `mpmath`; the wheel holds the conversations of BFCL's multi-turn
-categories, whose calls are run against BFCL's own simulated systems. Without it, this says
-so and measures planted loops alone.
+The conversations are those of BFCL's multi-turn categories, whose calls are run against
+BFCL's own simulated systems (`scripts/install-bfcl`). Without BFCL, this says so and
+measures planted loops alone.
 
 False stops: each conversation is judged as its client would send it, after each step, in
 all three dialects; once turn by turn, and once with all of its turns as one, as an agent
@@ -17,12 +16,10 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 from typing import Any
 
-from benchmarks.support import bfcl_transcripts
 from benchmarks.support.agent_bodies import DIALECTS, Turns
+from benchmarks.support.bfcl import read_bfcl
 from benchmarks.support.report import write
 from router.agents.loops import LoopKind, LoopRules, find_loop
 from router.agents.task import Call, Result, Step
@@ -42,17 +39,6 @@ RULES = LoopsConfig().rules
 SEED = 7
 LATE_CALLS = 2
 """A planted loop is found in time if no more calls than these were made beyond its rule."""
-
-
-def read_transcripts(python: str) -> list[Turns]:
-    """Turns of each conversation; none without BFCL."""
-    command = [python, str(bfcl_transcripts.__file__)]
-    try:
-        run = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        print(f"no BFCL data: {error}")
-        return []
-    return [json.loads(line)["turns"] for line in run.stdout.splitlines()]
 
 
 def stopped_at(turns: Turns, path: str, loops: LoopsConfig) -> str | None:
@@ -139,9 +125,9 @@ def _step(name: str, arguments: dict[str, Any], result: str) -> Step:
     return (Call("", name, text, Result(len(result), result.encode())),)
 
 
-def main(python: str = sys.executable) -> None:
+def main() -> None:
     """Print and write the table."""
-    conversations = read_transcripts(python)
+    conversations: list[Turns] = [talk["turns"] for talk in read_bfcl("bfcl_transcripts.py")]
     rows = []
     if conversations:
         rows.append(false_stops(conversations, "turn by turn"))
@@ -161,4 +147,4 @@ def main(python: str = sys.executable) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

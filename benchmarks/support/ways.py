@@ -175,6 +175,12 @@ def _ray_tree(engine_name: str) -> list[int]:
 
 @contextlib.contextmanager
 def litellm(timing: Timing) -> Iterator[Way]:
+    with engine(timing) as behind, litellm_before(behind) as way:
+        yield way
+
+
+@contextlib.contextmanager
+def litellm_before(behind: Way) -> Iterator[Way]:
     """LiteLLM's proxy by its production page: one uvicorn worker, nothing logged."""
     key = f"sk-{secrets.token_hex(16)}"
     upstream = f"http://127.0.0.1:{ENGINE_PORT}/v1"
@@ -203,7 +209,7 @@ def litellm(timing: Timing) -> Iterator[Way]:
         "NO_DOCS": "True",
         "HF_HUB_OFFLINE": "1",
     }
-    with tempfile.TemporaryDirectory() as folder, engine(timing) as behind:
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "litellm.yaml"
         path.write_text(yaml.safe_dump(config))
         command = [str(PEERS / "litellm"), "--config", str(path), "--host", "127.0.0.1"]

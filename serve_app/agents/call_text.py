@@ -118,8 +118,8 @@ class TextWatch:
         # Inside the name.
         return any(squeezed.startswith(start) for start in _OPENINGS) and len(text) < 400
 
-    def called(self) -> tuple[str, str] | None:
-        """Return what the held text is: text to keep, and the tool that it calls; None: no call.
+    def called(self) -> tuple[str, list[str]] | None:
+        """Return what the held text is: text to keep, and the tools it calls; None: no call.
 
         A mark alone is no call: an answer may speak of `<tool_call>`.
         """
@@ -133,15 +133,15 @@ class TextWatch:
         names = (
             found["member"] or found["tag"] or found["head"] for found in _NAMES.finditer(shape)
         )
-        name = next((name for name in names if name in self._tools.schemas), None)
-        return None if name is None else (self.held[:at], name)
+        offered = [name for name in names if name in self._tools.schemas]
+        return (self.held[:at], offered) if offered else None
 
 
 def _begins_mark(tail: str) -> bool:
     return any(mark.startswith(tail) for mark in MARKS)
 
 
-def called_in(text: str, tools: Tools) -> tuple[str, str] | None:
+def called_in(text: str, tools: Tools) -> tuple[str, list[str]] | None:
     """The same of a whole text."""
     watch = TextWatch(tools)
     watch.feed(text)

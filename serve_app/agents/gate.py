@@ -45,6 +45,7 @@ class Fault:
         key: of the call; its second number is -1 where none was made.
         name: of the tool that was called, as far as it is known and offered.
         said: the call, or the text that stands for it, as the model wrote it.
+        may_be_many: whether several calls may come in its place.
 
     """
 
@@ -52,6 +53,7 @@ class Fault:
     name: str | None
     said: str
     verdict: Verdict
+    may_be_many: bool = False
 
 
 @dataclass(slots=True)
@@ -126,12 +128,27 @@ class Gate:
         """Return one for an answer that begins again."""
         return Gate(self._form, self._tools, self._schemas, holds=self._holds)
 
-    def made_again(self, answer: Data) -> MadeCall | None:
-        """Return the first valid call of a whole answer; None if there is none."""
-        for call in self._form.whole_calls(answer):
-            if judge(call.name, call.arguments, self._tools, self._schemas).is_valid:
-                return replace(call, arguments=call.arguments.strip() or "{}")
-        return None
+    def made_again(self, answer: Data, fault: Fault) -> list[MadeCall]:
+        """Return what of a whole answer may stand in a fault's place.
+
+        Its first valid call; where it may be many all of them, or none if one is not valid.
+        """
+        made = self._form.whole_calls(answer)
+        valid = [call for call in made if self._is_valid(call)]
+        if not fault.may_be_many:
+            made = valid = valid[:1]
+        if len(valid) < len(made):
+            return []
+        return [replace(call, arguments=call.arguments.strip() or "{}") for call in valid]
+
+    def finds_faults(self, answer: Data) -> bool:
+        """Whether a whole answer has calls that are not valid, or are not made."""
+        judged = self.afresh()
+        judged.read_whole(answer)
+        return any(fault.verdict is not EMPTY for fault in judged.faults)
+
+    def _is_valid(self, call: MadeCall) -> bool:
+        return judge(call.name, call.arguments, self._tools, self._schemas).is_valid
 
     # -- a stream -----------------------------------------------------------
 
@@ -220,7 +237,8 @@ class Gate:
             self._excuse(answer.calls[-1])
         found = None if is_cut_short else answer.watch.called()
         if found is not None:
-            kept, name = found
+            kept, names = found
+            name = names[0] if len(names) == 1 or not self._tools.allows_parallel else None
             text = "".join(answer.text)
             self._mended.texts[number] = text[: len(text) - len(answer.watch.held)] + kept
             self._note_absent(number, IN_TEXT, name, answer.watch.held[len(kept) :])
@@ -235,7 +253,8 @@ class Gate:
 
     def _note_absent(self, number: int, verdict: Verdict, name: str | None, said: str) -> None:
         self.outcomes.append(verdict.outcome)
-        self.faults.append(Fault((number, -1), name, said, verdict))
+        may_be_many = name is None and self._tools.allows_parallel
+        self.faults.append(Fault((number, -1), name, said, verdict, may_be_many))
 
     def _released(self) -> bytes:
         if not self._has_begun:
@@ -264,20 +283,18 @@ class Gate:
 
     # -- mending ------------------------------------------------------------
 
-    def mend(self, fault: Fault, call: MadeCall | None) -> None:
-        """Put a valid call in a fault's place; None: there is nothing to put there."""
+    def mend(self, fault: Fault, made: list[MadeCall]) -> None:
+        """Put valid calls in a fault's place, one in that of a call; none: there is nothing."""
         self.faults.remove(fault)
         number, at = fault.key
         if at >= 0:
-            if call is None:
+            if not made:
                 self._mended.dropped.add(fault.key)
             else:
-                made = next(x for x in self._answers[number].calls if x.key == fault.key)
-                self._mended.calls[fault.key] = MadeCall(
-                    fault.key, made.id, call.name, call.arguments
-                )
-        elif call is not None:
-            self._mended.added[number] = call
+                old = next(x for x in self._answers[number].calls if x.key == fault.key)
+                self._mended.calls[fault.key] = replace(made[0], key=fault.key, id=old.id)
+        elif made:
+            self._mended.added[number] = made
         else:
             self._mended.texts.pop(number, None)
             _let_text_go(self._answers[number])
@@ -307,8 +324,9 @@ class Gate:
             return entry.raw
         before = b""
         if entry.ends is not None and (added := mended.added.get(entry.ends)) is not None:
-            number = self._answers[entry.ends].last_index + 1
-            before = b"".join(map(event_of, self._form.new_call(data, number, added)))
+            first = self._answers[entry.ends].last_index + 1
+            events = [self._form.new_call(data, first + at, call) for at, call in enumerate(added)]
+            before = b"".join(event_of(event) for call in events for event in call)
         return before + event_of(self._form.closed(data, mended))
 
     def _written_call(self, entry: _Entry, call: _Call, written: set[Key]) -> bytes:

@@ -32,7 +32,7 @@ _LEFT_OUT = frozenset(
 
 
 def repair_body(body: Data, path: str, tools: Tools, fault: Fault) -> Data:
-    """Return the request, not streamed, that asks for one valid call in a fault's place."""
+    """Return the request, not streamed, that asks for valid calls in a fault's place."""
     asked = {name: value for name, value in body.items() if name not in _LEFT_OUT}
     said = fault.said[:MAX_SAID_CHARS] or "(nothing)"
     turns = [
@@ -46,10 +46,10 @@ def repair_body(body: Data, path: str, tools: Tools, fault: Fault) -> Data:
     asked[field] = [*(before or []), *turns]
     if fault.verdict is EMPTY:
         return asked
-    asked["tool_choice"] = _choice(path, fault.name)
+    asked["tool_choice"] = _choice(path, fault)
     if path != "/v1/messages":
-        asked["parallel_tool_calls"] = False
-    if fault.name is not None:
+        asked["parallel_tool_calls"] = fault.may_be_many
+    if isinstance(body.get("tools"), list):
         asked["tools"] = [_enforced(tool, fault.name) for tool in body["tools"]]
     return asked
 
@@ -57,7 +57,9 @@ def repair_body(body: Data, path: str, tools: Tools, fault: Fault) -> Data:
 def _note(tools: Tools, fault: Fault) -> str:
     if fault.verdict is EMPTY:
         return "Your last answer was empty. Go on: call a tool, or say what you have found."
-    what = "one of the tools" if fault.name is None else f"the tool '{fault.name}'"
+    what = "the tools" if fault.may_be_many else "one of the tools"
+    if fault.name is not None:
+        what = f"the tool '{fault.name}'"
     note = f"That is not valid: {fault.verdict.why}. Call {what} now, and nothing else."
     if fault.name is None:
         return note
@@ -67,10 +69,11 @@ def _note(tools: Tools, fault: Fault) -> str:
     return f"{note} Its arguments have to match this JSON schema: {schema}"
 
 
-def _choice(path: str, name: str | None) -> Any:
+def _choice(path: str, fault: Fault) -> Any:
+    name = fault.name
     if path == "/v1/messages":
         choice = {"type": "any"} if name is None else {"type": "tool", "name": name}
-        return {**choice, "disable_parallel_tool_use": True}
+        return {**choice, "disable_parallel_tool_use": not fault.may_be_many}
     if name is None:
         return "required"
     if path == "/v1/responses":
@@ -78,13 +81,13 @@ def _choice(path: str, name: str | None) -> Any:
     return {"type": "function", "function": {"name": name}}
 
 
-def _enforced(tool: Any, name: str) -> Any:
-    """The tool without a `strict: false`, which would lift the grammar."""
+def _enforced(tool: Any, name: str | None) -> Any:
+    """The tool, if it may be called, without a `strict: false`, which would lift the grammar."""
     if not isinstance(tool, dict):
         return tool
     function = tool.get("function")
     if isinstance(function, dict):
         return {**tool, "function": _enforced(function, name)}
-    if tool.get("name") == name and tool.get("strict") is False:
+    if name in (None, tool.get("name")) and tool.get("strict") is False:
         return {key: value for key, value in tool.items() if key != "strict"}
     return tool

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -22,7 +23,7 @@ from serve_app.agents.gate import Fault, Gate
 from serve_app.agents.repair import repair_body
 from serve_app.agents.schemas import Schemas
 from serve_app.agents.tools import tools_of
-from serve_app.agents.verdict import EMPTY, CallOutcome, Verdict
+from serve_app.agents.verdict import EMPTY, NO_CALL, CallOutcome, Verdict
 from serve_app.bodies.routes import Route
 from serve_app.config.agents import ToolCallsConfig
 from serve_app.metrics import Metrics
@@ -37,6 +38,10 @@ from serve_app.request.plan import Plan
 from serve_app.transport.upstream import BrokenConnection, SilentConnection
 
 logger = logging.getLogger("ray.serve")
+
+BAD_REQUEST = 400
+_IS_REFUSED = "error"
+"""Of an answer: the conversation was taken before, so it is the call that cannot be written."""
 
 _FAULTS = (NoReplica, UpstreamFault, BrokenConnection, SilentConnection, OSError)
 
@@ -64,8 +69,8 @@ class ToolRepair:
         """Have each invalid call of an answer made again; return why one cannot be."""
         for fault in list(gate.faults):
             made = await self._made_again(attempts, gate, fault)
-            if made is None and fault.verdict is not EMPTY:
-                return _refusal(fault)
+            if isinstance(made, Rejected):
+                return made
             gate.mend(fault, made)
         mending = attempts.call.served.mending
         if mending is not None:
@@ -99,9 +104,13 @@ class ToolRepair:
         """Return whether an answer has calls, and only valid ones."""
         judged = gate.afresh()
         judged.read_whole(answer)
-        made = None if judged.faults else gate.made_again(answer)
+        made = [] if judged.faults else self._calls_of(call, answer)
         self._note_step(call, lane, step, made)
-        return made is not None
+        return bool(made)
+
+    def _calls_of(self, call: Call, answer: dict[str, Any]) -> list[MadeCall]:
+        form = form_of(call.route.path)
+        return [] if form is None else form.whole_calls(answer)
 
     def note(self, call: Call, gate: Gate) -> None:
         """Count how the calls of an answer were."""
@@ -110,29 +119,35 @@ class ToolRepair:
 
     async def _made_again(
         self, attempts: RequestAttempts, gate: Gate, fault: Fault
-    ) -> MadeCall | None:
+    ) -> list[MadeCall] | Rejected:
         config = _config(attempts.call)
         path = attempts.call.route.path
         body = repair_body(orjson.loads(attempts.body), path, gate.tools, fault)
         for _ in range(config.attempts):
             lane = attempts.plan.decision.lane
-            made = gate.made_again(await self._ask(attempts, lane, body))
+            answer = await self._ask(attempts, lane, body)
+            made = gate.made_again(answer, fault)
             self._note_step(attempts.call, lane, "grammar", made)
-            if made is not None:
+            if made:
                 return made
+            if fault.verdict is EMPTY and (_IS_REFUSED in answer or gate.finds_faults(answer)):
+                # It wants to call, as it turns out: from now on under a grammar.
+                fault = replace(fault, verdict=NO_CALL)
+                body = repair_body(orjson.loads(attempts.body), path, gate.tools, fault)
         stronger = self._fallback(attempts) if config.fallback else None
+        failed = [] if fault.verdict is EMPTY else _refusal(fault)
         if stronger is None:
-            return None
-        made = gate.made_again(await self._ask_elsewhere(attempts, stronger, body))
+            return failed
+        made = gate.made_again(await self._ask_elsewhere(attempts, stronger, body), fault)
         self._note_step(attempts.call, stronger, "fallback", made)
-        if made is not None:
+        if made:
             attempts.call.decision = LaneDecision(stronger, Reason.VALIDATION_FAILED)
-        return made
+        return made or failed
 
-    def _note_step(self, call: Call, lane: Lane, step: str, made: MadeCall | None) -> None:
-        outcome = "failed" if made is None else "mended"
+    def _note_step(self, call: Call, lane: Lane, step: str, made: list[MadeCall]) -> None:
+        outcome = "mended" if made else "failed"
         self._metrics.tool_repairs.labels(lane.name, step, outcome).inc()
-        call.reply.repairs.append(step if made is not None else f"{step}-failed")
+        call.reply.repairs.append(step if made else f"{step}-failed")
 
     def _fallback(self, attempts: RequestAttempts) -> Lane | None:
         """The lane that is asked where the request's own could not make the call."""
@@ -170,6 +185,8 @@ class ToolRepair:
                 answer = parsed_json(await response.read())
         except _FAULTS:
             return {}
+        if response.status == BAD_REQUEST:
+            return {_IS_REFUSED: True}
         if response.status != 200 or not isinstance(answer, dict):
             logger.warning("a lane did not take the request to repair a call: %d", response.status)
             return {}

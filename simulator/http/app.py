@@ -84,7 +84,7 @@ class SimulatedEngineApp:
         self.engine = engine
         self.clock = RealTimeEngine(engine)
         self.exposition = Exposition(engine, spec.model_id, blocks, self._block_size)
-        self._script = spec.script or _script_of(spec.timing)
+        self.script = spec.script or _script_of(spec.timing)
         self._faults = spec.faults
         self._apply(spec.faults)
         trims = spec.trims_template
@@ -227,7 +227,7 @@ class SimulatedEngineApp:
     def _scripted(self, path: str, body: dict[str, Any], ask: asks.Ask) -> list[Choice]:
         """The choices of the script's answer; none where it has none."""
         is_formatted = ask.script is not None and ask.tool is None
-        if self._script is None or path not in READERS or is_formatted:
+        if self.script is None or path not in READERS or is_formatted:
             return []
         try:
             asked = READERS[path](body)
@@ -235,7 +235,7 @@ class SimulatedEngineApp:
             raise Refused(400, "BadRequestError", f"bad request: {error}") from error
         # The same request goes wrong in the same way, on another model in another.
         seed = f"{self.spec.model_id} {crc32(ask.prompts[0].tobytes())} {asked.choice}"
-        answer = answer_of(self._script, asked, seed)
+        answer = answer_of(self.script, asked, seed)
         if answer is None:
             return []
         ask.namespaces, ask.echoed = asked.namespaces, body

@@ -29,6 +29,7 @@ class _Conversation:
     stage: int = 0
     open_requests: int = 0
     begun: float = 0.0
+    turn_begun: float = 0.0
 
 
 @dataclass(slots=True)
@@ -39,12 +40,14 @@ class Result:
         engine: the engine, for its counters.
         virtual_s: how long the run was.
         turns: one entry a finished request, those of the warm-up period left out.
+        user_turns_s: how long each of the users' turns took, tools and all stages.
 
     """
 
     engine: BatchingEngine
     virtual_s: float
     turns: list[Turn] = field(default_factory=list)
+    user_turns_s: list[float] = field(default_factory=list)
 
 
 def run(
@@ -149,6 +152,8 @@ class _Run:
         self._begin_stage(_Conversation(session, self._workload.system_tokens, begun=now), now)
 
     def _begin_stage(self, talk: _Conversation, now: float) -> None:
+        if not talk.stage:
+            talk.turn_begun = now
         requests = talk.session.turns[talk.turn][talk.stage]
         talk.open_requests = len(requests)
         for number, request in enumerate(requests):
@@ -204,6 +209,8 @@ class _Run:
             return
         talk.stage = 0
         talk.turn += 1
+        if talk.turn_begun >= self._skip_s:
+            self._result.user_turns_s.append(now - talk.turn_begun)
         pause = (
             self._random.expovariate(1 / self._workload.think_s) if self._workload.think_s else 0
         )

@@ -127,8 +127,7 @@ class ChatForm:
             if (number, at) not in mended.dropped:
                 calls.append({**call, "function": function})
         choice = {**choice, "message": message}
-        added = mended.added.get(number)
-        if added is not None:
+        for added in mended.added.get(number, ()):
             function = {"name": added.name, "arguments": added.arguments}
             calls.append({"id": added.id, "type": "function", "function": function})
             choice["finish_reason"] = "tool_calls"

@@ -115,7 +115,7 @@ class Mended:
     """
 
     calls: dict[Key, MadeCall]
-    added: dict[int, MadeCall]
+    added: dict[int, list[MadeCall]]
     dropped: set[Key]
     texts: dict[int, str]
     prompt_tokens: int = 0

@@ -93,7 +93,7 @@ class MessagesForm:
         if mended.texts.get(0):
             content.insert(0, {"type": "text", "text": mended.texts[0]})
         answer = {**answer, "content": content}
-        if (added := mended.added.get(0)) is not None:
+        for added in mended.added.get(0, ()):
             given = orjson.loads(added.arguments)
             block = {"type": "tool_use", "id": added.id, "name": added.name, "input": given}
             content.append(block)

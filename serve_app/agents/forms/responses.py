@@ -88,8 +88,8 @@ class ResponsesForm:
                 return {**data, "part": {**(data.get("part") or {}), "text": text}}
             if kind == "response.output_item.done":
                 return {**data, "item": _with_text(part(data, "item"), text)}
-        if isinstance(data.get("response"), dict) and data["response"].get("output"):
-            return {**data, "response": self.whole_mended(data["response"], mended)}
+        if kind in ("response.completed", "response.incomplete"):
+            return {**data, "response": self.whole_mended(part(data, "response"), mended)}
         return data
 
     def whole_calls(self, answer: Data) -> list[MadeCall]:
@@ -120,8 +120,10 @@ class ResponsesForm:
             text = mended.texts.get(0)
             if (0, at) not in mended.dropped:
                 output.append({**(item if text is None else _with_text(item, text)), **call})
-        if (added := mended.added.get(0)) is not None:
-            output.append({**_function_item(f"fc_{added.id}", added), "status": "completed"})
+        output += [
+            {**_function_item(f"fc_{added.id}", added), "status": "completed"}
+            for added in mended.added.get(0, ())
+        ]
         return with_usage({**answer, "output": output}, mended, "input_tokens", "output_tokens")
 
 

@@ -25,7 +25,7 @@ CALL = '{"name": "weather", "parameters": {"city": "Bern"}}'
     ],
 )
 def test_a_call_is_found_wherever_it_begins(text, kept):
-    assert called_in(text, TOOLS) == (kept, "weather")
+    assert called_in(text, TOOLS) == (kept, ["weather"])
 
 
 @pytest.mark.parametrize(
@@ -65,4 +65,4 @@ def test_a_brace_in_code_waits_for_one_character():
 def test_a_call_within_text_is_held_from_its_brace():
     watch, held = held_by_character(f"Let me look. {CALL} Done.")
     assert not any(held[:13]) and all(held[13:])
-    assert watch.called() == ("", "weather")
+    assert watch.called() == ("", ["weather"])

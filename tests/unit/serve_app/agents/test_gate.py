@@ -58,7 +58,7 @@ def through(gated: Gate, events: list[bytes], mend: MadeCall | None = MADE) -> b
     """What a client gets, every fault mended alike."""
     out = b"".join(map(gated.feed, events))
     for fault in list(gated.faults):
-        gated.mend(fault, mend)
+        gated.mend(fault, [] if mend is None else [mend])
     return out + gated.rest()
 
 
@@ -106,7 +106,7 @@ def test_an_invalid_call_is_held_and_comes_mended_in_its_place(
     assert [name for name, _ in heard(path, before).made] == ["add"] * place
     assert [fault.verdict.outcome for fault in gated.faults] == [outcome]
     assert gated.faults[0].name == (None if outcome is CallOutcome.UNKNOWN_TOOL else "add")
-    gated.mend(gated.faults[0], MADE)
+    gated.mend(gated.faults[0], [MADE])
     found = heard(path, before + gated.rest())
     expected = [("add", '{"a": 1}')] * 2
     expected.insert(place, ("add", '{"a": 7}'))
@@ -129,6 +129,8 @@ def test_a_call_that_cannot_be_mended_is_left_out(path: str) -> None:
         ['Well. <tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'],
         ["Well. ", "[TOOL", '_CALLS][{"name": "add", "arguments": {"a": 1}}]'],
         ["Well. ", "<function=add>", "<parameter=a>1</parameter></function>"],
+        ["Well. ", "{", '"name"', ': "add", "para', 'meters": {"a": 1}}'],
+        ['Well. {"name": "add", "arguments": {"a": 1}}'],
     ],
 )
 def test_a_call_left_in_the_text_is_made(path: str, text: list[str]) -> None:
@@ -138,6 +140,44 @@ def test_a_call_left_in_the_text_is_made(path: str, text: list[str]) -> None:
     found = heard(path, out)
     assert (found.text, found.made) == ("Well. ", [("add", '{"a": 7}')])
     assert found.reason == CALLS_REASON[path]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_several_calls_left_in_the_text_are_all_made(path: str, is_whole: bool) -> None:
+    call = '<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'
+    answer = Answer(["Well. ", call, "\n", call])
+    gated = gate(path)
+    made = [MADE, MadeCall((0, 1), "call_other", "add", '{"a": 8}')]
+    if is_whole:
+        gated.read_whole(whole(path, answer))
+    before = b"" if is_whole else b"".join(map(gated.feed, stream(path, answer)))
+    (fault,) = gated.faults
+    assert fault.name is None and fault.may_be_many
+    gated.mend(fault, made)
+    form = form_of(path)
+    assert form is not None
+    if is_whole:
+        calls = form.whole_calls(gated.whole(whole(path, answer)))
+        found = [(x.name, x.arguments) for x in calls]
+    else:
+        found = heard(path, before + gated.rest()).made
+    assert [(name, orjson.loads(text)) for name, text in found] == [
+        ("add", {"a": 7}),
+        ("add", {"a": 8}),
+    ]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_of_several_calls_left_in_the_text_one_is_made_where_one_is_allowed(path: str) -> None:
+    more: dict[str, Any] = {"parallel_tool_calls": False}
+    if path == MESSAGES:
+        more = {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}}
+    call = '<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'
+    gated = gate(path, **more)
+    assert b"tool_call" not in b"".join(map(gated.feed, stream(path, Answer([call, call]))))
+    (fault,) = gated.faults
+    assert fault.name == "add" and not fault.may_be_many
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -157,6 +197,9 @@ def test_llamas_bare_call_is_found(path: str) -> None:
         ['{"name": "Bob", ', '"age": 3}'],
         ["<tool_call> is a mark of ", "hermes"],
         ["[TOOL", "S] are many"],
+        ["As in ", '{"name": "add"', ', "version": 1}.'],
+        ["As in ", '{"name": "sub"', ', "arguments": {}}.'],
+        ["Sets: ", "{", "1}, {", "}"],
     ],
 )
 def test_text_that_only_speaks_of_calls_passes_as_it_came(path: str, text: list[str]) -> None:
@@ -232,10 +275,18 @@ def test_without_holding_all_passes_and_is_counted(
 
 
 @pytest.mark.parametrize("path", PATHS)
+def test_a_call_in_place_of_an_empty_answer_is_in_the_end_of_the_stream_too(path: str) -> None:
+    """`heard` compares the items of /v1/responses with those that its last event repeats."""
+    found = heard(path, through(gate(path), stream(path, Answer([]))))
+    assert found.made == [("add", '{"a": 7}')]
+    assert found.reason == CALLS_REASON[path]
+
+
+@pytest.mark.parametrize("path", PATHS)
 def test_what_mending_took_is_in_the_usage(path: str) -> None:
     gated = gate(path)
     out = b"".join(map(gated.feed, stream(path, Answer([], [BAD[CallOutcome.SCHEMA]]))))
-    gated.mend(gated.faults[0], MADE)
+    gated.mend(gated.faults[0], [MADE])
     gated.note_usage(100, 20)
     usage = heard(path, out + gated.rest()).usage
     names = (
@@ -254,7 +305,7 @@ def test_a_whole_answer_is_judged_and_mended_alike(path: str) -> None:
     gated = gate(path)
     gated.read_whole(body)
     assert [x.value for x in gated.outcomes] == ["valid", "schema", "valid"]
-    gated.mend(gated.faults[0], MADE)
+    gated.mend(gated.faults[0], [MADE])
     mended = gated.whole(body)
     form = form_of(path)
     assert form is not None
@@ -270,7 +321,7 @@ def test_a_call_in_the_text_of_a_whole_answer_is_made(path: str) -> None:
     body = whole(path, Answer(text))
     gated = gate(path)
     gated.read_whole(body)
-    gated.mend(gated.faults[0], MADE)
+    gated.mend(gated.faults[0], [MADE])
     mended = gated.whole(body)
     form = form_of(path)
     assert form is not None
@@ -279,6 +330,21 @@ def test_a_call_in_the_text_of_a_whole_answer_is_made(path: str) -> None:
     ]
     assert dict(form.whole_texts(mended)) == {0: "Well. "}
     assert form.whole_finish(mended)[0][1] is (path != RESPONSES)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_what_is_wrong_with_another_whole_answer_is_found(path: str) -> None:
+    in_text = Answer(['<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>'])
+    bad = [whole(path, in_text), whole(path, Answer([], [BAD[CallOutcome.SCHEMA]]))]
+    good = [
+        {},
+        whole(path, Answer([])),
+        whole(path, Answer(["No."])),
+        whole(path, Answer([], [GOOD])),
+    ]
+    gated = gate(path)
+    assert [gated.finds_faults(answer) for answer in [*bad, *good]] == [True] * 2 + [False] * 4
+    assert not gated.faults
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -12,7 +12,7 @@ from serve_app.agents.gate import Fault, Gate
 from serve_app.agents.repair import repair_body
 from serve_app.agents.schemas import Schemas
 from serve_app.agents.tools import tools_of
-from serve_app.agents.verdict import EMPTY, CallOutcome, Verdict
+from serve_app.agents.verdict import EMPTY, IN_TEXT, CallOutcome, Verdict
 from serve_app.bodies.parsed_request import parse
 from serve_app.bodies.routes import ROUTES
 from simulator.script.conversation import CORRECTIONS
@@ -97,10 +97,25 @@ def test_only_a_valid_call_is_taken(path: str) -> None:
     assert tools is not None and form is not None
     wrong = whole(path, Answer([], [BAD[CallOutcome.SCHEMA], BAD[CallOutcome.UNKNOWN_TOOL]]))
     gate = Gate(form, tools, Schemas(), holds=True)
-    assert gate.made_again(wrong) is None
+    assert gate.made_again(wrong, WRONG) == []
     right = whole(path, Answer([], [BAD[CallOutcome.SCHEMA], GOOD]))
-    call = gate.made_again(right)
-    assert call is not None and orjson.loads(call.arguments) == {"a": 1}
+    (call,) = gate.made_again(right, WRONG)
+    assert orjson.loads(call.arguments) == {"a": 1}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_in_place_of_several_calls_all_are_taken_or_none(path: str) -> None:
+    body = body_of(path)
+    tools, form = tools_of(body, path), form_of(path)
+    assert tools is not None and form is not None
+    gate = Gate(form, tools, Schemas(), holds=True)
+    many = Fault((0, -1), None, "", IN_TEXT, may_be_many=True)
+    again = repair_body(body, path, tools, many)
+    asked_again = tools_of(again, path)
+    assert asked_again is not None and asked_again.demanded and asked_again.allows_parallel
+    assert len(gate.made_again(whole(path, Answer([], [GOOD, GOOD])), many)) == 2
+    partly = whole(path, Answer([], [GOOD, BAD[CallOutcome.SCHEMA]]))
+    assert gate.made_again(partly, many) == []
 
 
 def test_a_namespace_keeps_its_shape() -> None:

@@ -110,6 +110,50 @@ async def test_a_whole_answer_is_mended_before_it_is_sent(holding, path):
     assert (usage.get("completion_tokens") or usage["output_tokens"]) == 10
 
 
+UNWRITTEN = {"error": {"message": "Expecting ',' delimiter: line 1 column 9 (char 8)"}}
+
+
+async def test_a_message_whose_call_the_engine_cannot_write_is_made_again(holding):
+    again = answered(MESSAGES, Answer([], [GOOD]))
+    holding.lanes.answers = [FakeResponse(json.dumps(UNWRITTEN).encode(), status=400), again]
+
+    response = await holding.post(MESSAGES, body(MESSAGES, streams=False), key="acme")
+
+    found = response.json()
+    assert response.status_code == 200 and found["stop_reason"] == "tool_use"
+    assert [(x["type"], x["name"], x["input"]) for x in found["content"]] == [
+        ("tool_use", "add", {"a": 1})
+    ]
+    assert response.headers["x-pointsman-tool-repair"] == "grammar"
+    assert outcomes(holding) == {"not_json": 1}
+    assert found["usage"]["output_tokens"] == 5
+    assert holding.count("pointsman_tokens_total", tenant="acme", kind="completion") == 5
+
+
+async def test_a_message_that_the_engine_takes_in_no_form_was_a_bad_request(holding):
+    bad = [FakeResponse(json.dumps(UNWRITTEN).encode(), status=400) for _ in range(3)]
+    holding.lanes.answers = bad
+
+    response = await holding.post(MESSAGES, body(MESSAGES, streams=False), key="acme")
+
+    assert response.status_code == 400
+    assert response.json()["error"]["type"] == "invalid_request_error"
+    assert "x-pointsman-tool-repair" not in response.headers
+    assert outcomes(holding) == {}
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_an_empty_answer_whose_second_try_is_bad_is_no_empty_answer(holding, path):
+    """The model wanted to call, so the client hears that it could not."""
+    bad = Answer([], [WRONG])
+    holding.lanes.answers = [answered(path, x) for x in (Answer([]), bad, bad)]
+
+    response = await holding.post(path, body(path, streams=False), key="acme")
+
+    assert response.status_code >= 400 and b"tool_call_invalid" in response.content
+    assert json.dumps(holding.lanes.opened[2].body["tool_choice"]) != "null"
+
+
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("streams", [True, False])
 async def test_what_the_lane_cannot_make_the_stronger_one_does(holding, path, streams):
