@@ -167,7 +167,8 @@ def _outcome(
         model="m", messages=[{"role": "user", "content": "x"}], tools=TOOLS, tool_choice="auto"
     )
     try:
-        running = made(tokens.tokenizer, request.tools)
+        offered: list[Any] = list(request.tools or ())
+        running = made(tokens.tokenizer, offered)
         if mode == "whole":
             reasoning, content, calls = running.parse(
                 "".join(texts), request, enable_auto_tools=True, model_output_token_ids=ids
