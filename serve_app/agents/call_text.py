@@ -70,8 +70,9 @@ class TextWatch:
             return min(found)
         if self._is_at_start and self._may_be_bare(text):
             return 0
-        if "{" in text and (at := self._bare_call_at(text)) is not None:
-            return at
+        bare_at = self._bare_call_at(text) if "{" in text else None
+        if bare_at is not None:
+            return bare_at
         tail = text[-_LONGEST:]
         return next((at for at in range(len(tail)) if _begins_mark(tail[at:])), None)
 

@@ -32,7 +32,7 @@ UPSTREAM_FAULTS = (BrokenConnection, SilentConnection)
 BROKEN_OFF = Rejected(RejectReason.NO_REPLICA, "The model broke off; a retry is safe.")
 TOO_LONG = Rejected(RejectReason.DEADLINE_EXCEEDED, "The model took too long.")
 
-_NO_MESSAGE = {
+_NO_MESSAGE: dict[str, Any] = {
     "id": "",
     "type": "message",
     "role": "assistant",

@@ -96,7 +96,7 @@ class ToolRepair:
                 fault = replace(fault, verdict=NO_CALL)
                 body = repair_body(orjson.loads(attempts.body), path, gate.tools, fault)
         stronger = self._fallback(attempts) if config.fallback else None
-        failed = [] if fault.verdict is EMPTY else _refusal(fault)
+        failed: list[MadeCall] | Rejected = [] if fault.verdict is EMPTY else _refusal(fault)
         if stronger is None:
             return failed
         made = gate.made_again(await self._ask_elsewhere(attempts, stronger, body), fault)
