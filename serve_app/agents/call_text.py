@@ -20,9 +20,9 @@ _BARE = re.compile(r'\s*\{\s*"(?:name|function)"\s*:\s*"(?P<name>[^"]*)"')
 # Within a text the name alone may be an example's: there the arguments have to follow.
 _BARE_CALL = re.compile(
     r'\{\s*"(?:name|function)"\s*:\s*"(?P<name>[^"]{1,256})"\s*,'
-    r'\s*"(?:parameters|arguments)"\s*:\s*\{'
+    r'\s*"(?:parameters|arguments)"\s*:'
 )
-_AFTER_NAME = (',"parameters":{', ',"arguments":{')
+_AFTER_NAME = (',"parameters":', ',"arguments":')
 _MOST_BEFORE_ARGUMENTS = 400
 _NAMES = re.compile(
     r'"(?:name|function)"\s*:\s*"(?P<member>[^"]{1,256})"'

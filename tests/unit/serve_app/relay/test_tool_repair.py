@@ -142,6 +142,15 @@ async def test_a_message_that_the_engine_takes_in_no_form_was_a_bad_request(hold
     assert outcomes(holding) == {}
 
 
+async def test_an_empty_answer_whose_last_try_is_bad_is_no_empty_answer_either(holding):
+    said = (Answer([]), Answer([]), Answer([], [WRONG]))
+    holding.lanes.answers = [answered(CHAT, x) for x in said]
+
+    response = await holding.post(CHAT, body(CHAT, streams=False), key="acme")
+
+    assert response.status_code >= 400 and b"tool_call_invalid" in response.content
+
+
 @pytest.mark.parametrize("path", PATHS)
 async def test_an_empty_answer_whose_second_try_is_bad_is_no_empty_answer(holding, path):
     """The model wanted to call, so the client hears that it could not."""
