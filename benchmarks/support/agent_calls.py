@@ -175,7 +175,9 @@ def _whole_chat(found: Heard, answer: Data) -> None:
 
 
 def _streamed_chat(found: Heard, events: list[Data]) -> None:
-    ids, names, arguments = {}, {}, {}
+    ids: dict[int, str] = {}
+    names: dict[int, str] = {}
+    arguments: dict[int, str] = {}
     for event in events:
         for choice in event.get("choices") or ():
             delta = choice.get("delta") or {}

@@ -107,7 +107,7 @@ def pointsman(name: str = "pointsman") -> Iterator[Way]:
     gateway = Gateway(state, pipeline, Mock(), FeedbackDesk(Mock()))
 
     async def ask(path: str, body: Data) -> tuple[int, bytes]:
-        status, _, raw = await ask_app(gateway, path, orjson.dumps(body))  # type: ignore[arg-type]
+        status, _, raw = await ask_app(gateway, path, orjson.dumps(body))
         if len(lanes.asked) > 1:
             way.repair_tokens += _repair_tokens(lanes.asked)
         return status, raw

@@ -16,7 +16,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from bfcl_transcripts import transcripts
+transcripts = import_module("bfcl_transcripts").transcripts
 
 SINGLE = ("simple_python", "multiple", "parallel", "parallel_multiple")
 MULTI = ("base", "long_context")

@@ -135,13 +135,16 @@ class ToolRepair:
                 fault = replace(fault, verdict=NO_CALL)
                 body = repair_body(orjson.loads(attempts.body), path, gate.tools, fault)
         stronger = self._fallback(attempts) if config.fallback else None
-        failed = [] if fault.verdict is EMPTY else _refusal(fault)
+        failed: list[MadeCall] | Rejected = [] if fault.verdict is EMPTY else _refusal(fault)
         if stronger is None:
             return failed
-        made = gate.made_again(await self._ask_elsewhere(attempts, stronger, body), fault)
+        answer = await self._ask_elsewhere(attempts, stronger, body)
+        made = gate.made_again(answer, fault)
         self._note_step(attempts.call, stronger, "fallback", made)
         if made:
             attempts.call.decision = LaneDecision(stronger, Reason.VALIDATION_FAILED)
+        elif fault.verdict is EMPTY and (_IS_REFUSED in answer or gate.finds_faults(answer)):
+            return _refusal(replace(fault, verdict=NO_CALL))
         return made or failed
 
     def _note_step(self, call: Call, lane: Lane, step: str, made: list[MadeCall]) -> None:

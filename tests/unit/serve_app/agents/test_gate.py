@@ -131,6 +131,7 @@ def test_a_call_that_cannot_be_mended_is_left_out(path: str) -> None:
         ["Well. ", "<function=add>", "<parameter=a>1</parameter></function>"],
         ["Well. ", "{", '"name"', ': "add", "para', 'meters": {"a": 1}}'],
         ['Well. {"name": "add", "arguments": {"a": 1}}'],
+        ['Well. {"name": "add", "arguments": [1]}'],
     ],
 )
 def test_a_call_left_in_the_text_is_made(path: str, text: list[str]) -> None:

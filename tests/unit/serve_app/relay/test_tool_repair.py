@@ -130,16 +130,24 @@ async def test_a_message_whose_call_the_engine_cannot_write_is_made_again(holdin
     assert holding.count("pointsman_tokens_total", tenant="acme", kind="completion") == 5
 
 
-async def test_a_message_that_the_engine_takes_in_no_form_was_a_bad_request(holding):
+async def test_a_message_that_no_engine_can_write_is_no_bad_request(holding):
     bad = [FakeResponse(json.dumps(UNWRITTEN).encode(), status=400) for _ in range(3)]
     holding.lanes.answers = bad
 
     response = await holding.post(MESSAGES, body(MESSAGES, streams=False), key="acme")
 
-    assert response.status_code == 400
-    assert response.json()["error"]["type"] == "invalid_request_error"
-    assert "x-pointsman-tool-repair" not in response.headers
-    assert outcomes(holding) == {}
+    assert response.status_code == 502
+    assert response.json()["error"]["code"] == "tool_call_invalid"
+    assert outcomes(holding) == {"not_json": 1}
+
+
+async def test_an_empty_answer_whose_last_try_is_bad_is_no_empty_answer_either(holding):
+    said = (Answer([]), Answer([]), Answer([], [WRONG]))
+    holding.lanes.answers = [answered(CHAT, x) for x in said]
+
+    response = await holding.post(CHAT, body(CHAT, streams=False), key="acme")
+
+    assert response.status_code >= 400 and b"tool_call_invalid" in response.content
 
 
 @pytest.mark.parametrize("path", PATHS)
