@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.support.deployment import pids_of, rss_mib
+from benchmarks.support.deployment import cpu_s, pids_of, rss_mib
 from serve_app.watchdog.watchdog import members
 from tests.e2e.support import LOADED_S, chat, eventually
 
@@ -70,23 +70,33 @@ class Redeploy:
     usages: list[dict[str, int]]
 
 
+def work_done(replica: str) -> dict[int, float]:
+    """Processor time, in seconds, that each replica of a lane has used with its engine."""
+    return {actor: cpu_s(list(members(actor))) for actor in pids_of(replica)}
+
+
 class Loss:
-    """One replica of a lane, whichever, from the signal to one of its parts on.
+    """One replica of a lane, from the signal to one of its parts on.
 
     What it has is looked up beforehand, so that the signal comes when it is sent.
 
     Args:
         replica: how the processes of the lane's replicas are called.
         part: `actor`, `EngineCore` or `Worker`.
+        since: what `work_done` said before the streams that are to meet the loss: the
+            replica that has worked most since then has them. Else whichever.
 
     """
 
-    def __init__(self, replica: str, part: str) -> None:
+    def __init__(self, replica: str, part: str, since: dict[int, float] | None = None) -> None:
         self._replica, self._part = replica, part
         self._lane = replica.rpartition(":")[2]
         self._before = set(pids_of(replica))
         # Not one that still loads.
-        self.actor = min(pid for pid in self._before if part in parts(pid))
+        loaded = [pid for pid in self._before if part in parts(pid)]
+        done, before = work_done(replica), since or {}
+        worked = {pid: done[pid] - before.get(pid, 0) for pid in loaded}
+        self.actor = min(loaded) if since is None else max(loaded, key=lambda pid: worked[pid])
         self.parts = parts(self.actor)
         pids = list(members(self.actor))
         self._shared = set().union(*map(_shared_memory, pids))

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.replicas import CHAT, Loss, codes_of
+from tests.e2e.replicas import CHAT, Loss, codes_of, work_done
 from tests.e2e.streams import begin, stories
 from tests.e2e.support import await_two_chat_replicas
 
@@ -62,8 +62,9 @@ def killed(real: str) -> Iterator[Killed]:
         begin(quiet)
         undisturbed = [stream.whole()[0] for stream in quiet]
         resumed = resumed_streams(real, http)
-        loss = Loss(CHAT, "actor")
+        idle = work_done(CHAT)
         begin(broken)
+        loss = Loss(CHAT, "actor", since=idle)
         loss.send(signal.SIGKILL)
         codes = codes_of(real, [f"killed-{number}" for number in range(8)])
         disturbed = [stream.whole() for stream in broken]
