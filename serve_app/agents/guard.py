@@ -16,12 +16,13 @@ from router.agents.loops import Loop, find_loop
 from router.agents.task import Task
 from router.agents.task_table import Spent, TaskTable
 from router.errors import Rejected, RejectReason
-from serve_app.agents.history import FIELDS, has_results, items_of, reading_task
+from serve_app.agents.history import has_results, items_of, reading_task
 from serve_app.agents.notes import with_note, without_tools
 from serve_app.agents.results import ShortenedResults, shortening
 from serve_app.agents.tool_order import in_order
 from serve_app.bodies.json_body import dump
 from serve_app.bodies.parsed_request import ParsedRequest
+from serve_app.bodies.routes import CONVERSATIONS
 from serve_app.bodies.steps import Steps
 from serve_app.config.agents import AgentConfig
 
@@ -87,7 +88,7 @@ def guarding(
     """
     path = parsed.route.path
     guarded = Guarded(parsed, Task())
-    if config is None or path not in FIELDS:
+    if config is None or path not in CONVERSATIONS:
         return guarded
     if not parsed.tools and not has_results(items_of(parsed.body, path)):
         return guarded

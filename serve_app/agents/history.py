@@ -15,15 +15,9 @@ from router.agents.cut_text import utf8_bytes
 from router.agents.task import Call, Result, Task, TaskBuilder
 from serve_app.bodies.json_body import dump
 from serve_app.bodies.parsed_request import text_of
+from serve_app.bodies.routes import CONVERSATIONS
 from serve_app.bodies.steps import Steps
 from serve_app.routing.history_pieces import is_result
-
-FIELDS = {
-    "/v1/chat/completions": "messages",
-    "/v1/messages": "messages",
-    "/v1/responses": "input",
-}
-"""Where a conversation is, by route. The other routes have no turns."""
 
 AT_ONCE = 32 * 1024
 """Bytes of calls and results that are read in one piece, but for the last of them."""
@@ -50,7 +44,7 @@ ITEM_BYTES = 250
 
 def items_of(body: dict[str, Any], path: str) -> list[dict[str, Any]]:
     """The messages or items of a conversation, without what is no object."""
-    items = body.get(FIELDS.get(path, ""))
+    items = body.get(CONVERSATIONS.get(path, ""))
     return [x for x in items if isinstance(x, dict)] if isinstance(items, list) else []
 
 

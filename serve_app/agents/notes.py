@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from serve_app.agents.history import FIELDS, result_blocks, result_field
+from serve_app.agents.history import result_blocks, result_field
+from serve_app.bodies.routes import CONVERSATIONS
 from serve_app.routing.history_pieces import is_result
 
 _TEXT_TYPES = {"/v1/responses": "input_text"}
@@ -24,7 +25,7 @@ def with_note(body: dict[str, Any], path: str, note: str) -> dict[str, Any]:
 
     It has none after an answer of the model's own that is to be gone on with.
     """
-    field = FIELDS.get(path, "")
+    field = CONVERSATIONS.get(path, "")
     items = body.get(field)
     text = f"<system-note>{note}</system-note>"
     part = {"type": _TEXT_TYPES.get(path, "text"), "text": text}

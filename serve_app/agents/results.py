@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from router.agents.cut_text import utf8_bytes
 from router.agents.shorten import ResultLimit, shorten
-from serve_app.agents.history import FIELDS, result_blocks, result_field
+from serve_app.agents.history import result_blocks, result_field
+from serve_app.bodies.routes import CONVERSATIONS
 from serve_app.bodies.steps import Steps
 
 AT_ONCE = 1000
@@ -46,7 +47,7 @@ def shortening(
         The body, the UTF-8 bytes that are gone, and what is told of it.
 
     """
-    field = FIELDS.get(path, "")
+    field = CONVERSATIONS.get(path, "")
     items = body.get(field)
     if not isinstance(items, list):
         return None

@@ -57,3 +57,10 @@ ROUTES: dict[str, Route] = {
         Route("/v1/messages/count_tokens", Dialect.ANTHROPIC, generates=False),
     )
 }
+
+CONVERSATIONS = {
+    path: route.prompt
+    for path, route in ROUTES.items()
+    if route.generates and route.prompt != "prompt"
+}
+"""Field with a conversation's messages or items, of the routes whose answers go on with one."""

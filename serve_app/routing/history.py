@@ -15,18 +15,13 @@ from typing import Any
 from router.routing.history import HistoryPlan, Kind, Piece, plan_history
 from serve_app.bodies.json_body import dump
 from serve_app.bodies.parsed_request import ParsedRequest, read_turns
+from serve_app.bodies.routes import CONVERSATIONS
 from serve_app.bodies.steps import Steps
 from serve_app.config.tenants import HistoryConfig
 from serve_app.routing.history_pieces import is_result, read_pieces, read_sizes
 
 AT_ONCE = 1000
 """Messages whose size is read in one piece."""
-
-_FIELDS = {
-    "/v1/chat/completions": "messages",
-    "/v1/messages": "messages",
-    "/v1/responses": "input",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +50,7 @@ class Trimmed:
 
 def trimming(parsed: ParsedRequest, config: HistoryConfig | None) -> Steps[Trimmed | None]:
     """The request without its old turns, in pieces; None when all of it is kept."""
-    field = _FIELDS.get(parsed.route.path)
+    field = CONVERSATIONS.get(parsed.route.path)
     items = parsed.body.get(field) if field is not None else None
     if config is None or field is None or not isinstance(items, list):
         return None
