@@ -13,9 +13,6 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-import orjson
 
 from serve_app.agents.call_text import TextWatch
 from serve_app.agents.forms.form import Data, Form, Key, MadeCall, Mended, Piece, What, event_of
@@ -32,6 +29,7 @@ from serve_app.agents.verdict import (
     Verdict,
     judge,
 )
+from serve_app.protocol.sse import data_line, parsed_json
 
 _CUT_SHORT = frozenset({"length", "max_tokens"})
 _CALLS = frozenset({"tool_calls", "tool_use", "function_call"})
@@ -163,8 +161,8 @@ class Gate:
         return self._released()
 
     def _take(self, raw: bytes) -> None:
-        data = _data_of(raw)
-        if data is None:
+        data = parsed_json(data_line(raw))
+        if not isinstance(data, dict):
             self._queue.append(_Entry(raw))
             return
         pieces = list(self._form.read(data))
@@ -319,7 +317,7 @@ class Gate:
         if entry.call is not None:
             return self._written_call(entry, entry.call, written)
         if entry.text_of is not None and entry.text_of in mended.texts:
-            return self._kept_text(entry, data)
+            return self._kept_text(entry.text_of, data)
         if not mended.is_needed:
             return entry.raw
         before = b""
@@ -340,13 +338,12 @@ class Gate:
         written.add(call.key)
         return b"".join(map(event_of, self._form.events(call.begin, new)))
 
-    def _kept_text(self, entry: _Entry, data: Data) -> bytes:
+    def _kept_text(self, number: int, data: Data) -> bytes:
         """What stands before the call, in the first event of the text that was held."""
-        assert entry.text_of is not None
-        found = self._answers[entry.text_of].watch.called()
+        found = self._answers[number].watch.called()
         if found is None or not found[0]:
             return b""
-        self._answers[entry.text_of].watch.held = ""
+        self._answers[number].watch.held = ""
         return event_of(self._form.said(data, found[0]))
 
     # -- a whole answer -----------------------------------------------------
@@ -384,14 +381,3 @@ def _let_text_go(answer: _Answer) -> None:
     for entry in answer.waiting:
         entry.text_of = None
     answer.waiting.clear()
-
-
-def _data_of(raw: bytes) -> Data | None:
-    for line in raw.split(b"\n"):
-        if line.startswith(b"data:"):
-            try:
-                found: Any = orjson.loads(line[5:])
-            except orjson.JSONDecodeError:
-                return None
-            return found if isinstance(found, dict) else None
-    return None

@@ -149,7 +149,7 @@ class EventReader:
     def _keep(self, event: bytes) -> bool:
         if b'"usage"' not in event and b'"error"' not in event:
             return True
-        line = _data_line(event)
+        line = data_line(event)
         data = parsed_json(line)
         if not isinstance(data, dict):
             return True
@@ -201,7 +201,7 @@ def _merged(before: Usage | None, now: Usage) -> Usage:
     )
 
 
-def _data_line(event: bytes) -> bytes:
+def data_line(event: bytes) -> bytes:
     lines = (line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:"))
     return next(lines, b"")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from router.placement.affinity import TurnFacts
 from router.placement.session import SessionMemory
 from router.placement.spilled_sessions import session_hash
 from serve_app.bodies.big_bodies import breathe
@@ -62,8 +63,7 @@ class Dispatch:
         return replica, response
 
     async def _choose(self, attempts: RequestAttempts, avoid: frozenset[str]) -> Replica:
-        call, plan, barred = attempts.call, attempts.plan, attempts.objectors
-        turn = turn_facts_of(plan.parsed, session_hash(call.tenant.cache_group), call.session_key)
+        plan, barred, turn = attempts.plan, attempts.objectors, _turn(attempts)
         replica = await self.lanes.choose(plan.lane, turn, avoid | barred)
         if replica.id in barred and avoid - barred:
             # All are avoided: rather one that is full or ejected than this.
@@ -77,10 +77,8 @@ class Dispatch:
 
         Its own lane's replica has the conversation in its cache.
         """
-        call, plan = attempts.call, attempts.plan
-        avoid = self._book.breakers(lane).avoided(now=time.monotonic())
-        turn = turn_facts_of(plan.parsed, session_hash(call.tenant.cache_group), call.session_key)
-        replica = await self.lanes.choose(lane, turn, avoid)
+        call, avoid = attempts.call, self._book.breakers(lane).avoided(now=time.monotonic())
+        replica = await self.lanes.choose(lane, _turn(attempts), avoid)
         headers = {"x-request-id": call.request_id}
         return await self.lanes.open(replica, call.route.path, body, headers)
 
@@ -92,3 +90,9 @@ class Dispatch:
             avoid |= {call.served.replica.id}
         other = await self.lanes.choose(lane, call.session_key, avoid)
         return await self.lanes.open(other, "/detokenize", body, {})
+
+
+def _turn(attempts: RequestAttempts) -> TurnFacts:
+    call = attempts.call
+    group = session_hash(call.tenant.cache_group)
+    return turn_facts_of(attempts.plan.parsed, group, call.session_key)
