@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from serve_app.agents.forms.form import Data
 from serve_app.agents.gate import Fault
 from serve_app.agents.tools import Tools
 from serve_app.agents.verdict import EMPTY
+from serve_app.bodies.json_body import dump
+from serve_app.bodies.routes import CONVERSATIONS
 
 MAX_SAID_CHARS = 2_000
 MAX_SCHEMA_CHARS = 4_000
@@ -39,7 +39,7 @@ def repair_body(body: Data, path: str, tools: Tools, fault: Fault) -> Data:
         {"role": "assistant", "content": said},
         {"role": "user", "content": _note(tools, fault)},
     ]
-    field = "input" if path == "/v1/responses" else "messages"
+    field = CONVERSATIONS[path]
     before = body.get(field)
     if isinstance(before, str):
         before = [{"role": "user", "content": before}]
@@ -63,7 +63,7 @@ def _note(tools: Tools, fault: Fault) -> str:
     note = f"That is not valid: {fault.verdict.why}. Call {what} now, and nothing else."
     if fault.name is None:
         return note
-    schema = orjson.dumps(tools.schemas[fault.name]).decode()
+    schema = dump(tools.schemas[fault.name]).decode()
     if len(schema) > MAX_SCHEMA_CHARS:
         return note
     return f"{note} Its arguments have to match this JSON schema: {schema}"

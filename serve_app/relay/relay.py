@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from starlette.types import Send
 
 from router.errors import Rejected, RejectReason
 from serve_app.agents.gate import Gate
+from serve_app.bodies.json_body import dump
 from serve_app.metrics import Metrics
 from serve_app.protocol.asgi import respond
 from serve_app.protocol.engine_words import NOT_NOW, engine_error, from_engine, objection
@@ -92,7 +93,7 @@ class Relay:
             made = await self._repair.make_anew(attempts, gate)
             if isinstance(made, Rejected):
                 return made
-            await self._send_whole(attempts.call, send, orjson.dumps(made), _JSON)
+            await self._send_whole(attempts.call, send, dump(made), _JSON)
             return None
         if response.status >= 500:
             raise _fault(response.status, body)
@@ -142,7 +143,8 @@ class Relay:
         if refused is not None:
             return refused
         mended = gate.whole(answer)
-        return body if mended is answer else orjson.dumps(mended)
+        # Read once more: Python's reader leaves the numbers in arguments as they are.
+        return body if mended is answer else dump(gate.whole(json.loads(body)))
 
     async def _relay_stream(
         self, attempts: RequestAttempts, response: Response, send: Send

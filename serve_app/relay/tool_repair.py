@@ -7,12 +7,11 @@ fleet names one and it has room now. What nobody could make is an error that say
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import re
 from dataclasses import replace
 from typing import Any
-
-import orjson
 
 from router.errors import Rejected, RejectReason
 from router.types import Lane, LaneDecision, Reason
@@ -24,6 +23,7 @@ from serve_app.agents.repair import repair_body
 from serve_app.agents.schemas import Schemas
 from serve_app.agents.tools import tools_of
 from serve_app.agents.verdict import EMPTY, NO_CALL, CallOutcome, Verdict
+from serve_app.bodies.json_body import dump
 from serve_app.bodies.routes import Route
 from serve_app.config.agents import ToolCallsConfig
 from serve_app.metrics import Metrics
@@ -84,8 +84,8 @@ class ToolRepair:
         fault = Fault((0, -1), gate.tools.named, "", UNREADABLE)
         if not gate.holds:
             return _refusal(fault)
-        path, config = call.route.path, _config(call)
-        body = repair_body(orjson.loads(attempts.body), path, gate.tools, fault)
+        _path, config = call.route.path, _config(call)
+        body = _asked(attempts, gate, fault)
         for _ in range(config.attempts):
             answer = await self._ask(attempts, lane, body)
             if self._is_made(call, lane, "grammar", gate, answer):
@@ -121,8 +121,7 @@ class ToolRepair:
         self, attempts: RequestAttempts, gate: Gate, fault: Fault
     ) -> list[MadeCall] | Rejected:
         config = _config(attempts.call)
-        path = attempts.call.route.path
-        body = repair_body(orjson.loads(attempts.body), path, gate.tools, fault)
+        body = _asked(attempts, gate, fault)
         for _ in range(config.attempts):
             lane = attempts.plan.decision.lane
             answer = await self._ask(attempts, lane, body)
@@ -133,7 +132,7 @@ class ToolRepair:
             if fault.verdict is EMPTY and (_IS_REFUSED in answer or gate.finds_faults(answer)):
                 # It wants to call, as it turns out: from now on under a grammar.
                 fault = replace(fault, verdict=NO_CALL)
-                body = repair_body(orjson.loads(attempts.body), path, gate.tools, fault)
+                body = _asked(attempts, gate, fault)
         stronger = self._fallback(attempts) if config.fallback else None
         failed: list[MadeCall] | Rejected = [] if fault.verdict is EMPTY else _refusal(fault)
         if stronger is None:
@@ -183,7 +182,7 @@ class ToolRepair:
         """Ask a lane, and add what it took to the request's account; empty: no answer."""
         served = attempts.call.served
         try:
-            response = await self._dispatch.ask(attempts, lane.name, orjson.dumps(body))
+            response = await self._dispatch.ask(attempts, lane.name, dump(body))
             with contextlib.closing(response):
                 answer = parsed_json(await response.read())
         except _FAULTS:
@@ -231,6 +230,13 @@ def _taken(call: Call, answer: dict[str, Any]) -> dict[str, Any]:
         usage.get("output_tokens", 0) + took.completion_tokens - own.completion_tokens
     )
     return {**answer, "usage": usage}
+
+
+def _asked(attempts: RequestAttempts, gate: Gate, fault: Fault) -> dict[str, Any]:
+    """What is asked in a fault's place."""
+    # Python's reader leaves the request's numbers as they are.
+    body = json.loads(attempts.body)
+    return repair_body(body, attempts.call.route.path, gate.tools, fault)
 
 
 def _config(call: Call) -> ToolCallsConfig:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Protocol
 
-import orjson
+from serve_app.bodies.json_body import dump
 
 Data = dict[str, Any]
 Key = tuple[int, int]
@@ -129,7 +129,7 @@ class Mended:
 
 def event_of(data: Data) -> bytes:
     """One event, as vLLM frames it: the dialects that name their events do so twice."""
-    line = b"data: " + orjson.dumps(data) + b"\n\n"
+    line = b"data: " + dump(data) + b"\n\n"
     kind = data.get("type")
     return line if not isinstance(kind, str) else b"event: " + kind.encode() + b"\n" + line
 

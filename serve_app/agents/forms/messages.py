@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import orjson
 
 from serve_app.agents.forms.form import Data, MadeCall, Mended, Piece, What, dicts, part, with_usage
+from serve_app.bodies.json_body import dump
 
 
 class MessagesForm:
@@ -102,4 +103,4 @@ class MessagesForm:
 
 
 def _text(given: object) -> str:
-    return orjson.dumps({} if given is None else given).decode()
+    return dump({} if given is None else given).decode()

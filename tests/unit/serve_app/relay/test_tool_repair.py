@@ -333,3 +333,20 @@ async def test_a_replica_that_dies_after_its_last_word_leaves_valid_calls(holdin
     assert (found.text, found.reason) == ("Well.", "tool_calls")
     assert found.made == [("add", '{"a": 1}')]
     assert sum(outcomes(holding).values()) == 1
+
+
+async def test_numbers_of_any_size_stay_in_what_is_asked_and_what_is_given(holding):
+    """Of the call that was right, and of a field that only the engine knows."""
+    large = 2**70 + 1
+    answer = json.dumps(whole(MESSAGES, Answer([], [("list", ["{}"]), WRONG]))).replace(
+        '"input": {}', f'"input": {{"n": {large}}}', 1
+    )
+    first = FakeResponse(answer.encode())
+    holding.lanes.answers = [first, answered(MESSAGES, Answer([], [GOOD]))]
+    asked = body(MESSAGES, streams=False, metadata={"large": large})
+
+    response = await holding.post(MESSAGES, asked, key="acme")
+
+    calls = [block["input"] for block in response.json()["content"]]
+    assert calls == [{"n": large}, {"a": 1}]
+    assert holding.lanes.opened[1].body["metadata"] == {"large": large}
