@@ -125,6 +125,27 @@ class FairQueue(Generic[T]):
     def __len__(self) -> int:
         return len(self._items)
 
+    @property
+    def known_tenants(self) -> int:
+        """Tenants that have an account here: those that wait or run, and idle ones."""
+        return len(self._accounts)
+
+    def check(self) -> None:
+        """Assert that the counts are those of the accounts, and that the heaps stay in bounds.
+
+        For tests: it looks at every account.
+        """
+        accounts = self._accounts.values()
+        waiting = [a for a in accounts if a.waits]
+        assert sum(len(a.queued) + len(a.later) for a in waiting) == len(self)
+        assert len(waiting) == self.waiting_tenants
+        assert all(a.is_listed for a in waiting)
+        assert all(stored <= a.counter for stored, _, a in self._order)
+        idle = sum(a.idle_entry >= 0 for a in accounts)
+        assert idle == self._idle_count <= self._max_idle
+        assert len(self._order) <= 2 * self.waiting_tenants + _SLACK + 1
+        assert len(self._idle) <= 2 * self._idle_count + _SLACK + 1
+
     def account(self, tenant: str, weight: float) -> Account:
         """Return the tenant's account; made, or lifted, if the tenant was not waiting.
 

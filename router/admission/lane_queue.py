@@ -88,13 +88,13 @@ class LaneQueue:
         self.slots = Slots(capacity)
         self.level = Level.NORMAL
         self._elsewhere = elsewhere
-        self._queues = TierQueues(Need(self.slots, config.need_decay_s))
-        self.kv = self._queues.kv
-        self.preemption = Preemption(self._queues, peers)
+        self.queues = TierQueues(Need(self.slots, config.need_decay_s))
+        self.kv = self.queues.kv
+        self.preemption = Preemption(self.queues, peers)
 
     def submit(self, request: SlotRequest, now: float) -> Ticket:
         """Queue a request; it may have started, or been refused, on return."""
-        tier, queues, part = request.tier, self._queues, self._queues.part(request.tier)
+        tier, queues, part = request.tier, self.queues, self.queues.part(request.tier)
         ticket = Ticket(
             tier,
             part.queue.account(request.tenant, request.weight),
@@ -132,23 +132,23 @@ class LaneQueue:
             return
         self.preemption.note_end(ticket)
         if ticket.stage is Stage.WAITING:
-            self._queues.remove(ticket, now)
+            self.queues.remove(ticket, now)
         else:
-            part = self._queues.part_of(ticket)
+            part = self.queues.part_of(ticket)
             ticket.deliver(output_tokens)
             self.slots.give_back(ticket.cost)
             part.running -= ticket.cost
             part.queue.end(ticket.account)
-            self._queues.note_need(ticket, -ticket.cost, now)
+            self.queues.note_need(ticket, -ticket.cost, now)
         ticket.stage, ticket.on_change = Stage.DONE, None
-        self._queues.give_back(ticket, now)
+        self.queues.give_back(ticket, now)
         self._dispatch(now)
         self._preempt(now)
 
     def set_level(self, level: Level, now: float) -> None:
         self.level = level
         if level >= Level.SHED:
-            for part in self._queues.sheddable:
+            for part in self.queues.sheddable:
                 self.preemption.shed(part, self._share(part.tier), now)
         if level >= Level.EVICT:
             self.preemption.evict_all(now)
@@ -166,12 +166,12 @@ class LaneQueue:
 
     def poll(self, now: float) -> None:
         """Let time have its effect: deadlines, needs that fade, peers that answer."""
-        for ticket in self._queues.late(now):
-            part = self._queues.part_of(ticket)
+        for ticket in self.queues.late(now):
+            part = self.queues.part_of(ticket)
             if ticket in part.held_back:
-                self._queues.refuse(ticket, over_budget(), now)
+                self.queues.refuse(ticket, over_budget(), now)
             elif ticket.tier.sheddable:
-                self._queues.refuse(ticket, part.late(now), now)
+                self.queues.refuse(ticket, part.late(now), now)
             else:
                 self._mark_overdue(ticket, part.late(now), now)
         self._dispatch(now)
@@ -181,28 +181,28 @@ class LaneQueue:
         """Return when to call `poll`; None: not before something else happens."""
         if not self.is_waiting:
             return None
-        has_sheddable = any(part.waiting for part in self._queues.sheddable)
+        has_sheddable = any(part.waiting for part in self.queues.sheddable)
         if self.preemption.has_overdue or self.slots.lane is not None or has_sheddable:
             # Nothing tells of needs that fade, and of what the others hold.
             return now + TICK_S
-        deadline = self._queues.next_deadline()
+        deadline = self.queues.next_deadline()
         return None if deadline is None else max(now, deadline)
 
     @property
     def is_waiting(self) -> bool:
-        return self._queues.waiting > 0
+        return self.queues.waiting > 0
 
     @property
     def in_line(self) -> int:
         """Requests that wait for slots, not for their own tenant."""
-        return self._queues.waiting - self.kv.waiting
+        return self.queues.waiting - self.kv.waiting
 
     def depths(self) -> dict[str, int]:
-        return {part.tier.name: part.waiting for part in self._queues.in_order}
+        return {part.tier.name: part.waiting for part in self.queues.in_order}
 
     def _dispatch(self, now: float) -> None:
         """Start all that can, in order."""
-        for part in self._queues.in_order:
+        for part in self.queues.in_order:
             # Full is the usual case, and peeking brings a heap in order.
             while self._fits(part, 1) and (ticket := part.queue.peek()) is not None:
                 if not self._fits(part, ticket.cost):
@@ -210,7 +210,7 @@ class LaneQueue:
                 if not self._has_room(part, ticket, now):
                     # It has its share; a tier below may still have its own.
                     break
-                self._queues.remove(ticket, now, starts=True)
+                self.queues.remove(ticket, now, starts=True)
                 self._start(part, ticket)
                 ticket.tell()
 
@@ -230,7 +230,7 @@ class LaneQueue:
             return True
         if self.preemption.is_closed(now):
             return False
-        running = sum(other.running for other in self._queues.sheddable)
+        running = sum(other.running for other in self.queues.sheddable)
         room = self._room(part, running, now)
         return room >= ticket.cost or (room > 0 and not running)
 
@@ -239,7 +239,7 @@ class LaneQueue:
         capacity, own = self.slots.capacity, self._share(part.tier) - part.running
         if capacity is None:
             return own if self.level else 1 << 30
-        needed = self._queues.need.kept(now=now)
+        needed = self.queues.need.kept(now=now)
         left = capacity - needed - running
         if self.level:
             return min(left, own)
@@ -260,18 +260,18 @@ class LaneQueue:
     def _hold_back(self, part: TierQueue, ticket: Ticket, now: float) -> None:
         """Let a request wait for its tenant's KV budget, beside the queue, if it may."""
         refused = self._shed_at_once(part, ticket, now)
-        if refused is None and self._queues.waiting >= self.config.max_queued:
+        if refused is None and self.queues.waiting >= self.config.max_queued:
             refused = over_budget()
         if refused is None:
-            self._queues.hold_back(ticket)
+            self.queues.hold_back(ticket)
         else:
-            self._queues.turn_away(ticket, refused, now)
+            self.queues.turn_away(ticket, refused, now)
 
     def _refusal(self, part: TierQueue, ticket: Ticket, now: float) -> Rejected | None:
         """Return why a request should not wait, if so."""
         if (refused := self._shed_at_once(part, ticket, now)) is not None:
             return refused
-        is_full = self._queues.waiting >= self.config.max_queued
+        is_full = self.queues.waiting >= self.config.max_queued
         if is_full and not self.preemption.make_room(part, now):
             return part.busy(now)
         return part.late(now) if part.is_hopeless(ticket, now) else None

@@ -50,14 +50,15 @@ class _Noted:
 class HotPrefixes:
     """A record of at most `capacity` prefixes of each lane, `max_bytes` of all together.
 
-    A prefix that is longer than an eighth of `max_bytes` is not kept.
+    A prefix that is longer than an eighth of `max_bytes` is not kept. `held_bytes` are those of
+    all that are.
     """
 
     def __init__(self, capacity: int, max_bytes: int, half_life_s: float) -> None:
         self._capacity, self._max_bytes, self._half_life_s = capacity, max_bytes, half_life_s
         # By group and key.
         self._lanes: dict[str, dict[tuple[str, bytes], _Noted]] = {}
-        self._bytes = 0
+        self.held_bytes = 0
 
     def note(self, lane: str, group: str, prefix: bytes, *, now: float, key: bytes = b"") -> None:
         """Count a request with this prefix that the lane has answered.
@@ -69,11 +70,11 @@ class HotPrefixes:
         noted = self._lanes.setdefault(lane, {})
         fresh = now / self._half_life_s
         one = noted.setdefault((group, key or prefix), _Noted(b"", key, -inf, now))
-        self._bytes += len(prefix) - len(one.prefix)
+        self.held_bytes += len(prefix) - len(one.prefix)
         one.prefix, one.at, one.heat = prefix, now, _add(one.heat, fresh)
         if len(noted) > self._capacity:
             self._evict(lane)
-        while self._bytes > self._max_bytes:
+        while self.held_bytes > self._max_bytes:
             self._evict(min(self._lanes, key=self._coldest))
 
     def hottest(self, lane: str, count: int, *, now: float) -> list[HotPrefix]:
@@ -98,7 +99,7 @@ class HotPrefixes:
     def _evict(self, lane: str) -> None:
         noted = self._lanes[lane]
         coldest = min(noted, key=lambda key: noted[key].heat)
-        self._bytes -= len(noted.pop(coldest).prefix)
+        self.held_bytes -= len(noted.pop(coldest).prefix)
 
 
 def merge(parts: list[list[HotPrefix]], count: int) -> list[HotPrefix]:

@@ -49,7 +49,7 @@ class BreakerConfig:
 
 
 @dataclass(slots=True)
-class _Breaker:
+class Breaker:
     """Of one replica.
 
     Attributes:
@@ -76,24 +76,24 @@ class _Breaker:
 
 
 class Breakers:
-    """The breakers of one lane's replicas. `now` is in seconds on the caller's clock."""
+    """The breakers of one lane's `replicas`, by id. `now` is in seconds on the caller's clock."""
 
     def __init__(self, config: BreakerConfig) -> None:
         self.config = config
-        self._breakers: dict[str, _Breaker] = {}
+        self.replicas: dict[str, Breaker] = {}
         # The tenant last answered, and the last one before it that was another; when.
         self._answered = self._answered_before = ("", -math.inf)
 
     def avoided(self, *, now: float) -> frozenset[str]:
-        if not any(breaker.is_open for breaker in self._breakers.values()):
+        if not any(breaker.is_open for breaker in self.replicas.values()):
             return frozenset()
         self._forget(now)
         shut = [
             (breaker.opened_at, replica)
-            for replica, breaker in self._breakers.items()
+            for replica, breaker in self.replicas.items()
             if breaker.is_open and (now < breaker.until or now < breaker.trial_until)
         ]
-        most = math.floor(self.config.eject_share * len(self._breakers))
+        most = math.floor(self.config.eject_share * len(self.replicas))
         return frozenset(replica for _, replica in sorted(shut, reverse=True)[:most])
 
     def note_chosen(self, replica: str, *, now: float) -> None:
@@ -143,29 +143,29 @@ class Breakers:
         self._open(replica, breaker, now)
         return True
 
-    def _open(self, replica: str, breaker: _Breaker, now: float) -> None:
+    def _open(self, replica: str, breaker: Breaker, now: float) -> None:
         breaker.is_open, breaker.opened_at, breaker.trial_until = True, now, 0.0
         breaker.until = now + self._backoff_s(replica, breaker.ejections)
         breaker.ejections += 1
 
-    def _is_enough(self, breaker: _Breaker, now: float) -> bool:
+    def _is_enough(self, breaker: Breaker, now: float) -> bool:
         if breaker.faults < self.config.eject_after:
             return False
         is_other = self._answered[0] != breaker.blamed
         _, answered_at = self._answered if is_other else self._answered_before
         return breaker.is_confirmed or now - answered_at > WITNESS_S
 
-    def _of(self, replica: str, now: float) -> _Breaker:
-        breaker = self._breakers.get(replica)
+    def _of(self, replica: str, now: float) -> Breaker:
+        breaker = self.replicas.get(replica)
         if breaker is None:
             self._forget(now)
-            breaker = self._breakers[replica] = _Breaker(heard_at=now)
+            breaker = self.replicas[replica] = Breaker(heard_at=now)
         return breaker
 
     def _forget(self, now: float) -> None:
         limit = now - MEMORY_S
-        for replica in [r for r, b in self._breakers.items() if b.heard_at < limit]:
-            del self._breakers[replica]
+        for replica in [r for r, b in self.replicas.items() if b.heard_at < limit]:
+            del self.replicas[replica]
 
     def _backoff_s(self, replica: str, ejections: int) -> float:
         """Return three quarters of the doubled time, or more, up to all of it."""

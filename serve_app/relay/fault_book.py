@@ -28,7 +28,7 @@ class FaultBook:
         self.config = config
         self._budget = RetryBudget(config, now=time.monotonic())
         self._breakers: dict[str, Breakers] = {}
-        self._suspects = Suspects()
+        self.suspects = Suspects()
 
     def apply(self, config: RecoveryConfig) -> None:
         if config != self.config:
@@ -54,13 +54,13 @@ class FaultBook:
     def begin(self, attempts: RequestAttempts) -> Rejected | None:
         """Note a request; refuse one that must not cost another replica now."""
         self._budget.note_request(attempts.tenant)
-        if not self._suspects:
+        if not self.suspects:
             return None
         now = time.monotonic()
-        wait_s = self._suspects.try_begin(attempts.digest, now=now)
+        wait_s = self.suspects.try_begin(attempts.digest, now=now)
         if wait_s:
             return _suspicion(wait_s)
-        attempts.losses = self._suspects.losses(attempts.digest, now=now)
+        attempts.losses = self.suspects.losses(attempts.digest, now=now)
         return None
 
     def may_try(self, attempts: RequestAttempts) -> bool:
@@ -82,8 +82,8 @@ class FaultBook:
             if self.breakers(lane).confirm(failed, now=now):
                 self._note_ejection(lane, failed)
         self.breakers(lane).note_success(replica, attempts.tenant, now=now)
-        if self._suspects:
-            self._suspects.note_answer(attempts.digest)
+        if self.suspects:
+            self.suspects.note_answer(attempts.digest)
 
     # -- faults -------------------------------------------------------------
 
@@ -100,9 +100,9 @@ class FaultBook:
         if not attempts.note_fault(replica, is_loss=is_loss):
             return
         now = time.monotonic()
-        self._suspects.note_loss(attempts.digest, attempts.losses, now=now)
+        self.suspects.note_loss(attempts.digest, attempts.losses, now=now)
         if attempts.losses >= MAX_LOSSES:
-            attempts.verdict = _lost(self._suspects.wait_s(attempts.digest, now=now))
+            attempts.verdict = _lost(self.suspects.wait_s(attempts.digest, now=now))
 
     def tell_breaker(self, lane: str, replica: str, tenant: str, *, is_gone: bool = False) -> None:
         now = time.monotonic()

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.placement.hot_prefixes import HotPrefixes
-from tests.unit.router.integrity import check_hot_prefixes
+from tests.unit.router.placement.held import check_bounds
 
 HALF_LIFE_S = 60.0
 REQUESTS = st.lists(
@@ -31,7 +31,7 @@ def test_the_bounds_hold_whatever_comes(requests):
 
     for now, lane, group, prefix in timed(requests):
         hot.note(lane, group, prefix, now=now)
-        check_hot_prefixes(hot)
+        check_bounds(hot, 3, 800, "chat", "quality")
 
 
 @given(REQUESTS)

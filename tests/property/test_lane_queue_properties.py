@@ -13,7 +13,6 @@ from router.admission.saturation import Level
 from router.admission.ticket import SlotRequest, Stage, Tier
 from router.errors import RejectReason
 from tests.examples import examples
-from tests.unit.router.integrity import check_fair_queue
 
 PAID = Tier("paid", 0, start_within_s=5.0)
 PATIENT = Tier("patient", 1)
@@ -41,6 +40,10 @@ class LaneMachine(RuleBasedStateMachine):
     def held(self, *stages):
         return [t for t in self.tickets if t.stage in stages]
 
+    def unbegun(self):
+        running = self.held(Stage.RUNNING, Stage.EVICTED)
+        return [t for t in running if t.tier.sheddable and not t.has_begun]
+
     def check_refusal(self, ticket):
         assert ticket.refused.retry_after_s >= 1
         if ticket.refused.reason is RejectReason.TENANT_CONCURRENCY:
@@ -51,12 +54,7 @@ class LaneMachine(RuleBasedStateMachine):
             return
         # Looked at from outside: what the tickets say, not what the lane counts.
         queued = [t for t in self.held(Stage.WAITING) if t.tier.sheddable]
-        unbegun = [
-            t
-            for t in self.held(Stage.RUNNING, Stage.EVICTED)
-            if t.tier.sheddable and not t.has_begun
-        ]
-        assert not queued and not unbegun, "protected work was refused before sheddable work"
+        assert not queued and not self.unbegun(), "protected work was refused before sheddable work"
         # Where nothing is known of the peers, it waits for its grace at least.
         grace_over = self.now - self.came[ticket] >= self.lane.config.grace_s
         assert self.peers == 0 or (self.peers is None and grace_over), (
@@ -139,17 +137,17 @@ class LaneMachine(RuleBasedStateMachine):
     def slots_are_conserved(self):
         running = self.held(Stage.RUNNING, Stage.EVICTED)
         assert self.lane.slots.used == sum(t.cost for t in running)
-        by_tier = {p.tier.name: p.running for p in self.lane._queues.in_order}
+        by_tier = {p.tier.name: p.running for p in self.lane.queues.in_order}
         for name, count in by_tier.items():
             assert count == sum(t.cost for t in running if t.tier.name == name)
 
     @invariant()
     def every_waiting_request_is_in_the_queue_and_no_other(self):
         waiting = self.held(Stage.WAITING)
-        assert sum(self.lane.depths().values()) == len(waiting) == self.lane._queues.waiting
+        assert sum(self.lane.depths().values()) == len(waiting) == self.lane.queues.waiting
         assert self.lane.preemption.sheddable_held() >= sum(t.tier.sheddable for t in waiting)
-        for part in self.lane._queues.in_order:
-            check_fair_queue(part.queue)
+        for part in self.lane.queues.in_order:
+            part.queue.check()
 
     @invariant()
     def no_sheddable_request_outlives_its_deadline_in_the_queue(self):
@@ -158,10 +156,9 @@ class LaneMachine(RuleBasedStateMachine):
             if ticket.deadline <= self.now:
                 assert not ticket.tier.sheddable
                 # Late protected work waits for sheddable work to go, or for the peers' word.
-                assert self.lane.preemption._unbegun or self.peers != 0
-                assert not [t for t in self.held(Stage.WAITING) if t.tier.sheddable] or (
-                    self.lane.preemption._leaving
-                )
+                assert self.unbegun() or self.peers != 0
+                sheddable = [t for t in self.held(Stage.WAITING) if t.tier.sheddable]
+                assert not sheddable or self.held(Stage.EVICTED)
 
     @invariant()
     def who_is_first_waits_only_while_it_does_not_fit(self):
@@ -169,7 +166,7 @@ class LaneMachine(RuleBasedStateMachine):
         if waiting:
             first = min(t.tier.priority for t in waiting)
             if first <= PATIENT.priority:
-                part = next(p for p in self.lane._queues.in_order if p.tier.priority == first)
+                part = next(p for p in self.lane.queues.in_order if p.tier.priority == first)
                 slots, cost = self.lane.slots, part.queue.peek().cost
                 assert not slots.fits(cost)
                 # Nor is anything to be had of the others'.
@@ -177,7 +174,7 @@ class LaneMachine(RuleBasedStateMachine):
             assert self.lane.next_at(self.now) is not None or first == PATIENT.priority
 
     def is_held_back(self, ticket):
-        return ticket in self.lane._queues.part_of(ticket).held_back
+        return ticket in self.lane.queues.part_of(ticket).held_back
 
     @invariant()
     def kv_tokens_are_conserved_and_within_the_budget(self):

@@ -1,5 +1,7 @@
 """What must always hold of the memory of sessions."""
 
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -11,7 +13,6 @@ from router.placement.session import (
     is_session_id,
     session_key,
 )
-from tests.unit.router.integrity import check_sessions
 
 CAPACITY = 4
 TTL_S = 10.0
@@ -24,8 +25,8 @@ class SessionMachine(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.memory = SessionMemory(CAPACITY, TTL_S)
-        # What a memory without a bound or an expiry would hold.
-        self.last: dict[str, tuple[str, float]] = {}
+        # What a memory without an expiry would hold: lane, replica and time, the oldest first.
+        self.last: dict[str, tuple[str, str, float]] = {}
 
     @rule(gap=st.floats(0.0, 15.0))
     def time_passes(self, gap):
@@ -39,25 +40,29 @@ class SessionMachine(RuleBasedStateMachine):
     def a_request_comes(self, key, lane, replica):
         affinity = self.memory.note(key, lane, replica, now=self.now)
 
-        before, at = self.last.get(key, ("", float("-inf")))
+        _, before, at = self.last.pop(key, ("", "", float("-inf")))
+        assert (affinity is Affinity.NEW) == (self.now - at > TTL_S)
         if affinity is not Affinity.NEW:
-            assert self.now - at <= TTL_S
             assert (affinity is Affinity.HIT) == (before == replica)
-        self.last[key] = (replica, self.now)
-        assert self.memory.recent(now=self.now)[lane] >= 1
+        self.last[key] = (lane, replica, self.now)
+        if len(self.last) > CAPACITY:
+            del self.last[next(iter(self.last))]
 
     @rule()
     def idle_sessions_are_forgotten(self):
         self.memory.expire(now=self.now)
 
-        fresh = [at for _, at in self.last.values() if self.now - at <= TTL_S]
-        assert len(self.memory) <= len(fresh)
+        assert len(self.memory) == sum(self.fresh().values())
 
     @invariant()
     def the_counts_match_and_the_bound_holds(self):
-        check_sessions(self.memory)
         assert len(self.memory) <= CAPACITY
-        assert sum(self.memory.recent(now=self.now).values()) == len(self.memory)
+        assert self.memory.recent(now=self.now) == self.fresh()
+        assert sum(self.fresh().values()) == len(self.memory)
+
+    def fresh(self) -> Counter[str]:
+        """Sessions by lane."""
+        return Counter(lane for lane, _, at in self.last.values() if self.now - at <= TTL_S)
 
 
 TestSessionMachine = SessionMachine.TestCase

@@ -268,7 +268,7 @@ def cheating(preemption):
 
     def build(config, capacity, peers, elsewhere):
         queue = LaneQueue(config, capacity, peers, elsewhere)
-        queue.preemption = preemption(queue._queues, peers)
+        queue.preemption = preemption(queue.queues, peers)
         return queue
 
     return build

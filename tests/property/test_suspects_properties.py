@@ -48,4 +48,4 @@ def test_nothing_waits_for_ever_and_an_answer_frees_at_once(steps):
         else:
             suspects.note_loss(digest, suspects.losses(digest, now=now) + 1, now=now)
         assert suspects.wait_s(digest, now=now) <= MAX_BACKOFF_S
-        assert len(suspects._suspects) <= 2
+        assert len(suspects) <= 2

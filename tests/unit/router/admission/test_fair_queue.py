@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import pytest
 
 from router.admission.fair_queue import MAX_OVERTAKES, Account, FairQueue
-from tests.unit.router.integrity import check_fair_queue
 
 
 @dataclass(eq=False)
@@ -27,7 +26,7 @@ def serve(queue) -> str:
     queue.remove(ask)
     queue.begin(ask.account, ask.prompt)
     queue.end(ask.account)
-    check_fair_queue(queue)
+    queue.check()
     return ask.account.tenant
 
 
@@ -102,7 +101,7 @@ def test_requests_leave_from_anywhere():
     asks = [push(queue, "a", prompt=n) for n in (1, 2, 3)]
 
     queue.remove(asks[1])
-    check_fair_queue(queue)
+    queue.check()
 
     assert (queue.peek(), queue.newest(), len(queue)) == (asks[0], asks[2], 2)
     queue.remove(asks[0])
@@ -121,9 +120,9 @@ def test_tenants_that_come_once_are_not_remembered_for_ever(served):
         if served:
             queue.begin(ask.account, 5)
             queue.end(ask.account)
-        check_fair_queue(queue)
+        queue.check()
 
-    assert len(queue._accounts) <= 51
+    assert queue.known_tenants <= 51
     assert queue.peek() is keeper
 
 
@@ -158,15 +157,15 @@ def test_the_books_agree_however_tenants_come_and_go(max_idle):
         if running and rng.random() < 0.5:
             queue.end(running.pop(rng.randrange(len(running))).account)
         queue.peek()
-        check_fair_queue(queue)
+        queue.check()
     for ask in waiting:
         queue.remove(ask)
     for ask in running:
         queue.end(ask.account)
-    check_fair_queue(queue)
+    queue.check()
 
     assert queue.peek() is None
-    assert len(queue._accounts) <= max(max_idle, 1)
+    assert queue.known_tenants <= max(max_idle, 1)
 
 
 def test_a_tenant_that_rests_again_and_again_is_noted_once():
@@ -180,9 +179,9 @@ def test_a_tenant_that_rests_again_and_again_is_noted_once():
     for _ in range(300):
         queue.begin(busy, 10)
         queue.end(busy)
-        check_fair_queue(queue)
+        queue.check()
 
-    assert len(queue._accounts) == 3
+    assert queue.known_tenants == 3
 
 
 def take(queue) -> Ask:
@@ -191,7 +190,7 @@ def take(queue) -> Ask:
     queue.remove(ask)
     queue.begin(ask.account, ask.prompt)
     queue.end(ask.account)
-    check_fair_queue(queue)
+    queue.check()
     return ask
 
 

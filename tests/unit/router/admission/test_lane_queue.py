@@ -362,7 +362,7 @@ def test_deadlines_of_those_who_have_left_are_forgotten():
     for _ in range(300):
         lane.end(lane.ask())
 
-    assert len(lane.queue._queues._deadlines) < 70
+    assert len(lane.queue.queues._deadlines) < 70
 
 
 def test_sheddable_work_yields_to_protected_work_elsewhere():
@@ -422,7 +422,7 @@ def test_the_first_to_wait_after_a_slow_time_is_not_refused_by_its_pace():
     hasty = Tier("hasty", 0, start_within_s=5.0)
     lane = Lane(capacity=1)
     lane.ask(hasty)
-    part = lane.queue._queues.part(hasty)
+    part = lane.queue.queues.part(hasty)
     for _ in range(20):
         part.drain.note_waiting(is_waiting=True, now=lane.now)
         lane.now += 7.0

@@ -3,7 +3,7 @@
 import pytest
 
 from router.placement.hot_prefixes import HotPrefix, HotPrefixes, merge
-from tests.unit.router.integrity import check_hot_prefixes
+from tests.unit.router.placement.held import check_bounds
 
 HALF_LIFE_S = 100.0
 
@@ -72,7 +72,7 @@ def test_the_coldest_leaves_when_there_are_too_many() -> None:
 
     assert hottest(hot)[0] == ("a", b"hot")
     assert len(hottest(hot)) == 2
-    check_hot_prefixes(hot)
+    check_bounds(hot, 2, 8000, "chat")
 
 
 def test_bytes_are_bounded_over_all_lanes() -> None:
@@ -82,9 +82,9 @@ def test_bytes_are_bounded_over_all_lanes() -> None:
     for number in range(20):
         hot.note("chat", "a", b"%100d" % number, now=1 + number)
 
-    assert hot._bytes == 800
+    assert hot.held_bytes == 800
     assert hottest(hot, "quality") == []
-    check_hot_prefixes(hot)
+    check_bounds(hot, 100, 800, "chat", "quality")
 
 
 def test_a_huge_prefix_is_not_kept() -> None:
@@ -120,7 +120,7 @@ def test_copies_with_one_key_are_one_prefix_with_the_newest_bytes() -> None:
     hot = HotPrefixes(capacity=2, max_bytes=8000, half_life_s=100.0)
     for now in range(50):
         hot.note("chat", "a", b"at %d" % now, now=now, key=b"k")
-        check_hot_prefixes(hot)
+        check_bounds(hot, 2, 8000, "chat")
     hot.note("chat", "a", b"another", now=50, key=b"l")
 
     first, second = hot.hottest("chat", 8, now=60)
@@ -128,7 +128,7 @@ def test_copies_with_one_key_are_one_prefix_with_the_newest_bytes() -> None:
     assert (first.prefix, first.key, first.age_s) == (b"at 49", b"k", 11)
     assert second.prefix == b"another"
     assert first.weight > 30 * second.weight
-    assert hot._bytes == len(b"at 49" + b"another")
+    assert hot.held_bytes == len(b"at 49" + b"another")
 
 
 def test_a_key_is_one_group_s_and_one_lane_s() -> None:
@@ -147,10 +147,10 @@ def test_a_copy_that_grew_pushes_out_the_coldest() -> None:
         hot.note("chat", "a", b"%5d" % number, now=number, key=b"%d" % number)
     for number in range(1, 8):
         hot.note("chat", "a", b"%10d" % number, now=10 + number, key=b"%d" % number)
-        check_hot_prefixes(hot)
+        check_bounds(hot, 8, 80, "chat")
     hot.note("chat", "a", b"x" * 10, now=20, key=b"new")
     hot.note("chat", "a", b"y" * 10, now=21, key=b"newer")
-    check_hot_prefixes(hot)
+    check_bounds(hot, 8, 80, "chat")
 
     kept = {x.key for x in hot.hottest("chat", 20, now=21)}
     assert b"newer" in kept and not {b"0", b"new"} & kept

@@ -5,5 +5,5 @@ from router.recovery.breaker import Breakers
 
 def is_ejected(breakers: Breakers, replica: str) -> bool:
     """Return whether a replica was ejected and has not answered since."""
-    breaker = breakers._breakers.get(replica)
+    breaker = breakers.replicas.get(replica)
     return breaker is not None and breaker.is_open

@@ -62,7 +62,7 @@ def test_an_answer_clears_it():
     assert not suspects
     suspects.note_answer(OTHER)
 
-    assert (len(suspects._suspects), suspects.try_begin(ONE, now=0.0)) == (0, 0)
+    assert (len(suspects), suspects.try_begin(ONE, now=0.0)) == (0, 0)
 
 
 def test_what_was_not_heard_of_for_long_is_forgotten():
@@ -71,7 +71,7 @@ def test_what_was_not_heard_of_for_long_is_forgotten():
 
     assert suspects.losses(ONE, now=MEMORY_S) == 2
     assert suspects.losses(ONE, now=MEMORY_S + 1) == 0
-    assert len(suspects._suspects) == 0
+    assert len(suspects) == 0
 
 
 def test_only_so_many_are_remembered():

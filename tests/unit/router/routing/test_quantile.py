@@ -55,7 +55,7 @@ def test_weights_count_instead_of_numbers():
 def test_the_oldest_scores_leave():
     window = window_of([0.9] * 100 + [0.1] * 100)
 
-    assert len(window._ring) == 100
+    assert window.tail.weight == pytest.approx(100)
     assert window.threshold(0.03) == 0.1
 
 
