@@ -22,7 +22,7 @@ from router.admission.ticket import SlotRequest, Tier
 from router.leases.messages import LaneReport
 from serve_app.admission.lane_slots import LaneSlots, SlotHold
 from serve_app.config.lane import LaneConfig
-from serve_app.config.tenants import TierConfig
+from serve_app.config.tiers import TierConfig
 from serve_app.placement.lanes import Lanes
 from serve_app.routing.policies import Policies
 from serve_app.tenancy.auth import Tenant

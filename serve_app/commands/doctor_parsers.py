@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from serve_app.config.fleet import FleetConfig
-from serve_app.engine.parsers.cases import PARSERS
+from serve_app.engine.parsers.forms import PARSERS
 from serve_app.engine.parsers.outcomes import (
     Suite,
     differences,

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from serve_app.engine.parsers.cases import Case
+from serve_app.engine.parsers.forms import Case
 
 MODES = ("whole", "streamed", "bursts")
 """Not streamed; streamed a token at a time; streamed eight tokens at a time, as an engine

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from serve_app.engine.embedded_model import GGUF, gguf_dir
-from serve_app.engine.parsers.cases import PARSERS, TOOLS, Case, cases_of
+from serve_app.engine.parsers.cases import cases_of
+from serve_app.engine.parsers.forms import PARSERS, TOOLS, Case
 from serve_app.engine.parsers.outcomes import MODES, Kept, Outcome, Suite
 
 TOKENS_A_BURST = 8
@@ -162,7 +163,8 @@ def _outcome(
     made = ParserManager.get_parser(
         tool_parser_name=parser, reasoning_parser_name=case.reasoning, enable_auto_tools=True
     )
-    assert made is not None
+    if made is None:
+        raise LookupError(f"vLLM makes no parser of '{parser}' and '{case.reasoning}'")
     request = ChatCompletionRequest(
         model="m", messages=[{"role": "user", "content": "x"}], tools=TOOLS, tool_choice="auto"
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.engine.parsers.cases import PARSERS
+from serve_app.engine.parsers.forms import PARSERS
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,8 @@ from serve_app.agents.tools import tools_of
 from serve_app.cli import main
 from serve_app.commands.doctor_parsers import compared, parser_findings
 from serve_app.config.settings import fleet_path, load_fleet
-from serve_app.engine.parsers.cases import PARSERS, TOOLS, cases_of
+from serve_app.engine.parsers.cases import cases_of
+from serve_app.engine.parsers.forms import PARSERS, TOOLS
 from serve_app.engine.parsers.outcomes import (
     MODES,
     Outcome,
