@@ -111,7 +111,7 @@ class Delivered:
     Attributes:
         holds_back: text may be kept back after any token: for stop strings, or by a
             parser that looks for its markers.
-        prompt: the prompt's token ids, once the engine has told them.
+        prompt: the prompt's token ids; none until the engine has told them.
         ids: ids of the answer's tokens.
         parts: the answer's text as it came, of so many `chars` in all.
         clean_ids: ids up to the last event after which no text was kept back.
@@ -120,7 +120,7 @@ class Delivered:
     """
 
     holds_back: bool = False
-    prompt: array[int] | None = None
+    prompt: array[int] = field(default_factory=lambda: array("I"))
     ids: array[int] = field(default_factory=lambda: array("I"))
     parts: list[str] = field(default_factory=list)
     chars: int = 0
@@ -166,7 +166,7 @@ def decide(traits: StreamTraits, delivered: Delivered) -> RecoveryAction:
         return RecoveryAction.RETRY
     if is_parsed or not traits.can_resume:
         return RecoveryAction.END
-    if traits.goes_by_tokens and delivered.prompt is not None and not delivered.lacks_ids:
+    if traits.goes_by_tokens and delivered.prompt and not delivered.lacks_ids:
         return RecoveryAction.BY_TOKENS
     is_whole = traits.is_chat and not traits.is_continuation and bool(delivered.text)
     return RecoveryAction.BY_MESSAGE if is_whole and traits.keeps_whitespace else RecoveryAction.END

@@ -30,11 +30,12 @@ from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import Lanes
 from serve_app.protocol.errors import error_body, error_headers, status_of
 from serve_app.records.recorder import Recorder
+from serve_app.relay.attempt_faults import BROKEN_OFF
 from serve_app.relay.dispatch import Dispatch
 from serve_app.relay.failover import Recovery
 from serve_app.relay.fault_book import FaultBook
 from serve_app.relay.keepalive import keep_alive
-from serve_app.relay.relay import BROKEN_OFF, Relay
+from serve_app.relay.relay import Relay
 from serve_app.relay.resumption import traits_of
 from serve_app.relay.tool_repair import ToolRepair
 from serve_app.request.answer_limit import limited

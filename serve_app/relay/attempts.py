@@ -28,6 +28,7 @@ class RequestAttempts:
 
     Attributes:
         gate: judges its tool calls; None: it can have none.
+        transcript: what the client was given; kept up only where `keeps_transcript`.
         faults: in a row, without a token in between; `failovers`: in all.
         outcome: what the next attempt counts as once it is answered.
         losses: replicas that were lost before a word, in a row.
@@ -54,24 +55,22 @@ class RequestAttempts:
         self.objectors: frozenset[str] = frozenset()
         self.verdict: Rejected | None = None
         self._seen_tokens = 0
-        self.transcript: Transcript | None = None
+        self.keeps_transcript = traits.is_known and traits.copies == 1
         self.ask = Ask(call.route.path, body)
         self.stream: EngineStream = self._first_stream()
 
     def _first_stream(self) -> FirstStream:
         parsed, dialect = self.plan.parsed, self.call.route.dialect
-        self.transcript = None
-        if self.traits.is_known and self.traits.copies == 1:
-            self.transcript = Transcript(
-                Delivered(holds_back=held_chars(parsed, self.lane) > 0),
-                is_chat=self.traits.is_chat,
-                has_ids=self.traits.wants_ids,
-                shows_ids=bool(parsed.body.get("return_token_ids")),
-            )
+        self.transcript = Transcript(
+            Delivered(holds_back=held_chars(parsed, self.lane) > 0),
+            is_chat=self.traits.is_chat,
+            has_ids=self.traits.wants_ids,
+            shows_ids=bool(parsed.body.get("return_token_ids")),
+        )
         reader = EventReader(hide_usage=not self.wants_usage)
         if dialect is Dialect.ANTHROPIC and parsed.tools:
             return Messages(reader, None, dialect)
-        return FirstStream(reader, self.transcript, dialect)
+        return FirstStream(reader, self.transcript if self.keeps_transcript else None, dialect)
 
     @property
     def has_begun(self) -> bool:
@@ -132,7 +131,7 @@ class RequestAttempts:
     def action(self) -> RecoveryAction:
         if not self.has_begun:
             return RecoveryAction.RETRY
-        if self.transcript is None:
+        if not self.keeps_transcript:
             return RecoveryAction.END
         return decide(self.traits, self.transcript.delivered)
 
@@ -145,5 +144,4 @@ class RequestAttempts:
             self.stream = self._first_stream()
             return
         # Who speaks was said, under an id: that stays.
-        assert self.transcript is not None
         self.stream = ResumedStream(self.transcript, ResumePoint(0), wants_usage=self.wants_usage)

@@ -31,10 +31,11 @@ from serve_app.placement.lanes import (
     UpstreamFault,
     UpstreamTimeout,
 )
+from serve_app.relay.attempt_faults import BROKEN_OFF, TOO_LONG, AttemptFailed
 from serve_app.relay.attempts import RequestAttempts
 from serve_app.relay.dispatch import Dispatch
 from serve_app.relay.fault_book import FaultBook
-from serve_app.relay.relay import BROKEN_OFF, TOO_LONG, AttemptFailed, Relay
+from serve_app.relay.relay import Relay
 from serve_app.relay.resumed_stream import ResumedStream, closing, known_usage
 from serve_app.relay.resumption import ask_by, held_chars, stops_of
 from serve_app.relay.tool_repair import ToolRepair
@@ -171,7 +172,6 @@ class Recovery:
     async def _resume(self, attempts: RequestAttempts, action: RecoveryAction) -> bool:
         """Prepare to go on with the answer; False when no such point can be found."""
         plan, transcript = attempts.plan, attempts.transcript
-        assert transcript is not None
         delivered = transcript.delivered
         point, stops, least = ResumePoint(len(delivered.ids)), None, 0
         if action is RecoveryAction.BY_TOKENS:
@@ -218,7 +218,6 @@ class Recovery:
     async def _close(self, attempts: RequestAttempts, send: Send) -> Rejected | None:
         """Send the closing lines ourselves: everything else was delivered."""
         call, stream, transcript = attempts.call, attempts.stream, attempts.transcript
-        assert transcript is not None
         usage = call.served.usage = stream.usage or known_usage(transcript.delivered)
         wants = attempts.wants_usage and not stream.reader.is_counted
         self._metrics.recoveries.labels("resumed").inc()

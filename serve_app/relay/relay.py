@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.types import Send
 
-from router.errors import Rejected, RejectReason
+from router.errors import Rejected
 from serve_app.agents.gate import Gate
 from serve_app.bodies.json_body import dump
 from serve_app.metrics import Metrics
 from serve_app.protocol.asgi import respond
-from serve_app.protocol.engine_words import NOT_NOW, engine_error, from_engine, objection
+from serve_app.protocol.engine_words import from_engine
 from serve_app.protocol.errors import Dialect, error_event
 from serve_app.protocol.sse import Usage, next_number, parsed_json, read_usage
+from serve_app.relay.attempt_faults import (
+    UPSTREAM_FAULTS,
+    broken,
+    fault_of,
+    fault_of_event,
+    read_whole,
+)
 from serve_app.relay.attempts import RequestAttempts
 from serve_app.relay.forwarder import Forwarder, next_held
 from serve_app.relay.gated_stream import GatedStream
@@ -26,33 +32,9 @@ from serve_app.request.call import Call, Outcome
 from serve_app.request.metering import Metering
 from serve_app.request.response_headers import Headers, response_headers, stream_headers
 from serve_app.routing.escalation import Escalation
-from serve_app.transport.upstream import BrokenConnection, Response, SilentConnection
+from serve_app.transport.upstream import Response
 
 _JSON = b"application/json"
-
-UPSTREAM_FAULTS = (BrokenConnection, SilentConnection)
-
-BROKEN_OFF = Rejected(RejectReason.NO_REPLICA, "The model broke off; a retry is safe.")
-TOO_LONG = Rejected(RejectReason.DEADLINE_EXCEEDED, "The model took too long.")
-
-
-@dataclass(eq=False)
-class AttemptFailed(Exception):
-    """An attempt failed; nothing is wrong with the request.
-
-    Attributes:
-        refused: what the client is told if nothing mends it.
-        is_final: the client has waited enough; another replica would be as slow.
-        is_loss: the replica may be gone, and this request may be why.
-        objection: what the client is told if the replica is well: the engine said that it
-            failed, so that what it was asked is not.
-
-    """
-
-    refused: Rejected = BROKEN_OFF
-    is_final: bool = False
-    is_loss: bool = True
-    objection: Rejected | None = None
 
 
 class Relay:
@@ -87,7 +69,7 @@ class Relay:
         self, attempts: RequestAttempts, response: Response, send: Send
     ) -> Rejected | None:
         """Say what the engine says is wrong, unless it is the model's call and can be mended."""
-        body = await _read(response)
+        body = await read_whole(response)
         gate, is_stream = attempts.gate, attempts.plan.parsed.stream
         if gate is not None and not is_stream and is_unreadable_call(attempts.call.route, body):
             made = await self._repair.make_anew(attempts, gate)
@@ -96,13 +78,13 @@ class Relay:
             await self._send_whole(attempts.call, send, dump(made), _JSON)
             return None
         if response.status >= 500:
-            raise _fault(response.status, body)
+            raise fault_of(response.status, body)
         return from_engine(response.status, body)
 
     async def _relay_whole(
         self, attempts: RequestAttempts, response: Response, send: Send
     ) -> Rejected | None:
-        call, body = attempts.call, await _read(response)
+        call, body = attempts.call, await read_whole(response)
         answer = parsed_json(body)
         call.served.usage = read_usage(answer)
         if attempts.gate is not None and isinstance(answer, dict):
@@ -160,7 +142,7 @@ class Relay:
             rest = stream.end()
         except UPSTREAM_FAULTS as error:
             if not stream.is_complete:
-                raise _broken(error, is_final=not call.reply.has_started) from error
+                raise broken(error, is_final=not call.reply.has_started) from error
             rest = b""
         finally:
             if stream.usage is not None:
@@ -171,7 +153,7 @@ class Relay:
         if stream.reader.refused is not None:
             return stream.reader.refused
         if stream.has_failed:
-            raise _fault_event(stream.reader.fault)
+            raise fault_of_event(stream.reader.fault)
         held = await self.release_calls(attempts)
         if isinstance(held, Rejected):
             return held
@@ -285,31 +267,3 @@ def _leave(call: Call) -> None:
     if call.served.hold is not None:
         call.served.hold.begin()
         call.served.leave()
-
-
-async def _read(response: Response) -> bytes:
-    try:
-        return await response.read()
-    except UPSTREAM_FAULTS as error:
-        raise _broken(error, is_final=True) from error
-
-
-def _fault(status: int, body: bytes) -> AttemptFailed:
-    if status in NOT_NOW:
-        return AttemptFailed(from_engine(status, b""), is_loss=False)
-    return AttemptFailed(objection=objection(body))
-
-
-def _fault_event(data: bytes) -> AttemptFailed:
-    """A stream that ended with an error event; empty: without its end mark."""
-    if not data:
-        return AttemptFailed()
-    code = engine_error(data).get("code")
-    return _fault(code if isinstance(code, int) else 500, data)
-
-
-def _broken(error: Exception, *, is_final: bool) -> AttemptFailed:
-    """A broken connection, or an engine that was silent for as long as it may be."""
-    if isinstance(error, SilentConnection) and is_final:
-        return AttemptFailed(TOO_LONG, is_final=True)
-    return AttemptFailed()

@@ -83,7 +83,7 @@ class ResumedStream(EngineStream):
         if not choices:
             return self._closing(data)
         choice = choices[0]
-        if self._delivered.prompt is None and data.get("prompt_token_ids") and not self._kept:
+        if not self._delivered.prompt and data.get("prompt_token_ids") and not self._kept:
             self._delivered.prompt = array("I", data["prompt_token_ids"])
         if (choice.get("delta") or {}).get("role") and self._transcript.has_role:
             # Who speaks was said by the first engine.
@@ -144,7 +144,7 @@ class ResumedStream(EngineStream):
 
     def _both(self, usage: dict[str, Any]) -> dict[str, Any]:
         """An engine's count of the second part, as a count of both."""
-        if self._delivered.prompt is not None:
+        if self._delivered.prompt:
             prompt = len(self._delivered.prompt)
         else:
             prompt = usage["prompt_tokens"] - self._kept
@@ -157,7 +157,7 @@ class ResumedStream(EngineStream):
 
 def known_usage(delivered: Delivered) -> Usage | None:
     """The count that token ids give; None where the engine told none."""
-    if delivered.prompt is None or delivered.lacks_ids:
+    if not delivered.prompt or delivered.lacks_ids:
         return None
     return Usage(len(delivered.prompt), len(delivered.ids))
 

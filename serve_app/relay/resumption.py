@@ -151,7 +151,6 @@ def ask_by(
 def _by_tokens(
     first: dict[str, Any], delivered: Delivered, point: ResumePoint, window_tokens: int
 ) -> dict[str, Any]:
-    assert delivered.prompt is not None
     limit = first.get("max_completion_tokens") or first.get("max_tokens")
     if limit is None and "messages" in first:
         limit = window_tokens - len(delivered.prompt)

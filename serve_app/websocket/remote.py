@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from serve_app.relay.relay import BROKEN_OFF
+from serve_app.relay.attempt_faults import BROKEN_OFF
 from serve_app.transport.upstream import Response
 from serve_app.websocket import frames
 

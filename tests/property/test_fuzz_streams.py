@@ -13,10 +13,9 @@ from router.limits.pacer import DUE
 from router.recovery.resume import Delivered, ResumePoint
 from serve_app.protocol import sse as streaming
 from serve_app.protocol.errors import Dialect
-from serve_app.protocol.sse import EventReader, Usage
+from serve_app.protocol.sse import EventReader, Usage, read_usage
 from serve_app.relay import forwarder
 from serve_app.relay.engine_stream import MAX_WAITING_BYTES, FirstStream
-from serve_app.relay.relay import read_usage
 from serve_app.relay.resumed_stream import ResumedStream
 from serve_app.relay.tool_use import Messages
 from serve_app.relay.transcript import MAX_RAW_BYTES, Transcript

@@ -198,7 +198,7 @@ def test_nothing_given_is_always_retried_and_tokens_are_only_used_where_they_are
     if not any(ids or text for ids, text in events) or not delivered.has_content:
         assert action is RecoveryAction.RETRY
     if action is RecoveryAction.BY_TOKENS:
-        assert delivered.prompt is not None and not delivered.lacks_ids
+        assert delivered.prompt and not delivered.lacks_ids
     if not asked.can_resume and delivered.has_content:
         assert action is RecoveryAction.END
 
