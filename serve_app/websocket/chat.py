@@ -17,7 +17,7 @@ from collections.abc import Callable, MutableMapping
 from typing import Any, Protocol
 
 from router.errors import Rejected, RejectReason
-from serve_app.relay.relay import BROKEN_OFF
+from serve_app.relay.attempt_faults import BROKEN_OFF
 from serve_app.websocket import frames
 
 # Headers of an HTTP answer that say nothing on a socket.
@@ -52,7 +52,7 @@ class Chat:
     can guess it; `token`, which the client shows to resume, is the owning replica and the key.
 
     Attributes:
-        first: number of the first frame that is kept; `read`: of the last that was taken.
+        kept: frames, from number `first` on; `read`: number of the last that was taken.
         unread_bytes: of the frames after it.
         room: what the pipeline waits for while the ring is full.
 
@@ -69,7 +69,7 @@ class Chat:
         self.last = 0
         self._owner = owner
         self._request_id = request_id
-        self._frames: deque[bytes] = deque()
+        self.kept: deque[bytes] = deque()
         self.first = 1
         self.read = 0
         self.unread_bytes = 0
@@ -132,7 +132,7 @@ class Chat:
         self.end(frames.ending(self.id, BROKEN_OFF))
 
     def _append(self, frame: bytes) -> None:
-        self._frames.append(frame)
+        self.kept.append(frame)
         self.last += 1
         self.kept_bytes += len(frame)
         self.unread_bytes += len(frame)
@@ -145,7 +145,7 @@ class Chat:
         """Drop what has been read, oldest first, down to the allowance."""
         most = self._owner.allowance()
         while self.kept_bytes > most and self.first <= self.read:
-            size = len(self._frames.popleft())
+            size = len(self.kept.popleft())
             self.first += 1
             self.kept_bytes -= size
             self._owner.kept_bytes -= size
@@ -173,8 +173,7 @@ class Chat:
             self._reader.displace(frames.ending(self.id, TAKEN_OVER))
         self._reader = reader = Reader(self, wake)
         self.read = after
-        kept = list(self._frames)[after - self.first + 1 :]
-        self.unread_bytes = sum(map(len, kept))
+        self.unread_bytes = sum(map(len, list(self.kept)[after - self.first + 1 :]))
         # It may have skipped what filled the ring.
         self._trim()
         self._make_room()
@@ -190,7 +189,7 @@ class Chat:
     def take(self) -> bytes | None:
         if self.read == self.last:
             return None
-        frame = self._frames[self.read - self.first + 1]
+        frame = self.kept[self.read - self.first + 1]
         self.read += 1
         self.unread_bytes -= len(frame)
         # What was kept for its reader alone may be over the allowance.

@@ -141,15 +141,11 @@ class SimulatedEngineApp:
 
     async def _post(self, path: str, body: dict[str, Any], send: Send) -> None:
         if path == "/v1/messages/count_tokens":
-            ask = self._read(
-                lambda b: asks.read_message(b, trims=self.spec.trims_template),
-                {**body, "max_tokens": 1},
-            )
+            ask = self.read("/v1/messages", {**body, "max_tokens": 1})
             await respond(send, 200, orjson.dumps({"input_tokens": len(ask.prompts[0])}))
         elif path == "/tokenize":
-            reader = self._generators["/v1/chat/completions" if "messages" in body
-                                      else "/v1/completions"][0]  # fmt: skip
-            ids = list(self._read(reader, body).prompts[0])
+            route = "/v1/chat/completions" if "messages" in body else "/v1/completions"
+            ids = list(self.read(route, body).prompts[0])
             answer = {
                 "count": len(ids),
                 "max_model_len": self.spec.window_tokens,
@@ -179,12 +175,13 @@ class SimulatedEngineApp:
 
     # -- generation ----------------------------------------------------------------
 
-    def _read(self, reader: Callable[[dict[str, Any]], asks.Ask], body: dict[str, Any]) -> asks.Ask:
+    def read(self, path: str, body: dict[str, Any]) -> asks.Ask:
+        """Return what the body of a route that generates asks for; raises Refused."""
         if body.get("model") not in (None, "", self.spec.model_id):
             message = f"The model `{body['model']}` does not exist."
             raise Refused(404, "NotFoundError", message)
         try:
-            ask = reader(body)
+            ask = self._generators[path][0](body)
         except (asks.BadAsk, KeyError, TypeError, AttributeError, ValueError) as error:
             raise Refused(400, "BadRequestError", str(error) or "bad request") from error
         window = self.spec.window_tokens
@@ -201,14 +198,13 @@ class SimulatedEngineApp:
     async def _generate(
         self, path: str, body: dict[str, Any], receive: Receive, send: Send
     ) -> None:
-        reader, form_type = self._generators[path]
-        ask = self._read(reader, body)
+        form_type, ask = self._generators[path][1], self.read(path, body)
         fault = self._faults.strike(ask.newest, self._random)
         if fault == "fail":
             raise Refused(500, "InternalServerError", "simulated fault")
         if fault == "die":
             self._on_death()
-        choices = self._scripted(path, body, ask)
+        choices = self.scripted(path, body, ask)
         if choices:
             form_type = SCRIPTED_FORMS[path]
         form = form_type(ask, self.spec.model_id, self._random)
@@ -224,8 +220,8 @@ class SimulatedEngineApp:
                 answering.cancel()
                 await asyncio.wait({answering})
 
-    def _scripted(self, path: str, body: dict[str, Any], ask: asks.Ask) -> list[Choice]:
-        """The choices of the script's answer; none where it has none."""
+    def scripted(self, path: str, body: dict[str, Any], ask: asks.Ask) -> list[Choice]:
+        """Return the choices of the script's answer; none where it has none."""
         is_formatted = ask.script is not None and ask.tool is None
         if self.script is None or path not in READERS or is_formatted:
             return []

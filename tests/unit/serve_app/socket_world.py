@@ -273,10 +273,10 @@ async def until(check) -> None:
 
 def check_chat(chat) -> None:
     """The counts match the frames."""
-    assert chat.first + len(chat._frames) - 1 == chat.last
+    assert chat.first + len(chat.kept) - 1 == chat.last
     assert chat.first - 1 <= chat.read <= chat.last
-    assert chat.kept_bytes == sum(map(len, chat._frames))
-    unread = list(chat._frames)[chat.read - chat.first + 1 :]
+    assert chat.kept_bytes == sum(map(len, chat.kept))
+    unread = list(chat.kept)[chat.read - chat.first + 1 :]
     assert chat.unread_bytes == sum(map(len, unread))
 
 
@@ -285,7 +285,8 @@ def check_hub(hub) -> None:
     for chat in hub.chats.values():
         check_chat(chat)
     assert hub.kept_bytes == sum(chat.kept_bytes for chat in hub.chats.values())
-    assert sum(map(len, hub._named.values())) == len(hub.chats)
+    names = {(chat.tenant, chat.id) for chat in hub.chats.values()}
+    assert sum(len(hub.matches(*name)) for name in names) == len(hub.chats)
     assert set(hub._ended) <= set(hub.chats)
 
 

@@ -99,8 +99,8 @@ def written(step: dict[str, Any], route: str, tokens: int) -> list[Any]:
     """The events of a stream in which the engine makes so many tokens a step."""
     body = BODIES[route](stream=True, stream_options={"include_usage": True})
     app = app_of(step)
-    ask = app._read(app._generators[route][0], body)
-    (choice,) = choices = app._scripted(route, body, ask)
+    ask = app.read(route, body)
+    (choice,) = choices = app.scripted(route, body, ask)
     form = SCRIPTED_FORMS[route](ask, MODEL, Random(1))
     said = form.begin(choice, 0, tokens)
     for first in range(tokens, len(choice.tokens), tokens):
@@ -354,8 +354,8 @@ def test_deltas_are_what_vllms_parser_makes_of_the_raw_text(tokens: int) -> None
     step = {"text": STEP["text"], "calls": STEP["calls"]}
     app = app_of(step)
     body = chat_body()
-    ask = app._read(app._generators["/v1/chat/completions"][0], body)
-    (choice,) = app._scripted("/v1/chat/completions", body, ask)
+    ask = app.read("/v1/chat/completions", body)
+    (choice,) = app.scripted("/v1/chat/completions", body, ask)
     parser = Hermes2ProToolParser(SimpleNamespace(get_vocab=dict))
     theirs = []
     for first in range(0, len(choice.tokens), tokens):

@@ -28,7 +28,7 @@ async def test_a_contended_ceiling_binds_from_so_many_running_requests_on(world,
     explained = await world.post("/v1/route", ASK, key="acme")
     assert explained.json()["would_admit"]
 
-    (contention,) = world.state.contentions._all.values()
+    contention = world.state.contentions.of("chat", 3)
     world.state.admission.lanes["chat"].queue.slots.take(3)
     world.state.contentions.observe()
     assert contention.is_contended

@@ -192,9 +192,11 @@ async def test_drain_of_a_quiet_endpoint_ends_after_settling():
     """Nothing in flight and nothing new: the wait is over."""
     endpoint = EndpointServer(FakeApp(), secret=SECRET, host="127.0.0.1", listed=LISTED)
 
+    await endpoint.start()
+
     await asyncio.wait_for(endpoint.drain(settle_s=0.0), timeout=1)
 
-    endpoint._socket.close()
+    await endpoint.stop()
 
 
 class Streaming:
