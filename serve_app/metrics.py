@@ -165,11 +165,12 @@ class Metrics:
         )
         self.shed = counter("pointsman_shed_total", "Requests refused, by code.", "tier", "code")
         self.shed_order_violations = counter(
-            "pointsman_shed_order_violations_total", "Paid work shed while free work was held."
+            "pointsman_shed_order_violations_total",
+            "Protected work shed while sheddable work was held.",
         )
         self.shed_order_unverified = counter(
             "pointsman_shed_order_unverified_total",
-            "Refusals of paid work that could not be judged: logs were missing.",
+            "Refusals of protected work that could not be judged: logs were missing.",
         )
         self.queue_depth = gauge(
             "pointsman_queue_depth",

@@ -127,7 +127,7 @@ class ShedOrderWatch:
             "free_held_by": holder,
         }
         self._seen.append({**seen, "monotonic_s": round(refusal.at, 3)})
-        logger.warning("shed order: paid work was refused before free work: %s", seen)
+        logger.warning("shed order: protected work was refused before sheddable work: %s", seen)
 
     def status(self) -> dict[str, Any]:
         return {

@@ -34,7 +34,7 @@ class LedgerMetrics:
         )
         self.unconfirmed = Gauge(
             "pointsman_ledger_unconfirmed_refusals",
-            "Paid requests refused though it was not known what the others hold.",
+            "Protected requests refused though it was not known what the others hold.",
             ["lane"],
             registry=registry,
         )
