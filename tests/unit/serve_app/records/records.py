@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from serve_app.bodies.parsed_request import Prompt
 from serve_app.config.records import FeedbackConfig
-from serve_app.records.feedback_store import FeedbackStore
+from serve_app.records.feedback_store import Feedback, FeedbackStore
 from serve_app.records.request_record import RequestRecord
 
 AT = datetime(2026, 3, 4, 5, 6, 7, 890, tzinfo=UTC)
@@ -32,6 +32,9 @@ RECORD = RequestRecord(
     duration_s=1.5,
     ttft_s=0.25,
 )
+
+
+UP = Feedback("r-1", thumb="up")
 
 
 def record(request_id="r-1", *, text=None, days=1, **fields) -> RequestRecord:

@@ -4,25 +4,11 @@ import random
 import re
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
 from serve_app.records.feedback_store import DAY_S, Feedback, labelled_rows
-from tests.unit.serve_app.records.records import AT, NOW, RECORD, make_store, record, rows
-
-UP = Feedback("r-1", thumb="up")
-
-
-@pytest.fixture
-def path(tmp_path) -> Path:
-    return tmp_path / "state" / "feedback.db"
-
-
-@pytest.fixture
-def store(path):
-    with closing(make_store(path)) as made:
-        yield made
+from tests.unit.serve_app.records.records import AT, NOW, RECORD, UP, make_store, record, rows
 
 
 def bytes_of(path) -> bytes:

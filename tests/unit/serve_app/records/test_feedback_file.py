@@ -11,21 +11,9 @@ from pathlib import Path
 import pytest
 
 from serve_app.records.feedback_store import DAY_S, Feedback
-from tests.unit.serve_app.records.records import NOW, RECORD, make_store, record, rows
+from tests.unit.serve_app.records.records import NOW, RECORD, UP, make_store, record, rows
 
 ROOT = Path(__file__).parents[4]
-UP = Feedback("r-1", thumb="up")
-
-
-@pytest.fixture
-def path(tmp_path) -> Path:
-    return tmp_path / "state" / "feedback.db"
-
-
-@pytest.fixture
-def store(path):
-    with closing(make_store(path)) as made:
-        yield made
 
 
 def test_the_file_is_its_owners_alone(store, path):

@@ -2,7 +2,6 @@
 
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,20 +10,7 @@ from hypothesis import strategies as st
 from serve_app.bodies.parsed_request import Prompt
 from serve_app.records.feedback_store import DAY_S, Feedback, labelled_rows
 from tests.examples import examples
-from tests.unit.serve_app.records.records import NOW, RECORD, make_store, record, rows
-
-UP = Feedback("r-1", thumb="up")
-
-
-@pytest.fixture
-def path(tmp_path) -> Path:
-    return tmp_path / "state" / "feedback.db"
-
-
-@pytest.fixture
-def store(path):
-    with closing(make_store(path)) as made:
-        yield made
+from tests.unit.serve_app.records.records import NOW, RECORD, UP, make_store, record, rows
 
 
 def test_feedback_finds_a_request_of_its_tenant(store, path):
