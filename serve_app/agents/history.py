@@ -17,7 +17,7 @@ from serve_app.bodies.json_body import dump
 from serve_app.bodies.parsed_request import text_of
 from serve_app.bodies.routes import CONVERSATIONS
 from serve_app.bodies.steps import Steps
-from serve_app.routing.history_pieces import is_result
+from serve_app.bodies.tool_parts import calls_of, is_result, objects, result_blocks
 
 AT_ONCE = 32 * 1024
 """Bytes of calls and results that are read in one piece, but for the last of them."""
@@ -44,8 +44,7 @@ ITEM_BYTES = 250
 
 def items_of(body: dict[str, Any], path: str) -> list[dict[str, Any]]:
     """The messages or items of a conversation, without what is no object."""
-    items = body.get(CONVERSATIONS.get(path, ""))
-    return [x for x in items if isinstance(x, dict)] if isinstance(items, list) else []
+    return objects(body.get(CONVERSATIONS.get(path, "")))
 
 
 def has_results(items: list[dict[str, Any]]) -> bool:
@@ -65,15 +64,6 @@ def reading_task(body: dict[str, Any], path: str) -> Steps[Task]:
     return reader.builder.build()
 
 
-def result_blocks(item: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The results in a message of `/v1/messages`."""
-    content = item.get("content")
-    if isinstance(content, list):
-        for part in content:
-            if isinstance(part, dict) and is_result(part):
-                yield part
-
-
 def result_field(item: dict[str, Any]) -> str | None:
     """The field with the result in a chat's message, an item or a block; None: it has none."""
     if _is_output(item):
@@ -89,11 +79,6 @@ def _is_output(item: dict[str, Any]) -> bool:
     """An item of `/v1/responses` with a result: `function_call_output` and its like."""
     kind = item.get("type")
     return isinstance(kind, str) and kind.endswith("_call_output")
-
-
-def _is_call_item(item: dict[str, Any]) -> bool:
-    kind = item.get("type")
-    return isinstance(kind, str) and kind.endswith("_call")
 
 
 class _Reader:
@@ -136,8 +121,12 @@ class _Reader:
 
     def _reading_model(self, item: dict[str, Any]) -> Iterator[None]:
         self._after_result = False
-        for call_id, name, arguments in _calls_of(item):
+        for call_id, name, arguments in calls_of(item):
             self._add_call(call_id, name, arguments)
+            yield
+        legacy = item.get("function_call")
+        if isinstance(legacy, dict):
+            self._add_call(legacy.get("name"), legacy.get("name"), legacy.get("arguments"))
             yield
         if item.get("role") == "assistant" and "type" not in item:
             self.builder.end_step()
@@ -147,33 +136,6 @@ class _Reader:
         self.read_bytes += ITEM_BYTES + len(text)
         known = call_id if isinstance(call_id, str) else ""
         self.builder.add_call(Call(known, name if isinstance(name, str) else "", text))
-
-
-def _calls_of(item: dict[str, Any]) -> Iterator[tuple[Any, Any, Any]]:
-    """Id, name and arguments of each call in an item, whatever they are."""
-    if _is_call_item(item):
-        # Calls of one answer are items of their own: a result ends the step.
-        yield item.get("call_id"), item.get("name"), _arguments_of(item)
-        return
-    for call in _objects(item.get("tool_calls")):
-        function = call.get("function", call.get("custom"))
-        given = function if isinstance(function, dict) else {}
-        yield call.get("id"), given.get("name"), _arguments_of(given)
-    for part in _objects(item.get("content")):
-        if part.get("type") == "tool_use":
-            yield part.get("id"), part.get("name"), part.get("input")
-    legacy = item.get("function_call")
-    if isinstance(legacy, dict):
-        yield legacy.get("name"), legacy.get("name"), legacy.get("arguments")
-
-
-def _arguments_of(call: dict[str, Any]) -> Any:
-    """Of a function, or the text that a custom tool gets."""
-    return call.get("arguments", call.get("input"))
-
-
-def _objects(value: Any) -> list[dict[str, Any]]:
-    return [x for x in value if isinstance(x, dict)] if isinstance(value, list) else []
 
 
 def canonical(arguments: Any) -> str:

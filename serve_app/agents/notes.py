@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from serve_app.agents.history import result_blocks, result_field
+from serve_app.agents.history import result_field
 from serve_app.bodies.routes import CONVERSATIONS
-from serve_app.routing.history_pieces import is_result
+from serve_app.bodies.tool_parts import is_result, result_blocks
 
 _TEXT_TYPES = {"/v1/responses": "input_text"}
 

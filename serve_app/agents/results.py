@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from router.agents.cut_text import utf8_bytes
 from router.agents.shorten import ResultLimit, shorten
-from serve_app.agents.history import result_blocks, result_field
+from serve_app.agents.history import result_field
 from serve_app.bodies.routes import CONVERSATIONS
 from serve_app.bodies.steps import Steps
+from serve_app.bodies.tool_parts import result_blocks
 
 AT_ONCE = 1000
 """Messages that are looked at in one piece while nothing is cut."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from router.routing.history import Kind, Piece, size_tokens
 from serve_app.bodies.json_body import dump
+from serve_app.bodies.tool_parts import calls_of, result_blocks
 
 MEDIA_TOKENS = 1300
 """A picture, sound or file of any size: one megapixel in Qwen2.5-VL's 28 x 28 patches
@@ -89,34 +90,25 @@ def _piece(item: Any, tokens: int) -> Piece:
 
 
 def _calls(item: dict[str, Any]) -> tuple[str, ...]:
-    """Ids of the tool calls in a message: OpenAI's, Anthropic's, Responses'."""
-    found = [part.get("id") for part in _dicts(item.get("tool_calls"))]
-    found += [p.get("id") for p in _dicts(item.get("content")) if p.get("type") == "tool_use"]
-    if not _is_output(item):
+    found = [call_id for call_id, _, _ in calls_of(item)]
+    if not found and not _is_output(item):
+        # Of a kind that is not known: what answers it goes with it.
         found.append(item.get("call_id"))
     return tuple(call for call in found if isinstance(call, str))
 
 
 def _answers(item: dict[str, Any]) -> tuple[str, ...]:
     found = [item.get("tool_call_id")]
-    found += [part.get("tool_use_id") for part in _dicts(item.get("content")) if is_result(part)]
+    found += [part.get("tool_use_id") for part in result_blocks(item)]
     if _is_output(item):
         found.append(item.get("call_id"))
     return tuple(call for call in found if isinstance(call, str))
-
-
-def is_result(part: dict[str, Any]) -> bool:
-    return part.get("type") == "tool_result"
 
 
 def _is_output(item: dict[str, Any]) -> bool:
     """Return whether it is a Responses item with a result: `function_call_output` and its like."""
     kind = item.get("type")
     return isinstance(kind, str) and kind.endswith("_output")
-
-
-def _dicts(value: Any) -> list[dict[str, Any]]:
-    return [x for x in value if isinstance(x, dict)] if isinstance(value, list) else []
 
 
 def _utf8(text: str) -> int:
