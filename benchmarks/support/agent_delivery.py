@@ -41,7 +41,6 @@ from simulator.script.model import Fault, Script
 
 CORRUPT = 0.1
 BYTES_PER_TOKEN = 4
-REPAIRS = "x-pointsman-tool-repair"
 
 TENANTS = {
     "tiers": {"bench": {"max_n": 8, "agents": {"turn_depth": None, "task_depth": None}}},

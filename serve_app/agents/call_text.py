@@ -139,10 +139,3 @@ class TextWatch:
 
 def _begins_mark(tail: str) -> bool:
     return any(mark.startswith(tail) for mark in MARKS)
-
-
-def called_in(text: str, tools: Tools) -> tuple[str, list[str]] | None:
-    """The same of a whole text."""
-    watch = TextWatch(tools)
-    watch.feed(text)
-    return watch.called()

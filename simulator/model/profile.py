@@ -133,10 +133,6 @@ class FixedTiming(Strict):
 PROFILES = Path(__file__).resolve().parents[2] / "configs/profiles"
 
 
-def profile_names() -> list[str]:
-    return sorted(path.stem for path in PROFILES.glob("*.yaml"))
-
-
 def profile_path(name_or_path: str) -> Path:
     """Where a profile lies: a shipped one by name, or any file.
 

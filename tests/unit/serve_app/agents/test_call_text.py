@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from serve_app.agents.call_text import TextWatch, called_in
+from serve_app.agents.call_text import TextWatch
 from serve_app.agents.tools import Tools
 
 TOOLS = Tools({"weather": {}, "now": {}})
 CALL = '{"name": "weather", "parameters": {"city": "Bern"}}'
+
+
+def called_in(text):
+    """What the watch says of a text that it gets at once."""
+    watch = TextWatch(TOOLS)
+    watch.feed(text)
+    return watch.called()
 
 
 @pytest.mark.parametrize(
@@ -25,7 +32,7 @@ CALL = '{"name": "weather", "parameters": {"city": "Bern"}}'
     ],
 )
 def test_a_call_is_found_wherever_it_begins(text, kept):
-    assert called_in(text, TOOLS) == (kept, ["weather"])
+    assert called_in(text) == (kept, ["weather"])
 
 
 @pytest.mark.parametrize(
@@ -40,7 +47,7 @@ def test_a_call_is_found_wherever_it_begins(text, kept):
     ],
 )
 def test_other_text_is_none(text):
-    assert called_in(text, TOOLS) is None
+    assert called_in(text) is None
 
 
 def held_by_character(text):
