@@ -40,7 +40,14 @@ REAL_ORDER = (
     *("_idle", "_redeploy", "_schemas", "_messages", "_switches"),
     "_loss",
 )
-"""Of the modules on real engines. In a row, a replica is lost first; the others do without it."""
+"""Of the modules on real engines. In a row, a replica is lost first; the others do without it.
+
+Of twelve engines that start, eight load whole: three at first, one after each of `_kill` and
+`_core`, three of the redeploy. What hangs in `_idle` is replaced by the redeploy before it has
+loaded, and the run ends before what is lost in `_loss`. A redeploy puts an end first to what
+still loads, so a replica of `chat` that is lost just before it would leave none with open
+streams to be stopped.
+"""
 TIMEOUT_S = 1800.0
 """For a test that does not say its own, with the deployment that it may be the first to need."""
 
