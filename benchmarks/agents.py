@@ -17,7 +17,8 @@ from typing import Any
 
 from benchmarks.support import agent_cache, agent_card, agent_costs, agent_delivery, report
 from benchmarks.support.agent_calls import Judge
-from benchmarks.support.agent_delivery import Tally, Way, asks, deliver, row, sample
+from benchmarks.support.agent_delivery import Way, asks, deliver, sample
+from benchmarks.support.agent_tally import Tally
 from benchmarks.support.bfcl import read_bfcl
 from benchmarks.support.ways import PEERS
 
@@ -34,6 +35,9 @@ async def calls(talks: list[Data], answers: int) -> list[Data]:
         list(asks([x for x in talks if "long_context" not in x["category"]], Judge())), answers
     )
     rows = []
+
+    def row(way: Way, tally: Tally) -> Data:
+        return tally.row(way.name, way.steps, way.repair_tokens)
 
     async def through(way: Way, *, stubborn: bool = False) -> tuple[Way, Tally]:
         some = sample(wanted, LITELLM_ANSWERS) if way.name == "LiteLLM" else wanted

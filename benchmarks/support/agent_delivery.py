@@ -25,6 +25,7 @@ from benchmarks.support.agent_calls import (
     exchanges,
     heard,
 )
+from benchmarks.support.agent_tally import Tally
 from benchmarks.support.scripted_lanes import WINDOW_TOKENS, ScriptedEngine, ScriptedLanes, ask_app
 from benchmarks.support.ways import ENGINE_PORT, MODEL, litellm_before
 from benchmarks.support.ways import Way as LiteLlmWay
@@ -197,40 +198,6 @@ def script_of(asked: Exchange, path: str, number: int, *, stubborn: bool) -> Scr
         return None
 
 
-@dataclass
-class Tally:
-    """What came of the answers of one way."""
-
-    answers: int = 0
-    calls: int = 0
-    wrong: Counter[str] = field(default_factory=Counter)
-    told: int = 0
-    empty: int = 0
-    fewer: int = 0
-    odd: int = 0
-    shown: list[str] = field(default_factory=list)
-
-    def add(
-        self, asked: Exchange, found: Heard, judge: Judge, what: str, *, is_empty: bool
-    ) -> None:
-        self.answers += 1
-        self.calls += len(found.calls)
-        self.told += bool(found.error)
-        faults = judge.faults(asked, found)
-        if faults == ["silent"] and is_empty:
-            faults = []
-            self.empty += 1
-        self.wrong.update(faults)
-        is_fewer = not found.error and 0 < len(found.calls) < asked.expected
-        self.fewer += is_fewer
-        self.odd += bool(found.odd)
-        if faults or found.odd or is_fewer:
-            calls = [call[1:] for call in found.calls]
-            self.shown.append(
-                f"{what} {asked.id}: {faults} {found.odd} calls {calls} text {found.text[:200]!r}"
-            )
-
-
 def asks(talks: list[Data], judge: Judge) -> Iterator[tuple[Exchange, str, bool]]:
     """Requests, each on which route and whether streamed.
 
@@ -267,27 +234,6 @@ async def deliver(
             found = Heard(odd=[f"{error!r} in {raw[-300:]!r}"])
         tally.add(asked, found, judge, what, is_empty=way.stays_empty())
     return tally
-
-
-def row(way: Way, tally: Tally) -> dict[str, Any]:
-    wrong = sum(tally.wrong.values())
-    prompts, made = [x for x, _ in way.repair_tokens], [x for _, x in way.repair_tokens]
-    count = max(1, len(made))
-    return {
-        "way": way.name,
-        "answers": tally.answers,
-        "calls": tally.calls,
-        "invalid or silently dropped": wrong,
-        "share %": 100 * wrong / tally.answers,
-        "of that silent": tally.wrong["silent"],
-        "empty again and again": tally.empty,
-        "errors told": tally.told,
-        "fewer calls than made": tally.fewer,
-        "malformed": tally.odd,
-        "repairs": ", ".join(f"{k} {n}" for k, n in sorted(way.steps.items())),
-        "new prompt tokens a repair": sum(prompts) / count,
-        "answer tokens a repair": sum(made) / count,
-    }
 
 
 def sample(wanted: list[tuple[Exchange, str, bool]], size: int) -> list[tuple[Exchange, str, bool]]:

@@ -22,6 +22,7 @@ each edit.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -73,6 +74,12 @@ class LoopRules:
         if self.max_period < 1:
             raise ValueError("max_period >= 1 is required")
 
+    @property
+    def least(self) -> float:
+        """Calls of the shortest loop; infinity where nothing is one."""
+        numbers = (self.repeats, self.cycle, self.changing, self.near)
+        return min((number for number in numbers if number is not None), default=math.inf)
+
 
 @dataclass(frozen=True, slots=True)
 class Loop:
@@ -115,6 +122,8 @@ def find_loop(turn: Sequence[Step], rules: LoopRules) -> Loop | None:
     """
     turn = _newest(turn)
     calls = [call for step in turn for call in step]
+    if len(calls) < rules.least:
+        return None
     return (
         _same_results(calls, rules)
         or _wandering(calls, rules)

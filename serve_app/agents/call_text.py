@@ -13,6 +13,8 @@ from serve_app.agents.tools import Tools
 # How models' templates begin a call, as vLLM's parsers know them (vllm/tool_parsers).
 MARKS = ("<tool_call>", "<|tool_call|>", "<|python_tag|>", "[TOOL_CALLS]", "<function=")
 _LONGEST = max(map(len, MARKS))
+_FIRST = re.compile(r"[<\[{]")
+"""What every mark begins with, and a call without one: other text is no call's beginning."""
 
 # Llama 3's JSON form has no mark: the whole answer is an object, or several. Text before it
 # keeps the pinned parser from reading a stream of it, so it is looked for within text, too,
@@ -54,6 +56,10 @@ class TextWatch:
 
     def feed(self, text: str) -> bool:
         """Take what is said next; return whether it has to wait."""
+        if not self.held and _FIRST.search(text) is None:
+            if self._is_at_start and text.strip():
+                self._is_at_start = False
+            return False
         held = self.held + text
         if len(held) > MAX_HELD_CHARS:
             self._is_sure, self._is_at_start, self.held = False, False, ""
@@ -77,8 +83,10 @@ class TextWatch:
         within = self._within_at(text)
         if within is not None:
             return within
-        first = max(len(text) - _LONGEST, 0)
-        return next((at for at in range(first, len(text)) if _begins_mark(text[at:])), None)
+        for opening in _FIRST.finditer(text, max(len(text) - _LONGEST, 0)):
+            if _begins_mark(text[opening.start() :]):
+                return opening.start()
+        return None
 
     def _within_at(self, text: str) -> int | None:
         """Where a call without a mark begins, or may begin at the text's end."""

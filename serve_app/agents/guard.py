@@ -96,7 +96,7 @@ def guarding(
     if _may_call(parsed):
         task = yield from reading_task(parsed.body, path)
         yield
-        judged = _judge(replace(guarded, task=task), config, tasks, key, now)
+        judged = _judge(parsed, task, config, tasks, key, now)
         if isinstance(judged, Rejected):
             return judged
         guarded = judged
@@ -113,10 +113,15 @@ def _may_call(parsed: ParsedRequest) -> bool:
 
 
 def _judge(
-    guarded: Guarded, config: AgentConfig, tasks: TaskTable, key: Hashable, now: float
+    parsed: ParsedRequest,
+    task: Task,
+    config: AgentConfig,
+    tasks: TaskTable,
+    key: Hashable,
+    now: float,
 ) -> Guarded | Rejected:
     """What the bounds and the loops say of a request whose answer may call tools."""
-    bounds, task = config.bounds, guarded.task
+    bounds = config.bounds
     spent = tasks.see(key, task.turn_id, now) if bounds.need_table else Spent()
     finishes = config.on_depth == "finish"
     exceeded = find_exceeded(bounds, task, spent, finishes=finishes)
@@ -127,7 +132,7 @@ def _judge(
     if loop is not None and stops and not finishes:
         return _refuse_loop(loop)
     is_finished = exceeded is not None or stops
-    return replace(guarded, exceeded=exceeded, loop=loop, is_finished=is_finished)
+    return Guarded(parsed, task, exceeded, loop, is_finished)
 
 
 def _refuse_loop(loop: Loop) -> Rejected:
@@ -161,7 +166,7 @@ def _apply(guarded: Guarded, config: AgentConfig) -> Guarded:
     if note is not None:
         noted = with_note(parsed.body, parsed.route.path, note)
         parsed = _changed(parsed, noted, len(note))
-    return replace(guarded, parsed=parsed)
+    return guarded if parsed is guarded.parsed else replace(guarded, parsed=parsed)
 
 
 def _changed(parsed: ParsedRequest, body: dict[str, Any], grown_bytes: int) -> ParsedRequest:

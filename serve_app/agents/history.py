@@ -7,9 +7,12 @@ message of the user's is passed over. Nothing is rebuilt.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Any
+
+import orjson
 
 from router.agents.cut_text import utf8_bytes
 from router.agents.task import Call, Result, Task, TaskBuilder
@@ -23,7 +26,12 @@ AT_ONCE = 32 * 1024
 """Bytes of calls and results that are read in one piece, but for the last of them."""
 
 _NUMBER = "\x00"
-"""Marks a number among the texts of canonical arguments, so that 1 is not "1"."""
+"""Marks a number among the texts of canonical arguments, so that 1.5 is not "1.5"."""
+
+_PLAIN = re.compile(r"-?[1-9]\d{0,14}|0")
+_NOT_PLAIN = re.compile(r"(?:^|[:\[,])\s*-?(?:\d+[.eE]|\d{16}|0)")
+"""Of an integer that every reader and writer of JSON leaves as it is; of any other number,
+or what may be one. Within a text it may be found, too."""
 
 _NO_ARGUMENTS = "{}"
 
@@ -90,24 +98,26 @@ class _Reader:
     def reading(self, item: dict[str, Any]) -> Iterator[None]:
         """Read an item; yields after each of its calls and results."""
         self.read_bytes += ITEM_BYTES
-        blocks = list(result_blocks(item))
-        if _is_answer(item):
-            self._add_result(item)
+        field, content = result_field(item), item.get("content")
+        if field is not None:
+            self._add_result(item, field)
             yield
-        elif blocks:
+        elif isinstance(content, list) and (blocks := list(result_blocks(item))):
             for block in blocks:
-                self._add_result(block)
+                self._add_result(block, result_field(block) or "content")
                 yield
         elif item.get("role") == "user":
-            self._read_user(item.get("content"))
+            self._read_user(content)
         else:
             yield from self._reading_model(item)
 
-    def _add_result(self, given: dict[str, Any]) -> None:
-        ids = (given.get(name) for name in ("tool_call_id", "tool_use_id", "call_id", "name"))
-        call_id = next((x for x in ids if isinstance(x, str)), "")
-        content = given.get(result_field(given) or "content")
-        result = read_result(content, is_error=given.get("is_error") is True)
+    def _add_result(self, given: dict[str, Any], field: str) -> None:
+        call_id = ""
+        for name in ("tool_call_id", "tool_use_id", "call_id", "name"):
+            if isinstance(found := given.get(name), str):
+                call_id = found
+                break
+        result = read_result(given.get(field), is_error=given.get("is_error") is True)
         self.read_bytes += result.size_bytes
         self.builder.add_result(call_id, result)
         self._after_result = True
@@ -147,6 +157,9 @@ def canonical(arguments: Any) -> str:
     if isinstance(arguments, str):
         if not arguments.strip():
             return _NO_ARGUMENTS
+        quick = _canonical_at_once(arguments)
+        if quick is not None:
+            return quick
         try:
             arguments = _DECODER.decode(arguments)
         except (ValueError, RecursionError):
@@ -159,8 +172,18 @@ def canonical(arguments: Any) -> str:
         return repr(type(arguments))
 
 
-def _number(text: str) -> str:
-    return _NUMBER + text
+def _canonical_at_once(arguments: str) -> str | None:
+    """The same by a reader that is ten times as fast; None for what it reads otherwise."""
+    if _NOT_PLAIN.search(arguments) is not None:
+        return None
+    try:
+        return orjson.dumps(orjson.loads(arguments), option=orjson.OPT_SORT_KEYS).decode()
+    except (ValueError, TypeError):
+        return None
+
+
+def _number(text: str) -> int | str:
+    return int(text) if _PLAIN.fullmatch(text) else _NUMBER + text
 
 
 # Made once: making them takes longer than most arguments do.
@@ -180,7 +203,7 @@ def read_result(content: Any, *, is_error: bool = False) -> Result:
 def _is_futile(text: str) -> bool:
     """Whether a short result is an error, or says that nothing was found."""
     said = text.strip().lower()
-    return said in _EMPTY or any(word in said for word in _FAILURES)
+    return said in _EMPTY or any(map(said.__contains__, _FAILURES))
 
 
 def _dumped(content: Any) -> bytes:

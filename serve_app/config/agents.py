@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Literal
 
 from pydantic import Field
@@ -38,7 +39,7 @@ class LoopsConfig(StrictModel):
     max_period: int = Field(12, ge=1, le=64)
     action: Literal["count", "warn", "stop"] = "warn"
 
-    @property
+    @cached_property
     def rules(self) -> LoopRules:
         return LoopRules(**self.model_dump(exclude={"action"}))
 
@@ -59,7 +60,7 @@ class ToolResultsConfig(StrictModel):
     mode: Literal["shorten"] = "shorten"
     bytes_per_token: float = Field(START_BYTES_PER_TOKEN, ge=1, le=8)
 
-    @property
+    @cached_property
     def limit(self) -> ResultLimit:
         return ResultLimit(self.max_tokens, self.bytes_per_token)
 
@@ -115,6 +116,6 @@ class AgentConfig(StrictModel):
     tool_order: Literal["client", "canonical"] = "client"
     tool_calls: ToolCallsConfig = ToolCallsConfig()
 
-    @property
+    @cached_property
     def bounds(self) -> Bounds:
         return Bounds(self.turn_depth, self.task_depth, self.turn_s, self.task_s, self.task_tokens)

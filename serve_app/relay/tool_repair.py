@@ -81,7 +81,9 @@ class ToolRepair:
         """Return a whole answer with valid calls in place of one that its engine cannot write."""
         call, lane = attempts.call, attempts.plan.decision.lane
         self._metrics.tool_calls.labels(call.lane, UNREADABLE.outcome).inc()
-        fault = Fault((0, -1), gate.tools.named, "", UNREADABLE)
+        # The engine does not say which of its calls it was, nor how many there were.
+        may_be_many = gate.tools.named is None and gate.tools.allows_parallel
+        fault = Fault((0, -1), gate.tools.named, "", UNREADABLE, may_be_many)
         if not gate.holds:
             return _refusal(fault)
         _path, config = call.route.path, _config(call)

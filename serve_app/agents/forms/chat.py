@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from serve_app.agents.forms.form import Data, MadeCall, Mended, Piece, What, dicts, part, with_usage
+from serve_app.agents.forms.form import (
+    Data,
+    MadeCall,
+    Mended,
+    Piece,
+    What,
+    dicts,
+    member,
+    part,
+    with_usage,
+)
+
+_SAID = ("content", "reasoning", "reasoning_content")
 
 
 class ChatForm:
@@ -23,6 +35,16 @@ class ChatForm:
                     yield Piece(What.ARGUMENTS, key, function["arguments"])
             if choice.get("finish_reason"):
                 yield Piece(What.FINISH, (answer, -1), choice["finish_reason"])
+
+    def token_of(self, data: Data) -> str | None:
+        choices = dicts(data.get("choices"))
+        if len(choices) != 1 or choices[0].get("finish_reason"):
+            return None
+        delta = part(choices[0], "delta")
+        calls = dicts(delta.get("tool_calls"))
+        if calls:
+            return member(part(calls[0], "function"), "arguments")
+        return next((x for name in _SAID if (x := member(delta, name))), None)
 
     def is_opening(self, data: Data) -> bool:
         return all(

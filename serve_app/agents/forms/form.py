@@ -64,6 +64,9 @@ class Form(Protocol):
     def read(self, data: Data) -> Iterator[Piece]:
         """What one event says, in order."""
 
+    def token_of(self, data: Data) -> str | None:
+        """The text, reasoning or arguments of an event that has nothing else of the answer."""
+
     def is_opening(self, data: Data) -> bool:
         """Whether an event comes before the answer and has nothing of it."""
 
@@ -142,6 +145,12 @@ def part(data: Data, name: str) -> Data:
     """A member that is an object; an empty one for whatever else an engine put there."""
     found = data.get(name)
     return found if isinstance(found, dict) else {}
+
+
+def member(data: Data, name: str) -> str | None:
+    """A member that is a text; None for any other."""
+    found = data.get(name)
+    return found if isinstance(found, str) else None
 
 
 def with_usage(data: Data, mended: Mended, prompt: str, completion: str) -> Data:

@@ -6,8 +6,20 @@ from collections.abc import Iterator
 
 import orjson
 
-from serve_app.agents.forms.form import Data, MadeCall, Mended, Piece, What, dicts, part, with_usage
+from serve_app.agents.forms.form import (
+    Data,
+    MadeCall,
+    Mended,
+    Piece,
+    What,
+    dicts,
+    member,
+    part,
+    with_usage,
+)
 from serve_app.bodies.json_body import dump
+
+_SAID = ("text", "thinking", "partial_json")
 
 
 class MessagesForm:
@@ -29,6 +41,12 @@ class MessagesForm:
             yield Piece(What.END, key)
         elif kind == "message_delta":
             yield Piece(What.FINISH, (0, -1), part(data, "delta").get("stop_reason") or "")
+
+    def token_of(self, data: Data) -> str | None:
+        if data.get("type") != "content_block_delta":
+            return None
+        delta = part(data, "delta")
+        return next((x for name in _SAID if (x := member(delta, name))), None)
 
     def is_opening(self, data: Data) -> bool:
         return data.get("type") in ("message_start", "ping", "content_block_start")

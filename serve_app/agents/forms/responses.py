@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from serve_app.agents.forms.form import Data, MadeCall, Mended, Piece, What, dicts, part, with_usage
+from serve_app.agents.forms.form import (
+    Data,
+    MadeCall,
+    Mended,
+    Piece,
+    What,
+    dicts,
+    member,
+    part,
+    with_usage,
+)
 
 _OPENING = frozenset(
     f"response.{kind}"
@@ -15,6 +25,17 @@ _OPENING = frozenset(
         "output_item.added",
         "content_part.added",
         "reasoning_part.added",
+    )
+)
+
+
+_TOKENS = frozenset(
+    f"response.{kind}.delta"
+    for kind in (
+        "output_text",
+        "reasoning_text",
+        "reasoning_summary_text",
+        "function_call_arguments",
     )
 )
 
@@ -37,6 +58,9 @@ class ResponsesForm:
         elif kind in ("response.completed", "response.incomplete"):
             is_short = kind == "response.incomplete"
             yield Piece(What.FINISH, (0, -1), "length" if is_short else "stop")
+
+    def token_of(self, data: Data) -> str | None:
+        return member(data, "delta") if data.get("type") in _TOKENS else None
 
     def is_opening(self, data: Data) -> bool:
         return data.get("type") in _OPENING

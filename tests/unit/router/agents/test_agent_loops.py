@@ -49,6 +49,21 @@ def test_a_cycle_of_any_period_is_found_when_its_third_round_ends(period):
     assert find(turn).tools == tuple("abcde"[:period])
 
 
+@pytest.mark.parametrize("rule", ["repeats", "cycle", "changing", "near"])
+def test_a_rule_finds_its_loop_where_the_others_are_off(rule):
+    """And a turn that is too short for it has none."""
+    turns = {
+        "repeats": steps(*[A] * 4),
+        "cycle": steps(*[A, B] * 3),
+        "changing": steps(*(call("a", result=str(n)) for n in range(8))),
+        "near": steps(*(call("a", f"{n}" + "x" * 9, "no luck") for n in range(7))),
+    }
+    alone = replace(NEVER, **{rule: getattr(RULES, rule)})
+
+    assert {name for name, turn in turns.items() if find(turn, alone)} >= {rule}
+    assert find(turns[rule][: getattr(RULES, rule) - 1], alone) is None
+
+
 def test_a_cycle_is_found_behind_other_work():
     before = steps(*(call("read", str(n), str(n)) for n in range(20)))
 

@@ -54,6 +54,23 @@ async def test_it_is_asked_for_anew_with_the_grammar(holding, engine, message, s
     assert holding.reserved() == 0
 
 
+@pytest.mark.parametrize("is_parallel", [True, False])
+async def test_an_answer_of_several_calls_is_made_anew_with_all_of_them(
+    holding, engine, is_parallel
+):
+    """Only one is asked for where the client allows no more."""
+    answers = [engine(refusal(NOT_JSON), 400), engine(made(GOOD, ("list", ["{}"])))]
+    holding.lanes.answers = answers
+    choice = {"type": "auto", "disable_parallel_tool_use": not is_parallel}
+
+    answer = await holding.post(MESSAGES, {**BODY, "tool_choice": choice}, key="acme")
+
+    asked = holding.lanes.opened[1].body["tool_choice"]
+    assert asked == {"type": "any", "disable_parallel_tool_use": not is_parallel}
+    if is_parallel:
+        assert [block["name"] for block in answer.json()["content"]] == ["add", "list"]
+
+
 async def test_the_stronger_lane_is_asked_where_the_grammar_did_not_help(holding, engine):
     """It is told as the reason."""
     bad = made(BAD[CallOutcome.SCHEMA])
