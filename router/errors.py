@@ -23,6 +23,7 @@ class RejectReason(StrEnum):
     MODEL_NOT_ALLOWED = "model_not_allowed"
     ADMIN_ONLY = "admin_only"
     MODEL_NOT_FOUND = "model_not_found"
+    PREVIOUS_RESPONSE_NOT_FOUND = "previous_response_not_found"
     REQUEST_TOO_LARGE = "request_too_large"
     REQUEST_RATE = "request_rate"
     TOKEN_RATE = "token_rate"
@@ -30,6 +31,7 @@ class RejectReason(StrEnum):
     TENANT_CONCURRENCY = "tenant_concurrency"
     SHED = "shed"
     NO_REPLICA = "no_replica"
+    RESPONSE_STORE_UNAVAILABLE = "response_store_unavailable"
     DRAINING = "draining"
     DEADLINE_EXCEEDED = "deadline_exceeded"
 

@@ -20,7 +20,14 @@ from serve_app.admission.shed_order_watch import ShedOrderWatch
 from serve_app.config.addresses import frontend_host
 from serve_app.config.files import await_rest
 from serve_app.config.fleet import ReloadConfig
-from serve_app.config.settings import load_tenants, state_dir, tenancy_path, usage_folder
+from serve_app.config.records import ResponsesConfig
+from serve_app.config.settings import (
+    load_tenants,
+    responses_path,
+    state_dir,
+    tenancy_path,
+    usage_folder,
+)
 from serve_app.engine.warm_up import Exported
 from serve_app.front.control import Control
 from serve_app.front.gateway import Gateway
@@ -35,6 +42,8 @@ from serve_app.records.feedback import FeedbackDesk
 from serve_app.records.feedback_store import FILE_NAME, FeedbackStore
 from serve_app.records.recorder import build_recorder
 from serve_app.request.metering import Metering
+from serve_app.responses.desk import StoredResponses
+from serve_app.responses.metrics import ResponseMetrics
 from serve_app.routing.escalation import keep_in_step
 from serve_app.routing.policies import Policies
 from serve_app.routing.reload import Reloader, load_policies
@@ -106,8 +115,16 @@ class Ingress:
             keep_days=policies.store.keep_days,
             on_lost=self._metrics.request_records_dropped.labels("usage").inc,
         )
+        self._responses = StoredResponses(
+            responses_path(tenancy), ResponseMetrics(self._metrics.registry)
+        )
         self._pipeline = Pipeline(
-            self._state, self._lanes, self._metrics, self._recorder, Metering(self._meter)
+            self._state,
+            self._lanes,
+            self._metrics,
+            self._recorder,
+            Metering(self._meter),
+            self._responses,
         )
         self._hub = Hub(self._state, self._pipeline, self._metrics, self._id)
         self._peers = Peers(self._id, secret, self._broadcast)
@@ -123,6 +140,7 @@ class Ingress:
             FeedbackDesk(self._store),
             trusts_local=trusts_local,
             sockets=self._sockets,
+            responses=self._responses,
         )
         self._shed_order = ShedOrderWatch(
             self._state.admission.log,
@@ -164,6 +182,7 @@ class Ingress:
             watch_saturation(self._state.admission, self._lanes),
             self._shed_order.run(),
             self._state.contentions.run(),
+            self._responses.watch(self._bounds_of),
         ]
         if self._state.leases is not None:
             work.append(self._state.leases.run())
@@ -171,6 +190,10 @@ class Ingress:
         self._recorder.start()
         self._meter.start()
         return self._gateway
+
+    def _bounds_of(self, tenant: str) -> ResponsesConfig | None:
+        found = self._state.policies.auth.tenant(tenant)
+        return None if found is None else found.responses
 
     async def _send_heartbeats(self) -> None:
         # The first broadcast of all asks Serve's controller, and has no time limit: what stands
@@ -222,6 +245,7 @@ class Ingress:
             "shed_order": self._shed_order.status(),
             "ledger": self._state.ledger_status(),
             "proxy_seen": self._state.proxies.seen,
+            "stored_responses": self._responses.status(),
         }
 
     async def metrics_text(self) -> dict[str, str]:
@@ -260,6 +284,7 @@ class Ingress:
     def _close_records(self) -> None:
         self._recorder.close()
         self._meter.close()
+        self._responses.close()
         for store in (self._store, self._usage_store, self._keys):
             store.close()
 

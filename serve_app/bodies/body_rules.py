@@ -40,6 +40,8 @@ from serve_app.bodies.tool_rules import (
 ANSWER = Whole(1, 2**31 - 1)
 """Tokens of an answer, or answers."""
 
+NOTHING_STORED = "no responses are stored here"
+
 _EVERYWHERE: dict[str, Check] = {
     "model": is_text,
     "stream": is_flag,
@@ -116,7 +118,9 @@ RULES: dict[str, dict[str, Check]] = {
         "max_tool_calls": within_64_bits,
         "tools": are_responses_tools,
         "tool_choice": is_responses_tool_choice,
-        # Nothing is stored, so nothing can be gone on with or fetched later.
+        # Where a tenant's answers are stored: `STORED`.
+        "store": Only((False,), f"false or left out: {NOTHING_STORED}"),
+        "previous_response_id": Only((), f"left out: {NOTHING_STORED}. Send the conversation"),
         "conversation": is_absent,
         "background": is_off,
     },
@@ -128,10 +132,17 @@ RULES: dict[str, dict[str, Check]] = {
     "/v1/messages/count_tokens": _MESSAGES,
 }
 
+STORED: dict[str, Check] = {
+    **RULES["/v1/responses"],
+    "store": is_flag,
+    "previous_response_id": is_text,
+}
+"""For requests of `/v1/responses` of tenants whose answers are stored."""
 
-def first_fault(body: dict[str, Any], route: Route) -> Rejected | None:
+
+def first_fault(body: dict[str, Any], route: Route, *, is_stored: bool = False) -> Rejected | None:
     """Return what of a body is refused first; whole numbers in it become integers."""
-    rules = RULES[route.path]
+    rules = STORED if is_stored and route.stores else RULES[route.path]
     if body.get(route.prompt) is None:
         return refusal(route.prompt, rules[route.prompt](0) or "there")
     for name, value in body.items():

@@ -89,8 +89,13 @@ def parse(raw: bytes, route: Route) -> ParsedRequest | Rejected:
     return at_once(reading(raw, route, DEFAULTS))
 
 
-def reading(raw: bytes, route: Route, limits: LimitsConfig) -> Steps[ParsedRequest | Rejected]:
-    """Do what `parse` does, in pieces and within these limits."""
+def reading(
+    raw: bytes, route: Route, limits: LimitsConfig, *, is_stored: bool = False
+) -> Steps[ParsedRequest | Rejected]:
+    """Do what `parse` does, in pieces and within these limits.
+
+    `is_stored`: the caller's answers are stored, where the route's API does that.
+    """
     given, raw = raw, as_utf8(raw)
     if raw is not given:
         yield
@@ -101,7 +106,7 @@ def reading(raw: bytes, route: Route, limits: LimitsConfig) -> Steps[ParsedReque
     if fault is not None:
         return fault
     yield
-    fault = first_fault(body, route)
+    fault = first_fault(body, route, is_stored=is_stored)
     if fault is None:
         fault = yield from constraints_fault(body, limits.schemas)
     if fault is not None:

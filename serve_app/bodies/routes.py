@@ -33,6 +33,11 @@ class Route:
         return self.dialect is not Dialect.ANTHROPIC
 
     @property
+    def stores(self) -> bool:
+        """Whether its API stores answers and goes on with them."""
+        return self.dialect is Dialect.RESPONSES
+
+    @property
     def has_n(self) -> bool:
         """Whether its request model knows `n`."""
         return self.dialect is Dialect.OPENAI

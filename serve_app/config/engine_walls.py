@@ -17,6 +17,10 @@ CONNECTOR = "pointsman"
 MEDIA_ENV = {"VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0", "VLLM_MEDIA_CONNECTOR": CONNECTOR}
 """In the environment of every engine."""
 
+STORE_ENV = {"VLLM_ENABLE_RESPONSES_API_STORE": "0"}
+"""The same. vLLM's own store of responses is each engine process's, forgets nothing and knows
+no tenants."""
+
 NOWHERE = "/nowhere"
 """In vLLM an empty list of domains allows all of them; no host has a slash."""
 
@@ -73,6 +77,9 @@ def contradiction(engine_args: Mapping[str, Any], env: Mapping[str, str]) -> str
     for name in MEDIA_ENV:
         if name in env:
             return f"env: '{name}' is set by Pointsman (media_hosts says what is fetched)"
+    for name in STORE_ENV:
+        if name in env:
+            return f"env: '{name}' is set by Pointsman, which stores responses itself"
     return None
 
 

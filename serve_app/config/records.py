@@ -1,4 +1,4 @@
-"""What is kept: the tenancy store, feedback, and the request log."""
+"""What is kept: the tenancy store, responses, feedback, and the request log."""
 
 from __future__ import annotations
 
@@ -19,6 +19,25 @@ class StoreConfig(StrictModel):
 
     path: str = Field("tenancy.db", min_length=1)
     keep_days: int = Field(400, ge=62)
+
+
+class ResponsesConfig(StrictModel):
+    """What is kept of each tenant's answers on `/v1/responses` (docs/responses.md).
+
+    Attributes:
+        keep_days: how long a response is kept after it was stored, or after the last response
+            that continues it was.
+        max_responses: of a tenant. Over it the ones that were used longest ago are deleted.
+        max_bytes: of a tenant's inputs and answers together; the same.
+        store_by_default: whether a request that does not say `store` is stored, as OpenAI
+            does it.
+
+    """
+
+    keep_days: float = Field(30, gt=0, le=3650)
+    max_responses: int = Field(10_000, ge=1)
+    max_bytes: int = Field(256 * 1024 * 1024, ge=4096)
+    store_by_default: bool = True
 
 
 class FeedbackConfig(StrictModel):

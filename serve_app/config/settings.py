@@ -94,6 +94,11 @@ def usage_folder(store: Path) -> Path:
     return store.with_name(f"{store.name}.usage")
 
 
+def responses_path(store: Path) -> Path:
+    """Return the file of stored responses beside a tenancy store. It may not exist."""
+    return store.with_name(f"{store.name}.responses")
+
+
 def deployment_secret() -> str:
     """The secret that engine endpoints demand, made on first use (mode 0600).
 

@@ -12,7 +12,7 @@ from router.limits.quota import QuotaConfig, TokenWeights
 from router.types import TierRules
 from serve_app.config.agents import AgentConfig
 from serve_app.config.errors import StrictModel, nearest
-from serve_app.config.records import StoreConfig
+from serve_app.config.records import ResponsesConfig, StoreConfig
 from serve_app.config.tiers import CeilingsConfig, HistoryConfig, KvConfig, TierConfig
 
 
@@ -43,8 +43,8 @@ class TenantConfig(StrictModel):
     """One tenant.
 
     `ceilings` replaces the tier's, field by field; so do the budgets and
-    `keep_prompts_days`. `history`, `kv` and `agents` replace the tier's as a whole; null
-    lifts them.
+    `keep_prompts_days`. `history`, `kv`, `agents` and `responses` replace the tier's as a
+    whole; null lifts them.
 
     Attributes:
         cache_group: tenants that name the same group (`shared`, or any other name) find
@@ -66,6 +66,7 @@ class TenantConfig(StrictModel):
     cache_group: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,64}$")
     weight: float = Field(1, gt=0, le=1000)
     kv: KvConfig | None = None
+    responses: ResponsesConfig | None = None
 
 
 class TenantsConfig(StrictModel):
@@ -167,6 +168,11 @@ class TenantsConfig(StrictModel):
     def kv_of(self, tenant: str) -> KvConfig | None:
         config = self.tenants[tenant]
         return config.kv if "kv" in config.model_fields_set else self.tiers[config.tier].kv
+
+    def responses_of(self, tenant: str) -> ResponsesConfig | None:
+        config = self.tenants[tenant]
+        is_own = "responses" in config.model_fields_set
+        return config.responses if is_own else self.tiers[config.tier].responses
 
 
 def _either(own: float | None, tier: float | None) -> float | None:

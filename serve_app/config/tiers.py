@@ -11,6 +11,7 @@ from router.routing.history import HistoryBudget
 from router.tokens import START_BYTES_PER_TOKEN
 from serve_app.config.agents import AgentConfig
 from serve_app.config.errors import StrictModel
+from serve_app.config.records import ResponsesConfig
 
 
 class CeilingsConfig(StrictModel):
@@ -111,6 +112,7 @@ class TierConfig(StrictModel):
             it waits as long as its client does.
         kv: what each tenant and each session may hold in the engines' KV caches; None:
             no limit.
+        responses: what is stored of each tenant's answers on `/v1/responses`; None: nothing.
 
     """
 
@@ -128,6 +130,7 @@ class TierConfig(StrictModel):
     min_share: float = Field(0, ge=0, le=1)
     start_within_s: float | None = Field(120, gt=0)
     kv: KvConfig | None = None
+    responses: ResponsesConfig | None = None
 
     @model_validator(mode="after")
     def _histories_are_cut_before_sessions_are_refused(self) -> Self:

@@ -13,7 +13,7 @@ import ray
 from ray import serve
 from ray.serve import Application
 
-from serve_app.config.engine_walls import MEDIA_ENV, media_args, revision_args
+from serve_app.config.engine_walls import MEDIA_ENV, STORE_ENV, media_args, revision_args
 from serve_app.config.lane import LaneConfig
 from serve_app.engine.lane_endpoint import LaneLife
 
@@ -55,7 +55,7 @@ def llm_config(lane: LaneConfig, source: str, options: dict[str, Any]) -> LLMCon
 def _environment(lane: LaneConfig) -> dict[str, str]:
     # The one time-out around a load; it is read when the replica imports Ray.
     start = {"RAYLLM_ENGINE_START_TIMEOUT_S": str(int(lane.start_timeout_s))}
-    return {**start, **lane.env, **MEDIA_ENV}
+    return {**start, **lane.env, **MEDIA_ENV, **STORE_ENV}
 
 
 def build_vllm_lane(

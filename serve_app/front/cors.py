@@ -13,9 +13,9 @@ from serve_app.tenancy.callers import is_loopback_origin
 
 EXPOSED = (
     b"request-id, retry-after, server-timing, x-pointsman-history, x-pointsman-lane, "
-    b"x-pointsman-model, x-pointsman-reason, x-pointsman-replica, x-pointsman-score, "
-    b"x-pointsman-threshold, x-pointsman-tool-repair, x-pointsman-tool-results, "
-    b"x-pointsman-tools-dropped, "
+    b"x-pointsman-model, x-pointsman-not-stored, x-pointsman-reason, x-pointsman-replica, "
+    b"x-pointsman-score, x-pointsman-threshold, x-pointsman-tool-repair, "
+    b"x-pointsman-tool-results, x-pointsman-tools-dropped, "
     b"x-ratelimit-limit-requests, x-ratelimit-limit-tokens, "
     b"x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, "
     b"x-ratelimit-reset-requests, x-ratelimit-reset-tokens, x-request-id, x-session-id, "
@@ -23,7 +23,7 @@ EXPOSED = (
 )
 """What a page's script may read besides the few that it always may."""
 
-METHODS = b"GET, HEAD, POST, OPTIONS"
+METHODS = b"GET, HEAD, POST, DELETE, OPTIONS"
 
 _NAME = re.compile(rb"[a-z0-9!#$%&'*+.^_`|~-]{1,64}", re.IGNORECASE)
 MAX_ASKED = 64

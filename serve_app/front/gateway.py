@@ -20,11 +20,14 @@ from serve_app.front.intake import Intake
 from serve_app.front.model_cards import listed, listing
 from serve_app.front.openapi import OPENAPI
 from serve_app.front.request_body import ClientGone
+from serve_app.front.response_routes import PREFIX as RESPONSES
+from serve_app.front.response_routes import ResponseRoutes, kind_of
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState
-from serve_app.protocol.http_rules import protocol_fault, refused_header
+from serve_app.protocol.http_rules import allow_header, protocol_fault, refused_header
 from serve_app.records.feedback import MAX_FEEDBACK_BYTES, FeedbackDesk, parse_feedback
 from serve_app.request.call import Call
+from serve_app.responses.desk import StoredResponses
 from serve_app.tenancy.auth import Tenant
 from serve_app.tenancy.callers import Caller
 from serve_app.websocket.sockets import Sockets, refuse_upgrade
@@ -58,6 +61,7 @@ class Gateway:
         *,
         trusts_local: bool = True,
         sockets: Sockets | None = None,
+        responses: StoredResponses | None = None,
     ) -> None:
         self._state = state
         self._pipeline = pipeline
@@ -69,6 +73,11 @@ class Gateway:
         self._sockets = sockets
         self._run_for_user = self._admit(door.user, self._run)
         self._one_model = self._admit(door.reader, self._model, is_counted=True)
+        self._stored = ResponseRoutes(responses, state)
+        self._stored_routes = {
+            kind: {way: self._admit(door.user, x, is_counted=True) for way, x in ways.items()}
+            for kind, ways in self._stored.handlers.items()
+        }
         self._routes: dict[str, dict[str, Handler]] = {
             "/": {"GET": self._front_page},
             "/health": {"GET": self._health},
@@ -137,6 +146,8 @@ class Gateway:
         handlers = self._routes.get(request.path)
         if handlers is None and request.path.startswith("/v1/models/"):
             handlers = {"GET": self._one_model}
+        if handlers is None and request.path.startswith(RESPONSES):
+            handlers = self._stored_routes.get(kind_of(request.path))
         if handlers is None:
             await request.refuse(NO_SUCH_ROUTE, 404)
             return
@@ -144,7 +155,7 @@ class Gateway:
         if handler is not None:
             await handler(request)
             return
-        allow = [(b"allow", b"POST, OPTIONS" if "POST" in handlers else b"GET, HEAD, OPTIONS")]
+        allow = [(b"allow", allow_header(handlers))]
         if request.method == "OPTIONS":
             await request.no_content(allow)
         else:
@@ -273,7 +284,8 @@ class Gateway:
         if tenant.is_admin:
             await request.json(await self._control.status())
         else:
-            await request.json(self._control.tenant_status(tenant))
+            own = self._control.tenant_status(tenant)
+            await request.json({**own, **self._stored.status_of(tenant)})
 
     async def _reload(self, request: HttpRequest, _: Tenant) -> None:
         await request.json(await self._control.reload_everywhere())

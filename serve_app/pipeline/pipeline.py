@@ -44,6 +44,9 @@ from serve_app.request.charge import Charge
 from serve_app.request.metering import Metering
 from serve_app.request.plan import Plan
 from serve_app.request.priority import priority_of
+from serve_app.responses.continuing import read_whole
+from serve_app.responses.delivery import Delivery
+from serve_app.responses.desk import StoredResponses
 from serve_app.tenancy.auth import Tenant
 
 logger = logging.getLogger("ray.serve")
@@ -62,8 +65,10 @@ class Pipeline:
         metrics: Metrics,
         recorder: Recorder = Recorder(),
         metering: Metering = Metering(),
+        responses: StoredResponses | None = None,
     ) -> None:
         self._state = state
+        self._responses = responses
         self._metrics = metrics
         self.big_bodies = BigBodies()
         self.book = FaultBook(metrics, state.policies.fleet.recovery)
@@ -95,6 +100,8 @@ class Pipeline:
         self._metrics.in_flight.inc()
         try:
             plan = await self.decide(call, raw)
+            if call.keeping is not None and self._responses is not None:
+                send = Delivery(send, call.tenant.name, call.keeping, self._responses)
             # Nothing is awaited from here until it is admitted: its place is not taken.
             call.arrived()
             if isinstance(plan, Rejected):
@@ -134,10 +141,20 @@ class Pipeline:
 
     async def decide(self, call: Call, raw: bytes) -> Plan | Rejected:
         """Parse the body and decide the lane; also the whole of a dry run."""
-        preparing = self.preparation.preparing(call, raw)
-        plan = await self.big_bodies.read(preparing, len(raw), call.tenant.name)
+        plan = await self._planned(call, raw)
         call.plan = None if isinstance(plan, Rejected) else plan
         return plan
+
+    async def _planned(self, call: Call, raw: bytes) -> Plan | Rejected:
+        bounds, name = call.tenant.responses, call.tenant.name
+        if bounds is None or self._responses is None or not call.route.stores:
+            preparing = self.preparation.preparing(call, raw)
+            return await self.big_bodies.read(preparing, len(raw), name)
+        parsed = await read_whole(call, raw, bounds, self._responses, self.big_bodies)
+        if isinstance(parsed, Rejected):
+            return parsed
+        planning = self.preparation.planning(call, parsed)
+        return await self.big_bodies.read(planning, parsed.prompt.bytes, name)
 
     def _note_admitted(self, call: Call, plan: Plan) -> None:
         """Count an admitted request: in trimmed histories, in the stronger lanes' shares.

@@ -40,6 +40,10 @@ class Preparation:
         parsed = yield from reading(raw, call.route, call.policies.fleet.limits)
         if isinstance(parsed, Rejected):
             return parsed
+        return (yield from self.planning(call, parsed))
+
+    def planning(self, call: Call, parsed: ParsedRequest) -> Steps[Plan | Rejected]:
+        """The plan of a request that was read, in pieces."""
         call.parsed = parsed
         call.background = background_of(parsed, call.headers, call.policies.routing)
         yield

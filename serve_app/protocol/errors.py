@@ -47,6 +47,7 @@ MAPPINGS: dict[RejectReason, _Mapping] = {
     RejectReason.MODEL_NOT_ALLOWED: _Mapping(403, "permission_error", "permission_error"),
     RejectReason.ADMIN_ONLY: _Mapping(403, "permission_error", "permission_error"),
     RejectReason.MODEL_NOT_FOUND: _Mapping(404, "invalid_request_error", "not_found_error"),
+    RejectReason.PREVIOUS_RESPONSE_NOT_FOUND: _INVALID,
     RejectReason.REQUEST_TOO_LARGE: _Mapping(413, "invalid_request_error", "request_too_large"),
     RejectReason.REQUEST_RATE: _RATE,
     RejectReason.TOKEN_RATE: _RATE,
@@ -55,6 +56,7 @@ MAPPINGS: dict[RejectReason, _Mapping] = {
     RejectReason.SHED: _RATE,
     RejectReason.TOOL_CALL_INVALID: _Mapping(502, "server_error", "api_error"),
     RejectReason.NO_REPLICA: _UNAVAILABLE,
+    RejectReason.RESPONSE_STORE_UNAVAILABLE: _UNAVAILABLE,
     RejectReason.DRAINING: _UNAVAILABLE,
     RejectReason.DEADLINE_EXCEEDED: _Mapping(504, "server_error", "api_error"),
 }

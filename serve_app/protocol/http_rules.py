@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from http import HTTPMethod
 
 from starlette.types import Scope
@@ -32,6 +33,15 @@ def protocol_fault(scope: Scope) -> tuple[Rejected, int] | None:
     if scope["method"] not in HTTPMethod.__members__:
         return _fault(501, "The method is not known here.")
     return None
+
+
+def allow_header(methods: Iterable[str]) -> bytes:
+    """Return `allow` of a route that takes these methods."""
+    names = [name for method in methods for name in _WITH.get(method, (method,))]
+    return ", ".join([*names, "OPTIONS"]).encode()
+
+
+_WITH = {"GET": ("GET", "HEAD")}
 
 
 def refused_header(headers: dict[bytes, bytes]) -> Rejected | None:

@@ -14,30 +14,23 @@ die in between.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
 
 from serve_app.bodies.parsed_request import Prompt
 from serve_app.config.records import FeedbackConfig
-from serve_app.records.feedback_file import FeedbackFile, is_busy, is_damage
+from serve_app.records.feedback_file import feedback_file
 from serve_app.records.request_record import RequestRecord
 
 FILE_NAME = "feedback.db"
 TABLES = ("requests", "feedback")
 DAY_S = 86_400.0
-KEEP_DAMAGED_DAYS = 7
-"""A damaged file is there to be looked at, but it may hold prompts."""
-
-# Each waits for SQLite's busy time-out; with a damaged file, once more with a new one.
-ATTEMPTS = 3
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +54,7 @@ class FeedbackStore:
     """
 
     def __init__(self, path: Path, config: FeedbackConfig) -> None:
-        self.file = FeedbackFile(path)
+        self.file = feedback_file(path)
         self._config = config
 
     def write(self, records: list[RequestRecord]) -> None:
@@ -74,7 +67,7 @@ class FeedbackStore:
                 db.executemany(_INSERT_REQUEST, rows)
                 _keep_newest(db, "requests", self._config.max_requests)
 
-        self._run(insert)
+        self.file.run(insert)
 
     def give(self, tenant: str, feedback: Feedback, *, now: float) -> str | None:
         """Keep feedback, or name the field whose request this tenant does not have."""
@@ -94,7 +87,7 @@ class FeedbackStore:
                 _keep_newest(db, "feedback", self._config.max_feedback)
             return None
 
-        return self._run(insert)
+        return self.file.run(insert)
 
     def sweep(self, now: float | None = None) -> None:
         """Delete what has expired, and every trace of expired prompts."""
@@ -113,29 +106,11 @@ class FeedbackStore:
                     db.execute("PRAGMA user_version = 1")
             _rewrite_if_due(db)
 
-        self._run(expire)
-        self.file.forget_damaged(before=at - KEEP_DAMAGED_DAYS * DAY_S)
+        self.file.run(expire)
+        self.file.forget_damaged(now=at)
 
     def close(self) -> None:
         self.file.close()
-
-    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do the work; again when another process was in the way, or on a new file."""
-        # One turn for all: what one thread finds damaged no other moves aside meanwhile.
-        with self.file.turn:
-            for _ in range(ATTEMPTS - 1):
-                try:
-                    return self._try(work)
-                except sqlite3.Error as error:
-                    if is_damage(error):
-                        self.file.move_aside()
-                    elif not is_busy(error):
-                        raise
-            return self._try(work)
-
-    def _try(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with self.file.connection() as db:
-            return work(db)
 
 
 _INSERT_REQUEST = """

@@ -18,6 +18,7 @@ from serve_app.bodies.routes import Route
 from serve_app.placement.lanes import Replica
 from serve_app.protocol.sse import Usage
 from serve_app.request.charge import Charge
+from serve_app.request.keeping import Keeping
 from serve_app.request.plan import Plan
 from serve_app.request.reply import Reply, nothing
 from serve_app.routing.history import Trimmed
@@ -86,6 +87,7 @@ class Call:
     Attributes:
         arrived: gives back what the request holds while its body arrives and is read; harmless
             when it has been.
+        keeping: what is stored of it, and what it continues; None: nothing.
         parsed: as far as it was read, without what the history budget leaves out.
         guarded: what the bounds on tasks made of it.
         background: why nobody waits for it, if so.
@@ -105,6 +107,7 @@ class Call:
     wants_debug: bool = False
     arrived: Callable[[], None] = nothing
     session_id: str = ""
+    keeping: Keeping | None = None
     parsed: ParsedRequest | None = None
     guarded: Guarded | None = None
     background: Background | None = None

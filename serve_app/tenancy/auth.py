@@ -18,6 +18,7 @@ from router.limits.ceiling import CeilingConfig
 from router.limits.quota import EVEN_WEIGHTS, NO_QUOTA, QuotaConfig, TokenWeights
 from router.types import TierRules
 from serve_app.config.agents import AgentConfig
+from serve_app.config.records import ResponsesConfig
 from serve_app.config.tenants import KeyConfig, TenantsConfig
 from serve_app.config.tiers import HistoryConfig, KvConfig, TierConfig
 from serve_app.tenancy.keys import KeyBook
@@ -56,6 +57,7 @@ class Tenant:
     weights: TokenWeights = EVEN_WEIGHTS
     lowest_priority: int = 0
     kv: KvConfig | None = None
+    responses: ResponsesConfig | None = None
 
 
 OPERATOR = Tenant(
@@ -227,6 +229,7 @@ class Authenticator:
             quotas=self._config.quotas_of(name),
             weights=self._config.weights_of(name),
             kv=self._config.kv_of(name),
+            responses=self._config.responses_of(name),
             lowest_priority=max(x.priority for x in self._config.tiers.values()),
         )
 

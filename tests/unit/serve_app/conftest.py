@@ -30,6 +30,8 @@ from serve_app.records.feedback_store import FeedbackStore
 from serve_app.records.recorder import build_recorder
 from serve_app.relay.fault_book import FaultBook
 from serve_app.request.metering import Metering
+from serve_app.responses.desk import StoredResponses
+from serve_app.responses.metrics import ResponseMetrics
 from serve_app.routing.policies import build_policies
 from serve_app.tenancy.auth import make_key
 from serve_app.tenancy.keys import KeyBook
@@ -206,6 +208,10 @@ class World:
         self.usage_folder = folder / "tenancy.db.usage"
         # Not started: a test flushes it.
         self.meter = UsageMeter(self.tenancy, self.usage_folder)
+        self.responses_path = folder / "tenancy.db.responses"
+        self.responses = StoredResponses(
+            self.responses_path, ResponseMetrics(self.metrics.registry)
+        )
         self.use(self.lanes)
 
     def use(self, lanes, *, state=None, broadcast=None, **gateway) -> None:
@@ -216,9 +222,15 @@ class World:
             self.state, self.lanes, self.metrics, reloader, broadcast or self._broadcast
         )
         self.pipeline = Pipeline(
-            self.state, lanes, self.metrics, self.recorder, Metering(self.meter)
+            self.state,
+            lanes,
+            self.metrics,
+            self.recorder,
+            Metering(self.meter),
+            self.responses,
         )
         desk = FeedbackDesk(self.store, within_s=0.0)
+        gateway = {"responses": self.responses, **gateway}
         self.gateway = Gateway(self.state, self.pipeline, self.control, desk, **gateway)
 
     async def _broadcast(self, method, within_s=3.0):
@@ -269,6 +281,7 @@ def world(tmp_path):
     made.recorder.close()
     made.store.close()
     made.meter.close()
+    made.responses.close()
     made.tenancy.close()
 
 

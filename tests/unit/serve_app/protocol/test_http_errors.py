@@ -17,14 +17,20 @@ from serve_app.protocol.errors import (
 pytestmark = pytest.mark.security
 
 STATUS_TABLE = {
-    400: {"invalid_json", "invalid_request", "context_length_exceeded", "tool_depth_exceeded"},
+    400: {
+        "invalid_json",
+        "invalid_request",
+        "context_length_exceeded",
+        "tool_depth_exceeded",
+        "previous_response_not_found",
+    },
     401: {"invalid_api_key"},
     403: {"model_not_allowed", "admin_only"},
     404: {"model_not_found"},
     413: {"request_too_large"},
     429: {"request_rate", "token_rate", "token_quota", "tenant_concurrency", "shed"},
     502: {"tool_call_invalid"},
-    503: {"no_replica", "draining"},
+    503: {"no_replica", "draining", "response_store_unavailable"},
     504: {"deadline_exceeded"},
 }
 WRONG = Rejected(RejectReason.INVALID_REQUEST, "Wrong.", param="n")

@@ -1,0 +1,392 @@
+"""Stored responses, as the stock SDK of OpenAI's uses them."""
+
+import openai
+import pytest
+
+from serve_app.bodies.parsed_request import ParsedRequest, parse
+from serve_app.bodies.routes import ROUTES
+from tests.unit.serve_app.responses.storing import RESPONSES, TOOL, ask, sdk, store_responses
+
+BOTH = pytest.mark.parametrize("streams", [False, True])
+
+
+@BOTH
+async def test_a_conversation_goes_on_from_the_id_of_its_last_response(world, streams):
+    lanes = store_responses(world)
+    client = sdk(world)
+
+    first = await ask(client, streams=streams, input="Hi", instructions="Be kind.")
+    second = await ask(client, streams=streams, input="thanks", previous_response_id=first.id)
+    third = await ask(client, streams=streams, input="Bye", previous_response_id=second.id)
+
+    assert [x.output_text for x in (first, second, third)] == [
+        "Hello.",
+        "You are welcome.",
+        "Hello.",
+    ]
+    texts = [[(x["role"], _text(x)) for x in asked] for asked in lanes.inputs[1:]]
+    assert texts[0] == [("user", "Hi"), ("assistant", "Hello."), ("user", "thanks")]
+    assert texts[1] == [
+        *texts[0],
+        ("assistant", "You are welcome."),
+        ("user", "Bye"),
+    ]
+    assert third.previous_response_id == second.id
+
+
+def _text(item):
+    content = item["content"]
+    return content if isinstance(content, str) else content[0]["text"]
+
+
+@BOTH
+async def test_what_the_engine_reads_only_grows_at_its_end(world, streams):
+    """So the prefix cache holds."""
+    lanes = store_responses(world)
+    client = sdk(world)
+    previous = None
+
+    for _ in range(5):
+        asked = {"input": [{"role": "user", "content": "Hi"}], "previous_response_id": previous}
+        previous = (await ask(client, streams=streams, **asked)).id
+
+    for earlier, later in zip(lanes.inputs[1:], lanes.inputs[2:], strict=False):
+        assert later[: len(earlier)] == earlier and len(later) == len(earlier) + 2
+
+
+@BOTH
+async def test_instructions_and_tools_are_each_request_s_own(world, streams):
+    lanes = store_responses(world)
+    client = sdk(world)
+
+    first = await ask(client, streams=streams, input="Hi", instructions="Be kind.", tools=[TOOL])
+    await ask(client, streams=streams, input="Bye", previous_response_id=first.id)
+
+    body = lanes.opened[1][2]
+    assert "instructions" not in body and not body.get("tools")
+    assert "Be kind." not in str(body)
+    assert "previous_response_id" not in body and body["store"] is False
+
+
+@BOTH
+async def test_a_tool_loop_goes_on_with_calls_reasoning_and_results(world, streams):
+    lanes = store_responses(world)
+    client = sdk(world)
+
+    first = await ask(client, streams=streams, input="read it", tools=[TOOL])
+    call = next(x for x in first.output if x.type == "function_call")
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "A"}
+    second = await ask(
+        client, streams=streams, input=[result], tools=[TOOL], previous_response_id=first.id
+    )
+
+    assert second.output_text == "It says A."
+    kinds = [x.get("type", "message") for x in lanes.inputs[1]]
+    assert kinds == ["message", "reasoning", "message", "function_call", "function_call_output"]
+    assert lanes.inputs[1][3]["call_id"] == call.call_id
+
+
+async def test_a_streamed_call_may_be_answered_by_the_id_of_either_event(world):
+    """vLLM reads its answer anew for the last event, with another id for each call."""
+    lanes = store_responses(world)
+    client = sdk(world)
+    seen = {}
+    async with client.responses.stream(model="chat", input="read it", tools=[TOOL]) as events:
+        async for event in events:
+            if event.type == "response.output_item.done" and event.item.type == "function_call":
+                seen[event.type] = event.item.call_id
+            if event.type == "response.completed":
+                calls = [x for x in event.response.output if x.type == "function_call"]
+                seen[event.type] = calls[0].call_id
+                kept = event.response.id
+
+    assert len(set(seen.values())) == 1 and len(seen) == 2
+    stored = await client.responses.retrieve(kept)
+    assert [x.call_id for x in stored.output if x.type == "function_call"] == [calls[0].call_id]
+    assert lanes.opened
+
+
+@BOTH
+async def test_what_was_got_is_what_is_read_again(world, streams):
+    store_responses(world)
+    client = sdk(world)
+
+    got = await ask(client, streams=streams, input="read it", tools=[TOOL], metadata={"a": "b"})
+    read = await client.responses.retrieve(got.id)
+
+    drop = {"parsed_arguments", "parsed"}
+    assert _plain(read, drop) == _plain(got, drop)
+    assert read.store is True and read.metadata == {"a": "b"}
+
+
+def _plain(response, drop):
+    def bare(value):
+        if isinstance(value, dict):
+            return {k: bare(v) for k, v in value.items() if k not in drop and v is not None}
+        return [bare(x) for x in value] if isinstance(value, list) else value
+
+    return bare(response.model_dump(mode="json", warnings=False))
+
+
+async def test_the_input_of_a_response_is_listed_with_what_it_continues(world):
+    store_responses(world)
+    client = sdk(world)
+    first = await ask(client, streams=False, input="Hi")
+    second = await ask(
+        client, streams=False, input=[{"role": "user", "content": "Bye"}],
+        previous_response_id=first.id,
+    )  # fmt: skip
+
+    newest = await client.responses.input_items.list(second.id, limit=2)
+    everything = [x async for x in client.responses.input_items.list(second.id, limit=1)]
+    oldest = await client.responses.input_items.list(second.id, order="asc")
+
+    assert [x.role for x in newest.data] == ["user", "assistant"] and newest.has_more
+    assert [x.id for x in everything] == [x.id for x in reversed(oldest.data)]
+    assert len({x.id for x in everything}) == 3
+    assert [x.content[0].text for x in oldest.data] == ["Hi", "Hello.", "Bye"]
+    assert [x.id for x in (await client.responses.input_items.list(first.id)).data] != []
+
+
+async def test_a_deleted_response_is_gone_and_what_continues_it_cannot_go_on(world):
+    store_responses(world)
+    client = sdk(world)
+    first = await ask(client, streams=False, input="Hi")
+    second = await ask(client, streams=False, input="thanks", previous_response_id=first.id)
+
+    await client.responses.delete(first.id)
+
+    for gone in (client.responses.retrieve, client.responses.delete):
+        with pytest.raises(openai.NotFoundError):
+            await gone(first.id)
+    assert (await client.responses.retrieve(second.id)).output_text == "You are welcome."
+    for previous in (first.id, second.id):
+        with pytest.raises(openai.BadRequestError) as refused:
+            await ask(client, streams=False, input="Bye", previous_response_id=previous)
+        assert refused.value.code == "previous_response_not_found"
+        assert refused.value.param == "previous_response_id"
+        assert f"'{previous}' not found" in str(refused.value)
+
+
+@BOTH
+async def test_an_id_that_was_never_stored_is_refused_before_any_engine(world, streams):
+    lanes = store_responses(world)
+
+    with pytest.raises(openai.BadRequestError) as refused:
+        await ask(sdk(world), streams=streams, input="Hi", previous_response_id="resp_none")
+
+    assert refused.value.code == "previous_response_not_found"
+    assert not lanes.opened and world.in_flight == 0 and world.reserved() == 0
+
+
+@pytest.mark.security
+@BOTH
+async def test_no_tenant_sees_deletes_or_continues_another_s(world, streams):
+    lanes = store_responses(world)
+    response = await ask(sdk(world), streams=streams, input="My secret")
+    with_both(world, lanes)
+    other = sdk(world, "ops")
+    client = sdk(world)
+
+    assert (await client.responses.retrieve(response.id)).id == response.id
+    for asked in (
+        other.responses.retrieve(response.id),
+        other.responses.delete(response.id),
+        _listed(other, response.id),
+    ):
+        with pytest.raises(openai.NotFoundError) as refused:
+            await asked
+        assert "secret" not in str(refused.value)
+    with pytest.raises(openai.BadRequestError) as refused:
+        await ask(other, streams=streams, input="Hi", previous_response_id=response.id)
+    with pytest.raises(openai.BadRequestError) as unknown:
+        await ask(other, streams=streams, input="Hi", previous_response_id="resp_none")
+    assert str(refused.value).replace(response.id, "resp_none") == str(unknown.value)
+    assert (await client.responses.retrieve(response.id)).id == response.id
+
+
+async def _listed(client, response_id):
+    return await client.responses.input_items.list(response_id)
+
+
+def with_both(world, lanes):
+    """A gateway in which `ops`, of the same tier, stores as well, with its admin key."""
+    world.keys["ops"] = world.keys["root"]
+    world.use(lanes)
+
+
+@pytest.mark.parametrize("asked", [{}, {"store": None}, {"store": True}])
+async def test_a_request_that_does_not_say_is_stored_as_in_openai_s_api(world, asked):
+    store_responses(world)
+
+    response = await world.post(RESPONSES, {"input": "Hi", **asked}, key="acme")
+
+    assert response.json()["store"] is True
+    assert world.responses_path.exists()
+
+
+async def test_a_request_that_says_no_is_not_stored_and_may_continue_all_the_same(world):
+    store_responses(world)
+    client = sdk(world)
+
+    first = await ask(client, streams=False, input="Hi")
+    second = await ask(
+        client, streams=False, input="thanks", previous_response_id=first.id, store=False
+    )
+
+    assert second.output_text == "You are welcome." and second.store is False
+    with pytest.raises(openai.NotFoundError):
+        await client.responses.retrieve(second.id)
+
+
+async def test_a_fleet_may_store_only_what_asks_for_it(world):
+    store_responses(world, store_by_default=False)
+
+    silent = await world.post(RESPONSES, {"input": "Hi"}, key="acme")
+    asking = await world.post(RESPONSES, {"input": "Hi", "store": True}, key="acme")
+
+    assert "store" not in silent.json() and asking.json()["store"] is True
+    assert world.responses.status()["responses"] == 0
+    await world.responses.tend(lambda _: None)
+    assert world.responses.status()["responses"] == 1
+
+
+async def test_an_answer_that_ends_at_its_limit_is_stored_and_goes_on(world):
+    store_responses(world)
+    client = sdk(world)
+
+    first = await ask(client, streams=True, input="Hi", max_output_tokens=1)
+    second = await ask(client, streams=True, input="thanks", previous_response_id=first.id)
+
+    assert (first.status, second.status) == ("incomplete", "completed")
+
+
+async def test_half_a_call_of_an_answer_that_was_cut_is_not_gone_on_with(world):
+    """No engine could read its arguments again."""
+    lanes = store_responses(world)
+    client = sdk(world)
+    for limit in range(1, 24):
+        first = await ask(
+            client, streams=True, input="read it", tools=[TOOL], max_output_tokens=limit
+        )
+        await ask(client, streams=True, input="thanks", previous_response_id=first.id)
+        for item in lanes.inputs[-1]:
+            if item.get("type") == "function_call":
+                assert item["arguments"].endswith("}")
+
+
+async def test_cancelling_says_what_to_do_instead(world):
+    store_responses(world)
+    client = sdk(world)
+    first = await ask(client, streams=False, input="Hi")
+
+    with pytest.raises(openai.BadRequestError) as refused:
+        await client.responses.cancel(first.id)
+
+    assert "background" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "param"),
+    [
+        ("", "stream=true", "stream"),
+        ("/input_items", "limit=0", "limit"),
+        ("/input_items", "limit=101", "limit"),
+        ("/input_items", "limit=1e2", "limit"),
+        ("/input_items", "order=up", "order"),
+    ],
+)
+async def test_what_cannot_be_asked_of_a_stored_response_is_refused(world, path, query, param):
+    store_responses(world)
+    async with world.client(key="acme") as client:
+        refused = await client.get(f"{RESPONSES}/resp_1{path}?{query}")
+
+    assert refused.status_code == 400 and refused.json()["error"]["param"] == param
+
+
+async def test_an_item_that_is_not_there_begins_no_page(world):
+    store_responses(world)
+    client = sdk(world)
+    first = await ask(client, streams=False, input="Hi")
+
+    with pytest.raises(openai.NotFoundError):
+        await client.responses.input_items.list(first.id, after="item_none")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("POST", "/v1/responses/resp_1", "GET, HEAD, DELETE, OPTIONS"),
+        ("DELETE", "/v1/responses/resp_1/input_items", "GET, HEAD, OPTIONS"),
+        ("GET", "/v1/responses/resp_1/cancel", "POST, OPTIONS"),
+    ],
+)
+async def test_other_methods_are_told_which_there_are(world, method, path, allow):
+    async with world.client(key="acme") as client:
+        answer = await client.request(method, path)
+
+    assert answer.status_code == 405 and answer.headers["allow"] == allow
+
+
+@pytest.mark.parametrize("path", ["/v1/responses/resp_1/other", "/v1/responses/resp_1/cancel/x"])
+async def test_nothing_else_is_below_a_response(world, path):
+    async with world.client(key="acme") as client:
+        assert (await client.get(path)).status_code == 404
+
+
+# -- off ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asked", [{}, {"store": None}, {"store": False}])
+@BOTH
+async def test_while_nothing_is_stored_stock_requests_are_served(world, asked, streams, engine):
+    """Codex says `store: false`; most SDKs say nothing."""
+    store_responses(world)
+    from tests.unit.serve_app.conftest import with_tier
+
+    with_tier(world)
+
+    body = {"input": "Hi", "stream": streams, **asked}
+    answer = await world.post(RESPONSES, body, key="acme")
+
+    assert answer.status_code == 200
+    assert not world.responses_path.exists()
+
+
+@pytest.mark.parametrize("asked", [{"store": True}, {"previous_response_id": "resp_1"}])
+async def test_while_nothing_is_stored_asking_for_it_is_refused(world, asked):
+    answer = await world.post(RESPONSES, {"input": "Hi", **asked}, key="acme")
+
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"]) == (400, next(iter(asked)))
+    assert "no responses are stored here" in error["message"]
+    assert not world.lanes.opened
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", ""), ("DELETE", ""), ("GET", "/input_items"), ("POST", "/cancel")],
+)
+async def test_while_nothing_is_stored_there_is_nothing_to_read(world, method, path):
+    async with world.client(key="acme") as client:
+        answer = await client.request(method, f"{RESPONSES}/resp_1{path}")
+
+    assert answer.status_code == 404
+    assert "No responses are stored here" in answer.json()["error"]["message"]
+    assert not world.responses_path.exists()
+
+
+async def test_other_routes_know_no_stored_responses(world):
+    store_responses(world)
+
+    for path, field in (("/v1/chat/completions", "messages"), ("/v1/messages", "messages")):
+        body = {field: [{"role": "user", "content": "Hi"}], "previous_response_id": "resp_1"}
+        answer = await world.post(path, {**body, "max_tokens": 5}, key="acme")
+        assert answer.status_code == 400
+
+
+def test_a_body_that_nobody_prepared_names_no_stored_response():
+    """What has not passed the store is refused by the table of fields."""
+    raw = b'{"input": "Hi", "store": false}'
+
+    assert isinstance(parse(raw, ROUTES[RESPONSES]), ParsedRequest)
