@@ -15,6 +15,7 @@ from router.types import TierRules
 from serve_app.config.agents import AgentConfig
 from serve_app.config.errors import StrictModel, nearest
 from serve_app.config.records import StoreConfig
+from serve_app.config.tools import SetNames
 
 
 class CeilingsConfig(StrictModel):
@@ -107,6 +108,7 @@ class TierConfig(StrictModel):
         history: cap on the history of each session; None: no cap.
         agents: bounds of tasks that call tools, and what becomes of invalid calls
             (docs/agents.md); None: no bounds, and calls are counted.
+        tool_sets: named tool sets that may be used (docs/tools.md); None: all.
         sheddable: its work takes slots that other tiers do not need, and where a
             lane is saturated it waits, is shed and is evicted before any other tier.
         min_share: of a sheddable tier: share of a lane's slots that it keeps while the
@@ -127,6 +129,7 @@ class TierConfig(StrictModel):
     keep_prompts_days: int = Field(0, ge=0, le=365)
     history: HistoryConfig | None = None
     agents: AgentConfig | None = None
+    tool_sets: SetNames | None = None
     ceilings: CeilingsConfig = CeilingsConfig()
     sheddable: bool = False
     min_share: float = Field(0, ge=0, le=1)
@@ -177,8 +180,8 @@ class TenantConfig(StrictModel):
     """One tenant.
 
     `ceilings` replaces the tier's, field by field; so do the budgets and
-    `keep_prompts_days`. `history`, `kv` and `agents` replace the tier's as a whole; null
-    lifts them.
+    `keep_prompts_days`. `history`, `kv`, `agents` and `tool_sets` replace the tier's as a
+    whole; null lifts them.
 
     Attributes:
         cache_group: tenants that name the same group (`shared`, or any other name) find
@@ -197,6 +200,7 @@ class TenantConfig(StrictModel):
     keep_prompts_days: int | None = Field(None, ge=0, le=365)
     history: HistoryConfig | None = None
     agents: AgentConfig | None = None
+    tool_sets: SetNames | None = None
     cache_group: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,64}$")
     weight: float = Field(1, gt=0, le=1000)
     kv: KvConfig | None = None
@@ -292,6 +296,12 @@ class TenantsConfig(StrictModel):
         config = self.tenants[tenant]
         is_own = "agents" in config.model_fields_set
         return config.agents if is_own else self.tiers[config.tier].agents
+
+    def tool_sets_of(self, tenant: str) -> frozenset[str] | None:
+        config = self.tenants[tenant]
+        is_own = "tool_sets" in config.model_fields_set
+        names = config.tool_sets if is_own else self.tiers[config.tier].tool_sets
+        return None if names is None else frozenset(names)
 
     def history_of(self, tenant: str) -> HistoryConfig | None:
         config = self.tenants[tenant]

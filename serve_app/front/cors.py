@@ -15,7 +15,7 @@ EXPOSED = (
     b"request-id, retry-after, server-timing, x-pointsman-history, x-pointsman-lane, "
     b"x-pointsman-model, x-pointsman-reason, x-pointsman-replica, x-pointsman-score, "
     b"x-pointsman-threshold, x-pointsman-tool-repair, x-pointsman-tool-results, "
-    b"x-pointsman-tools-dropped, "
+    b"x-pointsman-tools, x-pointsman-tools-dropped, "
     b"x-ratelimit-limit-requests, x-ratelimit-limit-tokens, "
     b"x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, "
     b"x-ratelimit-reset-requests, x-ratelimit-reset-tokens, x-request-id, x-session-id, "

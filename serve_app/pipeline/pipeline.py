@@ -23,7 +23,7 @@ from serve_app.bodies.big_bodies import BigBodies, breathe
 from serve_app.bodies.parsed_request import for_engine
 from serve_app.bodies.routes import Route
 from serve_app.metrics import Metrics
-from serve_app.pipeline.preparation import Preparation
+from serve_app.pipeline.preparation import Preparation, tool_session
 from serve_app.pipeline.reserving import Reserving
 from serve_app.pipeline.settlement import Settlement
 from serve_app.pipeline.state import IngressState
@@ -158,6 +158,13 @@ class Pipeline:
             metrics.history_cuts.labels(tier).inc(plan.history.moved)
         if call.turn_key is not None and plan.decision.reason is not Reason.PINNED:
             self._state.turn_lanes.note(call.turn_key, plan.decision, time.monotonic())
+        use = plan.parsed.tool_set
+        if use is not None:
+            metrics.tool_sets.labels(use.label).inc()
+            if use.follows:
+                session, now = tool_session(call), time.monotonic()
+                sessions = self._state.tool_sessions
+                sessions.note(call.tenant.name, use.name, session, use.version, now)
         self._state.escalation.note(call.tenant, plan.decision)
         if plan.decision.score is not None:
             call.shadow = self._state.escalation.shadow(call.policies, plan.parsed)
