@@ -26,6 +26,7 @@ from serve_app.config.settings import (
     responses_path,
     state_dir,
     tenancy_path,
+    tools_folder,
     usage_folder,
 )
 from serve_app.engine.warm_up import Exported
@@ -41,6 +42,7 @@ from serve_app.placement.turn_placement import build_placements
 from serve_app.records.feedback import FeedbackDesk
 from serve_app.records.feedback_store import FILE_NAME, FeedbackStore
 from serve_app.records.recorder import build_recorder
+from serve_app.registry.book import open_tool_book
 from serve_app.request.metering import Metering
 from serve_app.responses.desk import StoredResponses
 from serve_app.responses.metrics import ResponseMetrics
@@ -90,7 +92,9 @@ class Ingress:
         policies = load_policies(*files, self._book)
         self._heartbeat = Heartbeat("ingress", policies.fleet.ingress.silent_after_s)
         self._metrics = Metrics()
-        self._state = IngressState(policies, secret, self._id)
+        settle_s = policies.fleet.reload.settle_s
+        self._tools = open_tool_book(tools_folder(), state_dir(), settle_s)
+        self._state = IngressState(policies, secret, self._id, self._tools)
         self._placements = build_placements(policies.fleet, self._id)
         self._lanes = Lanes(handles, secret, policies.fleet.timeouts, self._placements)
         self._reloader = Reloader(
@@ -171,6 +175,7 @@ class Ingress:
         work = [
             self._reloader.watch(),
             self._book.watch(),
+            self._tools.watch(),
             keep_in_step(
                 self._state.escalation,
                 self._lanes,
@@ -213,15 +218,17 @@ class Ingress:
             if name in self._placements:
                 self._placements[name].apply(policies.fleet.sessions, lane.assumed_slots)
 
-    async def _broadcast(self, method: str, within_s: float = BROADCAST_TIMEOUT_S) -> list[Any]:
+    async def _broadcast(
+        self, method: str, within_s: float = BROADCAST_TIMEOUT_S, *args: Any
+    ) -> list[Any]:
         context = serve.get_replica_context()
         me = serve.get_deployment_handle(context.deployment, context.app_name)
         answers = []
         with contextlib.suppress(TimeoutError, DeploymentUnavailableError):
-            answers = await ask_all(me, method, within_s=within_s)
+            answers = await ask_all(me, method, *args, within_s=within_s)
         if all(isinstance(x, BaseException) for x in answers):
             # It may not be listed itself: it has just begun, or is on its way out.
-            answers.append(await getattr(self, method)())
+            answers.append(await getattr(self, method)(*args))
         return answers
 
     # Called on every ingress replica, by broadcast. Coroutines: Serve runs plain methods on
@@ -246,6 +253,7 @@ class Ingress:
             "ledger": self._state.ledger_status(),
             "proxy_seen": self._state.proxies.seen,
             "stored_responses": self._responses.status(),
+            "tools_refused": list(self._tools.refused),
         }
 
     async def metrics_text(self) -> dict[str, str]:
@@ -262,11 +270,23 @@ class Ingress:
     async def hot_prefixes(self, lane: str, count: int) -> list[Exported]:
         return self._state.hot_prefixes(lane, count)
 
+    async def tool_prefixes(self, name: str, version: int) -> dict[str, list[Exported]]:
+        return {x: self._state.tool_prefixes(x, name, version) for x in self._lanes.names()}
+
+    async def sessions_of_tools(self, name: str) -> dict[bytes, int]:
+        return self._state.tool_sessions.of(name, time.monotonic())
+
+    async def refresh_tools(self) -> dict[str, Any]:
+        refused = await asyncio.to_thread(self._tools.refresh, at_once=True)
+        return {"ok": not refused, "replica": self._id, "refused": list(refused)}
+
     async def socket_peers(self) -> dict[str, tuple[str, float]]:
         return self._peers.export()
 
     async def reload(self) -> dict[str, Any]:
-        return await self._reloader.reload()
+        outcome = await self._reloader.reload()
+        await self.refresh_tools()
+        return self._tools.told_with(outcome)
 
     async def __del__(self) -> None:
         # Its sockets are closed by now. Clients come back elsewhere and read what
@@ -285,7 +305,7 @@ class Ingress:
         self._recorder.close()
         self._meter.close()
         self._responses.close()
-        for store in (self._store, self._usage_store, self._keys):
+        for store in (self._store, self._usage_store, self._keys, self._tools):
             store.close()
 
 

@@ -229,6 +229,11 @@ class Metrics:
         self.tool_results_cut = counter(
             "pointsman_tool_results_cut_total", "Requests whose tool results were cut.", "tier"
         )
+        self.tool_sets = counter(
+            "pointsman_tool_set_requests_total",
+            "Requests with a named tool set, by its version.",
+            "tool_set",
+        )
         self.request_records_dropped = counter(
             "pointsman_request_records_dropped_total",
             "Finished requests not noted: feedback, request log, usage log.",

@@ -160,7 +160,7 @@ def _apply(guarded: Guarded, config: AgentConfig) -> Guarded:
     if guarded.is_finished:
         gone = len(dump(parsed.body["tools"]))
         parsed = replace(_changed(parsed, without_tools(parsed.body), -gone), tools=0)
-    elif config.tool_order == "canonical" and parsed.tools:
+    elif config.tool_order == "canonical" and parsed.tools and parsed.tool_set is None:
         parsed = _changed(parsed, {**parsed.body, "tools": in_order(parsed.body["tools"])}, 0)
     note = _note(guarded, config)
     if note is not None:

@@ -18,6 +18,7 @@ from serve_app.bodies.json_body import as_utf8, dump, loading
 from serve_app.bodies.routes import Route
 from serve_app.bodies.server_tools import server_tools, types_of, without_server_tools
 from serve_app.bodies.steps import Steps, at_once
+from serve_app.bodies.tool_set_use import Expand, ToolSetUse, names_a_set
 from serve_app.config.serving import LimitsConfig
 
 SYSTEM_ROLES = ("system", "developer")
@@ -62,6 +63,7 @@ class ParsedRequest:
         output_tokens: what the engine will cap each answer at, as the pinned vLLM reads
             the route's fields; None: at what its context leaves.
         dropped_tools: types of tools that were left out, since nothing here runs them.
+        tool_set: the named set that its tools are.
 
     """
 
@@ -77,6 +79,7 @@ class ParsedRequest:
     output_tokens: int | None
     prompt: Prompt
     dropped_tools: tuple[str, ...] = ()
+    tool_set: ToolSetUse | None = None
 
     @property
     def messages(self) -> list[Any]:
@@ -90,10 +93,16 @@ def parse(raw: bytes, route: Route) -> ParsedRequest | Rejected:
 
 
 def reading(
-    raw: bytes, route: Route, limits: LimitsConfig, *, is_stored: bool = False
+    raw: bytes,
+    route: Route,
+    limits: LimitsConfig,
+    expand: Expand | None = None,
+    *,
+    is_stored: bool = False,
 ) -> Steps[ParsedRequest | Rejected]:
     """Do what `parse` does, in pieces and within these limits.
 
+    `expand`: knows the named tool sets that a body may ask for; None: there are none.
     `is_stored`: the caller's answers are stored, where the route's API does that.
     """
     given, raw = raw, as_utf8(raw)
@@ -105,6 +114,9 @@ def reading(
     fault = too_many_parts(body, len(raw), limits)
     if fault is not None:
         return fault
+    used = expand(body, route) if expand is not None and names_a_set(body) else None
+    if isinstance(used, Rejected):
+        return used
     yield
     fault = first_fault(body, route, is_stored=is_stored)
     if fault is None:
@@ -112,14 +124,15 @@ def reading(
     if fault is not None:
         return fault
     yield
-    size = len(raw)
+    size = len(raw) if used is None else len(raw) + used.bytes
     if b"\\u" in raw:
         # Escapes are three times as long as what they stand for.
         size = len(dump(body))
         yield
     gone = server_tools(body, route.path)
     if not gone:
-        return _parsed(body, route, size)
+        found = _parsed(body, route, size)
+        return found if used is None else replace(found, tool_set=used)
     parsed = _parsed(without_server_tools(body, gone), route, max(0, size - len(dump(gone))))
     return replace(parsed, dropped_tools=types_of(gone))
 

@@ -8,6 +8,7 @@ ingress replica only towards the lane that has seen it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
@@ -42,7 +43,8 @@ def prefix_of(parsed: ParsedRequest) -> bytes | None:
     """The request that prefills the prefix of `parsed`; None when it has none.
 
     Returns:
-        JSON of `{"path", "body"}`. `request_of` sets `model` and `cache_salt`.
+        JSON of `{"path", "body"}`, with the name of the tool set in front where the tools are
+        its promoted version. `request_of` sets `model` and `cache_salt`.
 
     """
     is_known = parsed.route.path in _SYSTEM_FIELDS
@@ -59,11 +61,28 @@ def prefix_of(parsed: ParsedRequest) -> bytes | None:
     for name in SHAPING:
         if parsed.body.get(name) is not None:
             body[name] = parsed.body[name]
+    made = {**_followed(parsed), "path": parsed.route.path, "body": body}
     try:
-        text = orjson.dumps({"path": parsed.route.path, "body": body})
+        text = orjson.dumps(made)
     except (orjson.JSONEncodeError, TypeError):
         return None  # integers past 64 bits: served, but not worth a second writer
     return text if MIN_PREFIX_BYTES <= len(text) <= MAX_PREFIX_BYTES else None
+
+
+def _followed(parsed: ParsedRequest) -> dict[str, str]:
+    use = parsed.tool_set
+    return {"set": use.name} if use is not None and use.follows and "tools" in parsed.body else {}
+
+
+def follows(prefix: bytes, tool_set: str) -> bool:
+    """Return whether the tools of a prefix are whatever version of a set is promoted."""
+    return prefix.startswith(orjson.dumps({"set": tool_set})[:-1] + b",")
+
+
+def with_tools(prefix: bytes, forms: Mapping[str, list[Any]]) -> bytes:
+    """Return a prefix with other tools, by the route's path, in place of its own."""
+    made = orjson.loads(prefix)
+    return orjson.dumps({**made, "body": {**made["body"], "tools": forms[made["path"]]}})
 
 
 def prefix_key(parsed: ParsedRequest) -> bytes:

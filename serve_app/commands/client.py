@@ -81,14 +81,27 @@ def subparser(
 
 
 def request_json(
-    args: argparse.Namespace, method: str, path: str, body: Any = None, *, operates: bool = False
+    args: argparse.Namespace,
+    method: str,
+    path: str,
+    body: Any = None,
+    *,
+    operates: bool = False,
+    within_s: float = TIMEOUT_S,
 ) -> Any:
     """Call the deployment and return its JSON, or raise CommandError."""
-    return json.loads(request_bytes(args, method, path, body, operates=operates))
+    answer = request_bytes(args, method, path, body, operates=operates, within_s=within_s)
+    return json.loads(answer)
 
 
 def request_bytes(
-    args: argparse.Namespace, method: str, path: str, body: Any = None, *, operates: bool = False
+    args: argparse.Namespace,
+    method: str,
+    path: str,
+    body: Any = None,
+    *,
+    operates: bool = False,
+    within_s: float = TIMEOUT_S,
 ) -> bytes:
     """Call the deployment and return the response's body, or raise CommandError.
 
@@ -107,7 +120,7 @@ def request_bytes(
     proxies = urllib.request.ProxyHandler({} if local_key else None)
     try:
         opener = urllib.request.build_opener(proxies, _Stays)
-        with opener.open(request, timeout=TIMEOUT_S) as response:
+        with opener.open(request, timeout=within_s) as response:
             return bytes(response.read())
     except urllib.error.HTTPError as error:
         hint = _WRONG_KEY.format(admin_key_path()) if local_key and error.code == 401 else ""

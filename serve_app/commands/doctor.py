@@ -26,8 +26,10 @@ from serve_app.config.settings import (
     load_tenants,
     tenancy_path,
     tenants_path,
+    tools_folder,
 )
 from serve_app.engine.embedded_model import cache_dir, is_intact
+from serve_app.registry.files import read_file, tool_files
 from serve_app.tenancy.sqlite_store import SqliteStore
 
 WARNING = "warning: "
@@ -97,6 +99,7 @@ def _checks(args: argparse.Namespace) -> list[tuple[str, Callable[[], str]]]:
         ("fleet", lambda: _fleet(args.config)),
         ("tenants", lambda: _tenants(args.tenants or tenants_path())),
         ("tenancy store", lambda: _store(args.tenants or tenants_path())),
+        ("tool sets", _tool_sets),
         ("engine arguments", lambda: _engine_args(load_fleet(fleet_path(args.config)))),
         ("revisions", lambda: _revisions(load_fleet(fleet_path(args.config)))),
         ("embedded model", lambda: _embedded(load_fleet(fleet_path(args.config)))),
@@ -117,6 +120,20 @@ def _tenants(path: Path) -> str:
     config = load_tenants(path)
     keys = sum(len(tenant.keys) for tenant in config.tenants.values())
     return f"{path}: {len(config.tenants)} tenants, {keys} keys"
+
+
+def _tool_sets() -> str:
+    """Check every file; whether it is what was published, a running deployment says."""
+    folder = tools_folder()
+    found, faults = [], []
+    for path in tool_files(folder):
+        try:
+            found.append(read_file(path).label)
+        except ConfigError as error:
+            faults.append(str(error))
+    if faults:
+        raise ConfigError("\n      ".join(faults))
+    return f"{folder}: {', '.join(found) or 'none'}"
 
 
 def _store(path: Path) -> str:

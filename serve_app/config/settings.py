@@ -4,6 +4,7 @@
 |---|---|
 | POINTSMAN_HOME | the checkout; default: the directory above this package |
 | POINTSMAN_TENANTS | the tenants file; default: configs/tenants.yaml |
+| POINTSMAN_TOOLS | the folder of tool sets; default: configs/tools |
 | POINTSMAN_STATE | secrets, tenancy, feedback; default: ~/.local/state/pointsman |
 | POINTSMAN_CACHE | where prepared checkpoints are kept; default: ~/.cache/pointsman |
 
@@ -58,6 +59,11 @@ def tenants_path(given: str | None = None) -> Path:
     if given is not None:
         return home() / given
     return Path(os.environ.get("POINTSMAN_TENANTS") or home() / "configs" / "tenants.yaml")
+
+
+def tools_folder() -> Path:
+    """Return the folder of tool sets: POINTSMAN_TOOLS, or configs/tools. It may not exist."""
+    return Path(os.environ.get("POINTSMAN_TOOLS") or home() / "configs" / "tools")
 
 
 def load_fleet(path: Path) -> FleetConfig:

@@ -14,6 +14,7 @@ from serve_app.config.agents import AgentConfig
 from serve_app.config.errors import StrictModel, nearest
 from serve_app.config.records import ResponsesConfig, StoreConfig
 from serve_app.config.tiers import CeilingsConfig, HistoryConfig, KvConfig, TierConfig
+from serve_app.config.tools import SetNames
 
 
 class KeyConfig(StrictModel):
@@ -43,7 +44,7 @@ class TenantConfig(StrictModel):
     """One tenant.
 
     `ceilings` replaces the tier's, field by field; so do the budgets and
-    `keep_prompts_days`. `history`, `kv`, `agents` and `responses` replace the tier's as a
+    `keep_prompts_days`. `history`, `kv`, `agents`, `responses` and `tool_sets` replace the tier's as a
     whole; null lifts them.
 
     Attributes:
@@ -63,6 +64,7 @@ class TenantConfig(StrictModel):
     keep_prompts_days: int | None = Field(None, ge=0, le=365)
     history: HistoryConfig | None = None
     agents: AgentConfig | None = None
+    tool_sets: SetNames | None = None
     cache_group: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,64}$")
     weight: float = Field(1, gt=0, le=1000)
     kv: KvConfig | None = None
@@ -159,6 +161,12 @@ class TenantsConfig(StrictModel):
         config = self.tenants[tenant]
         is_own = "agents" in config.model_fields_set
         return config.agents if is_own else self.tiers[config.tier].agents
+
+    def tool_sets_of(self, tenant: str) -> frozenset[str] | None:
+        config = self.tenants[tenant]
+        is_own = "tool_sets" in config.model_fields_set
+        names = config.tool_sets if is_own else self.tiers[config.tier].tool_sets
+        return None if names is None else frozenset(names)
 
     def history_of(self, tenant: str) -> HistoryConfig | None:
         config = self.tenants[tenant]

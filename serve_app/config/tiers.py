@@ -12,6 +12,7 @@ from router.tokens import START_BYTES_PER_TOKEN
 from serve_app.config.agents import AgentConfig
 from serve_app.config.errors import StrictModel
 from serve_app.config.records import ResponsesConfig
+from serve_app.config.tools import SetNames
 
 
 class CeilingsConfig(StrictModel):
@@ -113,6 +114,7 @@ class TierConfig(StrictModel):
         kv: what each tenant and each session may hold in the engines' KV caches; None:
             no limit.
         responses: what is stored of each tenant's answers on `/v1/responses`; None: nothing.
+        tool_sets: named tool sets that may be used (docs/tools.md); None: all.
 
     """
 
@@ -131,6 +133,7 @@ class TierConfig(StrictModel):
     start_within_s: float | None = Field(120, gt=0)
     kv: KvConfig | None = None
     responses: ResponsesConfig | None = None
+    tool_sets: SetNames | None = None
 
     @model_validator(mode="after")
     def _histories_are_cut_before_sessions_are_refused(self) -> Self:

@@ -17,11 +17,12 @@ import aiohttp
 from ray import serve
 from ray.util.metrics import Gauge
 
+from router.placement.hot_prefixes import HotPrefix
 from serve_app.bodies.routes import ROUTES
 from serve_app.config.serving import AffinityConfig, WarmUpConfig
 from serve_app.engine.engine_stats import engine_load, prompt_tokens_by_level
 from serve_app.engine.load_tracker import LoadTracker
-from serve_app.engine.warm_up import warm_up
+from serve_app.engine.warm_up import prefill, warm_up
 from serve_app.machine.serve_state import WARMS
 from serve_app.transport.broadcast import replica_id
 from serve_app.transport.endpoint import (
@@ -128,6 +129,10 @@ class LaneEndpoint:
     async def record_routing_stats(self) -> dict[str, Any]:
         """Published by Serve to every handle once a period: load, and who is here."""
         return self._visits.report(self._kv_utilization).to_mapping()
+
+    async def read_prefixes(self, model_id: str, hot: list[HotPrefix], within_s: float) -> int:
+        """Have this replica's engine read prefixes, hottest first; return how many it has."""
+        return await prefill(self._http, model_id, hot, within_s)
 
     async def engine_load(self) -> dict[str, Any]:
         """The load alone, for those who ask every few seconds."""

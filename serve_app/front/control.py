@@ -18,6 +18,7 @@ from serve_app.bodies.steps import Steps
 from serve_app.config.settings import haproxy_is_on
 from serve_app.engine.engine_stats import levels_text, prompt_tokens_by_level
 from serve_app.front.model_cards import ModelCards
+from serve_app.front.rotation import Rotation
 from serve_app.metrics import Metrics, merge_expositions
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState
@@ -39,7 +40,7 @@ HAPROXY_IS_OFF = (
 Broadcast = Callable[..., Awaitable[list[Any]]]
 """Calls a method on every ingress replica, this one included.
 
-Takes the method's name, and how long its answers may take unless that is as usual.
+Takes the method's name, how long its answers may take unless that is as usual, and arguments.
 """
 
 RELOAD_TIMEOUT_S = 20.0
@@ -62,6 +63,7 @@ class Control:
         self._metrics = metrics
         self._reloader = reloader
         self._broadcast = broadcast
+        self.rotation = Rotation(state, lanes, broadcast)
 
     def models(self, tenant: Tenant) -> ModelCards:
         session_tokens = tenant.kv.tokens_per_session if tenant.kv is not None else None
@@ -99,7 +101,8 @@ class Control:
         bounds = call.policies.fleet.limits.schemas
         rate = self._state.estimator(plan.decision.lane.name).bytes_per_token
         notes = yield from linting(tools, bounds, rate)
-        return notes.explained()
+        use = plan.parsed.tool_set
+        return {"set": None if use is None else use.label, **notes.explained()}
 
     # -- status -------------------------------------------------------------
 
@@ -137,6 +140,7 @@ class Control:
             _refused(self._reloader.last_error),
             # Each has its own traffic, and may have met the files in another state.
             *(told for x in ingresses for told in _of_files(x.get("files"))),
+            *(told for x in ingresses for told in x.get("tools_refused", ())),
         ]
         return list(dict.fromkeys(filter(None, warnings)))
 

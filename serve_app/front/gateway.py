@@ -22,6 +22,7 @@ from serve_app.front.openapi import OPENAPI
 from serve_app.front.request_body import ClientGone
 from serve_app.front.response_routes import PREFIX as RESPONSES
 from serve_app.front.response_routes import ResponseRoutes, kind_of
+from serve_app.front.tool_routes import ToolRoutes
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState
 from serve_app.protocol.http_rules import allow_header, protocol_fault, refused_header
@@ -88,11 +89,21 @@ class Gateway:
             "/metrics": {"GET": self._admit(door.metrics, self._metrics_text)},
             "/status": {"GET": self._admit(door.status, self._status)},
             "/admin/reload": {"POST": self._admit(door.admin, self._reload)},
+            **self._tool_routes(ToolRoutes(control.rotation, self._intake)),
             "/openapi.json": {"GET": self._openapi},
             **{path: {"POST": self._generate} for path in ROUTES},
         }
         if sockets is not None:
             self._routes[SOCKET_PATH] = {"GET": self._ask_for_upgrade}
+
+    def _tool_routes(self, tools: ToolRoutes) -> dict[str, dict[str, Handler]]:
+        admin = self._door.admin
+        return {
+            "/admin/tools": {"GET": self._admit(admin, tools.show)},
+            "/admin/tools/promote": {"POST": self._admit(admin, tools.promote)},
+            "/admin/tools/rollback": {"POST": self._admit(admin, tools.rollback)},
+            "/admin/tools/retire": {"POST": self._admit(admin, tools.retire)},
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

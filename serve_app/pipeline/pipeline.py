@@ -23,7 +23,7 @@ from serve_app.bodies.big_bodies import BigBodies, breathe
 from serve_app.bodies.parsed_request import for_engine
 from serve_app.bodies.routes import Route
 from serve_app.metrics import Metrics
-from serve_app.pipeline.preparation import Preparation
+from serve_app.pipeline.preparation import Preparation, expanding, tool_session
 from serve_app.pipeline.reserving import Reserving
 from serve_app.pipeline.settlement import Settlement
 from serve_app.pipeline.state import IngressState
@@ -150,10 +150,12 @@ class Pipeline:
         if bounds is None or self._responses is None or not call.route.stores:
             preparing = self.preparation.preparing(call, raw)
             return await self.big_bodies.read(preparing, len(raw), name)
-        parsed = await read_whole(call, raw, bounds, self._responses, self.big_bodies)
+        sets = self._state.tool_book.sets
+        tools = expanding(call, sets)
+        parsed = await read_whole(call, raw, bounds, self._responses, self.big_bodies, tools)
         if isinstance(parsed, Rejected):
             return parsed
-        planning = self.preparation.planning(call, parsed)
+        planning = self.preparation.planning(call, parsed, sets)
         return await self.big_bodies.read(planning, parsed.prompt.bytes, name)
 
     def _note_admitted(self, call: Call, plan: Plan) -> None:
@@ -176,6 +178,13 @@ class Pipeline:
             metrics.history_cuts.labels(tier).inc(plan.history.moved)
         if call.turn_key is not None and plan.decision.reason is not Reason.PINNED:
             self._state.turn_lanes.note(call.turn_key, plan.decision, time.monotonic())
+        use = plan.parsed.tool_set
+        if use is not None:
+            metrics.tool_sets.labels(use.label).inc()
+            if use.follows:
+                session, now = tool_session(call), time.monotonic()
+                sessions = self._state.tool_sessions
+                sessions.note(call.tenant.name, use.name, session, use.version, now)
         self._state.escalation.note(call.tenant, plan.decision)
         if plan.decision.score is not None:
             call.shadow = self._state.escalation.shadow(call.policies, plan.parsed)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
+from functools import partial
 from hashlib import blake2b
 from math import ceil
 
@@ -14,12 +16,17 @@ from router.routing.window_room import left
 from router.types import LaneDecision, RequestFacts
 from serve_app.agents.background import background_of
 from serve_app.agents.guard import Guarded, guarding
+from serve_app.bodies.grammar.grammar_rules import constraints_fault
 from serve_app.bodies.media_urls import looking_for_media
 from serve_app.bodies.opening import opening_of
 from serve_app.bodies.parsed_request import ParsedRequest, reading
 from serve_app.bodies.steps import Steps
+from serve_app.bodies.tool_set_use import Expand
+from serve_app.config.files import wall_s
 from serve_app.pipeline.state import IngressState, session_in
 from serve_app.protocol.too_long import prompt_too_long, session_too_long
+from serve_app.registry.store import DIGEST_BYTES
+from serve_app.registry.tool_sets import ToolSets, expand, in_version
 from serve_app.request.answer_limit import answer_limit, needed_room, unlimited_tokens
 from serve_app.request.call import Call
 from serve_app.request.plan import Plan
@@ -37,19 +44,20 @@ class Preparation:
 
     def preparing(self, call: Call, raw: bytes) -> Steps[Plan | Rejected]:
         """The plan of a request, in pieces; what is found is noted in the call on the way."""
-        parsed = yield from reading(raw, call.route, call.policies.fleet.limits)
+        # The same for the whole of a request, whatever is promoted meanwhile.
+        sets = self._state.tool_book.sets
+        limits = call.policies.fleet.limits
+        parsed = yield from reading(raw, call.route, limits, expanding(call, sets))
         if isinstance(parsed, Rejected):
             return parsed
-        return (yield from self.planning(call, parsed))
+        return (yield from self.planning(call, parsed, sets))
 
-    def planning(self, call: Call, parsed: ParsedRequest) -> Steps[Plan | Rejected]:
-        """The plan of a request that was read, in pieces."""
-        call.parsed = parsed
-        call.background = background_of(parsed, call.headers, call.policies.routing)
-        yield
-        refused = too_many(call, parsed) or self._identify_session(call, parsed)
-        if refused is not None:
-            return refused
+    def planning(self, call: Call, parsed: ParsedRequest, sets: ToolSets) -> Steps[Plan | Rejected]:
+        """The plan of a request that was read with the tools of these sets, in pieces."""
+        identified = yield from self._identifying(call, parsed, sets)
+        if isinstance(identified, Rejected):
+            return identified
+        parsed = identified
         if parsed.tools:
             bounds = call.policies.fleet.limits.schemas
             tools = parsed.body.get("tools")
@@ -79,6 +87,22 @@ class Preparation:
             return refused
         plan = self._measure(call, parsed, decision)
         return _check_window(plan) or _check_session(call, plan) or plan
+
+    def _identifying(
+        self, call: Call, parsed: ParsedRequest, sets: ToolSets
+    ) -> Steps[ParsedRequest | Rejected]:
+        """Whose session a request is of, and with it the version of its tools."""
+        call.parsed = parsed
+        call.background = background_of(parsed, call.headers, call.policies.routing)
+        yield
+        refused = too_many(call, parsed) or self._identify_session(call, parsed)
+        if refused is not None:
+            return refused
+        if parsed.tool_set is None:
+            return parsed
+        kept = yield from _keeping_version(call, parsed, sets)
+        call.parsed = parsed if isinstance(kept, Rejected) else kept
+        return kept
 
     def _guarding(self, call: Call, parsed: ParsedRequest) -> Steps[Guarded | Rejected]:
         """The request within its tier's bounds on tasks, before old turns are left out."""
@@ -144,6 +168,36 @@ class Preparation:
         most = room * parsed.num_sequences if is_open else answers
         cost = _reckon(call, parsed, tokens, answers, most)
         return Plan(parsed, call.history, decision, tokens, longest, limit, answers, cost)
+
+
+def expanding(call: Call, sets: ToolSets) -> Expand:
+    """What puts the tools of a set into a body of this caller's."""
+    return partial(expand, sets=sets, allowed=call.tenant.tool_sets)
+
+
+def tool_session(call: Call) -> bytes:
+    """Return the session as the tool registry knows it."""
+    key = call.session_key.encode("utf-8", "surrogatepass")
+    return blake2b(key, digest_size=DIGEST_BYTES).digest()
+
+
+def _keeping_version(
+    call: Call, parsed: ParsedRequest, sets: ToolSets
+) -> Steps[ParsedRequest | Rejected]:
+    """Give a session that began with another version of its tools that one again."""
+    use = parsed.tool_set
+    if use is None or not use.follows or use.name not in sets.held:
+        return parsed
+    kept = sets.kept(use.name, tool_session(call), wall_s())
+    if kept is None or kept.version == use.version:
+        return parsed
+    body, used = in_version(parsed.body, call.route, use, kept)
+    fault = yield from constraints_fault(body, call.policies.fleet.limits.schemas)
+    if fault is not None:
+        return fault
+    size = parsed.prompt.bytes + used.bytes - use.bytes
+    prompt = replace(parsed.prompt, bytes=size)
+    return replace(parsed, body=body, prompt=prompt, tool_set=used, tools=len(body["tools"]))
 
 
 def _turn_key(call: Call, parsed: ParsedRequest) -> tuple[str, bytes] | None:

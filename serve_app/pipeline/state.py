@@ -11,14 +11,16 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from router.agents.task_table import TaskTable
+from router.agents.tool_sessions import ToolSessions
 from router.errors import Rejected, RejectReason
 from router.leases.holder import LeaseHolder
 from router.limits.ceiling import TenantCeiling
 from router.limits.contention import Contention
-from router.placement.hot_prefixes import HotPrefixes
+from router.placement.hot_prefixes import HotPrefix, HotPrefixes
 from router.placement.session import MAX_SESSION_ID_CHARS, Presence, SessionMemory, is_session_id
 from router.routing.turn_lanes import TurnLanes
 from router.tokens import TokenEstimator
@@ -27,9 +29,10 @@ from serve_app.admission.contentions import Contentions
 from serve_app.admission.uploads import Uploads
 from serve_app.agents.lint import LintLog
 from serve_app.bodies.parsed_request import ParsedRequest
-from serve_app.bodies.prefixes import prefix_key, prefix_of
+from serve_app.bodies.prefixes import follows, prefix_key, prefix_of, with_tools
 from serve_app.engine.warm_up import Exported
 from serve_app.leases.lease_sync import LeaseSync
+from serve_app.registry.book import ToolBook
 from serve_app.routing.escalation import Escalation
 from serve_app.routing.policies import Policies
 from serve_app.tenancy.auth import Tenant
@@ -60,10 +63,13 @@ class IngressState:
     Attributes:
         lease_holder: what is leased of the ceilings; None: this is the only ingress replica.
         leases: its heartbeats, once there is a ledger to send them to.
+        tool_book: the tool registry; empty unless given.
 
     """
 
-    def __init__(self, policies: Policies, secret: str, replica: str = "") -> None:
+    def __init__(
+        self, policies: Policies, secret: str, replica: str = "", tool_book: ToolBook | None = None
+    ) -> None:
         self.policies = policies
         self.proxies = ProxyWatch()
         self.escalation = Escalation(policies, replica)
@@ -86,6 +92,8 @@ class IngressState:
         self.uploads = Uploads(config.ingress.max_ongoing_requests)
         self.sessions = SessionMemory(config.sessions.capacity, config.sessions.ttl_s)
         warm = config.warm_up
+        self.tool_book = tool_book or ToolBook()
+        self.tool_sessions = ToolSessions()
         self.tasks = TaskTable()
         self.turn_lanes = TurnLanes()
         self.lint_log = LintLog()
@@ -199,16 +207,33 @@ class IngressState:
             self._hot.note(lane, tenant.cache_group, prefix, now=time.monotonic(), key=key)
 
     def hot_prefixes(self, lane: str, count: int) -> list[Exported]:
+        return [self._export(x) for x in self._hot.hottest(lane, count, now=time.monotonic())]
+
+    def tool_prefixes(self, lane: str, name: str, version: int) -> list[Exported]:
+        """The lane's prefixes whose tools follow a set's promotions, as this version has them.
+
+        Those that differ in their tools alone are one prefix then. Empty without such a version.
+        """
+        tool_set = self.tool_book.sets.versions.get(name, {}).get(version)
+        if tool_set is None:
+            return []
+        count = HOT_SPARE * self.policies.fleet.warm_up.prefixes
+        forms = {path: form.tools for path, form in tool_set.forms.items()}
+        found = self._hot.hottest(lane, count, now=time.monotonic())
         return [
-            {
-                "salt": self._salt(x.group),
-                "prefix": x.prefix,
-                "weight": x.weight,
-                "key": x.key,
-                "age_s": x.age_s,
-            }
-            for x in self._hot.hottest(lane, count, now=time.monotonic())
+            self._export(replace(x, prefix=with_tools(x.prefix, forms), key=b""))
+            for x in found
+            if follows(x.prefix, name)
         ]
+
+    def _export(self, hot: HotPrefix) -> Exported:
+        return {
+            "salt": self._salt(hot.group),
+            "prefix": hot.prefix,
+            "weight": hot.weight,
+            "key": hot.key,
+            "age_s": hot.age_s,
+        }
 
     def session_id_of(self, headers: dict[bytes, bytes]) -> str | Rejected | None:
         for name in SESSION_HEADERS:

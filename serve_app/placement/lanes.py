@@ -13,12 +13,16 @@ from ray.serve.handle import DeploymentHandle
 from ray.serve.request_router import RunningReplica
 
 from router.placement.affinity import TurnFacts
+from router.placement.hot_prefixes import HotPrefix
 from router.placement.replica import rank_replicas
 from serve_app.config.serving import TimeoutConfig
 from serve_app.placement.turn_placement import TURN_HEADER, Placed, TurnPlacement
 from serve_app.transport.broadcast import ask_all
 from serve_app.transport.endpoint import SECRET_HEADER
 from serve_app.transport.upstream import BrokenConnection, Response, SilentConnection, Upstream
+
+PREFILL_MARGIN_S = 2.0
+"""For the calls around what a replica was given time for."""
 
 Order = Callable[[Mapping[str, Mapping[str, Any]]], list[str]]
 """From what each live replica published last, by id, to ids, most preferred first."""
@@ -175,9 +179,18 @@ class Lanes:
         found = await self._ask(lane, "engine_metrics", within_s=2.0)
         return [x for x in found if isinstance(x, dict)]
 
-    async def _ask(self, lane: str, method: str, *, within_s: float) -> list[Any]:
+    async def prefill(
+        self, lane: str, model_id: str, hot: list[HotPrefix], *, within_s: float
+    ) -> list[int | None]:
+        """Have every replica read prefixes; how many each has read, None: it did not answer."""
+        found = await self._ask(
+            lane, "read_prefixes", model_id, hot, within_s, within_s=within_s + PREFILL_MARGIN_S
+        )
+        return [x if isinstance(x, int) else None for x in found]
+
+    async def _ask(self, lane: str, method: str, *args: Any, within_s: float) -> list[Any]:
         try:
-            return await ask_all(self._handles[lane], method, within_s=within_s)
+            return await ask_all(self._handles[lane], method, *args, within_s=within_s)
         except (TimeoutError, DeploymentUnavailableError):
             return []
 

@@ -29,6 +29,8 @@ def response_headers(call: Call) -> Headers:
         ]
     if call.history is not None:
         headers.append((b"x-pointsman-history", call.history.header))
+    if call.parsed is not None and call.parsed.tool_set is not None:
+        headers.append((b"x-pointsman-tools", call.parsed.tool_set.label.encode()))
     if call.parsed is not None and call.parsed.dropped_tools:
         headers.append(
             (b"x-pointsman-tools-dropped", ", ".join(call.parsed.dropped_tools).encode())

@@ -16,6 +16,7 @@ from router.errors import Rejected, RejectReason
 from serve_app.bodies.big_bodies import BigBodies
 from serve_app.bodies.json_body import dump
 from serve_app.bodies.parsed_request import ParsedRequest, reading
+from serve_app.bodies.tool_set_use import Expand
 from serve_app.config.records import ResponsesConfig
 from serve_app.request.call import Call
 from serve_app.request.keeping import Keeping
@@ -27,14 +28,20 @@ MAX_TOLD_CHARS = 128
 
 
 async def read_whole(
-    call: Call, raw: bytes, bounds: ResponsesConfig, stored: StoredResponses, bodies: BigBodies
+    call: Call,
+    raw: bytes,
+    bounds: ResponsesConfig,
+    stored: StoredResponses,
+    bodies: BigBodies,
+    tools: Expand,
 ) -> ParsedRequest | Rejected:
     """Read a request of a tenant whose responses are stored, with all that it continues.
 
-    What is to be stored of it is noted in the call.
+    What is to be stored of it is noted in the call. `tools`: knows the named tool sets.
     """
     limits, tenant = call.policies.fleet.limits, call.tenant.name
-    parsed = await bodies.read(reading(raw, call.route, limits, is_stored=True), len(raw), tenant)
+    first = reading(raw, call.route, limits, tools, is_stored=True)
+    parsed = await bodies.read(first, len(raw), tenant)
     if isinstance(parsed, Rejected):
         return parsed
     keeping = keeping_of(parsed.body, bounds)
@@ -49,7 +56,9 @@ async def read_whole(
     if found is None:
         return not_found(keeping.previous, bounds)
     raw = with_conversation(parsed.body, keeping.input, found)
-    return await bodies.read(reading(raw, call.route, limits), len(raw), tenant)
+    whole = await bodies.read(reading(raw, call.route, limits), len(raw), tenant)
+    # A set's tools are in the body by now: which set it was is known from before.
+    return whole if isinstance(whole, Rejected) else replace(whole, tool_set=parsed.tool_set)
 
 
 def keeping_of(body: dict[str, Any], bounds: ResponsesConfig) -> Keeping:

@@ -36,6 +36,7 @@ class Tenant:
     Attributes:
         is_keyless: somebody at this machine, let in as the local tenant without a key.
         is_operator: no tenant of the file; may look and reload, and generates nothing.
+        tool_sets: named tool sets that it may use; None: all.
         lowest_priority: of any tier: where `service_tier: flex` puts a request.
 
     """
@@ -52,6 +53,7 @@ class Tenant:
     keep_prompts_days: int = 0
     history: HistoryConfig | None = None
     agents: AgentConfig | None = None
+    tool_sets: frozenset[str] | None = None
     weight: float = 1.0
     quotas: QuotaConfig = NO_QUOTA
     weights: TokenWeights = EVEN_WEIGHTS
@@ -225,6 +227,7 @@ class Authenticator:
             keep_prompts_days=self._config.keep_prompts_days_of(name),
             history=self._config.history_of(name),
             agents=self._config.agents_of(name),
+            tool_sets=self._config.tool_sets_of(name),
             weight=config.weight,
             quotas=self._config.quotas_of(name),
             weights=self._config.weights_of(name),

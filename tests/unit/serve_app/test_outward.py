@@ -59,6 +59,7 @@ def _read(name: str) -> dict:
     from serve_app.config.errors import load_yaml
     from serve_app.config.fleet import FleetConfig
     from serve_app.config.tenants import TenantsConfig
+    from serve_app.config.tools import ToolSetConfig
     from simulator import strict_yaml
     from simulator.model.profile import Profile
     from simulator.virtual_time.workload import Workload
@@ -67,7 +68,12 @@ def _read(name: str) -> dict:
         serve = strict_yaml.load((ROOT / name).read_text())
         args = AppArgs.model_validate(serve["applications"][0]["args"])
         return {**serve, "args": args.model_dump(mode="json")}
-    models = {"profile": Profile, "workload": Workload, "tenants": TenantsConfig}
+    models = {
+        "profile": Profile,
+        "workload": Workload,
+        "tenants": TenantsConfig,
+        "configs/tools/": ToolSetConfig,
+    }
     model = next((model for word, model in models.items() if word in name), FleetConfig)
     return load_yaml(ROOT / name, model).model_dump(mode="json")
 
