@@ -44,8 +44,8 @@ class TenantConfig(StrictModel):
     """One tenant.
 
     `ceilings` replaces the tier's, field by field; so do the budgets and
-    `keep_prompts_days`. `history`, `kv`, `agents`, `responses` and `tool_sets` replace the tier's as a
-    whole; null lifts them.
+    `keep_prompts_days`. `history`, `kv`, `agents`, `responses` and `tool_sets` replace the
+    tier's as a whole; null lifts them.
 
     Attributes:
         cache_group: tenants that name the same group (`shared`, or any other name) find

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+from unittest.mock import Mock
 
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.tenants import TenantsConfig
@@ -60,7 +61,7 @@ class SocketIngress:
         self.hub = Hub(self.state, self.pipeline, self.metrics, name)
         self.peers = Peers(name, SECRET, broadcast)
         sockets = Sockets(self.state, self.hub, Finder(self.hub, self.peers))
-        self.gateway = Gateway(self.state, self.pipeline, None, None, sockets=sockets)
+        self.gateway = Gateway(self.state, self.pipeline, Mock(), Mock(), sockets=sockets)
         self.sockets = sockets
         self.owner = Owner(self.hub)
         self.endpoint = EndpointServer(
