@@ -18,6 +18,7 @@ from typing import Any
 from classifier.arguments import positive
 from serve_app.commands.client import CommandError, subparser
 from serve_app.commands.tenants_file import add_tenant, remove_key
+from serve_app.commands.tenants_responses import add_responses
 from serve_app.commands.tenants_usage import add_usage, opened
 from serve_app.config.errors import nearest
 from serve_app.config.settings import load_tenants, tenants_path
@@ -65,7 +66,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     )
     revoke.add_argument("key_id")
     revoke.set_defaults(func=_revoke)
-    for parser in (add, listing, revoke, add_usage(actions)):
+    for parser in (add, listing, revoke, add_usage(actions), add_responses(actions)):
         parser.add_argument("--file", type=Path, help="tenants file")
 
 

@@ -147,4 +147,5 @@ class ResponseStore:
 
 def _shrink(db: sqlite3.Connection) -> None:
     """Give some of the file's free pages back."""
-    db.execute(f"PRAGMA incremental_vacuum({PIECE_PAGES})").fetchall()
+    # A step a page, and `execute` takes one step.
+    db.executescript(f"PRAGMA incremental_vacuum({PIECE_PAGES})")

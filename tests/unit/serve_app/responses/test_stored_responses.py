@@ -1,10 +1,16 @@
 """Stored responses, as the stock SDK of OpenAI's uses them."""
 
+import contextlib
+import json
+import sqlite3
+
 import openai
 import pytest
 
 from serve_app.bodies.parsed_request import ParsedRequest, parse
 from serve_app.bodies.routes import ROUTES
+from tests.unit.serve_app.agents.answers import Answer
+from tests.unit.serve_app.relay import test_tool_repair as repairs
 from tests.unit.serve_app.responses.storing import RESPONSES, TOOL, ask, sdk, store_responses
 
 BOTH = pytest.mark.parametrize("streams", [False, True])
@@ -390,3 +396,81 @@ def test_a_body_that_nobody_prepared_names_no_stored_response():
     raw = b'{"input": "Hi", "store": false}'
 
     assert isinstance(parse(raw, ROUTES[RESPONSES]), ParsedRequest)
+
+
+# -- what else looks at a conversation ---------------------------------------
+
+
+async def test_the_bounds_of_a_task_count_what_is_stored(world):
+    """A client that sends only its newest result is as deep as one that sends all."""
+    agents = {"turn_depth": 1, "task_depth": None, "on_depth": "refuse"}
+    store_responses(world, tier={"agents": agents})
+    client = sdk(world)
+    first = await ask(client, streams=False, input="read it", tools=[TOOL])
+    call = next(x for x in first.output if x.type == "function_call")
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "A"}
+    second = await ask(
+        client, streams=False, input=[result], tools=[TOOL], previous_response_id=first.id
+    )
+    # The script calls once; go on as if the model had called again.
+    made = {"type": "function_call", "call_id": "2", "name": "read", "arguments": "{}"}
+    again = [made, {**result, "call_id": "2"}]
+
+    with pytest.raises(openai.BadRequestError) as refused:
+        await ask(client, streams=False, input=again, tools=[TOOL], previous_response_id=second.id)
+
+    assert refused.value.code == "tool_depth_exceeded"
+
+
+async def test_a_conversation_is_one_session(world):
+    store_responses(world)
+    client = sdk(world)
+    first = await client.responses.with_raw_response.create(model="chat", input="Hi")
+    previous = first.parse().id
+    second = await client.responses.with_raw_response.create(
+        model="chat", input="thanks", previous_response_id=previous
+    )
+
+    assert first.headers["x-session-id"] == second.headers["x-session-id"]
+
+
+async def test_old_turns_of_a_stored_conversation_are_left_out_and_stay_stored(world):
+    lanes = store_responses(world, tier={"history": {"high_tokens": 64, "low_tokens": 30}})
+    client = sdk(world)
+    previous = None
+    for _ in range(6):
+        response = await ask(
+            client, streams=False, input="Say hello to me. " * 8, previous_response_id=previous
+        )
+        previous = response.id
+
+    listed = [x async for x in client.responses.input_items.list(previous)]
+    assert len(lanes.inputs[-1]) < 11 == len(listed)
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_call_that_was_made_again_is_what_is_stored(world, streams):
+    lanes = store_responses(world, tier={"agents": {"turn_depth": None, "task_depth": None}})
+    world.use(world.lanes)
+    wrong, right = ("add", ['{"a": "x"}']), ("add", ['{"a": 7}'])
+    first = repairs.streamed if streams else repairs.answered
+    world.lanes.answers = [
+        first(RESPONSES, Answer(["Well."], [wrong])),
+        repairs.answered(RESPONSES, Answer([], [right])),
+    ]
+
+    answer = await world.post(RESPONSES, repairs.body(RESPONSES, streams=streams), key="acme")
+
+    assert answer.status_code == 200 and lanes is not None
+    await world.responses.tend(lambda _: None)
+    assert world.responses.status()["responses"] == 1
+    kept = stored_answer(world)
+    calls = [x for x in kept["output"] if x["type"] == "function_call"]
+    assert [x["arguments"] for x in calls] == ['{"a": 7}']
+    assert kept["id"].encode() in answer.content
+
+
+def stored_answer(world):
+    with contextlib.closing(sqlite3.connect(world.responses_path)) as db:
+        head, output = db.execute("SELECT head, output FROM contents").fetchone()
+    return {**json.loads(head), "output": json.loads(output)}
