@@ -86,10 +86,6 @@ class Pacer:
         self._advance(now)
         return self._wait_s(position - self._clock, now)
 
-    def delay(self, tokens: int, *, now: float) -> float:
-        """Book `tokens` and return the seconds to hold them back."""
-        return self.wait_s(self.book(tokens, now=now), now=now)
-
     def backlog(self, *, now: float) -> float:
         """Return the tokens booked that the rate has not allowed yet."""
         self._advance(now)

@@ -9,6 +9,7 @@ from router.limits.bucket import MINUTE_S
 from router.limits.ceiling import CeilingConfig, TenantCeiling
 from router.limits.pacer import Pacer
 from router.limits.reservation import Reservation
+from tests.unit.router.limits.paced import delay
 
 LIMIT = 1_000
 RATE = 50
@@ -59,7 +60,7 @@ class CeilingMachine(RuleBasedStateMachine):
     @rule(tokens=st.integers(1, 20))
     def a_stream_delivers(self, tokens):
         assert self.ceiling.pacer is not None
-        assert self.ceiling.pacer.delay(tokens, now=self.now) >= 0
+        assert delay(self.ceiling.pacer, tokens, now=self.now) >= 0
 
     @invariant()
     def what_is_reserved_is_what_is_open(self):
@@ -110,7 +111,7 @@ def test_a_rejected_request_fits_after_retry_after(bookings, tokens):
         now += gap
         ceiling.try_admit(size, now=now)
         assert ceiling.pacer is not None
-        ceiling.pacer.delay(size // 10, now=now)
+        ceiling.pacer.book(size // 10, now=now)
 
     # Each ceiling refuses in turn, so a client may come back once for each.
     outcome = ceiling.try_admit(tokens, now=now)
@@ -146,7 +147,7 @@ def test_no_second_holds_more_tokens_than_the_rate_and_one(rate, arrivals):
     now, delivered = 0.0, []
     for gap in arrivals:
         now += gap
-        delivered.append(now + pacer.delay(1, now=now))
+        delivered.append(now + delay(pacer, 1, now=now))
 
     for index, start in enumerate(delivered):
         # Closed at both ends, which is the hardest window.
@@ -165,7 +166,7 @@ def test_debt_is_never_more_than_what_was_booked(bookings, rate):
     now, booked = 0.0, 0
     for gap, tokens in bookings:
         now += gap
-        pacer.delay(tokens, now=now)
+        pacer.book(tokens, now=now)
         booked += tokens
 
     assert 0.0 <= pacer.debt_s(now=now) <= booked / rate + TINY

@@ -12,6 +12,7 @@ from router.limits.bucket import MINUTE_S
 from router.limits.ceiling import CeilingConfig
 from router.limits.reservation import Reservation
 from tests.examples import examples
+from tests.unit.router.limits.paced import delay
 
 TERMS = LeaseTerms(lease_s=2.0, seat_s=6.0, seats=3, safe_share=0.02, stale_s=0.5)
 RATE, TOKENS, REQUESTS, PERMITS = 80.0, 6_000.0, 6_000.0, 40
@@ -231,7 +232,7 @@ class LeaseMachine(RuleBasedStateMachine):
     def book(self, ingress, tenant, tokens):
         pacer = ingress.holder.ceiling(tenant, CONFIG, now=self.now).pacer
         assert pacer is not None
-        assert pacer.delay(tokens, now=self.now) >= 0
+        assert delay(pacer, tokens, now=self.now) >= 0
 
     # -- what holds ---------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from router.limits.bucket import MAX_PEAKS, Bucket, RateLimitState
 from router.limits.ceiling import CeilingConfig, TenantCeiling
 from router.limits.pacer import Pacer
 from router.limits.reservation import GROW_TOKENS, Reckoning, Reservation, further_charge
+from tests.unit.router.limits.paced import delay
 
 PER_MINUTE = CeilingConfig(tokens_per_minute=600)
 
@@ -118,7 +119,7 @@ def test_debt_of_ended_streams_refuses_the_next_request():
     """What was generated ahead must be repaid first, but for the second that may be owed."""
     ceiling = TenantCeiling(CeilingConfig(tokens_per_second=10), now=0)
     assert ceiling.pacer is not None
-    ceiling.pacer.delay(30, now=0)
+    ceiling.pacer.book(30, now=0)
 
     rejected = ceiling.try_admit(1, now=0)
 
@@ -132,7 +133,7 @@ def test_the_pacer_spaces_tokens_by_its_rate():
     """Token k leaves no earlier than 1/rate after token k-1."""
     pacer = Pacer(10, now=0)
 
-    delays = [pacer.delay(1, now=0) for _ in range(4)]
+    delays = [delay(pacer, 1, now=0) for _ in range(4)]
 
     assert delays == pytest.approx([0.0, 0.1, 0.2, 0.3])
 
@@ -141,7 +142,7 @@ def test_an_idle_pacer_saves_nothing_up():
     """Silence earns one token of burst and no more."""
     pacer = Pacer(10, now=0)
 
-    delays = [pacer.delay(1, now=100), pacer.delay(1, now=100)]
+    delays = [delay(pacer, 1, now=100) for _ in range(2)]
 
     assert delays == pytest.approx([0.0, 0.1])
     assert pacer.debt_s(now=100) == pytest.approx(0.2)
