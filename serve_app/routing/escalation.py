@@ -20,7 +20,7 @@ from typing import Any
 
 from classifier import Conversation, Scorer
 from router.routing.escalation import EscalationConfig, EscalationController, LevelView
-from router.routing.lane import Judgement
+from router.routing.policy import Judgement
 from router.routing.pressure import LoadObservation, YieldController
 from router.types import LaneDecision, Reason
 from serve_app.bodies.parsed_request import ParsedRequest

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from classifier import Scorer
 from router.routing.escalation import EscalationLevel
-from router.routing.lane import RoutingPolicy, StrongerLane
+from router.routing.policy import RoutingPolicy, StrongerLane
 from router.types import Lane, Reason
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.records import StoreConfig
