@@ -35,7 +35,7 @@ from serve_app.records.feedback import FeedbackDesk
 from serve_app.records.feedback_store import FILE_NAME, FeedbackStore
 from serve_app.records.recorder import build_recorder
 from serve_app.request.metering import Metering
-from serve_app.routing.escalation import keep_in_step
+from serve_app.routing.in_step import keep_in_step
 from serve_app.routing.policies import Policies
 from serve_app.routing.reload import Reloader, load_policies
 from serve_app.tenancy.callers import is_loopback

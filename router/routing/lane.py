@@ -42,7 +42,7 @@ def decide_lane(
     policy: RoutingPolicy, tier: TierRules, facts: RequestFacts, judge: Judge
 ) -> LaneDecision | Rejected:
     """Choose the lane for one request, or refuse it (404, 403 or 400)."""
-    if facts.pinned is not None and not policy.is_auto(facts.pinned):
+    if facts.pinned is not None and not policy.leaves_choice(facts.pinned):
         return _pinned(policy, tier, facts.pinned)
     base = _base_lane(policy, tier)
     if base is None:

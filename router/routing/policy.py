@@ -72,6 +72,10 @@ class RoutingPolicy:
         """Return whether a name leaves the choice to the router: `auto`, or an alias of it."""
         return model == AUTO or (self._own(model) is None and self.aliases.find(model) == AUTO)
 
+    def leaves_choice(self, model: str | None) -> bool:
+        """Return whether a request that asks for this, or for nothing, leaves it the choice."""
+        return model is None or self.is_auto(model)
+
     def _own(self, model: str) -> Lane | None:
         return self.lanes.get(model) or self.lanes.get(self.by_model.get(model, ""))
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from hashlib import blake2b
 from math import ceil
 
+from router.agents.background import Background
 from router.errors import Rejected, RejectReason
 from router.limits.reservation import Reckoning
 from router.placement.session import derive_session_id
@@ -98,7 +100,7 @@ class Preparation:
             call.policies.routing,
             call.tenant.rules,
             self._facts(call, parsed),
-            lambda: self._state.escalation.judge(call.policies, call.tenant, parsed),
+            partial(self._state.escalation.judge, call.policies, call.tenant, parsed),
         )
         call.stages["classify"] = time.perf_counter() - begun
         return decision
@@ -118,6 +120,8 @@ class Preparation:
             is_step=is_step,
             held=held,
             is_background=call.background is not None,
+            is_sub_agent=call.background is Background.SUB_AGENT,
+            language=None if held is not None else _language(call, parsed),
         )
 
     def _longest(self, lane: str, parsed: ParsedRequest) -> int:
@@ -140,6 +144,18 @@ class Preparation:
         most = room * parsed.num_sequences if is_open else answers
         cost = _reckon(call, parsed, tokens, answers, most)
         return Plan(parsed, call.history, decision, tokens, longest, limit, answers, cost)
+
+
+def _language(call: Call, parsed: ParsedRequest) -> str | None:
+    """The conversation's language, where a lane may be chosen by it."""
+    policies = call.policies
+    if policies.languages is None or not policies.routing.leaves_choice(parsed.model):
+        return None
+    is_sub_agent = call.background is Background.SUB_AGENT
+    if policies.fleet.routing.language_scope == "sub_agents" and not is_sub_agent:
+        return None
+    call.language = policies.languages.of(parsed.prompt.users)
+    return call.language
 
 
 def _turn_key(call: Call, parsed: ParsedRequest) -> tuple[str, bytes] | None:

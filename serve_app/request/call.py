@@ -89,6 +89,7 @@ class Call:
         parsed: as far as it was read, without what the history budget leaves out.
         guarded: what the bounds on tasks made of it.
         background: why nobody waits for it, if so.
+        language: its conversation's, where that was looked for and is clear.
         task_key: tenant, and task or session.
         turn_key: session and a digest of the newest user turn; None: it has no steps to come.
         shadow: version and score of the classifier that is tried beside the active one.
@@ -108,6 +109,7 @@ class Call:
     parsed: ParsedRequest | None = None
     guarded: Guarded | None = None
     background: Background | None = None
+    language: str | None = None
     task_key: tuple[str, str | bytes] = ("", "")
     turn_key: tuple[str, bytes] | None = None
     history: Trimmed | None = None
