@@ -165,7 +165,7 @@ class Pipeline:
     async def _take_turn(self, call: Call, plan: Plan, send: Send) -> Rejected | None:
         """Wait for a slot of the lane, serve, give it back, however that ends."""
         served, presence = call.served, self._state.presence
-        presence.enter(plan.lane, call.session_key)
+        presence.enter(plan.lane, call.task_key)
         try:
             refused = await self._wait(call, plan) or await self._serve(call, plan, send)
         except asyncio.CancelledError:
@@ -174,7 +174,7 @@ class Pipeline:
                 raise
             return evicted
         finally:
-            presence.leave(plan.lane, call.session_key)
+            presence.leave(plan.lane, call.task_key)
             served.leave()
         is_down = refused is not None and refused.reason in LANE_IS_DOWN
         if is_down and not call.tenant.tier.sheddable:
@@ -192,6 +192,7 @@ class Pipeline:
             plan.prompt_tokens,
             plan.answer_tokens,
             is_background=call.background is not None,
+            user=call.user,
         )
         if hold is None:
             return None

@@ -80,8 +80,6 @@ class Preparation:
 
     def _guarding(self, call: Call, parsed: ParsedRequest) -> Steps[Guarded | Rejected]:
         """The request within its tier's bounds on tasks, before old turns are left out."""
-        task = call.headers.get(b"x-task-id", b"")[:MAX_TASK_ID_BYTES] or call.session_id
-        call.task_key = (call.tenant.name, task)
         return guarding(
             parsed, call.tenant.agents, self._state.tasks, call.task_key, time.monotonic()
         )
@@ -91,6 +89,8 @@ class Preparation:
         if isinstance(given, Rejected):
             return given
         given = given or session_in(parsed.body)
+        task = call.headers.get(b"x-task-id", b"")[:MAX_TASK_ID_BYTES]
+        call.task_id = task.decode("latin-1").strip()
         call.session_id = given or derive_session_id(call.tenant.name, *opening_of(parsed))
         return None
 

@@ -125,7 +125,7 @@ async def test_it_is_queued_and_recorded_as_one(world, engine, monkeypatch):
     await world.post(CHAT, {"messages": HARD}, headers={"x-pointsman-background": "1"})
     await world.post(CHAT, {"messages": HARD})
 
-    assert taken == [{"is_background": True}, {"is_background": False}]
+    assert [more["is_background"] for more in taken] == [True, False]
     assert [record.background for record in records] == ["asked", None]
 
 
