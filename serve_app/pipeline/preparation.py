@@ -20,7 +20,7 @@ from serve_app.bodies.media_urls import looking_for_media
 from serve_app.bodies.opening import opening_of
 from serve_app.bodies.parsed_request import ParsedRequest, reading
 from serve_app.bodies.steps import Steps
-from serve_app.pipeline.state import IngressState, session_in
+from serve_app.pipeline.state import IngressState, session_hint
 from serve_app.protocol.too_long import prompt_too_long, session_too_long
 from serve_app.request.answer_limit import answer_limit, needed_room, unlimited_tokens
 from serve_app.request.call import Call
@@ -88,10 +88,9 @@ class Preparation:
         given = self._state.session_id_of(call.headers)
         if isinstance(given, Rejected):
             return given
-        given = given or session_in(parsed.body)
         task = call.headers.get(b"x-task-id", b"")[:MAX_TASK_ID_BYTES]
         call.task_id = task.decode("latin-1").strip()
-        call.session_id = given or derive_session_id(call.tenant.name, *opening_of(parsed))
+        call.session_id = given or _derived_session(call, parsed)
         return None
 
     def _decide(self, call: Call, parsed: ParsedRequest) -> LaneDecision | Rejected:
@@ -144,6 +143,11 @@ class Preparation:
         most = room * parsed.num_sequences if is_open else answers
         cost = _reckon(call, parsed, tokens, answers, most)
         return Plan(parsed, call.history, decision, tokens, longest, limit, answers, cost)
+
+
+def _derived_session(call: Call, parsed: ParsedRequest) -> str:
+    hint = session_hint(parsed.body)
+    return derive_session_id(call.tenant.name, *([hint] if hint else []), *opening_of(parsed))
 
 
 def _language(call: Call, parsed: ParsedRequest) -> str | None:
