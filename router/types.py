@@ -17,6 +17,10 @@ class Reason(StrEnum):
     PINNED = "pinned"
     LONG_CONTEXT = "long_context"
     TOOLS = "tools"
+    PLANNING = "planning"
+    LANGUAGE = "language"
+    SUB_AGENT = "sub_agent"
+    BACKGROUND = "background"
     TIER = "tier"
     EXPERIMENT = "experiment"
     YIELDED = "yielded"
@@ -25,11 +29,15 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """One model and its pool of replicas, as far as routing needs to know it."""
+    """One model and its pool of replicas, as far as routing needs to know it.
+
+    `calls_tools`: its engine reads tool calls out of what the model says.
+    """
 
     name: str
     model_id: str
     window_tokens: int
+    calls_tools: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +49,24 @@ class TierRules:
         default_lane: where its requests go that nothing else moves.
         budgets: share of its scored requests that may be escalated, by lane; a lane
             that is not named has the lane's own target share.
+        planning_budget: share of its agents' turns that may begin on the planning lane;
+            None: that lane's target share.
 
     """
 
     lanes: frozenset[str] = frozenset()
     default_lane: str | None = None
     budgets: Mapping[str, float] = field(default_factory=dict)
+    planning_budget: float | None = None
 
     def allows(self, lane: str) -> bool:
         return not self.lanes or lane in self.lanes
 
     def may_escalate(self, lane: str) -> bool:
         return self.allows(lane) and self.budgets.get(lane, 1.0) > 0.0
+
+    def may_plan(self, lane: str) -> bool:
+        return self.allows(lane) and self.planning_budget != 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +88,8 @@ class RequestFacts:
         is_step: it brings the results of tools that an earlier answer of its turn called.
         held: where that turn runs, if this is known.
         is_background: nobody waits for it, so it is not worth a stronger lane.
+        is_sub_agent: it is a background request because a sub-agent sends it.
+        language: ISO 639-1 code of the conversation's language, where that is looked for and clear.
 
     """
 
@@ -84,16 +100,26 @@ class RequestFacts:
     is_step: bool = False
     held: HeldLane | None = None
     is_background: bool = False
+    is_sub_agent: bool = False
+    language: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LaneDecision:
     """The lane a request goes to, and what led there.
 
-    `score` and `threshold` are None when the request was not scored.
+    Attributes:
+        score, threshold: None where the request was not scored.
+        is_planning: it was scored as the first request of an agent's turn: its share and
+            budget are those of the planning lane.
+        is_adopted: it is a step of a turn that began elsewhere and went up there; see
+            `router.routing.budget`.
+
     """
 
     lane: Lane
     reason: Reason
     score: float | None = None
     threshold: float | None = None
+    is_planning: bool = False
+    is_adopted: bool = False

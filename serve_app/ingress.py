@@ -46,7 +46,7 @@ from serve_app.registry.book import open_tool_book
 from serve_app.request.metering import Metering
 from serve_app.responses.desk import StoredResponses
 from serve_app.responses.metrics import ResponseMetrics
-from serve_app.routing.escalation import keep_in_step
+from serve_app.routing.in_step import keep_in_step
 from serve_app.routing.policies import Policies
 from serve_app.routing.reload import Reloader, load_policies
 from serve_app.tenancy.callers import is_loopback

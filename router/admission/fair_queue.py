@@ -6,9 +6,10 @@ with weights. Each tenant has a counter of the service it was given,
     (w_p * prompt tokens + w_q * output tokens) / weight,
 
 charged with the prompt when its request starts and with the answer as it is delivered.
-The waiting tenant with the least counter goes next; a tenant's own requests keep their
-order, but that its background requests let up to `MAX_OVERTAKES` others go first, each time
-that one of them starts. That is between its own: no other tenant waits longer or shorter.
+The waiting tenant with the least counter goes next. Of a tenant's own requests its users
+take turns (`rotation`), and its background requests let up to `MAX_OVERTAKES` others go first,
+each time that one of them starts. That is between its own: no other tenant waits longer or
+shorter.
 A tenant that comes back from idle is lifted to the least counter of those that
 wait (when none waits, to that of the tenant that left the queue last): time in which
 it asked for nothing is no credit. For two tenants that wait all the while, the service
@@ -30,7 +31,9 @@ import heapq
 import itertools
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
+
+from router.admission.rotation import OfUser, Rotation
 
 # w_p and w_q as in the paper's evaluation (and as vendors price tokens, roughly).
 PROMPT_WEIGHT = 1.0
@@ -55,8 +58,8 @@ class Account:
     weight: float
     counter: float
     running: int = 0
-    queued: OrderedDict[object, None] = field(default_factory=OrderedDict)
-    later: OrderedDict[object, None] = field(default_factory=OrderedDict)
+    queued: Rotation[Any] = field(default_factory=Rotation)
+    later: Rotation[Any] = field(default_factory=Rotation)
     overtakes: int = 0
     is_listed: bool = False
     idle_entry: int = -1
@@ -69,30 +72,31 @@ class Account:
     def waits(self) -> bool:
         return bool(self.queued or self.later)
 
-    def first(self) -> object:
+    def first(self) -> Any:
         """Return the request of this tenant, which has some waiting, that goes next."""
         is_due = self.later and self.overtakes >= MAX_OVERTAKES
-        return next(iter(self.later if is_due or not self.queued else self.queued))
+        return (self.later if is_due or not self.queued else self.queued).first()
 
-    def add(self, item: object, *, is_background: bool) -> None:
-        (self.later if is_background else self.queued)[item] = None
+    def add(self, item: OfUser, *, is_background: bool) -> None:
+        (self.later if is_background else self.queued).add(item)
 
-    def take(self, item: object) -> None:
+    def take(self, item: OfUser, *, starts: bool) -> None:
         if item in self.later:
-            del self.later[item]
+            self.later.take(item, starts=starts)
             self.overtakes = 0
             return
-        del self.queued[item]
+        self.queued.take(item, starts=starts)
         self.overtakes += bool(self.later)
 
-    def ahead_of_new(self, *, is_background: bool) -> int:
-        """Return how many of its requests go before a new one, at least."""
+    def ahead_of_new(self, user: str, *, is_background: bool) -> int:
+        """Return how many of its requests go before a new one of this user, at least."""
         if not is_background:
-            return len(self.queued)
-        return len(self.later) + min(len(self.queued), max(0, MAX_OVERTAKES - self.overtakes))
+            return self.queued.ahead_of(user)
+        others = min(len(self.queued), max(0, MAX_OVERTAKES - self.overtakes))
+        return self.later.ahead_of(user) + others
 
 
-class _Item(Protocol):
+class _Item(OfUser, Protocol):
     @property
     def account(self) -> Account: ...
 
@@ -180,12 +184,14 @@ class FairQueue(Generic[T]):
         self._tidy()
         if not self._order:
             return None
-        return self._order[0][2].first()  # type: ignore[return-value]
+        found: T = self._order[0][2].first()
+        return found
 
-    def remove(self, item: T) -> None:
+    def remove(self, item: T, *, starts: bool = True) -> None:
+        """Take a request out; `starts`: its user had a turn by it."""
         account = item.account
         del self._items[item]
-        account.take(item)
+        account.take(item, starts=starts)
         if not account.waits:
             self.waiting_tenants -= 1
             self._last_left = account

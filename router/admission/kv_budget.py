@@ -3,8 +3,9 @@
 A request is reckoned at its prompt and the answer it may get, reserved before it queues
 for a slot; where the answer grows past that, the reservation grows along. What it holds is
 given back when its engine is done with it. A request that does not fit into what is left of
-its tenant's budget waits behind its tenant's others, apart from the lane's queue: other
-tenants pass it by, and the fair queue does not count it as waiting, so it earns no credit.
+its tenant's budget waits behind its tenant's others, whose users take turns (`rotation`), apart
+from the lane's queue: other tenants pass it by, and the fair queue does not count it as waiting,
+so it earns no credit.
 
 No request waits forever: it waits only while its tenant holds tokens, so every one that
 waits has one before it that will end. A request larger than the whole budget runs when its
@@ -15,9 +16,10 @@ Memory: an account (about 300 bytes) for each tenant that holds tokens or waits.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
+
+from router.admission.rotation import OfUser, Rotation
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +36,12 @@ class KvAsk:
 
 @dataclass(slots=True, eq=False)
 class KvAccount:
-    """One tenant's tokens in one lane, and its requests that wait for more, oldest first."""
+    """One tenant's tokens in one lane, and its requests that wait for more."""
 
     tenant: str
     limit: int
     tokens: int = 0
-    waiting: OrderedDict[object, None] = field(default_factory=OrderedDict)
+    waiting: Rotation[Any] = field(default_factory=Rotation)
 
     def fits(self, tokens: int) -> bool:
         """Return whether so many more fit; when nothing is held, any number does."""
@@ -62,7 +64,7 @@ class KvHold:
             self.account.tokens += more
 
 
-class _Holder(Protocol):
+class _Holder(OfUser, Protocol):
     hold: KvHold | None
 
 
@@ -90,7 +92,7 @@ class KvBudgets(Generic[T]):
         tokens = ask.prompt_tokens + ask.output_tokens
         item.hold = KvHold(account, ask.prompt_tokens, tokens)
         if account.waiting or not account.fits(tokens):
-            account.waiting[item] = None
+            account.waiting.add(item)
             self.waiting += 1
             return False
         account.tokens += tokens
@@ -106,7 +108,7 @@ class KvBudgets(Generic[T]):
             return []
         account = hold.account
         if item in account.waiting:
-            del account.waiting[item]
+            account.waiting.take(item, starts=False)
             self.waiting -= 1
         else:
             account.tokens -= hold.tokens
@@ -118,11 +120,11 @@ class KvBudgets(Generic[T]):
     def _let_in(self, account: KvAccount) -> list[T]:
         found: list[T] = []
         while account.waiting:
-            item: T = next(iter(account.waiting))  # type: ignore[assignment]
+            item: T = account.waiting.first()
             assert item.hold is not None
             if not account.fits(item.hold.tokens):
                 break
-            del account.waiting[item]
+            account.waiting.take(item)
             self.waiting -= 1
             account.tokens += item.hold.tokens
             found.append(item)

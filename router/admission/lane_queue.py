@@ -1,8 +1,8 @@
 """Which request starts next in a lane, which waits, and which is refused.
 
 **Order.** Tiers strictly by priority; in a tier, tenants by `fair_queue`, and of a tenant's own
-requests the background ones last, within a bound. A request that needs more slots than are
-empty holds back all behind it: none starves.
+requests its users in turn (`rotation`), the background ones last, within a bound. A request
+that needs more slots than are empty holds back all behind it: none starves.
 
 **With several ingress replicas** each has its part of the slots. Protected work may start
 beyond it where the lane as a whole has slots that no replica has taken (`slots`).
@@ -102,6 +102,7 @@ class LaneQueue:
             request.prompt_tokens,
             float("inf") if tier.start_within_s is None else now + tier.start_within_s,
             request.is_background,
+            request.user,
         )
         if request.kv is not None and not self.kv.enter(ticket, request.tenant, request.kv):
             self._hold_back(part, ticket, now)

@@ -52,6 +52,7 @@ class SlotRequest:
         weight: its tenant's, in the fair queue.
         kv: what it needs of its tenant's KV budget, if that has one.
         is_background: nobody waits for it: it goes behind its tenant's other requests.
+        user: whose it is within its tenant (`router.admission.rotation`).
 
     """
 
@@ -62,6 +63,7 @@ class SlotRequest:
     weight: float = 1.0
     kv: KvAsk | None = None
     is_background: bool = False
+    user: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -87,6 +89,7 @@ class Ticket:
     prompt_tokens: int
     deadline: float
     is_background: bool = False
+    user: str = ""
     stage: Stage = Stage.WAITING
     has_begun: bool = False
     charged_tokens: int = 0

@@ -52,7 +52,7 @@ class TierQueue:
         if ticket in self.held_back:
             del self.held_back[ticket]
             return False
-        self.queue.remove(ticket)
+        self.queue.remove(ticket, starts=starts)
         if starts:
             self.drain.note_start(now=now)
         if not len(self.queue):
@@ -73,9 +73,11 @@ class TierQueue:
     def _position(self, ticket: Ticket) -> int:
         """Return where a new request comes to stand, at best.
 
-        Behind its tenant's own, and for each of those behind one of every other tenant.
+        Behind its tenant's own that go first, and for each of those behind one of every other
+        tenant.
         """
-        queue, own = self.queue, ticket.account.ahead_of_new(is_background=ticket.is_background)
+        queue, kind = self.queue, ticket.is_background
+        own = ticket.account.ahead_of_new(ticket.user, is_background=kind)
         others = len(queue) - own
         return 1 + own + min(others, own * max(0, queue.waiting_tenants - 1))
 

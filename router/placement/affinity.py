@@ -30,6 +30,11 @@ two bounds:
   every engine read more, and all wait longer. A KV cache that is nearly full has no
   price: the turn would preempt others, and goes where there is room.
 
+The calls of one *task* (an agent and its sub-agents, `x-task-id`) have one home, that of the
+task, whatever sessions they are of: what they have in common is read once there. While it is
+not over its hard bound, leaving it costs a call the opening, too; a session that it spilled is
+remembered by itself, so that the others stay.
+
 A spilled session goes home under the same comparison, never for tidiness: with equal
 loads it stays. A new session has nothing to read again, so it is new sessions
 that even out the load, and warm ones move only over a steep difference.
@@ -97,6 +102,7 @@ class TurnFacts:
         history_tokens: tokens before the newest message, the opening excluded.
         system_tokens: tokens of the opening: the system prompt and the tools, which the
             sessions of a group share.
+        task: the key of the task that it belongs to, tenant included; empty: of none.
 
     """
 
@@ -104,6 +110,7 @@ class TurnFacts:
     session: str
     history_tokens: int = 0
     system_tokens: int = 0
+    task: str = ""
 
 
 class Outcome(StrEnum):
@@ -147,8 +154,8 @@ def subset_size(config: AffinityConfig, group_open: float, slots: int, replicas:
 
 
 def session_order(turn: TurnFacts, group_order: Sequence[str], size: int) -> list[str]:
-    """Order replicas as a session tries them: its subset by session, the rest by group."""
-    return rank_replicas(turn.session, group_order[:size]) + list(group_order[size:])
+    """Order replicas as a session tries them: its subset by task or session, the rest by group."""
+    return rank_replicas(turn.task or turn.session, group_order[:size]) + list(group_order[size:])
 
 
 def owned_replicas(
@@ -230,7 +237,8 @@ class _Choice:
         cost = more * self.config.seat_tokens
         cost += max(0.0, self._queued(here)) * self.config.wait_tokens
         tokens = self.turn.history_tokens
-        if there in self.outside:
+        stays_together = bool(self.turn.task) and self.is_free(here)
+        if there in self.outside or stays_together:
             tokens += self.turn.system_tokens
         return cost > tokens
 

@@ -12,6 +12,13 @@ N) and rho = min(1.5 * budget, 2 * budget - N * S / 1000) that is at most
 2 * budget * 1000. A budget under N / 1000 is thereby not met in full, and one
 under N / 2000 is never: N replicas that do not talk cannot spend less than one each.
 
+**Adoption bucket.** Pays for turns of agents that are said to have begun, and gone up, at
+another ingress replica (or before a restart): this one has only the conversation's word for
+it, which a client can make up. It is `max(1, N - 1)` hard buckets large and fills as fast,
+since of the turns that began elsewhere so many may be met here. By the same sum a tenant
+adopts at most max(1, N - 1) * 2 * budget * 1000 turns in any 1,000 scored requests, and
+nothing at all by sending steps alone.
+
 Buckets count requests, not seconds: waiting earns nothing. An unknown tenant has a
 full hard bucket as long as no tenant was ever forgotten. From then on it may be a
 forgotten one, and begins with nothing: being forgotten earns nothing either. (A
@@ -34,11 +41,25 @@ DEPTH_REQUESTS = BOUND_REQUESTS / 2
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Buckets of one budget: refills per scored request, and the depth of both."""
+    """Buckets of one budget: refills per scored request, and the depth of both.
+
+    `others` is how many ingress replicas a turn may have begun at that is met here.
+    """
 
     budget: float
     refill: float
     depth: float
+    others: int = 1
+
+    @property
+    def adoption_depth(self) -> float:
+        return self.depth * self.others
+
+    def newcomer(self, rate: float, *, is_known: bool) -> Account:
+        """Return a tenant's account; with nothing in it where it may be a forgotten tenant's."""
+        if not is_known:
+            return Account(0.0, rate)
+        return Account(self.depth, rate, adoption=self.adoption_depth)
 
 
 @lru_cache(maxsize=1024)
@@ -48,7 +69,8 @@ def limits_of(budget: float, replicas: int) -> Limits:
         raise ValueError("a budget must lie in [0, 1]")
     depth = max(1.0, DEPTH_REQUESTS * budget / replicas)
     refill = min(1.5 * budget, 2 * budget - replicas * depth / BOUND_REQUESTS)
-    return Limits(budget, refill, depth) if refill > 0 else Limits(budget, 0.0, 0.0)
+    others = max(1, replicas - 1)
+    return Limits(budget, max(0.0, refill), depth if refill > 0 else 0.0, others)
 
 
 @dataclass(slots=True)
@@ -58,6 +80,7 @@ class Account:
     hard: float
     rate: float
     own: float = 0.0
+    adoption: float = 0.0
 
     def hard_level(self, limits: Limits) -> float:
         """Return the hard bucket with the refill of the request at hand."""
@@ -69,6 +92,12 @@ class Account:
 
     def earn(self, limits: Limits) -> None:
         self.hard, self.own = self.hard_level(limits), self.own_level(limits)
+        more = limits.refill * limits.others
+        self.adoption = min(limits.adoption_depth, self.adoption + more)
+
+    def adopt(self) -> None:
+        """Pay for a turn that is said to have gone up elsewhere."""
+        self.adoption -= 1
 
     def pay(self, limits: Limits, *, sticky: bool) -> None:
         """Charge an escalation.

@@ -88,6 +88,7 @@ class LevelView:
         yield_threshold: the same while the lane yields; never lower.
         has_budget: the tenant may pay for a new escalation.
         has_sticky_budget: it may pay for another turn of an escalated conversation.
+        may_adopt: it may go on here with a turn that went up at another ingress replica.
 
     """
 
@@ -95,6 +96,7 @@ class LevelView:
     yield_threshold: float
     has_budget: bool
     has_sticky_budget: bool
+    may_adopt: bool = True
 
 
 class _LevelState:
@@ -164,6 +166,7 @@ class EscalationController:
                 threshold if kept == upto else self.window.threshold(kept),
                 affordable and (lent or account.own_level(limit) >= 1),
                 affordable,
+                account.adoption >= 1,
             )
         return views
 
@@ -209,6 +212,11 @@ class EscalationController:
         self._until_refresh -= 1
         if self._until_refresh <= 0:
             self._refresh(now)
+
+    def adopt(self, tenant: str, budgets: Mapping[str, float], lane: str) -> None:
+        """Pay for a turn that went up to `lane` elsewhere; it counted in the share there."""
+        lanes = [state.level.lane for state in self._levels]
+        self._account(tenant, self._limits(budgets))[lanes.index(lane)].adopt()
 
     def share(self, *, now: float) -> dict[str, float]:
         """Return what went up per lane, of the last `window` scored requests here and at peers.
@@ -268,7 +276,7 @@ class EscalationController:
     def _newcomer(self, limits: Sequence[Limits]) -> list[Account]:
         rates = accumulate(limit.budget for limit in limits)
         return [
-            Account(0.0 if self._forgot else limit.depth, rate)
+            limit.newcomer(rate, is_known=not self._forgot)
             for limit, rate in zip(limits, rates, strict=True)
         ]
 

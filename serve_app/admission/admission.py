@@ -93,10 +93,12 @@ class Admission:
         answer_tokens: int,
         *,
         is_background: bool = False,
+        user: str = "",
     ) -> SlotHold | None:
         """Get in line for slots of a lane; None: the lane counts none.
 
-        `sequences` run at once; the tokens, estimated, are of all of them together.
+        `sequences` run at once; the tokens, estimated, are of all of them together. `user` is
+        whose they are within the tenant.
         """
         lane = self.lanes.get(name)
         if lane is None or not self._is_enabled:
@@ -109,6 +111,7 @@ class Admission:
             tenant.weight,
             self._kv_ask(tenant, prompt_tokens, answer_tokens),
             is_background,
+            user,
         )
         return SlotHold(lane, lane.queue.submit(request, time.monotonic()))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from router.agents.background import Background, Marks, find_background
 from router.routing.aliases import AUTO
-from router.routing.lane import RoutingPolicy
+from router.routing.policy import RoutingPolicy
 from serve_app.bodies.parsed_request import ParsedRequest
 
 BACKGROUND_HEADER = b"x-pointsman-background"

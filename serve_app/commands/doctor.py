@@ -30,6 +30,7 @@ from serve_app.config.settings import (
 )
 from serve_app.engine.embedded_model import cache_dir, is_intact
 from serve_app.registry.files import read_file, tool_files
+from serve_app.routing.languages import languages_of
 from serve_app.tenancy.sqlite_store import SqliteStore
 
 WARNING = "warning: "
@@ -101,6 +102,7 @@ def _checks(args: argparse.Namespace) -> list[tuple[str, Callable[[], str]]]:
         ("tenancy store", lambda: _store(args.tenants or tenants_path())),
         ("tool sets", _tool_sets),
         ("engine arguments", lambda: _engine_args(load_fleet(fleet_path(args.config)))),
+        ("roles", lambda: _roles(load_fleet(fleet_path(args.config)))),
         ("revisions", lambda: _revisions(load_fleet(fleet_path(args.config)))),
         ("embedded model", lambda: _embedded(load_fleet(fleet_path(args.config)))),
         ("packages", _packages),
@@ -167,6 +169,14 @@ def _engine_args(fleet: FleetConfig) -> str:
                     f"{nearest(flag, known)}"
                 )
     return f"{len(fleet.lanes)} lanes use flags that the installed vLLM has"
+
+
+def _roles(fleet: FleetConfig) -> str:
+    """Warn of roles in `routing` that have no effect; check the languages' codes."""
+    languages_of(code for codes in fleet.routing.languages.values() for code in codes)
+    if fleet.idle_roles:
+        return WARNING + "\n      ".join(fleet.idle_roles)
+    return "every role's lane is on and can do what it is for"
 
 
 def _revisions(fleet: FleetConfig) -> str:

@@ -21,6 +21,7 @@ from serve_app.config.errors import StrictModel, nearest
 from serve_app.config.lane import EMBEDDED, LaneConfig
 from serve_app.config.old_names import with_new_names
 from serve_app.config.records import FeedbackConfig, RequestLogConfig
+from serve_app.config.routing import RoutingConfig
 from serve_app.config.serving import (
     LimitsConfig,
     RecoveryConfig,
@@ -34,43 +35,6 @@ _ORIGIN = re.compile(
     r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", re.IGNORECASE
 )
 _OWN_PORT = re.compile(r"(^http://.*(?=:80$)|^https://.*(?=:443$)):[0-9]+$")
-
-
-class RoutingConfig(StrictModel):
-    """Which lane gets what.
-
-    Attributes:
-        complex: lane for complex queries; `frontier`: for the most complex of them.
-        tool_fallback: lane that is asked for a tool call which the request's own lane could
-            not make; default: the complex lane.
-        escalation_share: share of scored requests meant for the complex lane.
-        frontier_share: share meant for the frontier lane.
-        escalation_alarm: share of a lane from which a trigger fires.
-        escalation_threshold: overrides the threshold that follows the traffic, for
-            the complex lane (without one, for the frontier lane).
-        escalation_ttft_s: objective of the stronger lanes; over it they yield.
-        sticky_turns: user turns for which a conversation stays escalated.
-        classifier: directory of an artefact; default: the one that is shipped.
-        shadow_classifier: directory of a candidate that scores beside it, without
-            effect; both scores are in the request log.
-
-    """
-
-    default: str
-    complex: str | None = None
-    frontier: str | None = None
-    long_context: str | None = None
-    tools: str | None = None
-    tool_fallback: str | None = None
-    escalation_share: float = Field(0.03, ge=0, lt=0.5)
-    frontier_share: float = Field(0.01, ge=0, lt=0.5)
-    escalation_alarm: float = Field(0.05, gt=0, le=1)
-    escalation_threshold: float | None = None
-    escalation_ttft_s: float | None = Field(None, gt=0)
-    sticky_turns: int = Field(3, ge=1, le=32)
-    default_output_tokens: int = Field(256, ge=1)
-    classifier: str | None = None
-    shadow_classifier: str | None = None
 
 
 class CorsConfig(StrictModel):
@@ -184,13 +148,30 @@ class FleetConfig(StrictModel):
         return self
 
     @model_validator(mode="after")
-    def _routing_names_enabled_lanes(self) -> Self:
-        for role in ("default", "complex", "frontier", "long_context", "tools", "tool_fallback"):
-            name = getattr(self.routing, role)
-            if name is not None and name not in self.enabled_lanes:
+    def _routing_names_lanes(self) -> Self:
+        for role, name in self.routing.needed_lanes:
+            if name not in self.enabled_lanes:
                 hint = nearest(name, self.enabled_lanes)
                 raise ValueError(f"routing.{role}: '{name}' is not an enabled lane{hint}")
+        for role, name in self.routing.optional_lanes:
+            if name not in self.lanes:
+                raise ValueError(f"routing.{role}: no lane '{name}'{nearest(name, self.lanes)}")
         return self
+
+    @property
+    def idle_roles(self) -> list[str]:
+        """A warning for each role whose lane is off, or cannot do what the role is for."""
+        told = [
+            f"routing.{role}: lane '{name}' is off; the role has no effect until it is on"
+            for role, name in self.routing.optional_lanes
+            if not self.lanes[name].enabled
+        ]
+        return told + [
+            f"routing.{role}: lane '{name}' calls no tools (engine_args enable_auto_tool_choice "
+            f"and tool_call_parser); {what}"
+            for role, name, what in self.routing.lanes_with_tools
+            if self.lanes[name].enabled and not self.lanes[name].calls_tools
+        ]
 
     @model_validator(mode="after")
     def _aliases_lead_to_enabled_lanes(self) -> Self:

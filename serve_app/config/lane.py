@@ -145,6 +145,13 @@ class LaneConfig(StrictModel):
         return self
 
     @property
+    def calls_tools(self) -> bool:
+        """Whether the engine reads calls out of answers: vLLM needs to be told a parser."""
+        told = self.engine_args
+        is_told = bool(told.get("enable_auto_tool_choice") and told.get("tool_call_parser"))
+        return is_told or self.engine == "simulated"
+
+    @property
     def tensor_parallel_size(self) -> int:
         """GPUs of one replica."""
         return int(self.engine_args.get("tensor_parallel_size", 1))

@@ -61,6 +61,7 @@ class TenantConfig(StrictModel):
     ceilings: CeilingsConfig = CeilingsConfig()
     escalation_budget: float | None = Field(None, ge=0, le=0.5)
     frontier_budget: float | None = Field(None, ge=0, le=0.5)
+    planning_budget: float | None = Field(None, ge=0, le=0.5)
     keep_prompts_days: int | None = Field(None, ge=0, le=365)
     history: HistoryConfig | None = None
     agents: AgentConfig | None = None
@@ -150,7 +151,8 @@ class TenantsConfig(StrictModel):
             complex_lane: _either(own.escalation_budget, tier.escalation_budget),
         }
         budgets = {k: v for k, v in wanted.items() if k is not None and v is not None}
-        return TierRules(frozenset(tier.lanes), tier.default_lane, budgets)
+        planning = _either(own.planning_budget, tier.planning_budget)
+        return TierRules(frozenset(tier.lanes), tier.default_lane, budgets, planning)
 
     def keep_prompts_days_of(self, tenant: str) -> int:
         config = self.tenants[tenant]

@@ -100,7 +100,8 @@ class TierConfig(StrictModel):
         escalation_budget: share of a tenant's scored requests that may go to the
             complex lane, and no more than twice that of any 1,000; None: the lane's
             target share; 0: its requests are never scored.
-        frontier_budget: the same for the frontier lane.
+        frontier_budget: the same for the frontier lane; `planning_budget`: of its agents'
+            turns, for the planning lane.
         keep_prompts_days: how long prompts are kept for training; 0: not at all.
         history: cap on the history of each session; None: no cap.
         agents: bounds of tasks that call tools, and what becomes of invalid calls
@@ -124,6 +125,7 @@ class TierConfig(StrictModel):
     max_n: int = Field(4, ge=1)
     escalation_budget: float | None = Field(None, ge=0, le=0.5)
     frontier_budget: float | None = Field(None, ge=0, le=0.5)
+    planning_budget: float | None = Field(None, ge=0, le=0.5)
     keep_prompts_days: int = Field(0, ge=0, le=365)
     history: HistoryConfig | None = None
     agents: AgentConfig | None = None

@@ -85,6 +85,7 @@ class Control:
             "score": decision.score,
             "threshold": decision.threshold,
             "background": call.background,
+            "language": call.language,
             "session_id": call.session_id,
             "prompt_tokens_estimate": plan.prompt_tokens,
             "features": self._state.escalation.features(call.policies, plan.parsed),
@@ -118,6 +119,7 @@ class Control:
             "ingress": ingresses,
             "escalation": {
                 "lanes": self._state.escalation.status(),
+                "planning": self._state.escalation.planning_status(),
                 "classifier": self._state.policies.scorer.version,
                 "shadow_classifier": shadow.version if shadow else None,
             },

@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from router.routing.aliases import AUTO
-from router.routing.lane import RoutingPolicy, auto_window
+from router.routing.lane import auto_window
+from router.routing.policy import RoutingPolicy
 from router.types import TierRules
 from serve_app.protocol.errors import Dialect
 

@@ -46,6 +46,7 @@ def _generation(summary: str) -> dict[str, Any]:
                 "x-session-id",
                 "x-tenant-id",
                 "x-request-id",
+                "x-task-id",
                 "x-pointsman-debug",
                 "x-pointsman-background",
             ),

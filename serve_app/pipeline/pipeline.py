@@ -23,10 +23,11 @@ from serve_app.bodies.big_bodies import BigBodies, breathe
 from serve_app.bodies.parsed_request import for_engine
 from serve_app.bodies.routes import Route
 from serve_app.metrics import Metrics
-from serve_app.pipeline.preparation import Preparation, expanding, tool_session
+from serve_app.pipeline.preparation import Preparation
 from serve_app.pipeline.reserving import Reserving
 from serve_app.pipeline.settlement import Settlement
 from serve_app.pipeline.state import IngressState
+from serve_app.pipeline.tool_versions import expanding, tool_session
 from serve_app.placement.lanes import Lanes
 from serve_app.protocol.errors import error_body, error_headers, status_of
 from serve_app.records.recorder import Recorder
@@ -192,7 +193,7 @@ class Pipeline:
     async def _take_turn(self, call: Call, plan: Plan, send: Send) -> Rejected | None:
         """Wait for a slot of the lane, serve, give it back, however that ends."""
         served, presence = call.served, self._state.presence
-        presence.enter(plan.lane, call.session_key)
+        presence.enter(plan.lane, call.task_key)
         try:
             refused = await self._wait(call, plan) or await self._serve(call, plan, send)
         except asyncio.CancelledError:
@@ -201,7 +202,7 @@ class Pipeline:
                 raise
             return evicted
         finally:
-            presence.leave(plan.lane, call.session_key)
+            presence.leave(plan.lane, call.task_key)
             served.leave()
         is_down = refused is not None and refused.reason in LANE_IS_DOWN
         if is_down and not call.tenant.tier.sheddable:
@@ -219,6 +220,7 @@ class Pipeline:
             plan.prompt_tokens,
             plan.answer_tokens,
             is_background=call.background is not None,
+            user=call.user,
         )
         if hold is None:
             return None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
 from math import ceil
 
+from router.agents.background import Background
 from router.errors import Rejected, RejectReason
 from router.limits.reservation import Reckoning
 from router.placement.session import derive_session_id
@@ -16,17 +16,14 @@ from router.routing.window_room import left
 from router.types import LaneDecision, RequestFacts
 from serve_app.agents.background import background_of
 from serve_app.agents.guard import Guarded, guarding
-from serve_app.bodies.grammar.grammar_rules import constraints_fault
 from serve_app.bodies.media_urls import looking_for_media
 from serve_app.bodies.opening import opening_of
 from serve_app.bodies.parsed_request import ParsedRequest, reading
 from serve_app.bodies.steps import Steps
-from serve_app.bodies.tool_set_use import Expand
-from serve_app.config.files import wall_s
-from serve_app.pipeline.state import IngressState, session_in
+from serve_app.pipeline.state import IngressState, session_hint
+from serve_app.pipeline.tool_versions import expanding, keeping_version
 from serve_app.protocol.too_long import prompt_too_long, session_too_long
-from serve_app.registry.store import DIGEST_BYTES
-from serve_app.registry.tool_sets import ToolSets, expand, in_version
+from serve_app.registry.tool_sets import ToolSets
 from serve_app.request.answer_limit import answer_limit, needed_room, unlimited_tokens
 from serve_app.request.call import Call
 from serve_app.request.plan import Plan
@@ -100,14 +97,12 @@ class Preparation:
             return refused
         if parsed.tool_set is None:
             return parsed
-        kept = yield from _keeping_version(call, parsed, sets)
+        kept = yield from keeping_version(call, parsed, sets)
         call.parsed = parsed if isinstance(kept, Rejected) else kept
         return kept
 
     def _guarding(self, call: Call, parsed: ParsedRequest) -> Steps[Guarded | Rejected]:
         """The request within its tier's bounds on tasks, before old turns are left out."""
-        task = call.headers.get(b"x-task-id", b"")[:MAX_TASK_ID_BYTES] or call.session_id
-        call.task_key = (call.tenant.name, task)
         return guarding(
             parsed, call.tenant.agents, self._state.tasks, call.task_key, time.monotonic()
         )
@@ -116,8 +111,9 @@ class Preparation:
         given = self._state.session_id_of(call.headers)
         if isinstance(given, Rejected):
             return given
-        given = given or session_in(parsed.body)
-        call.session_id = given or derive_session_id(call.tenant.name, *opening_of(parsed))
+        task = call.headers.get(b"x-task-id", b"")[:MAX_TASK_ID_BYTES]
+        call.task_id = task.decode("latin-1").strip()
+        call.session_id = given or _derived_session(call, parsed)
         return None
 
     def _decide(self, call: Call, parsed: ParsedRequest) -> LaneDecision | Rejected:
@@ -126,7 +122,7 @@ class Preparation:
             call.policies.routing,
             call.tenant.rules,
             self._facts(call, parsed),
-            lambda: self._state.escalation.judge(call.policies, call.tenant, parsed),
+            partial(self._state.escalation.judge, call.policies, call.tenant, parsed),
         )
         call.stages["classify"] = time.perf_counter() - begun
         return decision
@@ -146,6 +142,8 @@ class Preparation:
             is_step=is_step,
             held=held,
             is_background=call.background is not None,
+            is_sub_agent=call.background is Background.SUB_AGENT,
+            language=None if held is not None else _language(call, parsed),
         )
 
     def _longest(self, lane: str, parsed: ParsedRequest) -> int:
@@ -170,34 +168,21 @@ class Preparation:
         return Plan(parsed, call.history, decision, tokens, longest, limit, answers, cost)
 
 
-def expanding(call: Call, sets: ToolSets) -> Expand:
-    """What puts the tools of a set into a body of this caller's."""
-    return partial(expand, sets=sets, allowed=call.tenant.tool_sets)
+def _derived_session(call: Call, parsed: ParsedRequest) -> str:
+    hint = session_hint(parsed.body)
+    return derive_session_id(call.tenant.name, *([hint] if hint else []), *opening_of(parsed))
 
 
-def tool_session(call: Call) -> bytes:
-    """Return the session as the tool registry knows it."""
-    key = call.session_key.encode("utf-8", "surrogatepass")
-    return blake2b(key, digest_size=DIGEST_BYTES).digest()
-
-
-def _keeping_version(
-    call: Call, parsed: ParsedRequest, sets: ToolSets
-) -> Steps[ParsedRequest | Rejected]:
-    """Give a session that began with another version of its tools that one again."""
-    use = parsed.tool_set
-    if use is None or not use.follows or use.name not in sets.held:
-        return parsed
-    kept = sets.kept(use.name, tool_session(call), wall_s())
-    if kept is None or kept.version == use.version:
-        return parsed
-    body, used = in_version(parsed.body, call.route, use, kept)
-    fault = yield from constraints_fault(body, call.policies.fleet.limits.schemas)
-    if fault is not None:
-        return fault
-    size = parsed.prompt.bytes + used.bytes - use.bytes
-    prompt = replace(parsed.prompt, bytes=size)
-    return replace(parsed, body=body, prompt=prompt, tool_set=used, tools=len(body["tools"]))
+def _language(call: Call, parsed: ParsedRequest) -> str | None:
+    """The conversation's language, where a lane may be chosen by it."""
+    policies = call.policies
+    if policies.languages is None or not policies.routing.leaves_choice(parsed.model):
+        return None
+    is_sub_agent = call.background is Background.SUB_AGENT
+    if policies.fleet.routing.language_scope == "sub_agents" and not is_sub_agent:
+        return None
+    call.language = policies.languages.of(parsed.prompt.users)
+    return call.language
 
 
 def _turn_key(call: Call, parsed: ParsedRequest) -> tuple[str, bytes] | None:

@@ -267,14 +267,16 @@ class IngressState:
         return sum(ceiling.reserved for ceiling in self._all_ceilings.values())
 
 
-def session_in(body: Mapping[str, Any]) -> str | None:
-    """Return the session that a body names, for clients that send no header of one.
+def session_hint(body: Mapping[str, Any]) -> str:
+    """Return what a body says of its session, for clients that send no header of one; or nothing.
 
-    `prompt_cache_key` is OpenAI's: what is sent under one key shares a prefix. One that is
-    no session id is passed by, because it is not ours.
+    `prompt_cache_key` is OpenAI's: what is sent under one key shares a prefix. Some clients
+    send one for each conversation, others one for the whole of an app, so it tells conversations
+    apart that begin alike, and never makes one of several that begin differently. A key that
+    could be no session id is passed by.
     """
     key = body.get("prompt_cache_key")
-    return key.strip() if isinstance(key, str) and is_session_id(key.strip()) else None
+    return key.strip() if isinstance(key, str) and is_session_id(key.strip()) else ""
 
 
 def _as_of_now(ask: Callable[..., int | None]) -> LaneView:

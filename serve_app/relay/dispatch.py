@@ -95,4 +95,5 @@ class Dispatch:
 def _turn(attempts: RequestAttempts) -> TurnFacts:
     call = attempts.call
     group = session_hash(call.tenant.cache_group)
-    return turn_facts_of(attempts.plan.parsed, group, call.session_key)
+    task = call.task_key if call.task_id else ""
+    return turn_facts_of(attempts.plan.parsed, group, call.session_key, task)

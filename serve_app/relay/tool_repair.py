@@ -92,8 +92,7 @@ class ToolRepair:
             answer = await self._ask(attempts, lane, body)
             if self._is_made(call, lane, "grammar", gate, answer):
                 return _taken(call, answer)
-        stronger = self._fallback(attempts) if config.fallback else None
-        if stronger is not None:
+        for stronger in self._fallbacks(attempts) if config.fallback else ():
             answer = await self._ask_elsewhere(attempts, stronger, body)
             if self._is_made(call, stronger, "fallback", gate, answer):
                 call.decision = LaneDecision(stronger, Reason.VALIDATION_FAILED)
@@ -135,32 +134,41 @@ class ToolRepair:
                 # It wants to call, as it turns out: from now on under a grammar.
                 fault = replace(fault, verdict=NO_CALL)
                 body = _asked(attempts, gate, fault)
-        stronger = self._fallback(attempts) if config.fallback else None
-        failed: list[MadeCall] | Rejected = [] if fault.verdict is EMPTY else _refusal(fault)
-        if stronger is None:
-            return failed
-        answer = await self._ask_elsewhere(attempts, stronger, body)
-        made = gate.made_again(answer, fault)
-        self._note_step(attempts.call, stronger, "fallback", made)
-        if made:
-            attempts.call.decision = LaneDecision(stronger, Reason.VALIDATION_FAILED)
-        elif fault.verdict is EMPTY and (_IS_REFUSED in answer or gate.finds_faults(answer)):
-            return _refusal(replace(fault, verdict=NO_CALL))
-        return made or failed
+        for stronger in self._fallbacks(attempts) if config.fallback else ():
+            answer = await self._ask_elsewhere(attempts, stronger, body)
+            made = gate.made_again(answer, fault)
+            self._note_step(attempts.call, stronger, "fallback", made)
+            if made:
+                attempts.call.decision = LaneDecision(stronger, Reason.VALIDATION_FAILED)
+                return made
+            if fault.verdict is EMPTY and (_IS_REFUSED in answer or gate.finds_faults(answer)):
+                fault = replace(fault, verdict=NO_CALL)
+                body = _asked(attempts, gate, fault)
+        return [] if fault.verdict is EMPTY else _refusal(fault)
 
     def _note_step(self, call: Call, lane: Lane, step: str, made: list[MadeCall]) -> None:
         outcome = "mended" if made else "failed"
         self._metrics.tool_repairs.labels(lane.name, step, outcome).inc()
         call.reply.repairs.append(step if made else f"{step}-failed")
 
-    def _fallback(self, attempts: RequestAttempts) -> Lane | None:
-        """The lane that is asked where the request's own could not make the call."""
-        call = attempts.call
-        routing = call.policies.fleet.routing
-        name = routing.tool_fallback or routing.complex
-        if name is None or name == attempts.plan.lane or not call.tenant.rules.allows(name):
-            return None
-        return call.policies.routing.lanes[name]
+    def _fallbacks(self, attempts: RequestAttempts) -> list[Lane]:
+        """The lanes that are asked where the request's own could not make the call, in order.
+
+        A lane whose window has no room for the prompt could only refuse it.
+        """
+        call, plan = attempts.call, attempts.plan
+        routing, lanes = call.policies.fleet.routing, call.policies.routing.lanes
+        names = routing.tool_fallback
+        if names is None:
+            names = [routing.complex] if routing.complex is not None else []
+        return [
+            lanes[name]
+            for name in dict.fromkeys(names)
+            if name in lanes
+            and name != plan.lane
+            and call.tenant.rules.allows(name)
+            and plan.longest_tokens < lanes[name].window_tokens
+        ]
 
     async def _ask_elsewhere(
         self, attempts: RequestAttempts, lane: Lane, body: dict[str, Any]

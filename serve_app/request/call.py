@@ -91,7 +91,8 @@ class Call:
         parsed: as far as it was read, without what the history budget leaves out.
         guarded: what the bounds on tasks made of it.
         background: why nobody waits for it, if so.
-        task_key: tenant, and task or session.
+        language: its conversation's, where that was looked for and is clear.
+        task_id: what the client calls the agent's task that it belongs to; empty: nothing.
         turn_key: session and a digest of the newest user turn; None: it has no steps to come.
         shadow: version and score of the classifier that is tried beside the active one.
         stages: seconds by step.
@@ -111,7 +112,8 @@ class Call:
     parsed: ParsedRequest | None = None
     guarded: Guarded | None = None
     background: Background | None = None
-    task_key: tuple[str, str | bytes] = ("", "")
+    language: str | None = None
+    task_id: str = ""
     turn_key: tuple[str, bytes] | None = None
     history: Trimmed | None = None
     decision: LaneDecision | None = None
@@ -140,6 +142,17 @@ class Call:
     def session_key(self) -> str:
         """The session's name across tenants."""
         return session_key(self.tenant.name, self.session_id)
+
+    @property
+    def user(self) -> str:
+        """Whose request it is within its tenant: all calls of one task are one user's."""
+        # No session id has such a character.
+        return f"task\0{self.task_id}" if self.task_id else self.session_id
+
+    @property
+    def task_key(self) -> str:
+        """The task's name across tenants; without one, the session's."""
+        return session_key(self.tenant.name, self.user)
 
     def refuse(self, refused: Rejected) -> None:
         self.outcome, self.refused = Outcome.REFUSED, refused

@@ -10,8 +10,8 @@ from serve_app.bodies.parsed_request import SYSTEM_ROLES, ParsedRequest
 BYTES_PER_TOKEN = 4
 
 
-def turn_facts_of(parsed: ParsedRequest, group: str, session: str) -> TurnFacts:
-    """One turn of a session.
+def turn_facts_of(parsed: ParsedRequest, group: str, session: str, task: str = "") -> TurnFacts:
+    """One turn of a session, and of a task if it names one.
 
     The opening is the system prompt and the tools, which a group's sessions share.
     History is what stands between it and the newest message, be that the user's or a
@@ -28,4 +28,5 @@ def turn_facts_of(parsed: ParsedRequest, group: str, session: str) -> TurnFacts:
         session=session,
         history_tokens=max(0, history) // BYTES_PER_TOKEN,
         system_tokens=opening // BYTES_PER_TOKEN,
+        task=task,
     )

@@ -2,16 +2,15 @@
 
 The classifier scores, `router.routing.escalation` holds the shares and budgets, and
 `router.routing.pressure` takes load off a lane that is full; this module feeds them.
-Replicas exchange what they saw every few seconds; none waits for another. Nothing in the
-hot path waits for that: when it fails, shares go on from what this replica sees alone, and
-a lane that yields takes its share back slowly.
+Replicas exchange what they saw every few seconds (`in_step`); none waits for another.
+
+The first requests of agents' turns have a controller of their own, where the fleet has a
+planning lane: its share is one of such turns, and their scores are no measure of chats.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import logging
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -19,22 +18,19 @@ from dataclasses import replace
 from typing import Any
 
 from classifier import Conversation, Scorer
-from router.routing.escalation import EscalationConfig, EscalationController, LevelView
-from router.routing.lane import Judgement
+from router.routing.escalation import (
+    EscalationConfig,
+    EscalationController,
+    EscalationLevel,
+    LevelView,
+)
+from router.routing.policy import Judgement
 from router.routing.pressure import LoadObservation, YieldController
 from router.types import LaneDecision, Reason
 from serve_app.bodies.parsed_request import ParsedRequest
-from serve_app.metrics import Metrics
-from serve_app.placement.lanes import Lanes
 from serve_app.routing.policies import Policies
 from serve_app.tenancy.auth import Tenant
-from serve_app.transport.broadcast import Broadcast
 
-logger = logging.getLogger("ray.serve")
-
-OBSERVE_PERIOD_S = 2.0
-# Peers see samples of the same traffic, so what they add is precision, not news.
-EXCHANGE_EVERY = 3
 SCORE_CACHE_SIZE = 20_000
 MAX_BRIEF_CHARS = 4096
 # A first token this long ago says nothing about the lane's load now.
@@ -67,22 +63,33 @@ class Escalation:
 
     def _start(self, policies: Policies) -> None:
         self._policies = policies
-        self._controller = EscalationController(
-            policies.levels,
-            policies.shipped,
-            EscalationConfig(replicas=policies.fleet.ingress.replicas),
-            replica=self._replica,
-        )
-        self._yields = {
-            level.lane: YieldController(now=time.monotonic()) for level in policies.levels
-        }
+        self._controller = self._controlling(policies, policies.levels)
+        planning = policies.planning
+        self._planning = self._controlling(policies, (planning,)) if planning is not None else None
+        levels = (*policies.levels, *([planning] if planning is not None else []))
+        self._yields = {level.lane: YieldController(now=time.monotonic()) for level in levels}
+
+    def _controlling(
+        self, policies: Policies, levels: Sequence[EscalationLevel]
+    ) -> EscalationController:
+        config = EscalationConfig(replicas=policies.fleet.ingress.replicas)
+        return EscalationController(levels, policies.shipped, config, replica=self._replica)
 
     # -- deciding -----------------------------------------------------------
 
-    def judge(self, policies: Policies, tenant: Tenant, parsed: ParsedRequest) -> Judgement:
-        return Judgement(
-            self.scores(policies, parsed), self._views(policies, tenant.name, tenant.rules.budgets)
-        )
+    def judge(
+        self,
+        policies: Policies,
+        tenant: Tenant,
+        parsed: ParsedRequest,
+        *,
+        is_planning: bool = False,
+    ) -> Judgement:
+        scores = self.scores(policies, parsed)
+        if is_planning and self._planning is not None:
+            budgets = _planning_budgets(policies, tenant)
+            return Judgement(scores, self._planning.view(tenant.name, budgets))
+        return Judgement(scores, self._views(policies, tenant.name, tenant.rules.budgets))
 
     def scores(self, policies: Policies, parsed: ParsedRequest) -> list[float]:
         """Scores of the last user turns, newest last; old turns come from a cache.
@@ -117,16 +124,15 @@ class Escalation:
         if decision.score is not None or decision.reason is Reason.STICKY:
             # The steps of an agent's turn fill a lane, too, and are not scored.
             self._sent[decision.lane.name] = now
-        if decision.score is None:
-            return
-        self._controller.note(
-            tenant.name,
-            tenant.rules.budgets,
-            decision.score,
-            decision.lane.name,
-            sticky=decision.reason is Reason.STICKY,
-            now=now,
-        )
+        controller, budgets = self._controller, tenant.rules.budgets
+        if decision.is_planning and self._planning is not None:
+            controller, budgets = self._planning, _planning_budgets(self._policies, tenant)
+        lane = decision.lane.name
+        if decision.is_adopted:
+            controller.adopt(tenant.name, budgets, lane)
+        elif decision.score is not None:
+            is_sticky = decision.reason is Reason.STICKY
+            controller.note(tenant.name, budgets, decision.score, lane, sticky=is_sticky, now=now)
 
     def _views(
         self, policies: Policies, tenant: str, budgets: Mapping[str, float]
@@ -162,6 +168,8 @@ class Escalation:
         now = time.monotonic()
         fraction = self._yields[lane].observe(self.observation(lane, replicas, now), now=now)
         self._controller.set_yield(lane, fraction)
+        if self._planning is not None:
+            self._planning.set_yield(lane, fraction)
         return fraction
 
     def observation(
@@ -193,14 +201,23 @@ class Escalation:
         ]
 
     def export(self) -> dict[str, Any]:
-        basis = self._policies.escalation_basis
-        return {"replica": self._replica, "basis": repr(basis), **self._controller.export()}
+        exported: dict[str, Any] = {
+            "replica": self._replica,
+            "basis": repr(self._policies.escalation_basis),
+        }
+        if self._planning is not None:
+            exported["planning"] = self._planning.export()
+        return {**exported, **self._controller.export()}
 
     def merge(self, exported: Mapping[str, Any]) -> None:
         """Take in a peer's export; one that runs on another artefact is left out."""
-        if exported["basis"] == repr(self._policies.escalation_basis):
-            plain = {k: v for k, v in exported.items() if k not in ("replica", "basis")}
-            self._controller.merge(exported["replica"], plain, now=time.monotonic())
+        if exported["basis"] != repr(self._policies.escalation_basis):
+            return
+        peer, now = exported["replica"], time.monotonic()
+        plain = {k: v for k, v in exported.items() if k not in ("replica", "basis", "planning")}
+        self._controller.merge(peer, plain, now=now)
+        if self._planning is not None:
+            self._planning.merge(peer, exported["planning"], now=now)
 
     # -- reporting ----------------------------------------------------------
 
@@ -224,42 +241,31 @@ class Escalation:
             for level in self._policies.levels
         }
 
-
-async def keep_in_step(
-    escalation: Escalation, lanes: Lanes, metrics: Metrics, broadcast: Broadcast, *, has_peers: bool
-) -> None:
-    """Feed the lanes' loads and the peers' exports to an `Escalation`, for ever."""
-    turn = 0
-    while True:
-        await asyncio.sleep(OBSERVE_PERIOD_S)
-        turn += 1
-        try:
-            await observe_lanes(escalation, lanes, metrics)
-            if has_peers and turn % EXCHANGE_EVERY == 0:
-                await exchange(escalation, broadcast)
-        except Exception:
-            # It must outlive whatever a lane or a peer answers.
-            logger.exception("escalation: a round of observing failed")
-
-
-async def observe_lanes(escalation: Escalation, lanes: Lanes, metrics: Metrics) -> None:
-    """Ask the stronger lanes for their load, if anything went there lately."""
-    for lane in escalation.busy_lanes():
-        fraction = escalation.observe(lane, await lanes.engine_load(lane))
-        metrics.escalation_yield.labels(lane).set(fraction)
-
-
-async def exchange(escalation: Escalation, broadcast: Broadcast) -> None:
-    """Take in what the other ingress replicas saw."""
-    for exported in await broadcast("escalation_export"):
-        if isinstance(exported, dict):
-            escalation.merge(exported)
+    def planning_status(self) -> dict[str, Any] | None:
+        """The same of the planning lane, by agents' turns; None: there is none."""
+        level = self._policies.planning
+        if level is None or self._planning is None:
+            return None
+        now = time.monotonic()
+        return {
+            "lane": level.lane,
+            "target_share": level.share,
+            "share": self._planning.share(now=now)[level.lane],
+            "threshold": self._planning.view("", {})[level.lane].threshold,
+            "yield": self._yields[level.lane].fraction(now=now),
+        }
 
 
 def _conversation(parsed: ParsedRequest, text: str, turn: int) -> Conversation:
     return Conversation(
         last_user=text, system=parsed.prompt.system, user_turns=turn, tools=parsed.tools
     )
+
+
+def _planning_budgets(policies: Policies, tenant: Tenant) -> dict[str, float]:
+    """Return the tenant's own share of the planning lane; nothing: the lane's."""
+    level, own = policies.planning, tenant.rules.planning_budget
+    return {} if level is None or own is None else {level.lane: own}
 
 
 def _brief(system: str) -> str:

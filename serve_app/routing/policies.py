@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 
 from classifier import Scorer
 from router.routing.escalation import EscalationLevel
-from router.routing.lane import RoutingPolicy, StrongerLane
+from router.routing.policy import RoutingPolicy, StrongerLane
 from router.types import Lane, Reason
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.records import StoreConfig
 from serve_app.config.tenants import TenantsConfig
+from serve_app.routing.languages import Languages, languages_of
 from serve_app.tenancy.auth import Authenticator
 from serve_app.tenancy.keys import KeyBook
 
@@ -22,6 +23,8 @@ class Policies:
 
     Attributes:
         levels: the stronger lanes and their shares, strongest first.
+        planning: the lane for hard turns of agents, and its share of those.
+        languages: tells those that have a lane; None: none has.
         shipped: share to the score that it reaches on the artefact's stated mix.
         fixed_threshold: the operator's own, in place of the lowest level's.
         shadow: a candidate that scores beside the active classifier, without effect.
@@ -39,11 +42,13 @@ class Policies:
     sticky_turns: int
     store: StoreConfig
     default_output_tokens: int
+    planning: EscalationLevel | None = None
+    languages: Languages | None = field(default=None, compare=False)
 
     @property
     def escalation_basis(self) -> tuple[object, ...]:
         """What scores and shares rest on: when it changes, they do not compare."""
-        return self.scorer.version, self.levels, self.fleet.ingress.replicas
+        return self.scorer.version, self.levels, self.planning, self.fleet.ingress.replicas
 
 
 def build_policies(
@@ -55,13 +60,13 @@ def build_policies(
     book: KeyBook | None = None,
 ) -> Policies:
     lanes = {
-        name: Lane(name, lane.model_id, lane.max_model_len)
+        name: Lane(name, lane.model_id, lane.max_model_len, lane.calls_tools)
         for name, lane in fleet.enabled_lanes.items()
     }
     by_model: dict[str, str] = {}
     for lane in lanes.values():
         by_model.setdefault(lane.model_id, lane.name)
-    routing = fleet.routing
+    routing, planning = fleet.routing, _planning(fleet)
     levels = _levels(fleet)
     reasons = {routing.frontier: Reason.FRONTIER, routing.complex: Reason.COMPLEX}
     policy = RoutingPolicy(
@@ -70,6 +75,15 @@ def build_policies(
         stronger=tuple(StrongerLane(level.lane, reasons[level.lane]) for level in levels),
         long_context=routing.long_context,
         tools=routing.tools,
+        planning=planning.lane if planning is not None else None,
+        sub_agents=_running(fleet, routing.sub_agents),
+        background=_running(fleet, routing.background),
+        languages={
+            code: lane
+            for lane, codes in routing.languages.items()
+            for code in codes
+            if lane in lanes
+        },
         by_model=by_model,
         aliases=fleet.known_aliases,
     )
@@ -85,7 +99,19 @@ def build_policies(
         sticky_turns=routing.sticky_turns,
         store=tenants.store,
         default_output_tokens=routing.default_output_tokens,
+        planning=planning,
+        languages=languages_of(policy.languages),
     )
+
+
+def _running(fleet: FleetConfig, lane: str | None) -> str | None:
+    """Return a role's lane; None also while that is off: the role waits for it."""
+    return lane if lane in fleet.enabled_lanes else None
+
+
+def _planning(fleet: FleetConfig) -> EscalationLevel | None:
+    lane, share = _running(fleet, fleet.routing.planning), fleet.routing.planning_share
+    return EscalationLevel(lane, share) if lane is not None and share > 0 else None
 
 
 def _levels(fleet: FleetConfig) -> tuple[EscalationLevel, ...]:

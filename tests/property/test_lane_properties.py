@@ -5,19 +5,24 @@ from hypothesis import strategies as st
 
 from router.errors import Rejected, RejectReason
 from router.routing.escalation import LevelView
-from router.routing.lane import Judgement, RoutingPolicy, StrongerLane, decide_lane
-from router.types import Lane, LaneDecision, Reason, RequestFacts, TierRules
+from router.routing.lane import decide_lane
+from router.routing.policy import Judgement, RoutingPolicy, StrongerLane
+from router.types import HeldLane, Lane, LaneDecision, Reason, RequestFacts, TierRules
 
 NAMES = ["a", "b", "c", "d"]
-CLIMBED = {Reason.COMPLEX, Reason.FRONTIER, Reason.STICKY}
-UNSCORED = {Reason.PINNED, Reason.LONG_CONTEXT, Reason.TOOLS}
+CODES = ["de", "fr"]
+CLIMBED = {Reason.COMPLEX, Reason.FRONTIER, Reason.PLANNING, Reason.STICKY}
+UNSCORED = {Reason.PINNED, Reason.LONG_CONTEXT, Reason.SUB_AGENT, Reason.BACKGROUND}
 
 names = st.sampled_from(NAMES)
 
 
 @st.composite
 def policies(draw):
-    lanes = {name: Lane(name, f"model-{name}", draw(st.integers(64, 10_000))) for name in NAMES}
+    lanes = {
+        name: Lane(name, f"model-{name}", draw(st.integers(64, 10_000)), draw(st.booleans()))
+        for name in NAMES
+    }
     return RoutingPolicy(
         lanes=lanes,
         default=draw(names),
@@ -31,6 +36,10 @@ def policies(draw):
         ),
         long_context=draw(st.none() | names),
         tools=draw(st.none() | names),
+        planning=draw(st.none() | names),
+        sub_agents=draw(st.none() | names),
+        background=draw(st.none() | names),
+        languages=draw(st.dictionaries(st.sampled_from(CODES), names)),
         by_model={lane.model_id: name for name, lane in lanes.items()},
     )
 
@@ -39,6 +48,7 @@ tiers = st.builds(
     TierRules,
     lanes=st.frozensets(st.sampled_from([*NAMES, "elsewhere"])),
     default_lane=st.none() | st.sampled_from([*NAMES, "elsewhere"]),
+    planning_budget=st.none() | st.sampled_from([0.0, 0.05]),
 )
 facts = st.builds(
     RequestFacts,
@@ -46,6 +56,11 @@ facts = st.builds(
     has_tools=st.booleans(),
     prompt_tokens=st.integers(0, 20_000),
     output_tokens=st.integers(0, 20_000),
+    is_step=st.booleans(),
+    held=st.none() | st.builds(HeldLane, names, st.just(Reason.DEFAULT)),
+    is_background=st.booleans(),
+    is_sub_agent=st.booleans(),
+    language=st.none() | st.sampled_from(CODES),
 )
 
 
@@ -56,7 +71,7 @@ def judgements(draw):
     for name in NAMES:
         threshold = draw(st.floats(0, 1.1))
         views[name] = LevelView(
-            threshold, threshold + draw(st.floats(0, 1)), draw(st.booleans()), draw(st.booleans())
+            threshold, threshold + draw(st.floats(0, 1)), *(draw(st.booleans()) for _ in range(3))
         )
     return Judgement(turns, views)
 
@@ -74,7 +89,7 @@ def test_a_lane_that_the_tier_may_not_use_is_never_chosen(policy, tier, asked, t
     """Whatever the request, the tier's list of lanes holds."""
     assume(has_open_default(tier))
 
-    decision = decide_lane(policy, tier, asked, lambda: turns)
+    decision = decide_lane(policy, tier, asked, lambda **_: turns)
 
     if isinstance(decision, LaneDecision):
         assert tier.allows(decision.lane.name)
@@ -88,24 +103,24 @@ def test_the_same_request_is_decided_the_same_way_and_scored_at_most_once(
     """A decision depends on its arguments alone."""
     calls = []
 
-    def counted():
+    def counted(**_):
         calls.append(1)
         return turns
 
     first = decide_lane(policy, tier, asked, counted)
     scored = len(calls)
-    second = decide_lane(policy, tier, asked, lambda: turns)
+    second = decide_lane(policy, tier, asked, lambda **_: turns)
 
     assert first == second
     assert scored <= 1
 
 
 @given(policies(), tiers, facts, scores)
-def test_pinned_long_and_tool_requests_are_never_scored(policy, tier, asked, turns):
+def test_pinned_long_and_background_requests_are_never_scored(policy, tier, asked, turns):
     """Scores are asked for only when they decide."""
     calls = []
 
-    def counted():
+    def counted(**_):
         calls.append(1)
         return turns
 
@@ -121,11 +136,14 @@ def test_pinned_long_and_tool_requests_are_never_scored(policy, tier, asked, tur
 @given(policies(), tiers, facts, scores)
 def test_a_lane_without_room_or_budget_takes_nothing_for_its_score(policy, tier, asked, turns):
     """Yielding and budgets bind whatever the request."""
-    decision = decide_lane(policy, tier, asked, lambda: turns)
+    decision = decide_lane(policy, tier, asked, lambda **_: turns)
 
     if isinstance(decision, LaneDecision) and decision.reason in CLIMBED:
         view = turns.views[decision.lane.name]
-        if decision.reason is Reason.STICKY:
+        if decision.is_adopted:
+            assert asked.is_step
+            assert view.may_adopt
+        elif decision.reason is Reason.STICKY:
             assert view.has_sticky_budget
         else:
             assert view.has_budget
@@ -133,9 +151,37 @@ def test_a_lane_without_room_or_budget_takes_nothing_for_its_score(policy, tier,
 
 
 @given(policies(), tiers, facts, scores)
+def test_a_role_gives_no_lane_what_it_cannot_take(policy, tier, asked, turns):
+    """Roles are for requests that fit: window, and tools where some are offered."""
+    roles = {Reason.PLANNING, Reason.LANGUAGE, Reason.SUB_AGENT, Reason.BACKGROUND}
+
+    decision = decide_lane(policy, tier, asked, lambda **_: turns)
+
+    if isinstance(decision, LaneDecision) and decision.reason in roles:
+        assert decision.lane.calls_tools or not asked.has_tools
+        assert asked.prompt_tokens <= decision.lane.window_tokens
+
+
+@given(policies(), tiers, facts, scores)
+def test_one_share_counts_a_request(policy, tier, asked, turns):
+    """An agent's turn is the planning lane's, any other request the stronger lanes'."""
+    asked_by = []
+
+    def judge(*, is_planning=False):
+        asked_by.append(is_planning)
+        return turns
+
+    decision = decide_lane(policy, tier, asked, judge)
+
+    if isinstance(decision, LaneDecision) and (decision.score is not None or decision.is_adopted):
+        assert asked_by == [decision.is_planning]
+        assert asked.has_tools or not decision.is_planning
+
+
+@given(policies(), tiers, facts, scores)
 def test_a_refusal_is_a_404_or_a_403(policy, tier, asked, turns):
     """A lane decision refuses unknown models and closed lanes, nothing else."""
-    decision = decide_lane(policy, tier, asked, lambda: turns)
+    decision = decide_lane(policy, tier, asked, lambda **_: turns)
 
     if isinstance(decision, Rejected):
         expected = {RejectReason.MODEL_NOT_FOUND, RejectReason.MODEL_NOT_ALLOWED}
@@ -149,6 +195,6 @@ def test_a_tier_default_outside_the_tier_s_lanes_is_not_used():
     tier = TierRules(frozenset({"small"}), default_lane="large")
     asked = RequestFacts(None, False, 10, 10)
 
-    decision = decide_lane(policy, tier, asked, lambda: Judgement((), {}))
+    decision = decide_lane(policy, tier, asked, lambda **_: Judgement((), {}))
 
     assert decision == LaneDecision(lanes["small"], Reason.DEFAULT)

@@ -107,6 +107,33 @@ def test_a_turn_that_went_up_stays_up_where_nobody_knows_it(asked, crowd):
     assert len({decision.lane.name for decision in decisions}) == 1, decisions
 
 
+@given(st.sampled_from(sorted(DIALECTS)), st.integers(0, 200))
+@examples(20)
+def test_made_up_turns_reach_the_stronger_lane_within_a_budget(path, before):
+    """A client may write into its history what it likes, and send nothing but steps."""
+    ingress = Ingress()
+    ingress.others(before)
+    reached = 0
+    for number in range(300):
+        *_, made_up = loop(path, f"A hard task {number}", 1, 0)
+        reached += ingress.ask(path, made_up, x_session_id=b"mine").lane.name == "quality"
+
+    # What one may hold is half of the budget's worth of 1,000 requests.
+    assert 0 < reached <= 500 * BUDGET
+
+
+@pytest.mark.parametrize("path", sorted(DIALECTS))
+def test_one_question_is_not_good_for_a_life_on_the_stronger_lane(path):
+    """Steps are paid for again in the end, though their turn stays the same."""
+    ingress = Ingress()
+    first, step = loop(path, "A hard task", 1, 0)
+    lanes = [ingress.ask(path, first).lane.name]
+    lanes += [ingress.ask(path, step).lane.name for _ in range(2_800)]
+
+    assert lanes[:1_000] == ["quality"] * 1_000
+    assert lanes[-1] == "chat"
+
+
 @pytest.mark.parametrize("path", sorted(DIALECTS))
 def test_the_loops_here_reach_every_beginning(path):
     """Else the properties say less than they seem to."""

@@ -98,6 +98,23 @@ def test_routing_to_a_lane_that_is_off_is_refused():
         validate(data, FleetConfig, "test")
 
 
+def test_lanes_that_are_off_have_a_role_that_waits_for_them():
+    """Switching one on is all that there is to do."""
+    waiting = {sentence.split(":")[0] for sentence in RTX4090.idle_roles}
+    roles = ("planning", "sub_agents", "background", "languages", "tool_fallback")
+    assert waiting == {f"routing.{role}" for role in roles}
+
+    data = RTX4090.model_dump()
+    for lane in data["lanes"].values():
+        lane["enabled"] = True
+    told = validate(data, FleetConfig, "test").idle_roles
+
+    # No parser reads Phi-3: sub-agents with tools go elsewhere.
+    assert [sentence.split(" calls no tools")[0] for sentence in told] == [
+        "routing.sub_agents: lane 'phi3_mini'"
+    ]
+
+
 def test_what_is_on():
     assert list(RTX4090.enabled_lanes) == ["chat", "quality", "agent", "long_context"]
     assert sum(lane.tensor_parallel_size for lane in RTX4090.enabled_lanes.values()) == 4

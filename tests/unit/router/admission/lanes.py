@@ -12,8 +12,8 @@ class QueuedLane:
         self.queue = LaneQueue(QueueConfig(**config), capacity, peers)
         self.changes = []
 
-    def submit(self, tier, tenant, prompt, copies, kv=None):
-        request = SlotRequest(tier, tenant, prompt, copies, kv=kv)
+    def submit(self, tier, tenant, prompt, copies, kv=None, user=""):
+        request = SlotRequest(tier, tenant, prompt, copies, kv=kv, user=user)
         ticket = self.queue.submit(request, self.now)
         ticket.on_change = lambda: self.changes.append(ticket)
         return ticket

@@ -12,10 +12,11 @@ from router.admission.fair_queue import MAX_OVERTAKES, Account, FairQueue
 class Ask:
     account: Account
     prompt: int = 10
+    user: str = ""
 
 
-def push(queue, tenant, prompt=10, weight=1.0, *, is_background=False) -> Ask:
-    ask = Ask(queue.account(tenant, weight), prompt)
+def push(queue, tenant, prompt=10, weight=1.0, *, is_background=False, user="") -> Ask:
+    ask = Ask(queue.account(tenant, weight), prompt, user)
     queue.push(ask, is_background=is_background)
     return ask
 
@@ -231,14 +232,66 @@ def test_a_new_request_is_told_the_fewest_that_go_before_it():
     account = push(queue, "a").account
     push(queue, "a", is_background=True)
 
-    assert account.ahead_of_new(is_background=False) == 1
-    assert account.ahead_of_new(is_background=True) == 2
+    assert account.ahead_of_new("", is_background=False) == 1
+    assert account.ahead_of_new("", is_background=True) == 2
     for _ in range(MAX_OVERTAKES + 1):
         push(queue, "a")
     for _ in range(MAX_OVERTAKES):
         take(queue)
-    assert account.ahead_of_new(is_background=True) == 1
+    assert account.ahead_of_new("", is_background=True) == 1
     for ask in list(account.queued):
         # Clients that leave.
         queue.remove(ask)
-    assert account.ahead_of_new(is_background=True) == 1
+    assert account.ahead_of_new("", is_background=True) == 1
+
+
+def test_the_users_of_a_tenant_take_turns():
+    """A task's parallel calls let one of them go before another user's request."""
+    queue = FairQueue()
+    task = [push(queue, "a", user="task") for _ in range(12)]
+    other = [push(queue, "a", user="person") for _ in range(2)]
+
+    order = [take(queue) for _ in range(14)]
+
+    assert [order.index(ask) for ask in other] == [1, 3]
+    assert [ask for ask in order if ask in task] == task
+
+
+def test_users_who_wait_in_the_background_take_turns_too():
+    queue = FairQueue()
+    for _ in range(3):
+        push(queue, "a", is_background=True, user="task")
+    other = push(queue, "a", is_background=True, user="person")
+
+    assert [take(queue) for _ in range(4)].index(other) == 1
+
+
+def test_a_users_request_that_is_taken_back_costs_no_turn():
+    queue = FairQueue()
+    mine = [push(queue, "a", user="me") for _ in range(2)]
+    push(queue, "a", user="you")
+
+    queue.remove(mine[0], starts=False)
+
+    assert take(queue) is mine[1]
+
+
+def test_a_new_request_is_told_of_one_of_each_other_user():
+    queue = FairQueue()
+    account = push(queue, "a", user="task").account
+    for _ in range(11):
+        push(queue, "a", user="task")
+    push(queue, "a", user="person")
+
+    assert account.ahead_of_new("new", is_background=False) == 2
+    assert account.ahead_of_new("person", is_background=False) == 2
+    assert account.ahead_of_new("task", is_background=False) == 13
+    assert account.ahead_of_new("new", is_background=True) == 8
+
+
+def test_what_waits_can_be_listed():
+    queue = FairQueue()
+    asks = [push(queue, "a", user=user) for user in "xyx"]
+
+    assert set(asks[0].account.queued) == set(asks)
+    assert asks[0] in asks[0].account.queued

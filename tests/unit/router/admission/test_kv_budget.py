@@ -18,9 +18,9 @@ class Lane(QueuedLane):
     def __init__(self, capacity=8, **config) -> None:
         super().__init__(capacity, **config)
 
-    def ask(self, tenant="a", tier=PAID, prompt=300, output=100, limit=LIMIT, copies=1):
+    def ask(self, tenant="a", tier=PAID, prompt=300, output=100, limit=LIMIT, copies=1, user=""):
         kv = None if limit is None else KvAsk(limit, prompt, output)
-        return self.submit(tier, tenant, prompt, copies, kv)
+        return self.submit(tier, tenant, prompt, copies, kv, user=user)
 
 
 def code(ticket):
@@ -195,3 +195,16 @@ def test_a_tenant_that_was_held_back_earns_no_credit_for_it():
     lane.end(busy[0])
 
     assert stages(held_back, *waiting) == ["running", "running", "waiting"]
+
+
+def test_users_of_a_tenant_over_its_budget_take_turns():
+    """A task that holds it all lets one of its calls go before another user's request."""
+    lane = Lane()
+    task = [lane.ask(user="task") for _ in range(6)]
+    other = lane.ask(user="person")
+    lane.end(task[0])
+    assert stages(*task[2:], other) == ["running", *["waiting"] * 3, "waiting"]
+
+    lane.end(task[1])
+
+    assert stages(*task[3:], other) == [*["waiting"] * 3, "running"]

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from router.routing.aliases import AUTO, Aliases
-from router.routing.lane import RoutingPolicy, auto_window, decide_lane
+from router.routing.lane import auto_window, decide_lane
+from router.routing.policy import RoutingPolicy
 from router.types import Lane, Reason, RequestFacts, TierRules
 
 CHAT = Lane("chat", "org/small", 4_000)

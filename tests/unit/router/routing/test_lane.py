@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 
 from router.errors import Rejected, RejectReason
+from router.routing.aliases import AUTO
 from router.routing.escalation import LevelView
-from router.routing.lane import AUTO, Judgement, RoutingPolicy, StrongerLane, decide_lane
+from router.routing.lane import decide_lane
+from router.routing.policy import Judgement, RoutingPolicy, StrongerLane
 from router.types import HeldLane, Lane, LaneDecision, Reason, RequestFacts, TierRules
 
 CHAT = Lane("chat", "org/small", 4_000)
@@ -37,8 +39,9 @@ class FakeScores:
         self._views = views
         self.calls = 0
 
-    def __call__(self) -> Judgement:
+    def __call__(self, *, is_planning: bool = False) -> Judgement:
         self.calls += 1
+        assert not is_planning
         lanes = (CHAT, QUALITY, LONG, TOOLS)
         return Judgement(self._scores, {x.name: self._views.get(x.name, OPEN) for x in lanes})
 
@@ -330,16 +333,25 @@ def test_a_step_stays_on_no_lane_that_is_gone_or_closed(held):
 @pytest.mark.parametrize(
     ("scores", "decision"),
     [
-        ((0.9,), LaneDecision(QUALITY, Reason.STICKY)),
-        ((0.9, 0.1), LaneDecision(QUALITY, Reason.STICKY)),
+        ((0.9,), LaneDecision(QUALITY, Reason.STICKY, is_adopted=True)),
+        ((0.9, 0.1), LaneDecision(QUALITY, Reason.STICKY, is_adopted=True)),
         ((0.1,), LaneDecision(CHAT, Reason.DEFAULT)),
     ],
 )
 def test_a_step_of_a_turn_that_is_not_known_goes_by_its_turns_scores(scores, decision):
-    """It needs no budget, and has no score that would be counted."""
+    """It needs no budget of escalations, and has no score that would be counted."""
     policy = replace(POLICY, tools=None)
 
     assert decide_lane(policy, ANY, STEP, FakeScores(*scores, quality=SPENT)) == decision
+
+
+def test_a_turn_is_taken_over_while_its_tenant_may():
+    """A conversation can be made up: where too many were, the turn stays below."""
+    policy, closed = replace(POLICY, tools=None), replace(SPENT, may_adopt=False)
+
+    decision = decide_lane(policy, ANY, STEP, FakeScores(0.9, quality=closed))
+
+    assert decision == LaneDecision(CHAT, Reason.YIELDED)
 
 
 def test_a_background_request_is_not_scored():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.routing.turn_lanes import TurnLanes
+from router.routing.turn_lanes import MAX_STEPS, TurnLanes
 from router.types import HeldLane, Lane, LaneDecision, Reason
 
 CHAT = Lane("chat", "small", 4_000)
@@ -17,6 +17,7 @@ def went(reason=Reason.DEFAULT) -> LaneDecision:
     [
         (Reason.COMPLEX, Reason.STICKY),
         (Reason.FRONTIER, Reason.STICKY),
+        (Reason.PLANNING, Reason.STICKY),
         (Reason.YIELDED, Reason.STICKY),
         (Reason.STICKY, Reason.STICKY),
         (Reason.DEFAULT, Reason.DEFAULT),
@@ -54,3 +55,51 @@ def test_the_table_is_bounded():
         turns.note(turn, went(), float(number))
 
     assert [turns.find(turn, 4.0) is not None for turn in "abc"] == [True, False, True]
+
+
+def step() -> LaneDecision:
+    return LaneDecision(CHAT, Reason.STICKY)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [went(Reason.COMPLEX), went(Reason.STICKY), LaneDecision(CHAT, Reason.STICKY, is_adopted=True)],
+    ids=["went up", "stayed up", "went up elsewhere"],
+)
+def test_a_turn_that_went_up_is_looked_at_anew_in_the_end(first):
+    """Its tools bring whatever its client says they do."""
+    turns = TurnLanes()
+    turns.note("a", first, 0.0)
+    for _ in range(MAX_STEPS - 2):
+        turns.note("a", step(), 1.0)
+    assert turns.find("a", 2.0) is not None
+
+    turns.note("a", step(), 2.0)
+    assert turns.find("a", 3.0) is None
+
+    turns.note("a", LaneDecision(CHAT, Reason.STICKY, is_adopted=True), 3.0)
+    assert turns.find("a", 4.0) is not None
+
+
+def test_a_turn_that_came_down_stays_down():
+    """Where its tenant could not pay for more, it does not go up and down from then on."""
+    turns = TurnLanes()
+    turns.note("a", went(Reason.COMPLEX), 0.0)
+    for _ in range(MAX_STEPS):
+        turns.note("a", step(), 1.0)
+    below = Lane("agent", "tools", 4_000)
+
+    turns.note("a", LaneDecision(below, Reason.YIELDED), 2.0)
+    for _ in range(2 * MAX_STEPS):
+        turns.note("a", LaneDecision(below, Reason.STICKY), 3.0)
+
+    assert turns.find("a", 4.0) == HeldLane("agent", Reason.STICKY)
+
+
+def test_a_turn_below_has_no_end():
+    """It is where it would be anyway."""
+    turns = TurnLanes()
+    for _ in range(2 * MAX_STEPS):
+        turns.note("a", went(), 0.0)
+
+    assert turns.find("a", 1.0) is not None

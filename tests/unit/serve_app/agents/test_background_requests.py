@@ -125,7 +125,7 @@ async def test_it_is_queued_and_recorded_as_one(world, engine, monkeypatch):
     await world.post(CHAT, {"messages": HARD}, headers={"x-pointsman-background": "1"})
     await world.post(CHAT, {"messages": HARD})
 
-    assert taken == [{"is_background": True}, {"is_background": False}]
+    assert [more["is_background"] for more in taken] == [True, False]
     assert [record.background for record in records] == ["asked", None]
 
 
@@ -136,7 +136,6 @@ async def test_it_is_queued_and_recorded_as_one(world, engine, monkeypatch):
         ({"session_id": "s"}, {}, "s"),
         ({"x-session-id": "mine", "session-id": "s"}, {}, "mine"),
         ({"x-session-affinity": "s"}, {}, "s"),
-        ({}, {"prompt_cache_key": "k"}, "k"),
         ({"x-claude-code-session-id": "s", "x-claude-code-agent-id": "a"}, {}, "s"),
     ],
 )
@@ -147,9 +146,30 @@ async def test_a_session_is_what_its_client_names(world, headers, more, session)
     assert told.json()["session_id"] == session
 
 
+async def session_of(world: Any, messages: list[Any], key: Any = None) -> str:
+    told = await world.post("/v1/route", {"messages": messages, "prompt_cache_key": key})
+    return told.json()["session_id"]
+
+
+async def test_a_cache_key_tells_conversations_apart_that_begin_alike(world):
+    """It stays over a conversation's turns, as its beginning does."""
+    later = [*HARD, {"role": "assistant", "content": "Well."}, {"role": "user", "content": "And?"}]
+
+    mine = await session_of(world, HARD, "one")
+
+    assert await session_of(world, later, "one") == mine
+    assert await session_of(world, HARD, "two") != mine
+    assert await session_of(world, HARD) != mine
+
+
+async def test_a_cache_key_of_a_whole_app_makes_no_session_of_its_users(world):
+    """Some clients send one key with everything."""
+    other = [{"role": "user", "content": "Something else."}]
+
+    assert await session_of(world, HARD, "app") != await session_of(world, other, "app")
+
+
 @pytest.mark.parametrize("key", ["", "  ", "x" * 300, "a\nb", 7, None])
 async def test_a_key_that_is_no_session_id_is_passed_by(world, key):
     """It is another field's value, and valid there."""
-    told = await world.post("/v1/route", {"messages": HARD, "prompt_cache_key": key})
-
-    assert told.json()["session_id"].startswith("derived-")
+    assert await session_of(world, HARD, key) == await session_of(world, HARD)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from router.errors import RejectReason
+from serve_app.config.fleet import FleetConfig
+from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import UpstreamFault
+from serve_app.routing.policies import build_policies
 from serve_app.transport.upstream import BrokenConnection
 from tests.unit.serve_app.agents.answers import (
     CHAT,
@@ -22,7 +26,7 @@ from tests.unit.serve_app.agents.answers import (
     whole,
 )
 from tests.unit.serve_app.agents.test_gate import BAD, GOOD, SCHEMAS
-from tests.unit.serve_app.conftest import FakeResponse, with_tier
+from tests.unit.serve_app.conftest import FLEET, FakeResponse, FakeScorer, with_tier
 
 WRONG = ("add", ['{"a": "x"}'])
 HOLDS = {"agents": {"turn_depth": None, "task_depth": None}}
@@ -350,3 +354,64 @@ async def test_numbers_of_any_size_stay_in_what_is_asked_and_what_is_given(holdi
     calls = [block["input"] for block in response.json()["content"]]
     assert calls == [{"n": large}, {"a": 1}]
     assert holding.lanes.opened[1].body["metadata"] == {"large": large}
+
+
+def with_fallbacks(world: Any, *names: str) -> None:
+    """Give the fleet lanes of these names, which are asked in this order."""
+    lanes = {
+        name: {"model_id": name, "model_source": "x", "max_model_len": 4096, **more}
+        for name, more in (("heavy", {}), ("top", {}), ("short", {"max_model_len": 64}))
+    }
+    lanes["off"] = {"model_id": "off", "model_source": "x", "max_model_len": 64, "enabled": False}
+    fleet = FleetConfig.model_validate(
+        {
+            **FLEET,
+            "lanes": {**FLEET["lanes"], **lanes},
+            "routing": {**FLEET["routing"], "tool_fallback": [*names]},
+        }
+    )
+    made = build_policies(fleet, world.tenants, FakeScorer(), lambda _: 0.5, book=world.book)
+    world.use(world.lanes, state=IngressState(made, "s3"))
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("streams", [True, False])
+async def test_stronger_lanes_are_asked_one_after_the_other(world, path, streams):
+    """Those that are on and have room for the prompt."""
+    with_fallbacks(world, "off", "short", "heavy", "top")
+    with_tier(world, **HOLDS)
+    wrong = Answer([], [WRONG])
+    first = streamed(path, wrong) if streams else answered(path, wrong)
+    right = answered(path, Answer([], [GOOD]))
+    world.lanes.answers = [first, *(answered(path, wrong) for _ in range(2)), right]
+
+    response = await world.post(path, body(path, streams=streams), key="acme")
+
+    urls = [sent.url for sent in world.lanes.opened]
+    assert urls == ["http://chat", "http://chat", "http://heavy", "http://top"]
+    assert response.headers["x-pointsman-lane"] == "top"
+    assert response.headers["x-pointsman-reason"] == "validation_failed"
+    assert (
+        response.headers["x-pointsman-tool-repair"] == "grammar-failed, fallback-failed, fallback"
+    )
+
+
+async def test_a_lane_without_a_slot_is_passed_by(world, monkeypatch):
+    """The client has waited for one already."""
+    with_fallbacks(world, "quality", "heavy")
+    with_tier(world, **HOLDS)
+    wrong, right = Answer([], [WRONG]), answered(CHAT, Answer([], [GOOD]))
+    world.lanes.answers = [answered(CHAT, wrong), answered(CHAT, wrong), right]
+    take = world.state.admission.take
+
+    def full(lane: str, *args: Any, **more: Any) -> Any:
+        if lane == "quality":
+            return SimpleNamespace(is_waiting=True, refused=None, leave=lambda: None)
+        return take(lane, *args, **more)
+
+    monkeypatch.setattr(world.state.admission, "take", full)
+
+    response = await world.post(CHAT, body(CHAT, streams=False), key="acme")
+
+    assert [sent.url for sent in world.lanes.opened][2:] == ["http://heavy"]
+    assert response.headers["x-pointsman-lane"] == "heavy"

@@ -10,7 +10,8 @@ import pytest
 from router.types import Lane, LaneDecision, Reason
 from serve_app.config.lane import SimulatedEngine
 from serve_app.metrics import Metrics
-from serve_app.routing.escalation import SCORE_CACHE_SIZE, Escalation, exchange, observe_lanes
+from serve_app.routing.escalation import SCORE_CACHE_SIZE, Escalation
+from serve_app.routing.in_step import exchange, observe_lanes
 from simulator.model.profile import load_profile
 from tests.unit.serve_app.conftest import FakeScorer
 

@@ -1,0 +1,104 @@
+"""Whether a request goes to a stronger lane for its score.
+
+Two rules ask for scores, and a request is judged by one of them at most: the first request of
+an agent's turn by the planning lane's share and budgets, any other by those of the stronger
+lanes. A step whose turn began elsewhere is judged by the same scores; it is paid for from the
+tenant's adoption bucket (`router.routing.budget`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from router.routing.escalation import LevelView
+from router.routing.policy import Judge, Judgement, RoutingPolicy, StrongerLane, fits
+from router.types import LaneDecision, Reason, RequestFacts, TierRules
+
+
+def by_planning(
+    policy: RoutingPolicy, tier: TierRules, facts: RequestFacts, usual: LaneDecision, judge: Judge
+) -> LaneDecision | None:
+    """Decide for an agent's turn; `usual` is where it goes that is not hard.
+
+    None: the request is no such turn, or could not go to the planning lane anyway.
+    """
+    name = policy.planning
+    if name is None or not facts.has_tools or facts.is_background or not tier.may_plan(name):
+        return None
+    lane = policy.open_lane(name, tier, facts)
+    if lane is None or lane is usual.lane:
+        return None
+    judgement = judge(is_planning=True)
+    if not judgement.scores:
+        return None
+    view, newest = judgement.views[name], judgement.scores[-1]
+    if facts.is_step:
+        return _adopted(policy, [name], usual, judgement, is_planning=True)
+    why = _escalation(StrongerLane(name, Reason.PLANNING), view, judgement.scores)
+    if why is None or why is Reason.YIELDED:
+        reason = why or usual.reason
+        return LaneDecision(usual.lane, reason, newest, view.threshold, is_planning=True)
+    return LaneDecision(lane, why, newest, view.threshold, is_planning=True)
+
+
+def by_complexity(
+    policy: RoutingPolicy, tier: TierRules, facts: RequestFacts, base: LaneDecision, judge: Judge
+) -> LaneDecision | None:
+    """Decide by the stronger lanes; None: none of them is open to the request."""
+    if facts.is_background:
+        return None
+    open_to_it = [
+        stronger
+        for stronger in policy.stronger
+        if stronger.lane != base.lane.name
+        and tier.may_escalate(stronger.lane)
+        and fits(facts, policy.lanes[stronger.lane])
+    ]
+    if not open_to_it:
+        return None
+    judgement = judge()
+    if not judgement.scores:
+        return None
+    if facts.is_step:
+        names = [stronger.lane for stronger in open_to_it]
+        return _adopted(policy, names, base, judgement)
+    newest, reason = judgement.scores[-1], base.reason
+    for stronger in open_to_it:
+        view = judgement.views[stronger.lane]
+        why = _escalation(stronger, view, judgement.scores)
+        if why is Reason.YIELDED:
+            reason = why
+        elif why is not None:
+            return LaneDecision(policy.lanes[stronger.lane], why, newest, view.threshold)
+    return LaneDecision(base.lane, reason, newest, view.threshold)
+
+
+def _adopted(
+    policy: RoutingPolicy,
+    names: Sequence[str],
+    usual: LaneDecision,
+    judgement: Judgement,
+    *,
+    is_planning: bool = False,
+) -> LaneDecision:
+    """Decide for a step of a turn that began elsewhere. It has no score: it is not counted."""
+    reason, highest = usual.reason, max(judgement.scores)
+    for name in names:
+        view = judgement.views[name]
+        if highest >= view.threshold and view.may_adopt:
+            lane = policy.lanes[name]
+            return LaneDecision(lane, Reason.STICKY, is_planning=is_planning, is_adopted=True)
+        if highest >= view.threshold:
+            reason = Reason.YIELDED
+    return LaneDecision(usual.lane, reason)
+
+
+def _escalation(stronger: StrongerLane, view: LevelView, scores: Sequence[float]) -> Reason | None:
+    """Return why a request goes to this lane; YIELDED: it would and may not; None: it does not."""
+    newest = scores[-1]
+    if newest >= view.threshold:
+        may = newest >= view.yield_threshold and view.has_budget
+        return stronger.reason if may else Reason.YIELDED
+    if any(score >= view.threshold for score in scores):
+        return Reason.STICKY if view.has_sticky_budget else Reason.YIELDED
+    return None

@@ -1,0 +1,120 @@
+"""`routing:` of the fleet file: which lane gets what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from serve_app.config.errors import StrictModel
+
+MAX_FALLBACKS = 4
+"""Lanes that are asked for a tool call, one after the other, while the client waits."""
+
+Code = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
+
+_PASSED_BY = "requests with tools pass it by"
+
+
+class RoutingConfig(StrictModel):
+    """Which lane gets what.
+
+    Lanes of `planning`, `sub_agents`, `background`, `languages` and `tool_fallback` may be off:
+    the role waits until they are on. What a role's lane cannot take (its window, tools, the
+    tenant's lanes) goes where it would go without the role.
+
+    Attributes:
+        complex: lane for complex queries; `frontier`: for the most complex of them.
+        planning: lane for hard turns of agents: the first request of a turn carries tools and
+            scores high. Its further steps stay there.
+        planning_share: share of agents' turns meant for it.
+        sub_agents: lane for what sub-agents send; `background`: for other requests that nobody
+            waits for (titles, short checks, `x-pointsman-background: 1`).
+        languages: by lane, the ISO 639-1 codes of conversations that go there instead of to
+            the default lane or the one for tools.
+        language_scope: `sub_agents`: only of their requests is the language looked for.
+        tool_fallback: lanes that are asked, in this order, for a tool call which the request's
+            own lane could not make: each that the tenant may use and that has a slot, until
+            one makes it. A bare name is a list of one; default: the complex lane.
+        escalation_share: share of scored requests meant for the complex lane.
+        frontier_share: share meant for the frontier lane.
+        escalation_alarm: share of a lane from which a trigger fires.
+        escalation_threshold: overrides the threshold that follows the traffic, for
+            the complex lane (without one, for the frontier lane).
+        escalation_ttft_s: objective of the stronger lanes; over it they yield.
+        sticky_turns: user turns for which a conversation stays escalated.
+        classifier: directory of an artefact; default: the one that is shipped.
+        shadow_classifier: directory of a candidate that scores beside it, without
+            effect; both scores are in the request log.
+
+    """
+
+    default: str
+    complex: str | None = None
+    frontier: str | None = None
+    long_context: str | None = None
+    tools: str | None = None
+    planning: str | None = None
+    planning_share: float = Field(0.05, ge=0, lt=0.5)
+    sub_agents: str | None = None
+    background: str | None = None
+    languages: dict[str, list[Code]] = Field(default_factory=dict)
+    language_scope: Literal["all", "sub_agents"] = "all"
+    tool_fallback: list[str] | None = Field(None, max_length=MAX_FALLBACKS)
+    escalation_share: float = Field(0.03, ge=0, lt=0.5)
+    frontier_share: float = Field(0.01, ge=0, lt=0.5)
+    escalation_alarm: float = Field(0.05, gt=0, le=1)
+    escalation_threshold: float | None = None
+    escalation_ttft_s: float | None = Field(None, gt=0)
+    sticky_turns: int = Field(3, ge=1, le=32)
+    default_output_tokens: int = Field(256, ge=1)
+    classifier: str | None = None
+    shadow_classifier: str | None = None
+
+    @field_validator("tool_fallback", mode="before")
+    @classmethod
+    def _may_be_a_name(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _a_language_has_one_lane(self) -> Self:
+        lanes: dict[str, str] = {}
+        for lane, codes in self.languages.items():
+            for code in codes:
+                if code in lanes:
+                    raise ValueError(f"languages: '{code}' is of {lanes[code]} and of {lane}")
+                lanes[code] = lane
+        return self
+
+    @property
+    def needed_lanes(self) -> Iterator[tuple[str, str]]:
+        """Roles whose lanes have to be on, each with its lane."""
+        for role in ("default", "complex", "frontier", "long_context", "tools"):
+            name = getattr(self, role)
+            if name is not None:
+                yield role, name
+
+    @property
+    def optional_lanes(self) -> Iterator[tuple[str, str]]:
+        """Roles whose lanes may be off, each with its lane."""
+        for role in ("planning", "sub_agents", "background"):
+            name = getattr(self, role)
+            if name is not None:
+                yield role, name
+        for name in self.languages:
+            yield "languages", name
+        for name in self.tool_fallback or ():
+            yield "tool_fallback", name
+
+    @property
+    def lanes_with_tools(self) -> Iterator[tuple[str, str, str]]:
+        """Roles that are for requests with tools: the lane, and what follows if it calls none."""
+        if self.tools is not None:
+            yield "tools", self.tools, "its answers have no tool calls"
+        if self.planning is not None:
+            yield "planning", self.planning, "no request goes there"
+        if self.sub_agents is not None:
+            yield "sub_agents", self.sub_agents, _PASSED_BY
+        for name in self.languages:
+            yield "languages", name, _PASSED_BY
