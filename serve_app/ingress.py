@@ -42,6 +42,7 @@ from serve_app.tenancy.callers import is_loopback
 from serve_app.tenancy.keys import KeyBook
 from serve_app.tenancy.meter import UsageMeter
 from serve_app.tenancy.sqlite_store import SqliteStore
+from serve_app.tracing.delivery import build_tracing
 from serve_app.transport.broadcast import ask_all, replica_id
 from serve_app.transport.endpoint import EndpointServer, published_host
 from serve_app.watchdog.heartbeat import Heartbeat
@@ -106,8 +107,14 @@ class Ingress:
             keep_days=policies.store.keep_days,
             on_lost=self._metrics.request_records_dropped.labels("usage").inc,
         )
+        self._tracing = build_tracing(policies.fleet.tracing, secret, self._id, self._metrics)
         self._pipeline = Pipeline(
-            self._state, self._lanes, self._metrics, self._recorder, Metering(self._meter)
+            self._state,
+            self._lanes,
+            self._metrics,
+            self._recorder,
+            Metering(self._meter),
+            self._tracing.tracer if self._tracing is not None else None,
         )
         self._hub = Hub(self._state, self._pipeline, self._metrics, self._id)
         self._peers = Peers(self._id, secret, self._broadcast)
@@ -167,6 +174,9 @@ class Ingress:
         ]
         if self._state.leases is not None:
             work.append(self._state.leases.run())
+        if self._tracing is not None:
+            work.append(self._tracing.tracer.run())
+            self._tracing.start()
         self._tasks = [loop.create_task(x) for x in work]
         self._recorder.start()
         self._meter.start()
@@ -262,6 +272,9 @@ class Ingress:
         self._meter.close()
         for store in (self._store, self._usage_store, self._keys):
             store.close()
+        if self._tracing is not None:
+            # Last: a collector that does not answer takes the time it is given.
+            self._tracing.close()
 
 
 async def _exchange(ledger: DeploymentHandle[Any], report: dict[str, Any]) -> dict[str, Any] | None:

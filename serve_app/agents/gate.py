@@ -26,6 +26,7 @@ from serve_app.agents.verdict import (
     TOO_MANY,
     VALID,
     CallOutcome,
+    JudgedCall,
     Verdict,
     judge,
 )
@@ -111,6 +112,7 @@ class Gate:
         self._queue: deque[_Entry] = deque()
         self._mended = Mended({}, {}, set(), {})
         self._has_begun = False
+        self._absent: dict[int, CallOutcome] = {}
         self.outcomes: list[CallOutcome] = []
         self.faults: list[Fault] = []
 
@@ -121,6 +123,19 @@ class Gate:
     @property
     def tools(self) -> Tools:
         return self._tools
+
+    @property
+    def delivered(self) -> list[JudgedCall]:
+        """The calls that the client has when all has been passed on, mended ones included."""
+        mended, found = self._mended, []
+        for call in (call for answer in self._answers.values() for call in answer.calls):
+            is_dropped = self._holds and call.key in mended.dropped
+            if call.verdict is not None and not is_dropped:
+                name = mended.calls[call.key].name if call.key in mended.calls else call.name
+                found.append(JudgedCall(call.id, name, call.verdict.outcome))
+        for number, added in mended.added.items():
+            found += [JudgedCall(x.id, x.name, self._absent[number]) for x in added]
+        return found
 
     def afresh(self) -> Gate:
         """Return one for an answer that begins again."""
@@ -251,6 +266,7 @@ class Gate:
 
     def _note_absent(self, number: int, verdict: Verdict, name: str | None, said: str) -> None:
         self.outcomes.append(verdict.outcome)
+        self._absent[number] = verdict.outcome
         may_be_many = name is None and self._tools.allows_parallel
         self.faults.append(Fault((number, -1), name, said, verdict, may_be_many))
 

@@ -81,6 +81,12 @@ def result_field(item: dict[str, Any]) -> str | None:
     return "content" if item.get("role") in ("tool", "function") or is_result(item) else None
 
 
+def call_id_of(given: dict[str, Any]) -> str:
+    """Return the id of the call that a result is of; empty where it names none."""
+    ids = (given.get(name) for name in ("tool_call_id", "tool_use_id", "call_id", "name"))
+    return next((x for x in ids if isinstance(x, str)), "")
+
+
 def _is_answer(item: dict[str, Any]) -> bool:
     return result_field(item) is not None
 
@@ -119,12 +125,10 @@ class _Reader:
             yield from self._reading_model(item)
 
     def _add_result(self, given: dict[str, Any]) -> None:
-        ids = (given.get(name) for name in ("tool_call_id", "tool_use_id", "call_id", "name"))
-        call_id = next((x for x in ids if isinstance(x, str)), "")
         content = given.get(result_field(given) or "content")
         result = read_result(content, is_error=given.get("is_error") is True)
         self.read_bytes += result.size_bytes
-        self.builder.add_result(call_id, result)
+        self.builder.add_result(call_id_of(given), result)
         self._after_result = True
 
     def _read_user(self, content: Any) -> None:
@@ -136,7 +140,7 @@ class _Reader:
 
     def _reading_model(self, item: dict[str, Any]) -> Iterator[None]:
         self._after_result = False
-        for call_id, name, arguments in _calls_of(item):
+        for call_id, name, arguments in calls_of(item):
             self._add_call(call_id, name, arguments)
             yield
         if item.get("role") == "assistant" and "type" not in item:
@@ -149,7 +153,7 @@ class _Reader:
         self.builder.add_call(Call(known, name if isinstance(name, str) else "", text))
 
 
-def _calls_of(item: dict[str, Any]) -> Iterator[tuple[Any, Any, Any]]:
+def calls_of(item: dict[str, Any]) -> Iterator[tuple[Any, Any, Any]]:
     """Id, name and arguments of each call in an item, whatever they are."""
     if _is_call_item(item):
         # Calls of one answer are items of their own: a result ends the step.
