@@ -203,6 +203,7 @@ class World:
         self.store_path = folder / "feedback.db"
         self.store = FeedbackStore(self.store_path, fleet.feedback)
         self.recorder = build_recorder(self.store, fleet.request_log, folder, "i1", self.metrics)
+        self.tracer = None
         self.usage_folder = folder / "tenancy.db.usage"
         # Not started: a test flushes it.
         self.meter = UsageMeter(self.tenancy, self.usage_folder)
@@ -216,7 +217,7 @@ class World:
             self.state, self.lanes, self.metrics, reloader, broadcast or self._broadcast
         )
         self.pipeline = Pipeline(
-            self.state, lanes, self.metrics, self.recorder, Metering(self.meter)
+            self.state, lanes, self.metrics, self.recorder, Metering(self.meter), self.tracer
         )
         desk = FeedbackDesk(self.store, within_s=0.0)
         self.gateway = Gateway(self.state, self.pipeline, self.control, desk, **gateway)
