@@ -6,7 +6,9 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from math import ceil
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +16,7 @@ from serve_app.config.tracing import TracingConfig
 from serve_app.metrics import Metrics
 from serve_app.request.call import Outcome
 from serve_app.tracing import conventions as c
-from serve_app.tracing.delivery import BATCH, build_tracing
+from serve_app.tracing.delivery import BATCH, TenantShares, build_tracing
 from serve_app.tracing.otlp import traces_url
 from tests.unit.serve_app.tracing.calls import SECRET, answer, called, make_call, result, user
 from tests.unit.serve_app.tracing.collector import (
@@ -47,10 +49,13 @@ def serve_a_turn(tracing, **more) -> None:
         tracing.tracer.end(call)
 
 
+def delivered_later(collector, metrics, **config):
+    settings = TracingConfig(endpoint=collector.endpoint, **config)
+    return build_tracing(settings, SECRET, "i1", metrics)
+
+
 def delivered(collector, metrics, **config):
-    tracing = build_tracing(
-        TracingConfig(endpoint=collector.endpoint, **config), SECRET, "i1", metrics
-    )
+    tracing = delivered_later(collector, metrics, **config)
     tracing.start()
     return tracing
 
@@ -199,10 +204,37 @@ def test_a_full_queue_loses_what_comes_next_and_counts_it(metrics):
     config = TracingConfig(endpoint=no_listener(), queue=64)
     tracing = build_tracing(config, SECRET, "i1", metrics)
     # Not started: nobody empties it.
-    for _ in range(40):
-        serve_a_turn(tracing)
+    for tenant in ("a", "b", "c"):
+        for _ in range(10):
+            serve_a_turn(tracing, tenant=tenant)
 
-    assert counted(metrics, "dropped") > 0
+    # Four spans of each turn; the tasks have not ended.
+    assert counted(metrics, "dropped") == 120 - 64
+
+
+@pytest.mark.security
+def test_a_tenant_leaves_others_half_of_the_queue(metrics):
+    with HttpCollector() as collector:
+        tracing = delivered_later(collector, metrics, queue=64)
+        for number in range(50):
+            serve_a_turn(tracing, tenant="greedy", task=f"t{number}")
+        serve_a_turn(tracing, tenant="guest")
+        tracing.tracer.close()
+        tracing.start()
+        tracing.close()
+
+    by_tenant = Counter(attributes(x)[c.TENANT] for x in collector.spans)
+    # Its open tasks' spans come at the end, when there is room for no more of its own.
+    assert by_tenant == {"greedy": 32, "guest": 5}
+
+
+def test_what_was_sent_makes_room_again():
+    shares = TenantShares(1)
+    span = SimpleNamespace(attributes={c.TENANT: "a"})
+
+    assert shares.try_take(span) and not shares.try_take(span)
+    shares.give_back([span])
+    assert shares.try_take(span)
 
 
 def test_a_collector_that_never_answers_holds_the_end_up_for_its_time_only(metrics):
@@ -223,9 +255,10 @@ def test_a_collector_that_never_answers_holds_the_end_up_for_its_time_only(metri
 
 def test_large_batches_go_in_parts(metrics):
     with HttpCollector() as collector:
-        tracing = build_tracing(TracingConfig(endpoint=collector.endpoint), SECRET, "i1", metrics)
+        tracing = delivered_later(collector, metrics)
         for number in range(300):
             serve_a_turn(tracing, task=f"t{number}")
+        tracing.tracer.close()
         tracing.start()
         tracing.close()
 

@@ -74,6 +74,17 @@ async def test_without_one_of_the_clients_a_trace_is_begun_here(traced, spans, e
     assert first.attributes["pointsman.task.id"] == "t"
 
 
+async def test_who_asks_for_it_is_told_the_trace(traced, spans, engine):
+    traced.lanes.answers = [engine(), engine()]
+
+    told = await traced.post(CHAT, HELLO, key="acme", headers={"x-pointsman-debug": "1"})
+    untold = await traced.post(CHAT, HELLO, key="acme")
+
+    trace = by_name(spans, "chat")[0].context.trace
+    assert told.headers["x-pointsman-trace-id"] == trace
+    assert "x-pointsman-trace-id" not in untold.headers
+
+
 async def test_what_is_said_of_a_whole_answer(traced, spans, engine):
     traced.lanes.answers = [engine()]
 
