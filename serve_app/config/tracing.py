@@ -28,7 +28,9 @@ class TracingConfig(StrictModel):
             every ingress replica, and whoever samples by it too, keeps the same ones.
         headers: sent with each export, by the name of the environment variable of the
             ingress replicas that has the value: `{authorization: COLLECTOR_TOKEN}`.
-        idle_s: a turn or task without a request for this long has ended.
+        idle_s: a task without a request for this long has ended, and with it its turns.
+        result_s: the same while a turn of it waits for the results of tool calls, which may
+            take long at the client.
         queue: spans of one ingress replica that wait to be sent; more are dropped and counted.
         timeout_s: of one export, and of the last one when an ingress replica ends.
 
@@ -39,6 +41,7 @@ class TracingConfig(StrictModel):
     sample_ratio: float = Field(1.0, ge=0, le=1)
     headers: dict[HeaderName, str] = Field(default_factory=dict, max_length=16)
     idle_s: float = Field(120, ge=1, le=3600)
+    result_s: float = Field(1800, ge=1, le=86_400)
     queue: int = Field(4096, ge=64, le=65_536)
     timeout_s: float = Field(5, ge=0.1, le=60)
 

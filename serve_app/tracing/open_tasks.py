@@ -95,6 +95,11 @@ class OpenTask(_Open):
     def is_running(self) -> bool:
         return any(turn.running for turn in self.turns.values())
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a turn has not ended and results of tool calls are to come."""
+        return bool(self.turns and self.awaited)
+
     def await_result(self, call: JudgedCall, now_ns: int, made_by: TraceContext) -> None:
         """Note a call that a client was given."""
         call = call._replace(id=call.id[:MAX_CALL_ID_CHARS], name=call.name[:MAX_TEXT_CHARS])
@@ -130,14 +135,20 @@ class OpenTasks:
     Args:
         emit: takes the span of a task or turn that has ended.
         new_id: makes the id of a span.
-        idle_ns: a task without a request for this long has ended.
+        idle_ns: a task without a request for this long has ended; `result_ns`: the same while
+            it waits for the results of tool calls.
 
     """
 
     def __init__(
-        self, emit: Callable[[Span], None], new_id: Callable[[], int], idle_ns: int
+        self,
+        emit: Callable[[Span], None],
+        new_id: Callable[[], int],
+        idle_ns: int,
+        result_ns: int,
     ) -> None:
-        self._emit, self._new_id, self._idle_ns = emit, new_id, idle_ns
+        self._emit, self._new_id = emit, new_id
+        self._idle_ns, self._result_ns = idle_ns, max(idle_ns, result_ns)
         self._tenants: dict[str, OrderedDict[int, OpenTask]] = {}
         self._size = 0
 
@@ -201,10 +212,12 @@ class OpenTasks:
     def _idle_of(self, mine: OrderedDict[int, OpenTask], now_ns: int) -> list[OpenTask]:
         idle = []
         for task in mine.values():
-            # In order of what happened last; one that still runs may stand before idle ones.
+            # In order of what happened last, so none behind is idle; but one that runs may
+            # stand before those that are.
             if now_ns - task.last_ns < self._idle_ns and not task.is_running:
                 break
-            if not task.is_running:
+            bound_ns = self._result_ns if task.is_waiting else self._idle_ns
+            if now_ns - task.last_ns >= bound_ns and not task.is_running:
                 idle.append(task)
         return idle
 

@@ -68,7 +68,8 @@ class Tracer:
         self._rng = rng or SystemRandom()
         self._new_id = span_ids(self._rng)
         self._ids = TraceIds(secret)
-        self.tasks = OpenTasks(emit, self._new_id, round(config.idle_s * 1e9))
+        idle_ns, result_ns = round(config.idle_s * 1e9), round(config.result_s * 1e9)
+        self.tasks = OpenTasks(emit, self._new_id, idle_ns, result_ns)
         self._running: dict[int, _Running] = {}
         self._has_failed = False
 

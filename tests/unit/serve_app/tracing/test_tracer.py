@@ -122,6 +122,30 @@ def test_a_turn_whose_client_left_ends_when_its_task_is_idle():
     assert turn.end_ns == task.end_ns == ended_ns
 
 
+def test_a_tool_that_takes_long_is_waited_for():
+    traced = Traced(idle_s=30, result_s=900)
+    traced.ask([user("go")], "a")
+    traced.clock.pass_s(600)
+    traced.tracer.tasks.sweep(traced.clock())
+
+    traced.ask([user("go"), called("a"), result("a")])
+
+    (tool,) = traced.of("execute_tool")
+    assert tool.end_ns - tool.start_ns == pytest.approx(600 * SECOND, abs=SECOND)
+    assert len(traced.of("invoke_agent")) == 1
+
+
+def test_a_result_that_never_comes_is_not_waited_for_for_ever():
+    traced = Traced(idle_s=30, result_s=900)
+    traced.ask([user("go")], "a")
+    traced.ask([user("other")], task="u")
+    for seconds, ended in ((40, ["u"]), (870, ["u", "t"])):
+        traced.clock.pass_s(seconds)
+        traced.tracer.tasks.sweep(traced.clock())
+        found = traced.of("invoke_workflow")
+        assert [x.attributes["gen_ai.conversation.id"] for x in found] == ended
+
+
 def test_a_task_that_runs_is_not_idle_and_holds_up_no_other():
     traced = Traced(idle_s=30)
     running = make_call([user("long")], task="running")
