@@ -53,6 +53,7 @@ from serve_app.tenancy.callers import is_loopback
 from serve_app.tenancy.keys import KeyBook
 from serve_app.tenancy.meter import UsageMeter
 from serve_app.tenancy.sqlite_store import SqliteStore
+from serve_app.tracing.delivery import build_tracing
 from serve_app.transport.broadcast import ask_all, replica_id
 from serve_app.transport.endpoint import EndpointServer, published_host
 from serve_app.watchdog.heartbeat import Heartbeat
@@ -122,6 +123,7 @@ class Ingress:
         self._responses = StoredResponses(
             responses_path(tenancy), ResponseMetrics(self._metrics.registry)
         )
+        self._tracing = build_tracing(policies.fleet.tracing, secret, self._id, self._metrics)
         self._pipeline = Pipeline(
             self._state,
             self._lanes,
@@ -129,6 +131,7 @@ class Ingress:
             self._recorder,
             Metering(self._meter),
             self._responses,
+            self._tracing.tracer if self._tracing is not None else None,
         )
         self._hub = Hub(self._state, self._pipeline, self._metrics, self._id)
         self._peers = Peers(self._id, secret, self._broadcast)
@@ -191,6 +194,9 @@ class Ingress:
         ]
         if self._state.leases is not None:
             work.append(self._state.leases.run())
+        if self._tracing is not None:
+            work.append(self._tracing.tracer.run())
+            self._tracing.start()
         self._tasks = [loop.create_task(x) for x in work]
         self._recorder.start()
         self._meter.start()
@@ -307,6 +313,9 @@ class Ingress:
         self._responses.close()
         for store in (self._store, self._usage_store, self._keys, self._tools):
             store.close()
+        if self._tracing is not None:
+            # Last: a collector that does not answer takes the time it is given.
+            self._tracing.close()
 
 
 async def _exchange(ledger: DeploymentHandle[Any], report: dict[str, Any]) -> dict[str, Any] | None:

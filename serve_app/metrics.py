@@ -239,6 +239,13 @@ class Metrics:
             "Finished requests not noted: feedback, request log, usage log.",
             "sink",
         )
+        self.trace_spans_exported = counter(
+            "pointsman_trace_spans_exported_total", "Spans that a collector took."
+        )
+        self.trace_spans_dropped = counter(
+            "pointsman_trace_spans_dropped_total",
+            "Spans lost: too many waited, or the collector did not take them.",
+        )
         self.in_flight = gauge(
             "pointsman_requests_in_flight", "Requests between arrival and settling."
         )

@@ -79,6 +79,12 @@ def result_field(item: dict[str, Any]) -> str | None:
     return "content" if item.get("role") in ("tool", "function") or is_result(item) else None
 
 
+def call_id_of(given: dict[str, Any]) -> str:
+    """Return the id of the call that a result is of; empty where it names none."""
+    ids = (given.get(name) for name in ("tool_call_id", "tool_use_id", "call_id", "name"))
+    return next((x for x in ids if isinstance(x, str)), "")
+
+
 def _is_answer(item: dict[str, Any]) -> bool:
     return result_field(item) is not None
 
@@ -112,14 +118,9 @@ class _Reader:
             yield from self._reading_model(item)
 
     def _add_result(self, given: dict[str, Any], field: str) -> None:
-        call_id = ""
-        for name in ("tool_call_id", "tool_use_id", "call_id", "name"):
-            if isinstance(found := given.get(name), str):
-                call_id = found
-                break
         result = read_result(given.get(field), is_error=given.get("is_error") is True)
         self.read_bytes += result.size_bytes
-        self.builder.add_result(call_id, result)
+        self.builder.add_result(call_id_of(given), result)
         self._after_result = True
 
     def _read_user(self, content: Any) -> None:

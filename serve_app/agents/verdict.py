@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -47,6 +47,14 @@ class Verdict:
     def is_valid(self) -> bool:
         """Whether the client may act on the call."""
         return self.outcome is CallOutcome.VALID
+
+
+class JudgedCall(NamedTuple):
+    """A call that a client was given; `outcome`: how it was, as the model made it first."""
+
+    id: str
+    name: str
+    outcome: CallOutcome
 
 
 VALID = Verdict(CallOutcome.VALID)

@@ -30,6 +30,7 @@ from serve_app.config.serving import (
     WarmUpConfig,
     WebSocketConfig,
 )
+from serve_app.config.tracing import TracingConfig
 
 _ORIGIN = re.compile(
     r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", re.IGNORECASE
@@ -99,6 +100,7 @@ class FleetConfig(StrictModel):
     reload: ReloadConfig = ReloadConfig()
     feedback: FeedbackConfig = FeedbackConfig()
     request_log: RequestLogConfig = RequestLogConfig()
+    tracing: TracingConfig | None = None
 
     _outdated: tuple[str, ...] = PrivateAttr(())
 

@@ -49,6 +49,7 @@ from serve_app.responses.continuing import read_whole
 from serve_app.responses.delivery import Delivery
 from serve_app.responses.desk import StoredResponses
 from serve_app.tenancy.auth import Tenant
+from serve_app.tracing.tracer import Tracer
 
 logger = logging.getLogger("ray.serve")
 
@@ -67,9 +68,11 @@ class Pipeline:
         recorder: Recorder = Recorder(),
         metering: Metering = Metering(),
         responses: StoredResponses | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._state = state
         self._responses = responses
+        self._tracer = tracer
         self._metrics = metrics
         self.big_bodies = BigBodies()
         self.book = FaultBook(metrics, state.policies.fleet.recovery)
@@ -105,6 +108,8 @@ class Pipeline:
                 send = Delivery(send, call.tenant.name, call.keeping, self._responses)
             # Nothing is awaited from here until it is admitted: its place is not taken.
             call.arrived()
+            if self._tracer is not None:
+                self._tracer.begin(call)
             if isinstance(plan, Rejected):
                 await self._refuse(call, plan, send)
                 return
@@ -128,17 +133,24 @@ class Pipeline:
             await self._relay.end_with_error(call, BROKEN_OFF, send)
         finally:
             call.reply.hush()
-            self._settlement.settle(call)
+            self._settle(call)
             self._metrics.in_flight.dec()
+
+    def _settle(self, call: Call) -> None:
+        self._settlement.settle(call)
+        if self._tracer is not None:
+            self._tracer.end(call)
 
     async def refuse(self, call: Call, refused: Rejected, send: Send) -> None:
         """Answer a call whose body was not read."""
         given = self._state.session_id_of(call.headers)
         call.session_id = given if isinstance(given, str) else ""
+        if self._tracer is not None:
+            self._tracer.begin(call)
         try:
             await self._refuse(call, refused, send)
         finally:
-            self._settlement.settle(call)
+            self._settle(call)
 
     async def decide(self, call: Call, raw: bytes) -> Plan | Rejected:
         """Parse the body and decide the lane; also the whole of a dry run."""

@@ -26,17 +26,24 @@ _CLOSING = frozenset({"message_delta", "response.completed", "response.incomplet
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one request as the engine counted them."""
+    """Tokens of one request as the engine counted them.
+
+    Attributes:
+        cached_tokens: of the prompt; `reasoning_tokens`: of the completion, where it is told.
+
+    """
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
             self.prompt_tokens + other.prompt_tokens,
             self.completion_tokens + other.completion_tokens,
             self.cached_tokens + other.cached_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
         )
 
     @property
@@ -64,7 +71,9 @@ def read_usage(data: object) -> Usage | None:
     read = _count(usage, "cache_read_input_tokens") or 0
     apart = read + (_count(usage, "cache_creation_input_tokens") or 0)
     cached = (_count(details, "cached_tokens") if isinstance(details, dict) else 0) or read
-    return Usage((prompt or 0) + apart, completion or 0, cached)
+    parts = usage.get("completion_tokens_details") or usage.get("output_tokens_details")
+    reasoning = (_count(parts, "reasoning_tokens") if isinstance(parts, dict) else 0) or 0
+    return Usage((prompt or 0) + apart, completion or 0, cached, reasoning)
 
 
 def _count(counts: dict[str, Any], name: str) -> int | None:
@@ -198,6 +207,7 @@ def _merged(before: Usage | None, now: Usage) -> Usage:
         max(before.prompt_tokens, now.prompt_tokens),
         max(before.completion_tokens, now.completion_tokens),
         max(before.cached_tokens, now.cached_tokens),
+        max(before.reasoning_tokens, now.reasoning_tokens),
     )
 
 

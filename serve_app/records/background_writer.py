@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Generic, TypeVar
 
 logger = logging.getLogger("ray.serve")
@@ -32,6 +33,7 @@ class BackgroundWriter(Generic[T]):
         write: writes one batch; called on the thread only.
         on_lost: called with the number of items lost, on any thread.
         capacity: items that may wait.
+        most: items of one batch; None: all that wait.
         tend: housekeeping, called on the thread at its start and every `tend_s`.
         flush_s: seconds for which a batch gathers.
 
@@ -45,6 +47,7 @@ class BackgroundWriter(Generic[T]):
         on_lost: Callable[[int], None],
         tend: Callable[[], None] = lambda: None,
         capacity: int = QUEUE_ITEMS,
+        most: int | None = None,
         flush_s: float = FLUSH_S,
         tend_s: float = TEND_S,
     ) -> None:
@@ -53,6 +56,7 @@ class BackgroundWriter(Generic[T]):
         self._on_lost = on_lost
         self._tend = tend
         self.capacity = capacity
+        self._most = most or capacity
         self._flush_s = flush_s
         self._tend_s = tend_s
         self._queue: deque[T] = deque()
@@ -99,9 +103,10 @@ class BackgroundWriter(Generic[T]):
                 return
 
     def _write_all(self) -> None:
-        batch = [self._queue.popleft() for _ in range(len(self._queue))]
-        if batch:
-            self._guard(lambda: self._write(batch), len(batch))
+        waiting = [self._queue.popleft() for _ in range(len(self._queue))]
+        for begun in range(0, len(waiting), self._most):
+            batch = waiting[begun : begun + self._most]
+            self._guard(partial(self._write, batch), len(batch))
 
     def _guard(self, work: Callable[[], None], items: int) -> None:
         try:

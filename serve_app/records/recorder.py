@@ -18,6 +18,9 @@ from serve_app.request.call import Call
 ANSWERED = frozenset({"200", "499", "broken"})
 """Codes of requests that had an answer, or a part of one, to judge."""
 
+MAX_STEPS = 32
+"""Judgements of tool calls, and steps to mend them, that a record has."""
+
 MAX_KEPT_CHARS = 16_384
 """A longer prompt is not kept; it bounds the queue (16,384 of up to 4 bytes an item)."""
 
@@ -97,6 +100,9 @@ def record_of(call: Call, now: datetime, duration_s: float) -> RequestRecord:
         duration_s=duration_s,
         ttft_s=call.served.ttft_s,
         background=call.background,
+        tool_outcomes=tuple(call.reply.verdicts[:MAX_STEPS]) or None,
+        tool_repairs=tuple(call.reply.repairs[:MAX_STEPS]) or None,
+        trace_id=call.trace.trace if call.trace and call.trace.is_sampled else None,
         prompt=_kept_prompt(call) if days else None,
         keep_prompt_days=days,
     )

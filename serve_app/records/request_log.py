@@ -33,6 +33,10 @@ FIELDS = (
     "duration_s",
     "ttft_s",
     "background",
+    "model",
+    "tool_outcomes",
+    "tool_repairs",
+    "trace_id",
 )
 
 

@@ -19,6 +19,10 @@ class RequestRecord:
         prompt_tokens: as the engine counted; None when it did not.
         ttft_s: None unless it was streamed.
         background: what marked it as one that nobody waits for.
+        tool_outcomes: how each tool call was judged, as the model made it first; None: there
+            was none, or none was offered.
+        tool_repairs: steps that were taken to have invalid ones made again.
+        trace_id: of its span, 32 hexadecimal digits; None: it has none.
         prompt: its text, for a tenant that keeps prompts; else None.
         keep_prompt_days: how long the tenant keeps prompts; 0: not at all.
 
@@ -42,5 +46,8 @@ class RequestRecord:
     duration_s: float
     ttft_s: float | None
     background: str | None = None
+    tool_outcomes: tuple[str, ...] | None = None
+    tool_repairs: tuple[str, ...] | None = None
+    trace_id: str | None = None
     prompt: Prompt | None = None
     keep_prompt_days: int = 0

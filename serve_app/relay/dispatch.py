@@ -11,6 +11,7 @@ from serve_app.bodies.big_bodies import breathe
 from serve_app.placement.lanes import Lanes, NoReplica, Replica
 from serve_app.relay.attempts import RequestAttempts
 from serve_app.relay.fault_book import FaultBook
+from serve_app.request.call import Call
 from serve_app.request.turn import turn_facts_of
 from serve_app.transport.upstream import Response
 
@@ -57,7 +58,7 @@ class Dispatch:
         headers = {
             k.decode(): v.decode("latin-1") for k, v in call.headers.items() if k in PASSED_HEADERS
         }
-        headers["x-request-id"] = call.request_id
+        headers |= _own_headers(call)
         response = await self.lanes.open(replica, ask.path, ask.body, headers)
         call.stages["engine"] = time.perf_counter() - chosen
         return replica, response
@@ -79,8 +80,7 @@ class Dispatch:
         """
         call, avoid = attempts.call, self._book.breakers(lane).avoided(now=time.monotonic())
         replica = await self.lanes.choose(lane, _turn(attempts), avoid)
-        headers = {"x-request-id": call.request_id}
-        return await self.lanes.open(replica, call.route.path, body, headers)
+        return await self.lanes.open(replica, call.route.path, body, _own_headers(call))
 
     async def detokenize(self, attempts: RequestAttempts, body: bytes) -> Response:
         """Ask a replica of the call's lane for the text of token ids."""
@@ -90,6 +90,12 @@ class Dispatch:
             avoid |= {call.served.replica.id}
         other = await self.lanes.choose(lane, call.session_key, avoid)
         return await self.lanes.open(other, "/detokenize", body, {})
+
+
+def _own_headers(call: Call) -> dict[str, str]:
+    """Which request it is, and the span that the engine's own hang below."""
+    headers = {"x-request-id": call.request_id}
+    return headers if call.trace is None else headers | call.trace.headers
 
 
 def _turn(attempts: RequestAttempts) -> TurnFacts:

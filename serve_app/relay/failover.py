@@ -152,7 +152,11 @@ class Recovery:
     def _note_recovery(self, attempts: RequestAttempts) -> None:
         outcome, attempts.outcome = attempts.outcome, ""
         if outcome:
-            self._metrics.recoveries.labels(outcome).inc()
+            self._count(attempts.call, outcome)
+
+    def _count(self, call: Call, outcome: str) -> None:
+        self._metrics.recoveries.labels(outcome).inc()
+        call.reply.recoveries.append(outcome)
 
     # -- between attempts ---------------------------------------------------
 
@@ -220,7 +224,7 @@ class Recovery:
         call, stream, transcript = attempts.call, attempts.stream, attempts.transcript
         usage = call.served.usage = stream.usage or known_usage(transcript.delivered)
         wants = attempts.wants_usage and not stream.reader.is_counted
-        self._metrics.recoveries.labels("resumed").inc()
+        self._count(call, "resumed")
         held = await self._relay.release_calls(attempts)
         if isinstance(held, Rejected):
             return await self._relay.refuse(call, held, send)
@@ -233,7 +237,7 @@ class Recovery:
     ) -> Rejected | None:
         """Give up: a refusal while nothing was sent, else the stream's error event."""
         if not attempts.is_refused:
-            self._metrics.recoveries.labels("failed").inc()
+            self._count(attempts.call, "failed")
         if not attempts.has_begun:
             return attempts.verdict or refused
         fault = attempts.verdict if attempts.is_refused and attempts.verdict else BROKEN_OFF

@@ -81,6 +81,7 @@ class ToolRepair:
         """Return a whole answer with valid calls in place of one that its engine cannot write."""
         call, lane = attempts.call, attempts.plan.decision.lane
         self._metrics.tool_calls.labels(call.lane, UNREADABLE.outcome).inc()
+        call.reply.verdicts = [UNREADABLE.outcome]
         # The engine does not say which of its calls it was, nor how many there were.
         may_be_many = gate.tools.named is None and gate.tools.allows_parallel
         fault = Fault((0, -1), gate.tools.named, "", UNREADABLE, may_be_many)
@@ -106,6 +107,8 @@ class ToolRepair:
         judged = gate.afresh()
         judged.read_whole(answer)
         made = [] if judged.faults else self._calls_of(call, answer)
+        if made:
+            call.reply.gate = judged
         self._note_step(call, lane, step, made)
         return bool(made)
 
@@ -115,6 +118,7 @@ class ToolRepair:
 
     def note(self, call: Call, gate: Gate) -> None:
         """Count how the calls of an answer were."""
+        call.reply.gate, call.reply.verdicts = gate, gate.outcomes
         for outcome in gate.outcomes:
             self._metrics.tool_calls.labels(call.lane, outcome).inc()
 

@@ -17,6 +17,7 @@ from serve_app.bodies.parsed_request import ParsedRequest
 from serve_app.bodies.routes import Route
 from serve_app.placement.lanes import Replica
 from serve_app.protocol.sse import Usage
+from serve_app.protocol.trace_context import TraceContext
 from serve_app.request.charge import Charge
 from serve_app.request.keeping import Keeping
 from serve_app.request.plan import Plan
@@ -96,6 +97,7 @@ class Call:
         turn_key: session and a digest of the newest user turn; None: it has no steps to come.
         shadow: version and score of the classifier that is tried beside the active one.
         stages: seconds by step.
+        trace: the call's own span; None: nobody keeps one, or its client says that none is kept.
 
     """
 
@@ -125,6 +127,7 @@ class Call:
     outcome: Outcome = Outcome.ANSWERED
     refused: Rejected | None = None
     stages: dict[str, float] = field(default_factory=dict)
+    trace: TraceContext | None = None
 
     @property
     def lane(self) -> str:

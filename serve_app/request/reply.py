@@ -6,6 +6,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from serve_app.agents.gate import Gate
+from serve_app.agents.verdict import CallOutcome
+
 
 def nothing() -> None:
     """Do nothing."""
@@ -40,6 +43,9 @@ class Reply:
         has_started: something of the answer was passed on, or a refusal told.
         stream: what is passed on, event by event.
         repairs: steps that were taken to have invalid tool calls made again.
+        verdicts: how the tool calls were judged, as the model made them first.
+        gate: what judged them; None: the answer could have none, or did not come so far.
+        recoveries: what was done about faults of replicas, in order.
         hush: the last of the response is about to be sent: no comment may follow it.
 
     """
@@ -48,4 +54,7 @@ class Reply:
     has_started: bool = False
     stream: StreamState = field(default_factory=StreamState)
     repairs: list[str] = field(default_factory=list)
+    verdicts: list[CallOutcome] = field(default_factory=list)
+    gate: Gate | None = None
+    recoveries: list[str] = field(default_factory=list)
     hush: Callable[[], None] = nothing

@@ -84,6 +84,8 @@ def _debug_headers(call: Call) -> Headers:
         ]
     if call.served.replica is not None:
         headers.append((b"x-pointsman-replica", call.served.replica.id.encode()))
+    if call.trace is not None and call.trace.is_sampled:
+        headers.append((b"x-pointsman-trace-id", call.trace.trace.encode()))
     timings = ", ".join(f"{stage};dur={1000 * s:.2f}" for stage, s in call.stages.items())
     if timings:
         headers.append((b"server-timing", timings.encode()))

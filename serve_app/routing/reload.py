@@ -35,7 +35,16 @@ logger = logging.getLogger("ray.serve")
 WATCH_PERIOD_S = 1.0
 """Of files at rest; what changes is looked at four times as often."""
 
-FIXED = ("enabled_lanes", "ingress", "sessions", "ledger", "warm_up", "feedback", "request_log")
+FIXED = (
+    "enabled_lanes",
+    "ingress",
+    "sessions",
+    "ledger",
+    "warm_up",
+    "feedback",
+    "request_log",
+    "tracing",
+)
 """Parts of a fleet file that are built once, with a deployment."""
 
 _REDEPLOY = (

@@ -15,6 +15,7 @@ from serve_app.agents.verdict import (
     NO_CALL,
     TOO_MANY,
     CallOutcome,
+    JudgedCall,
     Verdict,
     judge,
 )
@@ -123,6 +124,7 @@ class Answers:
         self.outcomes: list[CallOutcome] = []
         self.faults: list[Fault] = []
         self.mended = Mended({}, {}, set(), {})
+        self._absent: dict[int, CallOutcome] = {}
 
     def of(self, number: int) -> Answer:
         """Return the answer of this number, a new one where it had said nothing yet."""
@@ -189,8 +191,23 @@ class Answers:
 
     def _note_absent(self, number: int, verdict: Verdict, name: str | None, said: str) -> None:
         self.outcomes.append(verdict.outcome)
+        self._absent[number] = verdict.outcome
         may_be_many = name is None and self._tools.allows_parallel
         self.faults.append(Fault((number, -1), name, said, verdict, may_be_many))
+
+    def delivered(self, *, drops: bool) -> list[JudgedCall]:
+        """Return the calls that the client has when all has been passed on.
+
+        `drops`: whether calls that may not stand are kept from it.
+        """
+        mended, found = self.mended, []
+        for call in (call for answer in self._answers.values() for call in answer.calls):
+            if call.verdict is not None and not (drops and call.key in mended.dropped):
+                name = mended.calls[call.key].name if call.key in mended.calls else call.name
+                found.append(JudgedCall(call.id, name, call.verdict.outcome))
+        for number, added in mended.added.items():
+            found += [JudgedCall(x.id, x.name, self._absent[number]) for x in added]
+        return found
 
     def read_whole(self, form: Form, body: Data) -> None:
         """Judge the answers of a whole body."""

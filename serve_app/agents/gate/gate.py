@@ -11,7 +11,7 @@ from serve_app.agents.gate.frame import Frame, frame_of
 from serve_app.agents.gate.writing import written
 from serve_app.agents.schemas import Schemas
 from serve_app.agents.tools import Tools
-from serve_app.agents.verdict import CUT_SHORT, EMPTY, VALID, CallOutcome, judge
+from serve_app.agents.verdict import CUT_SHORT, EMPTY, VALID, CallOutcome, JudgedCall, judge
 from serve_app.protocol.sse import data_line, parsed_json
 
 MAX_TRIES = 8
@@ -52,6 +52,11 @@ class Gate:
     def faults(self) -> list[Fault]:
         """What has to be mended before `rest`."""
         return self._answers.faults
+
+    @property
+    def delivered(self) -> list[JudgedCall]:
+        """The calls that the client has when all has been passed on, mended ones included."""
+        return self._answers.delivered(drops=self._holds)
 
     def afresh(self) -> Gate:
         """Return one for an answer that begins again."""

@@ -205,6 +205,7 @@ class World:
         self.store_path = folder / "feedback.db"
         self.store = FeedbackStore(self.store_path, fleet.feedback)
         self.recorder = build_recorder(self.store, fleet.request_log, folder, "i1", self.metrics)
+        self.tracer = None
         self.usage_folder = folder / "tenancy.db.usage"
         # Not started: a test flushes it.
         self.meter = UsageMeter(self.tenancy, self.usage_folder)
@@ -228,6 +229,7 @@ class World:
             self.recorder,
             Metering(self.meter),
             self.responses,
+            self.tracer,
         )
         desk = FeedbackDesk(self.store, within_s=0.0)
         gateway = {"responses": self.responses, **gateway}

@@ -358,3 +358,45 @@ def test_a_valid_whole_answer_is_the_same_object(
     gated = gate(path)
     gated.read_whole(body)
     assert gated.whole(body) is body
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    ("answer", "outcomes"),
+    [
+        (Answer(["Well."], [GOOD]), [CallOutcome.VALID]),
+        (Answer([], [GOOD, BAD["schema"], GOOD]), ["valid", "schema", "valid"]),
+        (Answer([], [BAD["unknown_tool"]]), ["unknown_tool"]),
+        (Answer(['<tool_call>{"name": "add", "arguments": {"a": 1}}</tool_call>']), ["in_text"]),
+        (Answer(["Just words."]), []),
+    ],
+)
+@pytest.mark.parametrize("is_stream", [True, False])
+def test_what_was_delivered_is_told_with_the_ids_that_the_client_has(
+    path: str, answer: Answer, outcomes: list[str], is_stream: bool
+) -> None:
+    gated = gate(path)
+    if is_stream:
+        told = heard(path, through(gated, stream(path, answer)))
+        given = [(told.ids[at], told.calls[at][0]) for at in sorted(told.ids)]
+    else:
+        made = whole(path, answer)
+        gated.read_whole(made)
+        for fault in list(gated.faults):
+            gated.mend(fault, [MADE])
+        form = form_of(path)
+        assert form is not None
+        given = [(x.id, x.name) for x in form.whole_calls(gated.whole(made))]
+
+    assert [(x.id, x.name) for x in gated.delivered] == given
+    assert [x.outcome for x in gated.delivered] == outcomes
+
+
+def test_a_further_call_that_was_dropped_is_not_delivered() -> None:
+    gated = gate(CHAT, parallel_tool_calls=False)
+    through(gated, stream(CHAT, Answer([], [GOOD, GOOD])))
+    passing = gate(CHAT, holds=False, parallel_tool_calls=False)
+    through(passing, stream(CHAT, Answer([], [GOOD, GOOD])))
+
+    assert [x.id for x in gated.delivered] == ["call_0"]
+    assert [x.id for x in passing.delivered] == ["call_0", "call_1"]

@@ -218,6 +218,15 @@ def test_an_event_that_only_looks_like_usage_is_passed_on(odd):
         ({"usage": NAMES}, Usage(7, 3)),
         ({"usage": {"prompt_tokens": 7, "completion_tokens": None}}, Usage(7, 0)),
         ({"usage": {**NAMES, "prompt_tokens_details": {"cached_tokens": 4}}}, Usage(7, 3, 4)),
+        (
+            {"usage": {**NAMES, "completion_tokens_details": {"reasoning_tokens": 2}}},
+            Usage(7, 3, 0, 2),
+        ),
+        (
+            {"usage": {**NAMES, "completion_tokens_details": {"reasoning_tokens": None}}},
+            Usage(7, 3),
+        ),
+        ({"usage": {**NAMES, "completion_tokens_details": 3}}, Usage(7, 3)),
         ({"usage": {**NAMES, "prompt_tokens_details": None}}, Usage(7, 3)),
         (
             {"usage": {"input_tokens": 7, "output_tokens": 3, "cache_read_input_tokens": 2}},

@@ -50,6 +50,19 @@ def test_close_writes_what_is_left(sink):
     assert not writer.thread.is_alive()
 
 
+def test_what_gathers_may_go_in_parts_of_which_each_is_lost_alone(sink):
+    writer = sink.writer(most=4)
+    sink.faults = [OSError("full")]
+    for number in range(10):
+        writer.put(number)
+
+    writer.start()
+    writer.close(SOON_S)
+
+    assert sink.written == [[4, 5, 6, 7], [8, 9]]
+    assert sink.lost == 4
+
+
 def test_what_gathers_is_one_batch(sink):
     """One call for all that came within the flush interval."""
     writer = sink.writer()

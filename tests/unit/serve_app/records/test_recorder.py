@@ -59,6 +59,10 @@ async def test_a_whole_answer_is_one_line_and_one_row(recording, engine):
         "completion_tokens": 3,
         "ttft_s": None,
         "background": None,
+        "model": "small",
+        "tool_outcomes": None,
+        "tool_repairs": None,
+        "trace_id": None,
     }
     assert kept(recording) == [("slow", "r-1", "chat", "small", "default", "fake", None)]
 
