@@ -160,6 +160,40 @@ def test_a_task_that_runs_is_not_idle_and_holds_up_no_other():
     assert len(traced.tracer.tasks) == 1
 
 
+def test_a_task_that_ran_for_long_holds_up_no_other():
+    traced = Traced(idle_s=30)
+    long = make_call([user("long")], task="long")
+    traced.tracer.begin(long)
+    traced.ask([user("short")], task="short")
+    traced.clock.pass_s(20)
+    answer(long)
+    traced.tracer.end(long)
+    traced.clock.pass_s(20)
+
+    traced.tracer.tasks.sweep(traced.clock())
+
+    (task,) = traced.of("invoke_workflow")
+    assert task.attributes["gen_ai.conversation.id"] == "short"
+
+
+def test_a_turn_that_is_taken_up_again_begins_with_its_tool_call(traced):
+    """Two answers at once: one calls a tool, the other ends the turn."""
+    calling, answering = make_call([user("go")]), make_call([user("go")])
+    for call in (calling, answering):
+        traced.tracer.begin(call)
+    for call, ids in ((calling, ["a"]), (answering, [])):
+        answer(call, *ids)
+        traced.tracer.end(call)
+    traced.clock.pass_s(60)
+    traced.ask([user("go"), called("a"), result("a")])
+    traced.tracer.close()
+
+    (tool,) = traced.of("execute_tool")
+    _, turn = traced.of("invoke_agent")
+    assert tool.parent_id == turn.context.span_id
+    assert turn.start_ns == tool.start_ns < tool.end_ns <= turn.end_ns
+
+
 def test_a_conversation_has_a_turn_for_each_message_of_the_users(traced):
     traced.ask([user("one")])
     traced.ask([user("one"), {"role": "assistant", "content": "x"}, user("two")])
