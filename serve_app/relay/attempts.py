@@ -22,6 +22,9 @@ from serve_app.request.reply import StreamState
 MAX_OBJECTIONS = 2
 """Replicas that may fail on one request and be well: then it is the request."""
 
+_NOT_KEPT = Transcript(Delivered(), is_chat=False, has_ids=False, shows_ids=False)
+"""Of all streams that could not go on elsewhere: nothing is noted in it."""
+
 
 class RequestAttempts:
     """One request's way: its call and plan, its stream, its faults.
@@ -61,12 +64,14 @@ class RequestAttempts:
 
     def _first_stream(self) -> FirstStream:
         parsed, dialect = self.plan.parsed, self.call.route.dialect
-        self.transcript = Transcript(
-            Delivered(holds_back=held_chars(parsed, self.lane) > 0),
-            is_chat=self.traits.is_chat,
-            has_ids=self.traits.wants_ids,
-            shows_ids=bool(parsed.body.get("return_token_ids")),
-        )
+        self.transcript = _NOT_KEPT
+        if self.keeps_transcript:
+            self.transcript = Transcript(
+                Delivered(holds_back=held_chars(parsed, self.lane) > 0),
+                is_chat=self.traits.is_chat,
+                has_ids=self.traits.wants_ids,
+                shows_ids=bool(parsed.body.get("return_token_ids")),
+            )
         reader = EventReader(hide_usage=not self.wants_usage)
         if dialect is Dialect.ANTHROPIC and parsed.tools:
             return Messages(reader, None, dialect)

@@ -62,7 +62,7 @@ async def listening(app):
     at = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, lifespan="off", log_config=None, access_log=False)
     server = uvicorn.Server(config)
-    task = asyncio.create_task(server._serve([at]))
+    task = asyncio.create_task(server.serve(sockets=[at]))
     yield at.getsockname()[1]
     server.should_exit = server.force_exit = True
     await task
