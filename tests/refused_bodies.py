@@ -211,6 +211,7 @@ EMPTY_PROMISES = (
     Row(RESPONSES, {"conversation": "conv_1"}, "conversation", IGNORED),
     Row(RESPONSES, {"conversation": {"id": "conv_1"}}, "conversation", IGNORED),
     Row(RESPONSES, {"background": True}, "background", IGNORED),
+    Row(RESPONSES, {"store": True}, "store", IGNORED),
     Row(RESPONSES, {"previous_response_id": "resp_1"}, "previous_response_id", IGNORED),
     Row(CHAT, {"functions": [{"name": "f", "parameters": {}}]}, "functions", IGNORED),
     Row(CHAT, {"function_call": {"name": "f"}}, "function_call", IGNORED),

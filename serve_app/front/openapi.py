@@ -91,6 +91,20 @@ _FEEDBACK: dict[str, Any] = {
     }
 }
 
+_STORED: dict[str, Any] = {
+    **_read("A stored response of the caller's."),
+    "delete": {
+        "summary": "Delete a stored response of the caller's.",
+        "responses": {"200": {"description": "It is gone."}, "4XX": _ERROR, "5XX": _ERROR},
+    },
+}
+_CANCEL: dict[str, Any] = {
+    "post": {
+        "summary": "Refused: no response runs in the background.",
+        "responses": {"4XX": _ERROR},
+    }
+}
+
 _FRAME_ID = {"oneOf": [_ID, {"type": "integer"}]}
 
 
@@ -159,6 +173,9 @@ OPENAPI: dict[str, Any] = {
         "/v1/chat/completions": _generation("Chat completions, as vLLM answers them."),
         "/v1/completions": _generation("Completions, as vLLM answers them."),
         "/v1/responses": _generation("Responses, as vLLM answers them."),
+        "/v1/responses/{id}": _STORED,
+        "/v1/responses/{id}/input_items": _read("What a stored response's engine read, in pages."),
+        "/v1/responses/{id}/cancel": _CANCEL,
         "/v1/messages": _generation("Anthropic messages, as vLLM answers them."),
         "/v1/messages/count_tokens": _generation("Tokens of an Anthropic request."),
         "/v1/chat/ws": _SOCKET,
