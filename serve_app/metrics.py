@@ -210,6 +210,12 @@ class Metrics:
             "lane",
             "outcome",
         )
+        self.json_answers = counter(
+            "pointsman_json_answers_total",
+            "Whole answers that were to match a JSON schema, by how they do.",
+            "lane",
+            "outcome",
+        )
         self.tool_repairs = counter(
             "pointsman_tool_repairs_total",
             "Invalid tool calls that a lane was asked to make again, by step and outcome.",

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from router.agents.background import Background, Marks, find_background
 from router.routing.aliases import AUTO
 from router.routing.policy import RoutingPolicy
+from serve_app.agents.json_answers import schema_asked
 from serve_app.bodies.parsed_request import ParsedRequest
 
 BACKGROUND_HEADER = b"x-pointsman-background"
@@ -71,17 +71,6 @@ def _has_any(headers: Mapping[bytes, bytes], names: frozenset[bytes]) -> bool:
 def _writes_title(parsed: ParsedRequest) -> bool:
     if _PURPOSE.search(parsed.prompt.system[:_PURPOSE_CHARS]) is not None:
         return True
-    schema = _schema_of(parsed.body)
+    schema = schema_asked(parsed.body)
     fields = schema.get("properties") if isinstance(schema, dict) else None
     return isinstance(fields, dict) and "title" in fields and len(fields) <= MAX_TITLE_FIELDS
-
-
-def _schema_of(body: Mapping[str, Any]) -> Any:
-    """Return the schema that the answer has to match, in any of the three dialects."""
-    for outer, inner in (("output_config", "format"), ("text", "format")):
-        holder = body.get(outer)
-        if isinstance(holder, dict) and isinstance(holder.get(inner), dict):
-            return holder[inner].get("schema")
-    given = body.get("response_format")
-    wrapped = given.get("json_schema") if isinstance(given, dict) else None
-    return wrapped.get("schema") if isinstance(wrapped, dict) else None

@@ -87,6 +87,7 @@ class Relay:
         call, body = attempts.call, await read_whole(response)
         answer = parsed_json(body)
         call.served.usage = read_usage(answer)
+        self._repair.note_json(attempts, answer)
         if attempts.gate is not None and isinstance(answer, dict):
             judged = await self._judged(attempts, attempts.gate, answer, body)
             if isinstance(judged, Rejected):

@@ -19,6 +19,7 @@ from serve_app.admission.admission import Admission
 from serve_app.agents.forms import form_of
 from serve_app.agents.forms.form import MadeCall
 from serve_app.agents.gate import Fault, Gate
+from serve_app.agents.json_answers import judge_answers, schema_asked
 from serve_app.agents.repair import repair_body
 from serve_app.agents.schemas import Schemas
 from serve_app.agents.tools import tools_of
@@ -121,6 +122,16 @@ class ToolRepair:
         call.reply.gate, call.reply.verdicts = gate, gate.outcomes
         for outcome in gate.outcomes:
             self._metrics.tool_calls.labels(call.lane, outcome).inc()
+
+    def note_json(self, attempts: RequestAttempts, answer: Any) -> None:
+        """Count how a whole answer stands to the JSON schema that it was to match, if any."""
+        call = attempts.call
+        schema = schema_asked(attempts.plan.parsed.body)
+        form = form_of(call.route.path)
+        if schema is None or form is None or not isinstance(answer, dict):
+            return
+        for outcome in judge_answers(form, answer, schema, self._schemas):
+            self._metrics.json_answers.labels(call.lane, outcome).inc()
 
     async def _made_again(
         self, attempts: RequestAttempts, gate: Gate, fault: Fault
