@@ -139,6 +139,14 @@ class Gate:
             return []
         return [replace(call, arguments=call.arguments.strip() or "{}") for call in valid]
 
+    def text_of(self, answer: Data) -> str:
+        """Return the text of a whole answer that has nothing else, and was not cut short."""
+        is_cut = any(is_short for _, _, is_short in self._form.whole_finish(answer))
+        if is_cut or self._form.whole_calls(answer) or self.finds_faults(answer):
+            return ""
+        said = "".join(text for _, text in self._form.whole_texts(answer))
+        return said if said.strip() else ""
+
     def finds_faults(self, answer: Data) -> bool:
         """Whether a whole answer has calls that are not valid, or are not made."""
         judged = self.afresh()
@@ -297,6 +305,12 @@ class Gate:
             self._mended.texts.pop(number, None)
             _let_text_go(self._answers[number])
 
+    def say(self, fault: Fault, text: str) -> None:
+        """Put a text in the place of an answer that was empty."""
+        self.faults.remove(fault)
+        self._mended.texts[fault.key[0]] = text
+        self._mended.said.add(fault.key[0])
+
     def note_usage(self, prompt_tokens: int, completion_tokens: int) -> None:
         """Add what mending took to the usage that the client is told."""
         self._mended.prompt_tokens += prompt_tokens
@@ -321,6 +335,10 @@ class Gate:
         if not mended.is_needed:
             return entry.raw
         before = b""
+        if entry.ends in mended.said:
+            first = self._answers[entry.ends].last_index + 1
+            said = self._form.new_text(data, first, mended.texts[entry.ends])
+            before = b"".join(map(event_of, said))
         if entry.ends is not None and (added := mended.added.get(entry.ends)) is not None:
             first = self._answers[entry.ends].last_index + 1
             events = [self._form.new_call(data, first + at, call) for at, call in enumerate(added)]
