@@ -9,6 +9,8 @@ A stream that breaks off is known by two things: what its request asked for
 - text given: it is *resumed*, from token ids where nothing stands between tokens and
   text but the detokenizer, by an unfinished assistant message where the chat route
   itself must do the work and the template keeps whitespace;
+- otherwise it is *repeated* where it can be: the same is asked again, and what the client
+  has is left out, as long as the model says the same;
 - otherwise it *ends* with an error that says a retry is safe.
 
 **Where an answer resumes.** Tokens run ahead of text: a detokenizer keeps back a token that
@@ -41,6 +43,7 @@ class RecoveryAction(StrEnum):
     CLOSE = "close"
     BY_TOKENS = "by_tokens"
     BY_MESSAGE = "by_message"
+    REPEAT = "repeat"
     END = "end"
 
 
@@ -62,6 +65,8 @@ class StreamTraits:
         is_text: the prompt is text alone, so its token ids are all of it.
         keeps_whitespace: the lane's chat template leaves messages as they are.
         is_continuation: the client continues a message of its own.
+        may_repeat: one stream without log probabilities or token ids that are shown: what
+            was given of it can be recognised when it is said again.
 
     """
 
@@ -78,6 +83,12 @@ class StreamTraits:
     is_text: bool = True
     keeps_whitespace: bool = False
     is_continuation: bool = False
+    may_repeat: bool = False
+
+    @property
+    def otherwise(self) -> RecoveryAction:
+        """What is done where nothing goes on from what was given."""
+        return RecoveryAction.REPEAT if self.may_repeat else RecoveryAction.END
 
     @property
     def can_resume(self) -> bool:
@@ -165,11 +176,11 @@ def decide(traits: StreamTraits, delivered: Delivered) -> RecoveryAction:
     if not delivered.has_content and not is_parsed:
         return RecoveryAction.RETRY
     if is_parsed or not traits.can_resume:
-        return RecoveryAction.END
+        return traits.otherwise
     if traits.goes_by_tokens and delivered.prompt and not delivered.lacks_ids:
         return RecoveryAction.BY_TOKENS
     is_whole = traits.is_chat and not traits.is_continuation and bool(delivered.text)
-    return RecoveryAction.BY_MESSAGE if is_whole and traits.keeps_whitespace else RecoveryAction.END
+    return RecoveryAction.BY_MESSAGE if is_whole and traits.keeps_whitespace else traits.otherwise
 
 
 @dataclass(frozen=True, slots=True)

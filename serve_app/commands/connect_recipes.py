@@ -226,7 +226,7 @@ from anthropic import Anthropic
 
 client = Anthropic(base_url="<<url>>", api_key=<<key>>)
 hello = [{"role": "user", "content": "hello"}]
-client.messages.create(model="<<model>>", max_tokens=<<output>>, messages=hello)
+client.messages.create(model="<<model>>", max_tokens=1024, messages=hello)
 """,
             ),
         ),

@@ -8,9 +8,13 @@ from hashlib import blake2b
 from router.errors import Rejected, RejectReason
 from router.recovery.resume import Delivered, RecoveryAction, ResumePoint, StreamTraits, decide
 from serve_app.agents.gate import Gate
+from serve_app.metrics import Metrics
 from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader
 from serve_app.relay.engine_stream import EngineStream, FirstStream
+from serve_app.relay.gated_stream import GatedStream
+from serve_app.relay.repeat.told import Told
+from serve_app.relay.repeat.told_stream import ToldStream
 from serve_app.relay.resumed_stream import ResumedStream
 from serve_app.relay.resumption import Ask, held_chars
 from serve_app.relay.tool_use import Messages
@@ -33,7 +37,8 @@ class RequestAttempts:
         gate: judges its tool calls; None: it can have none.
         transcript: what the client was given; kept up only where `keeps_transcript`.
         faults: in a row, without a token in between; `failovers`: in all.
-        outcome: what the next attempt counts as once it is answered.
+        outcome: what this attempt counts as once it has gone on with the answer.
+        told: what the client has, where the answer may have to be repeated.
         losses: replicas that were lost before a word, in a row.
         objectors: replicas that are well and failed on this request.
         verdict: why no other is tried; of an objection, unless another replica answers.
@@ -58,13 +63,16 @@ class RequestAttempts:
         self.objectors: frozenset[str] = frozenset()
         self.verdict: Rejected | None = None
         self._seen_tokens = 0
-        self.keeps_transcript = traits.is_known and traits.copies == 1
+        self.told: Told | None = None
+        if traits.may_repeat and not traits.goes_by_tokens:
+            self.told = Told(hides_ids=traits.wants_ids)
         self.ask = Ask(call.route.path, body)
         self.stream: EngineStream = self._first_stream()
 
-    def _first_stream(self) -> FirstStream:
+    def _first_stream(self, *, keeps: bool = True) -> FirstStream:
         parsed, dialect = self.plan.parsed, self.call.route.dialect
         self.transcript = _NOT_KEPT
+        self.keeps_transcript = keeps and self.traits.is_known and self.traits.copies == 1
         if self.keeps_transcript:
             self.transcript = Transcript(
                 Delivered(holds_back=held_chars(parsed, self.lane) > 0),
@@ -136,17 +144,54 @@ class RequestAttempts:
     def action(self) -> RecoveryAction:
         if not self.has_begun:
             return RecoveryAction.RETRY
-        if not self.keeps_transcript:
-            return RecoveryAction.END
-        return decide(self.traits, self.transcript.delivered)
+        if self.keeps_transcript:
+            action = decide(self.traits, self.transcript.delivered)
+        else:
+            action = self.traits.otherwise
+        can_repeat = self.told is not None and self.told.can_repeat
+        return RecoveryAction.END if action is RecoveryAction.REPEAT and not can_repeat else action
 
     def start_over(self) -> None:
         """Ask the same again: nothing of the answer was given."""
-        self.ask, self.outcome = Ask(self.call.route.path, self.body), "retried"
-        if self.gate is not None:
-            self.gate = self.gate.afresh()
+        self._ask_again("retried")
         if not self.has_begun:
             self.stream = self._first_stream()
             return
         # Who speaks was said, under an id: that stays.
         self.stream = ResumedStream(self.transcript, ResumePoint(0), wants_usage=self.wants_usage)
+
+    def repeat(self) -> None:
+        """Ask the same again, and leave out what the client has of the answer."""
+        self._ask_again("resumed")
+        if self.told is not None:
+            self.told.begin_again()
+        self.stream = self._first_stream(keeps=False)
+
+    def _ask_again(self, outcome: str) -> None:
+        self.ask, self.outcome = Ask(self.call.route.path, self.body), outcome
+        if self.gate is not None:
+            self.gate = self.gate.afresh()
+
+    def shown(self) -> EngineStream:
+        """The stream as the client gets it."""
+        stream = self.stream if self.gate is None else GatedStream(self.stream, self.gate)
+        return stream if self.told is None else ToldStream(stream, self.told)
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether the repeated answer is another than what the client was told."""
+        return self.told is not None and self.told.has_diverged
+
+    def untold(self, events: bytes) -> bytes | None:
+        """What the client has not of an answer's last events; None: it was told another."""
+        if self.told is None:
+            return events
+        new = self.told.pass_on(events)
+        return None if self.told.has_diverged or self.told.is_behind else new
+
+    def count_recovery(self, metrics: Metrics) -> None:
+        """Count once what this attempt was, where it is not a request's first."""
+        outcome, self.outcome = self.outcome, ""
+        if outcome:
+            metrics.recoveries.labels(outcome).inc()
+            self.call.reply.recoveries.append(outcome)

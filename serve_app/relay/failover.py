@@ -102,19 +102,20 @@ class Recovery:
         if isinstance(opened, Rejected):
             return opened
         replica, response = opened
+        before = attempts.state.tokens
+        refused: Rejected | None = NO_ANSWER
         # Closing ends the connection unless the response was read to its
         # end: that is what aborts the engine's request.
         with contextlib.closing(response):
             try:
-                if response.status < 400 and attempts.has_begun:
-                    self._note_recovery(attempts)
                 refused = await self._relay.relay(attempts, response, send)
             except AttemptFailed as failed:
                 await self._blame(attempts, replica, failed)
                 raise
             finally:
-                if attempts.has_begun:
-                    self._note_recovery(attempts)
+                has_gone_on = refused is None or attempts.state.tokens > before
+                if attempts.has_begun and has_gone_on:
+                    attempts.count_recovery(self._metrics)
         if refused is None:
             self._book.note_answer(attempts, replica.id)
         return refused
@@ -149,11 +150,6 @@ class Recovery:
             attempts, replica.id, is_gone=is_alive is False, is_loss=failed.is_loss
         )
 
-    def _note_recovery(self, attempts: RequestAttempts) -> None:
-        outcome, attempts.outcome = attempts.outcome, ""
-        if outcome:
-            self._count(attempts.call, outcome)
-
     def _count(self, call: Call, outcome: str) -> None:
         self._metrics.recoveries.labels(outcome).inc()
         call.reply.recoveries.append(outcome)
@@ -169,6 +165,8 @@ class Recovery:
             return RecoveryAction.END
         if action is RecoveryAction.RETRY:
             attempts.start_over()
+        elif action is RecoveryAction.REPEAT:
+            attempts.repeat()
         elif not await self._resume(attempts, action):
             return RecoveryAction.END
         return action

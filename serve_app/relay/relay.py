@@ -17,6 +17,7 @@ from serve_app.protocol.engine_words import from_engine
 from serve_app.protocol.errors import Dialect, error_event
 from serve_app.protocol.sse import Usage, next_number, parsed_json, read_usage
 from serve_app.relay.attempt_faults import (
+    BROKEN_OFF,
     UPSTREAM_FAULTS,
     broken,
     fault_of,
@@ -25,7 +26,6 @@ from serve_app.relay.attempt_faults import (
 )
 from serve_app.relay.attempts import RequestAttempts
 from serve_app.relay.forwarder import Forwarder, next_held
-from serve_app.relay.gated_stream import GatedStream
 from serve_app.relay.tool_repair import ToolRepair, is_unreadable_call
 from serve_app.relay.tool_use import with_reason
 from serve_app.request.call import Call, Outcome
@@ -132,9 +132,7 @@ class Relay:
     async def _relay_stream(
         self, attempts: RequestAttempts, response: Response, send: Send
     ) -> Rejected | None:
-        call, stream, gate = attempts.call, attempts.stream, attempts.gate
-        if gate is not None:
-            stream = GatedStream(stream, gate)
+        call, stream = attempts.call, attempts.shown()
         state = call.reply.stream
         call.served.live_tokens = lambda: state.tokens + stream.tokens
         try:
@@ -153,6 +151,8 @@ class Relay:
             call.served.live_tokens = None
         if stream.reader.refused is not None:
             return stream.reader.refused
+        if attempts.has_diverged:
+            return BROKEN_OFF
         if stream.has_failed:
             raise fault_of_event(stream.reader.fault)
         held = await self.release_calls(attempts)
@@ -161,17 +161,21 @@ class Relay:
         rest += held
         # What is still held back under a ceiling needs no slot of the engine's.
         _leave(call)
+        attempts.count_recovery(self._metrics)
         await self.finish(call, send, rest)
         return None
 
     async def release_calls(self, attempts: RequestAttempts) -> bytes | Rejected:
         """Return what the gate of a stream that is over holds, with valid calls only."""
-        call, gate = attempts.call, attempts.gate
-        if gate is None:
-            return b""
-        self._repair.note(call, gate)
-        refused = await self._repair.mend(attempts, gate) if gate.holds else None
-        return refused or repair_comment(call) + gate.rest()
+        call, gate, held = attempts.call, attempts.gate, b""
+        if gate is not None:
+            self._repair.note(call, gate)
+            refused = await self._repair.mend(attempts, gate) if gate.holds else None
+            if refused is not None:
+                return refused
+            held = repair_comment(call) + gate.rest()
+        untold = attempts.untold(held)
+        return BROKEN_OFF if untold is None else untold
 
     def count(self, call: Call, usage: Usage | None) -> None:
         """Account for what the engine told, before the client has the end."""

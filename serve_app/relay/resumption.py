@@ -54,6 +54,7 @@ _SHARED = (
     "session_id",
 )
 _HISTORY = ("bad_words", "repetition_detection", "thinking_token_budget")
+_SHOWN = ("prompt_logprobs", "top_logprobs", "return_token_ids")
 _GRAMMAR = (
     "structured_outputs",
     "guided_json",
@@ -89,6 +90,10 @@ def traits_of(parsed: ParsedRequest, lane: LaneConfig) -> StreamTraits:
         keeps_whitespace=lane.keeps_whitespace
         and not (stops and body.get("include_stop_str_in_output")),
         is_continuation=bool(body.get("continue_final_message")),
+        may_repeat=parsed.stream
+        and parsed.num_sequences == 1
+        and not logprobs
+        and not any(body.get(name) for name in _SHOWN),
     )
 
 

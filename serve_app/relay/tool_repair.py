@@ -72,7 +72,10 @@ class ToolRepair:
             made = await self._made_again(attempts, gate, fault)
             if isinstance(made, Rejected):
                 return made
-            gate.mend(fault, made)
+            if isinstance(made, str):
+                gate.say(fault, made)
+            else:
+                gate.mend(fault, made)
         mending = attempts.call.served.mending
         if mending is not None:
             gate.note_usage(mending.prompt_tokens, mending.completion_tokens)
@@ -135,13 +138,14 @@ class ToolRepair:
 
     async def _made_again(
         self, attempts: RequestAttempts, gate: Gate, fault: Fault
-    ) -> list[MadeCall] | Rejected:
+    ) -> list[MadeCall] | str | Rejected:
+        """Return valid calls for a fault's place, or a text for that of an empty answer."""
         config = _config(attempts.call)
         body = _asked(attempts, gate, fault)
         for _ in range(config.attempts):
             lane = attempts.plan.decision.lane
             answer = await self._ask(attempts, lane, body)
-            made = gate.made_again(answer, fault)
+            made = gate.made_again(answer, fault) or _said(gate, answer, fault)
             self._note_step(attempts.call, lane, "grammar", made)
             if made:
                 return made
@@ -151,7 +155,7 @@ class ToolRepair:
                 body = _asked(attempts, gate, fault)
         for stronger in self._fallbacks(attempts) if config.fallback else ():
             answer = await self._ask_elsewhere(attempts, stronger, body)
-            made = gate.made_again(answer, fault)
+            made = gate.made_again(answer, fault) or _said(gate, answer, fault)
             self._note_step(attempts.call, stronger, "fallback", made)
             if made:
                 attempts.call.decision = LaneDecision(stronger, Reason.VALIDATION_FAILED)
@@ -161,7 +165,7 @@ class ToolRepair:
                 body = _asked(attempts, gate, fault)
         return [] if fault.verdict is EMPTY else _refusal(fault)
 
-    def _note_step(self, call: Call, lane: Lane, step: str, made: list[MadeCall]) -> None:
+    def _note_step(self, call: Call, lane: Lane, step: str, made: list[MadeCall] | str) -> None:
         outcome = "mended" if made else "failed"
         self._metrics.tool_repairs.labels(lane.name, step, outcome).inc()
         call.reply.repairs.append(step if made else f"{step}-failed")
@@ -255,6 +259,11 @@ def _taken(call: Call, answer: dict[str, Any]) -> dict[str, Any]:
         usage.get("output_tokens", 0) + took.completion_tokens - own.completion_tokens
     )
     return {**answer, "usage": usage}
+
+
+def _said(gate: Gate, answer: dict[str, Any], fault: Fault) -> list[MadeCall] | str:
+    """The text that comes instead of an empty answer: there was nothing to call."""
+    return gate.text_of(answer) if fault.verdict is EMPTY else []
 
 
 def _asked(attempts: RequestAttempts, gate: Gate, fault: Fault) -> dict[str, Any]:

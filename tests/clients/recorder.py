@@ -1,7 +1,8 @@
 """What a client sends and is told, byte for byte.
 
 Stands between a client's sandbox and the server under test: it passes every byte on unchanged
-and keeps a copy, which is read as HTTP afterwards. Nothing of the exchange depends on it.
+and keeps a copy, which is read as HTTP afterwards. Where somebody watches what comes back, each
+request asks for the server's debug headers, which say who answers.
 """
 
 from __future__ import annotations
@@ -10,13 +11,18 @@ import asyncio
 import contextlib
 import gzip
 import json
+import re
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import httptools
 import pyarrow as pa
+
+See = Callable[[bytes], bytes | None]
+"""Is shown a piece that passes; may return another in its place."""
 
 
 @dataclass(slots=True)
@@ -120,11 +126,17 @@ class Recorder:
     Args:
         path: the socket.
         port: of the server, at 127.0.0.1.
+        watch: called for each connection, for what is called with each piece that comes back.
 
     """
 
-    def __init__(self, path: Path, port: int) -> None:
-        self._path, self._port = path, port
+    def __init__(
+        self,
+        path: Path,
+        port: int,
+        watch: Callable[[], Callable[[bytes], bytes | None]] | None = None,
+    ) -> None:
+        self._path, self._port, self._watch = path, port, watch
         self._connections: list[tuple[bytearray, bytearray]] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -173,19 +185,34 @@ class Recorder:
             writer.close()
             return
         try:
+            watch = None if self._watch is None else self._watch()
             await asyncio.gather(
-                _copy(reader, inner_writer, sent), _copy(inner_reader, writer, told)
+                _copy(reader, inner_writer, sent, None if watch is None else _asking),
+                _copy(inner_reader, writer, told, watch),
             )
         finally:
             inner_writer.close()
             writer.close()
 
 
+_REQUEST = re.compile(rb"[A-Z]{3,7} /\S* HTTP/1\.1\r\n")
+
+
+def _asking(data: bytes) -> bytes:
+    """A request's beginning, which asks for debug headers; clients write it in one piece."""
+    line = _REQUEST.match(data)
+    return data if line is None else line[0] + b"x-pointsman-debug: 1\r\n" + data[line.end() :]
+
+
 async def _copy(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, kept: bytearray
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    kept: bytearray,
+    see: See | None,
 ) -> None:
     try:
         while data := await reader.read(65536):
+            data = (see(data) if see is not None else None) or data
             kept.extend(data)
             writer.write(data)
             await writer.drain()

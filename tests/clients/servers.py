@@ -1,4 +1,4 @@
-"""The servers that clients are run against: the scripted engine, alone or behind Pointsman."""
+"""What clients are run against: a scripted engine, alone or behind Pointsman; an embedded model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -22,6 +22,8 @@ from tests.e2e.support import await_all
 TASK = Path(__file__).parent / "task.yaml"
 WINDOW_TOKENS = 200_000
 """Claude Code begins with 25,000 tokens of this engine's, and asks for 32,000 more."""
+
+SLOW_TOKEN_MS = 12.0
 
 _TENANTS = """
 tiers:
@@ -51,26 +53,44 @@ def engine(script: Path = TASK) -> Iterator[tuple[int, str]]:
 @contextlib.contextmanager
 def pointsman(script: Path = TASK, model: str = "auto") -> Iterator[tuple[int, str]]:
     """A deployment of two lanes with two scripted engines each; yields port and model."""
+    with _deployed(_profile(script), 2, ("chat", "quality")):
+        yield 8000, model
+
+
+@contextlib.contextmanager
+def losing(script: Path = TASK, replicas: int = 2) -> Iterator[tuple[int, str]]:
+    """A lane whose replicas speak slowly enough to be killed in the middle of a word."""
+    timing = {"decode_step_ms": {1: SLOW_TOKEN_MS}, "prefill_ms_per_token": 0.001}
+    with _deployed(_profile(script) | {"timing": timing}, replicas, ("chat",)):
+        yield 8000, "auto"
+
+
+@contextlib.contextmanager
+def embedded(model: str = "auto") -> Iterator[tuple[int, str]]:
+    """What `make serve` serves without a GPU: vLLM with the embedded model."""
+    with deployed(ready_s=900):
+        yield 8000, model
+
+
+@contextlib.contextmanager
+def _deployed(profile: dict[str, object], replicas: int, lanes: Sequence[str]) -> Iterator[None]:
     with tempfile.TemporaryDirectory() as folder:
-        profile = Path(folder) / "profile.yaml"
-        profile.write_text(yaml.safe_dump(_profile(script)))
+        profile_file = Path(folder) / "profile.yaml"
+        profile_file.write_text(yaml.safe_dump(profile))
         lane = {
             "model_source": "simulated",
             "engine": "simulated",
             "accelerator": "cpu",
             "num_cpus": 0.1,
-            "replicas": 2,
+            "replicas": replicas,
             "max_model_len": WINDOW_TOKENS,
-            "simulated": {"profile": str(profile)},
+            "simulated": {"profile": str(profile_file)},
         }
         fleet = {
             "name": "clients",
             "note": "Scripted engines; nothing here is a model.",
-            "lanes": {
-                "chat": lane | {"model_id": "scripted-chat"},
-                "quality": lane | {"model_id": "scripted-quality"},
-            },
-            "routing": {"default": "chat", "complex": "quality"},
+            "lanes": {name: lane | {"model_id": f"scripted-{name}"} for name in lanes},
+            "routing": {"default": lanes[0], "complex": lanes[1] if lanes[1:] else None},
             "ingress": {"replicas": 1, "num_cpus": 0.1},
         }
         fleet_file, tenants_file = Path(folder) / "fleet.yaml", Path(folder) / "tenants.yaml"
@@ -81,7 +101,7 @@ def pointsman(script: Path = TASK, model: str = "auto") -> Iterator[tuple[int, s
             httpx.Client(timeout=60) as http,
         ):
             await_all(http, url, ingresses=1)
-            yield 8000, model
+            yield
 
 
 def _profile(script: Path) -> dict[str, object]:

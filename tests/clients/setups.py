@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,12 +15,30 @@ URL = "http://127.0.0.1:8000"
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """What one run of a client is prepared for.
+
+    Attributes:
+        model: the name that it asks for.
+        prompt: what it is to do.
+        texts: what `pointsman connect` prints for this deployment, by client.
+
+    """
+
+    home: Path
+    workspace: Path
+    model: str
+    prompt: str
+    texts: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """How one run is started.
 
     Attributes:
         command: the program and its arguments.
-        env: variables beside PATH and HOME.
+        env: variables beside HOME, and PATH where it is another one.
 
     """
 
@@ -34,8 +53,10 @@ class Client:
     Attributes:
         package: what it is installed from, for its version.
         program: its file below build/clients; the client is left out where it is not there.
-        prepare: writes its configuration into the home folder and the workspace; told both,
-            the model and the prompt.
+        prepare: writes its configuration, as `pointsman connect` prints it.
+        does: the `task`; `hello`, which is what the printed lines of an SDK are enough for; or
+            a `forced` call, which an engine makes with any model.
+        is_streamed: whether its answers come as streams.
 
     """
 
@@ -43,7 +64,9 @@ class Client:
     package: str
     route: str
     program: Path
-    prepare: Callable[[Path, Path, str, str], Start]
+    prepare: Callable[[Run], Start]
+    does: str = "task"
+    is_streamed: bool = True
 
     def version(self) -> str:
         """The locked version."""
@@ -57,55 +80,28 @@ class Client:
         return "?"
 
 
-def _claude_code(home: Path, workspace: Path, model: str, prompt: str) -> Start:
-    env = {
-        "ANTHROPIC_BASE_URL": URL,
-        "ANTHROPIC_AUTH_TOKEN": "none",
-        "ANTHROPIC_MODEL": model,
-        "ANTHROPIC_DEFAULT_HAIKU_MODEL": model,
-        # It refuses to run without asking as root, unless it is told that it is contained.
-        "IS_SANDBOX": "1",
-    }
+def _claude_code(run: Run) -> Start:
+    *exports, command = run.texts["claude-code"][0].strip().splitlines()
+    # It refuses to run without asking as root, unless it is told that it is contained.
+    env = {"IS_SANDBOX": "1", "PATH": f"{_npm('claude').parent}:{os.environ['PATH']}"}
     options = ["--output-format", "stream-json", "--verbose", "--dangerously-skip-permissions"]
-    return Start([str(_npm("claude")), "-p", prompt, *options], env)
+    script = "\n".join([*exports, f'exec {command} "$@"'])
+    return Start(["bash", "-c", script, "bash", "-p", run.prompt, *options], env)
 
 
-def _codex(home: Path, workspace: Path, model: str, prompt: str) -> Start:
-    # With its web search on, which stock Codex offers: nobody runs it, and it is left out.
-    (home / ".codex").mkdir()
-    (home / ".codex/config.toml").write_text(
-        f"""\
-model = "{model}"
-model_provider = "pointsman"
-
-[model_providers.pointsman]
-name = "Pointsman"
-base_url = "{URL}/v1"
-wire_api = "responses"
-env_key = "POINTSMAN_KEY"
-"""
-    )
+def _codex(run: Run) -> Start:
+    (run.home / ".codex").mkdir()
+    (run.home / ".codex/config.toml").write_text(run.texts["codex"][0])
     options = ["--json", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
-    command = [str(_npm("codex")), "exec", *options, "-C", str(workspace), prompt]
-    return Start(command, {"POINTSMAN_KEY": "none"})
+    command = [str(_npm("codex")), "exec", *options, "-C", str(run.workspace), run.prompt]
+    return Start(command, {"POINTSMAN_API_KEY": "none"})
 
 
-def _opencode(home: Path, workspace: Path, model: str, prompt: str) -> Start:
-    config = {
-        "provider": {
-            "pointsman": {
-                "npm": "@ai-sdk/openai-compatible",
-                "options": {"baseURL": f"{URL}/v1", "apiKey": "none"},
-                "models": {model: {"limit": {"context": 200_000, "output": 8192}}},
-            }
-        },
-        "model": f"pointsman/{model}",
-        "small_model": f"pointsman/{model}",
-        "share": "disabled",
-        "autoupdate": False,
-    }
-    (workspace / "opencode.json").write_text(json.dumps(config))
-    return Start([str(_npm("opencode")), "run", "--auto", prompt])
+def _opencode(run: Run) -> Start:
+    # Nothing of its vendor's can be reached.
+    printed = {**json.loads(run.texts["opencode"][0]), "share": "disabled", "autoupdate": False}
+    (run.workspace / "opencode.json").write_text(json.dumps(printed))
+    return Start([str(_npm("opencode")), "run", "--auto", run.prompt])
 
 
 def _npm(name: str) -> Path:
@@ -115,36 +111,77 @@ def _npm(name: str) -> Path:
 PYTHON = INSTALLED / "py/bin/python"
 
 
-def _program(name: str) -> Callable[[Path, Path, str, str], Start]:
-    def prepare(home: Path, workspace: Path, model: str, prompt: str) -> Start:
-        return Start([str(PYTHON), str(HERE / "programs.py"), name, prompt, URL, model])
+def _program(name: str) -> Callable[[Run], Start]:
+    def prepare(run: Run) -> Start:
+        script = "forced.py" if name.startswith("forced") else "programs.py"
+        return Start([str(PYTHON), str(HERE / script), name, run.prompt, URL, run.model])
 
     return prepare
 
 
+def _printed(name: str) -> Callable[[Run], Start]:
+    def prepare(run: Run) -> Start:
+        (run.workspace / "printed.py").write_text(run.texts[name][0])
+        return Start([str(PYTHON), str(HERE / "printed.py"), str(run.workspace / "printed.py")])
+
+    return prepare
+
+
+PRINTED = (
+    *("claude-code", "codex", "opencode"),
+    *("openai", "anthropic", "openai-agents", "pydantic-ai", "langchain"),
+)
+"""Clients that `pointsman connect` is asked about."""
+
+CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
+
 CLIENTS = (
-    Client(
-        "claude-code", "@anthropic-ai/claude-code", "/v1/messages", _npm("claude"), _claude_code
-    ),
-    Client("codex", "@openai/codex", "/v1/responses", _npm("codex"), _codex),
-    Client("opencode", "opencode-ai", "/v1/chat/completions", _npm("opencode"), _opencode),
+    Client("claude-code", "@anthropic-ai/claude-code", MESSAGES, _npm("claude"), _claude_code),
+    Client("codex", "@openai/codex", RESPONSES, _npm("codex"), _codex),
+    Client("opencode", "opencode-ai", CHAT, _npm("opencode"), _opencode),
     *(
-        Client(name, package, route, PYTHON, _program(name))
+        Client(name, package, route, PYTHON, _program(name), is_streamed=streamed)
+        for name, package, route, streamed in (
+            ("openai-chat", "openai", CHAT, True),
+            ("openai-chat-whole", "openai", CHAT, False),
+            ("openai-responses", "openai", RESPONSES, True),
+            ("openai-responses-whole", "openai", RESPONSES, False),
+            ("anthropic", "anthropic", MESSAGES, True),
+            ("anthropic-whole", "anthropic", MESSAGES, False),
+            ("openai-agents-chat", "openai-agents", CHAT, True),
+            ("openai-agents-responses", "openai-agents", RESPONSES, True),
+            ("pydantic-ai-chat", "pydantic-ai-slim", CHAT, True),
+            ("pydantic-ai-responses", "pydantic-ai-slim", RESPONSES, True),
+            ("pydantic-ai-anthropic", "pydantic-ai-slim", MESSAGES, True),
+            ("langchain-chat", "langchain", CHAT, True),
+            ("langchain-responses", "langchain", RESPONSES, True),
+            ("langchain-anthropic", "langchain", MESSAGES, True),
+        )
+    ),
+    *(
+        Client(f"connect-{name}", package, route, PYTHON, _printed(name), "hello", False)
         for name, package, route in (
-            ("openai-chat", "openai", "/v1/chat/completions"),
-            ("openai-chat-whole", "openai", "/v1/chat/completions"),
-            ("openai-responses", "openai", "/v1/responses"),
-            ("openai-responses-whole", "openai", "/v1/responses"),
-            ("anthropic", "anthropic", "/v1/messages"),
-            ("anthropic-whole", "anthropic", "/v1/messages"),
-            ("openai-agents-chat", "openai-agents", "/v1/chat/completions"),
-            ("openai-agents-responses", "openai-agents", "/v1/responses"),
-            ("pydantic-ai-chat", "pydantic-ai-slim", "/v1/chat/completions"),
-            ("pydantic-ai-responses", "pydantic-ai-slim", "/v1/responses"),
-            ("pydantic-ai-anthropic", "pydantic-ai-slim", "/v1/messages"),
-            ("langchain-chat", "langchain", "/v1/chat/completions"),
-            ("langchain-responses", "langchain", "/v1/responses"),
-            ("langchain-anthropic", "langchain", "/v1/messages"),
+            ("openai", "openai", RESPONSES),
+            ("anthropic", "anthropic", MESSAGES),
+            ("openai-agents", "openai-agents", RESPONSES),
+            ("pydantic-ai", "pydantic-ai-slim", CHAT),
+            ("langchain", "langchain", CHAT),
+        )
+    ),
+    *(
+        Client(f"forced-{name}", package, route, PYTHON, _program(f"forced-{name}"), "forced")
+        for name, package, route in (
+            ("openai-chat", "openai", CHAT),
+            ("openai-responses", "openai", RESPONSES),
+            ("anthropic", "anthropic", MESSAGES),
+            ("openai-agents-chat", "openai-agents", CHAT),
+            ("openai-agents-responses", "openai-agents", RESPONSES),
+            ("pydantic-ai-chat", "pydantic-ai-slim", CHAT),
+            ("pydantic-ai-responses", "pydantic-ai-slim", RESPONSES),
+            ("pydantic-ai-anthropic", "pydantic-ai-slim", MESSAGES),
+            ("langchain-chat", "langchain", CHAT),
+            ("langchain-responses", "langchain", RESPONSES),
+            ("langchain-anthropic", "langchain", MESSAGES),
         )
     ),
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
@@ -17,10 +18,13 @@ import httptools
 import pyarrow as pa
 import pytest
 
+from serve_app.commands.connect_recipes import RECIPES
 from simulator.script.model import load_script
+from tests.clients.forced import checked
+from tests.clients.kills import MOST_DELAY_S, MOST_EVENTS, Loss, Replicas
 from tests.clients.recorder import Exchange, Recorder, _read, decoded
 from tests.clients.servers import TASK
-from tests.clients.setups import CLIENTS, HERE
+from tests.clients.setups import CLIENTS, HERE, PRINTED
 
 ROOT = HERE.parents[1]
 
@@ -125,6 +129,84 @@ def test_a_client_reaches_the_server_and_nothing_else(tmp_path: Path, port: int)
         assert [x.status for x in recorder.exchanges()] == [200]
     answer, refused = done.stdout.split()
     assert answer == "{}" and int(refused) != 0
+
+
+def test_who_answers_is_asked_for_where_somebody_watches(tmp_path: Path, port: int) -> None:
+    seen: list[bytes] = []
+    body = b"POST /v1/not-a-head HTTP/1.1"
+    sent = b"POST /v1/x HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+    with Recorder(tmp_path / "socket", port, lambda: seen.append) as recorder:
+        _ask(tmp_path / "socket", sent)
+        (exchange,) = recorder.exchanges()
+    assert exchange.headers["x-pointsman-debug"] == "1" and exchange.body == body
+    assert b"".join(seen).endswith(body)
+
+
+class _Killable(Replicas):
+    """Replicas of which two serve; a kill is noted."""
+
+    def loaded(self) -> dict[str, int]:
+        return {"a1": 1, "b2": 2}
+
+    def kill(self, name: str) -> bool:
+        self.killed += name in self.loaded()
+        return name in self.loaded()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-pointsman-replica: %b\r\n\r\n"
+
+
+async def _streamed(loss: Loss, *pieces: bytes) -> None:
+    see = loss.watch()
+    for piece in pieces:
+        see(piece)
+    await asyncio.sleep(2 * MOST_DELAY_S)
+
+
+@pytest.mark.parametrize("number", range(8))
+async def test_a_run_loses_the_replica_of_one_stream_once(number: int) -> None:
+    replicas = _Killable()
+    loss = Loss(replicas, f"client {number}")
+
+    for _ in range(3):
+        await _streamed(loss, HEAD % b"a1", *[b"data: {}\n\n"] * MOST_EVENTS)
+
+    assert (loss.hit, replicas.killed) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (HEAD % b"a1", b"data: {}\n\n" * MOST_EVENTS + b"data: [DONE]\n\n"),
+        (HEAD % b"gone", b"data: {}\n\n" * MOST_EVENTS),
+        (b"HTTP/1.1 200 OK\r\n\r\n{}", b"data: {}\n\n" * MOST_EVENTS),
+    ],
+    ids=["over", "another's", "whole"],
+)
+async def test_what_is_no_open_stream_is_not_hit(pieces: tuple[bytes, ...]) -> None:
+    loss = Loss(_Killable(), "client")
+
+    for _ in range(3):
+        await _streamed(loss, *pieces)
+
+    assert loss.hit == 0
+
+
+def test_all_that_is_set_up_is_set_up_as_it_is_printed() -> None:
+    """No client of the harness has a configuration of its own."""
+    assert set(PRINTED) <= {recipe.name for recipe in RECIPES}
+    hello = {client.name.removeprefix("connect-") for client in CLIENTS if client.does == "hello"}
+    assert hello == set(PRINTED) - {"claude-code", "codex", "opencode"}
+
+
+WRONG = [{"room": "attic", "percent": 50}, {"room": "study"}, {"room": "study", "percent": "0"}]
+
+
+@pytest.mark.parametrize("given", WRONG)
+def test_a_forced_call_that_its_schema_does_not_allow_is_none(given: dict[str, Any]) -> None:
+    assert checked("set_lamp", {"room": "study", "percent": 0}).startswith("called set_lamp {")
+    with pytest.raises(AssertionError):
+        checked("set_lamp", given)
 
 
 def test_versions_are_pinned_and_no_lock_names_a_registry() -> None:

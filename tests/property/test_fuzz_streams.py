@@ -16,6 +16,8 @@ from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader, Usage, read_usage
 from serve_app.relay import forwarder
 from serve_app.relay.engine_stream import MAX_WAITING_BYTES, FirstStream
+from serve_app.relay.repeat.told import Told
+from serve_app.relay.repeat.told_stream import ToldStream
 from serve_app.relay.resumed_stream import ResumedStream
 from serve_app.relay.tool_use import Messages
 from serve_app.relay.transcript import MAX_RAW_BYTES, Transcript
@@ -188,6 +190,26 @@ def test_no_garbage_is_a_fault_where_a_stream_goes_on(first, second, is_chat, da
 
     assert all(out.endswith(b"\n\n") for out in outs if out)
     assert source.tokens >= 0
+
+
+@FUZZED
+@given(wild, wild, KINDS, st.data())
+def test_no_garbage_is_a_fault_where_an_answer_is_repeated(first, second, kind, data) -> None:
+    """What is new of it is whole events; of the same again nothing is."""
+    told = Told(hides_ids=data.draw(st.booleans()))
+    begun = ToldStream(original(kind), told)
+    for piece in data.draw(cut(first)):
+        begun.feed(piece)
+    begun.end()
+    again = data.draw(st.sampled_from([first, second]))
+
+    told.begin_again()
+    source = ToldStream(original(kind), told)
+    outs = [source.feed(piece) for piece in data.draw(cut(again))] + [source.end()]
+
+    assert all(out.endswith(b"\n\n") for out in outs if out)
+    assert source.tokens >= 0
+    assert again is not first or not told.has_diverged
 
 
 @FUZZED

@@ -96,6 +96,13 @@ class ChatForm:
             finish, MadeCall((call.key[0], number), call.id, call.name, call.arguments)
         )
 
+    def new_text(self, finish: Data, number: int, text: str) -> list[Data]:  # noqa: ARG002 - as the other forms
+        choices = [
+            {**choice, "delta": {"content": text}, "finish_reason": None}
+            for choice in dicts(finish.get("choices"))
+        ]
+        return [{**{k: v for k, v in finish.items() if k != "usage"}, "choices": choices}]
+
     def _delta(self, like: Data, answer: int, call: Data) -> Data:
         choice = {"index": answer, "delta": {"tool_calls": [call]}, "finish_reason": None}
         return {**{k: v for k, v in like.items() if k != "usage"}, "choices": [choice]}

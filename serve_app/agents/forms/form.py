@@ -7,7 +7,7 @@ Each form is written against the pinned vLLM's models.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Protocol
 
@@ -88,6 +88,9 @@ class Form(Protocol):
     def new_call(self, finish: Data, number: int, call: MadeCall) -> list[Data]:
         """The events of a call that no event began, before the one that ends the answer."""
 
+    def new_text(self, finish: Data, number: int, text: str) -> list[Data]:
+        """The events of a text that no event said, before the one that ends the answer."""
+
     def closed(self, data: Data, mended: Mended) -> Data:
         """An event after the calls, with what was mended in it."""
 
@@ -112,7 +115,8 @@ class Mended:
         calls: calls that are replaced, by key.
         added: calls that had not been made, by answer.
         dropped: calls that are left out.
-        texts: what is left of the text, by answer.
+        texts: what is left of the text, or stands in its place, by answer.
+        said: answers whose text is to be said before they end: they had none.
         prompt_tokens, completion_tokens: that mending took.
 
     """
@@ -121,6 +125,7 @@ class Mended:
     added: dict[int, list[MadeCall]]
     dropped: set[Key]
     texts: dict[int, str]
+    said: set[int] = field(default_factory=set)
     prompt_tokens: int = 0
     completion_tokens: int = 0
 

@@ -76,6 +76,14 @@ class MessagesForm:
     def new_call(self, finish: Data, number: int, call: MadeCall) -> list[Data]:
         return self.events(finish, MadeCall((0, number), call.id, call.name, call.arguments))
 
+    def new_text(self, finish: Data, number: int, text: str) -> list[Data]:  # noqa: ARG002 - as the other forms
+        block, delta = {"type": "text", "text": ""}, {"type": "text_delta", "text": text}
+        return [
+            {"type": "content_block_start", "index": number, "content_block": block},
+            {"type": "content_block_delta", "index": number, "delta": delta},
+            {"type": "content_block_stop", "index": number},
+        ]
+
     def closed(self, data: Data, mended: Mended) -> Data:
         if data.get("type") != "message_delta":
             return data

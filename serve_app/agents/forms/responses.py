@@ -85,6 +85,22 @@ class ResponsesForm:
         made = MadeCall((0, number), call.id, call.name, call.arguments)
         return self._item(finish, f"fc_{call.id}", made, {})
 
+    def new_text(self, finish: Data, number: int, text: str) -> list[Data]:
+        item = _message_item(part(finish, "response"), text)
+        at = {"output_index": number, "sequence_number": finish.get("sequence_number", 0)}
+        inside = {**at, "item_id": item["id"], "content_index": 0}
+        empty = {**item["content"][0], "text": ""}
+        begun = {**item, "content": [], "status": "in_progress"}
+        kind = "response.output_text"
+        return [
+            {**at, "type": "response.output_item.added", "item": begun},
+            {**inside, "type": "response.content_part.added", "part": empty},
+            {**inside, "type": f"{kind}.delta", "delta": text, "logprobs": []},
+            {**inside, "type": f"{kind}.done", "text": text, "logprobs": []},
+            {**inside, "type": "response.content_part.done", "part": item["content"][0]},
+            {**at, "type": "response.output_item.done", "item": item},
+        ]
+
     def _item(self, like: Data, item_id: str, call: MadeCall, old: Data) -> list[Data]:
         at = {"output_index": call.key[1], "sequence_number": like.get("sequence_number", 0)}
         open_item = {**old, **_function_item(item_id, call), "arguments": ""}
@@ -144,6 +160,8 @@ class ResponsesForm:
             text = mended.texts.get(0)
             if (0, at) not in mended.dropped:
                 output.append({**(item if text is None else _with_text(item, text)), **call})
+        if mended.said and not any(item.get("type") == "message" for item in output):
+            output.append(_message_item(answer, mended.texts[0]))
         output += [
             {**_function_item(f"fc_{added.id}", added), "status": "completed"}
             for added in mended.added.get(0, ())
@@ -158,6 +176,17 @@ def _function_item(item_id: str, call: MadeCall) -> Data:
         "call_id": call.id,
         "name": call.name,
         "arguments": call.arguments,
+    }
+
+
+def _message_item(answer: Data, text: str) -> Data:
+    part = {"type": "output_text", "text": text, "annotations": [], "logprobs": None}
+    return {
+        "id": f"msg_{answer.get('id')}",
+        "type": "message",
+        "role": "assistant",
+        "status": "completed",
+        "content": [part],
     }
 
 

@@ -207,6 +207,14 @@ class Gate:
     def _is_valid(self, call: MadeCall) -> bool:
         return judge(call.name, call.arguments, self._tools, self._schemas).is_valid
 
+    def text_of(self, answer: Data) -> str:
+        """Return the text of a whole answer that has nothing else, and was not cut short."""
+        is_cut = any(is_short for _, _, is_short in self._form.whole_finish(answer))
+        if is_cut or self._form.whole_calls(answer) or self.finds_faults(answer):
+            return ""
+        said = "".join(text for _, text in self._form.whole_texts(answer))
+        return said if said.strip() else ""
+
     def finds_faults(self, answer: Data) -> bool:
         """Whether a whole answer has calls that are not valid, or are not made."""
         judged = self.afresh()
@@ -229,6 +237,12 @@ class Gate:
         else:
             mended.texts.pop(number, None)
             answer.let_text_go()
+
+    def say(self, fault: Fault, text: str) -> None:
+        """Put a text in the place of an answer that was empty."""
+        self.faults.remove(fault)
+        self._answers.mended.texts[fault.key[0]] = text
+        self._answers.mended.said.add(fault.key[0])
 
     def note_usage(self, prompt_tokens: int, completion_tokens: int) -> None:
         """Add what mending took to the usage that the client is told."""

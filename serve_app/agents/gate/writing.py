@@ -29,6 +29,10 @@ class _Writer:
         if data is None or not mended.is_needed:
             return entry.raw
         before = b""
+        if entry.ends is not None and entry.ends in mended.said:
+            first = self._answers.of(entry.ends).last_index + 1
+            said = self._form.new_text(data, first, mended.texts[entry.ends])
+            before = b"".join(map(event_of, said))
         if entry.ends is not None and (added := mended.added.get(entry.ends)) is not None:
             first = self._answers.of(entry.ends).last_index + 1
             events = [self._form.new_call(data, first + at, call) for at, call in enumerate(added)]

@@ -156,7 +156,8 @@ class SimulatedLanes:
 
     `step`: tokens in an event, one or three; None: as they come.
     `cuts`: where the answers break, in the order in which generation is asked for; None
-    for an answer that is whole. `dead`: replicas that accept nothing.
+    for an answer that is whole. `dead`: replicas that accept nothing. `scripts`: what
+    replicas say, by name; the others the script of the name "".
     """
 
     step: int | None = 1
@@ -165,20 +166,34 @@ class SimulatedLanes:
     dead: set = field(default_factory=set)
     chunk_bytes: int | None = None
     detokenizes: bool = True
+    scripts: dict = field(default_factory=dict)
     opened: list = field(default_factory=list)
     answers: list = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.engines = {
             (lane, name): SimulatedEngineApp(
-                EngineSpec(model, 4096, AT_ONCE, trims_template=self.trims, seed=7)
+                EngineSpec(
+                    model,
+                    4096,
+                    AT_ONCE,
+                    trims_template=self.trims,
+                    script=self.scripts.get(name, self.scripts.get("")),
+                    seed=7 if not self.scripts else int(name[1:]),
+                )
             )
             for lane, model in (("chat", "small"), ("quality", "large"))
             for name in ("r1", "r2", "r3")
         }
         if self.step is not None:
-            for engine in self.engines.values():
-                _step(engine, Stepped if self.step == 1 else SteppedByThree)
+            for name in ("r1", "r2", "r3"):
+                self.divide(name, self.step)
+
+    def divide(self, replica: str, step: int) -> None:
+        """Have a replica put so many tokens into an event: one or three."""
+        for (_, name), engine in self.engines.items():
+            if name == replica:
+                _step(engine, Stepped if step == 1 else SteppedByThree)
 
     def names(self) -> list[str]:
         return ["chat", "quality"]

@@ -64,6 +64,19 @@ def test_a_tool_call_or_a_reasoning_part_under_way_ends(part):
     assert decide(CHAT, delivered) is RecoveryAction.END
 
 
+@pytest.mark.parametrize("part", ["has_tool_call", "has_reasoning", "has_content"])
+def test_what_cannot_go_on_is_repeated_where_its_words_can_be_recognised(part):
+    """Only what goes on by neither ids nor a message."""
+    delivered = stream_of()
+    setattr(delivered, part, True)
+    traits = StreamTraits(is_chat=True, has_tools=True, may_repeat=True)
+
+    assert decide(traits, delivered) is RecoveryAction.REPEAT
+    assert decide(traits, stream_of()) is RecoveryAction.RETRY
+    plain = StreamTraits(is_chat=True, may_repeat=True)
+    assert decide(plain, stream_of(([7], "a"))) is RecoveryAction.BY_TOKENS
+
+
 def test_text_goes_on_as_a_message_where_the_template_keeps_it():
     """Beside tools, or where an image was in the prompt."""
     delivered = stream_of(([7], "a"))

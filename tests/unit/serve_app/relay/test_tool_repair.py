@@ -236,6 +236,42 @@ async def test_an_empty_answer_is_asked_for_again_and_passes_if_it_stays_empty(h
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_text_that_comes_after_an_empty_answer_is_the_answer(
+    holding, path, streams, elsewhere
+):
+    """The model had nothing to call; of the stronger lane only where its own stays silent."""
+    first = streamed(path, Answer()) if streams else answered(path, Answer())
+    empty = [answered(path, Answer())] * elsewhere
+    holding.lanes.answers = [first, *empty, answered(path, Answer(["All is done."]))]
+
+    response = await holding.post(path, body(path, streams=streams), key="acme")
+
+    told = "grammar-failed, fallback" if elsewhere else "grammar"
+    assert response.headers["x-pointsman-tool-repair"] == told
+    if streams:
+        found = heard(path, response.content)
+        assert (found.text, found.made) == ("All is done.", [])
+        if path == RESPONSES:
+            (message,) = found.final["output"]
+            assert message["content"][0]["text"] == "All is done."
+    else:
+        assert response.text.count("All is done.") == 1
+    assert outcomes(holding) == {"empty": 1} and holding.reserved() == 0
+
+
+async def test_text_that_was_cut_short_does_not_stand_for_an_answer(holding):
+    """Its end would say that it is whole."""
+    said = [answered(CHAT, Answer(["All is"], is_short=True)), answered(CHAT, Answer(["Done."]))]
+    holding.lanes.answers = [streamed(CHAT, Answer()), *said]
+
+    response = await holding.post(CHAT, body(CHAT), key="acme")
+
+    assert heard(CHAT, response.content).text == "Done."
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("streams", [True, False])
 async def test_a_tier_without_agents_counts_and_passes_on(world, path, streams):
     wrong = Answer(["Well."], [WRONG])
     sent = streamed(path, wrong) if streams else answered(path, wrong)
