@@ -84,7 +84,7 @@ class ResponseStore:
                 found = (db.execute(rows.ITEMS, (x.seq,)).fetchone() for x in reversed(chain))
                 return [Exchange(*row) for row in found]
             finally:
-                db.execute("COMMIT")
+                db.rollback()
 
         return self._file.run(read)
 
