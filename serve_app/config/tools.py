@@ -25,7 +25,8 @@ MAX_EXAMPLES = 5
 MAX_VALUES = 20_000
 """Values in one file, those behind YAML's aliases counted each time they are used."""
 
-MAX_LEVELS = 64
+MAX_LEVELS = 48
+"""As `limits.schemas.levels` by default: a request with deeper tools would be refused."""
 _INT64 = 2**63
 
 

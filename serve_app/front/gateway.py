@@ -89,7 +89,7 @@ class Gateway:
             "/metrics": {"GET": self._admit(door.metrics, self._metrics_text)},
             "/status": {"GET": self._admit(door.status, self._status)},
             "/admin/reload": {"POST": self._admit(door.admin, self._reload)},
-            **self._tool_routes(ToolRoutes(control.rotation, self._intake)),
+            **self._tool_routes(ToolRoutes(control, self._intake)),
             "/openapi.json": {"GET": self._openapi},
             **{path: {"POST": self._generate} for path in ROUTES},
         }

@@ -9,9 +9,9 @@ from urllib.parse import parse_qs
 import orjson
 
 from router.errors import Rejected, RejectReason
+from serve_app.front.control import Control
 from serve_app.front.http_request import HttpRequest
 from serve_app.front.intake import Intake
-from serve_app.front.rotation import Rotation
 from serve_app.tenancy.auth import Tenant
 
 MAX_BYTES = 4096
@@ -25,21 +25,21 @@ class ToolRoutes:
     that cannot be understood is a 400.
     """
 
-    def __init__(self, rotation: Rotation, intake: Intake) -> None:
-        self._rotation = rotation
+    def __init__(self, control: Control, intake: Intake) -> None:
+        self._control = control
         self._intake = intake
 
     async def show(self, request: HttpRequest, _: Tenant) -> None:
         """List all sets, or with `?set=crm@7` one version."""
         asked = parse_qs(request.query.decode("latin-1")).get("set")
-        told = self._rotation.show(asked[-1]) if asked else self._rotation.listing()
+        told = self._control.rotation.show(asked[-1]) if asked else self._control.rotation.listing()
         await _answer(request, told)
 
     async def promote(self, request: HttpRequest, tenant: Tenant) -> None:
         asked = await self._read(request, tenant)
         if asked is not None:
             name, flags = asked
-            told = await self._rotation.promote(
+            told = await self._control.rotation.promote(
                 name, now=flags.get("now", False), force=flags.get("force", False)
             )
             await _answer(request, told)
@@ -49,13 +49,14 @@ class ToolRoutes:
         if asked is not None:
             name, flags = asked
             await _answer(
-                request, await self._rotation.rollback(name, force=flags.get("force", False))
+                request,
+                await self._control.rotation.rollback(name, force=flags.get("force", False)),
             )
 
     async def retire(self, request: HttpRequest, tenant: Tenant) -> None:
         asked = await self._read(request, tenant)
         if asked is not None:
-            await _answer(request, await self._rotation.retire(asked[0]))
+            await _answer(request, await self._control.rotation.retire(asked[0]))
 
     async def _read(
         self, request: HttpRequest, tenant: Tenant
