@@ -15,7 +15,14 @@ import asyncio
 import logging
 from typing import Any
 
-from benchmarks.support import agent_cache, agent_card, agent_costs, agent_delivery, report
+from benchmarks.support import (
+    agent_cache,
+    agent_card,
+    agent_costs,
+    agent_delivery,
+    agent_load,
+    report,
+)
 from benchmarks.support.agent_calls import Judge
 from benchmarks.support.agent_delivery import Way, asks, deliver, sample
 from benchmarks.support.agent_tally import Tally
@@ -75,7 +82,9 @@ def main() -> None:
         rows += [{"part": "costs", **x} for x in agent_costs.validation()]
         rows += [{"part": "costs", **x} for x in agent_costs.tokens()]
     if "card" in parts:
-        rows += [{"part": "card", **x} for x in (*agent_card.stages(), *agent_card.sessions())]
+        tables = (agent_card.stages, agent_card.turns, agent_card.parallel, agent_load.sessions,
+                  agent_load.assumptions, agent_load.workhorses, agent_load.statements)  # fmt: skip
+        rows += [{"part": "card", **x} for table in tables for x in table()]
     if "cache" in parts and talks:
         long = [talk for talk in talks if "long_context" in talk["category"]]
         rows += [{"part": "cache", **x} for x in agent_cache.hits(long)]
@@ -139,7 +148,7 @@ def _plot(rows: list[Data]) -> None:
         axis.invert_yaxis()
         axis.set_title(title, fontsize=10)
     if turns:
-        axes[1].axvline(agent_card.BAR_S, color="black", linewidth=0.8, linestyle="--")
+        axes[1].axvline(agent_load.BAR_S, color="black", linewidth=0.8, linestyle="--")
     figure.tight_layout()
     figure.savefig(report.RESULTS / "agents.png", dpi=110)
     plt.close(figure)

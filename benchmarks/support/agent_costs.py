@@ -14,6 +14,7 @@ from serve_app.agents.gate import Gate
 from serve_app.agents.schemas import Schemas
 from serve_app.agents.tools import Tools, tools_of
 from serve_app.agents.verdict import judge
+from serve_app.bodies.json_body import dump
 from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader
 from serve_app.relay.engine_stream import EngineStream, FirstStream
@@ -25,6 +26,9 @@ BAR_US = 300
 CALLS = 2000
 TOKENS = 2000
 ROUNDS = 15
+WORDS = (" word", " the", "\n", ' "so"', " né", " list[", "x", " of", " a", ".")
+"""Tokens; one in ten has a bracket, with which a call may begin."""
+
 CHAT = "/v1/chat/completions"
 
 Data = dict[str, Any]
@@ -96,17 +100,20 @@ def _events(deltas: list[Data]) -> list[bytes]:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}
         chunk = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1,
                  "model": "chat", "choices": [choice]}  # fmt: skip
-        made.append(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+        made.append(b"data: " + dump(chunk) + b"\n\n")
     return made
 
 
-def _text() -> list[bytes]:
-    return _events([{"content": " word"} for _ in range(TOKENS)])
+def _text(member: str = "content") -> list[bytes]:
+    return _events([{member: WORDS[number % len(WORDS)]} for number in range(TOKENS)])
 
 
 def _arguments() -> list[bytes]:
     head = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "edit"}}
-    rest = [{"index": 0, "function": {"arguments": "word "}} for _ in range(TOKENS - 1)]
+    rest = [
+        {"index": 0, "function": {"arguments": WORDS[number % len(WORDS)]}}
+        for number in range(TOKENS - 1)
+    ]
     return _events([{"tool_calls": [call]} for call in (head, *rest)])
 
 
@@ -145,6 +152,7 @@ def tokens() -> Iterator[Data]:
         ("text, no tools (there is no gate)", plain, _text()),
         ("text, tools offered, held until valid", gated, _text()),
         ("text, tools offered, counted only", counted, _text()),
+        ("reasoning, held until valid", gated, _text("reasoning")),
         ("arguments, held until valid", gated, _arguments()),
     )
     for what, make, events in cases:
