@@ -31,6 +31,7 @@ import httpx
 
 from serve_app.commands.connect import Setting, render
 from serve_app.commands.connect_recipes import RECIPES
+from simulator.script.model import Fault
 from tests.clients import setups
 from tests.clients.kills import Loss, Replicas
 from tests.clients.recorder import Exchange, Recorder
@@ -45,6 +46,10 @@ PROMPT = (
 LAST_WORDS = "The notes say gamma"
 HELLO = "said: Notes task"
 FORCED = "Set the lamp in the kitchen to half of its light."
+_FAULTS = [fault.value for fault in Fault if fault is not Fault.NO_CALL]
+"""What may be wrong with a call. An answer that only says that it calls looks like any other
+answer in text on `/v1/responses`, so nobody could mend it."""
+
 SPARE_REPLICAS = 1
 """With `--kill`: one for each run at once, and one that they go on with."""
 
@@ -140,7 +145,7 @@ def _server(
     script = TASK
     if args.corrupt:
         script = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "task.yaml"
-        script.write_text(f"{TASK.read_text()}\ncorrupt: {args.corrupt}\n")
+        script.write_text(f"{TASK.read_text()}\ncorrupt: {args.corrupt}\nfaults: {_FAULTS}\n")
     if args.kill:
         return losing(script, args.jobs + SPARE_REPLICAS)
     return engine(script) if args.through == "engine" else pointsman(script, args.model)
