@@ -141,8 +141,9 @@ class ToolRepair:
     ) -> list[MadeCall] | str | Rejected:
         """Return valid calls for a fault's place, or a text for that of an empty answer."""
         config = _config(attempts.call)
-        body = _asked(attempts, gate, fault)
-        for _ in range(config.attempts):
+        body, left = _asked(attempts, gate, fault), config.attempts
+        while left > 0:
+            left -= 1
             lane = attempts.plan.decision.lane
             answer = await self._ask(attempts, lane, body)
             made = gate.made_again(answer, fault) or _said(gate, answer, fault)
@@ -150,9 +151,9 @@ class ToolRepair:
             if made:
                 return made
             if fault.verdict is EMPTY and (_IS_REFUSED in answer or gate.finds_faults(answer)):
-                # It wants to call, as it turns out: from now on under a grammar.
+                # It wants to call, as it turns out: from now on under a grammar, at least once.
                 fault = replace(fault, verdict=NO_CALL)
-                body = _asked(attempts, gate, fault)
+                body, left = _asked(attempts, gate, fault), max(left, 1)
         for stronger in self._fallbacks(attempts) if config.fallback else ():
             answer = await self._ask_elsewhere(attempts, stronger, body)
             made = gate.made_again(answer, fault) or _said(gate, answer, fault)

@@ -55,7 +55,7 @@ class Client:
         program: its file below build/clients; the client is left out where it is not there.
         prepare: writes its configuration, as `pointsman connect` prints it.
         does: the `task`; `hello`, which is what the printed lines of an SDK are enough for; or
-            a `forced` call, which an engine makes with any model.
+            a `forced` call, which an engine makes with any model; the `example` of an agent.
         is_streamed: whether its answers come as streams.
 
     """
@@ -127,6 +127,11 @@ def _printed(name: str) -> Callable[[Run], Start]:
     return prepare
 
 
+def _example(run: Run) -> Start:
+    program = HERE.parents[1] / "examples/agent.py"
+    return Start([str(PYTHON), str(program), "--url", URL, "--model", run.model])
+
+
 PRINTED = (
     *("claude-code", "codex", "opencode"),
     *("openai", "anthropic", "openai-agents", "pydantic-ai", "langchain"),
@@ -136,6 +141,7 @@ PRINTED = (
 CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
 
 CLIENTS = (
+    Client("example-agent", "openai", CHAT, PYTHON, _example, "example", is_streamed=False),
     Client("claude-code", "@anthropic-ai/claude-code", MESSAGES, _npm("claude"), _claude_code),
     Client("codex", "@openai/codex", RESPONSES, _npm("codex"), _codex),
     Client("opencode", "opencode-ai", CHAT, _npm("opencode"), _opencode),

@@ -158,7 +158,7 @@ async def test_an_empty_answer_whose_last_try_is_bad_is_no_empty_answer_either(h
 async def test_an_empty_answer_whose_second_try_is_bad_is_no_empty_answer(holding, path):
     """The model wanted to call, so the client hears that it could not."""
     bad = Answer([], [WRONG])
-    holding.lanes.answers = [answered(path, x) for x in (Answer([]), bad, bad)]
+    holding.lanes.answers = [answered(path, x) for x in (Answer([]), bad, bad, bad)]
 
     response = await holding.post(path, body(path, streams=False), key="acme")
 
@@ -258,6 +258,19 @@ async def test_text_that_comes_after_an_empty_answer_is_the_answer(
     else:
         assert response.text.count("All is done.") == 1
     assert outcomes(holding) == {"empty": 1} and holding.reserved() == 0
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_wrong_call_after_an_empty_answer_is_made_again_under_a_grammar(holding, path):
+    """On the same lane: a fleet may have no other."""
+    said = (Answer([], [WRONG]), Answer([], [GOOD]))
+    holding.lanes.answers = [streamed(path, Answer()), *(answered(path, x) for x in said)]
+
+    response = await holding.post(path, body(path), key="acme")
+
+    assert [name for name, _ in heard(path, response.content).made] == ["add"]
+    assert response.headers["x-pointsman-tool-repair"] == "grammar-failed, grammar"
+    assert [asked.url for asked in holding.lanes.opened] == ["http://chat"] * 3
 
 
 async def test_text_that_was_cut_short_does_not_stand_for_an_answer(holding):
