@@ -17,7 +17,7 @@ from serve_app.bodies.json_body import dump
 from serve_app.bodies.parsed_request import ParsedRequest, read_turns
 from serve_app.bodies.routes import CONVERSATIONS
 from serve_app.bodies.steps import Steps
-from serve_app.config.tenants import HistoryConfig
+from serve_app.config.history import HistoryConfig
 from serve_app.routing.history_pieces import is_result, read_pieces, read_sizes
 
 AT_ONCE = 1000
