@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from router.summaries.keys import Key
 
@@ -17,8 +16,9 @@ ENTRY_BYTES = 200
 """What an entry takes besides its text, about."""
 
 
-class BookBounds(NamedTuple):
-    """Of one tenant's entries: how many, their bytes of text in all, seconds without use."""
+@dataclass(frozen=True, slots=True)
+class BookBounds:
+    """Of one tenant's entries: how many, their bytes in all, seconds without use."""
 
     count: int
     bytes: int
@@ -79,8 +79,9 @@ class SummaryBook:
         size = len(text.encode("utf-8", "surrogatepass")) + ENTRY_BYTES
         shelf.entries[key] = _Entry(text, size, now)
         shelf.bytes += size
-        count, most, _ = self.bounds
-        while len(shelf.entries) > count or (shelf.bytes > most and len(shelf.entries) > 1):
+        while len(shelf.entries) > self.bounds.count or (
+            shelf.bytes > self.bounds.bytes and len(shelf.entries) > 1
+        ):
             shelf.drop_oldest()
 
     def _forget_idle(self, now: float) -> None:

@@ -46,9 +46,9 @@ def chain_keys(said: Iterable[str], cuts: Sequence[int]) -> list[Key]:
     return keys
 
 
-def fallback_key(session: str, key: Key) -> Key:
-    """Under which it is kept that one session does without a summary."""
-    return _digest(b"without", session.encode("utf-8", "surrogatepass"), key)
+def verdict_key(session: str, key: Key) -> Key:
+    """Under which it is kept whether one session has a summary, or does without it."""
+    return _digest(b"verdict", session.encode("utf-8", "surrogatepass"), key)
 
 
 def _digest(*parts: bytes) -> Key:

@@ -65,9 +65,13 @@ class ToolResultsConfig(StrictModel):
     @model_validator(mode="after")
     def _a_summary_is_shorter(self) -> Self:
         check_use(self)
-        if self.mode == MODE and self.summary.max_tokens > self.max_tokens:
+        if self.is_summarised and self.summary.max_tokens > self.max_tokens:
             raise ValueError("summary.max_tokens may not be over max_tokens")
         return self
+
+    @property
+    def is_summarised(self) -> bool:
+        return self.mode == MODE
 
     @property
     def limit(self) -> ResultLimit:

@@ -45,6 +45,10 @@ class HistoryConfig(StrictModel):
         return HistoryBudget(self.high_tokens, self.low_tokens or self.high_tokens // 2)
 
     @property
+    def is_summarised(self) -> bool:
+        return self.mode == MODE
+
+    @property
     def most_tokens(self) -> int:
         """What the engine reads of a history, its newest turn aside."""
-        return self.high_tokens + (self.summary.max_tokens if self.mode == MODE else 0)
+        return self.high_tokens + (self.summary.max_tokens if self.is_summarised else 0)

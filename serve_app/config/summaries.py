@@ -37,14 +37,14 @@ class SummaryStoreConfig(StrictModel):
         on_disk: also in summaries.db of the state directory, so that other ingress replicas
             and a restart find them; false: in each ingress replica's memory alone.
         keep_days: since their last use.
-        max_count: with the notes that a session does without one.
+        max_count: with a note for each session that has one, or does without it.
         max_bytes: of their text, in memory and on disk alike.
 
     """
 
     on_disk: bool = True
     keep_days: float = Field(7, gt=0, le=90)
-    max_count: int = Field(4000, ge=1)
+    max_count: int = Field(8000, ge=1)
     max_bytes: int = Field(4 * 1024 * 1024, ge=4096)
 
 

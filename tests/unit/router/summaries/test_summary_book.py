@@ -3,7 +3,7 @@
 import pytest
 
 from router.summaries.book import ENTRY_BYTES, BookBounds, SummaryBook
-from router.summaries.keys import chain_keys, fallback_key, result_key
+from router.summaries.keys import chain_keys, result_key, verdict_key
 
 
 def book(count=100, size=100_000, idle_s=60.0) -> SummaryBook:
@@ -83,8 +83,8 @@ def test_a_results_key_is_its_texts_and_its_limits():
     assert result_key("\ud800", 100) != result_key("\ud801", 100)
 
 
-def test_a_session_without_a_summary_is_known_by_both():
-    keys = {fallback_key(session, key(n)) for session in ("a", "b") for n in (1, 2)}
+def test_what_a_session_does_about_a_summary_is_known_by_both():
+    keys = {verdict_key(session, key(n)) for session in ("a", "b") for n in (1, 2)}
 
     assert len(keys) == 4 and key(1) not in keys
 
@@ -102,7 +102,11 @@ def test_each_cut_has_a_key_of_all_that_is_before_it():
 
 @pytest.mark.parametrize(
     "other",
-    [["hello", "their", *TURNS[2:]], ["hellot", "here", *TURNS[2:]], ["", "hellothere", *TURNS[2:]]],
+    [
+        ["hello", "their", *TURNS[2:]],
+        ["hellot", "here", *TURNS[2:]],
+        ["", "hellothere", *TURNS[2:]],
+    ],
 )
 def test_other_turns_have_other_keys(other):
     ours, theirs = chain_keys(TURNS, (2, 4)), chain_keys(other, (2, 4))
