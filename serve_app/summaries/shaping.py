@@ -86,10 +86,8 @@ class Shaping:
 
 def _sizing(tenant: Tenant, given: ParsedRequest) -> Steps[list[Any] | None]:
     """The messages that the history budget takes the sizes of; None: those that are read."""
-    agents, field_ = tenant.agents, CONVERSATIONS.get(given.route.path, "")
-    results = None if agents is None else agents.tool_results
-    items = given.body.get(field_)
-    is_fixed = results is None or not results.is_summarised or not isinstance(items, list)
-    if is_fixed or tenant.history is None:
+    results = tenant.agents.tool_results if tenant.agents is not None else None
+    items = given.body.get(CONVERSATIONS.get(given.route.path, ""))
+    if tenant.history is None or results is None or not isinstance(items, list):
         return None
-    return (yield from measuring(items, results.limit))
+    return (yield from measuring(items, results.limit)) if results.is_summarised else None

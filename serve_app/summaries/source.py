@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from router.agents.cut_text import cut_text, utf8_bytes
@@ -10,6 +11,9 @@ from router.summaries.keys import Key
 from serve_app.config.summaries import SummaryConfig
 from serve_app.routing.policies import Policies
 from serve_app.tenancy.auth import Tenant
+
+MAX_EARLIER = 8
+"""Earlier summaries that are looked for: hardly ever is it not the last one."""
 
 
 class Kind(StrEnum):
@@ -30,6 +34,21 @@ class Asker:
 
 
 @dataclass(frozen=True, slots=True)
+class Chain:
+    """The turns before the cut of a conversation.
+
+    Attributes:
+        earlier: keys of the turns before each earlier cut, the oldest cut first.
+        text_from: the text of the turns between an earlier cut, by its number, and the cut that
+            holds; -1: from the beginning.
+
+    """
+
+    earlier: tuple[Key, ...]
+    text_from: Callable[[int], str]
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """What one summary is to be made from.
 
@@ -37,15 +56,33 @@ class Source:
         text: a tool's result, or turns as text.
         before: the summary of the turns before those; empty: there is none.
         item: index of the message that the summary is for.
+        chain: where it stands for turns, what they are.
 
     """
 
     kind: Kind
     key: Key
     config: SummaryConfig
-    text: str = field(repr=False)
+    text: str = field(default="", repr=False)
     before: str = field(default="", repr=False)
     item: int = 0
+    chain: Chain | None = field(default=None, repr=False)
+
+    @property
+    def earlier(self) -> tuple[Key, ...]:
+        """Keys of the summaries of fewer turns that it may go on from, the longest last."""
+        return () if self.chain is None else self.chain.earlier[-MAX_EARLIER:]
+
+    def begun(self, text_of: Callable[[Key], str | None]) -> Source:
+        """The source with its text: behind the longest earlier summary, or from the beginning."""
+        if self.chain is None:
+            return self
+        for key in reversed(self.earlier):
+            before = text_of(key)
+            if before:
+                text = self.chain.text_from(self.chain.earlier.index(key))
+                return replace(self, before=before, text=text)
+        return replace(self, text=self.chain.text_from(-1))
 
 
 _RESULT = (

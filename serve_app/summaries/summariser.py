@@ -65,7 +65,8 @@ class Summariser:
         Where it is `WITHOUT`, none could be made, or the session did without it before.
         """
         tenant, session, sources = asker.tenant.name, asker.session, list(wanted.values())
-        await self._shelf.fetch(tenant, session, list(wanted))
+        earlier = [key for source in sources for key in source.earlier]
+        await self._shelf.fetch(tenant, session, [*wanted, *earlier])
         found: dict[Key, str] = {}
         missing: list[Source] = []
         for source in sources:
@@ -122,7 +123,8 @@ class Summariser:
 
     async def _made(self, asker: Asker, source: Source) -> Written:
         try:
-            written = await self._writer.write(asker, source)
+            begun = source.begun(partial(self._shelf.text, asker.tenant.name))
+            written = await self._writer.write(asker, begun)
         except Exception:
             # A boundary: the request goes on without. The log learns nothing of the text.
             logger.exception("a summary could not be made")

@@ -18,7 +18,7 @@ from serve_app.bodies.routes import CONVERSATIONS
 from serve_app.bodies.steps import Steps
 from serve_app.config.summaries import SummaryConfig
 from serve_app.routing.history import Trimmed
-from serve_app.summaries.source import turns_note
+from serve_app.summaries.source import Chain, turns_note
 from serve_app.summaries.view import SummaryView
 
 AT_ONCE = 200
@@ -36,10 +36,8 @@ def summarising_turns(
 ) -> Steps[Trimmed]:
     """The trimmed request with the summary of what was dropped, in pieces; without, as it came.
 
-    Args:
-        given: the request as its client sent it, which names the summary.
-        shortened: the same with its results cut, from which the summary is made.
-
+    The summary is known by the turns as their client sent them (`given`), and made from them
+    with their results cut (`shortened`).
     """
     texts = yield from _saying(_items(given)[: trimmed.cuts[-1]])
     keys = chain_keys(texts, trimmed.cuts)
@@ -51,7 +49,7 @@ def summarising_turns(
         lines = map(said, read[begin : trimmed.cuts[-1]])
         return "\n".join(line for line in lines if line)
 
-    summary = view.of_turns(keys, config, text_from)
+    summary = view.of_turns(keys[-1], Chain(tuple(keys[:-1]), text_from), config)
     if summary is None:
         return trimmed
     return _with_summary(trimmed, turns_note(summary))

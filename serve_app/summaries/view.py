@@ -7,11 +7,11 @@ is done without.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from router.summaries.keys import Key, result_key
 from serve_app.config.summaries import SummaryConfig
-from serve_app.summaries.source import Kind, Source, result_note
+from serve_app.summaries.source import Chain, Kind, Source, result_note
 
 WITHOUT = ""
 """In a summary's place: this session does without it, so that its prefix stays the same."""
@@ -58,25 +58,11 @@ class SummaryView:
             self.wanted[key] = Source(Kind.RESULT, key, self._results, text, item=item)
         return result_note(summary, text, max_bytes) if summary else None
 
-    def of_turns(
-        self, keys: Sequence[Key], config: SummaryConfig, text_from: Callable[[int], str]
-    ) -> str | None:
-        """The summary of the turns before the last cut; None: they are dropped.
-
-        Args:
-            keys: of the turns before each cut, the oldest cut first; at least one.
-            config: how it is made where it is missing.
-            text_from: the text of the turns between a cut, by its number in `keys`, and the
-                last one; -1: from the beginning.
-
-        """
-        summary = self.find(keys[-1])
+    def of_turns(self, key: Key, chain: Chain, config: SummaryConfig) -> str | None:
+        """The summary of the turns before the cut; None: they are dropped."""
+        summary = self.find(key)
         if summary is None:
-            known = ((n, self.find(keys[n])) for n in range(len(keys) - 2, -1, -1))
-            begin, before = next(((n, text) for n, text in known if text), (-1, ""))
-            self.wanted[keys[-1]] = Source(
-                Kind.TURNS, keys[-1], config, text_from(begin), before or ""
-            )
+            self.wanted[key] = Source(Kind.TURNS, key, config, chain=chain)
         return summary or None
 
     def leave_out(self, before: int) -> None:

@@ -56,6 +56,10 @@ class Shelf:
             return None if verdict is None else WITHOUT
         return self.book.get(tenant, key, now)
 
+    def text(self, tenant: str, key: Key) -> str | None:
+        """A summary of a tenant's in memory, whoever has it."""
+        return self.book.get(tenant, key, time.monotonic())
+
     async def fetch(self, tenant: str, session: str, keys: Sequence[Key]) -> None:
         """Take what the disk has for a session into memory."""
         store = self._store
@@ -71,7 +75,7 @@ class Shelf:
         known, now = self.known(tenant, session, key), time.monotonic()
         if known is not None:
             return known
-        text = self.book.get(tenant, key, now)
+        text = self.text(tenant, key)
         if text is not None:
             self.book.put(tenant, verdict_key(session, key), _WITH, now)
         return text
@@ -85,8 +89,9 @@ class Shelf:
         self._take(tenant, kept)
 
     async def go_without(self, tenant: str, session: str, keys: Sequence[Key]) -> None:
-        """Have a session do without these summaries from now on."""
-        await self.keep(tenant, {verdict_key(session, key): _WITHOUT for key in keys})
+        """Have a session do without these summaries from now on, but those that it has."""
+        lacking = [key for key in keys if not self.known(tenant, session, key)]
+        await self.keep(tenant, {verdict_key(session, key): _WITHOUT for key in lacking})
 
     def _take(self, tenant: str, texts: Mapping[Key, str]) -> None:
         now = time.monotonic()

@@ -17,6 +17,7 @@ from enum import StrEnum
 from math import ceil
 from typing import Any, Protocol
 
+from router.agents.cut_text import utf8_bytes
 from router.errors import Rejected
 from router.limits.ceiling import TenantCeiling
 from router.limits.reservation import Reckoning
@@ -160,23 +161,24 @@ class Writer:
             return Written(Outcome.LATE)
 
     async def _in_a_slot(self, job: _Job) -> Written:
+        if not self._ground.admission.has_room(job.lane.name):
+            return Written(Outcome.FULL)
         hold = self._ground.admission.take(
             job.lane.name, job.tenant, 1, job.prompt_tokens, job.source.config.max_tokens
         )
-        usage: Usage | None = None
+        if hold is None:
+            return await self._asked(job, None)
+        written = Written(Outcome.FULL)
         try:
-            if hold is not None and (hold.is_waiting or hold.refused is not None):
-                return Written(Outcome.FULL)
-            written = await self._asked(job, hold)
-            usage = written.usage
-            return written
+            if not hold.is_waiting and hold.refused is None:
+                written = await self._asked(job, hold)
         except asyncio.CancelledError:
-            if hold is None or hold.evicted() is None:
+            # Its slot is wanted for protected work, or its maker is stopped.
+            if hold.evicted() is None:
                 raise
-            return Written(Outcome.FULL)
         finally:
-            if hold is not None:
-                hold.leave(usage.completion_tokens if usage else 0)
+            hold.leave(written.usage.completion_tokens if written.usage else 0)
+        return written
 
     async def _asked(self, job: _Job, hold: SlotHold | None) -> Written:
         avoid = self._avoided(job.lane.name)
@@ -247,11 +249,12 @@ class _Job:
 
     def read_half(self) -> None:
         """Ask for a summary of half of the text: the engine's tokens are shorter than thought."""
-        self._max_bytes //= 2
+        self._max_bytes = min(self._max_bytes, self._read_bytes) // 2
         self.body = self._written()
 
     def _written(self) -> bytes:
         text = text_to_read(self.source, self._max_bytes)
+        self._read_bytes = utf8_bytes(text)
         body: dict[str, Any] = summary_body(self.source, text, self.lane.model_id)
         body["cache_salt"] = self._salt
         if self._priority:
