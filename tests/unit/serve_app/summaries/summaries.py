@@ -32,7 +32,7 @@ USAGE = {"prompt_tokens": 900, "completion_tokens": 40, "total_tokens": 940}
 
 def long(name: str) -> str:
     """A tool's result that is over the limit."""
-    return "".join(f"{name}, line {n}: something was found\n" for n in range(200))
+    return "".join(f"{name}, line {n}: something was found\n" for n in range(60))
 
 
 def written(text: str | None, status: int = 200) -> FakeResponse:

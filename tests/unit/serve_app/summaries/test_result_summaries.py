@@ -202,7 +202,7 @@ async def test_a_dry_run_makes_none(replicas):
     await made.send(CHAT, body)
     shown = (await made.world.post("/v1/route", body, key="acme")).json()
     assert shown["task"]["results_summarised"] == 1
-    assert shown["task"]["result_tokens_summarised"] > 1000
+    assert shown["task"]["result_tokens_summarised"] > 300
 
 
 async def test_a_tier_that_shortens_asks_nobody(replicas):

@@ -158,7 +158,7 @@ async def test_a_lane_without_a_free_slot(replicas):
 
 @pytest.mark.parametrize(
     "ceilings",
-    [{"tokens_per_minute": 1500}, {"tokens_per_day": 1500}],
+    [{"tokens_per_minute": 1200}, {"tokens_per_day": 1200}],
 )
 async def test_a_tenant_whose_tokens_are_spent(replicas, ceilings):
     """There is room for the request with its result shortened, and not for the summary."""
