@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Literal, Self
 
@@ -220,6 +221,18 @@ class TenantsConfig(StrictModel):
                         "two keys have the same id"
                     )
                 places[key.id] = place
+
+    def summary_lanes(self) -> Iterator[tuple[str, str]]:
+        """Each lane that is named for summaries, behind the place where it is."""
+        blocks: dict[str, Mapping[str, TierConfig | TenantConfig]]
+        blocks = {"tiers": self.tiers, "tenants": self.tenants}
+        for kind, members in blocks.items():
+            for name, member in members.items():
+                results = member.agents.tool_results if member.agents is not None else None
+                wanted = {"agents.tool_results": results, "history": member.history}
+                for block, config in wanted.items():
+                    if config is not None and config.summary.lane is not None:
+                        yield f"{kind}.{name}.{block}", config.summary.lane
 
     def ceilings_of(self, tenant: str) -> CeilingConfig:
         merged = self._limits_of(tenant)

@@ -64,11 +64,9 @@ class Summarising:
     def _note(self, call: Call, plan: Plan) -> None:
         """Count what was shortened, summarised or left out."""
         metrics, tier, guarded = self._metrics, call.tenant.tier_name, call.guarded
-        if guarded is not None and (results := guarded.results) is not None:
-            if results.results:
-                metrics.tool_results_cut.labels(tier).inc()
-            if results.summarised:
-                self._summariser.counted.results.labels(tier).inc()
+        results = None if guarded is None else guarded.results
+        if results is not None and results.results:
+            metrics.tool_results_cut.labels(tier).inc()
         if plan.history is not None:
             metrics.history_trimmed.labels(tier, plan.history.mode).inc()
             metrics.history_dropped_tokens.labels(tier).inc(plan.history.dropped_tokens)

@@ -18,7 +18,6 @@ from router.summaries.keys import Key
 from serve_app.config.agents import ToolResultsConfig
 from serve_app.metrics import Metrics
 from serve_app.summaries.keeping.shelf import Shelf
-from serve_app.summaries.metrics import SummaryMetrics
 from serve_app.summaries.source import Asker, Kind, Source
 from serve_app.summaries.view import WITHOUT, SummaryView
 from serve_app.summaries.writing.writer import Outcome, Writer, Written
@@ -49,7 +48,6 @@ class Summariser:
         self._shelf = shelf
         self._writer = writer
         self._metrics = metrics
-        self.counted = SummaryMetrics(metrics.registry)
         self._making: dict[tuple[str, Key], asyncio.Task[Written]] = {}
         self._of_tenant: Counter[str] = Counter()
 
@@ -140,7 +138,7 @@ class Summariser:
         return written
 
     def _count(self, asker: Asker, kind: Kind, outcome: Outcome) -> None:
-        self.counted.summaries.labels(asker.tenant.tier_name, kind, outcome).inc()
+        self._metrics.summaries.labels(asker.tenant.tier_name, kind, outcome).inc()
 
     def stop(self) -> None:
         """Stop what is being made."""
