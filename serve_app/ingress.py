@@ -49,6 +49,7 @@ from serve_app.responses.metrics import ResponseMetrics
 from serve_app.routing.in_step import keep_in_step
 from serve_app.routing.policies import Policies
 from serve_app.routing.reload import Reloader, load_policies
+from serve_app.summaries.keeping.shelf import build_shelf
 from serve_app.tenancy.callers import is_loopback
 from serve_app.tenancy.keys import KeyBook
 from serve_app.tenancy.meter import UsageMeter
@@ -124,6 +125,7 @@ class Ingress:
             responses_path(tenancy), ResponseMetrics(self._metrics.registry)
         )
         self._tracing = build_tracing(policies.fleet.tracing, secret, self._id, self._metrics)
+        self._shelf = build_shelf(policies.store.summaries, state_dir())
         self._pipeline = Pipeline(
             self._state,
             self._lanes,
@@ -132,6 +134,7 @@ class Ingress:
             Metering(self._meter),
             self._responses,
             self._tracing.tracer if self._tracing is not None else None,
+            self._shelf,
         )
         self._hub = Hub(self._state, self._pipeline, self._metrics, self._id)
         self._peers = Peers(self._id, secret, self._broadcast)
@@ -191,6 +194,7 @@ class Ingress:
             self._shed_order.run(),
             self._state.contentions.run(),
             self._responses.watch(self._bounds_of),
+            self._shelf.run(),
         ]
         if self._state.leases is not None:
             work.append(self._state.leases.run())
@@ -304,6 +308,7 @@ class Ingress:
         self._hub.close()
         await self._endpoint.stop()
         await self._peers.close()
+        self._pipeline.summariser.stop()
         await self._lanes.close()
         await asyncio.to_thread(self._close_records)
 
@@ -311,6 +316,7 @@ class Ingress:
         self._recorder.close()
         self._meter.close()
         self._responses.close()
+        self._shelf.close()
         for store in (self._store, self._usage_store, self._keys, self._tools):
             store.close()
         if self._tracing is not None:

@@ -240,6 +240,9 @@ class Metrics:
             "Requests with a named tool set, by its version.",
             "tool_set",
         )
+        self.summaries = counter(
+            "pointsman_summaries_total", "Summaries that were wanted.", "tier", "kind", "outcome"
+        )
         self.request_records_dropped = counter(
             "pointsman_request_records_dropped_total",
             "Finished requests not noted: feedback, request log, usage log.",

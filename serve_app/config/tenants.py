@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Self
 
@@ -12,8 +13,9 @@ from router.limits.quota import QuotaConfig, TokenWeights
 from router.types import TierRules
 from serve_app.config.agents import AgentConfig
 from serve_app.config.errors import StrictModel, nearest
+from serve_app.config.history import HistoryConfig
 from serve_app.config.records import ResponsesConfig, StoreConfig
-from serve_app.config.tiers import CeilingsConfig, HistoryConfig, KvConfig, TierConfig
+from serve_app.config.tiers import CeilingsConfig, KvConfig, TierConfig
 from serve_app.config.tools import SetNames
 
 
@@ -120,6 +122,18 @@ class TenantsConfig(StrictModel):
                         "two keys have the same id"
                     )
                 places[key.id] = place
+
+    def summary_lanes(self) -> Iterator[tuple[str, str]]:
+        """Each lane that is named for summaries, behind the place where it is."""
+        blocks: dict[str, Mapping[str, TierConfig | TenantConfig]]
+        blocks = {"tiers": self.tiers, "tenants": self.tenants}
+        for kind, members in blocks.items():
+            for name, member in members.items():
+                results = member.agents.tool_results if member.agents is not None else None
+                wanted = {"agents.tool_results": results, "history": member.history}
+                for block, config in wanted.items():
+                    if config is not None and config.summary.lane is not None:
+                        yield f"{kind}.{name}.{block}", config.summary.lane
 
     def ceilings_of(self, tenant: str) -> CeilingConfig:
         merged = self._limits_of(tenant)

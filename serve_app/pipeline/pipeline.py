@@ -27,6 +27,7 @@ from serve_app.pipeline.preparation import Preparation
 from serve_app.pipeline.reserving import Reserving
 from serve_app.pipeline.settlement import Settlement
 from serve_app.pipeline.state import IngressState
+from serve_app.pipeline.summarising import Summarising, build_summariser
 from serve_app.pipeline.tool_versions import expanding, tool_session
 from serve_app.placement.lanes import Lanes
 from serve_app.protocol.errors import error_body, error_headers, status_of
@@ -48,6 +49,7 @@ from serve_app.request.priority import priority_of
 from serve_app.responses.continuing import read_whole
 from serve_app.responses.delivery import Delivery
 from serve_app.responses.desk import StoredResponses
+from serve_app.summaries.keeping.shelf import Shelf
 from serve_app.tenancy.auth import Tenant
 from serve_app.tracing.tracer import Tracer
 
@@ -69,6 +71,7 @@ class Pipeline:
         metering: Metering = Metering(),
         responses: StoredResponses | None = None,
         tracer: Tracer | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
         self._state = state
         self._responses = responses
@@ -77,7 +80,9 @@ class Pipeline:
         self.big_bodies = BigBodies()
         self.book = FaultBook(metrics, state.policies.fleet.recovery)
         dispatch = Dispatch(lanes, state.sessions, self.book)
-        self.preparation = Preparation(state)
+        self.summariser = build_summariser(state, lanes, metering, self.book, shelf, metrics)
+        self.preparation = Preparation(state, self.summariser)
+        self._summarising = Summarising(self.summariser, self.preparation, self.big_bodies, metrics)
         self.reserving = Reserving(state, metering)
         repair = ToolRepair(dispatch, state.admission, metrics)
         self._relay = Relay(metrics, state.escalation, metering, repair)
@@ -118,6 +123,7 @@ class Pipeline:
             refused = await self.reserving.reserve(call, plan)
             if refused is None:
                 self._note_admitted(call, plan)
+                plan = await self._summarising.complete(call, plan, send)
                 refused = await self._take_turn(call, plan, send)
             if refused is not None:
                 await self._refuse(call, refused, send)
@@ -172,7 +178,7 @@ class Pipeline:
         return await self.big_bodies.read(planning, parsed.prompt.bytes, name)
 
     def _note_admitted(self, call: Call, plan: Plan) -> None:
-        """Count an admitted request: in trimmed histories, in the stronger lanes' shares.
+        """Count an admitted request: its task's bounds, the stronger lanes' shares.
 
         Nothing is awaited between the decision and this, so that no other request
         spends the same budget.
@@ -183,12 +189,6 @@ class Pipeline:
                 metrics.tool_bounds.labels(tier, guarded.exceeded.limit).inc()
             if guarded.loop is not None:
                 metrics.tool_loops.labels(tier, guarded.loop.kind).inc()
-            if guarded.results is not None:
-                metrics.tool_results_cut.labels(tier).inc()
-        if plan.history is not None:
-            metrics.history_trimmed.labels(tier, plan.history.mode).inc()
-            metrics.history_dropped_tokens.labels(tier).inc(plan.history.dropped_tokens)
-            metrics.history_cuts.labels(tier).inc(plan.history.moved)
         if call.turn_key is not None and plan.decision.reason is not Reason.PINNED:
             self._state.turn_lanes.note(call.turn_key, plan.decision, time.monotonic())
         use = plan.parsed.tool_set

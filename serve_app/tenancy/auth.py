@@ -18,9 +18,10 @@ from router.limits.ceiling import CeilingConfig
 from router.limits.quota import EVEN_WEIGHTS, NO_QUOTA, QuotaConfig, TokenWeights
 from router.types import TierRules
 from serve_app.config.agents import AgentConfig
+from serve_app.config.history import HistoryConfig
 from serve_app.config.records import ResponsesConfig
 from serve_app.config.tenants import KeyConfig, TenantsConfig
-from serve_app.config.tiers import HistoryConfig, KvConfig, TierConfig
+from serve_app.config.tiers import KvConfig, TierConfig
 from serve_app.tenancy.keys import KeyBook
 from serve_app.tenancy.uses import Uses
 

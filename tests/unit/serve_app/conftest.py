@@ -215,7 +215,7 @@ class World:
         )
         self.use(self.lanes)
 
-    def use(self, lanes, *, state=None, broadcast=None, **gateway) -> None:
+    def use(self, lanes, *, state=None, broadcast=None, shelf=None, **gateway) -> None:
         """A gateway over these lanes from now on, with what else is said of it."""
         self.state = state or self.state
         reloader = SimpleNamespace(last_error="", store_error="")
@@ -230,6 +230,7 @@ class World:
             Metering(self.meter),
             self.responses,
             self.tracer,
+            shelf,
         )
         desk = FeedbackDesk(self.store, within_s=0.0)
         gateway = {"responses": self.responses, **gateway}
