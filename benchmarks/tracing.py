@@ -61,7 +61,7 @@ def calls_of(messages: list[Data], headers: dict[bytes, bytes]) -> list[Call]:
     for number in range(REQUESTS):
         call = Call(ROUTE, headers, "r-1", tenant, policies, time.perf_counter())
         call.session_id = f"s{number}"
-        call.task_key, call.parsed = ("acme", call.session_id), parsed
+        call.parsed = parsed
         call.served.usage, call.stages = Usage(1000, 100), STAGES
         made.append(call)
     return made

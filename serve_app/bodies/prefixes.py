@@ -28,6 +28,7 @@ SHAPING = ("chat_template", "chat_template_kwargs", "documents", "reasoning_effo
 # Any message will do. Templates that put the tools into the first user message put
 # them before its text, so they are part of what is prefilled.
 USER = {"role": "user", "content": "."}
+_FOLLOWS = b'{"set":'
 # The field of the system prompt, on routes where it is no message.
 _SYSTEM_FIELDS = {
     "/v1/chat/completions": None,
@@ -77,6 +78,14 @@ def _followed(parsed: ParsedRequest) -> dict[str, str]:
 def follows(prefix: bytes, tool_set: str) -> bool:
     """Return whether the tools of a prefix are whatever version of a set is promoted."""
     return prefix.startswith(orjson.dumps({"set": tool_set})[:-1] + b",")
+
+
+def followed_set(prefix: bytes) -> str | None:
+    """Return the set whose promoted version the tools of a prefix are; None: they are no set's."""
+    if not prefix.startswith(_FOLLOWS):
+        return None
+    name: str = orjson.loads(prefix)["set"]
+    return name
 
 
 def with_tools(prefix: bytes, forms: Mapping[str, list[Any]]) -> bytes:

@@ -29,7 +29,7 @@ from serve_app.admission.contentions import Contentions
 from serve_app.admission.uploads import Uploads
 from serve_app.agents.lint import LintLog
 from serve_app.bodies.parsed_request import ParsedRequest
-from serve_app.bodies.prefixes import follows, prefix_key, prefix_of, with_tools
+from serve_app.bodies.prefixes import followed_set, follows, prefix_key, prefix_of, with_tools
 from serve_app.engine.warm_up import Exported
 from serve_app.leases.lease_sync import LeaseSync
 from serve_app.registry.book import ToolBook
@@ -207,18 +207,27 @@ class IngressState:
             self._hot.note(lane, tenant.cache_group, prefix, now=time.monotonic(), key=key)
 
     def hot_prefixes(self, lane: str, count: int) -> list[Exported]:
-        return [self._export(x) for x in self._hot.hottest(lane, count, now=time.monotonic())]
+        """The lane's hottest; where their tools are no more the promoted ones, also with those."""
+        found = self._hot.hottest(lane, count, now=time.monotonic())
+        return [self._export(x) for hot in found for x in (hot, *self._promoted(hot))]
+
+    def _promoted(self, hot: HotPrefix) -> list[HotPrefix]:
+        name = followed_set(hot.prefix)
+        if name is None or name not in self.tool_book.sets.promoted:
+            return []
+        forms = self.tool_book.sets.tools(name, self.tool_book.sets.promoted[name].version)
+        prefix = with_tools(hot.prefix, forms)
+        return [replace(hot, prefix=prefix, key=b"")] if prefix != hot.prefix else []
 
     def tool_prefixes(self, lane: str, name: str, version: int) -> list[Exported]:
         """The lane's prefixes whose tools follow a set's promotions, as this version has them.
 
         Those that differ in their tools alone are one prefix then. Empty without such a version.
         """
-        tool_set = self.tool_book.sets.versions.get(name, {}).get(version)
-        if tool_set is None:
+        forms = self.tool_book.sets.tools(name, version)
+        if not forms:
             return []
         count = HOT_SPARE * self.policies.fleet.warm_up.prefixes
-        forms = {path: form.tools for path, form in tool_set.forms.items()}
         found = self._hot.hottest(lane, count, now=time.monotonic())
         return [
             self._export(replace(x, prefix=with_tools(x.prefix, forms), key=b""))

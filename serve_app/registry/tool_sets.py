@@ -11,7 +11,7 @@ from router.errors import Rejected, RejectReason
 from serve_app.bodies.routes import Route
 from serve_app.bodies.tool_set_use import FIELD, ToolSetUse
 from serve_app.config.errors import nearest
-from serve_app.registry.tool_set import CHAT, MESSAGES, RESPONSES, ToolSet
+from serve_app.registry.tool_set import CHAT, MESSAGES, RESPONSES, Tool, ToolSet
 
 _REFERENCE = re.compile(r"(?P<name>[^@]{1,63})(?:@(?P<version>[0-9]{1,6}))?")
 _FORM_OF = {
@@ -79,6 +79,11 @@ class ToolSets:
         if found is None:
             return _refused(f"The tool set '{name}' has no version {wanted}: {self._told(name)}.")
         return found
+
+    def tools(self, name: str, version: int) -> dict[str, list[Tool]]:
+        """A version's tools by the route's path; empty without such a version."""
+        found = self.versions.get(name, {}).get(version)
+        return {} if found is None else {path: x.tools for path, x in found.forms.items()}
 
     def kept(self, name: str, session: bytes, now: float) -> ToolSet | None:
         """The version that a session stays on; None: the promoted one. `now`: since the epoch."""

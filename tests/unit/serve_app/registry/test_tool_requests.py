@@ -262,6 +262,19 @@ async def test_prefixes_are_told_as_the_next_version_has_them(world, engine, set
     assert world.state.tool_prefixes("chat", "web", 1) == []
 
 
+async def test_a_replica_that_begins_after_a_promotion_reads_both_versions(world, engine, sets):
+    """Sessions go on with the one, and new ones begin with the other."""
+    long = {"messages": [{"role": "system", "content": "You sell bicycles. " * 30}, *SAID]}
+    world.lanes.answers.append(engine())
+    await world.post(CHAT, {**long, "tools": {"registry": "crm"}}, key="acme")
+    assert len(world.state.hot_prefixes("chat", 8)) == 1
+
+    hold(sets, [])
+
+    told = [json.loads(x["prefix"])["body"]["tools"] for x in world.state.hot_prefixes("chat", 8)]
+    assert told == [sets.sets.find(f"crm@{version}").forms[CHAT].tools for version in (7, 8)]
+
+
 async def test_without_a_set_nothing_is_said_of_one(world, engine, sets):
     answer, _ = await ask(world, engine, [{"type": "function", "function": tool()}])
 
