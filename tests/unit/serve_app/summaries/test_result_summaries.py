@@ -5,8 +5,8 @@ import json
 
 import pytest
 
+from tests.unit.serve_app.conftest import with_tier
 from tests.unit.serve_app.summaries.summaries import (
-    AGENTS,
     CHAT,
     MESSAGES,
     RESULTS,
@@ -244,4 +244,13 @@ async def test_stage_and_counters_tell_of_it(replicas):
     assert "summarise;dur=" in response.headers["server-timing"]
     assert made.outcomes() == {"made": 1}
     assert made.world.count("pointsman_tool_results_cut_total", tier="paid") == 0
-    assert AGENTS["tool_results"] is RESULTS
+
+
+async def test_a_reload_that_lifts_it_lifts_it(replicas):
+    made = replicas()
+    await made.ask(CHAT, [[call("a")]])
+
+    with_tier(made.world, agents={**UNBOUND, "tool_results": {"max_tokens": 300}})
+    response = await made.ask(CHAT, [[call("a")]])
+
+    assert response.headers[TOLD].startswith("shortened")
