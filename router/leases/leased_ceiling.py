@@ -97,6 +97,10 @@ class LeasedCeiling(TenantCeiling):
         self._run_out(now)
         return super().refusal(tokens, now=now, is_paced=is_paced, is_counted=is_counted)
 
+    def try_charge(self, tokens: int, *, now: float) -> Reservation | None:
+        self._run_out(now)
+        return super().try_charge(tokens, now=now)
+
     def is_short(self, tokens: int, *, now: float, is_counted: bool = False) -> bool:
         """Return whether the tenant's whole limits have room for a request refused here."""
         limit = self.config.concurrent_requests

@@ -149,8 +149,25 @@ class TenantCeiling:
 
     def settle(self, reservation: Reservation, used_tokens: int, *, now: float) -> None:
         """Replace a reservation with what was really used; to be called exactly once."""
-        self.reserved -= reservation.tokens
         self.running -= 1
+        self.settle_charge(reservation, used_tokens, now=now)
+
+    def try_charge(self, tokens: int, *, now: float) -> Reservation | None:
+        """Reserve `tokens` for what is done besides for a request; None: there is no room.
+
+        It takes no place among the requests: the one that it is done for has its own.
+        `settle_charge` has to follow.
+        """
+        if self._debt_s(now) > MAX_DEBT_S:
+            return None
+        if self.tokens is not None and self.tokens.wait_s(tokens, now=now) > 0:
+            return None
+        self.reserved += tokens
+        return Reservation(tokens, now, self._charge(tokens, now))
+
+    def settle_charge(self, reservation: Reservation, used_tokens: int, *, now: float) -> None:
+        """Replace what `try_charge` reserved with what was used; to be called exactly once."""
+        self.reserved -= reservation.tokens
         if self.tokens is not None:
             safe = reservation.safe_tokens
             for unused, since in reservation.unused(used_tokens):

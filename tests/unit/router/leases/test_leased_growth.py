@@ -118,3 +118,14 @@ def test_a_request_that_was_counted_is_short_of_tokens_alone():
     assert ceiling.is_short(500, now=0, is_counted=True)
     assert not ceiling.is_short(500, now=0)
     assert ceiling.refusal(1, now=0).reason == "request_rate"
+
+
+def test_what_is_done_besides_comes_from_the_lease_and_ends_with_it():
+    ceiling = leased(400)
+    charge = ceiling.try_charge(100, now=0)
+    assert charge is not None and held(ceiling)[0] == pytest.approx(300)
+    ceiling.settle_charge(charge, 10, now=0)
+    assert held(ceiling)[0] == pytest.approx(390)
+
+    # The lease is over: what is left is the safe capacity.
+    assert ceiling.try_charge(100, now=101) is None

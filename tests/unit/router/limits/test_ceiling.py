@@ -359,3 +359,28 @@ def test_without_leases_no_lease_is_short():
 
     assert isinstance(ceiling.try_admit(60, now=0), Rejected)
     assert not ceiling.is_short(60, now=0)
+
+
+def test_what_is_done_besides_is_charged_and_takes_no_place():
+    """The request that it is done for may be the only one at once."""
+    config = CeilingConfig(tokens_per_minute=600, concurrent_requests=1)
+    ceiling = TenantCeiling(config, now=0)
+    ceiling.try_admit(100, now=0)
+
+    held = ceiling.try_charge(400, now=0)
+
+    assert held is not None
+    assert (ceiling.reserved, ceiling.running) == (500, 1)
+    assert ceiling.try_charge(200, now=0) is None
+    ceiling.settle_charge(held, 50, now=0)
+    assert (ceiling.reserved, ceiling.running) == (100, 1)
+    assert ceiling.try_charge(450, now=0) is not None
+
+
+def test_what_is_done_besides_waits_for_no_debt():
+    ceiling = TenantCeiling(CeilingConfig(tokens_per_second=10), now=0)
+    assert ceiling.try_charge(10**6, now=0) is not None
+
+    ceiling.pacer.book(100, now=0)
+
+    assert ceiling.try_charge(1, now=0) is None
