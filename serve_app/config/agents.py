@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from router.agents.bounds import Bounds
 from router.agents.loops import LoopRules
 from router.agents.shorten import ResultLimit
 from router.tokens import START_BYTES_PER_TOKEN
 from serve_app.config.errors import StrictModel
+from serve_app.config.summaries import MODE, SummaryConfig, check_use
 
 
 class LoopsConfig(StrictModel):
@@ -49,15 +50,28 @@ class ToolResultsConfig(StrictModel):
     Attributes:
         max_tokens: of one result; a longer one is cut.
         mode: what becomes of a longer one. `shorten`: its head and its tail stay, and JSON
-            stays JSON.
+            stays JSON. `summarise`: a lane writes a summary in its place.
+        summary: how that is written.
         bytes_per_token: UTF-8 bytes of text that count as a token. Fixed, so that a
             result is cut in the same way each time it is sent.
 
     """
 
     max_tokens: int = Field(1000, ge=64)
-    mode: Literal["shorten"] = "shorten"
+    mode: Literal["shorten", "summarise"] = "shorten"
+    summary: SummaryConfig = SummaryConfig()
     bytes_per_token: float = Field(START_BYTES_PER_TOKEN, ge=1, le=8)
+
+    @model_validator(mode="after")
+    def _a_summary_is_shorter(self) -> Self:
+        check_use(self)
+        if self.is_summarised and self.summary.max_tokens > self.max_tokens:
+            raise ValueError("summary.max_tokens may not be over max_tokens")
+        return self
+
+    @property
+    def is_summarised(self) -> bool:
+        return self.mode == MODE
 
     @property
     def limit(self) -> ResultLimit:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from serve_app.config.errors import StrictModel
+from serve_app.config.summaries import SummaryStoreConfig
 
 
 class StoreConfig(StrictModel):
@@ -14,11 +15,13 @@ class StoreConfig(StrictModel):
         path: a file, absolute or under the state directory; on a local file system.
         keep_days: how long usage by day is kept. Longer than two months, for the
             month's quota.
+        summaries: of long tool results and old turns (docs/agents.md).
 
     """
 
     path: str = Field("tenancy.db", min_length=1)
     keep_days: int = Field(400, ge=62)
+    summaries: SummaryStoreConfig = SummaryStoreConfig()
 
 
 class FeedbackConfig(StrictModel):

@@ -68,6 +68,14 @@ def load_tenants(path: Path) -> TenantsConfig:
     return load_yaml(path, TenantsConfig)
 
 
+def refuse_unknown_lanes(tenants: TenantsConfig, fleet: FleetConfig, path: Path) -> None:
+    """Raise ConfigError for a summary's lane that is not there: nobody would get summaries."""
+    for place, lane in tenants.summary_lanes():
+        if lane not in fleet.enabled_lanes:
+            hint = nearest(lane, fleet.enabled_lanes)
+            raise ConfigError(f"{path}: {place}.summary.lane: no enabled lane '{lane}'{hint}")
+
+
 def gpus() -> str:
     """List the NVIDIA GPUs of this machine, one a line, as `nvidia-smi -L` does."""
     tool = shutil.which("nvidia-smi")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Literal, Self
 
@@ -9,11 +10,10 @@ from pydantic import Field, model_validator
 
 from router.limits.ceiling import CeilingConfig
 from router.limits.quota import EVEN_WEIGHTS, QuotaConfig, TokenWeights
-from router.routing.history import HistoryBudget
-from router.tokens import START_BYTES_PER_TOKEN
 from router.types import TierRules
 from serve_app.config.agents import AgentConfig
 from serve_app.config.errors import StrictModel, nearest
+from serve_app.config.history import HistoryConfig
 from serve_app.config.records import StoreConfig
 
 
@@ -39,35 +39,6 @@ class CeilingsConfig(StrictModel):
     tokens_per_day: float | None = Field(None, gt=0)
     tokens_per_month: float | None = Field(None, gt=0)
     weights: TokenWeights = EVEN_WEIGHTS
-
-
-class HistoryConfig(StrictModel):
-    """A cap on the history of each session, in estimated tokens (docs/sessions.md).
-
-    Attributes:
-        high_tokens: over it, old turns are left out of what the engine reads.
-        low_tokens: down to it, so that the prefix then stays the same until the
-            history has grown back to `high_tokens`; default: half of it.
-        mode: what becomes of old turns. `drop`: the engine does not see them.
-        bytes_per_token: UTF-8 bytes of text that count as a token. Fixed, so that
-            the cut of a conversation does not depend on what was learned since.
-
-    """
-
-    high_tokens: int = Field(ge=64)
-    low_tokens: int | None = Field(None, ge=1)
-    mode: Literal["drop"] = "drop"
-    bytes_per_token: float = Field(START_BYTES_PER_TOKEN, ge=1, le=8)
-
-    @model_validator(mode="after")
-    def _marks_are_in_order(self) -> Self:
-        if self.low_tokens is not None and self.low_tokens >= self.high_tokens:
-            raise ValueError("low_tokens must be under high_tokens")
-        return self
-
-    @property
-    def budget(self) -> HistoryBudget:
-        return HistoryBudget(self.high_tokens, self.low_tokens or self.high_tokens // 2)
 
 
 class KvConfig(StrictModel):
@@ -136,10 +107,10 @@ class TierConfig(StrictModel):
     @model_validator(mode="after")
     def _histories_are_cut_before_sessions_are_refused(self) -> Self:
         limit = self.kv.tokens_per_session if self.kv is not None else None
-        if self.history is not None and limit is not None and self.history.high_tokens >= limit:
+        if self.history is not None and limit is not None and self.history.most_tokens >= limit:
             raise ValueError(
-                "history.high_tokens must be under kv.tokens_per_session: a conversation is "
-                "cut before it is refused"
+                "history.high_tokens must be under kv.tokens_per_session, with summary.max_tokens "
+                "in 'mode: summarise': a conversation is cut before it is refused"
             )
         return self
 
@@ -250,6 +221,18 @@ class TenantsConfig(StrictModel):
                         "two keys have the same id"
                     )
                 places[key.id] = place
+
+    def summary_lanes(self) -> Iterator[tuple[str, str]]:
+        """Each lane that is named for summaries, behind the place where it is."""
+        blocks: dict[str, Mapping[str, TierConfig | TenantConfig]]
+        blocks = {"tiers": self.tiers, "tenants": self.tenants}
+        for kind, members in blocks.items():
+            for name, member in members.items():
+                results = member.agents.tool_results if member.agents is not None else None
+                wanted = {"agents.tool_results": results, "history": member.history}
+                for block, config in wanted.items():
+                    if config is not None and config.summary.lane is not None:
+                        yield f"{kind}.{name}.{block}", config.summary.lane
 
     def ceilings_of(self, tenant: str) -> CeilingConfig:
         merged = self._limits_of(tenant)

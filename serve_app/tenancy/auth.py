@@ -18,7 +18,8 @@ from router.limits.ceiling import CeilingConfig
 from router.limits.quota import EVEN_WEIGHTS, NO_QUOTA, QuotaConfig, TokenWeights
 from router.types import TierRules
 from serve_app.config.agents import AgentConfig
-from serve_app.config.tenants import HistoryConfig, KeyConfig, KvConfig, TenantsConfig, TierConfig
+from serve_app.config.history import HistoryConfig
+from serve_app.config.tenants import KeyConfig, KvConfig, TenantsConfig, TierConfig
 from serve_app.tenancy.keys import KeyBook
 from serve_app.tenancy.uses import Uses
 

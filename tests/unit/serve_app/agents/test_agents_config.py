@@ -37,7 +37,11 @@ def test_a_coding_agents_tier_lifts_the_bounds():
         {"loops": {"repeats": 1}},
         {"loops": {"action": "kill"}},
         {"tool_results": {"max_tokens": 10}},
-        {"tool_results": {"mode": "summarise"}},
+        {"tool_results": {"mode": "forget"}},
+        {"tool_results": {"summary": {"max_tokens": 100}}},
+        {"tool_results": {"mode": "summarise", "max_tokens": 200}},
+        {"tool_results": {"mode": "summarise", "summary": {"lane": ""}}},
+        {"tool_results": {"mode": "summarise", "summary": {"within_s": 0}}},
         {"depth": 5},
     ],
 )

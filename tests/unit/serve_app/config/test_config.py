@@ -375,7 +375,8 @@ def test_the_low_mark_is_half_of_the_high_one_unless_it_is_set():
         ({"high_token": 1000}, "unknown key; did you mean 'high_tokens'?"),
         ({"high_tokens": 1000, "low_tokens": 1000}, "low_tokens must be under high_tokens"),
         ({"high_tokens": 1000, "low_tokens": 0}, "got 0"),
-        ({"high_tokens": 1000, "mode": "summarise"}, "got 'summarise'"),
+        ({"high_tokens": 1000, "mode": "forget"}, "got 'forget'"),
+        ({"high_tokens": 1000, "summary": {}}, "summary is for 'mode: summarise'"),
         ({"low_tokens": 1000}, "high_tokens"),
     ],
 )
