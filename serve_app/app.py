@@ -23,6 +23,7 @@ from serve_app.config.settings import (
     fleet_path,
     load_fleet,
     load_tenants,
+    refuse_unknown_lanes,
     tenants_path,
 )
 from serve_app.engine.embedded_model import resolve_source
@@ -78,7 +79,9 @@ def build(args: dict[str, Any]) -> Application:
     tenants_file = tenants_path(options.tenants)
     await_rest((fleet_file, tenants_file), ReloadConfig().settle_s)
     fleet = load_fleet(fleet_file)
-    _refuse_open_door(options, load_tenants(tenants_file).local_tenant)
+    tenants = load_tenants(tenants_file)
+    _refuse_open_door(options, tenants.local_tenant)
+    refuse_unknown_lanes(tenants, fleet, tenants_file)
     for warning in fleet.outdated:
         logger.warning("%s: %s", fleet_file, warning)
     if options.engine == "as_configured":

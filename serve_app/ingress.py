@@ -38,6 +38,7 @@ from serve_app.request.metering import Metering
 from serve_app.routing.escalation import keep_in_step
 from serve_app.routing.policies import Policies
 from serve_app.routing.reload import Reloader, load_policies
+from serve_app.summaries.keeping.shelf import build_shelf
 from serve_app.tenancy.callers import is_loopback
 from serve_app.tenancy.keys import KeyBook
 from serve_app.tenancy.meter import UsageMeter
@@ -106,8 +107,14 @@ class Ingress:
             keep_days=policies.store.keep_days,
             on_lost=self._metrics.request_records_dropped.labels("usage").inc,
         )
+        self._shelf = build_shelf(policies.store.summaries, state_dir())
         self._pipeline = Pipeline(
-            self._state, self._lanes, self._metrics, self._recorder, Metering(self._meter)
+            self._state,
+            self._lanes,
+            self._metrics,
+            self._recorder,
+            Metering(self._meter),
+            self._shelf,
         )
         self._hub = Hub(self._state, self._pipeline, self._metrics, self._id)
         self._peers = Peers(self._id, secret, self._broadcast)
@@ -164,6 +171,7 @@ class Ingress:
             watch_saturation(self._state.admission, self._lanes),
             self._shed_order.run(),
             self._state.contentions.run(),
+            self._shelf.run(),
         ]
         if self._state.leases is not None:
             work.append(self._state.leases.run())
@@ -254,12 +262,14 @@ class Ingress:
         self._hub.close()
         await self._endpoint.stop()
         await self._peers.close()
+        self._pipeline.summariser.stop()
         await self._lanes.close()
         await asyncio.to_thread(self._close_records)
 
     def _close_records(self) -> None:
         self._recorder.close()
         self._meter.close()
+        self._shelf.close()
         for store in (self._store, self._usage_store, self._keys):
             store.close()
 

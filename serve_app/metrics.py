@@ -228,6 +228,9 @@ class Metrics:
         self.tool_results_cut = counter(
             "pointsman_tool_results_cut_total", "Requests whose tool results were cut.", "tier"
         )
+        self.summaries = counter(
+            "pointsman_summaries_total", "Summaries that were wanted.", "tier", "kind", "outcome"
+        )
         self.request_records_dropped = counter(
             "pointsman_request_records_dropped_total",
             "Finished requests not noted: feedback, request log, usage log.",

@@ -112,6 +112,18 @@ class Admission:
         )
         return SlotHold(lane, lane.queue.submit(request, time.monotonic()))
 
+    def has_room(self, name: str) -> bool:
+        """Whether a lane has a free slot here, nobody waits for one, and its engines are not full.
+
+        What must not make others wait, or be shed, asks before it gets in line.
+        """
+        lane = self.lanes.get(name)
+        if lane is None or not self._is_enabled:
+            return True
+        slots, queue = lane.queue.slots, lane.queue
+        is_free = slots.capacity is None or slots.used < slots.capacity
+        return is_free and not queue.in_line and queue.level <= Level.NORMAL
+
     def _kv_ask(self, tenant: Tenant, prompt_tokens: int, answer_tokens: int) -> KvAsk | None:
         kv = tenant.kv
         if kv is None or kv.tokens_per_tenant is None:

@@ -18,7 +18,7 @@ from router.agents.task_table import Spent, TaskTable
 from router.errors import Rejected, RejectReason
 from serve_app.agents.history import has_results, items_of, reading_task
 from serve_app.agents.notes import with_note, without_tools
-from serve_app.agents.results import ShortenedResults, shortening
+from serve_app.agents.results import ResultSummaries, ShortenedResults, shortening
 from serve_app.agents.tool_order import in_order
 from serve_app.bodies.json_body import dump
 from serve_app.bodies.parsed_request import ParsedRequest
@@ -45,7 +45,7 @@ class Guarded:
         exceeded: the bound for which the model gets no tools.
         loop: the loop that was found, whatever was done.
         is_finished: whether tools were taken away, so that the turn ends.
-        results: what was cut of tool results.
+        results: what was cut or summarised of tool results.
 
     """
 
@@ -58,7 +58,7 @@ class Guarded:
 
     @property
     def header(self) -> bytes | None:
-        """Value of `x-pointsman-tool-results`; None: no result was cut."""
+        """Value of `x-pointsman-tool-results`; None: no result was changed."""
         return self.results.header if self.results is not None else None
 
 
@@ -75,16 +75,24 @@ def explain_task(config: AgentConfig | None, guarded: Guarded | None) -> object:
         "loses_tools": guarded.is_finished,
         "results_cut": cut.results if cut else 0,
         "result_tokens_cut": cut.tokens if cut else 0,
+        "results_summarised": cut.summarised if cut else 0,
+        "result_tokens_summarised": cut.summarised_tokens if cut else 0,
     }
 
 
 def guarding(
-    parsed: ParsedRequest, config: AgentConfig | None, tasks: TaskTable, key: Hashable, now: float
+    parsed: ParsedRequest,
+    config: AgentConfig | None,
+    tasks: TaskTable,
+    key: Hashable,
+    now: float,
+    summaries: ResultSummaries | None = None,
 ) -> Steps[Guarded | Rejected]:
     """The request within its tier's bounds, or its refusal, in pieces.
 
     `key` is the task's in `tasks`: tenant, and `x-task-id` or session. `now` is in seconds,
-    of the clock that `tasks` is told wherever tokens are spent.
+    of the clock that `tasks` is told wherever tokens are spent. `summaries` of long results
+    are asked for where the tier wants them.
     """
     path = parsed.route.path
     guarded = Guarded(parsed, Task())
@@ -101,7 +109,7 @@ def guarding(
             return judged
         guarded = judged
         yield
-    guarded = yield from _shortening(guarded, config)
+    guarded = yield from _shortening(guarded, config, summaries)
     return _apply(guarded, config)
 
 
@@ -138,15 +146,18 @@ def _refuse_loop(loop: Loop) -> Rejected:
     )
 
 
-def _shortening(guarded: Guarded, config: AgentConfig) -> Steps[Guarded]:
-    parsed = guarded.parsed
-    if config.tool_results is None:
+def _shortening(
+    guarded: Guarded, config: AgentConfig, summaries: ResultSummaries | None
+) -> Steps[Guarded]:
+    parsed, results = guarded.parsed, config.tool_results
+    if results is None:
         return guarded
-    cut = yield from shortening(parsed.body, parsed.route.path, config.tool_results.limit)
+    asked = summaries if results.is_summarised else None
+    cut = yield from shortening(parsed.body, parsed.route.path, results.limit, asked)
     if cut is None:
         return guarded
-    body, gone, results = cut
-    return replace(guarded, parsed=_changed(parsed, body, -gone), results=results)
+    body, gone, told = cut
+    return replace(guarded, parsed=_changed(parsed, body, -gone), results=told)
 
 
 def _apply(guarded: Guarded, config: AgentConfig) -> Guarded:

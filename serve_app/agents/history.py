@@ -136,7 +136,7 @@ class _Reader:
 
     def _reading_model(self, item: dict[str, Any]) -> Iterator[None]:
         self._after_result = False
-        for call_id, name, arguments in _calls_of(item):
+        for call_id, name, arguments in calls_of(item):
             self._add_call(call_id, name, arguments)
             yield
         if item.get("role") == "assistant" and "type" not in item:
@@ -149,7 +149,7 @@ class _Reader:
         self.builder.add_call(Call(known, name if isinstance(name, str) else "", text))
 
 
-def _calls_of(item: dict[str, Any]) -> Iterator[tuple[Any, Any, Any]]:
+def calls_of(item: dict[str, Any]) -> Iterator[tuple[Any, Any, Any]]:
     """Id, name and arguments of each call in an item, whatever they are."""
     if _is_call_item(item):
         # Calls of one answer are items of their own: a result ends the step.

@@ -27,6 +27,7 @@ from serve_app.pipeline.preparation import Preparation
 from serve_app.pipeline.reserving import Reserving
 from serve_app.pipeline.settlement import Settlement
 from serve_app.pipeline.state import IngressState
+from serve_app.pipeline.summarising import Summarising, build_summariser
 from serve_app.placement.lanes import Lanes
 from serve_app.protocol.errors import error_body, error_headers, status_of
 from serve_app.records.recorder import Recorder
@@ -43,6 +44,7 @@ from serve_app.request.charge import Charge
 from serve_app.request.metering import Metering
 from serve_app.request.plan import Plan
 from serve_app.request.priority import priority_of
+from serve_app.summaries.keeping.shelf import Shelf
 from serve_app.tenancy.auth import Tenant
 
 logger = logging.getLogger("ray.serve")
@@ -61,13 +63,16 @@ class Pipeline:
         metrics: Metrics,
         recorder: Recorder = Recorder(),
         metering: Metering = Metering(),
+        shelf: Shelf | None = None,
     ) -> None:
         self._state = state
         self._metrics = metrics
         self.big_bodies = BigBodies()
         self.book = FaultBook(metrics, state.policies.fleet.recovery)
         dispatch = Dispatch(lanes, state.sessions, self.book)
-        self.preparation = Preparation(state)
+        self.summariser = build_summariser(state, lanes, metering, self.book, shelf, metrics)
+        self.preparation = Preparation(state, self.summariser)
+        self._summarising = Summarising(self.summariser, self.preparation, self.big_bodies, metrics)
         self.reserving = Reserving(state, metering)
         repair = ToolRepair(dispatch, state.admission, metrics)
         self._relay = Relay(metrics, state.escalation, metering, repair)
@@ -104,6 +109,7 @@ class Pipeline:
             refused = await self.reserving.reserve(call, plan)
             if refused is None:
                 self._note_admitted(call, plan)
+                plan = await self._summarising.complete(call, plan, send)
                 refused = await self._take_turn(call, plan, send)
             if refused is not None:
                 await self._refuse(call, refused, send)
@@ -139,7 +145,7 @@ class Pipeline:
         return plan
 
     def _note_admitted(self, call: Call, plan: Plan) -> None:
-        """Count an admitted request: in trimmed histories, in the stronger lanes' shares.
+        """Count an admitted request: its task's bounds, the stronger lanes' shares.
 
         Nothing is awaited between the decision and this, so that no other request
         spends the same budget.
@@ -150,12 +156,6 @@ class Pipeline:
                 metrics.tool_bounds.labels(tier, guarded.exceeded.limit).inc()
             if guarded.loop is not None:
                 metrics.tool_loops.labels(tier, guarded.loop.kind).inc()
-            if guarded.results is not None:
-                metrics.tool_results_cut.labels(tier).inc()
-        if plan.history is not None:
-            metrics.history_trimmed.labels(tier, plan.history.mode).inc()
-            metrics.history_dropped_tokens.labels(tier).inc(plan.history.dropped_tokens)
-            metrics.history_cuts.labels(tier).inc(plan.history.moved)
         if call.turn_key is not None and plan.decision.reason is not Reason.PINNED:
             self._state.turn_lanes.note(call.turn_key, plan.decision, time.monotonic())
         self._state.escalation.note(call.tenant, plan.decision)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from hashlib import blake2b
 from math import ceil
 
@@ -13,7 +14,6 @@ from router.routing.lane import decide_lane
 from router.routing.window_room import left
 from router.types import LaneDecision, RequestFacts
 from serve_app.agents.background import background_of
-from serve_app.agents.guard import Guarded, guarding
 from serve_app.bodies.media_urls import looking_for_media
 from serve_app.bodies.opening import opening_of
 from serve_app.bodies.parsed_request import ParsedRequest, reading
@@ -24,7 +24,9 @@ from serve_app.request.answer_limit import answer_limit, needed_room, unlimited_
 from serve_app.request.call import Call
 from serve_app.request.plan import Plan
 from serve_app.request.request_bounds import too_many
-from serve_app.routing.history import trimming
+from serve_app.summaries.shaping import Shape, Shaping
+from serve_app.summaries.source import Asker
+from serve_app.summaries.summariser import Summariser, wants_summaries
 
 MAX_TASK_ID_BYTES = 256
 
@@ -32,8 +34,10 @@ MAX_TASK_ID_BYTES = 256
 class Preparation:
     """Plans the requests of one ingress replica. Nothing is spent, nothing awaited."""
 
-    def __init__(self, state: IngressState) -> None:
+    def __init__(self, state: IngressState, summariser: Summariser) -> None:
         self._state = state
+        self._summariser = summariser
+        self._shaping = Shaping(state.tasks, time.monotonic)
 
     def preparing(self, call: Call, raw: bytes) -> Steps[Plan | Rejected]:
         """The plan of a request, in pieces; what is found is noted in the call on the way."""
@@ -53,15 +57,14 @@ class Preparation:
         # After the session id, which comes from the first turn, and before all that
         # should see what the engine will.
         yield
-        guarded = yield from self._guarding(call, parsed)
-        if isinstance(guarded, Rejected):
-            return guarded
-        call.guarded, call.parsed = guarded, guarded.parsed
-        yield
-        call.history = yield from trimming(guarded.parsed, call.tenant.history)
-        if call.history is not None:
-            call.parsed = call.history.parsed
-        parsed = call.parsed
+        task = call.headers.get(b"x-task-id", b"")[:MAX_TASK_ID_BYTES] or call.session_id
+        call.task_key = (call.tenant.name, task)
+        view = self._summariser.view(asker_of(call)) if wants_summaries(call.tenant) else None
+        shape = yield from self._shaping.shaping(call.tenant, call.task_key, parsed, view)
+        if isinstance(shape, Rejected):
+            return shape
+        _take(call, shape)
+        parsed = shape.parsed
         call.turn_key = _turn_key(call, parsed)
         yield
         decision = self._decide(call, parsed)
@@ -73,16 +76,22 @@ class Preparation:
         refused = yield from looking_for_media(parsed.body, hosts)
         if refused is not None:
             return refused
-        plan = self._measure(call, parsed, decision)
+        plan = replace(self._measure(call, parsed, decision), shape=shape)
         return _check_window(plan) or _check_session(call, plan) or plan
 
-    def _guarding(self, call: Call, parsed: ParsedRequest) -> Steps[Guarded | Rejected]:
-        """The request within its tier's bounds on tasks, before old turns are left out."""
-        task = call.headers.get(b"x-task-id", b"")[:MAX_TASK_ID_BYTES] or call.session_id
-        call.task_key = (call.tenant.name, task)
-        return guarding(
-            parsed, call.tenant.agents, self._state.tasks, call.task_key, time.monotonic()
+    def shaping_again(self, call: Call, plan: Plan) -> Steps[Plan]:
+        """The plan with the summaries that were made since; its lane stays, in pieces."""
+        shape = plan.shape
+        if shape is None:
+            return plan
+        again = yield from self._shaping.shaping(
+            call.tenant, call.task_key, shape.given, shape.view
         )
+        if isinstance(again, Rejected):
+            # A bound in seconds may have been passed meanwhile: the next request is told.
+            again = shape
+        _take(call, again)
+        return replace(self._measure(call, again.parsed, plan.decision), shape=again)
 
     def _identify_session(self, call: Call, parsed: ParsedRequest) -> Rejected | None:
         given = self._state.session_id_of(call.headers)
@@ -140,6 +149,15 @@ class Preparation:
         most = room * parsed.num_sequences if is_open else answers
         cost = _reckon(call, parsed, tokens, answers, most)
         return Plan(parsed, call.history, decision, tokens, longest, limit, answers, cost)
+
+
+def asker_of(call: Call) -> Asker:
+    """Who a request's summaries are for."""
+    return Asker(call.tenant, call.policies, call.session_key, call.request_id)
+
+
+def _take(call: Call, shape: Shape) -> None:
+    call.guarded, call.history, call.parsed = shape.guarded, shape.history, shape.parsed
 
 
 def _turn_key(call: Call, parsed: ParsedRequest) -> tuple[str, bytes] | None:

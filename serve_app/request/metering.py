@@ -43,9 +43,27 @@ class Metering:
         call.charge.usage_number = None
         self._meter.end(number, _counts(usage) if usage else None)
 
+    def begin_besides(self, tenant: Tenant, lane: str, cost: Reckoning) -> int | None:
+        """Hold weighted tokens for what is done for a request at another engine, if need be.
 
-def _counts(usage: Usage) -> Counts:
-    return Counts(1, usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens)
+        Returns the meter's number for it, for `end_besides`.
+        """
+        if self._meter is None:
+            return None
+        return self._meter.begin(tenant.name, lane, tenant.weights, cost.whole, _nothing_yet)
+
+    def end_besides(self, number: int | None, usage: Usage | None) -> None:
+        """Account for that: it is no request of the tenant's, its tokens are."""
+        if self._meter is not None and number is not None:
+            self._meter.end(number, _counts(usage, requests=0) if usage else None)
+
+
+def _counts(usage: Usage, requests: int = 1) -> Counts:
+    return Counts(requests, usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens)
+
+
+def _nothing_yet() -> tuple[int, int]:
+    return 0, 0
 
 
 def _progress(served: Served, plan: Plan) -> Callable[[], tuple[int, int]]:

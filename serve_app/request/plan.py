@@ -8,6 +8,7 @@ from router.limits.reservation import Reckoning
 from router.types import LaneDecision
 from serve_app.bodies.parsed_request import ParsedRequest
 from serve_app.routing.history import Trimmed
+from serve_app.summaries.shaping import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class Plan:
         answer_limit: of each answer at most, as its engine is told; None: not told.
         answer_tokens: of all answers together, what they may be; without a limit a guess.
         cost: what the request is reckoned at, by its tenant's weights.
+        shape: how `parsed` came about; None: as its client sent it.
 
     """
 
@@ -33,6 +35,12 @@ class Plan:
     answer_limit: int | None
     answer_tokens: int
     cost: Reckoning
+    shape: Shape | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether summaries are missing that may still be made."""
+        return self.shape is not None and self.shape.is_open
 
     @property
     def lane(self) -> str:

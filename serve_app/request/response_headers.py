@@ -27,20 +27,29 @@ def response_headers(call: Call) -> Headers:
             (b"x-pointsman-model", call.decision.lane.model_id.encode()),
             (b"x-pointsman-reason", call.decision.reason.value.encode()),
         ]
-    if call.history is not None:
-        headers.append((b"x-pointsman-history", call.history.header))
+    headers += shape_headers(call)
     if call.parsed is not None and call.parsed.dropped_tools:
         headers.append(
             (b"x-pointsman-tools-dropped", ", ".join(call.parsed.dropped_tools).encode())
         )
-    if call.guarded is not None and (cut := call.guarded.header) is not None:
-        headers.append((b"x-pointsman-tool-results", cut))
     if call.reply.repairs:
         headers.append((b"x-pointsman-tool-repair", ", ".join(call.reply.repairs).encode()))
     if call.charge.ceiling is not None:
         headers += ratelimit_headers(call.charge.ceiling)
     if call.wants_debug:
         headers += _debug_headers(call)
+    return headers
+
+
+def shape_headers(call: Call) -> Headers:
+    """Return what was changed of the conversation, once that is settled."""
+    if call.plan is not None and call.plan.is_open:
+        return []
+    headers: Headers = []
+    if call.history is not None:
+        headers.append((b"x-pointsman-history", call.history.header))
+    if call.guarded is not None and (cut := call.guarded.header) is not None:
+        headers.append((b"x-pointsman-tool-results", cut))
     return headers
 
 

@@ -17,8 +17,11 @@ from serve_app.bodies.json_body import dump
 from serve_app.bodies.parsed_request import ParsedRequest, read_turns
 from serve_app.bodies.routes import CONVERSATIONS
 from serve_app.bodies.steps import Steps
-from serve_app.config.tenants import HistoryConfig
+from serve_app.config.history import HistoryConfig
+from serve_app.config.summaries import MODE
 from serve_app.routing.history_pieces import is_result, read_pieces, read_sizes
+
+DROP = "drop"
 
 AT_ONCE = 1000
 """Messages whose size is read in one piece."""
@@ -30,9 +33,12 @@ class Trimmed:
 
     Attributes:
         parsed: the request as the engine gets it.
+        mode: `summarise` where a summary stands for the turns, else `drop`.
         dropped: messages (or items) left out.
         dropped_tokens: their estimated size.
         moved: whether this request moved the cut.
+        cuts: where the cut has stood, as indexes of what the client sent; the last one holds.
+        first: the index of the first message of `parsed` that is behind the cut.
 
     """
 
@@ -41,22 +47,35 @@ class Trimmed:
     dropped: int
     dropped_tokens: int
     moved: bool
+    cuts: tuple[int, ...] = ()
+    first: int = 0
+
+    @property
+    def is_summarised(self) -> bool:
+        return self.mode == MODE
 
     @property
     def header(self) -> bytes:
         """Value of `x-pointsman-history`."""
-        return b"trimmed; dropped=%d; tokens=%d" % (self.dropped, self.dropped_tokens)
+        done = b"summarised" if self.is_summarised else b"trimmed"
+        return b"%b; dropped=%d; tokens=%d" % (done, self.dropped, self.dropped_tokens)
 
 
-def trimming(parsed: ParsedRequest, config: HistoryConfig | None) -> Steps[Trimmed | None]:
-    """The request without its old turns, in pieces; None when all of it is kept."""
+def trimming(
+    parsed: ParsedRequest, config: HistoryConfig | None, sized: list[Any] | None = None
+) -> Steps[Trimmed | None]:
+    """The request without its old turns, in pieces; None when all of it is kept.
+
+    `sized`: what to take the sizes of, message by message; default: what the engine reads.
+    """
     field = CONVERSATIONS.get(parsed.route.path)
     items = parsed.body.get(field) if field is not None else None
     if config is None or field is None or not isinstance(items, list):
         return None
+    sized = items if sized is None else sized
     sizes: list[int] = []
     for begin in range(0, len(items), AT_ONCE):
-        sizes += read_sizes(items[begin : begin + AT_ONCE], config.bytes_per_token)
+        sizes += read_sizes(sized[begin : begin + AT_ONCE], config.bytes_per_token)
         yield
     if sum(sizes) <= config.high_tokens:
         return None
@@ -75,10 +94,12 @@ def trimming(parsed: ParsedRequest, config: HistoryConfig | None) -> Steps[Trimm
     )
     return Trimmed(
         parsed=replace(parsed, body=body, prompt=prompt),
-        mode=config.mode,
+        mode=DROP,
         dropped=len(items) - len(kept),
         dropped_tokens=plan.dropped_tokens,
         moved=plan.moved,
+        cuts=plan.cuts,
+        first=sum(piece.kind is Kind.PINNED for piece in pieces[: plan.cut]),
     )
 
 
@@ -92,6 +113,7 @@ def explain_history(config: HistoryConfig | None, trimmed: Trimmed | None) -> ob
         "low_tokens": config.budget.low_tokens,
         "dropped": trimmed.dropped if trimmed else 0,
         "dropped_tokens": trimmed.dropped_tokens if trimmed else 0,
+        "summarised": trimmed is not None and trimmed.is_summarised,
     }
 
 

@@ -24,7 +24,7 @@ from serve_app.config.files import (
 )
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.records import StoreConfig
-from serve_app.config.settings import home, load_fleet, load_tenants
+from serve_app.config.settings import home, load_fleet, load_tenants, refuse_unknown_lanes
 from serve_app.routing.policies import Policies, build_policies
 from serve_app.tenancy.auth import Authenticator
 from serve_app.tenancy.keys import KeyBook
@@ -51,6 +51,7 @@ def load_policies(fleet_file: Path, tenants_file: Path, book: KeyBook | None = N
     candidate = fleet.routing.shadow_classifier
     shadow = _classifier(home() / candidate)[1] if candidate else None
     tenants = load_tenants(tenants_file)
+    refuse_unknown_lanes(tenants, fleet, tenants_file)
     return build_policies(fleet, tenants, scorer, artifact.threshold_for_share, shadow, book)
 
 

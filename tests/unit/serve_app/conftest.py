@@ -208,7 +208,7 @@ class World:
         self.meter = UsageMeter(self.tenancy, self.usage_folder)
         self.use(self.lanes)
 
-    def use(self, lanes, *, state=None, broadcast=None, **gateway) -> None:
+    def use(self, lanes, *, state=None, broadcast=None, shelf=None, **gateway) -> None:
         """A gateway over these lanes from now on, with what else is said of it."""
         self.state = state or self.state
         reloader = SimpleNamespace(last_error="", store_error="")
@@ -216,7 +216,7 @@ class World:
             self.state, self.lanes, self.metrics, reloader, broadcast or self._broadcast
         )
         self.pipeline = Pipeline(
-            self.state, lanes, self.metrics, self.recorder, Metering(self.meter)
+            self.state, lanes, self.metrics, self.recorder, Metering(self.meter), shelf
         )
         desk = FeedbackDesk(self.store, within_s=0.0)
         self.gateway = Gateway(self.state, self.pipeline, self.control, desk, **gateway)

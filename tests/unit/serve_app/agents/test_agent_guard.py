@@ -15,7 +15,7 @@ from serve_app.bodies.parsed_request import ParsedRequest, parse
 from serve_app.bodies.routes import ROUTES
 from serve_app.bodies.steps import at_once
 from serve_app.config.agents import AgentConfig
-from serve_app.config.tenants import HistoryConfig
+from serve_app.config.history import HistoryConfig
 from serve_app.routing.history import trimming
 
 CHAT = "/v1/chat/completions"

@@ -189,6 +189,7 @@ async def test_a_dry_run_shows_what_would_be_left_out(world, capped):
         "low_tokens": 250,
         "dropped": 2,
         "dropped_tokens": 410,
+        "summarised": False,
     }
     assert shown["prompt_tokens_estimate"] < without["prompt_tokens_estimate"]
     assert world.count("pointsman_history_trimmed_total", tier="local", mode="drop") == 0

@@ -11,7 +11,7 @@ from router.tokens import TOKENS_PER_MESSAGE
 from serve_app.bodies.parsed_request import ParsedRequest, parse
 from serve_app.bodies.routes import ROUTES
 from serve_app.bodies.steps import at_once
-from serve_app.config.tenants import HistoryConfig
+from serve_app.config.history import HistoryConfig
 from serve_app.routing.history import trimming
 from serve_app.routing.history_pieces import MEDIA_TOKENS, read_pieces, read_sizes
 

@@ -119,3 +119,25 @@ async def test_the_command_succeeds_when_every_ingress_replica_has_read(
         answer = (await client.post("/admin/reload")).json()
 
     assert answer == {"ok": is_ok, "replicas": told}
+
+
+@pytest.mark.parametrize("kind", ["tiers", "tenants"])
+@pytest.mark.parametrize("block", ["agents", "history"])
+async def test_a_summarys_lane_has_to_be_there(files, reloader, applied, kind, block):
+    """A typing error would leave everybody without summaries, and say nothing."""
+    data = copy.deepcopy(TENANTS)
+    summarised = {"mode": "summarise", "summary": {"lane": "chatt"}}
+    config = {"high_tokens": 1000, **summarised}
+    if block == "agents":
+        config = {"tool_results": summarised}
+    data[kind][{"tiers": "paid", "tenants": "acme"}[kind]][block] = config
+    files[1].write_text(yaml.safe_dump(data))
+
+    result = await reloader.reload()
+
+    assert not result["ok"] and applied == []
+    assert f"{kind}." in result["error"] and "'chatt'" in result["error"]
+    assert "chat" in result["error"].replace("chatt", "")
+    summarised["summary"]["lane"] = "chat"
+    files[1].write_text(yaml.safe_dump(data))
+    assert (await reloader.reload())["ok"]

@@ -1,0 +1,1 @@
+"""Where summaries are kept: in memory, and in a file that ingress replicas share."""

@@ -1,0 +1,1 @@
+"""Summaries asked of a lane: what is asked, and on whose account."""
