@@ -135,10 +135,6 @@ class _Reader:
         for call_id, name, arguments in calls_of(item):
             self._add_call(call_id, name, arguments)
             yield
-        legacy = item.get("function_call")
-        if isinstance(legacy, dict):
-            self._add_call(legacy.get("name"), legacy.get("name"), legacy.get("arguments"))
-            yield
         if item.get("role") == "assistant" and "type" not in item:
             self.builder.end_step()
 

@@ -29,20 +29,32 @@ def result_blocks(item: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def calls_of(item: dict[str, Any]) -> Iterator[tuple[Any, Any, Any]]:
     """Yield id, name and arguments of each call in a message or item, whatever they are."""
+    yield from _with_ids(item)
+    legacy = item.get("function_call")
+    if isinstance(legacy, dict):
+        yield legacy.get("name"), legacy.get("name"), legacy.get("arguments")
+
+
+def call_ids_of(item: dict[str, Any]) -> list[Any]:
+    """Return the ids of the calls that have one, whatever they are."""
+    return [call_id for call_id, _, _ in _with_ids(item)]
+
+
+def _with_ids(item: dict[str, Any]) -> Iterator[tuple[Any, Any, Any]]:
     kind = item.get("type")
     if isinstance(kind, str) and kind.endswith("_call"):
         # Calls of one answer are items of their own in `/v1/responses`.
-        yield item.get("call_id"), item.get("name"), arguments_of(item)
+        yield item.get("call_id"), item.get("name"), _arguments_of(item)
         return
     for call in objects(item.get("tool_calls")):
         function = call.get("function", call.get("custom"))
         given = function if isinstance(function, dict) else {}
-        yield call.get("id"), given.get("name"), arguments_of(given)
+        yield call.get("id"), given.get("name"), _arguments_of(given)
     for part in objects(item.get("content")):
         if part.get("type") == "tool_use":
             yield part.get("id"), part.get("name"), part.get("input")
 
 
-def arguments_of(call: dict[str, Any]) -> Any:
+def _arguments_of(call: dict[str, Any]) -> Any:
     """Return those of a function, or the text that a custom tool gets."""
     return call.get("arguments", call.get("input"))

@@ -11,7 +11,7 @@ from typing import Any
 
 from router.routing.history import Kind, Piece, size_tokens
 from serve_app.bodies.json_body import dump
-from serve_app.bodies.tool_parts import calls_of, result_blocks
+from serve_app.bodies.tool_parts import call_ids_of, result_blocks
 
 MEDIA_TOKENS = 1300
 """A picture, sound or file of any size: one megapixel in Qwen2.5-VL's 28 x 28 patches
@@ -90,7 +90,7 @@ def _piece(item: Any, tokens: int) -> Piece:
 
 
 def _calls(item: dict[str, Any]) -> tuple[str, ...]:
-    found = [call_id for call_id, _, _ in calls_of(item)]
+    found = call_ids_of(item)
     if not found and not _is_output(item):
         # Of a kind that is not known: what answers it goes with it.
         found.append(item.get("call_id"))
