@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from router.types import LaneDecision, Reason
+from serve_app.cli import main
 from serve_app.config.errors import ConfigError
 from serve_app.config.fleet import FleetConfig
 from serve_app.routing.escalation import Escalation
@@ -150,6 +153,28 @@ def test_a_role_that_cannot_be_is_refused(roles, said):
 def test_a_language_that_nobody_can_tell_is_refused(world):
     with pytest.raises(ConfigError, match="'xq' is no language"):
         use(world, fleet_with(languages={"nemo": ["xq"]}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("roles", "is_ok", "said"),
+    [
+        ({"planning": "spare"}, True, "warning: routing.planning: lane 'spare' is off"),
+        ({}, True, "every role's lane is on"),
+        ({"languages": {"nemo": ["xq"]}}, False, "'xq' is no language"),
+    ],
+)
+def test_doctor_looks_at_roles(tmp_path, capsys, roles, is_ok, said):
+    routing = {**FLEET["routing"], **ROLES, "sub_agents": "agent", "background": "agent", **roles}
+    path = tmp_path / "fleet.yaml"
+    path.write_text(yaml.safe_dump({**FLEET, "lanes": LANES, "routing": routing}))
+
+    main(["doctor", "--config", str(path), "--json"])
+    told = capsys.readouterr().out.splitlines()[-1]
+
+    (row,) = [x for x in json.loads(told) if x["check"] == "roles"]
+    assert row["ok"] is is_ok
+    assert said in row["detail"]
 
 
 # -- the share of agents' turns ----------------------------------------------------
