@@ -73,13 +73,19 @@ class Dispatch:
             raise NoReplica(plan.lane)
         return replica
 
-    async def ask(self, attempts: RequestAttempts, lane: str, body: bytes) -> Response:
-        """Ask a lane something about a request that it is serving, or that another one does.
+    async def replica_for(
+        self, attempts: RequestAttempts, lane: str, avoid: frozenset[str]
+    ) -> Replica:
+        """Choose whom of a lane to ask something about a request that is served here or there.
 
         Its own lane's replica has the conversation in its cache.
         """
-        call, avoid = attempts.call, self._book.breakers(lane).avoided(now=time.monotonic())
-        replica = await self.lanes.choose(lane, _turn(attempts), avoid)
+        avoid |= self._book.breakers(lane).avoided(now=time.monotonic())
+        return await self.lanes.choose(lane, _turn(attempts), avoid)
+
+    async def ask(self, attempts: RequestAttempts, replica: Replica, body: bytes) -> Response:
+        """Ask a replica on the request's own route."""
+        call = attempts.call
         return await self.lanes.open(replica, call.route.path, body, _own_headers(call))
 
     async def detokenize(self, attempts: RequestAttempts, body: bytes) -> Response:

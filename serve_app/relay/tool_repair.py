@@ -44,7 +44,10 @@ BAD_REQUEST = 400
 _IS_REFUSED = "error"
 """Of an answer: the conversation was taken before, so it is the call that cannot be written."""
 
-_FAULTS = (NoReplica, UpstreamFault, BrokenConnection, SilentConnection, OSError)
+MOST_REPLICAS = 2
+"""Of a lane that are asked for the same repair, where the first is lost over it."""
+
+_FAULTS = (UpstreamFault, BrokenConnection, SilentConnection, OSError)
 
 
 class ToolRepair:
@@ -211,21 +214,34 @@ class ToolRepair:
     ) -> dict[str, Any]:
         """Ask a lane, and add what it took to the request's account; empty: no answer."""
         served = attempts.call.served
-        try:
-            response = await self._dispatch.ask(attempts, lane.name, dump(body))
-            with contextlib.closing(response):
-                answer = parsed_json(await response.read())
-        except _FAULTS:
-            return {}
-        if response.status == BAD_REQUEST:
+        status, answer = await self._answer_of(attempts, lane, dump(body))
+        if status == BAD_REQUEST:
             return {_IS_REFUSED: True}
-        if response.status != 200 or not isinstance(answer, dict):
-            logger.warning("a lane did not take the request to repair a call: %d", response.status)
+        if status != 200 or not isinstance(answer, dict):
+            logger.warning("a lane did not take the request to repair a call: %d", status)
             return {}
         took = read_usage(answer)
         if took is not None:
             served.mending = (served.mending or Usage(0, 0)) + took
         return answer
+
+    async def _answer_of(
+        self, attempts: RequestAttempts, lane: Lane, body: bytes
+    ) -> tuple[int, object]:
+        """Return status and answer of a replica, or of another one if it is lost; 0: of none."""
+        lost: frozenset[str] = frozenset()
+        for _ in range(MOST_REPLICAS):
+            try:
+                replica = await self._dispatch.replica_for(attempts, lane.name, lost)
+            except NoReplica:
+                break
+            try:
+                response = await self._dispatch.ask(attempts, replica, body)
+                with contextlib.closing(response):
+                    return response.status, parsed_json(await response.read())
+            except _FAULTS:
+                lost |= {replica.id}
+        return 0, None
 
 
 _UNREADABLE = re.compile(

@@ -180,13 +180,13 @@ def _function_item(item_id: str, call: MadeCall) -> Data:
 
 
 def _message_item(answer: Data, text: str) -> Data:
-    part = {"type": "output_text", "text": text, "annotations": [], "logprobs": None}
+    said: Data = {"type": "output_text", "text": text, "annotations": [], "logprobs": None}
     return {
         "id": f"msg_{answer.get('id')}",
         "type": "message",
         "role": "assistant",
         "status": "completed",
-        "content": [part],
+        "content": [said],
     }
 
 

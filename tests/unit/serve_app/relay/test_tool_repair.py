@@ -201,13 +201,18 @@ async def test_what_nobody_can_make_is_an_error_that_says_which_call(holding, pa
 
 
 @pytest.mark.parametrize("fault", [BrokenConnection(), UpstreamFault("r1")])
-async def test_a_lane_that_dies_while_it_is_asked_again_is_no_end(holding, fault):
+@pytest.mark.parametrize("losses", [1, 2])
+async def test_a_replica_that_dies_while_it_is_asked_again_is_no_end(holding, fault, losses):
+    """Another one of the lane is asked, and where it dies, too, the stronger lane."""
     right = answered(CHAT, Answer([], [GOOD]))
-    holding.lanes.answers = [streamed(CHAT, Answer([], [WRONG])), fault, right]
+    holding.lanes.answers = [streamed(CHAT, Answer([], [WRONG])), *[fault] * losses, right]
 
     response = await holding.post(CHAT, body(CHAT), key="acme")
 
     assert heard(CHAT, response.content).made == [("add", '{"a": 1}')]
+    asked = holding.lanes.opened[1:]
+    assert [x.replica for x in asked[:2]] == ["r1", "r2"]
+    assert asked[-1].url == ("http://chat" if losses == 1 else "http://quality")
 
 
 @pytest.mark.parametrize("path", PATHS)
