@@ -65,10 +65,10 @@ def held(profile: Profile, workload: Workload, active: int, pause_s: float, turn
     return Load(len(took), quantile(took, 0.5), quantile(took, 0.95), per_s)
 
 
-def sessions(turns: int = TURNS) -> Iterator[Data]:
-    """How long a turn takes with so many agents on the Qwen 14B card."""
+def sessions(turns: int = TURNS, cases: tuple[tuple[int, int], ...] = ACTIVE) -> Iterator[Data]:
+    """How long a turn takes with so many agents and pauses on the Qwen 14B card."""
     profile, workload = warm(load_profile(QWEN)), load_workload("agents")
-    for active, pause_s in ACTIVE:
+    for active, pause_s in cases:
         load = held(profile, workload, active, pause_s, turns)
         yield {
             "what": f"{active} agents, {pause_s} s between turns",
