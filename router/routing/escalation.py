@@ -53,8 +53,7 @@ MEDIAN_TENANTS = 64
 # The share realised is not alarming while it rests on a few requests.
 ALARM_MIN_REQUESTS = 500
 
-# Share of the traffic that one tenant always counts with.
-TENANT_WEIGHT = 0.02
+TENANT_WEIGHT = 0.02  # share of the traffic that one tenant always counts with
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +112,8 @@ class _LevelState:
 class EscalationController:
     """The shares of all levels, strongest first, in one ingress replica.
 
-    The `shipped` quantiles are used until traffic was seen. By `replica`, this one's id, its
-    own export is not merged back. `accounts` are of the tenants seen last, the latest at the end.
+    The `shipped` quantiles are used until traffic was seen. The export of `replica`, this one,
+    is not merged back. `accounts` are of the tenants seen last, the latest at the end.
     """
 
     def __init__(
@@ -214,16 +213,18 @@ class EscalationController:
             self._refresh(now)
 
     def adopt(self, tenant: str, budgets: Mapping[str, float], lane: str) -> None:
-        """Pay for a turn that went up to `lane` elsewhere; it counted in the share there."""
-        lanes = [state.level.lane for state in self._levels]
-        self._account(tenant, self._limits(budgets))[lanes.index(lane)].adopt()
+        """Pay for a turn that went up to a level's `lane` elsewhere, in whose share it counted."""
+        accounts = self._account(tenant, self._limits(budgets))
+        for state, account in zip(self._levels, accounts, strict=True):
+            if state.level.lane == lane:
+                account.adopt()
 
     def share(self, *, now: float) -> dict[str, float]:
         """Return what went up per lane, of the last `window` scored requests here and at peers.
 
         Fewer than 500 requests count as 500.
         """
-        counts = [self._recent.lanes, *(lanes for _, _, lanes in self._live_peers(now))]
+        counts = [self._recent.lanes, *(peer[2] for peer in self._live_peers(now))]
         scored = max(ALARM_MIN_REQUESTS, sum(sum(part.values()) for part in counts))
         lanes = [state.level.lane for state in self._levels]
         return {lane: sum(part.get(lane, 0) for part in counts) / scored for lane in lanes}

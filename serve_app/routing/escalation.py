@@ -85,6 +85,10 @@ class Escalation:
         *,
         is_planning: bool = False,
     ) -> Judgement:
+        own = self._policies
+        if policies is not own and policies.escalation_basis != own.escalation_basis:
+            # A reload came while the body was read: its lanes may have no level any more.
+            return Judgement((), {})
         scores = self.scores(policies, parsed)
         if is_planning and self._planning is not None:
             budgets = _planning_budgets(policies, tenant)

@@ -84,3 +84,12 @@ def test_a_tenant_that_may_have_been_forgotten_begins_with_nothing():
     score(controller, 1, "b")
 
     assert adopt_all(controller, "c") == 0
+
+
+def test_a_lane_that_has_no_level_any_more_is_not_paid_for():
+    """Files are read again while requests run."""
+    controller = controller_of()
+
+    controller.adopt("a", {}, "elsewhere")
+
+    assert adopt_all(controller) == 15

@@ -277,3 +277,17 @@ def test_without_a_planning_lane_there_is_nothing_to_tell(world):
     assert escalation.planning_status() is None
     assert "planning" not in escalation.export()
     escalation.merge(escalation.export())
+
+
+def test_a_request_that_a_reload_overtakes_is_not_scored(world, policies):
+    """Its lanes may have no level any more; it goes where it would go without one."""
+    escalation = Escalation(policies, "r1")
+    other = fleet_with(planning=None, complex=None)
+    use(world, other)
+    escalation.apply(world.state.policies)
+
+    judgement = escalation.judge(policies, tenant(), asked("hard"), is_planning=True)
+
+    assert not judgement.scores
+    escalation.note(tenant(), planned(policies, score=None, is_adopted=True))
+    escalation.note(tenant(), planned(policies))
