@@ -7,7 +7,7 @@ from serve_app.routing.languages import MAX_REMEMBERED, MAX_TURNS, Languages, la
 from tests.unit.serve_app.routing.languages_seen import CLEAR, UNCLEAR
 
 GERMAN = "Wie setze ich mein Passwort zurück?"
-FRENCH = "Comment réinitialiser mon mot de passe ?"
+FRENCH = CLEAR["fr"][0]
 ENGLISH = "How do I reset my password, please?"
 
 

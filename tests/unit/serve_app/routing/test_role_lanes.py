@@ -99,7 +99,7 @@ async def test_languages_may_be_for_sub_agents_alone(world):
 
 async def test_a_conversation_does_not_change_lanes_for_what_is_pasted(world):
     use(world, fleet_with())
-    answered = [*GERMAN, {"role": "assistant", "content": "Klick auf 'Passwort vergessen'."}]
+    answered = [*GERMAN, {"role": "assistant", "content": "Das steht auf der Seite."}]
     pasted = [*answered, {"role": "user", "content": "What does this message mean: no such user?"}]
 
     assert await told(world, pasted) == ("nemo", "language", "de")
@@ -133,8 +133,8 @@ def test_a_role_whose_lane_calls_no_tools_is_told():
 @pytest.mark.parametrize(
     ("roles", "said"),
     [
-        ({"planning": "hevy"}, "routing.planning: no lane 'hevy'; did you mean 'heavy'?"),
-        ({"tool_fallback": "hevy"}, "routing.tool_fallback: no lane 'hevy'"),
+        ({"planning": "haevy"}, "routing.planning: no lane 'haevy'; did you mean 'heavy'?"),
+        ({"tool_fallback": "haevy"}, "routing.tool_fallback: no lane 'haevy'"),
         ({"languages": {"nem": ["de"]}}, "routing.languages: no lane 'nem'"),
         ({"languages": {"nemo": ["de"], "heavy": ["de"]}}, "'de' is of nemo and of heavy"),
         ({"languages": {"nemo": ["DE"]}}, "string_pattern_mismatch"),
