@@ -84,7 +84,7 @@ class Pipeline:
         self.preparation = Preparation(state, self.summariser)
         self._summarising = Summarising(self.summariser, self.preparation, self.big_bodies, metrics)
         self.reserving = Reserving(state, metering)
-        repair = ToolRepair(dispatch, state.admission, metrics)
+        repair = ToolRepair(dispatch, state.admission, metrics.agents)
         self._relay = Relay(metrics, state.escalation, metering, repair)
         self._recovery = Recovery(self._relay, dispatch, self.book, metrics, repair)
         self._settlement = Settlement(state, metrics, recorder, metering)
@@ -186,14 +186,14 @@ class Pipeline:
         metrics, tier, guarded = self._metrics, call.tenant.tier_name, call.guarded
         if guarded is not None:
             if guarded.exceeded is not None:
-                metrics.tool_bounds.labels(tier, guarded.exceeded.limit).inc()
+                metrics.agents.tool_bounds.labels(tier, guarded.exceeded.limit).inc()
             if guarded.loop is not None:
-                metrics.tool_loops.labels(tier, guarded.loop.kind).inc()
+                metrics.agents.tool_loops.labels(tier, guarded.loop.kind).inc()
         if call.turn_key is not None and plan.decision.reason is not Reason.PINNED:
             self._state.turn_lanes.note(call.turn_key, plan.decision, time.monotonic())
         use = plan.parsed.tool_set
         if use is not None:
-            metrics.tool_sets.labels(use.label).inc()
+            metrics.agents.tool_sets.labels(use.label).inc()
             if use.follows:
                 session, now = tool_session(call), time.monotonic()
                 sessions = self._state.tool_sessions

@@ -27,7 +27,7 @@ from serve_app.agents.verdict import EMPTY, NO_CALL, CallOutcome, Verdict
 from serve_app.bodies.json_body import dump
 from serve_app.bodies.routes import Route
 from serve_app.config.agents import ToolCallsConfig
-from serve_app.metrics import Metrics
+from serve_app.metrics import AgentMetrics
 from serve_app.placement.lanes import NoReplica, UpstreamFault
 from serve_app.protocol.engine_words import engine_error
 from serve_app.protocol.errors import Dialect
@@ -53,7 +53,7 @@ _FAULTS = (UpstreamFault, BrokenConnection, SilentConnection, OSError)
 class ToolRepair:
     """Mends the tool calls of one ingress replica's answers."""
 
-    def __init__(self, dispatch: Dispatch, admission: Admission, metrics: Metrics) -> None:
+    def __init__(self, dispatch: Dispatch, admission: Admission, metrics: AgentMetrics) -> None:
         self._dispatch = dispatch
         self._admission = admission
         self._metrics = metrics
