@@ -38,6 +38,7 @@ from serve_app.relay.failover import Recovery
 from serve_app.relay.fault_book import FaultBook
 from serve_app.relay.keepalive import keep_alive
 from serve_app.relay.relay import Relay
+from serve_app.relay.repair_asking import RepairAsking
 from serve_app.relay.resumption import traits_of
 from serve_app.relay.tool_repair import ToolRepair
 from serve_app.request.answer_limit import limited
@@ -84,7 +85,7 @@ class Pipeline:
         self.preparation = Preparation(state, self.summariser)
         self._summarising = Summarising(self.summariser, self.preparation, self.big_bodies, metrics)
         self.reserving = Reserving(state, metering)
-        repair = ToolRepair(dispatch, state.admission, metrics.agents)
+        repair = ToolRepair(RepairAsking(dispatch, state.admission), metrics.agents)
         self._relay = Relay(metrics, state.escalation, metering, repair)
         self._recovery = Recovery(self._relay, dispatch, self.book, metrics, repair)
         self._settlement = Settlement(state, metrics, recorder, metering)
