@@ -14,7 +14,7 @@ from serve_app.bodies.routes import ROUTES, Route
 from serve_app.front.control import Control
 from serve_app.front.cors import allowed_origin, cors_headers, is_preflight, preflight_headers
 from serve_app.front.door import Door
-from serve_app.front.feedback_route import FeedbackRoute
+from serve_app.front.feedback_routes import FeedbackRoutes
 from serve_app.front.front_page import front_page
 from serve_app.front.http_request import HttpRequest
 from serve_app.front.intake import Intake
@@ -88,7 +88,7 @@ class Gateway:
             "/v1/models": {"GET": self._admit(door.reader, models.show_all, is_counted=True)},
             "/v1/route": {"POST": self._admit(door.user, self._dry_run)},
             "/v1/feedback": {
-                "POST": self._admit(door.user, FeedbackRoute(feedback, self._intake).take)
+                "POST": self._admit(door.user, FeedbackRoutes(feedback, self._intake).take)
             },
             "/metrics": {"GET": self._admit(door.metrics, operating.metrics)},
             "/status": {"GET": self._admit(door.status, operating.status)},

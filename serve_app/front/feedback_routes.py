@@ -11,7 +11,7 @@ from serve_app.records.feedback import MAX_FEEDBACK_BYTES, FeedbackDesk, parse_f
 from serve_app.tenancy.auth import Tenant
 
 
-class FeedbackRoute:
+class FeedbackRoutes:
     """Takes feedback in for one ingress replica."""
 
     def __init__(self, feedback: FeedbackDesk, intake: Intake) -> None:
