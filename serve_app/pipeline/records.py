@@ -27,7 +27,7 @@ from serve_app.tracing.tracer import Tracer
 class Records:
     """Owns the files of requests, answers, usage, summaries and tools, and the spans' way out.
 
-    What bounds them is fixed at start.
+    Their settings are fixed at start, but for the bounds of stored responses.
 
     Args:
         tenancy: path of the tenants' store, which the usage goes into.
