@@ -20,15 +20,7 @@ from serve_app.admission.shed_order_watch import ShedOrderWatch
 from serve_app.config.addresses import frontend_host
 from serve_app.config.files import await_rest
 from serve_app.config.fleet import ReloadConfig
-from serve_app.config.records import ResponsesConfig
-from serve_app.config.settings import (
-    load_tenants,
-    responses_path,
-    state_dir,
-    tenancy_path,
-    tools_folder,
-    usage_folder,
-)
+from serve_app.config.settings import load_tenants, tenancy_path
 from serve_app.engine.warm_up import Exported
 from serve_app.front.control import Control
 from serve_app.front.gateway import Gateway
@@ -36,34 +28,22 @@ from serve_app.leases.lease_sync import LeaseSync
 from serve_app.leases.metrics import LedgerMetrics
 from serve_app.metrics import Metrics
 from serve_app.pipeline.pipeline import Pipeline
+from serve_app.pipeline.records import Records
 from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import Lanes
 from serve_app.placement.turn_placement import build_placements
 from serve_app.records.feedback import FeedbackDesk
-from serve_app.records.feedback_store import FILE_NAME, FeedbackStore
-from serve_app.records.recorder import build_recorder
-from serve_app.registry.book import open_tool_book
 from serve_app.request.metering import Metering
-from serve_app.responses.desk import StoredResponses
-from serve_app.responses.metrics import ResponseMetrics
 from serve_app.routing.in_step import keep_in_step
 from serve_app.routing.policies import Policies
 from serve_app.routing.reload import Reloader, load_policies
-from serve_app.summaries.keeping.shelf import build_shelf
 from serve_app.tenancy.callers import is_loopback
 from serve_app.tenancy.keys import KeyBook
-from serve_app.tenancy.meter import UsageMeter
 from serve_app.tenancy.sqlite_store import SqliteStore
-from serve_app.tracing.delivery import build_tracing
 from serve_app.transport.broadcast import ask_all, replica_id
-from serve_app.transport.endpoint import EndpointServer, published_host
+from serve_app.transport.endpoint import published_host
 from serve_app.watchdog.heartbeat import Heartbeat
-from serve_app.websocket.finder import Finder
-from serve_app.websocket.hub import Hub
-from serve_app.websocket.owner import ASKS as OWNER_ASKS
-from serve_app.websocket.owner import Owner
-from serve_app.websocket.peers import Peers
-from serve_app.websocket.sockets import Sockets
+from serve_app.websocket.service import SocketService
 
 BROADCAST_TIMEOUT_S = 3.0
 
@@ -87,16 +67,14 @@ class Ingress:
         # A replica that takes another's place may meet a file that is just being written.
         stamps = await_rest(files, ReloadConfig().settle_s)
         tenancy = tenancy_path(load_tenants(files[1]))
-        # Two connections: a revocation must not wait for a batch of usage.
-        self._keys, self._usage_store = SqliteStore(tenancy), SqliteStore(tenancy)
+        self._keys = SqliteStore(tenancy)
         self._book = KeyBook(self._keys)
         self._book.load()
         policies = load_policies(*files, self._book)
         self._heartbeat = Heartbeat("ingress", policies.fleet.ingress.silent_after_s)
         self._metrics = Metrics()
-        settle_s = policies.fleet.reload.settle_s
-        self._tools = open_tool_book(tools_folder(), state_dir(), settle_s)
-        self._state = IngressState(policies, secret, self._id, self._tools)
+        self._records = Records(policies, tenancy, secret, self._id, self._metrics)
+        self._state = IngressState(policies, secret, self._id, self._records.tools)
         self._placements = build_placements(policies.fleet, self._id)
         self._lanes = Lanes(handles, secret, policies.fleet.timeouts, self._placements)
         self._reloader = Reloader(
@@ -111,46 +89,34 @@ class Ingress:
         self._control = Control(
             self._state, self._lanes, self._metrics, self._reloader, self._broadcast
         )
-        self._store = FeedbackStore(state_dir() / FILE_NAME, policies.fleet.feedback)
-        self._recorder = build_recorder(
-            self._store, policies.fleet.request_log, state_dir(), self._id, self._metrics
-        )
-        self._meter = UsageMeter(
-            self._usage_store,
-            usage_folder(tenancy),
-            keep_days=policies.store.keep_days,
-            on_lost=self._metrics.request_records_dropped.labels("usage").inc,
-        )
-        self._responses = StoredResponses(
-            responses_path(tenancy), ResponseMetrics(self._metrics.registry)
-        )
-        self._tracing = build_tracing(policies.fleet.tracing, secret, self._id, self._metrics)
-        self._shelf = build_shelf(policies.store.summaries, state_dir())
         self._pipeline = Pipeline(
             self._state,
             self._lanes,
             self._metrics,
-            self._recorder,
-            Metering(self._meter),
-            self._responses,
-            self._tracing.tracer if self._tracing is not None else None,
-            self._shelf,
+            self._records.recorder,
+            Metering(self._records.meter),
+            self._records.responses,
+            self._records.tracer,
+            self._records.shelf,
         )
-        self._hub = Hub(self._state, self._pipeline, self._metrics, self._id)
-        self._peers = Peers(self._id, secret, self._broadcast)
-        self._sockets = Sockets(self._state, self._hub, Finder(self._hub, self._peers))
-        self._endpoint = EndpointServer(
-            Owner(self._hub), secret=secret, host=published_host(listen), listed=OWNER_ASKS
+        self._websockets = SocketService(
+            self._state,
+            self._pipeline,
+            self._metrics,
+            self._broadcast,
+            replica=self._id,
+            secret=secret,
+            host=published_host(listen),
         )
         trusts_local = is_loopback(listen) and is_loopback(frontend_host() or "")
         self._gateway = Gateway(
             self._state,
             self._pipeline,
             self._control,
-            FeedbackDesk(self._store),
+            FeedbackDesk(self._records.feedback),
             trusts_local=trusts_local,
-            sockets=self._sockets,
-            responses=self._responses,
+            sockets=self._websockets.sockets,
+            responses=self._records.responses,
         )
         self._shed_order = ShedOrderWatch(
             self._state.admission.log,
@@ -181,7 +147,6 @@ class Ingress:
         work = [
             self._reloader.watch(),
             self._book.watch(),
-            self._tools.watch(),
             keep_in_step(
                 self._state.escalation,
                 self._lanes,
@@ -189,37 +154,22 @@ class Ingress:
                 self._broadcast,
                 has_peers=self._state.policies.fleet.ingress.replicas > 1,
             ),
-            self._meet_peers(),
+            self._websockets.run(),
             watch_saturation(self._state.admission, self._lanes),
             self._shed_order.run(),
             self._state.contentions.run(),
-            self._responses.watch(self._bounds_of),
-            self._shelf.run(),
+            *self._records.start(self._state),
         ]
         if self._state.leases is not None:
             work.append(self._state.leases.run())
-        if self._tracing is not None:
-            work.append(self._tracing.tracer.run())
-            self._tracing.start()
         self._tasks = [loop.create_task(x) for x in work]
-        self._recorder.start()
-        self._meter.start()
         return self._gateway
-
-    def _bounds_of(self, tenant: str) -> ResponsesConfig | None:
-        found = self._state.policies.auth.tenant(tenant)
-        return None if found is None else found.responses
 
     async def _send_heartbeats(self) -> None:
         # The first broadcast of all asks Serve's controller, and has no time limit: what stands
         # still there is not this replica's fault. However it ends, the heartbeats begin.
         await asyncio.gather(self._broadcast("snapshot"), return_exceptions=True)
         await self._heartbeat.keep_sending()
-
-    async def _meet_peers(self) -> None:
-        await self._endpoint.start()
-        self._peers.open_at(self._endpoint.url)
-        await self._peers.run()
 
     def _apply(self, policies: Policies) -> None:
         self._state.apply(policies)
@@ -252,7 +202,7 @@ class Ingress:
             "uploads": self._state.uploads.count,
             "reserved_tokens": self._state.reserved_tokens(),
             "sessions": len(self._state.sessions),
-            "websocket": {"sockets": self._sockets.count, **self._hub.snapshot()},
+            "websocket": self._websockets.status(),
             "active_sessions": self._state.presence.active(),
             "recent_sessions": self._state.sessions.recent(now=time.monotonic()),
             "ejected": self._pipeline.book.ejected(),
@@ -262,8 +212,8 @@ class Ingress:
             "shed_order": self._shed_order.status(),
             "ledger": self._state.ledger_status(),
             "proxy_seen": self._state.proxies.seen,
-            "stored_responses": self._responses.status(),
-            "tools_refused": list(self._tools.refused),
+            "stored_responses": self._records.responses.status(),
+            "tools_refused": list(self._records.tools.refused),
         }
 
     async def metrics_text(self) -> dict[str, str]:
@@ -287,41 +237,28 @@ class Ingress:
         return self._state.tool_sessions.of(name, time.monotonic())
 
     async def refresh_tools(self) -> dict[str, Any]:
-        refused = await asyncio.to_thread(self._tools.refresh, at_once=True)
+        refused = await asyncio.to_thread(self._records.tools.refresh, at_once=True)
         return {"ok": not refused, "replica": self._id, "refused": list(refused)}
 
     async def socket_peers(self) -> dict[str, tuple[str, float]]:
-        return self._peers.export()
+        return self._websockets.peers.export()
 
     async def reload(self) -> dict[str, Any]:
         outcome = await self._reloader.reload()
         await self.refresh_tools()
-        return self._tools.told_with(outcome)
+        return self._records.tools.told_with(outcome)
 
     async def __del__(self) -> None:
         # Its sockets are closed by now. Clients come back elsewhere and read what
         # still runs here through the endpoint; Serve bounds the wait.
-        await self._hub.drain()
-        await self._endpoint.drain(settle_s=0.2)
+        await self._websockets.drain()
         for task in self._tasks:
             task.cancel()
-        self._hub.close()
-        await self._endpoint.stop()
-        await self._peers.close()
+        await self._websockets.close()
         self._pipeline.summariser.stop()
         await self._lanes.close()
-        await asyncio.to_thread(self._close_records)
-
-    def _close_records(self) -> None:
-        self._recorder.close()
-        self._meter.close()
-        self._responses.close()
-        self._shelf.close()
-        for store in (self._store, self._usage_store, self._keys, self._tools):
-            store.close()
-        if self._tracing is not None:
-            # Last: a collector that does not answer takes the time it is given.
-            self._tracing.close()
+        await asyncio.to_thread(self._records.close)
+        await asyncio.to_thread(self._keys.close)
 
 
 async def _exchange(ledger: DeploymentHandle[Any], report: dict[str, Any]) -> dict[str, Any] | None:

@@ -17,10 +17,10 @@ import orjson
 from router.agents.cut_text import utf8_bytes
 from router.agents.task import Call, Result, Task, TaskBuilder
 from serve_app.bodies.json_body import dump
-from serve_app.bodies.parsed_request import text_of
 from serve_app.bodies.routes import CONVERSATIONS
 from serve_app.bodies.steps import Steps
 from serve_app.bodies.tool_parts import calls_of, is_result, objects, result_blocks
+from serve_app.bodies.turns import text_of
 
 AT_ONCE = 32 * 1024
 """Bytes of calls and results that are read in one piece, but for the last of them."""

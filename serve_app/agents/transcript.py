@@ -10,8 +10,8 @@ from typing import Any
 
 from serve_app.agents.history import result_field
 from serve_app.bodies.json_body import dump
-from serve_app.bodies.parsed_request import SYSTEM_ROLES, text_of
 from serve_app.bodies.tool_parts import calls_of, result_blocks
+from serve_app.bodies.turns import SYSTEM_ROLES, text_of
 
 _TEXTS = frozenset({"text", "input_text", "output_text", "refusal"})
 _UNSAID = frozenset({"thinking", "redacted_thinking", "reasoning", "tool_use", "tool_result"})

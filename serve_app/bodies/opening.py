@@ -12,7 +12,8 @@ from itertools import islice
 from typing import Any
 
 from router.stable_text.stable_text import MAX_CHARS, own_words, stable_text
-from serve_app.bodies.parsed_request import SYSTEM_ROLES, ParsedRequest, text_of
+from serve_app.bodies.parsed_request import ParsedRequest
+from serve_app.bodies.turns import SYSTEM_ROLES, text_of
 
 MAX_FIRST_TURNS = 64
 """Of the user's before an answer that are looked at; no more of them than `MAX_CHARS`."""

@@ -8,7 +8,7 @@ they came; the fields that we set are set in `for_engine`. What is refused stand
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from router.errors import Rejected
 from serve_app.bodies.body_bounds import DEFAULTS, too_many_parts
@@ -19,10 +19,8 @@ from serve_app.bodies.routes import Route
 from serve_app.bodies.server_tools import server_tools, types_of, without_server_tools
 from serve_app.bodies.steps import Steps, at_once
 from serve_app.bodies.tool_set_use import Expand, ToolSetUse, names_a_set
+from serve_app.bodies.turns import read_turns, text_of
 from serve_app.config.serving import LimitsConfig
-
-SYSTEM_ROLES = ("system", "developer")
-RESULT_ROLES = ("tool", "function")
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,75 +223,3 @@ def _prompt(body: dict[str, Any], route: Route, raw_bytes: int) -> Prompt:
     system = "\n".join([*systems, *turns.systems])
     # The whole body's bytes: JSON's own marks stand in for the template's.
     return Prompt(system, tuple(turns.users), raw_bytes, len(items), is_step=turns.is_step)
-
-
-class Turns(NamedTuple):
-    """The user turns of a conversation, and the system messages that its newest one knew.
-
-    `is_step`: a tool's result has come since the newest user turn.
-    """
-
-    users: list[str]
-    systems: list[str]
-    is_step: bool
-
-
-def read_turns(items: list[Any]) -> Turns:
-    """Tell the user's turns from what clients send under the same role.
-
-    On `/v1/messages` tool results are the user's, and so are the reminders beside them; a
-    picture that a tool made comes as the user's, too, after its result.
-    """
-    users: list[str] = []
-    systems: list[str] = []
-    is_step, known = False, None
-    for item in items:
-        role = item.get("role") if isinstance(item, dict) else None
-        if role == "user":
-            content = item.get("content")
-            if type(content) is str:
-                text = content
-            elif _has_result(content):
-                is_step = True
-                continue
-            else:
-                text = text_of(content)
-                if is_step and not text:
-                    continue
-            users.append(text)
-            is_step, known = False, None
-        elif role in SYSTEM_ROLES:
-            systems.append(text_of(item.get("content")))
-            continue
-        elif role in RESULT_ROLES or (role is None and _is_output(item)):
-            is_step = True
-        if known is None and role != "user":
-            known = len(systems)
-    # What was said to a later step is not what the turn is judged by.
-    return Turns(users, systems[:known] if is_step else systems, is_step)
-
-
-def _has_result(content: Any) -> bool:
-    if not isinstance(content, list):
-        return False
-    return any(isinstance(part, dict) and part.get("type") == "tool_result" for part in content)
-
-
-def _is_output(item: Any) -> bool:
-    """Whether it is an item of `/v1/responses` with a tool's result."""
-    kind = item.get("type") if isinstance(item, dict) else None
-    return isinstance(kind, str) and kind.endswith("_output")
-
-
-# Token ids, of which there may be a hundred thousand.
-_NUMBERS = {int}
-
-
-def text_of(content: Any) -> str:
-    """Return the text of a message's content: a string, or the text parts of a list."""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list) or set(map(type, content)) == _NUMBERS:
-        return ""
-    parts = (part.get("text") if isinstance(part, dict) else part for part in content)
-    return "\n".join(part for part in parts if isinstance(part, str))

@@ -14,11 +14,14 @@ from serve_app.bodies.routes import ROUTES, Route
 from serve_app.front.control import Control
 from serve_app.front.cors import allowed_origin, cors_headers, is_preflight, preflight_headers
 from serve_app.front.door import Door
+from serve_app.front.feedback_routes import FeedbackRoutes
 from serve_app.front.front_page import front_page
 from serve_app.front.http_request import HttpRequest
 from serve_app.front.intake import Intake
-from serve_app.front.model_cards import listed, listing
+from serve_app.front.model_routes import PREFIX as MODELS
+from serve_app.front.model_routes import ModelRoutes
 from serve_app.front.openapi import OPENAPI
+from serve_app.front.operating_routes import OperatingRoutes
 from serve_app.front.request_body import ClientGone
 from serve_app.front.response_routes import PREFIX as RESPONSES
 from serve_app.front.response_routes import ResponseRoutes, kind_of
@@ -26,7 +29,7 @@ from serve_app.front.tool_routes import ToolRoutes
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState
 from serve_app.protocol.http_rules import allow_header, protocol_fault, refused_header
-from serve_app.records.feedback import MAX_FEEDBACK_BYTES, FeedbackDesk, parse_feedback
+from serve_app.records.feedback import FeedbackDesk
 from serve_app.request.call import Call
 from serve_app.responses.desk import StoredResponses
 from serve_app.tenancy.auth import Tenant
@@ -34,8 +37,6 @@ from serve_app.tenancy.callers import Caller
 from serve_app.websocket.sockets import Sockets, refuse_upgrade
 
 logger = logging.getLogger("ray.serve")
-
-TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 
 SOCKET_PATH = "/v1/chat/ws"
 
@@ -67,28 +68,31 @@ class Gateway:
         self._state = state
         self._pipeline = pipeline
         self._control = control
-        self._feedback = feedback
         self._trusts_local = trusts_local
         self._door = door = Door(state, trusts_local=trusts_local)
         self._intake = Intake(state)
         self._sockets = sockets
         self._run_for_user = self._admit(door.user, self._run)
-        self._one_model = self._admit(door.reader, self._model, is_counted=True)
-        self._stored = ResponseRoutes(responses, state)
+        models = ModelRoutes(control)
+        self._one_model = self._admit(door.reader, models.show, is_counted=True)
+        stored = ResponseRoutes(responses, state)
+        operating = OperatingRoutes(control, stored)
         self._stored_routes = {
             kind: {way: self._admit(door.user, x, is_counted=True) for way, x in ways.items()}
-            for kind, ways in self._stored.handlers.items()
+            for kind, ways in stored.handlers.items()
         }
         self._routes: dict[str, dict[str, Handler]] = {
             "/": {"GET": self._front_page},
-            "/health": {"GET": self._health},
-            "/ready": {"GET": self._ready},
-            "/v1/models": {"GET": self._admit(door.reader, self._models, is_counted=True)},
+            "/health": {"GET": operating.health},
+            "/ready": {"GET": operating.ready},
+            "/v1/models": {"GET": self._admit(door.reader, models.show_all, is_counted=True)},
             "/v1/route": {"POST": self._admit(door.user, self._dry_run)},
-            "/v1/feedback": {"POST": self._admit(door.user, self._take_feedback)},
-            "/metrics": {"GET": self._admit(door.metrics, self._metrics_text)},
-            "/status": {"GET": self._admit(door.status, self._status)},
-            "/admin/reload": {"POST": self._admit(door.admin, self._reload)},
+            "/v1/feedback": {
+                "POST": self._admit(door.user, FeedbackRoutes(feedback, self._intake).take)
+            },
+            "/metrics": {"GET": self._admit(door.metrics, operating.metrics)},
+            "/status": {"GET": self._admit(door.status, operating.status)},
+            "/admin/reload": {"POST": self._admit(door.admin, operating.reload)},
             **self._tool_routes(ToolRoutes(control, self._intake)),
             "/openapi.json": {"GET": self._openapi},
             **{path: {"POST": self._generate} for path in ROUTES},
@@ -155,7 +159,7 @@ class Gateway:
 
     async def _dispatch(self, request: HttpRequest) -> None:
         handlers = self._routes.get(request.path)
-        if handlers is None and request.path.startswith("/v1/models/"):
+        if handlers is None and request.path.startswith(MODELS):
             handlers = {"GET": self._one_model}
         if handlers is None and request.path.startswith(RESPONSES):
             handlers = self._stored_routes.get(kind_of(request.path))
@@ -229,30 +233,6 @@ class Gateway:
         body, kind = front_page(request.headers.get(b"accept", b""))
         await request.respond(200, body, kind, [(b"vary", b"accept")])
 
-    async def _health(self, request: HttpRequest) -> None:
-        await request.json({"status": "ok"})
-
-    async def _ready(self, request: HttpRequest) -> None:
-        loading = await self._control.loading_lanes()
-        if loading:
-            body = {"status": "loading", "loading": loading}
-            await request.json(body, 503, [(b"retry-after", b"1")])
-        else:
-            await request.json({"status": "ready", "loading": []})
-
-    async def _models(self, request: HttpRequest, tenant: Tenant) -> None:
-        cards = self._control.models(tenant).all()
-        await request.json(listing(cards, request.dialect, request.query))
-
-    async def _model(self, request: HttpRequest, tenant: Tenant) -> None:
-        name = request.path.removeprefix("/v1/models/")
-        model = self._control.models(tenant).find(name)
-        if model is not None:
-            await request.json(listed(model, request.dialect))
-            return
-        message = "The model does not exist; GET /v1/models lists the models."
-        await request.refuse(Rejected(RejectReason.MODEL_NOT_FOUND, message, param="model"))
-
     async def _dry_run(self, request: HttpRequest, tenant: Tenant) -> None:
         most = self._state.policies.fleet.limits.max_body_bytes
         with ExitStack() as arrival:
@@ -269,37 +249,8 @@ class Gateway:
         explained = self._control.explain(self._pipeline, call, plan)
         await request.json({**explained, "tools": tools})
 
-    async def _take_feedback(self, request: HttpRequest, tenant: Tenant) -> None:
-        with ExitStack() as arrival:
-            raw = await self._intake.read_or_refuse(request, tenant, MAX_FEEDBACK_BYTES, arrival)
-        if raw is None:
-            return
-        given = parse_feedback(raw)
-        if isinstance(given, Rejected):
-            await request.refuse(given)
-        elif (unknown := await self._feedback.take(tenant.name, given)) is not None:
-            await request.refuse(unknown, 404)
-        else:
-            await request.json({"object": "feedback", "request_id": given.request_id})
-
     async def _openapi(self, request: HttpRequest) -> None:
         await request.json(OPENAPI)
-
-    # -- operating ----------------------------------------------------------
-
-    async def _metrics_text(self, request: HttpRequest, _: Tenant) -> None:
-        text = await self._control.metrics_text()
-        await request.respond(200, text.encode(), TEXT)
-
-    async def _status(self, request: HttpRequest, tenant: Tenant) -> None:
-        if tenant.is_admin:
-            await request.json(await self._control.status())
-        else:
-            own = self._control.tenant_status(tenant)
-            await request.json({**own, **self._stored.status_of(tenant)})
-
-    async def _reload(self, request: HttpRequest, _: Tenant) -> None:
-        await request.json(await self._control.reload_everywhere())
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

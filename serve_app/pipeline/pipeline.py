@@ -17,18 +17,17 @@ import time
 from starlette.types import Send
 
 from router.errors import Rejected, RejectReason
-from router.routing.window_room import smaller_asks
-from router.types import Reason
-from serve_app.bodies.big_bodies import BigBodies, breathe
-from serve_app.bodies.parsed_request import for_engine
+from serve_app.bodies.big_bodies import BigBodies
 from serve_app.bodies.routes import Route
 from serve_app.metrics import Metrics
+from serve_app.pipeline.asking import Asking
+from serve_app.pipeline.noting import Noting
 from serve_app.pipeline.preparation import Preparation
 from serve_app.pipeline.reserving import Reserving
 from serve_app.pipeline.settlement import Settlement
 from serve_app.pipeline.state import IngressState
 from serve_app.pipeline.summarising import Summarising, build_summariser
-from serve_app.pipeline.tool_versions import expanding, tool_session
+from serve_app.pipeline.tool_versions import expanding
 from serve_app.placement.lanes import Lanes
 from serve_app.protocol.errors import error_body, error_headers, status_of
 from serve_app.records.recorder import Recorder
@@ -38,14 +37,12 @@ from serve_app.relay.failover import Recovery
 from serve_app.relay.fault_book import FaultBook
 from serve_app.relay.keepalive import keep_alive
 from serve_app.relay.relay import Relay
-from serve_app.relay.resumption import traits_of
+from serve_app.relay.repair_asking import RepairAsking
 from serve_app.relay.tool_repair import ToolRepair
-from serve_app.request.answer_limit import limited
 from serve_app.request.call import Call, Outcome, request_id
 from serve_app.request.charge import Charge
 from serve_app.request.metering import Metering
 from serve_app.request.plan import Plan
-from serve_app.request.priority import priority_of
 from serve_app.responses.continuing import read_whole
 from serve_app.responses.delivery import Delivery
 from serve_app.responses.desk import StoredResponses
@@ -84,9 +81,11 @@ class Pipeline:
         self.preparation = Preparation(state, self.summariser)
         self._summarising = Summarising(self.summariser, self.preparation, self.big_bodies, metrics)
         self.reserving = Reserving(state, metering)
-        repair = ToolRepair(dispatch, state.admission, metrics)
+        self.noting = Noting(state, metrics.agents)
+        repair = ToolRepair(RepairAsking(dispatch, state.admission), metrics.agents)
         self._relay = Relay(metrics, state.escalation, metering, repair)
-        self._recovery = Recovery(self._relay, dispatch, self.book, metrics, repair)
+        recovery = Recovery(self._relay, dispatch, self.book, metrics, repair)
+        self._asking = Asking(state, recovery)
         self._settlement = Settlement(state, metrics, recorder, metering)
 
     def call(self, route: Route, headers: dict[bytes, bytes], tenant: Tenant) -> Call:
@@ -122,7 +121,7 @@ class Pipeline:
                 keep_alive(call, plan, send)
             refused = await self.reserving.reserve(call, plan)
             if refused is None:
-                self._note_admitted(call, plan)
+                self.noting.note_admitted(call, plan)
                 plan = await self._summarising.complete(call, plan, send)
                 refused = await self._take_turn(call, plan, send)
             if refused is not None:
@@ -177,37 +176,12 @@ class Pipeline:
         planning = self.preparation.planning(call, parsed, sets)
         return await self.big_bodies.read(planning, parsed.prompt.bytes, name)
 
-    def _note_admitted(self, call: Call, plan: Plan) -> None:
-        """Count an admitted request: its task's bounds, the stronger lanes' shares.
-
-        Nothing is awaited between the decision and this, so that no other request
-        spends the same budget.
-        """
-        metrics, tier, guarded = self._metrics, call.tenant.tier_name, call.guarded
-        if guarded is not None:
-            if guarded.exceeded is not None:
-                metrics.tool_bounds.labels(tier, guarded.exceeded.limit).inc()
-            if guarded.loop is not None:
-                metrics.tool_loops.labels(tier, guarded.loop.kind).inc()
-        if call.turn_key is not None and plan.decision.reason is not Reason.PINNED:
-            self._state.turn_lanes.note(call.turn_key, plan.decision, time.monotonic())
-        use = plan.parsed.tool_set
-        if use is not None:
-            metrics.tool_sets.labels(use.label).inc()
-            if use.follows:
-                session, now = tool_session(call), time.monotonic()
-                sessions = self._state.tool_sessions
-                sessions.note(call.tenant.name, use.name, session, use.version, now)
-        self._state.escalation.note(call.tenant, plan.decision)
-        if plan.decision.score is not None:
-            call.shadow = self._state.escalation.shadow(call.policies, plan.parsed)
-
     async def _take_turn(self, call: Call, plan: Plan, send: Send) -> Rejected | None:
         """Wait for a slot of the lane, serve, give it back, however that ends."""
         served, presence = call.served, self._state.presence
         presence.enter(plan.lane, call.task_key)
         try:
-            refused = await self._wait(call, plan) or await self._serve(call, plan, send)
+            refused = await self._wait(call, plan) or await self._asking.ask(call, plan, send)
         except asyncio.CancelledError:
             evicted = served.hold.evicted() if served.hold is not None else None
             if evicted is None:
@@ -244,38 +218,6 @@ class Pipeline:
         finally:
             call.stages["queue"] = time.perf_counter() - begun
 
-    async def _serve(self, call: Call, plan: Plan, send: Send) -> Rejected | None:
-        """Ask an engine; for a shorter answer where it finds prompt and answer too long.
-
-        What the prompt leaves is estimated: an engine counts.
-        """
-        refused = await self._ask(call, plan, plan.answer_limit, send)
-        if plan.answer_limit is None or not _is_too_long(refused):
-            return refused
-        window = plan.decision.lane.window_tokens
-        for limit in smaller_asks(plan.answer_limit, plan.longest_tokens, window):
-            refused = await self._ask(call, plan, limit, send)
-            if not _is_too_long(refused):
-                break
-        return refused
-
-    async def _ask(
-        self, call: Call, plan: Plan, answer_limit: int | None, send: Send
-    ) -> Rejected | None:
-        parsed, lane = plan.parsed, call.policies.fleet.lanes[plan.lane]
-        traits = traits_of(parsed, lane)
-        has_priority = lane.engine_args.get("scheduling_policy") == "priority"
-        await breathe(parsed.prompt.bytes)
-        body = for_engine(
-            limited(parsed, answer_limit),
-            model=plan.decision.lane.model_id,
-            cache_salt=self._state.cache_salt(call.tenant),
-            priority=priority_of(call.tenant, parsed) if has_priority else None,
-            token_ids=traits.wants_ids,
-        )
-        await breathe(len(body))
-        return await self._recovery.run(call, plan, body, traits, send)
-
     async def _refuse(self, call: Call, refused: Rejected, send: Send) -> None:
         status, tier = status_of(refused.reason), call.tenant.tier
         call.refuse(refused)
@@ -295,7 +237,3 @@ class Pipeline:
         body = error_body(refused, call.route.dialect, request_id=call.request_id)
         headers = [(b"content-type", b"application/json"), *error_headers(refused)]
         await self._relay.answer(call, send, status, body, headers)
-
-
-def _is_too_long(refused: Rejected | None) -> bool:
-    return refused is not None and refused.reason is RejectReason.CONTEXT_LENGTH_EXCEEDED

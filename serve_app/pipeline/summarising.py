@@ -66,7 +66,7 @@ class Summarising:
         metrics, tier, guarded = self._metrics, call.tenant.tier_name, call.guarded
         results = None if guarded is None else guarded.results
         if results is not None and results.results:
-            metrics.tool_results_cut.labels(tier).inc()
+            metrics.agents.tool_results_cut.labels(tier).inc()
         if plan.history is not None:
             metrics.history_trimmed.labels(tier, plan.history.mode).inc()
             metrics.history_dropped_tokens.labels(tier).inc(plan.history.dropped_tokens)

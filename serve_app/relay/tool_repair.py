@@ -6,16 +6,13 @@ fleet names one and it has room now. What nobody could make is an error that say
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
 import re
 from dataclasses import replace
 from typing import Any
 
 from router.errors import Rejected, RejectReason
 from router.types import Lane, LaneDecision, Reason
-from serve_app.admission.admission import Admission
 from serve_app.agents.forms import form_of
 from serve_app.agents.forms.form import MadeCall
 from serve_app.agents.gate import Fault, Gate
@@ -24,38 +21,23 @@ from serve_app.agents.repair import repair_body
 from serve_app.agents.schemas import Schemas
 from serve_app.agents.tools import tools_of
 from serve_app.agents.verdict import EMPTY, NO_CALL, CallOutcome, Verdict
-from serve_app.bodies.json_body import dump
 from serve_app.bodies.routes import Route
 from serve_app.config.agents import ToolCallsConfig
-from serve_app.metrics import Metrics
-from serve_app.placement.lanes import NoReplica, UpstreamFault
+from serve_app.metrics import AgentMetrics
 from serve_app.protocol.engine_words import engine_error
 from serve_app.protocol.errors import Dialect
-from serve_app.protocol.sse import Usage, parsed_json, read_usage
+from serve_app.protocol.sse import read_usage
 from serve_app.relay.attempts import RequestAttempts
-from serve_app.relay.dispatch import Dispatch
+from serve_app.relay.repair_asking import IS_REFUSED, RepairAsking, fallbacks
 from serve_app.request.call import Call
 from serve_app.request.plan import Plan
-from serve_app.transport.upstream import BrokenConnection, SilentConnection
-
-logger = logging.getLogger("ray.serve")
-
-BAD_REQUEST = 400
-_IS_REFUSED = "error"
-"""Of an answer: the conversation was taken before, so it is the call that cannot be written."""
-
-MOST_REPLICAS = 2
-"""Of a lane that are asked for the same repair, where the first is lost over it."""
-
-_FAULTS = (UpstreamFault, BrokenConnection, SilentConnection, OSError)
 
 
 class ToolRepair:
     """Mends the tool calls of one ingress replica's answers."""
 
-    def __init__(self, dispatch: Dispatch, admission: Admission, metrics: Metrics) -> None:
-        self._dispatch = dispatch
-        self._admission = admission
+    def __init__(self, asking: RepairAsking, metrics: AgentMetrics) -> None:
+        self._asking = asking
         self._metrics = metrics
         self._schemas = Schemas()
 
@@ -97,11 +79,11 @@ class ToolRepair:
         _path, config = call.route.path, _config(call)
         body = _asked(attempts, gate, fault)
         for _ in range(config.attempts):
-            answer = await self._ask(attempts, lane, body)
+            answer = await self._asking.ask(attempts, lane, body)
             if self._is_made(call, lane, "grammar", gate, answer):
                 return _taken(call, answer)
-        for stronger in self._fallbacks(attempts) if config.fallback else ():
-            answer = await self._ask_elsewhere(attempts, stronger, body)
+        for stronger in fallbacks(attempts) if config.fallback else ():
+            answer = await self._asking.ask_elsewhere(attempts, stronger, body)
             if self._is_made(call, stronger, "fallback", gate, answer):
                 call.decision = LaneDecision(stronger, Reason.VALIDATION_FAILED)
                 return _taken(call, answer)
@@ -148,23 +130,23 @@ class ToolRepair:
         while left > 0:
             left -= 1
             lane = attempts.plan.decision.lane
-            answer = await self._ask(attempts, lane, body)
+            answer = await self._asking.ask(attempts, lane, body)
             made = gate.made_again(answer, fault) or _said(gate, answer, fault)
             self._note_step(attempts.call, lane, "grammar", made)
             if made:
                 return made
-            if fault.verdict is EMPTY and (_IS_REFUSED in answer or gate.finds_faults(answer)):
+            if fault.verdict is EMPTY and (IS_REFUSED in answer or gate.finds_faults(answer)):
                 # It wants to call, as it turns out: from now on under a grammar, at least once.
                 fault = replace(fault, verdict=NO_CALL)
                 body, left = _asked(attempts, gate, fault), max(left, 1)
-        for stronger in self._fallbacks(attempts) if config.fallback else ():
-            answer = await self._ask_elsewhere(attempts, stronger, body)
+        for stronger in fallbacks(attempts) if config.fallback else ():
+            answer = await self._asking.ask_elsewhere(attempts, stronger, body)
             made = gate.made_again(answer, fault) or _said(gate, answer, fault)
             self._note_step(attempts.call, stronger, "fallback", made)
             if made:
                 attempts.call.decision = LaneDecision(stronger, Reason.VALIDATION_FAILED)
                 return made
-            if fault.verdict is EMPTY and (_IS_REFUSED in answer or gate.finds_faults(answer)):
+            if fault.verdict is EMPTY and (IS_REFUSED in answer or gate.finds_faults(answer)):
                 fault = replace(fault, verdict=NO_CALL)
                 body = _asked(attempts, gate, fault)
         return [] if fault.verdict is EMPTY else _refusal(fault)
@@ -173,75 +155,6 @@ class ToolRepair:
         outcome = "mended" if made else "failed"
         self._metrics.tool_repairs.labels(lane.name, step, outcome).inc()
         call.reply.repairs.append(step if made else f"{step}-failed")
-
-    def _fallbacks(self, attempts: RequestAttempts) -> list[Lane]:
-        """The lanes that are asked where the request's own could not make the call, in order.
-
-        A lane whose window has no room for the prompt could only refuse it.
-        """
-        call, plan = attempts.call, attempts.plan
-        routing, lanes = call.policies.fleet.routing, call.policies.routing.lanes
-        names = routing.tool_fallback
-        if names is None:
-            names = [routing.complex] if routing.complex is not None else []
-        return [
-            lanes[name]
-            for name in dict.fromkeys(names)
-            if name in lanes
-            and name != plan.lane
-            and call.tenant.rules.allows(name)
-            and plan.longest_tokens < lanes[name].window_tokens
-        ]
-
-    async def _ask_elsewhere(
-        self, attempts: RequestAttempts, lane: Lane, body: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Ask another lane, if it has a slot now: the client has waited for one already."""
-        call, plan = attempts.call, attempts.plan
-        hold = self._admission.take(
-            lane.name, call.tenant, 1, plan.prompt_tokens, plan.answer_tokens
-        )
-        try:
-            if hold is not None and (hold.is_waiting or hold.refused is not None):
-                return {}
-            return await self._ask(attempts, lane, {**body, "model": lane.model_id})
-        finally:
-            if hold is not None:
-                hold.leave()
-
-    async def _ask(
-        self, attempts: RequestAttempts, lane: Lane, body: dict[str, Any]
-    ) -> dict[str, Any]:
-        """Ask a lane, and add what it took to the request's account; empty: no answer."""
-        served = attempts.call.served
-        status, answer = await self._answer_of(attempts, lane, dump(body))
-        if status == BAD_REQUEST:
-            return {_IS_REFUSED: True}
-        if status != 200 or not isinstance(answer, dict):
-            logger.warning("a lane did not take the request to repair a call: %d", status)
-            return {}
-        took = read_usage(answer)
-        if took is not None:
-            served.mending = (served.mending or Usage(0, 0)) + took
-        return answer
-
-    async def _answer_of(
-        self, attempts: RequestAttempts, lane: Lane, body: bytes
-    ) -> tuple[int, object]:
-        """Return status and answer of a replica, or of another one if it is lost; 0: of none."""
-        lost: frozenset[str] = frozenset()
-        for _ in range(MOST_REPLICAS):
-            try:
-                replica = await self._dispatch.replica_for(attempts, lane.name, lost)
-            except NoReplica:
-                break
-            try:
-                response = await self._dispatch.ask(attempts, replica, body)
-                with contextlib.closing(response):
-                    return response.status, parsed_json(await response.read())
-            except _FAULTS:
-                lost |= {replica.id}
-        return 0, None
 
 
 _UNREADABLE = re.compile(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from router.placement.affinity import TurnFacts
 from serve_app.bodies.json_body import dump
-from serve_app.bodies.parsed_request import SYSTEM_ROLES, ParsedRequest
+from serve_app.bodies.parsed_request import ParsedRequest
+from serve_app.bodies.turns import SYSTEM_ROLES
 
 # English text, roughly, in any of the fleet's tokenizers.
 BYTES_PER_TOKEN = 4

@@ -14,10 +14,11 @@ from typing import Any
 
 from router.routing.history import HistoryPlan, Kind, Piece, plan_history
 from serve_app.bodies.json_body import dump
-from serve_app.bodies.parsed_request import ParsedRequest, read_turns
+from serve_app.bodies.parsed_request import ParsedRequest
 from serve_app.bodies.routes import CONVERSATIONS
 from serve_app.bodies.steps import Steps
 from serve_app.bodies.tool_parts import is_result
+from serve_app.bodies.turns import read_turns
 from serve_app.config.history import HistoryConfig
 from serve_app.config.summaries import MODE
 from serve_app.routing.history_pieces import read_pieces, read_sizes

@@ -7,9 +7,9 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from serve_app.agents.history import call_id_of, result_field
-from serve_app.bodies.parsed_request import SYSTEM_ROLES
 from serve_app.bodies.routes import CONVERSATIONS
 from serve_app.bodies.tool_parts import calls_of, result_blocks
+from serve_app.bodies.turns import SYSTEM_ROLES
 
 MAX_RESULTS = 64
 """Of one request: an answer seldom makes more calls."""

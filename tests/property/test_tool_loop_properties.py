@@ -45,7 +45,7 @@ class Ingress:
         named = {name.replace("_", "-").encode(): value for name, value in headers.items()}
         call = self.pipeline.call(ROUTES[path], named, self.tenant)
         plan = asyncio.run(self.pipeline.decide(call, json.dumps(body).encode()))
-        self.pipeline._note_admitted(call, plan)
+        self.pipeline.noting.note_admitted(call, plan)
         return plan.decision
 
     def others(self, count) -> None:

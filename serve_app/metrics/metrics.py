@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import itertools
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
-from prometheus_client.metrics_core import HistogramMetricFamily
-from prometheus_client.registry import Collector
+
+from serve_app.metrics.agents import AgentMetrics
+from serve_app.metrics.loop_histogram import LoopHistogram
 
 # Seconds. Usual targets (0.8 s TTFT, 12 ms a token) fall on bucket edges.
 _TTFT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 2, 4.5, 10, 30)
@@ -19,57 +18,6 @@ _DURATION = (0.05, 0.1, 0.25, 0.5, 1, 2, 4.5, 7, 10, 25, 60, 300)
 
 MAX_TENANT_LABELS = 50
 OTHER = "other"
-
-
-class LoopHistogram(Collector):
-    """A histogram that is observed on one event loop, once a token or several times a request.
-
-    The library's takes a lock twice an observation; one event loop needs none.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        documentation: str,
-        labels: Sequence[str],
-        bounds: Sequence[float],
-        registry: CollectorRegistry,
-    ) -> None:
-        self._name, self._documentation, self._labels = name, documentation, labels
-        self._bounds = tuple(bounds)
-        self._series: dict[tuple[str, ...], Series] = {}
-        registry.register(self)
-
-    def labels(self, *values: str) -> Series:
-        series = self._series.get(values)
-        if series is None:
-            series = self._series[values] = Series(self._bounds)
-        return series
-
-    def collect(self) -> Iterator[HistogramMetricFamily]:
-        family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
-        edges = [*map(str, map(float, self._bounds)), "+Inf"]
-        # A copy: the loop may add a series while a thread renders.
-        for values, series in list(self._series.items()):
-            cumulative = itertools.accumulate(series.counts)
-            buckets = list(zip(edges, cumulative, strict=True))
-            family.add_metric(values, buckets, series.sum)
-        yield family
-
-
-class Series:
-    """One series of a LoopHistogram."""
-
-    __slots__ = ("_bounds", "counts", "sum")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self._bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
-
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self._bounds, value)] += 1
-        self.sum += value
 
 
 class Metrics:
@@ -204,42 +152,6 @@ class Metrics:
             "Estimated tokens that were left out of requests.",
             "tier",
         )
-        self.tool_calls = counter(
-            "pointsman_tool_calls_total",
-            "Tool calls of answers, and calls that should have been there, by how they validate.",
-            "lane",
-            "outcome",
-        )
-        self.json_answers = counter(
-            "pointsman_json_answers_total",
-            "Whole answers that were to match a JSON schema, by how they do.",
-            "lane",
-            "outcome",
-        )
-        self.tool_repairs = counter(
-            "pointsman_tool_repairs_total",
-            "Invalid tool calls that a lane was asked to make again, by step and outcome.",
-            "lane",
-            "step",
-            "outcome",
-        )
-        self.tool_bounds = counter(
-            "pointsman_tool_bounds_total",
-            "Requests whose task was over a bound, by its setting.",
-            "tier",
-            "limit",
-        )
-        self.tool_loops = counter(
-            "pointsman_tool_loops_total", "Requests in whose turn a loop was found.", "tier", "kind"
-        )
-        self.tool_results_cut = counter(
-            "pointsman_tool_results_cut_total", "Requests whose tool results were cut.", "tier"
-        )
-        self.tool_sets = counter(
-            "pointsman_tool_set_requests_total",
-            "Requests with a named tool set, by its version.",
-            "tool_set",
-        )
         self.summaries = counter(
             "pointsman_summaries_total", "Summaries that were wanted.", "tier", "kind", "outcome"
         )
@@ -269,6 +181,7 @@ class Metrics:
             "pointsman_websocket_chats_abandoned_total",
             "Chats aborted because nobody resumed them in time.",
         )
+        self.agents = AgentMetrics(registry)
         self._tenants: set[str] = set()
 
     def tenant_label(self, tenant: str) -> str:
@@ -282,34 +195,3 @@ class Metrics:
 
     def render(self) -> str:
         return generate_latest(self.registry).decode()
-
-
-def merge_expositions(parts: list[tuple[dict[str, str], str]]) -> str:
-    """Join Prometheus texts into one, each metric's header once; add labels to every sample."""
-    headers: dict[str, dict[str, str]] = {}
-    samples: dict[str, list[str]] = {}
-    for labels, text in parts:
-        extra = ",".join(f'{key}="{value}"' for key, value in labels.items())
-        family = ""
-        # Not splitlines(): label values may hold other line separators.
-        for line in text.split("\n"):
-            if line.startswith(("# HELP ", "# TYPE ")):
-                _, kind, family, *_ = line.split(" ", 3)
-                headers.setdefault(family, {}).setdefault(kind, line)
-            elif line and not line.startswith("#"):
-                headers.setdefault(family, {})
-                samples.setdefault(family, []).append(_labelled(line, extra))
-    out: list[str] = []
-    for family, kinds in headers.items():
-        out += [*kinds.values(), *samples.get(family, [])]
-    return "\n".join(out) + "\n"
-
-
-def _labelled(line: str, extra: str) -> str:
-    if not extra:
-        return line
-    name, brace, rest = line.partition("{")
-    if brace:
-        return f"{name}{{{extra},{rest}"
-    name, _, value = line.partition(" ")
-    return f"{name}{{{extra}}} {value}"

@@ -1,0 +1,105 @@
+"""Asks lanes to make invalid tool calls again: which lanes, one of their slots, one answer."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import Any
+
+from router.types import Lane
+from serve_app.admission.admission import Admission
+from serve_app.bodies.json_body import dump
+from serve_app.placement.lanes import NoReplica, UpstreamFault
+from serve_app.protocol.sse import Usage, parsed_json, read_usage
+from serve_app.relay.attempts import RequestAttempts
+from serve_app.relay.dispatch import Dispatch
+from serve_app.transport.upstream import BrokenConnection, SilentConnection
+
+logger = logging.getLogger("ray.serve")
+
+BAD_REQUEST = 400
+IS_REFUSED = "error"
+"""Of an answer: the conversation was taken before, so it is the call that cannot be written."""
+
+MOST_REPLICAS = 2
+"""Of a lane that are asked for the same repair, where the first is lost over it."""
+
+_FAULTS = (UpstreamFault, BrokenConnection, SilentConnection, OSError)
+
+
+class RepairAsking:
+    """Asks the lanes of one ingress replica."""
+
+    def __init__(self, dispatch: Dispatch, admission: Admission) -> None:
+        self._dispatch = dispatch
+        self._admission = admission
+
+    async def ask_elsewhere(
+        self, attempts: RequestAttempts, lane: Lane, body: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Ask another lane, if it has a slot now: the client has waited for one already."""
+        call, plan = attempts.call, attempts.plan
+        hold = self._admission.take(
+            lane.name, call.tenant, 1, plan.prompt_tokens, plan.answer_tokens
+        )
+        try:
+            if hold is not None and (hold.is_waiting or hold.refused is not None):
+                return {}
+            return await self.ask(attempts, lane, {**body, "model": lane.model_id})
+        finally:
+            if hold is not None:
+                hold.leave()
+
+    async def ask(
+        self, attempts: RequestAttempts, lane: Lane, body: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Ask a lane, and add what it took to the request's account; empty: no answer."""
+        served = attempts.call.served
+        status, answer = await self._answer_of(attempts, lane, dump(body))
+        if status == BAD_REQUEST:
+            return {IS_REFUSED: True}
+        if status != 200 or not isinstance(answer, dict):
+            logger.warning("a lane did not take the request to repair a call: %d", status)
+            return {}
+        took = read_usage(answer)
+        if took is not None:
+            served.mending = (served.mending or Usage(0, 0)) + took
+        return answer
+
+    async def _answer_of(
+        self, attempts: RequestAttempts, lane: Lane, body: bytes
+    ) -> tuple[int, object]:
+        """Return status and answer of a replica, or of another one if it is lost; 0: of none."""
+        lost: frozenset[str] = frozenset()
+        for _ in range(MOST_REPLICAS):
+            try:
+                replica = await self._dispatch.replica_for(attempts, lane.name, lost)
+            except NoReplica:
+                break
+            try:
+                response = await self._dispatch.ask(attempts, replica, body)
+                with contextlib.closing(response):
+                    return response.status, parsed_json(await response.read())
+            except _FAULTS:
+                lost |= {replica.id}
+        return 0, None
+
+
+def fallbacks(attempts: RequestAttempts) -> list[Lane]:
+    """The lanes that are asked where the request's own could not make the call, in order.
+
+    A lane whose window has no room for the prompt could only refuse it.
+    """
+    call, plan = attempts.call, attempts.plan
+    routing, lanes = call.policies.fleet.routing, call.policies.routing.lanes
+    names = routing.tool_fallback
+    if names is None:
+        names = [routing.complex] if routing.complex is not None else []
+    return [
+        lanes[name]
+        for name in dict.fromkeys(names)
+        if name in lanes
+        and name != plan.lane
+        and call.tenant.rules.allows(name)
+        and plan.longest_tokens < lanes[name].window_tokens
+    ]
