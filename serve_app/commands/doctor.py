@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import json
 import os
 import sqlite3
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,13 +74,11 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def _doctor(args: argparse.Namespace) -> int:
-    if args.parsers:
-        fleet = load_fleet(fleet_path(args.config))
-        findings = list(parser_findings(fleet, updates=args.update))
-    elif args.update:
+    if args.update and not args.parsers:
         raise ConfigError("--update goes with --parsers")
-    else:
-        findings = [_run(name, check) for name, check in _checks(args)]
+    # vLLM logs on standard output when it is imported, where only findings belong.
+    with contextlib.redirect_stdout(sys.stderr):
+        findings = _findings(args)
     if args.json:
         print(json.dumps([{"check": n, "ok": ok, "detail": d} for n, ok, d in findings]))
     else:
@@ -86,6 +86,13 @@ def _doctor(args: argparse.Namespace) -> int:
             passed = "warn" if detail.startswith(WARNING) else "ok  "
             print(f"{passed if ok else 'FAIL'}  {name}: {detail}")
     return 0 if all(ok for _, ok, _ in findings) else 1
+
+
+def _findings(args: argparse.Namespace) -> list[tuple[str, bool, str]]:
+    if args.parsers:
+        fleet = load_fleet(fleet_path(args.config))
+        return list(parser_findings(fleet, updates=args.update))
+    return [_run(name, check) for name, check in _checks(args)]
 
 
 def _run(name: str, check: Callable[[], str]) -> tuple[str, bool, str]:

