@@ -186,10 +186,12 @@ class Recorder:
             return
         try:
             watch = None if self._watch is None else self._watch()
-            await asyncio.gather(
-                _copy(reader, inner_writer, sent, None if watch is None else _asking),
-                _copy(inner_reader, writer, told, watch),
-            )
+            # Cancelled at the end of a run; asyncio's own callback would log that as a fault.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.gather(
+                    _copy(reader, inner_writer, sent, None if watch is None else _asking),
+                    _copy(inner_reader, writer, told, watch),
+                )
         finally:
             inner_writer.close()
             writer.close()
