@@ -126,7 +126,8 @@ class RecoveryConfig(RetryBudgetConfig, BreakerConfig):
     """How much is tried when replicas fail.
 
     Attributes:
-        attempts: replicas tried in a row without a token from any.
+        attempts: replicas tried in a row without a token from any; those that could not be
+            reached are not counted.
         max_failovers: faults that one request survives in all.
 
     """

@@ -37,6 +37,7 @@ class RequestAttempts:
         gate: judges its tool calls; None: it can have none.
         transcript: what the client was given; kept up only where `keeps_transcript`.
         faults: in a row, without a token in between; `failovers`: in all.
+        unreached: of those in a row, where nothing answered at a replica's address.
         outcome: what this attempt counts as once it has gone on with the answer.
         told: what the client has, where the answer may have to be repeated.
         losses: replicas that were lost before a word, in a row.
@@ -57,6 +58,7 @@ class RequestAttempts:
         self.state = call.reply.stream = StreamState()
         self.avoid: frozenset[str] = frozenset()
         self.faults = 0
+        self.unreached = 0
         self.failovers = 0
         self.outcome = ""
         self.losses = 0
@@ -108,7 +110,7 @@ class RequestAttempts:
         has_progress = self.state.tokens > self._seen_tokens
         if has_progress:
             self._seen_tokens, self.faults, self.avoid = self.state.tokens, 0, frozenset()
-            self.losses = 0
+            self.losses = self.unreached = 0
         self.faults += 1
         self.failovers += 1
         self.avoid |= {replica}

@@ -47,7 +47,10 @@ NO_ANSWER = Rejected(RejectReason.NO_REPLICA, "No replica of the model answered.
 NONE_THERE = Rejected(RejectReason.NO_REPLICA, "No replica of the model is available.")
 
 PAUSE_S = 0.1
-"""First pause before a replica that has failed this request is tried again."""
+"""First pause before a replica that has failed this request is tried again; doubles."""
+
+MAX_PAUSE_S = 1.0
+"""A dead replica is replaced in seconds; with `max_failovers` pauses a request waits for 5."""
 
 
 class Recovery:
@@ -86,7 +89,7 @@ class Recovery:
                     return await self._close(attempts, send)
                 if attempts.faults > 1:
                     # There may be no other replica than one that has failed.
-                    await asyncio.sleep(PAUSE_S * 2 ** (attempts.faults - 2))
+                    await asyncio.sleep(min(MAX_PAUSE_S, PAUSE_S * 2 ** (attempts.faults - 2)))
                 continue
             if refused is not None and refused.reason is RejectReason.TOOL_CALL_INVALID:
                 return await self._relay.refuse(attempts.call, refused, send)
@@ -131,6 +134,7 @@ class Recovery:
         except UpstreamFault as fault:
             is_gone = isinstance(fault, Unreachable)
             self._book.note_fault(attempts, str(fault), is_gone=is_gone, is_loss=not is_gone)
+            attempts.unreached += is_gone
             raise AttemptFailed(NO_ANSWER) from fault
 
     async def _blame(

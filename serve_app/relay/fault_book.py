@@ -66,7 +66,10 @@ class FaultBook:
     def may_try(self, attempts: RequestAttempts) -> bool:
         """Return whether another attempt is allowed; the budget is charged then."""
         config = self.config
-        if attempts.faults >= config.attempts or attempts.failovers > config.max_failovers:
+        # Who could not be reached is dead, and Serve has not noticed yet: it cost no replica any
+        # work. Another one may be just starting in its place.
+        tried = attempts.faults - attempts.unreached
+        if tried >= config.attempts or attempts.failovers > config.max_failovers:
             return False
         return self._budget.try_spend(attempts.tenant, now=time.monotonic())
 

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from serve_app.placement.lanes import Unreachable, UpstreamFault, UpstreamTimeout
+from serve_app.relay import failover
 from serve_app.transport.upstream import BrokenConnection
 
 HELLO = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 20}
@@ -163,10 +164,31 @@ async def test_a_replica_that_fails_before_the_first_byte_is_replaced(world, eng
     assert world.count("pointsman_stream_recoveries_total", outcome="retried") == 1
 
 
-@pytest.mark.parametrize("bad", ["gone", "busy"])
-async def test_a_request_that_no_replica_answers_is_a_503_after_three_attempts(world, engine, bad):
+async def test_replicas_that_are_dead_already_are_no_attempts(world, engine, monkeypatch):
+    """All that Serve still lists may be dead, while another one is starting in their place."""
+    monkeypatch.setattr(failover, "PAUSE_S", 0.0)
+    world.lanes.answers = [*[Unreachable] * 5, engine(status=503), Unreachable, engine()]
+
+    response = await world.post(CHAT, HELLO)
+
+    assert response.status_code == 200
+    assert len(world.lanes.opened) == 8
+
+
+async def test_a_lane_whose_replicas_stay_dead_is_a_503(world, monkeypatch):
+    monkeypatch.setattr(failover, "PAUSE_S", 0.0)
+    world.lanes.answers = [Unreachable] * 20
+
+    response = await world.post(CHAT, HELLO, key="acme")
+
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "no_replica")
+    assert len(world.lanes.opened) == 1 + world.state.policies.fleet.recovery.max_failovers
+    assert remaining_tokens(world, "acme") == 100_000
+
+
+async def test_a_request_that_no_replica_answers_is_a_503_after_three_attempts(world, engine):
     """Trying on would only spread what is wrong."""
-    world.lanes.answers = [Unreachable if bad == "gone" else engine(status=503) for _ in "123"]
+    world.lanes.answers = [engine(status=503) for _ in "123"]
 
     response = await world.post(CHAT, HELLO, key="acme")
 
