@@ -120,6 +120,17 @@ async def test_what_is_said_of_a_whole_answer(traced, spans, engine):
     }
 
 
+async def test_a_setting_that_no_float_holds_costs_no_span(traced, spans, engine):
+    traced.lanes.answers = [engine({}, status=400)]
+    raw = json.dumps(HELLO).replace("0.5", "1" + 400 * "0")
+
+    async with traced.client(key="acme") as client:
+        await client.post(CHAT, content=raw)
+
+    said = span_of(spans).attributes
+    assert "gen_ai.request.temperature" not in said and said["gen_ai.request.max_tokens"] == 7
+
+
 async def test_a_stream_says_when_its_first_chunk_came(holding, spans):
     holding.lanes.answers = [streamed(CHAT, Answer(["Well."]))]
 
