@@ -142,6 +142,36 @@ async def test_a_stream_says_when_its_first_chunk_came(holding, spans):
     assert span.attributes["gen_ai.request.stream"] is True
 
 
+async def test_what_is_asked_again_is_the_clients_trace_too_where_none_is_kept(world):
+    """Else the engine would begin a trace of its own for what the client does not sample."""
+    with_tier(world, **HOLDS)
+    again = answered(CHAT, Answer([], [("add", ['{"a": 7}'])]))
+    world.lanes.answers = [streamed(CHAT, Answer([], [WRONG])), again]
+    given = {**CLIENT, "traceparent": CLIENT["traceparent"][:-2] + "00"}
+
+    await world.post(CHAT, body(CHAT), key="acme", headers=given)
+
+    told = [{k: sent.headers.get(k) for k in given} for sent in world.lanes.opened]
+    assert told == [given, given]
+
+
+async def test_a_trace_state_without_a_parent_is_nobodys(traced, engine):
+    traced.lanes.answers = [engine()]
+
+    await traced.post(CHAT, HELLO, key="acme", headers={"tracestate": "v=1"})
+
+    assert "tracestate" not in traced.lanes.opened[0].headers
+
+
+async def test_a_request_that_is_refused_unread_is_in_its_tasks_trace(traced, spans, engine):
+    traced.lanes.answers = [engine(), engine()]
+    for _ in range(3):
+        await traced.post(CHAT, HELLO, key="guest", headers={"x-task-id": "t"})
+
+    assert [x.attributes["pointsman.code"] for x in by_name(spans, "chat")][2:] != ["200"]
+    assert len({x.context.trace_id for x in by_name(spans, "chat")}) == 1
+
+
 @pytest.mark.parametrize("path", PATHS)
 async def test_how_calls_were_judged_and_mended_is_said(holding, spans, path):
     again = answered(path, Answer([], [("add", ['{"a": 7}'])]))
