@@ -168,7 +168,12 @@ class Escalation:
             self._ttft[lane] = (0.8 * before + 0.2 * seconds, time.monotonic())
 
     def observe(self, lane: str, replicas: Sequence[Mapping[str, Any]]) -> float:
-        """Take a lane's load, as its replicas report it; returns the yield fraction."""
+        """Take a lane's load, as its replicas report it; returns the yield fraction.
+
+        0 of a lane that a reload has taken its share from since it was asked.
+        """
+        if lane not in self._yields:
+            return 0.0
         now = time.monotonic()
         fraction = self._yields[lane].observe(self.observation(lane, replicas, now), now=now)
         self._controller.set_yield(lane, fraction)
