@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -45,12 +46,12 @@ class Chain:
     Attributes:
         earlier: keys of the turns before each earlier cut, the oldest cut first.
         text_from: the text of the turns between an earlier cut, by its number, and the cut that
-            holds; -1: from the beginning.
+            holds, in pieces; -1: from the beginning.
 
     """
 
     earlier: tuple[Key, ...]
-    text_from: Callable[[int], str]
+    text_from: Callable[[int], Iterable[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +79,24 @@ class Source:
         """Keys of the summaries of fewer turns that it may go on from, the longest last."""
         return () if self.chain is None else self.chain.earlier[-MAX_EARLIER:]
 
-    def begun(self, text_of: Callable[[Key], str | None]) -> Source:
-        """The source with its text: behind the longest earlier summary, or from the beginning."""
+    async def begun(self, text_of: Callable[[Key], str | None]) -> Source:
+        """The source with its text: behind the longest earlier summary, or from the beginning.
+
+        After each piece of it others have the event loop.
+        """
         if self.chain is None:
             return self
+        before, number = "", -1
         for key in reversed(self.earlier):
-            before = text_of(key)
+            before = text_of(key) or ""
             if before:
-                text = self.chain.text_from(self.chain.earlier.index(key))
-                return replace(self, before=before, text=text)
-        return replace(self, text=self.chain.text_from(-1))
+                number = self.chain.earlier.index(key)
+                break
+        pieces = []
+        for piece in self.chain.text_from(number):
+            pieces.append(piece)
+            await asyncio.sleep(0)
+        return replace(self, before=before, text="\n".join(filter(None, pieces)))
 
 
 _RESULT = (

@@ -7,6 +7,7 @@ were, and what it says has no more weight than a user's words.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -44,10 +45,11 @@ def summarising_turns(
     yield
     read = _items(shortened)
 
-    def text_from(number: int) -> str:
-        begin = trimmed.cuts[number] if number >= 0 else 0
-        lines = map(said, read[begin : trimmed.cuts[-1]])
-        return "\n".join(line for line in lines if line)
+    def text_from(number: int) -> Iterator[str]:
+        first, end = trimmed.cuts[number] if number >= 0 else 0, trimmed.cuts[-1]
+        for begin in range(first, end, AT_ONCE):
+            lines = map(said, read[begin : min(begin + AT_ONCE, end)])
+            yield "\n".join(line for line in lines if line)
 
     summary = view.of_turns(keys[-1], Chain(tuple(keys[:-1]), text_from), config)
     if summary is None:
