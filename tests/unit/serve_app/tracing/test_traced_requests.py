@@ -3,49 +3,26 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
 from serve_app.placement.lanes import UpstreamFault
 from serve_app.transport.upstream import BrokenConnection
-from tests.unit.serve_app.agents.answers import CHAT, MESSAGES, PATHS, RESPONSES, Answer, heard
+from tests.unit.serve_app.agents.answers import CHAT, MESSAGES, PATHS, Answer
 from tests.unit.serve_app.agents.test_gate import BAD, GOOD
-from tests.unit.serve_app.conftest import FakeResponse, with_tier
-from tests.unit.serve_app.relay.test_repeated_streams import body as scripted
-from tests.unit.serve_app.relay.test_repeated_streams import script_of
+from tests.unit.serve_app.conftest import FakeResponse
 from tests.unit.serve_app.relay.test_tool_repair import (
-    HOLDS,
     UNWRITTEN,
     WRONG,
     answered,
     body,
     streamed,
 )
-from tests.unit.serve_app.simulated_lanes import Break, SimulatedLanes
-from tests.unit.serve_app.tracing.calls import by_name, called, make_tracer, result, user
+from tests.unit.serve_app.tracing.calls import by_name, result, user
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 CLIENT = {"traceparent": f"00-{TRACE}-{SPAN}-01", "tracestate": "v=1"}
 HELLO = {"messages": [user("Hello")], "max_tokens": 7, "temperature": 0.5}
-
-
-@pytest.fixture
-def spans():
-    return []
-
-
-@pytest.fixture
-def traced(world, spans):
-    world.tracer = make_tracer(spans.append, time.time_ns)
-    world.use(world.lanes)
-    return world
-
-
-@pytest.fixture
-def holding(traced):
-    with_tier(traced, **HOLDS)
-    return traced
 
 
 def span_of(spans):
@@ -145,19 +122,6 @@ async def test_a_stream_says_when_its_first_chunk_came(holding, spans):
     assert span.attributes["gen_ai.request.stream"] is True
 
 
-async def test_what_is_asked_again_is_the_clients_trace_too_where_none_is_kept(world):
-    """Else the engine would begin a trace of its own for what the client does not sample."""
-    with_tier(world, **HOLDS)
-    again = answered(CHAT, Answer([], [("add", ['{"a": 7}'])]))
-    world.lanes.answers = [streamed(CHAT, Answer([], [WRONG])), again]
-    given = {**CLIENT, "traceparent": CLIENT["traceparent"][:-2] + "00"}
-
-    await world.post(CHAT, body(CHAT), key="acme", headers=given)
-
-    told = [{k: sent.headers.get(k) for k in given} for sent in world.lanes.opened]
-    assert told == [given, given]
-
-
 async def test_a_trace_state_without_a_parent_is_nobodys(traced, engine):
     traced.lanes.answers = [engine()]
 
@@ -208,47 +172,6 @@ async def test_the_result_of_a_call_is_told_with_its_outcome(holding, spans, pat
     assert tool.attributes["pointsman.tool.outcome"] == "schema"
     (turn,) = by_name(spans, "invoke_agent")
     assert turn.attributes["pointsman.ended_by"] == "answer"
-
-
-@pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("holds", [True, False], ids=["held", "counted"])
-async def test_results_of_a_stream_that_was_repeated_elsewhere_are_those_of_its_calls(
-    traced, spans, path, holds
-):
-    """The client knows its first calls by the ids of the engine that was lost."""
-    if holds:
-        with_tier(traced, **HOLDS)
-    for events in range(2, 60, 5):
-        spans.clear()
-        lanes = SimulatedLanes(cuts=[Break(events)], scripts={"": script_of()})
-        traced.use(lanes)
-        first, headers = scripted(path), {"x-task-id": f"t{events}"}
-        raw = (await traced.post(path, first, key="acme", headers=headers)).content
-        ids = list(heard(path, raw).ids.values())
-        field = "input" if path == RESPONSES else "messages"
-        said = [*first[field], *_results(path, ids)]
-        await traced.post(path, {**first, field: said}, key="acme", headers=headers)
-
-        tools = [x for x in spans if x.name.startswith("execute_tool")]
-        assert [x.attributes["gen_ai.tool.call.id"] for x in tools] == ids and len(ids) == 2
-        assert all(x.attributes["pointsman.tool.start_seen"] for x in tools), events
-        if len(lanes.opened) < 3:
-            break
-    else:
-        raise AssertionError("the stream has more events")
-    assert events > 10
-
-
-def _results(path, ids):
-    """What a client sends behind a streamed answer that has called `run` and `read`."""
-    if path == CHAT:
-        return [called(*ids), *map(result, ids)]
-    if path == MESSAGES:
-        made = [{"type": "tool_use", "id": x, "name": "run", "input": {}} for x in ids]
-        blocks = [{"type": "tool_result", "tool_use_id": x, "content": "x"} for x in ids]
-        return [{"role": "assistant", "content": made}, {"role": "user", "content": blocks}]
-    calls = [{"type": "function_call", "call_id": x, "name": "run", "arguments": "{}"} for x in ids]
-    return [*calls, *({"type": "function_call_output", "call_id": x, "output": "x"} for x in ids)]
 
 
 def _next(path, answer):
