@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from router.summaries.book import BookBounds, SummaryBook
 from router.summaries.keys import Key, verdict_key
@@ -45,7 +45,7 @@ class Shelf:
         self.book = SummaryBook(bounds)
         self._store = store
         self._thread = ThreadPoolExecutor(1, "summaries")
-        self._late: asyncio.Future[object] | None = None
+        self._late: asyncio.Future[Any] | None = None
         self._is_failing = False
 
     def known(self, tenant: str, session: str, key: Key) -> str | None:
@@ -139,7 +139,7 @@ class Shelf:
             self._store.close()
 
 
-def _heard(job: asyncio.Future[object]) -> None:
+def _heard(job: asyncio.Future[Any]) -> None:
     """Take the error of a job that nobody waits for any more."""
     if not job.cancelled():
         job.exception()
