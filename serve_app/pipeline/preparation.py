@@ -118,10 +118,10 @@ class Preparation:
         return replace(self._measure(call, again.parsed, plan.decision), shape=again)
 
     def _identify_session(self, call: Call, parsed: ParsedRequest) -> Rejected | None:
+        call.task_id = task_id_of(call.headers)
         given = self._state.session_id_of(call.headers)
         if isinstance(given, Rejected):
             return given
-        call.task_id = task_id_of(call.headers)
         call.session_id = given or _derived_session(call, parsed)
         return None
 

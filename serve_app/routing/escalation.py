@@ -129,7 +129,10 @@ class Escalation:
             # The steps of an agent's turn fill a lane, too, and are not scored.
             self._sent[decision.lane.name] = now
         controller, budgets = self._controller, tenant.rules.budgets
-        if decision.is_planning and self._planning is not None:
+        if decision.is_planning:
+            if self._planning is None:
+                # A reload has taken the role away since: its scores are no measure of chats.
+                return
             controller, budgets = self._planning, _planning_budgets(self._policies, tenant)
         lane = decision.lane.name
         if decision.is_adopted:
