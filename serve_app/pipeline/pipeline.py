@@ -22,7 +22,7 @@ from serve_app.bodies.routes import Route
 from serve_app.metrics import Metrics
 from serve_app.pipeline.asking import Asking
 from serve_app.pipeline.noting import Noting
-from serve_app.pipeline.preparation import Preparation
+from serve_app.pipeline.preparation import Preparation, task_id_of
 from serve_app.pipeline.reserving import Reserving
 from serve_app.pipeline.settlement import Settlement
 from serve_app.pipeline.state import IngressState
@@ -150,6 +150,7 @@ class Pipeline:
         """Answer a call whose body was not read."""
         given = self._state.session_id_of(call.headers)
         call.session_id = given if isinstance(given, str) else ""
+        call.task_id = task_id_of(call.headers)
         if self._tracer is not None:
             self._tracer.begin(call)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
@@ -117,11 +118,10 @@ class Preparation:
         return replace(self._measure(call, again.parsed, plan.decision), shape=again)
 
     def _identify_session(self, call: Call, parsed: ParsedRequest) -> Rejected | None:
+        call.task_id = task_id_of(call.headers)
         given = self._state.session_id_of(call.headers)
         if isinstance(given, Rejected):
             return given
-        task = call.headers.get(b"x-task-id", b"")[:MAX_TASK_ID_BYTES]
-        call.task_id = task.decode("latin-1").strip()
         call.session_id = given or _derived_session(call, parsed)
         return None
 
@@ -177,6 +177,11 @@ class Preparation:
         return Plan(parsed, call.history, decision, tokens, longest, limit, answers, cost)
 
 
+def task_id_of(headers: Mapping[bytes, bytes]) -> str:
+    """What a client calls its agent's task; empty: nothing."""
+    return headers.get(b"x-task-id", b"")[:MAX_TASK_ID_BYTES].decode("latin-1").strip()
+
+
 def _derived_session(call: Call, parsed: ParsedRequest) -> str:
     hint = session_hint(parsed.body)
     return derive_session_id(call.tenant.name, *([hint] if hint else []), *opening_of(parsed))
@@ -196,7 +201,8 @@ def _language(call: Call, parsed: ParsedRequest) -> str | None:
 
 def asker_of(call: Call) -> Asker:
     """Who a request's summaries are for."""
-    return Asker(call.tenant, call.policies, call.session_key, call.request_id)
+    told = {"x-request-id": call.request_id} | call.trace_headers
+    return Asker(call.tenant, call.policies, call.session_key, told)
 
 
 def _take(call: Call, shape: Shape) -> None:

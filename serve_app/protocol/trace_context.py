@@ -7,11 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 _PARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_KEY = rb"[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13}"
+_MEMBER = re.compile(rb"(?:%b)=[ -+\--<>-~]{0,255}[!-+\--<>-~]" % _KEY)
 _INVALID_VERSION = b"ff"
 _SAMPLED = 1
 
 MAX_STATE_BYTES = 2048
 """A longer `tracestate` is left out, as the recommendation allows past 512 characters."""
+
+MAX_STATE_MEMBERS = 32
 
 TRACE_HEADERS = (b"traceparent", b"tracestate")
 
@@ -63,8 +67,11 @@ def read_trace_context(headers: Mapping[bytes, bytes]) -> TraceContext | None:
 
 
 def _state_of(headers: Mapping[bytes, bytes]) -> str:
-    given = headers.get(b"tracestate", b"")
+    """Return the vendors' part; empty where it is none, for which readers discard all of it."""
+    given = headers.get(b"tracestate", b"").strip()
     if len(given) > MAX_STATE_BYTES:
         return ""
-    state = given.decode("latin-1").strip()
-    return state if state.isascii() and state.isprintable() else ""
+    members = [member for x in given.split(b",") if (member := x.strip(b" \t"))]
+    keys = {member.partition(b"=")[0] for member in members}
+    is_one = len(keys) == len(members) <= MAX_STATE_MEMBERS and all(map(_MEMBER.fullmatch, members))
+    return given.decode("ascii") if is_one else ""

@@ -69,16 +69,17 @@ class BackgroundWriter(Generic[T]):
     def start(self) -> None:
         self.thread.start()
 
-    def put(self, item: T) -> None:
-        """Leave an item to be written; never blocks."""
+    def put(self, item: T) -> bool:
+        """Leave an item to be written; never blocks. Returns whether there was room for it."""
         if len(self._queue) >= self.capacity:
             self._on_lost(1)
-            return
+            return False
         self._queue.append(item)
         # Asking first is cheaper than setting, and after the first item of a
         # batch the answer is yes.
         if not self._wake.is_set():
             self._wake.set()
+        return True
 
     def close(self, within_s: float = 5.0) -> None:
         """Write what is left and end the thread, if that takes no longer than `within_s`."""

@@ -15,10 +15,8 @@ from serve_app.request.call import Call
 from serve_app.request.turn import turn_facts_of
 from serve_app.transport.upstream import Response
 
-# Request headers that reach the engine; everything else stays here.
-PASSED_HEADERS = frozenset(
-    {b"anthropic-version", b"anthropic-beta", b"openai-beta", b"traceparent", b"tracestate"}
-)
+# Request headers that reach the engine, beside its trace's; everything else stays here.
+PASSED_HEADERS = frozenset({b"anthropic-version", b"anthropic-beta", b"openai-beta"})
 
 
 class Dispatch:
@@ -100,8 +98,7 @@ class Dispatch:
 
 def _own_headers(call: Call) -> dict[str, str]:
     """Which request it is, and the span that the engine's own hang below."""
-    headers = {"x-request-id": call.request_id}
-    return headers if call.trace is None else headers | call.trace.headers
+    return {"x-request-id": call.request_id} | call.trace_headers
 
 
 def _turn(attempts: RequestAttempts) -> TurnFacts:

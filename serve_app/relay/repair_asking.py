@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from typing import Any
@@ -46,6 +47,11 @@ class RepairAsking:
             if hold is not None and (hold.is_waiting or hold.refused is not None):
                 return {}
             return await self.ask(attempts, lane, {**body, "model": lane.model_id})
+        except asyncio.CancelledError:
+            # That lane's slot is wanted for protected work; the request itself goes on.
+            if hold is None or hold.evicted() is None:
+                raise
+            return {}
         finally:
             if hold is not None:
                 hold.leave()

@@ -17,7 +17,7 @@ from serve_app.bodies.parsed_request import ParsedRequest
 from serve_app.bodies.routes import Route
 from serve_app.placement.lanes import Replica
 from serve_app.protocol.sse import Usage
-from serve_app.protocol.trace_context import TraceContext
+from serve_app.protocol.trace_context import TRACE_HEADERS, TraceContext
 from serve_app.request.charge import Charge
 from serve_app.request.keeping import Keeping
 from serve_app.request.plan import Plan
@@ -156,6 +156,14 @@ class Call:
     def task_key(self) -> str:
         """The task's name across tenants; without one, the session's."""
         return session_key(self.tenant.name, self.user)
+
+    @property
+    def trace_headers(self) -> dict[str, str]:
+        """What tells an engine whose work its own is: the call's span, else its client's."""
+        if self.trace is not None:
+            return self.trace.headers
+        given = ((name, self.headers.get(name)) for name in TRACE_HEADERS)
+        return {name.decode(): text.decode("latin-1") for name, text in given if text is not None}
 
     def refuse(self, refused: Rejected) -> None:
         self.outcome, self.refused = Outcome.REFUSED, refused

@@ -129,7 +129,10 @@ class Escalation:
             # The steps of an agent's turn fill a lane, too, and are not scored.
             self._sent[decision.lane.name] = now
         controller, budgets = self._controller, tenant.rules.budgets
-        if decision.is_planning and self._planning is not None:
+        if decision.is_planning:
+            if self._planning is None:
+                # A reload has taken the role away since: its scores are no measure of chats.
+                return
             controller, budgets = self._planning, _planning_budgets(self._policies, tenant)
         lane = decision.lane.name
         if decision.is_adopted:
@@ -168,7 +171,12 @@ class Escalation:
             self._ttft[lane] = (0.8 * before + 0.2 * seconds, time.monotonic())
 
     def observe(self, lane: str, replicas: Sequence[Mapping[str, Any]]) -> float:
-        """Take a lane's load, as its replicas report it; returns the yield fraction."""
+        """Take a lane's load, as its replicas report it; returns the yield fraction.
+
+        0 of a lane that a reload has taken its share from since it was asked.
+        """
+        if lane not in self._yields:
+            return 0.0
         now = time.monotonic()
         fraction = self._yields[lane].observe(self.observation(lane, replicas, now), now=now)
         self._controller.set_yield(lane, fraction)

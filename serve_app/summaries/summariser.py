@@ -121,7 +121,7 @@ class Summariser:
 
     async def _made(self, asker: Asker, source: Source) -> Written:
         try:
-            begun = source.begun(partial(self._shelf.text, asker.tenant.name))
+            begun = await source.begun(partial(self._shelf.text, asker.tenant.name))
             written = await self._writer.write(asker, begun)
         except Exception:
             # A boundary: the request goes on without. The log learns nothing of the text.

@@ -7,11 +7,13 @@ were, and what it says has no more weight than a user's words.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from router.agents.cut_text import utf8_bytes
 from router.summaries.keys import chain_keys
+from router.tokens import START_BYTES_PER_TOKEN
 from serve_app.agents.transcript import said
 from serve_app.bodies.parsed_request import ParsedRequest
 from serve_app.bodies.routes import CONVERSATIONS
@@ -44,15 +46,27 @@ def summarising_turns(
     yield
     read = _items(shortened)
 
-    def text_from(number: int) -> str:
-        begin = trimmed.cuts[number] if number >= 0 else 0
-        lines = map(said, read[begin : trimmed.cuts[-1]])
-        return "\n".join(line for line in lines if line)
+    def text_from(number: int) -> Iterator[str]:
+        first, end = trimmed.cuts[number] if number >= 0 else 0, trimmed.cuts[-1]
+        for begin in range(first, end, AT_ONCE):
+            lines = map(said, read[begin : min(begin + AT_ONCE, end)])
+            yield "\n".join(line for line in lines if line)
 
     summary = view.of_turns(keys[-1], Chain(tuple(keys[:-1]), text_from), config)
-    if summary is None:
-        return trimmed
-    return _with_summary(trimmed, turns_note(summary))
+    if summary is not None:
+        return _with_summary(trimmed, turns_note(summary))
+    # What is still to be written has its room in the lane's window, and in the tenant's minute.
+    return _with_room(trimmed, config) if keys[-1] in view.wanted else trimmed
+
+
+def _with_room(trimmed: Trimmed, config: SummaryConfig) -> Trimmed:
+    most = utf8_bytes(turns_note("")) + int(config.max_tokens * START_BYTES_PER_TOKEN)
+    return replace(trimmed, parsed=_grown(trimmed.parsed, most))
+
+
+def _grown(parsed: ParsedRequest, more_bytes: int) -> ParsedRequest:
+    prompt = replace(parsed.prompt, bytes=parsed.prompt.bytes + more_bytes)
+    return replace(parsed, prompt=prompt)
 
 
 def _items(parsed: ParsedRequest) -> list[Any]:
@@ -81,6 +95,5 @@ def _with_summary(trimmed: Trimmed, note: str) -> Trimmed:
     else:
         content = f"{note}\n\n{content}" if isinstance(content, str) and content else note
     items[trimmed.first] = {**first, "content": content}
-    prompt = replace(parsed.prompt, bytes=parsed.prompt.bytes + utf8_bytes(note))
-    changed = replace(parsed, body={**parsed.body, field: items}, prompt=prompt)
+    changed = replace(_grown(parsed, utf8_bytes(note)), body={**parsed.body, field: items})
     return replace(trimmed, parsed=changed, mode="summarise")

@@ -12,9 +12,12 @@ from serve_app.tracing.span import Attributes, text
 MAX_CALLS = 64
 """Judgements and steps that are listed; an answer may make thousands of calls."""
 
+MAX_NUMBER = 2**53
+"""Of a setting that clients choose: a larger one is nothing that an engine takes."""
+
 _STAGES = {
     stage: c.STAGE.format(stage)
-    for stage in ("auth", "queue", "classify", "choose", "engine", "relay")
+    for stage in ("auth", "summarise", "queue", "classify", "choose", "engine", "relay")
 }
 
 
@@ -78,7 +81,8 @@ def _asked(call: Call) -> Attributes:
 
 def _number(value: Any) -> float | None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return float(value) if is_number else None
+    # No float holds what an integer in JSON may be.
+    return float(value) if is_number and abs(value) <= MAX_NUMBER else None
 
 
 def _decided(call: Call) -> Attributes:

@@ -44,6 +44,10 @@ class TenantShares:
         self._taken[tenant] += 1
         return True
 
+    def untake(self, span: Span) -> None:
+        """Give back what was taken for a span that found no room; on the event loop."""
+        self._taken[span.attributes[c.TENANT]] -= 1
+
     def give_back(self, spans: list[Span]) -> None:
         for span in spans:
             self._given_back[span.attributes[c.TENANT]] += 1
@@ -77,10 +81,11 @@ class Tracing:
         self._writer.start()
 
     def _put(self, span: Span) -> None:
-        if self._shares.try_take(span):
-            self._writer.put(span)
-        else:
+        if not self._shares.try_take(span):
             self._dropped.inc()
+        elif not self._writer.put(span):
+            # Three tenants fill the queue before any of them has its half of it.
+            self._shares.untake(span)
 
     def _send(self, spans: list[Span]) -> None:
         self._shares.give_back(spans)

@@ -1,8 +1,8 @@
 """Where summaries are kept: in this process's memory, and on disk for the other processes.
 
 Memory answers while a request is read; the disk is asked only for what memory does not have,
-on a thread. A disk that fails or is slow costs nothing but that others do not find what is
-made here.
+on one thread of its own. A disk that fails or is slow costs nothing but that others do not find
+what is made here: it holds no thread that others need, and while it hangs nobody waits for it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from router.summaries.book import BookBounds, SummaryBook
 from router.summaries.keys import Key, verdict_key
@@ -25,7 +26,8 @@ from serve_app.summaries.view import WITHOUT
 logger = logging.getLogger("ray.serve")
 
 DISK_S = 2.0
-"""Nobody waits longer for the disk."""
+"""Nobody waits longer for the disk. Until it has done what somebody waited for in vain, it is
+not asked again."""
 
 SWEEP_S = 3600.0
 
@@ -42,6 +44,8 @@ class Shelf:
         bounds = BookBounds(config.max_count, config.max_bytes, config.keep_days * DAY_S)
         self.book = SummaryBook(bounds)
         self._store = store
+        self._thread = ThreadPoolExecutor(1, "summaries")
+        self._late: asyncio.Future[Any] | None = None
         self._is_failing = False
 
     def known(self, tenant: str, session: str, key: Key) -> str | None:
@@ -99,15 +103,28 @@ class Shelf:
             self.book.put(tenant, key, text, now)
 
     async def _try(self, work: Callable[[], T], otherwise: T) -> T:
-        try:
-            done = await asyncio.wait_for(asyncio.to_thread(work), DISK_S)
-        except (sqlite3.Error, OSError, TimeoutError) as error:
-            if not self._is_failing:
-                logger.warning("summaries: the disk cannot be used: %s", error or "it is slow")
-            self._is_failing = True
+        if self._late is not None and not self._late.done():
             return otherwise
-        self._is_failing = False
-        return done
+        try:
+            job = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except RuntimeError:
+            # The thread has ended, as this replica is about to.
+            return otherwise
+        job.add_done_callback(_heard)
+        # Who stops waiting stops nothing: what was to be kept is kept.
+        done, _ = await asyncio.wait({job}, timeout=DISK_S)
+        if job.cancelled():
+            return otherwise
+        if not done:
+            self._late = job
+        error = job.exception() if done else TimeoutError("it is slow")
+        if error is None:
+            self._is_failing = False
+            return job.result()
+        if not self._is_failing:
+            logger.warning("summaries: the disk cannot be used: %s", _told(error))
+        self._is_failing = True
+        return otherwise
 
     async def run(self) -> None:
         """Delete what expires on disk, for ever, whether anybody makes summaries or not."""
@@ -117,8 +134,20 @@ class Shelf:
             await asyncio.sleep(SWEEP_S)
 
     def close(self) -> None:
+        self._thread.shutdown(wait=False, cancel_futures=True)
         if self._store is not None:
             self._store.close()
+
+
+def _heard(job: asyncio.Future[Any]) -> None:
+    """Take the error of a job that nobody waits for any more."""
+    if not job.cancelled():
+        job.exception()
+
+
+def _told(error: BaseException) -> str:
+    """Name an error; only messages of the system and of SQLite cannot quote a summary."""
+    return str(error) if isinstance(error, (OSError, sqlite3.Error)) else type(error).__name__
 
 
 def build_shelf(config: SummaryStoreConfig, state_dir: Path) -> Shelf:

@@ -191,8 +191,7 @@ class Writer:
                 hold.move_to(replica.id)
             job.was_sent = True
             try:
-                headers = {"x-request-id": job.request_id}
-                response = await self._lanes.open(replica, PATH, job.body, headers)
+                response = await self._lanes.open(replica, PATH, job.body, job.headers)
                 with contextlib.closing(response):
                     answer = parsed_json(await response.read())
             except _FAULTS:
@@ -224,7 +223,7 @@ class _Job:
 
     def __init__(self, ground: Ground, lane: Lane, asker: Asker, source: Source) -> None:
         self.lane, self.source, self.tenant = lane, source, asker.tenant
-        self.request_id = asker.request_id
+        self.headers = asker.headers
         self.was_sent = False
         config, estimator = source.config, ground.estimator(lane.name)
         self.room_tokens = min(

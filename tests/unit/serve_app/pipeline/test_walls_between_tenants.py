@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from router.placement.session import is_session_id, session_key
 from serve_app.bodies.routes import ROUTES
+from serve_app.protocol.trace_context import TRACE_HEADERS
 from serve_app.relay.dispatch import PASSED_HEADERS
 from tests.wrong_bodies import SMALLEST
 
@@ -55,7 +56,7 @@ async def test_no_header_of_a_client_s_reaches_an_engine_but_a_few(world, engine
     fill = {"key": world.keys["acme"], "length": "2"}
     lines = {name: value.format(**fill) for name, value in THEIRS.items()}
     del lines["content-length"]
-    passed = {name.decode(): "theirs-to-say" for name in PASSED_HEADERS}
+    passed = {name.decode(): "theirs-to-say" for name in (*PASSED_HEADERS, *TRACE_HEADERS)}
 
     answer = await world.post(path, SMALLEST[path], headers={**lines, **passed})
 

@@ -260,3 +260,19 @@ async def test_a_round_observes_and_exchanges(policies, escalation):
     await exchange(escalation, broadcast)
 
     assert escalation.status()["quality"]["share"] == 2 / 500
+
+
+async def test_a_lane_that_loses_its_share_while_it_is_asked_ends_no_round(policies, escalation):
+    """The exchange with the peers comes after it."""
+    escalation.note(tenant(), went_up())
+
+    class ReloadingLanes:
+        async def engine_load(self, lane):
+            escalation.apply(replace(policies, levels=()))
+            return full()
+
+    metrics = Metrics()
+    await observe_lanes(escalation, ReloadingLanes(), metrics)
+
+    told = metrics.registry.get_sample_value("pointsman_escalation_yield", {"lane": "quality"})
+    assert told == 0

@@ -291,3 +291,16 @@ def test_a_request_that_a_reload_overtakes_is_not_scored(world, policies):
     assert not judgement.scores
     escalation.note(tenant(), planned(policies, score=None, is_adopted=True))
     escalation.note(tenant(), planned(policies))
+
+
+def test_a_turn_of_a_role_that_a_reload_takes_away_is_no_chat(world, policies):
+    """What was planned before it is noted behind it."""
+    escalation = Escalation(policies, "r1")
+    use(world, fleet_with(planning=None))
+    escalation.apply(world.state.policies)
+
+    escalation.note(tenant(), planned(policies))
+    assert escalation.export()["scored"] == 0
+
+    escalation.note(tenant(), planned(policies, is_planning=False))
+    assert escalation.export()["scored"] == 1

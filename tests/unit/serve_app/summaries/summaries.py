@@ -72,7 +72,8 @@ class WritingLanes(FakeLanes):
         if "\n=== " not in json.dumps(read).replace("\\n", "\n"):
             self.sent.append(read)
             return FakeResponse(json.dumps(whole(path, Answer(["Done."]))).encode())
-        self.asked_for.append(SimpleNamespace(url=replica.url, path=path, body=read))
+        asked = SimpleNamespace(url=replica.url, path=path, body=read, headers=headers)
+        self.asked_for.append(asked)
         if len(self.asked_for) >= self.awaited:
             self.was_asked.set()
         answer = self.writes(len(self.asked_for))

@@ -1,6 +1,8 @@
 """Summaries on disk: shared, bounded for each tenant, gone when they expire."""
 
+import asyncio
 import stat
+import threading
 
 from router.summaries.keys import result_key
 from serve_app.config.summaries import SummaryStoreConfig
@@ -131,3 +133,58 @@ async def test_a_verdict_is_a_sessions_own():
     # The first word of a session counts.
     await shelf.go_without("acme", "two", [key(1)])
     assert shelf.known("acme", "two", key(1)) == "text"
+
+
+class HangingStore:
+    """A disk that does not answer until it is let go."""
+
+    def __init__(self) -> None:
+        self.goes_on = threading.Event()
+        self.asked = 0
+
+    def find(self, tenant, keys, now):
+        self.asked += 1
+        assert self.goes_on.wait(30)
+        return {keys[0]: "text"}
+
+    def close(self) -> None:
+        pass
+
+
+async def test_a_disk_that_hangs_holds_up_nothing_else(monkeypatch):
+    """Reloads, compressed bodies and name look-ups share the event loop's own threads."""
+    monkeypatch.setattr("serve_app.summaries.keeping.shelf.DISK_S", 0.05)
+    disk = HangingStore()
+    shelf = Shelf(SummaryStoreConfig(), disk)
+    try:
+        await asyncio.gather(*(shelf.fetch("acme", str(n), [key(1)]) for n in range(64)))
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: "free"), 10) == "free"
+        # Nobody waits for it any more, or gives it more to do.
+        monkeypatch.setattr("serve_app.summaries.keeping.shelf.DISK_S", 1000.0)
+        await asyncio.wait_for(shelf.fetch("acme", "late", [key(1)]), 10)
+        assert disk.asked == 1 and shelf.text("acme", key(1)) is None
+    finally:
+        disk.goes_on.set()
+    while disk.asked < 65:
+        await shelf.fetch("acme", "again", [key(1)])
+        await asyncio.sleep(0.001)
+
+    assert shelf.text("acme", key(1)) == "text"
+    shelf.close()
+    await shelf.fetch("acme", "closed", [key(2)])
+    assert shelf.text("acme", key(2)) is None
+
+
+async def test_whatever_the_disk_says_no_request_fails(caplog):
+    """And the log quotes no summary."""
+
+    class Broken(HangingStore):
+        def keep(self, tenant, texts, now):
+            raise ValueError(texts)
+
+    shelf = Shelf(SummaryStoreConfig(), Broken())
+    await shelf.keep("acme", {key(1): "secret"})
+    shelf.close()
+
+    assert shelf.text("acme", key(1)) == "secret"
+    assert "ValueError" in caplog.text and "secret" not in caplog.text

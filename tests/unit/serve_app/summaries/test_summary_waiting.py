@@ -65,3 +65,14 @@ async def test_a_quick_one_is_told_in_the_head(replicas):
 
     assert dict(client.head["headers"])[b"x-pointsman-tool-results"].startswith(b"summarised")
     assert TOLD not in b"".join(client.bodies)
+
+
+async def test_a_summarys_request_is_of_its_requests_trace(replicas):
+    """Else an engine that traces would begin a trace of its own for each."""
+    made = replicas()
+    parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
+
+    await made.ask(CHAT, [[["read", {}, long("a")]]], headers={"traceparent": parent})
+
+    (asked,) = made.lanes.asked_for
+    assert asked.headers["traceparent"] == parent

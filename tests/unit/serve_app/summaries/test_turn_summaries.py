@@ -229,3 +229,25 @@ def test_a_session_that_is_cut_before_it_is_refused_counts_the_summary():
         TenantsConfig.model_validate({"tiers": {"any": tier}})
     del tier["history"]["summary"]
     TenantsConfig.model_validate({"tiers": {"any": tier}})
+
+
+async def test_a_request_is_planned_with_room_for_the_summary_that_it_waits_for(
+    replicas, monkeypatch
+):
+    """Else a prompt that fits its lane's window no more would be found out by the engine."""
+    made = replicas(history=HISTORY)
+    made.lanes.writes = lambda _: written("word " * 400)
+    reserving, plans = made.world.pipeline.reserving, []
+    reserve = reserving.reserve
+
+    async def noting(call, plan):
+        plans.append((call, plan))
+        return await reserve(call, plan)
+
+    monkeypatch.setattr(reserving, "reserve", noting)
+    for turn_count in (9, 9):
+        await made.ask(CHAT, turns(turn_count))
+
+    (first, planned), (_, known) = plans
+    sizes = [x.parsed.prompt.bytes for x in (planned, first.plan, known)]
+    assert sizes[0] >= sizes[1] == sizes[2] > sizes[0] - 200

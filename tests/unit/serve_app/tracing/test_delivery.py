@@ -237,6 +237,24 @@ def test_what_was_sent_makes_room_again():
     assert shares.try_take(span)
 
 
+def test_what_found_no_room_is_not_counted_as_waiting(metrics):
+    """Else a tenant that came to a full queue would be locked out for good."""
+    with HttpCollector() as collector:
+        tracing = delivered_later(collector, metrics, queue=64)
+        for tenant in ("a", "b", "late"):
+            for _ in range(10):
+                serve_a_turn(tracing, tenant=tenant)
+        tracing.start()
+        # All that waits is sent.
+        tracing.close()
+    lost = counted(metrics, "dropped")
+    assert lost > 32
+
+    serve_a_turn(tracing, tenant="late")
+
+    assert counted(metrics, "dropped") == lost
+
+
 def test_a_collector_that_never_answers_holds_the_end_up_for_its_time_only(metrics):
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))

@@ -1,6 +1,7 @@
 """W3C Trace Context: what a client's headers say, and what is sent on."""
 
 import pytest
+from opentelemetry.trace import TraceState
 
 from serve_app.protocol.trace_context import TraceContext, read_trace_context
 
@@ -57,6 +58,43 @@ def test_no_header_names_no_span():
     assert read_trace_context({b"tracestate": b"vendor=1"}) is None
 
 
-@pytest.mark.parametrize("state", [b"", b"x=" + b"y" * 3000, b"a=\xff", b"a=1\tb"])
+@pytest.mark.parametrize(
+    "state",
+    [
+        b"",
+        b"x=" + b"y" * 3000,
+        b"a=\xff",
+        b"a=1\tb",
+        b"words of a client",
+        b"a=1,no member",
+        b"a=1,a=2",
+        b"A=1",
+        b"a=",
+        b"a=b=c",
+        b"a=1 ,b==",
+        b",".join(b"k%d=1" % n for n in range(33)),
+    ],
+)
 def test_a_state_that_is_none_is_left_out(state):
     assert read(WHOLE, state).headers == {"traceparent": WHOLE}
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "a=1",
+        "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE",
+        "1tenant@vendor=x:y;z, b_-*/=~!",
+        "a=1,,b=2, ",
+        "a=with blanks within",
+        ",".join(f"k{n}=1" for n in range(32)),
+    ],
+)
+def test_a_state_goes_on_as_it_came(state, caplog):
+    found = read(WHOLE, state.encode())
+
+    assert found.state == state.strip()
+    # So OpenTelemetry finds nothing in it to tell of: its log would quote the client.
+    whole = TraceState.from_header([found.state])
+    assert len(whole) == len([x for x in state.split(",") if x.strip()])
+    assert not caplog.records

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 
@@ -11,38 +10,19 @@ from serve_app.placement.lanes import UpstreamFault
 from serve_app.transport.upstream import BrokenConnection
 from tests.unit.serve_app.agents.answers import CHAT, MESSAGES, PATHS, Answer
 from tests.unit.serve_app.agents.test_gate import BAD, GOOD
-from tests.unit.serve_app.conftest import FakeResponse, with_tier
+from tests.unit.serve_app.conftest import FakeResponse
 from tests.unit.serve_app.relay.test_tool_repair import (
-    HOLDS,
     UNWRITTEN,
     WRONG,
     answered,
     body,
     streamed,
 )
-from tests.unit.serve_app.tracing.calls import by_name, make_tracer, result, user
+from tests.unit.serve_app.tracing.calls import by_name, result, user
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 CLIENT = {"traceparent": f"00-{TRACE}-{SPAN}-01", "tracestate": "v=1"}
 HELLO = {"messages": [user("Hello")], "max_tokens": 7, "temperature": 0.5}
-
-
-@pytest.fixture
-def spans():
-    return []
-
-
-@pytest.fixture
-def traced(world, spans):
-    world.tracer = make_tracer(spans.append, time.time_ns)
-    world.use(world.lanes)
-    return world
-
-
-@pytest.fixture
-def holding(traced):
-    with_tier(traced, **HOLDS)
-    return traced
 
 
 def span_of(spans):
@@ -120,6 +100,17 @@ async def test_what_is_said_of_a_whole_answer(traced, spans, engine):
     }
 
 
+async def test_a_setting_that_no_float_holds_costs_no_span(traced, spans, engine):
+    traced.lanes.answers = [engine({}, status=400)]
+    raw = json.dumps(HELLO).replace("0.5", "1" + 400 * "0")
+
+    async with traced.client(key="acme") as client:
+        await client.post(CHAT, content=raw)
+
+    said = span_of(spans).attributes
+    assert "gen_ai.request.temperature" not in said and said["gen_ai.request.max_tokens"] == 7
+
+
 async def test_a_stream_says_when_its_first_chunk_came(holding, spans):
     holding.lanes.answers = [streamed(CHAT, Answer(["Well."]))]
 
@@ -129,6 +120,23 @@ async def test_a_stream_says_when_its_first_chunk_came(holding, spans):
     ttft_s = span.attributes["gen_ai.response.time_to_first_chunk"]
     assert 0 < ttft_s <= (span.end_ns - span.start_ns) / 1e9 + 0.01
     assert span.attributes["gen_ai.request.stream"] is True
+
+
+async def test_a_trace_state_without_a_parent_is_nobodys(traced, engine):
+    traced.lanes.answers = [engine()]
+
+    await traced.post(CHAT, HELLO, key="acme", headers={"tracestate": "v=1"})
+
+    assert "tracestate" not in traced.lanes.opened[0].headers
+
+
+async def test_a_request_that_is_refused_unread_is_in_its_tasks_trace(traced, spans, engine):
+    traced.lanes.answers = [engine(), engine()]
+    for _ in range(3):
+        await traced.post(CHAT, HELLO, key="guest", headers={"x-task-id": "t"})
+
+    assert [x.attributes["pointsman.code"] for x in by_name(spans, "chat")][2:] != ["200"]
+    assert len({x.context.trace_id for x in by_name(spans, "chat")}) == 1
 
 
 @pytest.mark.parametrize("path", PATHS)
