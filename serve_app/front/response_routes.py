@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs
@@ -17,6 +18,8 @@ from serve_app.responses.rows import Total
 from serve_app.tenancy.auth import Tenant
 
 PREFIX = "/v1/responses/"
+
+_NUMBER = re.compile(r"[0-9]{1,4}")
 
 NOTHING_STORED = Rejected(
     RejectReason.INVALID_REQUEST,
@@ -149,7 +152,7 @@ def _page(request: HttpRequest) -> Page | Rejected:
     order, limit = query.get("order", "desc"), query.get("limit", "20")
     if order not in ("asc", "desc"):
         return _wrong("order", "'asc' or 'desc'")
-    if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:4]) <= MAX_LIMIT:
+    if not _NUMBER.fullmatch(limit) or not 1 <= int(limit) <= MAX_LIMIT:
         return _wrong("limit", f"from 1 to {MAX_LIMIT}")
     return Page(order == "desc", int(limit), query.get("after"))
 

@@ -23,19 +23,24 @@ class Page:
 
 
 def items_of(conversation: Sequence[Exchange], response_id: str) -> list[dict[str, Any]]:
-    """Return what a response's engine had before it, oldest first, each with an id.
+    """Return what a response's engine had before it, oldest first, each with an id of its own.
 
     That is all that it continues, and its own input.
     """
     *before, own = conversation
     arrays = [array for exchange in before for array in exchange] + [own.input]
     items = [item for array in arrays for item in orjson.loads(array)]
-    # Clients need not name what they send: by its place, which stays.
-    return [
-        _shown(item, f"item_{number}_{response_id}")
-        for number, item in enumerate(items)
-        if isinstance(item, dict)
-    ]
+    shown, taken = [], set()
+    for number, item in enumerate(items):
+        if isinstance(item, dict):
+            known = item.get("id")
+            if not isinstance(known, str) or not known or known in taken:
+                # By its place, which stays. Clients need not name what they send, and may send
+                # again what is stored: pages that begin after an id would go in a circle.
+                known = f"item_{number}_{response_id}"
+            taken.add(known)
+            shown.append(_shown(item, known))
+    return shown
 
 
 def page_of(items: list[dict[str, Any]], page: Page) -> dict[str, Any] | None:
@@ -63,6 +68,4 @@ def _shown(item: dict[str, Any], item_id: str) -> dict[str, Any]:
     if isinstance(content, str):
         kind = "output_text" if shown.get("role") == "assistant" else "input_text"
         shown["content"] = [{"type": kind, "text": content}]
-    if not isinstance(shown.get("id"), str):
-        shown["id"] = item_id
-    return shown
+    return {**shown, "id": item_id}
