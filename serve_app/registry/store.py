@@ -113,6 +113,17 @@ class ToolStore:
                 )
             _bump(db)
 
+    def restore(
+        self, sets: Iterable[ToolSet], promoted: Mapping[str, Promotion], *, at: datetime
+    ) -> None:
+        """Keep what a process knows from another file, beside what is in this one."""
+        with self._file.transaction() as db:
+            rows = [(x.name, x.version, x.digest, x.content, at.isoformat()) for x in sets]
+            db.executemany("INSERT OR IGNORE INTO versions VALUES (?, ?, ?, ?, ?)", rows)
+            names = [(k, x.version, x.previous, at.isoformat()) for k, x in promoted.items()]
+            db.executemany("INSERT OR IGNORE INTO promoted VALUES (?, ?, ?, ?)", names)
+            _bump(db)
+
     def promote(
         self,
         name: str,
