@@ -135,6 +135,9 @@ class Rotation:
         if store is None:
             return _refused(_NONE)
         if before == target.version:
+            if now:
+                await asyncio.to_thread(store.release, target.name)
+                await self._refresh_all()
             return {"ok": True, "promoted": target.label, "previous": None, "warmed": []}
         told: Told = {"promoted": target.label, "previous": label(target.name, before)}
         hot = await self._hot(target)

@@ -160,6 +160,12 @@ class ToolStore:
             _bump(db)
         return True
 
+    def release(self, name: str) -> None:
+        """Let go of the sessions that stayed on another version of a set."""
+        with self._file.transaction() as db:
+            db.execute("DELETE FROM held WHERE name = ?", (name,))
+            _bump(db)
+
     def retire(self, name: str) -> None:
         """Have a set's name stand for nothing. Its versions stay known, so none can change."""
         with self._file.transaction() as db:

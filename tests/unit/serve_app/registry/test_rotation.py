@@ -165,6 +165,19 @@ async def test_with_now_nobody_stays_behind(fleet):
     assert await fleet.ask("a") == NEW
 
 
+async def test_who_stayed_behind_is_moved_later_by_now(fleet):
+    await fleet.ask("a")
+    await fleet.operate("promote", set="crm@8")
+    await fleet.operate("promote", set="crm@8")
+    assert await fleet.ask("a") == OLD
+
+    told = await fleet.operate("promote", set="crm@8", now=True)
+
+    assert (told["ok"], told["previous"]) == (True, None)
+    assert [await fleet.ask("a", replica=i) for i in (0, 1)] == [NEW, NEW]
+    assert fleet.books[1].sets.promoted["crm"].previous == 7
+
+
 async def test_a_rollback_takes_everybody_back_at_once(fleet):
     """Who rolls back has found the new version wrong."""
     await fleet.ask("a")
