@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs
 
-import orjson
-
 from router.errors import Rejected, RejectReason
+from serve_app.bodies.big_bodies import BigBodies
+from serve_app.bodies.json_body import dump
 from serve_app.front.http_request import JSON, HttpRequest
 from serve_app.pipeline.state import IngressState
 from serve_app.responses.desk import StoredResponses
-from serve_app.responses.listing import MAX_LIMIT, Page, items_of, page_of
+from serve_app.responses.listing import MAX_LIMIT, Page, listing, page_of
 from serve_app.responses.rows import Total
 from serve_app.tenancy.auth import Tenant
 
@@ -55,9 +55,12 @@ class ResponseRoutes:
 
     """
 
-    def __init__(self, stored: StoredResponses | None, state: IngressState) -> None:
+    def __init__(
+        self, stored: StoredResponses | None, state: IngressState, big_bodies: BigBodies
+    ) -> None:
         self._stored = stored
         self._state = state
+        self._big_bodies = big_bodies
         self.handlers: dict[str, dict[str, Handler]] = {
             "response": {"GET": self._get, "DELETE": self._delete},
             "input_items": {"GET": self._list_items},
@@ -122,11 +125,15 @@ class ResponseRoutes:
         if isinstance(found, Rejected):
             await request.refuse(found)
             return
-        listed = None if found is None else page_of(items_of(found, _id(request)), page)
+        listed = None
+        if found is not None:
+            size = sum(len(array) for exchange in found for array in exchange)
+            items = listing(found, _id(request))
+            listed = page_of(await self._big_bodies.read(items, size, tenant.name), page)
         if listed is None:
             await request.refuse(_unknown(request), 404)
         else:
-            await request.respond(200, orjson.dumps(listed), JSON)
+            await request.respond(200, dump(listed), JSON)
 
     async def _cancel(self, request: HttpRequest, tenant: Tenant) -> None:
         if await self._store_for(request, tenant) is not None:
