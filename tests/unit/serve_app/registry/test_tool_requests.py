@@ -94,12 +94,15 @@ async def test_stock_sdks_name_a_set_in_their_extra_body(world, engine, sets):
 @pytest.mark.parametrize(
     ("tools", "said"),
     [
-        ({"registry": "crn"}, "did you mean 'crm'?"),
+        ({"registry": "crn"}, "did you mean 'crm'? There are: crm"),
+        ({"registry": "shop"}, "that you may use. There are: crm"),
         ({"registry": "crm@9"}, "has no version 9"),
         ({"registry": 7}, "must be the name of a tool set"),
         ({"registry": None}, "must be the name of a tool set"),
         ({"registry": "crm", "strict": True}, "Nothing else may stand beside it"),
         ({"name": "crm"}, "must be an array"),
+        ([{"registry": "crm"}], "a set cannot stand among tools"),
+        ([{"type": "function", "function": tool()}, {"registry": "crm@7"}], "among tools"),
     ],
 )
 @pytest.mark.parametrize("path", [CHAT, MESSAGES, RESPONSES])
