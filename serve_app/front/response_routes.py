@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -92,7 +93,7 @@ class ResponseRoutes:
             return
         found = await store.get(tenant.name, _id(request))
         if isinstance(found, Rejected):
-            await request.refuse(found)
+            await request.refuse(_not_read(found))
         elif found is None:
             await request.refuse(_unknown(request), 404)
         else:
@@ -105,7 +106,7 @@ class ResponseRoutes:
             return
         gone = await store.delete(tenant.name, _id(request))
         if isinstance(gone, Rejected):
-            await request.refuse(gone)
+            await request.refuse(_not_read(gone))
         elif gone:
             told = {"id": _id(request), "object": "response", "deleted": True}
             await request.json(told)
@@ -123,7 +124,7 @@ class ResponseRoutes:
         most = self._state.policies.fleet.limits.max_body_bytes
         found = await store.conversation(tenant.name, _id(request), most)
         if isinstance(found, Rejected):
-            await request.refuse(found)
+            await request.refuse(_not_read(found))
             return
         listed = None
         if found is not None:
@@ -142,6 +143,14 @@ class ResponseRoutes:
 
 def _id(request: HttpRequest) -> str:
     return request.path.removeprefix(PREFIX).partition("/")[0]
+
+
+def _not_read(refused: Rejected) -> Rejected:
+    """Why a store was not read, without what a request to go on is told to do."""
+    if refused.reason is not RejectReason.RESPONSE_STORE_UNAVAILABLE:
+        return replace(refused, param="response_id")
+    message = "The stored responses cannot be read or deleted now. Try again."
+    return replace(refused, message=message, param=None)
 
 
 def _unknown(request: HttpRequest) -> Rejected:

@@ -85,6 +85,10 @@ async def test_a_store_that_cannot_be_read_is_no_fault_of_the_request(broken):
     for answer in (refused, read):
         assert answer.status_code == 503 and "retry-after" in answer.headers
         assert answer.json()["error"]["code"] == "response_store_unavailable"
+    assert "without 'previous_response_id'" in refused.json()["error"]["message"]
+    # Who reads sends no input.
+    assert "input" not in read.json()["error"]["message"]
+    assert read.json()["error"]["param"] is None
 
 
 @pytest.mark.parametrize("streams", [False, True])
