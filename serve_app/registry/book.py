@@ -215,14 +215,21 @@ class ToolBook:
         seen = store.revision()
         stored = store.read()
         offered = self._offered(stored)
-        self._built = {key: self._build(store, key, stored.versions[key]) for key in offered}
+        built, unread = {}, []
+        for key in sorted(offered):
+            try:
+                built[key] = self._build(store, key, stored.versions[key])
+            except ValueError:
+                # By an older release, say: one version takes no other away.
+                unread.append(f"{label(*key)}: what was published is none for this release")
+        self._built = built
         versions: dict[str, dict[int, ToolSet]] = defaultdict(dict)
         for (name, version), one in self._built.items():
             versions[name][version] = one
         promoted = {name: x for name, x in stored.promoted.items() if name in versions}
         self.sets = ToolSets(dict(versions), promoted, stored.held)
         self._seen = seen
-        faults = [*filter(None, [self._fault]), *self._faults]
+        faults = [*filter(None, [self._fault]), *self._faults, *unread]
         self._tell((*faults, *self._differences(stored), *self._orphans(stored)))
 
     def _offered(self, stored: Stored) -> set[Key]:

@@ -287,6 +287,23 @@ def test_one_file_too_many_takes_no_other_away(folder, tmp_path, monkeypatch):
     assert len(refused) == 1 and "2 at most are read" in refused[0]
 
 
+def test_a_published_version_that_is_none_any_more_takes_no_other_away(folder, tmp_path):
+    """A later release may refuse what an earlier one took."""
+    for version in (6, 7):
+        write(folder, version=version)
+    book_of(folder, tmp_path)
+    (folder / "crm-7.yaml").unlink()
+    with sqlite3.connect(tmp_path / FILE_NAME) as db:
+        db.execute("UPDATE versions SET content = '{}' WHERE version = 7")
+
+    book = book_of(folder, tmp_path)
+
+    assert said(book, "crm@6") and offered(book) == {"crm": [6]}
+    assert "crm@7: what was published is none" in book.refused[0]
+    refused = book.sets.find("crm")
+    assert isinstance(refused, Rejected) and "has no version 7" in refused.message
+
+
 def test_without_files_there_is_no_store(folder, tmp_path):
     """A deployment that has no sets pays nothing for it."""
     book = book_of(folder, tmp_path)

@@ -278,6 +278,18 @@ async def test_a_replica_that_begins_after_a_promotion_reads_both_versions(world
     assert told == [sets.sets.find(f"crm@{version}").forms[CHAT].tools for version in (7, 8)]
 
 
+async def test_a_replica_begins_where_what_is_promoted_cannot_be_read(world, engine, sets):
+    """It reads what was asked for; a promoted version may be none for this release."""
+    long = {"messages": [{"role": "system", "content": "You sell bicycles. " * 30}, *SAID]}
+    world.lanes.answers.append(engine())
+    await world.post(CHAT, {**long, "tools": {"registry": "crm"}}, key="acme")
+    left = {8: sets.sets.versions["crm"][8]}
+
+    sets.sets = replace(sets.sets, versions={"crm": left})
+
+    assert len(world.state.hot_prefixes("chat", 8)) == 1
+
+
 async def test_without_a_set_nothing_is_said_of_one(world, engine, sets):
     answer, _ = await ask(world, engine, [{"type": "function", "function": tool()}])
 
