@@ -212,7 +212,7 @@ def test_a_store_that_cannot_be_read_is_told_and_known_sets_stay(folder, tmp_pat
 
 
 def test_a_store_that_is_taken_away_gets_back_what_is_known(folder, tmp_path):
-    """Also from a replica beside it; what a copy that was put there says counts."""
+    """On every replica, and with the name where it stood."""
     write(folder, version=7, tools=[tool(description="As published.")])
     write(folder, version=8)
     book, other = book_of(folder, tmp_path), book_of(folder, tmp_path)
@@ -231,6 +231,25 @@ def test_a_store_that_is_taken_away_gets_back_what_is_known(folder, tmp_path):
         assert one.sets.promoted["crm"] == Promotion(7, 8)
         assert said(one) == "As published."
     assert book.store.revision() == late.store.revision()
+
+
+def test_an_older_copy_of_the_store_counts_and_lacks_no_version(folder, tmp_path):
+    """An operator who puts a copy back means what it says."""
+    write(folder, version=7)
+    book = book_of(folder, tmp_path)
+    book.store.close()
+    copy = (tmp_path / FILE_NAME).read_bytes()
+    write(folder, version=8)
+    book.refresh(at_once=True)
+    assert promote(book, 8, before=7)
+
+    for path in tmp_path.glob(f"{FILE_NAME}*"):
+        path.unlink()
+    (tmp_path / FILE_NAME).write_bytes(copy)
+    book.refresh()
+
+    assert offered(book) == {"crm": [7, 8]}
+    assert book.sets.promoted["crm"] == Promotion(7, None)
 
 
 @pytest.mark.parametrize("restarts", [False, True])
