@@ -18,7 +18,13 @@ from serve_app.bodies.json_body import as_utf8, dump, loading
 from serve_app.bodies.routes import Route
 from serve_app.bodies.server_tools import server_tools, types_of, without_server_tools
 from serve_app.bodies.steps import Steps, at_once
-from serve_app.bodies.tool_set_use import Expand, ToolSetUse, names_a_set
+from serve_app.bodies.tool_set_use import (
+    LISTED,
+    Expand,
+    ToolSetUse,
+    lists_a_set,
+    names_a_set,
+)
 from serve_app.bodies.turns import read_turns, text_of
 from serve_app.config.serving import LimitsConfig
 
@@ -112,7 +118,7 @@ def reading(
     fault = too_many_parts(body, len(raw), limits)
     if fault is not None:
         return fault
-    used = expand(body, route) if expand is not None and names_a_set(body) else None
+    used = _expanded(body, route, expand)
     if isinstance(used, Rejected):
         return used
     yield
@@ -133,6 +139,15 @@ def reading(
         return found if used is None else replace(found, tool_set=used)
     parsed = _parsed(without_server_tools(body, gone), route, max(0, size - len(dump(gone))))
     return replace(parsed, dropped_tools=types_of(gone))
+
+
+def _expanded(
+    body: dict[str, Any], route: Route, expand: Expand | None
+) -> ToolSetUse | Rejected | None:
+    """Put the tools of the set that a body names into it; None: it names none."""
+    if lists_a_set(body):
+        return LISTED
+    return expand(body, route) if expand is not None and names_a_set(body) else None
 
 
 def _parsed(body: dict[str, Any], route: Route, size: int) -> ParsedRequest:

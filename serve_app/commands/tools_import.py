@@ -19,6 +19,7 @@ from serve_app.config.settings import tools_folder
 from serve_app.config.tools import MAX_VERSION, ToolSetConfig
 from serve_app.registry.files import file_name, key_of, read_file, tool_files
 
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VARIABLE = re.compile(r"\$([A-Z][A-Z0-9_]*)")
 
 
@@ -78,10 +79,14 @@ def _next_version(folder: Path, name: str) -> int:
 def _headers(lines: list[str]) -> dict[str, str]:
     headers = {}
     for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon or not name.strip() or "\n" in line or "\r" in line:
+        name, colon, given = line.partition(":")
+        if not colon or not _NAME.fullmatch(name.strip()):
             raise CommandError("--header: say 'Name: value'")
-        headers[name.strip()] = _VARIABLE.sub(_value, value.strip())
+        value = _VARIABLE.sub(_value, given).strip()
+        if not (value.isascii() and value.isprintable()):
+            # Said here: Python's client would say the value, too.
+            raise CommandError(f"--header: the value of {name.strip()} is not one line of ASCII")
+        headers[name.strip()] = value
     return headers
 
 

@@ -16,6 +16,7 @@ EXPOSED = (
     b"x-pointsman-model, x-pointsman-not-stored, x-pointsman-reason, x-pointsman-replica, "
     b"x-pointsman-score, x-pointsman-threshold, x-pointsman-tool-repair, "
     b"x-pointsman-tool-results, x-pointsman-tools, x-pointsman-tools-dropped, "
+    b"x-pointsman-trace-id, "
     b"x-ratelimit-limit-requests, x-ratelimit-limit-tokens, "
     b"x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, "
     b"x-ratelimit-reset-requests, x-ratelimit-reset-tokens, x-request-id, x-session-id, "

@@ -75,7 +75,7 @@ class Gateway:
         self._run_for_user = self._admit(door.user, self._run)
         models = ModelRoutes(control)
         self._one_model = self._admit(door.reader, models.show, is_counted=True)
-        stored = ResponseRoutes(responses, state)
+        stored = ResponseRoutes(responses, state, pipeline.big_bodies)
         operating = OperatingRoutes(control, stored)
         self._stored_routes = {
             kind: {way: self._admit(door.user, x, is_counted=True) for way, x in ways.items()}

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qs
 
-import orjson
-
 from router.errors import Rejected, RejectReason
+from serve_app.bodies.big_bodies import BigBodies
+from serve_app.bodies.json_body import dump
 from serve_app.front.http_request import JSON, HttpRequest
 from serve_app.pipeline.state import IngressState
 from serve_app.responses.desk import StoredResponses
-from serve_app.responses.listing import MAX_LIMIT, Page, items_of, page_of
+from serve_app.responses.listing import MAX_LIMIT, Page, listing, page_of
 from serve_app.responses.rows import Total
 from serve_app.tenancy.auth import Tenant
 
 PREFIX = "/v1/responses/"
+
+_NUMBER = re.compile(r"[0-9]{1,4}")
 
 NOTHING_STORED = Rejected(
     RejectReason.INVALID_REQUEST,
@@ -52,9 +56,12 @@ class ResponseRoutes:
 
     """
 
-    def __init__(self, stored: StoredResponses | None, state: IngressState) -> None:
+    def __init__(
+        self, stored: StoredResponses | None, state: IngressState, big_bodies: BigBodies
+    ) -> None:
         self._stored = stored
         self._state = state
+        self._big_bodies = big_bodies
         self.handlers: dict[str, dict[str, Handler]] = {
             "response": {"GET": self._get, "DELETE": self._delete},
             "input_items": {"GET": self._list_items},
@@ -86,7 +93,7 @@ class ResponseRoutes:
             return
         found = await store.get(tenant.name, _id(request))
         if isinstance(found, Rejected):
-            await request.refuse(found)
+            await request.refuse(_not_read(found))
         elif found is None:
             await request.refuse(_unknown(request), 404)
         else:
@@ -99,7 +106,7 @@ class ResponseRoutes:
             return
         gone = await store.delete(tenant.name, _id(request))
         if isinstance(gone, Rejected):
-            await request.refuse(gone)
+            await request.refuse(_not_read(gone))
         elif gone:
             told = {"id": _id(request), "object": "response", "deleted": True}
             await request.json(told)
@@ -117,13 +124,17 @@ class ResponseRoutes:
         most = self._state.policies.fleet.limits.max_body_bytes
         found = await store.conversation(tenant.name, _id(request), most)
         if isinstance(found, Rejected):
-            await request.refuse(found)
+            await request.refuse(_not_read(found))
             return
-        listed = None if found is None else page_of(items_of(found, _id(request)), page)
+        listed = None
+        if found is not None:
+            size = sum(len(array) for exchange in found for array in exchange)
+            items = listing(found, _id(request))
+            listed = page_of(await self._big_bodies.read(items, size, tenant.name), page)
         if listed is None:
             await request.refuse(_unknown(request), 404)
         else:
-            await request.respond(200, orjson.dumps(listed), JSON)
+            await request.respond(200, dump(listed), JSON)
 
     async def _cancel(self, request: HttpRequest, tenant: Tenant) -> None:
         if await self._store_for(request, tenant) is not None:
@@ -132,6 +143,14 @@ class ResponseRoutes:
 
 def _id(request: HttpRequest) -> str:
     return request.path.removeprefix(PREFIX).partition("/")[0]
+
+
+def _not_read(refused: Rejected) -> Rejected:
+    """Why a store was not read, without what a request to go on is told to do."""
+    if refused.reason is not RejectReason.RESPONSE_STORE_UNAVAILABLE:
+        return replace(refused, param="response_id")
+    message = "The stored responses cannot be read or deleted now. Try again."
+    return replace(refused, message=message, param=None)
 
 
 def _unknown(request: HttpRequest) -> Rejected:
@@ -149,7 +168,7 @@ def _page(request: HttpRequest) -> Page | Rejected:
     order, limit = query.get("order", "desc"), query.get("limit", "20")
     if order not in ("asc", "desc"):
         return _wrong("order", "'asc' or 'desc'")
-    if not limit.isascii() or not limit.isdigit() or not 1 <= int(limit[:4]) <= MAX_LIMIT:
+    if not _NUMBER.fullmatch(limit) or not 1 <= int(limit) <= MAX_LIMIT:
         return _wrong("limit", f"from 1 to {MAX_LIMIT}")
     return Page(order == "desc", int(limit), query.get("after"))
 

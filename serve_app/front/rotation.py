@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from router.errors import Rejected, RejectReason
 from serve_app.config.files import wall_s
@@ -32,6 +32,13 @@ Broadcast = Callable[..., Awaitable[list[Any]]]
 """Calls a method on every ingress replica: its name, how long it may take, its arguments."""
 
 Told = dict[str, Any]
+
+
+class Answers(NamedTuple):
+    """What ingress replicas said; `is_whole`: all of them did."""
+
+    found: list[dict[Any, Any]]
+    is_whole: bool
 
 
 class Rotation:
@@ -93,6 +100,8 @@ class Rotation:
 
     async def rollback(self, name: str, *, force: bool) -> Told | Rejected:
         """Have a set's name stand for the version before, for all sessions and at once."""
+        if "@" in name:
+            return _refused(_NAME_ALONE)
         async with self._turn:
             await self._refresh_all()
             sets = self._state.tool_book.sets
@@ -107,6 +116,8 @@ class Rotation:
 
     async def retire(self, name: str) -> Told | Rejected:
         """Offer no version of a set whose files are gone."""
+        if "@" in name:
+            return _refused(_NAME_ALONE)
         async with self._turn:
             await self._refresh_all()
             found = self._state.tool_book.sets.find(name)
@@ -124,15 +135,18 @@ class Rotation:
         if store is None:
             return _refused(_NONE)
         if before == target.version:
+            if now:
+                await asyncio.to_thread(store.release, target.name)
+                await self._refresh_all()
             return {"ok": True, "promoted": target.label, "previous": None, "warmed": []}
-        warmed = await self._warm(target)
         told: Told = {"promoted": target.label, "previous": label(target.name, before)}
-        told["warmed"] = warmed
-        cold = [x for x in warmed if x["error"]]
-        if cold and not force:
-            lanes = ", ".join(sorted({str(x["lane"]) for x in cold}))
-            return {**told, "ok": False, "error": _COLD.format(lanes)}
-        held = {} if now else await self._sessions(target)
+        hot = await self._hot(target)
+        told["warmed"] = await self._warm(hot.found)
+        sessions = Answers([], is_whole=True) if now else await self._sessions(target)
+        why = _why_not(hot, told["warmed"], sessions)
+        if why and not force:
+            return {**told, "ok": False, "error": why}
+        held = _held(sessions.found, target)
         is_moved = await self._write(store, target, before, held)
         ingress = await self._refresh_all()
         if not is_moved:
@@ -152,16 +166,17 @@ class Rotation:
         )
         return await promote
 
-    async def _warm(self, target: ToolSet) -> list[Told]:
-        """Have every lane replica read what requests will begin with; what each made of it."""
-        config = self._state.policies.fleet.warm_up
-        if not config.prefixes:
-            return []
-        answers = await self._broadcast("tool_prefixes", ASK_WITHIN_S, target.name, target.version)
-        mappings = [x for x in answers if isinstance(x, dict)]
-        lanes = [name for name in self._lanes.names() if any(x.get(name) for x in mappings)]
+    async def _hot(self, target: ToolSet) -> Answers:
+        """What requests will begin with, by lane, as each ingress replica has seen it."""
+        if not self._state.policies.fleet.warm_up.prefixes:
+            return Answers([], is_whole=True)
+        return await self._ask("tool_prefixes", target.name, target.version)
+
+    async def _warm(self, hot: list[dict[Any, Any]]) -> list[Told]:
+        """Have every lane replica read it; what each made of it."""
+        lanes = [name for name in self._lanes.names() if any(x.get(name) for x in hot)]
         found = await asyncio.gather(
-            *(self._warm_lane(lane, [x.get(lane, []) for x in mappings]) for lane in lanes)
+            *(self._warm_lane(lane, [x.get(lane, []) for x in hot]) for lane in lanes)
         )
         return [row for rows in found for row in rows]
 
@@ -175,11 +190,13 @@ class Rotation:
             for done in outcomes
         ] or [{"lane": lane, "prefixes": len(hot), "read": 0, "error": "no replica answered"}]
 
-    async def _sessions(self, target: ToolSet) -> dict[bytes, int]:
-        answers = await self._broadcast("sessions_of_tools", ASK_WITHIN_S, target.name)
+    async def _sessions(self, target: ToolSet) -> Answers:
+        return await self._ask("sessions_of_tools", target.name)
+
+    async def _ask(self, method: str, *args: Any) -> Answers:
+        answers = await self._broadcast(method, ASK_WITHIN_S, *args)
         found = [x for x in answers if isinstance(x, dict)]
-        merged = {session: version for x in found for session, version in x.items()}
-        return {k: version for k, version in merged.items() if version != target.version}
+        return Answers(found, is_whole=len(found) == len(answers))
 
     async def _refresh_all(self) -> list[Any]:
         """Have every ingress replica look at the files and the store, this one first."""
@@ -189,11 +206,31 @@ class Rotation:
 
 
 _NONE = "This deployment has no tool registry."
+_NAME_ALONE = "Say the set's name alone, without a version: all of the set is meant."
+_SILENT = (
+    "nothing was moved: not every ingress replica said {} it has seen; try again, or move "
+    "without (--force)"
+)
 _COLD = (
     "nothing was moved: replicas of {} did not read the new version's prompts; try again, or "
     "move without (--force)"
 )
 _MEANWHILE = "nothing was moved: '{}' was promoted by somebody else meanwhile"
+
+
+def _why_not(hot: Answers, warmed: list[Told], sessions: Answers) -> str:
+    """Why a set's name should not move now; empty: it may."""
+    cold = sorted({str(x["lane"]) for x in warmed if x["error"]})
+    if cold:
+        return _COLD.format(", ".join(cold))
+    if not hot.is_whole:
+        return _SILENT.format("which prompts")
+    return "" if sessions.is_whole else _SILENT.format("which sessions")
+
+
+def _held(sessions: list[dict[Any, Any]], target: ToolSet) -> dict[bytes, int]:
+    merged = {session: version for x in sessions for session, version in x.items()}
+    return {k: version for k, version in merged.items() if version != target.version}
 
 
 def _refused(message: str) -> Rejected:

@@ -216,6 +216,8 @@ class IngressState:
         if name is None or name not in self.tool_book.sets.promoted:
             return []
         forms = self.tool_book.sets.tools(name, self.tool_book.sets.promoted[name].version)
+        if not forms:
+            return []
         prefix = with_tools(hot.prefix, forms)
         return [replace(hot, prefix=prefix, key=b"")] if prefix != hot.prefix else []
 

@@ -74,6 +74,8 @@ class ToolBook:
         self._present: set[Key] = set()
         self._files: dict[Key, ToolSet] = {}
         self._faults: list[str] = []
+        # Of the folder as a whole.
+        self._fault = ""
         self._built: dict[Key, ToolSet] = {}
         self._seen: tuple[int, int] | None = None
 
@@ -122,20 +124,47 @@ class ToolBook:
                 logger.exception("tool registry: refresh failed")
 
     def _refresh(self, folder: Path, store: ToolStore, *, at_once: bool) -> None:
-        files = tool_files(folder)
+        fault, self._fault = self._fault, ""
+        try:
+            files = tool_files(folder)
+        except OSError as error:
+            self._fault = f"{folder}: cannot be read: {error.strerror}"
+            files = []
+        if not files and not self._fault and self._seen is None and not store.path.exists():
+            return
+        self._restore(store)
+        if self._fault:
+            # It takes nothing away, whatever it held.
+            is_new = self._keep_present(store) or self._fault != fault
+        else:
+            is_new = self._look(files, store, at_once=at_once) or fault != ""
+        if is_new or store.revision() != self._seen:
+            self._take(store)
+
+    def _restore(self, store: ToolStore) -> None:
+        """Put what is known into a store that lacks it: somebody has taken the file away."""
+        seen, found = self._seen, store.revision()
+        if seen is not None and (found[0] != seen[0] or found[1] < seen[1]):
+            store.restore(self._built.values(), self.sets.promoted, at=datetime.now(UTC))
+            logger.warning("tool registry: %s is another file than before", store.path)
+
+    def _keep_present(self, store: ToolStore) -> bool:
+        """Whether this is the first look, for which all that was published is there."""
+        if self._seen is not None:
+            return False
+        self._present = set(store.read().versions)
+        return True
+
+    def _look(self, files: list[Path], store: ToolStore, *, at_once: bool) -> bool:
+        """Read and publish what has changed; whether there was a reason to."""
         stamps = [_stamp(path) for path in files]
-        if not files and self._seen is None and not store.path.exists():
-            return
         is_due = self._settling.is_due(stamps, self._settle_s, self._clock())
-        is_first = self._seen is None
-        if at_once or is_first or is_due:
-            is_whole = self._read_files(files, at_once=at_once)
-            if is_whole:
-                self._settling.note_read(stamps)
-            self._publish(store)
-        elif store.revision() == self._seen:
-            return
-        self._take(store)
+        if not (at_once or is_due or self._seen is None):
+            return False
+        if self._read_files(files, at_once=at_once):
+            self._settling.note_read(stamps)
+        self._publish(store)
+        return True
 
     def _read_files(self, files: list[Path], *, at_once: bool) -> bool:
         """Read what is at rest; whether that was all."""
@@ -143,8 +172,14 @@ class ToolBook:
         faults, is_whole = [], True
         if len(files) > MAX_FILES:
             faults.append(f"{self._folder}: has {len(files)} files, {MAX_FILES} at most are read")
-        present = {key_of(path): path for path in files[:MAX_FILES]}
-        for key, path in present.items():
+        keys = [key_of(path) for path in files]
+        # Also of those that are not read: they take nothing away.
+        self._present = set(filter(None, keys))
+        taken: dict[Key, Path] = {}
+        for key, path in zip(keys[:MAX_FILES], files, strict=False):
+            if key is not None and taken.setdefault(key, path) is not path:
+                faults.append(f"{path}: {label(*key)} is {taken[key].name} already; remove one")
+                continue
             if key is not None and self._is_moving(path, at_once=at_once):
                 is_whole = False
                 if key in before:
@@ -156,7 +191,6 @@ class ToolBook:
                 faults.append(str(error))
             else:
                 self._files[one.name, one.version] = one
-        self._present = {key for key in present if key is not None}
         self._faults = faults
         return is_whole
 
@@ -181,14 +215,22 @@ class ToolBook:
         seen = store.revision()
         stored = store.read()
         offered = self._offered(stored)
-        self._built = {key: self._build(store, key, stored.versions[key]) for key in offered}
+        built, unread = {}, []
+        for key in sorted(offered):
+            try:
+                built[key] = self._build(store, key, stored.versions[key])
+            except ValueError:
+                # By an older release, say: one version takes no other away.
+                unread.append(f"{label(*key)}: what was published is none for this release")
+        self._built = built
         versions: dict[str, dict[int, ToolSet]] = defaultdict(dict)
         for (name, version), one in self._built.items():
             versions[name][version] = one
         promoted = {name: x for name, x in stored.promoted.items() if name in versions}
         self.sets = ToolSets(dict(versions), promoted, stored.held)
         self._seen = seen
-        self._tell((*self._faults, *self._differences(stored), *self._orphans(stored)))
+        faults = [*filter(None, [self._fault]), *self._faults, *unread]
+        self._tell((*faults, *self._differences(stored), *self._orphans(stored)))
 
     def _offered(self, stored: Stored) -> set[Key]:
         # Also what cannot be read now: an edit takes nothing away.

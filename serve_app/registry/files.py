@@ -16,10 +16,13 @@ _STEM = re.compile(r"([a-z0-9][a-z0-9_-]{0,62})-([1-9][0-9]{0,5})")
 
 
 def tool_files(folder: Path) -> list[Path]:
-    """The files in a folder, in order. What begins with a dot is on its way to its name."""
+    """The files in a folder, in order. What begins with a dot is on its way to its name.
+
+    Empty where there is no folder. Raises OSError for one that cannot be read.
+    """
     try:
         found = sorted(x for x in folder.iterdir() if x.suffix in (".yaml", ".yml"))
-    except OSError:
+    except FileNotFoundError:
         return []
     return [path for path in found if not path.name.startswith(".")]
 

@@ -113,6 +113,17 @@ class ToolStore:
                 )
             _bump(db)
 
+    def restore(
+        self, sets: Iterable[ToolSet], promoted: Mapping[str, Promotion], *, at: datetime
+    ) -> None:
+        """Keep what a process knows from another file, beside what is in this one."""
+        with self._file.transaction() as db:
+            rows = [(x.name, x.version, x.digest, x.content, at.isoformat()) for x in sets]
+            db.executemany("INSERT OR IGNORE INTO versions VALUES (?, ?, ?, ?, ?)", rows)
+            names = [(k, x.version, x.previous, at.isoformat()) for k, x in promoted.items()]
+            db.executemany("INSERT OR IGNORE INTO promoted VALUES (?, ?, ?, ?)", names)
+            _bump(db)
+
     def promote(
         self,
         name: str,
@@ -148,6 +159,12 @@ class ToolStore:
             db.executemany("INSERT INTO held VALUES (?, ?, ?, ?)", rows)
             _bump(db)
         return True
+
+    def release(self, name: str) -> None:
+        """Let go of the sessions that stayed on another version of a set."""
+        with self._file.transaction() as db:
+            db.execute("DELETE FROM held WHERE name = ?", (name,))
+            _bump(db)
 
     def retire(self, name: str) -> None:
         """Have a set's name stand for nothing. Its versions stay known, so none can change."""

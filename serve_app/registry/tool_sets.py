@@ -99,7 +99,8 @@ class ToolSets:
             return " here, nor any other that you may use."
         told = "; ".join(map(self._told, known[:MAX_TOLD]))
         more = f" (and {len(known) - MAX_TOLD} more)" if len(known) > MAX_TOLD else ""
-        return f" here that you may use{nearest(name, known)}. There are: {told}{more}."
+        meant = nearest(name, known) or "."
+        return f" here that you may use{meant} There are: {told}{more}."
 
     def _told(self, name: str) -> str:
         """Say what there is of a set: `crm (versions 6, 7; 'crm' is 7)`."""

@@ -57,8 +57,10 @@ async def read_whole(
         return not_found(keeping.previous, bounds)
     raw = with_conversation(parsed.body, keeping.input, found)
     whole = await bodies.read(reading(raw, call.route, limits), len(raw), tenant)
-    # A set's tools are in the body by now: which set it was is known from before.
-    return whole if isinstance(whole, Rejected) else replace(whole, tool_set=parsed.tool_set)
+    if isinstance(whole, Rejected):
+        return whole
+    # The body has its tools as they are by now: what was asked for is known from before.
+    return replace(whole, tool_set=parsed.tool_set, dropped_tools=parsed.dropped_tools)
 
 
 def keeping_of(body: dict[str, Any], bounds: ResponsesConfig) -> Keeping:

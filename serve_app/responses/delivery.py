@@ -156,7 +156,10 @@ def _is_half(call: dict[str, Any]) -> bool:
 
 
 def _is_id(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= MAX_ID_CHARS and value.isprintable()
+    """Whether a response can be asked for by this id: clients may have made it."""
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_CHARS:
+        return False
+    return value.isprintable() and "/" not in value and value not in (".", "..")
 
 
 def _object(text: bytes) -> dict[str, Any] | None:

@@ -130,8 +130,8 @@ class StoredResponses:
         except TooLong:
             return Rejected(
                 RejectReason.REQUEST_TOO_LARGE,
-                f"The stored conversation is too long: at most {most_bytes} bytes of one request "
-                "are read (limits.max_body_bytes). Begin a new one with what matters of it.",
+                f"The stored conversation is too long: {most_bytes} bytes are left for it "
+                "(limits.max_body_bytes). Begin a new one with what matters of it.",
                 param="previous_response_id",
             )
 

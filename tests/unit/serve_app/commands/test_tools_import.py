@@ -83,12 +83,31 @@ def test_a_credential_comes_from_the_environment_and_is_not_written(tmp_path, mo
         assert run(tmp_path, server) == 1
         assert run(tmp_path, server, "--header", "Authorization: Bearer $NO_SUCH_TOKEN") == 1
         assert run(tmp_path, server, "--header", "nonsense") == 1
+        assert run(tmp_path, server, "--header", "a b: c") == 1
 
     told = capsys.readouterr()
     assert "it wants a credential" in told.err
     assert "NO_SUCH_TOKEN is not set" in told.err
     written = (tmp_path / "tools" / "crm-1.yaml").read_text()
     assert "s3cret-token" not in written + told.out + told.err
+
+
+@pytest.mark.security
+@pytest.mark.parametrize("token", ["s3cret-token\nx: y", "s3cret-t\u00f6ken", "s3cret-token\x1b"])
+def test_a_credential_that_is_no_headers_value_is_not_told(tmp_path, monkeypatch, capsys, token):
+    monkeypatch.setenv("CRM_TOKEN", token)
+    with serving(McpServer()) as server:
+        assert run(tmp_path, server, "--header", "Authorization: Bearer $CRM_TOKEN") == 1
+
+    told = capsys.readouterr()
+    assert "Authorization is not one line of ASCII" in told.err
+    assert "s3cret" not in told.out + told.err
+
+
+def test_a_credential_with_the_newline_of_its_file_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setenv("CRM_TOKEN", "s3cret-token\n")
+    with serving(McpServer(token="s3cret-token")) as server:
+        assert run(tmp_path, server, "--header", "Authorization: Bearer $CRM_TOKEN") == 0
 
 
 NOT_FOUND = (404, "application/json", said({"id": 1, "error": {"code": -32601, "message": "?"}}))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
 from serve_app.config.fleet import CorsConfig, FleetConfig
 from serve_app.front.cors import EXPOSED
+from serve_app.request import response_headers
+from serve_app.responses import delivery
 from serve_app.routing.policies import build_policies
 from tests.unit.serve_app.conftest import FLEET, FakeScorer
 from tests.unit.serve_app.front.test_gateway import CHAT, HELLO, REMOTE
@@ -197,6 +202,15 @@ def test_what_every_answer_can_carry_is_exposed():
 
     assert {"x-request-id", "request-id", "retry-after", "x-should-retry"} <= set(exposed)
     assert exposed == sorted(exposed)
+
+
+@pytest.mark.parametrize("module", [response_headers, delivery])
+def test_no_header_of_ours_is_hidden_from_a_page(module):
+    """As the source of what writes them names them."""
+    named = set(re.findall(r'b"(x-[a-z-]+[a-z])"', Path(module.__file__).read_text()))
+
+    assert named
+    assert named - {"x-accel-buffering"} <= set(EXPOSED.decode().split(", "))
 
 
 @pytest.mark.parametrize(

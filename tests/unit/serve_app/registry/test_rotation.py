@@ -165,6 +165,19 @@ async def test_with_now_nobody_stays_behind(fleet):
     assert await fleet.ask("a") == NEW
 
 
+async def test_who_stayed_behind_is_moved_later_by_now(fleet):
+    await fleet.ask("a")
+    await fleet.operate("promote", set="crm@8")
+    await fleet.operate("promote", set="crm@8")
+    assert await fleet.ask("a") == OLD
+
+    told = await fleet.operate("promote", set="crm@8", now=True)
+
+    assert (told["ok"], told["previous"]) == (True, None)
+    assert [await fleet.ask("a", replica=i) for i in (0, 1)] == [NEW, NEW]
+    assert fleet.books[1].sets.promoted["crm"].previous == 7
+
+
 async def test_a_rollback_takes_everybody_back_at_once(fleet):
     """Who rolls back has found the new version wrong."""
     await fleet.ask("a")
@@ -187,6 +200,31 @@ async def test_a_replica_that_was_not_warmed_keeps_traffic_where_it_is(fleet, ou
     told = await fleet.operate("promote", set="crm@8")
 
     assert not told["ok"] and "chat" in told["error"] and "--force" in told["error"]
+    assert await fleet.ask("b") == OLD
+    assert (await fleet.operate("promote", set="crm@8", force=True))["ok"]
+    assert await fleet.ask("c") == NEW
+
+
+@pytest.mark.parametrize(
+    ("method", "said"), [("tool_prefixes", "prompts"), ("sessions_of_tools", "sessions")]
+)
+async def test_an_ingress_replica_that_does_not_answer_keeps_traffic_where_it_is(
+    fleet, monkeypatch, method, said
+):
+    """What it has seen is neither warmed nor held. Serve's broadcast has its fault as an answer."""
+    await fleet.ask("a")
+    whole = fleet.broadcast
+
+    async def broadcast(name, within_s=3.0, *args):
+        answers = await whole(name, within_s, *args)
+        return [answers[0], TimeoutError("no answer in time")] if name == method else answers
+
+    fleet.world.use(fleet.lanes, state=fleet.states[0], broadcast=broadcast)
+    fleet.gateways[0] = fleet.world.gateway
+
+    told = await fleet.operate("promote", set="crm@8")
+
+    assert not told["ok"] and f"which {said} it has seen" in told["error"]
     assert await fleet.ask("b") == OLD
     assert (await fleet.operate("promote", set="crm@8", force=True))["ok"]
     assert await fleet.ask("c") == NEW
@@ -258,6 +296,8 @@ async def test_a_set_is_retired_when_its_files_are_gone(fleet):
         ("rollback", {"set": "crm"}, "has stood for no version but 7"),
         ("rollback", {"set": "web"}, "There is no tool set 'web'"),
         ("retire", {"set": "web"}, "There is no tool set 'web'"),
+        ("rollback", {"set": "crm@7"}, "name alone"),
+        ("retire", {"set": "crm@8"}, "name alone"),
     ],
 )
 async def test_what_cannot_be_done_is_said(fleet, action, body, said):

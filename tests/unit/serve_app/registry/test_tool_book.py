@@ -211,6 +211,118 @@ def test_a_store_that_cannot_be_read_is_told_and_known_sets_stay(folder, tmp_pat
     assert str(tmp_path) not in late.message
 
 
+def test_a_store_that_is_taken_away_gets_back_what_is_known(folder, tmp_path):
+    """On every replica, and with the name where it stood."""
+    write(folder, version=7, tools=[tool(description="As published.")])
+    write(folder, version=8)
+    book, other = book_of(folder, tmp_path), book_of(folder, tmp_path)
+    assert promote(book, 7, before=8)
+    other.refresh()
+    write(folder, version=7, tools=[tool(description="Edited.")])
+
+    for path in tmp_path.glob(f"{FILE_NAME}*"):
+        path.unlink()
+    for one in (book, other, book, other):
+        one.refresh()
+
+    late = book_of(folder, tmp_path)
+    for one in (book, other, late):
+        assert offered(one) == {"crm": [7, 8]}
+        assert one.sets.promoted["crm"] == Promotion(7, 8)
+        assert said(one) == "As published."
+    assert book.store.revision() == late.store.revision()
+
+
+def test_an_older_copy_of_the_store_counts_and_lacks_no_version(folder, tmp_path):
+    """An operator who puts a copy back means what it says."""
+    write(folder, version=7)
+    book = book_of(folder, tmp_path)
+    book.store.close()
+    copy = (tmp_path / FILE_NAME).read_bytes()
+    write(folder, version=8)
+    book.refresh(at_once=True)
+    assert promote(book, 8, before=7)
+
+    for path in tmp_path.glob(f"{FILE_NAME}*"):
+        path.unlink()
+    (tmp_path / FILE_NAME).write_bytes(copy)
+    book.refresh()
+
+    assert offered(book) == {"crm": [7, 8]}
+    assert book.sets.promoted["crm"] == Promotion(7, None)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_folder_that_cannot_be_read_takes_nothing_away(folder, tmp_path, restarts):
+    """A mount that is gone for a moment, say; here a file is in its place."""
+    for version in (5, 6, 7):
+        write(folder, version=version)
+    book = book_of(folder, tmp_path)
+    folder.rename(tmp_path / "elsewhere")
+    folder.write_text("")
+
+    book = book_of(folder, tmp_path) if restarts else book
+    refused = book.refresh(at_once=True)
+
+    assert offered(book) == {"crm": [5, 6, 7]}
+    assert refused == (f"{folder}: cannot be read: Not a directory",)
+    folder.unlink()
+    (tmp_path / "elsewhere").rename(folder)
+    assert book.refresh() == ()
+    assert offered(book) == {"crm": [5, 6, 7]}
+
+
+def test_a_second_file_of_a_version_is_named_and_changes_nothing(folder, tmp_path):
+    path = write(folder, tools=[tool(description="First.")])
+    write(folder, tools=[tool(description="Second.")]).rename(folder / "crm-7.yml")
+    path.write_text((folder / "crm-7.yml").read_text().replace("Second.", "First."))
+
+    book = book_of(folder, tmp_path)
+
+    assert said(book) == "First."
+    assert len(book.refused) == 1
+    assert "crm-7.yml: crm@7 is crm-7.yaml already" in book.refused[0]
+
+
+def test_each_file_whose_name_is_no_version_s_is_named(folder, tmp_path):
+    for name in ("a", "b"):
+        write(folder).rename(folder / f"{name}.yaml")
+
+    refused = book_of(folder, tmp_path).refused
+
+    assert ["a.yaml" in refused[0], "b.yaml" in refused[1]] == [True, True]
+
+
+def test_one_file_too_many_takes_no_other_away(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("serve_app.registry.book.MAX_FILES", 2)
+    for version in (7, 8):
+        write(folder, version=version)
+    book = book_of(folder, tmp_path)
+    write(folder, name="bikes", version=1)
+
+    refused = book.refresh(at_once=True)
+
+    assert offered(book) == {"bikes": [1], "crm": [7, 8]}
+    assert len(refused) == 1 and "2 at most are read" in refused[0]
+
+
+def test_a_published_version_that_is_none_any_more_takes_no_other_away(folder, tmp_path):
+    """A later release may refuse what an earlier one took."""
+    for version in (6, 7):
+        write(folder, version=version)
+    book_of(folder, tmp_path)
+    (folder / "crm-7.yaml").unlink()
+    with sqlite3.connect(tmp_path / FILE_NAME) as db:
+        db.execute("UPDATE versions SET content = '{}' WHERE version = 7")
+
+    book = book_of(folder, tmp_path)
+
+    assert said(book, "crm@6") and offered(book) == {"crm": [6]}
+    assert "crm@7: what was published is none" in book.refused[0]
+    refused = book.sets.find("crm")
+    assert isinstance(refused, Rejected) and "has no version 7" in refused.message
+
+
 def test_without_files_there_is_no_store(folder, tmp_path):
     """A deployment that has no sets pays nothing for it."""
     book = book_of(folder, tmp_path)

@@ -94,12 +94,15 @@ async def test_stock_sdks_name_a_set_in_their_extra_body(world, engine, sets):
 @pytest.mark.parametrize(
     ("tools", "said"),
     [
-        ({"registry": "crn"}, "did you mean 'crm'?"),
+        ({"registry": "crn"}, "did you mean 'crm'? There are: crm"),
+        ({"registry": "shop"}, "that you may use. There are: crm"),
         ({"registry": "crm@9"}, "has no version 9"),
         ({"registry": 7}, "must be the name of a tool set"),
         ({"registry": None}, "must be the name of a tool set"),
         ({"registry": "crm", "strict": True}, "Nothing else may stand beside it"),
         ({"name": "crm"}, "must be an array"),
+        ([{"registry": "crm"}], "a set cannot stand among tools"),
+        ([{"type": "function", "function": tool()}, {"registry": "crm@7"}], "among tools"),
     ],
 )
 @pytest.mark.parametrize("path", [CHAT, MESSAGES, RESPONSES])
@@ -273,6 +276,18 @@ async def test_a_replica_that_begins_after_a_promotion_reads_both_versions(world
 
     told = [json.loads(x["prefix"])["body"]["tools"] for x in world.state.hot_prefixes("chat", 8)]
     assert told == [sets.sets.find(f"crm@{version}").forms[CHAT].tools for version in (7, 8)]
+
+
+async def test_a_replica_begins_where_what_is_promoted_cannot_be_read(world, engine, sets):
+    """It reads what was asked for; a promoted version may be none for this release."""
+    long = {"messages": [{"role": "system", "content": "You sell bicycles. " * 30}, *SAID]}
+    world.lanes.answers.append(engine())
+    await world.post(CHAT, {**long, "tools": {"registry": "crm"}}, key="acme")
+    left = {8: sets.sets.versions["crm"][8]}
+
+    sets.sets = replace(sets.sets, versions={"crm": left})
+
+    assert len(world.state.hot_prefixes("chat", 8)) == 1
 
 
 async def test_without_a_set_nothing_is_said_of_one(world, engine, sets):

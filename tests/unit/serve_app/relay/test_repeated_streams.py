@@ -234,3 +234,29 @@ async def test_a_replica_that_gives_nothing_is_not_counted_as_one_that_went_on(w
     await recover(CHAT, Break(12), Break(3))
 
     assert world.count(RECOVERED, outcome="resumed") == 1
+
+
+@pytest.mark.parametrize("holds", [True, False], ids=["held", "counted"])
+async def test_a_repeated_response_is_stored_as_its_client_got_it(world, recover, holds):
+    """Its calls, whichever engine began them, have the ids that a client answers."""
+    if holds:
+        with_tier(world, **HOLDS)
+    expected, _ = await recover(RESPONSES)
+    with_tier(world, responses={}, **(HOLDS if holds else {}))
+
+    for cut in range(1, expected.count(b"\n\n"), 4):
+        raw, lanes = await recover(RESPONSES, Break(cut))
+
+        events = events_of(raw)
+        items = [x["item"] for x in events if x["type"] == "response.output_item.done"]
+        calls = {x["call_id"] for x in items if x["type"] == "function_call"}
+        async with world.client(key="acme") as client:
+            path = f"{RESPONSES}/{events[0]['response']['id']}"
+            stored = (await client.get(path)).json()
+            # The simulated engines begin anew, and give the same ids again.
+            await client.delete(path)
+        told = events[-1]["response"]
+        assert len(lanes.opened) == 2 and told["store"] is True
+        assert stored["output"] == told["output"]
+        assert {x["call_id"] for x in told["output"] if x["type"] == "function_call"} == calls
+        assert len(calls) == len(STEP["calls"])

@@ -6,9 +6,12 @@ import json
 import openai
 import pytest
 
+from serve_app.bodies.steps import at_once
 from serve_app.metrics import Metrics
 from serve_app.responses.desk import StoredResponses
+from serve_app.responses.listing import listing
 from serve_app.responses.metrics import ResponseMetrics
+from serve_app.responses.rows import Exchange
 from tests.unit.serve_app.responses.storing import (
     RESPONSES,
     another_ingress,
@@ -82,6 +85,10 @@ async def test_a_store_that_cannot_be_read_is_no_fault_of_the_request(broken):
     for answer in (refused, read):
         assert answer.status_code == 503 and "retry-after" in answer.headers
         assert answer.json()["error"]["code"] == "response_store_unavailable"
+    assert "without 'previous_response_id'" in refused.json()["error"]["message"]
+    # Who reads sends no input.
+    assert "input" not in read.json()["error"]["message"]
+    assert read.json()["error"]["param"] is None
 
 
 @pytest.mark.parametrize("streams", [False, True])
@@ -180,6 +187,29 @@ async def test_an_answer_that_is_no_response_passes_as_it_is(world, engine):
     assert odd.headers[HEADER] == "failed" and odd.json()["output"] == 1
     assert other.json()["a"] == 1 and HEADER not in other.headers
     assert counted(world) == {"failed": 1}
+
+
+@pytest.mark.parametrize("name", ["a/input_items", "..", "a\n", "a" * 300, ""])
+async def test_what_no_path_can_name_is_not_stored(world, engine, name):
+    """A body's own `request_id` is its response's id, which its client could not delete."""
+    store_responses(world)
+    world.use(world.lanes)
+    world.lanes.answers = [engine({"id": name, "status": "completed", "output": []})]
+
+    answer = await world.post(RESPONSES, {"input": "Hi", "request_id": name}, key="acme")
+
+    assert answer.headers[HEADER] == "failed" and answer.json()["store"] is False
+    assert not world.responses_path.exists()
+
+
+def test_a_long_conversation_is_listed_in_pieces():
+    """Streams go on between them."""
+    exchange = Exchange(b'[{"role": "user", "content": "Hi"}]', b"[]")
+
+    steps = listing([exchange] * 50, "resp_1")
+
+    assert sum(1 for _ in steps) >= 50
+    assert len(at_once(listing([exchange] * 50, "resp_1"))) == 50
 
 
 async def test_a_client_that_leaves_while_its_answer_is_written_finds_it_later(world, call_raw):

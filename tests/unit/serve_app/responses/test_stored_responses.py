@@ -154,6 +154,24 @@ async def test_the_input_of_a_response_is_listed_with_what_it_continues(world):
     assert [x.id for x in (await client.responses.input_items.list(first.id)).data] != []
 
 
+async def test_items_that_were_sent_again_are_listed_once_each(world):
+    """A client that keeps its conversation itself may name what is stored all the same."""
+    store_responses(world)
+    client = sdk(world)
+    first = await ask(client, streams=False, input="Hi")
+    again = [first.output[0].model_dump(mode="json", exclude_none=True)] * 2
+    said = {"role": "user", "content": "Bye"}
+    second = await ask(client, streams=False, input=[*again, said], previous_response_id=first.id)
+
+    listed = []
+    async for item in client.responses.input_items.list(second.id, limit=1, order="asc"):
+        listed.append(item.id)
+        assert len(listed) <= 5
+
+    assert len(listed) == len(set(listed)) == 5
+    assert listed[1] == first.output[0].id
+
+
 async def test_a_deleted_response_is_gone_and_what_continues_it_cannot_go_on(world):
     store_responses(world)
     client = sdk(world)
@@ -293,6 +311,8 @@ async def test_cancelling_says_what_to_do_instead(world):
         ("/input_items", "limit=0", "limit"),
         ("/input_items", "limit=101", "limit"),
         ("/input_items", "limit=1e2", "limit"),
+        ("/input_items", "limit=00019999", "limit"),
+        ("/input_items", "limit=" + "9" * 5_000, "limit"),
         ("/input_items", "order=up", "order"),
     ],
 )
@@ -414,6 +434,21 @@ async def test_the_bounds_of_a_task_count_what_is_stored(world):
         await ask(client, streams=False, input=again, tools=[TOOL], previous_response_id=second.id)
 
     assert refused.value.code == "tool_depth_exceeded"
+
+
+@BOTH
+async def test_tools_that_nothing_here_runs_are_named_on_every_turn(world, streams):
+    store_responses(world)
+    asked = {"input": "Hi", "tools": [TOOL, {"type": "web_search"}], "stream": streams}
+    first = await ask(sdk(world), streams=False, input="Hi")
+
+    answers = [
+        await world.post(RESPONSES, {**asked, "previous_response_id": previous}, key="acme")
+        for previous in (None, first.id)
+    ]
+
+    dropped = [x.headers["x-pointsman-tools-dropped"] for x in answers]
+    assert dropped == ["web_search", "web_search"]
 
 
 async def test_a_conversation_is_one_session(world):

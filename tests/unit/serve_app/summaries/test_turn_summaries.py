@@ -115,6 +115,29 @@ async def test_responses_take_it_as_their_own_kind_of_text(replicas):
     assert [part["type"] for part in made.prompt[0]["content"]] == ["input_text", "input_text"]
 
 
+async def test_a_stored_conversation_is_summarised_as_one_that_is_sent(replicas):
+    """The engine reads the same, the summary is made once, and what is stored stays whole."""
+    made = replicas(history=HISTORY, responses={})
+    body = DIALECTS[RESPONSES](turns(9))
+    given, said = body["input"], {"role": "user", "content": "And now?"}
+    first = (await made.send(RESPONSES, body)).json()
+
+    more = {"store": False}
+    continued = await made.send(
+        RESPONSES, {**body, **more, "input": [said], "previous_response_id": first["id"]}
+    )
+    read = made.prompt
+    whole = await made.send(RESPONSES, {**body, **more, "input": [*given, *first["output"], said]})
+
+    assert read == made.prompt and "Summary number 1." in text_of(read[0])
+    assert len(made.lanes.asked_for) == 1
+    names = ("x-session-id", TOLD)
+    assert [continued.headers[x] for x in names] == [whole.headers[x] for x in names]
+    async with made.world.client(key="acme") as client:
+        listed = await client.get(f"{RESPONSES}/{first['id']}/input_items?limit=100")
+    assert len(listed.json()["data"]) == len(given)
+
+
 async def test_where_none_can_be_made_turns_are_dropped_and_stay_dropped(replicas):
     made = replicas(history=HISTORY)
     made.lanes.writes = lambda _: written(None)
