@@ -167,7 +167,6 @@ class RequestAttempts:
         self._ask_again("resumed")
         if self.told is not None:
             self.told.begin_again()
-            self.call.reply.told_calls = self.told.call_ids
         self.stream = self._first_stream(keeps=False)
 
     def _ask_again(self, outcome: str) -> None:

@@ -45,8 +45,6 @@ class Reply:
         repairs: steps that were taken to have invalid tool calls made again.
         verdicts: how the tool calls were judged, as the model made them first.
         gate: what judged them; None: the answer could have none, or did not come so far.
-        told_calls: ids by which the client knows the first of the calls, where another engine
-            has made them again since; the gate has that one's ids.
         recoveries: what was done about faults of replicas, in order.
         hush: the last of the response is about to be sent: no comment may follow it.
 
@@ -58,6 +56,5 @@ class Reply:
     repairs: list[str] = field(default_factory=list)
     verdicts: list[CallOutcome] = field(default_factory=list)
     gate: Gate | None = None
-    told_calls: list[str] = field(default_factory=list)
     recoveries: list[str] = field(default_factory=list)
     hush: Callable[[], None] = nothing

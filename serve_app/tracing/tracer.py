@@ -234,15 +234,9 @@ def _tool_attributes(result: Brought, found: Awaited | None) -> Attributes:
 
 
 def _delivered(call: Call) -> list[JudgedCall]:
-    """Return the calls that the client was given, under the ids that it knows them by."""
-    reply = call.reply
-    if reply.gate is None or call.outcome is not Outcome.ANSWERED:
-        return []
-    made, known = reply.gate.delivered, reply.told_calls
-    return [
-        *(x._replace(id=told) for x, told in zip(made, known, strict=False)),
-        *made[len(known) :],
-    ]
+    """Return the calls that the client was given."""
+    gate = call.reply.gate
+    return [] if gate is None or call.outcome is not Outcome.ANSWERED else gate.delivered
 
 
 def _turn_key(parsed: ParsedRequest) -> TurnKey:

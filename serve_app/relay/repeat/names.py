@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-from serve_app.bodies.tool_parts import objects
 from serve_app.relay.repeat.parts import Data
 
 
 class Names:
-    """Ids and times under which a client knows an answer and its parts.
-
-    Attributes:
-        calls: ids of its tool calls by their place, in the order in which they began.
-
-    """
+    """Ids and times under which a client knows an answer and its parts."""
 
     def __init__(self) -> None:
-        self.calls: dict[tuple[Any, Any], str] = {}
         self._head: Data = {}
         self._items: list[Any] = []
         self._others: dict[Any, Any] = {}
@@ -33,8 +25,6 @@ class Names:
             self._head = _head(data)
         if data.get("type") == "response.output_item.added":
             self._items.append(data.get("item"))
-        for place, call_id in _calls(data):
-            self.calls.setdefault(place, call_id)
 
     def begin_again(self) -> None:
         """From here on the names of events are another engine's."""
@@ -74,20 +64,3 @@ def _head(data: Data) -> Data:
     whole = response if isinstance(response, dict) else data
     names = ("id", "created_at") if whole is response else ("id", "object", "created", "model")
     return {name: whole[name] for name in names if name in whole}
-
-
-def _calls(data: Data) -> Iterator[tuple[tuple[Any, Any], str]]:
-    """Place and id of each tool call that begins in an event of any route."""
-    item, block = _part(data, "item"), _part(data, "content_block")
-    found = [((None, data.get("output_index")), item.get("call_id"))]
-    if block.get("type") == "tool_use":
-        found.append(((None, data.get("index")), block.get("id")))
-    for choice in objects(data.get("choices")):
-        begun = objects(_part(choice, "delta").get("tool_calls"))
-        found += [((choice.get("index"), call.get("index")), call.get("id")) for call in begun]
-    yield from ((place, name) for place, name in found if isinstance(name, str))
-
-
-def _part(data: Data, name: str) -> Data:
-    found = data.get(name)
-    return found if isinstance(found, dict) else {}

@@ -63,11 +63,6 @@ class Told:
         """Whether the client has more of the answer than the stream that repeats it."""
         return self._cursor is not None and not self._cursor.is_past
 
-    @property
-    def call_ids(self) -> list[str]:
-        """The ids by which the client knows the first tool calls, as of the last `begin_again`."""
-        return list(self._names.calls.values())
-
     def pass_on(self, events: bytes) -> bytes:
         """Take whole events, and return those that the client has not been told."""
         if self._cursor is not None:
