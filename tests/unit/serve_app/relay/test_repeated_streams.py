@@ -7,8 +7,18 @@ from typing import Any
 
 import pytest
 
+from serve_app.relay.repeat.told import Told
 from simulator.script.model import Script
-from tests.unit.serve_app.agents.answers import CHAT, MESSAGES, PATHS, RESPONSES, heard, offered
+from tests.unit.serve_app.agents.answers import (
+    CHAT,
+    MESSAGES,
+    PATHS,
+    RESPONSES,
+    Answer,
+    heard,
+    offered,
+    stream,
+)
 from tests.unit.serve_app.conftest import with_tier
 from tests.unit.serve_app.simulated_lanes import Break, SimulatedLanes
 
@@ -227,6 +237,28 @@ async def test_what_was_too_long_to_keep_ends(recover, monkeypatch):
 
     check_same(CHAT, kept, expected)
     assert events_of(raw)[-1]["error"]["code"] == "no_replica" and len(lanes.opened) == 1
+
+
+def test_what_turns_out_too_long_while_it_is_read_is_not_said_twice(monkeypatch):
+    """The last of it is read when the stream has broken off."""
+    monkeypatch.setattr("serve_app.relay.repeat.told.MAX_CHARS", 1000)
+    told = Told()
+    told.pass_on(b"".join(stream(CHAT, Answer(["word "] * 300))[:-3]))
+
+    assert not told.can_repeat
+
+
+def test_text_in_thousands_of_pieces_is_known_whole():
+    events = stream(CHAT, Answer([f"{number} " for number in range(3000)]))
+    told = Told()
+    told.pass_on(b"".join(events[:2500]))
+    assert told.can_repeat
+
+    told.begin_again()
+
+    new = told.pass_on(b"".join(events))
+    assert heard(CHAT, new).text == heard(CHAT, b"".join(events[2500:])).text
+    assert new.count(b"\n\n") == len(events) - 2500 and not told.has_diverged
 
 
 async def test_a_replica_that_gives_nothing_is_not_counted_as_one_that_went_on(world, recover):
