@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from typing import Any
 
 import pytest
 
 from serve_app.relay.repeat.told import Told
+from serve_app.transport.upstream import BrokenConnection
 from simulator.script.model import Script
 from tests.unit.serve_app.agents.answers import (
     CHAT,
@@ -19,7 +22,7 @@ from tests.unit.serve_app.agents.answers import (
     offered,
     stream,
 )
-from tests.unit.serve_app.conftest import with_tier
+from tests.unit.serve_app.conftest import FakeResponse, with_tier
 from tests.unit.serve_app.simulated_lanes import Break, SimulatedLanes
 
 SCHEMA = {
@@ -225,6 +228,34 @@ async def test_a_call_that_was_held_may_become_another(world, recover, path):
     check_names(path, raw)
     made = [json.loads(given)["path"] for _, given in heard(path, raw).made]
     assert made == ["here", "other.txt"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_client_that_leaves_pays_for_what_was_said_once(world, path):
+    """Also where the engine begins with a count of no tokens, and after a repetition."""
+    expected = stream_of(path)
+    said = [event for event in expected if b"word" in event]
+    first = expected[: expected.index(said[3])]
+    second = expected[: expected.index(said[5])]
+    gone = FakeResponse(*second, asyncio.Event(), content_type="text/event-stream")
+    lost = FakeResponse(*first, BrokenConnection(), content_type="text/event-stream")
+    world.lanes.answers = [lost, gone]
+
+    task = asyncio.create_task(world.post(path, body(path), key="acme"))
+    await gone.waits.wait()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+    name = "pointsman_tokens_total"
+    found = world.count(name, tenant="acme", kind="completion")
+    # Lines without a word count as well.
+    assert 5 <= found <= len(second)
+    assert (world.reserved(), world.in_flight) == (0, 0)
+
+
+def stream_of(path: str) -> list[bytes]:
+    return stream(path, Answer([f"word {number} " for number in range(9)]))
 
 
 async def test_what_was_too_long_to_keep_ends(recover, monkeypatch):

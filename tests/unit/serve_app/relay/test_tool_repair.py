@@ -352,7 +352,47 @@ async def test_what_was_asked_again_is_charged(holding):
     await holding.post(CHAT, body(CHAT), key="acme")
 
     name = "pointsman_tokens_total"
-    assert holding.count(name, tenant="acme", kind="prompt") == 10
+    assert holding.count(name, tenant="acme", kind="prompt") == 20
+    assert holding.count(name, tenant="acme", kind="completion") == 10
+
+
+async def test_what_was_asked_again_in_vain_is_charged(holding):
+    """The engine that could not write the answer told no count."""
+    bad = FakeResponse(json.dumps(UNWRITTEN).encode(), status=500)
+    holding.lanes.answers = [bad, *(answered(MESSAGES, Answer(["No."])) for _ in range(2))]
+
+    response = await holding.post(MESSAGES, body(MESSAGES, streams=False), key="acme")
+
+    assert response.status_code == 502
+    name = "pointsman_tokens_total"
+    assert holding.count(name, tenant="acme", kind="prompt") == 20
+    assert holding.count(name, tenant="acme", kind="completion") == 10
+    assert holding.reserved() == 0
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_call_that_ends_each_replica_within_it_costs_two(holding, path):
+    """What is held and was never told is no progress."""
+    answer = Answer([], [("add", ['{"a": ', "1", "1", "1", "1"])])
+    many = len(stream(path, answer)) - 4
+    holding.lanes.answers = [streamed(path, answer, breaks=many) for _ in range(9)]
+
+    response = await holding.post(path, body(path), key="acme")
+
+    assert len(holding.lanes.opened) == 2
+    assert response.status_code == 429
+    assert holding.reserved() == 0
+    assert holding.count("pointsman_tokens_total", tenant="acme", kind="prompt") == 0
+
+
+async def test_a_message_that_ends_each_replica_before_its_first_word_costs_two(holding):
+    """Its first lines wait for that word."""
+    holding.lanes.answers = [streamed(MESSAGES, Answer(["Well."]), breaks=2) for _ in range(9)]
+
+    response = await holding.post(MESSAGES, body(MESSAGES), key="acme")
+
+    assert len(holding.lanes.opened) == 2
+    assert response.status_code == 429
 
 
 async def test_after_text_a_repair_is_told_in_a_comment(holding):
