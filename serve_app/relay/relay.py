@@ -179,6 +179,8 @@ class Relay:
                 return refused
             held = repair_comment(call) + gate.rest()
         untold = attempts.untold(held)
+        if gate is not None and attempts.told is not None:
+            gate.know_calls_as(attempts.told.other_ids)
         return BROKEN_OFF if untold is None else untold
 
     def count(self, call: Call, usage: Usage | None) -> None:

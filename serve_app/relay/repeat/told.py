@@ -68,6 +68,11 @@ class Told:
         """Whether the client has more of the answer than the stream that repeats it."""
         return self._cursor is not None and not self._cursor.is_past
 
+    @property
+    def other_ids(self) -> dict[str, str]:
+        """Ids by which the client knows what the newest engine calls otherwise."""
+        return self._names.others
+
     def pass_on(self, events: bytes) -> bytes:
         """Take whole events, and return those that the client has not been told."""
         if self._cursor is not None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from serve_app.agents.gate import Gate
 from serve_app.relay.repeat.told import Told
 from serve_app.transport.upstream import BrokenConnection
 from simulator.script.model import Script
@@ -256,6 +257,36 @@ async def test_a_client_that_leaves_pays_for_what_was_said_once(world, path):
 
 def stream_of(path: str) -> list[bytes]:
     return stream(path, Answer([f"word {number} " for number in range(9)]))
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_calls_are_remembered_by_the_ids_that_the_client_has(path, recover, monkeypatch):
+    """Their results come back under those."""
+    gates = []
+    inner = Gate.know_calls_as
+    monkeypatch.setattr(
+        Gate, "know_calls_as", lambda gate, ids: gates.append(gate) or inner(gate, ids)
+    )
+    expected, _ = await recover(path)
+    events = expected.count(b"\n\n")
+
+    raw, _ = await recover(path, Break(events - 4))
+
+    said = heard(path, raw)
+    ids = [said.ids[at] for at in sorted(said.ids)]
+    assert [call.id for call in gates[-1].delivered] == ids
+
+
+async def test_a_stream_with_log_probabilities_ends(world):
+    """They stand beside the text in its events: neither could be divided."""
+    lanes = SimulatedLanes(cuts=[Break(12)], scripts={"": script_of()})
+    world.use(lanes)
+    asked = body(RESPONSES, include=["message.output_text.logprobs"])
+
+    answer = await world.post(RESPONSES, asked, key="acme")
+
+    assert len(lanes.opened) == 1
+    assert events_of(answer.content)[-1]["type"] == "error"
 
 
 async def test_what_was_too_long_to_keep_ends(recover, monkeypatch):

@@ -356,6 +356,21 @@ async def test_what_was_asked_again_is_charged(holding):
     assert holding.count(name, tenant="acme", kind="completion") == 10
 
 
+@pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize("path", PATHS)
+async def test_an_answer_that_stays_empty_tells_what_was_charged_for_it(holding, path, streams):
+    empty = Answer([], [])
+    first = streamed(path, empty) if streams else answered(path, empty)
+    holding.lanes.answers = [first, answered(path, empty), answered(path, empty)]
+    usage = {"stream_options": {"include_usage": True}} if path == CHAT and streams else {}
+
+    response = await holding.post(path, body(path, streams=streams, **usage), key="acme")
+
+    told = heard(path, response.content).usage if streams else response.json()["usage"]
+    charged = holding.count("pointsman_tokens_total", tenant="acme", kind="completion")
+    assert (told.get("completion_tokens") or told["output_tokens"]) == charged == 15
+
+
 async def test_what_was_asked_again_in_vain_is_charged(holding):
     """The engine that could not write the answer told no count."""
     bad = FakeResponse(json.dumps(UNWRITTEN).encode(), status=500)
