@@ -469,7 +469,13 @@ def with_fallbacks(world: Any, *names: str) -> None:
     """Give the fleet lanes of these names, which are asked in this order."""
     lanes = {
         name: {"model_id": name, "model_source": "x", "max_model_len": 4096, **more}
-        for name, more in (("heavy", {}), ("top", {}), ("short", {"max_model_len": 64}))
+        for name, more in (
+            ("heavy", {}),
+            ("top", {}),
+            ("short", {"max_model_len": 64}),
+            ("small", {"max_model_len": 1024}),
+            ("ranked", {"engine_args": {"scheduling_policy": "priority"}}),
+        )
     }
     lanes["off"] = {"model_id": "off", "model_source": "x", "max_model_len": 64, "enabled": False}
     fleet = FleetConfig.model_validate(
@@ -503,6 +509,43 @@ async def test_stronger_lanes_are_asked_one_after_the_other(world, path, streams
     assert (
         response.headers["x-pointsman-tool-repair"] == "grammar-failed, fallback-failed, fallback"
     )
+
+
+@pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize("path", PATHS)
+async def test_what_is_asked_again_has_room_in_each_window(world, path, streams):
+    """The first request asked for all that its prompt left."""
+    with_fallbacks(world, "small")
+    with_tier(world, **HOLDS)
+    wrong = Answer([], [WRONG])
+    first = streamed(path, wrong) if streams else answered(path, wrong)
+    world.lanes.answers = [first, *(answered(path, wrong) for _ in range(2))]
+    limit = "max_output_tokens" if path == RESPONSES else "max_tokens"
+
+    await world.post(path, body(path, streams=streams, **{limit: 100_000}), key="acme")
+
+    given, again, fallback = (sent.body for sent in world.lanes.opened)
+    turns = json.dumps((again.get("input") or again["messages"])[-2:])
+    assert 3_000 < again[limit] < 4_096 - 10 - len(turns) // 4
+    assert again[limit] < given[limit]
+    assert 64 <= fallback[limit] < 1_024 - 10 - len(turns) // 4
+
+
+async def test_a_lane_is_asked_with_its_own_priorities_only(world):
+    """An engine without them refuses a request that has one; one with them serves it first."""
+    with_fallbacks(world, "top", "ranked")
+    with_tier(world, **HOLDS, priority=7)
+    world.lanes.answers = [answered(CHAT, Answer([], [WRONG])) for _ in range(4)]
+
+    await world.post(CHAT, body(CHAT, streams=False), key="acme")
+
+    assert [sent.body.get("priority") for sent in world.lanes.opened] == [None, None, None, 7]
+
+    world.lanes.opened.clear()
+    world.lanes.answers = [answered(CHAT, Answer([], [WRONG])) for _ in range(4)]
+    await world.post(CHAT, body(CHAT, streams=False, model="ranked"), key="acme")
+
+    assert [sent.body.get("priority") for sent in world.lanes.opened] == [7, 7, None]
 
 
 async def test_a_lane_without_a_slot_is_passed_by(world, monkeypatch):
