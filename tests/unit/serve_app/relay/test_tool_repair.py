@@ -371,6 +371,18 @@ async def test_an_answer_that_stays_empty_tells_what_was_charged_for_it(holding,
     assert (told.get("completion_tokens") or told["output_tokens"]) == charged == 15
 
 
+@pytest.mark.parametrize("streams", [True, False])
+async def test_an_answer_of_invalid_calls_alone_is_not_made_again_call_by_call(holding, streams):
+    many = Answer([], [WRONG] * 17)
+    first = streamed(CHAT, many) if streams else answered(CHAT, many)
+    holding.lanes.answers = [first, *(answered(CHAT, Answer([], [GOOD])) for _ in range(17))]
+
+    response = await holding.post(CHAT, body(CHAT, streams=streams), key="acme")
+
+    assert response.json()["error"]["code"] == "tool_call_invalid"
+    assert len(holding.lanes.opened) == 1
+
+
 async def test_what_was_asked_again_in_vain_is_charged(holding):
     """The engine that could not write the answer told no count."""
     bad = FakeResponse(json.dumps(UNWRITTEN).encode(), status=500)
