@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from serve_app.relay.repeat.parts import Data, inner
@@ -62,22 +63,29 @@ class Names:
         return {**item, **known} if known else item
 
 
-def _begun(data: Data) -> list[Data]:
+def _begun(data: Data) -> Sequence[dict[str, str]]:
     """The ids of the parts that begin in an event, and have some."""
-    if data.get("type") == "response.output_item.added":
+    kind = data.get("type")
+    if kind is None:
+        begun = _calls(data)
+    elif kind == "response.output_item.added":
         begun = [data.get("item")]
-    elif data.get("type") == "content_block_start":
+    elif kind == "content_block_start":
         begun = [data.get("content_block")]
     else:
-        choices = data.get("choices")
-        choice = choices[0] if isinstance(choices, list) and choices else None
-        calls = inner(choice, "delta").get("tool_calls") if isinstance(choice, dict) else None
-        begun = [
-            call
-            for call in (calls if isinstance(calls, list) else ())
-            if isinstance(call, dict) and inner(call, "function").get("name")
-        ]
-    return [ids for part in begun if (ids := _ids(part))]
+        return ()
+    return [ids for part in begun if (ids := _ids(part))] if begun else ()
+
+
+def _calls(data: Data) -> Sequence[Any]:
+    """The calls that begin in a chunk of chat: those that have a name."""
+    choices = data.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    delta = choice.get("delta") if isinstance(choice, dict) else None
+    calls = delta.get("tool_calls") if isinstance(delta, dict) else None
+    if not isinstance(calls, list):
+        return ()
+    return [x for x in calls if isinstance(x, dict) and inner(x, "function").get("name")]
 
 
 def _ids(part: Any) -> dict[str, str]:
