@@ -17,6 +17,9 @@ from serve_app.agents.verdict import EMPTY
 from serve_app.bodies.json_body import dump
 from serve_app.bodies.routes import CONVERSATIONS
 
+ADDED_TURNS = 2
+"""Behind the conversation: what the model said, and what is wrong with it."""
+
 MAX_SAID_CHARS = 2_000
 MAX_SCHEMA_CHARS = 4_000
 

@@ -51,7 +51,8 @@ class Settlement:
         elif served.delivered_tokens:
             # A stream that ended before the engine had told its count.
             usage = Usage(plan.prompt_tokens, served.delivered_tokens)
-        else:
+        usage = served.with_mending(usage)
+        if usage is None:
             return
         label = self._metrics.tenant_label(call.tenant.name)
         self._metrics.tokens.labels(label, "prompt").inc(usage.prompt_tokens)
@@ -79,8 +80,8 @@ def _counted(call: Call) -> Usage | None:
         return served.counted
     was_cut = call.reply.has_started and call.outcome in ENDED_HERE
     if call.outcome is Outcome.LEFT or was_cut:
-        return Usage(plan.prompt_tokens, served.delivered_tokens)
-    return None
+        return served.with_mending(Usage(plan.prompt_tokens, served.delivered_tokens))
+    return served.mending
 
 
 def _used_tokens(call: Call, counted: Usage | None) -> int:

@@ -107,9 +107,10 @@ class RequestAttempts:
 
         Return whether it is a loss that this request may be the reason of: it was reading it.
         """
-        has_progress = self.state.tokens > self._seen_tokens
+        told = self.state.tokens - self.state.untold_tokens
+        has_progress = told > self._seen_tokens
         if has_progress:
-            self._seen_tokens, self.faults, self.avoid = self.state.tokens, 0, frozenset()
+            self._seen_tokens, self.faults, self.avoid = told, 0, frozenset()
             self.losses = self.unreached = 0
         self.faults += 1
         self.failovers += 1
@@ -171,6 +172,10 @@ class RequestAttempts:
 
     def _ask_again(self, outcome: str) -> None:
         self.ask, self.outcome = Ask(self.call.route.path, self.body), outcome
+        # They are generated again.
+        self.state.tokens -= self.state.untold_tokens
+        self.state.untold_tokens = 0
+        self.call.served.usage = None
         if self.gate is not None:
             self.gate = self.gate.afresh()
 

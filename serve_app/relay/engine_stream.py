@@ -40,6 +40,11 @@ class EngineStream:
         return b""
 
     @property
+    def untold_tokens(self) -> int:
+        """Those of `tokens` of which the client has nothing yet."""
+        return 0
+
+    @property
     def is_complete(self) -> bool:
         """Whether the client has the end mark: a fault after it is none."""
         raise NotImplementedError
@@ -103,6 +108,10 @@ class FirstStream(EngineStream):
         self._is_cut_short = self._is_openai and not self.is_complete
         waited, self.waits = self.waits or b"", None
         return b"" if self.reader.has_failed else waited
+
+    @property
+    def untold_tokens(self) -> int:
+        return self.tokens if self.waits else 0
 
     @property
     def is_complete(self) -> bool:

@@ -241,6 +241,8 @@ class Recovery:
         if not attempts.is_refused:
             self._count(attempts.call, "failed")
         if not attempts.has_begun:
+            # An engine may have counted the prompt before it failed, and filled half a call.
+            attempts.call.served.usage, attempts.call.served.delivered_tokens = None, 0
             return attempts.verdict or refused
         fault = attempts.verdict if attempts.is_refused and attempts.verdict else BROKEN_OFF
         await self._relay.end_broken(attempts.call, fault, send)

@@ -14,15 +14,24 @@ class GatedStream(EngineStream):
         super().__init__(stream.reader, is_steady=stream.is_steady)
         self._stream = stream
         self._gate = gate
+        self._told_tokens = 0
 
     def feed(self, chunk: bytes) -> bytes:
         out = self._stream.feed(chunk)
         self.tokens, self.is_over = self._stream.tokens, self._stream.is_over
-        return self._gate.feed(out) if out else out
+        if out:
+            out = self._gate.feed(out)
+            if out:
+                self._told_tokens = self.tokens
+        return out
 
     def end(self) -> bytes:
         rest = self._stream.end()
         return self._gate.feed(rest) if rest else rest
+
+    @property
+    def untold_tokens(self) -> int:
+        return self.tokens - self._told_tokens
 
     @property
     def is_complete(self) -> bool:

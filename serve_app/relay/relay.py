@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 from starlette.types import Send
@@ -144,10 +145,13 @@ class Relay:
                 raise broken(error, is_final=not call.reply.has_started) from error
             rest = b""
         finally:
-            if stream.usage is not None:
-                call.served.usage = stream.usage
             state.tokens += stream.tokens
+            state.untold_tokens = stream.untold_tokens
             call.served.delivered_tokens = state.tokens
+            if stream.usage is not None:
+                is_whole = stream.is_over and not attempts.has_diverged
+                is_last = stream.reader.is_counted or is_whole
+                call.served.usage = stream.usage if is_last else _so_far(stream.usage, state.tokens)
             call.served.live_tokens = None
         if stream.reader.refused is not None:
             return stream.reader.refused
@@ -175,6 +179,8 @@ class Relay:
                 return refused
             held = repair_comment(call) + gate.rest()
         untold = attempts.untold(held)
+        if gate is not None and attempts.told is not None:
+            gate.know_calls_as(attempts.told.other_ids)
         return BROKEN_OFF if untold is None else untold
 
     def count(self, call: Call, usage: Usage | None) -> None:
@@ -265,6 +271,11 @@ def repair_comment(call: Call) -> bytes:
     if not call.reply.repairs or not call.reply.has_head:
         return b""
     return b": x-pointsman-tool-repair: %b\n\n" % ", ".join(call.reply.repairs).encode()
+
+
+def _so_far(told: Usage, tokens: int) -> Usage:
+    """The count of an answer that broke off: `/v1/messages` begins with one of no tokens."""
+    return replace(told, completion_tokens=max(told.completion_tokens, tokens))
 
 
 def _leave(call: Call) -> None:

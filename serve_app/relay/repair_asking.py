@@ -7,13 +7,19 @@ import contextlib
 import logging
 from typing import Any
 
+from router.routing.window_room import TEMPLATE_TOKENS, left
 from router.types import Lane
 from serve_app.admission.admission import Admission
+from serve_app.agents.repair import ADDED_TURNS
 from serve_app.bodies.json_body import dump
+from serve_app.bodies.routes import CONVERSATIONS
 from serve_app.placement.lanes import NoReplica, UpstreamFault
 from serve_app.protocol.sse import Usage, parsed_json, read_usage
 from serve_app.relay.attempts import RequestAttempts
 from serve_app.relay.dispatch import Dispatch
+from serve_app.request.call import Call
+from serve_app.request.plan import Plan
+from serve_app.request.priority import priority_of
 from serve_app.transport.upstream import BrokenConnection, SilentConnection
 
 logger = logging.getLogger("ray.serve")
@@ -24,6 +30,9 @@ IS_REFUSED = "error"
 
 MOST_REPLICAS = 2
 """Of a lane that are asked for the same repair, where the first is lost over it."""
+
+BYTES_A_TOKEN = 3
+"""Of the turns that a repair adds, at least: they are words and JSON."""
 
 _FAULTS = (UpstreamFault, BrokenConnection, SilentConnection, OSError)
 
@@ -46,7 +55,7 @@ class RepairAsking:
         try:
             if hold is not None and (hold.is_waiting or hold.refused is not None):
                 return {}
-            return await self.ask(attempts, lane, {**body, "model": lane.model_id})
+            return await self.ask(attempts, lane, _for_lane(call, plan, lane, body))
         except asyncio.CancelledError:
             # That lane's slot is wanted for protected work; the request itself goes on.
             if hold is None or hold.evicted() is None:
@@ -61,6 +70,7 @@ class RepairAsking:
     ) -> dict[str, Any]:
         """Ask a lane, and add what it took to the request's account; empty: no answer."""
         served = attempts.call.served
+        body = _fitting(attempts, lane, body)
         status, answer = await self._answer_of(attempts, lane, dump(body))
         if status == BAD_REQUEST:
             return {IS_REFUSED: True}
@@ -89,6 +99,31 @@ class RepairAsking:
             except _FAULTS:
                 lost |= {replica.id}
         return 0, None
+
+
+def _for_lane(call: Call, plan: Plan, lane: Lane, body: dict[str, Any]) -> dict[str, Any]:
+    """A request of one lane as another's engine takes it: it may know no priorities, or its own."""
+    asked = {name: value for name, value in body.items() if name != "priority"}
+    engine_args = call.policies.fleet.lanes[lane.name].engine_args
+    priority = priority_of(call.tenant, plan.parsed)
+    if engine_args.get("scheduling_policy") == "priority" and call.route.has_priority and priority:
+        asked["priority"] = priority
+    return {**asked, "model": lane.model_id}
+
+
+def _fitting(attempts: RequestAttempts, lane: Lane, body: dict[str, Any]) -> dict[str, Any]:
+    """A request whose answer has room in the lane's window behind the turns that were added.
+
+    The first request may have asked for all that its prompt left: an engine would refuse it.
+    """
+    call, plan = attempts.call, attempts.plan
+    usage, turns = call.served.usage, body[CONVERSATIONS[call.route.path]][-ADDED_TURNS:]
+    prompt = plan.longest_tokens + plan.longest_tokens // 16
+    if usage is not None:
+        prompt = usage.prompt_tokens
+    room = left(prompt + len(dump(turns)) // BYTES_A_TOKEN + TEMPLATE_TOKENS, lane.window_tokens)
+    longer = [name for name in call.route.limits if (body.get(name) or 0) > room]
+    return {**body, **dict.fromkeys(longer, room)}
 
 
 def fallbacks(attempts: RequestAttempts) -> list[Lane]:

@@ -93,7 +93,8 @@ def traits_of(parsed: ParsedRequest, lane: LaneConfig) -> StreamTraits:
         may_repeat=parsed.stream
         and parsed.num_sequences == 1
         and not logprobs
-        and not any(body.get(name) for name in _SHOWN),
+        and not any(body.get(name) for name in _SHOWN)
+        and not _includes_logprobs(body),
     )
 
 
@@ -111,6 +112,12 @@ def held_chars(parsed: ParsedRequest, lane: LaneConfig) -> int:
     if body.get("include_stop_str_in_output"):
         return parser
     return max(parser, *(len(stop) - 1 for stop in stops_of(body)), 0)
+
+
+def _includes_logprobs(body: dict[str, Any]) -> bool:
+    """Whether `/v1/responses` is asked for log probabilities, in whose events text stands twice."""
+    includes = body.get("include")
+    return isinstance(includes, list) and "message.output_text.logprobs" in includes
 
 
 def _is_text(body: dict[str, Any], *, is_chat: bool) -> bool:

@@ -32,6 +32,9 @@ from serve_app.relay.repair_asking import IS_REFUSED, RepairAsking, fallbacks
 from serve_app.request.call import Call
 from serve_app.request.plan import Plan
 
+MAX_FAULTS = 16
+"""Calls of one answer that are made again: each takes an engine's answer of its own."""
+
 
 class ToolRepair:
     """Mends the tool calls of one ingress replica's answers."""
@@ -53,6 +56,8 @@ class ToolRepair:
 
     async def mend(self, attempts: RequestAttempts, gate: Gate) -> Rejected | None:
         """Have each invalid call of an answer made again; return why one cannot be."""
+        if len(gate.faults) > MAX_FAULTS:
+            return _refusal(gate.faults[MAX_FAULTS])
         for fault in list(gate.faults):
             made = await self._made_again(attempts, gate, fault)
             if isinstance(made, Rejected):

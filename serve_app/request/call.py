@@ -68,9 +68,13 @@ class Served:
     @property
     def counted(self) -> Usage | None:
         """What the engines counted in all."""
-        if self.usage is None or self.mending is None:
-            return self.usage
-        return self.usage + self.mending
+        return self.with_mending(self.usage)
+
+    def with_mending(self, usage: Usage | None) -> Usage | None:
+        """Return a count of the answer with what mending took."""
+        if usage is None or self.mending is None:
+            return usage or self.mending
+        return usage + self.mending
 
     def leave(self) -> None:
         """Give the lane's slots back. Idempotent."""

@@ -23,7 +23,8 @@ class StreamState:
             the pacer's clock: the rate may change while they wait.
         last: when something was last passed on.
         newest: what that was: whole events.
-        tokens: passed on by sources that are done.
+        tokens: passed on by sources that are done, and what they had given that waits.
+        untold_tokens: those of the last source of which the client has nothing.
 
     """
 
@@ -31,6 +32,7 @@ class StreamState:
     last: float = 0.0
     newest: bytes = b""
     tokens: int = 0
+    untold_tokens: int = 0
 
 
 @dataclass(slots=True)

@@ -131,8 +131,9 @@ class Mended:
 
     @property
     def is_needed(self) -> bool:
-        """Whether anything is different."""
-        return bool(self.calls or self.added or self.dropped or self.texts)
+        """Whether anything is different, be it the usage alone."""
+        said = self.calls or self.added or self.dropped or self.texts
+        return bool(said) or self.completion_tokens > 0
 
 
 def event_of(data: Data) -> bytes:

@@ -209,6 +209,11 @@ class Answers:
             found += [JudgedCall(x.id, x.name, self._absent[number]) for x in added]
         return found
 
+    def know_calls_as(self, ids: dict[str, str]) -> None:
+        """Put ids in the place of others."""
+        for call in (call for answer in self._answers.values() for call in answer.calls):
+            call.id = ids.get(call.id, call.id)
+
     def read_whole(self, form: Form, body: Data) -> None:
         """Judge the answers of a whole body."""
         calls, texts = form.whole_calls(body), dict(form.whole_texts(body))

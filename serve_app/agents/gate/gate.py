@@ -58,6 +58,11 @@ class Gate:
         """The calls that the client has when all has been passed on, mended ones included."""
         return self._answers.delivered(drops=self._holds)
 
+    def know_calls_as(self, ids: dict[str, str]) -> None:
+        """Take the ids that the client knows calls by, where it has them of another engine."""
+        if ids:
+            self._answers.know_calls_as(ids)
+
     def afresh(self) -> Gate:
         """Return one for an answer that begins again."""
         return Gate(self._form, self._tools, self._schemas, holds=self._holds)

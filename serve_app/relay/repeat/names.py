@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from serve_app.relay.repeat.parts import Data
+from serve_app.relay.repeat.parts import Data, inner
 
 
 class Names:
@@ -12,8 +13,8 @@ class Names:
 
     def __init__(self) -> None:
         self._head: Data = {}
-        self._items: list[Any] = []
-        self._others: dict[Any, Any] = {}
+        self._items: list[Data] = []
+        self._others: dict[str, str] = {}
         self._skipped = 0
         self._number = -1
 
@@ -23,8 +24,12 @@ class Names:
             self._number = max(self._number, number)
         if not self._head:
             self._head = _head(data)
-        if data.get("type") == "response.output_item.added":
-            self._items.append(data.get("item"))
+        self._items += _begun(data)
+
+    @property
+    def others(self) -> dict[str, str]:
+        """What the client knows the parts of the newest engine's answer by."""
+        return self._others
 
     def begin_again(self) -> None:
         """From here on the names of events are another engine's."""
@@ -32,15 +37,11 @@ class Names:
 
     def skip(self, data: Data) -> None:
         """Note the names in an event that says what the client was told."""
-        if data.get("type") == "response.output_item.added" and self._skipped < len(self._items):
-            old, new = self._items[self._skipped], data.get("item")
+        for new in _begun(data):
+            if self._skipped < len(self._items):
+                old = self._items[self._skipped]
+                self._others |= {new[name]: old[name] for name in new.keys() & old.keys()}
             self._skipped += 1
-            if isinstance(old, dict) and isinstance(new, dict):
-                self._others |= {
-                    new[name]: old.get(name)
-                    for name in ("id", "call_id")
-                    if isinstance(new.get(name), str)
-                }
 
     def apply(self, data: Data) -> Data:
         """Return a new event with the client's names."""
@@ -51,12 +52,46 @@ class Names:
             return {**data, **self._head}
         if isinstance(response := data.get("response"), dict):
             return {**data, "response": {**response, **self._head}}
-        if data.get("item_id") in self._others:
-            data = {**data, "item_id": self._others[data["item_id"]]}
-        if isinstance(item := data.get("item"), dict):
-            known = {k: self._others.get(v, v) for k, v in item.items() if k in ("id", "call_id")}
-            data = {**data, "item": {**item, **known}}
-        return data
+        item_id = data.get("item_id")
+        if isinstance(item_id, str) and item_id in self._others:
+            data = {**data, "item_id": self._others[item_id]}
+        return {**data, "item": self._known(data["item"])} if "item" in data else data
+
+    def _known(self, item: Any) -> Any:
+        """An item under the client's names."""
+        known = {name: self._others.get(own, own) for name, own in _ids(item).items()}
+        return {**item, **known} if known else item
+
+
+def _begun(data: Data) -> Sequence[dict[str, str]]:
+    """The ids of the parts that begin in an event, and have some."""
+    kind = data.get("type")
+    if kind is None:
+        begun = _calls(data)
+    elif kind == "response.output_item.added":
+        begun = [data.get("item")]
+    elif kind == "content_block_start":
+        begun = [data.get("content_block")]
+    else:
+        return ()
+    return [ids for part in begun if (ids := _ids(part))] if begun else ()
+
+
+def _calls(data: Data) -> Sequence[Any]:
+    """The calls that begin in a chunk of chat: those that have a name."""
+    choices = data.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    delta = choice.get("delta") if isinstance(choice, dict) else None
+    calls = delta.get("tool_calls") if isinstance(delta, dict) else None
+    if not isinstance(calls, list):
+        return ()
+    return [x for x in calls if isinstance(x, dict) and inner(x, "function").get("name")]
+
+
+def _ids(part: Any) -> dict[str, str]:
+    if not isinstance(part, dict):
+        return {}
+    return {k: part[k] for k in ("id", "call_id") if isinstance(part.get(k), str)}
 
 
 def _head(data: Data) -> Data:

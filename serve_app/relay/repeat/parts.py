@@ -71,14 +71,14 @@ def _said(mark: Mark, text: str, with_text: Callable[[str], Data], data: Data) -
 
 def _structure(kind: str, data: Data) -> Mark:
     """The beginning or the end of a part of the answer, without ids and texts."""
-    inner = _object(data, "item") or _object(data, "content_block") or _object(data, "part")
+    part = inner(data, "item") or inner(data, "content_block") or inner(data, "part")
     place = data.get("output_index", data.get("index")), data.get("content_index")
-    return kind, *place, inner.get("type"), inner.get("name")
+    return kind, *place, part.get("type"), part.get("name")
 
 
 def _block_delta(data: Data) -> Iterator[Part]:
     """A delta of `/v1/messages`. A signature is another one each time."""
-    delta, index = _object(data, "delta"), data.get("index")
+    delta, index = inner(data, "delta"), data.get("index")
     kind = delta.get("type")
     member = {"text_delta": "text", "thinking_delta": "thinking"}.get(str(kind), "partial_json")
     text = delta.get(member)
@@ -98,7 +98,7 @@ def _chunk(data: Data) -> Iterator[Part]:
         return
     choice = choices[0]
     if "delta" in choice:
-        yield from _delta(data, choice, _object(choice, "delta"))
+        yield from _delta(data, choice, inner(choice, "delta"))
     elif isinstance(choice.get("text"), str):
         bare = {**choice, "finish_reason": None}
         yield from _said(
@@ -138,7 +138,7 @@ def _texts(delta: Data, names: list[str], only: Callable[[Data], Data]) -> Itera
 
 
 def _call(call: Data, only: Callable[[Data], Data]) -> Iterator[Part]:
-    function, index = _object(call, "function"), call.get("index")
+    function, index = inner(call, "function"), call.get("index")
 
     def with_arguments(new: str) -> Data:
         return only({"tool_calls": [{"index": index, "function": {"arguments": new}}]})
@@ -151,6 +151,7 @@ def _call(call: Data, only: Callable[[Data], Data]) -> Iterator[Part]:
         yield from _said(("arguments", index), text, with_arguments, with_arguments(text))
 
 
-def _object(data: Data, name: str) -> Data:
+def inner(data: Data, name: str) -> Data:
+    """A member that is an object; an empty one for whatever else an engine put there."""
     found = data.get(name)
     return found if isinstance(found, dict) else {}

@@ -26,6 +26,9 @@ MAX_RAW_BYTES = 2**16
 MAX_CHARS = 2**18
 """Of one answer's text. What is longer cannot be repeated."""
 
+MAX_PIECES = 512
+"""Pieces of text that are kept apart."""
+
 _DONE = b"data: [DONE]"
 _DONE_MARK: Mark = ("done",)
 
@@ -46,6 +49,7 @@ class Told:
         self._raw: deque[bytes] = deque()
         self._size = 0
         self._parts: list[tuple[Mark, str]] = []
+        self._blocks: list[str] = []
         self._text: list[str] = []
         self._chars = 0
         self._is_lost = False
@@ -55,13 +59,19 @@ class Told:
 
     @property
     def can_repeat(self) -> bool:
-        """Whether all that was told is still known."""
+        """Whether all that was told is still known, which is found out by reading it."""
+        self._read_all()
         return not self._is_lost
 
     @property
     def is_behind(self) -> bool:
         """Whether the client has more of the answer than the stream that repeats it."""
         return self._cursor is not None and not self._cursor.is_past
+
+    @property
+    def other_ids(self) -> dict[str, str]:
+        """Ids by which the client knows what the newest engine calls otherwise."""
+        return self._names.others
 
     def pass_on(self, events: bytes) -> bytes:
         """Take whole events, and return those that the client has not been told."""
@@ -76,13 +86,16 @@ class Told:
 
     def begin_again(self) -> None:
         """From here on the events are another engine's, from the answer's start."""
-        while self._raw:
-            self._read(self._raw.popleft())
+        self._read_all()
         self._close_text()
         self._cursor = Cursor(list(self._parts))
         self._names.begin_again()
 
     # -- what was told ------------------------------------------------------
+
+    def _read_all(self) -> None:
+        while self._raw:
+            self._read(self._raw.popleft())
 
     def _read(self, events: bytes) -> None:
         self._size -= len(events)
@@ -102,17 +115,21 @@ class Told:
         if text is not None:
             self._text.append(text)
             self._chars += len(text)
+            if len(self._text) >= MAX_PIECES:
+                # A string of one token takes ten times the memory of its characters.
+                self._blocks.append("".join(self._text))
+                self._text.clear()
         if self._chars > MAX_CHARS or len(self._parts) > MAX_CHARS // 64:
             self._is_lost = True
-            self._parts, self._text = [], []
+            self._parts, self._blocks, self._text = [], [], []
             self._raw.clear()
             self._size = 0
 
     def _close_text(self) -> None:
-        if self._text:
+        if self._text or self._blocks:
             mark, before = self._parts[-1]
-            self._parts[-1] = mark, before + "".join(self._text)
-            self._text = []
+            self._parts[-1] = mark, "".join((before, *self._blocks, *self._text))
+            self._blocks, self._text = [], []
 
     # -- the same again -----------------------------------------------------
 
@@ -144,15 +161,8 @@ class Told:
     def _named(self, event: bytes, data: Data) -> bytes:
         """An event under the names by which the client knows the answer."""
         if self._hides_ids and isinstance(choices := data.get("choices"), list):
-            data = {k: v for k, v in data.items() if k != "prompt_token_ids"}
-            data["choices"] = [
-                {
-                    k: None if k == "token_ids" else v
-                    for k, v in x.items()
-                    if k != "prompt_token_ids"
-                }
-                for x in choices
-            ]
+            data = {name: value for name, value in data.items() if name != "prompt_token_ids"}
+            data["choices"] = [_without_ids(x) if isinstance(x, dict) else x for x in choices]
         named = b"data: " + dump(self._names.apply(data)) + b"\n\n"
         head, mark, _ = event.partition(b"\ndata:")
         return head + b"\n" + named if mark else named

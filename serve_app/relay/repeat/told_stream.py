@@ -18,6 +18,7 @@ class ToldStream(EngineStream):
         self._stream = stream
         self._told = told
         self._left_out = 0
+        self._told_tokens = 0
 
     def feed(self, chunk: bytes) -> bytes:
         out, was_behind = self._stream.feed(chunk), self._told.is_behind
@@ -27,11 +28,17 @@ class ToldStream(EngineStream):
             self._left_out = self._stream.tokens - (1 if out else 0)
         self.tokens = self._stream.tokens - self._left_out
         self.is_over = self._stream.is_over or self._told.has_diverged
+        if out:
+            self._told_tokens = self.tokens
         return out
 
     def end(self) -> bytes:
         rest = self._stream.end()
         return self._told.pass_on(rest) if rest else rest
+
+    @property
+    def untold_tokens(self) -> int:
+        return self.tokens - self._told_tokens
 
     @property
     def is_complete(self) -> bool:

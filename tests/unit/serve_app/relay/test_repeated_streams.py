@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 from typing import Any
 
 import pytest
 
+from serve_app.agents.gate import Gate
+from serve_app.relay.repeat.told import Told
+from serve_app.transport.upstream import BrokenConnection
 from simulator.script.model import Script
-from tests.unit.serve_app.agents.answers import CHAT, MESSAGES, PATHS, RESPONSES, heard, offered
-from tests.unit.serve_app.conftest import with_tier
+from tests.unit.serve_app.agents.answers import (
+    CHAT,
+    MESSAGES,
+    PATHS,
+    RESPONSES,
+    Answer,
+    heard,
+    offered,
+    stream,
+)
+from tests.unit.serve_app.conftest import FakeResponse, with_tier
 from tests.unit.serve_app.simulated_lanes import Break, SimulatedLanes
 
 SCHEMA = {
@@ -217,6 +231,64 @@ async def test_a_call_that_was_held_may_become_another(world, recover, path):
     assert made == ["here", "other.txt"]
 
 
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_client_that_leaves_pays_for_what_was_said_once(world, path):
+    """Also where the engine begins with a count of no tokens, and after a repetition."""
+    expected = stream_of(path)
+    said = [event for event in expected if b"word" in event]
+    first = expected[: expected.index(said[3])]
+    second = expected[: expected.index(said[5])]
+    gone = FakeResponse(*second, asyncio.Event(), content_type="text/event-stream")
+    lost = FakeResponse(*first, BrokenConnection(), content_type="text/event-stream")
+    world.lanes.answers = [lost, gone]
+
+    task = asyncio.create_task(world.post(path, body(path), key="acme"))
+    await gone.waits.wait()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+    name = "pointsman_tokens_total"
+    found = world.count(name, tenant="acme", kind="completion")
+    # Lines without a word count as well.
+    assert 5 <= found <= len(second)
+    assert (world.reserved(), world.in_flight) == (0, 0)
+
+
+def stream_of(path: str) -> list[bytes]:
+    return stream(path, Answer([f"word {number} " for number in range(9)]))
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_calls_are_remembered_by_the_ids_that_the_client_has(path, recover, monkeypatch):
+    """Their results come back under those."""
+    gates = []
+    inner = Gate.know_calls_as
+    monkeypatch.setattr(
+        Gate, "know_calls_as", lambda gate, ids: gates.append(gate) or inner(gate, ids)
+    )
+    expected, _ = await recover(path)
+    events = expected.count(b"\n\n")
+
+    raw, _ = await recover(path, Break(events - 4))
+
+    said = heard(path, raw)
+    ids = [said.ids[at] for at in sorted(said.ids)]
+    assert [call.id for call in gates[-1].delivered] == ids
+
+
+async def test_a_stream_with_log_probabilities_ends(world):
+    """They stand beside the text in its events: neither could be divided."""
+    lanes = SimulatedLanes(cuts=[Break(12)], scripts={"": script_of()})
+    world.use(lanes)
+    asked = body(RESPONSES, include=["message.output_text.logprobs"])
+
+    answer = await world.post(RESPONSES, asked, key="acme")
+
+    assert len(lanes.opened) == 1
+    assert events_of(answer.content)[-1]["type"] == "error"
+
+
 async def test_what_was_too_long_to_keep_ends(recover, monkeypatch):
     monkeypatch.setattr("serve_app.relay.repeat.told.MAX_RAW_BYTES", 200)
     expected, _ = await recover(CHAT)
@@ -227,6 +299,28 @@ async def test_what_was_too_long_to_keep_ends(recover, monkeypatch):
 
     check_same(CHAT, kept, expected)
     assert events_of(raw)[-1]["error"]["code"] == "no_replica" and len(lanes.opened) == 1
+
+
+def test_what_turns_out_too_long_while_it_is_read_is_not_said_twice(monkeypatch):
+    """The last of it is read when the stream has broken off."""
+    monkeypatch.setattr("serve_app.relay.repeat.told.MAX_CHARS", 1000)
+    told = Told()
+    told.pass_on(b"".join(stream(CHAT, Answer(["word "] * 300))[:-3]))
+
+    assert not told.can_repeat
+
+
+def test_text_in_thousands_of_pieces_is_known_whole():
+    events = stream(CHAT, Answer([f"{number} " for number in range(3000)]))
+    told = Told()
+    told.pass_on(b"".join(events[:2500]))
+    assert told.can_repeat
+
+    told.begin_again()
+
+    new = told.pass_on(b"".join(events))
+    assert heard(CHAT, new).text == heard(CHAT, b"".join(events[2500:])).text
+    assert new.count(b"\n\n") == len(events) - 2500 and not told.has_diverged
 
 
 async def test_a_replica_that_gives_nothing_is_not_counted_as_one_that_went_on(world, recover):

@@ -352,7 +352,74 @@ async def test_what_was_asked_again_is_charged(holding):
     await holding.post(CHAT, body(CHAT), key="acme")
 
     name = "pointsman_tokens_total"
-    assert holding.count(name, tenant="acme", kind="prompt") == 10
+    assert holding.count(name, tenant="acme", kind="prompt") == 20
+    assert holding.count(name, tenant="acme", kind="completion") == 10
+
+
+@pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize("path", PATHS)
+async def test_an_answer_that_stays_empty_tells_what_was_charged_for_it(holding, path, streams):
+    empty = Answer([], [])
+    first = streamed(path, empty) if streams else answered(path, empty)
+    holding.lanes.answers = [first, answered(path, empty), answered(path, empty)]
+    usage = {"stream_options": {"include_usage": True}} if path == CHAT and streams else {}
+
+    response = await holding.post(path, body(path, streams=streams, **usage), key="acme")
+
+    told = heard(path, response.content).usage if streams else response.json()["usage"]
+    charged = holding.count("pointsman_tokens_total", tenant="acme", kind="completion")
+    assert (told.get("completion_tokens") or told["output_tokens"]) == charged == 15
+
+
+@pytest.mark.parametrize("streams", [True, False])
+async def test_an_answer_of_invalid_calls_alone_is_not_made_again_call_by_call(holding, streams):
+    many = Answer([], [WRONG] * 17)
+    first = streamed(CHAT, many) if streams else answered(CHAT, many)
+    holding.lanes.answers = [first, *(answered(CHAT, Answer([], [GOOD])) for _ in range(17))]
+
+    response = await holding.post(CHAT, body(CHAT, streams=streams), key="acme")
+
+    assert response.json()["error"]["code"] == "tool_call_invalid"
+    assert len(holding.lanes.opened) == 1
+
+
+async def test_what_was_asked_again_in_vain_is_charged(holding):
+    """The engine that could not write the answer told no count."""
+    bad = FakeResponse(json.dumps(UNWRITTEN).encode(), status=500)
+    holding.lanes.answers = [bad, *(answered(MESSAGES, Answer(["No."])) for _ in range(2))]
+
+    response = await holding.post(MESSAGES, body(MESSAGES, streams=False), key="acme")
+
+    assert response.status_code == 502
+    name = "pointsman_tokens_total"
+    assert holding.count(name, tenant="acme", kind="prompt") == 20
+    assert holding.count(name, tenant="acme", kind="completion") == 10
+    assert holding.reserved() == 0
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_call_that_ends_each_replica_within_it_costs_two(holding, path):
+    """What is held and was never told is no progress."""
+    answer = Answer([], [("add", ['{"a": ', "1", "1", "1", "1"])])
+    many = len(stream(path, answer)) - 4
+    holding.lanes.answers = [streamed(path, answer, breaks=many) for _ in range(9)]
+
+    response = await holding.post(path, body(path), key="acme")
+
+    assert len(holding.lanes.opened) == 2
+    assert response.status_code == 429
+    assert holding.reserved() == 0
+    assert holding.count("pointsman_tokens_total", tenant="acme", kind="prompt") == 0
+
+
+async def test_a_message_that_ends_each_replica_before_its_first_word_costs_two(holding):
+    """Its first lines wait for that word."""
+    holding.lanes.answers = [streamed(MESSAGES, Answer(["Well."]), breaks=2) for _ in range(9)]
+
+    response = await holding.post(MESSAGES, body(MESSAGES), key="acme")
+
+    assert len(holding.lanes.opened) == 2
+    assert response.status_code == 429
 
 
 async def test_after_text_a_repair_is_told_in_a_comment(holding):
@@ -414,7 +481,13 @@ def with_fallbacks(world: Any, *names: str) -> None:
     """Give the fleet lanes of these names, which are asked in this order."""
     lanes = {
         name: {"model_id": name, "model_source": "x", "max_model_len": 4096, **more}
-        for name, more in (("heavy", {}), ("top", {}), ("short", {"max_model_len": 64}))
+        for name, more in (
+            ("heavy", {}),
+            ("top", {}),
+            ("short", {"max_model_len": 64}),
+            ("small", {"max_model_len": 1024}),
+            ("ranked", {"engine_args": {"scheduling_policy": "priority"}}),
+        )
     }
     lanes["off"] = {"model_id": "off", "model_source": "x", "max_model_len": 64, "enabled": False}
     fleet = FleetConfig.model_validate(
@@ -448,6 +521,43 @@ async def test_stronger_lanes_are_asked_one_after_the_other(world, path, streams
     assert (
         response.headers["x-pointsman-tool-repair"] == "grammar-failed, fallback-failed, fallback"
     )
+
+
+@pytest.mark.parametrize("streams", [True, False])
+@pytest.mark.parametrize("path", PATHS)
+async def test_what_is_asked_again_has_room_in_each_window(world, path, streams):
+    """The first request asked for all that its prompt left."""
+    with_fallbacks(world, "small")
+    with_tier(world, **HOLDS)
+    wrong = Answer([], [WRONG])
+    first = streamed(path, wrong) if streams else answered(path, wrong)
+    world.lanes.answers = [first, *(answered(path, wrong) for _ in range(2))]
+    limit = "max_output_tokens" if path == RESPONSES else "max_tokens"
+
+    await world.post(path, body(path, streams=streams, **{limit: 100_000}), key="acme")
+
+    given, again, fallback = (sent.body for sent in world.lanes.opened)
+    turns = json.dumps((again.get("input") or again["messages"])[-2:])
+    assert 3_000 < again[limit] < 4_096 - 10 - len(turns) // 4
+    assert again[limit] < given[limit]
+    assert 64 <= fallback[limit] < 1_024 - 10 - len(turns) // 4
+
+
+async def test_a_lane_is_asked_with_its_own_priorities_only(world):
+    """An engine without them refuses a request that has one; one with them serves it first."""
+    with_fallbacks(world, "top", "ranked")
+    with_tier(world, **HOLDS, priority=7)
+    world.lanes.answers = [answered(CHAT, Answer([], [WRONG])) for _ in range(4)]
+
+    await world.post(CHAT, body(CHAT, streams=False), key="acme")
+
+    assert [sent.body.get("priority") for sent in world.lanes.opened] == [None, None, None, 7]
+
+    world.lanes.opened.clear()
+    world.lanes.answers = [answered(CHAT, Answer([], [WRONG])) for _ in range(4)]
+    await world.post(CHAT, body(CHAT, streams=False, model="ranked"), key="acme")
+
+    assert [sent.body.get("priority") for sent in world.lanes.opened] == [7, 7, None]
 
 
 async def test_a_lane_without_a_slot_is_passed_by(world, monkeypatch):
