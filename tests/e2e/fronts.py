@@ -86,7 +86,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def front(kind: str, folder: Path) -> Iterator[Front]:
-    """The front, once it accepts connections."""
+    """The front, once it answers with its certificate."""
     port = free_port()
     url = f"https://localhost:{port}"
     folder.chmod(0o755)
@@ -110,9 +110,12 @@ def _accepts(
 ) -> Callable[[], bool]:
     def look() -> bool:
         assert process.poll() is None, log.read_text()
+        # Caddy listens, and has its root, before it has a certificate to show.
         with contextlib.suppress(OSError):
-            socket.create_connection(("localhost", port), 1).close()
-            return certificate.exists()
+            trust = ssl.create_default_context(cafile=str(certificate))
+            with socket.create_connection(("localhost", port), 1) as plain:
+                trust.wrap_socket(plain, server_hostname="localhost").close()
+                return True
         return False
 
     return look
