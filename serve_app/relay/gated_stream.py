@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from serve_app.agents.gate import Gate
-from serve_app.protocol.sse import Usage
 from serve_app.relay.engine_stream import EngineStream
+from serve_app.relay.passing_stream import PassingStream
 
 
-class GatedStream(EngineStream):
+class GatedStream(PassingStream):
     """Another stream behind a gate. What is held counts as read, and not as passed on."""
 
     def __init__(self, stream: EngineStream, gate: Gate) -> None:
-        super().__init__(stream.reader, is_steady=stream.is_steady)
-        self._stream = stream
+        super().__init__(stream)
         self._gate = gate
-        self._told_tokens = 0
 
     def feed(self, chunk: bytes) -> bytes:
         out = self._stream.feed(chunk)
@@ -28,19 +26,3 @@ class GatedStream(EngineStream):
     def end(self) -> bytes:
         rest = self._stream.end()
         return self._gate.feed(rest) if rest else rest
-
-    @property
-    def untold_tokens(self) -> int:
-        return self.tokens - self._told_tokens
-
-    @property
-    def is_complete(self) -> bool:
-        return self._stream.is_complete
-
-    @property
-    def usage(self) -> Usage | None:
-        return self._stream.usage
-
-    @property
-    def has_failed(self) -> bool:
-        return self._stream.has_failed

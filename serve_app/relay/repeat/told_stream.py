@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from serve_app.protocol.sse import Usage
 from serve_app.relay.engine_stream import EngineStream
+from serve_app.relay.passing_stream import PassingStream
 from serve_app.relay.repeat.told import Told
 
 
-class ToldStream(EngineStream):
+class ToldStream(PassingStream):
     """Another stream, without what its client has already.
 
     Tokens that are left out are not counted as passed on: they were, by the first engine.
     """
 
     def __init__(self, stream: EngineStream, told: Told) -> None:
-        super().__init__(stream.reader, is_steady=stream.is_steady)
-        self._stream = stream
+        super().__init__(stream)
         self._told = told
         self._left_out = 0
-        self._told_tokens = 0
 
     def feed(self, chunk: bytes) -> bytes:
         out, was_behind = self._stream.feed(chunk), self._told.is_behind
@@ -35,18 +33,6 @@ class ToldStream(EngineStream):
     def end(self) -> bytes:
         rest = self._stream.end()
         return self._told.pass_on(rest) if rest else rest
-
-    @property
-    def untold_tokens(self) -> int:
-        return self.tokens - self._told_tokens
-
-    @property
-    def is_complete(self) -> bool:
-        return self._stream.is_complete
-
-    @property
-    def usage(self) -> Usage | None:
-        return self._stream.usage
 
     @property
     def has_failed(self) -> bool:
