@@ -164,6 +164,8 @@ class OpenTasks:
             found = mine[trace_id] = OpenTask(context, now_ns, now_ns, common, tenant=tenant)
             self._size += 1
             self._make_room(mine)
+        # Of two that run at once, the one that began first may be read last.
+        found.begun_ns = min(found.begun_ns, now_ns)
         found.last_ns = max(found.last_ns, now_ns)
         mine.move_to_end(trace_id)
         return found
@@ -185,6 +187,7 @@ class OpenTasks:
             if len(task.turns) > MAX_TURNS:
                 self._end_turn(task, next(iter(task.turns)), "bound")
         task.turns.move_to_end(key)
+        turn.begun_ns = min(turn.begun_ns, now_ns)
         turn.running += 1
         return turn
 
