@@ -218,6 +218,20 @@ def test_calls_of_a_turn_that_run_at_once_end_it_together(traced):
     assert turn.end_ns == traced.clock.now_ns and turn.attributes["pointsman.llm_calls"] == 2
 
 
+def test_of_calls_that_run_at_once_the_one_that_began_first_may_be_read_last(traced):
+    small, large = make_call([user("go")]), make_call([user("go")])
+    large.started = small.started - 0.5
+    for call in (small, large):
+        traced.tracer.begin(call)
+    for call in (small, large):
+        answer(call)
+        traced.tracer.end(call)
+    traced.tracer.close()
+
+    spans = {span.context.span_id: span for span in traced.spans}
+    assert all(x.start_ns >= spans[x.parent_id].start_ns for x in traced.spans if x.parent_id)
+
+
 def test_a_request_that_is_made_again_tells_its_results_once(traced):
     messages = [user("go"), called("a"), result("a")]
     traced.ask(messages, outcome=Outcome.FAILED)
