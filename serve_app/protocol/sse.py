@@ -172,9 +172,10 @@ class EventReader:
             return True
         self.usage = _merged(self.usage, usage)
         is_closing = data.get("choices") == []
-        if is_closing:
-            self.events -= 1
         kind = data.get("type")
+        if is_closing or kind == "message_start":
+            # A count, and no token.
+            self.events -= 1
         if is_closing or (isinstance(kind, str) and kind in _CLOSING):
             self.is_counted = True
         return not (self._hide_usage and is_closing)
