@@ -145,6 +145,11 @@ class LaneConfig(StrictModel):
         return self
 
     @property
+    def has_priorities(self) -> bool:
+        """Whether the engine takes a priority with a request; one without them says 400."""
+        return self.engine_args.get("scheduling_policy") == "priority"
+
+    @property
     def calls_tools(self) -> bool:
         """Whether the engine reads calls out of answers: vLLM needs to be told a parser."""
         told = self.engine_args

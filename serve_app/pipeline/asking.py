@@ -44,13 +44,12 @@ class Asking:
     ) -> Rejected | None:
         parsed, lane = plan.parsed, call.policies.fleet.lanes[plan.lane]
         traits = traits_of(parsed, lane)
-        has_priority = lane.engine_args.get("scheduling_policy") == "priority"
         await breathe(parsed.prompt.bytes)
         body = for_engine(
             limited(parsed, answer_limit),
             model=plan.decision.lane.model_id,
             cache_salt=self._state.cache_salt(call.tenant),
-            priority=priority_of(call.tenant, parsed) if has_priority else None,
+            priority=priority_of(call.tenant, parsed) if lane.has_priorities else None,
             token_ids=traits.wants_ids,
         )
         await breathe(len(body))

@@ -231,9 +231,8 @@ class _Job:
         )
         self._max_bytes = max(1, int(self.room_tokens * estimator.bytes_per_token))
         self._salt = ground.cache_salt(asker.tenant)
-        fleet_lane = asker.policies.fleet.lanes[lane.name]
-        has_priority = fleet_lane.engine_args.get("scheduling_policy") == "priority"
-        self._priority = asker.tenant.tier.priority if has_priority else 0
+        has_priorities = asker.policies.fleet.lanes[lane.name].has_priorities
+        self._priority = asker.tenant.tier.priority if has_priorities else 0
         self.body = self._written()
         self.prompt_tokens = estimator.estimate(len(self.body), 1)
         group = session_hash(asker.tenant.cache_group)
