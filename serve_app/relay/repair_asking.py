@@ -17,6 +17,7 @@ from serve_app.placement.lanes import NoReplica, UpstreamFault
 from serve_app.protocol.sse import Usage, parsed_json, read_usage
 from serve_app.relay.attempts import RequestAttempts
 from serve_app.relay.dispatch import Dispatch
+from serve_app.request.answer_limit import limited_body
 from serve_app.request.call import Call
 from serve_app.request.plan import Plan
 from serve_app.request.priority import priority_of
@@ -104,9 +105,9 @@ class RepairAsking:
 def _for_lane(call: Call, plan: Plan, lane: Lane, body: dict[str, Any]) -> dict[str, Any]:
     """A request of one lane as another's engine takes it: it may know no priorities, or its own."""
     asked = {name: value for name, value in body.items() if name != "priority"}
-    engine_args = call.policies.fleet.lanes[lane.name].engine_args
+    has_priorities = call.policies.fleet.lanes[lane.name].has_priorities
     priority = priority_of(call.tenant, plan.parsed)
-    if engine_args.get("scheduling_policy") == "priority" and call.route.has_priority and priority:
+    if has_priorities and call.route.has_priority and priority:
         asked["priority"] = priority
     return {**asked, "model": lane.model_id}
 
@@ -122,8 +123,7 @@ def _fitting(attempts: RequestAttempts, lane: Lane, body: dict[str, Any]) -> dic
     if usage is not None:
         prompt = usage.prompt_tokens
     room = left(prompt + len(dump(turns)) // BYTES_A_TOKEN + TEMPLATE_TOKENS, lane.window_tokens)
-    longer = [name for name in call.route.limits if (body.get(name) or 0) > room]
-    return {**body, **dict.fromkeys(longer, room)}
+    return limited_body(body, call.route, room)
 
 
 def fallbacks(attempts: RequestAttempts) -> list[Lane]:

@@ -7,9 +7,11 @@ the engine would refuse the request for it (docs/compatibility.md, "Limits and c
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from router.routing.window_room import fitted, least_room
 from serve_app.bodies.parsed_request import ParsedRequest
+from serve_app.bodies.routes import Route
 
 
 def answer_limit(
@@ -52,8 +54,11 @@ def limited(parsed: ParsedRequest, limit: int | None) -> ParsedRequest:
     """Return the request with no answer allowed to be longer than `limit`."""
     if limit is None:
         return parsed
-    body = parsed.body
-    longer = [name for name in parsed.route.limits if (body.get(name) or 0) > limit]
-    if not longer:
-        return parsed
-    return replace(parsed, body={**body, **dict.fromkeys(longer, limit)})
+    body = limited_body(parsed.body, parsed.route, limit)
+    return parsed if body is parsed.body else replace(parsed, body=body)
+
+
+def limited_body(body: dict[str, Any], route: Route, limit: int) -> dict[str, Any]:
+    """Return the body with what it allows an answer cut to `limit`; itself if that is less."""
+    longer = [name for name in route.limits if (body.get(name) or 0) > limit]
+    return {**body, **dict.fromkeys(longer, limit)} if longer else body
