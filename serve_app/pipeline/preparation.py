@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
 from math import ceil
@@ -84,7 +83,7 @@ class Preparation:
         refused = yield from looking_for_media(parsed.body, hosts)
         if refused is not None:
             return refused
-        plan = replace(self._measure(call, parsed, decision), shape=shape)
+        plan = self._measure(call, shape, decision)
         return _check_window(plan) or _check_session(call, plan) or plan
 
     def _identifying(
@@ -115,7 +114,7 @@ class Preparation:
             # A bound in seconds may have been passed meanwhile: the next request is told.
             again = shape
         _take(call, again)
-        return replace(self._measure(call, again.parsed, plan.decision), shape=again)
+        return self._measure(call, again, plan.decision)
 
     def _identify_session(self, call: Call, parsed: ParsedRequest) -> Rejected | None:
         call.task_id = task_id_of(call.headers)
@@ -160,9 +159,9 @@ class Preparation:
         size = ceil(parsed.prompt.bytes * parsed.prompt.longest)
         return self._state.estimator(lane).estimate(size, parsed.prompt.messages)
 
-    def _measure(self, call: Call, parsed: ParsedRequest, decision: LaneDecision) -> Plan:
+    def _measure(self, call: Call, shape: Shape, decision: LaneDecision) -> Plan:
         """Estimate, once, what the request will be counted, queued and charged by."""
-        lane, prompt = decision.lane, parsed.prompt
+        lane, parsed, prompt = decision.lane, shape.parsed, shape.parsed.prompt
         tokens = self._state.estimator(lane.name).estimate(prompt.bytes, prompt.messages)
         longest = self._longest(lane.name, parsed)
         window = call.policies.routing.lanes[lane.name].window_tokens
@@ -174,7 +173,7 @@ class Preparation:
         is_open = limit is None and not parsed.stream and call.route.generates
         most = room * parsed.num_sequences if is_open else answers
         cost = _reckon(call, parsed, tokens, answers, most)
-        return Plan(parsed, call.history, decision, tokens, longest, limit, answers, cost)
+        return Plan(parsed, shape.history, decision, tokens, longest, limit, answers, cost, shape)
 
 
 def task_id_of(headers: Mapping[bytes, bytes]) -> str:
