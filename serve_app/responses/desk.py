@@ -11,12 +11,12 @@ import logging
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from router.errors import Rejected, RejectReason
+from serve_app.config.files import wall_s
 from serve_app.config.records import ResponsesConfig
 from serve_app.responses.metrics import ResponseMetrics
 from serve_app.responses.rows import Content, Exchange, NewResponse, Outcome, Put, Total
@@ -87,7 +87,7 @@ class StoredResponses:
             self.note(Outcome.FAILED)
             return Outcome.FAILED
         self._waiting_bytes += size
-        put = partial(self._writes.put, new, bounds, now=_now())
+        put = partial(self._writes.put, new, bounds, now=wall_s())
         try:
             job = asyncio.get_running_loop().run_in_executor(self._writer, put)
         except RuntimeError:
@@ -123,7 +123,7 @@ class StoredResponses:
     ) -> list[Exchange] | Rejected | None:
         """Return the items up to a response and with it; None: not all of them are there."""
         read = partial(
-            self._reads.conversation, tenant, response_id, now=_now(), most_bytes=most_bytes
+            self._reads.conversation, tenant, response_id, now=wall_s(), most_bytes=most_bytes
         )
         try:
             return await self._read(read)
@@ -137,12 +137,12 @@ class StoredResponses:
 
     async def get(self, tenant: str, response_id: str) -> Content | Rejected | None:
         """Return a response; None: the tenant has none of that id."""
-        return await self._read(partial(self._reads.get, tenant, response_id, now=_now()))
+        return await self._read(partial(self._reads.get, tenant, response_id, now=wall_s()))
 
     async def delete(self, tenant: str, response_id: str) -> bool | Rejected:
         """Delete a response; return whether there was one."""
         gone = await self._read(
-            partial(self._writes.delete, tenant, response_id, now=_now()), self._writer
+            partial(self._writes.delete, tenant, response_id, now=wall_s()), self._writer
         )
         self._note_deleted("asked", gone is True)
         return gone
@@ -178,7 +178,7 @@ class StoredResponses:
         try:
             totals = await self._write(self._writes.totals)
             limits = {name: x for name in totals if (x := bounds(name)) is not None}
-            sweep = partial(self._writes.sweep, limits, now=_now())
+            sweep = partial(self._writes.sweep, limits, now=wall_s())
             while any(gone := await self._write(sweep)):
                 self._note_deleted("expired", gone.expired)
                 self._note_deleted("evicted", gone.evicted)
@@ -207,11 +207,6 @@ class StoredResponses:
         for thread, store in ((self._writer, self._writes), (self._reader, self._reads)):
             thread.shutdown()
             store.close()
-
-
-def _now() -> float:
-    """Seconds since 1970: the file outlives processes."""
-    return datetime.now(UTC).timestamp()
 
 
 def _outcome(job: asyncio.Future[Put]) -> Outcome:
