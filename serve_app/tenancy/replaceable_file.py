@@ -1,7 +1,8 @@
-"""A SQLite file that is moved aside when it is damaged, because its contents can be done without.
+"""A SQLite file that gives way when it is damaged, because its contents can be done without.
 
 Every ingress replica of the head node has the same file open. A damaged file gets another
-name and a new one its place; a replica that still has the old file open finds out by its inode.
+name, or is deleted, and a new one gets its place; a replica that still has the old file open
+finds out by its inode.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import itertools
 import logging
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -59,17 +60,32 @@ class ReplaceableFile(SqliteFile):
 
     def move_aside(self) -> None:
         """Rename the damaged file, unless another process has done so."""
-        self.close()
-        with self.alone():
-            if inode_of(self.path) != self.inode:
+        with self._damaged() as files:
+            if not files:
                 return
             aside = _free_name(self.path)
-            for suffix in ("", "-wal", "-shm"):
+            for file in files:
+                moved = aside.with_name(aside.name + file.name.removeprefix(self.path.name))
                 with contextlib.suppress(FileNotFoundError):
-                    Path(f"{self.path}{suffix}").rename(f"{aside}{suffix}")
+                    file.rename(moved)
                     # Its age counts from here.
-                    os.utime(f"{aside}{suffix}")
+                    os.utime(moved)
         logger.error("%s is damaged: it is now %s, and a new file is begun", self.path, aside)
+
+    def delete(self) -> None:
+        """Delete the damaged file, unless another process has done so."""
+        with self._damaged() as files:
+            for file in files:
+                file.unlink(missing_ok=True)
+        logger.warning("%s was damaged: it is begun anew", self.path)
+
+    @contextlib.contextmanager
+    def _damaged(self) -> Iterator[list[Path]]:
+        """The file with its parts, which nobody opens meanwhile; none if it is another by now."""
+        self.close()
+        with self.alone():
+            is_same = inode_of(self.path) == self.inode
+            yield [Path(f"{self.path}{x}") for x in ("", "-wal", "-shm")] if is_same else []
 
     def forget_damaged(self, *, now: float) -> None:
         """Delete files that were moved aside `KEEP_DAMAGED_S` before (seconds since 1970)."""

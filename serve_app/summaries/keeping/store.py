@@ -6,8 +6,6 @@ overwritten, because summaries are made of what clients sent. Times are seconds 
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,9 +13,8 @@ from typing import TypeVar
 
 from router.summaries.keys import Key
 from serve_app.config.summaries import SummaryStoreConfig
-from serve_app.tenancy.sqlite_file import SqliteFile, inode_of
-
-logger = logging.getLogger("ray.serve")
+from serve_app.tenancy.replaceable_file import ReplaceableFile, is_damage
+from serve_app.tenancy.sqlite_file import inode_of
 
 FILE_NAME = "summaries.db"
 
@@ -28,8 +25,6 @@ FRESH_SHARE = 8
 
 MAX_KEYS = 400
 """Of one question to SQLite, which takes some hundreds of values at least."""
-
-_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 T = TypeVar("T")
 
@@ -56,7 +51,7 @@ class SummaryStore:
         self.path = path
         self._config = config
         self._idle_s = config.keep_days * DAY_S
-        self._file = SqliteFile(path, _prepare)
+        self._file = ReplaceableFile(path, _prepare)
 
     def find(self, tenant: str, keys: Sequence[Key], now: float) -> dict[Key, str]:
         """The texts that are kept under these keys of a tenant's; they are in use from now on."""
@@ -136,22 +131,10 @@ class SummaryStore:
         try:
             return work()
         except sqlite3.Error as error:
-            # Errors of the module itself carry no code of SQLite's.
-            if (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF not in _DAMAGE:
+            if not is_damage(error):
                 raise
-            self._begin_anew()
+            self._file.delete()
         return work()
-
-    def _begin_anew(self) -> None:
-        """Delete the damaged file, unless another process has done so."""
-        inode = self._file.inode
-        self._file.close()
-        with self._file.alone():
-            if inode_of(self.path) == inode:
-                for suffix in ("", "-wal", "-shm"):
-                    with contextlib.suppress(FileNotFoundError):
-                        Path(f"{self.path}{suffix}").unlink()
-        logger.warning("%s was damaged: it is begun anew", self.path)
 
 
 _FIND = "SELECT key, text, used FROM summaries WHERE tenant = ? AND key IN ({})"
