@@ -14,7 +14,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.support.deployment import cpu_s, pids_of, rss_mib
+from benchmarks.support.deployment import pids_of, rss_mib
 from serve_app.watchdog.watchdog import members
 from tests.e2e.support import LOADED_S, chat, eventually
 
@@ -70,11 +70,6 @@ class Redeploy:
     usages: list[dict[str, int]]
 
 
-def work_done(replica: str) -> dict[int, float]:
-    """Processor time, in seconds, that each replica of a lane has used with its engine."""
-    return {actor: cpu_s(list(members(actor))) for actor in pids_of(replica)}
-
-
 class Loss:
     """One replica of a lane, from the signal to one of its parts on.
 
@@ -83,20 +78,17 @@ class Loss:
     Args:
         replica: how the processes of the lane's replicas are called.
         part: `actor`, `EngineCore` or `Worker`.
-        since: what `work_done` said before the streams that are to meet the loss: the
-            replica that has worked most since then has them. Else whichever.
+        name: the replica's id, as answers say it. Else whichever has loaded.
 
     """
 
-    def __init__(self, replica: str, part: str, since: dict[int, float] | None = None) -> None:
+    def __init__(self, replica: str, part: str, name: str = "") -> None:
         self._replica, self._part = replica, part
         self._lane = replica.rpartition(":")[2]
         self._before = set(pids_of(replica))
         # Not one that still loads.
         loaded = [pid for pid in self._before if part in parts(pid)]
-        done, before = work_done(replica), since or {}
-        worked = {pid: done[pid] - before.get(pid, 0) for pid in loaded}
-        self.actor = min(loaded) if since is None else max(loaded, key=lambda pid: worked[pid])
+        self.actor = next(pid for pid in sorted(loaded) if not name or _is_called(pid, name))
         self.parts = parts(self.actor)
         pids = list(members(self.actor))
         self._shared = set().union(*map(_shared_memory, pids))
@@ -126,6 +118,12 @@ class Loss:
         """Why a replica of the lane has said that it ends: the name of an error."""
         (found,) = (_reasons(self._lane) - self._told).elements()
         return found
+
+
+def _is_called(actor: int, name: str) -> bool:
+    """Return whether a replica has this id: it is in the name of the log that it writes."""
+    files = Path(f"/proc/{actor}/fd").iterdir()
+    return any(file.readlink().name.endswith(f"_{name}.log") for file in files)
 
 
 def _shared_memory(pid: int) -> set[Path]:

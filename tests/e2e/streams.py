@@ -75,13 +75,21 @@ def _said(event: dict[str, Any]) -> str:
 
 
 class Stream(threading.Thread):
-    """One answer, read until it ends however that is. Begun once something was said."""
+    """One answer, read until it ends however that is. Begun once something was said.
+
+    Attributes:
+        replica: id of the lane replica that began it, once it has begun.
+
+    """
 
     def __init__(self, url: str, path: str, asked: dict[str, Any], session: str = "") -> None:
         super().__init__(daemon=True)
         self.path, self.text, self.begun = path, "", threading.Event()
+        self.replica = ""
         self._url, self._asked = url, asked
-        self._headers = {"x-session-id": session} if session else {}
+        self._headers = {"x-pointsman-debug": "1"}
+        if session:
+            self._headers["x-session-id"] = session
 
     @property
     def is_whole(self) -> bool:
@@ -112,6 +120,7 @@ class Stream(threading.Thread):
                 headers=self._headers,
             ) as response,
         ):
+            self.replica = response.headers.get("x-pointsman-replica", "")
             for part in response.iter_text():
                 self.text += part
                 self.begun.set()
