@@ -15,8 +15,8 @@ from typing import Any
 from serve_app.commands.client import CommandError, request_bytes, subparser
 from serve_app.config.settings import load_tenants, tenancy_path, tenants_path, usage_folder
 from serve_app.config.tenants import TenantsConfig
-from serve_app.tenancy.sqlite_store import SqliteStore
-from serve_app.tenancy.store import Counts, Slot
+from serve_app.tenancy.store import Counts, Slot, StoreError, TenancyStore
+from serve_app.tenancy.stores import open_store
 from serve_app.tenancy.usage_log import recover_dead
 
 GROUPS: dict[str, Callable[[Slot], tuple[str, ...]]] = {
@@ -88,13 +88,13 @@ def _read(args: argparse.Namespace, first: str, last: str) -> dict[Slot, Counts]
 
 
 @contextlib.contextmanager
-def opened(tenants: TenantsConfig) -> Iterator[SqliteStore]:
+def opened(tenants: TenantsConfig) -> Iterator[TenancyStore]:
     """The tenancy store, until the command is done with it; CommandError with its path."""
-    store = SqliteStore(tenancy_path(tenants))
+    store = open_store(tenants.store, tenancy_path(tenants))
     try:
         yield store
-    except sqlite3.Error as error:
-        raise CommandError(f"{store.path}: {error}") from error
+    except (sqlite3.Error, StoreError) as error:
+        raise CommandError(f"{store.place}: {error}") from error
     finally:
         store.close()
 
