@@ -27,6 +27,9 @@ from serve_app.tenancy.store import (
     Totals,
 )
 
+SILENT_S = 600.0
+"""A writer with open requests adds a batch every second; this one's node is gone."""
+
 SNAPSHOT = "REPEATABLE READ READ ONLY"
 
 
@@ -38,10 +41,13 @@ class PostgresStore:
 
     Args:
         path: what the file store of this node would be: the usage logs are beside it.
+        silent_s: seconds without a batch after which a writer holds nothing any more. What its
+            open requests used is added once its own node recovers it.
 
     """
 
-    def __init__(self, config: PostgresConfig, path: Path) -> None:
+    def __init__(self, config: PostgresConfig, path: Path, *, silent_s: float = SILENT_S) -> None:
+        self._silent_s = silent_s
         self.path = path
         self.place = config.place
         self._server = PostgresConnection(config, make_tables)
@@ -94,7 +100,7 @@ class PostgresStore:
             _add(db, batch.counts.items())
             db.run(
                 'UPDATE writers SET batch = :batch, file = :file, "offset" = :offset,'
-                " is_recovered = false WHERE writer = :writer",
+                " is_recovered = false, seen = now() WHERE writer = :writer",
                 writer=writer,
                 batch=batch.number,
                 file=batch.position.file,
@@ -152,8 +158,12 @@ class PostgresStore:
                 since=0 if is_whole else since,
             )
             reserved = db.run(
-                "SELECT tenant, sum(reserved) FROM open WHERE writer != :writer GROUP BY tenant",
+                "SELECT tenant, sum(reserved) FROM open JOIN writers USING (writer)"
+                " WHERE writer != :writer"
+                " AND seen > now() - CAST(:silent AS double precision) * interval '1 second'"
+                " GROUP BY tenant",
                 writer=writer,
+                silent=self._silent_s,
             )
         used = {(row[0], row[1]): Counts(*row[2:]) for row in rows}
         return Totals(version, used, {row[0]: row[1] for row in reserved}, is_whole)
@@ -233,7 +243,7 @@ def _last_batch(db: Connection, writer: str) -> int:
     A try whose connection was lost may still be at work on the server.
     """
     db.run(
-        "INSERT INTO writers VALUES (:writer, -1, 0, 0, false) ON CONFLICT DO NOTHING",
+        "INSERT INTO writers VALUES (:writer, -1, 0, 0) ON CONFLICT DO NOTHING",
         writer=writer,
     )
     rows = db.run("SELECT batch FROM writers WHERE writer = :writer FOR UPDATE", writer=writer)

@@ -65,7 +65,8 @@ _TABLES = (
         batch bigint NOT NULL,
         file bigint NOT NULL,
         "offset" bigint NOT NULL,
-        is_recovered boolean NOT NULL DEFAULT false
+        is_recovered boolean NOT NULL DEFAULT false,
+        seen timestamptz NOT NULL DEFAULT now()
     )
     """,
     """

@@ -13,7 +13,17 @@ from serve_app.config.records import PostgresConfig, StoreConfig
 from serve_app.leases.ledger import LedgerService
 from serve_app.tenancy.auth import make_key
 from serve_app.tenancy.keys import KeyBook
-from serve_app.tenancy.store import Batch, Counts, Finished, Position, Slot, StoredKey, StoreError
+from serve_app.tenancy.postgres.store import PostgresStore
+from serve_app.tenancy.store import (
+    Batch,
+    Counts,
+    Finished,
+    Open,
+    Position,
+    Slot,
+    StoredKey,
+    StoreError,
+)
 from serve_app.tenancy.stores import open_store
 from tests.postgres import PASSWORD, until_usable
 from tests.unit.serve_app.tenancy.conftest import Place, on_server
@@ -192,6 +202,22 @@ def test_two_nodes_recover_a_dead_writer_once(place, store):
 
     assert asked == [Position(1, 5)]
     assert store.usage("2026-03-04", "2026-03-04") == {SLOT: Counts(2, 20, 8, 10)}
+
+
+def test_a_node_that_is_gone_holds_no_quota_for_good(postgres, tmp_path):
+    """Its open requests are counted when it comes back: only what it held is let go."""
+    config = on_server(postgres)
+    held = (Open(1, SLOT, Counts(1, 10, 0, 2), 50.0),)
+    with closing(open_store(config, tmp_path / "a.db")) as gone:
+        gone.record("w", Batch(1, Position(), {}, held))
+        patient = PostgresStore(config.postgres, tmp_path / "b.db")
+        hasty = PostgresStore(config.postgres, tmp_path / "b.db", silent_s=0)
+        with closing(patient), closing(hasty):
+            assert patient.totals(0, "v").reserved == {"acme": 50.0}
+            assert hasty.totals(0, "v").reserved == {}
+
+        gone.recover("w", lambda _: [])
+        assert gone.usage("2026-03-04", "2026-03-04") == {SLOT: Counts(1, 10, 0, 2)}
 
 
 async def test_a_ledger_of_another_node_is_refused_once_it_is_overtaken(place, store):
