@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from typing import Any
 
 _GAUGES = {
     "running": "vllm:num_requests_running",
@@ -20,12 +22,89 @@ LEVELS = {
 """vLLM's sources of prompt tokens: its own KV cache, the connector's (host memory; no
 other connector is configured here), prefill."""
 
-_SAMPLE = re.compile(r"^(vllm:[a-z_]+)(?:\{[^}]*\})? ([0-9.eE+-]+)$", re.MULTILINE)
+_REASONS = {"capacity": "waiting_capacity", "deferred": "waiting_deferred"}
+"""vLLM's reasons to wait: no room in the batch or the cache; a grammar that is not compiled
+yet, KV that is on its way, an adapter without room."""
+
+_TOKENS = ("vllm:prompt_tokens_total", "vllm:generation_tokens_total")
+
+_MEANS = {
+    "kv_block_lifetime_s": "vllm:kv_block_lifetime_seconds",
+    "kv_block_idle_before_evict_s": "vllm:kv_block_idle_before_evict_seconds",
+    "kv_block_reuse_gap_s": "vllm:kv_block_reuse_gap_seconds",
+}
+"""Of a sample of the cache's blocks, where the engine runs with `kv_cache_metrics`."""
+
+_READ = sorted(
+    {
+        *_GAUGES.values(),
+        *_TOKENS,
+        *(f"{x}_{end}" for x in _MEANS.values() for end in ("sum", "count")),
+    }
+)
+_SAMPLE = re.compile(
+    rf"^({'|'.join(_READ)})(?:\{{[^}}]*\}})? ([0-9.eE+-]+)$",
+    re.MULTILINE,
+)
 
 _SOURCE = re.compile(
     r'^vllm:prompt_tokens_by_source_total\{[^}]*source="([a-z_]+)"[^}]*\} ([0-9.eE+-]+)$',
     re.MULTILINE,
 )
+_REASON = re.compile(
+    r'^vllm:num_requests_waiting_by_reason\{[^}]*reason="([a-z_]+)"[^}]*\} ([0-9.eE+-]+)$',
+    re.MULTILINE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """What is read of an engine's text.
+
+    Attributes:
+        row: figures for `/status`, see `engine_load`, and by level the prompt's tokens.
+        tokens: read and generated since the engine started.
+        prompt_tokens: see `prompt_tokens_by_level`.
+
+    """
+
+    row: dict[str, Any]
+    tokens: float
+    prompt_tokens: dict[str, float]
+
+
+def read_stats(text: str) -> EngineStats:
+    """Read an engine's Prometheus text once for all who ask."""
+    sums, levels = _sums(text), prompt_tokens_by_level(text)
+    row: dict[str, Any] = {
+        **{ours: sums.get(theirs, 0.0) for ours, theirs in _GAUGES.items()},
+        **_waiting_by_reason(text),
+        **{ours: _mean(sums, theirs) for ours, theirs in _MEANS.items()},
+        "prompt_tokens": levels,
+    }
+    return EngineStats(row, sum(sums.get(name, 0.0) for name in _TOKENS), levels)
+
+
+def _sums(text: str) -> dict[str, float]:
+    """Samples by name, summed over the engine's cores."""
+    sums: dict[str, float] = {}
+    for name, value in _SAMPLE.findall(text):
+        sums[name] = sums.get(name, 0.0) + float(value)
+    return sums
+
+
+def _mean(sums: dict[str, float], name: str) -> float | None:
+    """Mean of a histogram since the engine started; None: nothing was observed."""
+    count = sums.get(f"{name}_count", 0.0)
+    return round(sums[f"{name}_sum"] / count, 3) if count else None
+
+
+def _waiting_by_reason(text: str) -> dict[str, float]:
+    found = dict.fromkeys(_REASONS.values(), 0.0)
+    for reason, value in _REASON.findall(text):
+        if reason in _REASONS:
+            found[_REASONS[reason]] += float(value)
+    return found
 
 
 def engine_load(text: str) -> dict[str, float]:
@@ -33,9 +112,7 @@ def engine_load(text: str) -> dict[str, float]:
 
     `kv_utilization` runs from 0 to 1 despite the name it has in vLLM.
     """
-    sums: dict[str, float] = {}
-    for name, value in _SAMPLE.findall(text):
-        sums[name] = sums.get(name, 0.0) + float(value)
+    sums = _sums(text)
     return {ours: sums.get(theirs, 0.0) for ours, theirs in _GAUGES.items()}
 
 

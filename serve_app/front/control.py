@@ -14,11 +14,10 @@ from typing import Any
 from serve_app.agents.guard import explain_task
 from serve_app.agents.lint import linting
 from serve_app.bodies.steps import Steps
-from serve_app.engine.engine_stats import levels_text, prompt_tokens_by_level
 from serve_app.front.model_cards import ModelCards
 from serve_app.front.rotation import Rotation
 from serve_app.front.status import Status
-from serve_app.metrics import Metrics, merge_expositions
+from serve_app.metrics import Metrics, SharedCall, merge_expositions
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import Lanes
@@ -55,6 +54,7 @@ class Control:
         self._reloader = reloader
         self._broadcast = broadcast
         self._status = Status(state, lanes, reloader)
+        self._scraping = SharedCall(self._scrape)
         self.rotation = Rotation(state, lanes, broadcast)
 
     def models(self, tenant: Tenant) -> ModelCards:
@@ -128,20 +128,20 @@ class Control:
             self._metrics.recent_sessions.labels(lane).set(recent.get(lane, 0))
 
     async def metrics_text(self) -> str:
-        """Prometheus text of every ingress replica and every engine."""
+        """Prometheus text of every ingress replica and every engine.
+
+        Scrapes that come at the same time get the same text.
+        """
+        return await self._scraping()
+
+    async def _scrape(self) -> str:
         names = self._lanes.names()
         ingresses, *engines = await asyncio.gather(
             self._broadcast("metrics_text"),
             *(self._lanes.engine_metrics(name) for name in names),
         )
-        parts = [({"ingress": x["replica"]}, x["text"]) for x in ingresses if isinstance(x, dict)]
-        for name, replicas in zip(names, engines, strict=True):
-            for x in replicas:
-                labels = {"lane": name, "replica": x["replica"]}
-                parts += [
-                    (labels, x["text"]),
-                    (labels, levels_text(prompt_tokens_by_level(x["text"]))),
-                ]
+        parts = [x["text"] for x in ingresses if isinstance(x, dict)]
+        parts += [x["text"] for replicas in engines for x in replicas]
         return merge_expositions(parts)
 
     # -- reload -------------------------------------------------------------

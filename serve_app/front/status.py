@@ -33,12 +33,13 @@ class Status:
         required lanes that have no warmed replica yet.
         """
         fleet, shadow = self._state.policies.fleet, self._state.policies.shadow
+        lanes = await self._lane_status(ingresses)
         return {
             "fleet": fleet.name,
             "note": fleet.note,
-            "warnings": self._warnings(ingresses),
+            "warnings": self._warnings(ingresses, lanes),
             "ready": not loading,
-            "lanes": await self._lane_status(ingresses),
+            "lanes": lanes,
             "ingress": ingresses,
             "escalation": {
                 "lanes": self._state.escalation.status(),
@@ -55,7 +56,7 @@ class Status:
         near = [x for x in self._state.tenants_near_limit() if x["tenant"] == tenant.name]
         return {"tenant": tenant.name, "tier": tenant.tier_name, "near_limit": near}
 
-    def _warnings(self, ingresses: list[dict[str, Any]]) -> list[str]:
+    def _warnings(self, ingresses: list[dict[str, Any]], lanes: dict[str, Any]) -> list[str]:
         proxies = [self._state.proxies.seen, *(x.get("proxy_seen", "") for x in ingresses)]
         seen = next(filter(None, proxies), "")
         warnings = [
@@ -66,6 +67,7 @@ class Status:
             # Each has its own traffic, and may have met the files in another state.
             *(told for x in ingresses for told in _of_files(x.get("files"))),
             *(told for x in ingresses for told in x.get("tools_refused", ())),
+            *(_stalled(lane, row) for lane, known in lanes.items() for row in known["replicas"]),
         ]
         return list(dict.fromkeys(filter(None, warnings)))
 
@@ -104,6 +106,24 @@ def _ledger_of(ingresses: list[dict[str, Any]]) -> dict[str, Any] | None:
 def _of_files(files: dict[str, Any] | None) -> list[str]:
     """Return what an ingress replica has to tell of the configuration files."""
     return [] if files is None else [_refused(files["error"]), *files["warnings"]]
+
+
+def _stalled(lane: str, replica: dict[str, Any]) -> str:
+    """Return what to say of an engine that admits nothing while requests wait in it."""
+    if not replica.get("stalled"):
+        return ""
+    deferred = replica.get("waiting_deferred", 0)
+    cause = (
+        f"{deferred:g} of them wait for a grammar, for KV on its way or for an adapter"
+        if deferred
+        else "none of them waits for a grammar, for KV on its way or for an adapter"
+    )
+    return (
+        f"lane '{lane}': the engine of replica {replica['replica']} answers and admits nothing: "
+        f"{replica['waiting']:g} requests wait, {replica['running']:g} run, nothing has advanced "
+        f"for {replica['stalled_s']:.0f} s; {cause}. Its log says more; where it stays so, end "
+        "its process, and Serve starts another"
+    )
 
 
 def _refused(error: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from serve_app.metrics.agents import AgentMetrics
 from serve_app.metrics.loop_histogram import LoopHistogram
+from serve_app.metrics.rendering import Renderer
 
 # Seconds. Usual targets (0.8 s TTFT, 12 ms a token) fall on bucket edges.
 _TTFT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 2, 4.5, 10, 30)
@@ -21,9 +22,12 @@ OTHER = "other"
 
 
 class Metrics:
-    """Everything the ingress counts. Label sets are bounded."""
+    """Everything the ingress counts. Label sets are bounded.
 
-    def __init__(self) -> None:
+    `ingress`: the replica's id, the label of every sample; without it samples have none.
+    """
+
+    def __init__(self, ingress: str = "") -> None:
         self.registry = registry = CollectorRegistry()
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -183,6 +187,7 @@ class Metrics:
         )
         self.agents = AgentMetrics(registry)
         self._tenants: set[str] = set()
+        self._renderer = Renderer(registry, {"ingress": ingress} if ingress else {})
 
     def tenant_label(self, tenant: str) -> str:
         """The tenant's own label for the first 50 seen, `other` after that."""
@@ -194,4 +199,5 @@ class Metrics:
         return OTHER
 
     def render(self) -> str:
-        return generate_latest(self.registry).decode()
+        """Return the Prometheus text. May run on a thread, one call at a time."""
+        return self._renderer.render()
