@@ -42,18 +42,14 @@ _READ = sorted(
         *(f"{x}_{end}" for x in _MEANS.values() for end in ("sum", "count")),
     }
 )
-_SAMPLE = re.compile(
-    rf"^({'|'.join(_READ)})(?:\{{[^}}]*\}})? ([0-9.eE+-]+)$",
-    re.MULTILINE,
-)
-
+# They begin with the end of the line before: a search for fixed text, where `^` would have
+# the whole text tried, character by character (1.4 ms of an event loop, once a scrape).
+_SAMPLE = re.compile(rf"\nvllm:({'|'.join(x[5:] for x in _READ)})(?:\{{[^}}]*\}})? ([0-9.eE+-]+)")
 _SOURCE = re.compile(
-    r'^vllm:prompt_tokens_by_source_total\{[^}]*source="([a-z_]+)"[^}]*\} ([0-9.eE+-]+)$',
-    re.MULTILINE,
+    r'\nvllm:prompt_tokens_by_source_total\{[^}]*source="([a-z_]+)"[^}]*\} ([0-9.eE+-]+)'
 )
 _REASON = re.compile(
-    r'^vllm:num_requests_waiting_by_reason\{[^}]*reason="([a-z_]+)"[^}]*\} ([0-9.eE+-]+)$',
-    re.MULTILINE,
+    r'\nvllm:num_requests_waiting_by_reason\{[^}]*reason="([a-z_]+)"[^}]*\} ([0-9.eE+-]+)'
 )
 
 
@@ -88,7 +84,8 @@ def read_stats(text: str) -> EngineStats:
 def _sums(text: str) -> dict[str, float]:
     """Samples by name, summed over the engine's cores."""
     sums: dict[str, float] = {}
-    for name, value in _SAMPLE.findall(text):
+    for short, value in _SAMPLE.findall(f"\n{text}"):
+        name = f"vllm:{short}"
         sums[name] = sums.get(name, 0.0) + float(value)
     return sums
 
@@ -101,7 +98,7 @@ def _mean(sums: dict[str, float], name: str) -> float | None:
 
 def _waiting_by_reason(text: str) -> dict[str, float]:
     found = dict.fromkeys(_REASONS.values(), 0.0)
-    for reason, value in _REASON.findall(text):
+    for reason, value in _REASON.findall(f"\n{text}"):
         if reason in _REASONS:
             found[_REASONS[reason]] += float(value)
     return found
@@ -123,7 +120,7 @@ def prompt_tokens_by_level(text: str) -> dict[str, float]:
     `recomputed`: read (again). Their sum is all prompt tokens.
     """
     levels = dict.fromkeys(LEVELS.values(), 0.0)
-    for source, value in _SOURCE.findall(text):
+    for source, value in _SOURCE.findall(f"\n{text}"):
         if source in LEVELS:
             levels[LEVELS[source]] += float(value)
     return levels

@@ -92,20 +92,25 @@ class LaneEndpoint:
         self._http = aiohttp.ClientSession(
             base_url=self._endpoint.url, headers={SECRET_HEADER.decode(): life.secret}
         )
-        self._signals = EngineSignals(
-            self._engine_text,
-            OwnCards(find_cards),
-            lambda: self._endpoint.guard.in_flight,
-            lane=life.lane,
-            replica=replica_id(),
-            stalled_after_s=life.stalled_after_s,
-        )
+        self._signals = self._read_signals(life.lane, life.stalled_after_s, find_cards)
         app_name = serve.get_replica_context().app_name
         logger.info("lane '%s' %s", life.lane, WARMS)
         await warm_up(self._http, app_name, life.lane, model_id, life.warm_up)
         self._tasks = (
             asyncio.create_task(self._heartbeat.run(self._check_engine), name="lane-heartbeat"),
             asyncio.create_task(self._report_running(), name="lane-gauge"),
+        )
+
+    def _read_signals(
+        self, lane: str, stalled_after_s: float, find_cards: Find = no_cards
+    ) -> EngineSignals:
+        return EngineSignals(
+            self._engine_text,
+            OwnCards(find_cards),
+            lambda: self._endpoint.guard.in_flight,
+            lane=lane,
+            replica=replica_id(),
+            stalled_after_s=stalled_after_s,
         )
 
     async def _check_engine(self) -> None:

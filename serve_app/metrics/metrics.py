@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from serve_app.metrics.agents import AgentMetrics
+from serve_app.metrics.bounded_labels import BoundedLabels
 from serve_app.metrics.loop_histogram import LoopHistogram
 from serve_app.metrics.rendering import Renderer
 
@@ -18,7 +19,6 @@ _STAGE = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.
 _DURATION = (0.05, 0.1, 0.25, 0.5, 1, 2, 4.5, 7, 10, 25, 60, 300)
 
 MAX_TENANT_LABELS = 50
-OTHER = "other"
 
 
 class Metrics:
@@ -186,17 +186,12 @@ class Metrics:
             "Chats aborted because nobody resumed them in time.",
         )
         self.agents = AgentMetrics(registry)
-        self._tenants: set[str] = set()
+        self._tenants = BoundedLabels(MAX_TENANT_LABELS)
         self._renderer = Renderer(registry, {"ingress": ingress} if ingress else {})
 
     def tenant_label(self, tenant: str) -> str:
         """The tenant's own label for the first 50 seen, `other` after that."""
-        if tenant in self._tenants:
-            return tenant
-        if len(self._tenants) < MAX_TENANT_LABELS:
-            self._tenants.add(tenant)
-            return tenant
-        return OTHER
+        return self._tenants.label(tenant)
 
     def render(self) -> str:
         """Return the Prometheus text. May run on a thread, one call at a time."""
