@@ -44,7 +44,7 @@ class Renderer:
             beginning = known.get(key)
             if beginning is None:
                 beginning = known[key] = self._beginning(sample)
-            yield f"{beginning} {floatToGoString(sample.value)}\n"
+            yield f"{beginning} {floatToGoString(sample.value)}\n"  # type: ignore[no-untyped-call]
 
     def _beginning(self, sample: Sample) -> str:
         labels = {**self._labels, **dict(sorted(sample.labels.items()))}

@@ -1,6 +1,7 @@
 """The stages of a request: one at a time, added up, and told."""
 
 import asyncio
+import json
 import re
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from serve_app.request.stages import Stage, Stages, server_timing
 from serve_app.transport.upstream import BrokenConnection
 
+BASE = "http://localhost/v1"
 CHAT = "/v1/chat/completions"
 HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
 DEBUG = {"x-pointsman-debug": "1"}
@@ -147,3 +149,44 @@ async def test_a_refusal_has_no_stage_that_it_did_not_come_to(world):
         "classify"
     }
     assert times(world, "engine") == times(world, "queue") == 0
+
+
+async def test_official_clients_read_a_stream_with_its_last_comment(world, stream):
+    """To whoever reads server-sent events it is no event, after `[DONE]` as before it."""
+    from openai import AsyncOpenAI
+
+    chunk = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "small"}
+    chunk["choices"] = [{"index": 0, "delta": {"content": "x"}, "finish_reason": None}]
+    token = b"data: " + json.dumps(chunk).encode() + b"\n\n"
+    world.lanes.answers = [stream(token, token, DONE)]
+    async with world.client() as http:
+        client = AsyncOpenAI(api_key=world.keys["acme"], base_url=BASE, http_client=http)
+        chunks = await client.chat.completions.create(
+            model="auto", messages=HELLO["messages"], stream=True, extra_headers=DEBUG
+        )
+        said = [x.choices[0].delta.content async for x in chunks]
+
+    assert said == ["x", "x"]
+
+
+async def test_the_anthropic_client_reads_one_too(world, stream):
+    """Its events have names; a comment has none."""
+    import httpx2
+    from anthropic import AsyncAnthropic
+
+    delta = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta"}}
+    delta["delta"]["text"] = "x"
+    events = [("content_block_delta", delta), ("message_stop", {"type": "message_stop"})]
+    parts = [f"event: {x}\ndata: {json.dumps(y)}\n\n".encode() for x, y in events]
+    world.lanes.answers = [stream(*parts)]
+    transport = httpx2.ASGITransport(world.gateway, client=("127.0.0.1", 1))
+    async with httpx2.AsyncClient(transport=transport) as http:
+        client = AsyncAnthropic(
+            api_key=world.keys["acme"], base_url=BASE.removesuffix("/v1"), http_client=http
+        )
+        found = await client.messages.create(
+            model="auto", max_tokens=5, messages=HELLO["messages"], stream=True, extra_headers=DEBUG
+        )
+        said = [x.type async for x in found]
+
+    assert said == ["content_block_delta", "message_stop"]
