@@ -260,8 +260,8 @@ def per_request_us() -> float:
         metrics.ttft.labels("lane0", "free").observe(0.2)
         metrics.requests.labels("lane0", Reason.DEFAULT, "free", "200").inc()
         metrics.duration.labels("lane0", "free").observe(stages.close() - begun)
-        for stage, seconds in stages.items():
-            metrics.stage.labels(stage).observe(seconds)
+        for name, seconds in stages.items():
+            metrics.stage.labels(name).observe(seconds)
         metrics.affinity.labels("hit").inc()
         label = metrics.tenant_label("tenant-1")
         for kind in ("prompt", "completion", "cached"):

@@ -51,6 +51,7 @@ _SOURCE = re.compile(
 _REASON = re.compile(
     r'\nvllm:num_requests_waiting_by_reason\{[^}]*reason="([a-z_]+)"[^}]*\} ([0-9.eE+-]+)'
 )
+_KV_DTYPE = re.compile(r'\nvllm:cache_config_info\{[^\n]*?cache_dtype="([^"\n]*)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ def read_stats(text: str) -> EngineStats:
         **{ours: sums.get(theirs, 0.0) for ours, theirs in _GAUGES.items()},
         **_waiting_by_reason(text),
         **{ours: _mean(sums, theirs) for ours, theirs in _MEANS.items()},
+        "kv_cache_dtype": _kv_cache_dtype(text),
         "prompt_tokens": levels,
     }
     return EngineStats(row, sum(sums.get(name, 0.0) for name in _TOKENS), levels)
@@ -88,6 +90,12 @@ def _sums(text: str) -> dict[str, float]:
         name = f"vllm:{short}"
         sums[name] = sums.get(name, 0.0) + float(value)
     return sums
+
+
+def _kv_cache_dtype(text: str) -> str | None:
+    """The type that the engine's cache was configured with; None: it does not tell."""
+    found = _KV_DTYPE.search(f"\n{text}")
+    return None if found is None else found[1]
 
 
 def _mean(sums: dict[str, float], name: str) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -15,10 +16,13 @@ from serve_app.engine.cards.reading import CardReading, Cards
 if TYPE_CHECKING:
     from vllm.engine.protocol import EngineClient
 
+logger = logging.getLogger("ray.serve")
+
 WORKER_EXTENSION = "serve_app.engine.cards.worker.CardReporter"
 """As vLLM's `worker_extension_cls`."""
 
 READ_PERIOD_S = 1.0
+WAIT_S = 0.5
 ASK_TIMEOUT_S = 10.0
 """For the workers' answer: the engine core asks them between two steps."""
 
@@ -29,7 +33,8 @@ Find = Callable[[], Awaitable[frozenset[str]]]
 class OwnCards:
     """Reads a replica's own cards, at most once a second, on a thread.
 
-    Which they are is found out at the first reading.
+    Which they are is found out before the first reading. Whoever asks waits for `WAIT_S` at
+    most, and then gets the reading before: a driver that is stuck holds up no scrape.
     """
 
     def __init__(
@@ -39,18 +44,31 @@ class OwnCards:
         self._wanted: frozenset[str] | None = None
         self._read_at = float("-inf")
         self._last: list[CardReading] = []
+        self._reading: asyncio.Task[None] | None = None
+        self._has_failed = False
 
     async def read(self) -> list[CardReading]:
         """Return the last reading, or a new one where that is a second old."""
-        now = self._clock()
-        if now - self._read_at < READ_PERIOD_S:
-            return self._last
-        self._read_at = now
-        if self._wanted is None:
-            self._wanted = await self._find()
-        if self._wanted:
-            self._last = await asyncio.to_thread(self._cards.read, self._wanted)
+        is_due = self._clock() - self._read_at >= READ_PERIOD_S
+        if is_due and (self._reading is None or self._reading.done()):
+            self._read_at = self._clock()
+            self._reading = asyncio.create_task(self._refresh(), name="card-reading")
+        if self._reading is not None and not self._reading.done():
+            await asyncio.wait({self._reading}, timeout=WAIT_S)
         return self._last
+
+    async def _refresh(self) -> None:
+        try:
+            if self._wanted is None:
+                self._wanted = await self._find()
+            if self._wanted:
+                self._last = await asyncio.to_thread(self._cards.read, self._wanted)
+        except Exception:
+            # Figures of cards are no reason to lose those of the engine.
+            self._last = []
+            if not self._has_failed:
+                logger.exception("cards cannot be read; it is tried on, and not told again")
+            self._has_failed = True
 
 
 async def no_cards() -> frozenset[str]:

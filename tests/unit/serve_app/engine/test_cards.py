@@ -1,5 +1,7 @@
 """What cards say of themselves, from recorded readings; on a machine with cards, from those."""
 
+import asyncio
+
 import pynvml
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -146,6 +148,44 @@ async def test_a_lane_without_cards_never_asks_the_driver():
 
     assert await OwnCards(no_cards, NvmlCards(nvml)).read() == []
     assert nvml.loads == 0
+
+
+async def test_a_driver_that_is_stuck_holds_up_nobody(monkeypatch):
+    """The figures before are told; it is not asked again while it is."""
+    monkeypatch.setattr("serve_app.engine.cards.own_cards.WAIT_S", 0.0)
+    found, now = asyncio.Event(), [0.0]
+
+    async def find() -> frozenset[str]:
+        await found.wait()
+        return frozenset({"GPU-0"})
+
+    nvml = RecordedNvml("steady")
+    own = OwnCards(find, NvmlCards(nvml), lambda: now[0])
+    assert await own.read() == []
+    now[0] = 5.0
+    assert await own.read() == [] and nvml.reads == 0
+    found.set()
+    monkeypatch.setattr("serve_app.engine.cards.own_cards.WAIT_S", 10.0)
+    assert [x.card for x in await own.read()] == ["GPU-0"]
+
+
+async def test_a_reading_that_fails_is_told_once_and_tried_again(caplog):
+    """And costs the engine's own figures nothing."""
+    now, faults = [0.0], [OSError("lost"), OSError("lost")]
+
+    async def find() -> frozenset[str]:
+        if faults:
+            raise faults.pop()
+        return frozenset({"GPU-0"})
+
+    own = OwnCards(find, NvmlCards(RecordedNvml("steady")), lambda: now[0])
+    read = []
+    for second in (0.0, 1.0, 2.0):
+        now[0] = second
+        read.append(len(await own.read()))
+
+    assert read == [0, 0, 1]
+    assert len([x for x in caplog.records if "cards cannot be read" in x.message]) == 1
 
 
 async def test_an_engine_s_cards_are_those_that_its_workers_name(monkeypatch):

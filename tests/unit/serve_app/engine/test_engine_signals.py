@@ -31,6 +31,9 @@ vllm:generation_tokens_total{{engine="0",model_name="m"}} {tokens}
 # HELP vllm:prompt_tokens_by_source_total Tokens.
 # TYPE vllm:prompt_tokens_by_source_total counter
 vllm:prompt_tokens_by_source_total{{engine="0",model_name="m",source="local_compute"}} 40.0
+# HELP vllm:cache_config_info Cache.
+# TYPE vllm:cache_config_info gauge
+vllm:cache_config_info{{block_size="16",cache_dtype="fp8_e4m3",engine="0"}} 1.0
 # HELP vllm:kv_block_reuse_gap_seconds Gap.
 # TYPE vllm:kv_block_reuse_gap_seconds histogram
 vllm:kv_block_reuse_gap_seconds_bucket{{engine="0",le="+Inf",model_name="m"}} 4.0
@@ -95,6 +98,7 @@ async def test_the_row_tells_why_requests_wait_and_how_long_blocks_stay():
 
     assert (row["waiting"], row["waiting_deferred"], row["waiting_capacity"]) == (3.0, 3.0, 0.0)
     assert row["kv_block_reuse_gap_s"] == 2.5 and row["kv_block_lifetime_s"] is None
+    assert row["kv_cache_dtype"] == "fp8_e4m3"
     assert row["prompt_tokens"] == {"device": 0.0, "host": 0.0, "recomputed": 40.0}
     assert (row["replica"], row["in_flight"], row["preemptions"]) == ("r1", 3, 0.0)
 
