@@ -21,6 +21,7 @@ from serve_app.bodies.routes import ROUTES
 from serve_app.config.tracing import TracingConfig
 from serve_app.protocol.sse import Usage
 from serve_app.request.call import Call
+from serve_app.request.stages import Stage, Stages
 from serve_app.tracing.otlp import SpanSender
 from serve_app.tracing.span import Span
 from serve_app.tracing.tracer import Tracer
@@ -29,7 +30,8 @@ ROUNDS, REQUESTS = 9, 300
 STEPS, CALLS_A_STEP = 20, 3
 ROUTE = ROUTES["/v1/chat/completions"]
 CLIENT = {b"traceparent": b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
-STAGES = dict.fromkeys(("auth", "queue", "classify", "choose", "engine", "relay"), 0.01)
+STAGES = Stages(0.0)
+STAGES.update(dict.fromkeys(Stage, 0.01))
 
 Data = dict[str, Any]
 

@@ -153,6 +153,7 @@ def _lane(
         secret=secret,
         host=str(options.listen),
         silent_after_s=lane.silent_after_s,
+        stalled_after_s=lane.stalled_after_s,
         drain_s=lane.drain_s,
         warm_up=fleet.warm_up,
         affinity=fleet.sessions.affinity,

@@ -73,7 +73,7 @@ class Ingress:
         self._book.load()
         policies = load_policies(*files, self._book)
         self._heartbeat = Heartbeat("ingress", policies.fleet.ingress.silent_after_s)
-        self._metrics = Metrics()
+        self._metrics = Metrics(self._id)
         self._records = Records(policies, tenancy, secret, self._id, self._metrics)
         self._state = IngressState(policies, secret, self._id, self._records.tools)
         self._placements = build_placements(policies.fleet, self._id)

@@ -40,12 +40,13 @@ HOST = "127.0.0.1"
 class Lane(LaneEndpoint):
     """A lane replica's endpoint, load and metrics, without watchdog and warm-up."""
 
-    async def start(self, spec: EngineSpec) -> None:
+    async def start(self, name: str, spec: EngineSpec) -> None:
         self._visits = LoadTracker(SimulatedEngineApp(spec), AffinityConfig())
         self._endpoint = EndpointServer(self._visits, secret=SECRET, host=HOST, listed=ENGINE_ASKS)
         await self._endpoint.start()
         headers = {SECRET_HEADER.decode(): SECRET}
         self._http = aiohttp.ClientSession(self._endpoint.url, headers=headers)
+        self._signals = self._read_signals(name, stalled_after_s=30.0)
 
     async def stop(self) -> None:
         await self._http.close()
@@ -148,7 +149,7 @@ async def _lanes(config: FleetConfig, stack: contextlib.AsyncExitStack) -> dict[
     handles = {}
     for name, lane in config.enabled_lanes.items():
         replica = Lane()
-        await replica.start(_engine_spec(lane))
+        await replica.start(name, _engine_spec(lane))
         stack.push_async_callback(replica.stop)
         handles[name] = Handle(replica)
     return handles

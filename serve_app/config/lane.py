@@ -69,6 +69,8 @@ class LaneConfig(StrictModel):
             RAYLLM_ENGINE_START_TIMEOUT_S; Serve gives up after three failed loads.
         silent_after_s: a replica whose engine (or event loop) does not answer for this
             long is ended and replaced. Longer than the engine's longest step.
+        stalled_after_s: an engine that answers, in which requests wait and nothing advances
+            for this long, is told of in `/status`, log and metrics.
         drain_s: how long open streams may go on at a redeploy or scale-down; what is
             left then is broken off, and resumes on another replica where it can.
 
@@ -93,6 +95,7 @@ class LaneConfig(StrictModel):
     simulated: SimulatedEngine = SimulatedEngine()
     start_timeout_s: float = Field(900, gt=0)
     silent_after_s: float = Field(30, ge=5)
+    stalled_after_s: float = Field(30, ge=5)
     drain_s: float = Field(900, ge=0)
 
     @field_validator("engine_args")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
 from typing import Any
 
 import ray
@@ -20,6 +21,7 @@ from serve_app.config.lane import LaneConfig
 
 # Imported to be in vLLM's registry: the lane's environment names it.
 from serve_app.engine import media_fetch  # noqa: F401
+from serve_app.engine.cards.own_cards import Find, cards_of_engine, no_cards
 from serve_app.engine.host_cache import HostKvCache, HostMemory, host_cache_gib, host_memory
 from serve_app.engine.lane_endpoint import LaneEndpoint, LaneLife
 from serve_app.engine.vllm_lane import llm_config
@@ -68,7 +70,10 @@ class LaneServer(LaneEndpoint, LLMServer):
         await LLMServer.__init__(self, config, engine_cls=LaneEngine)
         app = await self.engine.build_asgi_app()  # type: ignore[no-untyped-call]  # Ray's
         self._liveness = EngineLiveness(os.getpgrp())
-        await self._open(app, model_id=config.model_id)
+        find_cards: Find = no_cards
+        if lane.accelerator == "gpu":
+            find_cards = partial(cards_of_engine, self.engine.client)
+        await self._open(app, model_id=config.model_id, find_cards=find_cards)
 
     async def _start_engine(self) -> None:
         """Without the process for usage statistics that Ray starts beside the first engine."""

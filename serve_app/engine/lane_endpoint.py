@@ -20,7 +20,8 @@ from ray.util.metrics import Gauge
 from router.placement.hot_prefixes import HotPrefix
 from serve_app.bodies.routes import ROUTES
 from serve_app.config.serving import AffinityConfig, WarmUpConfig
-from serve_app.engine.engine_stats import engine_load, prompt_tokens_by_level
+from serve_app.engine.cards.own_cards import Find, OwnCards, no_cards
+from serve_app.engine.engine_signals import EngineSignals
 from serve_app.engine.load_tracker import LoadTracker
 from serve_app.engine.warm_up import prefill, warm_up
 from serve_app.machine.serve_state import WARMS
@@ -49,14 +50,15 @@ class LaneLife:
     """What a replica is told about its lane, whatever engine it has.
 
     The endpoint listens on `host` and demands the secret. The replica ends when its engine
-    does not answer for `silent_after_s`; once it is withdrawn, open streams may go on for
-    `drain_s`.
+    does not answer for `silent_after_s`, and tells of one that answers and admits nothing
+    for `stalled_after_s`; once it is withdrawn, open streams may go on for `drain_s`.
     """
 
     lane: str
     secret: str = field(repr=False)
     host: str
     silent_after_s: float
+    stalled_after_s: float
     drain_s: float
     warm_up: WarmUpConfig
     affinity: AffinityConfig
@@ -71,6 +73,7 @@ class LaneEndpoint:
     _http: aiohttp.ClientSession
     _tasks: tuple[asyncio.Task[None], ...] = ()
     _visits: LoadTracker
+    _signals: EngineSignals
     _kv_utilization = 0.0
 
     def _begin(self, life: LaneLife) -> None:
@@ -78,7 +81,7 @@ class LaneEndpoint:
         self._life = life
         self._heartbeat = Heartbeat(f"lane '{life.lane}'", life.silent_after_s)
 
-    async def _open(self, app: Any, *, model_id: str) -> None:
+    async def _open(self, app: Any, *, model_id: str, find_cards: Find = no_cards) -> None:
         life = self._life
         self._visits = LoadTracker(app, life.affinity)
         host = published_host(life.host)
@@ -89,12 +92,25 @@ class LaneEndpoint:
         self._http = aiohttp.ClientSession(
             base_url=self._endpoint.url, headers={SECRET_HEADER.decode(): life.secret}
         )
+        self._signals = self._read_signals(life.lane, life.stalled_after_s, find_cards)
         app_name = serve.get_replica_context().app_name
         logger.info("lane '%s' %s", life.lane, WARMS)
         await warm_up(self._http, app_name, life.lane, model_id, life.warm_up)
         self._tasks = (
             asyncio.create_task(self._heartbeat.run(self._check_engine), name="lane-heartbeat"),
             asyncio.create_task(self._report_running(), name="lane-gauge"),
+        )
+
+    def _read_signals(
+        self, lane: str, stalled_after_s: float, find_cards: Find = no_cards
+    ) -> EngineSignals:
+        return EngineSignals(
+            self._engine_text,
+            OwnCards(find_cards),
+            lambda: self._endpoint.guard.in_flight,
+            lane=lane,
+            replica=replica_id(),
+            stalled_after_s=stalled_after_s,
         )
 
     async def _check_engine(self) -> None:
@@ -136,18 +152,15 @@ class LaneEndpoint:
 
     async def engine_load(self) -> dict[str, Any]:
         """The load alone, for those who ask every few seconds."""
-        return {k: v for k, v in (await self.engine_metrics()).items() if k != "text"}
+        return await self._signals.load()
 
     async def engine_metrics(self) -> dict[str, Any]:
+        """The row of `/status`, and as `text` the metrics of engine, replica and cards."""
+        return await self._signals.metrics()
+
+    async def _engine_text(self) -> str:
         async with self._http.get("/metrics/") as response:
-            text = await response.text()
-        return {
-            "replica": replica_id(),
-            "in_flight": self._endpoint.guard.in_flight,
-            "text": text,
-            "prompt_tokens": prompt_tokens_by_level(text),
-            **engine_load(text),
-        }
+            return await response.text()
 
     async def _close(self) -> None:
         """Let streams finish for `drain_s`, then break off what is left.

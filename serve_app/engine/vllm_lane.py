@@ -15,6 +15,7 @@ from ray.serve import Application
 
 from serve_app.config.engine_walls import MEDIA_ENV, STORE_ENV, media_args, revision_args
 from serve_app.config.lane import LaneConfig
+from serve_app.engine.cards.own_cards import WORKER_EXTENSION
 from serve_app.engine.lane_endpoint import LaneLife
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def llm_config(lane: LaneConfig, source: str, options: dict[str, Any]) -> LLMCon
     return LLMConfig(
         model_loading_config={"model_id": lane.model_id, "model_source": source},
         engine_kwargs={
+            **signal_args(lane),
             **lane.engine_args,
             "max_model_len": lane.max_model_len,
             **media_args(lane.media_hosts),
@@ -50,6 +52,18 @@ def llm_config(lane: LaneConfig, source: str, options: dict[str, Any]) -> LLMCon
         log_engine_metrics=False,
         **extra,
     )
+
+
+def signal_args(lane: LaneConfig) -> dict[str, Any]:
+    """What an engine is told so that it can be seen into; a lane's own arguments win.
+
+    `kv_cache_metrics` keeps account of every hundredth block of the cache, which costs a
+    random number for each block that is given out. Workers on cards say which card it is.
+    """
+    own: dict[str, Any] = {"kv_cache_metrics": True}
+    if lane.accelerator == "gpu":
+        own["worker_extension_cls"] = WORKER_EXTENSION
+    return own
 
 
 def _environment(lane: LaneConfig) -> dict[str, str]:

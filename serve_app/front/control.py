@@ -7,7 +7,6 @@ broadcast calls, each with a time limit, and what does not answer is left out.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -15,11 +14,10 @@ from typing import Any
 from serve_app.agents.guard import explain_task
 from serve_app.agents.lint import linting
 from serve_app.bodies.steps import Steps
-from serve_app.config.settings import haproxy_is_on
-from serve_app.engine.engine_stats import levels_text, prompt_tokens_by_level
 from serve_app.front.model_cards import ModelCards
 from serve_app.front.rotation import Rotation
-from serve_app.metrics import Metrics, merge_expositions
+from serve_app.front.status import Status
+from serve_app.metrics import Metrics, SharedCall, merge_expositions
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import Lanes
@@ -28,14 +26,6 @@ from serve_app.request.plan import Plan
 from serve_app.routing.history import explain_history
 from serve_app.routing.reload import Reloader
 from serve_app.tenancy.auth import Tenant
-from serve_app.tenancy.proxies import proxy_warning
-
-logger = logging.getLogger("ray.serve")
-
-HAPROXY_IS_OFF = (
-    "HAProxy mode is off (RAY_SERVE_ENABLE_HA_PROXY=1 was not set when Ray "
-    "started): Serve's own proxy is slower and drains differently."
-)
 
 Broadcast = Callable[..., Awaitable[list[Any]]]
 """Calls a method on every ingress replica, this one included.
@@ -63,6 +53,8 @@ class Control:
         self._metrics = metrics
         self._reloader = reloader
         self._broadcast = broadcast
+        self._status = Status(state, lanes, reloader)
+        self._scraping = SharedCall(self._scrape)
         self.rotation = Rotation(state, lanes, broadcast)
 
     def models(self, tenant: Tenant) -> ModelCards:
@@ -108,66 +100,11 @@ class Control:
     # -- status -------------------------------------------------------------
 
     async def status(self) -> dict[str, Any]:
-        fleet, shadow = self._state.policies.fleet, self._state.policies.shadow
         ingresses = [x for x in await self._broadcast("snapshot") if isinstance(x, dict)]
-        return {
-            "fleet": fleet.name,
-            "note": fleet.note,
-            "warnings": self._warnings(ingresses),
-            "ready": not await self.loading_lanes(),
-            "lanes": await self._lane_status(ingresses),
-            "ingress": ingresses,
-            "escalation": {
-                "lanes": self._state.escalation.status(),
-                "planning": self._state.escalation.planning_status(),
-                "classifier": self._state.policies.scorer.version,
-                "shadow_classifier": shadow.version if shadow else None,
-            },
-            "tenants_near_limit": [t for x in ingresses for t in x["tenants_near_limit"]],
-            "triggers_firing": ["escalation_share"] if self._state.escalation.alarm else [],
-            "ledger": _ledger_of(ingresses),
-        }
+        return await self._status.of(ingresses, loading=await self.loading_lanes())
 
     def tenant_status(self, tenant: Tenant) -> dict[str, Any]:
-        near = [x for x in self._state.tenants_near_limit() if x["tenant"] == tenant.name]
-        return {"tenant": tenant.name, "tier": tenant.tier_name, "near_limit": near}
-
-    def _warnings(self, ingresses: list[dict[str, Any]]) -> list[str]:
-        proxies = [self._state.proxies.seen, *(x.get("proxy_seen", "") for x in ingresses)]
-        seen = next(filter(None, proxies), "")
-        warnings = [
-            proxy_warning(seen) if seen else "",
-            "" if haproxy_is_on() else HAPROXY_IS_OFF,
-            self._reloader.store_error,
-            _refused(self._reloader.last_error),
-            # Each has its own traffic, and may have met the files in another state.
-            *(told for x in ingresses for told in _of_files(x.get("files"))),
-            *(told for x in ingresses for told in x.get("tools_refused", ())),
-        ]
-        return list(dict.fromkeys(filter(None, warnings)))
-
-    async def _lane_status(self, ingresses: list[dict[str, Any]]) -> dict[str, Any]:
-        names = self._lanes.names()
-        found = await asyncio.gather(*(self._lanes.engine_metrics(name) for name in names))
-        config = self._state.policies.fleet.enabled_lanes
-        status = {}
-        for name, replicas in zip(names, found, strict=True):
-            rows = [{k: v for k, v in replica.items() if k != "text"} for replica in replicas]
-            status[name] = {
-                "model": config[name].model_id,
-                "engine": config[name].engine,
-                "replicas_wanted": config[name].replicas,
-                "replicas": rows,
-                "queue": sum(row["waiting"] for row in rows),
-                "running": sum(row["running"] for row in rows),
-                "imbalance": _imbalance([row["running"] for row in rows]),
-                "kv_utilization": max((row["kv_utilization"] for row in rows), default=0.0),
-                "active_sessions": sum(x["active_sessions"].get(name, 0) for x in ingresses),
-                "recent_sessions": sum(
-                    x.get("recent_sessions", {}).get(name, 0) for x in ingresses
-                ),
-            }
-        return status
+        return self._status.of_tenant(tenant)
 
     # -- metrics ------------------------------------------------------------
 
@@ -191,20 +128,20 @@ class Control:
             self._metrics.recent_sessions.labels(lane).set(recent.get(lane, 0))
 
     async def metrics_text(self) -> str:
-        """Prometheus text of every ingress replica and every engine."""
+        """Prometheus text of every ingress replica and every engine.
+
+        Scrapes that come at the same time get the same text.
+        """
+        return await self._scraping()
+
+    async def _scrape(self) -> str:
         names = self._lanes.names()
         ingresses, *engines = await asyncio.gather(
             self._broadcast("metrics_text"),
             *(self._lanes.engine_metrics(name) for name in names),
         )
-        parts = [({"ingress": x["replica"]}, x["text"]) for x in ingresses if isinstance(x, dict)]
-        for name, replicas in zip(names, engines, strict=True):
-            for x in replicas:
-                labels = {"lane": name, "replica": x["replica"]}
-                parts += [
-                    (labels, x["text"]),
-                    (labels, levels_text(prompt_tokens_by_level(x["text"]))),
-                ]
+        parts = [x["text"] for x in ingresses if isinstance(x, dict)]
+        parts += [x["text"] for replicas in engines for x in replicas]
         return merge_expositions(parts)
 
     # -- reload -------------------------------------------------------------
@@ -216,25 +153,3 @@ class Control:
         results = [x if isinstance(x, dict) else silent for x in answers]
         results += [silent] * (self._state.policies.fleet.ingress.replicas - len(results))
         return {"ok": all(x["ok"] for x in results), "replicas": results}
-
-
-def _ledger_of(ingresses: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the epoch and how each ingress replica stands with it, if there is a ledger."""
-    leases = {x["replica"]: x["ledger"] for x in ingresses if x.get("ledger")}
-    if not leases:
-        return None
-    return {"epoch": max(x["epoch"] for x in leases.values()), "leases": leases}
-
-
-def _of_files(files: dict[str, Any] | None) -> list[str]:
-    """Return what an ingress replica has to tell of the configuration files."""
-    return [] if files is None else [_refused(files["error"]), *files["warnings"]]
-
-
-def _refused(error: str) -> str:
-    return f"the last reload was refused: {error}" if error else ""
-
-
-def _imbalance(running: list[float]) -> float:
-    """Return the running requests of the busiest replica over the mean, 1 while nothing runs."""
-    return max(running) * len(running) / sum(running) if any(running) else 1.0

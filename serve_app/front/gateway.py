@@ -31,6 +31,7 @@ from serve_app.pipeline.state import IngressState
 from serve_app.protocol.http_rules import allow_header, protocol_fault, refused_header
 from serve_app.records.feedback import FeedbackDesk
 from serve_app.request.call import Call
+from serve_app.request.stages import Stage
 from serve_app.responses.desk import StoredResponses
 from serve_app.tenancy.auth import Tenant
 from serve_app.tenancy.callers import Caller
@@ -223,7 +224,7 @@ class Gateway:
 
     def _call(self, request: HttpRequest, route: Route, tenant: Tenant, arrival: ExitStack) -> Call:
         call = self._pipeline.call(route, request.headers, tenant)
-        call.stages["auth"] = request.auth_s
+        call.stages[Stage.AUTH] = request.auth_s
         call.arrived = arrival.close
         return call
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter
 
+from serve_app.metrics.bounded_labels import BoundedLabels
+
+MAX_TOOL_SET_LABELS = 100
+"""Versions of tool sets; more are published in a replica's life than are kept."""
+
 
 class AgentMetrics:
     """Counted by the pipeline and by `ToolRepair`. Label sets are bounded."""
@@ -48,3 +53,7 @@ class AgentMetrics:
             "Requests with a named tool set, by its version.",
             "tool_set",
         )
+        self._tool_sets = BoundedLabels(MAX_TOOL_SET_LABELS)
+
+    def count_tool_set(self, label: str) -> None:
+        self.tool_sets.labels(self._tool_sets.label(label)).inc()

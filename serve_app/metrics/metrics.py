@@ -5,27 +5,31 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from serve_app.config.prices import PricesConfig
 from serve_app.metrics.agents import AgentMetrics
+from serve_app.metrics.bounded_labels import BoundedLabels
 from serve_app.metrics.loop_histogram import LoopHistogram
 from serve_app.protocol.sse import Usage
+from serve_app.metrics.rendering import Renderer
 
 # Seconds. Usual targets (0.8 s TTFT, 12 ms a token) fall on bucket edges.
 _TTFT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 2, 4.5, 10, 30)
 _ITL = (0.002, 0.005, 0.008, 0.012, 0.02, 0.035, 0.05, 0.1, 0.2, 0.5, 1, 5)
-_STAGE = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1, 5)
+_STAGE = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1, 5, 15, 60)
 _DURATION = (0.05, 0.1, 0.25, 0.5, 1, 2, 4.5, 7, 10, 25, 60, 300)
 
 MAX_TENANT_LABELS = 50
-OTHER = "other"
 
 
 class Metrics:
-    """Everything the ingress counts. Label sets are bounded."""
+    """Everything the ingress counts. Label sets are bounded.
 
-    def __init__(self) -> None:
+    `ingress`: the replica's id, the label of every sample; without it samples have none.
+    """
+
+    def __init__(self, ingress: str = "") -> None:
         self.registry = registry = CollectorRegistry()
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -189,16 +193,12 @@ class Metrics:
             "Chats aborted because nobody resumed them in time.",
         )
         self.agents = AgentMetrics(registry)
-        self._tenants: set[str] = set()
+        self._tenants = BoundedLabels(MAX_TENANT_LABELS)
+        self._renderer = Renderer(registry, {"ingress": ingress} if ingress else {})
 
     def tenant_label(self, tenant: str) -> str:
         """The tenant's own label for the first 50 seen, `other` after that."""
-        if tenant in self._tenants:
-            return tenant
-        if len(self._tenants) < MAX_TENANT_LABELS:
-            self._tenants.add(tenant)
-            return tenant
-        return OTHER
+        return self._tenants.label(tenant)
 
     def count_usage(self, tenant: str, lane: str, usage: Usage, prices: PricesConfig) -> None:
         """Count the tokens of a tenant, and what they cost."""
@@ -215,4 +215,5 @@ class Metrics:
             self.cost.labels(label).inc(prices.cost(lane, prompt, cached, completion))
 
     def render(self) -> str:
-        return generate_latest(self.registry).decode()
+        """Return the Prometheus text. May run on a thread, one call at a time."""
+        return self._renderer.render()

@@ -35,7 +35,7 @@ class Noting:
             self._state.turn_lanes.note(call.turn_key, plan.decision, time.monotonic())
         use = plan.parsed.tool_set
         if use is not None:
-            metrics.tool_sets.labels(use.label).inc()
+            metrics.count_tool_set(use.label)
             if use.follows:
                 session, now = tool_session(call), time.monotonic()
                 sessions = self._state.tool_sessions

@@ -43,6 +43,7 @@ from serve_app.request.call import Call, Outcome, request_id
 from serve_app.request.charge import Charge
 from serve_app.request.metering import Metering
 from serve_app.request.plan import Plan
+from serve_app.request.stages import Stage
 from serve_app.responses.continuing import read_whole
 from serve_app.responses.delivery import Delivery
 from serve_app.responses.desk import StoredResponses
@@ -108,6 +109,7 @@ class Pipeline:
         self._metrics.in_flight.inc()
         try:
             plan = await self.decide(call, raw)
+            call.stages.enter(Stage.OTHER)
             if call.keeping is not None and self._responses is not None:
                 send = Delivery(send, call.tenant.name, call.keeping, self._responses)
             # Nothing is awaited from here until it is admitted: its place is not taken.
@@ -200,6 +202,7 @@ class Pipeline:
         """Wait until the lane has room for the request; refuse one that must not wait."""
         if not call.route.generates:
             return None
+        call.stages.enter(Stage.QUEUE)
         call.served.hold = hold = self._state.admission.take(
             plan.lane,
             call.tenant,
@@ -209,17 +212,14 @@ class Pipeline:
             is_background=call.background is not None,
             user=call.user,
         )
-        if hold is None:
-            return None
-        if not hold.is_waiting:
-            return hold.refused
-        begun = time.perf_counter()
-        try:
-            return await hold.wait()
-        finally:
-            call.stages["queue"] = time.perf_counter() - begun
+        refused = None
+        if hold is not None:
+            refused = await hold.wait() if hold.is_waiting else hold.refused
+        call.stages.enter(Stage.OTHER)
+        return refused
 
     async def _refuse(self, call: Call, refused: Rejected, send: Send) -> None:
+        call.stages.enter(Stage.OTHER)
         status, tier = status_of(refused.reason), call.tenant.tier
         call.refuse(refused)
         if call.charge.ceiling is None:

@@ -28,6 +28,7 @@ from serve_app.request.answer_limit import answer_limit, needed_room, unlimited_
 from serve_app.request.call import Call
 from serve_app.request.plan import Plan
 from serve_app.request.request_bounds import too_many
+from serve_app.request.stages import Stage
 from serve_app.summaries.shaping import Shape, Shaping
 from serve_app.summaries.source import Asker
 from serve_app.summaries.summariser import Summariser, wants_summaries
@@ -125,14 +126,14 @@ class Preparation:
         return None
 
     def _decide(self, call: Call, parsed: ParsedRequest) -> LaneDecision | Rejected:
-        begun = time.perf_counter()
+        call.stages.enter(Stage.CLASSIFY)
         decision = decide_lane(
             call.policies.routing,
             call.tenant.rules,
             self._facts(call, parsed),
             partial(self._state.escalation.judge, call.policies, call.tenant, parsed),
         )
-        call.stages["classify"] = time.perf_counter() - begun
+        call.stages.enter(Stage.PARSE)
         return decision
 
     def _facts(self, call: Call, parsed: ParsedRequest) -> RequestFacts:

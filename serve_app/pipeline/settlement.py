@@ -62,7 +62,7 @@ class Settlement:
         m, tier = self._metrics, call.tenant.tier_name
         reason = call.decision.reason if call.decision else "none"
         m.requests.labels(call.lane, reason, tier, call.code).inc()
-        m.duration.labels(call.lane, tier).observe(time.perf_counter() - call.started)
+        m.duration.labels(call.lane, tier).observe(call.stages.close() - call.started)
         for stage, seconds in call.stages.items():
             m.stage.labels(stage).observe(seconds)
         if call.served.affinity is not None:

@@ -18,6 +18,7 @@ from serve_app.request.call import Call
 from serve_app.request.metering import Metering
 from serve_app.request.plan import Plan
 from serve_app.request.response_headers import shape_headers
+from serve_app.request.stages import Stage
 from serve_app.summaries.keeping.shelf import Shelf
 from serve_app.summaries.summariser import Summariser
 from serve_app.summaries.writing.writer import Writer
@@ -44,11 +45,11 @@ class Summarising:
         The request has its place and no slot yet: a summary may be written on its own lane.
         """
         if plan.is_open:
-            begun = time.perf_counter()
+            call.stages.enter(Stage.SUMMARISE)
             try:
                 call.plan = plan = await self._completed(call, plan)
             finally:
-                call.stages["summarise"] = time.perf_counter() - begun
+                call.stages.enter(Stage.OTHER)
             await _tell(call, send)
         self._note(call, plan)
         return plan

@@ -12,6 +12,7 @@ from serve_app.placement.lanes import Lanes, NoReplica, Replica
 from serve_app.relay.attempts import RequestAttempts
 from serve_app.relay.fault_book import FaultBook
 from serve_app.request.call import Call
+from serve_app.request.stages import Stage
 from serve_app.request.turn import turn_facts_of
 from serve_app.transport.upstream import Response
 
@@ -34,7 +35,8 @@ class Dispatch:
         there. Raises NoReplica, also where all others have objected, and UpstreamFault.
         """
         call, plan, ask = attempts.call, attempts.plan, attempts.ask
-        begun, served = time.perf_counter(), call.served
+        call.stages.enter(Stage.CHOOSE)
+        served = call.served
         breakers = self._book.breakers(plan.lane)
         avoid = attempts.avoid | breakers.avoided(now=time.monotonic())
         if served.hold is not None:
@@ -44,8 +46,7 @@ class Dispatch:
         if served.hold is not None:
             served.hold.move_to(replica.id)
         breakers.note_chosen(replica.id, now=time.monotonic())
-        chosen = time.perf_counter()
-        call.stages["choose"] = call.stages.get("choose", 0.0) + chosen - begun
+        call.stages.enter(Stage.ENGINE)
         served.affinity = self._sessions.note(
             call.session_key,
             plan.lane,
@@ -57,9 +58,7 @@ class Dispatch:
             k.decode(): v.decode("latin-1") for k, v in call.headers.items() if k in PASSED_HEADERS
         }
         headers |= _own_headers(call)
-        response = await self.lanes.open(replica, ask.path, ask.body, headers)
-        call.stages["engine"] = time.perf_counter() - chosen
-        return replica, response
+        return replica, await self.lanes.open(replica, ask.path, ask.body, headers)
 
     async def _choose(self, attempts: RequestAttempts, avoid: frozenset[str]) -> Replica:
         plan, barred, turn = attempts.plan, attempts.objectors, _turn(attempts)

@@ -41,6 +41,7 @@ from serve_app.relay.resumption import ask_by, held_chars, stops_of
 from serve_app.relay.tool_repair import ToolRepair
 from serve_app.request.call import Call
 from serve_app.request.plan import Plan
+from serve_app.request.stages import Stage
 from serve_app.transport.upstream import Response
 
 NO_ANSWER = Rejected(RejectReason.NO_REPLICA, "No replica of the model answered.")
@@ -82,6 +83,7 @@ class Recovery:
             try:
                 refused = await self._attempt(attempts, send)
             except AttemptFailed as failed:
+                call.stages.enter(Stage.OTHER)
                 action = RecoveryAction.END if failed.is_final else await self._next(attempts)
                 if action is RecoveryAction.END:
                     return await self._fail(attempts, failed.refused, send)

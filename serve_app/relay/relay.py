@@ -31,7 +31,14 @@ from serve_app.relay.tool_repair import ToolRepair, is_unreadable_call
 from serve_app.relay.tool_use import with_reason
 from serve_app.request.call import Call, Outcome
 from serve_app.request.metering import Metering
-from serve_app.request.response_headers import Headers, response_headers, stream_headers
+from serve_app.request.response_headers import (
+    Headers,
+    repair_comment,
+    response_headers,
+    stream_headers,
+    timing_comment,
+)
+from serve_app.request.stages import Stage
 from serve_app.routing.escalation import Escalation
 from serve_app.transport.upstream import Response
 
@@ -55,7 +62,6 @@ class Relay:
         Raises AttemptFailed when the engine's answer was not whole.
         Nothing is sent before the first event (or the whole body) is there.
         """
-        begun, call = time.perf_counter(), attempts.call
         try:
             if response.status >= 400:
                 return await self._relay_refusal(attempts, response, send)
@@ -63,8 +69,7 @@ class Relay:
                 return await self._relay_stream(attempts, response, send)
             return await self._relay_whole(attempts, response, send)
         finally:
-            passed = time.perf_counter() - begun
-            call.stages["relay"] = call.stages.get("relay", 0.0) + passed
+            attempts.call.stages.enter(Stage.OTHER)
 
     async def _relay_refusal(
         self, attempts: RequestAttempts, response: Response, send: Send
@@ -86,6 +91,7 @@ class Relay:
         self, attempts: RequestAttempts, response: Response, send: Send
     ) -> Rejected | None:
         call, body = attempts.call, await read_whole(response)
+        call.stages.enter(Stage.RELAY)
         answer = parsed_json(body)
         call.served.usage = read_usage(answer)
         self._repair.note_json(attempts, answer)
@@ -108,6 +114,8 @@ class Relay:
         if call.route.dialect is Dialect.ANTHROPIC:
             body = with_reason(body)
         call.reply.hush()
+        # Once more: what it took so far is in the head.
+        call.stages.enter(Stage.RELAY)
         if call.reply.has_head:
             # A stream was asked for, and is what its client reads by now.
             call.reply.has_started = True
@@ -135,6 +143,9 @@ class Relay:
     ) -> Rejected | None:
         call, stream = attempts.call, attempts.shown()
         state = call.reply.stream
+        if state.last:
+            # The engine that goes on with an answer is no longer waited for in front of it.
+            call.stages.enter(Stage.RELAY)
         call.served.live_tokens = lambda: state.tokens + stream.tokens
         try:
             itl = self._metrics.itl.labels(call.lane, call.tenant.tier_name)
@@ -192,6 +203,7 @@ class Relay:
 
     async def begin(self, call: Call, send: Send, now: float) -> None:
         """Note the first event and start the response."""
+        call.stages.enter(Stage.RELAY)
         if call.served.hold is not None:
             call.served.hold.begin()
         tier = call.tenant.tier_name
@@ -219,7 +231,8 @@ class Relay:
         if not call.reply.has_started:
             await self._start_stream(call, send)
         call.reply.hush()
-        await send({"type": "http.response.body", "body": rest})
+        call.stages.enter(Stage.RELAY)
+        await send({"type": "http.response.body", "body": rest + timing_comment(call)})
 
     async def _flush(self, call: Call, send: Send) -> None:
         state = call.reply.stream
@@ -264,13 +277,6 @@ class Relay:
         )
         call.reply.hush()
         await send({"type": "http.response.body", "body": event})
-
-
-def repair_comment(call: Call) -> bytes:
-    """What a header says where the head is not out yet: clients pass over comments."""
-    if not call.reply.repairs or not call.reply.has_head:
-        return b""
-    return b": x-pointsman-tool-repair: %b\n\n" % ", ".join(call.reply.repairs).encode()
 
 
 def _so_far(told: Usage, tokens: int) -> Usage:

@@ -22,6 +22,7 @@ from serve_app.request.charge import Charge
 from serve_app.request.keeping import Keeping
 from serve_app.request.plan import Plan
 from serve_app.request.reply import Reply, nothing
+from serve_app.request.stages import Stages
 from serve_app.routing.history import Trimmed
 from serve_app.routing.policies import Policies
 from serve_app.tenancy.auth import Tenant
@@ -100,7 +101,7 @@ class Call:
         task_id: what the client calls the agent's task that it belongs to; empty: nothing.
         turn_key: session and a digest of the newest user turn; None: it has no steps to come.
         shadow: version and score of the classifier that is tried beside the active one.
-        stages: seconds by step.
+        stages: seconds by stage.
         trace: the call's own span; None: nobody keeps one, or its client says that none is kept.
 
     """
@@ -130,8 +131,11 @@ class Call:
     shadow: tuple[str, float] | None = None
     outcome: Outcome = Outcome.ANSWERED
     refused: Rejected | None = None
-    stages: dict[str, float] = field(default_factory=dict)
+    stages: Stages = field(init=False)
     trace: TraceContext | None = None
+
+    def __post_init__(self) -> None:
+        self.stages = Stages(self.started)
 
     @property
     def lane(self) -> str:

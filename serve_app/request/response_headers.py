@@ -6,8 +6,11 @@ import time
 
 from router.limits.ceiling import TenantCeiling
 from serve_app.request.call import Call
+from serve_app.request.stages import server_timing
 
 Headers = list[tuple[bytes, bytes]]
+
+SERVER_TIMING = b"server-timing"
 
 _REQUESTS, _TOKENS = (
     (b"x-ratelimit-limit-" + kind, b"x-ratelimit-remaining-" + kind, b"x-ratelimit-reset-" + kind)
@@ -95,7 +98,24 @@ def _debug_headers(call: Call) -> Headers:
         headers.append((b"x-pointsman-replica", call.served.replica.id.encode()))
     if call.trace is not None and call.trace.is_sampled:
         headers.append((b"x-pointsman-trace-id", call.trace.trace.encode()))
-    timings = ", ".join(f"{stage};dur={1000 * s:.2f}" for stage, s in call.stages.items())
-    if timings:
-        headers.append((b"server-timing", timings.encode()))
+    headers.append((SERVER_TIMING, _timing(call)))
     return headers
+
+
+def repair_comment(call: Call) -> bytes:
+    """What a header says where the head is not out yet: clients pass over comments."""
+    if not call.reply.repairs or not call.reply.has_head:
+        return b""
+    return b": x-pointsman-tool-repair: %b\n\n" % ", ".join(call.reply.repairs).encode()
+
+
+def timing_comment(call: Call) -> bytes:
+    """Return what a stream's head could not say yet of its stages, where that was asked for.
+
+    A comment of the stream: whoever reads server-sent events passes over it.
+    """
+    return b": %b: %b\n\n" % (SERVER_TIMING, _timing(call)) if call.wants_debug else b""
+
+
+def _timing(call: Call) -> bytes:
+    return server_timing(call.stages, time.perf_counter() - call.started)

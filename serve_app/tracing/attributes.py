@@ -6,6 +6,7 @@ from typing import Any
 
 from serve_app.protocol.errors import status_of
 from serve_app.request.call import Call, Outcome
+from serve_app.request.stages import Stage
 from serve_app.tracing import conventions as c
 from serve_app.tracing.span import Attributes, text
 
@@ -15,10 +16,7 @@ MAX_CALLS = 64
 MAX_NUMBER = 2**53
 """Of a setting that clients choose: a larger one is nothing that an engine takes."""
 
-_STAGES = {
-    stage: c.STAGE.format(stage)
-    for stage in ("auth", "summarise", "queue", "classify", "choose", "engine", "relay")
-}
+_STAGES = {stage: c.STAGE.format(stage) for stage in Stage}
 
 
 def common_attributes(call: Call) -> Attributes:
@@ -123,7 +121,7 @@ def _done(call: Call) -> Attributes:
         known[c.PACED_S] = served.paced_s
     if call.reply.recoveries:
         known[c.RECOVERY] = list(call.reply.recoveries)
-    known |= {_STAGES[stage]: seconds for stage, seconds in call.stages.items() if stage in _STAGES}
+    known |= {_STAGES[stage]: call.stages[stage] for stage in Stage if stage in call.stages}
     return known
 
 

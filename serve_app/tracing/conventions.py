@@ -72,7 +72,7 @@ AFFINITY: Final = "pointsman.affinity"
 RECOVERY: Final = "pointsman.recovery"
 PACED_S: Final = "pointsman.paced_s"
 STAGE: Final = "pointsman.stage.{}_s"
-"""Seconds of a stage: auth, summarise, queue, classify, choose, engine, relay."""
+"""Seconds of a stage (`serve_app.request.stages`)."""
 
 TOOL_OUTCOME: Final = "pointsman.tool.outcome"
 TOOL_OUTCOMES: Final = "pointsman.tool.outcomes"

@@ -26,6 +26,15 @@ class Exposition:
         for name, read in gauges.items():
             gauge = Gauge(f"vllm:{name}", f"{name} (simulated)", names, registry=r)
             gauge.labels(*self._labels).set_function(read)
+        by_reason = Gauge(
+            "vllm:num_requests_waiting_by_reason",
+            "num_requests_waiting_by_reason (simulated)",
+            [*names, "reason"],
+            registry=r,
+        )
+        # Nothing here waits for a grammar, for KV from elsewhere or for an adapter.
+        by_reason.labels(*self._labels, "capacity").set_function(lambda: engine.waiting)
+        by_reason.labels(*self._labels, "deferred").set(0)
         self._preemptions = self._counter("num_preemptions")
         self._queries = self._counter("prefix_cache_queries")
         self._hits = self._counter("prefix_cache_hits")

@@ -404,6 +404,24 @@ def test_metrics_cover_ingress_and_every_engine(real: str, http: httpx.Client) -
     assert text.count("# TYPE vllm:num_requests_running ") == 1
     assert "pointsman_requests_total{" in text
     assert "pointsman_escalation_threshold{" in text
+    # What an engine shows when it is asked to, by each of them; and that none stands still.
+    for name in ("vllm:kv_block_reuse_gap_seconds_count", "pointsman_engine_stalled"):
+        assert sum(x.startswith(f"{name}{{") for x in text.splitlines()) == 3
+    assert "pointsman_engine_stalled{" in text and "pointsman_card_" not in text
+
+
+def test_status_tells_why_requests_wait_in_an_engine(real: str, http: httpx.Client) -> None:
+    """In the row of each replica, with what is known of its cache and its cards."""
+
+    def rows() -> list[dict[str, Any]] | None:
+        lanes = http.get(f"{real}/status").json()["lanes"].values()
+        found = [row for lane in lanes for row in lane["replicas"]]
+        return found if len(found) == 3 else None
+
+    for row in eventually(rows):
+        assert row["waiting"] == row["waiting_capacity"] + row["waiting_deferred"]
+        assert (row["stalled"], row["cards"]) == (False, [])
+        assert "kv_block_idle_before_evict_s" in row
 
 
 def test_an_engine_endpoint_demands_the_secret(http: httpx.Client, real: str) -> None:

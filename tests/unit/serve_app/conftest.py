@@ -167,7 +167,7 @@ class FakeLanes:
         return self.ready
 
     async def engine_metrics(self, lane) -> list[dict]:
-        text = f'# TYPE vllm:x gauge\nvllm:x{{engine="0"}} {len(lane)}\n'
+        text = f'# TYPE vllm:x gauge\nvllm:x{{lane="{lane}",replica="r1",engine="0"}} {len(lane)}\n'
         load = {"waiting": 1.0, "running": 2.0, "kv_utilization": 0.5}
         return [{"replica": "r1", "in_flight": 0, "text": text, **load}]
 
@@ -199,7 +199,7 @@ class World:
             build_policies(fleet, self.tenants, FakeScorer(), lambda _: 0.5, book=self.book), "s3"
         )
         self.lanes = FakeLanes()
-        self.metrics = Metrics()
+        self.metrics = Metrics("i1")
         self.reloads: list = [{"ok": True}]
         self.folder = folder
         self.store_path = folder / "feedback.db"

@@ -1,9 +1,16 @@
 """Metric objects, and the joining of Prometheus texts."""
 
 import pytest
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from serve_app.metrics import MAX_TENANT_LABELS, OTHER, Metrics, merge_expositions
+from serve_app.metrics import (
+    MAX_TENANT_LABELS,
+    OTHER,
+    Metrics,
+    label_exposition,
+    merge_expositions,
+)
 
 ENGINE = """\
 # HELP vllm:num_requests_running Running.
@@ -21,15 +28,18 @@ vllm:ttft_seconds_sum 4.5
 """
 
 
+def merged(*labels):
+    """One engine's text from as many sources as there are labels."""
+    return merge_expositions([label_exposition(ENGINE, x) for x in labels])
+
+
 def families(text):
     return {family.name: family for family in text_string_to_metric_families(text)}
 
 
 def test_joined_texts_parse_and_carry_the_labels_of_their_source():
     """Every sample of every part is there once, told apart by the added labels."""
-    parts = [({"lane": "chat", "replica": name}, ENGINE) for name in ("r1", "r2")]
-
-    found = families(merge_expositions(parts))
+    found = families(merged(*({"lane": "chat", "replica": name} for name in ("r1", "r2"))))
 
     running = found["vllm:num_requests_running"].samples
     assert [sample.labels for sample in running] == [
@@ -44,7 +54,7 @@ def test_joined_texts_parse_and_carry_the_labels_of_their_source():
 
 def test_headers_stand_once_and_before_their_samples():
     """Prometheus refuses a family that is announced twice."""
-    lines = merge_expositions([({"a": "1"}, ENGINE), ({"a": "2"}, ENGINE)]).splitlines()
+    lines = merged({"a": "1"}, {"a": "2"}).splitlines()
 
     headers = [line for line in lines if line.startswith("#")]
     assert len(headers) == len(set(headers)) == 6
@@ -57,7 +67,7 @@ def test_a_family_told_in_two_ways_keeps_the_first():
     """Two engine versions may word a help text differently."""
     other = ENGINE.replace("Running.", "Requests running.")
 
-    text = merge_expositions([({"a": "1"}, ENGINE), ({"a": "2"}, other)])
+    text = merge_expositions([ENGINE, other])
 
     assert "Requests running." not in text
     assert text.count("# HELP vllm:num_requests_running ") == 1
@@ -65,7 +75,58 @@ def test_a_family_told_in_two_ways_keeps_the_first():
 
 def test_without_labels_to_add_samples_stay_as_they_are():
     """Merging one text with no labels changes nothing."""
-    assert merge_expositions([({}, ENGINE)]) == ENGINE
+    assert merge_expositions([label_exposition(ENGINE, {})]) == ENGINE
+
+
+ODD = """\
+up 3
+# TYPE vllm:num_requests_running gauge
+vllm:num_requests_running{engine="1",said="# HELP {x} \\n# TYPE"} 7
+# a remark
+# HELP untyped_total Only a help.
+untyped_total 4
+# HELP empty No samples.
+# TYPE empty gauge
+# HELP vllm:ttft_seconds TTFT.
+# TYPE vllm:ttft_seconds histogram
+vllm:ttft_seconds_count 1
+# TYPE late gauge
+late 5"""
+
+
+def test_what_is_written_in_another_way_is_joined_all_the_same():
+    """Samples without a header, half a header, remarks, no end of line, odd label values."""
+    found = families(merge_expositions([ENGINE, label_exposition(ODD, {"a": "2"})]))
+
+    values = {(s.name, s.labels.get("a")): s.value for x in found.values() for s in x.samples}
+    assert values[("up", None)] == 1.0 and values[("up", "2")] == 3.0
+    assert values[("vllm:num_requests_running", "2")] == 7.0
+    assert values[("vllm:ttft_seconds_count", "2")] == 1.0
+    assert values[("untyped_total", "2")] == 4.0 and values[("late", "2")] == 5.0
+    assert found["vllm:num_requests_running"].samples[1].labels["said"] == "# HELP {x} \n# TYPE"
+    assert len(values) == 10
+
+
+def test_a_registry_renders_as_the_librarys_does():
+    """Same families, same samples but the times at which counters were made."""
+    metrics = Metrics()
+    metrics.requests.labels("chat", "default", 'a "b"\\\n', "200").inc(2.5)
+    metrics.ttft.labels("chat", "paid").observe(0.1)
+    metrics.queue_depth.labels("chat", "paid").set(float("inf"))
+    theirs = generate_latest(metrics.registry).decode()
+
+    def told(text):
+        found = families(text)
+        return {
+            (x.name, x.type, x.documentation, s.name, *sorted(s.labels.items()), s.value)
+            for x in found.values()
+            for s in x.samples
+            if not s.name.endswith("_created")
+        }
+
+    for _ in range(2):
+        assert told(metrics.render()) == told(theirs)
+        assert "_created" not in metrics.render()
 
 
 def test_nothing_merges_to_an_empty_text():
@@ -75,11 +136,11 @@ def test_nothing_merges_to_an_empty_text():
 
 def test_our_own_metrics_survive_the_joining():
     """What one ingress replica renders parses after merging."""
-    metrics = Metrics()
+    metrics = Metrics("0")
     metrics.requests.labels("chat", "default", "paid", "200").inc()
     metrics.ttft.labels("chat", "paid").observe(0.1)
 
-    found = families(merge_expositions([({"ingress": "0"}, metrics.render())]))
+    found = families(merge_expositions([metrics.render()]))
 
     totals = [s for s in found["pointsman_requests"].samples if s.name.endswith("_total")]
     assert totals[0].labels["ingress"] == "0"

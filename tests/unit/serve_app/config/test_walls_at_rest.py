@@ -134,7 +134,7 @@ def test_no_secret_is_in_what_a_replica_is_told_by_its_own_words() -> None:
     """Serve logs arguments and exceptions their locals."""
     fleet = FleetConfig.model_validate(FLEET)
     affinity = fleet.sessions.affinity
-    life = LaneLife("chat", "s3cr3t-of-ours", "127.0.0.1", 1.0, 1.0, fleet.warm_up, affinity)
+    life = LaneLife("chat", "s3cr3t-of-ours", "127.0.0.1", 1.0, 1.0, 1.0, fleet.warm_up, affinity)
 
     assert "s3cr3t" not in repr(life) + str(life)
 

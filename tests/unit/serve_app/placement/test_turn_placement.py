@@ -12,7 +12,7 @@ from router.placement.spilled_sessions import session_hash
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.serving import AffinityConfig, TimeoutConfig
 from serve_app.engine.load_tracker import LoadTracker
-from serve_app.front.control import _imbalance
+from serve_app.front.status import _imbalance
 from serve_app.placement.lanes import Lanes, NoReplica, UpstreamFault
 from serve_app.placement.replica_router import SessionRouter
 from serve_app.placement.turn_placement import TURN_HEADER, build_placements

@@ -81,7 +81,9 @@ async def test_a_queued_stream_hears_the_head_and_comments_first(soon, stream):
     # Not chosen yet, so not told.
     assert "x-pointsman-replica" not in queued.headers
     assert "queue;" not in queued.headers["server-timing"]
-    assert queued.said == TOKEN + TOKEN + DONE
+    # What the head could not say comes as a comment.
+    said, _, timing = queued.said.partition(b": server-timing: ")
+    assert said == TOKEN + TOKEN + DONE and b"queue;dur=" in timing and b"relay;dur=" in timing
     assert soon.count("pointsman_time_to_first_token_seconds_count", lane="chat", tier="paid") == 2
     assert soon.count("pointsman_inter_token_latency_seconds_count", lane="chat", tier="paid") == 3
     assert soon.count("pointsman_tokens_total", tenant="acme", kind="completion") == 5

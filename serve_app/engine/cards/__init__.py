@@ -1,0 +1,1 @@
+"""What the cards of this machine say of themselves, through NVML."""
