@@ -214,12 +214,17 @@ class Ingress:
             "proxy_seen": self._state.proxies.seen,
             "stored_responses": self._records.responses.status(),
             "tools_refused": list(self._records.tools.refused),
+            "slo": self._state.slo.export(self._state.policies.slo),
         }
 
     async def metrics_text(self) -> dict[str, str]:
         self._control.refresh_gauges()
         text = await asyncio.to_thread(self._metrics.render)
-        return {"replica": self._id, "text": text}
+        return {
+            "replica": self._id,
+            "text": text,
+            "slo": self._state.slo.export(self._state.policies.slo),
+        }
 
     async def escalation_export(self) -> dict[str, Any]:
         return self._state.escalation.export()

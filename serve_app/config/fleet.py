@@ -30,6 +30,7 @@ from serve_app.config.serving import (
     WarmUpConfig,
     WebSocketConfig,
 )
+from serve_app.config.slo import SloConfig
 from serve_app.config.tracing import TracingConfig
 
 _ORIGIN = re.compile(
@@ -101,6 +102,7 @@ class FleetConfig(StrictModel):
     feedback: FeedbackConfig = FeedbackConfig()
     request_log: RequestLogConfig = RequestLogConfig()
     tracing: TracingConfig | None = None
+    slo: SloConfig | None = None
 
     _outdated: tuple[str, ...] = PrivateAttr(())
 
@@ -158,6 +160,12 @@ class FleetConfig(StrictModel):
         for role, name in self.routing.optional_lanes:
             if name not in self.lanes:
                 raise ValueError(f"routing.{role}: no lane '{name}'{nearest(name, self.lanes)}")
+        return self
+
+    @model_validator(mode="after")
+    def _slo_names_lanes(self) -> Self:
+        if self.slo is not None:
+            self.slo.refuse_unknown_lanes(self.lanes)
         return self
 
     @property

@@ -27,6 +27,7 @@ from serve_app.request.call import Call
 from serve_app.request.plan import Plan
 from serve_app.routing.history import explain_history
 from serve_app.routing.reload import Reloader
+from serve_app.slo.standing import gauges_text, rows_of, warnings_of
 from serve_app.tenancy.auth import Tenant
 from serve_app.tenancy.proxies import proxy_warning
 
@@ -110,10 +111,11 @@ class Control:
     async def status(self) -> dict[str, Any]:
         fleet, shadow = self._state.policies.fleet, self._state.policies.shadow
         ingresses = [x for x in await self._broadcast("snapshot") if isinstance(x, dict)]
+        slo = rows_of([x.pop("slo", None) for x in ingresses], self._state.policies.slo)
         return {
             "fleet": fleet.name,
             "note": fleet.note,
-            "warnings": self._warnings(ingresses),
+            "warnings": [*self._warnings(ingresses), *warnings_of(slo)],
             "ready": not await self.loading_lanes(),
             "lanes": await self._lane_status(ingresses),
             "ingress": ingresses,
@@ -126,6 +128,7 @@ class Control:
             "tenants_near_limit": [t for x in ingresses for t in x["tenants_near_limit"]],
             "triggers_firing": ["escalation_share"] if self._state.escalation.alarm else [],
             "ledger": _ledger_of(ingresses),
+            "slo": slo,
         }
 
     def tenant_status(self, tenant: Tenant) -> dict[str, Any]:
@@ -140,6 +143,7 @@ class Control:
             "" if haproxy_is_on() else HAPROXY_IS_OFF,
             self._reloader.store_error,
             _refused(self._reloader.last_error),
+            *self._state.policies.idle_tiers,
             # Each has its own traffic, and may have met the files in another state.
             *(told for x in ingresses for told in _of_files(x.get("files"))),
             *(told for x in ingresses for told in x.get("tools_refused", ())),
@@ -198,6 +202,8 @@ class Control:
             *(self._lanes.engine_metrics(name) for name in names),
         )
         parts = [({"ingress": x["replica"]}, x["text"]) for x in ingresses if isinstance(x, dict)]
+        slo = [x.get("slo") for x in ingresses if isinstance(x, dict)]
+        parts.append(({}, gauges_text(rows_of(slo, self._state.policies.slo))))
         for name, replicas in zip(names, engines, strict=True):
             for x in replicas:
                 labels = {"lane": name, "replica": x["replica"]}
