@@ -36,9 +36,9 @@ class Ended:
 
     Attributes:
         took_s: when all of the answer was there; of a client that left, when it did.
-        ttft_s: when the first token was there; None: no stream, or none came.
-        first_tokens_s: when `FIRST_TOKENS` were there; None: no stream, or none so long.
-        tokens: of its answer.
+        ttft_s: when the first token was there; None: no stream, none came, or it does not count.
+        first_tokens_s: when `FIRST_TOKENS` were there; None: the same, or fewer came.
+        tokens: of its answer, as far as it came.
         is_stream: its client asked for one.
         is_timed: somebody waits for it, and an engine writes an answer.
 
@@ -63,14 +63,16 @@ def judged(ended: Ended, targets: Targets) -> list[Judged]:
     has_left = ended.end is End.LEFT
     limit = targets.ttft_p95_s
     if limit is not None and ended.is_stream:
-        _judge(found, Objective.TTFT, limit, ended.ttft_s, ended.took_s, has_left=has_left)
+        # Of a client that left, only where it had been given nothing.
+        is_late = has_left and not ended.tokens and ended.took_s > limit
+        _judge(found, Objective.TTFT, limit, ended.ttft_s, is_late=is_late)
     limit = targets.first_tokens_p95_s
-    if limit is not None and ended.first_tokens_s is not None:
-        found.append((Objective.FIRST_TOKENS, ended.first_tokens_s <= limit))
+    if limit is not None:
+        _judge(found, Objective.FIRST_TOKENS, limit, ended.first_tokens_s)
     limit, longest = targets.answer_p95_s, targets.answer_tokens
     if limit is not None and (longest is None or ended.tokens <= longest):
-        came = None if has_left else ended.took_s
-        _judge(found, Objective.ANSWER, limit, came, ended.took_s, has_left=has_left)
+        took_s, is_late = ended.took_s, has_left and ended.took_s > limit
+        _judge(found, Objective.ANSWER, limit, None if has_left else took_s, is_late=is_late)
     return found
 
 
@@ -79,15 +81,14 @@ def _judge(
     objective: Objective,
     limit_s: float,
     came_s: float | None,
-    took_s: float,
     *,
-    has_left: bool,
+    is_late: bool = False,
 ) -> None:
-    """Judge what came by its time; what did not come was late once its limit had passed.
+    """Judge what came by its time, and what did not come if it was late all the same.
 
-    A client that left before that shows nothing: it may have been served in time.
+    A client that left before the limit shows nothing: it may have been served in time.
     """
     if came_s is not None:
         found.append((objective, came_s <= limit_s))
-    elif has_left and took_s > limit_s:
+    elif is_late:
         found.append((objective, False))

@@ -91,9 +91,10 @@ class Ring:
     def aged(self, *, now: float) -> list[Aged]:
         """Return the buckets that have events, newest first."""
         self._advance(now)
-        places = ((age, (self._newest - age) % self._size) for age in range(self._size))
-        counts = ((age, self._good[place], self._bad[place]) for age, place in places)
-        return [(age, good, bad) for age, good, bad in counts if good or bad]
+        first = self._newest % self._size + 1
+        good, bad = (x[first:] + x[:first] for x in (self._good, self._bad))
+        counts = enumerate(zip(reversed(good), reversed(bad), strict=True))
+        return [(age, *both) for age, both in counts if any(both)]
 
     def _advance(self, now: float) -> None:
         bucket = int(now // self._width_s)

@@ -31,14 +31,11 @@ class SloBook:
     def settle(self, call: Call, metrics: Metrics) -> None:
         """Count what a call's end says of the objectives that it began under."""
         policy, tier = call.policies.slo, call.tenant.tier_name
-        if policy is None and call.served.first_tokens_s is None:
-            return
-        ended = ended_of(call, time.perf_counter())
-        if ended.first_tokens_s is not None:
-            metrics.first_tokens.labels(call.lane, tier).observe(ended.first_tokens_s)
+        if call.served.first_tokens_s is not None:
+            metrics.first_tokens.labels(call.lane, tier).observe(call.served.first_tokens_s)
         if policy is None:
             return
-        now = time.monotonic()
+        ended, now = ended_of(call, time.perf_counter()), time.monotonic()
         for objective, is_good in judged(ended, policy.of(call.lane, tier)):
             outcome = GOOD if is_good else BAD
             metrics.slo_events.labels(objective, call.lane, tier, outcome).inc()

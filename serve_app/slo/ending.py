@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from router.errors import RejectReason
-from router.slo.judging import FIRST_TOKENS, End, Ended
+from router.slo.judging import End, Ended
 from serve_app.protocol.errors import status_of
 from serve_app.request.call import Call, Outcome
 from serve_app.request.priority import priority_of
@@ -28,42 +30,40 @@ def ended_of(call: Call, now: float) -> Ended:
     Time that tokens waited under their tenant's own ceiling is not the service's. The first
     is counted as it would have gone out; the others when the engine had given them.
     """
-    served, stream = call.served, call.reply.stream
+    served = call.served
     tokens = served.delivered_tokens
     if served.usage is not None:
         tokens = served.usage.completion_tokens
-    read_tokens, read_at = stream.read
-    # What came after the last that was held back went out when it came.
-    is_paced = read_tokens > 0 and read_tokens == served.delivered_tokens
-    took_s = (read_at if is_paced else now) - call.started
-    ttft_s = served.ttft_s
-    return Ended(
+    ended = Ended(
         end=_end_of(call),
-        took_s=took_s,
-        ttft_s=None if ttft_s is None else ttft_s - served.ttft_paced_s,
-        first_tokens_s=_first_tokens_s(call, tokens, took_s),
+        took_s=_read_at(call, now) - call.started,
         tokens=tokens,
         is_stream=call.parsed is not None and call.parsed.stream,
         is_timed=_is_timed(call),
     )
+    if served.ttft_s is None or call.plan is None or call.reply.verdicts:
+        # A tool call is held until it is valid, and of use when it is whole.
+        return ended
+    # Tokens of several answers come mixed.
+    is_one = call.plan.parsed.num_sequences == 1
+    return replace(
+        ended,
+        ttft_s=served.ttft_s - served.ttft_paced_s,
+        first_tokens_s=served.first_tokens_s if is_one else None,
+    )
+
+
+def _read_at(call: Call, now: float) -> float:
+    """When the engine had given all of the answer."""
+    tokens, at = call.reply.stream.read
+    # What came after the last that was held back went out when it came.
+    return at if tokens and tokens == call.served.delivered_tokens else now
 
 
 def _end_of(call: Call) -> End:
     if call.outcome is Outcome.REFUSED and call.refused is not None:
         return _REFUSALS[call.refused.reason]
     return _ENDS.get(call.outcome, End.EXCUSED)
-
-
-def _first_tokens_s(call: Call, tokens: int, took_s: float) -> float | None:
-    """When the stream's first tokens were there; those of a held call come with its end."""
-    if call.plan is None or call.plan.parsed.num_sequences > 1:
-        # Tokens of several answers come mixed.
-        return None
-    found = call.served.first_tokens_s
-    is_held = found is None and call.reply.gate is not None and call.plan.parsed.stream
-    if is_held and call.outcome is Outcome.ANSWERED and tokens >= FIRST_TOKENS:
-        return took_s
-    return found
 
 
 def _is_timed(call: Call) -> bool:

@@ -13,6 +13,11 @@ def stream(end=End.ANSWERED, took_s=2.0, ttft_s=0.5, first_tokens_s=1.0, **more)
     return Ended(end, took_s, ttft_s, first_tokens_s, 100, is_stream=True, **more)
 
 
+def left(took_s) -> Ended:
+    """A client that had been given nothing."""
+    return Ended(End.LEFT, took_s, is_stream=True)
+
+
 @pytest.mark.parametrize(
     ("ended", "expected"),
     [
@@ -37,10 +42,12 @@ def stream(end=End.ANSWERED, took_s=2.0, ttft_s=0.5, first_tokens_s=1.0, **more)
         # Nobody waits.
         (stream(is_timed=False), {FAILURES: True}),
         # Left early; left after it was late; left in the middle of a good start.
-        (stream(End.LEFT, 0.3, None, None), {}),
-        (stream(End.LEFT, 0.9, None, None), {TTFT: False}),
-        (stream(End.LEFT, 5.0, None, None), {TTFT: False, ANSWER: False}),
+        (left(0.3), {}),
+        (left(0.9), {TTFT: False}),
+        (left(5.0), {TTFT: False, ANSWER: False}),
         (stream(End.LEFT, 3.0, 0.1, 0.4), {TTFT: True, FIRST: True}),
+        # An engine was at work on a tool call, which is held until it is whole.
+        (stream(End.LEFT, 3.0, None, None), {}),
         (Ended(End.LEFT, 3.0), {}),
         (Ended(End.LEFT, 5.0), {ANSWER: False}),
     ],
