@@ -6,8 +6,8 @@ table, with the reasons.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from router.slo.objectives import Objective, Targets
 
@@ -30,8 +30,7 @@ class End(Enum):
     """Refused for what the client sent, or by its tenant's own ceilings."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """A request that has ended. Times are seconds since its arrival.
 
     Attributes:

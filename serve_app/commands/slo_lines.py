@@ -30,7 +30,7 @@ def _verdict(row: dict[str, Any]) -> str:
 
 def _figures(row: dict[str, Any]) -> str:
     total, left = row["good"] + row["bad"], row.get("budget_left_ratio")
-    held = f"{row['good']:,} of {total:,} held it"
+    kept = f"{row['good']:,} of {total:,} kept it"
     if left is None:
-        return held
-    return f"{held}, " + (f"{left:.0%} of the budget left" if left >= 0 else "budget overspent")
+        return kept
+    return f"{kept}, " + (f"{left:.0%} of the budget left" if left >= 0 else "budget overspent")

@@ -30,16 +30,16 @@ class SloBook:
 
     def settle(self, call: Call, metrics: Metrics) -> None:
         """Count what a call's end says of the objectives that it began under."""
-        policy, tier = call.policies.slo, call.tenant.tier_name
+        policy, lane, tier = call.policies.slo, call.lane, call.tenant.tier_name
         if call.served.first_tokens_s is not None:
-            metrics.first_tokens.labels(call.lane, tier).observe(call.served.first_tokens_s)
+            metrics.first_tokens.labels(lane, tier).observe(call.served.first_tokens_s)
         if policy is None:
             return
         ended, now = ended_of(call, time.perf_counter()), time.monotonic()
-        for objective, is_good in judged(ended, policy.of(call.lane, tier)):
+        for objective, is_good in judged(ended, policy.of(lane, tier)):
             outcome = GOOD if is_good else BAD
-            metrics.slo_events.labels(objective, call.lane, tier, outcome).inc()
-            self.history((objective, call.lane, tier), now).note(is_good=is_good, now=now)
+            metrics.slo_events.labels(objective, lane, tier, outcome).inc()
+            self.history((objective, lane, tier), now).note(is_good=is_good, now=now)
 
     def history(self, series: Series, now: float) -> History:
         """Return the events of a series, which are none when it is new."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from router.errors import RejectReason
 from router.slo.judging import End, Ended
 from serve_app.protocol.errors import status_of
@@ -30,26 +28,21 @@ def ended_of(call: Call, now: float) -> Ended:
     Time that tokens waited under their tenant's own ceiling is not the service's. The first
     is counted as it would have gone out; the others when the engine had given them.
     """
-    served = call.served
-    tokens = served.delivered_tokens
-    if served.usage is not None:
-        tokens = served.usage.completion_tokens
-    ended = Ended(
-        end=_end_of(call),
-        took_s=_read_at(call, now) - call.started,
-        tokens=tokens,
+    served, ttft_s, first_tokens_s = call.served, None, None
+    if served.ttft_s is not None and call.plan is not None and not call.reply.verdicts:
+        # A tool call is held until it is valid, and of use when it is whole: it has neither.
+        ttft_s = served.ttft_s - served.ttft_paced_s
+        # Tokens of several answers come mixed.
+        first_tokens_s = served.first_tokens_s if call.plan.parsed.num_sequences == 1 else None
+    usage = served.usage
+    return Ended(
+        _end_of(call),
+        _read_at(call, now) - call.started,
+        ttft_s,
+        first_tokens_s,
+        tokens=served.delivered_tokens if usage is None else usage.completion_tokens,
         is_stream=call.parsed is not None and call.parsed.stream,
         is_timed=_is_timed(call),
-    )
-    if served.ttft_s is None or call.plan is None or call.reply.verdicts:
-        # A tool call is held until it is valid, and of use when it is whole.
-        return ended
-    # Tokens of several answers come mixed.
-    is_one = call.plan.parsed.num_sequences == 1
-    return replace(
-        ended,
-        ttft_s=served.ttft_s - served.ttft_paced_s,
-        first_tokens_s=served.first_tokens_s if is_one else None,
     )
 
 

@@ -121,8 +121,11 @@ def warnings_of(rows: Iterable[Row]) -> list[str]:
 
 def gauges_text(rows: Iterable[Row]) -> str:
     """Return the Prometheus text of `GAUGES`; they carry no `ingress`: they are of all of them."""
+    told = list(rows)
+    if not told:
+        return ""
     registry = CollectorRegistry()
-    registry.register(_Gauges(list(rows)))
+    registry.register(_Gauges(told))
     return generate_latest(registry).decode()
 
 
