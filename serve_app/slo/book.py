@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from prometheus_client import Counter
+
 from router.slo.judging import judged
 from router.slo.objectives import Objective, SloPolicy
 from router.slo.windows import MAX_PERIOD_S, History
@@ -19,7 +21,7 @@ more, the ones that were noted longest ago are forgotten."""
 Series = tuple[Objective, str, str]
 """An objective, a lane and a tier."""
 
-GOOD, BAD = "good", "bad"
+OUTCOMES = "bad", "good"
 
 
 class SloBook:
@@ -27,6 +29,7 @@ class SloBook:
 
     def __init__(self) -> None:
         self._histories: dict[Series, History] = {}
+        self._events: dict[Series, tuple[Counter, Counter]] = {}
 
     def settle(self, call: Call, metrics: Metrics) -> None:
         """Count what a call's end says of the objectives that it began under."""
@@ -37,9 +40,20 @@ class SloBook:
             return
         ended, now = ended_of(call, time.perf_counter()), time.monotonic()
         for objective, is_good in judged(ended, policy.of(lane, tier)):
-            outcome = GOOD if is_good else BAD
-            metrics.slo_events.labels(objective, lane, tier, outcome).inc()
-            self.history((objective, lane, tier), now).note(is_good=is_good, now=now)
+            series = objective, lane, tier
+            self._counters(series, metrics)[is_good].inc()
+            self.history(series, now).note(is_good=is_good, now=now)
+
+    def _counters(self, series: Series, metrics: Metrics) -> tuple[Counter, Counter]:
+        """Return the counters of a series, bad and good, which begin together.
+
+        Prometheus sees no increase in a counter that is 1 when it first appears.
+        """
+        found = self._events.get(series)
+        if found is None:
+            bad, good = (metrics.slo_events.labels(*series, x) for x in OUTCOMES)
+            found = self._events[series] = bad, good
+        return found
 
     def history(self, series: Series, now: float) -> History:
         """Return the events of a series, which are none when it is new."""

@@ -77,6 +77,18 @@ async def test_a_fast_engine_keeps_what_is_promised(serving):
     assert world.count("pointsman_first_tokens_seconds_count", **labels) == 1
 
 
+async def test_good_and_bad_events_begin_together(serving):
+    """A counter that appears with its first event at 1 has no increase for Prometheus."""
+    world = serving()
+    promise(world, **AMPLE)
+
+    await world.post(CHAT, STREAM, key="acme")
+
+    labels = {"objective": "ttft", "lane": "chat", "tier": "paid", "outcome": "bad"}
+    name = "pointsman_slo_events_total"
+    assert world.metrics.registry.get_sample_value(name, labels) == 0.0
+
+
 async def test_a_slow_engine_does_not(serving):
     """It answers: nothing failed, all of it was late."""
     world = serving(ttft_s=0.03, itl_s=0.002)
