@@ -220,7 +220,7 @@ class Ingress:
             "slo": self._state.slo.export(self._state.policies.slo),
         }
 
-    async def metrics_text(self) -> dict[str, str]:
+    async def metrics_text(self) -> dict[str, Any]:
         self._control.refresh_gauges()
         text = await asyncio.to_thread(self._metrics.render)
         return {
