@@ -20,7 +20,7 @@ from serve_app.admission.shed_order_watch import ShedOrderWatch
 from serve_app.config.addresses import frontend_host
 from serve_app.config.files import await_rest
 from serve_app.config.fleet import ReloadConfig
-from serve_app.config.settings import load_tenants, tenancy_path
+from serve_app.config.settings import load_tenants, state_dir, tenancy_path
 from serve_app.engine.warm_up import Exported
 from serve_app.front.control import Control
 from serve_app.front.gateway import Gateway
@@ -37,6 +37,7 @@ from serve_app.request.metering import Metering
 from serve_app.routing.in_step import keep_in_step
 from serve_app.routing.policies import Policies
 from serve_app.routing.reload import Reloader, load_policies
+from serve_app.slo.keeping import FOLDER, SloKeeper
 from serve_app.tenancy.callers import is_loopback
 from serve_app.tenancy.keys import KeyBook
 from serve_app.tenancy.stores import open_store
@@ -76,6 +77,7 @@ class Ingress:
         self._metrics = Metrics(self._id)
         self._records = Records(policies, tenancy, secret, self._id, self._metrics)
         self._state = IngressState(policies, secret, self._id, self._records.tools)
+        self._slo = SloKeeper(self._state.slo, state_dir() / FOLDER, self._id)
         self._placements = build_placements(policies.fleet, self._id)
         self._lanes = Lanes(handles, secret, policies.fleet.timeouts, self._placements)
         self._reloader = Reloader(
@@ -159,6 +161,7 @@ class Ingress:
             watch_saturation(self._state.admission, self._lanes),
             self._shed_order.run(),
             self._state.contentions.run(),
+            self._slo.run(),
             *self._records.start(self._state),
         ]
         if self._state.leases is not None:
@@ -215,12 +218,17 @@ class Ingress:
             "proxy_seen": self._state.proxies.seen,
             "stored_responses": self._records.responses.status(),
             "tools_refused": list(self._records.tools.refused),
+            "slo": self._state.slo.export(self._state.policies.slo),
         }
 
-    async def metrics_text(self) -> dict[str, str]:
+    async def metrics_text(self) -> dict[str, Any]:
         self._control.refresh_gauges()
         text = await asyncio.to_thread(self._metrics.render)
-        return {"replica": self._id, "text": text}
+        return {
+            "replica": self._id,
+            "text": text,
+            "slo": self._state.slo.export(self._state.policies.slo),
+        }
 
     async def escalation_export(self) -> dict[str, Any]:
         return self._state.escalation.export()
@@ -258,6 +266,7 @@ class Ingress:
         await self._websockets.close()
         self._pipeline.summariser.stop()
         await self._lanes.close()
+        await asyncio.to_thread(self._slo.close)
         await asyncio.to_thread(self._records.close)
         await asyncio.to_thread(self._keys.close)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from classifier.arguments import add_action
 from serve_app.commands.local_access import NotOurs, key_for
+from serve_app.commands.slo_lines import slo_lines
 from serve_app.tenancy.local_key import admin_key_path
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -211,6 +212,8 @@ def _status(args: argparse.Namespace) -> int:
             f"{lane['running']:g} running, {lane['queue']:g} waiting, "
             f"KV cache {lane['kv_utilization']:.0%}, {lane['model']}"
         )
+    for line in slo_lines(status.get("slo", ())):
+        print(f"{'slo':>12}  {line}")
     for warning in status.get("warnings", ()):
         print(f"{'warning':>12}  {warning}")
     return 0

@@ -31,6 +31,7 @@ from serve_app.config.serving import (
     WarmUpConfig,
     WebSocketConfig,
 )
+from serve_app.config.slo import SloConfig
 from serve_app.config.tracing import TracingConfig
 
 _ORIGIN = re.compile(
@@ -103,6 +104,7 @@ class FleetConfig(StrictModel):
     request_log: RequestLogConfig = RequestLogConfig()
     tracing: TracingConfig | None = None
     prices: PricesConfig = PricesConfig()
+    slo: SloConfig | None = None
 
     _outdated: tuple[str, ...] = PrivateAttr(())
 
@@ -167,6 +169,12 @@ class FleetConfig(StrictModel):
         for name in self.prices.lanes:
             if name not in self.lanes:
                 raise ValueError(f"prices.lanes: no lane '{name}'{nearest(name, self.lanes)}")
+        return self
+
+    @model_validator(mode="after")
+    def _slo_names_lanes(self) -> Self:
+        if self.slo is not None:
+            self.slo.refuse_unknown_lanes(self.lanes)
         return self
 
     @property

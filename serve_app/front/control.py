@@ -25,6 +25,7 @@ from serve_app.request.call import Call
 from serve_app.request.plan import Plan
 from serve_app.routing.history import explain_history
 from serve_app.routing.reload import Reloader
+from serve_app.slo.standing import gauges_text, rows_of
 from serve_app.tenancy.auth import Tenant
 
 Broadcast = Callable[..., Awaitable[list[Any]]]
@@ -101,7 +102,8 @@ class Control:
 
     async def status(self) -> dict[str, Any]:
         ingresses = [x for x in await self._broadcast("snapshot") if isinstance(x, dict)]
-        return await self._status.of(ingresses, loading=await self.loading_lanes())
+        slo = rows_of([x.pop("slo", None) for x in ingresses], self._state.policies.slo)
+        return await self._status.of(ingresses, slo, loading=await self.loading_lanes())
 
     def tenant_status(self, tenant: Tenant) -> dict[str, Any]:
         return self._status.of_tenant(tenant)
@@ -141,6 +143,8 @@ class Control:
             *(self._lanes.engine_metrics(name) for name in names),
         )
         parts = [x["text"] for x in ingresses if isinstance(x, dict)]
+        slo = [x.get("slo") for x in ingresses if isinstance(x, dict)]
+        parts.append(gauges_text(rows_of(slo, self._state.policies.slo)))
         parts += [x["text"] for replicas in engines for x in replicas]
         return merge_expositions(parts)
 

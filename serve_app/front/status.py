@@ -9,6 +9,7 @@ from serve_app.config.settings import haproxy_is_on
 from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import Lanes
 from serve_app.routing.reload import Reloader
+from serve_app.slo.standing import Row, warnings_of
 from serve_app.tenancy.auth import Tenant
 from serve_app.tenancy.proxies import proxy_warning
 
@@ -26,18 +27,21 @@ class Status:
         self._lanes = lanes
         self._reloader = reloader
 
-    async def of(self, ingresses: list[dict[str, Any]], *, loading: list[str]) -> dict[str, Any]:
+    async def of(
+        self, ingresses: list[dict[str, Any]], slo: list[Row], *, loading: list[str]
+    ) -> dict[str, Any]:
         """Return the whole of it.
 
-        `ingresses` are the snapshots of the ingress replicas that answered, `loading` the
-        required lanes that have no warmed replica yet.
+        `ingresses` are the snapshots of the ingress replicas that answered, `slo` how the
+        deployment stands with its objectives, `loading` the required lanes that have no
+        warmed replica yet.
         """
         fleet, shadow = self._state.policies.fleet, self._state.policies.shadow
         lanes = await self._lane_status(ingresses)
         return {
             "fleet": fleet.name,
             "note": fleet.note,
-            "warnings": self._warnings(ingresses, lanes),
+            "warnings": [*self._warnings(ingresses, lanes), *warnings_of(slo)],
             "ready": not loading,
             "lanes": lanes,
             "ingress": ingresses,
@@ -50,6 +54,7 @@ class Status:
             "tenants_near_limit": [t for x in ingresses for t in x["tenants_near_limit"]],
             "triggers_firing": ["escalation_share"] if self._state.escalation.alarm else [],
             "ledger": _ledger_of(ingresses),
+            "slo": slo,
         }
 
     def of_tenant(self, tenant: Tenant) -> dict[str, Any]:
@@ -64,6 +69,7 @@ class Status:
             "" if haproxy_is_on() else HAPROXY_IS_OFF,
             self._reloader.store_error,
             _refused(self._reloader.last_error),
+            *self._state.policies.idle_tiers,
             # Each has its own traffic, and may have met the files in another state.
             *(told for x in ingresses for told in _of_files(x.get("files"))),
             *(told for x in ingresses for told in x.get("tools_refused", ())),

@@ -62,6 +62,21 @@ class Metrics:
             "lane",
             "tier",
         )
+        self.first_tokens = histogram(
+            "pointsman_first_tokens_seconds",
+            "Request received to its stream's 30th token, of streams that have so many.",
+            _TTFT,
+            "lane",
+            "tier",
+        )
+        self.slo_events = labelled(
+            "pointsman_slo_events_total",
+            "Requests that an objective of the fleet file's slo judges, by whether they kept it.",
+            "objective",
+            "lane",
+            "tier",
+            "outcome",
+        )
         self.itl = histogram(
             "pointsman_inter_token_latency_seconds",
             "Gap between streamed chunks passed on.",

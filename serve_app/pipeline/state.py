@@ -35,6 +35,7 @@ from serve_app.leases.lease_sync import LeaseSync
 from serve_app.registry.book import ToolBook
 from serve_app.routing.escalation import Escalation
 from serve_app.routing.policies import Policies
+from serve_app.slo.book import SloBook
 from serve_app.tenancy.auth import Tenant
 from serve_app.tenancy.callers import Caller
 from serve_app.tenancy.local_key import local_admin_key
@@ -97,6 +98,7 @@ class IngressState:
         self.tasks = TaskTable()
         self.turn_lanes = TurnLanes()
         self.lint_log = LintLog()
+        self.slo = SloBook()
         self._hot = HotPrefixes(HOT_SPARE * warm.prefixes, warm.max_bytes, warm.half_life_s)
         self._secret = secret.encode()
         self._admin_key = local_admin_key(secret).encode()

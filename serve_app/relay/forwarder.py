@@ -17,6 +17,7 @@ from typing import Any
 from starlette.types import Send
 
 from router.limits.pacer import DUE, Paces
+from router.slo.judging import FIRST_TOKENS
 from serve_app.metrics import Series
 from serve_app.protocol.sse import Usage
 from serve_app.relay.engine_stream import EngineStream
@@ -46,6 +47,8 @@ class Forwarder:
         self._begin, self._count = begin, count
         self._state, self._charge = call.reply.stream, call.charge
         self._pacer, self._covered = call.charge.pacer, call.charge.covered_tokens
+        # One comparison a token for both: what was charged, and the first tokens.
+        self._limit = min(self._covered, FIRST_TOKENS - 1)
         hold = call.served.hold
         self._ticket = hold.ticket if hold is not None else None
         self._suspended: SuspendedSend | None = None
@@ -116,15 +119,29 @@ class Forwarder:
             out = stream.feed(chunk)
         else:
             out = book(stream, chunk, self._pacer, state.held, now)
+            if state.held:
+                state.read = state.tokens + stream.tokens, time.perf_counter()
         tokens = state.tokens + stream.tokens
         if self._ticket is not None:
             self._ticket.deliver(tokens)
-        if tokens > self._covered:
-            self._covered = self._charge.cover(tokens, now=now)
+        if tokens > self._limit:
+            self._pass_limit(tokens, now)
         if self._begins is not None and stream.tokens > 1:
             self._begins.expect_tokens()
             self._begins = None
         return out
+
+    def _pass_limit(self, tokens: int, now: float) -> None:
+        """Charge what the stream has outgrown, and note when its first tokens were there."""
+        if tokens > self._covered:
+            self._covered = self._charge.cover(tokens, now=now)
+        self._limit, served = self._covered, self._call.served
+        if served.first_tokens_s is None:
+            if tokens - self._stream.untold_tokens >= FIRST_TOKENS:
+                served.first_tokens_s = time.perf_counter() - self._call.started
+            else:
+                # Held by the gate: they are looked for again with each token.
+                self._limit = min(self._limit, FIRST_TOKENS - 1)
 
     def _note(self, now: float) -> None:
         state = self._state

@@ -208,6 +208,7 @@ class Relay:
             call.served.hold.begin()
         tier = call.tenant.tier_name
         call.served.ttft_s = ttft_s = now - call.started
+        call.served.ttft_paced_s = call.served.paced_s
         self._metrics.ttft.labels(call.lane, tier).observe(ttft_s)
         self._escalation.note_ttft(call.lane, ttft_s)
         await self._start_stream(call, send)

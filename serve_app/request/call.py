@@ -52,7 +52,10 @@ class Served:
         mending: what it took to have invalid tool calls made again.
         delivered_tokens: passed on, of a stream that has ended.
         live_tokens: passed on so far, while a stream is under way.
-        paced_s: how long tokens waited under the tenant's ceiling.
+        paced_s: how long tokens waited under the tenant's ceiling; `ttft_paced_s`: before the
+            client had the first.
+        ttft_s: when it had that; `first_tokens_s`: when an engine had given `FIRST_TOKENS`
+            of `router.slo.judging`, if it did. Of streams alone, seconds since the arrival.
 
     """
 
@@ -65,6 +68,8 @@ class Served:
     live_tokens: Callable[[], int] | None = None
     paced_s: float = 0.0
     ttft_s: float | None = None
+    ttft_paced_s: float = 0.0
+    first_tokens_s: float | None = None
 
     @property
     def counted(self) -> Usage | None:

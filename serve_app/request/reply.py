@@ -25,6 +25,8 @@ class StreamState:
         newest: what that was: whole events.
         tokens: passed on by sources that are done, and what they had given that waits.
         untold_tokens: those of the last source of which the client has nothing.
+        read: tokens that had come when one was last held back under the ceiling, and when
+            that was, by `time.perf_counter`.
 
     """
 
@@ -33,6 +35,7 @@ class StreamState:
     newest: bytes = b""
     tokens: int = 0
     untold_tokens: int = 0
+    read: tuple[int, float] = (0, 0.0)
 
 
 @dataclass(slots=True)

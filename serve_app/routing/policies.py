@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from classifier import Scorer
 from router.routing.escalation import EscalationLevel
 from router.routing.policy import RoutingPolicy, StrongerLane
+from router.slo.objectives import SloPolicy
 from router.types import Lane, Reason
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.records import StoreConfig
@@ -27,6 +28,8 @@ class Policies:
         languages: tells those that have a lane; None: none has.
         shipped: share to the score that it reaches on the artefact's stated mix.
         fixed_threshold: the operator's own, in place of the lowest level's.
+        slo: what is promised to whom; None: nothing is.
+        idle_tiers: a warning for each tier that it names and that is not there.
         shadow: a candidate that scores beside the active classifier, without effect.
 
     """
@@ -44,6 +47,8 @@ class Policies:
     default_output_tokens: int
     planning: EscalationLevel | None = None
     languages: Languages | None = field(default=None, compare=False)
+    slo: SloPolicy | None = None
+    idle_tiers: tuple[str, ...] = ()
 
     @property
     def escalation_basis(self) -> tuple[object, ...]:
@@ -101,6 +106,8 @@ def build_policies(
         default_output_tokens=routing.default_output_tokens,
         planning=planning,
         languages=languages_of(policy.languages),
+        slo=None if fleet.slo is None else fleet.slo.policy(),
+        idle_tiers=() if fleet.slo is None else tuple(fleet.slo.idle_tiers(tenants.tiers)),
     )
 
 

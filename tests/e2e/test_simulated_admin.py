@@ -28,6 +28,21 @@ def socket_of(url: str) -> str:
     return url.replace("http://", "ws://") + "/v1/chat/ws"
 
 
+def test_status_sums_objectives_over_the_ingress_replicas(
+    simulated: str, http: httpx.Client
+) -> None:
+    """Whichever replica answered the requests, and whichever is asked."""
+    for _ in range(TIMES):
+        http.post(f"{simulated}/v1/chat/completions", json=chat("Hello", max_tokens=3))
+
+    asked = [http.get(f"{simulated}/status", headers=admin_headers()) for _ in range(TIMES)]
+    for rows in (x.json()["slo"] for x in asked):
+        found = {(x["objective"], x["lane"], x["tier"]): x for x in rows}
+        row = found["failures", "chat", "local"]
+        assert row["good"] >= TIMES
+        assert row["verdict"] in ("ok", "burning", "too few requests to tell")
+
+
 def test_without_a_key_one_chats_and_sees_what_a_tenant_sees(
     simulated: str, http: httpx.Client
 ) -> None:

@@ -1,0 +1,1 @@
+"""Service level objectives of a deployment: judged at each request's end, summed, told."""
