@@ -140,6 +140,7 @@ def _ingress(fleet: FleetConfig) -> serve.Deployment:
         health_check_period_s=5.0,
         ray_actor_options={
             "num_cpus": config.num_cpus,
+            "resources": config.resources,
             "runtime_env": {"env_vars": doorway.ENVIRONMENT},
         },
     )(Ingress)

@@ -1,0 +1,163 @@
+"""Streams over a cluster, one of whose nodes is lost; runs where the clients are."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+
+from benchmarks.support.chaos_rounds import Seen
+from tests.multinode.cluster import ALL_S, Cluster
+from tests.multinode.network import Node
+
+STREAMS = 40
+TOKENS = 250
+LANES = ("chat", "quality")
+
+
+class Clients:
+    """Streams through the frontends of several nodes, with one key."""
+
+    def __init__(self, http: aiohttp.ClientSession, fronts: list[Node]) -> None:
+        self._http, self._urls = http, [f"http://{node.address}:8000" for node in fronts]
+
+    async def stream(self, number: int, seen: Seen) -> Seen:
+        body = {
+            "model": LANES[number % 2],
+            "messages": [{"role": "user", "content": f"Tell me story number {number}."}],
+            "max_tokens": TOKENS,
+            "temperature": 0,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        headers = {"x-session-id": f"story-{number}", "x-pointsman-debug": "1"}
+        target = f"{self._urls[number // 2 % len(self._urls)]}/v1/chat/completions"
+        try:
+            async with self._http.post(target, json=body, headers=headers) as response:
+                seen.replica = response.headers.get("x-pointsman-replica", "")
+                if response.status != 200:
+                    seen.error = f"{response.status} {(await response.text())[:200]}"
+                async for line in response.content:
+                    seen.take(line.rstrip())
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            seen.error = type(error).__name__
+        return seen
+
+    async def all_streams(self) -> list[Seen]:
+        return list(await asyncio.gather(*(self.stream(n, Seen()) for n in range(STREAMS))))
+
+    async def status(self) -> dict[str, Any]:
+        """What one of the frontends says; {} where it does not answer."""
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError, ValueError):
+            quick = aiohttp.ClientTimeout(total=10)
+            async with self._http.get(f"{self._urls[0]}/status", timeout=quick) as response:
+                found: dict[str, Any] = await response.json()
+                return found if response.status == 200 else {}
+        return {}
+
+    async def replicas(self) -> dict[str, set[str]]:
+        lanes = (await self.status()).get("lanes", {})
+        return {name: {x["replica"] for x in lane["replicas"]} for name, lane in lanes.items()}
+
+    async def ingresses(self) -> int:
+        return len((await self.status()).get("ingress", []))
+
+    async def all_there(self) -> bool:
+        found = await self.replicas()
+        return all(len(found.get(lane, ())) == 2 for lane in LANES) and await self.ingresses() == 2
+
+
+async def until(check: Callable[[], Any], what: str, within_s: float = ALL_S) -> float:
+    """Seconds until the check held."""
+    begun = time.monotonic()
+    while not await check():
+        if time.monotonic() - begun > within_s:
+            raise RuntimeError(f"not within {within_s:.0f} s: {what}")
+        await asyncio.sleep(0.25)
+    return time.monotonic() - begun
+
+
+async def one_round(
+    clients: Clients, expected: list[Seen], name: str, lose: Callable[[], Any], kept_s: float = 8.0
+) -> dict[str, Any]:
+    """Streams, a node lost while they run, and how each of them ended."""
+    seen = [Seen() for _ in range(STREAMS)]
+    tasks = [asyncio.create_task(clients.stream(n, seen[n])) for n in range(STREAMS)]
+    await until(lambda: _are_begun(seen), "every stream has begun", 60)
+    await asyncio.sleep(kept_s)
+    before = await clients.replicas()
+    open_streams = sum(not x.is_whole and not x.error for x in seen)
+    lose()
+    lost_at = time.monotonic()
+    await asyncio.gather(*tasks)
+    whole = [x.is_whole and x.is_like(y) for x, y in zip(seen, expected, strict=True)]
+    after = await clients.replicas()
+    gone = set().union(*before.values()) - set().union(*after.values())
+    hit = [n for n, x in enumerate(seen) if x.replica in gone]
+    told = {
+        "round": name,
+        "open": open_streams,
+        "on_the_node": len(hit),
+        "on_the_node_and_whole": sum(whole[n] for n in hit),
+        "failed": whole.count(False),
+        "failures": dict(Counter(_fault(seen[n]) for n in range(STREAMS) if not whole[n])),
+        "longest_gap_s": round(max((seen[n].longest_gap_s for n in hit), default=0), 2),
+        "median_gap_s": round(statistics.median([seen[n].longest_gap_s for n in hit] or [0]), 2),
+        "seconds": round(time.monotonic() - lost_at, 1),
+    }
+    print(json.dumps(told), flush=True)
+    return told
+
+
+def _fault(seen: Seen) -> str:
+    return seen.error or ("another text" if seen.is_whole else "cut")
+
+
+async def _are_begun(seen: list[Seen]) -> bool:
+    return all(x.times or x.error for x in seen)
+
+
+async def run(cluster: Cluster, key: str) -> list[dict[str, Any]]:
+    head, front, lanes = cluster.nodes
+    headers = {"authorization": f"Bearer {key}"}
+    connector = aiohttp.TCPConnector(limit=0)
+    timeout = aiohttp.ClientTimeout(total=240)
+    rounds = []
+    async with aiohttp.ClientSession(connector=connector, headers=headers, timeout=timeout) as http:
+        both = Clients(http, [head, front])
+        await until(both.all_there, "two replicas of each lane, two ingress replicas")
+        expected = await both.all_streams()
+        failed = [x.error or "cut" for x in expected if not x.is_whole]
+        if failed:
+            raise RuntimeError(f"the undisturbed run failed: {failed[:3]}")
+        print(f"undisturbed: {len(expected)} streams, all whole", flush=True)
+        for name, lose, mend in (
+            ("lane node killed", lanes.kill, lambda: cluster.start_ray(lanes)),
+            ("lane node cut off", lanes.cut, lambda: _replace(cluster, lanes)),
+            ("front node killed", front.kill, lambda: cluster.start_ray(front)),
+        ):
+            told = await one_round(both, expected, name, lose)
+            begun = time.monotonic()
+            await asyncio.to_thread(mend)
+            told["ray_is_back_s"] = round(time.monotonic() - begun, 1)
+            await until(both.all_there, "all replicas are back")
+            told["all_are_back_s"] = round(time.monotonic() - begun, 1)
+            print(json.dumps(told), flush=True)
+            rounds.append(told)
+            again = await both.all_streams()
+            told["after"] = sum(x.is_whole for x in again)
+    return rounds
+
+
+def _replace(cluster: Cluster, node: Node) -> None:
+    """The node is switched off and on: Ray takes none back that it has given up."""
+    node.kill()
+    node.plug()
+    cluster.start_ray(node)
