@@ -26,7 +26,8 @@ class IngressConfig(StrictModel):
         silent_after_s: a replica whose event loop stands still for so long is killed and
             replaced; Serve alone would drain it for as long as its stuck streams last.
         resources: what each replica takes of Ray's own resources beside CPUs: of a cluster,
-            it runs on the nodes that have them. A lane has `bundle` for that.
+            it runs on the nodes that have them, as a lane by its `bundle`. Empty: on the
+            head node, which has the tenancy store and whatever else is kept.
 
     """
 

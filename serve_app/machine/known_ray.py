@@ -16,9 +16,18 @@ from serve_app.config.errors import ConfigError
 from serve_app.machine.ports import CLUSTER, DASHBOARD, open_ports
 from serve_app.machine.ray_files import forget_dead_ray, refuse_long, refuse_shared, run_dir
 
+BY_FILE = {
+    *("attach", "down", "exec", "get-head-ip", "get-worker-ips", "monitor"),
+    *("rsync-down", "rsync-up", "submit", "up"),
+}
+"""Ray's commands for a cluster that a file describes; they reach its hosts by SSH."""
+
 ALONE = {
     "serve": {"build", "run"},
-    "ray": {"disable-usage-stats", "enable-usage-stats", "get-auth-token", "start", "stop"},
+    "ray": {
+        *("disable-usage-stats", "enable-usage-stats", "get-auth-token", "start", "stop"),
+        *BY_FILE,
+    },
 }
 """Commands that start a Ray, or ask none; `serve run` and `ray start` read our directory alone."""
 

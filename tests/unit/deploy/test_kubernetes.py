@@ -152,10 +152,10 @@ def test_each_lane_has_a_group_with_a_card_for_each_replica(fleet, groups):
         assert int(container["resources"]["limits"]["nvidia.com/gpu"]) == lane.bundle["GPU"]
 
 
-def test_every_ingress_replica_has_room_beside_the_state(fleet, groups):
-    has = json.loads(json.loads(groups["head"]["rayStartParams"]["resources"]))
-    wants = {key: x * fleet.ingress.replicas for key, x in fleet.ingress.resources.items()}
-    assert wants == has
+def test_ingress_replicas_have_room_beside_the_state(fleet, groups):
+    assert fleet.ingress.resources == {}
+    cpus = int(groups["head"]["rayStartParams"]["num-cpus"])
+    assert fleet.ingress.replicas * fleet.ingress.num_cpus < cpus
 
 
 def test_a_pod_is_given_the_time_that_its_streams_have(fleet, groups):

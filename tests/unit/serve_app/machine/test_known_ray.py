@@ -65,6 +65,7 @@ def test_ours_is_asked_wherever_it_listens(called, monkeypatch, argv):
         ["ray", "start", "--head"],
         ["ray", "status", "--address=10.0.0.1:6379"],
         ["ray", "get-auth-token"],
+        ["ray", "up", "cluster.yaml"],
     ],
 )
 def test_a_command_that_asks_nobody_or_is_told_whom_is_left_alone(called, monkeypatch, argv):
