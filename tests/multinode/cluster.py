@@ -101,6 +101,25 @@ class Cluster:
         )
         return str(json.loads(told)["key"])
 
+    def replicas_on(self, node: Node) -> set[str]:
+        """Ids of the lane replicas on a node, as Serve's API on the head has them."""
+        token = (Path.home() / ".ray" / "auth_token").read_text().strip()
+        ask = ["curl", "-sf", "-H", "@-", "http://127.0.0.1:8265/api/serve/applications/"]
+        done = subprocess.run(
+            self.nodes[0].command(ask),
+            input=f"authorization: Bearer {token}\n",
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        (application,) = json.loads(done.stdout)["applications"].values()
+        return {
+            replica["replica_id"]
+            for name, deployment in application["deployments"].items()
+            for replica in deployment["replicas"]
+            if name.startswith("lane:") and replica["node_ip"] == node.address
+        }
+
     def _call(self, node: Node, arguments: Sequence[str]) -> str:
         done = subprocess.run(
             node.command([*POINTSMAN, *arguments]),

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import statistics
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -20,6 +22,22 @@ from tests.multinode.network import Node
 STREAMS = 40
 TOKENS = 250
 LANES = ("chat", "quality")
+RECOVERIES = re.compile(
+    r'^pointsman_stream_recoveries_total\{.*outcome="(\w+)".*\} (\S+)$', re.MULTILINE
+)
+
+
+KEPT_S = 5.0
+"""How long streams have run when a node is lost."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What is done to a node."""
+
+    name: str
+    node: Node
+    lose: Callable[[], Any]
 
 
 class Clients:
@@ -62,6 +80,16 @@ class Clients:
                 return found if response.status == 200 else {}
         return {}
 
+    async def recoveries(self) -> Counter[str]:
+        """Streams by how they were recovered, as all ingress replicas count them so far."""
+        async with self._http.get(f"{self._urls[0]}/metrics") as response:
+            text = await response.text()
+        found = RECOVERIES.findall(text)
+        counts: Counter[str] = Counter()
+        for outcome, value in found:
+            counts[outcome] += int(float(value))
+        return counts
+
     async def replicas(self) -> dict[str, set[str]]:
         lanes = (await self.status()).get("lanes", {})
         return {name: {x["replica"] for x in lane["replicas"]} for name, lane in lanes.items()}
@@ -85,35 +113,34 @@ async def until(check: Callable[[], Any], what: str, within_s: float = ALL_S) ->
 
 
 async def one_round(
-    clients: Clients, expected: list[Seen], name: str, lose: Callable[[], Any], kept_s: float = 8.0
+    clients: Clients, expected: list[Seen], loss: Loss, gone: set[str]
 ) -> dict[str, Any]:
-    """Streams, a node lost while they run, and how each of them ended."""
+    """Streams, a node lost while they run, and how each of them ended.
+
+    `gone`: ids of the lane replicas that are on the node.
+    """
     seen = [Seen() for _ in range(STREAMS)]
     tasks = [asyncio.create_task(clients.stream(n, seen[n])) for n in range(STREAMS)]
     await until(lambda: _are_begun(seen), "every stream has begun", 60)
-    await asyncio.sleep(kept_s)
-    before = await clients.replicas()
+    await asyncio.sleep(KEPT_S)
     open_streams = sum(not x.is_whole and not x.error for x in seen)
-    lose()
-    lost_at = time.monotonic()
+    counted = await clients.recoveries()
+    loss.lose()
     await asyncio.gather(*tasks)
     whole = [x.is_whole and x.is_like(y) for x, y in zip(seen, expected, strict=True)]
-    after = await clients.replicas()
-    gone = set().union(*before.values()) - set().union(*after.values())
     hit = [n for n, x in enumerate(seen) if x.replica in gone]
-    told = {
-        "round": name,
+    gaps = [seen[n].longest_gap_s for n in hit if whole[n]]
+    return {
+        "round": loss.name,
         "open": open_streams,
         "on_the_node": len(hit),
         "on_the_node_and_whole": sum(whole[n] for n in hit),
+        "resumed": (await clients.recoveries() - counted)["resumed"],
         "failed": whole.count(False),
         "failures": dict(Counter(_fault(seen[n]) for n in range(STREAMS) if not whole[n])),
-        "longest_gap_s": round(max((seen[n].longest_gap_s for n in hit), default=0), 2),
-        "median_gap_s": round(statistics.median([seen[n].longest_gap_s for n in hit] or [0]), 2),
-        "seconds": round(time.monotonic() - lost_at, 1),
+        "longest_gap_s": round(max(gaps, default=0), 2),
+        "median_gap_s": round(statistics.median(gaps or [0]), 2),
     }
-    print(json.dumps(told), flush=True)
-    return told
 
 
 def _fault(seen: Seen) -> str:
@@ -138,26 +165,33 @@ async def run(cluster: Cluster, key: str) -> list[dict[str, Any]]:
         if failed:
             raise RuntimeError(f"the undisturbed run failed: {failed[:3]}")
         print(f"undisturbed: {len(expected)} streams, all whole", flush=True)
-        for name, lose, mend in (
-            ("lane node killed", lanes.kill, lambda: cluster.start_ray(lanes)),
-            ("lane node cut off", lanes.cut, lambda: _replace(cluster, lanes)),
-            ("front node killed", front.kill, lambda: cluster.start_ray(front)),
+        for loss in (
+            Loss("lane node killed", lanes, lanes.kill),
+            Loss("lane node cut off", lanes, lanes.cut),
+            Loss("front node killed", front, front.kill),
         ):
-            told = await one_round(both, expected, name, lose)
-            begun = time.monotonic()
-            await asyncio.to_thread(mend)
-            told["ray_is_back_s"] = round(time.monotonic() - begun, 1)
-            await until(both.all_there, "all replicas are back")
-            told["all_are_back_s"] = round(time.monotonic() - begun, 1)
+            gone = await asyncio.to_thread(cluster.replicas_on, loss.node)
+            told = await one_round(both, expected, loss, gone)
             print(json.dumps(told), flush=True)
-            rounds.append(told)
-            again = await both.all_streams()
-            told["after"] = sum(x.is_whole for x in again)
+            rounds.append(told | await _mended(cluster, both, loss))
     return rounds
 
 
-def _replace(cluster: Cluster, node: Node) -> None:
-    """The node is switched off and on: Ray takes none back that it has given up."""
-    node.kill()
-    node.plug()
-    cluster.start_ray(node)
+async def _mended(cluster: Cluster, clients: Clients, loss: Loss) -> dict[str, Any]:
+    """Switch the node off and on, and wait until everything is there and answers."""
+    begun = time.monotonic()
+    # One that was cut off, too: Ray takes no node back that it has given up.
+    loss.node.kill()
+    loss.node.plug()
+    await asyncio.to_thread(cluster.start_ray, loss.node)
+    ray_s = time.monotonic() - begun
+    await until(clients.all_there, "all replicas are back")
+    all_s = time.monotonic() - begun
+    again = await clients.all_streams()
+    told = {
+        "ray_is_back_s": round(ray_s, 1),
+        "all_are_back_s": round(all_s, 1),
+        "whole_afterwards": sum(x.is_whole for x in again),
+    }
+    print(json.dumps(told), flush=True)
+    return told
