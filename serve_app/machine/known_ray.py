@@ -51,6 +51,19 @@ def starts_one(program: str, arguments: Sequence[str]) -> bool:
     return bool(named) and (program, named[0]) in STARTS and "--help" not in arguments
 
 
+def in_our_directory(program: str, arguments: Sequence[str]) -> list[str]:
+    """Return the arguments, with our directory for a node that joins a cluster.
+
+    Ray would have it use the path that is the head's, which on this machine may not be ours
+    alone, and may be made for all to read.
+    """
+    joins = starts_one(program, arguments) and program == "ray" and "--head" not in arguments
+    is_told = any(x == "--temp-dir" or x.startswith("--temp-dir=") for x in arguments)
+    if not joins or is_told:
+        return list(arguments)
+    return [*arguments, f"--temp-dir={run_dir() / 'ray'}"]
+
+
 def addresses(folder: Path) -> dict[str, str]:
     """Return environment variables that name the Ray of this directory, or raise ConfigError."""
     found = {x.row.what: x.listener for x in open_ports(folder) if x.row is not None}
@@ -81,6 +94,7 @@ def main(argv: Sequence[str]) -> int:
             # Ray would say it in a traceback.
             refuse_shared(run_dir())
             refuse_long(run_dir())
+            arguments = in_our_directory(program, arguments)
         if not is_alone(program, arguments) and not is_named(program, os.environ):
             refuse_shared(run_dir())
             os.environ.update(addresses(run_dir()))

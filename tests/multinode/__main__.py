@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import json
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -28,12 +27,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path)
     given = parser.parse_args()
-    with network(3) as nodes, tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+    with network(3) as nodes, tempfile.TemporaryDirectory() as folder:
         cluster = Cluster(nodes, Path(folder))
         process = None
         try:
             for node in nodes:
-                shutil.rmtree(node.run_folder, ignore_errors=True)
                 cluster.start_ray(node)
                 print(f"{node.name} {node.address}: Ray is up", flush=True)
             begun = time.monotonic()

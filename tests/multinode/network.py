@@ -1,17 +1,20 @@
 """Nodes of a cluster on one machine: a network namespace each, on a bridge of their own.
 
 The bridge is in a namespace, too, in which the clients run. Nothing of it is in the machine's
-own network, and every node has its own loopback, address and ports, as a machine has.
+own network, and every node has its own loopback, address and ports, as a machine has, and its
+own folders for what Ray and HAProxy write.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 SWITCH = "pm-switch"
 ENDS_WITHIN_S = 20.0
@@ -34,7 +37,23 @@ class Node:
         self.run_folder = f"/var/tmp/pm-mn{number}"
 
     def command(self, command: Sequence[str]) -> list[str]:
-        return ["ip", "netns", "exec", self.name, *command]
+        """The command, run on the node: in its network, with its own /var/tmp and /dev/shm."""
+        mounts = " && ".join(f"mount --bind {own} {path}" for path, own in self._own())
+        on_the_node = ["ip", "netns", "exec", self.name]
+        return [*on_the_node, "sh", "-c", f'{mounts} && exec "$@"', "sh", *command]
+
+    def _own(self) -> list[tuple[str, Path]]:
+        return [(path, Path(path, self.name)) for path in ("/var/tmp", "/dev/shm")]
+
+    def make_folders(self) -> None:
+        for _, own in self._own():
+            shutil.rmtree(own, ignore_errors=True)
+            own.mkdir()
+            own.chmod(0o1777)
+
+    def remove_folders(self) -> None:
+        for _, own in self._own():
+            shutil.rmtree(own, ignore_errors=True)
 
     def environment(self, common: Mapping[str, str]) -> dict[str, str]:
         return {**common, "POINTSMAN_RUN": self.run_folder, "POINTSMAN_CLUSTER": "1"}
@@ -83,6 +102,7 @@ def network(count: int) -> Iterator[list[Node]]:
 
 def _join(node: Node) -> None:
     port = f"port{node.number}"
+    node.make_folders()
     ip("netns", "add", node.name)
     ip(
         "-n",
@@ -111,5 +131,6 @@ def remove(nodes: Sequence[Node]) -> None:
         if node.name in known:
             node.kill()
             ip("netns", "del", node.name)
+        node.remove_folders()
     if SWITCH in known:
         ip("netns", "del", SWITCH)

@@ -27,6 +27,10 @@ RECOVERIES = re.compile(
 )
 
 
+NEW = 30
+NEW_EVERY_S = 0.5
+"""While a node is lost, a new session in each lane so often, and so many times."""
+
 KEPT_S = 5.0
 """How long streams have run when a node is lost."""
 
@@ -44,13 +48,13 @@ class Clients:
     """Streams through the frontends of several nodes, with one key."""
 
     def __init__(self, http: aiohttp.ClientSession, fronts: list[Node]) -> None:
-        self._http, self._urls = http, [f"http://{node.address}:8000" for node in fronts]
+        self.http, self._urls = http, [f"http://{node.address}:8000" for node in fronts]
 
-    async def stream(self, number: int, seen: Seen) -> Seen:
+    async def stream(self, number: int, seen: Seen, tokens: int = TOKENS) -> Seen:
         body = {
             "model": LANES[number % 2],
             "messages": [{"role": "user", "content": f"Tell me story number {number}."}],
-            "max_tokens": TOKENS,
+            "max_tokens": tokens,
             "temperature": 0,
             "stream": True,
             "stream_options": {"include_usage": True},
@@ -58,7 +62,7 @@ class Clients:
         headers = {"x-session-id": f"story-{number}", "x-pointsman-debug": "1"}
         target = f"{self._urls[number // 2 % len(self._urls)]}/v1/chat/completions"
         try:
-            async with self._http.post(target, json=body, headers=headers) as response:
+            async with self.http.post(target, json=body, headers=headers) as response:
                 seen.replica = response.headers.get("x-pointsman-replica", "")
                 if response.status != 200:
                     seen.error = f"{response.status} {(await response.text())[:200]}"
@@ -75,14 +79,20 @@ class Clients:
         """What one of the frontends says; {} where it does not answer."""
         with contextlib.suppress(aiohttp.ClientError, TimeoutError, ValueError):
             quick = aiohttp.ClientTimeout(total=10)
-            async with self._http.get(f"{self._urls[0]}/status", timeout=quick) as response:
+            async with self.http.get(f"{self._urls[0]}/status", timeout=quick) as response:
                 found: dict[str, Any] = await response.json()
                 return found if response.status == 200 else {}
         return {}
 
+    async def comes(self, number: int) -> tuple[bool, float]:
+        """One short answer: whether it is whole, and seconds until it is."""
+        begun = time.monotonic()
+        seen = await self.stream(number, Seen(), tokens=5)
+        return seen.is_whole, time.monotonic() - begun
+
     async def recoveries(self) -> Counter[str]:
         """Streams by how they were recovered, as all ingress replicas count them so far."""
-        async with self._http.get(f"{self._urls[0]}/metrics") as response:
+        async with self.http.get(f"{self._urls[0]}/metrics") as response:
             text = await response.text()
         found = RECOVERIES.findall(text)
         counts: Counter[str] = Counter()
@@ -113,7 +123,7 @@ async def until(check: Callable[[], Any], what: str, within_s: float = ALL_S) ->
 
 
 async def one_round(
-    clients: Clients, expected: list[Seen], loss: Loss, gone: set[str]
+    clients: Clients, fronts: list[Node], expected: list[Seen], loss: Loss, gone: set[str]
 ) -> dict[str, Any]:
     """Streams, a node lost while they run, and how each of them ended.
 
@@ -126,6 +136,9 @@ async def one_round(
     open_streams = sum(not x.is_whole and not x.error for x in seen)
     counted = await clients.recoveries()
     loss.lose()
+    through = Clients(clients.http, [node for node in fronts if node is not loss.node])
+    came = [task for _ in range(NEW) for task in await _one_more(through)]
+    new = await asyncio.gather(*came)
     await asyncio.gather(*tasks)
     whole = [x.is_whole and x.is_like(y) for x, y in zip(seen, expected, strict=True)]
     hit = [n for n, x in enumerate(seen) if x.replica in gone]
@@ -140,7 +153,18 @@ async def one_round(
         "failures": dict(Counter(_fault(seen[n]) for n in range(STREAMS) if not whole[n])),
         "longest_gap_s": round(max(gaps, default=0), 2),
         "median_gap_s": round(statistics.median(gaps or [0]), 2),
+        "new": len(new),
+        "new_and_whole": sum(is_whole for is_whole, _ in new),
+        "new_median_s": round(statistics.median(x for _, x in new), 2),
+        "new_longest_s": round(max(x for _, x in new), 2),
     }
+
+
+async def _one_more(clients: Clients) -> list[asyncio.Task[tuple[bool, float]]]:
+    """A new session in each lane, a moment after the one before."""
+    await asyncio.sleep(NEW_EVERY_S)
+    first = int(time.monotonic() * 1000) * 2
+    return [asyncio.create_task(clients.comes(first + lane)) for lane in range(len(LANES))]
 
 
 def _fault(seen: Seen) -> str:
@@ -171,7 +195,7 @@ async def run(cluster: Cluster, key: str) -> list[dict[str, Any]]:
             Loss("front node killed", front, front.kill),
         ):
             gone = await asyncio.to_thread(cluster.replicas_on, loss.node)
-            told = await one_round(both, expected, loss, gone)
+            told = await one_round(both, [head, front], expected, loss, gone)
             print(json.dumps(told), flush=True)
             rounds.append(told | await _mended(cluster, both, loss))
     return rounds

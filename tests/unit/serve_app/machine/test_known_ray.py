@@ -100,3 +100,20 @@ def test_a_directory_that_ray_cannot_use_is_told_before_it_starts(
         assert main(argv) == 1
         assert said in capsys.readouterr().err
     assert called == []
+
+
+def test_a_node_that_joins_a_cluster_keeps_its_files_in_our_directory(
+    called, monkeypatch, tmp_path
+):
+    """Ray's own way is the path that the head uses, whoever may read that one here."""
+    monkeypatch.setenv("POINTSMAN_RUN", str(tmp_path))
+    monkeypatch.setattr(known_ray, "refuse_long", lambda folder: None)
+    joins = ["start", "--address=10.0.0.4:6379"]
+    main(["ray", *joins])
+    main(["ray", *joins, "--temp-dir", "/elsewhere"])
+    main(["ray", "start", "--head"])
+    assert [arguments for _, arguments, *_ in called] == [
+        [*joins, f"--temp-dir={tmp_path}/ray"],
+        [*joins, "--temp-dir", "/elsewhere"],
+        ["start", "--head"],
+    ]
