@@ -31,6 +31,8 @@ ALONE = {
 }
 """Commands that start a Ray, or ask none; `serve run` and `ray start` read our directory alone."""
 
+ALONE_UMASK = 0o077
+
 STARTS = {("serve", "run"), ("ray", "start")}
 
 BY_DEFAULT = "http://127.0.0.1:8265"
@@ -104,6 +106,9 @@ def main(argv: Sequence[str]) -> int:
     with contextlib.suppress(ConfigError):
         refuse_shared(run_dir())
         forget_dead_ray(run_dir())
+    # On a node of a cluster Serve puts HAProxy's sockets where the head's are, in a directory
+    # that it makes there if it has to; whoever reaches them says where requests go.
+    os.umask(ALONE_UMASK)
     path = Path(sys.executable).with_name(program)
     return os.execv(path, [str(path), *arguments])  # noqa: S606  # no shell is wanted
 

@@ -101,6 +101,13 @@ class Cluster:
         )
         return str(json.loads(told)["key"])
 
+    def refuse_open_folders(self) -> None:
+        """Raise RuntimeError where others on a node could reach the sockets of Ray or HAProxy."""
+        for node in self.nodes:
+            for path in node.own("/var/tmp").iterdir():
+                if path.stat().st_mode & 0o077:
+                    raise RuntimeError(f"{node.name}: {path} is open to others")
+
     def replicas_on(self, node: Node) -> set[str]:
         """Ids of the lane replicas on a node, as Serve's API on the head has them."""
         token = (Path.home() / ".ray" / "auth_token").read_text().strip()

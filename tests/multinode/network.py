@@ -17,6 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 SWITCH = "pm-switch"
+OWN = ("/var/tmp", "/dev/shm")
+"""Folders that each node has for itself."""
+
 ENDS_WITHIN_S = 20.0
 
 
@@ -38,22 +41,23 @@ class Node:
 
     def command(self, command: Sequence[str]) -> list[str]:
         """The command, run on the node: in its network, with its own /var/tmp and /dev/shm."""
-        mounts = " && ".join(f"mount --bind {own} {path}" for path, own in self._own())
+        mounts = " && ".join(f"mount --bind {self.own(path)} {path}" for path in OWN)
         on_the_node = ["ip", "netns", "exec", self.name]
         return [*on_the_node, "sh", "-c", f'{mounts} && exec "$@"', "sh", *command]
 
-    def _own(self) -> list[tuple[str, Path]]:
-        return [(path, Path(path, self.name)) for path in ("/var/tmp", "/dev/shm")]
+    def own(self, path: str) -> Path:
+        """Where this folder of the node lies on the machine."""
+        return Path(path, self.name)
 
     def make_folders(self) -> None:
-        for _, own in self._own():
-            shutil.rmtree(own, ignore_errors=True)
-            own.mkdir()
-            own.chmod(0o1777)
+        self.remove_folders()
+        for path in OWN:
+            self.own(path).mkdir()
+            self.own(path).chmod(0o1777)
 
     def remove_folders(self) -> None:
-        for _, own in self._own():
-            shutil.rmtree(own, ignore_errors=True)
+        for path in OWN:
+            shutil.rmtree(self.own(path), ignore_errors=True)
 
     def environment(self, common: Mapping[str, str]) -> dict[str, str]:
         return {**common, "POINTSMAN_RUN": self.run_folder, "POINTSMAN_CLUSTER": "1"}

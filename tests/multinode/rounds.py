@@ -184,6 +184,7 @@ async def run(cluster: Cluster, key: str) -> list[dict[str, Any]]:
     async with aiohttp.ClientSession(connector=connector, headers=headers, timeout=timeout) as http:
         both = Clients(http, [head, front])
         await until(both.all_there, "two replicas of each lane, two ingress replicas")
+        await asyncio.to_thread(cluster.refuse_open_folders)
         expected = await both.all_streams()
         failed = [x.error or "cut" for x in expected if not x.is_whole]
         if failed:

@@ -27,7 +27,9 @@ def called(monkeypatch):
         calls.append((Path(path).name, argv[1:], *(known_ray.os.environ.get(x) for x in names)))
 
     monkeypatch.setattr(known_ray.os, "execv", execv)
-    return calls
+    before = known_ray.os.umask(0o022)
+    yield calls
+    known_ray.os.umask(before)
 
 
 def running(monkeypatch, *processes: tuple[str, int]) -> None:
@@ -117,3 +119,10 @@ def test_a_node_that_joins_a_cluster_keeps_its_files_in_our_directory(
         [*joins, "--temp-dir", "/elsewhere"],
         ["start", "--head"],
     ]
+
+
+def test_what_ray_makes_is_for_nobody_else(called, monkeypatch, tmp_path):
+    running(monkeypatch)
+    main(["ray", "start", "--head"])
+    (tmp_path / "made").mkdir()
+    assert (tmp_path / "made").stat().st_mode & 0o077 == 0
