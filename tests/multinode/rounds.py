@@ -22,10 +22,9 @@ from tests.multinode.network import Node
 STREAMS = 40
 TOKENS = 250
 LANES = ("chat", "quality")
-RECOVERIES = re.compile(
-    r'^pointsman_stream_recoveries_total\{.*outcome="(\w+)".*\} (\S+)$', re.MULTILINE
+RESUMED = re.compile(
+    r'^(pointsman_stream_recoveries_total\{.*outcome="resumed".*\}) (\S+)$', re.MULTILINE
 )
-
 
 NEW = 30
 NEW_EVERY_S = 0.5
@@ -90,15 +89,11 @@ class Clients:
         seen = await self.stream(number, Seen(), tokens=5)
         return seen.is_whole, time.monotonic() - begun
 
-    async def recoveries(self) -> Counter[str]:
-        """Streams by how they were recovered, as all ingress replicas count them so far."""
+    async def resumed(self) -> Counter[str]:
+        """Streams that went on elsewhere so far, for each ingress replica that there is."""
         async with self.http.get(f"{self._urls[0]}/metrics") as response:
             text = await response.text()
-        found = RECOVERIES.findall(text)
-        counts: Counter[str] = Counter()
-        for outcome, value in found:
-            counts[outcome] += int(float(value))
-        return counts
+        return Counter({series: int(float(value)) for series, value in RESUMED.findall(text)})
 
     async def replicas(self) -> dict[str, set[str]]:
         lanes = (await self.status()).get("lanes", {})
@@ -134,7 +129,7 @@ async def one_round(
     await until(lambda: _are_begun(seen), "every stream has begun", 60)
     await asyncio.sleep(KEPT_S)
     open_streams = sum(not x.is_whole and not x.error for x in seen)
-    counted = await clients.recoveries()
+    counted = await clients.resumed()
     loss.lose()
     through = Clients(clients.http, [node for node in fronts if node is not loss.node])
     came = [task for _ in range(NEW) for task in await _one_more(through)]
@@ -148,7 +143,7 @@ async def one_round(
         "open": open_streams,
         "on_the_node": len(hit),
         "on_the_node_and_whole": sum(whole[n] for n in hit),
-        "resumed": (await clients.recoveries() - counted)["resumed"],
+        "resumed": (await clients.resumed() - counted).total(),
         "failed": whole.count(False),
         "failures": dict(Counter(_fault(seen[n]) for n in range(STREAMS) if not whole[n])),
         "longest_gap_s": round(max(gaps, default=0), 2),
