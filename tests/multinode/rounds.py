@@ -103,8 +103,21 @@ class Clients:
         return len((await self.status()).get("ingress", []))
 
     async def all_there(self) -> bool:
+        """Whether every replica is listed, and every frontend answers."""
         found = await self.replicas()
-        return all(len(found.get(lane, ())) == 2 for lane in LANES) and await self.ingresses() == 2
+        is_whole = all(len(found.get(lane, ())) == 2 for lane in LANES)
+        return is_whole and await self.ingresses() == 2 and await self._answer()
+
+    async def _answer(self) -> bool:
+        quick = aiohttp.ClientTimeout(total=5)
+        for url in self._urls:
+            try:
+                async with self.http.get(f"{url}/health", timeout=quick) as response:
+                    if response.status != 200:
+                        return False
+            except (aiohttp.ClientError, TimeoutError):
+                return False
+        return True
 
 
 async def until(check: Callable[[], Any], what: str, within_s: float = ALL_S) -> float:
@@ -212,6 +225,7 @@ async def _mended(cluster: Cluster, clients: Clients, loss: Loss) -> dict[str, A
         "ray_is_back_s": round(ray_s, 1),
         "all_are_back_s": round(all_s, 1),
         "whole_afterwards": sum(x.is_whole for x in again),
+        "failures_afterwards": dict(Counter(_fault(x) for x in again if not x.is_whole)),
     }
     print(json.dumps(told), flush=True)
     return told
