@@ -3,6 +3,7 @@
 import pytest
 import ray
 
+from serve_app.config.settings import fleet_path, load_fleet
 from serve_app.machine.head_node import BESIDE_THE_STATE, on_head
 
 
@@ -38,3 +39,15 @@ def test_in_a_cluster_it_is_called_where_the_state_is(nodes):
     nodes[0].extend([True, True])
     assert on_head(lambda: 7) == 7
     assert nodes[1] == [{"num_cpus": 0, "resources": BESIDE_THE_STATE}]
+
+
+@pytest.mark.parametrize(
+    ("told", "taken"), [({}, BESIDE_THE_STATE), ({"front": 1.0}, {"front": 1.0})]
+)
+def test_ingress_replicas_are_beside_the_state_unless_it_is_said_where(told, taken):
+    from serve_app.app import _ingress
+
+    fleet = load_fleet(fleet_path("local"))
+    config = fleet.ingress.model_copy(update={"resources": told})
+    deployment = _ingress(fleet.model_copy(update={"ingress": config}))
+    assert deployment.ray_actor_options["resources"] == taken
