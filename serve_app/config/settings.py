@@ -2,7 +2,7 @@
 
 | variable | meaning |
 |---|---|
-| POINTSMAN_HOME | has `configs/`; default: the current directory if it has, else what was installed |
+| POINTSMAN_HOME | has `configs/`; default: this directory if it has, else what was installed |
 | POINTSMAN_TENANTS | the tenants file; default: configs/tenants.yaml |
 | POINTSMAN_TOOLS | the folder of tool sets; default: configs/tools |
 | POINTSMAN_STATE | secrets, tenancy, feedback; default: ~/.local/state/pointsman |
