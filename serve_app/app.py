@@ -31,6 +31,7 @@ from serve_app.engine.lane_endpoint import LaneLife, SimulatedLaneServer
 from serve_app.front import doorway
 from serve_app.ingress import Ingress
 from serve_app.leases.ledger import LedgerServer
+from serve_app.machine.head_node import BESIDE_THE_STATE, on_head
 from serve_app.machine.ray_walls import refuse_open_ray
 from serve_app.tenancy.local_key import keep_admin_key
 from simulator.http.app import EngineSpec
@@ -38,9 +39,6 @@ from simulator.model.profile import FixedTiming, Profile, profile_path
 from simulator.script.model import ScriptError, load_script
 
 logger = logging.getLogger("ray.serve")
-
-HEAD_NODE = "node:__internal_head__"
-"""A resource that Ray gives its head node, and no other."""
 
 # Serve kills a replica that drains for longer than its own deadline and this.
 DRAIN_MARGIN_S = 15.0
@@ -87,8 +85,7 @@ def build(args: dict[str, Any]) -> Application:
     if options.engine == "as_configured":
         for warning in fleet.unpinned:
             logger.warning("%s", warning)
-    secret = deployment_secret()
-    keep_admin_key(secret)
+    secret = on_head(_secret)
     lanes = {
         name: _lane(name, lane, options, secret, fleet)
         for name, lane in fleet.enabled_lanes.items()
@@ -103,6 +100,13 @@ def build(args: dict[str, Any]) -> Application:
     )
 
 
+def _secret() -> str:
+    """Make the secret on first use, and have the commands of this node's user find their key."""
+    secret = deployment_secret()
+    keep_admin_key(secret)
+    return secret
+
+
 def _ledger(fleet: FleetConfig, tenants_file: str) -> Application:
     """One replica beside the store; the only ingress replica needs none."""
     terms = asdict(fleet.ledger.terms(fleet.ingress.replicas))
@@ -115,7 +119,7 @@ def _ledger(fleet: FleetConfig, tenants_file: str) -> Application:
         health_check_timeout_s=5.0,
         graceful_shutdown_timeout_s=1.0,
         graceful_shutdown_wait_loop_s=0.1,
-        ray_actor_options={"num_cpus": 0, "resources": {HEAD_NODE: 0.001}},
+        ray_actor_options={"num_cpus": 0, "resources": BESIDE_THE_STATE},
     )(LedgerServer).bind(terms, tenants_file=tenants_file)
 
 
@@ -140,6 +144,7 @@ def _ingress(fleet: FleetConfig) -> serve.Deployment:
         health_check_period_s=5.0,
         ray_actor_options={
             "num_cpus": config.num_cpus,
+            "resources": config.resources or BESIDE_THE_STATE,
             "runtime_env": {"env_vars": doorway.ENVIRONMENT},
         },
     )(Ingress)

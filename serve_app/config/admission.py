@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -25,6 +25,9 @@ class IngressConfig(StrictModel):
         graceful_shutdown_timeout_s: longest stream a redeploy waits for.
         silent_after_s: a replica whose event loop stands still for so long is killed and
             replaced; Serve alone would drain it for as long as its stuck streams last.
+        resources: what each replica takes of Ray's own resources beside CPUs: of a cluster,
+            it runs on the nodes that have them, as a lane by its `bundle`. Empty: on the
+            head node, which has the tenancy store and whatever else is kept.
 
     """
 
@@ -33,6 +36,7 @@ class IngressConfig(StrictModel):
     max_ongoing_requests: int = Field(2000, ge=1)
     graceful_shutdown_timeout_s: float = Field(900, gt=0)
     silent_after_s: float = Field(15, ge=5)
+    resources: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
 
 
 @dataclass(config=STRICT, frozen=True)

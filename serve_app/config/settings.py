@@ -2,7 +2,7 @@
 
 | variable | meaning |
 |---|---|
-| POINTSMAN_HOME | the checkout; default: the directory above this package |
+| POINTSMAN_HOME | has `configs/`; default: this directory if it has, else what was installed |
 | POINTSMAN_TENANTS | the tenants file; default: configs/tenants.yaml |
 | POINTSMAN_TOOLS | the folder of tool sets; default: configs/tools |
 | POINTSMAN_STATE | secrets, tenancy, feedback; default: ~/.local/state/pointsman |
@@ -25,6 +25,7 @@ from serve_app.config.errors import ConfigError, load_yaml, nearest
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.private_files import narrow, shared, write_private
 from serve_app.config.tenants import TenantsConfig
+from simulator import home as files
 
 logger = logging.getLogger("ray.serve")
 
@@ -33,10 +34,8 @@ MIN_SECRET_CHARS = 32
 GPU_OF_FLEET = "RTX 4090"
 """With one of these `fleet: auto` means `rtx4090`, whose lanes ask Ray for this kind."""
 
-
-def home() -> Path:
-    """Return the checkout that holds `configs/`."""
-    return Path(os.environ.get("POINTSMAN_HOME") or Path(__file__).resolve().parents[2])
+home = files.home
+"""The folder that holds `configs/`; the simulator finds its profiles there, too."""
 
 
 def fleet_path(name: str) -> Path:

@@ -16,11 +16,22 @@ from serve_app.config.errors import ConfigError
 from serve_app.machine.ports import CLUSTER, DASHBOARD, open_ports
 from serve_app.machine.ray_files import forget_dead_ray, refuse_long, refuse_shared, run_dir
 
+BY_FILE = {
+    *("attach", "down", "exec", "get-head-ip", "get-worker-ips", "monitor"),
+    *("rsync-down", "rsync-up", "submit", "up"),
+}
+"""Ray's commands for a cluster that a file describes; they reach its hosts by SSH."""
+
 ALONE = {
     "serve": {"build", "run"},
-    "ray": {"disable-usage-stats", "enable-usage-stats", "get-auth-token", "start", "stop"},
+    "ray": {
+        *("disable-usage-stats", "enable-usage-stats", "get-auth-token", "start", "stop"),
+        *BY_FILE,
+    },
 }
 """Commands that start a Ray, or ask none; `serve run` and `ray start` read our directory alone."""
+
+ALONE_UMASK = 0o077
 
 STARTS = {("serve", "run"), ("ray", "start")}
 
@@ -40,6 +51,19 @@ def starts_one(program: str, arguments: Sequence[str]) -> bool:
     """Return whether the command starts a Ray in our directory."""
     named = [x for x in arguments if not x.startswith("-")]
     return bool(named) and (program, named[0]) in STARTS and "--help" not in arguments
+
+
+def in_our_directory(program: str, arguments: Sequence[str]) -> list[str]:
+    """Return the arguments, with our directory for a node that joins a cluster.
+
+    Ray would have it use the path that is the head's, which on this machine may not be ours
+    alone, and may be made for all to read.
+    """
+    joins = starts_one(program, arguments) and program == "ray" and "--head" not in arguments
+    is_told = any(x == "--temp-dir" or x.startswith("--temp-dir=") for x in arguments)
+    if not joins or is_told:
+        return list(arguments)
+    return [*arguments, f"--temp-dir={run_dir() / 'ray'}"]
 
 
 def addresses(folder: Path) -> dict[str, str]:
@@ -72,6 +96,7 @@ def main(argv: Sequence[str]) -> int:
             # Ray would say it in a traceback.
             refuse_shared(run_dir())
             refuse_long(run_dir())
+            arguments = in_our_directory(program, arguments)
         if not is_alone(program, arguments) and not is_named(program, os.environ):
             refuse_shared(run_dir())
             os.environ.update(addresses(run_dir()))
@@ -81,6 +106,9 @@ def main(argv: Sequence[str]) -> int:
     with contextlib.suppress(ConfigError):
         refuse_shared(run_dir())
         forget_dead_ray(run_dir())
+    # On a node of a cluster Serve puts HAProxy's sockets where the head's are, in a directory
+    # that it makes there if it has to; whoever reaches them says where requests go.
+    os.umask(ALONE_UMASK)
     path = Path(sys.executable).with_name(program)
     return os.execv(path, [str(path), *arguments])  # noqa: S606  # no shell is wanted
 

@@ -17,14 +17,17 @@ from serve_app.machine.port_owner import ROOT, is_trusted
 MAX_RUN_CHARS = 27
 """A Unix socket's path may have 97 characters in HAProxy, and `/NODE_ID/metrics.sock` is 70."""
 
-ACTIVATE = "run 'source .venv/bin/activate' in this shell and start again"
+ACTIVATE = (
+    "start it by 'pointsman serve' (Ray's own commands by 'pointsman run'), or in a checkout "
+    "run 'source .venv/bin/activate' in this shell and start again"
+)
 
 
 def run_dir() -> Path:
     """Return the directory of Ray's and HAProxy's files, or raise ConfigError."""
     given = os.environ.get("POINTSMAN_RUN")
     if not given:
-        raise ConfigError(f"the environment of this checkout is not active: {ACTIVATE}")
+        raise ConfigError(f"the settings of Ray are not in this environment: {ACTIVATE}")
     if not given.startswith("/"):
         raise ConfigError(f"POINTSMAN_RUN={given} is not a whole path: let it begin with /")
     return Path(given)

@@ -147,6 +147,7 @@ class Start:
                 stdin=subprocess.DEVNULL,
                 # Whoever signals, terminal, shell or supervisor: it hears it once, from here.
                 process_group=0,
+                umask=0o077,
                 preexec_fn=_end_with_parent,  # noqa: PLW1509  # there are no threads
                 # What several replicas say alike is said once otherwise, and late.
                 env={**os.environ, "RAY_DEDUP_LOGS": "0"},

@@ -23,6 +23,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from simulator import strict_yaml
+from simulator.home import configs
 
 
 class Strict(BaseModel):
@@ -130,7 +131,7 @@ class FixedTiming(Strict):
     in_step: bool = True
 
 
-PROFILES = Path(__file__).resolve().parents[2] / "configs/profiles"
+PROFILES = configs("profiles")
 
 
 def profile_path(name_or_path: str) -> Path:

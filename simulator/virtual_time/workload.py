@@ -15,9 +15,10 @@ from random import Random
 from pydantic import Field
 
 from simulator import strict_yaml
+from simulator.home import configs
 from simulator.model.profile import Strict, named_file
 
-WORKLOADS = Path(__file__).resolve().parents[2] / "configs/workloads"
+WORKLOADS = configs("workloads")
 
 
 class Length(Strict):

@@ -27,7 +27,9 @@ def called(monkeypatch):
         calls.append((Path(path).name, argv[1:], *(known_ray.os.environ.get(x) for x in names)))
 
     monkeypatch.setattr(known_ray.os, "execv", execv)
-    return calls
+    before = known_ray.os.umask(0o022)
+    yield calls
+    known_ray.os.umask(before)
 
 
 def running(monkeypatch, *processes: tuple[str, int]) -> None:
@@ -65,6 +67,7 @@ def test_ours_is_asked_wherever_it_listens(called, monkeypatch, argv):
         ["ray", "start", "--head"],
         ["ray", "status", "--address=10.0.0.1:6379"],
         ["ray", "get-auth-token"],
+        ["ray", "up", "cluster.yaml"],
     ],
 )
 def test_a_command_that_asks_nobody_or_is_told_whom_is_left_alone(called, monkeypatch, argv):
@@ -99,3 +102,27 @@ def test_a_directory_that_ray_cannot_use_is_told_before_it_starts(
         assert main(argv) == 1
         assert said in capsys.readouterr().err
     assert called == []
+
+
+def test_a_node_that_joins_a_cluster_keeps_its_files_in_our_directory(
+    called, monkeypatch, tmp_path
+):
+    """Ray's own way is the path that the head uses, whoever may read that one here."""
+    monkeypatch.setenv("POINTSMAN_RUN", str(tmp_path))
+    monkeypatch.setattr(known_ray, "refuse_long", lambda folder: None)
+    joins = ["start", "--address=10.0.0.4:6379"]
+    main(["ray", *joins])
+    main(["ray", *joins, "--temp-dir", "/elsewhere"])
+    main(["ray", "start", "--head"])
+    assert [arguments for _, arguments, *_ in called] == [
+        [*joins, f"--temp-dir={tmp_path}/ray"],
+        [*joins, "--temp-dir", "/elsewhere"],
+        ["start", "--head"],
+    ]
+
+
+def test_what_ray_makes_is_for_nobody_else(called, monkeypatch, tmp_path):
+    running(monkeypatch)
+    main(["ray", "start", "--head"])
+    (tmp_path / "made").mkdir()
+    assert (tmp_path / "made").stat().st_mode & 0o077 == 0

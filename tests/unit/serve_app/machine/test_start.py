@@ -273,3 +273,9 @@ def test_a_log_that_gets_long_begins_anew_under_its_writers(tmp_path, monkeypatc
     assert log.read_bytes() == b"end"
     assert log.with_name("serve.log.1").read_bytes() == b"8" * 60 + b"9" * 60
     assert oct(log.with_name("serve.log.1").stat().st_mode)[-3:] == "600"
+
+
+def test_what_it_starts_makes_files_for_nobody_else(begin, free_url, tmp_path):
+    begin(free_url, f"touch {tmp_path}/made; mkdir {tmp_path}/folder; exit 1")
+    modes = [(tmp_path / name).stat().st_mode & 0o077 for name in ("made", "folder")]
+    assert modes == [0, 0]
