@@ -11,8 +11,8 @@ from serve_app.config.prices import PricesConfig
 from serve_app.metrics.agents import AgentMetrics
 from serve_app.metrics.bounded_labels import BoundedLabels
 from serve_app.metrics.loop_histogram import LoopHistogram
-from serve_app.protocol.sse import Usage
 from serve_app.metrics.rendering import Renderer
+from serve_app.protocol.sse import Usage
 
 # Seconds. Usual targets (0.8 s TTFT, 12 ms a token) fall on bucket edges.
 _TTFT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 2, 4.5, 10, 30)
