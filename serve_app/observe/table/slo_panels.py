@@ -24,7 +24,6 @@ BUDGETS = (
         "bargauge",
         marks=(0.25, 0),
         low_is_bad=True,
-        needs=Needs.EVENT,
         alerts=_ALERTS,
     ),
     Panel(
@@ -37,7 +36,6 @@ BUDGETS = (
             ),
         ),
         marks=(1, 14.4),
-        needs=Needs.EVENT,
         alerts=_ALERTS,
     ),
     Panel(
@@ -61,7 +59,6 @@ BUDGETS = (
                 _WHAT,
             ),
         ),
-        needs=Needs.EVENT,
         alerts=_ALERTS,
     ),
 )
@@ -93,7 +90,6 @@ OBJECTIVES = (
         ),
         "s",
         marks=(1.2,),
-        needs=Needs.EVENT,
         alerts=_ALERTS,
     ),
     Panel(

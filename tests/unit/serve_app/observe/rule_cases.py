@@ -1,6 +1,7 @@
-"""For each alert: series with which it fires, when, what it says, and series with which it does not.
+"""For each alert: series with which it fires, when, what it says, and series without.
 
-Values are in promtool's notation, one every `every`: `1+2x3` is 1 3 5 7, `_x2` two that are missing.
+Values are in promtool's notation, one every `every`: `1+2x3` is 1 3 5 7, `_x2` two that are
+missing.
 """
 
 from dataclasses import dataclass, field
