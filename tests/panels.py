@@ -72,7 +72,19 @@ def prometheus(fleet, home, target, folder, key_file=None):
     ports = Ports(prometheus=free_port(), grafana=free_port())
     url = f"http://127.0.0.1:{ports.prometheus}"
     with processes(wanted, folder, ports), httpx.Client(base_url=url, timeout=30) as client:
+        await_ready(client)
         yield client
+
+
+def await_ready(client):
+    """Until then it does not listen, or says 503."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        with contextlib.suppress(httpx.TransportError):
+            if client.get("/-/ready").is_success:
+                return
+        assert time.monotonic() < deadline, "Prometheus does not start"
+        time.sleep(0.1)
 
 
 def free_port():
@@ -92,8 +104,7 @@ def without_data(client, asked, within_s=PATIENCE_S):
     """Which queries have had no data until then; each is asked until it has."""
     deadline, left = time.monotonic() + within_s, list(asked)
     while left and time.monotonic() < deadline:
-        with contextlib.suppress(httpx.TransportError):  # it may be starting
-            left = [x for x in left if not has_data(client, x.expr)]
+        left = [x for x in left if not has_data(client, x.expr)]
         if left:
             time.sleep(0.5)
     return [f"{x.place}: {x.expr}" for x in left]

@@ -9,9 +9,11 @@ import httpx
 import pytest
 import uvicorn
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.support.one_process import SECRET, one_process
 from serve_app.config.settings import fleet_path, load_fleet
+from serve_app.observe.exported import own_families
 from serve_app.observe.table import Needs
 from serve_app.tenancy.local_key import local_admin_key
 from tests.panels import asked_of, has_data, is_announced, prometheus, without_data
@@ -79,12 +81,22 @@ def fleet_with_tools():
     return {**fleet, "routing": {**fleet["routing"], "tools": "quality"}}
 
 
+def ours(text):
+    """Names of the families in a text that Pointsman counts."""
+    found = {family.name for family in text_string_to_metric_families(text)}
+    return {x for x in found if x.startswith("pointsman_") and not x.endswith("_created")}
+
+
 async def test_what_needs_only_traffic_has_data_of_a_deployment(shipped, tmp_path):
-    """An ingress replica with simulated engines, asked with an admin key from a file."""
+    """An ingress replica with simulated engines, asked with an admin key from a file.
+
+    What it exports is what `own_families` finds: a metric object of a new owner is added there.
+    """
     (tmp_path / "tenants.yaml").write_text(TENANTS)
     (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(fleet_with_tools()))
     key = tmp_path / "key"
     key.write_text(local_admin_key(SECRET))
+    admin = {"x-api-key": key.read_text()}
     asked = [x for x in asked_of(shipped) if x.needs is Needs.TRAFFIC and not is_announced(x)]
     made = one_process(tmp_path / "fleet.yaml", tmp_path / "tenants.yaml", tmp_path / "state")
     enough = asyncio.Event()
@@ -98,5 +110,7 @@ async def test_what_needs_only_traffic_has_data_of_a_deployment(shipped, tmp_pat
         with prometheus(shipped, ROOT, target, tmp_path / "observe", key) as prom:
             missing = await asyncio.to_thread(without_data, prom, asked)
         enough.set()
+        served = (await client.get("/metrics", headers=admin)).text
 
     assert missing == []
+    assert ours(served) <= set(own_families())
