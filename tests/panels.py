@@ -59,9 +59,14 @@ def asked_of(fleet):
 
 
 def is_announced(asked):
-    """Whether it asks for what no object of this version exports yet."""
+    """Whether it asks, by way of recorded series, for what nothing of this version exports yet."""
+    rules = [rule for rules in recording_rules(()).values() for rule in rules]
+    recorded = {rule.name: names_in(rule.expr) for rule in rules}
+    later = {name for family in ANNOUNCED for name in family.series}
     names = names_in(asked.expr)
-    return any(names.intersection(family.series) for family in ANNOUNCED)
+    while found := set().union(*(recorded.get(name, ()) for name in names)) - names:
+        names |= found
+    return bool(names & later)
 
 
 @contextlib.contextmanager

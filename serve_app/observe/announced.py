@@ -6,12 +6,14 @@ that ask for it need traffic instead of an event.
 
 from __future__ import annotations
 
-from serve_app.observe.exported import Family
+from typing import cast
+
+from serve_app.observe.exported import Family, Kind
 
 _CARD = ("card",)
 
 ANNOUNCED = tuple(
-    Family(f"pointsman_{name}", kind, means, labels, buckets)
+    Family(f"pointsman_{name}", cast(Kind, kind), means, labels, buckets)
     for name, kind, means, labels, buckets in (
         ("engine_stalled", "gauge", "1: requests wait and none is admitted.", (), 1),
         ("card_power_watts", "gauge", "Power that the card draws.", _CARD, 1),
@@ -52,6 +54,14 @@ ANNOUNCED = tuple(
             ("objective", "lane", "tier"),
             1,
         ),
+        (
+            "slo_target",
+            "gauge",
+            "What the fleet file promises: seconds, or the share of requests that may fail.",
+            ("objective", "lane", "tier"),
+            1,
+        ),
+        ("turn_seconds", "histogram", "A user's turn, tools included.", ("lane", "tier"), 12),
         ("cost", "counter", "Cost of a tenant's tokens.", ("tenant",), 1),
     )
 )

@@ -39,6 +39,9 @@ DECODE_RATIO = 150 / 195
 TEMPERATURE_C = 83
 """Above it an RTX 4090 lowers its clocks (FP8 guide)."""
 
+POWER_CAP_W = 400
+"""Cap of an RTX 4090 that steadies latency (FP8 guide); a lower one slows it for nothing."""
+
 SESSIONS_RATIO = 25 / 32
 """Of a lane's sequences: 25 sessions at 32 sequences (chatbot guide), 12 at 16 (agent guide)."""
 

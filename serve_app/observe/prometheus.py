@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ class Scrape:
 
     Attributes:
         target: host and port of the deployment.
-        every: interval of scrapes and evaluations, as Prometheus writes it.
+        every: interval of scrapes and evaluations: seconds or minutes, as 15s.
         key_file: file with an admin key, for a deployment beyond loopback.
 
     """
@@ -88,10 +89,16 @@ def _alert(row: Alert, runbooks: str) -> dict[str, Any]:
     }
 
 
-def _seconds(duration: str) -> float:
-    factors = {"ms": 0.001, "s": 1.0, "m": 60.0}
-    number = duration.rstrip("ms")
-    return float(number) * factors[duration.removeprefix(number)]
+_DURATION = re.compile(r"([1-9][0-9]*)(s|m)")
+
+
+def is_duration(text: str) -> bool:
+    return _DURATION.fullmatch(text) is not None
+
+
+def _seconds(duration: str) -> int:
+    number, unit = duration[:-1], duration[-1]
+    return int(number) * (60 if unit == "m" else 1)
 
 
 HEADER = "# Written by `pointsman observe --write` from serve_app/observe/table; edit it there.\n"

@@ -14,13 +14,13 @@ from serve_app.config.fleet import FleetConfig
 from serve_app.metrics import MAX_TENANT_LABELS
 from serve_app.observe.exported import Family, engine_families, names_in, own_families
 from serve_app.observe.table import ALERTS, DASHBOARDS, recording_rules
-from serve_app.request.call import Outcome
 from serve_app.responses.rows import Outcome as StoredOutcome
 
 _TIERS = 3
 """Of the tenants file as shipped."""
 
-_CODES = len(RejectReason) + len(Outcome) - 1
+_CODES = len(RejectReason) + 4
+"""With 200, 499, 500 and `broken`."""
 
 _SIZES = {
     "tier": _TIERS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from serve_app.observe import limits
 from serve_app.observe.table.promql import JOB, happened, many
-from serve_app.observe.table.recording import AGENT_SESSIONS, FP8_WANTED, LIMITS
+from serve_app.observe.table.recording import AGENT_SESSIONS, FP8_WANTED, LIMITS, TURN
 from serve_app.observe.table.rows import Alert
 from serve_app.observe.table.slo import burning
 
@@ -14,6 +14,13 @@ _AGENT = "agent guide, scaling triggers"
 _SRE = "the usual multi-window burn rates"
 
 _OVER = "> on (lane) group_left ()"
+
+
+def _throttled(compared: str) -> str:
+    """Cards whose clocks are held down by their power cap (`=`), or by anything else (`!=`)."""
+    labels = f'reason{compared}"power_cap"'
+    return f"max by (lane, replica, card, reason) (pointsman_card_throttled{{{labels}}}) > 0"
+
 
 LOAD = (
     Alert(
@@ -105,33 +112,31 @@ LATENCY = (
     ),
     Alert(
         "AgentTurnSlow",
-        f"(lane:request_duration_seconds:p95_2m > {limits.TURN_S:g} and on (lane) "
-        f"{AGENT_SESSIONS}) and on (lane) "
-        + many("pointsman_request_duration_seconds", "lane", "2m", limits.LEAST_REQUESTS // 2),
+        f"(lane:turn_seconds:p95_2m > {limits.TURN_S:g} and on (lane) "
+        f"{AGENT_SESSIONS}) and on (lane) " + many(TURN, "lane", "2m", limits.LEAST_REQUESTS // 2),
         "2m",
         "ticket",
-        "p95 of a request to {{ $labels.lane }} is {{ $value | humanizeDuration }}: its agents'"
-        " turns take longer still.",
+        "p95 of a turn of {{ $labels.lane }} is {{ $value | humanizeDuration }}.",
         "Add a replica of the lane, or let a smaller model do the work.",
         f"{_AGENT}: over 5 s for two minutes in a row",
     ),
     Alert(
         "SloBurnFast",
-        burning(14.4, "1h", "5m"),
+        f"({burning(14.4, '1h', '5m')}) or ({burning(6, '6h', '30m')})",
         "2m",
         "page",
         "{{ $labels.objective }} of {{ $labels.lane }} ({{ $labels.tier }}):"
-        " {{ $value | humanizePercentage }} of the last hour's events were bad.",
+        " {{ $value | humanizePercentage }} of the events are bad, and it is happening now.",
         "Find the stage that grew on the lane's dashboard and follow its alert.",
-        f"{_SRE}: 2 % of a month's budget in an hour",
+        f"{_SRE}: 2 % of a month's budget in an hour, or 5 % in six",
     ),
     Alert(
         "SloBurnSlow",
-        f"({burning(6, '6h', '30m')}) or ({burning(1, '3d', '6h')})",
+        burning(1, "3d", "6h"),
         "15m",
         "ticket",
         "{{ $labels.objective }} of {{ $labels.lane }} ({{ $labels.tier }}):"
-        " {{ $value | humanizePercentage }} of the events were bad, and it goes on.",
+        " {{ $value | humanizePercentage }} of the events of three days were bad.",
         "The lane is too small for its load, or the objective too tight: decide which.",
         _SRE,
     ),
@@ -252,7 +257,10 @@ CARDS = (
     ),
     Alert(
         "CardThrottled",
-        "max by (lane, replica, card, reason) (pointsman_card_throttled) > 0",
+        # An RTX 4090 at a cap of 400 W or more is capped on purpose.
+        f"{_throttled('!=')} or ({_throttled('=')} and on (lane, replica, card) "
+        f"pointsman_card_power_limit_watts < {limits.POWER_CAP_W} and on (lane) "
+        f"{LIMITS['step_s']})",
         "5m",
         "ticket",
         "Card {{ $labels.card }} of {{ $labels.lane }} is throttled: {{ $labels.reason }}.",

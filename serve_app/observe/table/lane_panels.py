@@ -49,7 +49,7 @@ LATENCY = (
     ),
     Panel(
         "Whole answer",
-        "From arrival to the last byte. For agents a turn is several of these.",
+        "From arrival to the last byte.",
         tuple(
             Query(
                 quantile(share, "pointsman_request_duration_seconds", "lane", INTERVAL, _LANE),
@@ -58,7 +58,16 @@ LATENCY = (
             for share in (0.5, 0.95)
         ),
         "s",
-        marks=(4.5, limits.TURN_S),
+        marks=(4.5,),
+        alerts=("SloBurnFast",),
+    ),
+    Panel(
+        "Turns",
+        "From a user's message to its answer, tools included: p95, by the lane that answered. "
+        "Agents feel quick up to 4 or 5 s.",
+        (Query(f"lane:turn_seconds:p95_2m{{{_LANE}}}", "{{lane}}"),),
+        "s",
+        marks=(4, limits.TURN_S),
         alerts=("AgentTurnSlow",),
     ),
     Panel(

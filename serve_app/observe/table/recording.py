@@ -11,7 +11,7 @@ from serve_app.observe.table.slo import SLO_RULES
 
 _TTFT = "vllm:time_to_first_token_seconds"
 _GAP = "pointsman_inter_token_latency_seconds"
-_DURATION = "pointsman_request_duration_seconds"
+TURN = "pointsman_turn_seconds"
 _QUEUED = "sum by (lane) (pointsman_queue_depth)"
 _WAITING = "sum by (lane) (vllm:num_requests_waiting)"
 _STRONGER = 'pointsman_requests_total{reason="validation_failed"}'
@@ -37,7 +37,7 @@ LANE_RULES = (
     ),
     Recording("lane:time_to_first_token_seconds:p95_5m", quantile(0.95, _TTFT, "lane", "5m")),
     Recording("lane:inter_token_latency_seconds:p95_5m", quantile(0.95, _GAP, "lane", "5m")),
-    Recording("lane:request_duration_seconds:p95_2m", quantile(0.95, _DURATION, "lane", "2m")),
+    Recording("lane:turn_seconds:p95_2m", quantile(0.95, TURN, "lane", "2m")),
     Recording(
         "replica:inter_token_latency_seconds:mean_5m",
         mean("vllm:inter_token_latency_seconds", "lane, replica", "5m"),

@@ -10,25 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from serve_app.observe.table.promql import series
-from serve_app.observe.table.rows import Needs, Recording
+from serve_app.observe.table.rows import Recording
 
 EVENTS = "pointsman_slo_events_total"
 BY = "objective, lane, tier"
 WINDOWS = ("5m", "30m", "1h", "6h", "3d")
-BUDGETS = {"ttft": 0.05, "first_tokens": 0.05, "answer": 0.05, "failures": 0.001}
-"""Share of bad events that each objective allows: three are 95th percentiles.
+P95 = 0.05
+"""Share of bad events that the objectives of times allow: they are 95th percentiles.
 
-The guides ask for no failed request at all, which has no burn rate: one in a thousand is
-what an alert can tell from bad luck.
-"""
-LEAST_BAD = {"ttft": 10, "first_tokens": 10, "answer": 10, "failures": 3}
-"""Bad events in the longer window without which nobody is called.
-
-Of failed requests fewer are enough: the guides want none.
+What may fail is `failures_ratio` of the fleet file's `slo`, told by `pointsman_slo_target`.
 """
 
+LEAST_BAD = 5
+"""Bad events in the longer window without which nobody is called: `slo.min_bad_events`."""
+
+_TARGET = "pointsman_slo_target"
 _BUDGET = "objective:slo_budget:ratio"
-_LEAST = "objective:slo_least_bad:count"
 
 
 def bad_ratio(window: str) -> str:
@@ -45,15 +42,13 @@ def _counted(window: str, labels: str = "") -> str:
 
 
 def _rules() -> Iterator[Recording]:
-    for name, share in BUDGETS.items():
-        yield Recording(_BUDGET, f"vector({share:g})", {"objective": name})
-    for name, count in LEAST_BAD.items():
-        yield Recording(_LEAST, f"vector({count})", {"objective": name})
+    failures = f'max by ({BY}) ({_TARGET}{{objective="failures"}})'
+    times = f'{P95:g} * group by ({BY}) ({_TARGET}{{objective!="failures"}})'
+    yield Recording(_BUDGET, f"{failures} or {times}")
     for window in WINDOWS:
         bad = _counted(window, 'outcome="bad"')
-        yield Recording(_bad_count(window), bad, needs=Needs.EVENT)
-        ratio = f"{_bad_count(window)} / {_counted(window)}"
-        yield Recording(bad_ratio(window), ratio, needs=Needs.EVENT)
+        yield Recording(_bad_count(window), bad)
+        yield Recording(bad_ratio(window), f"{_bad_count(window)} / {_counted(window)}")
 
 
 SLO_RULES = tuple(_rules())
@@ -61,7 +56,5 @@ SLO_RULES = tuple(_rules())
 
 def burning(times: float, long: str, short: str) -> str:
     """Where the budget burns `times` as fast as it may in both windows, with enough events."""
-    limit = f"> on (objective) group_left () ({times:g} * {_BUDGET})"
-    over = [f"{bad_ratio(window)} {limit}" for window in (long, short)]
-    enough = f"{_bad_count(long)} >= on (objective) group_left () {_LEAST}"
-    return " and ".join([*over, enough])
+    over = [f"{bad_ratio(window)} >= {times:g} * {_BUDGET}" for window in (long, short)]
+    return " and ".join([*over, f"{_bad_count(long)} >= {LEAST_BAD}"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from serve_app.observe.table.promql import INTERVAL, quantile
-from serve_app.observe.table.rows import Dashboard, Needs, Panel, Query
+from serve_app.observe.table.rows import Dashboard, Panel, Query
 from serve_app.observe.table.slo import bad_ratio
 
 _LANE = 'lane=~"$lane"'
@@ -46,7 +46,6 @@ BUDGETS = (
             Query(f"{bad_ratio('1h')}{{{_LANE}}}", "1h " + _WHAT),
         ),
         "percentunit",
-        needs=Needs.EVENT,
         alerts=_ALERTS,
     ),
     Panel(

@@ -23,7 +23,7 @@ TTFT = "vllm:time_to_first_token_seconds"
 GAP = "pointsman_inter_token_latency_seconds"
 TPOT = "vllm:request_time_per_output_token_seconds"
 ITL = "vllm:inter_token_latency_seconds"
-DURATION = "pointsman_request_duration_seconds"
+TURN = "pointsman_turn_seconds"
 
 
 def first_tokens(lane, up_to_1, of):
@@ -51,18 +51,23 @@ def one_stream(ms, running, tokens=1000):
     }
 
 
-def durations(lane, up_to_5_s, of):
+def turns(lane, up_to_5_s, of):
     labels = f'lane="{lane}",ingress="i1"'
     counts = {"le_5": f"0+{up_to_5_s}x80", "le_7": f"0+{of}x80", "all": f"0+{of}x80"}
-    return histogram(DURATION, labels, **counts)
+    return histogram(TURN, labels, **counts)
 
 
-def events(bad, good, objective="ttft"):
+def events(bad, good, objective="ttft", target=0.8):
     labels = f'objective="{objective}",lane="chat",tier="paid"'
     return {
-        f'pointsman_slo_events_total{{{labels},outcome="bad"}}': f"0+{bad}x240",
-        f'pointsman_slo_events_total{{{labels},outcome="good"}}': f"0+{good}x240",
+        f"pointsman_slo_target{{{labels}}}": f"{target}+0x240",
+        f'pointsman_slo_events_total{{{labels},outcome="bad",ingress="i1"}}': f"0+{bad}x240",
+        f'pointsman_slo_events_total{{{labels},outcome="good",ingress="i1"}}': f"0+{good}x240",
     }
+
+
+def failures(bad, good, target=0.001):
+    return events(bad, good, "failures", target)
 
 
 def sessions(lane, first, second, replicas=1):
@@ -97,7 +102,15 @@ def gauge(name, value, labels=R1):
     return {f"{name}{{{labels}}}": f"{value}+0x160"}
 
 
-CARD = f'{R1},card="0"'
+CARD = f'{R1},card="GPU-0"'
+
+
+def capped(limit_w, lane="chat"):
+    card = f'lane="{lane}",replica="r1",card="GPU-0"'
+    return {
+        **gauge("pointsman_card_throttled", 1, f'{card},reason="power_cap"'),
+        **gauge("pointsman_card_power_limit_watts", limit_w, card),
+    }
 
 
 @dataclass
@@ -219,43 +232,45 @@ CASES = [
     ),
     Case(
         "AgentTurnSlow",
-        durations("agent", up_to_5_s=3.6, of=4),
+        turns("agent", up_to_5_s=3.6, of=4),
         "2m30s",
         "2m45s",
         {"lane": "agent"},
-        "p95 of a request to agent is 6s: its agents' turns take longer still.",
+        "p95 of a turn of agent is 6s.",
         [
-            durations("agent", up_to_5_s=3.9, of=4),
-            durations("chat", up_to_5_s=3.6, of=4),
-            durations("agent", up_to_5_s=0, of=1),
+            turns("agent", up_to_5_s=3.9, of=4),
+            turns("chat", up_to_5_s=3.6, of=4),
+            turns("agent", up_to_5_s=0, of=1),
         ],
     ),
     Case(
         "SloBurnFast",
         events(bad=8, good=2),
+        "2m",
         "2m15s",
-        "2m30s",
         {"objective": "ttft", "lane": "chat", "tier": "paid"},
-        "ttft of chat (paid): 80% of the last hour's events were bad.",
-        # The last: seven bad ones and one good one in an hour.
-        [events(bad=7, good=3), events(bad=0.03, good=0.004)],
+        "ttft of chat (paid): 80% of the events are bad, and it is happening now.",
+        # The second: a quiet hour, in which four of five are bad.
+        [events(bad=2.9, good=7.1), events(bad=0.016, good=0.004)],
     ),
     Case(
         "SloBurnFast",
-        events(bad=1, good=19, objective="failures"),
-        "2m30s",
-        "2m45s",
+        # Six times the budget over six hours, and one failure of twenty.
+        failures(bad=1, good=19),
+        "3m",
+        "3m15s",
         {"objective": "failures", "lane": "chat", "tier": "paid"},
-        "failures of chat (paid): 5% of the last hour's events were bad.",
-        [events(bad=1, good=99, objective="failures"), events(bad=0.01, good=0.02)],
+        "failures of chat (paid): 5% of the events are bad, and it is happening now.",
+        # Another fleet allows one of a hundred.
+        [failures(bad=1, good=199), failures(bad=1, good=19, target=0.01)],
     ),
     Case(
         "SloBurnSlow",
         events(bad=6, good=94),
+        "15m",
         "16m",
-        "17m",
         {"objective": "ttft", "lane": "chat", "tier": "paid"},
-        "ttft of chat (paid): 6% of the events were bad, and it goes on.",
+        "ttft of chat (paid): 6% of the events of three days were bad.",
         [events(bad=4, good=96), events(bad=0.04, good=0.01)],
         every="1m",
     ),
@@ -387,17 +402,31 @@ CASES = [
         gauge("pointsman_card_temperature_celsius", 84, CARD),
         "45s",
         "1m",
-        {"lane": "chat", "replica": "r1", "card": "0"},
-        "Card 0 of chat is at 84 °C: it lowers its clocks.",
+        {"lane": "chat", "replica": "r1", "card": "GPU-0"},
+        "Card GPU-0 of chat is at 84 °C: it lowers its clocks.",
         [gauge("pointsman_card_temperature_celsius", 83, CARD)],
     ),
     Case(
         "CardThrottled",
-        gauge("pointsman_card_throttled", 1, f'{CARD},reason="thermal"'),
+        gauge("pointsman_card_throttled", 1, f'{CARD},reason="hw_thermal"'),
         "4m45s",
         "5m",
-        {"lane": "chat", "replica": "r1", "card": "0", "reason": "thermal"},
-        "Card 0 of chat is throttled: thermal.",
-        [gauge("pointsman_card_throttled", 0, f'{CARD},reason="thermal"')],
+        {"lane": "chat", "replica": "r1", "card": "GPU-0", "reason": "hw_thermal"},
+        "Card GPU-0 of chat is throttled: hw_thermal.",
+        # Capped on purpose, and another kind of card.
+        [
+            gauge("pointsman_card_throttled", 0, f'{CARD},reason="hw_thermal"'),
+            capped(limit_w=400),
+            capped(limit_w=72, lane="own"),
+        ],
+    ),
+    Case(
+        "CardThrottled",
+        capped(limit_w=300),
+        "4m45s",
+        "5m",
+        {"lane": "chat", "replica": "r1", "card": "GPU-0", "reason": "power_cap"},
+        "Card GPU-0 of chat is throttled: power_cap.",
+        [capped(limit_w=450)],
     ),
 ]

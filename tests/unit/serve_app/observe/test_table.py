@@ -136,7 +136,8 @@ def test_the_command_writes_and_checks(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "args", [["--url", "https://a:1"], ["--url", "8000"], ["--key-file", "/nowhere"]]
+    "args",
+    [["--url", "https://a:1"], ["--url", "8000"], ["--key-file", "/nowhere"], ["--every", "15"]],
 )
 def test_the_command_refuses_what_it_cannot_use(args, capsys):
     assert pointsman(["observe", "--check", *args]) == 1
@@ -151,6 +152,12 @@ def test_a_key_is_named_by_its_file_and_never_written(tmp_path):
 
     assert f"credentials_file: {key}" in written
     assert "pm-secret" not in written
+
+
+@pytest.mark.parametrize(("every", "timeout"), [("1s", "1s"), ("15s", "10s"), ("1m", "10s")])
+def test_a_scrape_takes_no_longer_than_its_interval(every, timeout):
+    """Prometheus refuses a file in which it would."""
+    assert f"scrape_timeout: {timeout}\n" in scrape_file(Scrape(every=every))
 
 
 def test_no_label_is_without_a_bound():
