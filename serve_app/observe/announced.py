@@ -62,6 +62,5 @@ ANNOUNCED = tuple(
             1,
         ),
         ("turn_seconds", "histogram", "A user's turn, tools included.", ("lane", "tier"), 12),
-        ("cost", "counter", "Cost of a tenant's tokens.", ("tenant",), 1),
     )
 )

@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.parser import text_string_to_metric_families
 
 from serve_app.engine.engine_stats import levels_text, prompt_tokens_by_level
 from serve_app.leases.metrics import LedgerMetrics
@@ -52,11 +53,19 @@ class Family:
 
 
 def own_families() -> dict[str, Family]:
-    """Every family of an ingress replica, by its name."""
+    """Every family that an ingress replica counts, by its name."""
     registry = CollectorRegistry()
     owners = (Metrics(), LedgerMetrics(registry), ResponseMetrics(registry))
-    found = {f.name: f for owner in owners for c in _collectors(owner) for f in _families(c)}
-    return found | {family.name: family for family in _of_text()}
+    return {f.name: f for owner in owners for c in _collectors(owner) for f in _families(c)}
+
+
+def replica_families() -> dict[str, Family]:
+    """Every family that is told of a lane's replica beside its engine's own, by its name.
+
+    They are counted in no object, so they are read from the texts that tell them.
+    """
+    texts = (levels_text(prompt_tokens_by_level("")),)
+    return {family.name: family for text in texts for family in told_in(text)}
 
 
 def _collectors(owner: Any) -> Iterator[MetricWrapperBase | LoopHistogram]:
@@ -81,11 +90,16 @@ def _families(collector: MetricWrapperBase | LoopHistogram) -> Iterator[Family]:
         yield Family(family.name, kind, family.documentation, tuple(label_names), buckets)
 
 
-def _of_text() -> Iterator[Family]:
-    """Return what is not counted in an object but reckoned from the engines' texts."""
-    told = re.search(r"# HELP (\S+)_total (.*)\n", levels_text(prompt_tokens_by_level("")))
-    if told is not None:
-        yield Family(told[1], "counter", told[2], ("level",))
+def exported() -> dict[str, Family]:
+    """Every family of ours that /metrics can have, by its name."""
+    return own_families() | replica_families()
+
+
+def told_in(text: str) -> Iterator[Family]:
+    """Return the families of a Prometheus text, which has a sample of each."""
+    for family in text_string_to_metric_families(text):
+        labels = dict.fromkeys(label for sample in family.samples for label in sample.labels)
+        yield Family(family.name, cast(Kind, family.type), family.documentation, tuple(labels))
 
 
 _CLASSES: dict[str, Kind] = {

@@ -12,7 +12,13 @@ from router.types import Reason
 from serve_app.agents.verdict import CallOutcome
 from serve_app.config.fleet import FleetConfig
 from serve_app.metrics import MAX_TENANT_LABELS
-from serve_app.observe.exported import Family, engine_families, names_in, own_families
+from serve_app.observe.exported import (
+    Family,
+    engine_families,
+    names_in,
+    own_families,
+    replica_families,
+)
 from serve_app.observe.table import ALERTS, DASHBOARDS, recording_rules
 from serve_app.responses.rows import Outcome as StoredOutcome
 
@@ -27,13 +33,16 @@ _SIZES = {
     "tenant": MAX_TENANT_LABELS + 1,
     "reason": len(Reason) + 1,
     "code": _CODES,
-    "stage": 7,
+    "stage": 9,
     "sink": 3,
     "level": 3,
     "cause": 3,
     "step": 2,
     "mode": 2,
-    "trigger": 1,
+    "trigger": 64,
+    "objective": 4,
+    "window": 5,
+    "card": 8,
     "limit": len(Limit),
     "tool_set": 50,
 }
@@ -51,6 +60,8 @@ _OWN_SIZES = {
     ("pointsman_tool_repairs", "outcome"): 2,
     ("pointsman_tool_loops", "kind"): len(LoopKind),
     ("pointsman_ledger_heartbeats", "outcome"): 2,
+    ("pointsman_slo_events", "outcome"): 2,
+    ("pointsman_card_throttled", "reason"): 8,
     ("pointsman_responses_stored", "outcome"): len(StoredOutcome),
 }
 
@@ -87,6 +98,15 @@ count. An ingress replica that is replaced begins with series of its own.
 |---|---|---|---|---|---|
 """
 
+_REPLICA_HEAD = """
+## Of each replica of a lane
+
+`series` is the most that one replica can have.
+
+| name | type | more labels | unit | meaning | series |
+|---|---|---|---|---|---|
+"""
+
 _ENGINE_HEAD = """
 ## Of the engines that dashboards and alerts use
 
@@ -100,14 +120,19 @@ has more; the simulated one has a part of them.
 
 def reference_page(fleet: FleetConfig) -> str:
     """Return docs/metrics.md for a fleet, whose lanes the bounds are reckoned with."""
-    lanes = len(fleet.enabled_lanes)
-    own = own_families()
-    total = sum(series_of(family, lanes) for family in own.values())
-    head = _HEAD.format(tenants=MAX_TENANT_LABELS, lanes=lanes, tiers=_TIERS, total=f"{total:,}")
-    rows = [_row(family, f"{series_of(family, lanes):,}") for family in own.values()]
+    lanes, own = len(fleet.enabled_lanes), own_families().values()
+    total = sum(series_of(family, lanes) for family in own)
     used = names_used()
-    engine = [x for x in engine_families().values() if used.intersection(x.series)]
-    return head + "".join(rows) + _ENGINE_HEAD + "".join(_row(family) for family in engine)
+    engine = (x for x in engine_families().values() if used.intersection(x.series))
+    parts = (
+        _HEAD.format(tenants=MAX_TENANT_LABELS, lanes=lanes, tiers=_TIERS, total=f"{total:,}"),
+        *(_row(family, f"{series_of(family, lanes):,}") for family in own),
+        _REPLICA_HEAD,
+        *(_row(family, f"{series_of(family, lanes):,}") for family in replica_families().values()),
+        _ENGINE_HEAD,
+        *map(_row, engine),
+    )
+    return "".join(parts)
 
 
 def names_used() -> set[str]:

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import product
 
 from serve_app.observe.announced import ANNOUNCED
-from serve_app.observe.exported import engine_families, own_families
+from serve_app.observe.exported import engine_families, exported
 
 VALUES = {
     "lane": ("chat", "quality", "agent"),
@@ -58,7 +58,7 @@ def samples(family, growth):
 
 def text(growth):
     """The whole of it at one scrape."""
-    families = [*own_families().values(), *ANNOUNCED, *engine_families().values()]
+    families = [*exported().values(), *ANNOUNCED, *engine_families().values()]
     lines = []
     for family in families:
         ending = "_total" if family.kind == "counter" else ""

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.support.one_process import SECRET, one_process
 from serve_app.config.settings import fleet_path, load_fleet
-from serve_app.observe.exported import own_families
+from serve_app.observe.exported import exported
 from serve_app.observe.table import Needs
 from serve_app.tenancy.local_key import local_admin_key
 from tests.panels import asked_of, has_data, is_announced, prometheus, without_data
@@ -90,7 +90,7 @@ def ours(text):
 async def test_what_needs_only_traffic_has_data_of_a_deployment(shipped, tmp_path):
     """An ingress replica with simulated engines, asked with an admin key from a file.
 
-    What it exports is what `own_families` finds: a metric object of a new owner is added there.
+    What it exports is what `exported` finds: a metric object of a new owner is added there.
     """
     (tmp_path / "tenants.yaml").write_text(TENANTS)
     (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(fleet_with_tools()))
@@ -113,4 +113,4 @@ async def test_what_needs_only_traffic_has_data_of_a_deployment(shipped, tmp_pat
         served = (await client.get("/metrics", headers=admin)).text
 
     assert missing == []
-    assert ours(served) <= set(own_families())
+    assert ours(served) <= set(exported())
