@@ -30,6 +30,15 @@ class LoopHistogram(Collector):
         self._series: dict[tuple[str, ...], Series] = {}
         registry.register(self)
 
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        return tuple(self._labels)
+
+    @property
+    def bounds(self) -> tuple[float, ...]:
+        """Upper bounds of the buckets but the last, which has none."""
+        return self._bounds
+
     def labels(self, *values: str) -> Series:
         series = self._series.get(values)
         if series is None:

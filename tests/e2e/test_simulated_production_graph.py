@@ -6,6 +6,7 @@ the resources its file asks for, and that each role routes to its lane.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,10 @@ import pytest
 
 from benchmarks.support.deployment import ROOT, deployed
 from serve_app.config.settings import load_fleet
-from tests.e2e.support import await_all, chat
+from serve_app.observe.table import Needs
+from serve_app.tenancy.local_key import admin_key_path
+from tests.e2e.support import await_all, chat, new_key
+from tests.panels import Asked, asked_of, is_announced, prometheus, without_data
 
 CARDS = 4
 FLEET = load_fleet(ROOT / "configs" / "fleets" / "rtx4090.yaml")
@@ -64,3 +68,43 @@ def test_each_role_routes_to_its_lane(production: str, http: httpx.Client) -> No
 
     assert lanes == {role: getattr(FLEET.routing, role) for role in bodies}
     assert pinned == list(FLEET.enabled_lanes)
+
+
+def test_every_panel_and_recorded_series_has_data(
+    production: str, tenants_file: Path, tmp_path: Path
+) -> None:
+    """A real Prometheus scrapes the fleet while it is used; what needs a card is left out.
+
+    Someone is refused meanwhile, so that a panel of refusals has them.
+    """
+    asked = [x for x in asked_of(FLEET) if x.needs is Needs.TRAFFIC and not is_announced(x)]
+    refused = [x for x in asked_of(FLEET) if x.place == "tenant: Refusals"]
+    guest = new_key(tenants_file, "guest", "two_a_minute", production)
+    enough = threading.Event()
+    users = [
+        threading.Thread(target=use, args=(production, enough, headers)) for headers in ({}, guest)
+    ]
+    for user in users:
+        user.start()
+    try:
+        target = production.removeprefix("http://")
+        with prometheus(FLEET, ROOT, target, tmp_path, admin_key_path()) as client:
+            missing = without_data(
+                client, [*asked, *refused, Asked("up", "up == 1", Needs.TRAFFIC)]
+            )
+    finally:
+        enough.set()
+        for user in users:
+            user.join()
+
+    assert missing == []
+
+
+def use(url: str, enough: threading.Event, headers: dict[str, str]) -> None:
+    """Ask each role's lane, over and over; the streams are long enough to have a pace."""
+    tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+    with httpx.Client(timeout=60, headers=headers) as http:
+        while not enough.is_set():
+            for more in ({}, {"tools": tools}, {"model": "quality"}, {"model": "long_context"}):
+                body = {**chat("Say hello. " * 30, max_tokens=40, stream=True), **more}
+                http.post(f"{url}/v1/chat/completions", json=body)
