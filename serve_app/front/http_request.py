@@ -124,7 +124,11 @@ class HttpRequest:
         await self.send({"type": "http.response.body", "body": body})
 
     async def no_content(self, headers: Headers) -> None:
-        await self.send({"type": "http.response.start", "status": 204, "headers": headers})
+        await self.empty(204, headers)
+
+    async def empty(self, status: int, headers: Headers) -> None:
+        """Answer with a status that has no body."""
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": b""})
 
 
