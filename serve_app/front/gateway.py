@@ -11,6 +11,8 @@ from starlette.types import Receive, Scope, Send
 
 from router.errors import Rejected, RejectReason
 from serve_app.bodies.routes import ROUTES, Route
+from serve_app.console.console import Console
+from serve_app.front.console_routes import FEED as CONSOLE_FEED
 from serve_app.front.console_routes import FILES as CONSOLE_FILES
 from serve_app.front.console_routes import PATH as CONSOLE
 from serve_app.front.console_routes import ConsoleRoutes
@@ -67,6 +69,7 @@ class Gateway:
         trusts_local: bool = True,
         sockets: Sockets | None = None,
         responses: StoredResponses | None = None,
+        console: Console | None = None,
     ) -> None:
         self._state = state
         self._pipeline = pipeline
@@ -84,7 +87,7 @@ class Gateway:
             kind: {way: self._admit(door.user, x, is_counted=True) for way, x in ways.items()}
             for kind, ways in stored.handlers.items()
         }
-        self._console = ConsoleRoutes()
+        self._console = ConsoleRoutes(console or Console(control), door.metrics)
         self._routes: dict[str, dict[str, Handler]] = {
             "/": {"GET": self._front_page},
             "/health": {"GET": operating.health},
@@ -100,6 +103,7 @@ class Gateway:
             **self._tool_routes(ToolRoutes(control, self._intake)),
             "/openapi.json": {"GET": self._openapi},
             CONSOLE: {"GET": self._console.page},
+            CONSOLE_FEED: {"GET": self._admit(door.metrics, self._console.feed)},
             **{path: {"POST": self._generate} for path in ROUTES},
         }
         if sockets is not None:

@@ -96,6 +96,10 @@ class HttpRequest:
             return raw
         return await decode(raw, codings, max_bytes)
 
+    async def gone(self) -> None:
+        """Wait until the client has left; what it still sends is dropped."""
+        await self._body.gone()
+
     async def json(self, body: Any, status: int = 200, headers: Iterable[Header] = ()) -> None:
         await self.respond(status, orjson.dumps(body), JSON, headers)
 
