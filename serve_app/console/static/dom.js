@@ -48,20 +48,19 @@ export function say(element, text) {
 let tables = 0;
 
 /**
- * A table with a caption, in a region that scrolls by itself.
+ * A table with its title, in a region that scrolls by itself.
  * columns: [{title, key?, number?, cell?: row => text or node}]; rows: objects; empty: what to say without rows.
  * Returns the element, with `update(rows)`.
  */
 export function table({caption, columns, rows = [], empty = "Nothing to show.", hideCaption = false}) {
   const id = `table-${++tables}`;
   const body = el("tbody");
-  const grid = el("table", null,
-    el("caption", {id, class: hideCaption ? "visually-hidden" : null}, caption),
+  const grid = el("table", {"aria-labelledby": id},
     el("thead", null, el("tr", null, columns.map((x) => el("th", {scope: "col", class: x.number ? "number" : null}, x.title)))),
     body);
   const nothing = el("p", {class: "empty"}, empty);
-  const holder = el("div", {class: "scroll", role: "region", "aria-labelledby": id, tabindex: "0"}, grid);
-  const whole = el("div", {class: "table"}, holder, nothing);
+  const holder = el("div", {class: "scroll", role: "region", "aria-labelledby": id}, grid);
+  const whole = el("div", {class: "table"}, el("h3", {id, class: hideCaption ? "visually-hidden" : null}, caption), holder, nothing);
   const cell = (column, row, index) => {
     const made = column.cell ? column.cell(row) : row[column.key];
     const shown = made === null || made === undefined || made === "" ? "–" : made;
@@ -70,11 +69,13 @@ export function table({caption, columns, rows = [], empty = "Nothing to show.", 
   };
   whole.update = (next) => {
     const holds = body.contains(document.activeElement);
-    body.replaceChildren(...next.map((row) => el("tr", {class: row.rowClass ?? null}, columns.map((x, i) => cell(x, row, i)))));
-    if (holds) holder.focus({preventScroll: true});
-    grid.hidden = next.length === 0;
+    body.replaceChildren(...next.map((row) => el("tr", null, columns.map((x, i) => cell(x, row, i)))));
+    holder.hidden = next.length === 0;
     nothing.hidden = next.length > 0;
-    holder.tabIndex = next.length > 0 ? 0 : -1;
+    // Only what scrolls has to be reached by keyboard.
+    if (holder.scrollWidth > holder.clientWidth) holder.tabIndex = 0;
+    else holder.removeAttribute("tabindex");
+    if (holds) holder.focus({preventScroll: true});
   };
   whole.update(rows);
   return whole;
@@ -87,5 +88,17 @@ export function badge(text, kind = "") {
 
 /** A figure with its name: `fact("Queue", "3", "requests")`. */
 export function fact(name, value, note = "", kind = "") {
-  return el("div", {class: `fact ${kind}`.trim()}, el("dt", null, name), el("dd", null, value, note ? el("span", {class: "note"}, ` ${note}`) : null));
+  return el("div", {class: `fact ${kind}`.trim()}, el("dt", null, name), el("dd", null, value), note ? el("dd", {class: "note"}, note) : null);
+}
+
+/** Rows that are alike in these members as one: the first of them, with `times`; order stays. */
+export function grouped(rows, members) {
+  const found = new Map();
+  for (const row of rows) {
+    const key = JSON.stringify(members.map((x) => row[x]));
+    const known = found.get(key);
+    if (known) known.times += 1;
+    else found.set(key, {...row, times: 1});
+  }
+  return [...found.values()];
 }

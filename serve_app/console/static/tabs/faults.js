@@ -1,6 +1,6 @@
 // What went wrong, what was done about it, and what to do.
 
-import {badge, el, fact, fill, table} from "../dom.js";
+import {badge, el, fact, fill, grouped, table} from "../dom.js";
 import {ago, clock, count, percent, seconds} from "../format.js";
 import {rowsOf, sum} from "../history.js";
 
@@ -30,10 +30,10 @@ export function mount(element, api) {
   const faults = table({
     caption: "Last faults of replicas", empty: "No replica has failed under a request.",
     columns: [
-      {title: "When", cell: (x) => ago(x.time, x.now)}, {title: "Lane", key: "lane"},
-      {title: "Replica", cell: (x) => el("span", {class: "mono"}, x.replica)}, {title: "What", key: "what"},
-      {title: "Tokens passed on", number: true, cell: (x) => count(x.tokens_passed_on)},
-      {title: "Request", cell: (x) => el("span", null, `${x.tenant} `, el("span", {class: "mono"}, x.request_id))},
+      {title: "Replica", cell: (x) => el("span", {class: "mono"}, x.replica)}, {title: "Lane", key: "lane"},
+      {title: "Times", number: true, cell: (x) => count(x.times)}, {title: "Last", cell: (x) => ago(x.time, x.now)},
+      {title: "What", key: "what"}, {title: "Tokens passed on", number: true, cell: (x) => count(x.tokens_passed_on)},
+      {title: "Last request", cell: (x) => el("span", null, `${x.tenant} `, el("span", {class: "mono"}, x.request_id))},
     ],
   });
   const log = table({
@@ -68,7 +68,7 @@ export function mount(element, api) {
     }
     starting.update(Object.entries(snapshot.deployments ?? {}).map(([name, x]) => ({name, ...x})));
     objectives.update(objectiveRows(snapshot));
-    faults.update((snapshot.recent.faults ?? []).slice(0, 30).map((x) => ({...x, now: snapshot.at})));
+    faults.update(grouped(snapshot.recent.faults ?? [], ["lane", "replica", "what"]).map((x) => ({...x, now: snapshot.at})));
     log.update((snapshot.recent.log ?? []).slice(0, 30));
   });
 }

@@ -39,7 +39,7 @@ function drawFacts(place, snapshot, history) {
     fact("In flight", count(sum(snapshot, "pointsman_requests_in_flight"))),
     fact("Requests", rate(history.rate("pointsman_requests_total"))),
     fact("Refused or shed", rate(history.rate("pointsman_shed_total")), "", history.rate("pointsman_shed_total") > 0 ? "warn" : ""),
-    fact("Failed, last minute", count(bad), "", bad > 0 ? "bad" : ""),
+    fact("Failed", count(bad), "last minute", bad > 0 ? "bad" : ""),
     fact("Sessions, active", count(sum(snapshot, "pointsman_active_sessions"))));
 }
 

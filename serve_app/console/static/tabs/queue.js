@@ -1,7 +1,7 @@
 // Who waits, and who was turned away and why.
 
 import {bar, spark} from "../charts.js";
-import {badge, el, fact, fill, table} from "../dom.js";
+import {badge, el, fact, fill, grouped, table} from "../dom.js";
 import {ago, count, rate, seconds} from "../format.js";
 import {rowsOf, sum} from "../history.js";
 
@@ -41,10 +41,10 @@ export function mount(element, api) {
   const last = table({
     caption: "The last refusals", empty: "None.",
     columns: [
-      {title: "When", cell: (x) => ago(x.time, x.now)}, {title: "Tenant", key: "tenant"}, {title: "Tier", key: "tier"},
+      {title: "Tenant", key: "tenant"}, {title: "Times", number: true, cell: (x) => count(x.times)}, {title: "Last", cell: (x) => ago(x.time, x.now)}, {title: "Tier", key: "tier"},
       {title: "Lane", key: "lane"}, {title: "Code", cell: (x) => el("span", {class: "mono"}, x.code)},
       {title: "What it was told", key: "message"}, {title: "Waited", number: true, cell: (x) => seconds(x.waited_s)},
-      {title: "Request", cell: (x) => el("span", {class: "mono"}, x.request_id)},
+      {title: "Last request", cell: (x) => el("span", {class: "mono"}, x.request_id)},
     ],
   });
   for (const each of [slots, last, by]) each.classList.add("narrows");
@@ -59,13 +59,13 @@ export function mount(element, api) {
       fact("Waiting here", count(sum(snapshot, "pointsman_queue_depth") ?? 0), "for a slot"),
       fact("Waiting in engines", count(sum(snapshot, "vllm:num_requests_waiting") ?? 0)),
       fact("Turned away", rate(history.rate("pointsman_shed_total")), "last minute"),
-      fact("Order violations", count(violations), "protected before sheddable; must stay 0", violations > 0 ? "bad" : ""),
+      fact("Order violations", count(violations), "must stay 0", violations > 0 ? "bad" : ""),
       fact("Queue stage, 95 %", seconds(history.distribution("pointsman_stage_seconds", "queue").p95), "of those that waited"));
     shed.update(history.points("shed"));
     waiting.update([...rowsOf(snapshot, "pointsman_queue_depth")].sort((a, b) => b.value - a.value));
     slots.update((snapshot.status.ingress ?? []).flatMap((x) => Object.entries(x.admission ?? {}).map(([lane, row]) => ({lane, ingress: x.replica, ...row}))));
     totals.update(rowsOf(snapshot, "pointsman_shed_total").map((x) => ({...x, grown: history.growth("pointsman_shed_total", {tier: x.tier, code: x.code})})));
     by.update((snapshot.recent.refused_by ?? []).slice(0, 15));
-    last.update((snapshot.recent.refusals ?? []).slice(0, 30).map((x) => ({...x, now: snapshot.at})));
+    last.update(grouped(snapshot.recent.refusals ?? [], ["tenant", "tier", "lane", "code", "message"]).map((x) => ({...x, now: snapshot.at})));
   });
 }

@@ -6,7 +6,7 @@ import {features, tipping, why} from "../explain.js";
 import {ago, count, fixed, percent, seconds} from "../format.js";
 import {rowsOf, sum} from "../history.js";
 
-const SHOWN = 25;
+const SHOWN = 15;
 
 export function mount(element, api) {
   const levels = el("div", {class: "cards"});
@@ -131,18 +131,17 @@ function decision(row, snapshot, key, isOpen) {
   const made = features(row);
   const stages = Object.entries(row.stages ?? {});
   const node = el("li", {class: "decision"},
-    el("div", {class: "row"}, el("strong", null, row.lane), badge(row.reason ?? "none"),
+    el("div", {class: "head"}, el("strong", null, row.lane), badge(row.reason ?? "none"),
       row.code === "200" ? null : badge(row.code, row.code === "499" ? "warn" : "bad"),
       row.recoveries.length > 0 ? badge(row.recoveries.join(", "), "warn") : null,
-      el("span", null, `${row.tenant} (${row.tier})`), when),
-    scale(row),
+      el("span", null, `${row.tenant} (${row.tier})`), when, scale(row)),
     el("div", null, `Because ${why(row.reason)}. `, el("span", {class: "muted"}, tipping(row, yields))),
     el("details", {open: isOpen, "data-of": key}, el("summary", null,
       `First token ${seconds(row.ttft_s)}, whole ${seconds(row.duration_s)}`),
     el("dl", {class: "facts"},
-      fact("Request", el("span", {class: "mono note"}, row.request_id)),
-      fact("Replica", el("span", {class: "mono note"}, row.replica ?? "–")),
-      fact("Tokens", `${count(row.prompt_tokens)} in, ${count(row.completion_tokens)} out`),
+      fact("Request", "", row.request_id),
+      fact("Replica", row.replica ?? "–"),
+      fact("Tokens read", count(row.prompt_tokens)), fact("Tokens written", count(row.completion_tokens)),
       stages.map(([name, value]) => fact(`Stage ${name}`, seconds(value)))),
     made.length > 0 ? table({
       caption: "What made the score up", rows: made,

@@ -44,7 +44,12 @@ FLEET = {
         "chat": {"model_id": "small", "model_source": "x", "max_model_len": 8192, "replicas": 3},
         "quality": {"model_id": "large", "model_source": "x", "max_model_len": 8192},
     },
-    "routing": {"default": "chat", "complex": "quality", "escalation_share": 0.1},
+    "routing": {
+        "default": "chat",
+        "complex": "quality",
+        "escalation_share": 0.1,
+        "escalation_alarm": 0.2,
+    },
     "timeouts": {"connect_s": 1, "choose_s": 1, "read_s": 5},
     "admission": {"max_queued": 40},
 }
@@ -160,6 +165,8 @@ class Deployment:
 
     async def __aenter__(self):
         profile = load_profile("llama-3.1-8b-fp8-rtx4090")
+        timing = profile.timing.model_copy(update={"warm_up_s": 0})
+        profile = profile.model_copy(update={"timing": timing})
         for lane, config in self.fleet.enabled_lanes.items():
             for number in range(1, config.replicas + 1):
                 app = SimulatedEngineApp(
