@@ -74,6 +74,11 @@ class Watchers:
         """Whether figures are gathered at all."""
         return self._task is not None and not self._task.done()
 
+    async def rest(self) -> None:
+        """Wait until nothing is gathered any more, which follows the last watcher's leaving."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
     def join(self) -> Watcher | None:
         """Begin to watch; None: too many do."""
         if len(self._open) >= self._most:

@@ -9,8 +9,6 @@ import contextlib
 import functools
 import random
 import socket
-import tempfile
-from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
@@ -131,7 +129,7 @@ def artifact():
 class Deployment:
     """One ingress replica and its engines. Its clients are `traffic`'s."""
 
-    def __init__(self, folder, *, tenants=TENANTS, slots=SLOTS, most=16) -> None:
+    def __init__(self, *, tenants=TENANTS, slots=SLOTS, most=16) -> None:
         self.keys, entries = {}, {}
         for name, tier in tenants.items():
             self.keys[name], entry = make_key()
@@ -274,10 +272,9 @@ class Deployment:
 
 
 async def main(port: int) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        async with Deployment(Path(folder)) as made, made.listening(port) as url:
-            print(f"{url}/console", f"admin key {made.keys['root']}", sep="\n", flush=True)
-            await made.traffic({"acme": 3, "globex": 1, "blog": 2, "scraper": 0.5})
+    async with Deployment() as made, made.listening(port) as url:
+        print(f"{url}/console", f"admin key {made.keys['root']}", sep="\n", flush=True)
+        await made.traffic({"acme": 3, "globex": 1, "blog": 2, "scraper": 0.5})
 
 
 if __name__ == "__main__":
