@@ -59,9 +59,16 @@ TIERS = {
         "sheddable": True,
         "ceilings": {"tokens_per_minute": 60_000, "requests_per_minute": 600},
     },
+    "trial": {"priority": 20, "ceilings": {"requests_per_minute": 10}},
     "local": {},
 }
-TENANTS = {"acme": "paid", "globex": "paid", "blog": "free", "scraper": "free"}
+TENANTS = {
+    "acme": "paid",
+    "globex": "paid",
+    "blog": "free",
+    "scraper": "free",
+    "visitor": "trial",
+}
 
 EASY = (
     "What time is it in Lisbon?",
@@ -149,7 +156,7 @@ class Deployment:
         policies = build_policies(self.fleet, config, found.scorer(), found.threshold_for_share)
         self.metrics = Metrics()
         self.state = IngressState(policies, SECRET, "i1")
-        self.endpoints, self._tasks = {}, []
+        self.endpoints, self._tasks, self._listeners = {}, [], []
         self.lanes = LocalLanes(self.endpoints, self.fleet.timeouts)
         reloader = SimpleNamespace(last_error="", store_error="")
         self.control = Control(self.state, self.lanes, self.metrics, reloader, self.broadcast)
@@ -229,13 +236,20 @@ class Deployment:
         config = uvicorn.Config(self.gateway, lifespan="off", log_config=None, access_log=False)
         server = uvicorn.Server(config)
         server.capture_signals = contextlib.nullcontext
-        task = asyncio.create_task(server.serve(sockets=[at]))
+        serving = asyncio.create_task(server.serve(sockets=[at]))
+        self._listeners.append((server, serving))
         try:
             yield f"http://127.0.0.1:{at.getsockname()[1]}"
         finally:
-            self.console.close()
+            await self.hang_up()
+
+    async def hang_up(self) -> None:
+        """Close the listener and its connections, as the end of the process would."""
+        self.console.close()
+        while self._listeners:
+            server, serving = self._listeners.pop()
             server.should_exit = server.force_exit = True
-            await task
+            await serving
 
     def client(self, key=None) -> httpx.AsyncClient:
         """A client without a connection: it asks the gateway itself."""
