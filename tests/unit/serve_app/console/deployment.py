@@ -59,7 +59,7 @@ TIERS = {
         "sheddable": True,
         "ceilings": {"tokens_per_minute": 60_000, "requests_per_minute": 600},
     },
-    "trial": {"priority": 20, "ceilings": {"requests_per_minute": 10}},
+    "trial": {"priority": 5, "ceilings": {"requests_per_minute": 10}},
     "local": {},
 }
 TENANTS = {
