@@ -46,10 +46,12 @@ export function mount(element, api) {
   });
   for (const each of [faults, log, starting, objectives]) each.classList.add("narrows");
   fill(element, el("section", {class: "card"}, facts),
+    el("section", {class: "card"}, faults),
     el("section", {class: "card", "aria-labelledby": "triggers"}, el("h3", {id: "triggers"}, "Triggers and advice"), triggers),
-    el("section", {class: "card", "aria-labelledby": "warnings"}, el("h3", {id: "warnings"}, "Warnings"), noWarnings, warnings),
-    el("section", {class: "card"}, starting), el("section", {class: "card"}, objectives),
-    el("section", {class: "card"}, faults), el("section", {class: "card"}, log));
+    el("div", {class: "two"},
+      el("section", {class: "card", "aria-labelledby": "warnings"}, el("h3", {id: "warnings"}, "Warnings"), noWarnings, warnings),
+      el("section", {class: "card"}, starting)),
+    el("section", {class: "card"}, log), el("section", {class: "card"}, objectives));
   return api.feed.subscribe((snapshot) => {
     const {history} = api;
     const recovered = (outcome) => history.growth("pointsman_stream_recoveries_total", {outcome});

@@ -54,7 +54,7 @@ function ttftGoal(snapshot, lane) {
 }
 
 function laneCard(lane, goal) {
-  const state = el("span");
+  const state = el("span", {class: "row"});
   const model = el("span", {class: "muted"});
   const facts = el("dl", {class: "facts"});
   const progress = el("p", {class: "muted"});

@@ -57,7 +57,7 @@ TIERS = {
     "free": {
         "priority": 10,
         "sheddable": True,
-        "ceilings": {"tokens_per_minute": 60_000, "requests_per_minute": 600},
+        "ceilings": {"tokens_per_minute": 12_000},
     },
     "trial": {"priority": 5, "ceilings": {"requests_per_minute": 10}},
     "local": {},

@@ -29,6 +29,7 @@
     if (x.scrollWidth > x.clientWidth + 1 && getComputedStyle(x).overflowX === 'auto' && x.tabIndex < 0 && !x.querySelector('a, button')) found.push(`what scrolls cannot be reached: ${x.className}`);
   }
   for (const tag of ['header', 'nav', 'main']) if (document.querySelectorAll(tag === 'header' ? 'body > header' : tag).length !== 1) found.push(`not one ${tag}`);
+  if (document.querySelectorAll('h1').length !== 1) found.push('not one heading of the first level');
   const ids = [...document.querySelectorAll('[id]')].map((x) => x.id);
   if (new Set(ids).size !== ids.length) found.push('an id twice');
   const levels = [...document.querySelectorAll('h1, h2, h3, h4')].filter(seen).map((x) => Number(x.tagName[1]));
