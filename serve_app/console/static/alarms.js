@@ -25,6 +25,11 @@ export function alarmsOf(snapshot, state, history) {
       }
     }
   }
+  for (const row of status.slo ?? []) {
+    if (row.verdict !== "burning") continue;
+    found.push({kind: row.severity === "page" ? "bad" : "warn", tab: "faults",
+      text: `Objective ${row.objective} of lane ${row.lane} (${row.tier}) is missed too often.`});
+  }
   if (fails(history)) bad("Requests failed in the last minute.", "faults");
   for (const row of rowsOf(snapshot, "pointsman_trigger_firing")) {
     if (row.value > 0) warn(`Trigger fires: ${row.trigger}.`, "faults");
@@ -61,8 +66,5 @@ function fails(history) {
 
 /** Why a card runs below its clocks: the reasons' names; none while it does not. */
 export function throttles(card) {
-  const told = card.throttled ?? card.throttle_reasons ?? [];
-  if (Array.isArray(told)) return told.map(String);
-  if (typeof told === "object" && told !== null) return Object.keys(told).filter((x) => told[x]);
-  return told ? ["throttled"] : [];
+  return (card.throttled_by ?? []).map(String);
 }

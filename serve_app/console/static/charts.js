@@ -20,6 +20,7 @@ export function spark(title, {format, limit = null} = {}) {
     svg("line", {class: "base", x1: 0, x2: WIDTH, y1: HEIGHT - 0.5, y2: HEIGHT - 0.5}), area, line, edge);
   const whole = el("figure", {class: "spark"}, el("figcaption", null, el("span", null, title), value), picture);
   let last = "";
+  whole.setLimit = (next) => { limit = next; };
   whole.update = (points, newest = points.at(-1)?.[1] ?? null) => {
     say(value, format(newest));
     const known = points.filter((x) => x[1] !== null && x[1] !== undefined);

@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import contextlib
 import functools
+import logging
 import random
 import socket
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from serve_app.admission.admission import watch_saturation
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.tenants import TenantsConfig
 from serve_app.console.console import Console
+from serve_app.console.log_ring import keep_log
 from serve_app.engine.engine_stats import engine_load
 from serve_app.engine.lane_endpoint import ENGINE_ASKS
 from serve_app.front.control import Control
@@ -165,7 +167,7 @@ class Deployment:
         self.gateway = Gateway(
             self.state, self.pipeline, self.control, SimpleNamespace(), console=self.console
         )
-        self.log = []
+        self.log = keep_log(logging.getLogger("ray.serve"))
         self.starting = {}
 
     async def __aenter__(self):
@@ -185,6 +187,7 @@ class Deployment:
         return self
 
     async def __aexit__(self, *_) -> None:
+        logging.getLogger("ray.serve").removeHandler(self.log)
         self.console.close()
         for task in self._tasks:
             task.cancel()
@@ -216,7 +219,7 @@ class Deployment:
         if method == "recent":
             own = self.pipeline.recent.export()
             faults = self.pipeline.book.log.export()
-            return [{"replica": "i1", **own, "faults": faults, "log": self.log}]
+            return [{"replica": "i1", **own, "faults": faults, "log": self.log.rows()}]
         assert method == "snapshot"
         return [
             {

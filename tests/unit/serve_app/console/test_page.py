@@ -1,6 +1,8 @@
 """The console in a real browser, against an ingress and simulated engines in this process."""
 
 import asyncio
+import json
+import logging
 import re
 
 import pytest
@@ -126,9 +128,7 @@ async def test_names_that_others_chose_are_text_and_nothing_else(browser):
     async with Deployment(tenants=hostile) as deployment, deployment.listening() as url:
         await busy(deployment)
         await asyncio.gather(*(deployment.ask(HOSTILE, text, 20) for text in (*EASY, *HARD)))
-        deployment.log.append(
-            {"time": 1.0, "level": "WARNING", "text": f"<script>{HOSTILE}</script>", "count": 1}
-        )
+        logging.getLogger("ray.serve").warning("<script>%s</script>", HOSTILE)
         key = deployment.keys["root"]
         async with opened(browser, f"{url}/console", key=key) as page:
             await live(page)
@@ -227,3 +227,75 @@ async def test_a_quantile_is_prometheus_own(browser, deployment):
         )
 
     assert found == [None if p95 is None else pytest.approx(p95) for _, p95 in cases]
+
+
+CARD = {
+    "card": "GPU-1",
+    "name": "NVIDIA GeForce RTX 4090",
+    "power_watts": 447.2,
+    "power_limit_watts": 450.0,
+    "temperature_celsius": 84.0,
+    "memory_used_bytes": 22e9,
+    "memory_total_bytes": 25.7e9,
+    "throttled_by": ["hw_thermal"],
+}
+OBJECTIVE = {
+    "objective": "ttft",
+    "lane": "chat",
+    "tier": "paid",
+    "target": 0.4,
+    "verdict": "burning",
+    "severity": "page",
+    "good": 80,
+    "bad": 20,
+    "burn_rates": {"5m": 14.5, "1h": 15.0},
+    "budget_left_ratio": 0.25,
+    "why": "20 of 100 requests had no token within 0.4 s",
+}
+ADVICE = {
+    "trigger": "kv_pressure",
+    "subject": "chat",
+    "state": "firing",
+    "severity": "now",
+    "condition": "KV cache over 90 % for a minute",
+    "value": 0.95,
+    "unit": "of 1",
+    "remedy": "lanes.chat.replicas: 4",
+    "price": "0.69 $/h",
+    "undo": "lanes.chat.replicas: 3",
+    "expected": {"simulated": True, "says": "p95 of first tokens falls to 0.3 s"},
+    "confidence": {"coverage": 1.0, "samples": 60},
+}
+
+
+async def test_cards_objectives_and_advice_are_shown_where_there_are_any(browser, deployment):
+    whole = (await deployment.console.build()).whole
+    data = json.loads(whole.partition(b"data: ")[2])
+    replica = data["status"]["lanes"]["chat"]["replicas"][0]
+    replica |= {"stalled": True, "cards": [CARD]}
+    data["status"] |= {"slo": [OBJECTIVE], "advice": [ADVICE, {**ADVICE, "state": "clear"}]}
+    event = f"event: snapshot\ndata: {json.dumps(data)}\n\n"
+    async with deployment.listening() as url, opened(browser, "about:blank") as page:
+        kind = {"content-type": "text/event-stream"}
+        await page.route("**/console/feed", lambda x: x.fulfill(body=event, headers=kind))
+        await page.goto(f"{url}/console")
+        alarms = page.get_by_role("region", name="Alarms")
+        await alarms.get_by_text("its engine is stalled").wait_for()
+        await alarms.get_by_text("a card is throttled").wait_for()
+        await alarms.get_by_text("Objective ttft of lane chat (paid) is missed").wait_for()
+        lane = page.get_by_role("region", name="Lane chat")
+        await lane.get_by_text("SLO 400 ms").wait_for()
+        row = lane.get_by_role("row", name="NVIDIA GeForce RTX 4090")
+        for text in ("447 of 450 W", "84 °C", "hw_thermal"):
+            await row.get_by_text(text).wait_for()
+        assert await page.evaluate(CHECK) == []
+
+        await show(page, "faults")
+        advice = page.get_by_role("region", name="Triggers and advice")
+        for text in ("kv_pressure", "lanes.chat.replicas: 4", "p95 of first tokens falls to 0.3 s"):
+            await advice.get_by_text(text).wait_for()
+        assert await advice.get_by_role("listitem").count() == 1
+        objective = page.get_by_role("region", name="Objectives").get_by_role("row", name="ttft")
+        for text in ("burning", "20 of 100", "25 %", "5m: 14.5, 1h: 15"):
+            await objective.get_by_text(text, exact=True).wait_for()
+        assert await page.evaluate(CHECK) == []
