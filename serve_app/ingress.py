@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import time
 from functools import partial
@@ -21,6 +22,9 @@ from serve_app.config.addresses import frontend_host
 from serve_app.config.files import await_rest
 from serve_app.config.fleet import ReloadConfig
 from serve_app.config.settings import load_tenants, state_dir, tenancy_path
+from serve_app.console.console import Console
+from serve_app.console.deployments import Deployments, serve_states
+from serve_app.console.log_ring import keep_log
 from serve_app.engine.warm_up import Exported
 from serve_app.front.control import Control
 from serve_app.front.gateway import Gateway
@@ -111,6 +115,10 @@ class Ingress:
             secret=secret,
             host=published_host(listen),
         )
+        self._console = Console(
+            self._control, replica=self._id, deployments=Deployments(serve_states).states
+        )
+        self._log_ring = keep_log(logging.getLogger("ray.serve"))
         trusts_local = is_loopback(listen) and is_loopback(frontend_host() or "")
         self._gateway = Gateway(
             self._state,
@@ -120,6 +128,7 @@ class Ingress:
             trusts_local=trusts_local,
             sockets=self._websockets.sockets,
             responses=self._records.responses,
+            console=self._console,
         )
         self._shed_order = ShedOrderWatch(
             self._state.admission.log,
@@ -230,6 +239,11 @@ class Ingress:
             "slo": self._state.slo.export(self._state.policies.slo),
         }
 
+    async def recent(self) -> dict[str, Any]:
+        faults, log = self._pipeline.book.log.export(), self._log_ring.rows()
+        own = self._pipeline.recent.export()
+        return {"replica": self._id, **own, "faults": faults, "log": log}
+
     async def escalation_export(self) -> dict[str, Any]:
         return self._state.escalation.export()
 
@@ -260,6 +274,7 @@ class Ingress:
     async def __del__(self) -> None:
         # Its sockets are closed by now. Clients come back elsewhere and read what
         # still runs here through the endpoint; Serve bounds the wait.
+        self._console.close()
         await self._websockets.drain()
         for task in self._tasks:
             task.cancel()

@@ -108,6 +108,10 @@ class Control:
     def tenant_status(self, tenant: Tenant) -> dict[str, Any]:
         return self._status.of_tenant(tenant)
 
+    async def recent(self) -> list[dict[str, Any]]:
+        """What each ingress replica remembers of its last requests, for the console."""
+        return [x for x in await self._broadcast("recent") if isinstance(x, dict)]
+
     # -- metrics ------------------------------------------------------------
 
     def refresh_gauges(self) -> None:

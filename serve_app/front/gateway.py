@@ -11,6 +11,11 @@ from starlette.types import Receive, Scope, Send
 
 from router.errors import Rejected, RejectReason
 from serve_app.bodies.routes import ROUTES, Route
+from serve_app.console.console import Console
+from serve_app.front.console_routes import FEED as CONSOLE_FEED
+from serve_app.front.console_routes import FILES as CONSOLE_FILES
+from serve_app.front.console_routes import PATH as CONSOLE
+from serve_app.front.console_routes import ConsoleRoutes
 from serve_app.front.control import Control
 from serve_app.front.cors import allowed_origin, cors_headers, is_preflight, preflight_headers
 from serve_app.front.door import Door
@@ -65,6 +70,7 @@ class Gateway:
         trusts_local: bool = True,
         sockets: Sockets | None = None,
         responses: StoredResponses | None = None,
+        console: Console | None = None,
     ) -> None:
         self._state = state
         self._pipeline = pipeline
@@ -82,6 +88,7 @@ class Gateway:
             kind: {way: self._admit(door.user, x, is_counted=True) for way, x in ways.items()}
             for kind, ways in stored.handlers.items()
         }
+        self._console = ConsoleRoutes(console or Console(control), door.metrics)
         self._routes: dict[str, dict[str, Handler]] = {
             "/": {"GET": self._front_page},
             "/health": {"GET": operating.health},
@@ -96,6 +103,8 @@ class Gateway:
             "/admin/reload": {"POST": self._admit(door.admin, operating.reload)},
             **self._tool_routes(ToolRoutes(control, self._intake)),
             "/openapi.json": {"GET": self._openapi},
+            CONSOLE: {"GET": self._console.page},
+            CONSOLE_FEED: {"GET": self._admit(door.metrics, self._console.feed)},
             **{path: {"POST": self._generate} for path in ROUTES},
         }
         if sockets is not None:
@@ -164,6 +173,8 @@ class Gateway:
             handlers = {"GET": self._one_model}
         if handlers is None and request.path.startswith(RESPONSES):
             handlers = self._stored_routes.get(kind_of(request.path))
+        if handlers is None and request.path.startswith(CONSOLE_FILES):
+            handlers = {"GET": self._console.file}
         if handlers is None:
             await request.refuse(NO_SUCH_ROUTE, 404)
             return
