@@ -15,12 +15,13 @@ from ray import serve
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
+from serve_app.admin.desk import build_admin
 from serve_app.admission.admission import watch_saturation
 from serve_app.admission.shed_order_watch import ShedOrderWatch
 from serve_app.config.addresses import frontend_host
 from serve_app.config.files import await_rest
 from serve_app.config.fleet import ReloadConfig
-from serve_app.config.settings import load_tenants, tenancy_path
+from serve_app.config.settings import load_tenants, state_dir, tenancy_path
 from serve_app.engine.warm_up import Exported
 from serve_app.front.control import Control
 from serve_app.front.gateway import Gateway
@@ -108,6 +109,20 @@ class Ingress:
             secret=secret,
             host=published_host(listen),
         )
+        self._admin = build_admin(
+            self._state,
+            self._lanes,
+            store=self._keys,
+            book=self._book,
+            meter=self._records.meter,
+            recent=self._records.recorder.recent,
+            tenants_file=files[1],
+            state_dir=state_dir(),
+            broadcast=self._broadcast,
+            reload=self.reload,
+            me=self._id,
+            secret=secret,
+        )
         trusts_local = is_loopback(listen) and is_loopback(frontend_host() or "")
         self._gateway = Gateway(
             self._state,
@@ -117,6 +132,7 @@ class Ingress:
             trusts_local=trusts_local,
             sockets=self._websockets.sockets,
             responses=self._records.responses,
+            admin=self._admin,
         )
         self._shed_order = ShedOrderWatch(
             self._state.admission.log,
@@ -242,6 +258,9 @@ class Ingress:
 
     async def socket_peers(self) -> dict[str, tuple[str, float]]:
         return self._websockets.peers.export()
+
+    async def admin(self, what: str, *args: Any) -> dict[str, Any]:
+        return await self._admin.peer.answer(what, *args)
 
     async def reload(self) -> dict[str, Any]:
         outcome = await self._reloader.reload()
