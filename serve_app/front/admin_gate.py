@@ -47,7 +47,7 @@ class AdminGate:
             tenant = self._door.admin(request.caller)
             refused = self._refuse_host(request) or _rejected(tenant)
             if refused is not None or isinstance(tenant, Rejected):
-                await self._refuse(request, action, tenant, refused)
+                await self._refuse(request, action, refused)
             else:
                 await handler(request, tenant)
 
@@ -68,7 +68,7 @@ class AdminGate:
                 or _rejected(tenant)
             )
             if refused is not None or isinstance(tenant, Rejected):
-                await self._refuse(request, action, tenant, refused)
+                await self._refuse(request, action, refused)
                 return
             request.on_answer = partial(self._note, request, action, tenant)
             work = asyncio.ensure_future(_done(request, tenant, handler))
@@ -80,16 +80,11 @@ class AdminGate:
         allowed = self._state.policies.fleet.cors.allow_origins
         return refuse_host(request.headers, request.caller, allowed, is_private=self._is_private)
 
-    async def _refuse(
-        self,
-        request: HttpRequest,
-        action: str,
-        tenant: Tenant | Rejected,
-        refused: Rejected | None,
-    ) -> None:
+    async def _refuse(self, request: HttpRequest, action: str, refused: Rejected | None) -> None:
         if refused is None:
             return
-        known = None if isinstance(tenant, Rejected) else tenant
+        seen = self._door.status(request.caller)
+        known = None if isinstance(seen, Rejected) else seen
         request.noted["why"] = refused.reason.value
         request.on_answer = partial(self._note, request, action, known, is_refused=True)
         await request.refuse(refused)
