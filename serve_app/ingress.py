@@ -21,7 +21,7 @@ from serve_app.admission.shed_order_watch import ShedOrderWatch
 from serve_app.config.addresses import frontend_host
 from serve_app.config.files import await_rest
 from serve_app.config.fleet import ReloadConfig
-from serve_app.config.settings import load_tenants, state_dir, tenancy_path
+from serve_app.config.settings import load_tenants, tenancy_path
 from serve_app.engine.warm_up import Exported
 from serve_app.front.control import Control
 from serve_app.front.gateway import Gateway
@@ -112,12 +112,10 @@ class Ingress:
         self._admin = build_admin(
             self._state,
             self._lanes,
+            self._records,
             store=self._keys,
             book=self._book,
-            meter=self._records.meter,
-            recent=self._records.recorder.recent,
             tenants_file=files[1],
-            state_dir=state_dir(),
             broadcast=self._broadcast,
             reload=self.reload,
             me=self._id,

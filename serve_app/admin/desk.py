@@ -10,13 +10,13 @@ from serve_app.admin.ceilings import CeilingsDesk
 from serve_app.admin.drains import DrainDesk
 from serve_app.admin.keys import KeyDesk
 from serve_app.admin.own_usage import OwnUsage
-from serve_app.admin.peers import Broadcast, Peer, Peers, Reload, folder_of
+from serve_app.admin.peers import Broadcast, Peer, Peers, Reload
 from serve_app.admin.trail import Trail
+from serve_app.config.settings import state_dir
+from serve_app.pipeline.records import Records
 from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import Lanes
-from serve_app.records.recent import RecentRequests
 from serve_app.tenancy.keys import KeyBook
-from serve_app.tenancy.meter import UsageMeter
 from serve_app.tenancy.store import TenancyStore
 
 
@@ -41,26 +41,24 @@ class AdminDesk:
 def build_admin(
     state: IngressState,
     lanes: Lanes,
+    records: Records,
     *,
     store: TenancyStore,
     book: KeyBook,
-    meter: UsageMeter,
-    recent: RecentRequests,
     tenants_file: Path,
-    state_dir: Path,
     broadcast: Broadcast,
     reload: Reload,
     me: str,
     secret: str,
 ) -> AdminDesk:
     """Build it over what the ingress replica `me` has."""
-    log = AuditLog(folder_of(state_dir))
+    log = AuditLog(state_dir() / "audit")
     peers = Peers(broadcast, state)
     return AdminDesk(
         keys=KeyDesk(store, tenants_file, peers),
         ceilings=CeilingsDesk(state, tenants_file, peers),
         drains=DrainDesk(state, lanes, peers),
         trail=Trail(log, peers, me, secret),
-        usage=OwnUsage(state, store, meter, peers),
-        peer=Peer(me, state, lanes, book, log, recent, reload),
+        usage=OwnUsage(state, store, records.meter, peers),
+        peer=Peer(me, state, lanes, book, log, records.recorder.recent, reload),
     )

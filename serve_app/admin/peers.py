@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 from serve_app.admin.audit import AuditLog, Entry
 from serve_app.config.files import wall_s
 from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import Lanes
-from serve_app.records.recent import RecentRequests
+from serve_app.records.recent_by_tenant import RecentByTenant
 from serve_app.tenancy.keys import KeyBook
 
 ASK_WITHIN_S = 5.0
@@ -63,7 +62,7 @@ class Peer:
         lanes: Lanes,
         book: KeyBook,
         audit: AuditLog,
-        recent: RecentRequests,
+        recent: RecentByTenant,
         reload: Reload,
     ) -> None:
         self._me = me
@@ -152,8 +151,3 @@ def newest_use(told: list[Told]) -> dict[str, float]:
 def used_at(age_s: float | None) -> float | None:
     """Return when that was, in seconds since 1970, to the second."""
     return None if age_s is None else float(round(wall_s() - age_s))
-
-
-def folder_of(state_dir: Path) -> Path:
-    """Return where the audit trail is."""
-    return state_dir / "audit"

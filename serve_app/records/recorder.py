@@ -11,7 +11,7 @@ from serve_app.config.records import RequestLogConfig
 from serve_app.metrics import Metrics
 from serve_app.records.background_writer import BackgroundWriter
 from serve_app.records.feedback_store import FeedbackStore
-from serve_app.records.recent import RecentRequests
+from serve_app.records.recent_by_tenant import RecentByTenant
 from serve_app.records.request_log import RequestLog
 from serve_app.records.request_record import RequestRecord
 from serve_app.request.call import Call
@@ -36,7 +36,7 @@ class Recorder:
     ) -> None:
         self.feedback = feedback
         self.log = log
-        self.recent = RecentRequests()
+        self.recent = RecentByTenant()
         self._writers = [writer for writer in (feedback, log) if writer is not None]
 
     def start(self) -> None:

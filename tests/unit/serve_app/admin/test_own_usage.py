@@ -6,7 +6,7 @@ import time
 import pytest
 
 from serve_app.admin import own_usage
-from serve_app.records.recent import RecentRequests
+from serve_app.records.recent_by_tenant import RecentByTenant
 from serve_app.tenancy.store import Counts, Slot
 from tests.unit.serve_app.records.records import record
 
@@ -118,7 +118,7 @@ def test_the_store_finds_one_tenant_s_days(world):
 
 def test_the_last_requests_are_bounded_by_tenant():
     """A greedy tenant pushes out nobody's but its own."""
-    recent = RecentRequests(per_tenant=3, tenants=2)
+    recent = RecentByTenant(per_tenant=3, tenants=2)
     recent.note(record(tenant="quiet", request_id="q"))
     for number in range(10):
         recent.note(record(tenant="greedy", request_id=str(number)))

@@ -15,7 +15,7 @@ PER_TENANT = 20
 TENANTS = 500
 
 
-class RecentRequests:
+class RecentByTenant:
     """Keeps the last requests by tenant. Not thread-safe: for the event loop."""
 
     def __init__(self, per_tenant: int = PER_TENANT, tenants: int = TENANTS) -> None:
