@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import time
 from functools import partial
@@ -22,6 +23,9 @@ from serve_app.config.addresses import frontend_host
 from serve_app.config.files import await_rest
 from serve_app.config.fleet import ReloadConfig
 from serve_app.config.settings import load_tenants, tenancy_path
+from serve_app.console.console import Console
+from serve_app.console.deployments import Deployments, serve_states
+from serve_app.console.log_ring import keep_log
 from serve_app.engine.warm_up import Exported
 from serve_app.front.control import Control
 from serve_app.front.gateway import Gateway
@@ -121,6 +125,10 @@ class Ingress:
             me=self._id,
             secret=secret,
         )
+        self._console = Console(
+            self._control, replica=self._id, deployments=Deployments(serve_states).states
+        )
+        self._log_ring = keep_log(logging.getLogger("ray.serve"))
         trusts_local = is_loopback(listen) and is_loopback(frontend_host() or "")
         self._gateway = Gateway(
             self._state,
@@ -131,6 +139,7 @@ class Ingress:
             sockets=self._websockets.sockets,
             responses=self._records.responses,
             admin=self._admin,
+            console=self._console,
         )
         self._shed_order = ShedOrderWatch(
             self._state.admission.log,
@@ -235,6 +244,11 @@ class Ingress:
         text = await asyncio.to_thread(self._metrics.render)
         return {"replica": self._id, "text": text}
 
+    async def recent(self) -> dict[str, Any]:
+        faults, log = self._pipeline.book.log.export(), self._log_ring.rows()
+        own = self._pipeline.recent.export()
+        return {"replica": self._id, **own, "faults": faults, "log": log}
+
     async def escalation_export(self) -> dict[str, Any]:
         return self._state.escalation.export()
 
@@ -268,6 +282,7 @@ class Ingress:
     async def __del__(self) -> None:
         # Its sockets are closed by now. Clients come back elsewhere and read what
         # still runs here through the endpoint; Serve bounds the wait.
+        self._console.close()
         await self._websockets.drain()
         for task in self._tasks:
             task.cancel()

@@ -169,6 +169,10 @@ class Control:
             }
         return status
 
+    async def recent(self) -> list[dict[str, Any]]:
+        """What each ingress replica remembers of its last requests, for the console."""
+        return [x for x in await self._broadcast("recent") if isinstance(x, dict)]
+
     # -- metrics ------------------------------------------------------------
 
     def refresh_gauges(self) -> None:

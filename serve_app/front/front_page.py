@@ -11,6 +11,7 @@ _LINKS = {
     "/openapi.json": "every route, described",
     "/ready": "whether every required lane is loaded",
     "/status": "lanes, replicas, limits and warnings (with an admin key), or the caller's part",
+    "/console": "the same as a page, for operators",
     "/metrics": "figures of all of it for Prometheus",
 }
 

@@ -12,8 +12,13 @@ from starlette.types import Receive, Scope, Send
 from router.errors import Rejected, RejectReason
 from serve_app.admin.desk import AdminDesk
 from serve_app.bodies.routes import ROUTES, Route
+from serve_app.console.console import Console
 from serve_app.front.admin_gate import AdminGate
 from serve_app.front.admin_routes import AdminRoutes
+from serve_app.front.console_routes import FEED as CONSOLE_FEED
+from serve_app.front.console_routes import FILES as CONSOLE_FILES
+from serve_app.front.console_routes import PATH as CONSOLE
+from serve_app.front.console_routes import ConsoleRoutes
 from serve_app.front.control import Control
 from serve_app.front.cors import allowed_origin, cors_headers, is_preflight, preflight_headers
 from serve_app.front.door import Door
@@ -69,6 +74,7 @@ class Gateway:
         sockets: Sockets | None = None,
         responses: StoredResponses | None = None,
         admin: AdminDesk | None = None,
+        console: Console | None = None,
     ) -> None:
         self._state = state
         self._pipeline = pipeline
@@ -89,6 +95,7 @@ class Gateway:
             kind: {way: self._admit(door.user, x, is_counted=True) for way, x in ways.items()}
             for kind, ways in stored.handlers.items()
         }
+        self._console = ConsoleRoutes(console or Console(control), door.metrics)
         self._routes: dict[str, dict[str, Handler]] = {
             "/": {"GET": self._front_page},
             "/health": {"GET": operating.health},
@@ -103,6 +110,8 @@ class Gateway:
             "/admin/reload": {"POST": gate.acting("reload", operating.reload)},
             **self._tool_routes(ToolRoutes(control, self._intake)),
             "/openapi.json": {"GET": self._openapi},
+            CONSOLE: {"GET": self._console.page},
+            CONSOLE_FEED: {"GET": self._admit(door.metrics, self._console.feed)},
             **{path: {"POST": self._generate} for path in ROUTES},
         }
         if admin is not None and self._admin is not None:
@@ -177,6 +186,8 @@ class Gateway:
             handlers = self._stored_routes.get(kind_of(request.path))
         if handlers is None and self._admin is not None:
             handlers = self._admin.find(request.path)
+        if handlers is None and request.path.startswith(CONSOLE_FILES):
+            handlers = {"GET": self._console.file}
         if handlers is None:
             await request.refuse(NO_SUCH_ROUTE, 404)
             return

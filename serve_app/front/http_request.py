@@ -106,6 +106,10 @@ class HttpRequest:
             return raw
         return await decode(raw, codings, max_bytes)
 
+    async def gone(self) -> None:
+        """Wait until the client has left; what it still sends is dropped."""
+        await self._body.gone()
+
     async def json(self, body: Any, status: int = 200, headers: Iterable[Header] = ()) -> None:
         await self.respond(status, orjson.dumps(body), JSON, headers)
 
@@ -136,7 +140,11 @@ class HttpRequest:
         await self.send({"type": "http.response.body", "body": body})
 
     async def no_content(self, headers: Headers) -> None:
-        await self.send({"type": "http.response.start", "status": 204, "headers": headers})
+        await self.empty(204, headers)
+
+    async def empty(self, status: int, headers: Headers) -> None:
+        """Answer with a status that has no body."""
+        await self.send({"type": "http.response.start", "status": status, "headers": headers})
         await self.send({"type": "http.response.body", "body": b""})
 
 

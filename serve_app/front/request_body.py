@@ -82,6 +82,14 @@ class RequestBody:
         part: bytes = message.get("body", b"")
         return part
 
+    async def gone(self) -> None:
+        """Wait until the client has left; what it still sends is dropped."""
+        try:
+            while True:
+                await self._next()
+        except ClientGone:
+            return
+
     async def take_if_at_hand(self) -> None:
         """Drop a small body that is here already."""
         if not self._is_chunked and not self._declares_more_than(SMALL_BYTES):

@@ -30,6 +30,7 @@ from serve_app.pipeline.summarising import Summarising, build_summariser
 from serve_app.pipeline.tool_versions import expanding
 from serve_app.placement.lanes import Lanes
 from serve_app.protocol.errors import error_body, error_headers, status_of
+from serve_app.records.recent import RecentRequests
 from serve_app.records.recorder import Recorder
 from serve_app.relay.attempt_faults import BROKEN_OFF
 from serve_app.relay.dispatch import Dispatch
@@ -86,7 +87,8 @@ class Pipeline:
         self._relay = Relay(metrics, state.escalation, metering, repair)
         recovery = Recovery(self._relay, dispatch, self.book, metrics, repair)
         self._asking = Asking(state, recovery)
-        self._settlement = Settlement(state, metrics, recorder, metering)
+        self.recent = RecentRequests(state.escalation.features)
+        self._settlement = Settlement(state, metrics, recorder, metering, self.recent)
 
     def call(self, route: Route, headers: dict[bytes, bytes], tenant: Tenant) -> Call:
         self._state.policies.auth.uses.note_tenant(tenant.name)

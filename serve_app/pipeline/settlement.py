@@ -8,6 +8,7 @@ from math import ceil
 from serve_app.metrics import Metrics
 from serve_app.pipeline.state import IngressState
 from serve_app.protocol.sse import Usage
+from serve_app.records.recent import RecentRequests
 from serve_app.records.recorder import Recorder
 from serve_app.request.call import Call, Outcome
 from serve_app.request.metering import Metering
@@ -20,12 +21,18 @@ class Settlement:
     """Settles the requests of one ingress replica."""
 
     def __init__(
-        self, state: IngressState, metrics: Metrics, recorder: Recorder, metering: Metering
+        self,
+        state: IngressState,
+        metrics: Metrics,
+        recorder: Recorder,
+        metering: Metering,
+        recent: RecentRequests,
     ) -> None:
         self._state = state
         self._metrics = metrics
         self._recorder = recorder
         self._metering = metering
+        self._recent = recent
 
     def settle(self, call: Call) -> None:
         """Give back, count, learn, record. Runs exactly once a call."""
@@ -37,6 +44,7 @@ class Settlement:
         self._learn(call)
         self._count(call)
         self._recorder.record(call)
+        self._recent.note(call)
 
     def _learn(self, call: Call) -> None:
         """From the engine's count: how long this lane's prompts are, and what they begin with."""

@@ -35,6 +35,7 @@ from serve_app.relay.attempt_faults import BROKEN_OFF, TOO_LONG, AttemptFailed
 from serve_app.relay.attempts import RequestAttempts
 from serve_app.relay.dispatch import Dispatch
 from serve_app.relay.fault_book import FaultBook
+from serve_app.relay.fault_log import LATE
 from serve_app.relay.relay import Relay
 from serve_app.relay.resumed_stream import ResumedStream, closing, known_usage
 from serve_app.relay.resumption import ask_by, held_chars, stops_of
@@ -129,6 +130,7 @@ class Recovery:
         except NoReplica:
             return attempts.verdict or NONE_THERE
         except UpstreamTimeout as fault:
+            self._book.log.note(attempts, str(fault), LATE)
             self._book.tell_breaker(attempts.plan.lane, str(fault), attempts.tenant)
             return TOO_LONG
         except UpstreamFault as fault:

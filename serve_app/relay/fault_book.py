@@ -16,6 +16,7 @@ from router.recovery.suspects import MAX_LOSSES, Suspects
 from serve_app.config.serving import RecoveryConfig
 from serve_app.metrics import Metrics
 from serve_app.relay.attempts import RequestAttempts
+from serve_app.relay.fault_log import FAILED, GONE, LOST, FaultLog
 
 logger = logging.getLogger("ray.serve")
 
@@ -29,6 +30,7 @@ class FaultBook:
         self._budget = RetryBudget(config, now=time.monotonic())
         self._breakers: dict[str, Breakers] = {}
         self.suspects = Suspects()
+        self.log = FaultLog()
 
     def apply(self, config: RecoveryConfig) -> None:
         if config != self.config:
@@ -99,6 +101,7 @@ class FaultBook:
         is_loss: bool = False,
     ) -> None:
         """Count a replica's fault. `is_gone`: for good; `is_loss`: perhaps under this request."""
+        self.log.note(attempts, replica, GONE if is_gone else LOST if is_loss else FAILED)
         self.tell_breaker(attempts.plan.lane, replica, attempts.tenant, is_gone=is_gone)
         if not attempts.note_fault(replica, is_loss=is_loss):
             return
