@@ -48,11 +48,9 @@ class Desk {
       // Not ended when the tab is left: what was begun is done.
       const answer = await this.api.send(method, path, body, {headers});
       fill(told, done ? done(answer) : "Done.");
-      this.api.announce(`${verb}: ${answer.ok === false ? "not everywhere" : "done"}.`);
       return answer;
     } catch (error) {
       fill(told, el("span", {class: "error"}, words(error)));
-      this.api.announce(error.message);
       return null;
     } finally {
       void this.parts.at(-1).read();
@@ -65,7 +63,7 @@ const words = (error) => `${error.message} (${error.status ? `${error.status} ` 
 /** What each ingress replica made of it. */
 function everywhere(rows) {
   const bad = (rows ?? []).filter((x) => !x.ok);
-  if (bad.length === 0) return el("span", null, badge("in force", "good"), ` on ${count((rows ?? []).length)} ingress replicas.`);
+  if (bad.length === 0) return el("span", null, badge("in force", "good"), rows?.length === 1 ? " on the ingress replica." : ` on all ${count(rows?.length)} ingress replicas.`);
   return el("span", null, badge("not everywhere", "bad"), " ", bad.map((x) => `${x.replica ?? "a replica"}: ${x.error || "refused"}`).join("; "));
 }
 
@@ -73,7 +71,7 @@ class Confirm {
   constructor() {
     this.title = el("h3", {id: "confirm-title"});
     this.text = el("p", {id: "confirm-text"});
-    this.yes = el("button", {type: "button"});
+    this.yes = el("button", {type: "button"}, "Do it");
     const no = el("button", {type: "button", autofocus: true}, "Leave it");
     this.element = el("dialog", {"aria-labelledby": "confirm-title", "aria-describedby": "confirm-text"},
       this.title, this.text, el("div", {class: "row"}, this.yes, no));
@@ -260,7 +258,7 @@ class Ceilings extends Part {
     enforce.value = found.own.enforce ?? "";
     const form = el("form", {autocomplete: "off", "aria-label": `Ceilings of ${tenant}`},
       el("h4", null, `Ceilings of ${tenant}`),
-      el("div", {class: "fields"}, rows.map((x) => x.element), field("Tokens a second bind", enforce)),
+      el("div", {class: "fields wide"}, rows.map((x) => x.element), field("Tokens a second bind", enforce)),
       el("div", {class: "row"}, el("button", {class: "primary", type: "submit"}, "Set them"),
         el("button", {type: "button", onclick: () => clear(this.form)}, "Leave them")));
     form.addEventListener("submit", (event) => {

@@ -218,7 +218,7 @@ class Answer {
       fact("Reason", of("reason") ?? "–"),
       fact("Score", score === null ? "–" : fixed(Number(score), 3), of("threshold") === null ? "was not scored" : `threshold ${fixed(Number(of("threshold")), 3)}`),
       fact("First token", seconds(this.ttft), "seen here"),
-      fact("Tokens", rate(this.speed), `${count(this.usage?.completion_tokens)} of at least ${count(this.usage?.prompt_tokens)} read`),
+      fact("Tokens", rate(this.speed), `${count(this.usage?.completion_tokens)} written, ${count(this.usage?.prompt_tokens)} read`),
       fact("Replica", of("replica") ?? "–", this.finish ? `ended: ${this.finish}` : ""));
     const rows = timings(this.headers.get("server-timing"));
     return [facts, rows.length === 0 ? null : el("details", null, el("summary", null, "Stages"), stages(rows))];

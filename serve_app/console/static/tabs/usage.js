@@ -61,7 +61,7 @@ export function mount(element, api) {
   const whole = el("div", {class: "tab", hidden: true},
     el("section", {class: "card", "aria-label": "In short"}, facts),
     el("section", {class: "card"}, limits), el("section", {class: "card"}, models), el("section", {class: "card"}, last));
-  fill(element, who, near, fault, whole);
+  fill(element, el("div", null, who, near, fault), whole);
 
   function show(told) {
     fill(who, "Tenant ", el("strong", null, told.tenant), ", tier ", el("strong", null, told.tier), " ",

@@ -1,9 +1,10 @@
 """An ingress replica in this process over simulated engines, with an admin and two tenants."""
 
-import shutil
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
 import pytest
@@ -64,10 +65,9 @@ def key_id(key: str) -> str:
     return key.split("-")[1]
 
 
-@pytest.fixture
-async def deployment(tmp_path, monkeypatch):
-    # The files were written just now; nobody else writes them.
-    monkeypatch.setattr(ingress, "await_rest", lambda files, _: stamps_of(files))
+@contextlib.asynccontextmanager
+async def deployed(folder: Path, timing: str = "ttft_s: 0, itl_s: 0"):
+    """One whose engines have this timing, with its files in `folder`."""
     keys, entries = {"local": local_admin_key(SECRET)}, {}
     for name, admin in (("acme", False), ("rival", False), ("admin", True)):
         keys[name], entries[name] = make_key(admin=admin)
@@ -75,14 +75,25 @@ async def deployment(tmp_path, monkeypatch):
     for name, entry in entries.items():
         tenant = "ops" if name == "admin" else name
         config["tenants"][tenant]["keys"] = [entry.model_dump(exclude_unset=True, mode="json")]
-    tenants = tmp_path / "etc" / "tenants.yaml"
+    tenants = folder / "etc" / "tenants.yaml"
     tenants.parent.mkdir()
     tenants.write_text("# The operator's own words.\n" + yaml.safe_dump(config, sort_keys=False))
-    fleet = tmp_path / "fleet.yaml"
-    shutil.copy(FLEET, fleet)
-    text = fleet.read_text().replace("ingress: {replicas: 2", "ingress: {replicas: 1")
-    for timing in ("ttft_s: 0.02, itl_s: 0.02", "profile: llama-3.1-8b-fp8-rtx4090"):
-        text = text.replace(timing, "ttft_s: 0, itl_s: 0")
+    text = FLEET.read_text().replace("ingress: {replicas: 2", "ingress: {replicas: 1")
+    for given in ("ttft_s: 0.02, itl_s: 0.02", "profile: llama-3.1-8b-fp8-rtx4090"):
+        text = text.replace(given, timing)
+    fleet = folder / "fleet.yaml"
     fleet.write_text(text)
-    async with one_process(fleet, tenants, tmp_path / "state") as made:
-        yield Deployment(made.app, made.ingress, keys, tenants, tmp_path / "state")
+    # The files were written just now; nobody else writes them.
+    with (
+        mock.patch.object(ingress, "await_rest", lambda files, _: stamps_of(files)),
+        # There is no Serve to ask how its deployments are: asked, Ray would start one.
+        mock.patch.object(ingress, "serve_states", dict),
+    ):
+        async with one_process(fleet, tenants, folder / "state") as made:
+            yield Deployment(made.app, made.ingress, keys, tenants, folder / "state")
+
+
+@pytest.fixture
+async def deployment(tmp_path):
+    async with deployed(tmp_path) as made:
+        yield made
