@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from classifier.artifact import ArtifactError
 from classifier.cli import add_commands as add_classifier_commands
-from serve_app.commands import client, connect, doctor, ports, simulate, tenants, tools
+from serve_app.commands import admin, client, connect, doctor, ports, simulate, tenants, tools
 from serve_app.commands.client import CommandError
 from serve_app.commands.label.command import add_label
 from serve_app.config.errors import ConfigError
@@ -27,6 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
     tools.add_commands(subparsers)
     simulate.add_commands(subparsers)
     ports.add_commands(subparsers)
+    admin.add_commands(subparsers)
     add_label(add_classifier_commands(subparsers))
     return parser
 

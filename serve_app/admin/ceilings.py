@@ -73,7 +73,7 @@ class CeilingsDesk:
     def _why_not_writable(self) -> str:
         """Return why a change could not be written; empty: as far as can be told, it could."""
         folder = self._file.resolve().parent
-        return "" if os.access(folder, os.W_OK) else _FOREIGN.format(self._file)
+        return "" if os.access(folder, os.W_OK) else FOREIGN.format(self._file)
 
     async def set(self, tenant: str, body: dict[str, Any], etag: str) -> Told | Rejected:
         """Make these the tenant's own ceilings; what each ingress replica made of the file.
@@ -94,7 +94,7 @@ class CeilingsDesk:
         try:
             await asyncio.to_thread(set_ceilings, self._file, tenant, body, etag)
         except OSError as error:
-            raise CannotWrite(f"{_FOREIGN.format(self._file)} ({error.strerror})") from error
+            raise CannotWrite(f"{FOREIGN.format(self._file)} ({error.strerror})") from error
         ingress = await self._peers.ask("reload", tenant, within_s=RELOAD_WITHIN_S)
         new, config = await asyncio.to_thread(self._read)
         return {
@@ -107,7 +107,7 @@ class CeilingsDesk:
         }
 
 
-_FOREIGN = (
+FOREIGN = (
     "{} cannot be written from here: it comes from elsewhere (a ConfigMap, a package, a read-only "
     "mount). Change it where it comes from; every ingress replica reads it when it has changed"
 )

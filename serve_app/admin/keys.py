@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import Field
 
 from router.errors import Rejected, RejectReason
+from serve_app.admin.ceilings import FOREIGN, CannotWrite
 from serve_app.admin.peers import Peers, Told, newest_use, used_at
 from serve_app.config.errors import StrictModel, nearest
 from serve_app.config.settings import load_tenants
@@ -78,7 +79,7 @@ class KeyDesk:
         """Make a key; it is in this answer and nowhere else.
 
         Raises:
-            OSError: the tenant is new and its file cannot be written here.
+            CannotWrite: the tenant is new and the file is not ours to write.
             ConfigError: the file is not valid, or is being changed.
 
         """
@@ -92,7 +93,10 @@ class KeyDesk:
         is_new = asked.tenant not in config.tenants
         if is_new and asked.tier is not None:
             # The tenant first: a key of nobody's would be of no use.
-            await asyncio.to_thread(add_tenant, self._file, asked.tenant, asked.tier)
+            try:
+                await asyncio.to_thread(add_tenant, self._file, asked.tenant, asked.tier)
+            except OSError as error:
+                raise CannotWrite(f"{FOREIGN.format(self._file)} ({error.strerror})") from error
         await asyncio.to_thread(self._store.add_key, StoredKey(asked.tenant, entry, now))
         ingress = await self._peers.ask("reload", asked.tenant) if is_new else None
         return {

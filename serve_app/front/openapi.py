@@ -10,6 +10,7 @@ from typing import Any
 
 from router.errors import RejectReason
 from router.types import Reason
+from serve_app.front.openapi_admin import ADMIN_PATHS
 from serve_app.request.call import MAX_REQUEST_ID_CHARS
 
 NOT_YET = {
@@ -187,6 +188,7 @@ OPENAPI: dict[str, Any] = {
         "/ready": _read("Every required lane is loaded and warmed (503 until then)."),
         "/metrics": _read("Prometheus text of the whole deployment."),
         "/status": _read("Lanes, replicas, warnings for an admin key; else the caller's own part."),
+        **ADMIN_PATHS,
     },
     "components": {
         "securitySchemes": {

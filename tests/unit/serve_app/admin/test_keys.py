@@ -101,3 +101,14 @@ async def test_whoever_would_lock_themself_out_says_so(deployment):
 
 async def test_a_key_that_there_is_not_is_a_404(deployment):
     assert (await deployment.ask("POST", "/admin/keys/nobody/revoke")).status_code == 404
+
+
+async def test_a_new_tenant_needs_a_file_that_is_ours(deployment):
+    """Nothing is made for a tenant that cannot be."""
+    deployment.tenants.with_name(f".{deployment.tenants.name}.partial").mkdir()
+
+    refused = await deployment.ask("POST", "/admin/keys", json={"tenant": "new", "tier": "free"})
+
+    assert refused.status_code == 409
+    assert "cannot be written from here" in refused.json()["error"]["message"]
+    assert len((await deployment.ask("GET", "/admin/keys")).json()["keys"]) == 3
