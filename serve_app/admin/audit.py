@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,10 @@ TURN_DAYS = 30
 """Age of its first line at which a file is full."""
 
 MAX_TEXT = 256
+
+_KEY = re.compile(r"pm-\w+-[\w-]+", re.IGNORECASE)
+"""An API key that somebody has put into a body is not kept."""
+
 MAX_LISTED = 500
 
 BURST = 20
@@ -173,9 +178,10 @@ def merged(parts: list[list[Entry]], limit: int) -> list[Entry]:
 
 def _cut(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(key)[:MAX_TEXT]: _cut(each) for key, each in list(value.items())[:64]}
+        return {str(_cut(str(key))): _cut(each) for key, each in list(value.items())[:64]}
     if isinstance(value, list | tuple):
         return [_cut(each) for each in value[:64]]
     if isinstance(value, str):
-        return "".join(x if x.isprintable() else "?" for x in value[:MAX_TEXT])
+        text = _KEY.sub("pm-…", value)[:MAX_TEXT]
+        return "".join(x if x.isprintable() else "?" for x in text)
     return value

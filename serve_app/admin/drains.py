@@ -8,6 +8,7 @@ besides, and place nothing there from that moment.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic import Field
@@ -118,6 +119,20 @@ class DrainDesk:
         names = self._lanes.names()
         rows = await asyncio.gather(*(self._lanes.engine_metrics(name) for name in names))
         return [_Found(name, found) for name, found in zip(names, rows, strict=True)]
+
+
+def draining_warnings(lanes: Mapping[str, Told]) -> list[str]:
+    """Return a sentence for each replica that drains, of the lanes' part of `/status`.
+
+    Whoever has forgotten it would wonder why a card has nothing to do.
+    """
+    return [
+        f"replica {row['replica']} of lane '{lane}' is drained by an admin: 'pointsman drain "
+        f"{row['replica']} --undo' has it take turns again"
+        for lane, told in lanes.items()
+        for row in told["replicas"]
+        if row.get("draining")
+    ]
 
 
 def _outcome(lane: str, replica: str, told: Told, ingress: list[Told]) -> Told:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from serve_app.admin.drains import draining_warnings
 from serve_app.agents.guard import explain_task
 from serve_app.agents.lint import linting
 from serve_app.bodies.steps import Steps
@@ -110,12 +111,13 @@ class Control:
     async def status(self) -> dict[str, Any]:
         fleet, shadow = self._state.policies.fleet, self._state.policies.shadow
         ingresses = [x for x in await self._broadcast("snapshot") if isinstance(x, dict)]
+        lanes = await self._lane_status(ingresses)
         return {
             "fleet": fleet.name,
             "note": fleet.note,
-            "warnings": self._warnings(ingresses),
+            "warnings": [*self._warnings(ingresses), *draining_warnings(lanes)],
             "ready": not await self.loading_lanes(),
-            "lanes": await self._lane_status(ingresses),
+            "lanes": lanes,
             "ingress": ingresses,
             "escalation": {
                 "lanes": self._state.escalation.status(),

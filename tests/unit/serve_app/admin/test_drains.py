@@ -138,6 +138,7 @@ async def test_over_http_the_only_replica_of_a_lane_is_a_409(deployment):
     assert refused.status_code == 409
     assert forced.json()["draining"] and not forced.json()["ends"]
     assert status["lanes"]["chat"]["replicas"][0]["draining"]
+    assert any(f"pointsman drain {replica['replica']} --undo" in x for x in status["warnings"])
     assert (await deployment.chat("acme")).status_code == 200
     undrained = await deployment.ask("POST", path.replace("/drain", "/undrain"))
     assert not undrained.json()["draining"]
