@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from classifier.artifact import ArtifactError
 from classifier.cli import add_commands as add_classifier_commands
 from serve_app.commands import (
+    admin,
     client,
     connect,
     doctor,
@@ -39,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     simulate.add_commands(subparsers)
     ports.add_commands(subparsers)
     observe.add_commands(subparsers)
+    admin.add_commands(subparsers)
     add_label(add_classifier_commands(subparsers))
     return parser
 

@@ -16,6 +16,7 @@ from ray import serve
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
+from serve_app.admin.desk import build_admin
 from serve_app.admission.admission import watch_saturation
 from serve_app.admission.shed_order_watch import ShedOrderWatch
 from serve_app.config.addresses import frontend_host
@@ -115,6 +116,18 @@ class Ingress:
             secret=secret,
             host=published_host(listen),
         )
+        self._admin = build_admin(
+            self._state,
+            self._lanes,
+            self._records,
+            store=self._keys,
+            book=self._book,
+            tenants_file=files[1],
+            broadcast=self._broadcast,
+            reload=self.reload,
+            me=self._id,
+            secret=secret,
+        )
         self._console = Console(
             self._control, replica=self._id, deployments=Deployments(serve_states).states
         )
@@ -128,6 +141,7 @@ class Ingress:
             trusts_local=trusts_local,
             sockets=self._websockets.sockets,
             responses=self._records.responses,
+            admin=self._admin,
             console=self._console,
         )
         self._shed_order = ShedOrderWatch(
@@ -265,6 +279,9 @@ class Ingress:
 
     async def socket_peers(self) -> dict[str, tuple[str, float]]:
         return self._websockets.peers.export()
+
+    async def admin(self, what: str, *args: Any) -> dict[str, Any]:
+        return await self._admin.peer.answer(what, *args)
 
     async def reload(self) -> dict[str, Any]:
         outcome = await self._reloader.reload()

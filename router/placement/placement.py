@@ -11,6 +11,10 @@ where it is warm: each ingress remembers where it placed it last. It counts as s
 then on, so the others find it too. Without that, losing one of two replicas of a subset
 would also move a third of the sessions on the other.
 
+A replica that is *draining* is placed nothing while another one lives: its sessions go to the
+next replica of their order, and stay there. It says so in its report; an ingress that was told
+earlier withdraws it by itself until then.
+
 Memory: `tracked` last places (about 300 bytes each), and one entry a live replica;
 reports are bounded by those that publish them.
 """
@@ -20,6 +24,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from router.placement.affinity import (
@@ -49,6 +54,7 @@ class Report:
         kv_utilization: 0 to 1.
         spilled: number of the last move, by the session's `session_hash`.
         groups: mean open requests and turns a day, by group.
+        draining: it is to get no more turns.
 
     """
 
@@ -56,6 +62,7 @@ class Report:
     kv_utilization: float = 0.0
     spilled: Mapping[str, int] = field(default_factory=dict)
     groups: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    draining: bool = False
 
     @classmethod
     def from_mapping(cls, stats: Mapping[str, Any]) -> Report:
@@ -65,6 +72,7 @@ class Report:
             stats.get("kv", 0.0),
             stats.get("spilled", {}),
             stats.get("groups", {}),
+            stats.get("draining", False),
         )
 
     def to_mapping(self) -> dict[str, Any]:
@@ -74,6 +82,7 @@ class Report:
             "kv": self.kv_utilization,
             "spilled": dict(self.spilled),
             "groups": {name: list(figures) for name, figures in self.groups.items()},
+            **({"draining": True} if self.draining else {}),
         }
 
 
@@ -103,7 +112,10 @@ class LanePlacement:
         self._chosen: dict[str, deque[float]] = {}
         self._stats: dict[str, Mapping[str, Any]] = {}
         self._reports: dict[str, Report] = {}
+        self._withdrawn: set[str] = set()
+        self._slots = 1
         # What follows from one set of reports, until the next.
+        self._open_ids: list[str] = []
         self._group_open: dict[str, float] = {}
         self._owned: dict[str, list[str]] = {}
         self._shared: list[str] = []
@@ -145,6 +157,16 @@ class LanePlacement:
         if self._open[replica] <= 0:
             del self._open[replica]
 
+    def withdraw(self, replica: str) -> None:
+        """Place nothing on a replica from now on, whatever it reports, until `restore`."""
+        self._withdrawn.add(replica)
+        self._derive()
+
+    def restore(self, replica: str) -> None:
+        """Go by the replica's own report again."""
+        self._withdrawn.discard(replica)
+        self._derive()
+
     def loads(self, *, now: float) -> dict[str, int]:
         """Return open requests by live replica, as this ingress sees them."""
         return {replica: self._load(replica, 1, now).open for replica in self._reports}
@@ -165,19 +187,24 @@ class LanePlacement:
             for replica, given in stats.items()
         }
         self._stats = dict(stats)
-        self._derive(slots)
+        self._slots = slots
+        self._derive()
 
-    def _derive(self, slots: int) -> None:
+    def _derive(self) -> None:
         group_open: dict[str, float] = {}
         turns: dict[str, float] = {}
         for report in self._reports.values():
             for group, (mean_open, a_day) in report.groups.items():
                 group_open[group] = group_open.get(group, 0.0) + mean_open
                 turns[group] = turns.get(group, 0.0) + a_day
-        ids = sorted(self._reports)
+        everyone = sorted(self._reports)
+        ids = [x for x in everyone if x not in self._withdrawn and not self._reports[x].draining]
+        # Where all of them drain, one that drains is better than none.
+        self._open_ids = ids = ids or everyone
         owned: dict[str, list[str]] = {}
         if self.config.dedicated_replicas:
-            sizes = {g: subset_size(self.config, group_open[g], slots, len(ids)) for g in turns}
+            size = partial(subset_size, self.config, slots=self._slots, replicas=len(ids))
+            sizes = {group: size(group_open[group]) for group in turns}
             owned = owned_replicas(turns, sizes, ids, self.config.own_turns_per_day)
         taken = {replica for replicas in owned.values() for replica in replicas}
         self._group_open, self._owned = group_open, owned
@@ -197,8 +224,11 @@ class LanePlacement:
         left = [replica for replica in order if replica not in avoid]
         if left:
             return left, min(size, len(left))
-        everywhere = [replica for replica in sorted(self._reports) if replica not in avoid]
-        return (everywhere or order), len(everywhere or order)
+        for known in (self._open_ids, sorted(self._reports)):
+            everywhere = [replica for replica in known if replica not in avoid]
+            if everywhere:
+                return everywhere, len(everywhere)
+        return order, len(order)
 
     def _load(self, replica: str, slots: int, now: float) -> ReplicaLoad:
         report = self._reports[replica]

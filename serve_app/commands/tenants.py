@@ -17,7 +17,6 @@ from typing import Any
 
 from classifier.arguments import positive
 from serve_app.commands.client import CommandError, subparser
-from serve_app.commands.tenants_file import add_tenant, remove_key
 from serve_app.commands.tenants_responses import add_responses
 from serve_app.commands.tenants_usage import add_usage, opened
 from serve_app.config.errors import nearest
@@ -25,6 +24,7 @@ from serve_app.config.settings import load_tenants, tenants_path
 from serve_app.config.tenants import KeyConfig, TenantsConfig
 from serve_app.tenancy.auth import make_key
 from serve_app.tenancy.store import Keys, StoredKey
+from serve_app.tenancy.tenants_file import add_tenant, remove_key
 
 
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

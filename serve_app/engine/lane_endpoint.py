@@ -21,6 +21,7 @@ from router.placement.hot_prefixes import HotPrefix
 from serve_app.bodies.routes import ROUTES
 from serve_app.config.serving import AffinityConfig, WarmUpConfig
 from serve_app.engine.cards.own_cards import Find, OwnCards, no_cards
+from serve_app.engine.drain import Drain
 from serve_app.engine.engine_signals import EngineSignals
 from serve_app.engine.load_tracker import LoadTracker
 from serve_app.engine.warm_up import prefill, warm_up
@@ -75,6 +76,7 @@ class LaneEndpoint:
     _visits: LoadTracker
     _signals: EngineSignals
     _kv_utilization = 0.0
+    _drain: Drain | None = None
 
     def _begin(self, life: LaneLife) -> None:
         """Before there is an engine: what is started from here on ends with this process."""
@@ -144,7 +146,24 @@ class LaneEndpoint:
 
     async def record_routing_stats(self) -> dict[str, Any]:
         """Published by Serve to every handle once a period: load, and who is here."""
-        return self._visits.report(self._kv_utilization).to_mapping()
+        return self._visits.report(self._kv_utilization, draining=self._is_draining).to_mapping()
+
+    @property
+    def _is_draining(self) -> bool:
+        return self._drain is not None and self._drain.is_on
+
+    async def begin_drain(self, replica: str, end_within_s: float | None) -> dict[str, Any] | None:
+        """Drain this replica; see `Drain.begin`. None: another one is meant."""
+        return self._drained().begin(end_within_s) if replica == replica_id() else None
+
+    async def stop_drain(self, replica: str) -> dict[str, Any] | None:
+        """Take turns again. None: another one is meant."""
+        return self._drained().stop() if replica == replica_id() else None
+
+    def _drained(self) -> Drain:
+        if self._drain is None:
+            self._drain = Drain(replica_id(), self._endpoint)
+        return self._drain
 
     async def read_prefixes(self, model_id: str, hot: list[HotPrefix], within_s: float) -> int:
         """Have this replica's engine read prefixes, hottest first; return how many it has."""
@@ -152,11 +171,11 @@ class LaneEndpoint:
 
     async def engine_load(self) -> dict[str, Any]:
         """The load alone, for those who ask every few seconds."""
-        return await self._signals.load()
+        return {**await self._signals.load(), "draining": self._is_draining}
 
     async def engine_metrics(self) -> dict[str, Any]:
         """The row of `/status`, and as `text` the metrics of engine, replica and cards."""
-        return await self._signals.metrics()
+        return {**await self._signals.metrics(), "draining": self._is_draining}
 
     async def _engine_text(self) -> str:
         async with self._http.get("/metrics/") as response:

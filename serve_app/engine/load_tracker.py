@@ -50,7 +50,7 @@ class LoadTracker:
             if not self._open[ingress]:
                 del self._open[ingress]
 
-    def report(self, kv_utilization: float) -> Report:
+    def report(self, kv_utilization: float, *, draining: bool = False) -> Report:
         """What is published now. It does not change while nothing happens."""
         now = time.monotonic()
         return Report(
@@ -58,6 +58,7 @@ class LoadTracker:
             kv_utilization=round(kv_utilization, 2),
             spilled=self._spilled.numbers(now=now),
             groups=self._demand.published(now=now),
+            draining=draining,
         )
 
 

@@ -48,6 +48,10 @@ class Door:
         """Let in to the deployment's state, or to the part that is the caller's."""
         return self.reader(bar_pages(caller))
 
+    def own(self, caller: Caller) -> Tenant | Rejected:
+        """Let in to what the caller's own tenant has used."""
+        return self.user(bar_pages(caller))
+
     def metrics(self, caller: Caller) -> Tenant | Rejected:
         """Let in to the metrics, which anybody at this machine may read."""
         tenant = self.status(caller)

@@ -10,8 +10,11 @@ from contextlib import ExitStack
 from starlette.types import Receive, Scope, Send
 
 from router.errors import Rejected, RejectReason
+from serve_app.admin.desk import AdminDesk
 from serve_app.bodies.routes import ROUTES, Route
 from serve_app.console.console import Console
+from serve_app.front.admin_gate import AdminGate
+from serve_app.front.admin_routes import AdminRoutes
 from serve_app.front.console_routes import FEED as CONSOLE_FEED
 from serve_app.front.console_routes import FILES as CONSOLE_FILES
 from serve_app.front.console_routes import PATH as CONSOLE
@@ -31,6 +34,7 @@ from serve_app.front.request_body import ClientGone
 from serve_app.front.response_routes import PREFIX as RESPONSES
 from serve_app.front.response_routes import ResponseRoutes, kind_of
 from serve_app.front.tool_routes import ToolRoutes
+from serve_app.front.usage_routes import UsageRoutes
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState
 from serve_app.protocol.http_rules import allow_header, protocol_fault, refused_header
@@ -70,6 +74,7 @@ class Gateway:
         trusts_local: bool = True,
         sockets: Sockets | None = None,
         responses: StoredResponses | None = None,
+        admin: AdminDesk | None = None,
         console: Console | None = None,
     ) -> None:
         self._state = state
@@ -78,6 +83,9 @@ class Gateway:
         self._trusts_local = trusts_local
         self._door = door = Door(state, trusts_local=trusts_local)
         self._intake = Intake(state)
+        trail = None if admin is None else admin.trail
+        self._gate = gate = AdminGate(state, door, trail, is_private=trusts_local)
+        self._admin = None if admin is None else AdminRoutes(admin, gate, self._intake)
         self._sockets = sockets
         self._run_for_user = self._admit(door.user, self._run)
         models = ModelRoutes(control)
@@ -100,23 +108,27 @@ class Gateway:
             },
             "/metrics": {"GET": self._admit(door.metrics, operating.metrics)},
             "/status": {"GET": self._admit(door.status, operating.status)},
-            "/admin/reload": {"POST": self._admit(door.admin, operating.reload)},
+            "/admin/reload": {"POST": gate.acting("reload", operating.reload)},
             **self._tool_routes(ToolRoutes(control, self._intake)),
             "/openapi.json": {"GET": self._openapi},
             CONSOLE: {"GET": self._console.page},
             CONSOLE_FEED: {"GET": self._admit(door.metrics, self._console.feed)},
             **{path: {"POST": self._generate} for path in ROUTES},
         }
+        if admin is not None and self._admin is not None:
+            self._routes |= self._admin.fixed
+            own = UsageRoutes(admin.usage)
+            self._routes["/v1/usage"] = {"GET": self._admit(door.own, own.show)}
         if sockets is not None:
             self._routes[SOCKET_PATH] = {"GET": self._ask_for_upgrade}
 
     def _tool_routes(self, tools: ToolRoutes) -> dict[str, dict[str, Handler]]:
-        admin = self._door.admin
+        gate = self._gate
         return {
-            "/admin/tools": {"GET": self._admit(admin, tools.show)},
-            "/admin/tools/promote": {"POST": self._admit(admin, tools.promote)},
-            "/admin/tools/rollback": {"POST": self._admit(admin, tools.rollback)},
-            "/admin/tools/retire": {"POST": self._admit(admin, tools.retire)},
+            "/admin/tools": {"GET": gate.reading("tools.show", tools.show)},
+            "/admin/tools/promote": {"POST": gate.acting("tools.promote", tools.promote)},
+            "/admin/tools/rollback": {"POST": gate.acting("tools.rollback", tools.rollback)},
+            "/admin/tools/retire": {"POST": gate.acting("tools.retire", tools.retire)},
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -173,6 +185,8 @@ class Gateway:
             handlers = {"GET": self._one_model}
         if handlers is None and request.path.startswith(RESPONSES):
             handlers = self._stored_routes.get(kind_of(request.path))
+        if handlers is None and self._admin is not None:
+            handlers = self._admin.find(request.path)
         if handlers is None and request.path.startswith(CONSOLE_FILES):
             handlers = {"GET": self._console.file}
         if handlers is None:

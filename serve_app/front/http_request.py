@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import orjson
@@ -31,6 +31,8 @@ class HttpRequest:
         lines: all of them.
         auth_s: what it took to find out who calls.
         always: headers that every answer gets, streams and errors too.
+        noted: what an admin's action says of itself for the audit trail.
+        on_answer: called with the status before a whole answer is sent.
 
     """
 
@@ -47,6 +49,8 @@ class HttpRequest:
         self.dialect = _dialect_of(self.path, self.headers)
         self.auth_s = 0.0
         self.always: Headers = []
+        self.noted: dict[str, Any] = {}
+        self.on_answer: Callable[[int], Awaitable[None]] | None = None
         if self.dialect is Dialect.ANTHROPIC:
             self.always.append((b"request-id", self.id.encode()))
         self._scope = scope
@@ -57,6 +61,12 @@ class HttpRequest:
     @property
     def caller(self) -> Caller:
         return caller_of(self._scope)
+
+    @property
+    def client(self) -> str:
+        """The address that the connection came from: a proxy's, where one stands before."""
+        found: tuple[str, int] | None = self._scope.get("client")
+        return found[0] if found else ""
 
     @property
     def codings(self) -> list[str]:
@@ -119,6 +129,8 @@ class HttpRequest:
     async def respond(
         self, status: int, body: bytes, kind: bytes, headers: Iterable[Header] = ()
     ) -> None:
+        if self.on_answer is not None:
+            await self.on_answer(status)
         all_headers = [
             (b"content-type", kind),
             (b"content-length", str(len(body)).encode()),

@@ -10,6 +10,7 @@ from typing import Any
 
 from router.errors import RejectReason
 from router.types import Reason
+from serve_app.front.openapi_admin import ADMIN_PATHS
 from serve_app.request.call import MAX_REQUEST_ID_CHARS
 
 NOT_YET = {
@@ -190,6 +191,7 @@ OPENAPI: dict[str, Any] = {
         "/console": _read("The same as a page for operators; docs/console.md."),
         "/console/static/{name}": _read("A file of that page."),
         "/console/feed": _read("The page's figures each second, as server-sent events."),
+        **ADMIN_PATHS,
     },
     "components": {
         "securitySchemes": {

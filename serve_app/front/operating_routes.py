@@ -40,4 +40,6 @@ class OperatingRoutes:
             await request.json({**own, **self._stored.status_of(tenant)})
 
     async def reload(self, request: HttpRequest, _: Tenant) -> None:
-        await request.json(await self._control.reload_everywhere())
+        told = await self._control.reload_everywhere()
+        request.noted["ok"] = told["ok"]
+        await request.json(told)

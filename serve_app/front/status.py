@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from serve_app.admin.drains import draining_warnings
 from serve_app.config.settings import haproxy_is_on
 from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import Lanes
@@ -41,7 +42,11 @@ class Status:
         return {
             "fleet": fleet.name,
             "note": fleet.note,
-            "warnings": [*self._warnings(ingresses, lanes), *warnings_of(slo)],
+            "warnings": [
+                *self._warnings(ingresses, lanes),
+                *warnings_of(slo),
+                *draining_warnings(lanes),
+            ],
             "ready": not loading,
             "lanes": lanes,
             "ingress": ingresses,

@@ -70,6 +70,7 @@ class ToolRoutes:
         if isinstance(asked, Rejected):
             await request.refuse(asked)
             return None
+        request.noted |= {"target": asked[0], "asked": asked[1]}
         return asked
 
 
@@ -95,4 +96,5 @@ async def _answer(request: HttpRequest, told: dict[str, Any] | Rejected) -> None
     if isinstance(told, Rejected):
         await request.refuse(told)
     else:
+        request.noted["ok"] = told.get("ok", True)
         await request.json(told)

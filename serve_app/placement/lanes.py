@@ -24,6 +24,8 @@ from serve_app.transport.upstream import BrokenConnection, Response, SilentConne
 PREFILL_MARGIN_S = 2.0
 """For the calls around what a replica was given time for."""
 
+DRAIN_WITHIN_S = 3.0
+
 Order = Callable[[Mapping[str, Mapping[str, Any]]], list[str]]
 """From what each live replica published last, by id, to ids, most preferred first."""
 
@@ -99,7 +101,7 @@ class Lanes:
         def rank_by(stats: Mapping[str, Mapping[str, Any]]) -> list[str]:
             nonlocal placed
             if isinstance(session, str):
-                return rank_replicas(session, list(stats), avoid)
+                return rank_replicas(session, list(stats), avoid | _draining(stats))
             placed = self._placements[lane].place(session, stats, avoid)
             return placed.order
 
@@ -169,11 +171,14 @@ class Lanes:
     async def engine_load(self, lane: str) -> list[dict[str, Any]]:
         """Load of every replica of a lane; of none where one is late.
 
-        Slots are given out by it, and one that is busy is no replica less.
+        Slots are given out by it, and one that is busy is no replica less. One that drains
+        has none to give, unless all do.
         """
         found = await self._ask(lane, "engine_load", within_s=1.0)
-        is_late = any(isinstance(x, TimeoutError) for x in found)
-        return [] if is_late else [x for x in found if isinstance(x, dict)]
+        if any(isinstance(x, TimeoutError) for x in found):
+            return []
+        rows = [x for x in found if isinstance(x, dict)]
+        return [x for x in rows if not x.get("draining")] or rows
 
     async def engine_metrics(self, lane: str) -> list[dict[str, Any]]:
         found = await self._ask(lane, "engine_metrics", within_s=2.0)
@@ -188,6 +193,26 @@ class Lanes:
         )
         return [x if isinstance(x, int) else None for x in found]
 
+    async def begin_drain(
+        self, lane: str, replica: str, end_within_s: float | None
+    ) -> dict[str, Any] | None:
+        """Have one replica drain (`Drain.begin`); what it says, None: it did not answer."""
+        asked = self._ask(lane, "begin_drain", replica, end_within_s, within_s=DRAIN_WITHIN_S)
+        return next((x for x in await asked if isinstance(x, dict)), None)
+
+    async def stop_drain(self, lane: str, replica: str) -> dict[str, Any] | None:
+        """Have one replica take turns again; what it says, None: it did not answer."""
+        found = await self._ask(lane, "stop_drain", replica, within_s=DRAIN_WITHIN_S)
+        return next((x for x in found if isinstance(x, dict)), None)
+
+    def withdraw(self, lane: str, replica: str) -> None:
+        """Place nothing on a replica from now on, before it says itself that it drains."""
+        self._placements[lane].withdraw(replica)
+
+    def restore(self, lane: str, replica: str) -> None:
+        """Go by what the replica says again."""
+        self._placements[lane].restore(replica)
+
     async def _ask(self, lane: str, method: str, *args: Any, within_s: float) -> list[Any]:
         try:
             return await ask_all(self._handles[lane], method, *args, within_s=within_s)
@@ -196,3 +221,7 @@ class Lanes:
 
     async def close(self) -> None:
         await self._upstream.close()
+
+
+def _draining(stats: Mapping[str, Mapping[str, Any]]) -> frozenset[str]:
+    return frozenset(replica for replica, told in stats.items() if told.get("draining"))

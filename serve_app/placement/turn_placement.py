@@ -67,6 +67,15 @@ class TurnPlacement:
         words = (self._me, turn.group, *map(str, chosen.spilled or ()))
         return Placed(chosen.order, chosen.outcome is Outcome.SPILLED, " ".join(words))
 
+    def withdraw(self, replica: str) -> None:
+        """Place nothing on it from now on; see `LanePlacement.withdraw`."""
+        with self._lock:
+            self.lane.withdraw(replica)
+
+    def restore(self, replica: str) -> None:
+        with self._lock:
+            self.lane.restore(replica)
+
     def begin(self, replica: str) -> None:
         with self._lock:
             self.lane.begin(replica)

@@ -11,6 +11,7 @@ from serve_app.config.records import RequestLogConfig
 from serve_app.metrics import Metrics
 from serve_app.records.background_writer import BackgroundWriter
 from serve_app.records.feedback_store import FeedbackStore
+from serve_app.records.recent_by_tenant import RecentByTenant
 from serve_app.records.request_log import RequestLog
 from serve_app.records.request_record import RequestRecord
 from serve_app.request.call import Call
@@ -35,6 +36,7 @@ class Recorder:
     ) -> None:
         self.feedback = feedback
         self.log = log
+        self.recent = RecentByTenant()
         self._writers = [writer for writer in (feedback, log) if writer is not None]
 
     def start(self) -> None:
@@ -46,6 +48,7 @@ class Recorder:
         if not self._writers or not call.route.generates:
             return
         record = record_of(call, datetime.now(UTC), time.perf_counter() - call.started)
+        self.recent.note(record)
         if self.log is not None:
             self.log.put(record)
         if self.feedback is not None and call.code in ANSWERED and call.decision is not None:

@@ -95,7 +95,7 @@ def _why_stranger(
         return f"The request came through a proxy ({proxy} was seen): that needs a key."
     if not _is_loopback_address(client[0] if client else ""):
         return "Callers from other machines need a key."
-    if not all(map(_is_loopback_host, _all(headers, b"host"))):
+    if not all(map(names_this_machine, _all(headers, b"host"))):
         return "The Host header does not name this machine: that needs a key."
     if not all(map(is_loopback_origin, _all(headers, b"origin"))):
         return (
@@ -131,7 +131,8 @@ def is_loopback_origin(origin: bytes) -> bool:
 
 
 @functools.lru_cache(maxsize=256)
-def _is_loopback_host(host: bytes) -> bool:
+def names_this_machine(host: bytes) -> bool:
+    """Return whether a Host header names a loopback address."""
     return _names_loopback(_HOST.fullmatch(host))
 
 

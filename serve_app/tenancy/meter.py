@@ -121,6 +121,10 @@ class UsageMeter:
         day, month = self._spent(tenant, weights, self._clock())
         return first_hold(quotas, day=day, month=month, cost=cost)
 
+    def spent(self, tenant: str, weights: TokenWeights) -> tuple[float, float]:
+        """Weighted tokens used or reserved by now, this day and this month."""
+        return self._spent(tenant, weights, self._clock())
+
     def _spent(self, tenant: str, weights: TokenWeights, now: datetime) -> tuple[float, float]:
         """Weighted tokens used or reserved, this day and this month."""
         with self._lock:

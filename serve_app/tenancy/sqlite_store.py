@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,17 @@ class SqliteStore:
                 "SELECT day, tenant, lane, requests, prompt, cached, completion FROM usage"
                 " WHERE day BETWEEN ? AND ? ORDER BY day, tenant, lane",
                 (first_day, last_day),
+            ).fetchall()
+        return {Slot(*row[:3]): Counts(*row[3:]) for row in rows}
+
+    def usage_of(self, tenant: str, days: Sequence[str]) -> dict[Slot, Counts]:
+        # Each day is one step in the primary key; a range of days would walk over all tenants.
+        marks = ", ".join("?" * len(days))
+        with self._file.connection() as db:
+            rows = db.execute(
+                "SELECT day, tenant, lane, requests, prompt, cached, completion FROM usage"  # noqa: S608
+                f" WHERE day IN ({marks}) AND tenant = ? ORDER BY day, lane",
+                (*days, tenant),
             ).fetchall()
         return {Slot(*row[:3]): Counts(*row[3:]) for row in rows}
 

@@ -6,7 +6,7 @@ and `recover` are all or nothing, and each takes effect once however often it is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -189,6 +189,9 @@ class TenancyStore(Protocol):
 
     def usage(self, first_day: str, last_day: str) -> dict[Slot, Counts]:
         """Usage between two days, both included."""
+
+    def usage_of(self, tenant: str, days: Sequence[str]) -> dict[Slot, Counts]:
+        """One tenant's usage on these days, without looking at others'."""
 
     def sweep(self, before_day: str) -> None:
         """Delete the usage of earlier days, and of months that ended before."""

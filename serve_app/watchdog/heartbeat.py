@@ -127,7 +127,7 @@ class Heartbeat:
                 type(error).__name__,
                 error,
             )
-            (end or _end)()
+            (end or end_process)()
 
 
 async def answer_or_engine_death(
@@ -150,6 +150,6 @@ async def answer_or_engine_death(
         asked.cancel()
 
 
-def _end() -> NoReturn:
+def end_process() -> NoReturn:
     """End at once: nothing that a clean exit would wait for can be relied on."""
     os._exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import stat
@@ -16,7 +17,7 @@ from websockets.typing import Origin, Subprotocol
 from benchmarks.support.deployment import admin_headers
 from serve_app.machine.serve_state import ServeState
 from serve_app.tenancy.local_key import admin_key_path, kept_admin_key
-from tests.e2e.support import chat, new_key, pointsman
+from tests.e2e.support import await_two, chat, eventually, new_key, pointsman
 
 pytestmark = pytest.mark.security
 
@@ -165,3 +166,51 @@ def _read(path: Path) -> bytes:
         return path.read_bytes() if path.is_file() else b""
     except OSError:
         return b""
+
+
+def test_a_key_of_the_admin_api_holds_at_every_ingress_replica(
+    simulated: str, http: httpx.Client
+) -> None:
+    """Made and revoked with the answer, wherever the next request goes."""
+    made = http.post(f"{simulated}/admin/keys", json={"tenant": "local"}, headers=admin_headers())
+    key = {"authorization": f"Bearer {made.json()['key']}"}
+    opened = {http.get(f"{simulated}/v1/models", headers=key).status_code for _ in range(TIMES)}
+
+    revoke = f"{simulated}/admin/keys/{made.json()['id']}/revoke"
+    revoked = http.post(revoke, headers=admin_headers()).json()
+    closed = {http.get(f"{simulated}/v1/models", headers=key).status_code for _ in range(TIMES)}
+
+    assert len(revoked["ingress"]) == 2 and revoked["ok"]
+    assert (opened, closed) == ({200}, {401})
+    entries = pointsman("audit", "--url", simulated)["entries"]
+    told = [x["action"] for x in entries if (x.get("after") or {}).get("id") == made.json()["id"]]
+    assert told == ["keys.make"]
+    assert entries[0]["who"]["key"] == "local"
+
+
+def test_a_drained_replica_gets_no_turn_from_any_ingress_replica(
+    simulated: str, http: httpx.Client
+) -> None:
+    """Its stream goes on; the last one of the lane is not drained; taken back it serves again."""
+    drained, other = await_two(http, simulated, "chat")
+
+    def replica_of(session: str) -> str:
+        headers = {"x-session-id": session, "x-pointsman-debug": "1"}
+        body = chat("Hello", max_tokens=2)
+        answer = http.post(f"{simulated}/v1/chat/completions", json=body, headers=headers)
+        return answer.headers["x-pointsman-replica"]
+
+    sessions = [f"drain-{number}" for number in range(4 * TIMES)]
+    assert {replica_of(x) for x in sessions} == {drained, other}
+
+    told = pointsman("drain", drained, "--url", simulated)
+    assert told["draining"] and told["ok"] and len(told["ingress"]) == 2
+    assert {replica_of(x) for x in sessions} == {other}
+    rows = {x["replica"]: x["draining"] for x in pointsman("drain", "--url", simulated)}
+    assert rows[drained] and not rows[other]
+    path = f"{simulated}/admin/replicas/{other}/drain"
+    assert http.post(path, headers=admin_headers()).status_code == 409
+
+    assert not pointsman("drain", drained, "--undo", "--url", simulated)["draining"]
+    new = (f"again-{number}" for number in itertools.count())
+    assert eventually(lambda: replica_of(next(new)) == drained, within_s=60)

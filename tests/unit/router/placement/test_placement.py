@@ -184,3 +184,53 @@ def test_a_replica_that_leaves_is_no_candidate():
 
     assert chosen.order == ["r9"]
     assert set(ingress.loads(now=1)) == {"r9"}
+
+
+def test_a_draining_replica_gets_no_turn_and_its_sessions_move_and_stay():
+    """By what it reports; afterwards nobody moves back for tidiness."""
+    ingress = placement()
+    home = ingress.choose(turn(), IDLE, SLOTS, now=0).order[0]
+    draining = IDLE | {home: report(draining=True)}
+
+    moved = ingress.choose(turn(history=2_000), draining, SLOTS, now=2)
+    others = [turn(f"s{n}", f"g{n}") for n in range(50)]
+    chosen = {ingress.choose(v, draining, SLOTS, now=9 + n).order[0] for n, v in enumerate(others)}
+    back = ingress.choose(turn(history=2_000), IDLE, SLOTS, now=59)
+
+    assert moved.order[0] != home and moved.order[-1] == home
+    assert home not in chosen and len(chosen) == len(IDLE) - 1
+    assert back.order[0] == moved.order[0]
+
+
+def test_an_ingress_that_was_told_withdraws_it_before_it_reports():
+    """And goes by the report again once it is restored."""
+    ingress = placement()
+    home = ingress.choose(turn(), IDLE, SLOTS, now=0).order[0]
+
+    ingress.withdraw(home)
+    moved = ingress.choose(turn("new", "g"), IDLE, SLOTS, now=2)
+    first = {ingress.choose(turn(f"s{n}"), IDLE, SLOTS, now=3 + 2 * n).order[0] for n in range(50)}
+    ingress.restore(home)
+    again = {ingress.choose(turn(f"s{n}"), IDLE, SLOTS, now=999 + n).order[0] for n in range(200)}
+
+    assert moved.order[0] != home
+    assert home not in first
+    assert home in again
+
+
+def test_where_all_of_them_drain_one_is_better_than_none():
+    ingress = placement()
+    stats = {"r1": report(draining=True), "r2": report(draining=True)}
+
+    assert ingress.choose(turn(), stats, SLOTS, now=0).order[0] in stats
+
+
+def test_a_draining_replica_is_the_last_resort_of_a_request_that_failed_elsewhere():
+    """Before it those that live and take turns, after it those that have failed it already."""
+    ingress = placement()
+    stats = {"r1": {}, "r2": {}, "r3": report(draining=True)}
+
+    second = ingress.choose(turn(), stats, SLOTS, frozenset({"r1"}), now=0)
+    third = ingress.choose(turn(), stats, SLOTS, frozenset({"r1", "r2"}), now=1)
+
+    assert (second.order[0], third.order[0]) == ("r2", "r3")

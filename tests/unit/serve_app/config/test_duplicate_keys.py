@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_app.commands.doctor import _doctor
-from serve_app.commands.tenants_file import add_tenant
 from serve_app.config.errors import ConfigError, load_yaml
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.settings import load_fleet, load_tenants
 from serve_app.routing.reload import Reloader
+from serve_app.tenancy.tenants_file import add_tenant
 from simulator import strict_yaml
 from simulator.model.profile import load_profile, profile_path
 from simulator.virtual_time.workload import load_workload, workload_path
@@ -227,7 +227,7 @@ def test_the_command_does_not_write_over_another_s_change(tenants_file, monkeypa
         tenants_file.write_text(theirs + "# longer\n")
         return check(path)
 
-    monkeypatch.setattr("serve_app.commands.tenants_file.load_tenants", slow)
+    monkeypatch.setattr("serve_app.tenancy.tenants_file.load_tenants", slow)
     with pytest.raises(ConfigError, match="changed meanwhile"):
         add_tenant(tenants_file, "guest", "paid")
 
