@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from serve_app.machine.failures.reader import read_failure
+
 ENDS = re.compile(r"\x1b\[[0-9;]*m")
 RAISED = re.compile(r"(?:^|[\s.:(])([A-Z]\w*(?:Error|Exception|Exit|Silent)): *(\S.*)")
 SAYS_NOTHING = frozenset({"RayTaskError", "ActorDiedError", "RayActorError", "DeploymentFailed"})
@@ -98,7 +100,8 @@ class Progress:
         if "failed to start" not in message:
             return []
         text = f"  {what}: a replica did not start, Serve tries again: {cause_of(message, log)}"
-        return self._once(what, message[:80], text)
+        told = self._once(what, message[:80], text)
+        return [*told, *_fix(what, message, log)] if told else []
 
     def _once(self, what: str, key: str, text: str) -> list[str]:
         if (what, key) in self._told:
@@ -117,6 +120,14 @@ class Progress:
 def line(what: str, stage: str, seconds: float, *, after: bool = False) -> str:
     """One line of the list; `after`: the seconds since the start."""
     return f"  {what:<16}{stage:<12}{'after' if after else '':<6}{seconds:7.1f} s"
+
+
+def _fix(what: str, message: str, log: Sequence[str]) -> list[str]:
+    """The line with what mends it, where that is known from what is said of this lane."""
+    lane = what.removeprefix("lane ")
+    own = [line for line in log if f":lane:{lane} " in line]
+    reading = read_failure("\n".join([message, *own]), lane=lane)
+    return [f"    Fix: {reading.fix}"] if reading.name else []
 
 
 def _message_of(name: str, app: Mapping[str, Any]) -> str:

@@ -67,9 +67,10 @@ def test_a_replica_that_fails_is_told_once_with_its_reason():
         'Traceback (most recent call last):\n  File "x.py", line 1, in y\n    z()\n'
         "ValueError: No available memory for the cache blocks.\n"
     )
-    (line,) = told.observe(Seen(seen), 5.0)
+    line, fix = told.observe(Seen(seen), 5.0)
     assert "lane chat" in line
     assert line.endswith("ValueError: No available memory for the cache blocks.")
+    assert "lanes.chat.engine_args.quantization: fp8" in fix
     assert told.observe(Seen(seen), 6.0) == []
 
 
