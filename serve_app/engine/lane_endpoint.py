@@ -72,6 +72,8 @@ class LaneEndpoint:
     _tasks: tuple[asyncio.Task[None], ...] = ()
     _visits: LoadTracker
     _kv_utilization = 0.0
+    _info = ""
+    """What the engine runs with, as Prometheus text (`engine_info`)."""
 
     def _begin(self, life: LaneLife) -> None:
         """Before there is an engine: what is started from here on ends with this process."""
@@ -140,7 +142,7 @@ class LaneEndpoint:
 
     async def engine_metrics(self) -> dict[str, Any]:
         async with self._http.get("/metrics/") as response:
-            text = await response.text()
+            text = await response.text() + self._info
         return {
             "replica": replica_id(),
             "in_flight": self._endpoint.guard.in_flight,
