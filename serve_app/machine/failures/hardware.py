@@ -71,6 +71,14 @@ HARDWARE = (
         "550 or newer and reboot",
     ),
     row(
+        "fell_back_from_fp8",
+        r"FellBack: asked for (?P<flag>\w+) (?P<wanted>\S+), the engine runs with (?P<found>\S+)",
+        "{flag} {wanted} was asked for, and the engine runs with {found}: it would run out of "
+        "memory in long contexts",
+        "upgrade the driver to 550 or newer and reboot, and confirm sm_89 (`pointsman doctor`); or "
+        "say what it does: lanes.{lane}.engine_args.{flag}: {found}, with a shorter max_model_len",
+    ),
+    row(
         "quantization_needs_newer_card",
         r"The quantization method (?P<method>\S+) is not supported for the current GPU\. "
         r"Minimum capability: (?P<least>\d+)\. Current capability: (?P<found>\d+)",

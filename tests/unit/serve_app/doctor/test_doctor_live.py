@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from doctor_recordings import NONE, Recorded, recorded
@@ -14,7 +15,7 @@ from serve_app.doctor.live.deployment import Answer, Deployment, NoAnswer
 from serve_app.doctor.live.engine_checks import kv_type, quantization
 from serve_app.doctor.live.engine_facts import EngineFacts, facts_of
 from serve_app.doctor.live.examination import examine_live
-from serve_app.engine.engine_info import engine_info
+from serve_app.engine.engine_info import FellBack, engine_info, refuse_fall_back
 
 RTX4090 = load_fleet(fleet_path("rtx4090"))
 LOCAL = load_fleet(fleet_path("local"))
@@ -360,13 +361,30 @@ def test_what_is_no_exposition_is_said_to_be():
         Deployment(lambda *_: b'a{b="c} 1\n').metrics()
 
 
-def test_an_engine_tells_what_it_runs_with():
-    from types import SimpleNamespace as Given
-
-    config = Given(
-        model_config=Given(quantization=None, dtype="torch.bfloat16"),
-        cache_config=Given(cache_dtype="fp8"),
+def engine(quantization=None, kv="fp8"):
+    """An engine's own configuration, as far as it is looked at."""
+    return SimpleNamespace(
+        model_config=SimpleNamespace(quantization=quantization, dtype="torch.bfloat16"),
+        cache_config=SimpleNamespace(cache_dtype=kv),
     )
+
+
+def test_a_replica_whose_engine_fell_back_from_fp8_does_not_start():
+    asked = RTX4090.lanes["chat"].engine_args
+    refuse_fall_back(asked, engine("fp8", "fp8_e4m3"))
+    with pytest.raises(FellBack, match="kv_cache_dtype fp8, the engine runs with auto"):
+        refuse_fall_back(asked, engine("fp8", "auto"))
+    with pytest.raises(FellBack, match="quantization fp8, the engine runs with none"):
+        refuse_fall_back(asked, engine(None, "fp8"))
+    # A checkpoint that is in FP8 by another name.
+    refuse_fall_back(asked, engine("modelopt", "fp8_ds_mla"))
+    # What nobody asked for may be anything.
+    refuse_fall_back({"kv_cache_dtype": "auto"}, engine("auto_awq", "bfloat16"))
+    refuse_fall_back(RTX4090.lanes["quality"].engine_args, engine("auto_awq", "fp8"))
+
+
+def test_an_engine_tells_what_it_runs_with():
+    config = engine()
     samples = Deployment(lambda *_: engine_info(config).encode()).metrics()
     ((labels, value),) = samples["pointsman_engine_info"]
     assert (labels, value) == (
