@@ -20,10 +20,6 @@ class KnownModel:
     gated: bool = False
 
 
-def _awq(**sizes: int) -> ModelShape:
-    return ModelShape(**sizes, method="awq", weight_bits=AWQ_BITS)
-
-
 KNOWN_MODELS = {
     "meta-llama/Llama-3.1-8B-Instruct": KnownModel(
         ModelShape(
@@ -40,7 +36,7 @@ KNOWN_MODELS = {
         gated=True,
     ),
     "Qwen/Qwen2.5-14B-Instruct-AWQ": KnownModel(
-        _awq(
+        ModelShape(
             hidden=5120,
             layers=48,
             heads=40,
@@ -49,11 +45,13 @@ KNOWN_MODELS = {
             intermediate=13824,
             vocabulary=152064,
             window=32768,
+            method="awq",
+            weight_bits=AWQ_BITS,
         ),
         "qwen-2.5-14b-awq-rtx4090",
     ),
     "Qwen/Qwen2.5-32B-Instruct-AWQ": KnownModel(
-        _awq(
+        ModelShape(
             hidden=5120,
             layers=64,
             heads=40,
@@ -62,11 +60,13 @@ KNOWN_MODELS = {
             intermediate=27648,
             vocabulary=152064,
             window=32768,
+            method="awq",
+            weight_bits=AWQ_BITS,
         ),
         "qwen-2.5-32b-awq-rtx4090",
     ),
     "hugging-quants/Meta-Llama-3.1-70B-Instruct-AWQ-INT4": KnownModel(
-        _awq(
+        ModelShape(
             hidden=8192,
             layers=80,
             heads=64,
@@ -75,6 +75,8 @@ KNOWN_MODELS = {
             intermediate=28672,
             vocabulary=128256,
             window=131072,
+            method="awq",
+            weight_bits=AWQ_BITS,
         ),
         "llama-3.1-70b-awq-int4-rtx4090",
     ),
@@ -93,7 +95,7 @@ KNOWN_MODELS = {
         gated=True,
     ),
     "casperhansen/mixtral-instruct-awq": KnownModel(
-        _awq(
+        ModelShape(
             hidden=4096,
             layers=32,
             heads=32,
@@ -103,6 +105,8 @@ KNOWN_MODELS = {
             vocabulary=32000,
             window=32768,
             experts=8,
+            method="awq",
+            weight_bits=AWQ_BITS,
         ),
         "mixtral-8x7b-awq-rtx4090",
     ),

@@ -32,6 +32,14 @@ AFTER = (
         "`bundle` with the name of the cards that are there",
     ),
     row(
+        "proxy_not_ready",
+        r"ActorDiedError[\s\S]{0,200}?class_name: HAProxyManager"
+        r"[\s\S]{0,400}?killed by `ray\.kill`",
+        "Serve's proxy was not ready within 15 s: the host is overloaded, or HAProxy did not start",
+        "uptime: start again once the load is below the number of cores; else "
+        "$POINTSMAN_RUN/*/admin.sock*.stderr.log has what HAProxy said",
+    ),
+    row(
         "start_took_too_long",
         r"wait_for\(self\._start_engine|LLMServer\.\w+ .{0,80}TimeoutError"
         r"|Timed out waiting for engine|Engine failed to start within",
