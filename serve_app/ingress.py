@@ -39,7 +39,7 @@ from serve_app.routing.policies import Policies
 from serve_app.routing.reload import Reloader, load_policies
 from serve_app.tenancy.callers import is_loopback
 from serve_app.tenancy.keys import KeyBook
-from serve_app.tenancy.sqlite_store import SqliteStore
+from serve_app.tenancy.stores import open_store
 from serve_app.transport.broadcast import ask_all, replica_id
 from serve_app.transport.endpoint import published_host
 from serve_app.watchdog.heartbeat import Heartbeat
@@ -66,8 +66,9 @@ class Ingress:
         files = (Path(fleet_file), Path(tenants_file))
         # A replica that takes another's place may meet a file that is just being written.
         stamps = await_rest(files, ReloadConfig().settle_s)
-        tenancy = tenancy_path(load_tenants(files[1]))
-        self._keys = SqliteStore(tenancy)
+        tenants = load_tenants(files[1])
+        tenancy = tenancy_path(tenants)
+        self._keys = open_store(tenants.store, tenancy)
         self._book = KeyBook(self._keys)
         self._book.load()
         policies = load_policies(*files, self._book)

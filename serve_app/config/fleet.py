@@ -20,6 +20,7 @@ from serve_app.config.engine_walls import unpinned
 from serve_app.config.errors import StrictModel, nearest
 from serve_app.config.lane import EMBEDDED, LaneConfig
 from serve_app.config.old_names import with_new_names
+from serve_app.config.prices import PricesConfig
 from serve_app.config.records import FeedbackConfig, RequestLogConfig
 from serve_app.config.routing import RoutingConfig
 from serve_app.config.serving import (
@@ -101,6 +102,7 @@ class FleetConfig(StrictModel):
     feedback: FeedbackConfig = FeedbackConfig()
     request_log: RequestLogConfig = RequestLogConfig()
     tracing: TracingConfig | None = None
+    prices: PricesConfig = PricesConfig()
 
     _outdated: tuple[str, ...] = PrivateAttr(())
 
@@ -158,6 +160,13 @@ class FleetConfig(StrictModel):
         for role, name in self.routing.optional_lanes:
             if name not in self.lanes:
                 raise ValueError(f"routing.{role}: no lane '{name}'{nearest(name, self.lanes)}")
+        return self
+
+    @model_validator(mode="after")
+    def _prices_name_lanes(self) -> Self:
+        for name in self.prices.lanes:
+            if name not in self.lanes:
+                raise ValueError(f"prices.lanes: no lane '{name}'{nearest(name, self.lanes)}")
         return self
 
     @property

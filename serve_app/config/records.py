@@ -2,17 +2,78 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from serve_app.config.errors import StrictModel
 from serve_app.config.summaries import SummaryStoreConfig
+
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+
+
+class PostgresConfig(StrictModel):
+    """A Postgres server that keeps keys, revocations and usage for several nodes.
+
+    The password never stands in this file: it may be in a repository.
+
+    Attributes:
+        host: a name or an address, or the directory of the server's socket (begins with `/`).
+        database: has to exist; the tables are made in it, in the schema `pointsman`.
+        password_file: its only line is the password; on every node. None: the server asks for
+            none (peer authentication, a client certificate before it).
+        tls: None: unless the host is a socket or this machine. The server's certificate is
+            checked, and so is its name.
+        ca_file: who signs that certificate; None: whom this machine trusts.
+
+    """
+
+    host: str = Field(min_length=1)
+    port: int = Field(5432, ge=1, le=65_535)
+    database: str = Field("pointsman", min_length=1)
+    user: str = Field("pointsman", min_length=1)
+    password_file: str | None = None
+    tls: bool | None = None
+    ca_file: str | None = None
+
+    @property
+    def is_socket(self) -> bool:
+        return self.host.startswith("/")
+
+    @property
+    def uses_tls(self) -> bool:
+        if self.tls is not None:
+            return self.tls
+        return not self.is_socket and self.host not in _THIS_MACHINE
+
+    @property
+    def place(self) -> str:
+        """Which database it is, for messages."""
+        return f"postgres://{self.user}@{self.host}:{self.port}/{self.database}"
+
+    @model_validator(mode="after")
+    def _no_password_in_the_clear(self) -> Self:
+        if "@" in self.host or "://" in self.host:
+            raise ValueError("host: a name, an address or a directory, not a URL")
+        if self.password_file is not None and not self.uses_tls and not self._is_near:
+            raise ValueError(
+                "tls: a password would cross the network readable; leave `tls` out, or false "
+                "with a host of this machine alone"
+            )
+        return self
+
+    @property
+    def _is_near(self) -> bool:
+        return self.is_socket or self.host in _THIS_MACHINE
 
 
 class StoreConfig(StrictModel):
     """Where keys made by the command, revocations and usage are kept (docs/tenancy.md).
 
     Attributes:
-        path: a file, absolute or under the state directory; on a local file system.
+        path: a file, absolute or under the state directory; on a local file system. The usage
+            logs and stored responses of each node are beside it, whatever keeps the rest.
+        postgres: a server that keeps them instead of the file, for several nodes.
         keep_days: how long usage by day is kept. Longer than two months, for the
             month's quota.
         summaries: of long tool results and old turns (docs/agents.md).
@@ -20,6 +81,7 @@ class StoreConfig(StrictModel):
     """
 
     path: str = Field("tenancy.db", min_length=1)
+    postgres: PostgresConfig | None = None
     keep_days: int = Field(400, ge=62)
     summaries: SummaryStoreConfig = SummaryStoreConfig()
 

@@ -24,8 +24,8 @@ from typing import Any
 from router.leases.ledger import Ledger
 from router.leases.messages import LeaseTerms, Report
 from serve_app.config.settings import load_tenants, tenancy_path
-from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.store import Epoch, TenancyStore
+from serve_app.tenancy.stores import open_store
 
 logger = logging.getLogger("ray.serve")
 
@@ -133,7 +133,8 @@ class LedgerServer:
     """The Serve deployment."""
 
     def __init__(self, terms: dict[str, Any], *, tenants_file: str) -> None:
-        store = SqliteStore(tenancy_path(load_tenants(Path(tenants_file))))
+        tenants = load_tenants(Path(tenants_file))
+        store = open_store(tenants.store, tenancy_path(tenants))
         self._service = LedgerService(store, LeaseTerms(**terms), boot_id())
         self._store = store
 

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
+from serve_app.config.prices import PricesConfig
 from serve_app.metrics.agents import AgentMetrics
 from serve_app.metrics.loop_histogram import LoopHistogram
+from serve_app.protocol.sse import Usage
 
 # Seconds. Usual targets (0.8 s TTFT, 12 ms a token) fall on bucket edges.
 _TTFT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 2, 4.5, 10, 30)
@@ -105,6 +107,11 @@ class Metrics:
         self.tokens = labelled(
             "pointsman_tokens_total", "Tokens, as the engines count.", "tenant", "kind"
         )
+        self.cost = labelled(
+            "pointsman_cost_total",
+            "Cost of tokens at the lanes' prices, in the currency of the fleet file.",
+            "tenant",
+        )
         self.ceiling_wait = histogram(
             "pointsman_ceiling_wait_seconds",
             "Time that tokens were held back under a ceiling, per request.",
@@ -192,6 +199,20 @@ class Metrics:
             self._tenants.add(tenant)
             return tenant
         return OTHER
+
+    def count_usage(self, tenant: str, lane: str, usage: Usage, prices: PricesConfig) -> None:
+        """Count the tokens of a tenant, and what they cost."""
+        label = self.tenant_label(tenant)
+        prompt, cached, completion = (
+            usage.prompt_tokens,
+            usage.cached_tokens,
+            usage.completion_tokens,
+        )
+        self.tokens.labels(label, "prompt").inc(prompt)
+        self.tokens.labels(label, "completion").inc(completion)
+        self.tokens.labels(label, "cached").inc(cached)
+        if prices.lanes:
+            self.cost.labels(label).inc(prices.cost(lane, prompt, cached, completion))
 
     def render(self) -> str:
         return generate_latest(self.registry).decode()

@@ -19,7 +19,7 @@ from serve_app.responses.metrics import ResponseMetrics
 from serve_app.routing.policies import Policies
 from serve_app.summaries.keeping.shelf import build_shelf
 from serve_app.tenancy.meter import UsageMeter
-from serve_app.tenancy.sqlite_store import SqliteStore
+from serve_app.tenancy.stores import open_store
 from serve_app.tracing.delivery import build_tracing
 from serve_app.tracing.tracer import Tracer
 
@@ -42,7 +42,7 @@ class Records:
         self.feedback = FeedbackStore(folder / FILE_NAME, fleet.feedback)
         self.recorder = build_recorder(self.feedback, fleet.request_log, folder, replica, metrics)
         # A connection of its own: a revocation of a key must not wait for a batch of usage.
-        self._usage = SqliteStore(tenancy)
+        self._usage = open_store(policies.store, tenancy)
         self.meter = UsageMeter(
             self._usage,
             usage_folder(tenancy),

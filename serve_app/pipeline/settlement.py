@@ -54,10 +54,8 @@ class Settlement:
         usage = served.with_mending(usage)
         if usage is None:
             return
-        label = self._metrics.tenant_label(call.tenant.name)
-        self._metrics.tokens.labels(label, "prompt").inc(usage.prompt_tokens)
-        self._metrics.tokens.labels(label, "completion").inc(usage.completion_tokens)
-        self._metrics.tokens.labels(label, "cached").inc(usage.cached_tokens)
+        prices = call.policies.fleet.prices
+        self._metrics.count_usage(call.tenant.name, plan.lane, usage, prices)
         self._state.note_prefix(plan.lane, call.tenant, plan.parsed)
 
     def _count(self, call: Call) -> None:

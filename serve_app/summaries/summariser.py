@@ -129,10 +129,10 @@ class Summariser:
             written = Written(Outcome.FAILED)
         self._count(asker, source.kind, written.outcome)
         if (usage := written.usage) is not None:
-            label = self._metrics.tenant_label(asker.tenant.name)
-            self._metrics.tokens.labels(label, "prompt").inc(usage.prompt_tokens)
-            self._metrics.tokens.labels(label, "completion").inc(usage.completion_tokens)
-            self._metrics.tokens.labels(label, "cached").inc(usage.cached_tokens)
+            policies = asker.policies
+            lane = source.config.lane or policies.routing.default
+            prices = policies.fleet.prices
+            self._metrics.count_usage(asker.tenant.name, lane, usage, prices)
         if written.text:
             await self._shelf.keep(asker.tenant.name, {source.key: written.text})
         return written

@@ -37,6 +37,10 @@ class SqliteStore:
         self.path = path
         self._file = SqliteFile(path, make_tables)
 
+    @property
+    def place(self) -> str:
+        return str(self.path)
+
     # -- keys ---------------------------------------------------------------
 
     def add_key(self, stored: StoredKey) -> None:

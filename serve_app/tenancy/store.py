@@ -1,8 +1,7 @@
 """What tenancy keeps, and the interface of whatever keeps it.
 
-SQLite is the first store (`sqlite_store`). One for several nodes has to keep the same
-promises: `record` and `recover` are all or nothing, and each takes effect once however
-often it is tried.
+`sqlite_store` is for one node, `postgres` for several. Both keep the same promises: `record`
+and `recover` are all or nothing, and each takes effect once however often it is tried.
 """
 
 from __future__ import annotations
@@ -10,9 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from serve_app.config.tenants import KeyConfig
+
+
+class StoreError(OSError):
+    """A server cannot be used, or refused a statement. Its text has no password and no value."""
 
 
 class Counts(NamedTuple):
@@ -142,7 +146,18 @@ class Epoch:
 
 
 class TenancyStore(Protocol):
-    """Keys, revocations and usage. Calls block; they raise `sqlite3.Error` or `OSError`."""
+    """Keys, revocations and usage. Calls block; they raise `sqlite3.Error` or `OSError`.
+
+    Attributes:
+        path: of this node's file, or of where it would be; the usage logs are beside it.
+        place: which file or server it is, for messages.
+
+    """
+
+    path: Path
+
+    @property
+    def place(self) -> str: ...
 
     def add_key(self, stored: StoredKey) -> None:
         """Keep a new key."""

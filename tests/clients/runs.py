@@ -52,6 +52,10 @@ class World:
     record: Path | None
 
 
+MISSED = "no replica was killed in its streams"
+"""What is wrong with a run whose stream ended before its replica was to be killed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Result:
     """One run: how long it took, what was wrong, and how many streams lost their replica."""
@@ -85,7 +89,7 @@ def run(client: Client, world: World, number: int) -> Result:
         exchanges = recorder.exchanges()
         faults = [*_faults(client, workspace, code, said), *_refusals(exchanges, client.route)]
         if loss is not None and not loss.hit:
-            faults.append("no replica was killed in its streams")
+            faults.append(MISSED)
         if world.record is not None:
             world.record.mkdir(parents=True, exist_ok=True)
             _write(world.record / f"{client.name}-{number}.json", exchanges, said)

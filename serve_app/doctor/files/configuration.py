@@ -25,7 +25,7 @@ from serve_app.doctor.check import Check, Section, Verdict, not_applicable, ok, 
 from serve_app.engine.embedded_model import cache_dir, is_intact
 from serve_app.registry.files import read_file, tool_files
 from serve_app.routing.languages import languages_of
-from serve_app.tenancy.sqlite_store import SqliteStore
+from serve_app.tenancy.stores import open_store
 
 AGAIN = "change the named line; the message says what is valid"
 ACTIVATE = "source .venv/bin/activate"
@@ -98,17 +98,18 @@ def _tool_sets() -> Verdict:
 
 def _store(path: Path) -> Verdict:
     """Check that the tenancy store can be read; the first start makes one that is missing."""
-    found = tenancy_path(load_tenants(path))
-    if not found.exists():
+    tenants = load_tenants(path)
+    found = tenancy_path(tenants)
+    if tenants.store.postgres is None and not found.exists():
         return ok(f"{found}: not there yet; the first start makes it")
-    store = SqliteStore(found)
+    store = open_store(tenants.store, found)
     try:
         keys = store.keys()
-    except (sqlite3.Error, ValueError) as error:
-        raise ConfigError(f"{found}: {error}; nothing starts with it") from error
+    except (sqlite3.Error, OSError, ValueError) as error:
+        raise ConfigError(f"{store.place}: {error}; nothing starts with it") from error
     finally:
         store.close()
-    return ok(f"{found}: {len(keys.keys)} keys, {len(keys.revoked)} revoked")
+    return ok(f"{store.place}: {len(keys.keys)} keys, {len(keys.revoked)} revoked")
 
 
 def _roles(fleet: FleetConfig) -> Verdict:

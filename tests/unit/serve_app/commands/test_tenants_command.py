@@ -8,7 +8,7 @@ import yaml
 
 from serve_app.cli import main
 from serve_app.commands import tenants as command
-from serve_app.config.settings import load_tenants, tenancy_path, usage_folder
+from serve_app.config.settings import fleet_path, load_tenants, tenancy_path, usage_folder
 from serve_app.tenancy.auth import Authenticator, Tenant, make_key
 from serve_app.tenancy.keys import KeyBook
 from serve_app.tenancy.sqlite_store import SqliteStore
@@ -233,6 +233,15 @@ def test_usage_by_day_and_lane_and_for_one_tenant(run, used):
     assert set(by_lane["acme"]) == {"chat"}
     assert run("usage", "--until", "2020-01-01") == {}
     assert today[:7] in next(iter(by_day))
+
+
+def test_usage_has_its_cost_where_tokens_have_a_price(run, used, tmp_path):
+    """At the prices of today, by lane."""
+    path = tmp_path / "priced.yaml"
+    text = fleet_path("local").read_text()
+    path.write_text(f"{text}\nprices: {{lanes: {{chat: {{prompt: 1, completion: 1000}}}}}}\n")
+
+    assert run("usage", "--fleet", str(path))["acme"]["cost"] == pytest.approx(0.015)
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import json
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+from serve_app.config.prices import PricesConfig
 from serve_app.placement.lanes import Unreachable, UpstreamFault, UpstreamTimeout
 from serve_app.relay import failover
 from serve_app.transport.upstream import BrokenConnection
@@ -115,6 +117,23 @@ async def test_a_request_is_settled_with_the_engine_s_count(world, engine):
     assert world.reserved() == 0
     assert remaining_tokens(world, "acme") == 99_990
     assert world.count("pointsman_tokens_total", tenant="acme", kind="completion") == 3
+
+
+async def test_tokens_cost_what_their_lane_s_do(world, engine):
+    """Seven read and three written, each at its price; a reload changes it."""
+    prices = PricesConfig.model_validate(
+        {"lanes": {"chat": {"prompt": 1_000_000, "completion": 10_000_000}}}
+    )
+    policies = world.state.policies
+    priced = policies.fleet.model_copy(update={"prices": prices})
+    world.lanes.answers = [engine(), engine()]
+
+    await world.post(CHAT, HELLO, key="acme")
+    assert world.count("pointsman_cost_total", tenant="acme") == 0
+    world.state.apply(replace(policies, fleet=priced))
+    await world.post(CHAT, HELLO, key="acme")
+
+    assert world.count("pointsman_cost_total", tenant="acme") == 7 + 30
 
 
 async def test_counting_tokens_is_not_charged(world, engine):

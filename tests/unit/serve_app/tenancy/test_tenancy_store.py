@@ -1,6 +1,7 @@
 """The tenancy store: keys, revocations, and batches that count once."""
 
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,18 +16,10 @@ ONE = Counts(1, 10, 4, 5)
 
 
 @pytest.fixture
-def store(tmp_path):
-    made = SqliteStore(tmp_path / "state" / "tenancy.db")
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def peer(store):
-    """Another process's view of the same file."""
-    made = SqliteStore(store.path)
-    yield made
-    made.close()
+def peer(place, store):
+    """Another process's view of the same store."""
+    with closing(place.opened()) as made:
+        yield made
 
 
 def batch(number, counts=None, *, position=Position(), held=()):
@@ -46,17 +39,17 @@ def test_a_key_is_kept_as_it_was_made(store, peer):
     assert peer.keys().keys == {entry.id: StoredKey("acme", entry, NOW)}
 
 
-def test_the_file_holds_no_secret_and_is_its_owner_s(store):
+def test_the_file_holds_no_secret_and_is_its_owner_s(file_store):
     """A reader of the store cannot make requests."""
     key, entry = make_key()
     secret = key.removeprefix(f"pm-{entry.id}-")
 
-    store.add_key(StoredKey("acme", entry, NOW))
-    store.close()
+    file_store.add_key(StoredKey("acme", entry, NOW))
+    file_store.close()
 
-    held = b"".join(path.read_bytes() for path in store.path.parent.glob("tenancy.db*"))
+    held = b"".join(path.read_bytes() for path in file_store.path.parent.glob("tenancy.db*"))
     assert secret.encode() not in held
-    assert store.path.stat().st_mode & 0o777 == 0o600
+    assert file_store.path.stat().st_mode & 0o777 == 0o600
 
 
 def test_every_key_and_revocation_has_a_version_of_its_own(store, peer):
@@ -186,27 +179,27 @@ def test_a_sweep_deletes_days_and_whole_months(store):
     assert {period for period, _ in store.totals(0, "w").used} == {"2026-02", "2026-02-15"}
 
 
-def test_a_file_that_is_replaced_is_noticed(store, peer):
+def test_a_file_that_is_replaced_is_noticed(file_store):
     """A restored backup is read, not what was open before (its log has to go, too)."""
     _, entry = make_key()
-    assert store.keys().keys == {}
-    other = SqliteStore(store.path.with_name("other.db"))
+    assert file_store.keys().keys == {}
+    other = SqliteStore(file_store.path.with_name("other.db"))
     other.add_key(StoredKey("acme", entry, NOW))
     other.close()
 
-    for path in store.path.parent.glob("tenancy.db-*"):
+    for path in file_store.path.parent.glob("tenancy.db-*"):
         path.unlink()
-    other.path.rename(store.path)
+    other.path.rename(file_store.path)
 
-    assert list(store.keys().keys) == [entry.id]
+    assert list(file_store.keys().keys) == [entry.id]
 
 
-def test_a_damaged_file_is_an_error_and_stays(store):
+def test_a_damaged_file_is_an_error_and_stays(file_store):
     """A new one in its place would bring revoked keys back to life."""
-    store.path.parent.mkdir()
-    store.path.write_bytes(b"no database" * 1000)
+    file_store.path.parent.mkdir()
+    file_store.path.write_bytes(b"no database" * 1000)
 
     with pytest.raises(sqlite3.DatabaseError):
-        store.keys()
+        file_store.keys()
 
-    assert store.path.read_bytes() == b"no database" * 1000
+    assert file_store.path.read_bytes() == b"no database" * 1000

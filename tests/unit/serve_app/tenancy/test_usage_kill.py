@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 
-from serve_app.tenancy.sqlite_store import SqliteStore
 from serve_app.tenancy.usage_log import recover_dead
 from tests.unit.serve_app.tenancy.usage_made import total
 
@@ -14,9 +13,9 @@ from tests.unit.serve_app.tenancy.usage_made import total
 KILLED_AFTER = (1, 150, 1000, 2500)
 
 
-def start(path):
+def start(place):
     module = "tests.unit.serve_app.tenancy.usage_process"
-    command = [sys.executable, "-m", module, str(path)]
+    command = [sys.executable, "-m", module, str(place.path), place.config.model_dump_json()]
     return subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0)
 
 
@@ -34,19 +33,17 @@ def killed_after(process, requests) -> int:
     return said
 
 
-def test_requests_of_killed_processes_count_exactly(tmp_path):
+def test_requests_of_killed_processes_count_exactly(place, store):
     """At most the one request that was under way when its process was killed is not said."""
-    path = tmp_path / "tenancy.db"
     said = 0
     for requests in KILLED_AFTER:
-        said += killed_after(start(path), requests)
+        said += killed_after(start(place), requests)
 
-    store = SqliteStore(path)
+    logs = place.path.with_name("usage")
     for _ in range(2):
-        recover_dead(store, path.with_name("usage"))
+        recover_dead(store, logs)
     found = total(store)
-    store.close()
 
     assert said <= found.requests <= said + len(KILLED_AFTER)
     assert found.completion == found.requests
-    assert list(path.with_name("usage").iterdir()) == []
+    assert list(logs.iterdir()) == []
