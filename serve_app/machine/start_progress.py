@@ -18,6 +18,10 @@ SAYS_NOTHING = frozenset({"RayTaskError", "ActorDiedError", "RayActorError", "De
 SEE_ABOVE = "root cause above"
 """What vLLM and Ray say where another process has raised what matters."""
 
+WAITS = "to be scheduled"
+"""What Serve says, after half a minute, of a replica that Ray finds no place for."""
+ASKED = re.compile(r"Resources required for each replica: (.+?)\. Use `ray status`", re.DOTALL)
+
 MAX_CAUSE_LINES = 4
 MAX_CAUSE_CHARS = 600
 
@@ -97,6 +101,10 @@ class Progress:
 
     def _failure(self, what: str, state: Mapping[str, Any], log: Sequence[str]) -> list[str]:
         message = state.get("message") or ""
+        if WAITS in message:
+            text = f"  {what}: waits for what no node has free: {_asked(message)}"
+            told = self._once(what, WAITS, text)
+            return [*told, *_fix(what, message, log)] if told else []
         if "failed to start" not in message:
             return []
         text = f"  {what}: a replica did not start, Serve tries again: {cause_of(message, log)}"
@@ -120,6 +128,12 @@ class Progress:
 def line(what: str, stage: str, seconds: float, *, after: bool = False) -> str:
     """One line of the list; `after`: the seconds since the start."""
     return f"  {what:<16}{stage:<12}{'after' if after else '':<6}{seconds:7.1f} s"
+
+
+def _asked(message: str) -> str:
+    """What a replica asks for and what there is, as Serve says it."""
+    found = ASKED.search(message)
+    return " ".join(found[1].split())[:MAX_CAUSE_CHARS] if found else message[:MAX_CAUSE_CHARS]
 
 
 def _fix(what: str, message: str, log: Sequence[str]) -> list[str]:

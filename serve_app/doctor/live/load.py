@@ -72,7 +72,12 @@ def cards_of_lanes(samples: Samples, local: Cards) -> Verdict:
     if held or too_hot:
         told = "; ".join([*held, *too_hot])
         return warning(f"{told}: p99 rises and decode falls after half an hour of load", COOL)
-    return ok(", ".join(f"card {card}: {value:.0f} C" for card, value in hot.items()))
+    power = {
+        labels.get("card", "?"): value
+        for labels, value in samples.get("pointsman_card_power_watts", ())
+    } or {str(x.index): x.power_watts for x in local.cards if x.power_watts is not None}
+    drawn = {card: f", {watts:.0f} W" for card, watts in power.items()}
+    return ok(", ".join(f"card {x}: {value:.0f} C{drawn.get(x, '')}" for x, value in hot.items()))
 
 
 def memory_steady(before: Cards, after: Cards) -> Verdict:

@@ -278,7 +278,14 @@ def test_a_lane_at_its_limits_is_told_with_the_documents_remedy(tmp_path, metric
 @pytest.mark.parametrize(
     ("more", "result", "said"),
     [
-        (['pointsman_card_temperature_celsius{lane="chat",card="GPU-1"} 74.0'], Result.OK, "74 C"),
+        (
+            [
+                'pointsman_card_temperature_celsius{lane="chat",card="GPU-1"} 74.0',
+                'pointsman_card_power_watts{lane="chat",card="GPU-1"} 352.4',
+            ],
+            Result.OK,
+            "card GPU-1: 74 C, 352 W",
+        ),
         (['pointsman_card_temperature_celsius{lane="chat",card="G"} 86'], Result.WARNING, "86 C"),
         (
             [
