@@ -81,6 +81,12 @@ def _verdict(
     name: str, lane: LaneConfig, shape: ModelShape, card: KnownCard, fit: Fit, source: str
 ) -> Verdict:
     told = f"{_account(fit, lane)} (sizes from {source})"
+    if lane.max_model_len > shape.window:
+        fix = f"lanes.{name}.max_model_len: {shape.window}"
+        return failure(f"{told}; the model reads at most {shape.window:,} tokens", fix)
+    if shape.heads % lane.tensor_parallel_size:
+        fix = f"lanes.{name}.engine_args.tensor_parallel_size: a divisor of {shape.heads}"
+        return failure(f"{told}; {shape.heads} attention heads do not divide so", fix)
     if not fit.fits:
         fp8 = card.capability >= FP8_CAPABILITY
         fix = remedy(name, lane, shape, card.memory_bytes, fp8=fp8)

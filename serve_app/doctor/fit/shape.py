@@ -93,7 +93,7 @@ def shape_of(config: Mapping[str, Any]) -> ModelShape:
             head=text.get("head_dim") or hidden // heads,
             intermediate=text.get("moe_intermediate_size") or text["intermediate_size"],
             vocabulary=text["vocab_size"],
-            window=text["max_position_embeddings"],
+            window=int(text["max_position_embeddings"] * _stretch(text)),
             experts=text.get("num_local_experts") or text.get("num_experts") or 1,
             is_tied=bool(text.get("tie_word_embeddings", config.get("tie_word_embeddings", False))),
             method=method,
@@ -101,6 +101,14 @@ def shape_of(config: Mapping[str, Any]) -> ModelShape:
         )
     except KeyError as error:
         raise NotReckoned(f"its config.json has no {error.args[0]}") from None
+
+
+def _stretch(text: Mapping[str, Any]) -> float:
+    """How many times its trained window a model reads, as vLLM takes it from `rope_scaling`."""
+    scaling = text.get("rope_scaling") or text.get("rope_parameters") or {}
+    kind = scaling.get("rope_type", scaling.get("type"))
+    # Of the others the window is stretched already.
+    return float(scaling.get("factor", 1)) if kind in ("yarn", "linear", "dynamic") else 1.0
 
 
 def _quantised(told: Mapping[str, Any]) -> tuple[str | None, float | None]:

@@ -77,6 +77,33 @@ def test_what_does_not_fit_is_told_with_the_line_to_change(of, changes, fix):
     assert fix in found.fix
 
 
+@pytest.mark.parametrize(
+    ("of", "changes", "said", "fix"),
+    [
+        ("quality", {"max_model_len": 65_536}, "at most 32,768", "quality.max_model_len: 32768"),
+        ("frontier", {"tensor_parallel_size": 3}, "64 attention heads", "a divisor of 64"),
+    ],
+)
+def test_what_vllm_refuses_before_it_loads_is_found(of, changes, said, fix):
+    found = checked(of, lane(of, **changes))
+    assert found.result is Result.FAILURE
+    assert said in found.detail
+    assert fix in found.fix
+
+
+@pytest.mark.parametrize(
+    ("scaling", "window"),
+    [
+        (None, 32_768),
+        ({"rope_type": "llama3", "factor": 8.0}, 32_768),
+        ({"type": "yarn", "factor": 4.0}, 131_072),
+    ],
+)
+def test_a_stretched_window_counts_as_vllm_takes_it(scaling, window):
+    config = {**LLAMA_8B, "max_position_embeddings": 32_768, "rope_scaling": scaling}
+    assert shape_of(config).window == window
+
+
 @pytest.mark.parametrize("of", ["heavy", "frontier", "mistral_nemo", "long_context_128k"])
 @pytest.mark.parametrize("window", [4_096, 16_384, 65_536, 131_072])
 @pytest.mark.parametrize("share", [0.5, 0.7, 0.92])
