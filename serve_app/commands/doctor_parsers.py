@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from serve_app.config.fleet import FleetConfig
+from serve_app.doctor.check import Finding, Result, Section
 from serve_app.engine.parsers.forms import PARSERS
 from serve_app.engine.parsers.outcomes import (
     Suite,
@@ -14,8 +15,7 @@ from serve_app.engine.parsers.outcomes import (
     write_suite,
 )
 
-Finding = tuple[str, bool, str]
-
+UPDATE = "read what differs; `pointsman doctor --parsers --update` takes it over"
 MAX_TOLD = 20
 """Differences of one parser that are written out; the rest are counted."""
 
@@ -27,12 +27,18 @@ def parser_findings(fleet: FleetConfig, *, updates: bool) -> Iterator[Finding]:
     used = {lane.engine_args.get("tool_call_parser") for lane in fleet.lanes.values()}
     without = sorted(str(name) for name in used - {None, *PARSERS})
     if without:
-        yield "parsers", False, f"lanes use {', '.join(without)}, of which there are no cases"
+        yield _found("parsers", f"lanes use {', '.join(without)}, of which there are no cases")
     for parser, now in run_suites():
-        yield (f"parser {parser}", *_finding(parser, now, updates=updates))
+        is_same, told = _compared(parser, now, updates=updates)
+        yield _found(f"parser {parser}", told, is_ok=is_same)
 
 
-def _finding(parser: str, now: Suite, *, updates: bool) -> tuple[bool, str]:
+def _found(name: str, told: str, *, is_ok: bool = False) -> Finding:
+    result, fix = (Result.OK, "") if is_ok else (Result.FAILURE, UPDATE)
+    return Finding(name, Section.FLEET, result, told, fix)
+
+
+def _compared(parser: str, now: Suite, *, updates: bool) -> tuple[bool, str]:
     path = suite_path(parser)
     if updates:
         write_suite(path, now)

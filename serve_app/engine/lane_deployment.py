@@ -22,6 +22,7 @@ from serve_app.config.lane import LaneConfig
 # Imported to be in vLLM's registry: the lane's environment names it.
 from serve_app.engine import media_fetch  # noqa: F401
 from serve_app.engine.cards.own_cards import Find, cards_of_engine, no_cards
+from serve_app.engine.engine_info import engine_info, refuse_fall_back
 from serve_app.engine.host_cache import HostKvCache, HostMemory, host_cache_gib, host_memory
 from serve_app.engine.lane_endpoint import LaneEndpoint, LaneLife
 from serve_app.engine.vllm_lane import llm_config
@@ -69,6 +70,8 @@ class LaneServer(LaneEndpoint, LLMServer):
             callback.ctx.run_init_node = False  # type: ignore[union-attr]  # it is never None
         await LLMServer.__init__(self, config, engine_cls=LaneEngine)
         app = await self.engine.build_asgi_app()  # type: ignore[no-untyped-call]  # Ray's
+        refuse_fall_back(lane.engine_args, self.engine.client.vllm_config)
+        self._info = engine_info(self.engine.client.vllm_config)
         self._liveness = EngineLiveness(os.getpgrp())
         find_cards: Find = no_cards
         if lane.accelerator == "gpu":

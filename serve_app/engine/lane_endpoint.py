@@ -77,6 +77,8 @@ class LaneEndpoint:
     _signals: EngineSignals
     _kv_utilization = 0.0
     _drain: Drain | None = None
+    _info = ""
+    """What the engine runs with, as Prometheus text (`engine_info`)."""
 
     def _begin(self, life: LaneLife) -> None:
         """Before there is an engine: what is started from here on ends with this process."""
@@ -179,7 +181,7 @@ class LaneEndpoint:
 
     async def _engine_text(self) -> str:
         async with self._http.get("/metrics/") as response:
-            return await response.text()
+            return await response.text() + self._info
 
     async def _close(self) -> None:
         """Let streams finish for `drain_s`, then break off what is left.

@@ -28,6 +28,7 @@ import yaml
 from serve_app.config.errors import ConfigError
 from serve_app.config.private_files import private_folder
 from serve_app.config.settings import state_dir
+from serve_app.machine.failures.reader import read_failure
 from serve_app.machine.processes import end, holder, leftover_haproxies
 from serve_app.machine.ray_files import (
     forget_dead_ray,
@@ -115,7 +116,9 @@ class Start:
             process = self._run_serve()
             self._await_ready(process)
         except StartFailed as error:
-            self._screen.say(f"Pointsman did not start: {error}", self._places())
+            self._screen.say(
+                f"Pointsman did not start: {error}", *self._reading(error), self._places()
+            )
             self._stop()
             return 1
         except (Interrupted, KeyboardInterrupt):
@@ -197,6 +200,10 @@ class Start:
         """Name the logs to look at; Serve's are an earlier start's until Ray is up."""
         serve = f" and {self._state.logs}" if RAY_IS_UP.search(self._said()) else ""
         return f"Look at {self._log}{serve}"
+
+    def _reading(self, error: StartFailed) -> list[str]:
+        """What is known of such a failure, and what mends it."""
+        return read_failure(f"{error}\n{self._said()}").told()
 
     def _said(self) -> str:
         return self._log.read_text(errors="replace")

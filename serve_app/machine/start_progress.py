@@ -10,11 +10,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from serve_app.machine.failures.reader import read_failure
+
 ENDS = re.compile(r"\x1b\[[0-9;]*m")
 RAISED = re.compile(r"(?:^|[\s.:(])([A-Z]\w*(?:Error|Exception|Exit|Silent)): *(\S.*)")
 SAYS_NOTHING = frozenset({"RayTaskError", "ActorDiedError", "RayActorError", "DeploymentFailed"})
 SEE_ABOVE = "root cause above"
 """What vLLM and Ray say where another process has raised what matters."""
+
+WAITS = "to be scheduled"
+"""What Serve says, after half a minute, of a replica that Ray finds no place for."""
+ASKED = re.compile(r"Resources required for each replica: (.+?)\. Use `ray status`", re.DOTALL)
 
 MAX_CAUSE_LINES = 4
 MAX_CAUSE_CHARS = 600
@@ -95,10 +101,15 @@ class Progress:
 
     def _failure(self, what: str, state: Mapping[str, Any], log: Sequence[str]) -> list[str]:
         message = state.get("message") or ""
+        if WAITS in message:
+            text = f"  {what}: waits for what no node has free: {_asked(message)}"
+            told = self._once(what, WAITS, text)
+            return [*told, *_fix(what, message, log)] if told else []
         if "failed to start" not in message:
             return []
         text = f"  {what}: a replica did not start, Serve tries again: {cause_of(message, log)}"
-        return self._once(what, message[:80], text)
+        told = self._once(what, message[:80], text)
+        return [*told, *_fix(what, message, log)] if told else []
 
     def _once(self, what: str, key: str, text: str) -> list[str]:
         if (what, key) in self._told:
@@ -117,6 +128,20 @@ class Progress:
 def line(what: str, stage: str, seconds: float, *, after: bool = False) -> str:
     """One line of the list; `after`: the seconds since the start."""
     return f"  {what:<16}{stage:<12}{'after' if after else '':<6}{seconds:7.1f} s"
+
+
+def _asked(message: str) -> str:
+    """What a replica asks for and what there is, as Serve says it."""
+    found = ASKED.search(message)
+    return " ".join(found[1].split())[:MAX_CAUSE_CHARS] if found else message[:MAX_CAUSE_CHARS]
+
+
+def _fix(what: str, message: str, log: Sequence[str]) -> list[str]:
+    """The line with what mends it, where that is known from what is said of this lane."""
+    lane = what.removeprefix("lane ")
+    own = [line for line in log if f":lane:{lane} " in line]
+    reading = read_failure("\n".join([message, *own]), lane=lane)
+    return [f"    Fix: {reading.fix}"] if reading.name else []
 
 
 def _message_of(name: str, app: Mapping[str, Any]) -> str:

@@ -87,6 +87,21 @@ def test_the_commands_send_it_by_themselves(simulated: str) -> None:
     assert pointsman("reload", "--url", simulated)["ok"]
 
 
+@pytest.mark.slow
+def test_the_doctor_asks_it_as_an_operator(simulated: str) -> None:
+    """Over HTTP alone, with this machine's key: its metrics, and a few chats a lane."""
+    fleet = str(Path(__file__).with_name("simulated_fleet.yaml"))
+    found = pointsman("doctor", "--live", "--config", fleet, "--url", simulated)
+    rows = {row["check"]: row for row in found if row["section"] == "deployment"}
+
+    assert {name for name, row in rows.items() if not row["ok"]} == set()
+    assert "2 ingress replicas and 2 lanes" in rows["metrics"]["detail"]
+    # The lane with a card's model keeps prefixes; the other one has no cache.
+    assert rows["prefix cache quality"]["result"] == "ok"
+    assert "tokens/s by llama-3.1" not in rows["speed chat"]["detail"]
+    assert "llama-3.1-8b-fp8-rtx4090" in rows["speed quality"]["detail"]
+
+
 def test_a_tenant_s_key_is_no_admin_s(
     simulated: str, http: httpx.Client, tenants_file: Path
 ) -> None:

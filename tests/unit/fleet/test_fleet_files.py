@@ -9,6 +9,10 @@ from serve_app.config.errors import ConfigError, validate
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.lane import LaneConfig
 from serve_app.config.settings import load_fleet
+from serve_app.doctor.fit.known_models import KNOWN_MODELS
+from serve_app.doctor.fit.reckoning import reckon
+from serve_app.doctor.fit.shape import ModelShape, shape_of
+from simulator.model.profile import profile_path
 
 FLEETS = sorted(Path(__file__).parents[3].glob("configs/fleets/*.yaml"))
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -20,11 +24,7 @@ importing_ray = pytest.mark.filterwarnings(
     "ignore:Using extra keyword arguments:pydantic.warnings.PydanticDeprecatedSince20"
 )
 
-GIB = 2**30
 CARD_BYTES = 24_564 * 2**20
-OVERHEAD_BYTES = {1: 1.5 * GIB, 2: 2.0 * GIB}
-# 4-bit weights, and for each group of 128 a 16-bit scale and a 4-bit zero.
-AWQ_BYTES = (4 + (16 + 4) / 128) / 8
 
 every_lane = pytest.mark.parametrize(("name", "lane"), LANES, ids=[name for name, _ in LANES])
 
@@ -35,37 +35,12 @@ def fixture_of(lane: LaneConfig) -> Path:
     return FIXTURES / checkpoints[lane.model_source]["fixture"]
 
 
-def parameters(config: dict) -> tuple[int, int]:
-    """Weights in the linear layers (which get quantised) and all others but the norms."""
-    hidden, layers = config["hidden_size"], config["num_hidden_layers"]
-    heads, kv_heads = config["num_attention_heads"], config["num_key_value_heads"]
-    head = config.get("head_dim", hidden // heads)
-    experts = config.get("num_local_experts", 1)
-    attention = 2 * hidden * heads * head + 2 * hidden * kv_heads * head
-    mlp = experts * 3 * hidden * config["intermediate_size"]
-    gate = experts * hidden if experts > 1 else 0
-    return layers * (attention + mlp), 2 * config["vocab_size"] * hidden + layers * gate
+def shape_of_fixture(lane: LaneConfig) -> ModelShape:
+    return shape_of(json.loads((fixture_of(lane) / "config.json").read_text()))
 
 
-def weight_bytes(config: dict, quantization: str) -> float:
-    """Bytes of the loaded weights, over all cards."""
-    linear, other = parameters(config)
-    per_weight = {"fp8": 1.0, "awq": AWQ_BYTES, "awq_marlin": AWQ_BYTES}[quantization]
-    return linear * per_weight + other * 2
-
-
-def kv_bytes_per_token(config: dict) -> int:
-    """K and V of one token in FP8, over all cards."""
-    head = config.get("head_dim", config["hidden_size"] // config["num_attention_heads"])
-    return 2 * config["num_hidden_layers"] * config["num_key_value_heads"] * head
-
-
-def pool_tokens(lane: LaneConfig, config: dict) -> float:
-    """Tokens that fit in the KV pool of one replica; negative: the weights do not."""
-    cards = lane.tensor_parallel_size
-    budget = lane.engine_args["gpu_memory_utilization"] * CARD_BYTES
-    weights = weight_bytes(config, lane.engine_args["quantization"]) / cards
-    return (budget - weights - OVERHEAD_BYTES[cards]) / (kv_bytes_per_token(config) / cards)
+def pool_tokens(lane: LaneConfig) -> float:
+    return reckon(lane, shape_of_fixture(lane), CARD_BYTES).pool_tokens
 
 
 @pytest.mark.parametrize("path", FLEETS, ids=[path.stem for path in FLEETS])
@@ -200,25 +175,31 @@ def test_two_card_lanes():
 def test_fixture_has_the_published_number_of_parameters(hub_id):
     entry = json.loads((FIXTURES / "checkpoints.json").read_text())[hub_id]
     config = json.loads((FIXTURES / entry["fixture"] / "config.json").read_text())
-    assert sum(parameters(config)) / 1e9 == pytest.approx(entry["parameters_billion"], rel=0.002)
+    assert shape_of(config).parameters / 1e9 == pytest.approx(
+        entry["parameters_billion"], rel=0.002
+    )
 
 
 @every_lane
 def test_weights_and_one_full_window_fit_the_card(name, lane):
     """Reckoned from the fixtures, never measured on a card; see the table in the YAML."""
-    config = json.loads((fixture_of(lane) / "config.json").read_text())
-    assert pool_tokens(lane, config) >= lane.max_model_len
+    assert pool_tokens(lane) >= lane.max_model_len
 
 
 @pytest.mark.parametrize("name", ["frontier", "mixtral"])
 def test_one_card_would_be_too_small(name):
     lane = RTX4090.lanes[name]
     alone = lane.model_copy(update={"engine_args": {**lane.engine_args, "tensor_parallel_size": 1}})
-    config = json.loads((fixture_of(lane) / "config.json").read_text())
-    assert pool_tokens(alone, config) < 0
+    assert pool_tokens(alone) < 0
 
 
 def test_a_wider_window_than_the_pool_is_found():
     heavy = RTX4090.lanes["heavy"].model_copy(update={"max_model_len": 32_768})
-    config = json.loads((fixture_of(heavy) / "config.json").read_text())
-    assert pool_tokens(heavy, config) < heavy.max_model_len
+    assert pool_tokens(heavy) < heavy.max_model_len
+
+
+@every_lane
+def test_the_shipped_table_of_models_has_the_sizes_of_their_files(name, lane):
+    """What `pointsman doctor` reckons with before a download."""
+    assert KNOWN_MODELS[lane.model_source].shape == shape_of_fixture(lane)
+    assert profile_path(KNOWN_MODELS[lane.model_source].profile).is_file()

@@ -14,6 +14,7 @@ from serve_app.agents.tools import tools_of
 from serve_app.cli import main
 from serve_app.commands.doctor_parsers import compared, parser_findings
 from serve_app.config.settings import fleet_path, load_fleet
+from serve_app.doctor.check import Result
 from serve_app.engine.parsers.cases import cases_of
 from serve_app.engine.parsers.forms import PARSERS, TOOLS
 from serve_app.engine.parsers.outcomes import (
@@ -180,8 +181,9 @@ def test_an_update_is_of_the_parsers_alone(capsys):
 def test_a_lane_s_parser_without_cases_is_named(monkeypatch):
     monkeypatch.setattr("serve_app.engine.parsers.suite.run_suites", lambda: iter(SUITES.items()))
     fleet = load_fleet(fleet_path("local"))
-    assert all(ok for _, ok, _ in parser_findings(fleet, updates=False))
+    assert all(x.result is Result.OK for x in parser_findings(fleet, updates=False))
     lane = next(lane for lane in fleet.lanes.values() if lane.engine_args)
     lane.engine_args["tool_call_parser"] = "kimi_k2"
     found = list(parser_findings(fleet, updates=False))
-    assert found[0] == ("parsers", False, "lanes use kimi_k2, of which there are no cases")
+    assert (found[0].check, found[0].result) == ("parsers", Result.FAILURE)
+    assert found[0].detail == "lanes use kimi_k2, of which there are no cases"

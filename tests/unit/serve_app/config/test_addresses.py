@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from serve_app import app
-from serve_app.commands.doctor import _addresses, _run
 from serve_app.config.addresses import frontend_host, refuse_unreachable
 from serve_app.config.errors import ConfigError
+from serve_app.doctor.check import Check, Result, Section
+from serve_app.doctor.files.configuration import addresses
 
 pytestmark = pytest.mark.security
 
@@ -65,7 +66,7 @@ def test_doctor_says_where_it_will_listen(tmp_path, text, host):
     path = tmp_path / "serve.yaml"
     path.write_text(text)
 
-    assert _addresses(path).endswith(f"listens on {host}")
+    assert addresses(path).detail.endswith(f"listens on {host}")
 
 
 def test_doctor_says_no_to_ipv6(tmp_path):
@@ -73,7 +74,7 @@ def test_doctor_says_no_to_ipv6(tmp_path):
     path = tmp_path / "serve.yaml"
     path.write_text("http_options: {host: '::1'}\n")
 
-    name, is_ok, told = _run("addresses", lambda: _addresses(path))
+    found = Check("addresses", Section.FILES, lambda: addresses(path)).run()
 
-    assert (name, is_ok) == ("addresses", False)
-    assert told.startswith("http_options.host '::1'")
+    assert found.result is Result.FAILURE
+    assert found.detail.startswith("http_options.host '::1'")

@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.commands.doctor import _doctor
+from serve_app.commands.doctor import doctor
 from serve_app.config.errors import ConfigError, load_yaml
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.settings import load_fleet, load_tenants
@@ -149,7 +149,7 @@ def test_doctor_tells_it(tmp_path, capsys):
     fleet.write_text("name: a\nname: b\n")
     tenants.write_text(TENANTS)
 
-    code = _doctor(
+    code = doctor(
         argparse.Namespace(
             config=str(fleet),
             tenants=tenants,
@@ -157,6 +157,10 @@ def test_doctor_tells_it(tmp_path, capsys):
             serve_config=None,
             parsers=False,
             update=False,
+            log=None,
+            live=False,
+            strict=False,
+            url="http://127.0.0.1:1",
         )
     )
 

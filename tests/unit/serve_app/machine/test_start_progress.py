@@ -67,9 +67,10 @@ def test_a_replica_that_fails_is_told_once_with_its_reason():
         'Traceback (most recent call last):\n  File "x.py", line 1, in y\n    z()\n'
         "ValueError: No available memory for the cache blocks.\n"
     )
-    (line,) = told.observe(Seen(seen), 5.0)
+    line, fix = told.observe(Seen(seen), 5.0)
     assert "lane chat" in line
     assert line.endswith("ValueError: No available memory for the cache blocks.")
+    assert "lanes.chat.engine_args.quantization: fp8" in fix
     assert told.observe(Seen(seen), 6.0) == []
 
 
@@ -146,3 +147,24 @@ def test_a_cause_of_several_lines_is_told_in_one():
     assert cause_of(text) == (
         "ValidationError: 2 errors for Fleet lanes: field required routing: unknown"
     )
+
+
+def test_a_lane_that_waits_for_a_card_that_no_node_has_is_told_once():
+    """Ray waits for ever; Serve says so after half a minute, and again each minute."""
+    told = Progress(0.0)
+    seen = app(lane_agent=[{"state": "STARTING"}])
+    state = seen["pointsman"]["deployments"]["lane:agent"]
+    message = (
+        "Deployment 'lane:agent' in application 'pointsman' has {} replicas that have taken more "
+        "than 30s to be scheduled. This may be due to waiting for the cluster to auto-scale or "
+        'for a runtime environment to be installed. Resources required for each replica: {{"GPU": '
+        '1.0, "accelerator_type:GeForce-RTX-4090": 0.001}}, total resources available: {{"CPU": '
+        "16.0}}. Use `ray status` for more details."
+    )
+    state["message"] = message.format(1)
+    line, fix = told.observe(Seen(seen), 40.0)
+    assert 'waits for what no node has free: {"GPU": 1.0' in line
+    assert 'total resources available: {"CPU": 16.0}' in line
+    assert "lanes.agent.enabled: false" in fix
+    state["message"] = message.format(2)
+    assert told.observe(Seen(seen), 100.0) == []

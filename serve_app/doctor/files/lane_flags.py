@@ -1,0 +1,79 @@
+"""What the FP8 document asks of a lane's flags, and whether its tokenizer has a template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from serve_app.config.fleet import FleetConfig
+from serve_app.config.lane import LaneConfig
+from serve_app.doctor.check import Check, Section, Verdict, not_applicable, ok, warning
+from serve_app.doctor.fit.checkpoint import find_file, read_object
+from serve_app.doctor.fit.shape import NotReckoned
+
+TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
+
+
+def lane_flags(fleet: FleetConfig) -> Verdict:
+    """Warn of flags without which a card does less than it could, or stops for others."""
+    found = [
+        (f"lanes.{name}: {told}", f"lanes.{name}.engine_args.{fix}")
+        for name, lane in fleet.enabled_lanes.items()
+        if lane.engine == "vllm"
+        for told, fix in _wanting(lane)
+    ]
+    if not found:
+        return ok("chunked prefill, prefix caching and KV type are as the documents ask")
+    return warning("\n      ".join(told for told, _ in found), "; ".join(fix for _, fix in found))
+
+
+def _wanting(lane: LaneConfig) -> Iterator[tuple[str, str]]:
+    args = lane.engine_args
+    # Both are vLLM's default: only what is switched off is a fault.
+    if args.get("enable_chunked_prefill") is False:
+        yield (
+            "without chunked prefill one long prompt stops every other stream (30k tokens: 1.6 s)",
+            "enable_chunked_prefill: true",
+        )
+    if args.get("enable_prefix_caching") is False:
+        yield (
+            "without prefix caching every turn reads its whole history again",
+            "enable_prefix_caching: true",
+        )
+    if lane.accelerator == "gpu" and str(args.get("kv_cache_dtype") or "auto") == "auto":
+        yield (
+            "a 16-bit KV cache holds half the tokens of an FP8 one",
+            "kv_cache_dtype: fp8",
+        )
+
+
+def template_checks(fleet: FleetConfig) -> list[Check]:
+    """One check for each enabled lane with a vLLM engine."""
+
+    def made(name: str, lane: LaneConfig) -> Check:
+        return Check(f"chat template {name}", Section.FLEET, lambda: template_of(name, lane))
+
+    lanes = fleet.enabled_lanes.items()
+    return [made(name, lane) for name, lane in lanes if lane.engine == "vllm"]
+
+
+def template_of(name: str, lane: LaneConfig) -> Verdict:
+    """Look for a chat template where the tokenizer can be read here."""
+    if lane.engine_args.get("chat_template"):
+        return ok("the fleet file names one")
+    for file in TEMPLATE_FILES:
+        if (path := find_file(lane, file)) is not None:
+            return ok(str(path))
+    path = find_file(lane, "tokenizer_config.json")
+    if path is None:
+        return not_applicable(f"cannot tell: the tokenizer of {lane.model_source} is not here yet")
+    try:
+        has_one = bool(read_object(path).get("chat_template"))
+    except NotReckoned as error:
+        return not_applicable(f"cannot tell: {error}")
+    if has_one:
+        return ok(f"chat_template in {path}")
+    return warning(
+        f"{path} has no chat_template: answers are nonsense, or chats are refused",
+        f"lanes.{name}.model_source: the -Instruct checkpoint, or "
+        f"lanes.{name}.engine_args.chat_template: FILE",
+    )

@@ -1,0 +1,1 @@
+"""Whether a lane fits its card, reckoned before anything is downloaded."""

@@ -1,0 +1,1 @@
+"""What a running deployment does, asked over HTTP and read from its log."""

@@ -1,0 +1,1 @@
+"""What this machine is: cards, driver, packages, disks, ports, clock, limits."""
