@@ -15,6 +15,7 @@ from pydantic import (
 
 from router.routing.aliases import Aliases
 from serve_app.config.admission import MAX_SAFE_SHARE, AdmissionConfig, IngressConfig, LedgerConfig
+from serve_app.config.advice import AdviceConfig
 from serve_app.config.aliases import MAX_ALIASES, AliasConfig, alias_fault
 from serve_app.config.engine_walls import unpinned
 from serve_app.config.errors import StrictModel, nearest
@@ -101,6 +102,7 @@ class FleetConfig(StrictModel):
     feedback: FeedbackConfig = FeedbackConfig()
     request_log: RequestLogConfig = RequestLogConfig()
     tracing: TracingConfig | None = None
+    advice: AdviceConfig = AdviceConfig()
 
     _outdated: tuple[str, ...] = PrivateAttr(())
 

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from serve_app.metrics.agents import AgentMetrics
 from serve_app.metrics.loop_histogram import LoopHistogram
+from serve_app.metrics.turns import TurnMetrics
 
 # Seconds. Usual targets (0.8 s TTFT, 12 ms a token) fall on bucket edges.
 _TTFT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 2, 4.5, 10, 30)
@@ -182,6 +183,7 @@ class Metrics:
             "Chats aborted because nobody resumed them in time.",
         )
         self.agents = AgentMetrics(registry)
+        self.turns = TurnMetrics(registry)
         self._tenants: set[str] = set()
 
     def tenant_label(self, tenant: str) -> str:

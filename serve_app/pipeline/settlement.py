@@ -36,6 +36,7 @@ class Settlement:
             self._state.tasks.spend(call.task_key, counted.total, time.monotonic())
         self._learn(call)
         self._count(call)
+        self._state.traffic.note(call, counted, self._metrics.turns)
         self._recorder.record(call)
 
     def _learn(self, call: Call) -> None:
