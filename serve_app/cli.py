@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from classifier.artifact import ArtifactError
 from classifier.cli import add_commands as add_classifier_commands
-from serve_app.commands import client, connect, doctor, ports, simulate, tenants, tools
+from serve_app.commands import advise, client, connect, doctor, ports, simulate, tenants, tools
 from serve_app.commands.client import CommandError
 from serve_app.commands.label.command import add_label
 from serve_app.config.errors import ConfigError
@@ -22,6 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     client.add_commands(subparsers)
     connect.add_commands(subparsers)
+    advise.add_commands(subparsers)
     doctor.add_commands(subparsers)
     tenants.add_commands(subparsers)
     tools.add_commands(subparsers)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from serve_app.advice.view import AdviceView, no_advice
 from serve_app.agents.guard import explain_task
 from serve_app.agents.lint import linting
 from serve_app.bodies.steps import Steps
@@ -63,6 +64,7 @@ class Control:
         self._metrics = metrics
         self._reloader = reloader
         self._broadcast = broadcast
+        self.advice: AdviceView = no_advice()
         self.rotation = Rotation(state, lanes, broadcast)
 
     def models(self, tenant: Tenant) -> ModelCards:
@@ -124,7 +126,8 @@ class Control:
                 "shadow_classifier": shadow.version if shadow else None,
             },
             "tenants_near_limit": [t for x in ingresses for t in x["tenants_near_limit"]],
-            "triggers_firing": ["escalation_share"] if self._state.escalation.alarm else [],
+            "triggers_firing": self.advice.triggers_firing(self._state.escalation.alarm),
+            "advice": self.advice.shown,
             "ledger": _ledger_of(ingresses),
         }
 
@@ -178,7 +181,7 @@ class Control:
             self._metrics.escalation_share.labels(lane).set(figures["share"])
             self._metrics.escalation_threshold.labels(lane).set(figures["threshold"])
             self._metrics.escalation_yield.labels(lane).set(figures["yield"])
-        self._metrics.trigger_firing.labels("escalation_share").set(self._state.escalation.alarm)
+        self.advice.set_gauges(self._metrics.trigger_firing, self._state.escalation.alarm)
         for lane, depths in self._state.admission.depths().items():
             for tier, depth in depths.items():
                 self._metrics.queue_depth.labels(lane, tier).set(depth)

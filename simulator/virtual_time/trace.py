@@ -181,7 +181,11 @@ def _warm(
         common_blocks = common.get(request.tenant, 0) // size
         keys = [_prefix_key(request, common_blocks, x) for x in range(request.cached // size)]
         new = [key for key in keys if not pool.match([key])]
-        if engine.scheduling.enable_prefix_caching and new and pool.capacity - pool.cached > len(new):
+        if (
+            engine.scheduling.enable_prefix_caching
+            and new
+            and pool.capacity - pool.cached > len(new)
+        ):
             pool.allocate(len(new))
             for key in new:
                 pool.seal(key)
