@@ -16,9 +16,13 @@ Key = tuple[str, str]
 Values = dict[Key, tuple[float, float]]
 """Total and weight of each (`router.advice.series`)."""
 
-FEW_RUNNING = 8
+FEW_DECODING = 5
 """Sequences a replica up to which 12 ms a token can be asked for: the FP8 guide's table has 9 ms
-at a batch of 8 and 16 at 16."""
+at a batch of 8 and 16 at 16, and tokens come in larger batches than there are on average. Where
+the lane has a profile, that is asked instead."""
+
+WELL_WITHIN_S = 0.008
+"""Expected time between tokens up to which 12 ms are out of the way."""
 
 FEW_TOKENS = 100
 """Under it a step's mean time between tokens says nothing of the card."""
@@ -44,6 +48,41 @@ class LaneShape:
     slots: int
     window: int
     profile: Profile | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Pace:
+    """Tokens of a step, the time between them, and the replicas' seconds that it had."""
+
+    tokens: float
+    took_s: float
+    replica_s: float
+
+    @property
+    def mean_s(self) -> float:
+        return self.took_s / self.tokens if self.tokens else 0.0
+
+    @property
+    def batch(self) -> float:
+        """Sequences that decoded at once, by Little's law: over the step, not when it was asked."""
+        return self.took_s / self.replica_s
+
+    def expected_s(self, profile: Profile | None, asked: float, read: float) -> float | None:
+        """Return the time between tokens by the profile, for as many requests and their prompts."""
+        if profile is None:
+            return None
+        return token_s(
+            profile.timing,
+            self.batch,
+            prefills_per_s=asked / self.replica_s,
+            read_per_s=read / self.replica_s,
+        )
+
+    def is_fast(self, expected_s: float | None) -> bool:
+        """Whether tokens should come well within 12 ms."""
+        if expected_s is None:
+            return self.batch <= FEW_DECODING
+        return expected_s <= WELL_WITHIN_S
 
 
 class Signals:
@@ -80,36 +119,26 @@ class Signals:
                 replicas * step_s / 60,
             ),
         }
-        running = sum(scrape.values("vllm:num_requests_running", lane=lane)) / replicas
-        slow = grown.over("pointsman_inter_token_latency_seconds", 0.012, lane=lane)
-        values["token_over_12ms", lane] = slow if running <= FEW_RUNNING else (0.0, 0.0)
         by_level = grown.growth_by("pointsman_prompt_tokens_total", "level", lane=lane)
         found = by_level.get("device", 0.0) + by_level.get("host", 0.0)
         values["cached_tokens", lane] = found, sum(by_level.values())
-        values["decode_ratio", lane] = self._decoding(
-            lane, shape, replicas, step_s, by_level.get("recomputed", 0.0)
-        )
+        asked = grown.growth("vllm:time_to_first_token_seconds_count", lane=lane)
+        pace = self._pace(lane, step_s * replicas)
+        expected_s = pace.expected_s(shape.profile, asked, by_level.get("recomputed", 0.0))
+        slow = grown.over("pointsman_inter_token_latency_seconds", 0.012, lane=lane)
+        values["token_over_12ms", lane] = slow if pace.is_fast(expected_s) else (0.0, 0.0)
+        is_known = expected_s is not None and pace.tokens >= FEW_TOKENS
+        ratio = pace.mean_s / expected_s if is_known and expected_s else 0.0
+        values["decode_ratio", lane] = ratio, float(ratio > 0)
         return values
 
-    def _decoding(
-        self, lane: str, shape: LaneShape, replicas: int, step_s: float, read: float
-    ) -> tuple[float, float]:
-        """How much longer tokens took than the profile says for as many sequences."""
+    def _pace(self, lane: str, replica_s: float) -> _Pace:
         gaps = "vllm:inter_token_latency_seconds"
-        tokens = self._counted.growth(f"{gaps}_count", lane=lane)
-        took_s = self._counted.growth(f"{gaps}_sum", lane=lane)
-        if shape.profile is None or tokens < FEW_TOKENS or took_s <= 0:
-            return 0.0, 0.0
-        # By Little's law: how many decoded at once, over the whole step and not when it was asked.
-        batch = took_s / step_s / replicas
-        asked = self._counted.growth("vllm:time_to_first_token_seconds_count", lane=lane)
-        expected = token_s(
-            shape.profile.timing,
-            batch,
-            prefills_per_s=asked / step_s / replicas,
-            read_per_s=read / step_s / replicas,
+        return _Pace(
+            tokens=self._counted.growth(f"{gaps}_count", lane=lane),
+            took_s=self._counted.growth(f"{gaps}_sum", lane=lane),
+            replica_s=replica_s,
         )
-        return took_s / tokens / expected, 1.0
 
     def _prompts(self, lane: str, shape: LaneShape, step_s: float) -> Values:
         grown, name = self._counted, "pointsman_request_prompt_tokens"
@@ -145,18 +174,20 @@ class Signals:
         return sum(codes.get(code, 0.0) for code in NO_ROOM), sum(codes.values())
 
     def _tenants(self, scrape: Scrape) -> Values:
-        """The share of the largest of several tenants, of the tokens while requests wait."""
+        """The share of the largest of several tenants while requests wait; else nothing.
+
+        Of the tokens that engines had to compute: what the cache had costs them nothing.
+        """
         waits = sum(scrape.values("vllm:num_requests_waiting"))
         waits += sum(scrape.values("pointsman_queue_depth"))
         tokens: dict[str, float] = {}
-        for kind in ("prompt", "completion"):
-            for tenant, grown in self._counted.growth_by(
-                "pointsman_tokens_total", "tenant", kind=kind
-            ).items():
-                tokens[tenant] = tokens.get(tenant, 0.0) + grown
+        for kind, sign in (("prompt", 1), ("cached", -1), ("completion", 1)):
+            grown = self._counted.growth_by("pointsman_tokens_total", "tenant", kind=kind)
+            for tenant, count in grown.items():
+                tokens[tenant] = tokens.get(tenant, 0.0) + sign * count
         used = [x for x in tokens.values() if x > 0]
         counts = waits >= 1 and len(used) > 1
-        return {("largest_tenant", FLEET): (max(used), sum(used)) if counts else (0.0, 0.0)}
+        return {("largest_tenant", FLEET): (max(used) / sum(used) if counts else 0.0, 1.0)}
 
 
 def _failed_fallbacks(grown: Counted, mended: float) -> float:
