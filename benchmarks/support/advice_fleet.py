@@ -28,6 +28,7 @@ PERIOD_S = 15.0
 LANE = "chat"
 FLOOD_TENANT = 999
 SLOTS = 32
+CHUNK = 512
 EPOCH = 1_700_000_000.0
 
 
@@ -77,7 +78,7 @@ class StagedRun(_FleetRun):
         on_text: Callable[[float, str], None],
     ) -> None:
         scheduling = profile.scheduling.model_copy(
-            update={"max_num_seqs": SLOTS, "long_prefill_token_threshold": 512}
+            update={"max_num_seqs": SLOTS, "long_prefill_token_threshold": CHUNK}
         )
         timing = profile.timing.model_copy(update={"warm_up_s": 0.0})
         engines = [
@@ -90,6 +91,7 @@ class StagedRun(_FleetRun):
         self._count: Counter[str] = Counter()
         self._names = 0
         self._is_cold = False
+        self._told: dict[Sequence, tuple[int, float]] = {}
 
     def begin(self) -> None:
         self._at(PERIOD_S, self._tick)
@@ -123,7 +125,7 @@ class StagedRun(_FleetRun):
 
     def _flood(self, now: float) -> None:
         self._names += 1
-        turns = [[[Request("turn", 600, 400)]]]
+        turns = [[[Request("turn", 300, 1200)]]]
         session = Session(10_000_000 + self._names, FLOOD_TENANT, False, turns)
         self._begin_stage(_Conversation(session, self._workload.system_tokens, begun=now), now)
 
@@ -152,22 +154,32 @@ class StagedRun(_FleetRun):
         sequence: Sequence,
         begun: float,
     ) -> None:
-        ttft, took = sequence.first_token_at - begun, sequence.finished_at - begun
-        gaps = sequence.output_tokens - 1
+        ttft = sequence.first_token_at - begun
         tenant = f"t{talk.session.tenant}"
         add = self._count
         add["ttft"] += 1
         add["ttft_fast"] += ttft <= 1.0
-        add["gap_s"] += took - ttft
-        add["gaps"] += gaps
-        add["gaps_fast"] += gaps if gaps and (took - ttft) / gaps <= 0.012 else 0
+        self._note_gaps(sequence, sequence.output_tokens, sequence.finished_at)
+        self._told.pop(sequence, None)
         add["cached"] += sequence.cached_tokens
         add["read"] += sequence.prompt_tokens - sequence.cached_tokens
         add[f"prompt {tenant}"] += sequence.prompt_tokens
         add[f"cached {tenant}"] += sequence.cached_tokens
         add[f"completion {tenant}"] += sequence.output_tokens
 
+    def _note_gaps(self, sequence: Sequence, tokens: int, now: float) -> None:
+        """Count the tokens of a stream since it was looked at last, at their mean pace."""
+        known, since = self._told.get(sequence, (1, sequence.first_token_at))
+        gaps, took = tokens - known, now - since
+        self._told[sequence] = tokens, now
+        self._count["gap_s"] += took
+        self._count["gaps"] += gaps
+        self._count["gaps_fast"] += gaps if gaps and took / gaps <= 0.012 else 0
+
     def _tick(self, now: float) -> None:
+        for sequence in self._owners:
+            if sequence.first_token_at is not None:
+                self._note_gaps(sequence, self._engine_of(sequence).generated(sequence), now)
         self._on_text(now, self._text())
         self._at(now + PERIOD_S, self._tick)
 
@@ -227,7 +239,7 @@ def judged(
     config = AdviceConfig(period_s=PERIOD_S)
     judging = Judging(config, subjects_of(staged.replicas, tools=staged.tools))
     signals = Signals()
-    shape = {LANE: LaneShape(staged.replicas, SLOTS, 8192, profile)}
+    shape = {LANE: LaneShape(staged.replicas, SLOTS, 8192, profile, CHUNK)}
     fired: dict[str, float] = {}
 
     def on_text(now: float, text: str) -> None:

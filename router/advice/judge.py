@@ -25,6 +25,10 @@ LEAST_BEYOND = 0.8
 """Share of the points of a mean that must be beyond the limit themselves: one tall reading among
 small ones is not 'sustained'."""
 
+THIRDS = 3
+"""A share must be beyond its limit in each third of the window by itself: one bad half minute
+among ten good ones is not 'sustained' either."""
+
 LEAST_SURE = 0.9
 """Chance that a share is truly beyond its limit, not by the luck of the few events seen."""
 
@@ -92,7 +96,7 @@ def judge(
     if trigger.pool is Pool.MEAN:
         holds = holds and window.beyond >= LEAST_BEYOND
     elif trigger.pool is Pool.SHARE:
-        holds = holds and sure >= LEAST_SURE
+        holds = holds and sure >= LEAST_SURE and window.beyond == 1.0
     if holds:
         since = now - trigger.hold_s if standing.since is None else standing.since
         standing = Standing(since, now)
@@ -129,14 +133,26 @@ def _look(trigger: Trigger, series: Series, now: float) -> _Window:
     expected = max(1, round(trigger.hold_s / series.step_s))
     coverage = min(1.0, len(points) / expected)
     values = [point.value for point in points if point.weight]
-    beyond = sum(trigger.is_beyond(value, trigger.limit) for value in values)
+    parts = _thirds(trigger, points, now) if trigger.pool is Pool.SHARE else values
+    beyond = sum(trigger.is_beyond(value, trigger.limit) for value in parts)
     whole = pooled(points)
     return _Window(
         value=_value(trigger.pool, values, whole),
         coverage=coverage,
         sum=whole,
-        beyond=beyond / len(values) if values else 0.0,
+        beyond=beyond / len(parts) if parts else 0.0,
     )
+
+
+def _thirds(trigger: Trigger, points: list[Point], now: float) -> list[float]:
+    """Return the share in each third of the window that has events."""
+    begin, width = now - trigger.hold_s, trigger.hold_s / THIRDS
+    parts: list[list[Point]] = [[] for _ in range(THIRDS)]
+    for point in points:
+        # A point belongs where its step ended.
+        parts[min(THIRDS - 1, int((point.at - begin) / width - 1e-9))].append(point)
+    sums = [pooled(part) for part in parts]
+    return [x.value for x in sums if x.weight]
 
 
 def _value(pool: Pool, values: list[float], whole: Point) -> float:

@@ -71,6 +71,7 @@ ENGINES = (
         "PERFORMANCE), before any key of the fleet file",
         undo="nothing was changed",
         source="FP8 guide, monitoring hooks",
+        scope=Scope.DEFAULT,
         pool=Pool.SHARE,
         change=Change.FULL_SPEED,
         # 12 ms are 83 tokens/s. The guide's own table gives a stream of Llama 8B that from a dozen
@@ -80,12 +81,12 @@ ENGINES = (
     Trigger(
         name="decode_slow",
         signal="decode_ratio",
-        says="tokens take 1.4 times as long as the lane's profile says for so many requests, for "
+        says="tokens take 1.3 times as long as the lane's profile says for so many requests, for "
         "five minutes",
         # The guide: 150 tokens/s where 195 are to be had is "almost always thermal or power".
-        # That is 1.3; what is expected is reckoned from means, and healthy hours are at 1.0 to 1.2.
-        limit=1.4,
-        clear=1.25,
+        # What is expected is reckoned from means: healthy hours are at 1.0 to 1.15.
+        limit=1.3,
+        clear=1.2,
         hold_s=5 * MINUTE,
         remedy="nvidia-smi -pl 400 on the card of '{lane}', and cooler air: it throttles (check "
         "clocks_throttle_reasons.active); no key of the fleet file helps",

@@ -12,6 +12,9 @@ from simulator.model.profile import Profile, Timing, load_profile
 
 logger = logging.getLogger("ray.serve")
 
+ROUNDS = 4
+"""Of a fixed point that two already come close to."""
+
 CARD = "accelerator_type:GeForce-RTX-4090"
 KNOWN = {
     "meta-llama/Llama-3.1-8B-Instruct": "llama-3.1-8b-fp8-rtx4090",
@@ -73,5 +76,8 @@ def token_s(timing: Timing, batch: float, prefills_per_s: float, read_per_s: flo
         timing.prefill_step_ms + timing.prefill_ms_per_token * read_per_s / prefills_per_s
     ) / 1000
     both = max(decode, prefill) + timing.interference * min(decode, prefill)
-    share = min(1.0, prefills_per_s * decode)
-    return decode + share * (both - decode)
+    step = decode
+    for _ in range(ROUNDS):
+        # Longer steps are fewer, so that more of them have a prompt to read.
+        step = decode + min(1.0, prefills_per_s * step) * (both - decode)
+    return step

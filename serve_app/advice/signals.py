@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -41,6 +42,7 @@ class LaneShape:
     Attributes:
         slots: sequences of one replica; `window`: tokens.
         profile: what its engine behaves like; None: unknown.
+        prefill_chunk: most tokens of one prompt in a step.
 
     """
 
@@ -48,6 +50,7 @@ class LaneShape:
     slots: int
     window: int
     profile: Profile | None = None
+    prefill_chunk: int = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +70,20 @@ class _Pace:
         """Sequences that decoded at once, by Little's law: over the step, not when it was asked."""
         return self.took_s / self.replica_s
 
-    def expected_s(self, profile: Profile | None, asked: float, read: float) -> float | None:
+    def expected_s(self, shape: LaneShape, asked: float, read: float) -> float | None:
         """Return the time between tokens by the profile, for as many requests and their prompts."""
-        if profile is None:
+        if shape.profile is None:
             return None
+        # A long prompt is read in several steps.
+        steps = max(asked, read / shape.prefill_chunk)
+        # Requests come by chance, so the batch that a token is in is larger by one than the mean
+        # over time (of a Poisson number), and nothing happens while nobody is there.
+        busy_s = self.replica_s * -math.expm1(-self.batch)
         return token_s(
-            profile.timing,
-            self.batch,
-            prefills_per_s=asked / self.replica_s,
-            read_per_s=read / self.replica_s,
+            shape.profile.timing,
+            self.batch + 1,
+            prefills_per_s=steps / busy_s if busy_s else 0.0,
+            read_per_s=read / busy_s if busy_s else 0.0,
         )
 
     def is_fast(self, expected_s: float | None) -> bool:
@@ -124,7 +132,7 @@ class Signals:
         values["cached_tokens", lane] = found, sum(by_level.values())
         asked = grown.growth("vllm:time_to_first_token_seconds_count", lane=lane)
         pace = self._pace(lane, step_s * replicas)
-        expected_s = pace.expected_s(shape.profile, asked, by_level.get("recomputed", 0.0))
+        expected_s = pace.expected_s(shape, asked, by_level.get("recomputed", 0.0))
         slow = grown.over("pointsman_inter_token_latency_seconds", 0.012, lane=lane)
         values["token_over_12ms", lane] = slow if pace.is_fast(expected_s) else (0.0, 0.0)
         is_known = expected_s is not None and pace.tokens >= FEW_TOKENS
@@ -176,15 +184,11 @@ class Signals:
     def _tenants(self, scrape: Scrape) -> Values:
         """The share of the largest of several tenants while requests wait; else nothing.
 
-        Of the tokens that engines had to compute: what the cache had costs them nothing.
+        Of the answers' tokens: they are the time in the batch that a tenant takes.
         """
         waits = sum(scrape.values("vllm:num_requests_waiting"))
         waits += sum(scrape.values("pointsman_queue_depth"))
-        tokens: dict[str, float] = {}
-        for kind, sign in (("prompt", 1), ("cached", -1), ("completion", 1)):
-            grown = self._counted.growth_by("pointsman_tokens_total", "tenant", kind=kind)
-            for tenant, count in grown.items():
-                tokens[tenant] = tokens.get(tenant, 0.0) + sign * count
+        tokens = self._counted.growth_by("pointsman_tokens_total", "tenant", kind="completion")
         used = [x for x in tokens.values() if x > 0]
         counts = waits >= 1 and len(used) > 1
         return {("largest_tenant", FLEET): (max(used) / sum(used) if counts else 0.0, 1.0)}

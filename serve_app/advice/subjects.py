@@ -15,6 +15,9 @@ from serve_app.config.tenants import TenantsConfig
 USUAL_WINDOW = 8192
 """The chatbot guide: "most chats are under 8k — set it there"."""
 
+USUAL_STEP = 4096
+"""Tokens of a step where the file does not say; the guides' load tests have it, too."""
+
 ROLES = ("complex", "frontier", "long_context", "planning", "sub_agents", "background", "tools")
 
 
@@ -26,9 +29,17 @@ def shapes(fleet: FleetConfig) -> dict[str, LaneShape]:
             lane.assumed_slots,
             lane.max_model_len,
             profile_of(name, lane, fleet.advice),
+            _prefill_chunk(lane),
         )
         for name, lane in fleet.enabled_lanes.items()
     }
+
+
+def _prefill_chunk(lane: LaneConfig) -> int:
+    """Most tokens of one prompt that a step reads."""
+    given = lane.engine_args
+    whole = given.get("max_num_batched_tokens", USUAL_STEP)
+    return int(given.get("long_prefill_token_threshold") or whole)
 
 
 def subjects(fleet: FleetConfig, tenants: TenantsConfig) -> list[Subject]:
