@@ -10,6 +10,7 @@ from classifier.artifact import ArtifactError
 from classifier.cli import add_commands as add_classifier_commands
 from serve_app.commands import (
     admin,
+    advise,
     client,
     connect,
     doctor,
@@ -34,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     serve.add_commands(subparsers)
     client.add_commands(subparsers)
     connect.add_commands(subparsers)
+    advise.add_commands(subparsers)
     doctor.add_commands(subparsers)
     tenants.add_commands(subparsers)
     tools.add_commands(subparsers)

@@ -19,6 +19,7 @@ from ray.serve.handle import DeploymentHandle
 from serve_app.admin.desk import build_admin
 from serve_app.admission.admission import watch_saturation
 from serve_app.admission.shed_order_watch import ShedOrderWatch
+from serve_app.advice.view import AdviceView, build_adviser
 from serve_app.config.addresses import frontend_host
 from serve_app.config.files import await_rest
 from serve_app.config.fleet import ReloadConfig
@@ -97,6 +98,10 @@ class Ingress:
         self._control = Control(
             self._state, self._lanes, self._metrics, self._reloader, self._broadcast
         )
+        self._adviser = build_adviser(
+            self._state, self._control.metrics_text, self._broadcast, self._keys
+        )
+        self._control.advice = AdviceView(self._adviser)
         self._pipeline = Pipeline(
             self._state,
             self._lanes,
@@ -189,6 +194,8 @@ class Ingress:
         ]
         if self._state.leases is not None:
             work.append(self._state.leases.run())
+        if self._adviser is not None:
+            work.append(self._adviser.run())
         self._tasks = [loop.create_task(x) for x in work]
         return self._gateway
 
@@ -261,6 +268,9 @@ class Ingress:
     async def escalation_export(self) -> dict[str, Any]:
         return self._state.escalation.export()
 
+    async def traffic_export(self) -> dict[str, Any]:
+        return self._state.traffic.export()
+
     async def shed_order_export(self) -> dict[str, Any]:
         return self._shed_order.export()
 
@@ -299,6 +309,8 @@ class Ingress:
         self._pipeline.summariser.stop()
         await self._lanes.close()
         await asyncio.to_thread(self._slo.close)
+        if self._adviser is not None:
+            await asyncio.to_thread(self._adviser.close)
         await asyncio.to_thread(self._records.close)
         await asyncio.to_thread(self._keys.close)
 

@@ -15,6 +15,7 @@ from pydantic import (
 
 from router.routing.aliases import Aliases
 from serve_app.config.admission import MAX_SAFE_SHARE, AdmissionConfig, IngressConfig, LedgerConfig
+from serve_app.config.advice import AdviceConfig
 from serve_app.config.aliases import MAX_ALIASES, AliasConfig, alias_fault
 from serve_app.config.engine_walls import unpinned
 from serve_app.config.errors import StrictModel, nearest
@@ -105,6 +106,7 @@ class FleetConfig(StrictModel):
     tracing: TracingConfig | None = None
     prices: PricesConfig = PricesConfig()
     slo: SloConfig | None = None
+    advice: AdviceConfig = AdviceConfig()
 
     _outdated: tuple[str, ...] = PrivateAttr(())
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from serve_app.advice.view import AdviceView, no_advice
 from serve_app.agents.guard import explain_task
 from serve_app.agents.lint import linting
 from serve_app.bodies.steps import Steps
@@ -56,6 +57,7 @@ class Control:
         self._broadcast = broadcast
         self._status = Status(state, lanes, reloader)
         self._scraping = SharedCall(self._scrape)
+        self.advice: AdviceView = no_advice()
         self.rotation = Rotation(state, lanes, broadcast)
 
     def models(self, tenant: Tenant) -> ModelCards:
@@ -103,7 +105,8 @@ class Control:
     async def status(self) -> dict[str, Any]:
         ingresses = [x for x in await self._broadcast("snapshot") if isinstance(x, dict)]
         slo = rows_of([x.pop("slo", None) for x in ingresses], self._state.policies.slo)
-        return await self._status.of(ingresses, slo, loading=await self.loading_lanes())
+        loading = await self.loading_lanes()
+        return await self._status.of(ingresses, slo, self.advice, loading=loading)
 
     def tenant_status(self, tenant: Tenant) -> dict[str, Any]:
         return self._status.of_tenant(tenant)
@@ -121,7 +124,7 @@ class Control:
             self._metrics.escalation_share.labels(lane).set(figures["share"])
             self._metrics.escalation_threshold.labels(lane).set(figures["threshold"])
             self._metrics.escalation_yield.labels(lane).set(figures["yield"])
-        self._metrics.trigger_firing.labels("escalation_share").set(self._state.escalation.alarm)
+        self.advice.set_gauges(self._metrics.trigger_firing, self._state.escalation.alarm)
         for lane, depths in self._state.admission.depths().items():
             for tier, depth in depths.items():
                 self._metrics.queue_depth.labels(lane, tier).set(depth)

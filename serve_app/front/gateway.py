@@ -108,6 +108,7 @@ class Gateway:
             },
             "/metrics": {"GET": self._admit(door.metrics, operating.metrics)},
             "/status": {"GET": self._admit(door.status, operating.status)},
+            "/admin/advice": {"GET": self._admit(door.admin, operating.advice)},
             "/admin/reload": {"POST": gate.acting("reload", operating.reload)},
             **self._tool_routes(ToolRoutes(control, self._intake)),
             "/openapi.json": {"GET": self._openapi},

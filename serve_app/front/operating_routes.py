@@ -11,7 +11,7 @@ TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 
 
 class OperatingRoutes:
-    """Answers `/health`, `/ready`, `/metrics`, `/status` and `/admin/reload`."""
+    """Answers `/health`, `/ready`, `/metrics`, `/status`, `/admin/advice` and `/admin/reload`."""
 
     def __init__(self, control: Control, stored: ResponseRoutes) -> None:
         self._control = control
@@ -38,6 +38,9 @@ class OperatingRoutes:
         else:
             own = self._control.tenant_status(tenant)
             await request.json({**own, **self._stored.status_of(tenant)})
+
+    async def advice(self, request: HttpRequest, _: Tenant) -> None:
+        await request.json(self._control.advice.told())
 
     async def reload(self, request: HttpRequest, _: Tenant) -> None:
         told = await self._control.reload_everywhere()

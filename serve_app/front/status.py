@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from serve_app.admin.drains import draining_warnings
+from serve_app.advice.view import AdviceView
 from serve_app.config.settings import haproxy_is_on
 from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import Lanes
@@ -29,12 +30,17 @@ class Status:
         self._reloader = reloader
 
     async def of(
-        self, ingresses: list[dict[str, Any]], slo: list[Row], *, loading: list[str]
+        self,
+        ingresses: list[dict[str, Any]],
+        slo: list[Row],
+        advice: AdviceView,
+        *,
+        loading: list[str],
     ) -> dict[str, Any]:
         """Return the whole of it.
 
         `ingresses` are the snapshots of the ingress replicas that answered, `slo` how the
-        deployment stands with its objectives, `loading` the required lanes that have no
+        deployment stands with its objectives, `advice` what is advised, `loading` the required lanes that have no
         warmed replica yet.
         """
         fleet, shadow = self._state.policies.fleet, self._state.policies.shadow
@@ -57,7 +63,8 @@ class Status:
                 "shadow_classifier": shadow.version if shadow else None,
             },
             "tenants_near_limit": [t for x in ingresses for t in x["tenants_near_limit"]],
-            "triggers_firing": ["escalation_share"] if self._state.escalation.alarm else [],
+            "triggers_firing": advice.triggers_firing(self._state.escalation.alarm),
+            "advice": advice.shown,
             "ledger": _ledger_of(ingresses),
             "slo": slo,
         }

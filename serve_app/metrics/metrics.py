@@ -12,6 +12,7 @@ from serve_app.metrics.agents import AgentMetrics
 from serve_app.metrics.bounded_labels import BoundedLabels
 from serve_app.metrics.loop_histogram import LoopHistogram
 from serve_app.metrics.rendering import Renderer
+from serve_app.metrics.turns import TurnMetrics
 from serve_app.protocol.sse import Usage
 
 # Seconds. Usual targets (0.8 s TTFT, 12 ms a token) fall on bucket edges.
@@ -210,6 +211,7 @@ class Metrics:
         self.agents = AgentMetrics(registry)
         self._tenants = BoundedLabels(MAX_TENANT_LABELS)
         self._renderer = Renderer(registry, {"ingress": ingress} if ingress else {})
+        self.turns = TurnMetrics(registry)
 
     def tenant_label(self, tenant: str) -> str:
         """The tenant's own label for the first 50 seen, `other` after that."""

@@ -44,6 +44,7 @@ class Settlement:
         self._learn(call)
         self._count(call)
         self._state.slo.settle(call, self._metrics)
+        self._state.traffic.note(call, counted, self._metrics.turns)
         self._recorder.record(call)
         self._recent.note(call)
 

@@ -32,6 +32,7 @@ from serve_app.bodies.parsed_request import ParsedRequest
 from serve_app.bodies.prefixes import followed_set, follows, prefix_key, prefix_of, with_tools
 from serve_app.engine.warm_up import Exported
 from serve_app.leases.lease_sync import LeaseSync
+from serve_app.records.traffic import Traffic
 from serve_app.registry.book import ToolBook
 from serve_app.routing.escalation import Escalation
 from serve_app.routing.policies import Policies
@@ -99,6 +100,7 @@ class IngressState:
         self.turn_lanes = TurnLanes()
         self.lint_log = LintLog()
         self.slo = SloBook()
+        self.traffic = Traffic(secret.encode())
         self._hot = HotPrefixes(HOT_SPARE * warm.prefixes, warm.max_bytes, warm.half_life_s)
         self._secret = secret.encode()
         self._admin_key = local_admin_key(secret).encode()

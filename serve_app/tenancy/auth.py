@@ -133,6 +133,11 @@ class Authenticator:
         return self._tenants.get((name, False))
 
     @property
+    def config(self) -> TenantsConfig:
+        """The tenants file as it was read."""
+        return self._config
+
+    @property
     def has_local_tenant(self) -> bool:
         """Whether local requests without a key are let in."""
         return self._config.local_tenant is not None

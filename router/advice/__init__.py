@@ -1,0 +1,1 @@
+"""When a fleet should be changed: triggers over time windows, each with its remedy."""
