@@ -79,8 +79,9 @@ def _usage(args: argparse.Namespace) -> int:
         return 0
     for group, counts in sorted(rows.items()):
         figures = "  ".join(f"{kind} {n:,}" for kind, n in counts._asdict().items())
-        cost = f"  cost {costs[group]:,.2f} {prices.currency}" if group in costs else ""
-        print(f"{' '.join(f'{part:<16}' for part in group)} {figures}{cost}")
+        if group in costs:
+            figures += f"  cost {costs[group]:,.2f} {prices.currency}"
+        print(f"{' '.join(f'{part:<16}' for part in group)} {figures}")
     return 0
 
 

@@ -40,8 +40,8 @@ class Status:
         """Return the whole of it.
 
         `ingresses` are the snapshots of the ingress replicas that answered, `slo` how the
-        deployment stands with its objectives, `advice` what is advised, `loading` the required lanes that have no
-        warmed replica yet.
+        deployment stands with its objectives, `advice` what is advised, `loading` the
+        required lanes that have no warmed replica yet.
         """
         fleet, shadow = self._state.policies.fleet, self._state.policies.shadow
         lanes = await self._lane_status(ingresses)

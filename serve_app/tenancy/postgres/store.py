@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -175,6 +175,16 @@ class PostgresStore:
                 " WHERE day BETWEEN :first AND :last ORDER BY day, tenant, lane",
                 first=first_day,
                 last=last_day,
+            )
+        return {Slot(*row[:3]): Counts(*row[3:]) for row in rows}
+
+    def usage_of(self, tenant: str, days: Sequence[str]) -> dict[Slot, Counts]:
+        with self._server.transaction(SNAPSHOT) as db:
+            rows = db.run(
+                "SELECT day, tenant, lane, requests, prompt, cached, completion FROM usage"
+                " WHERE day = ANY(CAST(:days AS text[])) AND tenant = :tenant ORDER BY day, lane",
+                days=list(days),
+                tenant=tenant,
             )
         return {Slot(*row[:3]): Counts(*row[3:]) for row in rows}
 

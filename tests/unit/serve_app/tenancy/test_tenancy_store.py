@@ -95,6 +95,15 @@ def test_batches_of_several_writers_add_up(store, peer):
     assert used(store) == {SLOT: Counts(3, 30, 12, 15)}
 
 
+def test_one_tenant_s_usage_is_no_other_s(store):
+    """On the days that were asked for."""
+    others = [Slot("2026-03-04", "other", "chat"), Slot("2026-03-05", "acme", "chat")]
+    store.record("w", batch(1, dict.fromkeys([SLOT, *others], ONE)))
+
+    assert store.usage_of("acme", ["2026-03-03", "2026-03-04"]) == {SLOT: ONE}
+    assert store.usage_of("acme", []) == {}
+
+
 def test_totals_are_what_changed_since(store):
     """Ten thousand idle tenants are not read again."""
     other = Slot("2026-03-04", "other", "chat")
