@@ -22,7 +22,7 @@ LEVELS = {
 """vLLM's sources of prompt tokens: its own KV cache, the connector's (host memory; no
 other connector is configured here), prefill."""
 
-_REASONS = {"capacity": "waiting_capacity", "deferred": "waiting_deferred"}
+REASONS = {"capacity": "waiting_capacity", "deferred": "waiting_deferred"}
 """vLLM's reasons to wait: no room in the batch or the cache; a grammar that is not compiled
 yet, KV that is on its way, an adapter without room."""
 
@@ -35,16 +35,18 @@ _MEANS = {
 }
 """Of a sample of the cache's blocks, where the engine runs with `kv_cache_metrics`."""
 
-_READ = sorted(
+READ = sorted(
     {
         *_GAUGES.values(),
         *_TOKENS,
         *(f"{x}_{end}" for x in _MEANS.values() for end in ("sum", "count")),
     }
 )
+"""Samples that are read by name; with those by reason and by source, all that is relied on."""
+
 # They begin with the end of the line before: a search for fixed text, where `^` would have
 # the whole text tried, character by character (1.4 ms of an event loop, once a scrape).
-_SAMPLE = re.compile(rf"\nvllm:({'|'.join(x[5:] for x in _READ)})(?:\{{[^}}]*\}})? ([0-9.eE+-]+)")
+_SAMPLE = re.compile(rf"\nvllm:({'|'.join(x[5:] for x in READ)})(?:\{{[^}}]*\}})? ([0-9.eE+-]+)")
 _SOURCE = re.compile(
     r'\nvllm:prompt_tokens_by_source_total\{[^}]*source="([a-z_]+)"[^}]*\} ([0-9.eE+-]+)'
 )
@@ -105,10 +107,10 @@ def _mean(sums: dict[str, float], name: str) -> float | None:
 
 
 def _waiting_by_reason(text: str) -> dict[str, float]:
-    found = dict.fromkeys(_REASONS.values(), 0.0)
+    found = dict.fromkeys(REASONS.values(), 0.0)
     for reason, value in _REASON.findall(f"\n{text}"):
-        if reason in _REASONS:
-            found[_REASONS[reason]] += float(value)
+        if reason in REASONS:
+            found[REASONS[reason]] += float(value)
     return found
 
 

@@ -394,6 +394,7 @@ def test_the_engines_refusal_does_not_quote_the_prompt(real: str, http: httpx.Cl
 
 def test_metrics_cover_ingress_and_every_engine(real: str, http: httpx.Client) -> None:
     """`vllm:*` names untouched, one series per replica, beside our own."""
+    assert http.post(f"{real}/v1/chat/completions", json=chat("Hello.")).status_code == 200
 
     def of_every_engine() -> str | None:
         text = http.get(f"{real}/metrics").text

@@ -128,6 +128,8 @@ def check(case: dict[str, Any]) -> dict[str, Any]:
         "revisions": [arguments.revision, arguments.tokenizer_revision],
         "bundles": engine.placement_bundles,
         "sources": PromptTokenStats.ALL_SOURCES,
+        "worker_extension": vllm_config.parallel_config.worker_extension_cls,
+        "samples": _samples_of(vllm_config) if case["name"] == "chat" else [],
         "offload": transfer
         and [
             transfer.kv_connector,
@@ -135,6 +137,21 @@ def check(case: dict[str, Any]) -> dict[str, Any]:
             transfer.kv_connector_extra_config["cpu_bytes_to_use"] / 2**30,
         ],
     }
+
+
+def _samples_of(vllm_config: Any) -> list[str]:
+    """Names of the samples that the engine's server has before any request, `reason` included."""
+    from prometheus_client import REGISTRY
+    from vllm.v1.metrics.loggers import PrometheusStatLogger
+
+    logger = PrometheusStatLogger(vllm_config)
+    logger.log_engine_initialized()
+    found = {
+        f"{sample.name}:{sample.labels['reason']}" if "reason" in sample.labels else sample.name
+        for family in REGISTRY.collect()
+        for sample in family.samples
+    }
+    return sorted(name for name in found if name.startswith("vllm:"))
 
 
 def main() -> None:

@@ -22,7 +22,8 @@ from pathlib import Path
 import pytest
 
 from serve_app.config.settings import load_fleet
-from serve_app.engine.engine_stats import LEVELS
+from serve_app.engine.cards.own_cards import WORKER_EXTENSION
+from serve_app.engine.engine_stats import LEVELS, READ, REASONS
 
 pytestmark = pytest.mark.slow
 
@@ -147,6 +148,17 @@ def test_what_is_pinned_and_listed_reaches_the_engine(results):
 def test_every_source_of_prompt_tokens_has_its_level(results):
     """A source that a new vLLM adds would be missing from the sum."""
     assert set(results["chat"]["sources"]) == set(LEVELS)
+
+
+def test_what_is_read_of_an_engine_is_what_it_shows(results):
+    """Under these names, and the cache's figures because it is told to keep them."""
+    samples = set(results["chat"]["samples"])
+
+    assert set(READ) <= samples
+    by_reason = {x for x in samples if x.startswith("vllm:num_requests_waiting_by_reason:")}
+    assert {x.rpartition(":")[2] for x in by_reason} == set(REASONS)
+    assert {"vllm:prompt_tokens_by_source_total", "vllm:cache_config_info"} <= samples
+    assert {results[name]["worker_extension"] for name in LANES} == {WORKER_EXTENSION}
 
 
 def test_a_parser_of_every_lane_with_tools_is_registered(results):
