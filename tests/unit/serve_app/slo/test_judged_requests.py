@@ -314,6 +314,30 @@ async def test_a_tenant_s_own_ceiling_is_not_the_service_s(world, stream):
     assert events(world, tier="paced") == all_of("good")
 
 
+async def test_a_tenant_in_debt_waits_for_its_first_token_by_itself(world, engine, stream):
+    """A whole answer of 300 tokens is 0.6 s of its ceiling, and the next stream waits for it."""
+    usage = {"prompt_tokens": 7, "completion_tokens": 300, "total_tokens": 307}
+    promise(world, ttft_p95_s=0.2, first_tokens_p95_s=0.2, answer_p95_s=0.2)
+    world.lanes.answers = [
+        engine({"id": "1", "choices": [], "usage": usage}),
+        # What is there after a wait is read at once, as of a connection.
+        stream(delta("a"), b"".join(delta(str(i)) for i in range(39)) + DONE),
+    ]
+
+    await world.post(CHAT, HELLO, key="slow")
+    await world.post(CHAT, STREAM, key="slow")
+
+    labels = {"lane": "chat", "tier": "paced"}
+    assert world.count("pointsman_time_to_first_token_seconds_sum", **labels) > 0.3
+    found = events(world, tier="paced")
+    assert found == {
+        "ttft": "good",
+        "first_tokens": "good",
+        "answer": "goodgood",
+        "failures": "goodgood",
+    }
+
+
 async def test_a_slow_engine_is_late_though_its_tokens_were_held_back_before(world, stream):
     """The end of a stream that waits for its engine is the engine's."""
     late = asyncio.Event()
