@@ -52,6 +52,8 @@ class Forwarder:
         hold = call.served.hold
         self._ticket = hold.ticket if hold is not None else None
         self._suspended: SuspendedSend | None = None
+        # Under a ceiling: the wait before the next chunk is read, and when the last one came.
+        self._nap_s = self._came_at = 0.0
         # Until it is past the role and the first token.
         self._begins: Response | None = None
 
@@ -85,7 +87,7 @@ class Forwarder:
             if not out:
                 if not held:
                     continue
-                out = await next_held(self._call, held)
+                out = await self._next_held()
             if state.last:
                 self._note(time.monotonic())
             else:
@@ -94,6 +96,12 @@ class Forwarder:
                 self._note_count()
             state.newest = out
             await self._send({"type": "http.response.body", "body": out, "more_body": True})
+
+    async def _next_held(self) -> bytes:
+        served, paced_s = self._call.served, self._call.served.paced_s
+        out = await next_held(self._call, self._state.held)
+        self._nap_s = served.paced_s - paced_s
+        return out
 
     def _pass_on(self, chunk: bytes) -> bool:
         """Forward one chunk at once; return False where the task has to see to the rest."""
@@ -118,9 +126,11 @@ class Forwarder:
         if self._pacer is None:
             out = stream.feed(chunk)
         else:
+            # It may have come at any time of the last nap, which is the tenant's own.
+            self._came_at, self._nap_s = time.perf_counter() - self._nap_s, 0.0
             out = book(stream, chunk, self._pacer, state.held, now)
             if state.held:
-                state.read = state.tokens + stream.tokens, time.perf_counter()
+                state.read = state.tokens + stream.tokens, self._came_at
         tokens = state.tokens + stream.tokens
         if self._ticket is not None:
             self._ticket.deliver(tokens)
@@ -138,7 +148,8 @@ class Forwarder:
         self._limit, served = self._covered, self._call.served
         if served.first_tokens_s is None:
             if tokens - self._stream.untold_tokens >= FIRST_TOKENS:
-                served.first_tokens_s = time.perf_counter() - self._call.started
+                came_at = time.perf_counter() if self._pacer is None else self._came_at
+                served.first_tokens_s = came_at - self._call.started
             else:
                 # Held by the gate: they are looked for again with each token.
                 self._limit = min(self._limit, FIRST_TOKENS - 1)

@@ -25,8 +25,8 @@ class StreamState:
         newest: what that was: whole events.
         tokens: passed on by sources that are done, and what they had given that waits.
         untold_tokens: those of the last source of which the client has nothing.
-        read: tokens that had come when one was last held back under the ceiling, and when
-            that was, by `time.perf_counter`.
+        read: tokens that had come when one was last held back under the ceiling, and when it
+            had come, by `time.perf_counter`.
 
     """
 

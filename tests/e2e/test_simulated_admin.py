@@ -39,7 +39,7 @@ def test_status_sums_objectives_over_the_ingress_replicas(
     asked = [http.get(f"{simulated}/status", headers=admin_headers()) for _ in range(TIMES)]
     for rows in (x.json()["slo"] for x in asked):
         found = {(x["objective"], x["lane"], x["tier"]): x for x in rows}
-        row = found["failures", "chat", "local"]
+        row = found["failures", "chat", "open"]
         assert row["good"] >= TIMES
         assert row["verdict"] in ("ok", "burning", "too few requests to tell")
 

@@ -304,14 +304,39 @@ async def test_counting_tokens_has_no_times(world, engine):
 
 
 async def test_a_tenant_s_own_ceiling_is_not_the_service_s(world, stream):
-    """They would be late by 0.2 s; the engine gave them at once."""
-    promise(world, ttft_p95_s=0.2, first_tokens_p95_s=0.2, answer_p95_s=0.2)
-    world.lanes.answers = [stream(b"".join(delta(str(i)) for i in range(400)), DONE)]
+    """They would be late by a second; the engine gave them at once."""
+    promise(world, ttft_p95_s=1, first_tokens_p95_s=1, answer_p95_s=1)
+    world.lanes.answers = [stream(b"".join(delta(str(i)) for i in range(1000)), DONE)]
 
-    await world.post(CHAT, {**STREAM, "max_tokens": 400}, key="slow")
+    await world.post(CHAT, {**STREAM, "max_tokens": 1000}, key="slow")
 
-    assert world.count("pointsman_ceiling_wait_seconds_sum", tier="paced") > 0.2
+    labels = {"lane": "chat", "tier": "paced"}
+    assert world.count("pointsman_request_duration_seconds_sum", **labels) > 1.5
     assert events(world, tier="paced") == all_of("good")
+
+
+async def test_a_tenant_in_debt_waits_for_its_first_token_by_itself(world, engine, stream):
+    """A whole answer of 480 tokens is 1 s of its ceiling, and the next stream waits for it."""
+    usage = {"prompt_tokens": 7, "completion_tokens": 480, "total_tokens": 487}
+    promise(world, ttft_p95_s=0.7, first_tokens_p95_s=0.7, answer_p95_s=0.7)
+    world.lanes.answers = [
+        engine({"id": "1", "choices": [], "usage": usage}),
+        # What is there after a wait is read at once, as of a connection.
+        stream(delta("a"), b"".join(delta(str(i)) for i in range(39)) + DONE),
+    ]
+
+    await world.post(CHAT, HELLO, key="slow")
+    await world.post(CHAT, STREAM, key="slow")
+
+    labels = {"lane": "chat", "tier": "paced"}
+    assert world.count("pointsman_time_to_first_token_seconds_sum", **labels) > 0.75
+    found = events(world, tier="paced")
+    assert found == {
+        "ttft": "good",
+        "first_tokens": "good",
+        "answer": "goodgood",
+        "failures": "goodgood",
+    }
 
 
 async def test_a_slow_engine_is_late_though_its_tokens_were_held_back_before(world, stream):
