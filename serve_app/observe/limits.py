@@ -28,10 +28,11 @@ TOKEN_S = 0.012
 """p95 of the time per output token, 83 tokens/s (FP8 guide: decode has slowed)."""
 
 TOKEN_BATCH = 11.5
-"""Sequences at which a healthy card takes TOKEN_S with Llama 3.1 8B, by its profile.
+"""Sequences at which a healthy card takes TOKEN_S with Llama 3.1 8B, by its profile."""
 
-With more of them in a step the token time says that the lane is full, not that it is slow.
-"""
+FULL_BATCH = 8
+"""With more sequences in a step the token time says that a lane is busy, not that it is slow:
+prefill of other requests comes between the tokens, and is a twentieth of the steps."""
 
 DECODE_RATIO = 150 / 195
 """Of the profile's decode speed at batch 1: 150 of 195 tokens/s (FP8 guide)."""
@@ -76,7 +77,7 @@ class LaneLimits:
 
     Attributes:
         ttft_s: p95 of the time to the first token.
-        token_s: p95 of the time per output token up to TOKEN_BATCH sequences in a step, in
+        token_s: p95 of the time per output token up to FULL_BATCH sequences in a step, in
             seconds; None: its model has no profile.
         step_s: mean time per output token of a single stream, in seconds; None likewise.
         sessions: active sessions per replica at which it wants another one; None: the file
@@ -108,7 +109,7 @@ def limits_of(fleet: FleetConfig) -> Iterator[LaneLimits]:
         yield LaneLimits(
             lane=name,
             ttft_s=round(TTFT_S + (_window_s(lane) if is_long else 0), 1),
-            token_s=None if profile is None else round(_step_s(profile, _batch(lane)), 4),
+            token_s=None if profile is None else round(_step_s(profile, TOKEN_BATCH), 4),
             step_s=None if profile is None else round(_step_s(profile, 1) / DECODE_RATIO, 5),
             sessions=None if lane.slots is None else int(lane.slots * SESSIONS_RATIO),
             share=routing.escalation_alarm if name in stronger else None,
@@ -120,10 +121,6 @@ def limits_of(fleet: FleetConfig) -> Iterator[LaneLimits]:
 def _profile_of(lane: LaneConfig) -> Profile | None:
     name = PROFILES.get(lane.model_source)
     return None if name is None else load_profile(name)
-
-
-def _batch(lane: LaneConfig) -> float:
-    return min(TOKEN_BATCH, lane.slots or TOKEN_BATCH)
 
 
 def _window_s(lane: LaneConfig) -> float:

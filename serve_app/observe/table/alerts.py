@@ -87,7 +87,7 @@ LATENCY = (
     Alert(
         "TokensSlow",
         f"(lane:inter_token_latency_seconds:p95_5m {_OVER} {LIMITS['token_s']} unless on (lane) "
-        f"avg_over_time(lane:requests_running:per_replica[5m]) > {limits.TOKEN_BATCH:g}) "
+        f"avg_over_time(lane:requests_running:per_replica[5m]) > {limits.FULL_BATCH}) "
         "and on (lane) "
         + many("vllm:request_time_per_output_token_seconds", "lane", "5m", limits.LEAST_REQUESTS),
         "5m",

@@ -227,7 +227,7 @@ CARDS = (
             Query(_card("sm_clock_hertz"), "SM " + _CARD),
             Query(_card("memory_clock_hertz"), "memory " + _CARD),
         ),
-        "rothz",
+        "hertz",
         needs=Needs.CARD,
         alerts=("CardThrottled",),
     ),

@@ -204,7 +204,7 @@ CASES = [
     ),
     Case(
         "TokensSlow",
-        gaps(up_to_12_ms=900, running=4),
+        gaps(up_to_12_ms=900, running=8),
         "5m45s",
         "6m",
         {"lane": "chat"},
@@ -212,7 +212,7 @@ CASES = [
         [
             gaps(up_to_12_ms=960, running=4),
             # A full batch on a healthy card.
-            gaps(up_to_12_ms=900, running=20),
+            gaps(up_to_12_ms=900, running=9),
             # A quiet hour.
             {**gaps(up_to_12_ms=900, running=1), f"{TPOT}_count{{{R1}}}": "0+0.9x80"},
         ],

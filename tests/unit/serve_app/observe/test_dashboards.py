@@ -9,6 +9,7 @@ import pytest
 import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models import units
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from serve_app.observe.table import DASHBOARDS
@@ -51,6 +52,13 @@ def test_a_wrong_key_would_be_lost():
     assert lost(content, read_by_grafana(content)) == [
         ".panels[1].fieldConfig.defaults.units: 's' -> '-'"
     ]
+
+
+def test_units_are_grafana_s():
+    """An id that it does not know would be shown as text behind the number."""
+    known = {value for value in vars(units).values() if isinstance(value, str)}
+
+    assert {panel.unit for dashboard in DASHBOARDS for panel in dashboard.panels} <= known
 
 
 def test_there_is_one_for_each_of_the_table_and_one_of_runbooks():

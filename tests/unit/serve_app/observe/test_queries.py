@@ -87,6 +87,7 @@ def ours(text):
     return {x for x in found if x.startswith("pointsman_") and not x.endswith("_created")}
 
 
+@pytest.mark.slow
 async def test_what_needs_only_traffic_has_data_of_a_deployment(shipped, tmp_path):
     """An ingress replica with simulated engines, asked with an admin key from a file.
 

@@ -70,6 +70,7 @@ def test_both_listen_on_loopback_and_find_their_files(servers, wanted, tmp_path)
         pids = [process.pid for process in found.values()]
 
     assert "--web.listen-address=127.0.0.1:9123" in arguments
+    assert "--storage.tsdb.retention.size=4GB" in arguments
     assert f"--config.file={folder}/configs/prometheus/prometheus.yml" in arguments
     assert "127.0.0.1:8123" in (folder / "configs/prometheus/prometheus.yml").read_text()
     assert "cfg:server.http_addr=127.0.0.1 cfg:server.http_port=3123" in grafana
