@@ -1,11 +1,13 @@
 """Reading the few families of a Prometheus text that the page shows.
 
-A text of a deployment has tens of thousands of lines; a line that is not wanted costs one look
-at its name. Samples of the ingress replicas are added up: each has its own part of the traffic.
+A text of a deployment has tens of thousands of lines, and each family's stand together below
+its header: those of a family that is not shown are passed over at once. Samples of the ingress
+replicas are added up: each has its own part of the traffic.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,7 +67,7 @@ HISTOGRAMS: dict[str, str] = {
 }
 """Histograms and the one label that is kept of each."""
 
-_BUCKETS = {f"{name}_bucket": (name, label) for name, label in HISTOGRAMS.items()}
+_TYPE = "# TYPE "
 
 Key = tuple[str, ...]
 
@@ -104,26 +106,48 @@ class Figures:
 def read(text: str) -> Figures:
     """Read a text in the exposition format, as `/metrics` answers it."""
     figures = Figures()
-    # Not splitlines(): label values may hold other line separators.
-    for line in text.split("\n"):
-        name, _, rest = line.partition("{")
-        if not rest:
-            name, _, rest = line.partition(" ")
-            wanted = SAMPLES.get(name)
-            if wanted == ():
-                _add(figures, name, (), _number(rest))
-            continue
-        kept = SAMPLES.get(name)
-        if kept is not None:
-            labels, value = _parsed(rest)
-            _add(figures, name, tuple(labels.get(x, "") for x in kept), value)
-        elif name in _BUCKETS:
-            family, label = _BUCKETS[name]
-            labels, value = _parsed(rest)
-            counts = figures.buckets.setdefault(family, {}).setdefault(labels.get(label, ""), {})
-            bound = labels.get("le", "+Inf")
-            counts[bound] = counts.get(bound, 0.0) + value
+    at = 0
+    while at >= 0:
+        # Families by their headers: what stands between those that are shown is not looked at.
+        end = text.find("\n", at)
+        if text.startswith(_TYPE, at) and end >= 0:
+            name = text[at + len(_TYPE) : end].partition(" ")[0]
+            if name in SAMPLES or name in HISTOGRAMS:
+                after = text.find("\n#", end)
+                _read_family(figures, name, text[end + 1 : after if after >= 0 else None])
+        found = text.find("\n" + _TYPE, at)
+        at = found + 1 if found >= 0 else -1
     return figures
+
+
+def _read_family(figures: Figures, name: str, block: str) -> None:
+    is_histogram = name in HISTOGRAMS
+    wanted = f"{name}_bucket" if is_histogram else name
+    # Not splitlines(): label values may hold other line separators.
+    for line in block.split("\n"):
+        # The last brace ends the labels: neither value nor time has one.
+        head, brace, rest = line.rpartition("} ")
+        if not brace:
+            head, _, rest = line.partition(" ")
+        found, _, written = head.partition("{")
+        if found != wanted or not rest:
+            continue
+        key, value = _key(name, written), _number(rest)
+        if is_histogram:
+            counts = figures.buckets.setdefault(name, {}).setdefault(key[0], {})
+            counts[key[1]] = counts.get(key[1], 0.0) + value
+        else:
+            _add(figures, name, key, value)
+
+
+@functools.lru_cache(maxsize=20_000)
+def _key(name: str, written: str) -> Key:
+    """Return the labels that are kept; the same are read every second."""
+    labels = {label: _unescaped(value) for label, value in _LABEL.findall(written)}
+    label = HISTOGRAMS.get(name)
+    if label is not None:
+        return labels.get(label, ""), labels.get("le", "+Inf")
+    return tuple(labels.get(x, "") for x in SAMPLES[name])
 
 
 def _add(figures: Figures, name: str, key: Key, value: float) -> None:
@@ -137,19 +161,6 @@ def _add(figures: Figures, name: str, key: Key, value: float) -> None:
         family[key] = min(before, value)
     else:
         family[key] = before + value
-
-
-def _parsed(rest: str) -> tuple[dict[str, str], float]:
-    """Labels and value of what follows the opening brace."""
-    labels: dict[str, str] = {}
-    end = 0
-    while (found := _LABEL.match(rest, end)) is not None:
-        labels[found[1]] = _unescaped(found[2])
-        end = found.end()
-        if rest[end : end + 1] != ",":
-            break
-        end += 1
-    return labels, _number(rest[end:].lstrip("} "))
 
 
 def _number(text: str) -> float:

@@ -189,6 +189,9 @@ OPENAPI: dict[str, Any] = {
         "/metrics": _read("Prometheus text of the whole deployment."),
         "/status": _read("Lanes, replicas, warnings for an admin key; else the caller's own part."),
         **ADMIN_PATHS,
+        "/console": _read("The same as a page for operators; docs/console.md."),
+        "/console/static/{name}": _read("A file of that page."),
+        "/console/feed": _read("The page's figures each second, as server-sent events."),
     },
     "components": {
         "securitySchemes": {

@@ -6,7 +6,7 @@ import {WORDS} from "./feed.js";
 const MOST = 6;
 
 /** [{kind: "bad" or "warn", text, tab}], the worst first. */
-export function alarmsOf(snapshot, state) {
+export function alarmsOf(snapshot, state, history) {
   const found = [];
   const bad = (text, tab) => found.push({kind: "bad", text, tab});
   const warn = (text, tab) => found.push({kind: "warn", text, tab});
@@ -17,6 +17,7 @@ export function alarmsOf(snapshot, state) {
     const up = row.replicas.length;
     if (up === 0) bad(`Lane ${lane}: no replica answers (${row.replicas_wanted} wanted).`, "fleet");
     else if (up < row.replicas_wanted) warn(`Lane ${lane}: ${up} of ${row.replicas_wanted} replicas answer.`, "fleet");
+    if (queues(history.points(`${lane}/waiting`))) warn(`Lane ${lane}: requests queue.`, "queue");
     for (const replica of row.replicas) {
       if (replica.stalled) bad(`Lane ${lane}, replica ${replica.replica}: its engine is stalled.`, "fleet");
       for (const card of replica.cards ?? []) {
@@ -24,6 +25,12 @@ export function alarmsOf(snapshot, state) {
       }
     }
   }
+  for (const row of status.slo ?? []) {
+    if (row.verdict !== "burning") continue;
+    found.push({kind: row.severity === "page" ? "bad" : "warn", tab: "faults",
+      text: `Objective ${row.objective} of lane ${row.lane} (${row.tier}) is missed too often.`});
+  }
+  if (fails(history)) bad("Requests failed in the last minute.", "faults");
   for (const row of rowsOf(snapshot, "pointsman_trigger_firing")) {
     if (row.value > 0) warn(`Trigger fires: ${row.trigger}.`, "faults");
   }
@@ -42,10 +49,22 @@ export function alarmsOf(snapshot, state) {
   return [...ordered.slice(0, MOST - 1), {kind: "warn", text: `${rest} more.`, tab: "faults"}];
 }
 
+const FAILED = ["500", "broken", "no_replica", "deadline_exceeded"];
+const QUEUE = 4;
+const QUEUE_S = 10;
+
+/** More than four wait, and have for ten seconds: a burst is no alarm. Without numbers, which would be said anew each second. */
+function queues(points) {
+  const end = points.at(-1)?.[0] ?? 0;
+  const lately = points.filter((x) => x[0] >= end - QUEUE_S);
+  return lately.length >= QUEUE_S - 2 && lately.every((x) => x[1] > QUEUE);
+}
+
+function fails(history) {
+  return FAILED.some((code) => (history.growth("pointsman_requests_total", {code}) ?? 0) > 0);
+}
+
 /** Why a card runs below its clocks: the reasons' names; none while it does not. */
 export function throttles(card) {
-  const told = card.throttled ?? card.throttle_reasons ?? [];
-  if (Array.isArray(told)) return told.map(String);
-  if (typeof told === "object" && told !== null) return Object.keys(told).filter((x) => told[x]);
-  return told ? ["throttled"] : [];
+  return (card.throttled_by ?? []).map(String);
 }

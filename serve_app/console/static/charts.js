@@ -4,12 +4,14 @@ import {el, say, svg} from "./dom.js";
 
 const WIDTH = 300;
 const HEIGHT = 40;
+const LEAST_S = 60;
+const MOST_S = 600;
 
 /**
  * A line of the last minutes with its newest value: `spark("Queue", {format, limit, unitWords})`.
  * Returns a figure with `update(points, newest)`; points: [[Unix seconds, value or null], …].
  */
-export function spark(title, {format, limit = null, span = 600} = {}) {
+export function spark(title, {format, limit = null} = {}) {
   const value = el("strong", null, "–");
   const line = svg("path", {class: "line"});
   const area = svg("path", {class: "area"});
@@ -18,11 +20,14 @@ export function spark(title, {format, limit = null, span = 600} = {}) {
     svg("line", {class: "base", x1: 0, x2: WIDTH, y1: HEIGHT - 0.5, y2: HEIGHT - 0.5}), area, line, edge);
   const whole = el("figure", {class: "spark"}, el("figcaption", null, el("span", null, title), value), picture);
   let last = "";
+  whole.setLimit = (next) => { limit = next; };
   whole.update = (points, newest = points.at(-1)?.[1] ?? null) => {
     say(value, format(newest));
     const known = points.filter((x) => x[1] !== null && x[1] !== undefined);
     const most = Math.max(limit === null ? 0 : limit * 1.1, ...known.map((x) => x[1]), 1e-9);
     const end = points.at(-1)?.[0] ?? 0;
+    // A page that was just opened does not draw nine empty minutes.
+    const span = Math.min(MOST_S, Math.max(LEAST_S, end - (points[0]?.[0] ?? end)));
     const x = (at) => WIDTH - (end - at) / span * WIDTH;
     const y = (v) => HEIGHT - 2 - v / most * (HEIGHT - 5);
     const parts = runs(points);

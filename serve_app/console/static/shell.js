@@ -179,7 +179,7 @@ function drawConnection(state, why) {
 let alarmsShown = "";
 
 function drawAlarms() {
-  const alarms = alarmsOf(feed.last, feed.state);
+  const alarms = alarmsOf(feed.last, feed.state, history);
   const told = JSON.stringify(alarms.map((x) => [x.kind, x.text]));
   // The region is live: what has not changed is not said again.
   if (told === alarmsShown) return;

@@ -20,11 +20,15 @@ export function mount(element, api) {
     ],
   });
   const objectives = table({
-    caption: "Objectives (SLO)", empty: "The fleet file names none under slo:, or it is too early to tell.",
+    caption: "Objectives (SLO)", empty: "None yet: slo: of the fleet file names them, and requests have to come.",
     columns: [
-      {title: "Objective", cell: (x) => x.objective}, {title: "Lane", key: "lane"}, {title: "Tier", key: "tier"},
-      {title: "Error budget left", number: true, cell: (x) => percent(x.left)},
-      {title: "Burn rates", cell: (x) => x.burns.map((b) => `${b.window}: ${b.value.toFixed(1)}×`).join(", ")},
+      {title: "Objective", key: "objective"}, {title: "Lane", key: "lane"}, {title: "Tier", key: "tier"},
+      {title: "Verdict", cell: (x) => badge(x.verdict, {ok: "good", burning: "bad"}[x.verdict] ?? "")},
+      {title: "Target", number: true, cell: (x) => typeof x.target === "number" ? seconds(x.target) : "–"},
+      {title: "Bad", number: true, cell: (x) => `${count(x.bad)} of ${count(x.good + x.bad)}`},
+      {title: "Budget left", number: true, cell: (x) => percent(x.budget_left_ratio)},
+      {title: "Burn rates", cell: (x) => Object.entries(x.burn_rates ?? {}).map(([window, rate]) => `${window}: ${rate}`).join(", ")},
+      {title: "Why", key: "why"},
     ],
   });
   const faults = table({
@@ -46,10 +50,12 @@ export function mount(element, api) {
   });
   for (const each of [faults, log, starting, objectives]) each.classList.add("narrows");
   fill(element, el("section", {class: "card"}, facts),
+    el("section", {class: "card"}, faults),
     el("section", {class: "card", "aria-labelledby": "triggers"}, el("h3", {id: "triggers"}, "Triggers and advice"), triggers),
-    el("section", {class: "card", "aria-labelledby": "warnings"}, el("h3", {id: "warnings"}, "Warnings"), noWarnings, warnings),
-    el("section", {class: "card"}, starting), el("section", {class: "card"}, objectives),
-    el("section", {class: "card"}, faults), el("section", {class: "card"}, log));
+    el("div", {class: "two"},
+      el("section", {class: "card", "aria-labelledby": "warnings"}, el("h3", {id: "warnings"}, "Warnings"), noWarnings, warnings),
+      el("section", {class: "card"}, starting)),
+    el("section", {class: "card"}, log), el("section", {class: "card"}, objectives));
   return api.feed.subscribe((snapshot) => {
     const {history} = api;
     const recovered = (outcome) => history.growth("pointsman_stream_recoveries_total", {outcome});
@@ -67,7 +73,7 @@ export function mount(element, api) {
       fill(warnings, told.map((x) => el("li", null, x)));
     }
     starting.update(Object.entries(snapshot.deployments ?? {}).map(([name, x]) => ({name, ...x})));
-    objectives.update(objectiveRows(snapshot));
+    objectives.update(snapshot.status.slo ?? []);
     faults.update(grouped(snapshot.recent.faults ?? [], ["lane", "replica", "what"]).map((x) => ({...x, now: snapshot.at})));
     log.update((snapshot.recent.log ?? []).slice(0, 30));
   });
@@ -77,42 +83,39 @@ let triggersTold = "";
 
 function drawTriggers(place, snapshot) {
   const firing = rowsOf(snapshot, "pointsman_trigger_firing").filter((x) => x.value > 0).map((x) => x.trigger);
-  const advice = adviceRows(snapshot.status.advice);
+  const advice = (snapshot.status.advice ?? []).filter((x) => x.state === "firing");
   const told = JSON.stringify([firing, advice]);
+  // Left as it is while it says the same: somebody may be reading it.
   if (told === triggersTold && place.firstChild) return;
   triggersTold = told;
-  if (firing.length === 0 && advice.length === 0) {
+  const advised = new Set(advice.map((x) => x.trigger));
+  const rows = [...advice, ...firing.filter((x) => !advised.has(x)).map((trigger) => ({trigger}))];
+  if (rows.length === 0) {
     fill(place, el("p", {class: "empty"}, "No trigger fires. Each watches a signal over a time; what it advises stands here."));
     return;
   }
-  const advised = new Set(advice.map((x) => x.trigger));
-  const rows = [...advice, ...firing.filter((x) => !advised.has(x)).map((trigger) => ({trigger}))];
-  fill(place, el("ul", {class: "plain"}, rows.map((row) => el("li", {class: "decision"},
-    el("div", {class: "row"}, badge("fires", "warn"), el("strong", null, row.trigger), row.lane ? el("span", null, `lane ${row.lane}`) : null),
-    Object.entries(row).filter(([name]) => name !== "trigger" && name !== "lane").map(([name, value]) =>
-      el("div", null, el("span", {class: "muted"}, `${name.replaceAll("_", " ")}: `), words(value)))))));
+  fill(place, el("ul", {class: "plain"}, rows.map(trigger)));
 }
 
-/** Rows of advice of triggers that fire, whichever of the two shapes /status has them in. */
-function adviceRows(advice) {
-  const rows = Array.isArray(advice) ? advice : advice?.rows ?? advice?.advice ?? [];
-  return Array.isArray(rows) ? rows.filter((x) => x && x.firing !== false).map((x) => ({trigger: String(x.trigger ?? x.name ?? "advice"), ...x})) : [];
+const SEVERITY = {now: "users feel it", soon: "users will feel it", save: "something is spent for nothing"};
+
+function trigger(row) {
+  const line = (name, text) => text ? el("div", null, el("span", {class: "muted"}, `${name}: `), text) : null;
+  const unit = row.unit ? ` ${row.unit}` : "";
+  return el("li", {class: "decision"},
+    el("div", {class: "row"}, badge("fires", row.severity === "now" ? "bad" : "warn"), el("strong", null, row.trigger),
+      row.subject ? el("span", null, row.subject) : null,
+      row.severity ? el("span", {class: "muted"}, SEVERITY[row.severity] ?? row.severity) : null),
+    line("Seen", row.condition && `${row.condition}; now ${words(row.value)}${unit}`),
+    line("Do", row.remedy), line("Price", words(row.price)), line("Expected", words(row.expected)),
+    line("Undo", row.undo), line("Confidence", words(row.confidence)));
 }
 
+/** A value of any kind in words; empty where there is none. */
 function words(value) {
+  if (value === null || value === undefined) return "";
   if (typeof value === "number") return String(Math.round(value * 1000) / 1000);
-  if (value === null || value === undefined) return "–";
-  return typeof value === "object" ? JSON.stringify(value) : String(value);
-}
-
-function objectiveRows(snapshot) {
-  const found = new Map();
-  const of = (x) => {
-    const key = JSON.stringify([x.objective, x.lane, x.tier]);
-    if (!found.has(key)) found.set(key, {objective: x.objective, lane: x.lane, tier: x.tier, left: null, burns: []});
-    return found.get(key);
-  };
-  for (const row of rowsOf(snapshot, "pointsman_slo_budget_left_ratio")) of(row).left = row.value;
-  for (const row of rowsOf(snapshot, "pointsman_slo_burn_rate")) of(row).burns.push(row);
-  return [...found.values()].sort((a, b) => (a.left ?? 1) - (b.left ?? 1));
+  if (typeof value !== "object") return String(value);
+  if (typeof value.says === "string") return value.says;
+  return Object.entries(value).map(([name, x]) => `${name.replaceAll("_", " ")} ${words(x)}`).join(", ");
 }

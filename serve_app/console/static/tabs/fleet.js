@@ -17,7 +17,7 @@ export function mount(element, api) {
     for (const name of lanes.keys()) if (!names.includes(name)) { lanes.get(name).remove(); lanes.delete(name); }
     for (const name of names) {
       if (!lanes.has(name)) {
-        lanes.set(name, laneCard(name, ttftGoal(snapshot, name)));
+        lanes.set(name, laneCard(name));
         cards.append(lanes.get(name));
       }
       lanes.get(name).update(snapshot, api.history);
@@ -45,21 +45,20 @@ function drawFacts(place, snapshot, history) {
 
 const FAILED = new Set(["500", "broken", "no_replica", "deadline_exceeded"]);
 
-/** Seconds to the first token that the SLO of a lane asks for; 0.8 is the usual target where it says none. */
+/** Seconds to the first token that the objectives of a lane ask for; 0.8 is the usual target where there are none. */
 function ttftGoal(snapshot, lane) {
-  const rows = snapshot.status.slo?.objectives ?? snapshot.status.slo?.rows ?? (Array.isArray(snapshot.status.slo) ? snapshot.status.slo : []);
-  const own = Array.isArray(rows) ? rows.filter((x) => x.objective === "ttft" && (x.lane ?? lane) === lane) : [];
-  const told = own.map((x) => x.target_s ?? x.within_s ?? x.seconds).filter((x) => typeof x === "number");
+  const told = (snapshot.status.slo ?? []).filter((x) => x.objective === "ttft" && x.lane === lane)
+    .map((x) => x.target).filter((x) => typeof x === "number");
   return told.length > 0 ? {seconds: Math.min(...told), isSlo: true} : {seconds: 0.8, isSlo: false};
 }
 
-function laneCard(lane, goal) {
-  const state = el("span");
+function laneCard(lane) {
+  const state = el("span", {class: "row"});
   const model = el("span", {class: "muted"});
   const facts = el("dl", {class: "facts"});
   const progress = el("p", {class: "muted"});
   const sparks = {
-    ttft: spark("First token, p95", {format: seconds, limit: goal.seconds}),
+    ttft: spark("First token, p95", {format: seconds, limit: 0.8}),
     tokens: spark("Tokens", {format: (x) => rate(x)}),
     running: spark("Running", {format: count}),
     waiting: spark("Waiting", {format: count}),
@@ -76,6 +75,8 @@ function laneCard(lane, goal) {
   card.update = (snapshot, history) => {
     const row = snapshot.status.lanes[lane];
     const ttft = history.ttft(lane);
+    const goal = ttftGoal(snapshot, lane);
+    sparks.ttft.setLimit(goal.seconds);
     const waiting = history.waiting(snapshot, lane);
     const over = ttft.p95 !== null && ttft.p95 > goal.seconds;
     say(model, row.model);
@@ -147,7 +148,7 @@ function drawCards(place, lane, replicas) {
 
 const CARD_COLUMNS = [
   {title: "Replica", cell: (x) => el("span", {class: "mono"}, x.replica)},
-  {title: "Card", cell: (x) => String(x.name ?? x.card ?? x.index ?? "")},
+  {title: "Card", cell: (x) => x.name ?? x.card},
   {title: "Power", number: true, cell: (x) => `${count(x.power_watts)} of ${count(x.power_limit_watts)} W`},
   {title: "Temperature", number: true, cell: (x) => `${fixed(x.temperature_celsius, 0)} °C`},
   {title: "Memory", cell: (x) => bar(x.memory_used_bytes / x.memory_total_bytes, percent(x.memory_used_bytes / x.memory_total_bytes), {warn: 0.97, bad: 0.99})},

@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import contextlib
 import functools
+import logging
 import random
 import socket
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from serve_app.admission.admission import watch_saturation
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.tenants import TenantsConfig
 from serve_app.console.console import Console
+from serve_app.console.log_ring import keep_log
 from serve_app.engine.engine_stats import engine_load
 from serve_app.engine.lane_endpoint import ENGINE_ASKS
 from serve_app.front.control import Control
@@ -57,11 +59,18 @@ TIERS = {
     "free": {
         "priority": 10,
         "sheddable": True,
-        "ceilings": {"tokens_per_minute": 60_000, "requests_per_minute": 600},
+        "ceilings": {"tokens_per_minute": 12_000},
     },
+    "trial": {"priority": 5, "ceilings": {"requests_per_minute": 10}},
     "local": {},
 }
-TENANTS = {"acme": "paid", "globex": "paid", "blog": "free", "scraper": "free"}
+TENANTS = {
+    "acme": "paid",
+    "globex": "paid",
+    "blog": "free",
+    "scraper": "free",
+    "visitor": "trial",
+}
 
 EASY = (
     "What time is it in Lisbon?",
@@ -149,7 +158,7 @@ class Deployment:
         policies = build_policies(self.fleet, config, found.scorer(), found.threshold_for_share)
         self.metrics = Metrics()
         self.state = IngressState(policies, SECRET, "i1")
-        self.endpoints, self._tasks = {}, []
+        self.endpoints, self._tasks, self._listeners = {}, [], []
         self.lanes = LocalLanes(self.endpoints, self.fleet.timeouts)
         reloader = SimpleNamespace(last_error="", store_error="")
         self.control = Control(self.state, self.lanes, self.metrics, reloader, self.broadcast)
@@ -158,7 +167,7 @@ class Deployment:
         self.gateway = Gateway(
             self.state, self.pipeline, self.control, SimpleNamespace(), console=self.console
         )
-        self.log = []
+        self.log = keep_log(logging.getLogger("ray.serve"))
         self.starting = {}
 
     async def __aenter__(self):
@@ -178,6 +187,7 @@ class Deployment:
         return self
 
     async def __aexit__(self, *_) -> None:
+        logging.getLogger("ray.serve").removeHandler(self.log)
         self.console.close()
         for task in self._tasks:
             task.cancel()
@@ -209,7 +219,7 @@ class Deployment:
         if method == "recent":
             own = self.pipeline.recent.export()
             faults = self.pipeline.book.log.export()
-            return [{"replica": "i1", **own, "faults": faults, "log": self.log}]
+            return [{"replica": "i1", **own, "faults": faults, "log": self.log.rows()}]
         assert method == "snapshot"
         return [
             {
@@ -229,13 +239,20 @@ class Deployment:
         config = uvicorn.Config(self.gateway, lifespan="off", log_config=None, access_log=False)
         server = uvicorn.Server(config)
         server.capture_signals = contextlib.nullcontext
-        task = asyncio.create_task(server.serve(sockets=[at]))
+        serving = asyncio.create_task(server.serve(sockets=[at]))
+        self._listeners.append((server, serving))
         try:
             yield f"http://127.0.0.1:{at.getsockname()[1]}"
         finally:
-            self.console.close()
+            await self.hang_up()
+
+    async def hang_up(self) -> None:
+        """Close the listener and its connections, as the end of the process would."""
+        self.console.close()
+        while self._listeners:
+            server, serving = self._listeners.pop()
             server.should_exit = server.force_exit = True
-            await task
+            await serving
 
     def client(self, key=None) -> httpx.AsyncClient:
         """A client without a connection: it asks the gateway itself."""

@@ -15,6 +15,7 @@ def rows(text, family):
 
 def test_samples_of_ingress_replicas_add_up():
     text = (
+        "# TYPE pointsman_queue_depth gauge\n"
         'pointsman_queue_depth{ingress="a",lane="chat",tier="paid"} 2.0\n'
         'pointsman_queue_depth{ingress="b",lane="chat",tier="paid"} 3.0\n'
         'pointsman_queue_depth{ingress="b",lane="chat",tier="free"} 1.0\n'
@@ -27,8 +28,10 @@ def test_samples_of_ingress_replicas_add_up():
 
 def test_what_each_replica_has_of_the_whole_does_not_add_up():
     text = (
+        "# TYPE pointsman_trigger_firing gauge\n"
         'pointsman_trigger_firing{ingress="a",trigger="x"} 1.0\n'
         'pointsman_trigger_firing{ingress="b",trigger="x"} 1.0\n'
+        "# HELP pointsman_slo_budget_left_ratio x\n# TYPE pointsman_slo_budget_left_ratio gauge\n"
         'pointsman_slo_budget_left_ratio{ingress="a",objective="ttft",lane="c",tier="t"} 0.5\n'
         'pointsman_slo_budget_left_ratio{ingress="b",objective="ttft",lane="c",tier="t"} 0.2\n'
     )
@@ -61,7 +64,7 @@ def test_a_family_without_labels_is_read_with_and_without_those_of_the_merge():
 
 
 def test_histograms_keep_one_label_and_add_up_over_the_others():
-    text = "".join(
+    text = "# TYPE pointsman_time_to_first_token_seconds histogram\n" + "".join(
         f'pointsman_time_to_first_token_seconds_bucket{{lane="chat",le="{le}",tier="{tier}"}} {n}\n'
         for tier in ("a", "b")
         for le, n in (("+Inf", 5.0), ("0.8", 4.0), ("0.1", 1.0))
@@ -74,10 +77,15 @@ def test_histograms_keep_one_label_and_add_up_over_the_others():
 
 def test_what_is_not_shown_or_no_sample_is_passed_over():
     text = (
-        "# HELP pointsman_queue_depth x\n# TYPE pointsman_queue_depth gauge\n\n"
-        'pointsman_other{lane="chat"} 1\nvllm:whatever 3\npointsman_queue_depth\n'
+        "# TYPE pointsman_other gauge\n"
+        'pointsman_other{lane="chat"} 1\n'
+        "# HELP pointsman_queue_depth x\n# TYPE pointsman_queue_depth gauge\n"
+        "\npointsman_queue_depth\nvllm:whatever 3\n"
+        'pointsman_queue_depth_created{lane="chat",tier="paid"} 9\n'
         'pointsman_queue_depth{lane="chat",tier="paid"} 4 1700000000\n'
+        "# TYPE vllm:num_requests_running gauge\n# TYPE vllm:none gauge"
     )
 
     assert rows(text, "pointsman_queue_depth") == {("chat", "paid"): 4.0}
     assert set(read(text).samples) == {"pointsman_queue_depth"}
+    assert not read("").samples
