@@ -90,11 +90,11 @@ def _add(args: argparse.Namespace) -> int:
     with opened(config) as store:
         store.add_key(StoredKey(args.tenant, entry, now))
     if args.json:
-        row = {"tenant": args.tenant, "id": entry.id, "key": key, "store": str(store.path)}
+        row = {"tenant": args.tenant, "id": entry.id, "key": key, "store": store.place}
         print(json.dumps(row))
     else:
         print(f"{key}\n\nThis key is shown once. Send it as 'Authorization: Bearer KEY'.")
-        print(f"Its hash is in {store.path}.", file=sys.stderr)
+        print(f"Its hash is in {store.place}.", file=sys.stderr)
     return 0
 
 

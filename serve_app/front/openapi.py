@@ -188,10 +188,10 @@ OPENAPI: dict[str, Any] = {
         "/ready": _read("Every required lane is loaded and warmed (503 until then)."),
         "/metrics": _read("Prometheus text of the whole deployment."),
         "/status": _read("Lanes, replicas, warnings for an admin key; else the caller's own part."),
+        **ADMIN_PATHS,
         "/console": _read("The same as a page for operators; docs/console.md."),
         "/console/static/{name}": _read("A file of that page."),
         "/console/feed": _read("The page's figures each second, as server-sent events."),
-        **ADMIN_PATHS,
     },
     "components": {
         "securitySchemes": {

@@ -78,7 +78,8 @@ async def deployed(folder: Path, timing: str = "ttft_s: 0, itl_s: 0"):
     tenants = folder / "etc" / "tenants.yaml"
     tenants.parent.mkdir()
     tenants.write_text("# The operator's own words.\n" + yaml.safe_dump(config, sort_keys=False))
-    text = FLEET.read_text().replace("ingress: {replicas: 2", "ingress: {replicas: 1")
+    # One replica of each, as there are in one process.
+    text = FLEET.read_text().replace("replicas: 2", "replicas: 1")
     for given in ("ttft_s: 0.02, itl_s: 0.02", "profile: llama-3.1-8b-fp8-rtx4090"):
         text = text.replace(given, timing)
     fleet = folder / "fleet.yaml"

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import re
-import shutil
 import socket
 
 import pytest
@@ -11,15 +10,12 @@ import pytest_asyncio
 import uvicorn
 
 from tests.unit.serve_app.admin.conftest import deployed
-
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
-)
+from tests.unit.serve_app.console.browser import CHECK, launched, needed
+from tests.unit.serve_app.console.browser import opened as page_at
 
 pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.skipif(not CHROMIUM, reason="no Chromium: apt-get install chromium"),
 ]
 
 
@@ -50,37 +46,24 @@ async def served(tmp_path_factory):
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser():
-    from playwright.async_api import async_playwright
-
-    async with async_playwright() as playwright:
-        made = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    needed()
+    async with launched() as made:
         yield made
-        await made.close()
 
 
 @contextlib.asynccontextmanager
-async def opened(browser, served, tab, key=None, width=1280, scheme="light"):
-    context = await browser.new_context(
-        color_scheme=scheme, viewport={"width": width, "height": 900}, reduced_motion="reduce"
-    )
-    page = await context.new_page()
-    page.set_default_timeout(60_000)
-    page.faults = []
-    page.on("pageerror", lambda x: page.faults.append(str(x)))
-    page.on("dialog", lambda x: page.faults.append(x.message))
-    page.on(
-        "console", lambda x: page.faults.append(x.text) if "Content Security" in x.text else None
-    )
-    if key is not None:
-        value = served.keys.get(key, key)
-        await page.add_init_script(f"sessionStorage.setItem('pointsman-key', {value!r})")
-    await page.goto(f"{served.url}/console#{tab}")
-    await page.locator(f"#part-{tab} :is(form, table, .error):visible").first.wait_for()
-    try:
+async def opened(browser, served, tab, key=None, **looks):
+    value = None if key is None else served.keys.get(key, key)
+    url = f"{served.url}/console#{tab}"
+    async with page_at(browser, url, key=value, **looks) as page:
+        await page.locator(f"#part-{tab} :is(form, table, .error):visible").first.wait_for()
         yield page
-        assert page.faults == []
-    finally:
-        await context.close()
+        wrong = [x for x in page.told if x.startswith(("error: ", "dialog: ")) and not HTTP(x)]
+        assert wrong == []
+
+
+HTTP = re.compile("Failed to load resource").search
+"""The browser's own word for a status that a test wants."""
 
 
 async def confirm(page, verb):
@@ -114,6 +97,7 @@ async def test_an_answer_comes_with_what_was_decided_about_it(served, browser):
         assert sent.headers["x-session-id"].startswith("playground-")
         await page.locator(".answered").nth(1).get_by_text("Stages").click()
         assert await page.get_by_role("rowheader", name="engine").count() >= 1
+        assert await page.evaluate(CHECK) == []
 
 
 async def test_two_lanes_answer_the_same_prompt_side_by_side(served, browser):
@@ -196,6 +180,7 @@ async def test_a_holder_sees_own_figures_that_are_those_of_the_api(served, brows
         assert "acme" in text and "rival" not in text
         limits = page.get_by_role("table", name="Limits")
         assert await limits.get_by_role("rowheader", name="Tokens a day").count() == 1
+        assert await page.evaluate(CHECK) == []
 
 
 async def test_nobody_is_told_to_set_a_key(served, browser):
@@ -218,6 +203,7 @@ async def test_an_admin_makes_a_key_and_revokes_it(served, browser):
         key = await shown.inner_text()
         key_id = key.split("-")[1]
         assert (await served.chat(key)).status_code == 200
+        assert await page.evaluate(CHECK) == []
 
         await page.get_by_role("button", name="I have kept it").click()
         assert key not in await page.content()
@@ -279,28 +265,14 @@ async def test_a_tenant_sees_no_admin_s_part(served, browser):
 
 # -- all of them ----------------------------------------------------------------------------
 
-WRONG = """() => {
-  const said = [];
-  const wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
-  if (wide > 0) said.push(`the page is ${wide} px too wide`);
-  for (const x of document.querySelectorAll('#view :is(input, select, textarea)')) {
-    if (x.labels.length === 0 && !x.getAttribute('aria-label')) said.push(`no label: ${x.id}`);
-  }
-  for (const x of document.querySelectorAll('#view button')) {
-    if (!x.textContent.trim() && !x.getAttribute('aria-label')) said.push('no name');
-  }
-  const ids = [...document.querySelectorAll('[id]')].map((x) => x.id);
-  for (const id of new Set(ids.filter((x, i) => ids.indexOf(x) !== i))) said.push(`twice: ${id}`);
-  return said;
-}"""
 
-
-@pytest.mark.parametrize("width", [400, 1280])
-async def test_nothing_is_too_wide_or_without_a_name(served, browser, width):
+@pytest.mark.parametrize(("width", "scheme"), [(400, "dark"), (1280, "light")])
+async def test_every_part_can_be_read_and_reached(served, browser, width, scheme):
+    """At both widths and in both schemes: contrast, names, headings, nothing too wide."""
     for tab, key in (("playground", "rival"), ("usage", "rival"), ("admin", "admin")):
-        async with opened(browser, served, tab, key, width, "dark") as page:
+        async with opened(browser, served, tab, key, width=width, scheme=scheme) as page:
             if tab == "admin":
                 await page.get_by_role("button", name="Change the ceilings of rival").click()
                 await page.get_by_role("form", name="Ceilings of rival").wait_for()
 
-            assert await page.evaluate(WRONG) == [], tab
+            assert await page.evaluate(CHECK) == [], tab
