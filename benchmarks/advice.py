@@ -5,8 +5,8 @@
 Faults of minutes are staged on simulated engines in virtual time, ten minutes after the traffic
 began; the sizes of fleets over eight days are drawn (requests at once, by Poisson around a daily
 curve), because a week of requests would take hours. From the Prometheus text (or the points of
-the days) on, everything is the product's own code. The reckoning behind `decode_slow`, `tenant_flood`
-and `first_token` was settled on seeds below 100; the runs here have others.
+the days) on, everything is the product's own code. The reckoning behind `decode_slow`,
+`tenant_flood` and `first_token` was settled on seeds below 100; the runs here have others.
 """
 
 from __future__ import annotations

@@ -69,10 +69,15 @@ class Traffic:
 
     Args:
         secret: of the deployment, so that all of its ingress replicas give a session one number.
+        clock: seconds since 1970.
+        most: requests kept of each lane.
 
     """
 
-    def __init__(self, secret: bytes, clock: Callable[[], float] = _now) -> None:
+    def __init__(
+        self, secret: bytes, clock: Callable[[], float] = _now, most: int = MAX_REQUESTS
+    ) -> None:
+        self._most = most
         self._digest = partial(blake2b, digest_size=4, key=secret[:64])
         self._clock = clock
         self._lanes: dict[str, deque[Row]] = {}
@@ -90,15 +95,15 @@ class Traffic:
         metrics.prompts.labels(lane).observe(counted.prompt_tokens)
         ring = self._lanes.get(lane)
         if ring is None:
-            ring = self._lanes[lane] = deque(maxlen=MAX_REQUESTS)
+            ring = self._lanes[lane] = deque(maxlen=self._most)
         ring.append(
             (
                 round(self._clock() - (now - call.started), 3),
                 counted.prompt_tokens,
                 counted.cached_tokens,
                 counted.completion_tokens,
-                self._number(call.task_key),
-                self._number(call.tenant.name),
+                self.number(call.task_key),
+                self.number(call.tenant.name),
                 call.served.ttft_s,
             )
         )
@@ -113,7 +118,8 @@ class Traffic:
         is_last = gate is None or not gate.delivered
         return self._turns.end(call.turn_key, call.started, now, is_last=is_last)
 
-    def _number(self, name: str) -> int:
+    def number(self, name: str) -> int:
+        """Return what stands for a session or a tenant; nobody finds the name from it."""
         digest = self._digest(name.encode("utf-8", "surrogatepass")).digest()
         return int.from_bytes(digest, "big")
 

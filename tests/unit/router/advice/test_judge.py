@@ -141,6 +141,14 @@ def test_a_process_that_begins_anew_knows_what_the_last_one_knew():
     assert replay(MEAN, series, series.ends[-1]) == standing
 
 
+def test_what_lies_further_back_than_its_memory_is_not_gone_through_again():
+    old = [Point(x * STEP_S, 11, 1) for x in range(1, 9)]
+    now = MEAN.memory_s + 600
+    series = Series(STEP_S, [*old, Point(now, 5, 1)])
+
+    assert replay(MEAN, series, now) == Standing()
+
+
 def test_since_when_it_fires_may_be_known_from_before():
     fires = Standing(since=100.0, held_at=160.0)
 
