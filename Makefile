@@ -1,10 +1,14 @@
 # What each target does is in README.md; the work is in scripts/.
 SHELL := /bin/bash
-.PHONY: serve test test-quick test-security busy soak clients check bench install lock clean
+.PHONY: serve observe test test-quick test-security busy soak clients check bench install lock clean
 
 serve:
 	@begun=$$(date +%s%N); scripts/install && \
 	  POINTSMAN_INSTALL_MS=$$(( ($$(date +%s%N) - begun) / 1000000 )) scripts/serve
+
+observe:
+	@scripts/install
+	@scripts/observe $(ARGS)
 
 install:
 	@scripts/install
@@ -37,7 +41,7 @@ check:
 	@scripts/install dev
 	@scripts/check
 
-bench: bench-request_trace bench-agents bench-loops bench-tool_sets bench-tracing bench-decision bench-routing bench-routing_control bench-startup bench-bodies bench-calibration bench-simulator bench-affinity bench-affinity_real bench-fit bench-chaos bench-disconnects bench-admission bench-isolation_fairness bench-isolation_overload bench-isolation_ceiling bench-isolation_kills bench-overhead
+bench: bench-request_trace bench-agents bench-loops bench-tool_sets bench-tracing bench-observability bench-advice bench-decision bench-routing bench-routing_control bench-startup bench-bodies bench-calibration bench-simulator bench-affinity bench-affinity_real bench-fit bench-chaos bench-disconnects bench-admission bench-isolation_fairness bench-isolation_overload bench-isolation_ceiling bench-isolation_kills bench-overhead
 
 bench-%:
 	@scripts/install dev
