@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from pathlib import Path
 from typing import Any
 
 from router.errors import Rejected, RejectReason
 from serve_app.admin.peers import RELOAD_WITHIN_S, Peers, Told, limits_in_force
+from serve_app.admin.tenants_reading import TenantsReading
 from serve_app.config.errors import ConfigError, validate
-from serve_app.config.settings import load_tenants
 from serve_app.config.tenants import TenantsConfig
 from serve_app.config.tiers import CeilingsConfig
 from serve_app.pipeline.state import IngressState
-from serve_app.tenancy.tenants_file import etag_of, set_ceilings
+from serve_app.tenancy.tenants_file import set_ceilings
 
 MAX_LISTED = 200
 
@@ -29,9 +28,10 @@ class CannotWrite(Exception):
 class CeilingsDesk:
     """Reads and sets what the tenants file says of tenants' ceilings."""
 
-    def __init__(self, state: IngressState, tenants_file: Path, peers: Peers) -> None:
+    def __init__(self, state: IngressState, tenants: TenantsReading, peers: Peers) -> None:
         self._state = state
-        self._file = tenants_file
+        self._tenants = tenants
+        self._file = tenants.path
         self._peers = peers
 
     async def listing(self, search: str, limit: int) -> Told:
@@ -39,7 +39,7 @@ class CeilingsDesk:
         return await asyncio.to_thread(self._listing, search.lower(), min(limit, MAX_LISTED))
 
     def _listing(self, search: str, limit: int) -> Told:
-        etag, config = self._read()
+        etag, config = self._tenants.read()
         names = [name for name in config.tenants if search in name.lower()]
         return {
             "etag": etag,
@@ -47,10 +47,6 @@ class CeilingsDesk:
             "tenants": [self._row(name, config) for name in names[:limit]],
             "left_out": max(0, len(names) - limit),
         }
-
-    def _read(self) -> tuple[str, TenantsConfig]:
-        # The tag first: of a file that changes in between it is the older one, which sets nothing.
-        return etag_of(self._file), load_tenants(self._file)
 
     def _row(self, name: str, config: TenantsConfig) -> Told:
         return {
@@ -64,7 +60,7 @@ class CeilingsDesk:
         }
 
     async def show(self, tenant: str) -> Told | Rejected:
-        etag, config = await asyncio.to_thread(self._read)
+        etag, config = await asyncio.to_thread(self._tenants.read)
         if tenant not in config.tenants:
             return NO_TENANT
         row = self._row(tenant, config)
@@ -84,7 +80,7 @@ class CeilingsDesk:
             CannotWrite: the file is not ours to write.
 
         """
-        _, config = await asyncio.to_thread(self._read)
+        _, config = await asyncio.to_thread(self._tenants.read)
         if tenant not in config.tenants:
             return NO_TENANT
         fault = _fault_of(body)
@@ -96,7 +92,7 @@ class CeilingsDesk:
         except OSError as error:
             raise CannotWrite(f"{FOREIGN.format(self._file)} ({error.strerror})") from error
         ingress = await self._peers.ask("reload", tenant, within_s=RELOAD_WITHIN_S)
-        new, config = await asyncio.to_thread(self._read)
+        new, config = await asyncio.to_thread(self._tenants.read)
         return {
             "ok": all(x["ok"] for x in ingress),
             "tenant": tenant,

@@ -11,6 +11,7 @@ from serve_app.admin.drains import DrainDesk
 from serve_app.admin.keys import KeyDesk
 from serve_app.admin.own_usage import OwnUsage
 from serve_app.admin.peers import Broadcast, Peer, Peers, Reload
+from serve_app.admin.tenants_reading import TenantsReading
 from serve_app.admin.trail import Trail
 from serve_app.config.settings import state_dir
 from serve_app.pipeline.records import Records
@@ -54,9 +55,10 @@ def build_admin(
     """Build it over what the ingress replica `me` has."""
     log = AuditLog(state_dir() / "audit")
     peers = Peers(broadcast, state)
+    tenants = TenantsReading(tenants_file)
     return AdminDesk(
-        keys=KeyDesk(store, tenants_file, peers),
-        ceilings=CeilingsDesk(state, tenants_file, peers),
+        keys=KeyDesk(store, tenants, peers),
+        ceilings=CeilingsDesk(state, tenants, peers),
         drains=DrainDesk(state, lanes, peers),
         trail=Trail(log, peers, me, secret),
         usage=OwnUsage(state, store, records.meter, peers),

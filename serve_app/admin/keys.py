@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -13,8 +12,8 @@ from pydantic import Field
 from router.errors import Rejected, RejectReason
 from serve_app.admin.ceilings import FOREIGN, CannotWrite
 from serve_app.admin.peers import Peers, Told, newest_use, used_at
+from serve_app.admin.tenants_reading import TenantsReading
 from serve_app.config.errors import StrictModel, nearest
-from serve_app.config.settings import load_tenants
 from serve_app.config.tenants import KeyConfig, TenantsConfig
 from serve_app.tenancy.auth import make_key
 from serve_app.tenancy.store import Keys, StoredKey, TenancyStore
@@ -48,9 +47,10 @@ class RevokeKey(StrictModel):
 class KeyDesk:
     """Lists, makes and revokes, with the functions that `pointsman tenants` uses."""
 
-    def __init__(self, store: TenancyStore, tenants_file: Path, peers: Peers) -> None:
+    def __init__(self, store: TenancyStore, tenants: TenantsReading, peers: Peers) -> None:
         self._store = store
-        self._file = tenants_file
+        self._tenants = tenants
+        self._file = tenants.path
         self._peers = peers
 
     async def listing(self, tenant: str | None) -> Told:
@@ -73,7 +73,7 @@ class KeyDesk:
         }
 
     def _read(self) -> tuple[TenantsConfig, Keys]:
-        return load_tenants(self._file), self._store.keys()
+        return self._tenants.read()[1], self._store.keys()
 
     async def make(self, asked: MakeKey) -> Told | Rejected:
         """Make a key; it is in this answer and nowhere else.
@@ -83,7 +83,7 @@ class KeyDesk:
             ConfigError: the file is not valid, or is being changed.
 
         """
-        config = await asyncio.to_thread(load_tenants, self._file)
+        _, config = await asyncio.to_thread(self._tenants.read)
         refused = _refuse(asked, config)
         if refused is not None:
             return refused

@@ -26,6 +26,7 @@ from serve_app.tenancy.auth import Tenant
 from serve_app.tenancy.tenants_file import FileChanged
 
 MAX_BYTES = 16_384
+MAX_MESSAGE_CHARS = 2000
 
 KEYS, CEILINGS, REPLICAS = "/admin/keys/", "/admin/ceilings/", "/admin/replicas/"
 
@@ -270,7 +271,8 @@ async def _answer(
 
 
 def _invalid(message: str) -> Rejected:
-    return Rejected(RejectReason.INVALID_REQUEST, message)
+    # A file can have a fault in each of its thousand tenants.
+    return Rejected(RejectReason.INVALID_REQUEST, message[:MAX_MESSAGE_CHARS])
 
 
 def _rights(asked: MakeKey) -> dict[str, bool]:

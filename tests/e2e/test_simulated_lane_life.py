@@ -18,6 +18,7 @@ from tests.e2e.support import (
     await_two,
     chat,
     eventually,
+    pointsman,
     replicas_of,
 )
 
@@ -98,3 +99,26 @@ def test_stopped_replicas_are_replaced(simulated: str, http: httpx.Client) -> No
     for name in ("chat", "quality"):
         again = chat("again", max_tokens=2) | {"model": name}
         assert http.post(f"{simulated}{CHAT}", json=again).status_code == 200
+
+
+def test_a_replica_that_is_drained_to_its_end_breaks_nothing_off_and_is_replaced(
+    simulated: str, http: httpx.Client
+) -> None:
+    """Its streams end as they would have; Serve starts another, which is not drained."""
+    before = await_two(http, simulated, "chat")
+    streams = [Stream(simulated, CHAT, form(CHAT, "tell", 150), f"end-{n}") for n in range(6)]
+    begin(streams)
+    drained = max(before, key=lambda x: replicas_of(http, simulated, "chat")[x]["in_flight"])
+
+    told = pointsman("drain", drained, "--end", "--url", simulated)
+    for stream in streams:
+        stream.join(REPLACED_S)
+
+    assert told["ends"] and told["in_flight"] > 0
+    assert all(x.is_whole and len(x.words) == 150 for x in streams)
+    eventually(
+        lambda: drained not in (now := replicas_of(http, simulated, "chat")) and len(now) == 2,
+        within_s=REPLACED_S,
+        every_s=0.5,
+    )
+    assert not any(x["draining"] for x in await_two(http, simulated, "chat").values())

@@ -133,3 +133,25 @@ async def test_a_tenant_that_there_is_not_is_a_404(deployment):
     assert (await deployment.ask("GET", "/admin/ceilings/nobody")).status_code == 404
     etag = (await read(deployment))["etag"]
     assert (await put(deployment, {}, etag, "nobody")).status_code == 404
+
+
+def test_the_file_is_parsed_once_for_each_state_of_it(tmp_path, monkeypatch):
+    from serve_app.admin import tenants_reading
+    from serve_app.config.settings import load_tenants
+
+    path, parsed = tmp_path / "tenants.yaml", []
+
+    def load(file):
+        parsed.append(file)
+        return load_tenants(file)
+
+    monkeypatch.setattr(tenants_reading, "load_tenants", load)
+    path.write_text("tiers: {a: {}}\n")
+    reading = tenants_reading.TenantsReading(path)
+
+    first, again = reading.read(), reading.read()
+    path.write_text("tiers: {a: {}, b: {}}\n")
+    second = reading.read()
+
+    assert first is again and len(parsed) == 2
+    assert first[0] != second[0] and list(second[1].tiers) == ["a", "b"]
