@@ -406,9 +406,14 @@ def test_metrics_cover_ingress_and_every_engine(real: str, http: httpx.Client) -
     assert "pointsman_requests_total{" in text
     assert "pointsman_escalation_threshold{" in text
     # What each engine runs with, weights and KV cache, for `pointsman doctor --live`.
-    assert len(re.findall(r'^pointsman_engine_info\{.*quantization="none"', text, re.M)) == 3
     assert (
-        len(re.findall(r'^vllm:cache_config_info\{.*kv_cache_size_tokens="\d+"', text, re.M)) == 3
+        len(re.findall(r'^pointsman_engine_info\{.*quantization="none"', text, re.MULTILINE)) == 3
+    )
+    assert (
+        len(
+            re.findall(r'^vllm:cache_config_info\{.*kv_cache_size_tokens="\d+"', text, re.MULTILINE)
+        )
+        == 3
     )
 
 
