@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -405,6 +406,12 @@ def test_metrics_cover_ingress_and_every_engine(real: str, http: httpx.Client) -
     assert text.count("# TYPE vllm:num_requests_running ") == 1
     assert "pointsman_requests_total{" in text
     assert "pointsman_escalation_threshold{" in text
+    # What each engine runs with, weights and KV cache, for `pointsman doctor --live`.
+    for told in (
+        r'^pointsman_engine_info\{.*quantization="none"',
+        r'^vllm:cache_config_info\{.*kv_cache_size_tokens="\d+"',
+    ):
+        assert len(re.findall(told, text, re.MULTILINE)) == 3
     # What an engine shows when it is asked to, by each of them; and that none stands still.
     for name in ("vllm:kv_block_reuse_gap_seconds_count", "pointsman_engine_stalled"):
         assert sum(x.startswith(f"{name}{{") for x in text.splitlines()) == 3

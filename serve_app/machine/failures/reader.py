@@ -59,11 +59,11 @@ def read_failure(text: str, *, lane: str | None = None) -> Reading:
     """Name the cause of a failed start.
 
     Args:
-        text: a log, or what Serve says of a deployment.
+        text: a log, of which the last 8 MiB count, or what Serve says of a deployment.
         lane: whose failure it is, where that is known.
 
     """
-    marked = COLOUR.sub("", text)
+    marked = COLOUR.sub("", text[-MAX_LOG_BYTES:])
     plain = LEVEL.sub("", ORIGIN.sub("", marked))
     for known in FINGERPRINTS:
         found = known.pattern.search(plain)

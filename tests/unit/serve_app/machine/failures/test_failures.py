@@ -12,7 +12,7 @@ from serve_app.machine.failures.table import FINGERPRINTS
 from serve_app.machine.start_progress import Progress, Seen
 
 HERE = Path(__file__).parent
-CORPUS = yaml.safe_load((HERE / "corpus.yaml").read_text())
+CORPUS = yaml.safe_load((HERE / "corpus.yml").read_text())
 HEALTHY = (HERE / "healthy_start.log").read_text()
 
 
