@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import yaml
+
 from serve_app.commands.client import DEFAULT_URL, CommandError, subparser
 from serve_app.config.errors import ConfigError
 from serve_app.config.settings import fleet_path, home, load_fleet, state_dir
@@ -38,7 +40,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     what.add_argument(
         "--start", action="store_true", help="start Prometheus, and Grafana where it is installed"
     )
-    lanes = f"whose lanes give the limits (default: {SHIPPED}; with --start: auto)"
+    lanes = f"whose lanes give the limits (default: {SHIPPED}; to --start: serve_config.yaml's)"
     parser.add_argument("--fleet", help=lanes)
     parser.add_argument("--into", type=Path, help="folder to write into (default: the checkout)")
     parser.add_argument(
@@ -83,9 +85,18 @@ def _wanted(args: argparse.Namespace) -> Wanted:
         raise ConfigError(f"--key-file {args.key_file}: no such file")
     if not is_duration(args.every):
         raise ConfigError(f"--every {args.every}: give seconds or minutes, as 15s or 1m")
-    fleet = load_fleet(fleet_path(args.fleet or ("auto" if args.start else SHIPPED)))
+    fleet = load_fleet(fleet_path(args.fleet or (_served_fleet() if args.start else SHIPPED)))
     scrape = Scrape(f"{parts.hostname}:{parts.port or 80}", args.every, _key_file(args))
     return Wanted(fleet, home(), scrape, args.runbooks)
+
+
+def _served_fleet() -> str:
+    """Return the fleet that serve_config.yaml names, which is what runs here."""
+    found = yaml.safe_load((home() / "serve_config.yaml").read_text())
+    try:
+        return str(found["applications"][0]["args"].get("fleet", "auto"))
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        raise ConfigError("serve_config.yaml names no application: give --fleet") from error
 
 
 def _key_file(args: argparse.Namespace) -> Path | None:
@@ -97,12 +108,15 @@ def _key_file(args: argparse.Namespace) -> Path | None:
 
 
 def _start(args: argparse.Namespace, wanted: Wanted) -> int:
-    from serve_app.observe.running import Ports, start
+    from serve_app.observe.running import Ports, has_grafana, start
 
     ports = Ports(args.prometheus_port, args.grafana_port)
     folder = args.into or state_dir() / "observe"
     folder.mkdir(parents=True, exist_ok=True)
     print(f"Prometheus: http://{HOST}:{ports.prometheus}/alerts (asks {wanted.scrape.target})")
-    print(f"Grafana, if it is installed: http://{HOST}:{ports.grafana}/d/pointsman-fleet")
+    if has_grafana():
+        print(f"Grafana: http://{HOST}:{ports.grafana}/d/pointsman-fleet")
+    else:
+        print("Grafana is not installed here: the dashboards are in configs/grafana/dashboards")
     print(f"Files and logs: {folder}. Ctrl-C ends them.", flush=True)
     return start(wanted, folder, ports)

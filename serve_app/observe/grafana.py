@@ -187,7 +187,8 @@ def _panel(panel: Panel, runbooks: dict[str, int]) -> dict[str, Any]:
         "targets": [_target(query, panel, at) for at, query in enumerate(panel.queries)],
         "fieldConfig": {"defaults": _field(panel), "overrides": _dashes(panel)},
         "options": _options(panel),
-        "links": [_runbook(name, runbooks[name]) for name in panel.alerts],
+        # An installed wheel has no pages.
+        "links": [_runbook(name, runbooks[name]) for name in panel.alerts if name in runbooks],
     }
 
 

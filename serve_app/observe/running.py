@@ -96,10 +96,14 @@ def _prometheus(program: str, folder: Path, ports: Ports) -> list[str]:
     ]
 
 
+def has_grafana() -> bool:
+    return shutil.which("grafana-server") is not None and GRAFANA_HOME.is_dir()
+
+
 def _grafana(folder: Path, ports: Ports) -> list[str] | None:
     """Return the command of a Grafana that is installed; None: there is none."""
     program = shutil.which("grafana-server")
-    if program is None or not GRAFANA_HOME.is_dir():
+    if program is None or not has_grafana():
         return None
     data = folder / "grafana"
     settings = {

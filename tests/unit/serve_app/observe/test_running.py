@@ -6,6 +6,7 @@ import sys
 import time
 
 import pytest
+import yaml
 
 from serve_app.cli import main as pointsman
 from serve_app.config.errors import ConfigError
@@ -15,6 +16,7 @@ from serve_app.observe.files import Wanted
 from serve_app.observe.prometheus import Scrape
 from serve_app.observe.running import Ports, processes, start
 
+FLEET = fleet_path("rtx4090")
 SERVER = """#!/bin/sh
 echo "$@" >"{folder}/{name}.args"
 env >"{folder}/{name}.env"
@@ -93,6 +95,32 @@ def test_without_grafana_prometheus_runs_alone(servers, wanted, tmp_path):
 def test_without_prometheus_it_says_how_to_get_it(servers, capsys, tmp_path):
     assert pointsman(["observe", "--start", "--into", str(tmp_path / "observe")]) == 1
     assert "scripts/install-observe" in capsys.readouterr().err
+
+
+def test_limits_are_those_of_the_fleet_that_is_served(servers, monkeypatch, tmp_path, capsys):
+    """Which serve_config.yaml names, by a path in this case."""
+    servers("prometheus", "#!/bin/sh\nexit 3\n")
+    monkeypatch.setenv("POINTSMAN_HOME", str(tmp_path))
+    own = FLEET.read_text().replace("max_num_seqs: 32", "max_num_seqs: 64")
+    (tmp_path / "own.yaml").write_text(own)
+    args = {"fleet": str(tmp_path / "own.yaml")}
+    served = {"applications": [{"name": "pointsman", "args": args}]}
+    (tmp_path / "serve_config.yaml").write_text(yaml.safe_dump(served))
+
+    assert pointsman(["observe", "--start", "--into", str(tmp_path / "observe")]) == 1
+
+    rules = yaml.safe_load((tmp_path / "observe/configs/prometheus/recording.yml").read_text())
+    limit = {"record": "lane:limit_active_sessions", "expr": "vector(50)"}
+    assert {**limit, "labels": {"lane": "chat"}} in rules["groups"][0]["rules"]
+    assert "Grafana is not installed" in capsys.readouterr().out
+
+
+def test_without_an_application_the_fleet_has_to_be_given(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("POINTSMAN_HOME", str(tmp_path))
+    (tmp_path / "serve_config.yaml").write_text("applications: []\n")
+
+    assert pointsman(["observe", "--start"]) == 1
+    assert "give --fleet" in capsys.readouterr().err
 
 
 def test_files_that_promtool_refuses_start_nothing(servers, wanted, tmp_path):
