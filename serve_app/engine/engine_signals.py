@@ -87,7 +87,7 @@ class EngineSignals:
         stats, now = read_stats(text), self._clock()
         self._last = (now, stats)
         is_stalled = self._note(stats, now)
-        own = [levels_text(stats.prompt_tokens), _stalled_text(is_stalled), cards_text(cards)]
+        own = [levels_text(stats.prompt_tokens), stalled_text(is_stalled), cards_text(cards)]
         labels = {"lane": self._lane, "replica": self._replica}
         return label_exposition("".join([text, *own]), labels), stats, cards
 
@@ -111,7 +111,7 @@ class EngineSignals:
         return is_stalled
 
 
-def _stalled_text(is_stalled: bool) -> str:  # noqa: FBT001  # the metric's value
+def stalled_text(is_stalled: bool) -> str:  # noqa: FBT001  # the metric's value
     name = "pointsman_engine_stalled"
     return (
         f"# HELP {name} 1 while requests wait in the engine and nothing advances.\n"

@@ -6,7 +6,7 @@ import ast
 import importlib.util
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -15,10 +15,14 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
+from serve_app.engine.cards.exposition import cards_text
+from serve_app.engine.cards.reading import CardReading
+from serve_app.engine.engine_signals import stalled_text
 from serve_app.engine.engine_stats import levels_text, prompt_tokens_by_level
 from serve_app.leases.metrics import LedgerMetrics
 from serve_app.metrics import LoopHistogram, Metrics
 from serve_app.responses.metrics import ResponseMetrics
+from serve_app.slo.standing import GAUGES as SLO_GAUGES
 
 Kind = Literal["counter", "gauge", "histogram"]
 
@@ -64,7 +68,10 @@ def replica_families() -> dict[str, Family]:
 
     They are counted in no object, so they are read from the texts that tell them.
     """
-    texts = (levels_text(prompt_tokens_by_level("")),)
+    figures = {x.name: 1.0 for x in fields(CardReading) if x.type == "float | None"}
+    card = CardReading("0", "a card", **figures, reasons=0)
+    stalled = stalled_text(is_stalled=False)
+    texts = (levels_text(prompt_tokens_by_level("")), stalled, cards_text([card]))
     return {family.name: family for text in texts for family in told_in(text)}
 
 
@@ -90,9 +97,14 @@ def _families(collector: MetricWrapperBase | LoopHistogram) -> Iterator[Family]:
         yield Family(family.name, kind, family.documentation, tuple(label_names), buckets)
 
 
+def deployment_families() -> dict[str, Family]:
+    """Every family that is told once for the whole deployment, by its name."""
+    return {name: Family(name, "gauge", *told) for name, told in SLO_GAUGES.items()}
+
+
 def exported() -> dict[str, Family]:
     """Every family of ours that /metrics can have, by its name."""
-    return own_families() | replica_families()
+    return own_families() | replica_families() | deployment_families()
 
 
 def told_in(text: str) -> Iterator[Family]:

@@ -158,7 +158,6 @@ LOAD = (
                 "{{lane}} {{reason}}",
             ),
         ),
-        needs=Needs.VLLM,
         alerts=("EngineQueue",),
     ),
     Panel(

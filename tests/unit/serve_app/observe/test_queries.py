@@ -78,7 +78,7 @@ async def talk(client, enough):
 
 def fleet_with_tools():
     fleet = yaml.safe_load(SIMULATED.read_text())
-    return {**fleet, "routing": {**fleet["routing"], "tools": "quality"}}
+    return {**fleet, "routing": {**fleet["routing"], "tools": "quality"}, "slo": {}}
 
 
 def ours(text):
