@@ -33,7 +33,6 @@ CLOSED_SETS = {
     "trigger": 64,
     "objective": 4,
     "window": 6,
-    "recovery": 4,
 }
 """Labels whose values our own code chooses, and how many those are at most."""
 
