@@ -69,6 +69,12 @@ HISTOGRAMS: dict[str, str] = {
 
 _TYPE = "# TYPE "
 
+ONE_EACH = "pointsman_requests_in_flight"
+"""A family of which each ingress replica has one sample."""
+
+RUNNING = "vllm:num_requests_running"
+"""The same of each engine."""
+
 Key = tuple[str, ...]
 
 
@@ -79,11 +85,19 @@ class Figures:
     Attributes:
         samples: by family and values of the labels kept.
         buckets: cumulative counts by histogram, value of its label, and bound as it is written.
+        ingresses: ids of the ingress replicas that answered.
 
     """
 
     samples: dict[str, dict[Key, float]] = field(default_factory=dict)
     buckets: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    ingresses: set[str] = field(default_factory=set)
+
+    @property
+    def sources(self) -> list[str]:
+        """Return who answered: sums of two moments compare only where these are the same."""
+        engines = (f"{lane}/{replica}" for lane, replica in self.samples.get(RUNNING, {}))
+        return [*sorted(self.ingresses), *sorted(engines)]
 
     def rows(self) -> dict[str, list[dict[str, Any]]]:
         """Return the samples as rows of labels and `value`."""
@@ -133,6 +147,8 @@ def _read_family(figures: Figures, name: str, block: str) -> None:
         if found != wanted or not rest:
             continue
         key, value = _key(name, written), _number(rest)
+        if name == ONE_EACH:
+            figures.ingresses.add(dict(_LABEL.findall(written)).get("ingress", ""))
         if is_histogram:
             counts = figures.buckets.setdefault(name, {}).setdefault(key[0], {})
             counts[key[1]] = counts.get(key[1], 0.0) + value

@@ -90,7 +90,11 @@ def assemble(
     """Put a snapshot together and write it out once; `clock` counts this thread's CPU seconds."""
     begun = clock()
     found = read(text)
-    figures = {"samples": found.rows(), "histograms": found.histograms()}
+    figures = {
+        "sources": found.sources,
+        "samples": found.rows(),
+        "histograms": found.histograms(),
+    }
     snapshot = Snapshot(at, figures, status, merged(recents), deployments, clock() - begun)
     _ = snapshot.whole
     return snapshot

@@ -107,12 +107,13 @@ class ConsoleRoutes:
         try:
             # What the browser shows of the connection before the first figures are there.
             await _write(request, b": figures of each second\n\n")
-            while loop.time() < until:
-                snapshot = await watcher.next()
+            while (snapshot := await watcher.next()) is not None:
                 tenant = self._may_watch(request.caller)
-                if snapshot is None or isinstance(tenant, Rejected):
+                if isinstance(tenant, Rejected):
                     break
                 await _write(request, snapshot.event_for(tenant))
+                if loop.time() >= until:
+                    break
             await _write(request, event("end", b"{}"), more=False)
         except TimeoutError:
             # It reads nothing, and would not read a farewell either.

@@ -28,7 +28,7 @@ export function why(reason) {
 export function tipping(row, yields = 0) {
   if (typeof row.margin !== "number") return "Not scored: its score would have changed nothing.";
   const apart = fixed(Math.abs(row.margin), 3);
-  const level = `score ${fixed(row.score, 3)}, threshold ${fixed(row.threshold, 3)}`;
+  const level = `Score ${fixed(row.score, 3)}, threshold ${fixed(row.threshold, 3)}`;
   if (row.reason === "sticky") return `${level}. It stays with its conversation whatever this turn scores.`;
   if (row.reason === "yielded") {
     const part = yields > 0 ? ` The lane gives up ${percent(yields)} of its share now.` : "";

@@ -32,23 +32,24 @@ export function quantile(q, bounds, counts) {
   return inside === 0 ? bounds[found] : low + (bounds[found] - low) * (rank - below) / inside;
 }
 
-class History {
+export class History {
   #points = new Map();
   #frames = [];
-  #dates = [];
+  #sources = "";
 
   clear() {
     this.#points.clear();
     this.#frames = [];
-    this.#dates = [];
   }
 
   add(snapshot) {
     const at = snapshot.at;
+    const sources = JSON.stringify(snapshot.sources);
+    // A replica that came, went, or was late once: sums with and without it do not compare.
+    if (sources !== this.#sources) this.#frames = [];
+    this.#sources = sources;
     this.#frames.push({at, histograms: snapshot.histograms, counters: snapshot.samples});
     while (this.#frames.length > 2 && this.#frames[1].at <= at - WINDOW_S) this.#frames.shift();
-    this.#dates.push(at);
-    while (this.#dates[0] < at - KEEP_S) this.#dates.shift();
     for (const lane of Object.keys(snapshot.status.lanes ?? {})) {
       this.#note(`${lane}/ttft`, at, this.ttft(lane).p95);
       this.#note(`${lane}/tokens`, at, this.rate("vllm:generation_tokens_total", {lane}));
@@ -83,7 +84,7 @@ class History {
     return this.#frames.length < 2 ? 0 : this.#frames.at(-1).at - this.#frames[0].at;
   }
 
-  /** What a counter grew by over the window, a series that began anew from nothing; null: too early to say. */
+  /** What a counter grew by over the window; a series that was not there began at nothing. null: too early to say. */
   growth(family, labels = {}) {
     if (this.#frames.length < 2) return null;
     const wanted = Object.entries(labels);

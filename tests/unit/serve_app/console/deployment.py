@@ -248,11 +248,14 @@ class Deployment:
 
     async def hang_up(self) -> None:
         """Close the listener and its connections, as the end of the process would."""
-        self.console.close()
         while self._listeners:
             server, serving = self._listeners.pop()
             server.should_exit = server.force_exit = True
             await serving
+            # Uvicorn leaves those with an answer under way to themselves.
+            for connection in list(server.server_state.connections):
+                connection.transport.abort()
+        self.console.close()
 
     def client(self, key=None) -> httpx.AsyncClient:
         """A client without a connection: it asks the gateway itself."""

@@ -3,7 +3,6 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 from serve_app.console.exposition import read
-from serve_app.metrics import merge_expositions
 
 
 def rows(text, family):
@@ -46,7 +45,7 @@ def test_labels_may_hold_anything():
     tokens = Counter("pointsman_tokens", "x", ["tenant", "kind"], registry=registry)
     for number, name in enumerate(names, 1):
         tokens.labels(name, "prompt").inc(number)
-    text = merge_expositions([({"ingress": "a"}, generate_latest(registry).decode())])
+    text = generate_latest(registry).decode()
 
     found = rows(text, "pointsman_tokens_total")
 
@@ -57,10 +56,25 @@ def test_a_family_without_labels_is_read_with_and_without_those_of_the_merge():
     registry = CollectorRegistry()
     Gauge("pointsman_requests_in_flight", "x", registry=registry).set(3)
     alone = generate_latest(registry).decode()
-    merged = merge_expositions([({"ingress": "a"}, alone), ({"ingress": "b"}, alone)])
+    merged = "# TYPE pointsman_requests_in_flight gauge\n" + "".join(
+        f'pointsman_requests_in_flight{{ingress="{x}"}} 3.0\n' for x in "ab"
+    )
 
     assert rows(alone, "pointsman_requests_in_flight") == {(): 3.0}
     assert rows(merged, "pointsman_requests_in_flight") == {(): 6.0}
+
+
+def test_it_is_known_who_answered():
+    text = (
+        "# TYPE pointsman_requests_in_flight gauge\n"
+        'pointsman_requests_in_flight{ingress="b"} 0.0\n'
+        'pointsman_requests_in_flight{ingress="a"} 0.0\n'
+        "# TYPE vllm:num_requests_running gauge\n"
+        'vllm:num_requests_running{lane="chat",replica="r1",engine="0"} 1.0\n'
+        'vllm:num_requests_running{lane="chat",replica="r1",engine="1"} 1.0\n'
+    )
+
+    assert read(text).sources == ["a", "b", "chat/r1"]
 
 
 def test_histograms_keep_one_label_and_add_up_over_the_others():

@@ -229,6 +229,32 @@ async def test_a_quantile_is_prometheus_own(browser, deployment):
     assert found == [None if p95 is None else pytest.approx(p95) for _, p95 in cases]
 
 
+GROWTH = """async () => {
+  const {History} = await import('/console/static/history.js');
+  const history = new History();
+  const found = [];
+  const see = (at, sources, ...values) => {
+    const rows = values.map((value, i) => ({code: String(i), value}));
+    history.add({at, sources, samples: {pointsman_shed_total: rows}, histograms: {}, status: {}});
+    found.push(history.growth('pointsman_shed_total'));
+  };
+  see(0, ['a', 'b'], 100);
+  see(1, ['a', 'b'], 103);
+  see(2, ['a', 'b'], 103, 4);
+  see(3, ['a'], 50, 2);
+  see(4, ['a'], 51, 2);
+  see(5, ['a', 'b'], 106, 5);
+  see(6, ['a', 'b'], 106, 6);
+  return found;
+}"""
+
+
+async def test_a_replica_that_was_late_once_is_no_flood(browser, deployment):
+    """Sums are over those that answered; a series that is new began at nothing."""
+    async with deployment.listening() as url, opened(browser, f"{url}/console") as page:
+        assert await page.evaluate(GROWTH) == [None, 3, 7, None, 1, None, 1]
+
+
 CARD = {
     "card": "GPU-1",
     "name": "NVIDIA GeForce RTX 4090",
