@@ -159,11 +159,11 @@ def count(
         tallies[name].wrong += not is_right
     for name in case.wants:
         tallies[name].wanted += 1
-        at = fired.get(name)
-        if at is None or at < since:
+        when = fired.get(name, -math.inf)
+        if when < since:
             tallies[name].missed += 1
         else:
-            tallies[name].delays_s.append(at - since)
+            tallies[name].delays_s.append(when - since)
 
 
 def main() -> None:

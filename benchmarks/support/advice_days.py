@@ -75,7 +75,8 @@ def judged_days(days: Days, seed: int) -> dict[str, float]:
     """When each trigger fired first, in seconds from the first point."""
     random = Random(seed)
     judging = Judging(AdviceConfig(), [_known(x) for x in subjects_of(days.replicas)])
-    busy, fired, hour = days.busy(random), {}, list[Values]()
+    busy, hour = days.busy(random), list[Values]()
+    fired: dict[str, float] = {}
     for number in range(1, int(LENGTH_S / FIVE_MINUTES) + 1):
         at = BEGIN + number * FIVE_MINUTES
         point = _point(days, busy((at / HOUR) % 24), random)

@@ -7,8 +7,9 @@ there on everything is the product's own code.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
+from collections.abc import Sequence as Many
 from dataclasses import dataclass
 from random import Random
 
@@ -20,7 +21,7 @@ from serve_app.advice.signals import LaneShape, Signals
 from serve_app.config.advice import AdviceConfig
 from simulator.model.engine import BatchingEngine, Sequence
 from simulator.model.profile import Profile
-from simulator.virtual_time.fleet import _FleetRun
+from simulator.virtual_time.fleet import Ask, _FleetRun
 from simulator.virtual_time.virtual import _Conversation
 from simulator.virtual_time.workload import Request, Session, Workload
 
@@ -35,12 +36,12 @@ EPOCH = 1_700_000_000.0
 class _Sticky:
     """Every session has a replica for as long as it lives."""
 
-    def choose(self, ask, live, now):  # noqa: ARG002
+    def choose(self, ask: Ask, live: Many[int], now: float) -> int:  # noqa: ARG002
         return live[ask.session % len(live)]
 
-    def finished(self, ask, replica, now): ...
+    def finished(self, ask: Ask, replica: int, now: float) -> None: ...
 
-    def tick(self, now): ...
+    def tick(self, now: float) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class StagedRun(_FleetRun):
         super().__init__(profile, workload, random, duration_s, 0.0, engines, _Sticky())
         self.staged = staged
         self._on_text = on_text
-        self._count: Counter[str] = Counter()
+        self._count: defaultdict[str, float] = defaultdict(float)
         self._names = 0
         self._is_cold = False
         self._told: dict[Sequence, tuple[int, float]] = {}
@@ -154,12 +155,15 @@ class StagedRun(_FleetRun):
         sequence: Sequence,
         begun: float,
     ) -> None:
-        ttft = sequence.first_token_at - begun
+        first, finished = sequence.first_token_at, sequence.finished_at
+        assert first is not None
+        assert finished is not None
+        ttft = first - begun
         tenant = f"t{talk.session.tenant}"
         add = self._count
         add["ttft"] += 1
         add["ttft_fast"] += ttft <= 1.0
-        self._note_gaps(sequence, sequence.output_tokens, sequence.finished_at)
+        self._note_gaps(sequence, first, sequence.output_tokens, finished)
         self._told.pop(sequence, None)
         add["cached"] += sequence.cached_tokens
         add["read"] += sequence.prompt_tokens - sequence.cached_tokens
@@ -167,9 +171,9 @@ class StagedRun(_FleetRun):
         add[f"cached {tenant}"] += sequence.cached_tokens
         add[f"completion {tenant}"] += sequence.output_tokens
 
-    def _note_gaps(self, sequence: Sequence, tokens: int, now: float) -> None:
+    def _note_gaps(self, sequence: Sequence, first: float, tokens: int, now: float) -> None:
         """Count the tokens of a stream since it was looked at last, at their mean pace."""
-        known, since = self._told.get(sequence, (1, sequence.first_token_at))
+        known, since = self._told.get(sequence, (1, first))
         gaps, took = tokens - known, now - since
         self._told[sequence] = tokens, now
         self._count["gap_s"] += took
@@ -178,8 +182,10 @@ class StagedRun(_FleetRun):
 
     def _tick(self, now: float) -> None:
         for sequence in self._owners:
-            if sequence.first_token_at is not None:
-                self._note_gaps(sequence, self._engine_of(sequence).generated(sequence), now)
+            first = sequence.first_token_at
+            if first is not None:
+                tokens = self._engine_of(sequence).generated(sequence)
+                self._note_gaps(sequence, first, tokens, now)
         self._on_text(now, self._text())
         self._at(now + PERIOD_S, self._tick)
 

@@ -82,8 +82,7 @@ def _job(told: Mapping[str, Any]) -> Job:
         change=Change(told["change"]),
         profile=None if profile is None else Profile.model_validate(profile),
         requests=[
-            Recorded(*rest, ttft_s=math.nan if ttft is None else ttft)
-            for *rest, ttft in told["requests"]
+            Recorded(*row[:6], math.nan if row[6] is None else row[6]) for row in told["requests"]
         ],
         replicas=int(told.get("replicas", 1)),
         slots=int(told.get("slots", 1)),

@@ -81,9 +81,9 @@ class Judging:
     def add(self, step_s: float, at: float, values: Values) -> None:
         """Take in a step's points and judge the triggers that are judged by them."""
         wanted = self.wanted.get(step_s, set())
-        for (signal, subject), (total, weight) in values.items():
+        for (signal, name), (total, weight) in values.items():
             if signal in wanted:
-                series = self._series.setdefault((step_s, signal, subject), Series(step_s))
+                series = self._series.setdefault((step_s, signal, name), Series(step_s))
                 series.add(Point(at, total, weight))
                 series.forget(at - self.memory_s(step_s))
         for trigger, subject in self._pairs():
