@@ -72,9 +72,6 @@ _TYPE = "# TYPE "
 ONE_EACH = "pointsman_requests_in_flight"
 """A family of which each ingress replica has one sample."""
 
-RUNNING = "vllm:num_requests_running"
-"""The same of each engine."""
-
 Key = tuple[str, ...]
 
 
@@ -92,12 +89,6 @@ class Figures:
     samples: dict[str, dict[Key, float]] = field(default_factory=dict)
     buckets: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     ingresses: set[str] = field(default_factory=set)
-
-    @property
-    def sources(self) -> list[str]:
-        """Return who answered: sums of two moments compare only where these are the same."""
-        engines = (f"{lane}/{replica}" for lane, replica in self.samples.get(RUNNING, {}))
-        return [*sorted(self.ingresses), *sorted(engines)]
 
     def rows(self) -> dict[str, list[dict[str, Any]]]:
         """Return the samples as rows of labels and `value`."""

@@ -91,7 +91,7 @@ def assemble(
     begun = clock()
     found = read(text)
     figures = {
-        "sources": found.sources,
+        "ingresses": sorted(found.ingresses),
         "samples": found.rows(),
         "histograms": found.histograms(),
     }

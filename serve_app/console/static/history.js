@@ -35,7 +35,7 @@ export function quantile(q, bounds, counts) {
 export class History {
   #points = new Map();
   #frames = [];
-  #sources = "";
+  #ingresses = "";
 
   clear() {
     this.#points.clear();
@@ -44,10 +44,10 @@ export class History {
 
   add(snapshot) {
     const at = snapshot.at;
-    const sources = JSON.stringify(snapshot.sources);
-    // A replica that came, went, or was late once: sums with and without it do not compare.
-    if (sources !== this.#sources) this.#frames = [];
-    this.#sources = sources;
+    const ingresses = JSON.stringify(snapshot.ingresses);
+    // One that came, went, or was late once: sums with and without it do not compare.
+    if (ingresses !== this.#ingresses) this.#frames = [];
+    this.#ingresses = ingresses;
     this.#frames.push({at, histograms: snapshot.histograms, counters: snapshot.samples});
     while (this.#frames.length > 2 && this.#frames[1].at <= at - WINDOW_S) this.#frames.shift();
     for (const lane of Object.keys(snapshot.status.lanes ?? {})) {
@@ -84,12 +84,19 @@ export class History {
     return this.#frames.length < 2 ? 0 : this.#frames.at(-1).at - this.#frames[0].at;
   }
 
-  /** What a counter grew by over the window; a series that was not there began at nothing. null: too early to say. */
+  /** What a counter grew by over the window; a series of the ingress that was not there began at nothing. null: too early to say. */
   growth(family, labels = {}) {
     if (this.#frames.length < 2) return null;
     const wanted = Object.entries(labels);
     const fits = (row) => wanted.every(([name, value]) => row[name] === value);
-    const before = new Map((this.#frames[0].counters[family] ?? []).filter(fits).map((row) => [identity(row), row.value]));
+    const before = new Map();
+    // An engine's figures may be late once, or have begun long before they were first seen.
+    const frames = family.startsWith("vllm:") ? this.#frames : [this.#frames[0]];
+    for (const frame of frames) {
+      for (const row of (frame.counters[family] ?? []).filter(fits)) {
+        if (!before.has(identity(row))) before.set(identity(row), row.value);
+      }
+    }
     const now = (this.#frames.at(-1).counters[family] ?? []).filter(fits);
     return now.reduce((total, row) => {
       const grown = row.value - (before.get(identity(row)) ?? 0);

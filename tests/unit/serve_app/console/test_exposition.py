@@ -64,17 +64,12 @@ def test_a_family_without_labels_is_read_with_and_without_those_of_the_merge():
     assert rows(merged, "pointsman_requests_in_flight") == {(): 6.0}
 
 
-def test_it_is_known_who_answered():
-    text = (
-        "# TYPE pointsman_requests_in_flight gauge\n"
-        'pointsman_requests_in_flight{ingress="b"} 0.0\n'
-        'pointsman_requests_in_flight{ingress="a"} 0.0\n'
-        "# TYPE vllm:num_requests_running gauge\n"
-        'vllm:num_requests_running{lane="chat",replica="r1",engine="0"} 1.0\n'
-        'vllm:num_requests_running{lane="chat",replica="r1",engine="1"} 1.0\n'
+def test_it_is_known_which_ingress_replicas_answered():
+    text = "# TYPE pointsman_requests_in_flight gauge\n" + "".join(
+        f'pointsman_requests_in_flight{{ingress="{x}"}} 0.0\n' for x in "ba"
     )
 
-    assert read(text).sources == ["a", "b", "chat/r1"]
+    assert read(text).ingresses == {"a", "b"}
 
 
 def test_histograms_keep_one_label_and_add_up_over_the_others():

@@ -233,26 +233,32 @@ GROWTH = """async () => {
   const {History} = await import('/console/static/history.js');
   const history = new History();
   const found = [];
-  const see = (at, sources, ...values) => {
-    const rows = values.map((value, i) => ({code: String(i), value}));
-    history.add({at, sources, samples: {pointsman_shed_total: rows}, histograms: {}, status: {}});
-    found.push(history.growth('pointsman_shed_total'));
+  const see = (at, ingresses, shed, tokens) => {
+    const rows = (values) => Object.entries(values).map(([replica, value]) => ({replica, value}));
+    const shown = {pointsman_shed_total: rows(shed), 'vllm:generation_tokens_total': rows(tokens)};
+    history.add({at, ingresses, samples: shown, histograms: {}, status: {}});
+    found.push([history.growth('pointsman_shed_total'),
+                history.growth('vllm:generation_tokens_total')]);
   };
-  see(0, ['a', 'b'], 100);
-  see(1, ['a', 'b'], 103);
-  see(2, ['a', 'b'], 103, 4);
-  see(3, ['a'], 50, 2);
-  see(4, ['a'], 51, 2);
-  see(5, ['a', 'b'], 106, 5);
-  see(6, ['a', 'b'], 106, 6);
+  see(0, ['a', 'b'], {x: 100}, {r1: 1000});
+  see(1, ['a', 'b'], {x: 103}, {r1: 1010, r2: 5000});
+  see(2, ['a', 'b'], {x: 103, y: 4}, {r2: 5010});
+  see(3, ['a', 'b'], {x: 103, y: 4}, {r1: 1030, r2: 5020});
+  see(4, ['a'], {x: 50, y: 2}, {r1: 1040});
+  see(5, ['a'], {x: 51, y: 2}, {r1: 1050});
+  see(6, ['a', 'b'], {x: 106, y: 5}, {r1: 1060});
+  see(7, ['a', 'b'], {x: 106, y: 6}, {r1: 3});
   return found;
 }"""
 
 
 async def test_a_replica_that_was_late_once_is_no_flood(browser, deployment):
-    """Sums are over those that answered; a series that is new began at nothing."""
+    """Sums are over the ingress replicas that answered; a series that is new began at nothing."""
+    none = [None, None]
     async with deployment.listening() as url, opened(browser, f"{url}/console") as page:
-        assert await page.evaluate(GROWTH) == [None, 3, 7, None, 1, None, 1]
+        found = await page.evaluate(GROWTH)
+
+    assert found == [none, [3, 10], [7, 10], [7, 50], none, [1, 10], none, [1, 3]]
 
 
 CARD = {
