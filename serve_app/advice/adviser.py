@@ -138,19 +138,23 @@ class Adviser:
     async def _take(self) -> None:
         text = await self._metrics_text()
         at = self._clock()
-        if at - self._wide_at >= FIVE_MINUTES:
+        is_wide = at - self._wide_at >= FIVE_MINUTES
+        if is_wide:
             self._wide_at = at
             self._usage = await self._on_thread(self._used)
             await self._on_thread(lambda: self._history.prune(at))
-        traffic = await self._traffic()
-        await self._on_thread(lambda: self._note(text, at, traffic))
-        await self._simulate(at, traffic)
+        await self._on_thread(lambda: self._note(text, at))
+        wanted = [row for row in self.rows if self._needs_effect(row, at)]
+        if is_wide or wanted:
+            traffic = await self._traffic()
+            await self._on_thread(lambda: self._history.keep("traffic", traffic))
+            await self._simulate(wanted, at, traffic)
 
     def _subjects(self) -> list[Subject]:
         policies = self._state.policies
         return subjects(policies.fleet, policies.auth.config)
 
-    def _note(self, text: str, at: float, traffic: Mapping[str, list[Any]]) -> None:
+    def _note(self, text: str, at: float) -> None:
         """Make points of a text, keep them, and judge; on a thread."""
         fleet = self._state.policies.fleet
         self._judging.apply(fleet.advice, self._subjects())
@@ -168,7 +172,6 @@ class Adviser:
         self.rows, self.at = self._with_effects(self._judging.rows()), at
         self._history.keep("advice", {"at": at, "rows": self.rows})
         if wider or is_first:
-            self._history.keep("traffic", traffic)
             self._history.keep("subjects", _told(self._subjects()))
             self._history.keep("config", fleet.advice.model_dump(mode="json"))
             self._history.keep("lanes", lane_facts(fleet, shapes(fleet), fleet.routing.default))
@@ -206,9 +209,10 @@ class Adviser:
 
     # -- effects ------------------------------------------------------------------
 
-    async def _simulate(self, at: float, traffic: Mapping[str, list[Any]]) -> None:
+    async def _simulate(
+        self, wanted: list[Row], at: float, traffic: Mapping[str, list[Any]]
+    ) -> None:
         """Have the effects simulated that are not known yet, one process at a time."""
-        wanted = [row for row in self.rows if self._needs_effect(row, at)]
         if not wanted:
             return
         fleet = self._state.policies.fleet

@@ -81,15 +81,20 @@ def _job(told: Mapping[str, Any]) -> Job:
     return Job(
         change=Change(told["change"]),
         profile=None if profile is None else Profile.model_validate(profile),
-        requests=[
-            Recorded(*row[:6], math.nan if row[6] is None else row[6]) for row in told["requests"]
-        ],
+        requests=[_recorded(*row) for row in told["requests"]],
         replicas=int(told.get("replicas", 1)),
         slots=int(told.get("slots", 1)),
         fewer_slots=int(told.get("fewer_slots", 1)),
         slowdown=float(told.get("slowdown", 1.0)),
         prefill_chunk=int(told.get("prefill_chunk", 0)),
     )
+
+
+def _recorded(
+    at: float, prompt: int, cached: int, output: int, session: int, tenant: int, ttft: float | None
+) -> Recorded:
+    measured = math.nan if ttft is None else ttft
+    return Recorded(at, prompt, cached, output, session, tenant, measured)
 
 
 async def run_elsewhere(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
