@@ -43,7 +43,8 @@ AFTER = (
     ),
     row(
         "start_took_too_long",
-        r"wait_for\(self\._start_engine|LLMServer\.\w+ .{0,80}TimeoutError"
+        # Every failed load has these frames; here no other error stands before the end of time.
+        r"wait_for\(self\._start_engine(?:(?!Error)[\s\S]){0,1500}?\bTimeoutError"
         r"|Timed out waiting for engine|Engine failed to start within",
         "the engine was not loaded within start_timeout_s",
         "lanes.{lane}.start_timeout_s: 7200 (a first start downloads); or `hf download MODEL` "
