@@ -102,9 +102,10 @@ class Progress:
     def _failure(self, what: str, state: Mapping[str, Any], log: Sequence[str]) -> list[str]:
         message = state.get("message") or ""
         if WAITS in message:
-            text = f"  {what}: waits for what no node has free: {_asked(message)}"
-            told = self._once(what, WAITS, text)
-            return [*told, *_fix(what, message, log)] if told else []
+            # Without a card in it, a worker that is slow to start has the same message.
+            fix = _fix(what, message, log)
+            text = f"  {what}: waits for a card: {_asked(message)}"
+            return [*told, *fix] if fix and (told := self._once(what, WAITS, text)) else []
         if "failed to start" not in message:
             return []
         text = f"  {what}: a replica did not start, Serve tries again: {cause_of(message, log)}"

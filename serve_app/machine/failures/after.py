@@ -24,10 +24,12 @@ AFTER = (
     ),
     row(
         "resources_never_there",
-        r"has \d+ replicas that have taken more than \d+s to be scheduled"
+        # Without a card in it, a worker that is slow to start says the same.
+        r"more than \d+s to be scheduled[\s\S]{0,300}?required for each replica: [^\n]{0,300}?"
+        r'(?:"GPU": (?:0\.0*[1-9]|[1-9])|accelerator_type:)'
         r"|Cannot provide a placement group",
-        "no node of the cluster has what a replica asks for: cards are fewer, taken, or of "
-        "another kind than `bundle` names",
+        "no node has the cards free that a replica asks for: they are fewer, taken, or of another "
+        "kind than `bundle` names",
         "ray status shows what there is; lanes.{lane}.enabled: false (and out of routing), or "
         "`bundle` with the name of the cards that are there",
     ),
@@ -41,7 +43,8 @@ AFTER = (
     ),
     row(
         "start_took_too_long",
-        r"wait_for\(self\._start_engine|LLMServer\.\w+ .{0,80}TimeoutError"
+        # Every failed load has these frames; here no other error stands before the end of time.
+        r"wait_for\(self\._start_engine(?:(?!Error)[\s\S]){0,1500}?\bTimeoutError"
         r"|Timed out waiting for engine|Engine failed to start within",
         "the engine was not loaded within start_timeout_s",
         "lanes.{lane}.start_timeout_s: 7200 (a first start downloads); or `hf download MODEL` "

@@ -75,8 +75,10 @@ FLEET_FILE = (
     ),
     row(
         "unknown_tool_parser",
-        r"invalid (?P<kind>tool call|reasoning) parser: (?P<given>\S+)",
-        "the installed vLLM has no {kind} parser '{given}'",
+        r"invalid (?:tool call|reasoning) parser: (?P<given>\S+)"
+        r"|requires tool_parser:'(?P<name>[^']+)' which has not been registered"
+        r"|(?:Tool|Reasoning) parser '(?P<other>[^'{]+)' not found",
+        "the installed vLLM has no tool or reasoning parser of that name: {given}{name}{other}",
         "lanes.{lane}.engine_args.tool_call_parser: hermes (Qwen), llama3_json (Llama) or "
         "mistral; the log lists all of them",
     ),

@@ -95,11 +95,14 @@ def _reading(known: Fingerprint, found: re.Match[str], lane: str | None) -> Read
 
 
 def _lane_of(text: str, words: str) -> str | None:
-    """The lane that is named on the line with these words, or last before it."""
-    place = text.find(words)
+    """The lane that is named on the line with these words, last before it, or first after it."""
+    place = max(0, text.find(words))
     end = text.find("\n", place)
+    end = len(text) if end < 0 else end
     named = None
-    for match in LANE_NAME.finditer(text, 0, end if end >= 0 else len(text)):
+    for match in LANE_NAME.finditer(text):
+        if named is not None and match.start() >= end:
+            break
         named = match[1] or named
     return named
 

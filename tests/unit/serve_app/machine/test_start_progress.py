@@ -163,8 +163,21 @@ def test_a_lane_that_waits_for_a_card_that_no_node_has_is_told_once():
     )
     state["message"] = message.format(1)
     line, fix = told.observe(Seen(seen), 40.0)
-    assert 'waits for what no node has free: {"GPU": 1.0' in line
+    assert 'waits for a card: {"GPU": 1.0' in line
     assert 'total resources available: {"CPU": 16.0}' in line
     assert "lanes.agent.enabled: false" in fix
     state["message"] = message.format(2)
     assert told.observe(Seen(seen), 100.0) == []
+
+
+def test_a_worker_that_is_slow_to_start_is_no_shortage():
+    """As Serve said it on a busy host of two cores, where every lane started a minute later."""
+    told = Progress(0.0)
+    seen = app(lane_chat=[{"state": "STARTING"}])
+    seen["pointsman"]["deployments"]["lane:chat"]["message"] = (
+        "Deployment 'lane:chat' in application 'pointsman' has 1 replicas that have taken more "
+        "than 30s to be scheduled. This may be due to waiting for the cluster to auto-scale or "
+        'for a runtime environment to be installed. Resources required for each replica: [{"CPU": '
+        '0.1, "GPU": 0.0}], total resources available: {}. Use `ray status` for more details.'
+    )
+    assert told.observe(Seen(seen), 40.0) == []

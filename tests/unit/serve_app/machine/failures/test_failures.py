@@ -38,6 +38,23 @@ def test_the_cause_is_found_within_a_whole_log(case):
     assert read_failure(log).name == case["expect"]
 
 
+(RECORDED,) = [x for x in CORPUS if "recorded from Serve's controller" in x["said_by"]]
+FRAMES = RECORDED["text"].partition("The above exception")[2].rpartition("TypeError:")[0]
+"""What stands around every failed load under Ray, whatever failed."""
+
+
+@pytest.mark.parametrize("case", CORPUS, ids=[case["case"] for case in CORPUS])
+def test_the_frames_of_every_load_are_no_cause(case):
+    assert "wait_for(self._start_engine" in FRAMES
+    assert read_failure(FRAMES + case["text"]).name == case["expect"]
+
+
+def test_an_unknown_failure_of_a_load_stays_unknown():
+    reading = read_failure(FRAMES + "FrobnicationError: the flange is loose\n")
+    assert reading.name is None
+    assert reading.lines[-1] == "FrobnicationError: the flange is loose"
+
+
 def test_no_cause_is_in_the_table_without_a_log_that_shows_it():
     shown = {case["expect"] for case in CORPUS}
     assert {known.name for known in FINGERPRINTS} - shown == set()
