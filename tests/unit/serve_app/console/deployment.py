@@ -27,6 +27,7 @@ from serve_app.engine.lane_endpoint import ENGINE_ASKS
 from serve_app.front.control import Control
 from serve_app.front.gateway import Gateway
 from serve_app.metrics import Metrics
+from serve_app.metrics.expositions import label_exposition
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import Lanes, NoReplica, Replica
@@ -119,6 +120,7 @@ class LocalLanes(Lanes):
             endpoint = self.endpoints[lane, name]
             text = endpoint.engine.exposition.render().decode()
             load = engine_load(text)
+            text = label_exposition(text, {"lane": lane, "replica": name})
             found.append(
                 {"replica": name, "in_flight": endpoint.guard.in_flight, "text": text, **load}
             )
