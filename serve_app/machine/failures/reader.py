@@ -21,7 +21,7 @@ ORIGIN = re.compile(r"^(?:\((?:\w+:)?[^()\n]{1,80} pid=\d+(?:, ip=[\d.]+)?\) ?)+
 """What Ray and vLLM put before each line of another process."""
 LEVEL = re.compile(r"^(?:ERROR|CRITICAL) [\d-]+ [\d:,.]+ \[[\w.]+:\d+\] ?", re.MULTILINE)
 """What vLLM's logger puts before each line of a traceback."""
-LANE_NAME = re.compile(r"\blane(?::|s\.| ')([A-Za-z][\w-]*)")
+LANE_NAME = re.compile(r"\blane(?::|s\.)([A-Za-z][\w-]*)")
 SECRET = re.compile(r"\b(?:hf_[A-Za-z0-9]{6,}|pm-\w+-[\w-]+|sk-[\w-]{8,}|Bearer \S+)")
 RAISED = re.compile(r"(?:^|[\s.:(])[A-Z]\w*(?:Error|Exception|Exit)\b: *\S|^\S*Error\b|ERROR|FATAL")
 
