@@ -21,7 +21,7 @@ ORIGIN = re.compile(r"^(?:\((?:\w+:)?[^()\n]{1,80} pid=\d+(?:, ip=[\d.]+)?\) ?)+
 """What Ray and vLLM put before each line of another process."""
 LEVEL = re.compile(r"^(?:ERROR|CRITICAL) [\d-]+ [\d:,.]+ \[[\w.]+:\d+\] ?", re.MULTILINE)
 """What vLLM's logger puts before each line of a traceback."""
-LANE_NAME = re.compile(r"\blane:([A-Za-z][\w-]*)|\blanes?[ .']+([A-Za-z][\w-]*)")
+LANE_NAME = re.compile(r"\blane(?::|s\.)([A-Za-z][\w-]*)")
 SECRET = re.compile(r"\b(?:hf_[A-Za-z0-9]{6,}|pm-\w+-[\w-]+|sk-[\w-]{8,}|Bearer \S+)")
 RAISED = re.compile(r"(?:^|[\s.:(])[A-Z]\w*(?:Error|Exception|Exit)\b: *\S|^\S*Error\b|ERROR|FATAL")
 
@@ -103,7 +103,7 @@ def _lane_of(text: str, words: str) -> str | None:
     for match in LANE_NAME.finditer(text):
         if named is not None and match.start() >= end:
             break
-        named = match[1] or named
+        named = match[1]
     return named
 
 
