@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,12 +25,12 @@ from serve_app.config.settings import load_tenants, state_dir, tenancy_path
 from serve_app.console.console import Console
 from serve_app.console.deployments import Deployments, serve_states
 from serve_app.console.log_ring import keep_log
-from serve_app.engine.warm_up import Exported
 from serve_app.front.control import Control
 from serve_app.front.gateway import Gateway
 from serve_app.leases.lease_sync import LeaseSync
 from serve_app.leases.metrics import LedgerMetrics
 from serve_app.metrics import Metrics
+from serve_app.peer_answers import PeerAnswers
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.records import Records
 from serve_app.pipeline.state import IngressState
@@ -56,7 +54,7 @@ BROADCAST_TIMEOUT_S = 3.0
 
 
 @serve.ingress()
-class Ingress:
+class Ingress(PeerAnswers):
     """Builds every object of one ingress replica and owns its background tasks."""
 
     def __init__(
@@ -225,73 +223,11 @@ class Ingress:
             answers.append(await getattr(self, method)(*args))
         return answers
 
-    # Called on every ingress replica, by broadcast. Coroutines: Serve runs plain methods on
-    # threads, and what they read changes on the event loop.
-
-    async def snapshot(self) -> dict[str, Any]:
-        return {
-            "replica": self._id,
-            "pid": os.getpid(),
-            "requests_in_flight": int(self._metrics.in_flight._value.get()),  # noqa: SLF001
-            "uploads": self._state.uploads.count,
-            "reserved_tokens": self._state.reserved_tokens(),
-            "sessions": len(self._state.sessions),
-            "websocket": self._websockets.status(),
-            "active_sessions": self._state.presence.active(),
-            "recent_sessions": self._state.sessions.recent(now=time.monotonic()),
-            "ejected": self._pipeline.book.ejected(),
-            "tenants_near_limit": self._state.tenants_near_limit(),
-            "files": self._reloader.status(),
-            "admission": self._state.admission.status(),
-            "shed_order": self._shed_order.status(),
-            "ledger": self._state.ledger_status(),
-            "proxy_seen": self._state.proxies.seen,
-            "stored_responses": self._records.responses.status(),
-            "tools_refused": list(self._records.tools.refused),
-            "slo": self._state.slo.export(self._state.policies.slo),
-        }
-
-    async def metrics_text(self) -> dict[str, Any]:
-        self._control.refresh_gauges()
-        text = await asyncio.to_thread(self._metrics.render)
-        return {
-            "replica": self._id,
-            "text": text,
-            "slo": self._state.slo.export(self._state.policies.slo),
-        }
-
-    async def recent(self) -> dict[str, Any]:
-        faults, log = self._pipeline.book.log.export(), self._log_ring.rows()
-        own = self._pipeline.recent.export()
-        return {"replica": self._id, **own, "faults": faults, "log": log}
-
-    async def escalation_export(self) -> dict[str, Any]:
-        return self._state.escalation.export()
-
-    async def traffic_export(self) -> dict[str, Any]:
-        return self._state.traffic.export()
-
-    async def shed_order_export(self) -> dict[str, Any]:
-        return self._shed_order.export()
-
-    async def hot_prefixes(self, lane: str, count: int) -> list[Exported]:
-        return self._state.hot_prefixes(lane, count)
-
-    async def tool_prefixes(self, name: str, version: int) -> dict[str, list[Exported]]:
-        return {x: self._state.tool_prefixes(x, name, version) for x in self._lanes.names()}
-
-    async def sessions_of_tools(self, name: str) -> dict[bytes, int]:
-        return self._state.tool_sessions.of(name, time.monotonic())
+    # Called on every ingress replica, by broadcast, as what `PeerAnswers` has.
 
     async def refresh_tools(self) -> dict[str, Any]:
         refused = await asyncio.to_thread(self._records.tools.refresh, at_once=True)
         return {"ok": not refused, "replica": self._id, "refused": list(refused)}
-
-    async def socket_peers(self) -> dict[str, tuple[str, float]]:
-        return self._websockets.peers.export()
-
-    async def admin(self, what: str, *args: Any) -> dict[str, Any]:
-        return await self._admin.peer.answer(what, *args)
 
     async def reload(self) -> dict[str, Any]:
         outcome = await self._reloader.reload()

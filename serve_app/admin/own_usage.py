@@ -72,6 +72,7 @@ class OwnUsage:
             "at": now.isoformat(),
             "today": self._period(used, day_of(now)),
             "month": self._period(used, month_of(now)),
+            "cost": self._cost(used),
             "limits": limits,
             "near": [_warning(x) for x in limits if x["used_ratio"] >= NEAR_RATIO],
             "requests": _newest(recent),
@@ -98,6 +99,17 @@ class OwnUsage:
                 for lane, counts in sorted(lanes.items())
             ],
         }
+
+    def _cost(self, used: Mapping[Slot, Counts]) -> Told | None:
+        """Return what the month cost at the prices of today; None: nothing has a price."""
+        prices = self._state.policies.fleet.prices
+        if not prices.lanes:
+            return None
+        month = sum(
+            prices.cost(slot.lane, counts.prompt, counts.cached, counts.completion)
+            for slot, counts in used.items()
+        )
+        return {"month": round(month, 6), "currency": prices.currency}
 
     def _limits(self, tenant: Tenant, now: datetime) -> list[Told]:
         """Return the limits that there are, each with what is left of it."""

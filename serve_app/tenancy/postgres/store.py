@@ -13,6 +13,7 @@ from pg8000.native import Connection
 from serve_app.config.records import PostgresConfig
 from serve_app.config.tenants import KeyConfig
 from serve_app.tenancy.postgres.connection import PostgresConnection
+from serve_app.tenancy.postgres.counting import add_usage, bump, slots, version_of
 from serve_app.tenancy.postgres.tables import make_tables
 from serve_app.tenancy.store import (
     Batch,
@@ -69,7 +70,7 @@ class PostgresStore:
                 proxy=key.proxy,
                 created=stored.created.isoformat(),
             )
-            _bump(db, "keys")
+            bump(db, "keys")
 
     def revoke(self, key_id: str, *, at: datetime) -> None:
         with self._server.transaction() as db:
@@ -78,7 +79,7 @@ class PostgresStore:
                 id=key_id,
                 at=at.isoformat(),
             )
-            _bump(db, "keys")
+            bump(db, "keys")
 
     def keys_version(self) -> tuple[int, int]:
         with self._server.transaction(SNAPSHOT) as db:
@@ -97,7 +98,7 @@ class PostgresStore:
         with self._server.transaction() as db:
             if _last_batch(db, writer) >= batch.number:
                 return
-            _add(db, batch.counts.items())
+            add_usage(db, batch.counts.items())
             db.run(
                 'UPDATE writers SET batch = :batch, file = :file, "offset" = :offset,'
                 " is_recovered = false, seen = now() WHERE writer = :writer",
@@ -119,7 +120,7 @@ class PostgresStore:
                     prompts=[x.counts.prompt for x in given],
                     completions=[x.counts.completion for x in given],
                     reserved=[float(x.reserved) for x in given],
-                    **_slots([x.slot for x in given]),
+                    **slots([x.slot for x in given]),
                 )
 
     def recover(self, writer: str, replay: Callable[[Position], Iterable[Finished]]) -> None:
@@ -135,7 +136,7 @@ class PostgresStore:
             ended = {x.id: x for x in replay(Position(file, offset))}
             counted = [(x.slot, x.counts) for x in ended.values()]
             counted += [(x.slot, x.counts) for x in _opened(db, writer) if x.id not in ended]
-            _add(db, counted)
+            add_usage(db, counted)
             db.run("DELETE FROM open WHERE writer = :writer", writer=writer)
             db.run(
                 'UPDATE writers SET batch = 0, file = 0, "offset" = 0, is_recovered = true'
@@ -149,7 +150,7 @@ class PostgresStore:
 
     def totals(self, since: int, writer: str) -> Totals:
         with self._server.transaction(SNAPSHOT) as db:
-            version = _version(db, "usage")
+            version = version_of(db, "usage")
             # A database that was restored begins to count from where it was.
             is_whole = since <= 0 or version < since
             rows = db.run(
@@ -231,20 +232,8 @@ class PostgresStore:
         self._server.close()
 
 
-def _version(db: Connection, name: str) -> int:
-    return int(db.run("SELECT value FROM versions WHERE name = :name", name=name)[0][0])
-
-
-def _bump(db: Connection, name: str) -> int:
-    """Count up; others that want to wait until this transaction has ended."""
-    rows = db.run(
-        "UPDATE versions SET value = value + 1 WHERE name = :name RETURNING value", name=name
-    )
-    return int(rows[0][0])
-
-
 def _keys_version(db: Connection) -> tuple[int, int]:
-    return _version(db, "identity"), _version(db, "keys")
+    return version_of(db, "identity"), version_of(db, "keys")
 
 
 def _last_batch(db: Connection, writer: str) -> int:
@@ -258,71 +247,6 @@ def _last_batch(db: Connection, writer: str) -> int:
     )
     rows = db.run("SELECT batch FROM writers WHERE writer = :writer FOR UPDATE", writer=writer)
     return int(rows[0][0])
-
-
-_ADD_USAGE = """
-INSERT INTO usage SELECT * FROM unnest(
-    CAST(:days AS text[]), CAST(:tenants AS text[]), CAST(:lanes AS text[]),
-    CAST(:requests AS bigint[]), CAST(:prompts AS bigint[]), CAST(:cached AS bigint[]),
-    CAST(:completions AS bigint[]))
-ON CONFLICT (day, tenant, lane) DO UPDATE SET
-    requests = usage.requests + excluded.requests,
-    prompt = usage.prompt + excluded.prompt,
-    cached = usage.cached + excluded.cached,
-    completion = usage.completion + excluded.completion
-"""
-
-_ADD_TOTALS = """
-INSERT INTO totals SELECT *, CAST(:version AS bigint) FROM unnest(
-    CAST(:periods AS text[]), CAST(:tenants AS text[]),
-    CAST(:requests AS bigint[]), CAST(:prompts AS bigint[]), CAST(:cached AS bigint[]),
-    CAST(:completions AS bigint[]))
-ON CONFLICT (period, tenant) DO UPDATE SET
-    requests = totals.requests + excluded.requests,
-    prompt = totals.prompt + excluded.prompt,
-    cached = totals.cached + excluded.cached,
-    completion = totals.completion + excluded.completion,
-    version = excluded.version
-"""
-
-
-def _add(db: Connection, given: Iterable[tuple[Slot, Counts]]) -> None:
-    """Add counts to days and to what quotas ask for; each place once, as Postgres demands."""
-    usage: dict[Slot, Counts] = {}
-    totals: dict[tuple[str, str], Counts] = {}
-    for slot, counts in given:
-        usage[slot] = usage.get(slot, Counts()).plus(counts)
-        for period in (slot.day, slot.day[:7]):
-            key = (period, slot.tenant)
-            totals[key] = totals.get(key, Counts()).plus(counts)
-    if not usage:
-        return
-    version = _bump(db, "usage")
-    db.run(_ADD_USAGE, **_slots(list(usage)), **_counts(list(usage.values())))
-    db.run(
-        _ADD_TOTALS,
-        periods=[period for period, _ in totals],
-        tenants=[tenant for _, tenant in totals],
-        version=version,
-        **_counts(list(totals.values())),
-    )
-
-
-def _slots(slots: list[Slot]) -> dict[str, list[Any]]:
-    return {
-        "days": [x.day for x in slots],
-        "tenants": [x.tenant for x in slots],
-        "lanes": [x.lane for x in slots],
-    }
-
-
-def _counts(counts: list[Counts]) -> dict[str, list[Any]]:
-    return {
-        "requests": [x.requests for x in counts],
-        "prompts": [x.prompt for x in counts],
-        "cached": [x.cached for x in counts],
-        "completions": [x.completion for x in counts],
-    }
 
 
 def _opened(db: Connection, writer: str) -> list[Open]:
