@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from serve_app.observe.announced import ANNOUNCED
-from serve_app.observe.exported import names_in
 from serve_app.observe.files import Wanted
 from serve_app.observe.limits import limits_of
 from serve_app.observe.prometheus import Scrape
@@ -56,17 +54,6 @@ def asked_of(fleet):
     for rules in recording_rules(limits_of(fleet)).values():
         for rule in rules:
             yield Asked(rule.name, rule.name, rule.needs)
-
-
-def is_announced(asked):
-    """Whether it asks, by way of recorded series, for what nothing of this version exports yet."""
-    rules = [rule for rules in recording_rules(()).values() for rule in rules]
-    recorded = {rule.name: names_in(rule.expr) for rule in rules}
-    later = {name for family in ANNOUNCED for name in family.series}
-    names = names_in(asked.expr)
-    while found := set().union(*(recorded.get(name, ()) for name in names)) - names:
-        names |= found
-    return bool(names & later)
 
 
 @contextlib.contextmanager

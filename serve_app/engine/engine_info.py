@@ -42,11 +42,17 @@ def refuse_fall_back(asked: Mapping[str, Any], config: VllmConfig) -> None:
 
 def engine_info(config: VllmConfig) -> str:
     """Prometheus text with the engine's own, resolved configuration."""
-    labels = {
-        "quantization": config.model_config.quantization or "none",
-        "kv_cache_dtype": config.cache_config.cache_dtype,
-        "dtype": str(config.model_config.dtype).removeprefix("torch."),
-    }
+    return info_text(
+        {
+            "quantization": config.model_config.quantization or "none",
+            "kv_cache_dtype": config.cache_config.cache_dtype,
+            "dtype": str(config.model_config.dtype).removeprefix("torch."),
+        }
+    )
+
+
+def info_text(labels: Mapping[str, str]) -> str:
+    """Return the Prometheus text of one engine's settings."""
     inside = ",".join(f'{name}="{value}"' for name, value in labels.items())
     return (
         f"# HELP {NAME} What the engine runs with: weights, KV cache, computation.\n"

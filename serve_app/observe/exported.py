@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from serve_app.engine.cards.exposition import cards_text
 from serve_app.engine.cards.reading import CardReading
+from serve_app.engine.engine_info import info_text
 from serve_app.engine.engine_signals import stalled_text
 from serve_app.engine.engine_stats import levels_text, prompt_tokens_by_level
 from serve_app.leases.metrics import LedgerMetrics
@@ -71,7 +72,8 @@ def replica_families() -> dict[str, Family]:
     figures = {x.name: 1.0 for x in fields(CardReading) if x.type == "float | None"}
     card = CardReading("0", "a card", **figures, reasons=0)
     stalled = stalled_text(is_stalled=False)
-    texts = (levels_text(prompt_tokens_by_level("")), stalled, cards_text([card]))
+    info = info_text(dict.fromkeys(("quantization", "kv_cache_dtype", "dtype"), "fp8"))
+    texts = (levels_text(prompt_tokens_by_level("")), stalled, info, cards_text([card]))
     return {family.name: family for text in texts for family in told_in(text)}
 
 

@@ -41,6 +41,10 @@ _SIZES = {
     "mode": 2,
     "trigger": 64,
     "objective": 4,
+    # One of each a replica.
+    "quantization": 1,
+    "kv_cache_dtype": 1,
+    "dtype": 1,
     "window": 5,
     "card": 8,
     "limit": len(Limit),

@@ -18,7 +18,7 @@ from serve_app.config.settings import load_fleet
 from serve_app.observe.table import Needs
 from serve_app.tenancy.local_key import admin_key_path
 from tests.e2e.support import await_all, chat, new_key
-from tests.panels import Asked, asked_of, is_announced, prometheus, without_data
+from tests.panels import Asked, asked_of, prometheus, without_data
 
 CARDS = 4
 FLEET = load_fleet(ROOT / "configs" / "fleets" / "rtx4090.yaml")
@@ -77,7 +77,7 @@ def test_every_panel_and_recorded_series_has_data(
 
     Someone is refused meanwhile, so that a panel of refusals has them.
     """
-    asked = [x for x in asked_of(FLEET) if x.needs is Needs.TRAFFIC and not is_announced(x)]
+    asked = [x for x in asked_of(FLEET) if x.needs is Needs.TRAFFIC]
     refused = [x for x in asked_of(FLEET) if x.place == "tenant: Refusals"]
     guest = new_key(tenants_file, "guest", "two_a_minute", production)
     enough = threading.Event()

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import product
 
-from serve_app.observe.announced import ANNOUNCED
 from serve_app.observe.exported import engine_families, exported
 
 VALUES = {
@@ -58,7 +57,7 @@ def samples(family, growth):
 
 def text(growth):
     """The whole of it at one scrape."""
-    families = [*exported().values(), *ANNOUNCED, *engine_families().values()]
+    families = [*exported().values(), *engine_families().values()]
     lines = []
     for family in families:
         ending = "_total" if family.kind == "counter" else ""

@@ -16,7 +16,7 @@ from serve_app.config.settings import fleet_path, load_fleet
 from serve_app.observe.exported import exported
 from serve_app.observe.table import Needs
 from serve_app.tenancy.local_key import local_admin_key
-from tests.panels import asked_of, has_data, is_announced, prometheus, without_data
+from tests.panels import asked_of, has_data, prometheus, without_data
 from tests.unit.serve_app.observe import recorded
 
 ROOT = Path(__file__).parents[4]
@@ -98,7 +98,7 @@ async def test_what_needs_only_traffic_has_data_of_a_deployment(shipped, tmp_pat
     key = tmp_path / "key"
     key.write_text(local_admin_key(SECRET))
     admin = {"x-api-key": key.read_text()}
-    asked = [x for x in asked_of(shipped) if x.needs is Needs.TRAFFIC and not is_announced(x)]
+    asked = [x for x in asked_of(shipped) if x.needs is Needs.TRAFFIC]
     made = one_process(tmp_path / "fleet.yaml", tmp_path / "tenants.yaml", tmp_path / "state")
     enough = asyncio.Event()
     async with (

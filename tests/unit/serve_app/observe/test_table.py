@@ -11,7 +11,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from serve_app.cli import build_parser
 from serve_app.cli import main as pointsman
 from serve_app.config.settings import fleet_path, load_fleet
-from serve_app.observe.announced import ANNOUNCED
 from serve_app.observe.exported import engine_families, exported, names_in, own_families
 from serve_app.observe.files import RUNBOOKS, Wanted, all_files, different
 from serve_app.observe.limits import limits_of
@@ -34,19 +33,12 @@ LABELS = re.compile(r"(?:by|on|group_left) \(([a-z_, ]*)\)|\{([^}]*)\}")
 
 def test_every_name_is_exported_or_recorded():
     """By an ingress replica, a lane's replica, or the installed vLLM's own source."""
-    families = [*exported().values(), *ANNOUNCED, *engine_families().values()]
+    families = [*exported().values(), *engine_families().values()]
     known = {name for family in families for name in family.series}
     known |= {rule.name for rule in RULES}
 
     assert names_used() - known == set()
     assert len(names_used()) > 60
-
-
-def test_what_is_exported_is_announced_no_more():
-    """A row is deleted in serve_app/observe/announced.py once its family is there."""
-    found = exported()
-
-    assert [x.name for x in ANNOUNCED if x.name in found] == []
 
 
 def test_a_name_that_is_gone_is_found_out():
@@ -56,7 +48,7 @@ def test_a_name_that_is_gone_is_found_out():
 
 def test_every_label_is_one_that_series_have():
     """A matcher or a grouping by a label that nothing has would be silent."""
-    families = [*exported().values(), *ANNOUNCED, *engine_families().values()]
+    families = [*exported().values(), *engine_families().values()]
     known = {label for family in families for label in family.labels}
     known |= {"ingress", "lane", "replica", "engine", "model_name", "le", "job", "instance"}
     known |= {"cache_dtype", "alertname", "alertstate"}
