@@ -8,6 +8,7 @@ import socket
 import pytest
 import pytest_asyncio
 import uvicorn
+from playwright.async_api import expect
 
 from tests.unit.serve_app.admin.conftest import deployed
 from tests.unit.serve_app.console.browser import CHECK, launched, needed
@@ -120,9 +121,8 @@ async def test_a_long_answer_is_stopped_and_what_came_stays(served, browser):
         await page.get_by_label("Longest answer, tokens").fill("400")
         await page.get_by_label("Prompt", exact=True).fill("Go on and on.")
         await page.get_by_role("button", name="Send", exact=True).click()
-        await page.wait_for_function(
-            "document.querySelector('.answered .output:last-of-type').textContent.length > 20"
-        )
+        output = page.locator(".answered .output").last
+        await expect(output).to_have_text(re.compile(r"[\s\S]{21}"))
         await page.get_by_role("button", name="Stop").click()
         await page.locator(".answered").get_by_text("stopped").wait_for()
 

@@ -7,6 +7,7 @@ import re
 
 import pytest
 import pytest_asyncio
+from playwright.async_api import expect
 
 from tests.unit.serve_app.console.browser import CHECK, launched, needed, opened
 from tests.unit.serve_app.console.deployment import EASY, HARD, TENANTS, Deployment
@@ -156,9 +157,7 @@ async def test_it_says_that_the_deployment_is_gone_and_goes_on_when_it_is_back(b
 
             async with deployment.listening(port):
                 await live(page)
-                await page.wait_for_function(
-                    "!document.querySelector('#alarms').textContent.includes('does not answer')"
-                )
+                await expect(alarm).not_to_contain_text("does not answer", timeout=30_000)
                 assert await page.evaluate("window.isTheSame")
 
 

@@ -10,6 +10,7 @@ from serve_app.config.fleet import FleetConfig
 from serve_app.doctor.check import Result
 from serve_app.doctor.live.deployment import NoAnswer
 from serve_app.doctor.live.examination import examine_live
+from serve_app.metrics.expositions import label_exposition
 from simulator.http.app import EngineSpec, SimulatedEngineApp
 from simulator.model.profile import load_profile
 from tests.unit.serve_app.simulated_lanes import SimulatedLanes
@@ -45,6 +46,7 @@ class WholeLanes(SimulatedLanes):
         transport = httpx.ASGITransport(self.engines[lane, "r1"])
         async with httpx.AsyncClient(transport=transport, base_url="http://engine") as client:
             text = (await client.get("/metrics")).text
+        text = label_exposition(text, {"lane": lane, "replica": "r1"})
         load = {"in_flight": 0, "waiting": 0.0, "running": 0.0, "kv_utilization": 0.1}
         return [{"replica": "r1", "text": text, **load}]
 
