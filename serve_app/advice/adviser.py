@@ -17,7 +17,7 @@ from router.advice.judge import State
 from router.advice.table import FLEET, Subject
 from router.advice.trigger import Change
 from serve_app.advice.exposition import Scrape
-from serve_app.advice.history import FAULTS, History
+from serve_app.advice.history import FAULTS, History, refill
 from serve_app.advice.jobs import job_of, lane_facts, run_elsewhere
 from serve_app.advice.judging import FIVE_MINUTES, Judging, firing
 from serve_app.advice.signals import Signals, Values
@@ -269,13 +269,6 @@ def usage_signals(used: Mapping[Slot, Counts], yesterday: str, cards: int) -> Va
     if tenants:
         values["tenant_requests_a_day", FLEET] = float(max(tenants.values())), 1.0
     return values
-
-
-def refill(judging: Judging, history: History, now: float) -> None:
-    """Have a judging go through the points of a history up to a time."""
-    for step in sorted(judging.wanted):
-        for at, values in history.points(step, now - judging.memory_s(step), now):
-            judging.add(step, at, values)
 
 
 def _ordinal(day: str) -> int:

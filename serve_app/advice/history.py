@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from router.advice.trigger import DAY, HOUR
-from serve_app.advice.judging import FIVE_MINUTES, merged
+from serve_app.advice.judging import FIVE_MINUTES, Judging, merged
 from serve_app.advice.signals import Values
 from serve_app.config.advice import AdviceConfig
 from serve_app.config.private_files import private_folder
@@ -236,3 +236,10 @@ def _delete_oldest(db: sqlite3.Connection) -> bool:
         (step, step, max(1, count // 10)),
     )
     return True
+
+
+def refill(judging: Judging, history: History, now: float) -> None:
+    """Have a judging go through the points of a history up to a time."""
+    for step in sorted(judging.wanted):
+        for at, values in history.points(step, now - judging.memory_s(step), now):
+            judging.add(step, at, values)

@@ -12,8 +12,7 @@ from pydantic import ValidationError
 from router.advice.judge import State
 from router.advice.table import Subject
 from router.advice.trigger import Scope
-from serve_app.advice.adviser import refill
-from serve_app.advice.history import Damaged, History
+from serve_app.advice.history import Damaged, History, refill
 from serve_app.advice.jobs import job_of, run_job
 from serve_app.advice.judging import Judging
 from serve_app.config.advice import AdviceConfig

@@ -50,7 +50,7 @@ async def test_a_request_is_measured_and_remembered(world, engine):
     assert all(isinstance(x, int) and 0 <= x < 2**32 for x in (session, tenant))
     text = world.metrics.render()
     assert 'pointsman_turn_seconds_count{ingress="i1",lane="chat",tier="paid"} 1.0' in text
-    assert 'pointsman_request_prompt_tokens_bucket{lane="chat",le="512.0"} 1.0' in text
+    assert 'pointsman_request_prompt_tokens_bucket{ingress="i1",lane="chat",le="512.0"} 1.0' in text
 
 
 async def test_a_refused_request_is_no_turn(world):
