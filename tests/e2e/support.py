@@ -51,7 +51,7 @@ def pointsman(*args: str, tenants: Path | None = None) -> Any:
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, cwd=ROOT, env=env, timeout=120
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, (done.stderr, done.stdout)
     return json.loads(done.stdout)
 
 

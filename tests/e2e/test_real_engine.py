@@ -422,7 +422,7 @@ def test_status_tells_why_requests_wait_in_an_engine(real: str, http: httpx.Clie
     """In the row of each replica, with what is known of its cache and its cards."""
 
     def rows() -> list[dict[str, Any]] | None:
-        lanes = http.get(f"{real}/status").json()["lanes"].values()
+        lanes = status_of(http, real)["lanes"].values()
         found = [row for lane in lanes for row in lane["replicas"]]
         return found if len(found) == 3 else None
 

@@ -83,7 +83,7 @@ def test_stopped_replicas_are_replaced(simulated: str, http: httpx.Client) -> No
     for stream in streams:
         stream.join(REPLACED_S)
 
-    assert all(len(x.words) == 3000 for x in streams if x.is_whole)
+    assert all(len(x.words) == 1500 for x in streams if x.is_whole)
     eventually(
         lambda: len(now := set(pids_of(INGRESS))) == 2 and now > doors,
         within_s=REPLACED_S,
