@@ -62,6 +62,8 @@ def prefix_cache(lane: LaneConfig, name: str, deployment: Deployment) -> Verdict
     """The same new prompt twice: the second time most of it is there."""
     if lane.engine_args.get("enable_prefix_caching") is False:
         return not_applicable(f"lanes.{name}.engine_args.enable_prefix_caching is off")
+    if lane.engine == "simulated" and lane.simulated.profile is None:
+        return not_applicable("its simulated engine has fixed times and no prefix cache")
     # New at its first word, so that no earlier run has left it.
     prompt = f"{secrets.token_hex(8)} " + "The quick brown fox jumps over the lazy dog. " * 40
     first = deployment.chat(name, prompt, tokens=1)

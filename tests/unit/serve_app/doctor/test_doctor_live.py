@@ -214,6 +214,8 @@ def test_a_prefix_cache_that_does_not_tell_or_is_off_is_no_failure(tmp_path):
     world.cached = None
     chat = RTX4090.lanes["chat"]
     assert prefix_cache(chat, "chat", Deployment(world.ask)).result is Result.NOT_APPLICABLE
+    bare = chat.model_copy(update={"engine": "simulated"})
+    assert prefix_cache(bare, "chat", Deployment(world.ask)).result is Result.NOT_APPLICABLE
     off = chat.model_copy(update={"engine_args": {"enable_prefix_caching": False}})
     assert prefix_cache(off, "chat", Deployment(world.ask)).result is Result.NOT_APPLICABLE
 
