@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from serve_app.config.advice import AdviceConfig
 from serve_app.config.lane import LaneConfig
+from serve_app.config.profiles import profile_name
 from simulator.model.profile import Profile, Timing, load_profile
 
 logger = logging.getLogger("ray.serve")
@@ -15,27 +16,10 @@ logger = logging.getLogger("ray.serve")
 ROUNDS = 4
 """Of a fixed point that two already come close to."""
 
-CARD = "accelerator_type:GeForce-RTX-4090"
-KNOWN = {
-    "meta-llama/Llama-3.1-8B-Instruct": "llama-3.1-8b-fp8-rtx4090",
-    "Qwen/Qwen2.5-14B-Instruct-AWQ": "qwen-2.5-14b-awq-rtx4090",
-    "Qwen/Qwen2.5-32B-Instruct-AWQ": "qwen-2.5-32b-awq-rtx4090",
-    "hugging-quants/Meta-Llama-3.1-70B-Instruct-AWQ-INT4": "llama-3.1-70b-awq-int4-rtx4090",
-    "mistralai/Mistral-7B-Instruct-v0.3": "mistral-7b-fp8-rtx4090",
-    "casperhansen/mixtral-instruct-awq": "mixtral-8x7b-awq-rtx4090",
-    "microsoft/Phi-3-mini-4k-instruct": "phi-3-mini-fp8-rtx4090",
-    "mistralai/Mistral-Nemo-Instruct-2407": "mistral-nemo-12b-fp8-rtx4090",
-}
-"""Shipped profiles by the model that they are of, on that card."""
-
 
 def profile_of(name: str, lane: LaneConfig, config: AdviceConfig) -> Profile | None:
     """Return the profile that a lane behaves like; None: there is none, so nothing is simulated."""
-    told = config.profiles.get(name)
-    if told is None and lane.engine == "simulated":
-        told = lane.simulated.profile
-    elif told is None and CARD in (lane.bundle or {}):
-        told = KNOWN.get(lane.model_source)
+    told = config.profiles.get(name) or profile_name(lane)
     return None if told is None else _loaded(told)
 
 

@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.lane import LaneConfig
+from serve_app.config.profiles import profile_name
 from simulator.model.profile import Profile, load_profile
 
 KV_RATIO = 0.90
@@ -54,18 +55,6 @@ FALLBACK_RATIO = 0.15
 
 LEAST_REQUESTS = 20
 """Fewer in a window have no p95: the slowest one of them would be it."""
-
-PROFILES = {
-    "meta-llama/Llama-3.1-8B-Instruct": "llama-3.1-8b-fp8-rtx4090",
-    "Qwen/Qwen2.5-14B-Instruct-AWQ": "qwen-2.5-14b-awq-rtx4090",
-    "Qwen/Qwen2.5-32B-Instruct-AWQ": "qwen-2.5-32b-awq-rtx4090",
-    "hugging-quants/Meta-Llama-3.1-70B-Instruct-AWQ-INT4": "llama-3.1-70b-awq-int4-rtx4090",
-    "mistralai/Mistral-7B-Instruct-v0.3": "mistral-7b-fp8-rtx4090",
-    "casperhansen/mixtral-instruct-awq": "mixtral-8x7b-awq-rtx4090",
-    "microsoft/Phi-3-mini-4k-instruct": "phi-3-mini-fp8-rtx4090",
-    "mistralai/Mistral-Nemo-Instruct-2407": "mistral-nemo-12b-fp8-rtx4090",
-}
-"""By `model_source`, the profile of the model on an RTX 4090."""
 
 LONG_PREFILL = "llama-3.1-8b-fp8-rtx4090-bare"
 """Prefill of the guides' engine page, which is that of long prompts."""
@@ -119,7 +108,7 @@ def limits_of(fleet: FleetConfig) -> Iterator[LaneLimits]:
 
 
 def _profile_of(lane: LaneConfig) -> Profile | None:
-    name = PROFILES.get(lane.model_source)
+    name = profile_name(lane)
     return None if name is None else load_profile(name)
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from math import prod
 
-from router.agents.bounds import Limit
 from router.agents.loops import LoopKind
-from router.errors import RejectReason
-from router.types import Reason
 from serve_app.agents.verdict import CallOutcome
 from serve_app.config.fleet import FleetConfig
 from serve_app.metrics import MAX_TENANT_LABELS
+from serve_app.metrics.series_bound import CLOSED_SETS
 from serve_app.observe.exported import (
     Family,
     engine_families,
@@ -22,33 +20,16 @@ from serve_app.observe.exported import (
 from serve_app.observe.table import ALERTS, DASHBOARDS, recording_rules
 from serve_app.responses.rows import Outcome as StoredOutcome
 
-_TIERS = 3
-"""Of the tenants file as shipped."""
-
-_CODES = len(RejectReason) + 4
-"""With 200, 499, 500 and `broken`."""
-
 _SIZES = {
-    "tier": _TIERS,
-    "tenant": MAX_TENANT_LABELS + 1,
-    "reason": len(Reason) + 1,
-    "code": _CODES,
-    "stage": 9,
-    "sink": 3,
+    **CLOSED_SETS,
+    # Of the tenants file as shipped.
+    "tier": 3,
     "level": 3,
-    "cause": 3,
-    "step": 2,
-    "mode": 2,
-    "trigger": 64,
-    "objective": 4,
+    "card": 8,
     # One of each a replica.
     "quantization": 1,
     "kv_cache_dtype": 1,
     "dtype": 1,
-    "window": 5,
-    "card": 8,
-    "limit": len(Limit),
-    "tool_set": 50,
 }
 """Most values of a label; a label whose meaning differs from metric to metric is below."""
 
@@ -129,7 +110,7 @@ def reference_page(fleet: FleetConfig) -> str:
     used = names_used()
     engine = (x for x in engine_families().values() if used.intersection(x.series))
     parts = (
-        _HEAD.format(tenants=MAX_TENANT_LABELS, lanes=lanes, tiers=_TIERS, total=f"{total:,}"),
+        _HEAD.format(tenants=MAX_TENANT_LABELS, lanes=lanes, tiers=3, total=f"{total:,}"),
         *(_row(family, f"{series_of(family, lanes):,}") for family in own),
         _REPLICA_HEAD,
         *(_row(family, f"{series_of(family, lanes):,}") for family in replica_families().values()),

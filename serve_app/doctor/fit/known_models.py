@@ -13,10 +13,9 @@ from serve_app.doctor.fit.shape import AWQ_BITS, ModelShape
 
 @dataclass(frozen=True, slots=True)
 class KnownModel:
-    """A model of a hub; `profile` is the measured or documented one under configs/profiles."""
+    """A model of a hub."""
 
     shape: ModelShape
-    profile: str
     gated: bool = False
 
 
@@ -32,7 +31,6 @@ KNOWN_MODELS = {
             vocabulary=128256,
             window=131072,
         ),
-        "llama-3.1-8b-fp8-rtx4090",
         gated=True,
     ),
     "Qwen/Qwen2.5-14B-Instruct-AWQ": KnownModel(
@@ -48,7 +46,6 @@ KNOWN_MODELS = {
             method="awq",
             weight_bits=AWQ_BITS,
         ),
-        "qwen-2.5-14b-awq-rtx4090",
     ),
     "Qwen/Qwen2.5-32B-Instruct-AWQ": KnownModel(
         ModelShape(
@@ -63,7 +60,6 @@ KNOWN_MODELS = {
             method="awq",
             weight_bits=AWQ_BITS,
         ),
-        "qwen-2.5-32b-awq-rtx4090",
     ),
     "hugging-quants/Meta-Llama-3.1-70B-Instruct-AWQ-INT4": KnownModel(
         ModelShape(
@@ -78,7 +74,6 @@ KNOWN_MODELS = {
             method="awq",
             weight_bits=AWQ_BITS,
         ),
-        "llama-3.1-70b-awq-int4-rtx4090",
     ),
     "mistralai/Mistral-7B-Instruct-v0.3": KnownModel(
         ModelShape(
@@ -91,7 +86,6 @@ KNOWN_MODELS = {
             vocabulary=32768,
             window=32768,
         ),
-        "mistral-7b-fp8-rtx4090",
         gated=True,
     ),
     "casperhansen/mixtral-instruct-awq": KnownModel(
@@ -108,7 +102,6 @@ KNOWN_MODELS = {
             method="awq",
             weight_bits=AWQ_BITS,
         ),
-        "mixtral-8x7b-awq-rtx4090",
     ),
     "microsoft/Phi-3-mini-4k-instruct": KnownModel(
         ModelShape(
@@ -121,7 +114,6 @@ KNOWN_MODELS = {
             vocabulary=32064,
             window=4096,
         ),
-        "phi-3-mini-fp8-rtx4090",
     ),
     "mistralai/Mistral-Nemo-Instruct-2407": KnownModel(
         ModelShape(
@@ -134,7 +126,6 @@ KNOWN_MODELS = {
             vocabulary=131072,
             window=131072,
         ),
-        "mistral-nemo-12b-fp8-rtx4090",
         gated=True,
     ),
 }

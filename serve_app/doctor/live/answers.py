@@ -7,8 +7,8 @@ from collections import Counter
 from itertools import pairwise
 
 from serve_app.config.lane import LaneConfig
+from serve_app.config.profiles import profile_name
 from serve_app.doctor.check import Verdict, failure, not_applicable, ok, warning
-from serve_app.doctor.fit.known_models import KNOWN_MODELS
 from serve_app.doctor.live.deployment import Answer, Deployment
 from simulator.model.profile import Profile, load_profile
 
@@ -83,16 +83,9 @@ def prefix_cache(lane: LaneConfig, name: str, deployment: Deployment) -> Verdict
 
 
 def profile_of(lane: LaneConfig) -> Profile | None:
-    """The lane's profile: what its simulated engine runs, or the documented one of its model.
-
-    The documents' figures are of an RTX 4090 with the quantisation of the shipped fleet.
-    """
-    if lane.engine == "simulated":
-        named = lane.simulated.profile
-        return load_profile(named) if named else None
-    known = KNOWN_MODELS.get(lane.model_source)
-    is_documented = "accelerator_type:GeForce-RTX-4090" in (lane.bundle or {})
-    return load_profile(known.profile) if known and is_documented else None
+    """The lane's profile; None: nothing is known to compare with."""
+    name = profile_name(lane)
+    return None if name is None else load_profile(name)
 
 
 def speed(profile: Profile | None, whole: Answer, first: Answer) -> Verdict:

@@ -10,16 +10,7 @@ from typing import Any
 import pynvml
 
 from serve_app.doctor.machine.cards import Card, CardProcess, Cards
-
-THROTTLE_BITS = {
-    "power_cap": 0x04,
-    "hw_slowdown": 0x08,
-    "sync_boost": 0x10,
-    "sw_thermal": 0x20,
-    "hw_thermal": 0x40,
-    "power_brake": 0x80,
-}
-"""NVML's `nvmlClocksEventReason*`, without an idle card's and clocks that somebody has set."""
+from serve_app.engine.cards.reading import THROTTLE_REASONS
 
 
 class NvmlCards:
@@ -62,7 +53,7 @@ class NvmlCards:
             power_watts=_watts(ask(nvml.nvmlDeviceGetPowerUsage, handle)),
             power_limit_watts=_watts(ask(nvml.nvmlDeviceGetEnforcedPowerLimit, handle)),
             temperature_celsius=self._temperature(handle),
-            throttled_by=tuple(name for name, bit in THROTTLE_BITS.items() if bits & bit),
+            throttled_by=tuple(name for name, bit in THROTTLE_REASONS.items() if bits & bit),
             processes=tuple(
                 CardProcess(found.pid, _name_of(found.pid), found.usedGpuMemory)
                 for found in ask(nvml.nvmlDeviceGetComputeRunningProcesses, handle) or ()
