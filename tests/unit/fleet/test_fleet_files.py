@@ -8,6 +8,7 @@ import pytest
 from serve_app.config.errors import ConfigError, validate
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.lane import LaneConfig
+from serve_app.config.profiles import PROFILES
 from serve_app.config.settings import load_fleet
 from serve_app.doctor.fit.known_models import KNOWN_MODELS
 from serve_app.doctor.fit.reckoning import reckon
@@ -202,4 +203,4 @@ def test_a_wider_window_than_the_pool_is_found():
 def test_the_shipped_table_of_models_has_the_sizes_of_their_files(name, lane):
     """What `pointsman doctor` reckons with before a download."""
     assert KNOWN_MODELS[lane.model_source].shape == shape_of_fixture(lane)
-    assert profile_path(KNOWN_MODELS[lane.model_source].profile).is_file()
+    assert profile_path(PROFILES[lane.model_source]).is_file()
