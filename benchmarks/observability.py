@@ -171,7 +171,8 @@ def control_of(sources: list[Metrics], engines: list[EngineSignals]) -> Control:
         return list(await asyncio.gather(*(x.metrics() for x in asked)))
 
     lanes: Any = SimpleNamespace(names=lambda: names, engine_metrics=engine_metrics)
-    nothing: Any = SimpleNamespace()
+    # No objectives: what they cost is in docs/slo.md.
+    nothing: Any = SimpleNamespace(policies=SimpleNamespace(slo=None))
     return Control(nothing, lanes, sources[0], nothing, broadcast)
 
 
