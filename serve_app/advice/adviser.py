@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -76,7 +77,7 @@ class Adviser:
         self.rows: list[Row] = []
         self.at: float | None = None
         self.is_writer = False
-        self._judging = Judging(config, self._subjects())
+        self._judging = Judging(config, self._subjects(), state.policies.fleet.prices.of_cards)
         self._signals = Signals()
         self._scraped_at: float | None = None
         self._wide_at = 0.0
@@ -157,7 +158,7 @@ class Adviser:
     def _note(self, text: str, at: float) -> None:
         """Make points of a text, keep them, and judge; on a thread."""
         fleet = self._state.policies.fleet
-        self._judging.apply(fleet.advice, self._subjects())
+        self._judging.apply(fleet.advice, self._subjects(), fleet.prices.of_cards)
         step_s = self.period_s if self._scraped_at is None else max(1.0, at - self._scraped_at)
         self._scraped_at = at
         values = self._signals.take(Scrape(text), step_s, shapes(fleet))
@@ -174,6 +175,7 @@ class Adviser:
         if wider or is_first:
             self._history.keep("subjects", _told(self._subjects()))
             self._history.keep("config", fleet.advice.model_dump(mode="json"))
+            self._history.keep("prices", asdict(fleet.prices.of_cards))
             self._history.keep("lanes", lane_facts(fleet, shapes(fleet), fleet.routing.default))
 
     def _begin(self) -> None:

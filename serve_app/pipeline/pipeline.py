@@ -183,8 +183,8 @@ class Pipeline:
 
     async def _take_turn(self, call: Call, plan: Plan, send: Send) -> Rejected | None:
         """Wait for a slot of the lane, serve, give it back, however that ends."""
-        served, presence = call.served, self._state.presence
-        presence.enter(plan.lane, call.task_key)
+        served, presence, task = call.served, self._state.presence, call.task_key
+        presence.enter(plan.lane, task)
         try:
             refused = await self._wait(call, plan) or await self._asking.ask(call, plan, send)
         except asyncio.CancelledError:
@@ -193,7 +193,7 @@ class Pipeline:
                 raise
             return evicted
         finally:
-            presence.leave(plan.lane, call.task_key)
+            presence.leave(plan.lane, task)
             served.leave()
         is_down = refused is not None and refused.reason in LANE_IS_DOWN
         if is_down and not call.tenant.tier.sheddable:

@@ -174,7 +174,18 @@ class Preparation:
         is_open = limit is None and not parsed.stream and call.route.generates
         most = room * parsed.num_sequences if is_open else answers
         cost = _reckon(call, parsed, tokens, answers, most)
-        return Plan(parsed, shape.history, decision, tokens, longest, limit, answers, cost, shape)
+        return Plan(
+            parsed=parsed,
+            history=shape.history,
+            decision=decision,
+            lane=decision.lane.name,
+            prompt_tokens=tokens,
+            longest_tokens=longest,
+            answer_limit=limit,
+            answer_tokens=answers,
+            cost=cost,
+            shape=shape,
+        )
 
 
 def task_id_of(headers: Mapping[bytes, bytes]) -> str:
