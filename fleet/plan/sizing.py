@@ -1,0 +1,122 @@
+"""Sessions that a replica holds, and which wall is met first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from fleet.plan.load import Load, Replica, Talk, load
+
+MOST_SESSIONS = 4096
+"""No engine is asked for more."""
+
+
+class Wall(StrEnum):
+    """What keeps a replica from more sessions."""
+
+    DECODE = "decode"
+    """Tokens come too slowly: the first 30, or all of an answer, are late."""
+    PREFILL = "prefill"
+    """The first token is late."""
+    KV = "KV cache"
+    """Histories of sessions that talk no longer fit, and are read again each turn."""
+    COST = "cost"
+    """A hosted model does this volume for less than the cards cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What is promised, at the 95th percentile, in seconds; None: nothing."""
+
+    ttft_s: float | None = 0.8
+    first_30_s: float | None = 1.2
+    answer_s: float | None = None
+    turn_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """Sessions that a replica holds.
+
+    Attributes:
+        walls: sessions at which each wall is met.
+        at: what the replica gives there.
+
+    """
+
+    walls: dict[Wall, int]
+    at: Load | None
+
+    @property
+    def sessions(self) -> int:
+        return min(self.walls.values())
+
+    @property
+    def wall(self) -> Wall:
+        """The wall that is met first."""
+        return min(self.walls, key=lambda wall: self.walls[wall])
+
+
+def capacity(replica: Replica, talk: Talk, bounds: Bounds) -> Capacity:
+    """Return how many sessions a replica holds within the bounds."""
+    warm = Replica(replica.step, math.inf, replica.cards, replica.overhead_s)
+
+    def most(keeps: Callable[[Load], bool]) -> int:
+        return _most(lambda sessions: keeps(load(warm, talk, sessions)))
+
+    walls = {
+        Wall.DECODE: most(lambda x: _decodes(x, bounds)),
+        Wall.PREFILL: most(lambda x: _within(x.ttft_p95_s, bounds.ttft_s)),
+        Wall.KV: kv_sessions(replica.pool_tokens, talk),
+    }
+    sessions = min(walls.values())
+    return Capacity(walls, load(replica, talk, sessions) if sessions else None)
+
+
+def kv_sessions(pool_tokens: float, talk: Talk) -> int:
+    """Return the sessions whose mean history, and the turn under way, stay in the pool."""
+    each = talk.history + talk.tokens
+    pool = max(0.0, pool_tokens)
+    # Each tenant's system prompt is there once; of few sessions each has its own tenant.
+    own = pool / (each + talk.system)
+    if own <= talk.tenants:
+        return math.floor(own)
+    return math.floor((pool - talk.tenants * talk.system) / each)
+
+
+def replicas(sessions: float, held: int) -> int:
+    """Return the replicas that hold so many sessions; at least one."""
+    if held < 1:
+        raise ValueError("a replica that holds no session is no use in any number")
+    # A session's share of rounding must not buy a card.
+    return max(1, math.ceil(sessions / held - 1e-9))
+
+
+def _decodes(seen: Load, bounds: Bounds) -> bool:
+    # Of the first 30 tokens only what decoding takes of them: the wait is prefill's.
+    return (
+        _within(seen.first_30_p95_s, bounds.first_30_s)
+        and _within(seen.answer_p95_s, bounds.answer_s)
+        and _within(seen.turn_p95_s, bounds.turn_s)
+    )
+
+
+def _within(seen: float, bound: float | None) -> bool:
+    return bound is None or seen <= bound
+
+
+def _most(keeps: Callable[[int], bool]) -> int:
+    """Return the largest number that keeps, where more keep no better than fewer."""
+    low, high = 0, 1
+    while high <= MOST_SESSIONS and keeps(high):
+        low, high = high, 2 * high
+    high = min(high, MOST_SESSIONS + 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if keeps(middle):
+            low = middle
+        else:
+            high = middle
+    return low
