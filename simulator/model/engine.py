@@ -10,12 +10,12 @@ from __future__ import annotations
 import heapq
 import itertools
 from array import array
-from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from simulator.model.kv_cache import BlockPool
 from simulator.model.profile import Scheduling, Timing
+from simulator.model.step_cost import pairs
 
 
 class Sequence:
@@ -141,8 +141,6 @@ class BatchingEngine:
         self.busy_s = 0.0
         self._lists_decoded = lists_decoded
         self._keeps_step_times = keeps_step_times
-        self._points = list(timing.decode_step_ms.items())
-        self._batches = [batch for batch, _ in self._points]
         self._numbers = itertools.count()
         self._waiting: list[tuple[int, int, Sequence]] = []
         self._gone = 0
@@ -279,34 +277,15 @@ class BatchingEngine:
         self._step_ends_at = now + took
 
     def _step_seconds(self) -> float:
-        timing = self.timing
-        decode = self._decode_ms(len(self._decoding)) if self._step_decodes else 0.0
-        prefill = 0.0
-        if self._step_prefill:
-            tokens = sum(tokens for _, tokens in self._step_prefill)
-            prefill = timing.prefill_step_ms + timing.prefill_ms_per_token * tokens
-        low, high = (decode, prefill) if decode < prefill else (prefill, decode)
-        seconds = self.slowdown * (high + timing.interference * low) / 1000
+        batch = len(self._decoding) if self._step_decodes else 0
+        tokens = sum(tokens for _, tokens in self._step_prefill)
+        work = sum(pairs(tokens, one.computed) for one, tokens in self._step_prefill)
+        context = self._context if batch else 0
+        seconds = self.slowdown * self.timing.seconds(tokens, work, batch, context)
         if self._is_cold:
             self._is_cold = False
-            seconds += timing.warm_up_s
+            seconds += self.timing.warm_up_s
         return seconds
-
-    def _decode_ms(self, batch: int) -> float:
-        past = self._context - batch * self.timing.reference_context
-        return self._curve_ms(batch) + max(0.0, past * self.timing.context_ns_per_token / 1e6)
-
-    def _curve_ms(self, batch: int) -> float:
-        points = self._points
-        index = bisect_left(self._batches, batch)
-        if index < len(points) and points[index][0] == batch:
-            return points[index][1]
-        if index == 0 or len(points) == 1:
-            return points[0][1]
-        # Past the last point the last slope goes on.
-        index = min(index, len(points) - 1)
-        (low, low_ms), (high, high_ms) = points[index - 1], points[index]
-        return low_ms + (high_ms - low_ms) * (batch - low) / (high - low)
 
     # -- scheduling --------------------------------------------------------------
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fleet.memory.models import read_object
+from fleet.memory.shape import NotReckoned
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.lane import LaneConfig
 from serve_app.doctor.check import Check, Section, Verdict, not_applicable, ok, warning
-from serve_app.doctor.fit.checkpoint import find_file, read_object
-from serve_app.doctor.fit.shape import NotReckoned
+from serve_app.doctor.fit.checkpoint import find_file
 
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
 

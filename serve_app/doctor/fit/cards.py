@@ -1,43 +1,23 @@
-"""The cards that a fleet file may name: memory and what their tensor cores can do."""
+"""What a lane's fit needs to know of a card, be it one of the table or one of this machine."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Protocol
 
 from serve_app.config.lane import LaneConfig
 
-MIB = 2**20
 KIND = "accelerator_type:"
 """Begins the resource by which Ray places a lane on one kind of card."""
 
 
-@dataclass(frozen=True, slots=True)
-class KnownCard:
-    """One kind of card.
+class SizedCard(Protocol):
+    """A card's memory in bytes, as nvidia-smi reports the total, and its compute capability."""
 
-    Attributes:
-        memory_bytes: as nvidia-smi reports the total.
-        capability: CUDA's compute capability; FP8 tensor cores begin with (8, 9).
-        power_cap_watts: what the documents cap it at for a steady latency; None: no advice.
+    @property
+    def memory_bytes(self) -> int: ...
 
-    """
-
-    memory_bytes: int
-    capability: tuple[int, int]
-    power_cap_watts: int | None = None
-
-
-KNOWN_CARDS = {
-    # The FP8 document: 24,564 MiB, `nvidia-smi -pl 400`.
-    "GeForce-RTX-4090": KnownCard(24_564 * MIB, (8, 9), 400),
-    "GeForce-RTX-3090": KnownCard(24_576 * MIB, (8, 6)),
-    "GeForce-RTX-5090": KnownCard(32_607 * MIB, (12, 0)),
-    "L4": KnownCard(23_034 * MIB, (8, 9)),
-    "L40S": KnownCard(46_068 * MIB, (8, 9)),
-    "A100": KnownCard(40_960 * MIB, (8, 0)),
-    "H100": KnownCard(81_559 * MIB, (9, 0)),
-}
-"""By the name that Ray gives the kind, without `accelerator_type:`."""
+    @property
+    def capability(self) -> tuple[int, int]: ...
 
 
 def kind_of_lane(lane: LaneConfig) -> str | None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from fleet.cards.table import cards_by_kind
+from fleet.memory.budget import GIB
+from fleet.memory.shape import ModelShape, NotReckoned
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.lane import LaneConfig
 from serve_app.doctor.check import (
@@ -15,11 +18,10 @@ from serve_app.doctor.check import (
     ok,
     warning,
 )
-from serve_app.doctor.fit.cards import KNOWN_CARDS, KnownCard, kind_of_lane
+from serve_app.doctor.fit.cards import SizedCard, kind_of_lane
 from serve_app.doctor.fit.checkpoint import shape_of_lane
-from serve_app.doctor.fit.reckoning import GIB, Fit, reckon
+from serve_app.doctor.fit.reckoning import Fit, reckon
 from serve_app.doctor.fit.remedies import SAFE_UTILIZATION, remedy
-from serve_app.doctor.fit.shape import ModelShape, NotReckoned
 
 TIGHT_UTILIZATION = 0.95
 """From here on a burst has no room: the documents warn of 0.97 and run 0.92."""
@@ -31,7 +33,7 @@ SMALL_CARD = 26 * GIB
 FP8_CAPABILITY = (8, 9)
 
 
-def fit_checks(fleet: FleetConfig, here: Mapping[str, KnownCard]) -> list[Check]:
+def fit_checks(fleet: FleetConfig, here: Mapping[str, SizedCard]) -> list[Check]:
     """One check a lane, also of lanes that are off.
 
     Args:
@@ -46,7 +48,7 @@ def fit_checks(fleet: FleetConfig, here: Mapping[str, KnownCard]) -> list[Check]
     return [made(name, lane) for name, lane in fleet.lanes.items()]
 
 
-def fit_of(name: str, lane: LaneConfig, here: Mapping[str, KnownCard]) -> Verdict:
+def fit_of(name: str, lane: LaneConfig, here: Mapping[str, SizedCard]) -> Verdict:
     """Reckon one lane."""
     if lane.engine != "vllm":
         return not_applicable("a simulated engine has no weights")
@@ -69,16 +71,16 @@ _NO_CARD = (
 )
 
 
-def _card(lane: LaneConfig, here: Mapping[str, KnownCard]) -> KnownCard | None:
+def _card(lane: LaneConfig, here: Mapping[str, SizedCard]) -> SizedCard | None:
     kind = kind_of_lane(lane)
     if kind is not None:
-        return here.get(kind) or KNOWN_CARDS.get(kind)
+        return here.get(kind) or cards_by_kind().get(kind)
     # Ray puts the lane on any: the smallest decides.
     return min(here.values(), key=lambda card: card.memory_bytes, default=None)
 
 
 def _verdict(
-    name: str, lane: LaneConfig, shape: ModelShape, card: KnownCard, fit: Fit, source: str
+    name: str, lane: LaneConfig, shape: ModelShape, card: SizedCard, fit: Fit, source: str
 ) -> Verdict:
     told = f"{_account(fit, lane)} (sizes from {source})"
     if lane.max_model_len > shape.window:
@@ -102,7 +104,7 @@ def _verdict(
     return _suited(args, lane, shape, card, told)
 
 
-def _suited(args: str, lane: LaneConfig, shape: ModelShape, card: KnownCard, told: str) -> Verdict:
+def _suited(args: str, lane: LaneConfig, shape: ModelShape, card: SizedCard, told: str) -> Verdict:
     """FP8 up to 13B, AWQ from 14B on, where a card is small and knows FP8."""
     size = f"{shape.parameters / 1e9:.1f}B"
     is_small = card.memory_bytes < SMALL_CARD and lane.tensor_parallel_size == 1
@@ -121,9 +123,10 @@ def _suited(args: str, lane: LaneConfig, shape: ModelShape, card: KnownCard, tol
 
 def _account(fit: Fit, lane: LaneConfig) -> str:
     cards = f" on each of {lane.workers} cards" if lane.workers > 1 else ""
+    of = fit.memory
     return (
-        f"{fit.weights / GIB:.1f} GiB weights + {fit.overhead / GIB:.1f} overhead + "
-        f"{max(0.0, fit.pool) / GIB:.1f} KV of {fit.budget / GIB:.1f}{cards}: "
+        f"{of.weights / GIB:.1f} GiB weights + {of.overhead / GIB:.1f} overhead + "
+        f"{max(0.0, of.pool) / GIB:.1f} KV of {of.budget / GIB:.1f}{cards}: "
         f"{max(0.0, fit.pool_tokens):,.0f} tokens of KV, {max(0.0, fit.tokens_each):,.0f} for each "
         f"of {fit.slots} sessions"
     )

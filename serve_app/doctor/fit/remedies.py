@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from fleet.memory.shape import ModelShape
 from serve_app.config.lane import LaneConfig
 from serve_app.doctor.fit.reckoning import Fit, reckon
-from serve_app.doctor.fit.shape import ModelShape
 
 STEP = 1024
 """A shorter window is proposed in whole thousands of tokens."""

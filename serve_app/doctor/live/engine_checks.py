@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from fleet.cards.table import cards_by_kind
+from fleet.memory.shape import ModelShape, NotReckoned
 from serve_app.config.lane import LaneConfig
 from serve_app.doctor.check import Verdict, failure, not_applicable, ok
-from serve_app.doctor.fit.cards import KNOWN_CARDS, kind_of_lane
+from serve_app.doctor.fit.cards import kind_of_lane
 from serve_app.doctor.fit.checkpoint import shape_of_lane
 from serve_app.doctor.fit.reckoning import kv_bytes, reckon
-from serve_app.doctor.fit.shape import ModelShape, NotReckoned
 from serve_app.doctor.live.engine_facts import EngineFacts
 
 SAME = 0.15
@@ -83,7 +84,7 @@ def _measured(lane: LaneConfig, shape: ModelShape, facts: EngineFacts) -> tuple[
             f"{expected / 1024:.0f} reckoned"
         )
         return facts.bytes_per_token / expected, told
-    card = KNOWN_CARDS.get(kind_of_lane(lane) or "")
+    card = cards_by_kind().get(kind_of_lane(lane) or "")
     is_free = not lane.engine_args.get("num_gpu_blocks_override")
     if facts.pool_tokens is None or card is None or not is_free:
         return None

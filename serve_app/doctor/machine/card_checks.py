@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Callable
 
+from fleet.cards.table import cards_by_kind
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.lane import LaneConfig
 from serve_app.doctor.check import (
@@ -16,7 +17,7 @@ from serve_app.doctor.check import (
     ok,
     warning,
 )
-from serve_app.doctor.fit.cards import KNOWN_CARDS, kind_of_lane
+from serve_app.doctor.fit.cards import kind_of_lane
 from serve_app.doctor.machine.cards import Card, Cards
 
 FP8_KV_DRIVER = 550
@@ -147,7 +148,7 @@ class CardChecks:
         """A rebadged or cut-down card has its sister's name and other memory."""
         odd = []
         for card in self._cards.cards:
-            known = KNOWN_CARDS.get(card.kind)
+            known = cards_by_kind().get(card.kind)
             if known and abs(card.memory_total_bytes / known.memory_bytes - 1) > MEMORY_SLACK:
                 odd.append(
                     f"card {card.index} calls itself {card.name} and has "
@@ -172,12 +173,12 @@ class CardChecks:
         """The documents cap a 4090 at 400 W: steadier latency for 3 to 4 % of throughput."""
         over, told = [], []
         for card in self._cards.cards:
-            known, limit = KNOWN_CARDS.get(card.kind), card.power_limit_watts
+            known, limit = cards_by_kind().get(card.kind), card.power_limit_watts
             if limit is None:
                 continue
             told.append(f"{card.index}: {limit:.0f} W")
-            if known and known.power_cap_watts and limit > known.power_cap_watts:
-                over.append((card.index, limit, known.power_cap_watts))
+            if known and known.power_cap_w and limit > known.power_cap_w:
+                over.append((card.index, limit, known.power_cap_w))
         if not told:
             return not_applicable("the cards do not tell their power limit")
         if over:

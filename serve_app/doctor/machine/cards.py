@@ -6,8 +6,6 @@ import re
 from dataclasses import dataclass
 from typing import Protocol
 
-from serve_app.doctor.fit.cards import KnownCard
-
 # Ray's own pattern for a kind of card; where it does not match, the name without its maker.
 _MODEL = re.compile(r"\w+\s+((?:[A-Z]+\s+)*[A-Z0-9]*\d[A-Z0-9]*)")
 
@@ -51,9 +49,8 @@ class Card:
         return re.sub(r"^NVIDIA\s+", "", self.name).strip().replace(" ", "-")
 
     @property
-    def known(self) -> KnownCard:
-        """What fits it, by its own memory."""
-        return KnownCard(self.memory_total_bytes, self.capability)
+    def memory_bytes(self) -> int:
+        return self.memory_total_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +67,8 @@ class Cards:
     cards: tuple[Card, ...] = ()
     why_none: str = ""
 
-    def by_kind(self) -> dict[str, KnownCard]:
-        return {card.kind: card.known for card in self.cards}
+    def by_kind(self) -> dict[str, Card]:
+        return {card.kind: card for card in self.cards}
 
 
 class CardReader(Protocol):

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
 
+from fleet.memory.models import known_models
+from fleet.memory.shape import ModelShape, NotReckoned
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.lane import EMBEDDED, LaneConfig
 from serve_app.doctor.check import Verdict, failure, not_applicable, ok, warning
 from serve_app.doctor.fit.checkpoint import is_here, shape_of_lane
-from serve_app.doctor.fit.known_models import KNOWN_MODELS
-from serve_app.doctor.fit.shape import ModelShape, NotReckoned
 
 GB = 10**9
 VOLUME_GB = 100
@@ -62,7 +62,8 @@ def hub_access(models: Iterable[str], ask: Ask) -> Verdict:
             return failure(f"{', '.join(bad)}: {access}", fix.format(bad[0]))
     unsure = [model for model, answer in answers.items() if answer is Access.UNKNOWN]
     if unsure:
-        gated = [x for x in unsure if x in KNOWN_MODELS and KNOWN_MODELS[x].gated]
+        known = known_models()
+        gated = [x for x in unsure if x in known and known[x].gated]
         if gated and not token_is_there():
             return warning(
                 f"the hub does not answer; {', '.join(gated)} is gated, and no HF_TOKEN is set",

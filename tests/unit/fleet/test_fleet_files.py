@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from fleet.memory.config_json import shape_of
+from fleet.memory.models import known_models
+from fleet.memory.shape import ModelShape
 from serve_app.config.errors import ConfigError, validate
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.lane import LaneConfig
 from serve_app.config.profiles import PROFILES
 from serve_app.config.settings import load_fleet
-from serve_app.doctor.fit.known_models import KNOWN_MODELS
 from serve_app.doctor.fit.reckoning import reckon
-from serve_app.doctor.fit.shape import ModelShape, shape_of
 from simulator.model.profile import profile_path
 
 FLEETS = sorted(Path(__file__).parents[3].glob("configs/fleets/*.yaml"))
@@ -202,5 +203,5 @@ def test_a_wider_window_than_the_pool_is_found():
 @every_lane
 def test_the_shipped_table_of_models_has_the_sizes_of_their_files(name, lane):
     """What `pointsman doctor` reckons with before a download."""
-    assert KNOWN_MODELS[lane.model_source].shape == shape_of_fixture(lane)
+    assert known_models()[lane.model_source].shape == shape_of_fixture(lane)
     assert profile_path(PROFILES[lane.model_source]).is_file()

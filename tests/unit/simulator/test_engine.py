@@ -48,10 +48,9 @@ def test_one_sequence_takes_prefill_and_a_step_for_each_further_token() -> None:
 
 
 def test_decode_time_follows_the_curve_between_and_beyond_its_points() -> None:
-    model = BatchingEngine(
-        timing(decode_step_ms={1: 1.0, 3: 5.0, 4: 6.0}), scheduling(max_num_seqs=64)
-    )
-    assert [model._curve_ms(batch) for batch in (1, 2, 3, 4, 6)] == [1.0, 3.0, 5.0, 6.0, 8.0]
+    curve = timing(decode_step_ms={1: 1.0, 3: 5.0, 4: 6.0})
+    seconds = [curve.seconds(0, 0, batch, 0) for batch in (1, 2, 3, 4, 6)]
+    assert seconds == pytest.approx([0.001, 0.003, 0.005, 0.006, 0.008])
 
 
 def test_long_contexts_slow_decoding_down() -> None:

@@ -3,9 +3,9 @@
 import pytest
 from doctor_recordings import NONE, recorded
 
+from fleet.cards.table import cards_by_kind
 from serve_app.config.settings import fleet_path, load_fleet
 from serve_app.doctor.check import Result
-from serve_app.doctor.fit.cards import KNOWN_CARDS
 from serve_app.doctor.machine.card_checks import CardChecks
 
 RTX4090 = load_fleet(fleet_path("rtx4090"))
@@ -108,4 +108,4 @@ def test_the_fleet_s_kinds_are_known():
         for name in lane.bundle or {}
         if name.startswith("accelerator_type:")
     }
-    assert kinds <= set(KNOWN_CARDS)
+    assert kinds <= set(cards_by_kind())

@@ -5,17 +5,20 @@ import json
 import pytest
 from doctor_recordings import recorded
 
+from fleet.cards.table import cards_by_kind
+from fleet.memory.budget import GIB
+from fleet.memory.config_json import shape_of
+from fleet.memory.shape import NotReckoned
 from serve_app.config.lane import LaneConfig
 from serve_app.config.settings import fleet_path, load_fleet
 from serve_app.doctor.check import Result
-from serve_app.doctor.fit.cards import KNOWN_CARDS
 from serve_app.doctor.fit.checkpoint import shape_of_lane
 from serve_app.doctor.fit.checks import fit_checks, fit_of
-from serve_app.doctor.fit.reckoning import GIB, kv_bytes, reckon
+from serve_app.doctor.fit.reckoning import kv_bytes, reckon
 from serve_app.doctor.fit.remedies import remedy
-from serve_app.doctor.fit.shape import NotReckoned, shape_of
 
 RTX4090 = load_fleet(fleet_path("rtx4090"))
+KNOWN_CARDS = cards_by_kind()
 CARD = KNOWN_CARDS["GeForce-RTX-4090"]
 LLAMA_8B = {
     "hidden_size": 4096,
@@ -53,8 +56,10 @@ def test_every_lane_of_the_shipped_fleet_fits_and_says_how():
 def test_vram_of_a_loaded_lane_is_the_documents():
     """22.0 of 24.5 GB resident."""
     shape, _ = shape_of_lane(lane())
-    fit = reckon(lane(), shape, CARD.memory_bytes)
-    assert (fit.weights + fit.overhead + fit.pool) / GIB == pytest.approx(22.0, abs=0.1)
+    of = reckon(lane(), shape, CARD.memory_bytes).memory
+    assert (of.weights + of.overhead + of.pool) / GIB == pytest.approx(
+        22.0, abs=0.1
+    )
 
 
 @pytest.mark.parametrize(
@@ -186,7 +191,7 @@ def test_a_model_that_is_here_is_read_and_not_looked_up(tmp_path):
 
 
 def test_the_card_that_is_here_counts_before_the_table():
-    half = {"GeForce-RTX-4090": KNOWN_CARDS["GeForce-RTX-4090"].__class__(12 * GIB, (8, 9))}
+    half = {"GeForce-RTX-4090": CARD.model_copy(update={"memory_mib": 12 * 1024})}
     assert checked("chat", lane("mistral_nemo"), half).result is Result.FAILURE
 
 
@@ -194,7 +199,7 @@ def test_the_card_that_is_here_counts_before_the_table():
     ("changes", "why"),
     [
         ({"model_source": "acme/unheard-of"}, "hf download acme/unheard-of config.json"),
-        ({"quantization": "bitsandbytes"}, "bitsandbytes is not known here"),
+        ({"quantization": "exl3"}, "exl3 is not known here"),
         ({"kv_cache_dtype": "nvfp4"}, "a KV cache of nvfp4"),
         ({"bundle": {"CPU": 1, "GPU": 1}}, "names no kind of card"),
         ({"engine": "simulated"}, "a simulated engine"),
@@ -261,7 +266,7 @@ def test_more_cards_than_kv_heads_share_none_further():
     shape, _ = shape_of_lane(lane())
     eight = reckon(lane(tensor_parallel_size=8), shape, CARD.memory_bytes)
     sixteen = reckon(lane(tensor_parallel_size=16), shape, CARD.memory_bytes)
-    assert eight.kv_per_token == sixteen.kv_per_token
+    assert eight.memory.kv_per_token == sixteen.memory.kv_per_token
 
 
 def test_a_size_of_kv_that_is_given_is_taken():

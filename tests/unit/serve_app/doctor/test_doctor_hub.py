@@ -2,9 +2,9 @@
 
 import pytest
 
+from fleet.memory.models import known_models
 from serve_app.config.settings import fleet_path, load_fleet
 from serve_app.doctor.check import Result
-from serve_app.doctor.fit.known_models import KNOWN_MODELS
 from serve_app.doctor.machine import hub
 from serve_app.doctor.machine.hub import (
     Access,
@@ -114,7 +114,7 @@ def test_the_hub_s_own_errors_are_read(monkeypatch, status, code, has_token, exp
 
 def test_the_documents_sizes_of_downloads_are_met():
     """16 GB of Llama in 16 bits, 26 GB with the 14B in four."""
-    llama, qwen = (download_bytes(KNOWN_MODELS[x].shape) / GB for x in (LLAMA, QWEN))
+    llama, qwen = (download_bytes(known_models()[x].shape) / GB for x in (LLAMA, QWEN))
     assert llama == pytest.approx(16, rel=0.02)
     assert llama + qwen == pytest.approx(26, rel=0.03)
 
