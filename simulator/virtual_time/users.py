@@ -1,4 +1,4 @@
-"""How many people a workload has, for those who size a fleet for it."""
+"""How many people a workload has and what they are promised, for who sizes a fleet for it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,23 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from simulator.model.profile import Strict
+
+
+class Promise(Strict):
+    """What is promised, at the 95th percentile, in seconds; None: nothing.
+
+    Attributes:
+        ttft_p95_s: first token.
+        first_30_p95_s: first 30 tokens.
+        answer_p95_s: whole answer of one request.
+        turn_p95_s: whole turn, with all its requests and tools.
+
+    """
+
+    ttft_p95_s: float | None = Field(0.8, gt=0)
+    first_30_p95_s: float | None = Field(1.2, gt=0)
+    answer_p95_s: float | None = Field(None, gt=0)
+    turn_p95_s: float | None = Field(None, gt=0)
 
 
 class Users(Strict):
@@ -34,8 +51,8 @@ class Users(Strict):
     daily_ratio: float = Field(0.06, gt=0, le=1)
     power: int = Field(0, ge=0)
     sessions: float = Field(1.0, gt=0)
-    power_sessions: float = Field(3.0, gt=0)
-    busy_hour_ratio: float = Field(0.16, gt=0, le=1)
+    power_sessions: float = Field(2.0, gt=0)
+    busy_hour_ratio: float = Field(0.15, gt=0, le=1)
     swing: float = Field(10.0, ge=1)
     burst: float = Field(1.5, ge=1)
     headroom: float = Field(0.3, ge=0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fleet.plan.load import Talk
+from fleet.plan.reckoning.load import Talk
 from simulator.virtual_time.users import Users
 
 HOUR_S, DAY_S, MONTH_S = 3600.0, 86_400.0, 30 * 86_400.0

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from fleet.plan.load import Load, Replica, Talk, load
+from fleet.plan.reckoning.load import Load, Replica, Talk, load
+from simulator.virtual_time.users import Promise
 
 MOST_SESSIONS = 4096
 """No engine is asked for more."""
@@ -24,16 +25,6 @@ class Wall(StrEnum):
     """Histories of sessions that talk no longer fit, and are read again each turn."""
     COST = "cost"
     """A hosted model does this volume for less than the cards cost."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What is promised, at the 95th percentile, in seconds; None: nothing."""
-
-    ttft_s: float | None = 0.8
-    first_30_s: float | None = 1.2
-    answer_s: float | None = None
-    turn_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +50,16 @@ class Capacity:
         return min(self.walls, key=lambda wall: self.walls[wall])
 
 
-def capacity(replica: Replica, talk: Talk, bounds: Bounds) -> Capacity:
-    """Return how many sessions a replica holds within the bounds."""
+def capacity(replica: Replica, talk: Talk, promise: Promise) -> Capacity:
+    """Return how many sessions a replica holds within what is promised."""
     warm = Replica(replica.step, math.inf, replica.cards, replica.overhead_s)
 
     def most(keeps: Callable[[Load], bool]) -> int:
         return _most(lambda sessions: keeps(load(warm, talk, sessions)))
 
     walls = {
-        Wall.DECODE: most(lambda x: _decodes(x, bounds)),
-        Wall.PREFILL: most(lambda x: _within(x.ttft_p95_s, bounds.ttft_s)),
+        Wall.DECODE: most(lambda x: _decodes(x, promise)),
+        Wall.PREFILL: most(lambda x: _within(x.ttft_p95_s, promise.ttft_p95_s)),
         Wall.KV: kv_sessions(replica.pool_tokens, talk),
     }
     sessions = min(walls.values())
@@ -94,12 +85,11 @@ def replicas(sessions: float, held: int) -> int:
     return max(1, math.ceil(sessions / held - 1e-9))
 
 
-def _decodes(seen: Load, bounds: Bounds) -> bool:
-    # Of the first 30 tokens only what decoding takes of them: the wait is prefill's.
+def _decodes(seen: Load, promise: Promise) -> bool:
     return (
-        _within(seen.first_30_p95_s, bounds.first_30_s)
-        and _within(seen.answer_p95_s, bounds.answer_s)
-        and _within(seen.turn_p95_s, bounds.turn_s)
+        _within(seen.first_30_p95_s, promise.first_30_p95_s)
+        and _within(seen.answer_p95_s, promise.answer_p95_s)
+        and _within(seen.turn_p95_s, promise.turn_p95_s)
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from fleet.cards.table import Card
-from fleet.plan.demand import MONTH_S
+from fleet.plan.reckoning.demand import MONTH_S
 
 HOURS_A_MONTH = MONTH_S / 3600
 
