@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -11,7 +12,7 @@ from fleet.memory.shape import ModelShape, NotReckoned
 from fleet.plan.reckoning.demand import Demand, demand
 from fleet.plan.reckoning.engine import FP8_KV, Served, as_awq, served_on
 from fleet.plan.reckoning.load import Load, Talk, load, talk_of
-from fleet.plan.reckoning.money import Tariff
+from fleet.plan.reckoning.money import Tariff, tokens_a_month
 from fleet.plan.reckoning.sizing import Capacity, Wall, capacity, replicas
 from simulator.model.profile import Profile
 from simulator.virtual_time.users import Promise, Users
@@ -23,6 +24,9 @@ DEFAULTS = {"chat": LLAMA, "free": LLAMA, "quality": QWEN, "agent": QWEN}
 """Model of a lane where none is given: those of the shipped fleet."""
 
 MOST_CARDS_A_REPLICA = 8
+MOST_GROWTH, HALVINGS = 1024.0, 12
+"""Of the search for what a stock holds."""
+
 ROUNDS = 12
 """Of the fixed point between sessions at once and the time of a turn."""
 
@@ -49,7 +53,7 @@ class Wish:
     users: Users
     cards: Mapping[str, Card]
     stock: Mapping[str, int]
-    promise: Promise = Promise()
+    promise: Promise = field(default_factory=Promise)
     tariff: Tariff = field(default_factory=Tariff)
     models: Mapping[str, str] = field(default_factory=dict)
     profiles: Mapping[str, Profile] = field(default_factory=dict)
@@ -82,9 +86,11 @@ class LanePlan:
         return self.capacity.sessions / self.served.engine.cards
 
     @property
-    def slots(self) -> int:
-        """Sequences at once: those of the sessions that it holds."""
-        return max(1, self.capacity.sessions)
+    def tokens_a_month(self) -> float:
+        """Tokens that its cards make in a month at what they hold, none of prompts counted."""
+        at = self.capacity.at
+        assert at is not None
+        return tokens_a_month(self.replicas * at.in_flight * at.tokens_per_s_per_user)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +118,31 @@ class Plan:
     def bill(self) -> float:
         """Dollars a month, of the cards that have a lane."""
         return sum(self.bill_of(lane) for lane in self.lanes)
+
+    @property
+    def tokens_a_month(self) -> float:
+        """Tokens of all prompts and answers, as a hosted model counts them: history again."""
+        requests = self.talk.requests * (self.talk.system + self.talk.history)
+        return 30 * self.turns_a_day * (requests + self.talk.tokens)
+
+    @property
+    def new_tokens_a_month(self) -> float:
+        """Tokens that were not there before, as the documents count them."""
+        return 30 * self.turns_a_day * self.talk.tokens
+
+    @property
+    def turns_a_day(self) -> float:
+        return sum(lane.demand.turns_a_day for lane in self.lanes)
+
+    @property
+    def peak(self) -> float:
+        """Sessions at once in the busiest hour."""
+        return sum(lane.demand.peak for lane in self.lanes)
+
+    def slots(self, lane: LanePlan) -> int:
+        """Sequences at once of one replica: a burst's, and not what the card could take."""
+        at_once = max(x.requests for x in self.talk.rounds)
+        return max(1, math.ceil(lane.capacity.sessions * self.wish.users.burst * at_once))
 
     def bill_of(self, lane: LanePlan) -> float:
         served = lane.served
@@ -162,9 +193,7 @@ def plan(wish: Wish) -> Plan:
     return Plan(wish, talk, tuple(lanes), short, {k: n for k, n in left.items() if n})
 
 
-def _cheapest(
-    wish: Wish, name: str, share: float, talk: Talk, left: Mapping[str, int]
-) -> LanePlan:
+def _cheapest(wish: Wish, name: str, share: float, talk: Talk, left: Mapping[str, int]) -> LanePlan:
     """Return the lane on the kind of card of which least has to be bought, then paid."""
     found: list[tuple[float, float, LanePlan]] = []
     faults = []
@@ -248,3 +277,30 @@ def _fault(served: Served, held: Capacity, talk: Talk) -> str:
     if held.wall is Wall.KV:
         return f"{where} has no KV left for one session"
     return f"{where} does not keep the {held.wall} bound for one session: loosen it"
+
+
+def growth(wish: Wish) -> float:
+    """Return how many times the wish's users the stock alone holds; 0: not even few."""
+    low, high = 0.0, 1.0
+    while high < MOST_GROWTH and not plan(_times(wish, high)).short:
+        low, high = high, 2 * high
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        if plan(_times(wish, middle)).short:
+            high = middle
+        else:
+            low = middle
+    return low
+
+
+def _times(wish: Wish, factor: float) -> Wish:
+    """The wish with so many times the sessions."""
+    users = wish.users
+    if users.active is not None:
+        more = users.model_copy(update={"active": users.active * factor})
+    elif users.turns_per_s is not None:
+        more = users.model_copy(update={"turns_per_s": users.turns_per_s * factor})
+    else:
+        by = {"sessions": users.sessions * factor, "power_sessions": users.power_sessions * factor}
+        more = users.model_copy(update=by)
+    return replace(wish, users=more)

@@ -30,6 +30,9 @@ OVERHEAD_MS = 6.0
 BLOCK = 16
 """Tokens of a block of KV."""
 
+WINDOWS = (4096, 8192, 16384, 32768, 65536, 131072)
+"""Context windows that a fleet file names."""
+
 STEP_TOKENS = 4096
 """`max_num_batched_tokens` of the shipped fleets."""
 

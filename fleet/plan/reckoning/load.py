@@ -1,10 +1,10 @@
 """What one replica gives when so many sessions talk to it, in closed form.
 
 A session sends a turn, waits for its answer, pauses for `think_s` and sends the next, so
-that Little's law ties sessions, turns a second and times together: N = λ (W + Z). The
+that Little's law ties sessions, turns a second and times together: N = X (W + Z). The
 time of a step comes from the engine's own cost (`simulator.model`), at the mean batch and
-the mean context; prefill takes a share ρ of the steps' time and stretches all decoding by
-1 / (1 - ρ). That is a mean-value model: how far it is from the simulation, which knows
+the mean context; prefill takes a share B of the steps' time and stretches all decoding by
+1 / (1 - B). That is a mean-value model: how far it is from the simulation, which knows
 bursts and queues, is held in tests/unit/fleet/plan/test_load.py.
 """
 
@@ -112,9 +112,7 @@ def talk_of(workload: Workload) -> Talk:
     (m² / 2 + m) / (1 + m) turns before it.
     """
     rounds = tuple(
-        Round(
-            x.requests, x.input.mean, _p95(x.input), x.output.mean, _p95(x.output), x.wait_s
-        )
+        Round(x.requests, x.input.mean, _p95(x.input), x.output.mean, _p95(x.output), x.wait_s)
         for x in workload.stages
     )
     # Of requests side by side the first one's tokens go on; the others' are counted with
@@ -164,6 +162,7 @@ class Load:
         in_flight: requests that decode at once.
         turns_per_s: finished turns.
         turn_s: mean time of a turn, tools included.
+        next_29_p95_s: from the first token to the 30th.
         answer_p95_s: 95th percentile of the longest round's answer.
         prefill_share: of the engine's time.
         cached_share: of the history that is still in the cache when its turn comes.
@@ -177,11 +176,16 @@ class Load:
     tokens_per_s_per_user: float
     ttft_s: float
     ttft_p95_s: float
-    first_30_p95_s: float
+    next_29_p95_s: float
     answer_p95_s: float
     turn_p95_s: float
     prefill_share: float
     cached_share: float
+
+    @property
+    def first_30_p95_s(self) -> float:
+        """To the 30th token."""
+        return self.ttft_p95_s + self.next_29_p95_s
 
 
 def load(replica: Replica, talk: Talk, sessions: float) -> Load:
@@ -239,8 +243,12 @@ def _at(replica: Replica, talk: Talk, in_flight: float, cached: float) -> Load:
     )
     waits = sum(x.wait_s for x in talk.rounds)
     turn = waits + sum(t + (x.output - 1) * itl for t, x in zip(first, talk.rounds, strict=True))
-    answers = [t + x.output_p95 * itl for t, x in zip(first, talk.rounds, strict=True)]
     slow = SLOW_STEPS[0] + SLOW_STEPS[1] * busy
+    answers = [
+        # Answers of one length differ by their steps alone.
+        t + max(x.output_p95, slow * x.output) * itl
+        for t, x in zip(first, talk.rounds, strict=True)
+    ]
     return Load(
         sessions=turns_per_s * (turn + talk.think_s),
         in_flight=in_flight,
@@ -249,7 +257,7 @@ def _at(replica: Replica, talk: Talk, in_flight: float, cached: float) -> Load:
         tokens_per_s_per_user=1 / itl,
         ttft_s=max(first),
         ttft_p95_s=late,
-        first_30_p95_s=late + 29 * slow * itl,
+        next_29_p95_s=29 * slow * itl,
         answer_p95_s=max(answers),
         turn_p95_s=waits + sum(answers),
         prefill_share=busy,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from fleet.plan.reckoning.load import Load, Replica, Talk, load
@@ -51,15 +51,24 @@ class Capacity:
 
 
 def capacity(replica: Replica, talk: Talk, promise: Promise) -> Capacity:
-    """Return how many sessions a replica holds within what is promised."""
+    """Return how many sessions a replica holds within what is promised.
+
+    Of the first 30 tokens prefill is one part and decoding the other. The wall of each is
+    where it breaks the promise with the other part as one session alone has it; the lower
+    of both walls is set to where both together break it.
+    """
     warm = Replica(replica.step, math.inf, replica.cards, replica.overhead_s)
+    alone = load(warm, talk, 1)
 
     def most(keeps: Callable[[Load], bool]) -> int:
         return _most(lambda sessions: keeps(load(warm, talk, sessions)))
 
+    decode = most(lambda x: _keeps(replace(x, ttft_p95_s=alone.ttft_p95_s), promise))
+    prefill = most(lambda x: _keeps(replace(alone, ttft_p95_s=x.ttft_p95_s), promise))
+    both = most(lambda x: _keeps(x, promise))
     walls = {
-        Wall.DECODE: most(lambda x: _decodes(x, promise)),
-        Wall.PREFILL: most(lambda x: _within(x.ttft_p95_s, promise.ttft_p95_s)),
+        Wall.DECODE: both if decode <= prefill else decode,
+        Wall.PREFILL: both if prefill < decode else prefill,
         Wall.KV: kv_sessions(replica.pool_tokens, talk),
     }
     sessions = min(walls.values())
@@ -85,9 +94,10 @@ def replicas(sessions: float, held: int) -> int:
     return max(1, math.ceil(sessions / held - 1e-9))
 
 
-def _decodes(seen: Load, promise: Promise) -> bool:
+def _keeps(seen: Load, promise: Promise) -> bool:
     return (
-        _within(seen.first_30_p95_s, promise.first_30_p95_s)
+        _within(seen.ttft_p95_s, promise.ttft_p95_s)
+        and _within(seen.first_30_p95_s, promise.first_30_p95_s)
         and _within(seen.answer_p95_s, promise.answer_p95_s)
         and _within(seen.turn_p95_s, promise.turn_p95_s)
     )
