@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from fleet.memory.config_json import shape_of
+from fleet.memory.checkpoint.config_json import shape_of
 from fleet.memory.shape import ModelShape, NotReckoned
 from simulator import strict_yaml
 from simulator.model.profile import Strict

@@ -47,6 +47,7 @@ class ModelShape:
         other: all other weights but the norms: embeddings, output head, routers of experts,
             encoders of images, and what a quantised checkpoint leaves out.
         embedding: those of `other` that a step only looks up a row of.
+        encoder: those of `other` that read images, and no text.
         method: how the checkpoint is quantised already, by vLLM's name; None: it is not.
         weight_bits: bits of a quantised weight with its scales; None: not quantised.
 
@@ -61,6 +62,7 @@ class ModelShape:
     active_linear: int
     other: int
     embedding: int = 0
+    encoder: int = 0
     method: str | None = None
     weight_bits: float | None = None
 

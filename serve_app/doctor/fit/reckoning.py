@@ -36,7 +36,7 @@ class Fit:
     @property
     def fits(self) -> bool:
         """Whether vLLM starts: one full window has room."""
-        return self.pool_tokens >= self.window
+        return self.memory.has_room_for(self.window)
 
     @property
     def tokens_each(self) -> float:
@@ -54,7 +54,9 @@ def engine_of(lane: LaneConfig) -> EngineMemory:
         gpu_memory_utilization=float(args.get("gpu_memory_utilization") or DEFAULT_UTILIZATION),
         tensor_parallel_size=lane.tensor_parallel_size,
         pipeline_parallel_size=lane.workers // lane.tensor_parallel_size,
+        max_num_batched_tokens=int(args.get("max_num_batched_tokens") or 2048),
         max_num_seqs=lane.max_num_seqs or DEFAULT_SLOTS,
+        enable_prefix_caching=args.get("enable_prefix_caching") is not False,
         kv_cache_memory_bytes=args.get("kv_cache_memory_bytes"),
     )
 

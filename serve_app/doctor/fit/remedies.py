@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import Any
 
@@ -59,8 +60,9 @@ def _candidates(
 
 def _window(fit: Fit) -> int | None:
     """The longest window that fits, in whole thousands; None: none worth having."""
-    tokens = int(min(fit.pool_tokens, fit.window)) // STEP * STEP
-    return tokens if LEAST_WINDOW <= tokens < fit.window else None
+    windows = range(LEAST_WINDOW, fit.window, STEP)
+    first_too_long = bisect_left(windows, True, key=lambda x: not fit.memory.has_room_for(x))
+    return windows[first_too_long - 1] if first_too_long else None
 
 
 def _changed(lane: LaneConfig, lines: dict[str, Any]) -> LaneConfig:

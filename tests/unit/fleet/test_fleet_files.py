@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.memory.config_json import shape_of
+from fleet.memory.checkpoint.config_json import shape_of
 from fleet.memory.models import known_models
 from fleet.memory.shape import ModelShape
 from serve_app.config.errors import ConfigError, validate
