@@ -46,7 +46,7 @@ def _checked(
     plan: Plan, lane: LanePlan, when: str, sessions: int, seed: int, minutes: float
 ) -> Checked:
     result = run(
-        lane.served.simulated(plan.slots(lane)),
+        lane.served.simulated(plan.slots(lane), plan.talk.context),
         plan.wish.workload,
         duration_s=60 * minutes,
         random=Random(seed),

@@ -24,9 +24,6 @@ DEFAULTS = {"chat": LLAMA, "free": LLAMA, "quality": QWEN, "agent": QWEN}
 """Model of a lane where none is given: those of the shipped fleet."""
 
 MOST_CARDS_A_REPLICA = 8
-MOST_GROWTH, HALVINGS = 1024.0, 12
-"""Of the search for what a stock holds."""
-
 ROUNDS = 12
 """Of the fixed point between sessions at once and the time of a turn."""
 
@@ -221,7 +218,7 @@ def lane_on(wish: Wish, name: str, share: float, talk: Talk, kind: str) -> LaneP
     assert held.at is not None
     mine = demand(wish.users, talk, held.at.turn_s).shared(share)
     count = replicas(mine.planned, held.sessions)
-    replica = served.replica
+    replica = served.replica(talk.context)
     now = load(replica, talk, mine.peak / count)
     # With fewer sessions a turn takes less time, and so fewer are open at once.
     for _ in range(ROUNDS):
@@ -235,8 +232,8 @@ def _fitting(wish: Wish, name: str, talk: Talk, kind: str) -> tuple[Served, Capa
     cards = 1
     while cards <= MOST_CARDS_A_REPLICA:
         served = serve(wish, name, kind, cards)
-        held = capacity(served.replica, talk, wish.promise)
-        if held.sessions and served.memory.pool_tokens >= talk.longest:
+        held = capacity(served.replica(talk.context), talk, wish.promise)
+        if held.sessions and served.memory.has_room_for(round(talk.longest)):
             return served, held
         fault = fault or _fault(served, held, talk)
         cards *= 2
@@ -269,7 +266,7 @@ def _shape(source: str) -> ModelShape:
 
 def _fault(served: Served, held: Capacity, talk: Talk) -> str:
     where = f"{served.source} on one {served.card_name}"
-    if served.memory.pool_tokens < talk.longest:
+    if not served.memory.has_room_for(round(talk.longest)):
         return (
             f"{where} leaves {max(0, served.memory.pool_tokens):,.0f} tokens of KV, and a "
             f"session grows to {talk.longest:,.0f}"
@@ -277,30 +274,3 @@ def _fault(served: Served, held: Capacity, talk: Talk) -> str:
     if held.wall is Wall.KV:
         return f"{where} has no KV left for one session"
     return f"{where} does not keep the {held.wall} bound for one session: loosen it"
-
-
-def growth(wish: Wish) -> float:
-    """Return how many times the wish's users the stock alone holds; 0: not even few."""
-    low, high = 0.0, 1.0
-    while high < MOST_GROWTH and not plan(_times(wish, high)).short:
-        low, high = high, 2 * high
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        if plan(_times(wish, middle)).short:
-            high = middle
-        else:
-            low = middle
-    return low
-
-
-def _times(wish: Wish, factor: float) -> Wish:
-    """The wish with so many times the sessions."""
-    users = wish.users
-    if users.active is not None:
-        more = users.model_copy(update={"active": users.active * factor})
-    elif users.turns_per_s is not None:
-        more = users.model_copy(update={"turns_per_s": users.turns_per_s * factor})
-    else:
-        by = {"sessions": users.sessions * factor, "power_sessions": users.power_sessions * factor}
-        more = users.model_copy(update=by)
-    return replace(wish, users=more)

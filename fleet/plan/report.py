@@ -73,10 +73,10 @@ def _lane(lane: LanePlan) -> list[str]:
     walls = sorted(lane.capacity.walls.items(), key=lambda x: x[1])
     (first, held), *others = walls
     later = ", ".join(f"{wall} at {n:,}" for wall, n in others)
+    come = lane.demand.peak / lane.replicas
     return [
         f"{lane.cards} {lane.served.card_name}, {lane.served.source}",
-        f"{first} binds first, at {held:,} sessions a replica ({later}); "
-        f"{lane.demand.peak / lane.replicas:,.1f} come",
+        f"{first} binds first, at {held:,} sessions a replica ({later}); {come:,.1f} come",
     ]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from fleet.memory.budget import GIB
 from fleet.memory.shape import NotReckoned
-from fleet.plan.plan import LanePlan, NoPlan, Plan, plan, serve
+from fleet.plan.plan import LanePlan, NoPlan, Plan, Wish, plan, serve
 from fleet.plan.reckoning.demand import DAY_S
 from fleet.plan.reckoning.engine import FP8_KV, Served
 from fleet.plan.reckoning.load import load
@@ -19,6 +19,9 @@ EMBEDDER_BYTES = 2.3 * GIB
 
 START_S = 120.0
 """To load a replica whose weights lie on its host; the documents say minutes."""
+
+MOST_GROWTH, HALVINGS = 1024.0, 12
+"""Of the search for what a stock holds."""
 
 CAP_RATIO = 0.85
 """Of a card's power, where no document says what to cap it at."""
@@ -168,7 +171,7 @@ def prefix_cache(now: Plan) -> WhatIf:
         for lane in now.lanes
     )
     lane = now.lanes[0]
-    cold = replace(lane.served.replica, pool_tokens=0.0)
+    cold = replace(lane.served.replica(now.talk.context), pool_tokens=0.0)
     slower = load(cold, now.talk, max(1.0, lane.demand.peak / lane.replicas))
     return WhatIf(
         "without a prefix cache",
@@ -208,4 +211,31 @@ def _strongest(now: Plan) -> Iterator[WhatIf]:
 
 
 def _holds(served: Served, now: Plan) -> bool:
-    return served.memory.pool_tokens >= now.talk.longest
+    return served.memory.has_room_for(round(now.talk.longest))
+
+
+def growth(wish: Wish) -> float:
+    """Return how many times the wish's users the stock alone holds; 0: not even few."""
+    low, high = 0.0, 1.0
+    while high < MOST_GROWTH and not plan(_times(wish, high)).short:
+        low, high = high, 2 * high
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        if plan(_times(wish, middle)).short:
+            high = middle
+        else:
+            low = middle
+    return low
+
+
+def _times(wish: Wish, factor: float) -> Wish:
+    """The wish with so many times the sessions."""
+    users = wish.users
+    if users.active is not None:
+        more = users.model_copy(update={"active": users.active * factor})
+    elif users.turns_per_s is not None:
+        more = users.model_copy(update={"turns_per_s": users.turns_per_s * factor})
+    else:
+        by = {"sessions": users.sessions * factor, "power_sessions": users.power_sessions * factor}
+        more = users.model_copy(update=by)
+    return replace(wish, users=more)

@@ -106,9 +106,9 @@ def rotates(plan: Plan, lane: LanePlan) -> bool:
 
 def window(lane: LanePlan, plan: Plan) -> int:
     """Return the least usual window that holds twice the workload's mean longest session."""
-    most = min(lane.served.shape.window, int(lane.served.memory.pool_tokens))
     wanted = 2 * plan.talk.longest
-    fitting = [x for x in WINDOWS if x <= most]
+    memory, most = lane.served.memory, lane.served.shape.window
+    fitting = [x for x in WINDOWS if x <= most and memory.has_room_for(x)]
     return next((x for x in fitting if x >= wanted), fitting[-1] if fitting else most)
 
 

@@ -65,20 +65,24 @@ class Served:
         """Cost of a step."""
         return self.profile.timing if self.profile is not None else derived(self)
 
-    @property
-    def replica(self) -> Replica:
+    def replica(self, tokens: float) -> Replica:
+        """Return the engine for sessions that hold so many tokens.
+
+        With sliding windows a session's KV does not grow with all of them, so that the pool
+        has more room for long ones.
+        """
         timing = self.timing
-        return Replica(
-            timing, self.memory.pool_tokens, self.engine.cards, timing.request_overhead_ms / 1000
-        )
+        pool = self.memory.sessions(max(1, round(tokens))) * tokens
+        return Replica(timing, pool, self.engine.cards, timing.request_overhead_ms / 1000)
 
     @property
     def num_gpu_blocks(self) -> int:
         """Blocks of the KV cache, for `num_gpu_blocks_override`."""
-        return int(self.memory.pool_tokens // BLOCK)
+        memory = self.memory
+        return int(memory.pool / memory.layout.block_bytes)
 
-    def simulated(self, slots: int) -> Profile:
-        """Return the engine for a simulation, with so many sequences at once."""
+    def simulated(self, slots: int, tokens: float) -> Profile:
+        """Return the engine for a simulation, with so many sequences of `tokens` at once."""
         return Profile(
             name=self.source,
             source="a plan",
@@ -86,7 +90,7 @@ class Served:
             scheduling=Scheduling(
                 max_num_seqs=slots,
                 max_num_batched_tokens=max(STEP_TOKENS, slots),
-                num_gpu_blocks=max(2, self.num_gpu_blocks),
+                num_gpu_blocks=max(2, int(self.replica(tokens).pool_tokens // BLOCK)),
             ),
         )
 
