@@ -112,8 +112,8 @@ def _warnings(now: Plan) -> Iterator[str]:
         burst = lane.replicas * lane.capacity.sessions
         if lane.demand.burst > burst:
             yield (
-                f"{lane.name}: bursts of {lane.demand.burst:,.0f} are more than {burst:,} sessions; "
-                "the promise is broken while they last"
+                f"{lane.name}: bursts of {lane.demand.burst:,.0f} are more than its {burst:,} "
+                "sessions; the promise is broken while they last"
             )
     if users.free_ratio and "free" not in {lane.name for lane in now.lanes}:
         yield "the free tier has no pool of its own"

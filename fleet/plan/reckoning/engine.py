@@ -94,9 +94,9 @@ class Served:
             ),
         )
 
-    def with_fp8_kv(self) -> Served:
-        """Return the same with half the bytes of KV."""
-        return replace(self, engine=replace(self.engine, kv_cache_dtype="fp8"))
+    def with_kv(self, kind: str) -> Served:
+        """Return the same with KV of another type, by vLLM's name."""
+        return replace(self, engine=replace(self.engine, kv_cache_dtype=kind))
 
 
 def derived(served: Served) -> Timing:
