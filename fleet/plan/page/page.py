@@ -70,10 +70,10 @@ def _shares(wish: Wish) -> dict[str, float]:
 
 def _engines(wish: Wish, source: str, kind: str, talk: Talk) -> dict[str, list[dict[str, Any]]]:
     """One engine a number of cards, with and without FP8 KV where the card has it."""
-    name = next((lane for lane, model in wish.models.items() if model == source), None)
-    name = name or next((lane for lane, model in DEFAULTS.items() if model == source), "chat")
-    if source not in (wish.models.get(name), DEFAULTS[name]):
-        wish = replace(wish, models={name: source}, profiles={})
+    actual = {lane: wish.models.get(lane) or model for lane, model in DEFAULTS.items()}
+    name = next((lane for lane, model in actual.items() if model == source), None)
+    if name is None:
+        name, wish = "chat", replace(wish, models={"chat": source}, profiles={})
     sizes = [serve(wish, name, kind, cards) for cards in SIZES]
     plain = [_engine(served.with_kv("auto"), talk) for served in sizes]
     if sizes[0].card.capability < FP8_KV:

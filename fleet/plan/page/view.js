@@ -28,7 +28,9 @@ function slider(into, label, { at, from, to, step = 1, unit = "", decades = fals
     : { min: from, max: to, step, value: at });
   show(at);
   input.addEventListener("input", () => { set(read()); show(read()); draw(); });
-  document.getElementById(into).append(element("label", {}, label, value, input));
+  // Else the label would be the output's, which may be labelled, too.
+  input.id = `slider-${document.querySelectorAll("input").length}`;
+  document.getElementById(into).append(element("label", { for: input.id }, label, value, input));
   return { input, show };
 }
 
@@ -147,7 +149,7 @@ function day(found) {
   const svg = element("svg", { viewBox: "0 0 480 180", role: "img", "aria-label": "cards needed and cards paid for over a day" });
   svg.append(
     element("line", { x1: 36, x2: width + 28, y1: y(0), y2: y(0), class: "axis" }),
-    element("text", { x: 30, y: y(1) + 5, "text-anchor": "end", class: "muted" }, told(found.cards)),
+    element("text", { x: 30, y: y(1) + 5, "text-anchor": "end", class: "muted" }, found.cards.toLocaleString("en-US", { notation: "compact" })),
     element("text", { x: 30, y: y(0) + 5, "text-anchor": "end", class: "muted" }, "0"),
     element("path", { d: path(at), class: "need" }), element("path", { d: path(has), class: "has" }),
     ...[0, 6, 12, 18, 24].map((h) => element("text", { x: x(h), y: y(0) + 20, "text-anchor": "middle", class: "muted" }, `${h}h`)),
@@ -162,7 +164,7 @@ function lanes(found) {
     told(x.replicas * x.held.sessions), told(x.peak), told(x.now.tokensPerS), `${(x.now.ttftP95 + x.now.next29P95).toFixed(2)} s`,
   ]);
   document.getElementById("lanes").replaceChildren(
-    element("thead", {}, element("tr", {}, ...head.map((x) => element("th", {}, x)))),
+    element("thead", {}, element("tr", {}, ...head.map((x) => element("th", { scope: "col" }, x)))),
     element("tbody", {}, ...rows.map((row) => element("tr", {}, ...row.map((x) => element("td", {}, x))))),
   );
 }
