@@ -47,7 +47,8 @@ class Timing(Strict):
         interference: share of the smaller of both parts that shows, 0 to 1.
         request_overhead_ms: before a request reaches the scheduler (parsing,
             tokenizing, hand-over), once a request.
-        warm_up_s: extra time of the first step of all (graph capture).
+        warm_up_s: before the first step of all (graph capture, kernels compiled); who comes
+            meanwhile waits and shares that step.
         step: the cost by kernel times; the first six figures are not given beside it.
 
     """
@@ -120,6 +121,11 @@ class Scheduling(Strict):
         long_prefill_token_threshold: most tokens of one prompt in a step; 0: no bound
             but max_num_batched_tokens. Chunked prefill only.
         num_gpu_blocks: size of the KV cache in blocks.
+        scheduler_reserve_full_isl: a prompt begins only once all of it fits.
+        async_scheduling: a step is decided on when the one before it begins.
+
+    vLLM's own defaults of the last two are on; profiles made from documents, which did
+    not measure with them, leave them off.
 
     """
 
@@ -128,6 +134,8 @@ class Scheduling(Strict):
     long_prefill_token_threshold: int = Field(0, ge=0)
     enable_chunked_prefill: bool = True
     enable_prefix_caching: bool = True
+    scheduler_reserve_full_isl: bool = False
+    async_scheduling: bool = False
     scheduling_policy: Literal["fcfs", "priority"] = "priority"
     block_size: int = Field(16, ge=1)
     num_gpu_blocks: int = Field(ge=2)

@@ -9,7 +9,7 @@ together with `b` decoding sequences that hold `c` context tokens in all:
 `linear_ms` is the time of all layers' matrix products by tokens in the step: flat while
 the weights' reading bounds it, then rising with arithmetic. `context` is `context_ns`
 in a step that only decodes and `mixed_context_ns` in one that also prefills: decoding
-sequences lose their own attention kernel there, which costs about twice as much a token.
+sequences lose their own attention kernel there, which makes a token 1.7 times as dear.
 
 `derive` makes such a cost from a data sheet's figures; `benchmarks/engine_truth.py`
 fits one to measured kernels and judges both against a real run.
@@ -19,22 +19,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import pairwise
+from math import hypot
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-
-FLOPS_SHARE = 0.9
-"""Share of a card's dense FLOPs that large matrix products reach; see `derive`."""
-
-BANDWIDTH_SHARE = 0.9
-"""Share of a card's memory bandwidth that reading weights and KV reaches; see `derive`."""
-
-MIXED_READS = 2.0
-"""How many times slower decoding reads its KV beside a prefill (FlashAttention 2)."""
-
-FIXED_MS = 1.0
-"""Time of a step that is neither matrix product nor attention."""
 
 LARGEST_STEP = 16384
 """Tokens of a step up to which `derive` gives points; past them the last slope goes on."""
@@ -108,6 +98,38 @@ def pairs(chunk: int, computed: int) -> float:
     return chunk * (computed + (chunk + 1) / 2)
 
 
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How much of a data sheet's figures kernels reach.
+
+    The defaults are what the RTX 4090's kernel times in benchmarks/data/ reach with
+    16-bit weights; `benchmarks/engine_truth.py` compares them with the fit.
+
+    Attributes:
+        flops: share of the dense FLOPs in large matrix products.
+        attention_flops: share of the dense FLOPs in the attention of prefill.
+        weights: share of the memory bandwidth in reading weights.
+        kv: share of the memory bandwidth in reading KV.
+        mixed_reads: how many times slower decoding reads its KV beside a prefill.
+        step_ms: what every step costs besides.
+        layer_us: what every layer costs besides, mostly starting attention.
+        sequence_us: what each decoding sequence costs besides.
+
+    """
+
+    flops: float = 0.95
+    attention_flops: float = 0.64
+    weights: float = 0.91
+    kv: float = 0.81
+    mixed_reads: float = 1.7
+    step_ms: float = 0.3
+    layer_us: float = 14.5
+    sequence_us: float = 5.5
+
+
+KERNELS = Reached()
+
+
 def derive(
     *,
     flops_per_s: float,
@@ -122,18 +144,20 @@ def derive(
     cards: int = 1,
     link_bytes_per_s: float | None = None,
     hidden_size: int = 0,
-    flops_share: float = FLOPS_SHARE,
-    bandwidth_share: float = BANDWIDTH_SHARE,
-    fixed_ms: float = FIXED_MS,
+    reached: Reached = KERNELS,
 ) -> StepCost:
-    """A step's cost by the roofline, from figures of data sheets: an estimate.
+    """A step's cost from figures of data sheets: an estimate, not a measurement.
+
+    Reading weights and arithmetic overlap, but not wholly: their times are added as the
+    sides of a right triangle, which follows the kernels of the RTX 4090 within 17 %
+    from 1 to 2,048 tokens, where the larger of both alone is 20 % short at 128.
 
     Args:
-        flops_per_s: one card's dense FLOPs in the precision that the weights compute in.
+        flops_per_s: one card's dense FLOPs in the precision that products compute in.
         bandwidth_bytes_per_s: one card's memory bandwidth.
-        weight_bytes: all weights that a step reads when every expert has a token (not
-            the embedding table, of which a step reads a row a token).
-        active_parameters: parameters that one token is multiplied with.
+        weight_bytes: weights that a step reads when every expert has a token, head
+            included (not the embedding table, of which a step reads a row a token).
+        active_parameters: parameters that every token is multiplied with, head aside.
         kv_bytes_per_token: KV cache of one token, all layers.
         attention_width: heads times head size of the queries.
         layers: how many.
@@ -142,36 +166,27 @@ def derive(
         cards: tensor-parallel size.
         link_bytes_per_s: bandwidth between cards, one way; None: not counted.
         hidden_size: width of what the cards exchange, at two bytes each.
-        flops_share: share of the FLOPs that is reached.
-        bandwidth_share: share of the bandwidth that is reached.
-        fixed_ms: what every step costs besides.
+        reached: how much of the card's figures is reached.
 
     """
-    flops = flops_per_s * flops_share * cards
-    bandwidth = bandwidth_bytes_per_s * bandwidth_share * cards
-    # Two all-reduces a layer; each sends 2 (n - 1) / n of its bytes.
+    flops, bandwidth = flops_per_s * cards, bandwidth_bytes_per_s * cards
+    # Two all-reduces a layer; in each a card sends 2 (n - 1) / n of the bytes.
     exchanged = 2 * layers * hidden_size * 2 * 2 * (cards - 1) / cards
     exchange_s = exchanged / link_bytes_per_s if link_bytes_per_s else 0.0
 
     def linear_ms(tokens: int) -> float:
+        # An expert is read as soon as one of the tokens goes to it.
         untouched = routed_bytes * (1 - routed_share) ** tokens
-        reading = (weight_bytes - untouched) / bandwidth
-        return 1e3 * (max(reading, 2 * active_parameters * tokens / flops) + exchange_s * tokens)
+        reading = (weight_bytes - untouched) / (bandwidth * reached.weights)
+        arithmetic = 2 * active_parameters * tokens / (flops * reached.flops)
+        return 1e3 * (hypot(reading, arithmetic) + exchange_s * tokens)
 
-    context_ns = 1e9 * kv_bytes_per_token / bandwidth
+    context_ns = 1e9 * kv_bytes_per_token / (bandwidth * reached.kv)
     return StepCost(
-        linear_ms={
-            at: linear_ms(at) for at in _points(weight_bytes, active_parameters, flops, bandwidth)
-        },
-        prefill_pair_ns=1e9 * 4 * layers * attention_width / flops,
+        linear_ms={1 << n: linear_ms(1 << n) for n in range(LARGEST_STEP.bit_length())},
+        sequence_us=reached.sequence_us,
+        prefill_pair_ns=1e9 * 4 * layers * attention_width / (flops * reached.attention_flops),
         context_ns=context_ns,
-        mixed_context_ns=MIXED_READS * context_ns,
-        fixed_ms=fixed_ms,
+        mixed_context_ns=reached.mixed_reads * context_ns,
+        fixed_ms=reached.step_ms + reached.layer_us * layers / 1e3,
     )
-
-
-def _points(weight_bytes: float, parameters: float, flops: float, bandwidth: float) -> list[int]:
-    """Powers of two, and the token count from which arithmetic binds."""
-    knee = max(1, round(weight_bytes / bandwidth * flops / (2 * parameters)))
-    powers = [2**n for n in range(LARGEST_STEP.bit_length())]
-    return sorted({*powers, knee})

@@ -6,7 +6,7 @@ import pytest
 
 from simulator.model.engine import BatchingEngine, Sequence
 from simulator.model.profile import Scheduling, Timing
-from simulator.model.step_cost import StepCost, derive, pairs
+from simulator.model.step_cost import Reached, StepCost, derive, pairs
 
 COST = StepCost(
     linear_ms={1: 10, 100: 20, 200: 40},
@@ -60,12 +60,8 @@ def test_figures_beside_a_step_are_refused() -> None:
 
 
 # A card of 100 TFLOPs and 1 TB/s, of which all is reached, and a model of 5 GB.
-CARD = {
-    "flops_per_s": 1e14,
-    "bandwidth_bytes_per_s": 1e12,
-    "flops_share": 1.0,
-    "bandwidth_share": 1.0,
-}
+PEAK = Reached(1, 1, 1, 1, mixed_reads=2, step_ms=0, layer_us=0, sequence_us=0)
+CARD = {"flops_per_s": 1e14, "bandwidth_bytes_per_s": 1e12, "reached": PEAK}
 MODEL = {
     "weight_bytes": 5e9,
     "active_parameters": 2.5e9,
@@ -76,25 +72,33 @@ MODEL = {
 
 
 def test_reading_the_weights_bounds_small_steps_and_arithmetic_large_ones() -> None:
-    cost = derive(**CARD, **MODEL, fixed_ms=0)
-    # 5 GB at 1 TB/s; 100 tokens of 5 GFLOP each; 1,000 tokens likewise.
-    assert cost.seconds(0, 0, 1, 0) == pytest.approx(0.005)
-    assert cost.seconds(100, 0, 0, 0) == pytest.approx(0.005)
-    assert cost.seconds(1000, 0, 0, 0) == pytest.approx(0.05)
-    assert cost.seconds(0, 0, 1, 10_000) == pytest.approx(0.006)
+    cost = derive(**CARD, **MODEL)
+    # 5 GB at 1 TB/s; 16,384 tokens of 5 GFLOP each; 64 tokens: 5 and 3.2 ms, which overlap.
+    assert cost.seconds(0, 0, 1, 0) == pytest.approx(0.005, rel=1e-3)
+    assert cost.seconds(16_384, 0, 0, 0) == pytest.approx(0.8192, rel=1e-3)
+    assert cost.seconds(64, 0, 0, 0) == pytest.approx(0.00594, rel=1e-3)
+
+
+def test_context_is_read_and_beside_a_prefill_more_slowly() -> None:
+    cost = derive(**CARD, **MODEL)
+    alone = cost.seconds(0, 0, 1, 10_000) - cost.seconds(0, 0, 1, 0)
+    mixed = cost.seconds(9, 0, 1, 10_000) - cost.seconds(9, 0, 1, 0)
+    assert (alone, mixed) == pytest.approx((0.001, 0.002))
+    # 32 layers of 4 x 4,096 FLOPs a pair.
+    pair = cost.seconds(9, 1e6, 0, 0) - cost.seconds(9, 0, 0, 0)
+    assert pair == pytest.approx(1e6 * 4 * 32 * 4096 / 1e14)
 
 
 def test_experts_are_read_once_somebody_goes_to_them() -> None:
-    cost = derive(**CARD, **MODEL, routed_bytes=4e9, routed_share=0.25, fixed_ms=0)
-    assert cost.seconds(0, 0, 1, 0) == pytest.approx(0.002)
-    assert cost.seconds(0, 0, 2, 0) == pytest.approx(0.005 - 0.004 * 0.75**2)
+    cost = derive(**CARD, **MODEL, routed_bytes=4e9, routed_share=0.25)
+    assert cost.seconds(0, 0, 1, 0) == pytest.approx(0.002, rel=1e-3)
+    assert cost.seconds(0, 0, 2, 0) == pytest.approx(0.005 - 0.004 * 0.75**2, rel=1e-2)
 
 
 def test_two_cards_halve_the_work_and_pay_for_the_link() -> None:
     one, two = derive(**CARD, **MODEL), derive(**CARD, **MODEL, cards=2)
     linked = derive(**CARD, **MODEL, cards=2, link_bytes_per_s=25e9, hidden_size=4096)
-    work = one.seconds(1000, 0, 0, 0) - one.fixed_ms / 1000
-    assert two.seconds(1000, 0, 0, 0) - two.fixed_ms / 1000 == pytest.approx(work / 2)
-    # 64 all-reduces of 1,000 x 4,096 x 2 bytes.
-    paid = linked.seconds(1000, 0, 0, 0) - two.seconds(1000, 0, 0, 0)
-    assert paid == pytest.approx(64 * 1000 * 4096 * 2 / 25e9)
+    assert two.seconds(1024, 0, 0, 0) == pytest.approx(one.seconds(1024, 0, 0, 0) / 2)
+    # 64 all-reduces of 1,024 x 4,096 x 2 bytes.
+    paid = linked.seconds(1024, 0, 0, 0) - two.seconds(1024, 0, 0, 0)
+    assert paid == pytest.approx(64 * 1024 * 4096 * 2 / 25e9)
