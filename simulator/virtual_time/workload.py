@@ -17,6 +17,7 @@ from pydantic import Field
 from simulator import strict_yaml
 from simulator.home import configs
 from simulator.model.profile import Strict, named_file
+from simulator.virtual_time.users import Promise, Users
 
 WORKLOADS = configs("workloads")
 
@@ -73,6 +74,8 @@ class Workload(Strict):
         stages: what happens in one turn.
         tools: how many tool definitions each request carries (over HTTP only).
         complex_share: share of sessions whose first question is a complex one.
+        users: how many they are, for `pointsman plan`.
+        promise: the SLO that it plans for.
 
     """
 
@@ -86,6 +89,8 @@ class Workload(Strict):
     stages: list[Stage] = Field(min_length=1)
     tools: int = Field(0, ge=0, le=64)
     complex_share: float = Field(0, ge=0, le=1)
+    users: Users | None = None
+    promise: Promise = Promise()
 
 
 @dataclass(frozen=True, slots=True)
