@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-SAMPLE = 20_000
+SAMPLE = 5_000
 
 
 @dataclass(frozen=True, slots=True)

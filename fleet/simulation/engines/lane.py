@@ -20,18 +20,26 @@ SCALING_PERIOD_S = 10.0
 """How often the autoscaling policy is asked."""
 
 
+COARSE = 2
+"""Blocks of a KV cache that are counted as one: the book of blocks is a third of a run's time.
+What of a prefix is found is rounded down to 32 tokens in place of 16 (docs/simulation.md)."""
+
 FULL = 0.8
 """Share of its slots or its KV cache from which a replica shows what it can get through."""
 
 
 def profile_of(lane: LaneSpec) -> Profile:
     """Return the lane's profile with its slots; replicas serve only once they are warm."""
-    scheduling = lane.profile.scheduling
-    if lane.slots is not None:
-        budget = max(scheduling.max_num_batched_tokens, lane.slots)
-        scheduling = scheduling.model_copy(
-            update={"max_num_seqs": lane.slots, "max_num_batched_tokens": budget}
-        )
+    own = lane.profile.scheduling
+    slots = own.max_num_seqs if lane.slots is None else lane.slots
+    scheduling = own.model_copy(
+        update={
+            "max_num_seqs": slots,
+            "max_num_batched_tokens": max(own.max_num_batched_tokens, slots),
+            "block_size": own.block_size * COARSE,
+            "num_gpu_blocks": max(2, own.num_gpu_blocks // COARSE),
+        }
+    )
     timing = lane.profile.timing.model_copy(update={"warm_up_s": 0.0})
     return lane.profile.model_copy(update={"timing": timing, "scheduling": scheduling})
 
@@ -82,7 +90,7 @@ class LaneEngines:
         turns = OpenTurns(self._fleet.max_spilled, self._fleet.warm_s)
         replica = Replica(f"{self.name}-{next(self._numbers)}", engine, turns, self._world)
         self.replicas[replica.name] = replica
-        self.stats = {**self.stats, replica.name: replica.published}
+        self._list()
         self._count(now)
 
     def _start(self, now: float) -> None:
@@ -99,7 +107,7 @@ class LaneEngines:
         self._count(now)
         replica.is_gone = True
         del self.replicas[replica.name]
-        self.stats = {name: said for name, said in self.stats.items() if name != replica.name}
+        self._list()
         self._count(now)
         for request in list(replica.open):
             request.lost(now)
@@ -107,6 +115,7 @@ class LaneEngines:
     def _drain(self, replica: Replica, now: float, then: Callable[[float], None]) -> None:
         """Give a replica no new turns; `then` is called when it has gone."""
         replica.is_draining = True
+        self._list()
         deadline = now + self.spec.drain_s
 
         def look(at: float) -> None:
@@ -118,9 +127,7 @@ class LaneEngines:
             else:
                 self._world.at(at + 1.0, look)
 
-        # Ingress replicas hear of it with the next report.
-        replica.publish(now)
-        self._world.at(now + self._fleet.report_period_s, look)
+        self._world.at(now + 1.0, look)
 
     def _count(self, now: float) -> None:
         """Add up the time that replicas hold their cards: those that start, too."""
@@ -177,7 +184,11 @@ class LaneEngines:
         self._world.at(now + REPORT_DELAY_S, self._hear)
 
     def _hear(self, _: float) -> None:
-        self.stats = {name: replica.published for name, replica in self.replicas.items()}
+        self._list()
+
+    def _list(self) -> None:
+        """List the replicas that serve, as Serve does: one that is to go is left out at once."""
+        self.stats = {x.name: x.published for x in self.replicas.values() if not x.is_draining}
 
     @property
     def waiting(self) -> float:

@@ -76,8 +76,6 @@ class Replica:
         self._await_step()
 
     def publish(self, now: float) -> None:
-        said = self.turns.report(
-            self.engine.utilization(), now=now, draining=self.is_draining
-        ).to_mapping()
+        said = self.turns.report(self.engine.utilization(), now=now).to_mapping()
         if said != self.published:
             self.published = said

@@ -91,9 +91,9 @@ class Desk:
         if not self.is_busy:
             return
         engines = self.engines
-        if engines.replicas:
+        if engines.stats:
             level = self.saturation.observe(engines.waiting, engines.kv_utilization, now=now)
-            self.resize(len(engines.replicas), now)
+            self.resize(len(engines.stats), now)
         else:
             level = self.saturation.level(now=now)
         self.queue.set_level(level, now)
