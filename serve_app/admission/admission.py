@@ -15,7 +15,7 @@ from math import ceil
 from typing import Any
 
 from router.admission.kv_budget import KvAsk
-from router.admission.lane_queue import LaneQueue, QueueConfig
+from router.admission.lane_queue import LaneQueue
 from router.admission.saturation import Level
 from router.admission.shed_order import AdmissionLog
 from router.admission.ticket import SlotRequest, Tier
@@ -58,7 +58,7 @@ class Admission:
         # Requests under way hold slots, or none: that does not change.
         self._is_enabled = self._config.enabled
         self._ingresses = policies.fleet.ingress.replicas
-        self._queue_config = queue_config(policies)
+        self._queue_config = policies.fleet.queue_config
         self._clear_s = policies.fleet.timeouts.choose_s
         # Fixed at start, as the lanes are: replicas and slots do not reload.
         self.lanes = {
@@ -78,7 +78,7 @@ class Admission:
 
     def apply(self, policies: Policies) -> None:
         self._config = policies.fleet.admission
-        self._queue_config = queue_config(policies)
+        self._queue_config = policies.fleet.queue_config
         self._clear_s = policies.fleet.timeouts.choose_s
         for lane_slots in self.lanes.values():
             lane_slots.queue.config = self._queue_config
@@ -244,9 +244,3 @@ async def observe_lanes(admission: Admission, lanes: Lanes) -> None:
     loads = await asyncio.gather(*(lanes.engine_load(lane) for lane in busy))
     for lane, replicas in zip(busy, loads, strict=True):
         admission.lanes[lane].observe(replicas)
-
-
-def queue_config(policies: Policies) -> QueueConfig:
-    fleet = policies.fleet
-    own = fleet.admission
-    return QueueConfig(own.max_queued, own.reserve_share, own.need_decay_s, fleet.ledger.grace_s)

@@ -10,7 +10,7 @@ from typing import Any
 from router.admission.lane_queue import LaneQueue
 from router.admission.saturation import Level, Saturation
 from router.admission.shed_order import AdmissionLog, Event
-from router.admission.slots import share_of
+from router.admission.slots import ReplicaSlots, share_of
 from router.admission.ticket import Stage, Ticket
 from router.errors import Rejected
 
@@ -92,13 +92,13 @@ class SlotHold:
     @property
     def full(self) -> frozenset[str]:
         """Replicas that run all they can, this request's own not among them."""
-        full = self._lane.full
+        full = self._lane.replicas.full
         return full - {self._replica} if self._replica in full else full
 
     def move_to(self, replica: str) -> None:
         if replica != self._replica:
-            self._lane.note(self._replica, -self.ticket.cost)
-            self._lane.note(replica, self.ticket.cost)
+            self._lane.replicas.note(self._replica, -self.ticket.cost)
+            self._lane.replicas.note(replica, self.ticket.cost)
             self._replica = replica
 
     def leave(self, output_tokens: int = 0) -> None:
@@ -106,7 +106,7 @@ class SlotHold:
         if self.ticket.stage is not Stage.DONE:
             if self.ticket.stage is not Stage.REFUSED:
                 self._note(Event.LEFT)
-            self._lane.note(self._replica, -self.ticket.cost)
+            self._lane.replicas.note(self._replica, -self.ticket.cost)
             self._replica = None
             self._lane.queue.release(self.ticket, output_tokens, time.monotonic())
             self._lane.arm()
@@ -119,13 +119,7 @@ class SlotHold:
 
 
 class LaneSlots:
-    """One lane: its queue, the timer that the queue asks for, and its replicas' slots.
-
-    Attributes:
-        full: replicas that run all they can.
-        used: slots by replica; one that runs nothing is not in it.
-
-    """
+    """One lane: its queue, the timer that the queue asks for, and its replicas' slots."""
 
     def __init__(
         self,
@@ -137,23 +131,9 @@ class LaneSlots:
     ) -> None:
         self.name, self.queue, self.log = name, queue, log
         self.saturation = Saturation()
-        self.full: frozenset[str] = frozenset()
         self._slots, self._ingresses = slots, ingresses
-        self._of_replica = None if slots is None else share_of(slots, 1, ingresses)
-        self.used: dict[str, int] = {}
+        self.replicas = ReplicaSlots(None if slots is None else share_of(slots, 1, ingresses))
         self._timer: asyncio.TimerHandle | None = None
-
-    def note(self, replica: str | None, cost: int) -> None:
-        """Count so many sequences of ours more, or fewer, at a replica."""
-        if replica is None or self._of_replica is None:
-            return
-        used = self.used.get(replica, 0) + cost
-        if used > 0:
-            self.used[replica] = used
-        else:
-            self.used.pop(replica, None)
-        if (used >= self._of_replica) != (replica in self.full):
-            self.full = self.full ^ {replica}
 
     def resize(self, replicas: int, now: float) -> None:
         """Take our part of the slots of so many replicas."""

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from router.placement.spilled_sessions import session_hash
 from serve_app.bodies.parsed_request import Prompt
 from serve_app.request.call import Call, Outcome
 
@@ -30,6 +31,8 @@ class RequestRecord:
         prompt_tokens: as the engine counted; None when it did not.
         ttft_s: None unless it was streamed.
         background: what marked it as one that nobody waits for.
+        cached_tokens: of the prompt, found in the prefix cache; None when it was not counted.
+        session: a hash of the conversation's key, the same for all of its requests.
         tool_outcomes: how each tool call was judged, as the model made it first; None: there
             was none, or none was offered.
         tool_repairs: steps that were taken to have invalid ones made again.
@@ -72,6 +75,8 @@ class RequestRecord:
     is_refused: bool = False
     message: str = ""
     retry_after_s: float | None = None
+    cached_tokens: int | None = None
+    session: str | None = None
     prompt: Prompt | None = None
     keep_prompt_days: int = 0
 
@@ -102,6 +107,8 @@ def record_of(call: Call, duration_s: float) -> RequestRecord:
         tool_outcomes=tuple(reply.verdicts[:MAX_STEPS]) or None,
         tool_repairs=tuple(reply.repairs[:MAX_STEPS]) or None,
         trace_id=call.trace.trace if call.trace and call.trace.is_sampled else None,
+        cached_tokens=usage.cached_tokens if usage else None,
+        session=session_hash(call.session_key) if call.session_id else None,
         task_key=call.task_key,
         stages=call.stages,
         replica=served.replica.id if served.replica else None,

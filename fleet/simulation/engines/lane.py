@@ -1,0 +1,247 @@
+"""The replicas of one lane: how many there are, which serve, and what they cost."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fleet.simulation.engines.replica import Replica
+from fleet.simulation.spec import FleetSpec, LaneObservation, LaneSpec
+from fleet.simulation.world import Incident, World
+from router.placement.open_turns import OpenTurns
+from simulator.model.engine import BatchingEngine
+from simulator.model.profile import Profile
+
+REPORT_DELAY_S = 0.3
+"""Reports travel from the replica over Serve's controller to the ingress replicas."""
+
+SCALING_PERIOD_S = 10.0
+"""How often the autoscaling policy is asked."""
+
+
+COARSE = 2
+"""Blocks of a KV cache that are counted as one: the book of blocks is a third of a run's time.
+What of a prefix is found is rounded down to 32 tokens in place of 16 (docs/simulation.md)."""
+
+FULL = 0.8
+"""Share of its slots or its KV cache from which a replica shows what it can get through."""
+
+
+def profile_of(lane: LaneSpec) -> Profile:
+    """Return the lane's profile with its slots; replicas serve only once they are warm."""
+    own = lane.profile.scheduling
+    slots = own.max_num_seqs if lane.slots is None else lane.slots
+    scheduling = own.model_copy(
+        update={
+            "max_num_seqs": slots,
+            "max_num_batched_tokens": max(own.max_num_batched_tokens, slots),
+            "block_size": own.block_size * COARSE,
+            "num_gpu_blocks": max(2, own.num_gpu_blocks // COARSE),
+        }
+    )
+    timing = lane.profile.timing.model_copy(update={"warm_up_s": 0.0})
+    return lane.profile.model_copy(update={"timing": timing, "scheduling": scheduling})
+
+
+class LaneEngines:
+    """The engines of one lane.
+
+    Attributes:
+        stats: what each replica that is listed has published, as ingress replicas see it.
+        slots: sequences that one engine runs at once.
+        starting: replicas that were asked for and do not serve yet.
+        history: (time, replicas that serve, replicas that start), each time that changed.
+        offered_tokens: prompt and answer tokens asked for since the policy looked last;
+            `done_tokens`: all that were answered.
+
+    """
+
+    def __init__(self, name: str, spec: LaneSpec, fleet: FleetSpec, world: World) -> None:
+        self.name, self.spec = name, spec
+        self.profile = profile_of(spec)
+        self.slots = self.profile.scheduling.max_num_seqs
+        self.block_size = self.profile.scheduling.block_size
+        self.overhead_s = self.profile.timing.request_overhead_ms / 1000
+        self.replicas: dict[str, Replica] = {}
+        self.stats: dict[str, Mapping[str, Any]] = {}
+        self.starting = 0
+        self.history: list[tuple[float, int, int]] = []
+        self.replica_s = 0.0
+        self.offered_tokens = self.done_tokens = self._queued_tokens = 0
+        self._fleet, self._world = fleet, world
+        self._numbers = itertools.count()
+        self._counted_at = 0.0
+        self._scaling = spec.scaling() if spec.scaling is not None else None
+        self._target = spec.replicas
+        self._most_per_s: float | None = None
+        self._work_seen = 0
+        for _ in range(spec.replicas):
+            self._add(0.0)
+        world.every(fleet.report_period_s, self._publish)
+        if self._scaling is not None:
+            world.every(SCALING_PERIOD_S, self._scale)
+
+    # -- replicas -------------------------------------------------------------
+
+    def _add(self, now: float) -> None:
+        profile = self.profile
+        engine = BatchingEngine(profile.timing, profile.scheduling, keeps_step_times=True)
+        turns = OpenTurns(self._fleet.max_spilled, self._fleet.warm_s)
+        replica = Replica(f"{self.name}-{next(self._numbers)}", engine, turns, self._world)
+        self.replicas[replica.name] = replica
+        self._list()
+        self._count(now)
+
+    def _start(self, now: float) -> None:
+        self.starting += 1
+        self._count(now)
+        self._world.at(now + self.spec.start_s, self._started)
+
+    def _started(self, now: float) -> None:
+        self._count(now)
+        self.starting -= 1
+        self._add(now)
+
+    def _remove(self, replica: Replica, now: float) -> None:
+        self._count(now)
+        replica.is_gone = True
+        del self.replicas[replica.name]
+        self._list()
+        self._count(now)
+        for request in list(replica.open):
+            request.lost(now)
+
+    def _drain(self, replica: Replica, now: float, then: Callable[[float], None]) -> None:
+        """Give a replica no new turns; `then` is called when it has gone."""
+        replica.is_draining = True
+        self._list()
+        deadline = now + self.spec.drain_s
+
+        def look(at: float) -> None:
+            if replica.is_gone:
+                return
+            if not replica.open or at >= deadline:
+                self._remove(replica, at)
+                then(at)
+            else:
+                self._world.at(at + 1.0, look)
+
+        self._world.at(now + 1.0, look)
+
+    def _count(self, now: float) -> None:
+        """Add up the time that replicas hold their cards: those that start, too."""
+        held = len(self.replicas) + self.starting
+        if self.history:
+            _, ready, starting = self.history[-1]
+            self.replica_s += (ready + starting) * (now - self._counted_at)
+        self._counted_at = now
+        self.history.append((now, held - self.starting, self.starting))
+
+    def close(self, now: float) -> None:
+        """Count up to the end of the run."""
+        self._count(now)
+
+    # -- what happens to it ---------------------------------------------------
+
+    def suffer(self, incident: Incident) -> None:
+        """Plan an incident. Raises ValueError for a kind that is not known."""
+        if incident.kind == "lose":
+            self._world.at(incident.at, lambda now: self._lose(incident, now))
+        elif incident.kind == "redeploy":
+            self._world.at(incident.at, self._redeploy)
+        else:
+            raise ValueError(f"no incident '{incident.kind}': lose, redeploy")
+
+    def _lose(self, incident: Incident, now: float) -> None:
+        lost = list(self.replicas.values())[: incident.replicas]
+        for replica in lost:
+            self._remove(replica, now)
+        for _ in lost:
+            self.starting += 1
+            self._world.at(now + incident.for_s, self._started)
+        self._count(now)
+
+    def _redeploy(self, now: float) -> None:
+        """Replace the replicas one after the other: each drains, goes, and starts anew."""
+        old = list(self.replicas.values())
+
+        def next_one(at: float) -> None:
+            if old:
+                self._drain(old.pop(), at, restart)
+
+        def restart(at: float) -> None:
+            self._start(at)
+            self._world.at(at + self.spec.start_s, next_one)
+
+        next_one(now)
+
+    # -- looking --------------------------------------------------------------
+
+    def _publish(self, now: float) -> None:
+        for replica in self.replicas.values():
+            replica.publish(now)
+        self._world.at(now + REPORT_DELAY_S, self._hear)
+
+    def _hear(self, _: float) -> None:
+        self._list()
+
+    def _list(self) -> None:
+        """List the replicas that serve, as Serve does: one that is to go is left out at once."""
+        self.stats = {x.name: x.published for x in self.replicas.values() if not x.is_draining}
+
+    @property
+    def waiting(self) -> float:
+        """Requests that wait in an engine, mean over the replicas."""
+        return self._mean(lambda engine: engine.waiting)
+
+    @property
+    def running(self) -> float:
+        """Sequences that run, over the replicas' slots."""
+        return self._mean(lambda engine: engine.running) / self.slots
+
+    @property
+    def kv_utilization(self) -> float:
+        """The fullest replica's."""
+        return max((x.engine.utilization() for x in self.replicas.values()), default=0.0)
+
+    def _mean(self, read: Callable[[BatchingEngine], float]) -> float:
+        replicas = self.replicas.values()
+        return sum(read(x.engine) for x in replicas) / len(replicas) if replicas else 0.0
+
+    # -- scaling --------------------------------------------------------------
+
+    def note_line(self, tokens: int) -> None:
+        """Count tokens of requests that wait before the engines; negative: that do no more."""
+        self._queued_tokens += tokens
+
+    def _scale(self, now: float) -> None:
+        assert self._scaling is not None
+        target = self._scaling.decide(self._observation(), now)
+        ready = [x for x in self.replicas.values() if not x.is_draining]
+        for _ in range(target - len(ready) - self.starting):
+            self._start(now)
+        spare = len(ready) + self.starting - max(1, target)
+        if spare > 0 and not self.starting:
+            for replica in sorted(ready, key=lambda x: len(x.open))[:spare]:
+                self._drain(replica, now, lambda _: None)
+
+    def _observation(self) -> LaneObservation:
+        done, self._work_seen = self.done_tokens - self._work_seen, self.done_tokens
+        offered, self.offered_tokens = self.offered_tokens, 0
+        ready = [x for x in self.replicas.values() if not x.is_draining]
+        engines = [x.engine for x in ready]
+        full = [x for x in engines if x.running >= FULL * self.slots or x.utilization() > FULL]
+        if full and len(full) == len(engines):
+            rate = done / SCALING_PERIOD_S / len(engines)
+            self._most_per_s = max(self._most_per_s or 0.0, rate)
+        return LaneObservation(
+            ready=len(ready),
+            starting=self.starting,
+            running=float(sum(x.running for x in engines)),
+            kv_utilization=self._mean(lambda engine: engine.utilization()),
+            queued_tokens=float(self._queued_tokens),
+            offered_tokens_per_s=offered / SCALING_PERIOD_S,
+            tokens_per_s=self._most_per_s,
+            start_up_s=self.spec.start_s,
+        )
