@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 
@@ -131,3 +131,10 @@ class Decision:
     awake: int
     reason: Reason
     demand: float | None = None
+
+    def within_cards(self, have: int, free: int | None) -> Decision:
+        """Return it with no more replicas than there are cards for; None: nobody knows."""
+        if free is None or self.target <= have + free:
+            return self
+        target = have + free
+        return replace(self, target=target, awake=min(self.awake, target), reason=Reason.NO_CARD)

@@ -72,14 +72,16 @@ class LaneScaler:
         awake = max(1, self._replicas_for(need))
         target = self._bounded(awake + terms.standby)
         if target > load.replicas:
-            target, reason = self._more(load, target, need)
+            # The need is met where only the lower bound is not.
+            reason = need.reason if awake + terms.standby > load.replicas else Reason.BOUNDS
         elif terms.max_replicas < load.replicas:
             target, reason = terms.max_replicas, Reason.BOUNDS
         elif awake + terms.standby > terms.max_replicas:
             target, reason = load.replicas, Reason.AT_MAX
         else:
             target, reason = self._fewer(load, target, need, now, expected_load)
-        return Decision(target, min(awake, target), reason, need.now)
+        decision = Decision(target, min(awake, target), reason, need.now)
+        return decision.within_cards(load.replicas, load.cards_free)
 
     def _need(self, load: LaneLoad, now: float, expected_load: ExpectedLoad) -> _Need:
         terms, full = self.terms, load.tokens_per_s
@@ -119,13 +121,6 @@ class LaneScaler:
         """Return the replicas that serve it under the high mark; what waits fills the margin."""
         most = max(need.now, need.then)
         return ceil(max(most / self.terms.high, need.now + need.backlog) - _EPSILON)
-
-    def _more(self, load: LaneLoad, target: int, need: _Need) -> tuple[int, Reason]:
-        """Ask for no more than there are cards for; where nobody knows, for all."""
-        if load.cards_free is not None and target > load.replicas + load.cards_free:
-            return load.replicas + load.cards_free, Reason.NO_CARD
-        by_need = self._replicas_for(need) + self.terms.standby > load.replicas
-        return target, need.reason if by_need else Reason.BOUNDS
 
     def _fewer(
         self, load: LaneLoad, target: int, need: _Need, now: float, expected_load: ExpectedLoad

@@ -1,4 +1,4 @@
-"""How large the warm pool of a lane has to be, and who is in it.
+"""How large the warm pool of a lane has to be.
 
 A replica that is started when the load rises serves a start-up time later. Until then the rise
 is the warm pool's: its size is the steepest ramp x the start-up time, in replicas.
@@ -7,7 +7,7 @@ is the warm pool's: its size is the steepest ramp x the start-up time, in replic
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from math import ceil
 
 
@@ -35,24 +35,3 @@ def pool_size(load: Iterable[tuple[float, float]], start_up_s: float, of_replica
     `of_replica`: the load that one replica takes, in the unit of `load`.
     """
     return ceil(steepest_rise(load, start_up_s) / of_replica)
-
-
-def standing_by(in_use: Mapping[str, float], standby: int, high: float) -> frozenset[str]:
-    """Return which live replicas get no turns because the others have room.
-
-    The same wherever it is asked of the same figures: the last `standby` by name. They are
-    loaded and warm, so one that is needed is there with the next turn, as soon as the others
-    are used to `high` on average.
-
-    Args:
-        in_use: by replica, the share of it that is used, 0 to 1.
-        standby: how many the lane keeps.
-        high: share of the others beyond which one is needed.
-
-    """
-    names = sorted(in_use)
-    work = sum(in_use.values())
-    for awake in range(max(1, len(names) - standby), len(names)):
-        if work <= high * awake:
-            return frozenset(names[awake:])
-    return frozenset()

@@ -99,7 +99,7 @@ class Status:
             status[name] = {
                 "model": config[name].model_id,
                 "engine": config[name].engine,
-                "replicas_wanted": config[name].replicas,
+                "replicas_wanted": config[name].replicas.min,
                 "replicas": rows,
                 "queue": sum(row["waiting"] for row in rows),
                 "running": sum(row["running"] for row in rows),

@@ -3,9 +3,10 @@
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from router.placement.standby import standing_by
 from router.scaling.lane_load import LaneLoad, Reason, ScalingTerms
 from router.scaling.policy import LaneScaler
-from router.scaling.warm_pool import standing_by, steepest_rise
+from router.scaling.warm_pool import steepest_rise
 
 SLOTS, FULL, CALM_S = 32, 2_000.0, 120.0
 
@@ -122,7 +123,7 @@ def test_the_steepest_rise_is_that_of_the_worst_pair(values, window):
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6), st.integers(0, 4))
 @settings(max_examples=40)
 def test_the_pool_is_no_larger_than_it_may_be_and_leaves_one(shares, standby):
-    pool = standing_by({f"r{x}": share for x, share in enumerate(shares)}, standby, 0.8)
+    pool = standing_by({f"r{x}": share for x, share in enumerate(shares)}, standby)
     assert len(pool) <= min(standby, len(shares) - 1)
 
 

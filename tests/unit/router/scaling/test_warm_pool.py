@@ -4,7 +4,7 @@ import pytest
 
 from router.scaling.throughput import ReplicaReading, Throughput
 from router.scaling.trend import Peak, Trend
-from router.scaling.warm_pool import pool_size, standing_by, steepest_rise
+from router.scaling.warm_pool import pool_size, steepest_rise
 
 
 def test_the_pool_is_the_steepest_ramp_times_the_start_up():
@@ -18,14 +18,6 @@ def test_the_pool_is_the_steepest_ramp_times_the_start_up():
 def test_a_load_that_never_rises_needs_no_pool():
     assert pool_size([(0, 5.0), (1, 4.0), (2, 3.0)], 60, 1.0) == 0
     assert pool_size([], 60, 1.0) == 0
-
-
-def test_the_last_stand_by_until_the_others_are_full():
-    assert standing_by({"a": 0.5, "b": 0.0}, 1, 0.8) == {"b"}
-    assert standing_by({"a": 0.9, "b": 0.0}, 1, 0.8) == frozenset()
-    assert standing_by({"a": 0.7, "b": 0.7, "c": 0.0, "d": 0.0}, 2, 0.8) == {"c", "d"}
-    assert standing_by({"a": 0.9, "b": 0.9, "c": 0.0, "d": 0.0}, 2, 0.8) == {"d"}
-    assert standing_by({"a": 0.0}, 3, 0.8) == frozenset()
 
 
 def reading(at, tokens, running=32.0, waiting=0.0):
