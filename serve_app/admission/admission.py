@@ -65,9 +65,7 @@ class Admission:
             name: self._slots_of_lane(name, lane)
             for name, lane in policies.fleet.enabled_lanes.items()
         }
-        self._scaled = [
-            name for name, x in policies.fleet.enabled_lanes.items() if x.replicas.follow_load
-        ]
+        self._scaled = list(policies.fleet.scaled_lanes)
         self._tiers: dict[str, tuple[TierConfig, Tier]] = {}
         self.apply(policies)
 
