@@ -176,7 +176,7 @@ class Deployment:
     async def __aenter__(self):
         profile = warm(load_profile("llama-3.1-8b-fp8-rtx4090"))
         for lane, config in self.fleet.enabled_lanes.items():
-            for number in range(1, config.replicas + 1):
+            for number in range(1, config.replicas.min + 1):
                 app = SimulatedEngineApp(
                     EngineSpec(config.model_id, config.max_model_len, profile, seed=number)
                 )
@@ -205,7 +205,7 @@ class Deployment:
         await endpoint.stop()
         self.starting[f"lane:{lane}"] = {
             "status": "UPDATING",
-            "states": {"RUNNING": self.fleet.lanes[lane].replicas - 1, "STARTING": 1},
+            "states": {"RUNNING": self.fleet.lanes[lane].replicas.min - 1, "STARTING": 1},
             "message": "",
             "for_s": 4.0,
         }
