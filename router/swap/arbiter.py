@@ -68,8 +68,8 @@ class _Holder:
 class Arbiter:
     """One pool, and everybody who sends requests to it.
 
-    A new arbiter does not know who was told what by the one before: no lane rests until the
-    leases of that one have run out.
+    A new arbiter does not know who was told what by the one before: no lane that was awake then
+    rests until the leases of that one have run out.
 
     Args:
         epoch: larger than the number of any closing of an arbiter before this one.
@@ -112,7 +112,7 @@ class Arbiter:
         }
 
     def _may_rest(self, state: LaneState, now: float) -> bool:
-        has_learnt = now - self._begun >= FORGET_S
+        has_learnt = not state.was_found or now - self._begun >= FORGET_S
         return has_learnt and all(x.heard >= state.closed_as for x in self._holders.values())
 
     def _forget(self, now: float) -> None:

@@ -25,6 +25,7 @@ class LaneState:
         has_room: another one gives way, or gave way, for its sake.
         was_busy: it had requests when it was closed.
         was_loaded: its engine has been there once.
+        was_found: it was awake before this arbiter was there.
         closed_as: the number of its last closing; see `Arbiter`.
         cards: where its engine runs; None: not known yet, so perhaps where any other does.
         weights_gib: what it takes of host memory while asleep; None: not known.
@@ -42,6 +43,7 @@ class LaneState:
     has_room: bool = False
     was_busy: bool = False
     was_loaded: bool = False
+    was_found: bool = False
     closed_as: int = 0
     cards: frozenset[str] | None = None
     weights_gib: float | None = None

@@ -192,7 +192,7 @@ class SwapPool:
         seconds = now - state.since
         state.costs.woken(state.origin, seconds)
         state.enter(Phase.AWAKE, now)
-        state.failures, self.swaps = 0, self.swaps + 1
+        state.failures, state.was_found, self.swaps = 0, False, self.swaps + 1
         return seconds
 
     def rested(self, name: str, act: Act, now: float) -> None:
@@ -215,6 +215,11 @@ class SwapPool:
         state.enter(Phase.CLOSING, now)
         state.since = since
 
+    def lost(self, name: str, now: float) -> None:
+        """Note that a lane's replica does not answer: the next one begins without an engine."""
+        if self.lanes[name].phase is not Phase.UNLOADED:
+            self.lanes[name].enter(Phase.UNLOADED, now)
+
     def found(self, name: str, phase: Phase, now: float) -> None:
         """Take over what a lane's replica says of itself, unless an order is under way.
 
@@ -226,6 +231,7 @@ class SwapPool:
         has_engine = phase is Phase.AWAKE
         if has_engine != (not state.is_resting) or (state.is_resting and phase is not state.phase):
             state.enter(phase, now)
+            state.was_found = has_engine
 
 
 def _in_the_way(state: LaneState, holders: Sequence[LaneState]) -> list[LaneState]:
