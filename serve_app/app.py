@@ -34,8 +34,10 @@ from serve_app.leases.ledger import LedgerServer
 from serve_app.machine.head_node import BESIDE_THE_STATE, on_head
 from serve_app.machine.ray_walls import refuse_open_ray
 from serve_app.scaling.deployment import replica_options
+from serve_app.swap.pools import with_part_of_cards
+from serve_app.swap.service import SwapServer
 from serve_app.tenancy.local_key import keep_admin_key
-from simulator.http.app import EngineSpec
+from simulator.http.app import NO_PROFILE_SLEEP, EngineSpec
 from simulator.model.profile import FixedTiming, Profile, profile_path
 from simulator.script.model import ScriptError, load_script
 
@@ -88,7 +90,7 @@ def build(args: dict[str, Any]) -> Application:
             logger.warning("%s", warning)
     secret = on_head(_secret)
     lanes = {
-        name: _lane(name, lane, options, secret, fleet)
+        name: _lane(name, with_part_of_cards(lane, fleet), options, secret, fleet)
         for name, lane in fleet.enabled_lanes.items()
     }
     return _ingress(fleet).bind(
@@ -98,6 +100,7 @@ def build(args: dict[str, Any]) -> Application:
         secret=secret,
         listen=str(options.listen),
         ledger=_ledger(fleet, str(tenants_file)) if fleet.ingress.replicas > 1 else None,
+        swap=_swap(fleet, fleet_file, options, lanes) if fleet.pools else None,
     )
 
 
@@ -122,6 +125,24 @@ def _ledger(fleet: FleetConfig, tenants_file: str) -> Application:
         graceful_shutdown_wait_loop_s=0.1,
         ray_actor_options={"num_cpus": 0, "resources": BESIDE_THE_STATE},
     )(LedgerServer).bind(terms, tenants_file=tenants_file)
+
+
+def _swap(
+    fleet: FleetConfig, fleet_file: Path, options: AppArgs, lanes: dict[str, Application]
+) -> Application:
+    """One replica, which tells the lanes that share cards to wake and to rest."""
+    pooled = {x: lanes[x] for x, lane in fleet.enabled_lanes.items() if lane.cards is not None}
+    return serve.deployment(
+        name="swap",
+        num_replicas=1,
+        max_ongoing_requests=1000,
+        # It begins its work with the first of these.
+        health_check_period_s=1.0,
+        health_check_timeout_s=5.0,
+        graceful_shutdown_timeout_s=1.0,
+        graceful_shutdown_wait_loop_s=0.1,
+        ray_actor_options={"num_cpus": 0, "resources": BESIDE_THE_STATE},
+    )(SwapServer).bind(pooled, fleet_file=str(fleet_file), simulated=options.engine == "simulated")
 
 
 def _refuse_open_door(options: AppArgs, local_tenant: str | None) -> None:
@@ -176,7 +197,7 @@ def _simulated(name: str, lane: LaneConfig, life: LaneLife, ttft_s: float | None
         placement_group_bundles=placement_bundles(lane),
         placement_group_strategy="STRICT_PACK",
         ray_actor_options={"num_cpus": 0},
-    )(SimulatedLaneServer).bind(_engine_spec(lane), life=life)
+    )(SimulatedLaneServer).bind(_engine_spec(lane), life=life, pool=lane.cards)
 
 
 def _engine_spec(lane: LaneConfig) -> EngineSpec:
@@ -201,6 +222,7 @@ def _engine_spec(lane: LaneConfig) -> EngineSpec:
         trims_template=config.trims_template,
         faults=config.faults,
         script=script,
+        sleep=config.sleep or getattr(timing, "sleep", NO_PROFILE_SLEEP),
     )
 
 

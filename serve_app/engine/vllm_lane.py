@@ -63,6 +63,8 @@ def signal_args(lane: LaneConfig) -> dict[str, Any]:
     own: dict[str, Any] = {"kv_cache_metrics": True}
     if lane.accelerator == "gpu":
         own["worker_extension_cls"] = WORKER_EXTENSION
+        if lane.cards is not None:
+            own["enable_sleep_mode"] = True
     return own
 
 

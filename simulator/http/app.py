@@ -22,12 +22,13 @@ from simulator.http.scripted import READERS, scripted_choices
 from simulator.http.scripted_forms import SCRIPTED_FORMS, UnreadableCall
 from simulator.model.engine import BatchingEngine, Sequence
 from simulator.model.fixed import FixedEngine
-from simulator.model.profile import FixedTiming, Profile
+from simulator.model.profile import FixedTiming, Profile, SleepCosts
 from simulator.model.realtime import Engine, RealTimeEngine, Stream
 from simulator.model.text import detokenize
 from simulator.script.answer import answer_of
 from simulator.script.model import Script, load_script
 
+NO_PROFILE_SLEEP = SleepCosts()
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 
@@ -51,6 +52,7 @@ class EngineSpec:
         trims_template: whether the chat template strips messages (Llama 3.1's does).
         script: what it says; None: syllables, or what the timing's profile names.
         seed: of what is drawn at random: ids, sampled texts, faults.
+        sleep: what giving up its card costs.
 
     """
 
@@ -61,6 +63,7 @@ class EngineSpec:
     faults: Faults = NO_FAULTS
     script: Script | None = None
     seed: int | None = None
+    sleep: SleepCosts = NO_PROFILE_SLEEP
 
 
 class SimulatedEngineApp:
