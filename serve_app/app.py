@@ -12,6 +12,7 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 
+from router.types import Task
 from serve_app.config.addresses import frontend_host, refuse_unreachable
 from serve_app.config.errors import ConfigError, StrictModel, load_yaml, validate
 from serve_app.config.files import await_rest
@@ -162,6 +163,7 @@ def _lane(
         drain_s=lane.drain_s,
         warm_up=fleet.warm_up,
         affinity=fleet.sessions.affinity,
+        task=Task(lane.task),
     )
     if lane.engine == "simulated" or options.engine == "simulated":
         return _simulated(name, lane, life)
@@ -199,6 +201,7 @@ def _engine_spec(lane: LaneConfig) -> EngineSpec:
         trims_template=config.trims_template,
         faults=config.faults,
         script=script,
+        is_pooling=not lane.generates,
     )
 
 

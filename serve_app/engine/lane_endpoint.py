@@ -18,6 +18,7 @@ from ray import serve
 from ray.util.metrics import Gauge
 
 from router.placement.hot_prefixes import HotPrefix
+from router.types import Task
 from serve_app.bodies.routes import ROUTES
 from serve_app.config.serving import AffinityConfig, WarmUpConfig
 from serve_app.engine.cards.own_cards import Find, OwnCards, no_cards
@@ -52,7 +53,8 @@ class LaneLife:
 
     The endpoint listens on `host` and demands the secret. The replica ends when its engine
     does not answer for `silent_after_s`, and tells of one that answers and admits nothing
-    for `stalled_after_s`; once it is withdrawn, open streams may go on for `drain_s`.
+    for `stalled_after_s`; once it is withdrawn, open streams may go on for `drain_s`. It is
+    warm when its engine has done its `task` once.
     """
 
     lane: str
@@ -63,6 +65,7 @@ class LaneLife:
     drain_s: float
     warm_up: WarmUpConfig
     affinity: AffinityConfig
+    task: Task = Task.GENERATE
 
 
 class LaneEndpoint:
@@ -99,7 +102,7 @@ class LaneEndpoint:
         self._signals = self._read_signals(life.lane, life.stalled_after_s, find_cards)
         app_name = serve.get_replica_context().app_name
         logger.info("lane '%s' %s", life.lane, WARMS)
-        await warm_up(self._http, app_name, life.lane, model_id, life.warm_up)
+        await warm_up(self._http, app_name, life.lane, model_id, life.warm_up, life.task)
         self._tasks = (
             asyncio.create_task(self._heartbeat.run(self._check_engine), name="lane-heartbeat"),
             asyncio.create_task(self._report_running(), name="lane-gauge"),

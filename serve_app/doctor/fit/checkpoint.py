@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from serve_app.config.lane import EMBEDDED, LaneConfig
+from serve_app.config.lane import EMBEDDED, EMBEDDED_ENCODER, LaneConfig
 from serve_app.doctor.fit.known_models import KNOWN_MODELS
 from serve_app.doctor.fit.shape import ModelShape, NotReckoned, shape_of
-from serve_app.engine.embedded_model import cache_dir
+from serve_app.engine.embedded_model import cache_dir, encoder_dir
 
 
 def find_file(lane: LaneConfig, name: str) -> Path | None:
@@ -18,6 +18,8 @@ def find_file(lane: LaneConfig, name: str) -> Path | None:
     source = lane.model_source
     if source == EMBEDDED:
         folder = cache_dir() / "smollm2-135m-instruct-float32"
+    elif source == EMBEDDED_ENCODER:
+        folder = encoder_dir()
     elif Path(source).is_dir():
         folder = Path(source)
     else:
