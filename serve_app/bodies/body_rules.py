@@ -93,7 +93,7 @@ _MESSAGES: dict[str, Check] = {
     "container": is_empty,
 }
 _POOLING: dict[str, Check] = {
-    "model": is_text,
+    **_EVERYWHERE,
     # There is one answer, and it is whole: "stream" would be passed over.
     "stream": is_off,
     "truncate_prompt_tokens": Whole(-1, MAX_INT64),

@@ -7,6 +7,7 @@ counted must be what the engine reads.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from serve_app.bodies.routes import Route
 _PAIRS = (("queries", "documents"), ("queries", "items"), ("data_1", "data_2"))
 _TEXTS = ("text_1", "text_2")
 SPELLINGS = (*_PAIRS, _TEXTS)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _NAMES = frozenset(name for pair in SPELLINGS for name in pair)
 
 ARE_TEXTS = "a string or an array of strings, none of them empty"
@@ -67,11 +69,16 @@ def inputs_of(body: dict[str, Any], route: Route) -> Inputs:
 
 def are_texts(value: Any) -> str | None:
     texts = value if isinstance(value, list) else [value]
-    return None if texts and all(isinstance(x, str) and x for x in texts) else ARE_TEXTS
+    return None if texts and all(map(_is_text, texts)) else ARE_TEXTS
 
 
 def is_query(value: Any) -> str | None:
-    return None if isinstance(value, str) and value else "a string that is not empty"
+    return None if _is_text(value) else "a string that is not empty"
+
+
+def _is_text(value: Any) -> bool:
+    """Return whether there is text to read. Half a character makes an engine fail."""
+    return isinstance(value, str) and value != "" and _SURROGATE.search(value) is None
 
 
 def are_inputs(value: Any) -> str | None:

@@ -169,7 +169,7 @@ class Preparation:
         tokens = self._state.estimator(lane.name).estimate(prompt.bytes, prompt.messages)
         longest = self._longest(lane.name, parsed)
         window = call.policies.routing.lanes[lane.name].window_tokens
-        if not call.route.answers:
+        if call.route.task is not Task.GENERATE:
             tokens, longest = _truncated(parsed, tokens, longest, window)
         room = left(longest, window)
         limit = answer_limit(parsed, longest, tokens, window, _session_limit(call))
