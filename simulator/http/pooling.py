@@ -19,7 +19,7 @@ from typing import Any
 from simulator.http.exposition import Exposition
 from simulator.model.engine import Sequence
 from simulator.model.realtime import RealTimeEngine
-from simulator.model.text import tokenize
+from simulator.model.text import token_id, tokenize
 
 DIMENSIONS = 64
 _PAIRS = (
@@ -59,8 +59,8 @@ def read_embeddings(body: dict[str, Any]) -> Pooled:
         raise BadInput("You must pass at least one prompt")
     if body.get("dimensions") is not None:
         raise BadInput(
-            'Model "simulated" does not support matryoshka representation, '
-            "changing output dimensions will lead to poor results."
+            "Model 'simulated' does not support Matryoshka embeddings; dimensions must be unset "
+            f"(received dimensions={body['dimensions']})."
         )
     prompts = [_cut(_tokens(text), body) for text in texts]
     is_base64 = body.get("encoding_format") == "base64"
@@ -68,7 +68,7 @@ def read_embeddings(body: dict[str, Any]) -> Pooled:
     def answer(model: str) -> dict[str, Any]:
         rows = [
             {"index": i, "object": "embedding", "embedding": _written(_vector(x), is_base64)}
-            for i, x in enumerate(prompts)
+            for i, x in enumerate(texts)
         ]
         return {"id": "embd-simulated", "object": "list", "created": 0, "model": model} | {
             "data": rows,
@@ -151,7 +151,7 @@ def _scored(
         left = left * len(right)
     if len(left) != len(right):
         raise BadInput("Input lengths must be either 1:1, 1:N or N:N")
-    vectors = [(_vector(_tokens(a)), _vector(_tokens(b))) for a, b in zip(left, right, strict=True)]
+    vectors = [(_vector(a), _vector(b)) for a, b in zip(left, right, strict=True)]
     prompts = [_cut(_tokens(a) + _tokens(b), body) for a, b in zip(left, right, strict=True)]
     return prompts, [sum(x * y for x, y in zip(a, b, strict=True)) for a, b in vectors]
 
@@ -173,9 +173,11 @@ def _cut(tokens: array[int], body: dict[str, Any]) -> array[int]:
     return tokens if most is None or most < 0 else tokens[:most]
 
 
-def _vector(tokens: array[int]) -> Vector:
+def _vector(text: str | list[int]) -> Vector:
     """Return a vector of length 1."""
-    total = [sum(parts) for parts in zip(*map(_of_token, tokens), strict=True)]
+    words = text.lower().encode().split() or [b""] if isinstance(text, str) else text
+    ids = [token_id(word) if isinstance(word, bytes) else word for word in words]
+    total = [sum(parts) for parts in zip(*map(_of_token, ids), strict=True)]
     length = sqrt(sum(x * x for x in total)) or 1.0
     return [x / length for x in total]
 
