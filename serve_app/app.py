@@ -12,6 +12,7 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 
+from router.types import Task
 from serve_app.config.addresses import frontend_host, refuse_unreachable
 from serve_app.config.errors import ConfigError, StrictModel, load_yaml, validate
 from serve_app.config.files import await_rest
@@ -184,6 +185,7 @@ def _lane(
         drain_s=lane.drain_s,
         warm_up=fleet.warm_up,
         affinity=fleet.sessions.affinity,
+        task=Task(lane.task),
     )
     ttft_s = None if fleet.slo is None else fleet.slo.policy().of(name, "").ttft_p95_s
     if lane.engine == "simulated" or options.engine == "simulated":
@@ -223,6 +225,7 @@ def _engine_spec(lane: LaneConfig) -> EngineSpec:
         faults=config.faults,
         script=script,
         sleep=config.sleep or getattr(timing, "sleep", NO_PROFILE_SLEEP),
+        is_pooling=not lane.generates,
     )
 
 

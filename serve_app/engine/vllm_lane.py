@@ -61,6 +61,8 @@ def signal_args(lane: LaneConfig) -> dict[str, Any]:
     random number for each block that is given out. Workers on cards say which card it is.
     """
     own: dict[str, Any] = {"kv_cache_metrics": True}
+    if not lane.generates:
+        own["runner"] = "pooling"
     if lane.accelerator == "gpu":
         own["worker_extension_cls"] = WORKER_EXTENSION
         if lane.cards is not None:

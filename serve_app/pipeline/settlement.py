@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from math import ceil
 
+from router.types import Task
 from serve_app.metrics import Metrics
 from serve_app.pipeline.state import IngressState
 from serve_app.protocol.sse import Usage
@@ -40,7 +41,7 @@ class Settlement:
         counted = _counted(call)
         call.charge.settle(_used_tokens(call, counted), now=time.monotonic())
         self._metering.end(call, counted)
-        if counted is not None and call.tenant.agents is not None:
+        if counted is not None and call.tenant.agents is not None and call.route.answers:
             self._state.tasks.spend(call.task_key, counted.total, time.monotonic())
         self._learn(call)
         took_s = call.stages.close() - call.started
@@ -58,7 +59,8 @@ class Settlement:
         if plan is None:
             return
         usage, prompt = served.usage, plan.parsed.prompt
-        if usage is not None:
+        if usage is not None and call.route.task is not Task.SCORE:
+            # What of pairs is read twice, an embedding model reads once.
             self._state.estimator(plan.lane).learn(
                 prompt.bytes, prompt.messages, usage.prompt_tokens
             )

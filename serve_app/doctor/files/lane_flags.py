@@ -29,6 +29,9 @@ def lane_flags(fleet: FleetConfig) -> Verdict:
 
 def _wanting(lane: LaneConfig) -> Iterator[tuple[str, str]]:
     args = lane.engine_args
+    if not lane.generates:
+        # An encoder has no cache, and reads each text in one piece.
+        return
     # Both are vLLM's default: only what is switched off is a fault.
     if args.get("enable_chunked_prefill") is False:
         yield (
@@ -54,7 +57,7 @@ def template_checks(fleet: FleetConfig) -> list[Check]:
         return Check(f"chat template {name}", Section.FLEET, lambda: template_of(name, lane))
 
     lanes = fleet.enabled_lanes.items()
-    return [made(name, lane) for name, lane in lanes if lane.engine == "vllm"]
+    return [made(name, lane) for name, lane in lanes if lane.engine == "vllm" and lane.generates]
 
 
 def template_of(name: str, lane: LaneConfig) -> Verdict:
