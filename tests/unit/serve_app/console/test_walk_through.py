@@ -107,7 +107,7 @@ async def test_a_replica_that_died(browser):
 
 async def test_a_tenant_that_floods(browser):
     async with staged(browser, width=400, scheme="dark") as (_, page, begin):
-        begin({"scraper": 25}, tokens=150)
+        begin({"scraper": 25}, tokens=60)
         alarm = page.get_by_role("region", name="Alarms")
         await alarm.get_by_text("1 tenant is near a limit.").wait_for()
         await alarm.get_by_role("link", name="Look").click()
