@@ -34,7 +34,7 @@ SIMULATED_ORDER = {
 A ledger that takes over leases nothing new for a while, so what needs a new lease comes before.
 """
 REAL_ORDER = (
-    *("", "_websocket", "_faults"),
+    *("", "_operated", "_websocket", "_faults"),
     *("_kill", "_bodies", "_ceilings"),
     *("_core", "_first_minutes", "_files", "_sessions", "_walls"),
     *("_idle", "_redeploy", "_schemas", "_messages", "_switches"),
