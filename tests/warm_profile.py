@@ -4,12 +4,15 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.support.agent_card import LLAMA, warm
-from simulator.model.profile import load_profile
+from simulator.model.profile import profile_path
+
+CARD = "llama-3.1-8b-fp8-rtx4090"
 
 
-def warm_profile(folder: Path) -> str:
-    """Write it there; returns its path, as a fleet file names it."""
+def warm_profile(folder: Path, warm_up_s: float = 0, **changed) -> str:
+    """Write it there, `changed`; returns its path, as a fleet file names it."""
+    profile = {**yaml.safe_load(profile_path(CARD).read_text()), **changed}
+    profile["timing"]["warm_up_s"] = warm_up_s
     path = folder / "profile.yaml"
-    path.write_text(yaml.safe_dump(warm(load_profile(LLAMA)).model_dump(mode="json")))
+    path.write_text(yaml.safe_dump(profile))
     return str(path)

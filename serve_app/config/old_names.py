@@ -36,9 +36,9 @@ def with_new_names(fleet: Any) -> tuple[Any, list[str]]:
 
 def _moved(fleet: Any, section: str, old: str, new: str, warnings: list[str]) -> Any:
     """Put what stands in one section's old key into another section."""
-    left = fleet.get(section) if isinstance(fleet, dict) else None
-    given = left.get(old) if isinstance(left, dict) else None
-    now = fleet.get(new, {}) if isinstance(given, dict) else None
+    if not isinstance(fleet, dict) or not isinstance(left := fleet.get(section), dict):
+        return fleet
+    given, now = left.get(old), fleet.get(new, {})
     if not isinstance(given, dict) or not isinstance(now, dict):
         return fleet
     for key in given.keys() & now.keys():

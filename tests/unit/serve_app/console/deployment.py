@@ -61,7 +61,7 @@ TIERS = {
     "free": {
         "priority": 10,
         "sheddable": True,
-        "ceilings": {"tokens_per_minute": 12_000},
+        "ceilings": {"tokens_per_minute": 6_000},
     },
     "trial": {"priority": 5, "ceilings": {"requests_per_minute": 10}},
     "local": {},

@@ -218,10 +218,6 @@ def expected(text):
     return samples, buckets
 
 
-def _by_labels(rows):
-    return {tuple(v for k, v in row.items() if k != "value"): row["value"] for row in rows}
-
-
 async def test_every_figure_is_the_metrics_own(deployment):
     work = [deployment.ask(x, text) for x in ("acme", "blog") for text in (*EASY, *HARD)]
     await asyncio.gather(*work, deployment.ask("acme", "[break] please"))

@@ -10,25 +10,17 @@ import re
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
-from tests.unit.serve_app.console.browser import launched, needed, opened
+from tests.unit.serve_app.console.browser import opened
 from tests.unit.serve_app.console.deployment import Deployment
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),
-    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.asyncio(loop_scope="session"),
 ]
 
 USUAL = {"acme": 2, "globex": 0.7, "blog": 1}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser():
-    needed()
-    async with launched() as made:
-        yield made
 
 
 @contextlib.asynccontextmanager
@@ -107,7 +99,7 @@ async def test_a_replica_that_died(browser):
 
 async def test_a_tenant_that_floods(browser):
     async with staged(browser, width=400, scheme="dark") as (_, page, begin):
-        begin({"scraper": 25}, tokens=150)
+        begin({"scraper": 25}, tokens=60)
         alarm = page.get_by_role("region", name="Alarms")
         await alarm.get_by_text("1 tenant is near a limit.").wait_for()
         await alarm.get_by_role("link", name="Look").click()

@@ -28,6 +28,7 @@ tenants: {acme: {tier: open}}
 local_tenant: acme
 """
 CHAT = {"max_tokens": 40, "stream": True}
+AT_ONCE = 5
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
 
 
@@ -109,7 +110,9 @@ async def test_what_needs_only_traffic_has_data_of_a_deployment(shipped, tmp_pat
         httpx.AsyncClient(base_url=f"http://{target}", timeout=30) as client,
         asyncio.TaskGroup() as group,
     ):
-        group.create_task(talk(client, enough))
+        # An error budget is told from the twentieth request of a lane on.
+        for _ in range(AT_ONCE):
+            group.create_task(talk(client, enough))
         with prometheus(shipped, ROOT, target, tmp_path / "observe", key) as prom:
             missing = await asyncio.to_thread(without_data, prom, asked)
         enough.set()
