@@ -20,6 +20,8 @@ import types
 from pathlib import Path
 from typing import Any
 
+from kv_check import capacity
+
 from fleet.cards.table import Card, cards, cards_by_kind
 
 
@@ -156,6 +158,7 @@ def check(case: dict[str, Any]) -> dict[str, Any]:
         "bundles": engine.placement_bundles,
         "sources": PromptTokenStats.ALL_SOURCES,
         "worker_extension": vllm_config.parallel_config.worker_extension_cls,
+        "kv": capacity(vllm_config),
         "samples": _samples_of(vllm_config) if case["name"] == "rtx4090 chat" else [],
         "offload": transfer
         and [
