@@ -165,8 +165,16 @@ def shares(workload: Workload, users: Users) -> dict[str, float]:
     return {name: share for name, share in found.items() if share > 0}
 
 
-def plan(wish: Wish) -> Plan:
+Fitted = dict[tuple[str, str], tuple[Served, Capacity]]
+"""What a replica of a lane holds on a kind of card: the same for any number of users."""
+
+
+def plan(wish: Wish, fitted: Fitted | None = None) -> Plan:
     """Return a fleet that holds the wish's sessions.
+
+    Args:
+        wish: what is asked.
+        fitted: kept by a caller who asks again with other numbers of users.
 
     Raises:
         NoPlan: a lane keeps its promise with no card of the stock.
@@ -179,8 +187,9 @@ def plan(wish: Wish) -> Plan:
     left = dict(wish.stock)
     short: dict[str, int] = {}
     lanes = []
+    known = {} if fitted is None else fitted
     for name, share in shares(wish.workload, wish.users).items():
-        lane = _cheapest(wish, name, share, talk, left)
+        lane = _cheapest(wish, name, share, talk, left, known)
         kind = lane.served.card_name
         taken = min(left[kind], lane.cards)
         left[kind] -= taken
@@ -190,13 +199,15 @@ def plan(wish: Wish) -> Plan:
     return Plan(wish, talk, tuple(lanes), short, {k: n for k, n in left.items() if n})
 
 
-def _cheapest(wish: Wish, name: str, share: float, talk: Talk, left: Mapping[str, int]) -> LanePlan:
+def _cheapest(
+    wish: Wish, name: str, share: float, talk: Talk, left: Mapping[str, int], fitted: Fitted
+) -> LanePlan:
     """Return the lane on the kind of card of which least has to be bought, then paid."""
     found: list[tuple[float, float, LanePlan]] = []
     faults = []
     for kind in wish.stock:
         try:
-            lane = lane_on(wish, name, share, talk, kind)
+            lane = lane_on(wish, name, share, talk, kind, fitted)
         except NoPlan as error:
             faults.append(str(error))
             continue
@@ -207,14 +218,16 @@ def _cheapest(wish: Wish, name: str, share: float, talk: Talk, left: Mapping[str
     return min(found, key=lambda x: x[:2])[2]
 
 
-def lane_on(wish: Wish, name: str, share: float, talk: Talk, kind: str) -> LanePlan:
+def lane_on(wish: Wish, name: str, share: float, talk: Talk, kind: str, fitted: Fitted) -> LanePlan:
     """Return a lane on one kind of card, with the fewest cards a replica that do.
 
     Raises:
         NoPlan: with no number of cards a replica does one session keep the promise.
 
     """
-    served, held = _fitting(wish, name, talk, kind)
+    if (name, kind) not in fitted:
+        fitted[name, kind] = _fitting(wish, name, talk, kind)
+    served, held = fitted[name, kind]
     assert held.at is not None
     mine = demand(wish.users, talk, held.at.turn_s).shared(share)
     count = replicas(mine.planned, held.sessions)

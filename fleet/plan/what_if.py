@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from fleet.memory.budget import GIB
 from fleet.memory.shape import NotReckoned
-from fleet.plan.plan import LanePlan, NoPlan, Plan, Wish, plan, serve
+from fleet.plan.plan import Fitted, LanePlan, NoPlan, Plan, Wish, plan, serve
 from fleet.plan.reckoning.demand import DAY_S
 from fleet.plan.reckoning.engine import FP8_KV, Served
 from fleet.plan.reckoning.load import load
@@ -217,11 +217,12 @@ def _holds(served: Served, now: Plan) -> bool:
 def growth(wish: Wish) -> float:
     """Return how many times the wish's users the stock alone holds; 0: not even few."""
     low, high = 0.0, 1.0
-    while high < MOST_GROWTH and not plan(_times(wish, high)).short:
+    fitted: Fitted = {}
+    while high < MOST_GROWTH and not plan(_times(wish, high), fitted).short:
         low, high = high, 2 * high
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        if plan(_times(wish, middle)).short:
+        if plan(_times(wish, middle), fitted).short:
             high = middle
         else:
             low = middle
