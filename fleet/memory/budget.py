@@ -92,10 +92,17 @@ class Memory:
         """Sessions of so many tokens that the pool holds at once; negative: nothing fits."""
         return self.pool / self.session_bytes(tokens)
 
+    def window_bytes(self, window: int) -> float:
+        """Bytes of the pool that a prompt of a whole window holds while it is read."""
+        return self.layout.blocks(window, self.in_flight, self.states) * self.layout.block_bytes
+
     def has_room_for(self, window: int) -> bool:
         """Whether vLLM starts with such a `max_model_len`: one prompt of it can be read."""
-        blocks = self.layout.blocks(window, self.in_flight, self.states)
-        return self.pool >= blocks * self.layout.block_bytes
+        return self.pool >= self.window_bytes(window)
+
+    def logged_tokens(self, window: int) -> float:
+        """What vLLM's log calls "GPU KV cache size" with such a `max_model_len`."""
+        return self.pool / self.window_bytes(window) * window
 
 
 def memory_of(shape: ModelShape, engine: EngineMemory, card_bytes: int) -> Memory:

@@ -9,8 +9,8 @@ from fleet.memory.budget import GIB, EngineMemory, memory_of
 from fleet.memory.shape import ModelShape
 
 HEAD = (
-    "#   per card              weights  KV/token   window  one window    pool  sessions of",
-    "#                             GiB       KiB   tokens         GiB     GiB   one window",
+    "#   per card                weights  KV/token   window  one window    pool  sessions of",
+    "#                               GiB       KiB   tokens         GiB     GiB   one window",
 )
 
 
@@ -39,7 +39,7 @@ def _line(row: Row) -> str:
     memory = memory_of(row.shape, row.engine, row.card_bytes)
     cards = f" ({row.engine.cards} cards)" if row.engine.cards > 1 else ""
     return (
-        f"#   {row.name + cards:<22}{memory.weights / GIB:>7.2f}{memory.kv_per_token / 1024:>10.1f}"
+        f"#   {row.name + cards:<24}{memory.weights / GIB:>7.2f}{memory.kv_per_token / 1024:>10.1f}"
         f"{row.window:>9,}{memory.session_bytes(row.window) / GIB:>12.2f}"
         f"{memory.pool / GIB:>8.1f}{memory.sessions(row.window):>13.1f}"
     )

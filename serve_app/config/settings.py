@@ -31,8 +31,8 @@ logger = logging.getLogger("ray.serve")
 
 MIN_SECRET_CHARS = 32
 
-GPU_OF_FLEET = "RTX 4090"
-"""With one of these `fleet: auto` means `rtx4090`, whose lanes ask Ray for this kind."""
+FLEET_OF_GPU = {"RTX 4090": "rtx4090", "RTX 5090": "rtx5090", "RTX 3090": "rtx3090"}
+"""What `fleet: auto` means where there is one of these, whose kind its lanes ask Ray for."""
 
 home = files.home
 """The folder that holds `configs/`; the simulator finds its profiles there, too."""
@@ -41,7 +41,8 @@ home = files.home
 def fleet_path(name: str) -> Path:
     """Return the file of a fleet: a name under configs/fleets, a path, or `auto`."""
     if name == "auto":
-        name = "rtx4090" if GPU_OF_FLEET in gpus() else "local"
+        found = gpus()
+        name = next((name for gpu, name in FLEET_OF_GPU.items() if gpu in found), "local")
     given = Path(name)
     if given.suffix in (".yaml", ".yml"):
         return given if given.is_absolute() else home() / given

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from fleet.cards.table import cards_by_kind
 from fleet.memory.models import read_object
 from fleet.memory.shape import NotReckoned
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.lane import LaneConfig
 from serve_app.doctor.check import Check, Section, Verdict, not_applicable, ok, warning
+from serve_app.doctor.fit.cards import kind_of_lane
 from serve_app.doctor.fit.checkpoint import find_file
 
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
@@ -40,7 +42,9 @@ def _wanting(lane: LaneConfig) -> Iterator[tuple[str, str]]:
             "without prefix caching every turn reads its whole history again",
             "enable_prefix_caching: true",
         )
-    if lane.accelerator == "gpu" and str(args.get("kv_cache_dtype") or "auto") == "auto":
+    card = cards_by_kind().get(kind_of_lane(lane) or "")
+    has_fp8 = card is not None and card.tflops_fp8 is not None
+    if has_fp8 and str(args.get("kv_cache_dtype") or "auto") == "auto":
         yield (
             "a 16-bit KV cache holds half the tokens of an FP8 one",
             "kv_cache_dtype: fp8",

@@ -8,7 +8,6 @@ from fleet.memory.budget import (
     DEFAULT_UTILIZATION,
     EngineMemory,
     Memory,
-    kv_number_bytes,
     memory_of,
 )
 from fleet.memory.shape import ModelShape
@@ -71,8 +70,3 @@ def reckon(lane: LaneConfig, shape: ModelShape, card_bytes: int) -> Fit:
     engine = engine_of(lane)
     memory = memory_of(shape, engine, card_bytes)
     return Fit(memory=memory, window=lane.max_model_len, slots=engine.max_num_seqs)
-
-
-def kv_bytes(lane: LaneConfig, shape: ModelShape) -> float:
-    """Bytes that K and V of one token take, over all cards."""
-    return shape.kv_values_per_token() * kv_number_bytes(engine_of(lane))

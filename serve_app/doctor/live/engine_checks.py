@@ -8,7 +8,7 @@ from serve_app.config.lane import LaneConfig
 from serve_app.doctor.check import Verdict, failure, not_applicable, ok
 from serve_app.doctor.fit.cards import kind_of_lane
 from serve_app.doctor.fit.checkpoint import shape_of_lane
-from serve_app.doctor.fit.reckoning import kv_bytes, reckon
+from serve_app.doctor.fit.reckoning import reckon
 from serve_app.doctor.live.engine_facts import EngineFacts
 
 SAME = 0.15
@@ -77,18 +77,19 @@ def _judged(wanted: str, found: str | None, measured: tuple[float, str] | None) 
 
 def _measured(lane: LaneConfig, shape: ModelShape, facts: EngineFacts) -> tuple[float, str] | None:
     """How many times as large a token is as it should be, and how that was found."""
-    expected = kv_bytes(lane, shape)
+    card = cards_by_kind().get(kind_of_lane(lane) or "")
+    fit = reckon(lane, shape, card.memory_bytes if card else 0)
+    expected = fit.memory.window_bytes(fit.window) / fit.window
     if facts.bytes_per_token is not None:
         told = (
             f"{facts.bytes_per_token / 1024:.0f} KiB a token from the log, "
             f"{expected / 1024:.0f} reckoned"
         )
         return facts.bytes_per_token / expected, told
-    card = cards_by_kind().get(kind_of_lane(lane) or "")
     is_free = not lane.engine_args.get("num_gpu_blocks_override")
     if facts.pool_tokens is None or card is None or not is_free:
         return None
-    reckoned = reckon(lane, shape, card.memory_bytes).pool_tokens
+    reckoned = fit.memory.logged_tokens(fit.window)
     told = f"{facts.pool_tokens:,.0f} tokens in the pool, {reckoned:,.0f} reckoned"
     return reckoned / facts.pool_tokens, told
 

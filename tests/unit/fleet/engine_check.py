@@ -1,12 +1,12 @@
 """Build engine configurations as production does, on a machine without a GPU.
 
 Run as a script, by `test_engine_config.py`, in a process of its own: it makes vLLM
-believe in two RTX 4090s before vLLM is imported, and that must not leak into other
-tests. Reads a JSON list of cases from the file in argv[1], writes a list of results
+believe in two cards of the case's kind before vLLM is imported, and that must not leak
+into other tests. Reads a JSON list of cases from the file in argv[1], writes a list of results
 to the file in argv[2].
 
 What is false here is only what a CPU build lacks: the compiled CUDA extensions are
-empty modules, three kernel queries answer what an 8.9 device answers, and the card's
+empty modules, three kernel queries answer what such a device answers, and the card's
 name, memory, capability and count are stated. The platform's code is vLLM's own
 CudaPlatformBase. Models are inspected in this process to save a subprocess for each.
 """
@@ -20,6 +20,8 @@ import types
 from pathlib import Path
 from typing import Any
 
+from fleet.cards.table import Card, cards, cards_by_kind
+
 
 class _Extension(types.ModuleType):
     """A compiled module: any function can be imported, none will be called."""
@@ -30,28 +32,35 @@ class _Extension(types.ModuleType):
         return lambda *_args, **_kwargs: None
 
 
-def pretend_two_rtx_4090s() -> None:
-    """Make vLLM resolve its platform to CUDA with two 4090s."""
+class Cards:
+    """The two cards that vLLM is to believe in: a row of fleet/cards/cards.yaml."""
+
+    card: Card = cards()["rtx4090"]
+
+
+def pretend_cards() -> None:
+    """Make vLLM resolve its platform to CUDA with two of `Cards.card`."""
     sys.modules["vllm._C_stable_libtorch"] = _Extension("vllm._C_stable_libtorch")
     sys.modules["vllm.vllm_flash_attn"] = _Extension("vllm.vllm_flash_attn")
     _answer_kernel_queries()
+    _import_image_processors()
 
     from vllm import platforms
     from vllm.platforms.cuda import CudaPlatformBase
     from vllm.platforms.interface import DeviceCapability
 
-    class Rtx4090(CudaPlatformBase):
+    class Pretended(CudaPlatformBase):
         @classmethod
         def get_device_capability(cls, device_id=0):
-            return DeviceCapability(8, 9)
+            return DeviceCapability(*Cards.card.capability)
 
         @classmethod
         def get_device_name(cls, device_id=0):
-            return "NVIDIA GeForce RTX 4090"
+            return f"NVIDIA {Cards.card.kind.replace('-', ' ')}"
 
         @classmethod
         def get_device_total_memory(cls, device_id=0):
-            return 24_564 * 2**20
+            return Cards.card.memory_bytes
 
         @classmethod
         def device_count(cls):
@@ -61,11 +70,24 @@ def pretend_two_rtx_4090s() -> None:
         def is_fully_connected(cls, device_ids):
             return False
 
-    platforms._current_platform = Rtx4090()
+    platforms._current_platform = Pretended()
 
     from vllm.model_executor.models import registry
 
     registry._run_in_subprocess = lambda inspect: inspect()
+
+
+def _import_image_processors() -> None:
+    """Let models that see be imported without torchvision, which CUDA builds have."""
+    from transformers.utils import is_torchvision_available
+
+    if is_torchvision_available():
+        return
+    names = ("torchvision", "transforms", "v2", "functional")
+    for end in range(1, len(names) + 1):
+        name = ".".join(names[:end])
+        sys.modules[name] = _Extension(name)
+        sys.modules[name].__path__ = []
 
 
 def _answer_kernel_queries() -> None:
@@ -73,13 +95,17 @@ def _answer_kernel_queries() -> None:
 
     global _library  # noqa: PLW0603  # dropping it would unregister the operators
     _library = torch.library.Library("_C", "FRAGMENT")
-    for name, answer in (
-        ("cutlass_scaled_mm_supports_fp8", True),
-        ("cutlass_scaled_mm_supports_block_fp8", False),
-        ("cutlass_group_gemm_supported", False),
+    for name, since in (
+        ("cutlass_scaled_mm_supports_fp8", (8, 9)),
+        ("cutlass_scaled_mm_supports_block_fp8", (9, 0)),
+        ("cutlass_group_gemm_supported", (9, 0)),
     ):
         _library.define(f"{name}(int cuda_device_capability) -> bool")
-        _library.impl(name, lambda _capability, answer=answer: answer, "CompositeExplicitAutograd")
+        _library.impl(
+            name,
+            lambda _capability, since=since: Cards.card.capability >= since,
+            "CompositeExplicitAutograd",
+        )
 
 
 def check(case: dict[str, Any]) -> dict[str, Any]:
@@ -124,12 +150,13 @@ def check(case: dict[str, Any]) -> dict[str, Any]:
         "tensor_parallel": vllm_config.parallel_config.tensor_parallel_size,
         "prompt_tokens_details": frontend.enable_prompt_tokens_details,
         "tool_parser": frontend.tool_call_parser,
+        "reasoning_parser": vllm_config.structured_outputs_config.reasoning_parser,
         "media_domains": vllm_config.model_config.allowed_media_domains,
         "revisions": [arguments.revision, arguments.tokenizer_revision],
         "bundles": engine.placement_bundles,
         "sources": PromptTokenStats.ALL_SOURCES,
         "worker_extension": vllm_config.parallel_config.worker_extension_cls,
-        "samples": _samples_of(vllm_config) if case["name"] == "chat" else [],
+        "samples": _samples_of(vllm_config) if case["name"] == "rtx4090 chat" else [],
         "offload": transfer
         and [
             transfer.kv_connector,
@@ -156,9 +183,10 @@ def _samples_of(vllm_config: Any) -> list[str]:
 
 def main() -> None:
     """Answer every case; an error is a result."""
-    pretend_two_rtx_4090s()
+    pretend_cards()
     results = []
     for case in json.loads(Path(sys.argv[1]).read_text()):
+        Cards.card = cards_by_kind()[case["kind"]]
         try:
             results.append(check(case))
         except Exception as error:  # noqa: BLE001

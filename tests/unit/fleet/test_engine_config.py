@@ -1,4 +1,4 @@
-"""Every lane of rtx4090.yaml builds the pinned vLLM's engine configuration.
+"""Every lane of the shipped fleets builds the pinned vLLM's engine configuration.
 
 Checked, by vLLM's and Ray's own code on the path that production takes (LLMConfig,
 VLLMEngineConfig, AsyncEngineArgs, `create_engine_config`, FrontendArgs): every flag
@@ -8,9 +8,9 @@ the model's limit, heads divide among the cards, the scheduler's numbers agree.
 
 Not checked, because nothing here has a GPU, the hub or weights: kernels and the
 choice of the attention backend, downloading, the FP8 conversion, tokenizers and chat
-templates, real memory use. The fixtures are config.json files written from published
-figures, so a change of a checkpoint on the hub does not show; a Mistral repository's
-params.json, which vLLM prefers where there is one, is not part of them.
+templates, real memory use. The configurations are those of fleet/memory/known_models.yaml,
+so a change of a checkpoint on the hub does not show; a Mistral repository's params.json,
+which vLLM prefers where there is one, is not part of them.
 """
 
 import json
@@ -20,8 +20,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
+from fleet.memory.models import known_models
 from serve_app.config.settings import load_fleet
+from serve_app.doctor.fit.cards import KIND
 from serve_app.engine.cards.own_cards import WORKER_EXTENSION
 from serve_app.engine.engine_stats import LEVELS, READ, REASONS
 
@@ -29,8 +33,14 @@ pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-FLEET = load_fleet(ROOT / "configs" / "fleets" / "rtx4090.yaml")
-LANES = sorted(FLEET.lanes)
+FLEETS = {path.stem: load_fleet(path) for path in sorted(ROOT.glob("configs/fleets/*.yaml"))}
+FLEET = FLEETS["rtx4090"]
+LANES = {
+    f"{fleet} {name}": lane
+    for fleet, config in FLEETS.items()
+    for name, lane in config.lanes.items()
+    if lane.accelerator == "gpu"
+}
 
 # Changes to a lane, and what the refusal must name.
 FAULTS = {
@@ -53,27 +63,47 @@ FAULTS = {
 }
 
 
-def _case(name, changes):
+MARKS = ["<think>", "</think>", "<|channel|>", "<|message|>", "<|start|>", "<|end|>", "assistant"]
+TOKENIZER = Tokenizer(WordLevel({mark: i for i, mark in enumerate(["?", *MARKS])}, unk_token="?"))
+TOKENIZER.add_special_tokens(MARKS)
+"""What reasoning parsers look for; tokenizers themselves are not checked here."""
+
+
+def _case(name, lane, folder):
+    source = folder / lane["model_source"].replace("/", "--")
+    source.mkdir(exist_ok=True)
+    config = known_models()[lane["model_source"]].config
+    (source / "config.json").write_text(json.dumps(config))
+    TOKENIZER.save(str(source / "tokenizer.json"))
+    (source / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"})
+    )
+    kinds = [key for key in lane["bundle"] if key.startswith(KIND)]
+    kind = kinds[0].removeprefix(KIND) if kinds else "GeForce-RTX-3090"
+    return {"name": name, "lane": lane, "source": str(source), "kind": kind}
+
+
+def _changed(name, changes):
     lane = FLEET.lanes[name].model_dump()
     for key, value in changes.items():
-        if key in ("max_model_len", "host_kv_cache"):
+        if key in ("max_model_len", "host_kv_cache", "revision", "media_hosts"):
             lane[key] = value
         else:
             lane["engine_args"][key] = value
-    checkpoints = json.loads((HERE / "fixtures" / "checkpoints.json").read_text())
-    source = HERE / "fixtures" / checkpoints[lane["model_source"]]["fixture"]
-    return {"name": name, "lane": lane, "source": str(source)}
+    return lane
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """Results of all cases, from one process: importing vLLM is most of the time."""
     folder = tmp_path_factory.mktemp("engine")
-    cases = {name: _case(name, {}) for name in LANES}
-    cases["pinned"] = _case("chat", {})
-    cases["pinned"]["lane"] |= {"revision": "v1.0", "media_hosts": ["media.example.com:8443"]}
-    cases["no second level"] = _case("chat", {"host_kv_cache": None})
-    cases |= {fault: _case(name, changes) for fault, (name, changes, _) in FAULTS.items()}
+    lanes = {name: lane.model_dump() for name, lane in LANES.items()}
+    lanes["pinned"] = _changed(
+        "chat", {"revision": "v1.0", "media_hosts": ["media.example.com:8443"]}
+    )
+    lanes["no second level"] = _changed("chat", {"host_kv_cache": None})
+    lanes |= {fault: _changed(name, changes) for fault, (name, changes, _) in FAULTS.items()}
+    cases = {name: _case(name, lane, folder) for name, lane in lanes.items()}
     asked, answered = folder / "cases.json", folder / "results.json"
     asked.write_text(json.dumps(list(cases.values())))
     inherited = {
@@ -102,33 +132,47 @@ def results(tmp_path_factory):
     return dict(zip(cases, json.loads(answered.read_text()), strict=True))
 
 
+QUANTIZATION = {
+    "awq_marlin": "auto_awq",
+    "modelopt": "modelopt_fp4",
+    "mxfp4": "gpt_oss_mxfp4",
+}
+"""The pinned vLLM's one name for each, whichever way the checkpoint is asked for."""
+
+
 @pytest.mark.parametrize("name", LANES)
 def test_lane_builds_its_engine_configuration(results, name):
-    lane, result = FLEET.lanes[name], results[name]
+    lane, result = LANES[name], results[name]
+    args = lane.engine_args
     assert "error" not in result, result["error"]
-    # The pinned vLLM's one name for AWQ, whichever way the checkpoint is asked for.
-    quantization = {"awq_marlin": "auto_awq", "fp8": "fp8"}[lane.engine_args["quantization"]]
-    assert result["quantization"] == quantization
+    shipped = known_models()[lane.model_source].shape.method
+    method = args.get("quantization") or shipped
+    assert result["quantization"] == QUANTIZATION.get(method, method)
     assert result["served"] == [lane.model_id]
-    assert result["kv_cache_dtype"] == "fp8"
+    assert result["kv_cache_dtype"] == args["kv_cache_dtype"]
     assert result["prefix_caching"] is True
     assert result["chunked_prefill"] is True
     assert result["memory"] == 0.92
     assert result["blocks_override"] is None
-    assert result["batched_tokens"] == 4096
-    assert result["seqs"] == lane.engine_args["max_num_seqs"]
+    assert result["batched_tokens"] == args["max_num_batched_tokens"]
+    assert result["seqs"] == args["max_num_seqs"]
     assert result["policy"] == "priority"
     assert result["max_model_len"] == lane.max_model_len
     assert result["tensor_parallel"] == lane.tensor_parallel_size
     assert result["prompt_tokens_details"] is True
-    assert result["tool_parser"] == lane.engine_args.get("tool_call_parser")
-    # vLLM's own CPU offloading, 12 GiB a card of a host with 128 GiB and four cards.
-    gib = {1: 12, 2: 25}[lane.tensor_parallel_size]
-    assert result["offload"] == ["OffloadingConnector", "kv_both", gib]
+    assert result["tool_parser"] == args.get("tool_call_parser")
+    assert result["reasoning_parser"] == args.get("reasoning_parser", "")
     # An empty list would let it fetch from everywhere.
     assert result["media_domains"] == ["/nowhere"]
     # What Ray reserves is what Pointsman says it does.
     assert result["bundles"] == [lane.bundle] * lane.tensor_parallel_size
+
+
+@pytest.mark.parametrize("name", [name for name, lane in LANES.items() if lane.host_kv_cache])
+def test_a_second_level_is_vllm_s_own_offloading(results, name):
+    """12 GiB a card of a host with 128 GiB and four cards."""
+    gib = {1: 12, 2: 25}[LANES[name].tensor_parallel_size]
+    assert results[name]["offload"] == ["OffloadingConnector", "kv_both", gib]
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -147,12 +191,12 @@ def test_what_is_pinned_and_listed_reaches_the_engine(results):
 
 def test_every_source_of_prompt_tokens_has_its_level(results):
     """A source that a new vLLM adds would be missing from the sum."""
-    assert set(results["chat"]["sources"]) == set(LEVELS)
+    assert set(results["rtx4090 chat"]["sources"]) == set(LEVELS)
 
 
 def test_what_is_read_of_an_engine_is_what_it_shows(results):
     """Under these names, and the cache's figures because it is told to keep them."""
-    samples = set(results["chat"]["samples"])
+    samples = set(results["rtx4090 chat"]["samples"])
 
     assert set(READ) <= samples
     by_reason = {x for x in samples if x.startswith("vllm:num_requests_waiting_by_reason:")}
@@ -162,8 +206,8 @@ def test_what_is_read_of_an_engine_is_what_it_shows(results):
 
 
 def test_a_parser_of_every_lane_with_tools_is_registered(results):
-    parsers = {FLEET.lanes[name].engine_args.get("tool_call_parser") for name in LANES}
-    assert parsers == {"hermes", "llama3_json", "mistral", None}
+    parsers = {lane.engine_args.get("tool_call_parser") for lane in LANES.values()}
+    assert parsers == {"hermes", "llama3_json", "mistral", "openai", "qwen3_coder", None}
     # `results` holds vLLM's verdict on each of them; an unknown one is refused.
     assert not any("error" in results[name] for name in LANES)
     assert "invalid tool call parser" in results["unknown parser"]["error"]

@@ -1,23 +1,25 @@
 """Every file under configs/fleets: schema, routing, placement and memory."""
 
-import json
 from pathlib import Path
 
 import pytest
 
-from fleet.memory.checkpoint.config_json import shape_of
+from fleet.cards.table import cards_by_kind
 from fleet.memory.models import known_models
 from fleet.memory.shape import ModelShape
+from fleet.memory.table import Row, table_of
 from serve_app.config.errors import ConfigError, validate
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.lane import LaneConfig
 from serve_app.config.profiles import PROFILES
 from serve_app.config.settings import load_fleet
-from serve_app.doctor.fit.reckoning import reckon
+from serve_app.doctor.check import Result
+from serve_app.doctor.fit.cards import kind_of_lane
+from serve_app.doctor.fit.checks import fit_of
+from serve_app.doctor.fit.reckoning import engine_of, reckon
 from simulator.model.profile import profile_path
 
 FLEETS = sorted(Path(__file__).parents[3].glob("configs/fleets/*.yaml"))
-FIXTURES = Path(__file__).parent / "fixtures"
 RTX4090 = load_fleet(next(path for path in FLEETS if path.stem == "rtx4090"))
 LANES = sorted(RTX4090.lanes.items())
 
@@ -29,23 +31,25 @@ importing_ray = pytest.mark.filterwarnings(
 CARD_BYTES = 24_564 * 2**20
 
 every_lane = pytest.mark.parametrize(("name", "lane"), LANES, ids=[name for name, _ in LANES])
+every_fleet = pytest.mark.parametrize("path", FLEETS, ids=[path.stem for path in FLEETS])
 
 
-def fixture_of(lane: LaneConfig) -> Path:
-    """The fixture directory with the config.json of the lane's checkpoint."""
-    checkpoints = json.loads((FIXTURES / "checkpoints.json").read_text())
-    return FIXTURES / checkpoints[lane.model_source]["fixture"]
-
-
-def shape_of_fixture(lane: LaneConfig) -> ModelShape:
-    return shape_of(json.loads((fixture_of(lane) / "config.json").read_text()))
+def shape_of_table(lane: LaneConfig) -> ModelShape:
+    return known_models()[lane.model_source].shape
 
 
 def pool_tokens(lane: LaneConfig) -> float:
-    return reckon(lane, shape_of_fixture(lane), CARD_BYTES).pool_tokens
+    return reckon(lane, shape_of_table(lane), CARD_BYTES).pool_tokens
 
 
-@pytest.mark.parametrize("path", FLEETS, ids=[path.stem for path in FLEETS])
+def lanes_on_cards(path):
+    """Lanes of a fleet file with the card that they are reckoned on; the starters on a 3090."""
+    for name, lane in load_fleet(path).lanes.items():
+        if lane.accelerator == "gpu":
+            yield name, lane, cards_by_kind()[kind_of_lane(lane) or "GeForce-RTX-3090"]
+
+
+@every_fleet
 @pytest.mark.parametrize("name", ["claude-opus-4-8", "claude-haiku-4-5", "gpt-5.1-codex"])
 def test_the_names_that_coding_clients_ask_for_are_known(path, name):
     """Clients that are told no model ask for their makers'."""
@@ -55,7 +59,7 @@ def test_the_names_that_coding_clients_ask_for_are_known(path, name):
     assert all(listed.startswith("claude-") for listed in aliases.listed)
 
 
-@pytest.mark.parametrize("path", FLEETS, ids=[path.stem for path in FLEETS])
+@every_fleet
 def test_file_fits_the_schema(path):
     fleet = load_fleet(path)
     roles = ("default", "complex", "long_context", "tools")
@@ -173,19 +177,35 @@ def test_two_card_lanes():
     assert lanes == {"frontier", "mixtral"}
 
 
-@pytest.mark.parametrize("hub_id", json.loads((FIXTURES / "checkpoints.json").read_text()))
-def test_fixture_has_the_published_number_of_parameters(hub_id):
-    entry = json.loads((FIXTURES / "checkpoints.json").read_text())[hub_id]
-    config = json.loads((FIXTURES / entry["fixture"] / "config.json").read_text())
-    assert shape_of(config).parameters / 1e9 == pytest.approx(
-        entry["parameters_billion"], rel=0.002
-    )
+@every_fleet
+def test_weights_and_one_full_window_fit_the_card(path):
+    """Reckoned, never measured on a card; see the table in the YAML."""
+    for name, lane, card in lanes_on_cards(path):
+        assert reckon(lane, shape_of_table(lane), card.memory_bytes).fits, name
 
 
-@every_lane
-def test_weights_and_one_full_window_fit_the_card(name, lane):
-    """Reckoned from the fixtures, never measured on a card; see the table in the YAML."""
-    assert pool_tokens(lane) >= lane.max_model_len
+@every_fleet
+def test_the_table_at_the_head_of_a_fleet_is_what_is_reckoned(path):
+    rows = [
+        Row(name, shape_of_table(lane), engine_of(lane), lane.max_model_len, card.memory_bytes)
+        for name, lane, card in lanes_on_cards(path)
+    ]
+    expected = table_of(rows) if rows else []
+    text = path.read_text().splitlines()
+    assert [line for line in text if line in expected] == expected
+
+
+@every_fleet
+def test_a_lane_is_advised_nothing_that_its_card_lacks(path):
+    """FP8 begins with 8.9: a lane of an older card keeps 16 bits, or 8-bit integers."""
+    for name, lane, card in lanes_on_cards(path):
+        told = fit_of(name, lane, {})
+        assert told.result in (Result.OK, Result.NOT_APPLICABLE), told
+        if card.tflops_fp8 is None:
+            assert "fp8" not in (
+                lane.engine_args["kv_cache_dtype"],
+                lane.engine_args.get("quantization"),
+            )
 
 
 @pytest.mark.parametrize("name", ["frontier", "mixtral"])
@@ -201,7 +221,5 @@ def test_a_wider_window_than_the_pool_is_found():
 
 
 @every_lane
-def test_the_shipped_table_of_models_has_the_sizes_of_their_files(name, lane):
-    """What `pointsman doctor` reckons with before a download."""
-    assert known_models()[lane.model_source].shape == shape_of_fixture(lane)
+def test_a_measured_lane_has_its_profile(name, lane):
     assert profile_path(PROFILES[lane.model_source]).is_file()

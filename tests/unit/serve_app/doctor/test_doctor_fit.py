@@ -6,7 +6,7 @@ import pytest
 from doctor_recordings import recorded
 
 from fleet.cards.table import cards_by_kind
-from fleet.memory.budget import DRIVER_BYTES, GIB
+from fleet.memory.budget import DRIVER_BYTES, GIB, kv_bytes_per_token
 from fleet.memory.checkpoint.config_json import shape_of
 from fleet.memory.shape import NotReckoned
 from serve_app.config.lane import LaneConfig
@@ -14,7 +14,7 @@ from serve_app.config.settings import fleet_path, load_fleet
 from serve_app.doctor.check import Result
 from serve_app.doctor.fit.checkpoint import shape_of_lane
 from serve_app.doctor.fit.checks import fit_checks, fit_of
-from serve_app.doctor.fit.reckoning import kv_bytes, reckon
+from serve_app.doctor.fit.reckoning import engine_of, reckon
 from serve_app.doctor.fit.remedies import remedy
 
 RTX4090 = load_fleet(fleet_path("rtx4090"))
@@ -256,9 +256,12 @@ def test_published_sizes_are_met(changes, billion):
 def test_kv_of_a_token_is_the_documents():
     """64 KiB of Llama 3.1 8B in FP8, twice that in 16 bits, four times in float32."""
     shape, _ = shape_of_lane(lane())
-    assert kv_bytes(lane(), shape) == 64 * 1024
-    assert kv_bytes(lane(kv_cache_dtype="auto"), shape) == 128 * 1024
-    assert kv_bytes(lane(kv_cache_dtype="auto", dtype="float32"), shape) == 256 * 1024
+
+    def kib(**changes):
+        return kv_bytes_per_token(shape, engine_of(lane(**changes))) / 1024
+
+    assert (kib(), kib(kv_cache_dtype="auto")) == (64, 128)
+    assert kib(kv_cache_dtype="auto", dtype="float32") == 256
 
 
 def test_more_cards_than_kv_heads_share_none_further():
