@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from fleet.cards.table import Card
 from fleet.memory.models import find_shape
-from fleet.memory.shape import ModelShape, NotReckoned
 from fleet.plan.reckoning.demand import Demand, demand
-from fleet.plan.reckoning.engine import FP8_KV, Served, as_awq, served_on
+from fleet.plan.reckoning.engine import FP8, Served, served_on
 from fleet.plan.reckoning.load import Load, Talk, load, talk_of
 from fleet.plan.reckoning.money import Tariff, tokens_a_month
 from fleet.plan.reckoning.sizing import Capacity, Wall, capacity, replicas
@@ -43,6 +42,7 @@ class Wish:
         promise: what the fleet has to keep.
         models: by lane, instead of the defaults.
         profiles: by lane: measured instead of derived.
+        kv_8bit: where the model has it.
 
     """
 
@@ -54,7 +54,7 @@ class Wish:
     tariff: Tariff = field(default_factory=Tariff)
     models: Mapping[str, str] = field(default_factory=dict)
     profiles: Mapping[str, Profile] = field(default_factory=dict)
-    kv_fp8: bool = True
+    kv_8bit: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,24 +257,15 @@ def serve(wish: Wish, name: str, kind: str, cards: int = 1) -> Served:
     """Return the model of a lane on a kind of card."""
     source = wish.models.get(name) or DEFAULTS[name]
     card = wish.cards[kind]
-    if source == LLAMA and name not in wish.models and card.capability < FP8_KV:
+    if source == LLAMA and name not in wish.models and card.capability < FP8:
         # Its 16-bit weights would leave a 24 GB card 8 GB for everything else.
         source = LLAMA_AWQ
     served = served_on(
-        source, _shape(source), card, kind, cards=cards, profile=wish.profiles.get(name)
+        source, find_shape(source)[0], card, kind, cards=cards, profile=wish.profiles.get(name)
     )
-    if not wish.kv_fp8:
-        served = replace(served, engine=replace(served.engine, kv_cache_dtype="auto"))
+    if not wish.kv_8bit:
+        served = served.with_kv("bfloat16")
     return served
-
-
-def _shape(source: str) -> ModelShape:
-    try:
-        return find_shape(source)[0]
-    except NotReckoned:
-        if source != LLAMA_AWQ:
-            raise
-        return as_awq(find_shape(LLAMA)[0])
 
 
 def _fault(served: Served, held: Capacity, talk: Talk) -> str:

@@ -156,7 +156,7 @@ function demand(users, talk, turn) {
 
 function laneOn(state, lane, talk) {
   const blocks = Math.ceil(Math.round(talk.context) / 16) * 16;
-  for (const facts of state.engines[lane.model][state.card][state.kv_fp8 ? "fp8" : "auto"]) {
+  for (const facts of state.engines[lane.model][state.card][state.kv_8bit ? "8bit" : "16bit"]) {
     const engine = { ...facts, pool: (facts.pool_tokens / blocks) * talk.context };
     const held = capacity(engine, talk, state.promise);
     if (!held.sessions || facts.pool_tokens < talk.longest) continue;
