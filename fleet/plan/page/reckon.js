@@ -1,6 +1,6 @@
 // The formulas of fleet/plan (reckoning/, plan.py), for the page: same names, same order.
 // tests/unit/fleet/plan/test_plan_page.py compares both.
-const HALVINGS = 40, ROUNDS = 12, MOST_SESSIONS = 4096, P95 = 1.6449;
+const HALVINGS = 24, ROUNDS = 12, MOST_SESSIONS = 4096, P95 = 1.6449;
 const SLOW_STEPS = [1.1, 2.2], QUEUED_PREFILL = 3.0;
 const HOUR_S = 3600, DAY_S = 86400, HOURS_A_MONTH = 720, START_S = 120;
 

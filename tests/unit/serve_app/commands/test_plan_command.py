@@ -62,7 +62,7 @@ FLEETS = {
     "4090": ("--cards", "rtx4090:4"),
     "3090": ("--cards", "rtx3090:4", "--active", "20"),
     "agents": ("--workload", "agents", "--cards", "h100:1", "--own", "36"),
-    "free tier": ("--cards", "rtx4090", "--free-ratio", "0.5", "--tenants", "300"),
+    "free tier": ("--cards", "rtx4090:9", "--free-ratio", "0.5", "--tenants", "300"),
 }
 
 
@@ -94,7 +94,7 @@ def test_doctor_passes_the_fleet_that_is_written(options, tmp_path, capsys):
 
 def test_the_written_fleet_says_what_the_free_tier_and_many_tenants_need(tmp_path, capsys):
     path = tmp_path / "mine.yaml"
-    told(capsys, "--cards", "rtx4090", "--free-ratio", "0.5", "--tenants", "300",
+    told(capsys, "--cards", "rtx4090:9", "--free-ratio", "0.5", "--tenants", "300",
          "--write", str(path))  # fmt: skip
     text = path.read_text()
     assert "tiers.free" in text
@@ -131,8 +131,8 @@ def test_what_cannot_be_planned_says_why(options, fault, capsys):
 
 
 def test_a_promise_of_0_is_none(capsys):
-    strict = data(capsys, "--cards", "rtx4090")
-    loose = data(capsys, "--cards", "rtx4090", "--first-30-p95-s", "0")
+    strict = data(capsys, "--cards", "rtx4090:9")
+    loose = data(capsys, "--cards", "rtx4090:9", "--first-30-p95-s", "0")
     assert strict["lanes"][0]["walls"]["decode"] < loose["lanes"][0]["walls"]["decode"]
 
 
@@ -147,7 +147,7 @@ def test_own_cards_and_a_measured_speed(tmp_path, capsys):
     mine = data(capsys, *options, "--own", "36", "--kwh", "0")
     assert {lane["card"] for lane in mine["lanes"]} == {"mine", "rtx4090"}
     assert mine["bill_usd_per_month"] == pytest.approx((3600 + 1599) / 36)
-    measured = data(capsys, "--cards", "rtx4090", "--profile", "chat=llama-3.1-8b-fp8-rtx4090")
+    measured = data(capsys, "--cards", "rtx4090:9", "--profile", "chat=llama-3.1-8b-fp8-rtx4090")
     assert [lane["speed"] for lane in measured["lanes"]] == ["measured", "data sheet"]
     assert measured["lanes"][0]["sessions"] == 38
 
@@ -158,13 +158,13 @@ def test_a_workload_of_one_s_own(tmp_path, capsys):
     path.write_text(yaml.safe_dump(own))
     assert main(["plan", "--workload", str(path), "--cards", "rtx4090"]) == 1
     assert "give one of monthly, daily, active, turns_per_s" in capsys.readouterr().err
-    found = data(capsys, "--workload", str(path), "--cards", "rtx4090", "--monthly", "1000")
+    found = data(capsys, "--workload", str(path), "--cards", "rtx4090:9", "--monthly", "1000")
     assert found["lanes"][0]["demand"]["turns_a_day"] == pytest.approx(60 * 6.4 * 0.97)
 
 
 def test_the_page_is_written_where_it_is_asked_for(tmp_path, capsys):
     path = tmp_path / "plan.html"
-    told(capsys, "--cards", "rtx4090", "--page", str(path))
+    told(capsys, "--cards", "rtx4090:9", "--page", str(path))
     assert path.read_text().startswith("<!doctype html>")
     assert "/*" not in path.read_text().partition("<main>")[0]
 
