@@ -206,7 +206,8 @@ LOGIT_BYTES = 8
 """Overhead: CUDA's context and graphs; 16-bit numbers of the residual stream's width for each
 token of a step; a logit and its copy for each sequence. The first two solve the two runs of
 Llama 3.1 8B that are known: 1.15 GiB on a 4090 (vLLM 0.19, 2,048 tokens a step, 256 sequences,
-2,588 blocks) and 2.16 GiB on an H100 (8,192 and 1,024; llm-d-planner's measured constants).
+2,588 blocks) and 2.16 GiB on an H100 (llm-d-planner's measured constants, taken to be at
+vLLM's own settings for that card: 8,192 and 1,024).
 The start-up log says what it is ("GPU KV cache size")."""
 LINK_BYTES = 0.5 * GIB
 """NCCL's buffers on cards without NVLink; llm-d-planner has 1.8 GiB on H100s with it."""
