@@ -172,8 +172,8 @@ def _print(report: FleetReport, cell: float, cpu_s: float, recorded: list[Record
     of = f", one cell of {cell:g}" if cell > 1 else ""
     print(f"simulated {report.virtual_s / 60:.0f} minutes in {cpu_s:.1f} s of CPU{of}")
     print(
-        f"{'lane':14} {'tier':10} {'asked':>8} {'answered':>8} {'TTFT p50':>9} {'p95':>7} {'p99':>7} "
-        f"{'ITL p50':>8} {'whole p95':>9} {'cached':>6}  SLO"
+        f"{'lane':14} {'tier':10} {'asked':>8} {'answered':>8} {'TTFT p50':>9} {'p95':>7} "
+        f"{'p99':>7} {'ITL p50':>8} {'whole p95':>9} {'cached':>6}  SLO"
     )
     for row in report.rows:
         p = row.percentiles

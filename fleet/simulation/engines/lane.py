@@ -103,14 +103,17 @@ class LaneEngines:
         self.starting -= 1
         self._add(now)
 
-    def _remove(self, replica: Replica, now: float) -> None:
+    def _remove(self, gone: list[Replica], now: float) -> None:
+        """End replicas, all at one instant; then their requests hear of it."""
         self._count(now)
-        replica.is_gone = True
-        del self.replicas[replica.name]
+        for replica in gone:
+            replica.is_gone = True
+            del self.replicas[replica.name]
         self._list()
         self._count(now)
-        for request in list(replica.open):
-            request.lost(now)
+        for replica in gone:
+            for request in list(replica.open):
+                request.lost(now)
 
     def _drain(self, replica: Replica, now: float, then: Callable[[float], None]) -> None:
         """Give a replica no new turns; `then` is called when it has gone."""
@@ -122,7 +125,7 @@ class LaneEngines:
             if replica.is_gone:
                 return
             if not replica.open or at >= deadline:
-                self._remove(replica, at)
+                self._remove([replica], at)
                 then(at)
             else:
                 self._world.at(at + 1.0, look)
@@ -136,6 +139,8 @@ class LaneEngines:
             _, ready, starting = self.history[-1]
             self.replica_s += (ready + starting) * (now - self._counted_at)
         self._counted_at = now
+        if self.history and self.history[-1][0] == now:
+            self.history.pop()
         self.history.append((now, held - self.starting, self.starting))
 
     def close(self, now: float) -> None:
@@ -155,8 +160,7 @@ class LaneEngines:
 
     def _lose(self, incident: Incident, now: float) -> None:
         lost = list(self.replicas.values())[: incident.replicas]
-        for replica in lost:
-            self._remove(replica, now)
+        self._remove(lost, now)
         for _ in lost:
             self.starting += 1
             self._world.at(now + incident.for_s, self._started)
