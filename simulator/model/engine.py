@@ -10,12 +10,12 @@ from __future__ import annotations
 import heapq
 import itertools
 from array import array
-from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from simulator.model.kv_cache import BlockPool
 from simulator.model.profile import Scheduling, Timing
+from simulator.model.step_cost import pairs
 
 
 class Sequence:
@@ -111,6 +111,16 @@ class StepResult:
     finished: list[Sequence] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class _Step:
+    """A step that was decided on: prefills with their tokens, whether it decodes too."""
+
+    prefill: list[tuple[Sequence, int]]
+    decodes: bool
+    seconds: float
+    result: StepResult = field(default_factory=lambda: StepResult(0.0))
+
+
 class BatchingEngine:
     """One engine. Not thread-safe; time never runs backwards.
 
@@ -141,8 +151,6 @@ class BatchingEngine:
         self.busy_s = 0.0
         self._lists_decoded = lists_decoded
         self._keeps_step_times = keeps_step_times
-        self._points = list(timing.decode_step_ms.items())
-        self._batches = [batch for batch, _ in self._points]
         self._numbers = itertools.count()
         self._waiting: list[tuple[int, int, Sequence]] = []
         self._gone = 0
@@ -152,8 +160,12 @@ class BatchingEngine:
         # (decode step, arrival number, epoch, sequence)
         self._ends: list[tuple[int, int, int, Sequence]] = []
         self._boundaries: list[tuple[int, int, int, Sequence]] = []
-        # The step under way.
+        # Their last token is computed, or about to be, and not delivered yet.
+        self._ending: dict[Sequence, None] = {}
+        self._under_way = _Step([], False, 0.0)
+        self._ahead: _Step | None = None
         self._step_ends_at: float | None = None
+        # The step being decided on.
         self._step_prefill: list[tuple[Sequence, int]] = []
         self._step_decodes = False
         self._is_cold = timing.warm_up_s > 0
@@ -163,7 +175,7 @@ class BatchingEngine:
     @property
     def running(self) -> int:
         """Sequences in the batch (`vllm:num_requests_running`)."""
-        return len(self._filling) + len(self._decoding)
+        return len(self._filling) + len(self._decoding) + len(self._ending)
 
     @property
     def waiting(self) -> int:
@@ -193,7 +205,10 @@ class BatchingEngine:
         if self.scheduling.scheduling_policy == "fcfs":
             sequence.priority = 0
         heapq.heappush(self._waiting, (*sequence.order, sequence))
-        if self._step_ends_at is None:
+        if self._step_ends_at is None and self._is_cold:
+            self._is_cold = False
+            self._run(_Step([], False, self.timing.warm_up_s), now)
+        elif self._step_ends_at is None:
             self._begin_step(now)
 
     def abort(self, sequence: Sequence) -> None:
@@ -205,11 +220,14 @@ class BatchingEngine:
             del self._filling[sequence]
         elif sequence in self._decoding:
             self._leave(sequence)
+        elif sequence in self._ending:
+            del self._ending[sequence]
         else:
             self._gone += 1
         self._release(sequence)
 
     def generated(self, sequence: Sequence) -> int:
+        """Tokens of its answer, those of steps that are scheduled ahead included."""
         if sequence.joined < 0:
             return sequence.generated
         return sequence.generated + self.decode_steps - sequence.joined
@@ -220,20 +238,64 @@ class BatchingEngine:
         """End the step under way and begin the next at the same instant."""
         assert self._step_ends_at is not None
         now = self._step_ends_at
-        result = StepResult(now)
         self.steps += 1
-        if self._step_decodes:
-            self._end_decode(now, result)
-        for sequence, tokens in self._step_prefill:
-            if sequence in self._filling:
-                self._end_prefill(sequence, tokens, now, result)
+        if not self.scheduling.async_scheduling:
+            self._compute(self._under_way)
+        result = self._deliver(self._under_way, now)
         self._begin_step(now)
         return result
 
-    def _end_decode(self, now: float, result: StepResult) -> None:
+    def _begin_step(self, now: float) -> None:
+        """Begin the next step; with async scheduling, decide on the one after it too."""
+        step = self._ahead or self._schedule(now)
+        self._ahead = None
+        if step is None:
+            self._step_ends_at = None
+            return
+        self._run(step, now)
+        if self.scheduling.async_scheduling:
+            self._ahead = self._schedule(now)
+
+    def _run(self, step: _Step, now: float) -> None:
+        self._under_way = step
+        self.busy_s += step.seconds
+        self._step_ends_at = now + step.seconds
+
+    def _schedule(self, now: float) -> _Step | None:
+        """Decide on a step; None when there is nothing to do.
+
+        An engine that schedules ahead counts what the step will do at once, as vLLM
+        does; only its outcome, and the blocks of those that end, wait for its end.
+        """
+        self._step_prefill = []
+        if self.scheduling.enable_chunked_prefill:
+            self._schedule_mixed(now)
+        else:
+            self._schedule_prefill_first(now)
+        if not self._step_decodes and not self._step_prefill:
+            return None
+        step = _Step(self._step_prefill, self._step_decodes, self._step_seconds())
+        if self.scheduling.async_scheduling:
+            self._compute(step)
+        return step
+
+    def _step_seconds(self) -> float:
+        batch = len(self._decoding) if self._step_decodes else 0
+        tokens = sum(tokens for _, tokens in self._step_prefill)
+        work = sum(pairs(tokens, one.computed) for one, tokens in self._step_prefill)
+        context = self._context if batch else 0
+        return self.slowdown * self.timing.seconds(tokens, work, batch, context)
+
+    def _compute(self, step: _Step) -> None:
+        """Count the tokens that a step computes."""
+        if step.decodes:
+            self._count_decode(step.result)
+        for sequence, tokens in step.prefill:
+            if sequence in self._filling:
+                self._count_prefill(sequence, tokens, step.result)
+
+    def _count_decode(self, result: StepResult) -> None:
         self.decode_steps += 1
-        if self._keeps_step_times:
-            self.step_ends.append(now)
         self._context += len(self._decoding)
         if self._lists_decoded:
             result.decoded = list(self._decoding)
@@ -242,71 +304,42 @@ class BatchingEngine:
             _, _, epoch, sequence = heapq.heappop(ends)
             if sequence.epoch == epoch:
                 self._leave(sequence)
-                self._finish(sequence, now, result)
+                self._complete(sequence, result)
 
-    def _end_prefill(self, sequence: Sequence, tokens: int, now: float, result: StepResult) -> None:
+    def _count_prefill(self, sequence: Sequence, tokens: int, result: StepResult) -> None:
         sequence.computed += tokens
         self._seal_full(sequence)
         if sequence.computed < sequence.to_fill:
             return
         del self._filling[sequence]
         sequence.generated += 1
-        if sequence.first_token_at is None:
-            sequence.first_token_at = now
         result.first.append(sequence)
         if sequence.generated >= sequence.output_tokens:
-            self._finish(sequence, now, result)
+            self._complete(sequence, result)
         else:
             self._join(sequence)
 
-    def _finish(self, sequence: Sequence, now: float, result: StepResult) -> None:
+    def _complete(self, sequence: Sequence, result: StepResult) -> None:
         self._seal_full(sequence)
-        self._release(sequence)
-        sequence.finished_at = now
+        self._ending[sequence] = None
         result.finished.append(sequence)
 
-    def _begin_step(self, now: float) -> None:
-        self._step_prefill = []
-        if self.scheduling.enable_chunked_prefill:
-            self._schedule_mixed(now)
-        else:
-            self._schedule_prefill_first(now)
-        if not self._step_decodes and not self._step_prefill:
-            self._step_ends_at = None
-            return
-        took = self._step_seconds()
-        self.busy_s += took
-        self._step_ends_at = now + took
-
-    def _step_seconds(self) -> float:
-        timing = self.timing
-        decode = self._decode_ms(len(self._decoding)) if self._step_decodes else 0.0
-        prefill = 0.0
-        if self._step_prefill:
-            tokens = sum(tokens for _, tokens in self._step_prefill)
-            prefill = timing.prefill_step_ms + timing.prefill_ms_per_token * tokens
-        low, high = (decode, prefill) if decode < prefill else (prefill, decode)
-        seconds = self.slowdown * (high + timing.interference * low) / 1000
-        if self._is_cold:
-            self._is_cold = False
-            seconds += timing.warm_up_s
-        return seconds
-
-    def _decode_ms(self, batch: int) -> float:
-        past = self._context - batch * self.timing.reference_context
-        return self._curve_ms(batch) + max(0.0, past * self.timing.context_ns_per_token / 1e6)
-
-    def _curve_ms(self, batch: int) -> float:
-        points = self._points
-        index = bisect_left(self._batches, batch)
-        if index < len(points) and points[index][0] == batch:
-            return points[index][1]
-        if index == 0 or len(points) == 1:
-            return points[0][1]
-        # Past the last point the last slope goes on.
-        index = min(index, len(points) - 1)
-        (low, low_ms), (high, high_ms) = points[index - 1], points[index]
-        return low_ms + (high_ms - low_ms) * (batch - low) / (high - low)
+    def _deliver(self, step: _Step, now: float) -> StepResult:
+        """Date what a step did, without those who were aborted meanwhile."""
+        result = step.result
+        result.at = now
+        if step.decodes and self._keeps_step_times:
+            self.step_ends.append(now)
+        for listed in (result.first, result.decoded, result.finished):
+            listed[:] = [sequence for sequence in listed if not sequence.aborted]
+        for sequence in result.first:
+            if sequence.first_token_at is None:
+                sequence.first_token_at = now
+        for sequence in result.finished:
+            del self._ending[sequence]
+            self._release(sequence)
+            sequence.finished_at = now
+        return result
 
     # -- scheduling --------------------------------------------------------------
 
@@ -322,14 +355,14 @@ class BatchingEngine:
                 self._step_prefill.append((sequence, tokens))
         self._step_decodes = bool(self._decoding)
         while self.preemptions == preempted and self._budget() > 0:
-            admitted = self._admit(now)
+            admitted = self._admit()
             if admitted is None:
                 return
             tokens = self._chunk(admitted, self._budget())
-            if not self._allocate_for(admitted, tokens):
+            if not self._has_room(admitted) or not self._allocate_for(admitted, tokens):
                 self._put_back(admitted)
                 return
-            self._step_prefill.append((admitted, tokens))
+            self._begin_prefill(admitted, tokens, now)
 
     def _budget(self) -> int:
         """Tokens that this step may still take."""
@@ -349,7 +382,7 @@ class BatchingEngine:
         """No chunks: whole prompts in a step of their own, while decoding stands still."""
         budget = self.scheduling.max_num_batched_tokens
         while True:
-            sequence = self._admit(now)
+            sequence = self._admit()
             if sequence is None:
                 break
             tokens = sequence.to_fill - sequence.computed
@@ -357,7 +390,7 @@ class BatchingEngine:
             if is_over or not self._allocate_for(sequence, tokens):
                 self._put_back(sequence)
                 break
-            self._step_prefill.append((sequence, tokens))
+            self._begin_prefill(sequence, tokens, now)
             budget -= tokens
         if self._step_prefill:
             self._step_decodes = False
@@ -370,7 +403,7 @@ class BatchingEngine:
         bound = self.scheduling.long_prefill_token_threshold
         return min(tokens, bound) if bound else tokens
 
-    def _admit(self, now: float) -> Sequence | None:
+    def _admit(self) -> Sequence | None:
         """The next that waits, with what the prefix cache holds of it."""
         while self._waiting:
             if self.running >= self.scheduling.max_num_seqs:
@@ -381,11 +414,14 @@ class BatchingEngine:
                 continue
             sequence.to_fill = sequence.prompt_tokens + sequence.generated
             self._take_prefix(sequence)
-            if sequence.scheduled_at is None:
-                sequence.scheduled_at = now
             self._filling[sequence] = None
             return sequence
         return None
+
+    def _begin_prefill(self, sequence: Sequence, tokens: int, now: float) -> None:
+        if sequence.scheduled_at is None:
+            sequence.scheduled_at = now
+        self._step_prefill.append((sequence, tokens))
 
     def _put_back(self, sequence: Sequence) -> None:
         del self._filling[sequence]
@@ -403,8 +439,15 @@ class BatchingEngine:
         self.pool.hold(keys)
         sequence.held_keys = keys
         sequence.computed = len(keys) * size
-        if sequence.first_token_at is None:
+        if not sequence.generated:
             sequence.cached_tokens = sequence.computed
+
+    def _has_room(self, sequence: Sequence) -> bool:
+        """Whether the whole prompt fits now, where vLLM asks for that before the first chunk."""
+        if not self.scheduling.scheduler_reserve_full_isl:
+            return True
+        blocks = -(-sequence.to_fill // self.scheduling.block_size)
+        return blocks - len(sequence.held_keys) <= self.pool.capacity - self.pool.in_use
 
     def _allocate_for(self, sequence: Sequence, tokens: int) -> bool:
         size = self.scheduling.block_size
