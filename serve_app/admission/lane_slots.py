@@ -13,15 +13,18 @@ from router.admission.shed_order import AdmissionLog, Event
 from router.admission.slots import ReplicaSlots, share_of
 from router.admission.ticket import Stage, Ticket
 from router.errors import Rejected
+from router.scaling.demand import LaneDemand
 
 
 class SlotHold:
     """One request's hold on its lane: in the queue, then on slots of a replica."""
 
-    __slots__ = ("_lane", "_number", "_replica", "_task", "_waiter", "ticket")
+    __slots__ = ("_lane", "_number", "_replica", "_task", "_tokens", "_waiter", "ticket")
 
-    def __init__(self, lane: LaneSlots, ticket: Ticket) -> None:
+    def __init__(self, lane: LaneSlots, ticket: Ticket, tokens: float = 0.0) -> None:
         self._lane = lane
+        # In the lane's queue, as long as it waits.
+        self._tokens = tokens
         self._number = lane.log.number()
         self._replica: str | None = None
         self._task = asyncio.current_task()
@@ -32,6 +35,11 @@ class SlotHold:
         self._note(Event.QUEUED)
         if ticket.stage is not Stage.WAITING:
             self._note_outcome()
+            self._wait_no_more()
+
+    def _wait_no_more(self) -> None:
+        self._lane.demand.started += self._tokens
+        self._tokens = 0.0
 
     def _note(self, event: Event, code: str = "") -> None:
         tier, lane = self.ticket.tier, self._lane
@@ -63,6 +71,7 @@ class SlotHold:
                 self._task.cancel()
             return
         self._note_outcome()
+        self._wait_no_more()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -108,6 +117,9 @@ class SlotHold:
                 self._note(Event.LEFT)
             self._lane.replicas.note(self._replica, -self.ticket.cost)
             self._replica = None
+            self._wait_no_more()
+            if output_tokens:
+                self._lane.demand.note_answer(output_tokens)
             self._lane.queue.release(self.ticket, output_tokens, time.monotonic())
             self._lane.arm()
 
@@ -131,6 +143,7 @@ class LaneSlots:
     ) -> None:
         self.name, self.queue, self.log = name, queue, log
         self.saturation = Saturation()
+        self.demand = LaneDemand()
         self._slots, self._ingresses = slots, ingresses
         self.replicas = ReplicaSlots(None if slots is None else share_of(slots, 1, ingresses))
         self._timer: asyncio.TimerHandle | None = None

@@ -20,6 +20,7 @@ from fleet.traffic.traces import NoTrace, read_traces
 from serve_app.commands.client import CommandError
 from serve_app.commands.fleet_spec import spec_of
 from serve_app.config.errors import load_yaml
+from serve_app.config.replicas import ReplicasConfig
 from serve_app.config.settings import fleet_path, load_fleet, load_tenants, tenants_path
 
 MOST_TENANTS = 10
@@ -121,7 +122,9 @@ def _spec(args: argparse.Namespace, beside: dict[str, str]) -> FleetSpec:
     for lane, count in _pairs(args.replicas, "--replicas", fleet.enabled_lanes).items():
         if not count.isdecimal() or not int(count):
             raise CommandError(f"--replicas {lane}={count}: say a number from 1 on")
-        lanes[lane] = lanes[lane].model_copy(update={"replicas": int(count)})
+        lanes[lane] = lanes[lane].model_copy(
+            update={"replicas": ReplicasConfig(min=int(count), max=int(count))}
+        )
     fleet = fleet.model_copy(update={"lanes": lanes})
     profiles = _pairs(args.profile, "--profile", fleet.enabled_lanes)
     try:

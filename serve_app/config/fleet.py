@@ -129,6 +129,12 @@ class FleetConfig(StrictModel):
         return QueueConfig(*bounds, self.ledger.grace_s)
 
     @property
+    def scaled_lanes(self) -> dict[str, int]:
+        """The lanes whose replicas follow the load, and with how many each begins."""
+        found = {name: lane.replicas for name, lane in self.enabled_lanes.items()}
+        return {name: x.min + x.standby for name, x in found.items() if x.follow_load}
+
+    @property
     def known_aliases(self) -> Aliases:
         """The aliases as requests' names are looked up in them."""
         targets = {name: alias.to for name, alias in self.aliases.items()}

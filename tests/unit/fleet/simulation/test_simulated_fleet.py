@@ -7,14 +7,19 @@ import pytest
 from fleet.simulation import simulate
 from fleet.simulation.world import Incident
 from fleet.traffic.sessions import Curve, Sessions, diurnal, steady
+from router.scaling.lane_load import Decision, Reason, ScalingTerms
 from tests.unit.fleet.simulation.small_fleet import SAAS, rows, spec
 
 
 class Doubling:
     """Asks for two replicas from a minute on, and for one again after three."""
 
-    def decide(self, observation, now):
-        return 2 if 60 <= now < 180 else 1
+    def __init__(self, terms):
+        """Whatever the terms are."""
+
+    def decide(self, load, now):
+        target = 2 if 60 <= now < 180 else 1
+        return Decision(target, target, Reason.LOAD)
 
 
 def test_the_same_seed_gives_the_same_report_and_another_does_not():
@@ -26,7 +31,12 @@ def test_the_same_seed_gives_the_same_report_and_another_does_not():
 
 def test_replicas_follow_the_policy_and_cards_are_paid_from_their_start_on():
     one = spec(card_hour=2.0)
-    one = replace(one, lanes={"chat": replace(one.lanes["chat"], cards=2, scaling=Doubling)})
+    one = replace(
+        one,
+        lanes={
+            "chat": replace(one.lanes["chat"], cards=2, scaling=ScalingTerms(1, 2), scaler=Doubling)
+        },
+    )
 
     report = simulate(one, Sessions(SAAS, "paid", active=4), duration_s=300)
 
@@ -37,6 +47,17 @@ def test_replicas_follow_the_policy_and_cards_are_paid_from_their_start_on():
     assert 7 / 60 < report.card_hours["chat"] / 2 < 9 / 60
     assert report.card_cost == pytest.approx(2.0 * report.card_hours["chat"])
     assert rows(report)["chat", "paid"].codes.keys() == {"200"}
+
+
+def test_the_shipped_policy_grows_with_the_load_and_shrinks_when_it_has_gone():
+    base = spec(slots=8)
+    lane = replace(base.lanes["chat"], scaling=ScalingTerms(1, 3, slots=8, calm_s=60.0))
+    crowd = Sessions(SAAS, "paid", active=16, end_s=120.0)
+
+    report = simulate(replace(base, lanes={"chat": lane}), crowd, duration_s=420)
+
+    ready = [count for _, count, _ in report.replicas["chat"]]
+    assert (ready[0], max(ready), ready[-1]) == (1, 3, 1)
 
 
 def test_a_rolling_redeploy_of_two_replicas_loses_no_stream():
