@@ -33,6 +33,7 @@ from serve_app.ingress import Ingress
 from serve_app.leases.ledger import LedgerServer
 from serve_app.machine.head_node import BESIDE_THE_STATE, on_head
 from serve_app.machine.ray_walls import refuse_open_ray
+from serve_app.scaling.deployment import replica_options
 from serve_app.tenancy.local_key import keep_admin_key
 from simulator.http.app import EngineSpec
 from simulator.model.profile import FixedTiming, Profile, profile_path
@@ -163,14 +164,15 @@ def _lane(
         warm_up=fleet.warm_up,
         affinity=fleet.sessions.affinity,
     )
+    ttft_s = None if fleet.slo is None else fleet.slo.policy().of(name, "").ttft_p95_s
     if lane.engine == "simulated" or options.engine == "simulated":
-        return _simulated(name, lane, life)
-    return _vllm(name, lane, life)
+        return _simulated(name, lane, life, ttft_s)
+    return _vllm(name, lane, life, ttft_s)
 
 
-def _simulated(name: str, lane: LaneConfig, life: LaneLife) -> Application:
+def _simulated(name: str, lane: LaneConfig, life: LaneLife, ttft_s: float | None) -> Application:
     return serve.deployment(
-        **lane_options(name, lane, life.affinity),
+        **lane_options(name, lane, life.affinity, ttft_s),
         placement_group_bundles=placement_bundles(lane),
         placement_group_strategy="STRICT_PACK",
         ray_actor_options={"num_cpus": 0},
@@ -202,20 +204,23 @@ def _engine_spec(lane: LaneConfig) -> EngineSpec:
     )
 
 
-def _vllm(name: str, lane: LaneConfig, life: LaneLife) -> Application:
+def _vllm(name: str, lane: LaneConfig, life: LaneLife, ttft_s: float | None) -> Application:
     # Imported here: it imports vLLM, which a simulated fleet does without.
     from serve_app.engine.vllm_lane import build_vllm_lane
 
     source = resolve_source(lane.model_source)
-    return build_vllm_lane(lane, source, lane_options(name, lane, life.affinity), life)
+    return build_vllm_lane(lane, source, lane_options(name, lane, life.affinity, ttft_s), life)
 
 
 def lane_options(
-    name: str, lane: LaneConfig, affinity: AffinityConfig = AffinityConfig()
+    name: str,
+    lane: LaneConfig,
+    affinity: AffinityConfig = AffinityConfig(),
+    ttft_s: float | None = None,
 ) -> dict[str, Any]:
     return {
         "name": f"lane:{name}",
-        "num_replicas": lane.replicas,
+        **replica_options(name, lane, placement_bundles(lane), ttft_s),
         # Streams do not pass through Serve; this bounds metrics calls only.
         "max_ongoing_requests": 100,
         "graceful_shutdown_timeout_s": lane.drain_s + DRAIN_MARGIN_S,

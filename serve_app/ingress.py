@@ -41,6 +41,8 @@ from serve_app.request.metering import Metering
 from serve_app.routing.in_step import keep_in_step
 from serve_app.routing.policies import Policies
 from serve_app.routing.reload import Reloader, load_policies
+from serve_app.scaling.decisions import last
+from serve_app.scaling.standing import Standing
 from serve_app.slo.keeping import FOLDER, SloKeeper
 from serve_app.tenancy.callers import is_loopback
 from serve_app.tenancy.keys import KeyBook
@@ -131,9 +133,9 @@ class Ingress(PeerAnswers):
             me=self._id,
             secret=secret,
         )
-        self._console = Console(
-            self._control, replica=self._id, deployments=Deployments(serve_states).states
-        )
+        states = Deployments(serve_states).states
+        self._console = Console(self._control, replica=self._id, deployments=states)
+        self._control.scaling = Standing(policies.fleet.scaled_lanes, states, last)
         self._log_ring = keep_log(logging.getLogger("ray.serve"))
         trusts_local = is_loopback(listen) and is_loopback(frontend_host() or "")
         self._gateway = Gateway(

@@ -43,6 +43,7 @@ class LaneShape:
         slots: sequences of one replica; `window`: tokens.
         profile: what its engine behaves like; None: unknown.
         prefill_chunk: most tokens of one prompt in a step.
+        follow_load: the replicas are scaled, up to so many: none is advised to go.
 
     """
 
@@ -51,6 +52,7 @@ class LaneShape:
     window: int
     profile: Profile | None = None
     prefill_chunk: int = 4096
+    follow_load: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +222,7 @@ def _load(scrape: Scrape, lane: str, shape: LaneShape) -> Values:
         ("lane_sessions", lane): (sessions, 1.0),
         ("load", lane): (busy / (shape.slots * shape.replicas), 1.0),
     }
-    if shape.replicas > 1:
+    if shape.replicas > 1 and not shape.follow_load:
         left = shape.slots * (shape.replicas - 1)
         values["load_with_one_less", lane] = busy / left, 1.0
     shares = scrape.values("pointsman_escalation_share", lane=lane)

@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from router.admission.lane_queue import QueueConfig
 from router.routing.aliases import Aliases
 from serve_app.config.admission import MAX_SAFE_SHARE, AdmissionConfig, IngressConfig, LedgerConfig
 from serve_app.config.advice import AdviceConfig
@@ -119,6 +120,19 @@ class FleetConfig(StrictModel):
     def enabled_lanes(self) -> dict[str, LaneConfig]:
         """The lanes that run, by name, in file order."""
         return {name: lane for name, lane in self.lanes.items() if lane.enabled}
+
+    @property
+    def queue_config(self) -> QueueConfig:
+        """What each lane's queue goes by."""
+        own = self.admission
+        bounds = own.max_queued, own.reserve_share, own.need_decay_s
+        return QueueConfig(*bounds, self.ledger.grace_s)
+
+    @property
+    def scaled_lanes(self) -> dict[str, int]:
+        """The lanes whose replicas follow the load, and with how many each begins."""
+        found = {name: lane.replicas for name, lane in self.enabled_lanes.items()}
+        return {name: x.min + x.standby for name, x in found.items() if x.follow_load}
 
     @property
     def known_aliases(self) -> Aliases:

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from serve_app.config.engine_walls import contradiction, host_fault, revision_fault
 from serve_app.config.errors import StrictModel
+from serve_app.config.replicas import ReplicasConfig
 from simulator.http.faults import Faults
 from simulator.model.profile import load_profile
 
@@ -56,6 +57,7 @@ class LaneConfig(StrictModel):
             within requests, as `data:` URLs. A host listed is trusted with its content.
         engine: `vllm`, or `simulated` for tests.
         required: whether `/ready` waits for this lane.
+        replicas: a number, or bounds between which they follow the load.
         accelerator: what one replica runs on.
         bundle: resources of one GPU worker, as a Ray placement bundle.
         host_kv_cache: host memory for KV that the card has evicted: GiB of a replica,
@@ -83,7 +85,7 @@ class LaneConfig(StrictModel):
     engine: Literal["vllm", "simulated"] = "vllm"
     enabled: bool = True
     required: bool = True
-    replicas: int = Field(1, ge=1)
+    replicas: ReplicasConfig = ReplicasConfig(max=1)
     accelerator: Literal["cpu", "gpu"] = "gpu"
     bundle: dict[str, float] | None = None
     num_cpus: float = Field(1, gt=0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,8 @@ from serve_app.engine.engine_signals import EngineSignals
 from serve_app.engine.load_tracker import LoadTracker
 from serve_app.engine.warm_up import prefill, warm_up
 from serve_app.machine.serve_state import WARMS
+from serve_app.scaling.demand import DemandHeard
+from serve_app.scaling.readings import stats_of
 from serve_app.transport.broadcast import replica_id
 from serve_app.transport.endpoint import (
     OBSERVED_PATHS,
@@ -39,6 +42,9 @@ from simulator.http.app import EngineSpec, SimulatedEngineApp
 logger = logging.getLogger("ray.serve")
 
 GAUGE_PERIOD_S = 2.0
+
+OLD_LOAD_S = 5 * GAUGE_PERIOD_S
+"""Age from which an engine's load is not its load any more, while it has requests."""
 
 ENGINE_ASKS = frozenset(
     {("POST", path) for path in (*ROUTES, "/detokenize")} | {("GET", x) for x in OBSERVED_PATHS}
@@ -74,8 +80,13 @@ class LaneEndpoint:
     _http: aiohttp.ClientSession
     _tasks: tuple[asyncio.Task[None], ...] = ()
     _visits: LoadTracker
+    _heard: DemandHeard
+    _begun_at: float
+    _start_up_s: float
     _signals: EngineSignals
-    _kv_utilization = 0.0
+    _load: dict[str, Any] | None = None
+    """The engine's load as it was `_loaded_at`; None: not asked yet."""
+    _loaded_at = float("-inf")
     _drain: Drain | None = None
     _info = ""
     """What the engine runs with, as Prometheus text (`engine_info`)."""
@@ -83,6 +94,8 @@ class LaneEndpoint:
     def _begin(self, life: LaneLife) -> None:
         """Before there is an engine: what is started from here on ends with this process."""
         self._life = life
+        self._begun_at, self._start_up_s = time.monotonic(), 0.0
+        self._heard = DemandHeard()
         self._heartbeat = Heartbeat(f"lane '{life.lane}'", life.silent_after_s)
 
     async def _open(self, app: Any, *, model_id: str, find_cards: Find = no_cards) -> None:
@@ -100,6 +113,7 @@ class LaneEndpoint:
         app_name = serve.get_replica_context().app_name
         logger.info("lane '%s' %s", life.lane, WARMS)
         await warm_up(self._http, app_name, life.lane, model_id, life.warm_up)
+        self._start_up_s = time.monotonic() - self._begun_at
         self._tasks = (
             asyncio.create_task(self._heartbeat.run(self._check_engine), name="lane-heartbeat"),
             asyncio.create_task(self._report_running(), name="lane-gauge"),
@@ -136,19 +150,27 @@ class LaneEndpoint:
                 seen = guard.served_total
                 with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                     async with asyncio.timeout(GAUGE_PERIOD_S):
-                        self._kv_utilization = (await self.engine_load())["kv_utilization"]
+                        self._load = await self.engine_load()
+                    self._loaded_at = time.monotonic()
             await asyncio.sleep(GAUGE_PERIOD_S)
 
     def record_replica_metadata(self) -> dict[str, Any]:
         return {"url": self._endpoint.url}
 
     def record_autoscaling_stats(self) -> dict[str, float]:
-        """Streams do not pass through Serve, so it cannot count them itself."""
-        return {"requests_in_flight": float(self._endpoint.guard.in_flight)}
+        """What Serve's controller tells the lane's policy; nothing where nothing is known."""
+        now, guard = time.monotonic(), self._endpoint.guard
+        is_old = guard.in_flight and now - self._loaded_at > OLD_LOAD_S
+        if self._load is None or is_old:
+            return {}
+        told = self._heard.summed(now)
+        tokens = self._signals.tokens
+        return stats_of(self._load, tokens, guard.served_total, told, self._start_up_s)
 
     async def record_routing_stats(self) -> dict[str, Any]:
         """Published by Serve to every handle once a period: load, and who is here."""
-        return self._visits.report(self._kv_utilization, draining=self._is_draining).to_mapping()
+        used = self._load["kv_utilization"] if self._load else 0.0
+        return self._visits.report(used, draining=self._is_draining).to_mapping()
 
     @property
     def _is_draining(self) -> bool:
@@ -171,8 +193,13 @@ class LaneEndpoint:
         """Have this replica's engine read prefixes, hottest first; return how many it has."""
         return await prefill(self._http, model_id, hot, within_s)
 
-    async def engine_load(self) -> dict[str, Any]:
-        """The load alone, for those who ask every few seconds."""
+    async def engine_load(
+        self, ingress: str = "", queued_tokens: float = 0.0, offered_tokens_per_s: float = 0.0
+    ) -> dict[str, Any]:
+        """The load alone, for those who ask every few seconds; they may tell their demand."""
+        if ingress:
+            now = time.monotonic()
+            self._heard.hear(ingress, queued_tokens, offered_tokens_per_s, now)
         return {**await self._signals.load(), "draining": self._is_draining}
 
     async def engine_metrics(self) -> dict[str, Any]:

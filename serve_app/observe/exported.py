@@ -23,6 +23,7 @@ from serve_app.engine.engine_stats import levels_text, prompt_tokens_by_level
 from serve_app.leases.metrics import LedgerMetrics
 from serve_app.metrics import LoopHistogram, Metrics
 from serve_app.responses.metrics import ResponseMetrics
+from serve_app.scaling.standing import GAUGES as SCALING_GAUGES
 from serve_app.slo.standing import GAUGES as SLO_GAUGES
 
 Kind = Literal["counter", "gauge", "histogram"]
@@ -101,7 +102,8 @@ def _families(collector: MetricWrapperBase | LoopHistogram) -> Iterator[Family]:
 
 def deployment_families() -> dict[str, Family]:
     """Every family that is told once for the whole deployment, by its name."""
-    return {name: Family(name, "gauge", *told) for name, told in SLO_GAUGES.items()}
+    gauges = {**SLO_GAUGES, **SCALING_GAUGES}
+    return {name: Family(name, "gauge", *told) for name, told in gauges.items()}
 
 
 def exported() -> dict[str, Family]:

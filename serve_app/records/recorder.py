@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from router.placement.spilled_sessions import session_hash
 from serve_app.bodies.parsed_request import Prompt
 from serve_app.config.records import RequestLogConfig
 from serve_app.metrics import Metrics
@@ -106,6 +107,8 @@ def record_of(call: Call, now: datetime, duration_s: float) -> RequestRecord:
         tool_outcomes=tuple(call.reply.verdicts[:MAX_STEPS]) or None,
         tool_repairs=tuple(call.reply.repairs[:MAX_STEPS]) or None,
         trace_id=call.trace.trace if call.trace and call.trace.is_sampled else None,
+        cached_tokens=usage.cached_tokens if usage else None,
+        session=session_hash(call.session_key) if call.session_id else None,
         prompt=_kept_prompt(call) if days else None,
         keep_prompt_days=days,
     )

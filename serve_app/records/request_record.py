@@ -19,6 +19,8 @@ class RequestRecord:
         prompt_tokens: as the engine counted; None when it did not.
         ttft_s: None unless it was streamed.
         background: what marked it as one that nobody waits for.
+        cached_tokens: of the prompt, found in the prefix cache; None when it was not counted.
+        session: a hash of the conversation's key, the same for all of its requests.
         tool_outcomes: how each tool call was judged, as the model made it first; None: there
             was none, or none was offered.
         tool_repairs: steps that were taken to have invalid ones made again.
@@ -49,5 +51,7 @@ class RequestRecord:
     tool_outcomes: tuple[str, ...] | None = None
     tool_repairs: tuple[str, ...] | None = None
     trace_id: str | None = None
+    cached_tokens: int | None = None
+    session: str | None = None
     prompt: Prompt | None = None
     keep_prompt_days: int = 0

@@ -43,20 +43,22 @@ class BlockPool:
 
     def match(self, keys: Iterable[int]) -> list[int]:
         """The longest run of leading keys whose blocks are here."""
-        found = []
+        held, idle, found = self._held, self._idle, []
         for key in keys:
-            if key not in self._held and key not in self._idle:
+            if key not in idle and key not in held:
                 break
             found.append(key)
         return found
 
     def hold(self, keys: Iterable[int]) -> None:
         """Take blocks that `match` found."""
+        held, idle = self._held, self._idle
         for key in keys:
-            count = self._held.get(key, 0)
-            if not count:
-                del self._idle[key]
-            self._held[key] = count + 1
+            if key in idle:
+                del idle[key]
+                held[key] = 1
+            else:
+                held[key] += 1
 
     def allocate(self, count: int) -> bool:
         """Take `count` new blocks, evicting idle ones; False, and nothing taken, if full."""
@@ -79,10 +81,11 @@ class BlockPool:
     def release(self, keys: list[int], unkeyed: int) -> None:
         """Give back a sequence's blocks; the end of a prefix is evicted before its start."""
         self._unkeyed -= unkeyed
+        held, idle = self._held, self._idle
         for key in reversed(keys):
-            count = self._held[key] - 1
-            if count:
-                self._held[key] = count
+            count = held[key]
+            if count == 1:
+                del held[key]
+                idle[key] = None
             else:
-                del self._held[key]
-                self._idle[key] = None
+                held[key] = count - 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from random import Random
 
@@ -114,10 +115,11 @@ class Session:
 
 def sessions(workload: Workload, random: Random) -> Iterator[Session]:
     """Sessions without end."""
-    weights = [1 / (rank + 1) ** workload.tenant_skew for rank in range(workload.tenants)]
+    tenants = range(workload.tenants)
+    weights = list(accumulate(1 / (rank + 1) ** workload.tenant_skew for rank in tenants))
     number = 0
     while True:
-        tenant = random.choices(range(workload.tenants), weights)[0]
+        tenant = random.choices(tenants, cum_weights=weights)[0]
         is_complex = random.random() < workload.complex_share
         count = 1 + _poisson(workload.turns - 1, random)
         yield Session(number, tenant, is_complex, [_turn(workload, random) for _ in range(count)])

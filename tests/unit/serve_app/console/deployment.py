@@ -177,7 +177,7 @@ class Deployment:
         timing = profile.timing.model_copy(update={"warm_up_s": 0})
         profile = profile.model_copy(update={"timing": timing})
         for lane, config in self.fleet.enabled_lanes.items():
-            for number in range(1, config.replicas + 1):
+            for number in range(1, config.replicas.min + 1):
                 app = SimulatedEngineApp(
                     EngineSpec(config.model_id, config.max_model_len, profile, seed=number)
                 )
@@ -206,7 +206,7 @@ class Deployment:
         await endpoint.stop()
         self.starting[f"lane:{lane}"] = {
             "status": "UPDATING",
-            "states": {"RUNNING": self.fleet.lanes[lane].replicas - 1, "STARTING": 1},
+            "states": {"RUNNING": self.fleet.lanes[lane].replicas.min - 1, "STARTING": 1},
             "message": "",
             "for_s": 4.0,
         }
