@@ -24,7 +24,7 @@ def data(capsys, *arguments, status=0):
 
 def test_the_answer_comes_first_and_is_short(capsys):
     lines = told(capsys, "--daily", "400", "--turns", "6", "--cards", "rtx3090:2").splitlines()
-    assert lines[0].startswith("answer   yes: 2 rtx3090 hold it, and ")
+    assert lines[0].startswith("answer   yes: 2 rtx3090 hold it, up to ")
     assert len(lines) <= 12
     names = {line.split(" ")[0] for line in lines}
     assert {"answer", "users", "chat", "quality", "bill", "next", "speed"} <= names
