@@ -22,6 +22,9 @@ AGENT_SECOND_CARD = 12
 HOSTED_BELOW, CARD_HOLDS = 100e6, 2e9
 """Tokens a month: below the first a hosted model is right, above the second a card is full."""
 
+WORTH_IT = 0.9
+"""Of the bill: another kind of card for hardly less is no advice."""
+
 LONG_CONTEXT = 32_768
 ROTATING = 0.5
 """Share of the pool that system prompts may take before LRU loses those of quiet tenants."""
@@ -95,7 +98,7 @@ def _better_card(now: Plan) -> Iterator[str]:
         offers.append((other.bill, other.cards, kind))
     if offers:
         bill, cards, kind = min(offers)
-        if bill < now.bill:
+        if bill < WORTH_IT * now.bill:
             yield f"or take {cards} {kind} instead: {bill:,.0f} USD a month, not {now.bill:,.0f}"
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from fleet.cards.table import Card
 from fleet.memory.models import find_shape
-from fleet.memory.shape import ModelShape, NotReckoned
 from fleet.plan.reckoning.demand import Demand, demand
-from fleet.plan.reckoning.engine import FP8_KV, Served, as_awq, served_on
+from fleet.plan.reckoning.engine import FP8, Served, served_on
 from fleet.plan.reckoning.load import Load, Talk, load, talk_of
 from fleet.plan.reckoning.money import Tariff, tokens_a_month
 from fleet.plan.reckoning.sizing import Capacity, Wall, capacity, replicas
@@ -43,6 +42,7 @@ class Wish:
         promise: what the fleet has to keep.
         models: by lane, instead of the defaults.
         profiles: by lane: measured instead of derived.
+        kv_8bit: where the model has it.
 
     """
 
@@ -54,7 +54,7 @@ class Wish:
     tariff: Tariff = field(default_factory=Tariff)
     models: Mapping[str, str] = field(default_factory=dict)
     profiles: Mapping[str, Profile] = field(default_factory=dict)
-    kv_fp8: bool = True
+    kv_8bit: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +165,16 @@ def shares(workload: Workload, users: Users) -> dict[str, float]:
     return {name: share for name, share in found.items() if share > 0}
 
 
-def plan(wish: Wish) -> Plan:
+Fitted = dict[tuple[str, str], tuple[Served, Capacity]]
+"""What a replica of a lane holds on a kind of card: the same for any number of users."""
+
+
+def plan(wish: Wish, fitted: Fitted | None = None) -> Plan:
     """Return a fleet that holds the wish's sessions.
+
+    Args:
+        wish: what is asked.
+        fitted: kept by a caller who asks again with other numbers of users.
 
     Raises:
         NoPlan: a lane keeps its promise with no card of the stock.
@@ -179,8 +187,9 @@ def plan(wish: Wish) -> Plan:
     left = dict(wish.stock)
     short: dict[str, int] = {}
     lanes = []
+    known = {} if fitted is None else fitted
     for name, share in shares(wish.workload, wish.users).items():
-        lane = _cheapest(wish, name, share, talk, left)
+        lane = _cheapest(wish, name, share, talk, left, known)
         kind = lane.served.card_name
         taken = min(left[kind], lane.cards)
         left[kind] -= taken
@@ -190,13 +199,15 @@ def plan(wish: Wish) -> Plan:
     return Plan(wish, talk, tuple(lanes), short, {k: n for k, n in left.items() if n})
 
 
-def _cheapest(wish: Wish, name: str, share: float, talk: Talk, left: Mapping[str, int]) -> LanePlan:
+def _cheapest(
+    wish: Wish, name: str, share: float, talk: Talk, left: Mapping[str, int], fitted: Fitted
+) -> LanePlan:
     """Return the lane on the kind of card of which least has to be bought, then paid."""
     found: list[tuple[float, float, LanePlan]] = []
     faults = []
     for kind in wish.stock:
         try:
-            lane = lane_on(wish, name, share, talk, kind)
+            lane = lane_on(wish, name, share, talk, kind, fitted)
         except NoPlan as error:
             faults.append(str(error))
             continue
@@ -207,14 +218,16 @@ def _cheapest(wish: Wish, name: str, share: float, talk: Talk, left: Mapping[str
     return min(found, key=lambda x: x[:2])[2]
 
 
-def lane_on(wish: Wish, name: str, share: float, talk: Talk, kind: str) -> LanePlan:
+def lane_on(wish: Wish, name: str, share: float, talk: Talk, kind: str, fitted: Fitted) -> LanePlan:
     """Return a lane on one kind of card, with the fewest cards a replica that do.
 
     Raises:
         NoPlan: with no number of cards a replica does one session keep the promise.
 
     """
-    served, held = _fitting(wish, name, talk, kind)
+    if (name, kind) not in fitted:
+        fitted[name, kind] = _fitting(wish, name, talk, kind)
+    served, held = fitted[name, kind]
     assert held.at is not None
     mine = demand(wish.users, talk, held.at.turn_s).shared(share)
     count = replicas(mine.planned, held.sessions)
@@ -244,24 +257,15 @@ def serve(wish: Wish, name: str, kind: str, cards: int = 1) -> Served:
     """Return the model of a lane on a kind of card."""
     source = wish.models.get(name) or DEFAULTS[name]
     card = wish.cards[kind]
-    if source == LLAMA and name not in wish.models and card.capability < FP8_KV:
+    if source == LLAMA and name not in wish.models and card.capability < FP8:
         # Its 16-bit weights would leave a 24 GB card 8 GB for everything else.
         source = LLAMA_AWQ
     served = served_on(
-        source, _shape(source), card, kind, cards=cards, profile=wish.profiles.get(name)
+        source, find_shape(source)[0], card, kind, cards=cards, profile=wish.profiles.get(name)
     )
-    if not wish.kv_fp8:
-        served = replace(served, engine=replace(served.engine, kv_cache_dtype="auto"))
+    if not wish.kv_8bit:
+        served = served.with_kv("bfloat16")
     return served
-
-
-def _shape(source: str) -> ModelShape:
-    try:
-        return find_shape(source)[0]
-    except NotReckoned:
-        if source != LLAMA_AWQ:
-            raise
-        return as_awq(find_shape(LLAMA)[0])
 
 
 def _fault(served: Served, held: Capacity, talk: Talk) -> str:

@@ -54,18 +54,19 @@ def _answer(plan: Plan, times: float) -> str:
     if not stock:
         return f"{plan.cards} cards ({fleet})"
     if plan.short:
-        enough = f"enough for {times:.0%} of these users" if times else "not enough for any of them"
-        return f"no: {stock} are {enough}; it takes {plan.cards} cards"
-    return f"yes: {stock} hold it, and {times:,.2g} times as many users"
+        enough = f"enough for {times:.0%} of these users" if times else "too few for any of them"
+        return f"no: {stock}: {enough}; it takes {plan.cards} cards"
+    return f"yes: {stock} hold it, up to {times:,.2g} times these users"
 
 
 def _users(plan: Plan) -> str:
     users = plan.wish.users
     who = f"{users.daily_users:,.0f} a day, " if users.daily_users is not None else ""
     burst = sum(lane.demand.burst for lane in plan.lanes)
+    calls = f"; {plan.talk.requests} calls a turn" if plan.talk.requests > 1 else ""
     return (
         f"{who}{plan.peak:,.1f} sessions at once in the busiest hour, {burst:,.1f} in a burst; "
-        f"{users.headroom:.0%} room for growth"
+        f"{users.headroom:.0%} room for growth{calls}"
     )
 
 
@@ -116,6 +117,7 @@ def as_data(
         "bill_usd_per_month": plan.bill,
         "tokens_per_month": plan.tokens_a_month,
         "new_tokens_per_month": plan.new_tokens_a_month,
+        "calls_per_turn": plan.talk.requests,
         "wall": binding(plan, hosted),
         "hosted": [asdict(x) for x in crossings(plan, hosted)],
         "hosted_on": HOSTED_ON.isoformat(),

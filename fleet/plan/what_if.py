@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from fleet.memory.budget import GIB
 from fleet.memory.shape import NotReckoned
-from fleet.plan.plan import LanePlan, NoPlan, Plan, Wish, plan, serve
+from fleet.plan.plan import Fitted, LanePlan, NoPlan, Plan, Wish, plan, serve
 from fleet.plan.reckoning.demand import DAY_S
-from fleet.plan.reckoning.engine import FP8_KV, Served
+from fleet.plan.reckoning.engine import Served, narrow_kv
 from fleet.plan.reckoning.load import load
 from fleet.plan.reckoning.money import HOURS_A_MONTH, capped_speed, day_share, warm_ratio
 from fleet.plan.reckoning.sizing import kv_sessions
@@ -57,10 +57,11 @@ def what_ifs(now: Plan) -> Iterator[WhatIf]:
 
 def _kv_bytes(now: Plan) -> Iterator[WhatIf]:
     lane = now.lanes[0]
-    if lane.served.card.capability < FP8_KV:
+    narrow = narrow_kv(lane.served.shape, lane.served.card)
+    if narrow == "bfloat16":
         return
-    wanted = replace(now.wish, kv_fp8=not now.wish.kv_fp8)
-    name = "FP8 KV" if wanted.kv_fp8 else "16-bit KV"
+    wanted = replace(now.wish, kv_8bit=not now.wish.kv_8bit)
+    name = f"{narrow} KV" if wanted.kv_8bit else "16-bit KV"
     try:
         other = plan(wanted)
     except NoPlan as error:
@@ -217,11 +218,12 @@ def _holds(served: Served, now: Plan) -> bool:
 def growth(wish: Wish) -> float:
     """Return how many times the wish's users the stock alone holds; 0: not even few."""
     low, high = 0.0, 1.0
-    while high < MOST_GROWTH and not plan(_times(wish, high)).short:
+    fitted: Fitted = {}
+    while high < MOST_GROWTH and not plan(_times(wish, high), fitted).short:
         low, high = high, 2 * high
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        if plan(_times(wish, middle)).short:
+        if plan(_times(wish, middle), fitted).short:
             high = middle
         else:
             low = middle

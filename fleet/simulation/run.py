@@ -64,7 +64,7 @@ class SimulatedFleet:
             return
         for name in self.lanes:
             desks = [x.desks[name] for x in self.ingresses]
-            demand = sum(desk.demand for desk in desks)
+            demand = sum(desk.in_flight for desk in desks)
             is_saturated = any(desk.queue.level > Level.NORMAL for desk in desks)
             self.limits.observe(name, demand, is_saturated=is_saturated, now=now)
 

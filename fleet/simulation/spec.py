@@ -20,41 +20,17 @@ from router.recovery.breaker import BreakerConfig
 from router.recovery.retry_budget import RetryBudgetConfig
 from router.routing.escalation import EscalationLevel
 from router.routing.policy import RoutingPolicy
+from router.scaling.lane_load import Decision, LaneLoad, ScalingTerms
+from router.scaling.policy import LaneScaler
 from router.slo.objectives import SloPolicy, Targets
 from router.types import Lane, TierRules
 from simulator.model.profile import Profile
 
 
-@dataclass(frozen=True, slots=True)
-class LaneObservation:
-    """A lane at one moment, as an autoscaling policy sees it.
+class Scaler(Protocol):
+    """How many replicas a lane should have; the shipped one is `LaneScaler`."""
 
-    Attributes:
-        ready: replicas that serve; `starting`: those that were asked for and do not yet.
-        running: sequences that the ready replicas run.
-        kv_utilization: mean of the ready replicas, 0 to 1.
-        queued_tokens: prompt and expected answer tokens of the requests that wait.
-        offered_tokens_per_s: tokens that were asked for since the last look, a second.
-        tokens_per_s: most tokens a second that one replica got through so far; None: unknown.
-        start_up_s: from the decision to a warm replica.
-
-    """
-
-    ready: int
-    starting: int
-    running: float
-    kv_utilization: float
-    queued_tokens: float
-    offered_tokens_per_s: float
-    tokens_per_s: float | None
-    start_up_s: float
-
-
-class ScalingPolicy(Protocol):
-    """How many replicas a lane should have."""
-
-    def decide(self, observation: LaneObservation, now: float) -> int:
-        """Return the replicas to have from now on, those that start among them."""
+    def decide(self, load: LaneLoad, now: float) -> Decision: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +44,8 @@ class LaneSpec:
         cards: of one replica.
         start_s: from the decision to a warm replica.
         drain_s: how long open streams of a replica that goes may still take.
-        scaling: makes the policy that sets the number of replicas; None: it is fixed.
+        scaling: by which the number of replicas follows the load; None: it is fixed.
+        scaler: makes another policy than the shipped one, for comparisons.
 
     """
 
@@ -79,7 +56,8 @@ class LaneSpec:
     cards: int = 1
     start_s: float = 60.0
     drain_s: float = 900.0
-    scaling: Callable[[], ScalingPolicy] | None = None
+    scaling: ScalingTerms | None = None
+    scaler: Callable[[ScalingTerms], Scaler] = LaneScaler
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,7 @@ class Scenario(Strict):
         lanes = dict(spec.lanes)
         for role, count in self.replicas.items():
             name = _lane(role, spec)
-            lanes[name] = replace(lanes[name], replicas=count)
+            lanes[name] = replace(lanes[name], replicas=count, scaling=None)
         return replace(spec, lanes=lanes)
 
     def happenings(self, spec: FleetSpec) -> list[Incident]:

@@ -46,19 +46,20 @@ def read_traces(paths: Iterable[Path], most: int | None = None) -> list[Recorded
 def _read(path: Path, file: Iterable[str], most: int | None) -> Iterator[tuple[str, Recorded]]:
     lines = iter(file)
     first = next(lines, "")
-    rows: Iterable[Row]
-    if first.lstrip().startswith("{"):
+    if not first:
+        return
+    is_json = first.lstrip().startswith("{")
+    # A file that spreadsheets wrote may begin with a byte order mark.
+    names = [name.strip() for name in next(csv.reader([first.lstrip("\ufeff")]))]
+    rows: Iterable[Row] = csv.DictReader(lines, fieldnames=names)
+    read = None if is_json else _reader(names)
+    if is_json:
         rows = _json_rows(path, first, lines)
-    else:
-        # A file that spreadsheets wrote may begin with a byte order mark.
-        names = next(csv.reader([first.lstrip("\ufeff")]), [])
-        rows = csv.DictReader(lines, fieldnames=[name.strip() for name in names])
-    read: Callable[[Row], tuple[str, Recorded] | None] | None = None
     count = 0
-    for number, row in enumerate(rows, start=1 if first.lstrip().startswith("{") else 2):
+    for number, row in enumerate(rows, start=1 if is_json else 2):
         read = read or _reader(row)
         if read is None:
-            raise NoTrace(f"{path}: neither an Azure, BurstGPT or Mooncake trace nor a request log")
+            break
         try:
             one = read(row)
         except (KeyError, TypeError, ValueError) as error:
@@ -68,6 +69,8 @@ def _read(path: Path, file: Iterable[str], most: int | None) -> Iterator[tuple[s
             count += 1
         if most is not None and count >= most:
             return
+    if read is None:
+        raise NoTrace(f"{path}: neither an Azure, BurstGPT or Mooncake trace nor a request log")
 
 
 def _json_rows(path: Path, first: str, lines: Iterator[str]) -> Iterator[Row]:
@@ -84,14 +87,15 @@ def _json_rows(path: Path, first: str, lines: Iterator[str]) -> Iterator[Row]:
         yield row
 
 
-def _reader(row: Row) -> Callable[[Row], tuple[str, Recorded] | None] | None:
+def _reader(names: Iterable[str]) -> Callable[[Row], tuple[str, Recorded] | None] | None:
+    known = set(names)
     readers = {
         "ContextTokens": _azure,
         "Request tokens": _burstgpt,
         "input_length": _mooncake,
         "duration_s": _logged,
     }
-    return next((read for name, read in readers.items() if name in row), None)
+    return next((read for name, read in readers.items() if name in known), None)
 
 
 def _azure(row: Row) -> tuple[str, Recorded]:

@@ -13,7 +13,7 @@ from router.admission.shed_order import AdmissionLog, Event
 from router.admission.slots import ReplicaSlots, share_of
 from router.admission.ticket import Stage, Ticket
 from router.errors import Rejected
-from serve_app.scaling.demand import LaneDemand
+from router.scaling.demand import LaneDemand
 
 
 class SlotHold:

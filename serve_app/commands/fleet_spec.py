@@ -86,6 +86,7 @@ def _lane(
             f"lane '{name}': no profile says how fast {lane.model_source} is; give one with "
             f"--profile {name}=NAME, or in the fleet file under advice.profiles"
         )
+    ttft_s = None if fleet.slo is None else fleet.slo.policy().of(name, "").ttft_p95_s
     threshold = lane.engine_args.get("long_prefill_token_threshold") or 0
     scheduling = found.scheduling.model_copy(
         update={"long_prefill_token_threshold": int(threshold)}
@@ -93,11 +94,12 @@ def _lane(
     return LaneSpec(
         lane=Lane(name, lane.model_id, lane.max_model_len, lane.calls_tools),
         profile=found.model_copy(update={"scheduling": scheduling}),
-        replicas=lane.replicas,
+        replicas=lane.replicas.min + lane.replicas.standby,
         slots=lane.slots if fleet.admission.enabled else None,
         cards=lane.workers,
         start_s=start_s,
         drain_s=lane.drain_s,
+        scaling=lane.replicas.terms(lane.slots, ttft_s) if lane.replicas.follow_load else None,
     )
 
 

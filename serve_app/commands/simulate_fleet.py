@@ -20,6 +20,7 @@ from fleet.traffic.traces import NoTrace, read_traces
 from serve_app.commands.client import CommandError
 from serve_app.commands.fleet_spec import spec_of
 from serve_app.config.errors import load_yaml
+from serve_app.config.replicas import ReplicasConfig
 from serve_app.config.settings import fleet_path, load_fleet, load_tenants, tenants_path
 
 MOST_TENANTS = 10
@@ -121,7 +122,9 @@ def _spec(args: argparse.Namespace, beside: dict[str, str]) -> FleetSpec:
     for lane, count in _pairs(args.replicas, "--replicas", fleet.enabled_lanes).items():
         if not count.isdecimal() or not int(count):
             raise CommandError(f"--replicas {lane}={count}: say a number from 1 on")
-        lanes[lane] = lanes[lane].model_copy(update={"replicas": int(count)})
+        lanes[lane] = lanes[lane].model_copy(
+            update={"replicas": ReplicasConfig(min=int(count), max=int(count))}
+        )
     fleet = fleet.model_copy(update={"lanes": lanes})
     profiles = _pairs(args.profile, "--profile", fleet.enabled_lanes)
     try:
@@ -172,8 +175,8 @@ def _print(report: FleetReport, cell: float, cpu_s: float, recorded: list[Record
     of = f", one cell of {cell:g}" if cell > 1 else ""
     print(f"simulated {report.virtual_s / 60:.0f} minutes in {cpu_s:.1f} s of CPU{of}")
     print(
-        f"{'lane':14} {'tier':10} {'asked':>8} {'answered':>8} {'TTFT p50':>9} {'p95':>7} {'p99':>7} "
-        f"{'ITL p50':>8} {'whole p95':>9} {'cached':>6}  SLO"
+        f"{'lane':14} {'tier':10} {'asked':>8} {'answered':>8} {'TTFT p50':>9} {'p95':>7} "
+        f"{'p99':>7} {'ITL p50':>8} {'whole p95':>9} {'cached':>6}  SLO"
     )
     for row in report.rows:
         p = row.percentiles

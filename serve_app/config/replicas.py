@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
+from router.scaling.lane_load import ScalingTerms
 from serve_app.config.errors import StrictModel
 
 
@@ -51,3 +52,10 @@ class ReplicasConfig(StrictModel):
     def follow_load(self) -> bool:
         """Whether they are scaled; a fixed number is not."""
         return self.max > self.min
+
+    def terms(self, slots: int | None, ttft_s: float | None) -> ScalingTerms:
+        """Return what they follow the load by; `ttft_s` is the lane's objective, if any."""
+        own = {} if ttft_s is None else {"ttft_s": ttft_s}
+        return ScalingTerms(
+            self.min, self.max, self.standby, slots=slots, calm_s=self.calm_s, **own
+        )

@@ -8,24 +8,10 @@ from typing import Any
 
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 
-from router.scaling.lane_load import ScalingTerms
 from serve_app.config.lane import LaneConfig
 from serve_app.scaling.readings import EVERY_S
 
 POLICY = "serve_app.scaling.policy.LanePolicy"
-
-
-def scaling_terms(lane: LaneConfig, ttft_s: float | None) -> ScalingTerms:
-    """Return a lane's terms; `ttft_s` is what its objective for the first token is, if any."""
-    config = lane.replicas
-    return ScalingTerms(
-        config.min,
-        config.max,
-        config.standby,
-        slots=lane.slots,
-        calm_s=config.calm_s,
-        **({} if ttft_s is None else {"ttft_s": ttft_s}),
-    )
 
 
 def replica_options(
@@ -34,7 +20,7 @@ def replica_options(
     """Return the options of a lane's deployment that say how many replicas it has."""
     if not lane.replicas.follow_load:
         return {"num_replicas": lane.replicas.min}
-    terms = scaling_terms(lane, ttft_s)
+    terms = lane.replicas.terms(lane.slots, ttft_s)
     told = {"lane": name, "terms": asdict(terms), "bundles": bundles}
     with warnings.catch_warnings():
         # `metrics_interval_s` is to become a variable of the environment; it is not yet.

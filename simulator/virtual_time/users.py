@@ -40,7 +40,6 @@ class Users(Strict):
         burst: sessions at once in a burst, over those of the busiest hour.
         headroom: room for growth, as a share.
         free_ratio: share of sessions that are the free tier's.
-        calls_per_action: LLM calls of one action of a user, where an agent makes several.
 
     """
 
@@ -57,7 +56,6 @@ class Users(Strict):
     burst: float = Field(1.5, ge=1)
     headroom: float = Field(0.3, ge=0)
     free_ratio: float = Field(0.0, ge=0, le=1)
-    calls_per_action: float = Field(1.0, ge=1)
 
     @model_validator(mode="after")
     def _are_counted(self) -> Self:

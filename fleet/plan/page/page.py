@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fleet.plan.plan import DEFAULTS, LLAMA, MOST_CARDS_A_REPLICA, Plan, Wish, serve, shares
-from fleet.plan.reckoning.engine import BLOCK, FP8_KV, Served
+from fleet.plan.reckoning.engine import BLOCK, Served, narrow_kv
 from fleet.plan.reckoning.load import Talk
 from simulator.model.profile import Timing
 
@@ -55,7 +55,7 @@ def page_facts(plan: Plan) -> dict[str, Any]:
             for source in models
         },
         "card": first.served.card_name,
-        "kv_fp8": wish.kv_fp8,
+        "kv_8bit": wish.kv_8bit,
         "autoscale": False,
         "rent_per_h": wish.tariff.card_a_month(first.served.card) / 720,
         "rents": {kind: card.rent_usd_per_h for kind, card in wish.cards.items()},
@@ -69,16 +69,17 @@ def _shares(wish: Wish) -> dict[str, float]:
 
 
 def _engines(wish: Wish, source: str, kind: str, talk: Talk) -> dict[str, list[dict[str, Any]]]:
-    """One engine a number of cards, with and without FP8 KV where the card has it."""
+    """One engine a number of cards, with 16 and with 8 bits of KV."""
     actual = {lane: wish.models.get(lane) or model for lane, model in DEFAULTS.items()}
     name = next((lane for lane, model in actual.items() if model == source), None)
     if name is None:
         name, wish = "chat", replace(wish, models={"chat": source}, profiles={})
     sizes = [serve(wish, name, kind, cards) for cards in SIZES]
-    plain = [_engine(served.with_kv("auto"), talk) for served in sizes]
-    if sizes[0].card.capability < FP8_KV:
-        return {"auto": plain, "fp8": plain}
-    return {"auto": plain, "fp8": [_engine(served.with_kv("fp8"), talk) for served in sizes]}
+    narrow = narrow_kv(sizes[0].shape, sizes[0].card)
+    return {
+        of: [_engine(served.with_kv(of_kv), talk) for served in sizes]
+        for of, of_kv in (("16bit", "bfloat16"), ("8bit", narrow))
+    }
 
 
 def _engine(served: Served, talk: Talk) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 // The formulas of fleet/plan (reckoning/, plan.py), for the page: same names, same order.
 // tests/unit/fleet/plan/test_plan_page.py compares both.
-const HALVINGS = 40, ROUNDS = 12, MOST_SESSIONS = 4096, P95 = 1.6449;
+const HALVINGS = 24, ROUNDS = 12, MOST_SESSIONS = 4096, P95 = 1.6449;
 const SLOW_STEPS = [1.1, 2.2], QUEUED_PREFILL = 3.0;
 const HOUR_S = 3600, DAY_S = 86400, HOURS_A_MONTH = 720, START_S = 120;
 
@@ -156,7 +156,7 @@ function demand(users, talk, turn) {
 
 function laneOn(state, lane, talk) {
   const blocks = Math.ceil(Math.round(talk.context) / 16) * 16;
-  for (const facts of state.engines[lane.model][state.card][state.kv_fp8 ? "fp8" : "auto"]) {
+  for (const facts of state.engines[lane.model][state.card][state.kv_8bit ? "8bit" : "16bit"]) {
     const engine = { ...facts, pool: (facts.pool_tokens / blocks) * talk.context };
     const held = capacity(engine, talk, state.promise);
     if (!held.sessions || facts.pool_tokens < talk.longest) continue;

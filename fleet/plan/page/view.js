@@ -80,7 +80,7 @@ function inputs() {
   for (const model of Object.keys(state.engines)) models.append(element("option", model === first.model ? { selected: "" } : {}, model));
   models.addEventListener("change", () => { first.model = models.value; draw(); });
   document.getElementById("fleet").append(element("label", {}, `Model of ${first.name}`, models));
-  check("fleet", "FP8 KV cache, where the card can", state.kv_fp8, (on) => { state.kv_fp8 = on; });
+  check("fleet", "8-bit KV cache, where the model has it", state.kv_8bit, (on) => { state.kv_8bit = on; });
   check("fleet", "Replicas follow the day", state.autoscale, (on) => { state.autoscale = on; });
   rent.handle = slider("fleet", "Rent of a card an hour, $", { at: state.rent_per_h, from: 0.05, to: 20, decades: true, set: (x) => { state.rent_per_h = x; } });
   slider("fleet", "Room for growth", { at: 100 * users.headroom, from: 0, to: 200, unit: " %", set: (x) => { users.headroom = x / 100; } });
@@ -121,7 +121,7 @@ function draw() {
 const NOTES = {
   decode: "Tokens come too slowly for more sessions: a card with more bandwidth, fewer bytes of weights, or a looser promise gives more of them.",
   prefill: "The first token is late for more sessions: shorter prompts, a larger share from the prefix cache, or a card with more arithmetic.",
-  "KV cache": "Histories no longer fit beyond this: FP8 KV, a smaller model for the free tier, shorter histories, or a card with more memory.",
+  "KV cache": "Histories no longer fit beyond this: 8-bit KV, a smaller model for the free tier, shorter histories, or a card with more memory.",
 };
 
 function walls(found) {

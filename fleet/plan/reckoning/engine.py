@@ -12,14 +12,16 @@ from fleet.memory.budget import (
     memory_of,
     weight_bytes,
 )
-from fleet.memory.quantisation import AWQ_BITS
+from fleet.memory.quantisation import NVFP4_BITS
 from fleet.memory.shape import ModelShape
 from fleet.plan.reckoning.load import Replica
 from simulator.model.profile import Profile, Scheduling, Timing
 from simulator.model.step_cost import derive
 
-FP8_KV = (8, 9)
-"""Compute capability from which a card has FP8 units, and vLLM an FP8 KV cache for it."""
+FP8 = (8, 9)
+"""Compute capability from which a card has FP8 units."""
+
+FP8_BITS = 8.0
 
 NVLINK_BYTES_PER_S = {"A100": 300e9, "H100": 450e9, "H200": 450e9, "B200": 900e9}
 """One way, by NVIDIA's data sheets; other cards speak over PCIe."""
@@ -102,26 +104,33 @@ class Served:
 def derived(served: Served) -> Timing:
     """Return the cost of a step by the roofline of the card's data sheet: an estimate."""
     shape, engine, card = served.shape, served.engine, served.card
-    told = engine.quantization or shape.method or ""
-    flops = card.tflops_16bit
-    if "fp8" in told and card.tflops_fp8:
-        flops = card.tflops_fp8
-    elif "fp4" in told and card.tflops_fp4:
-        flops = card.tflops_fp4
     link = NVLINK_BYTES_PER_S.get(card.kind, card.pcie_gb_per_s * 1e9)
     step = derive(
-        flops_per_s=flops * 1e12,
+        flops_per_s=_tflops(served) * 1e12,
         bandwidth_bytes_per_s=card.bandwidth_bytes_per_s,
         weight_bytes=weight_bytes(shape, engine) - shape.embedding * engine.dtype_bytes,
         active_parameters=shape.active_linear + shape.other - shape.embedding,
         kv_bytes_per_token=shape.kv_values_per_token() * kv_number_bytes(engine),
         attention_width=shape.hidden,
         layers=sum(layers.count for layers in shape.cache),
+        # As if all that one token need not read were experts: it nearly is.
+        routed_bytes=weight_bytes(shape, engine) - shape.other * engine.dtype_bytes,
+        routed_share=shape.active_linear / shape.linear,
         cards=engine.cards,
         link_bytes_per_s=link if engine.cards > 1 else None,
         hidden_size=shape.hidden,
     )
     return Timing.model_validate({"step": step, "request_overhead_ms": OVERHEAD_MS})
+
+
+def _tflops(served: Served) -> float:
+    """Of the units that multiply: 4-bit integers and MXFP4 are widened to 16 bits before."""
+    card, bits = served.card, served.shape.weight_bits
+    if served.engine.quantization == "fp8" or bits == FP8_BITS:
+        return card.tflops_fp8 or card.tflops_16bit
+    if bits == NVFP4_BITS:
+        return card.tflops_fp4 or card.tflops_16bit
+    return card.tflops_16bit
 
 
 def served_on(
@@ -136,18 +145,22 @@ def served_on(
     """Return a model as this card serves it best.
 
     16-bit checkpoints become FP8 where the card has the units for it, and stay as they are
-    elsewhere. KV is FP8 where the card can, as on every lane of the shipped fleets.
+    elsewhere. KV has 8 bits, as in the shipped fleets.
     """
-    can_fp8 = card.capability >= FP8_KV
     engine = EngineMemory(
-        quantization="fp8" if can_fp8 and shape.weight_bits is None else None,
-        kv_cache_dtype="fp8" if can_fp8 else "auto",
+        quantization="fp8" if card.capability >= FP8 and shape.weight_bits is None else None,
+        kv_cache_dtype=narrow_kv(shape, card),
         tensor_parallel_size=cards,
         max_num_batched_tokens=STEP_TOKENS,
     )
     return Served(source, shape, engine, card, card_name, profile)
 
 
-def as_awq(shape: ModelShape) -> ModelShape:
-    """Return the shape of a 4-bit checkpoint of the same model."""
-    return replace(shape, method="awq", weight_bits=AWQ_BITS)
+def narrow_kv(shape: ModelShape, card: Card) -> str:
+    """Return the smallest type of KV that the model and the card have, by vLLM's name.
+
+    Models with sliding windows or states keep 16 bits, as in the shipped fleets.
+    """
+    if any(x.window is not None or x.state_bytes for x in shape.cache):
+        return "bfloat16"
+    return "fp8" if card.capability >= FP8 else "int8_per_token_head"

@@ -27,7 +27,7 @@ the second times the share of prefill; fitted to the simulation of `saas` on two
 QUEUED_PREFILL = 3.0
 """Long prompts, times the share of prefill, that are before one at the 95th percentile; so."""
 
-HALVINGS = 40
+HALVINGS = 24
 """Of the interval in which the batch is searched."""
 
 

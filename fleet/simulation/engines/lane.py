@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
+from statistics import fmean
 from typing import Any
 
 from fleet.simulation.engines.replica import Replica
-from fleet.simulation.spec import FleetSpec, LaneObservation, LaneSpec
+from fleet.simulation.spec import FleetSpec, LaneSpec
 from fleet.simulation.world import Incident, World
 from router.placement.open_turns import OpenTurns
+from router.scaling.demand import LaneDemand
+from router.scaling.lane_load import LaneLoad
+from router.scaling.throughput import Throughput
 from simulator.model.engine import BatchingEngine
 from simulator.model.profile import Profile
 
 REPORT_DELAY_S = 0.3
 """Reports travel from the replica over Serve's controller to the ingress replicas."""
 
-SCALING_PERIOD_S = 10.0
+SCALING_PERIOD_S = 2.0
 """How often the autoscaling policy is asked."""
 
 
 COARSE = 2
 """Blocks of a KV cache that are counted as one: the book of blocks is a third of a run's time.
 What of a prefix is found is rounded down to 32 tokens in place of 16 (docs/simulation.md)."""
-
-FULL = 0.8
-"""Share of its slots or its KV cache from which a replica shows what it can get through."""
 
 
 def profile_of(lane: LaneSpec) -> Profile:
@@ -52,8 +53,7 @@ class LaneEngines:
         slots: sequences that one engine runs at once.
         starting: replicas that were asked for and do not serve yet.
         history: (time, replicas that serve, replicas that start), each time that changed.
-        offered_tokens: prompt and answer tokens asked for since the policy looked last;
-            `done_tokens`: all that were answered.
+        demands: what each ingress replica counts of the lane's tokens.
 
     """
 
@@ -68,18 +68,17 @@ class LaneEngines:
         self.starting = 0
         self.history: list[tuple[float, int, int]] = []
         self.replica_s = 0.0
-        self.offered_tokens = self.done_tokens = self._queued_tokens = 0
         self._fleet, self._world = fleet, world
         self._numbers = itertools.count()
         self._counted_at = 0.0
-        self._scaling = spec.scaling() if spec.scaling is not None else None
-        self._target = spec.replicas
-        self._most_per_s: float | None = None
-        self._work_seen = 0
+        self.demands: list[LaneDemand] = []
+        terms = spec.scaling
+        self._throughput = Throughput(None if terms is None else terms.slots)
+        self._scaler = None if terms is None else spec.scaler(terms)
         for _ in range(spec.replicas):
             self._add(0.0)
         world.every(fleet.report_period_s, self._publish)
-        if self._scaling is not None:
+        if self._scaler is not None:
             world.every(SCALING_PERIOD_S, self._scale)
 
     # -- replicas -------------------------------------------------------------
@@ -103,14 +102,17 @@ class LaneEngines:
         self.starting -= 1
         self._add(now)
 
-    def _remove(self, replica: Replica, now: float) -> None:
+    def _remove(self, gone: list[Replica], now: float) -> None:
+        """End replicas, all at one instant; then their requests hear of it."""
         self._count(now)
-        replica.is_gone = True
-        del self.replicas[replica.name]
+        for replica in gone:
+            replica.is_gone = True
+            del self.replicas[replica.name]
         self._list()
         self._count(now)
-        for request in list(replica.open):
-            request.lost(now)
+        for replica in gone:
+            for request in list(replica.open):
+                request.lost(now)
 
     def _drain(self, replica: Replica, now: float, then: Callable[[float], None]) -> None:
         """Give a replica no new turns; `then` is called when it has gone."""
@@ -122,7 +124,7 @@ class LaneEngines:
             if replica.is_gone:
                 return
             if not replica.open or at >= deadline:
-                self._remove(replica, at)
+                self._remove([replica], at)
                 then(at)
             else:
                 self._world.at(at + 1.0, look)
@@ -136,6 +138,8 @@ class LaneEngines:
             _, ready, starting = self.history[-1]
             self.replica_s += (ready + starting) * (now - self._counted_at)
         self._counted_at = now
+        if self.history and self.history[-1][0] == now:
+            self.history.pop()
         self.history.append((now, held - self.starting, self.starting))
 
     def close(self, now: float) -> None:
@@ -155,8 +159,7 @@ class LaneEngines:
 
     def _lose(self, incident: Incident, now: float) -> None:
         lost = list(self.replicas.values())[: incident.replicas]
-        for replica in lost:
-            self._remove(replica, now)
+        self._remove(lost, now)
         for _ in lost:
             self.starting += 1
             self._world.at(now + incident.for_s, self._started)
@@ -211,13 +214,9 @@ class LaneEngines:
 
     # -- scaling --------------------------------------------------------------
 
-    def note_line(self, tokens: int) -> None:
-        """Count tokens of requests that wait before the engines; negative: that do no more."""
-        self._queued_tokens += tokens
-
     def _scale(self, now: float) -> None:
-        assert self._scaling is not None
-        target = self._scaling.decide(self._observation(), now)
+        assert self._scaler is not None
+        target = self._scaler.decide(self._load(now), now).target
         ready = [x for x in self.replicas.values() if not x.is_draining]
         for _ in range(target - len(ready) - self.starting):
             self._start(now)
@@ -226,22 +225,25 @@ class LaneEngines:
             for replica in sorted(ready, key=lambda x: len(x.open))[:spare]:
                 self._drain(replica, now, lambda _: None)
 
-    def _observation(self) -> LaneObservation:
-        done, self._work_seen = self.done_tokens - self._work_seen, self.done_tokens
-        offered, self.offered_tokens = self.offered_tokens, 0
+    def _load(self, now: float) -> LaneLoad:
+        """Return what the policy is told, as `serve_app.scaling` gathers it."""
         ready = [x for x in self.replicas.values() if not x.is_draining]
-        engines = [x.engine for x in ready]
-        full = [x for x in engines if x.running >= FULL * self.slots or x.utilization() > FULL]
-        if full and len(full) == len(engines):
-            rate = done / SCALING_PERIOD_S / len(engines)
-            self._most_per_s = max(self._most_per_s or 0.0, rate)
-        return LaneObservation(
+        for x in ready:
+            self._throughput.note(x.name, x.reading(now))
+        self._throughput.retain(frozenset(x.name for x in ready))
+        told = [demand.told(now) for demand in self.demands]
+        waiting = sum(x.engine.waiting for x in ready)
+        served = sum(x.served for x in ready)
+        each = sum(x.tokens for x in ready) / served if served else 0.0
+        return LaneLoad(
             ready=len(ready),
             starting=self.starting,
-            running=float(sum(x.running for x in engines)),
-            kv_utilization=self._mean(lambda engine: engine.utilization()),
-            queued_tokens=float(self._queued_tokens),
-            offered_tokens_per_s=offered / SCALING_PERIOD_S,
-            tokens_per_s=self._most_per_s,
+            reporting=len(ready),
+            age_s=0.0,
+            running=float(sum(x.engine.running for x in ready)),
+            kv_utilization=fmean(x.engine.utilization() for x in ready) if ready else 0.0,
+            queued_tokens=sum(queued for queued, _ in told) + waiting * each,
+            offered_tokens_per_s=sum(offered for _, offered in told),
+            tokens_per_s=self._throughput.tokens_per_s,
             start_up_s=self.spec.start_s,
         )

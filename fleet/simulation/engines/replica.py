@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from fleet.simulation.world import World
 from router.placement.open_turns import OpenTurns
+from router.scaling.throughput import ReplicaReading
 from simulator.model.engine import BatchingEngine, Sequence
 
 
@@ -43,6 +44,7 @@ class Replica:
     Attributes:
         published: what it said of itself last; the same object until something changes.
         open: requests that it has, from their placement on.
+        tokens: prompt and answer tokens of those that it has `served`.
 
     """
 
@@ -51,6 +53,7 @@ class Replica:
         self.published: Mapping[str, Any] = {}
         self.open: dict[Served, None] = {}
         self.is_draining = self.is_gone = False
+        self.tokens = self.served = 0
         self._world = world
         self._is_due = False
 
@@ -72,8 +75,16 @@ class Replica:
         for sequence in result.first:
             sequence.request.first_token(now)  # type: ignore[attr-defined]
         for sequence in result.finished:
+            self.served += 1
+            self.tokens += sequence.prompt_tokens + sequence.output_tokens
             sequence.request.finished(now)  # type: ignore[attr-defined]
         self._await_step()
+
+    def reading(self, now: float) -> ReplicaReading:
+        """Return one look at it, as the autoscaling policy has it."""
+        engine = self.engine
+        load = engine.running, engine.waiting, engine.utilization()
+        return ReplicaReading(now, self.tokens, *load)
 
     def publish(self, now: float) -> None:
         said = self.turns.report(self.engine.utilization(), now=now).to_mapping()

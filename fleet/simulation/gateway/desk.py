@@ -13,6 +13,7 @@ from router.admission.saturation import Level, Saturation
 from router.admission.slots import ReplicaSlots, share_of
 from router.placement.placement import LanePlacement
 from router.recovery.breaker import Breakers
+from router.scaling.demand import LaneDemand
 
 if TYPE_CHECKING:
     from fleet.simulation.gateway.request import Request
@@ -41,9 +42,16 @@ class Desk:
         self.engines, self.name = engines, engines.name
         self.queue = LaneQueue(fleet.queue, None, peers, elsewhere)
         self.saturation = Saturation(fleet.saturation)
+        terms = engines.spec.scaling
         self.placement = LanePlacement(
-            fleet.affinity, me, tracked=fleet.tracked_sessions, warm_s=fleet.warm_s
+            fleet.affinity,
+            me,
+            tracked=fleet.tracked_sessions,
+            warm_s=fleet.warm_s,
+            standby=0 if terms is None else terms.standby,
         )
+        self.demand = LaneDemand()
+        engines.demands.append(self.demand)
         self.breakers = Breakers(fleet.breaker)
         self.told_used = 0
         self.stranded: dict[Request, float] = {}
@@ -76,7 +84,7 @@ class Desk:
         self.arm()
 
     @property
-    def demand(self) -> int:
+    def in_flight(self) -> int:
         """Requests that run or wait."""
         return self.queue.slots.used + self.queue.in_line
 

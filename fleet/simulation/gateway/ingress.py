@@ -156,7 +156,7 @@ class Ingress:
         if refused is not None:
             return refused
         ceiling = request.ceiling = self.limits.ceiling(ask.tenant, spec)
-        demand = sum(x.desks[request.desk.name].demand for x in self.others)
+        demand = sum(x.desks[request.desk.name].in_flight for x in self.others)
         contention = self.limits.contention(request.desk.name, spec, demand)
         held = ceiling.try_admit(ceiling.first_charge(cost), now=now, is_paced=paces(contention))
         if isinstance(held, Rejected):
@@ -169,10 +169,10 @@ class Ingress:
 
     def _admit(self, request: Request, now: float) -> None:
         ask, spec, desk = request.ask, request.spec, request.desk
-        kv = None
+        kv, answer = None, ask.limit or self.spec.default_output_tokens
         if spec.kv_tokens is not None:
-            answer = ask.limit or self.spec.default_output_tokens
-            kv = KvAsk(max(1, spec.kv_tokens // self._kv_parts), ask.prompt_tokens, answer)
+            limit = max(1, spec.kv_tokens // self._kv_parts)
+            kv = KvAsk(limit, ask.prompt_tokens, answer)
         asked = SlotRequest(
             spec.tier,
             ask.tenant,
@@ -184,12 +184,10 @@ class Ingress:
             str(ask.session),
         )
         request.note(Event.QUEUED)
+        request.demanded = desk.demand.arrive(ask.prompt_tokens, answer)
         request.ticket = ticket = desk.queue.submit(asked, now)
-        desk.engines.offered_tokens += request.tokens
         if ticket.stage is Stage.WAITING:
             ticket.on_change = request.changed
-            desk.engines.note_line(request.tokens)
-            request.in_line = True
             desk.arm()
         else:
             ticket.on_change = request.changed if ticket.stage is Stage.RUNNING else None

@@ -21,7 +21,7 @@ from router.limits.reservation import Reckoning, further_charge
 if TYPE_CHECKING:
     from fleet.simulation.gateway.request import Request
 
-PACE_PERIOD_S = 0.2
+PACE_PERIOD_S = 0.5
 """How often delivered tokens are booked under tokens-per-second ceilings."""
 
 GROW_PERIOD_S = 1.0

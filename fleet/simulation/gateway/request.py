@@ -58,7 +58,8 @@ class Request:
         self.first_at: float | None = None
         self.cached_tokens = 0
         self.tries = self.failovers = 0
-        self.in_line = False
+        # Tokens that it counts with among those that wait; None: it waits no more.
+        self.demanded: float | None = None
         # Of earlier attempts, and of what the client has of a repeated one.
         self._delivered = self._skipped = 0
         self._booked = 0
@@ -76,11 +77,6 @@ class Request:
         now = replica.engine.generated(attempt)
         return max(self._delivered, self._delivered - self._skipped + now)
 
-    @property
-    def tokens(self) -> int:
-        """Prompt and answer, as they will be."""
-        return self.ask.prompt_tokens + self.output_tokens
-
     def book(self, now: float) -> None:
         """Book what came since the last time under the tenant's tokens a second."""
         assert self.pacer is not None
@@ -95,9 +91,9 @@ class Request:
     def changed(self) -> None:
         """Follow the queue's word: it starts, is refused, or has to leave its engine."""
         stage, ingress = self.ticket.stage, self.ingress
-        if self.in_line:
-            self.in_line = False
-            self.desk.engines.note_line(-self.tokens)
+        if self.demanded is not None:
+            self.desk.demand.started += self.demanded
+            self.demanded = None
         if stage is Stage.RUNNING:
             self.note(Event.STARTED)
             self.dispatch(ingress.world.now)
@@ -273,6 +269,8 @@ class Request:
         self._settle(tokens)
         if self.pacer is not None and code == "200":
             self.book_all(tokens, now)
+        if tokens:
+            self.desk.demand.note_answer(tokens)
         self.desk.queue.release(self.ticket, tokens, now)
         self.desk.arm()
         self._end(code, now)

@@ -33,7 +33,7 @@ def shaped(given, **changes):
 CASES = {
     "saas": wish(),
     "saas, no FP8 on the card": wish(kind="rtx3090"),
-    "saas, 16-bit KV": replace(wish(), kv_fp8=False),
+    "saas, 16-bit KV": replace(wish(), kv_8bit=False),
     "saas as the documents measured": wish(
         profiles={"chat": load_profile("llama-3.1-8b-fp8-rtx4090")}
     ),
@@ -114,7 +114,7 @@ async def test_the_page_s_arithmetic_is_python_s(browser, files):
 
 async def test_the_consumer_case_s_levers_do_what_the_document_says(browser, files):
     """FP8 KV doubles the sessions, autoscaling follows the swing, and both show at once."""
-    paid = replace(wish("consumer", "h100", LARGE, free_ratio=0.0), kv_fp8=False)
+    paid = replace(wish("consumer", "h100", LARGE, free_ratio=0.0), kv_8bit=False)
     async with opened(browser, files(paid)) as shown:
         figures = shown.locator("#figures dd")
 
@@ -124,7 +124,7 @@ async def test_the_consumer_case_s_levers_do_what_the_document_says(browser, fil
             return dict(zip(("sessions", "a card", "cards", "bill"), numbers, strict=True))
 
         before = await read()
-        await shown.get_by_label("FP8 KV cache").check()
+        await shown.get_by_label("8-bit KV cache").check()
         fp8 = await read()
         assert fp8["a card"] == pytest.approx(2 * before["a card"], rel=0.05)
         assert fp8["cards"] == pytest.approx(before["cards"] / 2, rel=0.05)

@@ -43,6 +43,7 @@ async def test_a_whole_answer_is_one_line_and_one_row(recording, engine):
     (line,) = lines_of(recording)
     assert line.pop("time").endswith("Z")
     assert 0 < line.pop("duration_s") < 10
+    assert len(line.pop("session")) == 16
     assert line == {
         "request_id": "r-1",
         "tenant": "slow",
@@ -63,6 +64,7 @@ async def test_a_whole_answer_is_one_line_and_one_row(recording, engine):
         "tool_outcomes": None,
         "tool_repairs": None,
         "trace_id": None,
+        "cached_tokens": 0,
     }
     assert kept(recording) == [("slow", "r-1", "chat", "small", "default", "fake", None)]
 

@@ -1,0 +1,32 @@
+"""What an ingress replica counts of a lane's tokens."""
+
+from router.scaling.demand import LaneDemand
+
+
+def test_what_came_waits_until_it_starts():
+    demand = LaneDemand()
+
+    tokens = demand.arrive(100, 50)
+    assert demand.told(0.0) == (150.0, 0.0)
+    demand.started += tokens
+
+    assert demand.told(1.0) == (0.0, 0.0)
+
+
+def test_answers_are_expected_as_long_as_those_before_and_no_longer_than_they_may_be():
+    demand = LaneDemand()
+
+    demand.note_answer(20)
+    demand.note_answer(40)
+
+    assert demand.arrive(100, 500) == 121
+    assert demand.arrive(100, 5) == 105
+
+
+def test_the_rate_is_a_mean_over_ten_seconds():
+    demand = LaneDemand()
+    for second in range(21):
+        told = demand.told(float(second))
+        demand.arrive(10 if second < 10 else 30, 0)
+
+    assert told[1] == 30
