@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -20,7 +21,6 @@ from benchmarks.support.scaling_lane import (
     HOUR_S,
     SERVICE_S,
     SLOTS,
-    TOKENS,
     Outcome,
     Policy,
     Rate,
@@ -29,10 +29,15 @@ from benchmarks.support.scaling_lane import (
     run,
 )
 from benchmarks.support.scaling_policies import RayDefault, Shipped, keda_queue, keda_requests
+from router.scaling.forecast import STEP_S, Forecast, foretell
+from router.scaling.policy import ExpectedLoad
 from router.scaling.warm_pool import pool_size
 
 START_UPS_S = (60, 180)
 SEED = 7
+AHEAD_S = 15 * 60
+"""How far the policy looks ahead at most: its calm and a start-up."""
+
 BIN_S = 30
 """Length of the bins in which a warm pool is sized: what is shorter is Poisson's noise."""
 
@@ -59,7 +64,8 @@ def bursts(random: Random) -> Rate:
     return lambda at: minutes[int(at // 60)]
 
 
-def traces() -> dict[str, list[int]]:
+def traces() -> dict[str, tuple[list[int], list[int]]]:
+    """Return of each kind a day, and the week before it, in requests of each second."""
     random = Random(SEED)
     rates: dict[str, Rate] = {
         "day": day,
@@ -67,7 +73,15 @@ def traces() -> dict[str, list[int]]:
         "flash": flash,
         "bursts": bursts(random),
     }
-    return {name: arrivals(rate, 24 * HOUR_S, random) for name, rate in rates.items()}
+    days = {name: arrivals(rate, 24 * HOUR_S, random) for name, rate in rates.items()}
+    found = {}
+    for name, came in days.items():
+        week: list[int] = []
+        for _ in range(7):
+            rate = bursts(random) if name == "bursts" else rates[name]
+            week += arrivals(rate, 24 * HOUR_S, random)
+        found[name] = came, week
+    return found
 
 
 def pool_for(came: list[int], start_up_s: int) -> int:
@@ -76,18 +90,46 @@ def pool_for(came: list[int], start_up_s: int) -> int:
     return pool_size(bins, start_up_s, SLOTS / SERVICE_S)
 
 
-def policies(came: list[int], start_up_s: int) -> dict[str, Callable[[], Policy]]:
+def in_progress(came: list[int]) -> list[float]:
+    """Return the requests in progress, mean of each five minutes, as the history keeps them."""
+    return [sum(came[at : at + STEP_S]) / STEP_S * SERVICE_S for at in range(0, len(came), STEP_S)]
+
+
+def learned(week: list[int], came: list[int]) -> ExpectedLoad:
+    """Return the shipped forecast: of a week before and the day so far, made anew each hour."""
+    loads = [*in_progress(week), *in_progress(came)]
+    begun = len(in_progress(week))
+
+    @cache
+    def made(hour: int) -> Forecast | None:
+        known = loads[: begun + hour * HOUR_S // STEP_S]
+        return foretell([((slot + 1) * STEP_S, load) for slot, load in enumerate(known)])
+
+    def expected(at: float) -> float | None:
+        # The policy asks for a moment at most a start-up and its calm ahead of now.
+        forecast = made(max(0, int(at - AHEAD_S)) // HOUR_S)
+        then = begun * STEP_S + at
+        peak = None if forecast is None else forecast.peak(then - STEP_S, then)
+        return None if peak is None else peak / SLOTS
+
+    return expected
+
+
+def policies(came: list[int], week: list[int], start_up_s: int) -> dict[str, Callable[[], Policy]]:
     def yesterday(at: float) -> float:
         """The same day's load as it was in mean of ten minutes: a forecast that comes true."""
         middle = min(len(came), max(0, int(at)))
         part = came[max(0, middle - 300) : middle + 300] or [0]
-        return sum(part) / len(part) * TOKENS
+        return sum(part) / len(part) * SERVICE_S / SLOTS
+
+    foretold = learned(week, came)
 
     pool = pool_for(came, start_up_s)
     return {
         "pointsman": lambda: Shipped(start_up_s),
         f"pointsman, standby {pool}": lambda: Shipped(start_up_s, standby=pool),
         "pointsman, true forecast": lambda: Shipped(start_up_s, forecast=yesterday),
+        "pointsman, its own forecast": lambda: Shipped(start_up_s, forecast=foretold),
         "Ray Serve's default": RayDefault,
         "KEDA, 5 waiting": keda_queue,
         "KEDA, 80 % of slots": keda_requests,
@@ -109,11 +151,11 @@ def row(trace: str, start_up_s: int, policy: str, found: Outcome, best: Outcome)
 
 def main() -> None:
     rows, curves = [], {}
-    for trace, came in traces().items():
+    for trace, (came, week) in traces().items():
         for start_up_s in START_UPS_S:
             best = oracle(came, start_up_s)
             rows.append(row(trace, start_up_s, "oracle", best, best))
-            for name, made in policies(came, start_up_s).items():
+            for name, made in policies(came, week, start_up_s).items():
                 found = run(made(), came, start_up_s, first=best.replicas[0] + 1)
                 rows.append(row(trace, start_up_s, name, found, best))
                 if start_up_s == START_UPS_S[0]:

@@ -25,7 +25,7 @@ from router.scaling.lane_load import Decision, LaneLoad, Reason, ScalingTerms
 from router.scaling.trend import Peak, Trend
 
 ExpectedLoad = Callable[[float], float | None]
-"""Tokens a second that are expected to be offered at a time; None: no forecast."""
+"""Replicas' worth of work that is expected at a time; None: no forecast."""
 
 LOOKS_AHEAD = 8
 """Moments at which a forecast is asked before replicas go."""
@@ -113,8 +113,8 @@ class LaneScaler:
         if then / terms.high > load.replicas >= need / terms.high:
             reason = Reason.RAMP
         expected = expected_load(now + lead_s)
-        if full and expected is not None and expected / full > then:
-            then, reason = expected / full, Reason.FORECAST
+        if expected is not None and expected > then:
+            then, reason = expected, Reason.FORECAST
         return _Need(need, then, backlog, reason)
 
     @staticmethod
@@ -148,12 +148,10 @@ class LaneScaler:
 
     def _for_forecast(self, load: LaneLoad, now: float, expected_load: ExpectedLoad) -> int:
         """Return what the forecast asks for until what goes now could be back."""
-        if not load.tokens_per_s:
-            return 0
         ahead_s = self.terms.calm_s + (load.start_up_s or self.terms.start_up_s)
         asked = (expected_load(now + ahead_s * x / LOOKS_AHEAD) for x in range(LOOKS_AHEAD + 1))
         most = max((x for x in asked if x is not None), default=0.0)
-        needed = ceil(most / load.tokens_per_s / self.terms.low - _EPSILON)
+        needed = ceil(most / self.terms.low - _EPSILON)
         return self._bounded(needed + self.terms.standby)
 
     def _bounded(self, replicas: int) -> int:

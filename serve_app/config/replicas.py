@@ -17,6 +17,7 @@ class ReplicasConfig(StrictModel):
         standby: replicas that are loaded beyond the need and get no turns until the others are
             used to 85 %: the warm pool.
         calm_s: how long fewer must have been enough before a replica goes.
+        forecast: whether replicas are started before a rise that comes every day.
 
     """
 
@@ -24,6 +25,7 @@ class ReplicasConfig(StrictModel):
     max: int = Field(ge=1)
     standby: int = Field(0, ge=0)
     calm_s: float = Field(600, ge=1, le=86_400)
+    forecast: bool = True
 
     @model_validator(mode="before")
     @classmethod

@@ -42,14 +42,20 @@ def publish(lane: str, forecast: Forecast | None) -> None:
 
 
 def published(lane: str) -> Forecast | None:
-    """Return a lane's forecast, whatever its age; a call of about a millisecond."""
+    """Return a lane's forecast, whatever its age; a call of about a millisecond.
+
+    One that another release wrote, and that cannot be read, is none.
+    """
     from ray.experimental.internal_kv import _internal_kv_get
 
     said = _internal_kv_get(f"{_KEY}{lane}".encode(), namespace=_NAMESPACE)
     if not said:
         return None
-    told = json.loads(said)
-    return Forecast(**{**told, "values": tuple(told["values"])})
+    try:
+        told = json.loads(said)
+        return Forecast(**{**told, "values": tuple(map(float, told["values"]))})
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 class Foreteller:

@@ -17,11 +17,12 @@ from typing import Any
 from ray.serve.config import AutoscalingContext
 
 from router.scaling.lane_load import Decision, LaneLoad, Reason, ScalingTerms
-from router.scaling.policy import LaneScaler
+from router.scaling.policy import ExpectedLoad, LaneScaler, unknown
 from router.scaling.start_up import StartUp
 from router.scaling.throughput import Throughput
 from serve_app.scaling import decisions
 from serve_app.scaling.cards import FreeCards
+from serve_app.scaling.forecasts import Foretold
 from serve_app.scaling.readings import LaneReadings, read
 
 logger = logging.getLogger("ray.serve")
@@ -40,17 +41,25 @@ class LanePolicy:
         lane: its name.
         terms: of `ScalingTerms`, as JSON.
         bundles: what one replica takes of Ray's resources.
+        has_forecast: whether it follows the lane's forecast, too.
 
     """
 
     def __init__(
-        self, *, lane: str, terms: Mapping[str, Any], bundles: list[dict[str, float]]
+        self,
+        *,
+        lane: str,
+        terms: Mapping[str, Any],
+        bundles: list[dict[str, float]],
+        has_forecast: bool = False,
     ) -> None:
         self._lane = lane
         self._free = FreeCards(bundles)
         self._terms = ScalingTerms(**terms)
         self._scaler = LaneScaler(self._terms)
         self._throughput = Throughput(self._terms.slots)
+        slots = self._terms.slots if has_forecast else None
+        self._foretold = None if slots is None else Foretold(lane, slots)
         self._start_up = StartUp()
         self._next = self._say_at = float("-inf")
         self._last: Decision | None = None
@@ -84,10 +93,17 @@ class LanePolicy:
             self._throughput.note(name, reading)
         self._throughput.retain(frozenset(readings.by_replica))
         load = self._load(readings, ready, starting, time.time())  # noqa: TID251  # Serve's stamps
-        decision = self._scaler.decide(load, now)
+        decision = self._scaler.decide(load, now, self._expected(now))
         if decision.target <= load.replicas:
             return decision
         return decision.within_cards(load.replicas, self._free.replicas(now))
+
+    def _expected(self, now: float) -> ExpectedLoad:
+        foretold = self._foretold
+        if foretold is None:
+            return unknown
+        wall = time.time()  # noqa: TID251  # forecasts are of times of day
+        return lambda at: foretold.worth(at - now, wall)
 
     def _load(self, readings: LaneReadings, ready: int, starting: int, at: float) -> LaneLoad:
         return LaneLoad(

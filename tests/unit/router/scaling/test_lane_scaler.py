@@ -189,7 +189,7 @@ def test_a_ramp_is_met_a_start_up_ahead():
 
 def test_a_forecast_is_met_a_start_up_ahead():
     def expected(at):
-        return 3 * FULL if at >= 1_000 else 0.2 * FULL
+        return 3.0 if at >= 1_000 else 0.2
 
     scaler = LaneScaler(terms())
     decisions = {at: scaler.decide(load(1, 0.2), at, expected) for at in range(900, 950, 10)}
@@ -199,7 +199,7 @@ def test_a_forecast_is_met_a_start_up_ahead():
 
 def test_nothing_goes_that_the_forecast_wants_back():
     def expected(at):
-        return 3 * 0.6 * FULL if at > 500 else None
+        return 3 * 0.6 if at > 500 else None
 
     scaler = LaneScaler(terms())
     for at in range(0, 300, 10):
@@ -207,7 +207,7 @@ def test_nothing_goes_that_the_forecast_wants_back():
     assert scaler.decide(load(4, 0.1), 300, expected).target == 3
     assert scaler.decide(load(3, 0.1), 310, expected).reason is Reason.FORECAST
     unmeasured = load(3, 0.1, tokens_per_s=None)
-    assert scaler.decide(unmeasured, 320, expected).target == 1
+    assert scaler.decide(unmeasured, 320, expected).reason is Reason.FORECAST
 
 
 def test_standby_is_kept_beyond_the_need_and_asleep_counts():
