@@ -25,6 +25,7 @@ from serve_app.advice.signals import Signals, Values
 from serve_app.advice.subjects import shapes, subjects
 from serve_app.pipeline.state import IngressState
 from serve_app.records.traffic import MAX_REQUESTS
+from serve_app.scaling.forecasts import Foreteller
 from serve_app.tenancy.store import Counts, Slot, TenancyStore
 from serve_app.transport.broadcast import Broadcast
 
@@ -65,6 +66,7 @@ class Adviser:
         broadcast: Broadcast,
         store: TenancyStore,
         clock: Callable[[], float] = _now,
+        foreteller: Foreteller | None = None,
     ) -> None:
         self._state = state
         self._history = history
@@ -72,6 +74,7 @@ class Adviser:
         self._broadcast = broadcast
         self._store = store
         self._clock = clock
+        self._foreteller = foreteller or Foreteller(lambda: self._state.policies.fleet.foretold)
         config = state.policies.fleet.advice
         self.period_s = config.period_s
         self.rows: list[Row] = []
@@ -144,12 +147,18 @@ class Adviser:
             self._wide_at = at
             self._usage = await self._on_thread(self._used)
             await self._on_thread(lambda: self._history.prune(at))
+            await self._on_thread(lambda: self._foretell(at))
         await self._on_thread(lambda: self._note(text, at))
         wanted = [row for row in self.rows if self._needs_effect(row, at)]
         if is_wide or wanted:
             traffic = await self._traffic()
             await self._on_thread(lambda: self._history.keep("traffic", traffic))
             await self._simulate(wanted, at, traffic)
+
+    def _foretell(self, at: float) -> None:
+        """Make the forecasts of the lanes whose replicas follow the load, if it is time to."""
+        history = self._history
+        self._foreteller.tell(lambda after, until: history.points(FIVE_MINUTES, after, until), at)
 
     def _subjects(self) -> list[Subject]:
         policies = self._state.policies

@@ -138,6 +138,12 @@ class FleetConfig(StrictModel):
         return {name: x.min + x.standby for name, x in found.items() if x.follow_load}
 
     @property
+    def foretold(self) -> list[str]:
+        """The lanes whose replicas follow a forecast of the load, too."""
+        lanes = self.enabled_lanes
+        return [name for name in self.scaled_lanes if lanes[name].replicas.forecast]
+
+    @property
     def known_aliases(self) -> Aliases:
         """The aliases as requests' names are looked up in them."""
         targets = {name: alias.to for name, alias in self.aliases.items()}

@@ -21,7 +21,12 @@ def replica_options(
     if not lane.replicas.follow_load:
         return {"num_replicas": lane.replicas.min}
     terms = lane.replicas.terms(lane.slots, ttft_s)
-    told = {"lane": name, "terms": asdict(terms), "bundles": bundles}
+    told = {
+        "lane": name,
+        "terms": asdict(terms),
+        "bundles": bundles,
+        "has_forecast": lane.replicas.forecast,
+    }
     with warnings.catch_warnings():
         # `metrics_interval_s` is to become a variable of the environment; it is not yet.
         warnings.simplefilter("ignore", DeprecationWarning)
