@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray.serve.config import AutoscalingContext
@@ -21,7 +21,7 @@ from router.scaling.policy import LaneScaler
 from router.scaling.start_up import StartUp
 from router.scaling.throughput import Throughput
 from serve_app.scaling import decisions
-from serve_app.scaling.cards import FreeCards
+from serve_app.scaling.cards import FreeCards, Nodes, free_of_nodes
 from serve_app.scaling.readings import LaneReadings, read
 
 logger = logging.getLogger("ray.serve")
@@ -40,14 +40,20 @@ class LanePolicy:
         lane: its name.
         terms: of `ScalingTerms`, as JSON.
         bundles: what one replica takes of Ray's resources.
+        ask: returns what each node has free.
 
     """
 
     def __init__(
-        self, *, lane: str, terms: Mapping[str, Any], bundles: list[dict[str, float]]
+        self,
+        *,
+        lane: str,
+        terms: Mapping[str, Any],
+        bundles: list[dict[str, float]],
+        ask: Callable[[], Nodes] = free_of_nodes,
     ) -> None:
         self._lane = lane
-        self._free = FreeCards(bundles)
+        self._free = FreeCards(bundles, ask)
         self._terms = ScalingTerms(**terms)
         self._scaler = LaneScaler(self._terms)
         self._throughput = Throughput(self._terms.slots)
