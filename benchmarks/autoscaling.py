@@ -1,6 +1,6 @@
 """What following the load costs and whom it makes wait, beside a schedule that knows it all.
 
-    make bench-autoscaling   # three minutes of one core; nothing depends on the machine
+    make bench-autoscaling   # a minute of one core; nothing depends on the machine
 
 A lane of up to 16 replicas (32 sequences each, 10 s and 1,000 tokens a request) under four
 kinds of traffic, second by second in virtual time. The oracle pays for replicas that start as
@@ -145,7 +145,7 @@ def row(trace: str, start_up_s: int, policy: str, found: Outcome, best: Outcome)
         "over_oracle_ratio": round(found.replica_s / best.replica_s - 1, 3),
         "late_ratio": round(found.late / found.requests, 5),
         "worst_wait_s": found.worst_s,
-        "changes": found.changes,
+        "turns": found.turns,
     }
 
 
@@ -167,7 +167,8 @@ def main() -> None:
         rows,
         title="Autoscaling: replicas that follow the load",
         notes=__doc__.split("\n\n", 2)[2].strip() + " `over_oracle_ratio` is the regret in "
-        "replica-hours; `late_ratio` the share of requests that began later than 0.8 s; a peak "
+        "replica-hours; `late_ratio` the share of requests that began later than 0.8 s; "
+        "`turns` how often less followed more, or more less; a peak "
         f"fleet is {16 * 24} replica-hours. A full replica does {FULL_TOKENS_PER_S:,.0f} tokens/s.",
     )
     plot(curves)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray.serve.config import AutoscalingContext
@@ -21,7 +21,7 @@ from router.scaling.policy import ExpectedLoad, LaneScaler, unknown
 from router.scaling.start_up import StartUp
 from router.scaling.throughput import Throughput
 from serve_app.scaling import decisions
-from serve_app.scaling.cards import FreeCards
+from serve_app.scaling.cards import FreeCards, Nodes, free_of_nodes
 from serve_app.scaling.forecasts import Foretold
 from serve_app.scaling.readings import LaneReadings, read
 
@@ -42,6 +42,7 @@ class LanePolicy:
         terms: of `ScalingTerms`, as JSON.
         bundles: what one replica takes of Ray's resources.
         has_forecast: whether it follows the lane's forecast, too.
+        ask: returns what each node has free.
 
     """
 
@@ -52,9 +53,10 @@ class LanePolicy:
         terms: Mapping[str, Any],
         bundles: list[dict[str, float]],
         has_forecast: bool = False,
+        ask: Callable[[], Nodes] = free_of_nodes,
     ) -> None:
         self._lane = lane
-        self._free = FreeCards(bundles)
+        self._free = FreeCards(bundles, ask)
         self._terms = ScalingTerms(**terms)
         self._scaler = LaneScaler(self._terms)
         self._throughput = Throughput(self._terms.slots)
