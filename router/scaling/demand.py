@@ -42,6 +42,8 @@ class LaneDemand:
     def told(self, now: float) -> tuple[float, float]:
         """Return the tokens that wait, and those that came a second; call it once a second."""
         seen = self._seen
+        if not seen:
+            seen.append((now - OVER_S, 0.0))
         seen.append((now, self.offered))
         while len(seen) > 1 and seen[1][0] <= now - OVER_S:
             seen.popleft()

@@ -34,10 +34,10 @@ class ScalingTerms:
     standby: int = field(default=0, metadata={"ge": 0})
     slots: int | None = None
     ttft_s: float = field(default=0.8, metadata={"gt": 0})
-    high: float = field(default=0.8, metadata={"gt": 0, "le": 1})
-    low: float = field(default=0.6, metadata={"gt": 0, "lt": 1})
+    high: float = field(default=0.85, metadata={"gt": 0, "le": 1})
+    low: float = field(default=0.75, metadata={"gt": 0, "lt": 1})
     kv_full: float = field(default=0.9, metadata={"gt": 0, "le": 1})
-    calm_s: float = field(default=300.0, metadata={"ge": 0})
+    calm_s: float = field(default=600.0, metadata={"ge": 0})
     trend_s: float = field(default=60.0, metadata={"gt": 0})
     stale_s: float = field(default=15.0, metadata={"gt": 0})
     start_up_s: float = field(default=60.0, metadata={"gt": 0})

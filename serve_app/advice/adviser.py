@@ -202,7 +202,7 @@ class Adviser:
         yesterday = (today - timedelta(days=1)).isoformat()
         used = self._store.usage(first.isoformat(), yesterday)
         cards = sum(
-            lane.replicas.max * lane.tensor_parallel_size
+            lane.replicas.min * lane.tensor_parallel_size
             for lane in self._state.policies.fleet.enabled_lanes.values()
         )
         return usage_signals(used, yesterday, cards)

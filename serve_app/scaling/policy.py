@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray.serve.config import AutoscalingContext
 
 from router.scaling.lane_load import Decision, LaneLoad, Reason, ScalingTerms
 from router.scaling.policy import LaneScaler
+from router.scaling.start_up import StartUp
 from router.scaling.throughput import Throughput
 from serve_app.scaling import decisions
-from serve_app.scaling.cards import FreeCards
+from serve_app.scaling.cards import FreeCards, Nodes, free_of_nodes
 from serve_app.scaling.readings import LaneReadings, read
 
 logger = logging.getLogger("ray.serve")
@@ -39,23 +40,32 @@ class LanePolicy:
         lane: its name.
         terms: of `ScalingTerms`, as JSON.
         bundles: what one replica takes of Ray's resources.
+        ask: returns what each node has free.
 
     """
 
     def __init__(
-        self, *, lane: str, terms: Mapping[str, Any], bundles: list[dict[str, float]]
+        self,
+        *,
+        lane: str,
+        terms: Mapping[str, Any],
+        bundles: list[dict[str, float]],
+        ask: Callable[[], Nodes] = free_of_nodes,
     ) -> None:
         self._lane = lane
-        self._free = FreeCards(bundles)
+        self._free = FreeCards(bundles, ask)
         self._terms = ScalingTerms(**terms)
         self._scaler = LaneScaler(self._terms)
         self._throughput = Throughput(self._terms.slots)
+        self._start_up = StartUp()
         self._next = self._say_at = float("-inf")
         self._last: Decision | None = None
+        self._has_read = False
 
     def __call__(self, context: AutoscalingContext) -> tuple[int, dict[str, Any]]:
         """Return the target, and no state: this object keeps it."""
         now = time.monotonic()
+        self._start_up.see(context.current_num_replicas, context.target_num_replicas, now)
         if now < self._next:
             return context.target_num_replicas, {}
         self._next = now + DECIDE_EVERY_S
@@ -75,6 +85,7 @@ class LanePolicy:
         readings = read(context.raw_metrics or {})
         if readings is None:
             return self._scaler.decide(LaneLoad(ready, starting), now)
+        self._has_read = True
         for name, reading in readings.by_replica.items():
             self._throughput.note(name, reading)
         self._throughput.retain(frozenset(readings.by_replica))
@@ -95,14 +106,15 @@ class LanePolicy:
             queued_tokens=readings.queued_tokens,
             offered_tokens_per_s=readings.offered_tokens_per_s,
             tokens_per_s=self._throughput.tokens_per_s,
-            start_up_s=readings.start_up_s,
+            start_up_s=self._start_up.took_s or readings.start_up_s,
         )
 
     def _tell(self, decision: Decision, before: int, now: float) -> None:
         last, self._last = self._last, decision
         if last is None or (last.target, last.reason) != (decision.target, decision.reason):
             decisions.publish(self._lane, decision)
-        if decision.target != before or (decision.reason in WANTING and self._may_say(now)):
+        is_news = decision.reason in WANTING and self._has_read
+        if decision.target != before or (is_news and self._may_say(now)):
             logger.info(
                 "lane '%s': %d replicas -> %d (%s); %s replicas' worth of work",
                 *(self._lane, before, decision.target, decision.reason.value),
