@@ -59,7 +59,7 @@ class Request:
         self.cached_tokens = 0
         self.tries = self.failovers = 0
         # Tokens that it counts with among those that wait; None: it waits no more.
-        self.demanded: float | None = None
+        self.demanded: int | None = None
         # Of earlier attempts, and of what the client has of a repeated one.
         self._delivered = self._skipped = 0
         self._booked = 0

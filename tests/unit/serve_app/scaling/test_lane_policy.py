@@ -4,11 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from router.scaling.demand import LaneDemand
 from router.scaling.lane_load import Decision, Reason
 from serve_app.scaling import decisions
 from serve_app.scaling import policy as module
 from serve_app.scaling.cards import FreeCards
-from serve_app.scaling.demand import DemandHeard, LaneDemand, Told
+from serve_app.scaling.demand import DemandHeard, Told
 from serve_app.scaling.policy import LanePolicy
 from serve_app.scaling.readings import read, stats_of
 from serve_app.scaling.standing import Standing, gauges_text, not_scaled
