@@ -104,9 +104,9 @@ def main() -> None:
     ]
     holds = all(x["swaps_over_optimum"] <= BAR and not x["over_bound"] for x in judged)
     notes = (
-        f"{len(SEEDS)} runs of {REQUESTS} requests for two models in turn on one card, Poisson arrivals; half of them "
-        f"of a paid tier. A swap takes {COSTS.rest_s:g} + {COSTS.wake_s:g} s (each +-10 % in "
-        f"Pointsman's rows), nobody is to wait over {BOUND_S:g} s. The optimum knows all requests "
+        f"{len(SEEDS)} runs of {REQUESTS} requests for two models in turn on one card, Poisson "
+        f"arrivals; half of them of a paid tier. A swap takes {COSTS.rest_s:g} + "
+        f"{COSTS.wake_s:g} s (each +-10 % in Pointsman's rows), nobody is to wait over {BOUND_S:g} s. The optimum knows all requests "
         "beforehand. llama-swap: as its documentation and its issues 612 and 784 describe it. "
         "Where requests are so few that the loaded model is often idle (0.2/s), Pointsman swaps "
         "at once after `idle_s`, which is more swaps for shorter waits. "
