@@ -106,12 +106,14 @@ def main() -> None:
     notes = (
         f"{len(SEEDS)} runs of {REQUESTS} requests for two models in turn on one card, Poisson "
         f"arrivals; half of them of a paid tier. A swap takes {COSTS.rest_s:g} + "
-        f"{COSTS.wake_s:g} s (each +-10 % in Pointsman's rows), nobody is to wait over {BOUND_S:g} s. The optimum knows all requests "
-        "beforehand. llama-swap: as its documentation and its issues 612 and 784 describe it. "
-        "Where requests are so few that the loaded model is often idle (0.2/s), Pointsman swaps "
-        "at once after `idle_s`, which is more swaps for shorter waits. "
-        f"Bar for 1 and 4 requests/s: {BAR} times the optimum, nobody over the bound: "
-        f"{'held' if holds else 'MISSED'}. Command: `make bench-swap`."
+        f"{COSTS.wake_s:g} s (each +-10 % in Pointsman's rows), and nobody is to wait over "
+        f"{BOUND_S:g} s. The optimum keeps that bound and knows all requests beforehand. "
+        "llama-swap: as its author describes it, in order of arrival "
+        "(https://github.com/mostlygeek/llama-swap/issues/612) and collated since "
+        "(https://github.com/mostlygeek/llama-swap/pull/784), without a bound. At 0.2 requests/s "
+        "the loaded model is often idle; Pointsman swaps after `idle_s` then: more swaps for "
+        f"shorter waits. Bar at 1 and 4 requests/s: {BAR} times the optimum, nobody over the "
+        f"bound: {'held' if holds else 'MISSED'}. Command: `make bench-swap`."
     )
     report.write("swap", rows, title="Swaps of two models on one card", notes=notes)
     _plot(rows)
