@@ -81,6 +81,7 @@ class World:
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._open: list[frozenset[str]] = [frozenset() for _ in range(self.holders)]
         self._heard = [0] * self.holders
+        self._longest: list[dict[str, float]] = [defaultdict(float) for _ in range(self.holders)]
         self._waiting: list[list[Request]] = [[] for _ in range(self.holders)]
         self._running: list[dict[str, dict[int, int]]] = [
             defaultdict(lambda: defaultdict(int)) for _ in range(self.holders)
@@ -112,7 +113,8 @@ class World:
         self._at(now + request.service_s, lambda at: self._end(request, holder, at))
 
     def _end(self, request: Request, holder: int, now: float) -> None:
-        del now
+        longest, took = self._longest[holder], now - (request.started or now)
+        longest[request.lane] = max(longest[request.lane], took)
         running = self._running[holder][request.lane]
         running[request.priority] -= 1
         if not running[request.priority]:
@@ -135,7 +137,10 @@ class World:
             oldest = waiting[request.lane].get(request.priority, 0.0)
             waiting[request.lane][request.priority] = max(oldest, now - request.at)
         running = {k: dict(v) for k, v in self._running[holder].items() if v}
-        report = Report(str(holder), self._heard[holder], waiting, running)
+        report = Report(
+            str(holder), self._heard[holder], waiting, running, {**self._longest[holder]}
+        )
+        self._longest[holder].clear()
         verdict = self.arbiter.hear(report, now)
         self._open[holder], self._heard[holder] = verdict.open_lanes, verdict.closing
         ready = [x for x in self._waiting[holder] if x.lane in verdict.open_lanes]

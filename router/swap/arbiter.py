@@ -32,6 +32,7 @@ class Report:
         heard: the number of the newest closing that it goes by.
         waiting: by lane and priority, seconds that the oldest request has waited.
         running: by lane and priority, requests let through that have not ended.
+        longest: by lane, seconds of the longest request that has ended since the last report.
 
     """
 
@@ -39,6 +40,7 @@ class Report:
     heard: int = 0
     waiting: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
     running: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    longest: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,8 @@ class Arbiter:
         self._forget(now)
         if report.holder in self._holders or len(self._holders) < MAX_HOLDERS:
             self._holders[report.holder] = _Holder(now, report.heard, _demands(report, now))
+            for lane, seconds in report.longest.items():
+                self.pool.lanes[lane].costs.streamed(seconds, now)
         return self.verdict(now)
 
     def verdict(self, now: float) -> Verdict:
@@ -134,4 +138,5 @@ def _demands(report: Report, now: float) -> dict[str, Demand]:
 
 def report_from_wire(wire: Mapping[str, Any]) -> Report:
     """Read a report that has come as plain values."""
-    return Report(wire["holder"], wire["heard"], wire["waiting"], wire["running"])
+    names = ("holder", "heard", "waiting", "running", "longest")
+    return Report(*(wire[name] for name in names))

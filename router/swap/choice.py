@@ -35,7 +35,7 @@ class Scene:
         """
         if state.lane.is_pinned:
             return float("-inf")
-        leave_s = max((x.costs.leave_s for x in holders), default=0.0)
+        leave_s = max((x.costs.leave_s(self.now) for x in holders), default=0.0)
         spent_s = state.wake_s + leave_s + MARGIN_S
         return self.demand(state).oldest + self.bounds.wait_bound_s - spent_s
 
@@ -75,15 +75,14 @@ class Scene:
         """Whether a lane that is awake stops taking requests for the sake of another."""
         if state.phase is not Phase.AWAKE or state.lane.is_pinned:
             return False
-        demand = self.demand(state)
-        if demand.waiting:
+        if self.demand(state).waiting:
             # Whoever waits has not heard yet that it is awake: it was woken for them.
             return False
         if self._is_unused(state) or self.due(wanted, holders) <= self.now:
             return True
-        if demand.is_idle or self.demand(wanted).strongest >= demand.strongest:
-            return False
-        return self._has_dwelt(state)
+        served = state.strongest(self.now)
+        is_stronger = served is not None and self.demand(wanted).strongest < served
+        return is_stronger and self._has_dwelt(state)
 
     def _has_dwelt(self, state: LaneState) -> bool:
         least_s = max(self.bounds.dwell_s, state.costs.usual_wake_s(state.origin, 0.0))

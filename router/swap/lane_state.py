@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from router.swap.costs import LaneCosts
-from router.swap.terms import RESTING, Phase, PooledLane
+from router.swap.terms import RESTING, Demand, Phase, PooledLane
 
 SHARE_HALF_LIFE_S = 600.0
 """After so long, time awake counts half: fairness over the last quarter of an hour or so."""
+
+RECENT_S = 30.0
+"""A tier whose last request is no older is one that the lane serves: between two of them there
+may be moments with none."""
 
 FIRST_RETRY_S, LAST_RETRY_S = 5.0, 300.0
 
@@ -21,9 +25,9 @@ class LaneState:
         since: when it came to its phase.
         origin: what it was woken from last.
         busy_at: when it last had something to do.
+        served: by priority, when the lane last had a request of it.
         room_for: for whom it gives way; only of one that leaves.
         has_room: another one gives way, or gave way, for its sake.
-        was_busy: it had requests when it was closed.
         was_loaded: its engine has been there once.
         was_found: it was awake before this arbiter was there.
         closed_as: the number of its last closing; see `Arbiter`.
@@ -39,9 +43,9 @@ class LaneState:
     since: float = 0.0
     origin: Phase = Phase.UNLOADED
     busy_at: float = float("-inf")
+    served: dict[int, float] = field(default_factory=dict)
     room_for: str = ""
     has_room: bool = False
-    was_busy: bool = False
     was_loaded: bool = False
     was_found: bool = False
     closed_as: int = 0
@@ -74,6 +78,18 @@ class LaneState:
         kept: float = 0.5 ** (passed / SHARE_HALF_LIFE_S)
         has_card = not self.is_resting
         return self._awake * kept + (passed if has_card else 0.0)
+
+    def note_demand(self, demand: Demand, now: float) -> None:
+        """Note what it has to do."""
+        if not demand.is_idle:
+            self.busy_at = now
+            for priority in (*demand.waiting, *demand.running):
+                self.served[priority] = now
+        self.has_room = self.has_room and self.is_resting and bool(demand.waiting)
+
+    def strongest(self, now: float) -> int | None:
+        """Return the best priority that it has served lately; None: nobody's."""
+        return min((x for x, at in self.served.items() if now - at <= RECENT_S), default=None)
 
     @property
     def is_cold(self) -> bool:

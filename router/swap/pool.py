@@ -59,7 +59,7 @@ class SwapPool:
         """Guess how long it is until a lane serves, were it the next one to be woken."""
         if state.phase is Phase.WAKING:
             return max(0.0, state.costs.usual_wake_s(state.origin) - (now - state.since))
-        return state.wake_s + max((x.costs.leave_s for x in self._holders()), default=0.0)
+        return state.wake_s + max((x.costs.leave_s(now) for x in self._holders()), default=0.0)
 
     # -- what to do ----------------------------------------------------------------
 
@@ -73,10 +73,7 @@ class SwapPool:
         """Return what is to be done now, each order once."""
         scene = Scene(self.bounds, demands, expected, now)
         for state in self.lanes.values():
-            demand = scene.demand(state)
-            if not demand.is_idle:
-                state.busy_at = now
-            state.has_room = state.has_room and state.is_resting and bool(demand.waiting)
+            state.note_demand(scene.demand(state), now)
         orders = [
             order
             for state in self.lanes.values()
@@ -95,8 +92,6 @@ class SwapPool:
             return []
         if demand.running or not may_rest(state):
             return []
-        if state.was_busy:
-            state.costs.drained(scene.now - state.since)
         state.enter(Phase.FALLING, scene.now)
         return [Order(state.name, self._rest_of(state))]
 
@@ -159,7 +154,6 @@ class SwapPool:
         self.closings += 1
         state.enter(Phase.CLOSING, scene.now)
         state.room_for, state.closed_as = wanted.name, self.closings
-        state.was_busy = not scene.demand(state).is_idle
 
     def _look_ahead(self, scene: Scene) -> list[Order]:
         """Where nobody waits: fill what is empty, and swap what a forecast wants swapped."""

@@ -34,16 +34,18 @@ LEAST_RETRY_S = 1.0
 class Pass:
     """One request's way through a gate. `leave` gives it back; idempotent."""
 
-    __slots__ = ("_gate", "_has_left", "_priority")
+    __slots__ = ("_begun", "_gate", "_has_left", "_priority")
 
     def __init__(self, gate: Gate, priority: int) -> None:
         self._gate, self._priority, self._has_left = gate, priority, False
+        self._begun = time.monotonic()
         gate.running[priority] += 1
 
     def leave(self) -> None:
         if not self._has_left:
             self._has_left = True
             self._gate.running[self._priority] -= 1
+            self._gate.longest_s = max(self._gate.longest_s, time.monotonic() - self._begun)
 
 
 class Gate:
@@ -54,6 +56,7 @@ class Gate:
         wait_s: a guess at the seconds until it opens; `broken_s`: how long until a lane that
             did not wake is tried again, 0: it is not known to be broken.
         running: requests that were let through, by priority.
+        longest_s: of those that have ended since the last report, the longest.
         waiters: those that wait, each with its priority and its arrival.
 
     """
@@ -61,7 +64,7 @@ class Gate:
     def __init__(self, lane: str, pool: PoolConfig) -> None:
         self.lane, self.pool = lane, pool
         self.is_open = False
-        self.wait_s = self.broken_s = 0.0
+        self.wait_s = self.broken_s = self.longest_s = 0.0
         self.running: Counter[int] = Counter()
         self.waiters: dict[asyncio.Future[None], tuple[int, float]] = {}
 
@@ -187,15 +190,19 @@ class Gates:
             self._take(pool, verdict)
 
     def _reports(self, now: float) -> dict[str, Any]:
-        return {
+        reports = {
             pool: {
                 "holder": self._holder,
                 "heard": self._heard[pool],
                 "waiting": {x.lane: x.waiting(now) for x in gates if x.waiters},
                 "running": {x.lane: dict(+x.running) for x in gates if +x.running},
+                "longest": {x.lane: x.longest_s for x in gates if x.longest_s},
             }
             for pool, gates in self._pools.items()
         }
+        for gate in self._gates.values():
+            gate.longest_s = 0.0
+        return reports
 
     def _take(self, pool: str, verdict: Mapping[str, Any]) -> None:
         self._heard[pool] = verdict["closing"]

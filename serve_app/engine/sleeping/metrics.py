@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from serve_app.metrics.rendering import Renderer
 
 _SECONDS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 40, 80, 160, 320, 640)
 
@@ -11,7 +13,8 @@ class SleepMetrics:
     """Counted in the lane's replica: one ingress replica more would count them twice."""
 
     def __init__(self, pool: str) -> None:
-        self._registry = registry = CollectorRegistry()
+        registry = CollectorRegistry()
+        self._renderer = Renderer(registry, {})
         self.awake = Gauge(
             "pointsman_lane_awake", "1 while a lane of a pool serves.", registry=registry
         )
@@ -34,4 +37,4 @@ class SleepMetrics:
         )
 
     def text(self) -> str:
-        return generate_latest(self._registry).decode()
+        return self._renderer.render()

@@ -1,7 +1,7 @@
 """What ingress replicas say of a pool, and are told."""
 
 from router.swap.arbiter import FORGET_S, MAX_HOLDERS, Arbiter, Report, report_from_wire
-from router.swap.costs import Estimate
+from router.swap.costs import STREAM_HALF_LIFE_S, Estimate
 from router.swap.pool import SwapPool
 from router.swap.terms import Act, Order, Phase, PoolBounds, PooledLane
 
@@ -90,8 +90,25 @@ def test_a_lane_that_does_not_wake_is_told_as_broken():
 
 
 def test_a_report_comes_as_plain_values():
-    wire = {"holder": "x", "heard": 3, "waiting": {"b": {0: 1.0}}, "running": {}}
-    assert report_from_wire(wire) == Report("x", 3, {"b": {0: 1.0}}, {})
+    wire = {
+        "holder": "x",
+        "heard": 3,
+        "waiting": {"b": {0: 1.0}},
+        "running": {},
+        "longest": {"a": 7.0},
+    }
+    assert report_from_wire(wire) == Report("x", 3, {"b": {0: 1.0}}, {}, {"a": 7.0})
+
+
+def test_room_is_made_in_time_for_the_longest_stream_that_was_seen():
+    arbiter = an_arbiter()
+    before = arbiter.verdict(LONG).wait_s["b"]
+    arbiter.hear(Report("x", longest={"a": 30.0}), LONG)
+    arbiter.hear(Report("x", longest={"a": 5.0}), LONG)
+
+    assert arbiter.verdict(LONG).wait_s["b"] == before + 20.0
+    half = arbiter.verdict(LONG + STREAM_HALF_LIFE_S).wait_s["b"]
+    assert half == before + 5.0
 
 
 def test_an_estimate_is_safe_against_what_it_has_seen():
@@ -100,4 +117,4 @@ def test_an_estimate_is_safe_against_what_it_has_seen():
     for seconds in (2.0, 2.0, 9.0, 2.0):
         estimate.note(seconds)
     assert 2.0 < estimate.usual(7.0) < 4.0
-    assert 8.0 < estimate.safe(7.0) < 10.0
+    assert 8.5 < estimate.safe(7.0) < 9.0

@@ -326,6 +326,15 @@ def test_what_replicas_say_is_taken_over_but_for_orders_under_way():
     assert bench.pool.lanes["a"].since == 7.0
 
 
+def test_a_replica_that_is_gone_has_no_engine():
+    bench = two()
+    bench.pool.lost("a", 5.0)
+    bench.pool.lost("a", 6.0)
+
+    assert bench.phase("a") is Phase.UNLOADED
+    assert bench.pool.lanes["a"].since == 5.0
+
+
 def cards_of(bench, **cards):
     for name, card in cards.items():
         bench.pool.lanes[name].cards = None if card is None else frozenset({card})
