@@ -25,13 +25,23 @@ SPREAD = LaneConfig(
     max_model_len=128,
     engine_args={"tensor_parallel_size": 2, "pipeline_parallel_size": 2},
 )
+SHARED = LaneConfig(
+    model_id="m",
+    model_source="a/b",
+    max_model_len=128,
+    task="embed",
+    bundle={"CPU": 1, "GPU": 0.1},
+    engine_args={"gpu_memory_utilization": 0.08},
+)
+"""An encoder beside another lane on one card."""
+ALONE = [pytest.param("spread", SPREAD, id="spread"), pytest.param("shared", SHARED, id="shared")]
 importing_ray = pytest.mark.filterwarnings(
     "ignore:Using extra keyword arguments:pydantic.warnings.PydanticDeprecatedSince20"
 )
 
 
 @importing_ray
-@pytest.mark.parametrize(("name", "lane"), [*LANES, pytest.param("spread", SPREAD, id="spread")])
+@pytest.mark.parametrize(("name", "lane"), [*LANES, *ALONE])
 def test_resources_and_environment_are_those_that_ray_would_give(name, lane, monkeypatch):
     import ray
     from ray.serve.llm.deployment import LLMServer
