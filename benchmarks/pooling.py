@@ -144,7 +144,7 @@ def main() -> None:
     """Start once, ask, write the table."""
     begun = time.monotonic()
     with (
-        deployed(fleet=str(FLEET), ready_s=900) as url,
+        deployed(fleet=str(FLEET), ready_s=600) as url,
         httpx.Client(base_url=url, timeout=300) as http,
         openai.OpenAI(base_url=f"{url}/v1", api_key="none", timeout=300, max_retries=0) as client,
     ):
