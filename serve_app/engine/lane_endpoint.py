@@ -42,7 +42,8 @@ logger = logging.getLogger("ray.serve")
 GAUGE_PERIOD_S = 2.0
 
 ENGINE_ASKS = frozenset(
-    {("POST", path) for path in (*ROUTES, "/detokenize")} | {("GET", x) for x in OBSERVED_PATHS}
+    {("POST", path) for path in (*(x.engine_path for x in ROUTES.values()), "/detokenize")}
+    | {("GET", x) for x in OBSERVED_PATHS}
 )
 """What is asked of an engine: by clients, to go on with a broken stream, and how it is."""
 

@@ -112,7 +112,7 @@ def record_of(call: Call, now: datetime, duration_s: float) -> RequestRecord:
 
 
 def _kept_prompt(call: Call) -> Prompt | None:
-    if call.parsed is None:
+    if call.parsed is None or not call.route.answers:
         return None
     prompt = call.parsed.prompt
     chars = len(prompt.system) + sum(map(len, prompt.users))

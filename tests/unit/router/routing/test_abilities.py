@@ -160,6 +160,13 @@ def test_a_lane_that_is_blind_says_which_are_not():
     assert refused.message == "The model 'small' does not read images; these do: eyes, wide."
 
 
+def test_who_looks_for_images_may_ask_whether_it_matters():
+    seeing = {name: LANES[name] for name in ("embed", "eyes")}
+
+    assert policy().has_blind_lanes
+    assert not RoutingPolicy(seeing, "eyes").has_blind_lanes
+
+
 def test_a_tenant_without_a_lane_that_sees_is_told_so():
     refused = decide(facts(has_images=True), TierRules(frozenset({"chat", "embed"})))
 
