@@ -67,6 +67,11 @@ def test_an_answer_without_a_count_has_none(answer):
             "max_tokens_per_doc",
         ),
         (
+            "truncate_prompt_tokens value is greater than max_model_len. Please request less.",
+            "'truncate_prompt_tokens' must not be more than this model's context.",
+            "truncate_prompt_tokens",
+        ),
+        (
             "Input lengths must be either 1:1, 1:N or N:N",
             "Texts are compared one by one, or one with each of the others.",
             None,
