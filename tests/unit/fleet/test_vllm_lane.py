@@ -66,6 +66,14 @@ def test_resources_and_environment_are_those_that_ray_would_give(name, lane, mon
     assert theirs == options
 
 
+@importing_ray
+def test_a_lane_that_writes_nothing_has_a_pooling_engine():
+    from serve_app.engine.vllm_lane import llm_config
+
+    assert llm_config(SHARED, "a/b", {}).engine_kwargs["runner"] == "pooling"
+    assert "runner" not in llm_config(SPREAD, "a/b", {}).engine_kwargs
+
+
 def test_building_the_default_graph_imports_neither_vllm_nor_torch(tmp_path):
     """12 s of a core, before the first lane begins to start."""
     code = """
