@@ -68,6 +68,11 @@ class RoutingPolicy:
     vision: str | None = None
     pooling: Mapping[Task, str] = field(default_factory=dict)
 
+    @property
+    def has_blind_lanes(self) -> bool:
+        """Whether it matters if a request has images."""
+        return not all(lane.sees for lane in self.lanes.values() if lane.generates)
+
     def find(self, model: str) -> Lane | None:
         """Return the lane that a name pins: its own, its model id, or an alias of it."""
         return self._own(model) or self.lanes.get(self.aliases.find(model) or "")

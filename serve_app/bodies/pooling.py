@@ -7,7 +7,6 @@ counted must be what the engine reads.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,6 @@ from serve_app.bodies.routes import Route
 _PAIRS = (("queries", "documents"), ("queries", "items"), ("data_1", "data_2"))
 _TEXTS = ("text_1", "text_2")
 SPELLINGS = (*_PAIRS, _TEXTS)
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _NAMES = frozenset(name for pair in SPELLINGS for name in pair)
 
 ARE_TEXTS = "a string or an array of strings, none of them empty"
@@ -77,8 +75,7 @@ def is_query(value: Any) -> str | None:
 
 
 def _is_text(value: Any) -> bool:
-    """Return whether there is text to read. Half a character makes an engine fail."""
-    return isinstance(value, str) and value != "" and _SURROGATE.search(value) is None
+    return isinstance(value, str) and value != ""
 
 
 def are_inputs(value: Any) -> str | None:
@@ -107,7 +104,7 @@ def _names(body: dict[str, Any], route: Route) -> tuple[str, ...]:
 def _sizes(value: Any) -> list[int]:
     """Return bytes of texts, about, or numbers of token ids; of each its own."""
     if isinstance(value, list) and not isinstance(value[0], int):
-        return [len(x.encode(errors="replace")) if isinstance(x, str) else len(x) for x in value]
+        return [len(x.encode()) if isinstance(x, str) else len(x) for x in value]
     return [len(value)]
 
 

@@ -41,6 +41,11 @@ class Route:
         return self.prompt == "prompt" or self.task is not Task.GENERATE
 
     @property
+    def engine_path(self) -> str:
+        """Where the engine answers the same; at `/v1/score` vLLM logs a warning each time."""
+        return "/score" if self.path == "/v1/score" else self.path
+
+    @property
     def has_priority(self) -> bool:
         """Whether its request model knows `priority`."""
         return self.dialect is not Dialect.ANTHROPIC

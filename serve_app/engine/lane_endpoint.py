@@ -55,7 +55,8 @@ WAKE_WITHIN_S = 900.0
 """Of a simulated engine."""
 
 ENGINE_ASKS = frozenset(
-    {("POST", path) for path in (*ROUTES, "/detokenize")} | {("GET", x) for x in OBSERVED_PATHS}
+    {("POST", path) for path in (*(x.engine_path for x in ROUTES.values()), "/detokenize")}
+    | {("GET", x) for x in OBSERVED_PATHS}
 )
 """What is asked of an engine: by clients, to go on with a broken stream, and how it is."""
 

@@ -72,7 +72,7 @@ async def dummy_inputs(http: aiohttp.ClientSession, model_id: str, task: Task) -
     """
     path, asked = "/v1/embeddings", {"input": "hello"}
     if task is Task.SCORE:
-        path, asked = "/v1/score", {"queries": "hello", "documents": "hello"}
+        path, asked = "/score", {"queries": "hello", "documents": "hello"}
     timeout = aiohttp.ClientTimeout(total=DUMMY_TURN_TIMEOUT_S)
     body = {"model": model_id, **asked}
     async with http.post(path, json=body, timeout=timeout) as response:

@@ -155,7 +155,7 @@ class Preparation:
             is_sub_agent=call.background is Background.SUB_AGENT,
             language=None if held is not None else _language(call, parsed),
             task=call.route.task,
-            has_images=has_images(parsed.messages),
+            has_images=call.policies.routing.has_blind_lanes and has_images(parsed.messages),
         )
 
     def _longest(self, lane: str, parsed: ParsedRequest) -> int:
@@ -203,7 +203,7 @@ def _truncated(parsed: ParsedRequest, tokens: int, longest: int, window: int) ->
     most = parsed.body.get("truncate_prompt_tokens")
     if most is None:
         return tokens, longest
-    most = window if most < 0 else most
+    most = window if most <= 0 else most
     return min(tokens, most * parsed.prompts), min(longest, most)
 
 

@@ -56,6 +56,10 @@ _OURS = (
         r"'\1' must be less than \2.",
     ),
     (
+        r"(truncate_prompt_tokens) value is greater than max_model_len",
+        r"'\1' must not be more than this model's context.",
+    ),
+    (
         r"Input lengths must be either 1:1, 1:N or N:N",
         "Texts are compared one by one, or one with each of the others.",
     ),

@@ -76,7 +76,7 @@ def read_usage(data: object) -> Usage | None:
     return Usage((prompt or 0) + apart, completion or 0, cached, reasoning)
 
 
-_FLAT_USAGE = re.compile(rb'"usage":(\{[^{}]{0,500}\})')
+_FLAT_USAGE = re.compile(rb'"usage": ?(\{[^{}]{0,500}\})')
 _NEAR = 2_000
 """Bytes at an answer's beginning, or end, where its usage stands."""
 

@@ -83,7 +83,7 @@ def _with_prompt(record: RequestRecord, call: Call) -> RequestRecord:
 
 
 def _kept_prompt(call: Call) -> Prompt | None:
-    if call.parsed is None:
+    if call.parsed is None or not call.route.answers:
         return None
     prompt = call.parsed.prompt
     chars = len(prompt.system) + sum(map(len, prompt.users))

@@ -120,6 +120,7 @@ def read_rerank(body: dict[str, Any]) -> Pooled:
 POOLED: dict[str, Callable[[dict[str, Any]], Pooled]] = {
     "/v1/embeddings": read_embeddings,
     "/v1/score": read_score,
+    "/score": read_score,
     "/v1/rerank": read_rerank,
     "/v2/rerank": read_rerank,
 }
