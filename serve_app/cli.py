@@ -15,6 +15,7 @@ from serve_app.commands import (
     connect,
     doctor,
     observe,
+    plan,
     ports,
     serve,
     simulate,
@@ -39,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.add_commands(subparsers)
     tenants.add_commands(subparsers)
     tools.add_commands(subparsers)
+    plan.add_commands(subparsers)
     simulate.add_commands(subparsers)
     ports.add_commands(subparsers)
     observe.add_commands(subparsers)

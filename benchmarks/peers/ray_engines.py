@@ -45,7 +45,7 @@ def build(args: dict[str, Any]) -> Application:
     """
     lane = load_fleet(Path(args["fleet"])).lanes[LANE]
     options = {
-        "num_replicas": lane.replicas,
+        "num_replicas": lane.replicas.min,
         "max_ongoing_requests": 100,
         "request_router_config": RequestRouterConfig(request_router_class=args["router"]),
     }

@@ -16,9 +16,8 @@ from random import Random
 from typing import Any
 
 from router.placement.affinity import AffinityConfig, Outcome, TurnFacts
-from router.placement.placement import LanePlacement, Report
-from router.placement.spilled_sessions import SpilledSessions
-from router.placement.tenant_load import GroupDemand
+from router.placement.open_turns import OpenTurns
+from router.placement.placement import LanePlacement
 from simulator.model.engine import BatchingEngine
 from simulator.virtual_time.fleet import Ask
 
@@ -163,7 +162,7 @@ class Pointsman:
         self._names = [f"{salt}-{i}" for i in range(len(engines))]
         self._index = {name: i for i, name in enumerate(self._names)}
         self._ingresses = [LanePlacement(self.CONFIG, f"ingress-{i}") for i in range(INGRESSES)]
-        self._replicas = [_Replica() for _ in engines]
+        self._replicas = [OpenTurns(256, 600) for _ in engines]
         self._published: list[tuple[float, dict[str, dict[str, Any]]]] = []
         self._stats: dict[str, dict[str, Any]] = {name: {} for name in self._names}
         self._came_by: dict[tuple[int, int], list[int]] = {}
@@ -185,18 +184,18 @@ class Pointsman:
         self.outcomes[chosen.outcome] += 1
         replica = self._index[name]
         self._came_by.setdefault((ask.session, replica), []).append(number)
-        self._replicas[replica].begin(f"ingress-{number}", turn.group, chosen.spilled, now)
+        self._replicas[replica].begin(f"ingress-{number}", turn.group, chosen.spilled, now=now)
         return replica
 
     def finished(self, ask: Ask, replica: int, now: float) -> None:
         number = self._came_by[ask.session, replica].pop()
         self._ingresses[number].end(self._names[replica])
-        self._replicas[replica].end(f"ingress-{number}", f"tenant-{ask.tenant}", now)
+        self._replicas[replica].end(f"ingress-{number}", f"tenant-{ask.tenant}", now=now)
 
     def tick(self, now: float) -> None:
         """Publish; ingress replicas see it a little later."""
         reports = {
-            name: replica.report(engine, now).to_mapping()
+            name: replica.report(engine.pool.utilization(), now=now).to_mapping()
             for name, replica, engine in zip(
                 self._names, self._replicas, self._engines, strict=True
             )
@@ -207,33 +206,6 @@ class Pointsman:
         while self._published and self._published[0][0] <= now:
             self._stats = self._published.pop(0)[1]
         return {self._names[i]: self._stats[self._names[i]] for i in live}
-
-
-class _Replica:
-    """A lane replica's side: what it counts and publishes."""
-
-    def __init__(self) -> None:
-        self._open: dict[str, int] = {}
-        self._spilled = SpilledSessions(256, 600)
-        self._demand = GroupDemand()
-
-    def begin(self, ingress: str, group: str, spilled: tuple[str, int] | None, now: float) -> None:
-        self._open[ingress] = self._open.get(ingress, 0) + 1
-        self._demand.begin(group, now=now)
-        if spilled is not None:
-            self._spilled.note(*spilled, now=now)
-
-    def end(self, ingress: str, group: str, now: float) -> None:
-        self._open[ingress] -= 1
-        self._demand.end(group, now=now)
-
-    def report(self, engine: BatchingEngine, now: float) -> Report:
-        return Report(
-            open=dict(self._open),
-            kv_utilization=round(engine.pool.utilization(), 2),
-            spilled=self._spilled.numbers(now=now),
-            groups=self._demand.published(now=now),
-        )
 
 
 POLICIES: dict[str, Any] = {

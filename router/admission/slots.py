@@ -54,6 +54,33 @@ class Slots:
         assert self.used >= 0
 
 
+class ReplicaSlots:
+    """What this ingress replica runs on each replica of a lane, of its part of their slots.
+
+    Attributes:
+        full: replicas that run all they can.
+        used: slots by replica; one that runs nothing is not in it.
+
+    """
+
+    def __init__(self, of_replica: int | None) -> None:
+        self._of_replica = of_replica
+        self.full: frozenset[str] = frozenset()
+        self.used: dict[str, int] = {}
+
+    def note(self, replica: str | None, cost: int) -> None:
+        """Count so many sequences more, or fewer, at a replica."""
+        if replica is None or self._of_replica is None:
+            return
+        used = self.used.get(replica, 0) + cost
+        if used > 0:
+            self.used[replica] = used
+        else:
+            self.used.pop(replica, None)
+        if (used >= self._of_replica) != (replica in self.full):
+            self.full = self.full ^ {replica}
+
+
 class Need:
     """Slots that protected work needed lately: a peak that decays.
 

@@ -13,7 +13,8 @@ would also move a third of the sessions on the other.
 
 A replica that is *draining* is placed nothing while another one lives: its sessions go to the
 next replica of their order, and stay there. It says so in its report; an ingress that was told
-earlier withdraws it by itself until then.
+earlier withdraws it by itself until then. Replicas of the warm pool (`standing_by`) are placed
+nothing either, until the others are used.
 
 Memory: `tracked` last places (about 300 bytes each), and one entry a live replica;
 reports are bounded by those that publish them.
@@ -40,6 +41,7 @@ from router.placement.affinity import (
 )
 from router.placement.replica import rank_replicas
 from router.placement.spilled_sessions import session_hash
+from router.placement.standby import standing_by
 
 # A choice counts as an open request until it is opened, or for this long.
 CHOSEN_S = 1.0
@@ -101,12 +103,19 @@ class LanePlacement:
     """
 
     def __init__(
-        self, config: AffinityConfig, me: str, *, tracked: int = 20_000, warm_s: float = 600.0
+        self,
+        config: AffinityConfig,
+        me: str,
+        *,
+        tracked: int = 20_000,
+        warm_s: float = 600.0,
+        standby: int = 0,
     ) -> None:
         self.config = config
         self._me = me
         self._capacity = tracked
         self._warm_s = warm_s
+        self._standby = standby
         self.last_places: OrderedDict[str, _LastPlace] = OrderedDict()
         self._open: Counter[str] = Counter()
         self._chosen: dict[str, deque[float]] = {}
@@ -200,7 +209,11 @@ class LanePlacement:
         everyone = sorted(self._reports)
         ids = [x for x in everyone if x not in self._withdrawn and not self._reports[x].draining]
         # Where all of them drain, one that drains is better than none.
-        self._open_ids = ids = ids or everyone
+        ids = ids or everyone
+        if self._standby:
+            idle = standing_by({x: self._in_use(x) for x in ids}, self._standby)
+            ids = [x for x in ids if x not in idle]
+        self._open_ids = ids
         owned: dict[str, list[str]] = {}
         if self.config.dedicated_replicas:
             size = partial(subset_size, self.config, slots=self._slots, replicas=len(ids))
@@ -209,6 +222,11 @@ class LanePlacement:
         taken = {replica for replicas in owned.values() for replica in replicas}
         self._group_open, self._owned = group_open, owned
         self._shared = [replica for replica in ids if replica not in taken]
+
+    def _in_use(self, replica: str) -> float:
+        """Return the share of a replica that is used, as it published it."""
+        report = self._reports[replica]
+        return max(sum(report.open.values()) / self._slots, report.kv_utilization)
 
     def _order(self, turn: TurnFacts, slots: int, avoid: frozenset[str]) -> tuple[list[str], int]:
         """Return the session's order over the replicas open to it, and its subset's size."""

@@ -49,6 +49,12 @@ class _Group:
     open_step: Step
     turns_step: Step
 
+    @property
+    def is_quiet(self) -> bool:
+        """Return whether both figures stay too small to be published, whatever time it is."""
+        most_open = max(self.mean_open, self.open)
+        return most_open < LEAST_OPEN / 2 and self.turns < LEAST_TURNS / 2
+
     def advance(self, now: float) -> None:
         passed = max(0.0, now - self.at)
         self.at = now
@@ -83,6 +89,9 @@ class GroupDemand:
         """Return mean open requests and turns a day, in steps, of the busiest groups."""
         shown = []
         for name, group in self.groups.items():
+            if group.is_quiet:
+                # Most are: what they would be brought up to is not shown.
+                continue
             group.advance(now)
             steps = group.open_step.of(group.mean_open), group.turns_step.of(group.turns)
             if steps[0] >= LEAST_OPEN or steps[1] >= LEAST_TURNS:

@@ -15,7 +15,7 @@ from math import ceil
 from typing import Any
 
 from router.admission.kv_budget import KvAsk
-from router.admission.lane_queue import LaneQueue, QueueConfig
+from router.admission.lane_queue import LaneQueue
 from router.admission.saturation import Level
 from router.admission.shed_order import AdmissionLog
 from router.admission.ticket import SlotRequest, Tier
@@ -58,13 +58,14 @@ class Admission:
         # Requests under way hold slots, or none: that does not change.
         self._is_enabled = self._config.enabled
         self._ingresses = policies.fleet.ingress.replicas
-        self._queue_config = queue_config(policies)
+        self._queue_config = policies.fleet.queue_config
         self._clear_s = policies.fleet.timeouts.choose_s
         # Fixed at start, as the lanes are: replicas and slots do not reload.
         self.lanes = {
             name: self._slots_of_lane(name, lane)
             for name, lane in policies.fleet.enabled_lanes.items()
         }
+        self._scaled = list(policies.fleet.scaled_lanes)
         self._tiers: dict[str, tuple[TierConfig, Tier]] = {}
         self.apply(policies)
 
@@ -73,12 +74,12 @@ class Admission:
         peers, elsewhere = self._peers, self._elsewhere
         queue = LaneQueue(self._queue_config, None, lambda: peers(name), lambda: elsewhere(name))
         lane_slots = LaneSlots(name, queue, slots, self._ingresses, self.log)
-        lane_slots.resize(lane.replicas, time.monotonic())
+        lane_slots.resize(lane.replicas.min, time.monotonic())
         return lane_slots
 
     def apply(self, policies: Policies) -> None:
         self._config = policies.fleet.admission
-        self._queue_config = queue_config(policies)
+        self._queue_config = policies.fleet.queue_config
         self._clear_s = policies.fleet.timeouts.choose_s
         for lane_slots in self.lanes.values():
             lane_slots.queue.config = self._queue_config
@@ -113,7 +114,8 @@ class Admission:
             is_background,
             user,
         )
-        return SlotHold(lane, lane.queue.submit(request, time.monotonic()))
+        tokens = lane.demand.arrive(prompt_tokens, answer_tokens)
+        return SlotHold(lane, lane.queue.submit(request, time.monotonic()), tokens)
 
     def has_room(self, name: str) -> bool:
         """Whether a lane has a free slot here, nobody waits for one, and its engines are not full.
@@ -165,6 +167,12 @@ class Admission:
         if not self._is_enabled:
             return []
         return [name for name, lane_slots in self.lanes.items() if lane_slots.is_busy]
+
+    def demands(self) -> dict[str, tuple[float, float]]:
+        """Return what to tell the lanes that are scaled: tokens that wait, tokens a second."""
+        now = time.monotonic()
+        told = {name: self.lanes[name].demand.told(now) for name in self._scaled}
+        return {name: x for name, x in told.items() if any(x)} if self._is_enabled else {}
 
     def depths(self) -> dict[str, dict[str, int]]:
         return {name: lane_slots.queue.depths() for name, lane_slots in self.lanes.items()}
@@ -240,13 +248,8 @@ async def watch_saturation(admission: Admission, lanes: Lanes) -> None:
 
 async def observe_lanes(admission: Admission, lanes: Lanes) -> None:
     """Ask the lanes that have work for their load, all at once."""
-    busy = admission.busy_lanes()
-    loads = await asyncio.gather(*(lanes.engine_load(lane) for lane in busy))
+    demands = admission.demands()
+    busy = list(dict.fromkeys([*admission.busy_lanes(), *demands]))
+    loads = await asyncio.gather(*(lanes.engine_load(x, *demands.get(x, ())) for x in busy))
     for lane, replicas in zip(busy, loads, strict=True):
         admission.lanes[lane].observe(replicas)
-
-
-def queue_config(policies: Policies) -> QueueConfig:
-    fleet = policies.fleet
-    own = fleet.admission
-    return QueueConfig(own.max_queued, own.reserve_share, own.need_decay_s, fleet.ledger.grace_s)

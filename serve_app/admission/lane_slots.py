@@ -10,18 +10,21 @@ from typing import Any
 from router.admission.lane_queue import LaneQueue
 from router.admission.saturation import Level, Saturation
 from router.admission.shed_order import AdmissionLog, Event
-from router.admission.slots import share_of
+from router.admission.slots import ReplicaSlots, share_of
 from router.admission.ticket import Stage, Ticket
 from router.errors import Rejected
+from router.scaling.demand import LaneDemand
 
 
 class SlotHold:
     """One request's hold on its lane: in the queue, then on slots of a replica."""
 
-    __slots__ = ("_lane", "_number", "_replica", "_task", "_waiter", "ticket")
+    __slots__ = ("_lane", "_number", "_replica", "_task", "_tokens", "_waiter", "ticket")
 
-    def __init__(self, lane: LaneSlots, ticket: Ticket) -> None:
+    def __init__(self, lane: LaneSlots, ticket: Ticket, tokens: float = 0.0) -> None:
         self._lane = lane
+        # In the lane's queue, as long as it waits.
+        self._tokens = tokens
         self._number = lane.log.number()
         self._replica: str | None = None
         self._task = asyncio.current_task()
@@ -32,6 +35,11 @@ class SlotHold:
         self._note(Event.QUEUED)
         if ticket.stage is not Stage.WAITING:
             self._note_outcome()
+            self._wait_no_more()
+
+    def _wait_no_more(self) -> None:
+        self._lane.demand.started += self._tokens
+        self._tokens = 0.0
 
     def _note(self, event: Event, code: str = "") -> None:
         tier, lane = self.ticket.tier, self._lane
@@ -63,6 +71,7 @@ class SlotHold:
                 self._task.cancel()
             return
         self._note_outcome()
+        self._wait_no_more()
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -92,13 +101,13 @@ class SlotHold:
     @property
     def full(self) -> frozenset[str]:
         """Replicas that run all they can, this request's own not among them."""
-        full = self._lane.full
+        full = self._lane.replicas.full
         return full - {self._replica} if self._replica in full else full
 
     def move_to(self, replica: str) -> None:
         if replica != self._replica:
-            self._lane.note(self._replica, -self.ticket.cost)
-            self._lane.note(replica, self.ticket.cost)
+            self._lane.replicas.note(self._replica, -self.ticket.cost)
+            self._lane.replicas.note(replica, self.ticket.cost)
             self._replica = replica
 
     def leave(self, output_tokens: int = 0) -> None:
@@ -106,8 +115,11 @@ class SlotHold:
         if self.ticket.stage is not Stage.DONE:
             if self.ticket.stage is not Stage.REFUSED:
                 self._note(Event.LEFT)
-            self._lane.note(self._replica, -self.ticket.cost)
+            self._lane.replicas.note(self._replica, -self.ticket.cost)
             self._replica = None
+            self._wait_no_more()
+            if output_tokens:
+                self._lane.demand.note_answer(output_tokens)
             self._lane.queue.release(self.ticket, output_tokens, time.monotonic())
             self._lane.arm()
 
@@ -119,13 +131,7 @@ class SlotHold:
 
 
 class LaneSlots:
-    """One lane: its queue, the timer that the queue asks for, and its replicas' slots.
-
-    Attributes:
-        full: replicas that run all they can.
-        used: slots by replica; one that runs nothing is not in it.
-
-    """
+    """One lane: its queue, the timer that the queue asks for, and its replicas' slots."""
 
     def __init__(
         self,
@@ -137,23 +143,10 @@ class LaneSlots:
     ) -> None:
         self.name, self.queue, self.log = name, queue, log
         self.saturation = Saturation()
-        self.full: frozenset[str] = frozenset()
+        self.demand = LaneDemand()
         self._slots, self._ingresses = slots, ingresses
-        self._of_replica = None if slots is None else share_of(slots, 1, ingresses)
-        self.used: dict[str, int] = {}
+        self.replicas = ReplicaSlots(None if slots is None else share_of(slots, 1, ingresses))
         self._timer: asyncio.TimerHandle | None = None
-
-    def note(self, replica: str | None, cost: int) -> None:
-        """Count so many sequences of ours more, or fewer, at a replica."""
-        if replica is None or self._of_replica is None:
-            return
-        used = self.used.get(replica, 0) + cost
-        if used > 0:
-            self.used[replica] = used
-        else:
-            self.used.pop(replica, None)
-        if (used >= self._of_replica) != (replica in self.full):
-            self.full = self.full ^ {replica}
 
     def resize(self, replicas: int, now: float) -> None:
         """Take our part of the slots of so many replicas."""

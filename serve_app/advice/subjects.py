@@ -25,11 +25,12 @@ def shapes(fleet: FleetConfig) -> dict[str, LaneShape]:
     """Return what the signals of each lane that is on are relative to."""
     return {
         name: LaneShape(
-            lane.replicas,
+            lane.replicas.max,
             lane.assumed_slots,
             lane.max_model_len,
             profile_of(name, lane, fleet.advice),
             _prefill_chunk(lane),
+            follow_load=lane.replicas.follow_load,
         )
         for name, lane in fleet.enabled_lanes.items()
     }
@@ -68,19 +69,25 @@ def _lane(name: str, lane: LaneConfig, fleet: FleetConfig, common: dict[str, Any
     facts = {
         **common,
         "lane": name,
-        "replicas": lane.replicas,
-        "more": lane.replicas + 1,
-        "fewer": lane.replicas - 1,
+        "replicas": _told(lane, 0),
+        "more": _told(lane, 1),
+        "fewer": _told(lane, -1),
         "max_num_seqs": slots,
         "fewer_seqs": max(1, round(0.75 * slots)),
         "max_model_len": lane.max_model_len,
         "half_window": lane.max_model_len // 2 if lane.max_model_len > USUAL_WINDOW else 0,
         "memory_share": lane.engine_args.get("gpu_memory_utilization", 0.9),
-        "role": ", ".join(roles) if lane.replicas == 1 and routing.default != name else "",
+        "role": ", ".join(roles) if lane.replicas.max == 1 and routing.default != name else "",
         "heavy": routing.planning or routing.complex or "heavy",
         "has_prefix_cache": lane.engine_args.get("enable_prefix_caching", True),
     }
     return Subject(name, frozenset(scopes), facts)
+
+
+def _told(lane: LaneConfig, change: int) -> int | str:
+    """Return so many replicas more at most, as the file has it."""
+    most = lane.replicas.max + change
+    return f"{{max: {most}}}" if lane.replicas.follow_load else most
 
 
 def _tenant_facts(tenants: TenantsConfig) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel
 
 from classifier.arguments import add_action, positive
+from serve_app.commands import simulate_fleet
 from serve_app.commands.client import DEFAULT_URL, CommandError
 from serve_app.config.errors import load_yaml
 from simulator.model.profile import FixedTiming, Profile, Scheduling, profile_path
@@ -30,12 +31,13 @@ _SLO = Slo()
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = subparsers.add_parser(
         "simulate",
-        help="Simulated engines and load: run, serve, load, fit.",
+        help="Simulated engines, fleets and load: run, fleet, replay, serve, load, fit.",
         description="Simulated engines and load. Nothing simulated comes from a model.",
         epilog="example: pointsman simulate run --profile llama-3.1-8b-fp8-rtx4090 --active 30",
     )
     parts = parser.add_subparsers(dest="part", required=True, metavar="PART")
     _add_run(parts)
+    simulate_fleet.add_parts(parts)
     _add_serve(parts)
     _add_load(parts)
     _add_fit(parts)

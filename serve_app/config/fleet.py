@@ -13,7 +13,9 @@ from pydantic import (
     model_validator,
 )
 
+from router.admission.lane_queue import QueueConfig
 from router.routing.aliases import Aliases
+from serve_app.config.abilities import unsuited
 from serve_app.config.admission import MAX_SAFE_SHARE, AdmissionConfig, IngressConfig, LedgerConfig
 from serve_app.config.advice import AdviceConfig
 from serve_app.config.aliases import MAX_ALIASES, AliasConfig, alias_fault
@@ -21,6 +23,7 @@ from serve_app.config.engine_walls import unpinned
 from serve_app.config.errors import StrictModel, nearest
 from serve_app.config.lane import EMBEDDED, LaneConfig
 from serve_app.config.old_names import with_new_names
+from serve_app.config.pools import PoolConfig, pool_fault
 from serve_app.config.prices import PricesConfig
 from serve_app.config.records import FeedbackConfig, RequestLogConfig
 from serve_app.config.routing import RoutingConfig
@@ -88,6 +91,7 @@ class FleetConfig(StrictModel):
     name: str
     note: str = ""
     lanes: dict[str, LaneConfig] = Field(min_length=1)
+    pools: dict[str, PoolConfig] = Field(default_factory=dict)
     routing: RoutingConfig
     aliases: dict[str, AliasConfig] = Field(default_factory=dict, max_length=MAX_ALIASES)
     ingress: IngressConfig = IngressConfig()
@@ -119,6 +123,25 @@ class FleetConfig(StrictModel):
     def enabled_lanes(self) -> dict[str, LaneConfig]:
         """The lanes that run, by name, in file order."""
         return {name: lane for name, lane in self.lanes.items() if lane.enabled}
+
+    @property
+    def queue_config(self) -> QueueConfig:
+        """What each lane's queue goes by."""
+        own = self.admission
+        bounds = own.max_queued, own.reserve_share, own.need_decay_s
+        return QueueConfig(*bounds, self.ledger.grace_s)
+
+    @property
+    def scaled_lanes(self) -> dict[str, int]:
+        """The lanes whose replicas follow the load, and with how many each begins."""
+        found = {name: lane.replicas for name, lane in self.enabled_lanes.items()}
+        return {name: x.min + x.standby for name, x in found.items() if x.follow_load}
+
+    @property
+    def foretold(self) -> list[str]:
+        """The lanes whose replicas follow a forecast of the load, too."""
+        lanes = self.enabled_lanes
+        return [name for name in self.scaled_lanes if lanes[name].replicas.forecast]
 
     @property
     def known_aliases(self) -> Aliases:
@@ -164,6 +187,21 @@ class FleetConfig(StrictModel):
         for role, name in self.routing.optional_lanes:
             if name not in self.lanes:
                 raise ValueError(f"routing.{role}: no lane '{name}'{nearest(name, self.lanes)}")
+        return self
+
+    @model_validator(mode="after")
+    def _pools_have_room_for_their_lanes(self) -> Self:
+        wrong = pool_fault(self.pools, self.enabled_lanes)
+        if wrong is not None:
+            raise ValueError(wrong)
+        return self
+
+    @model_validator(mode="after")
+    def _roles_suit_their_lanes(self) -> Self:
+        for role, name in (*self.routing.needed_lanes, *self.routing.optional_lanes):
+            wrong = unsuited(role, self.lanes[name])
+            if wrong is not None:
+                raise ValueError(f"routing.{role}: lane '{name}' {wrong}")
         return self
 
     @model_validator(mode="after")

@@ -57,6 +57,11 @@ class EngineSignals:
         self._last: tuple[float, EngineStats] | None = None
         self._reading = SharedCall(self._read)
 
+    @property
+    def tokens(self) -> float:
+        """Tokens that the engine had read and generated when it was last asked."""
+        return self._last[1].tokens if self._last else 0.0
+
     async def metrics(self) -> dict[str, Any]:
         """Return the row of `/status`, and the replica's whole Prometheus text as `text`."""
         text, stats, cards = await self._reading()

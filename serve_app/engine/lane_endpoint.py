@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,14 +19,21 @@ from ray import serve
 from ray.util.metrics import Gauge
 
 from router.placement.hot_prefixes import HotPrefix
+from router.swap.terms import Act
+from router.types import Task
 from serve_app.bodies.routes import ROUTES
 from serve_app.config.serving import AffinityConfig, WarmUpConfig
 from serve_app.engine.cards.own_cards import Find, OwnCards, no_cards
 from serve_app.engine.drain import Drain
 from serve_app.engine.engine_signals import EngineSignals
 from serve_app.engine.load_tracker import LoadTracker
-from serve_app.engine.warm_up import prefill, warm_up
+from serve_app.engine.sleeping.engine import SleepyEngine
+from serve_app.engine.sleeping.simulated import SimulatedSleeper
+from serve_app.engine.sleeping.switch import EngineSwitch
+from serve_app.engine.warm_up import dummy_inputs, dummy_turn, first_grammar, prefill, warm_up
 from serve_app.machine.serve_state import WARMS
+from serve_app.scaling.demand import DemandHeard
+from serve_app.scaling.readings import stats_of
 from serve_app.transport.broadcast import replica_id
 from serve_app.transport.endpoint import (
     OBSERVED_PATHS,
@@ -40,8 +48,15 @@ logger = logging.getLogger("ray.serve")
 
 GAUGE_PERIOD_S = 2.0
 
+OLD_LOAD_S = 5 * GAUGE_PERIOD_S
+"""Age from which an engine's load is not its load any more, while it has requests."""
+
+WAKE_WITHIN_S = 900.0
+"""Of a simulated engine."""
+
 ENGINE_ASKS = frozenset(
-    {("POST", path) for path in (*ROUTES, "/detokenize")} | {("GET", x) for x in OBSERVED_PATHS}
+    {("POST", path) for path in (*(x.engine_path for x in ROUTES.values()), "/detokenize")}
+    | {("GET", x) for x in OBSERVED_PATHS}
 )
 """What is asked of an engine: by clients, to go on with a broken stream, and how it is."""
 
@@ -52,7 +67,8 @@ class LaneLife:
 
     The endpoint listens on `host` and demands the secret. The replica ends when its engine
     does not answer for `silent_after_s`, and tells of one that answers and admits nothing
-    for `stalled_after_s`; once it is withdrawn, open streams may go on for `drain_s`.
+    for `stalled_after_s`; once it is withdrawn, open streams may go on for `drain_s`. It is
+    warm when its engine has done its `task` once.
     """
 
     lane: str
@@ -63,6 +79,7 @@ class LaneLife:
     drain_s: float
     warm_up: WarmUpConfig
     affinity: AffinityConfig
+    task: Task = Task.GENERATE
 
 
 class LaneEndpoint:
@@ -74,18 +91,28 @@ class LaneEndpoint:
     _http: aiohttp.ClientSession
     _tasks: tuple[asyncio.Task[None], ...] = ()
     _visits: LoadTracker
+    _heard: DemandHeard
+    _begun_at: float
+    _start_up_s: float
     _signals: EngineSignals
-    _kv_utilization = 0.0
+    _load: dict[str, Any] | None = None
+    """The engine's load as it was `_loaded_at`; None: not asked yet."""
+    _loaded_at = float("-inf")
     _drain: Drain | None = None
+    _switch: EngineSwitch | None = None
+    """Of a lane that shares its card: what lets the engine go and come back."""
     _info = ""
     """What the engine runs with, as Prometheus text (`engine_info`)."""
 
     def _begin(self, life: LaneLife) -> None:
         """Before there is an engine: what is started from here on ends with this process."""
         self._life = life
+        self._begun_at, self._start_up_s = time.monotonic(), 0.0
+        self._heard = DemandHeard()
         self._heartbeat = Heartbeat(f"lane '{life.lane}'", life.silent_after_s)
 
     async def _open(self, app: Any, *, model_id: str, find_cards: Find = no_cards) -> None:
+        """Open the endpoint and warm the engine; a lane of a pool has none yet."""
         life = self._life
         self._visits = LoadTracker(app, life.affinity)
         host = published_host(life.host)
@@ -97,9 +124,11 @@ class LaneEndpoint:
             base_url=self._endpoint.url, headers={SECRET_HEADER.decode(): life.secret}
         )
         self._signals = self._read_signals(life.lane, life.stalled_after_s, find_cards)
-        app_name = serve.get_replica_context().app_name
-        logger.info("lane '%s' %s", life.lane, WARMS)
-        await warm_up(self._http, app_name, life.lane, model_id, life.warm_up)
+        if self._switch is None:
+            app_name = serve.get_replica_context().app_name
+            logger.info("lane '%s' %s", life.lane, WARMS)
+            await warm_up(self._http, app_name, life.lane, model_id, life.warm_up, life.task)
+        self._start_up_s = time.monotonic() - self._begun_at
         self._tasks = (
             asyncio.create_task(self._heartbeat.run(self._check_engine), name="lane-heartbeat"),
             asyncio.create_task(self._report_running(), name="lane-gauge"),
@@ -116,6 +145,35 @@ class LaneEndpoint:
             replica=replica_id(),
             stalled_after_s=stalled_after_s,
         )
+
+    async def _open_asleep(
+        self, engine: SleepyEngine, pool: str, wake_within_s: float, model_id: str
+    ) -> None:
+        """Open the endpoint of a lane that shares its card; its engine comes when it is told."""
+        self._switch = EngineSwitch(
+            engine,
+            lane=self._life.lane,
+            pool=pool,
+            in_flight=lambda: self._endpoint.guard.in_flight,
+            wake_within_s=wake_within_s,
+        )
+        await self._open(self._switch, model_id=model_id, find_cards=self._switch.find_cards)
+
+    async def warm_engine(self, model_id: str) -> None:
+        """Answer once before anybody waits for it; hot prefixes come with their requests."""
+        if self._life.task is not Task.GENERATE:
+            await dummy_inputs(self._http, model_id, self._life.task)
+            return
+        await dummy_turn(self._http, model_id)
+        await first_grammar(self._http, model_id)
+
+    async def obey(self, act: str) -> dict[str, Any] | None:
+        """Begin to wake or to rest (`EngineSwitch.obey`). None: the lane is in no pool."""
+        return None if self._switch is None else self._switch.obey(Act(act))
+
+    async def sleep_row(self) -> dict[str, Any] | None:
+        """Say where the engine is (`EngineSwitch.row`). None: the lane is in no pool."""
+        return None if self._switch is None else self._switch.row()
 
     async def _check_engine(self) -> None:
         """Return when the engine has answered; raise when it is dead."""
@@ -136,19 +194,27 @@ class LaneEndpoint:
                 seen = guard.served_total
                 with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                     async with asyncio.timeout(GAUGE_PERIOD_S):
-                        self._kv_utilization = (await self.engine_load())["kv_utilization"]
+                        self._load = await self.engine_load()
+                    self._loaded_at = time.monotonic()
             await asyncio.sleep(GAUGE_PERIOD_S)
 
     def record_replica_metadata(self) -> dict[str, Any]:
         return {"url": self._endpoint.url}
 
     def record_autoscaling_stats(self) -> dict[str, float]:
-        """Streams do not pass through Serve, so it cannot count them itself."""
-        return {"requests_in_flight": float(self._endpoint.guard.in_flight)}
+        """What Serve's controller tells the lane's policy; nothing where nothing is known."""
+        now, guard = time.monotonic(), self._endpoint.guard
+        is_old = guard.in_flight and now - self._loaded_at > OLD_LOAD_S
+        if self._load is None or is_old:
+            return {}
+        told = self._heard.summed(now)
+        tokens = self._signals.tokens
+        return stats_of(self._load, tokens, guard.served_total, told, self._start_up_s)
 
     async def record_routing_stats(self) -> dict[str, Any]:
         """Published by Serve to every handle once a period: load, and who is here."""
-        return self._visits.report(self._kv_utilization, draining=self._is_draining).to_mapping()
+        used = self._load["kv_utilization"] if self._load else 0.0
+        return self._visits.report(used, draining=self._is_draining).to_mapping()
 
     @property
     def _is_draining(self) -> bool:
@@ -171,17 +237,24 @@ class LaneEndpoint:
         """Have this replica's engine read prefixes, hottest first; return how many it has."""
         return await prefill(self._http, model_id, hot, within_s)
 
-    async def engine_load(self) -> dict[str, Any]:
-        """The load alone, for those who ask every few seconds."""
+    async def engine_load(
+        self, ingress: str = "", queued_tokens: float = 0.0, offered_tokens_per_s: float = 0.0
+    ) -> dict[str, Any]:
+        """The load alone, for those who ask every few seconds; they may tell their demand."""
+        if ingress:
+            now = time.monotonic()
+            self._heard.hear(ingress, queued_tokens, offered_tokens_per_s, now)
         return {**await self._signals.load(), "draining": self._is_draining}
 
     async def engine_metrics(self) -> dict[str, Any]:
         """The row of `/status`, and as `text` the metrics of engine, replica and cards."""
-        return {**await self._signals.metrics(), "draining": self._is_draining}
+        row = {**await self._signals.metrics(), "draining": self._is_draining}
+        return row if self._switch is None else {**row, "phase": self._switch.phase.value}
 
     async def _engine_text(self) -> str:
+        own = self._info if self._switch is None else self._info + self._switch.metrics.text()
         async with self._http.get("/metrics/") as response:
-            return await response.text() + self._info
+            return await response.text() + own
 
     async def _close(self) -> None:
         """Let streams finish for `drain_s`, then break off what is left.
@@ -191,6 +264,8 @@ class LaneEndpoint:
         """
         if not self._tasks:
             return
+        if self._switch is not None:
+            self._switch.close()
         left = await self._endpoint.drain(within_s=self._life.drain_s)
         if left:
             logger.warning("lane '%s': %d streams outlast the drain", self._life.lane, left)
@@ -203,9 +278,15 @@ class LaneEndpoint:
 class SimulatedLaneServer(LaneEndpoint):
     """A simulated engine and its endpoint. Nothing it says comes from a model."""
 
-    async def __init__(self, spec: EngineSpec, *, life: LaneLife) -> None:  # type: ignore[misc]
+    async def __init__(  # type: ignore[misc]
+        self, spec: EngineSpec, *, life: LaneLife, pool: str | None = None
+    ) -> None:
         self._begin(life)
-        await self._open(SimulatedEngineApp(spec), model_id=spec.model_id)
+        if pool is None:
+            await self._open(SimulatedEngineApp(spec), model_id=spec.model_id)
+            return
+        engine = SimulatedSleeper(spec, lambda: self.warm_engine(spec.model_id))
+        await self._open_asleep(engine, pool, WAKE_WITHIN_S, spec.model_id)
 
     async def check_health(self) -> None:
         """Healthy for as long as it answers."""

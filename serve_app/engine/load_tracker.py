@@ -13,9 +13,8 @@ import time
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from router.placement.open_turns import OpenTurns
 from router.placement.placement import Report
-from router.placement.spilled_sessions import SpilledSessions
-from router.placement.tenant_load import GroupDemand
 from serve_app.config.serving import AffinityConfig
 from serve_app.placement.turn_placement import TURN_HEADER
 
@@ -27,9 +26,7 @@ class LoadTracker:
 
     def __init__(self, app: ASGIApp, config: AffinityConfig) -> None:
         self._app = app
-        self._open: dict[str, int] = {}
-        self._spilled = SpilledSessions(config.max_spilled, config.warm_s)
-        self._demand = GroupDemand()
+        self._turns = OpenTurns(config.max_spilled, config.warm_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; one without the header is not a turn."""
@@ -38,28 +35,15 @@ class LoadTracker:
             await self._app(scope, receive, send)
             return
         ingress, group, spilled = turn
-        self._open[ingress] = self._open.get(ingress, 0) + 1
-        self._demand.begin(group, now=time.monotonic())
-        if spilled is not None:
-            self._spilled.note(*spilled, now=time.monotonic())
+        self._turns.begin(ingress, group, spilled, now=time.monotonic())
         try:
             await self._app(scope, receive, send)
         finally:
-            self._demand.end(group, now=time.monotonic())
-            self._open[ingress] -= 1
-            if not self._open[ingress]:
-                del self._open[ingress]
+            self._turns.end(ingress, group, now=time.monotonic())
 
     def report(self, kv_utilization: float, *, draining: bool = False) -> Report:
         """What is published now. It does not change while nothing happens."""
-        now = time.monotonic()
-        return Report(
-            open=dict(self._open),
-            kv_utilization=round(kv_utilization, 2),
-            spilled=self._spilled.numbers(now=now),
-            groups=self._demand.published(now=now),
-            draining=draining,
-        )
+        return self._turns.report(kv_utilization, now=time.monotonic(), draining=draining)
 
 
 def _read(scope: Scope) -> tuple[str, str, tuple[str, int] | None] | None:

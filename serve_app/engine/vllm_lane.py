@@ -61,15 +61,29 @@ def signal_args(lane: LaneConfig) -> dict[str, Any]:
     random number for each block that is given out. Workers on cards say which card it is.
     """
     own: dict[str, Any] = {"kv_cache_metrics": True}
+    if not lane.generates:
+        own["runner"] = "pooling"
     if lane.accelerator == "gpu":
         own["worker_extension_cls"] = WORKER_EXTENSION
+        if lane.cards is not None:
+            own["enable_sleep_mode"] = True
     return own
 
 
 def _environment(lane: LaneConfig) -> dict[str, str]:
     # The one time-out around a load; it is read when the replica imports Ray.
     start = {"RAYLLM_ENGINE_START_TIMEOUT_S": str(int(lane.start_timeout_s))}
-    return {**start, **lane.env, **MEDIA_ENV, **STORE_ENV}
+    return {**start, **_part_of_a_card(lane), **lane.env, **MEDIA_ENV, **STORE_ENV}
+
+
+def _part_of_a_card(lane: LaneConfig) -> dict[str, str]:
+    """What a worker asks Ray for, where lanes share a card; unless told, vLLM asks for a whole one.
+
+    Its bundle has less, so that it would wait for ever.
+    """
+    gpus = (lane.bundle or {}).get("GPU", 1)
+    is_part = lane.accelerator == "gpu" and 0 < gpus < 1
+    return {"VLLM_RAY_PER_WORKER_GPUS": str(gpus)} if is_part else {}
 
 
 def build_vllm_lane(

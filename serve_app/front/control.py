@@ -26,6 +26,8 @@ from serve_app.request.call import Call
 from serve_app.request.plan import Plan
 from serve_app.routing.history import explain_history
 from serve_app.routing.reload import Reloader
+from serve_app.scaling.standing import Standing, not_scaled
+from serve_app.scaling.standing import gauges_text as scaling_text
 from serve_app.slo.standing import gauges_text, rows_of
 from serve_app.tenancy.auth import Tenant
 
@@ -58,6 +60,7 @@ class Control:
         self._status = Status(state, lanes, reloader)
         self._scraping = SharedCall(self._scrape)
         self.advice: AdviceView = no_advice()
+        self.scaling: Standing = not_scaled()
         self.rotation = Rotation(state, lanes, broadcast)
 
     def models(self, tenant: Tenant) -> ModelCards:
@@ -105,8 +108,8 @@ class Control:
     async def status(self) -> dict[str, Any]:
         ingresses = [x for x in await self._broadcast("snapshot") if isinstance(x, dict)]
         slo = rows_of([x.pop("slo", None) for x in ingresses], self._state.policies.slo)
-        loading = await self.loading_lanes()
-        return await self._status.of(ingresses, slo, self.advice, loading=loading)
+        loading, scaling = await asyncio.gather(self.loading_lanes(), self.scaling.rows())
+        return await self._status.of(ingresses, slo, self.advice, scaling, loading=loading)
 
     def tenant_status(self, tenant: Tenant) -> dict[str, Any]:
         return self._status.of_tenant(tenant)
@@ -145,13 +148,15 @@ class Control:
 
     async def _scrape(self) -> str:
         names = self._lanes.names()
-        ingresses, *engines = await asyncio.gather(
+        ingresses, scaling, *engines = await asyncio.gather(
             self._broadcast("metrics_text"),
+            self.scaling.rows(),
             *(self._lanes.engine_metrics(name) for name in names),
         )
         parts = [x["text"] for x in ingresses if isinstance(x, dict)]
         slo = [x.get("slo") for x in ingresses if isinstance(x, dict)]
         parts.append(gauges_text(rows_of(slo, self._state.policies.slo)))
+        parts.append(scaling_text(scaling))
         parts += [x["text"] for replicas in engines for x in replicas]
         return merge_expositions(parts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from serve_app.admin.drains import draining_warnings
@@ -34,17 +35,18 @@ class Status:
         ingresses: list[dict[str, Any]],
         slo: list[Row],
         advice: AdviceView,
+        scaling: Mapping[str, Any],
         *,
         loading: list[str],
     ) -> dict[str, Any]:
         """Return the whole of it.
 
         `ingresses` are the snapshots of the ingress replicas that answered, `slo` how the
-        deployment stands with its objectives, `advice` what is advised, `loading` the
-        required lanes that have no warmed replica yet.
+        deployment stands with its objectives, `advice` what is advised, `scaling` how the
+        lanes stand that are scaled, `loading` the required lanes that have no warmed replica yet.
         """
         fleet, shadow = self._state.policies.fleet, self._state.policies.shadow
-        lanes = await self._lane_status(ingresses)
+        lanes = await self._lane_status(ingresses, scaling)
         return {
             "fleet": fleet.name,
             "note": fleet.note,
@@ -89,18 +91,22 @@ class Status:
         ]
         return list(dict.fromkeys(filter(None, warnings)))
 
-    async def _lane_status(self, ingresses: list[dict[str, Any]]) -> dict[str, Any]:
+    async def _lane_status(
+        self, ingresses: list[dict[str, Any]], scaling: Mapping[str, Any]
+    ) -> dict[str, Any]:
         names = self._lanes.names()
         found = await asyncio.gather(*(self._lanes.engine_metrics(name) for name in names))
         config = self._state.policies.fleet.enabled_lanes
+        sleep = {} if self._state.gates is None else self._state.gates.status()
         status = {}
         for name, replicas in zip(names, found, strict=True):
             rows = [{k: v for k, v in replica.items() if k != "text"} for replica in replicas]
             status[name] = {
                 "model": config[name].model_id,
                 "engine": config[name].engine,
-                "replicas_wanted": config[name].replicas,
+                "replicas_wanted": config[name].replicas.min,
                 "replicas": rows,
+                "scaling": scaling.get(name),
                 "queue": sum(row["waiting"] for row in rows),
                 "running": sum(row["running"] for row in rows),
                 "imbalance": _imbalance([row["running"] for row in rows]),
@@ -109,6 +115,7 @@ class Status:
                 "recent_sessions": sum(
                     x.get("recent_sessions", {}).get(name, 0) for x in ingresses
                 ),
+                **({"sleep": sleep[name]} if name in sleep else {}),
             }
         return status
 

@@ -168,13 +168,16 @@ class Lanes:
     async def is_alive(self, replica: Replica) -> bool | None:
         return await self._upstream.is_alive(replica.url)
 
-    async def engine_load(self, lane: str) -> list[dict[str, Any]]:
+    async def engine_load(self, lane: str, *demand: float) -> list[dict[str, Any]]:
         """Load of every replica of a lane; of none where one is late.
+
+        `demand`, of a lane that is scaled, is told along (`LaneDemand.told`).
 
         Slots are given out by it, and one that is busy is no replica less. One that drains
         has none to give, unless all do.
         """
-        found = await self._ask(lane, "engine_load", within_s=1.0)
+        told = (self._placements[lane].me, *demand) if demand else ()
+        found = await self._ask(lane, "engine_load", *told, within_s=1.0)
         if any(isinstance(x, TimeoutError) for x in found):
             return []
         rows = [x for x in found if isinstance(x, dict)]

@@ -43,13 +43,17 @@ class TurnPlacement:
     Each engine of the lane runs `slots` sequences at once. `lane` decides, under the lock.
     """
 
-    def __init__(self, config: SessionConfig, me: str, slots: int) -> None:
-        self._me = me or "ingress"
+    def __init__(self, config: SessionConfig, me: str, slots: int, standby: int = 0) -> None:
+        self.me = me or "ingress"
         self.slots = slots
         self._lock = threading.Lock()
         affinity = config.affinity
         self.lane = LanePlacement(
-            affinity, self._me, tracked=affinity.tracked_sessions, warm_s=affinity.warm_s
+            affinity,
+            self.me,
+            tracked=affinity.tracked_sessions,
+            warm_s=affinity.warm_s,
+            standby=standby,
         )
 
     def apply(self, config: SessionConfig, slots: int) -> None:
@@ -64,7 +68,7 @@ class TurnPlacement:
         """Place one turn; see `LanePlacement.choose`."""
         with self._lock:
             chosen = self.lane.choose(turn, stats, self.slots, avoid, now=time.monotonic())
-        words = (self._me, turn.group, *map(str, chosen.spilled or ()))
+        words = (self.me, turn.group, *map(str, chosen.spilled or ()))
         return Placed(chosen.order, chosen.outcome is Outcome.SPILLED, " ".join(words))
 
     def withdraw(self, replica: str) -> None:
@@ -88,4 +92,7 @@ class TurnPlacement:
 def build_placements(fleet: FleetConfig, me: str) -> dict[str, TurnPlacement]:
     """One for each lane that runs; `me` is this ingress replica's id."""
     lanes = fleet.enabled_lanes.items()
-    return {name: TurnPlacement(fleet.sessions, me, lane.assumed_slots) for name, lane in lanes}
+    return {
+        name: TurnPlacement(fleet.sessions, me, lane.assumed_slots, lane.replicas.standby)
+        for name, lane in lanes
+    }

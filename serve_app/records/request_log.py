@@ -37,6 +37,8 @@ FIELDS = (
     "tool_outcomes",
     "tool_repairs",
     "trace_id",
+    "cached_tokens",
+    "session",
 )
 
 

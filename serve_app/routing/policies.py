@@ -10,6 +10,7 @@ from router.routing.escalation import EscalationLevel
 from router.routing.policy import RoutingPolicy, StrongerLane
 from router.slo.objectives import SloPolicy
 from router.types import Lane, Reason
+from serve_app.config.abilities import pooling_lanes, sight
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.records import StoreConfig
 from serve_app.config.tenants import TenantsConfig
@@ -64,34 +65,8 @@ def build_policies(
     shadow: Scorer | None = None,
     book: KeyBook | None = None,
 ) -> Policies:
-    lanes = {
-        name: Lane(name, lane.model_id, lane.max_model_len, lane.calls_tools)
-        for name, lane in fleet.enabled_lanes.items()
-    }
-    by_model: dict[str, str] = {}
-    for lane in lanes.values():
-        by_model.setdefault(lane.model_id, lane.name)
-    routing, planning = fleet.routing, _planning(fleet)
-    levels = _levels(fleet)
-    reasons = {routing.frontier: Reason.FRONTIER, routing.complex: Reason.COMPLEX}
-    policy = RoutingPolicy(
-        lanes=lanes,
-        default=routing.default,
-        stronger=tuple(StrongerLane(level.lane, reasons[level.lane]) for level in levels),
-        long_context=routing.long_context,
-        tools=routing.tools,
-        planning=planning.lane if planning is not None else None,
-        sub_agents=_running(fleet, routing.sub_agents),
-        background=_running(fleet, routing.background),
-        languages={
-            code: lane
-            for lane, codes in routing.languages.items()
-            for code in codes
-            if lane in lanes
-        },
-        by_model=by_model,
-        aliases=fleet.known_aliases,
-    )
+    levels, planning = levels_of(fleet), planning_of(fleet)
+    routing, policy = fleet.routing, routing_of(fleet)
     return Policies(
         fleet=fleet,
         routing=policy,
@@ -111,17 +86,55 @@ def build_policies(
     )
 
 
+def routing_of(fleet: FleetConfig) -> RoutingPolicy:
+    """Return the fleet's routing table."""
+    seen = sight(fleet.enabled_lanes)
+    lanes = {
+        name: Lane(
+            name, lane.model_id, lane.max_model_len, lane.calls_tools, seen[name], lane.tasks
+        )
+        for name, lane in fleet.enabled_lanes.items()
+    }
+    by_model: dict[str, str] = {}
+    for lane in lanes.values():
+        by_model.setdefault(lane.model_id, lane.name)
+    routing, planning = fleet.routing, planning_of(fleet)
+    reasons = {routing.frontier: Reason.FRONTIER, routing.complex: Reason.COMPLEX}
+    return RoutingPolicy(
+        lanes=lanes,
+        default=routing.default,
+        stronger=tuple(StrongerLane(level.lane, reasons[level.lane]) for level in levels_of(fleet)),
+        long_context=routing.long_context,
+        tools=routing.tools,
+        planning=planning.lane if planning is not None else None,
+        sub_agents=_running(fleet, routing.sub_agents),
+        background=_running(fleet, routing.background),
+        languages={
+            code: lane
+            for lane, codes in routing.languages.items()
+            for code in codes
+            if lane in lanes
+        },
+        by_model=by_model,
+        aliases=fleet.known_aliases,
+        vision=_running(fleet, routing.vision),
+        pooling=pooling_lanes(routing.embeddings, routing.rerank, fleet.enabled_lanes),
+    )
+
+
 def _running(fleet: FleetConfig, lane: str | None) -> str | None:
     """Return a role's lane; None also while that is off: the role waits for it."""
     return lane if lane in fleet.enabled_lanes else None
 
 
-def _planning(fleet: FleetConfig) -> EscalationLevel | None:
+def planning_of(fleet: FleetConfig) -> EscalationLevel | None:
+    """Return the planning lane and its share of agents' turns; None: there is none."""
     lane, share = _running(fleet, fleet.routing.planning), fleet.routing.planning_share
     return EscalationLevel(lane, share) if lane is not None and share > 0 else None
 
 
-def _levels(fleet: FleetConfig) -> tuple[EscalationLevel, ...]:
+def levels_of(fleet: FleetConfig) -> tuple[EscalationLevel, ...]:
+    """Return the stronger lanes and their shares, strongest first."""
     routing = fleet.routing
     wanted = (
         (routing.frontier, routing.frontier_share),

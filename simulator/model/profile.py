@@ -12,18 +12,21 @@ and `p` prompt tokens prefilled in the same step:
 Decoding is bound by memory bandwidth and prefill by arithmetic, so a step that
 does both costs less than their sum: `interference` says how much of the smaller
 part shows (0: hidden entirely; 1: none hidden).
+
+Where kernel times are known, `step` says what a step costs instead (step_cost.py), and
+the figures above are read off it for those who ask for them.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from simulator import strict_yaml
 from simulator.home import configs
+from simulator.model.step_cost import StepCost, interpolated, pairs, rises
 
 
 class Strict(BaseModel):
@@ -44,10 +47,13 @@ class Timing(Strict):
         interference: share of the smaller of both parts that shows, 0 to 1.
         request_overhead_ms: before a request reaches the scheduler (parsing,
             tokenizing, hand-over), once a request.
-        warm_up_s: extra time of the first step of all (graph capture).
+        warm_up_s: before the first step of all (graph capture, kernels compiled); who comes
+            meanwhile waits and shares that step.
+        step: the cost by kernel times; the first six figures are not given beside it.
 
     """
 
+    step: StepCost | None = None
     decode_step_ms: dict[int, float] = Field(min_length=1)
     context_ns_per_token: float = Field(0, ge=0)
     reference_context: int = Field(1000, ge=0)
@@ -57,14 +63,55 @@ class Timing(Strict):
     request_overhead_ms: float = Field(0, ge=0)
     warm_up_s: float = Field(0, ge=0)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_off_the_step(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("step") is None:
+            return values
+        step = StepCost.model_validate(values["step"])
+        read = _figures_of(step)
+        if both := sorted(name for name in read if values.get(name, read[name]) != read[name]):
+            raise ValueError(f"give either step or {', '.join(both)}")
+        return {**values, **read}
+
     @model_validator(mode="after")
     def _curve_rises(self) -> Self:
-        points = list(self.decode_step_ms.items())
-        if any(batch < 1 or ms <= 0 for batch, ms in points):
-            raise ValueError("decode_step_ms: batch sizes start at 1 and times are positive")
-        if points != sorted(points) or any(a[1] > b[1] for a, b in pairwise(points)):
-            raise ValueError("decode_step_ms: batch sizes and times must both ascend")
+        if not rises(self.decode_step_ms):
+            raise ValueError(
+                "decode_step_ms: sizes from 1 on and positive times, both of which ascend"
+            )
         return self
+
+    def seconds(self, prefill_tokens: int, prefill_pairs: float, batch: int, context: int) -> float:
+        """Seconds of one step; see `StepCost.seconds`."""
+        if self.step is not None:
+            return self.step.seconds(prefill_tokens, prefill_pairs, batch, context)
+        decode = prefill = 0.0
+        if batch:
+            past = (context - batch * self.reference_context) * self.context_ns_per_token / 1e6
+            decode = interpolated(self.decode_step_ms, batch) + max(0.0, past)
+        if prefill_tokens:
+            prefill = self.prefill_step_ms + self.prefill_ms_per_token * prefill_tokens
+        low, high = (decode, prefill) if decode < prefill else (prefill, decode)
+        return (high + self.interference * low) / 1000
+
+
+def _figures_of(step: StepCost) -> dict[str, Any]:
+    """`Timing`'s figures at 1,000 tokens of context a sequence and in prompts of 2,048."""
+
+    def ms(tokens: int, batch: int) -> float:
+        return 1000 * step.seconds(tokens, pairs(tokens, 0), batch, 1000 * batch)
+
+    slope = (ms(2048, 0) - ms(512, 0)) / (2048 - 512)
+    return {
+        "decode_step_ms": {batch: ms(0, batch) for batch in (1, 8, 16, 32, 64, 128, 256)},
+        "context_ns_per_token": step.context_ns,
+        "reference_context": 1000,
+        "prefill_ms_per_token": slope,
+        "prefill_step_ms": max(0.0, ms(2048, 0) - 2048 * slope),
+        # Both share the weights' reading, so what decoding adds to a prefill is its attention.
+        "interference": max(0.0, min(1.0, (ms(2048, 16) - ms(2048, 0)) / ms(0, 16))),
+    }
 
 
 class Scheduling(Strict):
@@ -74,6 +121,11 @@ class Scheduling(Strict):
         long_prefill_token_threshold: most tokens of one prompt in a step; 0: no bound
             but max_num_batched_tokens. Chunked prefill only.
         num_gpu_blocks: size of the KV cache in blocks.
+        scheduler_reserve_full_isl: a prompt begins only once all of it fits.
+        async_scheduling: a step is decided on when the one before it begins.
+
+    vLLM's own defaults of the last two are on; profiles made from documents, which did
+    not measure with them, leave them off.
 
     """
 
@@ -82,6 +134,8 @@ class Scheduling(Strict):
     long_prefill_token_threshold: int = Field(0, ge=0)
     enable_chunked_prefill: bool = True
     enable_prefix_caching: bool = True
+    scheduler_reserve_full_isl: bool = False
+    async_scheduling: bool = False
     scheduling_policy: Literal["fcfs", "priority"] = "priority"
     block_size: int = Field(16, ge=1)
     num_gpu_blocks: int = Field(ge=2)
@@ -93,6 +147,31 @@ class Scheduling(Strict):
         return self
 
 
+class SleepCosts(Strict):
+    """What it costs that an engine gives up its card, and comes back.
+
+    The defaults are of a 4B model on an A100 (Phi-3-vision, 8 GiB): vLLM's own measurements,
+    https://blog.vllm.ai/2025/10/26/sleep-mode.html, but for `sleep_s` and `unload_s`, which it
+    does not tell: the copy at the same speed, and an engine's end.
+
+    Attributes:
+        sleep_s: weights to host memory (level 1).
+        wake_s: weights back from there.
+        reload_s: reading weights from disk into an engine that is there (level 2).
+        load_s: starting an engine anew.
+        unload_s: ending one.
+        weights_gib: of host memory, while it sleeps at level 1.
+
+    """
+
+    sleep_s: float = Field(0.8, ge=0)
+    wake_s: float = Field(0.82, ge=0)
+    reload_s: float = Field(1.76, ge=0)
+    load_s: float = Field(48.0, ge=0)
+    unload_s: float = Field(2.0, ge=0)
+    weights_gib: float = Field(8.0, gt=0)
+
+
 class Profile(Strict):
     """One named profile.
 
@@ -101,6 +180,7 @@ class Profile(Strict):
         mean_output_tokens: answers end by themselves after this many tokens on
             average (geometric); None: they always run to `max_tokens`.
         script: file of what it says where a conversation fits (simulator/script/model.py).
+        sleep: what giving up the card costs.
 
     """
 
@@ -108,6 +188,7 @@ class Profile(Strict):
     source: str
     timing: Timing
     scheduling: Scheduling
+    sleep: SleepCosts = SleepCosts()
     mean_output_tokens: float | None = Field(None, gt=1)
     script: str | None = None
 

@@ -235,22 +235,10 @@ class _Run:
                 prompt_tokens=sequence.prompt_tokens,
                 cached_tokens=sequence.cached_tokens,
                 output_tokens=sequence.output_tokens,
-                first_30_s=self._time_of_token(sequence, 30) - begun,
+                first_30_s=token_at(self._engine_of(sequence), sequence, 30) - begun,
                 longest_gap_s=self._longest_gap(sequence),
             )
         )
-
-    def _time_of_token(self, sequence: Sequence, number: int) -> float:
-        """When the n-th token came (or the last, of a shorter answer)."""
-        assert sequence.first_token_at is not None and sequence.finished_at is not None
-        left = number - 1
-        if left <= 0:
-            return sequence.first_token_at
-        for first, last in sequence.segments:
-            if left <= last - first:
-                return self._engine_of(sequence).step_ends[first + left - 1]
-            left -= last - first
-        return sequence.finished_at
 
     def _longest_gap(self, sequence: Sequence) -> float:
         assert sequence.first_token_at is not None
@@ -261,6 +249,22 @@ class _Run:
             longest = max(longest, part[0] - before, max(map(sub, part[1:], part), default=0.0))
             before = part[-1]
         return longest
+
+
+def token_at(engine: BatchingEngine, sequence: Sequence, number: int) -> float:
+    """When the n-th token of a finished sequence came (or the last, of a shorter answer).
+
+    Of an engine that keeps its step times.
+    """
+    assert sequence.first_token_at is not None and sequence.finished_at is not None
+    left = number - 1
+    if left <= 0:
+        return sequence.first_token_at
+    for first, last in sequence.segments:
+        if left <= last - first:
+            return engine.step_ends[first + left - 1]
+        left -= last - first
+    return sequence.finished_at
 
 
 def tokens_per_s(result: Result) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from random import Random
 
@@ -17,6 +18,7 @@ from pydantic import Field
 from simulator import strict_yaml
 from simulator.home import configs
 from simulator.model.profile import Strict, named_file
+from simulator.virtual_time.users import Promise, Users
 
 WORKLOADS = configs("workloads")
 
@@ -73,6 +75,8 @@ class Workload(Strict):
         stages: what happens in one turn.
         tools: how many tool definitions each request carries (over HTTP only).
         complex_share: share of sessions whose first question is a complex one.
+        users: how many they are, for `pointsman plan`.
+        promise: the SLO that it plans for.
 
     """
 
@@ -86,6 +90,8 @@ class Workload(Strict):
     stages: list[Stage] = Field(min_length=1)
     tools: int = Field(0, ge=0, le=64)
     complex_share: float = Field(0, ge=0, le=1)
+    users: Users | None = None
+    promise: Promise = Promise()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +115,11 @@ class Session:
 
 def sessions(workload: Workload, random: Random) -> Iterator[Session]:
     """Sessions without end."""
-    weights = [1 / (rank + 1) ** workload.tenant_skew for rank in range(workload.tenants)]
+    tenants = range(workload.tenants)
+    weights = list(accumulate(1 / (rank + 1) ** workload.tenant_skew for rank in tenants))
     number = 0
     while True:
-        tenant = random.choices(range(workload.tenants), weights)[0]
+        tenant = random.choices(tenants, cum_weights=weights)[0]
         is_complex = random.random() < workload.complex_share
         count = 1 + _poisson(workload.turns - 1, random)
         yield Session(number, tenant, is_complex, [_turn(workload, random) for _ in range(count)])

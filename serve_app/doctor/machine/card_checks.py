@@ -114,7 +114,7 @@ class CardChecks:
         wanted: dict[str, int] = {}
         for lane in self._lanes.values():
             if kind := kind_of_lane(lane):
-                wanted[kind] = wanted.get(kind, 0) + lane.workers * lane.replicas
+                wanted[kind] = wanted.get(kind, 0) + lane.workers * lane.replicas.min
         told = ", ".join(f"{found.count(kind)} x {kind}" for kind in dict.fromkeys(found))
         for kind, count in wanted.items():
             if kind not in found:

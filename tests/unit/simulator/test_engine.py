@@ -48,10 +48,9 @@ def test_one_sequence_takes_prefill_and_a_step_for_each_further_token() -> None:
 
 
 def test_decode_time_follows_the_curve_between_and_beyond_its_points() -> None:
-    model = BatchingEngine(
-        timing(decode_step_ms={1: 1.0, 3: 5.0, 4: 6.0}), scheduling(max_num_seqs=64)
-    )
-    assert [model._curve_ms(batch) for batch in (1, 2, 3, 4, 6)] == [1.0, 3.0, 5.0, 6.0, 8.0]
+    curve = timing(decode_step_ms={1: 1.0, 3: 5.0, 4: 6.0})
+    seconds = [curve.seconds(0, 0, batch, 0) for batch in (1, 2, 3, 4, 6)]
+    assert seconds == pytest.approx([0.001, 0.003, 0.005, 0.006, 0.008])
 
 
 def test_long_contexts_slow_decoding_down() -> None:
@@ -260,3 +259,44 @@ def test_settings_that_cannot_work_are_refused() -> None:
         timing(decode_step_ms={1: 0.0})
     with pytest.raises(ValueError, match="at least one token"):
         sequence(1, 0, 1)
+
+
+def test_who_comes_during_warm_up_shares_the_first_step() -> None:
+    model = engine(timing(warm_up_s=8))
+    first, second = sequence(1, 10, 1), sequence(2, 20, 1)
+    model.add(first, 0.0)
+    model.add(second, 7.0)
+    drain(model)
+    assert first.first_token_at == second.first_token_at == pytest.approx(8.003)
+
+
+def test_a_step_scheduled_ahead_does_not_know_who_came_after() -> None:
+    model = engine(async_scheduling=True)
+    talker, late = sequence(1, 10, 100), sequence(2, 10, 1)
+    model.add(talker, 0.0)
+    # The prefill takes 1 ms; the decode step behind it is decided on already.
+    model.add(late, 0.0005)
+    drain(model)
+    assert late.scheduled_at == pytest.approx(0.001)
+    assert late.first_token_at == pytest.approx(0.001 + 0.001 + 0.001)
+
+
+def test_scheduled_ahead_an_answer_is_as_long_and_its_blocks_come_back_when_it_ends() -> None:
+    model, one = engine(async_scheduling=True), sequence(1, 17, 4)
+    model.add(one, 0.0)
+    results = drain(model)
+    assert one.finished_at == pytest.approx(0.0017 + 3 * 0.001)
+    assert sum(len(result.first) + len(result.decoded) for result in results) == 4
+    assert (model.running, model.pool.in_use) == (0, 0)
+
+
+def test_a_prompt_begins_only_once_all_of_it_fits() -> None:
+    fields = {"num_gpu_blocks": 20, "max_num_batched_tokens": 64}
+    for reserves, preempted in ((False, True), (True, False)):
+        model = engine(scheduler_reserve_full_isl=reserves, **fields)
+        older, younger = sequence(1, 160, 80), sequence(2, 200, 2)
+        model.add(older, 0.0)
+        model.add(younger, 0.0)
+        drain(model)
+        assert (younger.preemptions > 0) == preempted
+        assert (younger.scheduled_at or 0.0) > 0.02 or preempted

@@ -2,7 +2,7 @@
 
 import pytest
 
-from router.admission.slots import DrainRate, Need, Slots, share_of
+from router.admission.slots import DrainRate, Need, ReplicaSlots, Slots, share_of
 
 
 @pytest.mark.parametrize(
@@ -83,3 +83,26 @@ def test_when_starts_stop_waits_grow():
     before = drain.wait_s(1, now=30)
     assert before == pytest.approx(1.0, rel=0.05)
     assert drain.wait_s(1, now=60) > 2 * before
+
+
+def test_a_replica_is_full_at_its_part_and_no_more_below_it():
+    """Full replicas are passed by; what runs nothing is forgotten."""
+    replicas = ReplicaSlots(2)
+
+    replicas.note("a", 1)
+    replicas.note("a", 1)
+    assert replicas.full == {"a"}
+    replicas.note("a", -1)
+    assert (replicas.full, replicas.used) == (frozenset(), {"a": 1})
+    replicas.note("a", -1)
+
+    assert replicas.used == {}
+
+
+def test_without_slots_or_a_replica_nothing_is_counted():
+    counted, uncounted = ReplicaSlots(1), ReplicaSlots(None)
+
+    counted.note(None, 1)
+    uncounted.note("a", 1)
+
+    assert not counted.full | uncounted.full

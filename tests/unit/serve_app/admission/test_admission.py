@@ -240,7 +240,7 @@ async def test_a_stream_that_goes_on_elsewhere_keeps_its_slot(world):
 
     assert response.status_code == 200 and '"error"' not in response.text
     assert len(lanes.opened) == 2 and set(used) == {1}
-    assert is_idle(world) and not world.state.admission.lanes["chat"].used
+    assert is_idle(world) and not world.state.admission.lanes["chat"].replicas.used
 
 
 async def test_paid_work_hears_of_no_replica_after_free_work_is_shed(world, gated):

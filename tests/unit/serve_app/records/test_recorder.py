@@ -43,6 +43,7 @@ async def test_a_whole_answer_is_one_line_and_one_row(recording, engine):
     (line,) = lines_of(recording)
     assert line.pop("time").endswith("Z")
     assert 0 < line.pop("duration_s") < 10
+    assert len(line.pop("session")) == 16
     assert line == {
         "request_id": "r-1",
         "tenant": "slow",
@@ -63,6 +64,7 @@ async def test_a_whole_answer_is_one_line_and_one_row(recording, engine):
         "tool_outcomes": None,
         "tool_repairs": None,
         "trace_id": None,
+        "cached_tokens": 0,
     }
     assert kept(recording) == [("slow", "r-1", "chat", "small", "default", "fake", None)]
 
@@ -131,6 +133,7 @@ async def test_a_dry_run_and_a_count_of_tokens_leave_nothing(recording, engine):
     recording.recorder.close()
     assert counted.status_code == 200
     assert list((recording.folder / "log").glob("*")) == []
+    assert recording.pipeline.recent.export()["decisions"] == []
 
 
 async def test_the_prompt_of_a_tenant_that_keeps_them_is_its_system_and_user_text(
@@ -199,5 +202,5 @@ def test_a_recorder_without_writers_does_nothing():
     recorder = Recorder()
 
     recorder.start()
-    recorder.record(None)
+    recorder.record(None, None)
     recorder.close()

@@ -1,0 +1,1 @@
+"""A page with sliders: one file, no server."""

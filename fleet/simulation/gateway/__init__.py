@@ -1,0 +1,1 @@
+"""The ingress replicas of a simulated fleet: the decisions of `router/`, in virtual time."""

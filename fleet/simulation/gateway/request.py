@@ -1,0 +1,307 @@
+"""One request on its way through an ingress replica and its lane's engines."""
+
+from __future__ import annotations
+
+from array import array
+from math import ceil
+from typing import TYPE_CHECKING
+
+from fleet.simulation.engines.replica import Attempt, Replica
+from fleet.simulation.spec import TenantSpec
+from fleet.simulation.world import Answer, Ask
+from router.admission.shed_order import Event
+from router.admission.ticket import Stage, Ticket
+from router.errors import Rejected
+from router.limits.ceiling import TenantCeiling
+from router.limits.pacer import ContendedPacer, Paces
+from router.limits.reservation import Reckoning, Reservation
+from router.placement.affinity import TurnFacts
+from router.recovery.resume import Delivered, RecoveryAction, StreamTraits, decide
+from router.types import LaneDecision
+
+if TYPE_CHECKING:
+    from fleet.simulation.gateway.desk import Desk
+    from fleet.simulation.gateway.ingress import Ingress
+
+NO_REPLICA = "no_replica"
+BROKEN = "broken"
+STRANDED_PERIOD_S = 0.05
+LOOK_PERIOD_S = 0.25
+
+
+class Request:
+    """A request from its lane decision to its end. The ingress makes it, engines call it back."""
+
+    ticket: Ticket
+
+    def __init__(
+        self,
+        ingress: Ingress,
+        desk: Desk,
+        ask: Ask,
+        spec: TenantSpec,
+        decision: LaneDecision,
+        cost: Reckoning,
+        output_tokens: int,
+    ) -> None:
+        self.ingress, self.desk, self.ask, self.spec = ingress, desk, ask, spec
+        self.decision, self.cost = decision, cost
+        self.output_tokens = output_tokens
+        self.asked_at = ingress.world.now
+        self.ceiling: TenantCeiling
+        self.reservation: Reservation
+        self.pacer: Paces | None = None
+        self.quota_held = 0.0
+        self.number = ingress.log.number()
+        self.replica: Replica | None = None
+        self.attempt: Attempt | None = None
+        self.first_at: float | None = None
+        self.cached_tokens = 0
+        self.tries = self.failovers = 0
+        # Tokens that it counts with among those that wait; None: it waits no more.
+        self.demanded: int | None = None
+        # Of earlier attempts, and of what the client has of a repeated one.
+        self._delivered = self._skipped = 0
+        self._booked = 0
+        self._position: float | None = None
+        self._avoid: frozenset[str] = frozenset()
+
+    # -- what it holds ----------------------------------------------------------
+
+    @property
+    def generated(self) -> int:
+        """Tokens of the answer so far."""
+        attempt, replica = self.attempt, self.replica
+        if attempt is None or replica is None or attempt.number < 0:
+            return self._delivered
+        now = replica.engine.generated(attempt)
+        return max(self._delivered, self._delivered - self._skipped + now)
+
+    def book(self, now: float) -> None:
+        """Book what came since the last time under the tenant's tokens a second."""
+        assert self.pacer is not None
+        new = self.generated - self._booked
+        if new > 0:
+            self._booked += new
+            self._position = self.pacer.hold(new, now=now)
+            self.ticket.deliver(self._booked)
+
+    # -- queue --------------------------------------------------------------------
+
+    def changed(self) -> None:
+        """Follow the queue's word: it starts, is refused, or has to leave its engine."""
+        stage, ingress = self.ticket.stage, self.ingress
+        if self.demanded is not None:
+            self.desk.demand.started += self.demanded
+            self.demanded = None
+        if stage is Stage.RUNNING:
+            self.note(Event.STARTED)
+            self.dispatch(ingress.world.now)
+            return
+        refused = self.ticket.refused
+        assert refused is not None
+        if stage is Stage.EVICTED:
+            # Its engine is told in a moment; the queue must not be re-entered from its own call.
+            ingress.world.at(ingress.world.now, lambda now: self._leave(refused, now))
+        else:
+            self.note(Event.REFUSED, refused.reason.value)
+            self._settle(0)
+            self._end(refused.reason.value, ingress.world.now)
+
+    def _leave(self, refused: Rejected, now: float) -> None:
+        if self.ticket.stage is Stage.EVICTED:
+            self._stop(now)
+            self._close(refused.reason.value, 0, now)
+
+    def note(self, event: Event, code: str = "") -> None:
+        """Write it into the ingress replica's admission log."""
+        tier = self.spec.tier
+        self.ingress.log.note(
+            self.ingress.world.now,
+            self.desk.name,
+            self.number,
+            tier.name,
+            event,
+            sheddable=tier.sheddable,
+            code=code,
+        )
+
+    # -- engine -------------------------------------------------------------------
+
+    def dispatch(self, now: float) -> None:
+        """Place it and send it to its engine; without a replica it waits for one."""
+        desk = self.desk
+        if not desk.engines.stats:
+            self._strand(now)
+            return
+        self.replica = self._placed(now)
+        self.replica.open[self] = None
+        desk.slots.note(self.replica.name, self.ticket.cost)
+        desk.breakers.note_chosen(self.replica.name, now=now)
+        done = self._delivered - self._skipped
+        self.attempt = attempt = Attempt(
+            self,
+            self.ask.prompt_tokens + done,
+            max(1, self.output_tokens - done),
+            self.ask.blocks(desk.engines.block_size),
+            self.spec.tier.priority,
+        )
+        replica = self.replica
+
+        def submit(at: float) -> None:
+            if self.attempt is attempt and not replica.is_gone:
+                replica.add(attempt, at)
+
+        self.ingress.world.at(now + desk.engines.overhead_s, submit)
+
+    def _placed(self, now: float) -> Replica:
+        desk, ask, me = self.desk, self.ask, self.ingress.name
+        avoid = self._avoid | desk.slots.full | desk.breakers.avoided(now=now)
+        turn = TurnFacts(
+            ask.tenant, f"{ask.tenant}\0{ask.session}", ask.history_tokens, ask.system_tokens
+        )
+        stats = desk.engines.stats
+        placed = desk.placement.choose(turn, stats, desk.engines.slots, avoid, now=now)
+        desk.placement.begin(placed.replica)
+        replica = desk.engines.replicas[placed.replica]
+        replica.turns.begin(me, ask.tenant, placed.spilled, now=now)
+        return replica
+
+    def _strand(self, now: float) -> None:
+        """Wait for a replica for a while; sheddable work goes before protected work hears no."""
+        desk, ingress = self.desk, self.ingress
+        until = desk.stranded.get(self)
+        if until is None:
+            until = desk.stranded[self] = now + ingress.spec.choose_s
+        if now < until:
+            ingress.world.at(min(until, now + LOOK_PERIOD_S), self._look_again)
+            return
+        del desk.stranded[self]
+        if not self.spec.tier.sheddable:
+            self._drain_others(now, now + ingress.spec.choose_s)
+            return
+        self._refuse_stranded(now)
+
+    def _look_again(self, now: float) -> None:
+        if self in self.desk.stranded and self.ticket.stage is Stage.RUNNING:
+            if self.desk.engines.stats:
+                del self.desk.stranded[self]
+            self.dispatch(now)
+
+    def _drain_others(self, now: float, until: float) -> None:
+        drained = self.desk.queue.preemption.drain_sheddable(now, 4 * STRANDED_PERIOD_S)
+        if drained or now >= until:
+            self._refuse_stranded(now)
+        else:
+            self.ingress.world.at(now + STRANDED_PERIOD_S, lambda at: self._drain_others(at, until))
+
+    def _refuse_stranded(self, now: float) -> None:
+        self.note(Event.REFUSED, NO_REPLICA)
+        self._close(NO_REPLICA if self.first_at is None else BROKEN, self._delivered, now)
+
+    def first_token(self, now: float) -> None:
+        """Take the engine's word that the first token of this attempt is there."""
+        attempt = self.attempt
+        assert attempt is not None
+        self.cached_tokens = max(self.cached_tokens, attempt.cached_tokens)
+        if self.first_at is None:
+            self.first_at = now
+            self.desk.queue.begin(self.ticket)
+            self.note(Event.FIRST_TOKEN)
+
+    def finished(self, now: float) -> None:
+        self._release(now)
+        self.ingress.answered(self, now)
+        self._close("200", self.output_tokens, now)
+
+    def lost(self, now: float) -> None:
+        """Go on elsewhere, if recovery says so: its replica is gone."""
+        replica, ingress, desk = self.replica, self.ingress, self.desk
+        assert replica is not None
+        self._delivered = self.generated
+        self._skipped = 0
+        self._release(now)
+        desk.breakers.note_fault(replica.name, self.ask.tenant, now=now, is_gone=True)
+        self._avoid |= {replica.name}
+        self.failovers += 1
+        self.tries = 0 if self._delivered else self.tries + 1
+        spec = ingress.spec
+        may = self.tries < spec.attempts and self.failovers <= spec.max_failovers
+        if not may or not ingress.retries.try_spend(self.ask.tenant, now=now):
+            self._close(BROKEN if self._delivered else NO_REPLICA, self._delivered, now)
+            return
+        action = decide(self._traits(), self._shown())
+        if action is RecoveryAction.REPEAT:
+            self._skipped = self._delivered
+        ingress.tally.resumed(desk.name, self.spec.tier.name, action.value)
+        self.dispatch(now)
+
+    def _traits(self) -> StreamTraits:
+        return StreamTraits(is_chat=True, has_tools=self.ask.has_tools, may_repeat=True)
+
+    def _shown(self) -> Delivered:
+        given = Delivered(prompt=array("I", [0]))
+        if self._delivered:
+            given.add([0], " ")
+        return given
+
+    # -- the end ------------------------------------------------------------------
+
+    def _stop(self, now: float) -> None:
+        if self.attempt is not None and self.replica is not None:
+            self.replica.engine.abort(self.attempt)
+            self._release(now)
+
+    def _release(self, now: float) -> None:
+        """Leave the replica, whatever the reason."""
+        replica, me = self.replica, self.ingress.name
+        if replica is None:
+            return
+        replica.open.pop(self, None)
+        replica.turns.end(me, self.ask.tenant, now=now)
+        self.desk.placement.end(replica.name)
+        self.desk.slots.note(replica.name, -self.ticket.cost)
+
+    def _close(self, code: str, tokens: int, now: float) -> None:
+        """Give back the slots and settle."""
+        if self.ticket.stage is not Stage.REFUSED:
+            self.note(Event.LEFT)
+        self._settle(tokens)
+        if self.pacer is not None and code == "200":
+            self.book_all(tokens, now)
+        if tokens:
+            self.desk.demand.note_answer(tokens)
+        self.desk.queue.release(self.ticket, tokens, now)
+        self.desk.arm()
+        self._end(code, now)
+
+    def book_all(self, tokens: int, now: float) -> None:
+        assert self.pacer is not None
+        if tokens > self._booked:
+            self._position = self.pacer.hold(tokens - self._booked, now=now)
+            self._booked = tokens
+
+    def _settle(self, tokens: int) -> None:
+        ingress, weigh = self.ingress, self.spec.weights.weigh
+        prompt = self.ask.prompt_tokens if self.first_at is not None else 0
+        used = weigh(prompt, self.cached_tokens, tokens)
+        self.ceiling.settle(self.reservation, ceil(used), now=ingress.world.now)
+        if not self.spec.quotas.is_none:
+            ingress.limits.use_quota(self.ask.tenant, used - self.quota_held)
+        ingress.limits.forget(self)
+
+    def _end(self, code: str, now: float) -> None:
+        late = 0.0
+        if self.pacer is not None and self._position is not None and code == "200":
+            late = self.pacer.wait_s(self._position, now=now)
+        took = now + late - self.asked_at
+        tokens = self.output_tokens if code == "200" else self._delivered
+        self.ingress.tally.ended(self, code, took, tokens)
+        self.ask.done(Answer(code, took, tokens), now + late)
+
+
+def pacer_of(request: Request, spec: TenantSpec, demand: int) -> Paces | None:
+    """Return the tenant's tokens-per-second ceiling as it binds in the request's lane."""
+    pacer = request.ceiling.pacer
+    contention = request.ingress.limits.contention(request.desk.name, spec, demand)
+    return pacer if pacer is None or contention is None else ContendedPacer(pacer, contention)

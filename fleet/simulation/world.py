@@ -1,0 +1,132 @@
+"""Virtual time: what is to happen, in order."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+Action = Callable[[float], None]
+
+
+class World:
+    """The clock, and what is due when. Actions get the time they were due at."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._due: list[tuple[float, int, Action]] = []
+        self._numbers = itertools.count()
+
+    def at(self, when: float, action: Action) -> None:
+        heapq.heappush(self._due, (when, next(self._numbers), action))
+
+    def every(self, period_s: float, action: Action) -> None:
+        """Do something again and again, the first time in one period."""
+
+        def again(now: float) -> None:
+            action(now)
+            self.at(now + period_s, again)
+
+        self.at(self.now + period_s, again)
+
+    def run(self, until: float) -> None:
+        due, pop = self._due, heapq.heappop
+        while due and due[0][0] <= until:
+            now, _, action = pop(due)
+            self.now = now
+            action(now)
+        self.now = until
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a request ended.
+
+    Attributes:
+        code: `200`, or an error code of the outward interface; `broken`: the stream ended.
+        took_s: from the request to the end.
+        completion_tokens: that were given.
+
+    """
+
+    code: str
+    took_s: float
+    completion_tokens: int
+
+
+@dataclass(slots=True)
+class Ask:
+    """One request as its client sends it.
+
+    Attributes:
+        session: number of its conversation.
+        history_tokens: of its prompt, what was said before the newest message;
+            `system_tokens`: what stands before all that.
+        output_tokens: that it will be answered with.
+        limit: the most that the client asks for; None: it names none.
+        blocks: for a block size in tokens, what gives the key of its n-th full KV block
+            (`block_key` of `simulator.model.engine.Sequence`).
+        scores: of its newest user turns, newest last.
+        pinned: the lane it names.
+        turn: number of the user turn; its steps bring results of tools.
+        done: told when it has ended.
+
+    """
+
+    tenant: str
+    tier: str
+    session: int
+    prompt_tokens: int
+    output_tokens: int
+    blocks: Callable[[int], Callable[[int], int]]
+    done: Callable[[Answer, float], None]
+    history_tokens: int = 0
+    system_tokens: int = 0
+    limit: int | None = None
+    scores: tuple[float, ...] = ()
+    pinned: str | None = None
+    turn: int = 0
+    has_tools: bool = False
+    is_step: bool = False
+    is_background: bool = False
+    is_sub_agent: bool = False
+
+
+class Fleet(Protocol):
+    """What traffic is sent to."""
+
+    @property
+    def world(self) -> World:
+        """The clock that it runs by."""
+
+    def ask(self, ask: Ask) -> None:
+        """Take a request, now."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Traffic of one kind."""
+
+    def begin(self, fleet: Fleet) -> None:
+        """Plan the first requests; later ones follow from these."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """Something that happens to a lane.
+
+    Attributes:
+        at: seconds from the beginning.
+        kind: `lose`: so many replicas are lost with their caches, back after `for_s`;
+            `redeploy`: each replica in turn drains and starts anew.
+        replicas: how many; None: all.
+
+    """
+
+    at: float
+    kind: str
+    lane: str
+    replicas: int | None = None
+    for_s: float = field(default=60.0)

@@ -1,0 +1,1 @@
+"""What a simulated fleet is asked: sessions drawn at random, recorded requests, scenarios."""

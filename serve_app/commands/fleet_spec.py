@@ -1,0 +1,124 @@
+"""Fleet and tenants files to the fleet that is simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fleet.simulation.spec import FleetSpec, LaneSpec, TenantSpec
+from router.admission.ticket import Tier
+from router.slo.objectives import SloPolicy, Targets
+from router.types import Lane
+from serve_app.advice.decoding import profile_of
+from serve_app.commands.client import CommandError
+from serve_app.config.fleet import FleetConfig
+from serve_app.config.lane import LaneConfig
+from serve_app.config.tenants import TenantConfig, TenantsConfig
+from serve_app.routing.policies import levels_of, planning_of, routing_of
+from simulator.model.profile import load_profile
+
+
+def spec_of(
+    fleet: FleetConfig,
+    tenants: TenantsConfig,
+    *,
+    profiles: Mapping[str, str] | None = None,
+    start_s: float = 60.0,
+    card_hour: float = 0.0,
+) -> FleetSpec:
+    """Return a fleet as it is simulated.
+
+    Args:
+        fleet: as a deployment reads it.
+        tenants: the same.
+        profiles: by lane, the simulator's profile; before the fleet's own and the documented.
+        start_s: from the decision to a warm replica.
+        card_hour: price of one card for an hour.
+
+    Raises CommandError for a lane without a profile, and FileNotFoundError, yaml.YAMLError or
+    pydantic's ValidationError for a profile that cannot be read.
+
+    """
+    lanes = {
+        name: _lane(name, lane, fleet, (profiles or {}).get(name), start_s)
+        for name, lane in fleet.enabled_lanes.items()
+    }
+    named = {name: TenantConfig(tier=name) for name in tenants.tiers}
+    tiers = tenants.model_copy(update={"tenants": named})
+    routing, affinity, recovery = fleet.routing, fleet.sessions.affinity, fleet.recovery
+    levels = levels_of(fleet)
+    return FleetSpec(
+        lanes=lanes,
+        routing=routing_of(fleet),
+        tiers={name: _tenant(name, tiers, fleet) for name in tenants.tiers},
+        tenants={name: _tenant(name, tenants, fleet) for name in tenants.tenants},
+        levels=levels,
+        planning=planning_of(fleet),
+        fixed_threshold=routing.escalation_threshold if levels else None,
+        escalation_ttft_s=routing.escalation_ttft_s,
+        sticky_turns=routing.sticky_turns,
+        default_output_tokens=routing.default_output_tokens,
+        ingresses=fleet.ingress.replicas,
+        queue=fleet.queue_config,
+        saturation=fleet.admission,
+        affinity=affinity,
+        warm_s=affinity.warm_s,
+        max_spilled=affinity.max_spilled,
+        tracked_sessions=affinity.tracked_sessions,
+        report_period_s=affinity.report_period_s,
+        retries=recovery,
+        breaker=recovery,
+        attempts=recovery.attempts,
+        max_failovers=recovery.max_failovers,
+        choose_s=fleet.timeouts.choose_s,
+        slo=SloPolicy(Targets()) if fleet.slo is None else fleet.slo.policy(),
+        token_cost=fleet.prices.cost,
+        card_hour=card_hour,
+        currency=fleet.prices.currency,
+    )
+
+
+def _lane(
+    name: str, lane: LaneConfig, fleet: FleetConfig, profile: str | None, start_s: float
+) -> LaneSpec:
+    found = load_profile(profile) if profile else profile_of(name, lane, fleet.advice)
+    if found is None:
+        raise CommandError(
+            f"lane '{name}': no profile says how fast {lane.model_source} is; give one with "
+            f"--profile {name}=NAME, or in the fleet file under advice.profiles"
+        )
+    ttft_s = None if fleet.slo is None else fleet.slo.policy().of(name, "").ttft_p95_s
+    threshold = lane.engine_args.get("long_prefill_token_threshold") or 0
+    scheduling = found.scheduling.model_copy(
+        update={"long_prefill_token_threshold": int(threshold)}
+    )
+    return LaneSpec(
+        lane=Lane(name, lane.model_id, lane.max_model_len, lane.calls_tools),
+        profile=found.model_copy(update={"scheduling": scheduling}),
+        replicas=lane.replicas.min + lane.replicas.standby,
+        slots=lane.slots if fleet.admission.enabled else None,
+        cards=lane.workers,
+        start_s=start_s,
+        drain_s=lane.drain_s,
+        scaling=lane.replicas.terms(lane.slots, ttft_s) if lane.replicas.follow_load else None,
+    )
+
+
+def _tenant(name: str, tenants: TenantsConfig, fleet: FleetConfig) -> TenantSpec:
+    config = tenants.tenants[name]
+    tier, kv = tenants.tiers[config.tier], tenants.kv_of(name)
+    return TenantSpec(
+        tier=Tier(
+            config.tier,
+            tier.priority,
+            sheddable=tier.sheddable,
+            min_share=tier.min_share,
+            start_within_s=tier.start_within_s,
+        ),
+        rules=tenants.rules_of(name, fleet.routing.complex, fleet.routing.frontier),
+        ceilings=tenants.ceilings_of(name),
+        quotas=tenants.quotas_of(name),
+        weights=tenants.weights_of(name),
+        kv_tokens=None if kv is None else kv.tokens_per_tenant,
+        session_tokens=None if kv is None else kv.tokens_per_session,
+        weight=config.weight,
+    )

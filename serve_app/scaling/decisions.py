@@ -1,0 +1,41 @@
+"""The last decision for each lane, from Serve's controller to whoever tells of it.
+
+It is in the key-value store of Ray's control plane, where Serve keeps its own state: written
+when it changes, read when somebody asks. A lost or foreign entry is no decision.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
+
+from router.scaling.lane_load import Decision
+
+_KEY = "pointsman:scaling:"
+_NAMESPACE = b"pointsman"
+
+
+def publish(lane: str, decision: Decision) -> None:
+    """Keep it for those who ask; a call of about a millisecond."""
+    told = {
+        "target": decision.target,
+        "awake": decision.awake,
+        "reason": decision.reason.value,
+        "demand": None if decision.demand is None else round(decision.demand, 2),
+        "at": round(time.time(), 1),  # noqa: TID251  # for people
+    }
+    _internal_kv_put(f"{_KEY}{lane}".encode(), json.dumps(told).encode(), namespace=_NAMESPACE)
+
+
+def last(lanes: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return the last decision of each lane that has one; for a thread."""
+    found = {}
+    for lane in lanes:
+        said = _internal_kv_get(f"{_KEY}{lane}".encode(), namespace=_NAMESPACE)
+        if said is not None:
+            found[lane] = json.loads(said)
+    return found

@@ -1,0 +1,83 @@
+"""A lane that is scaled: 1 -> 2 -> 1 under load, nothing broken, and HAProxy not told."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from serve_app.machine.processes import is_haproxy_of, ours
+from tests.e2e.streams import CHAT, Stream, form
+from tests.e2e.support import REPLACED_S, eventually, replicas_of, status_of
+
+LANE = "elastic"
+TOKENS = 100
+
+
+class Talker(threading.Thread):
+    """One stream after the other, each read to its end."""
+
+    def __init__(self, url: str, number: int) -> None:
+        super().__init__(daemon=True)
+        self.enough = threading.Event()
+        self.streams: list[Stream] = []
+        self._url, self._number = url, number
+
+    def run(self) -> None:
+        while not self.enough.is_set():
+            text = f"Story {self._number} of {len(self.streams)}."
+            stream = Stream(self._url, CHAT, form(CHAT, text, TOKENS, model=LANE))
+            self.streams.append(stream)
+            stream.run()
+
+
+def haproxies() -> set[int]:
+    """Its processes: a reload would put another one in the place of each."""
+    folder = Path(os.environ["RAY_TMPDIR"])
+    return {x.pid for x in ours() if is_haproxy_of(x, folder)}
+
+
+def scaling(http: httpx.Client, url: str) -> dict[str, Any]:
+    lanes = status_of(http, url).get("lanes", {})
+    return lanes[LANE]["scaling"] if lanes else {}
+
+
+@pytest.mark.busy
+def test_a_lane_grows_and_shrinks_under_streams_and_none_breaks(
+    simulated: str, http: httpx.Client
+) -> None:
+    before = eventually(haproxies)
+    talkers = [Talker(simulated, number) for number in range(8)]
+    for talker in talkers:
+        talker.start()
+
+    def both_talk() -> bool:
+        rows = replicas_of(http, simulated, LANE).values()
+        return len(rows) == 2 and all(row["in_flight"] for row in rows)
+
+    eventually(both_talk, within_s=REPLACED_S, every_s=0.5)
+    grown = scaling(http, simulated)
+    metrics = http.get(f"{simulated}/metrics").text
+    for talker in talkers[2:]:
+        talker.enough.set()
+
+    def is_small() -> bool:
+        row = scaling(http, simulated)
+        return row.get("target") == 1 and row.get("ready") == 1 and row.get("draining") == 0
+
+    eventually(is_small, within_s=REPLACED_S, every_s=0.5)
+    for talker in talkers:
+        talker.enough.set()
+        talker.join()
+    streams = [stream for talker in talkers for stream in talker.streams]
+
+    assert [x.text[-300:] for x in streams if not x.is_whole] == []
+    assert {len(x.words) for x in streams} == {TOKENS}
+    assert grown["target"] == grown["ready"] == 2
+    assert f'pointsman_lane_replicas{{lane="{LANE}",state="target"}} 2.0' in metrics
+    assert len({x.replica for x in streams}) == 2
+    assert haproxies() == before
