@@ -185,11 +185,10 @@ def cells() -> None:
         found = list(pool.map(run_cell, CELLS, chunksize=1))
     rows = [cell_row(cell, one, cpu_s, row) for cell, one, cpu_s in found for row in one.rows]
     notes = (
-        "**Simulated**, of profiles derived from data sheets: the consumer chat's peak (50,000 "
-        f"requests a second), {CELL_S / 60:.0f} minutes of which the last "
+        "**Simulated**, of profiles derived from data sheets: the consumer chat's peak "
+        f"(50,000 requests a second), {CELL_S / 60:.0f} minutes of which the last "
         f"{(CELL_S - CELL_SKIP_S) / 60:.0f} are counted, as cells of several sizes. `cards`: of "
-        "the whole fleet, the cell's mean times the number of cells: a smaller cell rounds up more. "
-        "Command: `python -m benchmarks.fleet --part cells`."
+        "the whole fleet, the cell's mean times the number of cells. Command: `python -m benchmarks.fleet --part cells`."
     )
     report.write("fleet_cells", rows, title="The size of a cell", notes=notes)
 
@@ -257,9 +256,9 @@ def day() -> None:
     ]
     notes = (
         f"**Simulated**, of profiles derived from data sheets: one of {scenario.cell:g} cells that "
-        "together take 50,000 requests a second at noon and 5,000 at midnight; replicas follow by "
-        "the shipped autoscaling policy. The halves of the day run beside each other, the second from "
-        f"{OVERLAP_S / 60:.0f} minutes before noon. What a cell's size matters: fleet_cells.md. "
+        "together take 50,000 requests a second at noon and 5,000 at midnight; replicas follow "
+        "by the shipped autoscaling policy. The halves of the day run beside each other, the "
+        f"second from {OVERLAP_S / 60:.0f} minutes before noon. What a cell's size matters: fleet_cells.md. "
         "Command: `python -m benchmarks.fleet --part day`."
     )
     report.write("fleet_day", rows, title="A day at 50,000 requests a second", notes=notes)

@@ -13,7 +13,7 @@ from router.admission.shed_order import Event
 from router.admission.ticket import Stage, Ticket
 from router.errors import Rejected
 from router.limits.ceiling import TenantCeiling
-from router.limits.pacer import ContendedPacer, Paces
+from router.limits.pacer import Paces
 from router.limits.reservation import Reckoning, Reservation
 from router.placement.affinity import TurnFacts
 from router.recovery.resume import Delivered, RecoveryAction, StreamTraits, decide
@@ -297,11 +297,6 @@ class Request:
         took = now + late - self.asked_at
         tokens = self.output_tokens if code == "200" else self._delivered
         self.ingress.tally.ended(self, code, took, tokens)
+        # They hold each other: without this the garbage collector would have to find them.
+        self.attempt = self.replica = None
         self.ask.done(Answer(code, took, tokens), now + late)
-
-
-def pacer_of(request: Request, spec: TenantSpec, demand: int) -> Paces | None:
-    """Return the tenant's tokens-per-second ceiling as it binds in the request's lane."""
-    pacer = request.ceiling.pacer
-    contention = request.ingress.limits.contention(request.desk.name, spec, demand)
-    return pacer if pacer is None or contention is None else ContendedPacer(pacer, contention)
