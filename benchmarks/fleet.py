@@ -188,7 +188,8 @@ def cells() -> None:
         "**Simulated**, of profiles derived from data sheets: the consumer chat's peak "
         f"(50,000 requests a second), {CELL_S / 60:.0f} minutes of which the last "
         f"{(CELL_S - CELL_SKIP_S) / 60:.0f} are counted, as cells of several sizes. `cards`: of "
-        "the whole fleet, the cell's mean times the number of cells. Command: `python -m benchmarks.fleet --part cells`."
+        "the whole fleet, the cell's mean times the number of cells. "
+        "Command: `python -m benchmarks.fleet --part cells`."
     )
     report.write("fleet_cells", rows, title="The size of a cell", notes=notes)
 
@@ -258,8 +259,8 @@ def day() -> None:
         f"**Simulated**, of profiles derived from data sheets: one of {scenario.cell:g} cells that "
         "together take 50,000 requests a second at noon and 5,000 at midnight; replicas follow "
         "by the shipped autoscaling policy. The halves of the day run beside each other, the "
-        f"second from {OVERLAP_S / 60:.0f} minutes before noon. What a cell's size matters: fleet_cells.md. "
-        "Command: `python -m benchmarks.fleet --part day`."
+        f"second from {OVERLAP_S / 60:.0f} minutes before noon. What a cell's size matters: "
+        "fleet_cells.md. Command: `python -m benchmarks.fleet --part day`."
     )
     report.write("fleet_day", rows, title="A day at 50,000 requests a second", notes=notes)
     plot_day(halves)

@@ -98,7 +98,7 @@ class Ingress:
             self._refuse(ask, spec, name, wrong)
             return
         cost = self._reckon(ask, spec, window)
-        request = Request(self, desk, ask, spec, decision, cost, output)
+        request = Request(self, desk, ask, spec, cost, output)
         refused = self._reserve(request, now)
         if refused is not None:
             self._refuse(ask, spec, name, refused)
