@@ -183,7 +183,7 @@ def plot(rows: list[dict[str, Any]]) -> None:
     names = list(dict.fromkeys(x["trace"] for x in rows))
     for trace, axis in zip(names, axes.flat, strict=True):
         shown = [x for x in rows if x["trace"] == trace and x["start_up_s"] == START_UPS_S[0]]
-        for x, mark in zip(shown, "*osP^vD", strict=True):
+        for x, mark in zip(shown, "*osP^vDX", strict=True):
             label = "pointsman, standby" if "standby" in x["policy"] else x["policy"]
             at = 100 * x["over_oracle_ratio"], 100 * x["late_ratio"]
             axis.plot(*at, mark, markersize=9, label=label)
