@@ -48,7 +48,7 @@ def inputs_fault(body: dict[str, Any], route: Route) -> tuple[str, str] | None:
         if wrong is not None:
             return name, wrong
     given = _NAMES.intersection(x for x in body if body[x] is not None)
-    if route.path != "/v1/score" or given in map(set, SPELLINGS):
+    if route.path != "/v1/score" or any(given == set(pair) for pair in SPELLINGS):
         return None
     return "queries", "given with 'documents' alone, or 'text_1' with 'text_2' in their place"
 
