@@ -13,9 +13,12 @@ from typing import Any
 from router.types import Task
 from serve_app.bodies.routes import Route
 
-_PAIRS = (("queries", "documents"), ("queries", "items"), ("data_1", "data_2"))
-_TEXTS = ("text_1", "text_2")
-SPELLINGS = (*_PAIRS, _TEXTS)
+SPELLINGS = (
+    ("queries", "documents"),
+    ("queries", "items"),
+    ("data_1", "data_2"),
+    ("text_1", "text_2"),
+)
 _NAMES = frozenset(name for pair in SPELLINGS for name in pair)
 
 ARE_TEXTS = "a string or an array of strings, none of them empty"
