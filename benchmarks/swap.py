@@ -130,12 +130,14 @@ def _plot(rows: list[Row]) -> None:
     names = [x["policy"].split(" (")[0] for x in shown]
     axes[0].barh(names, [x["swaps"] for x in shown])
     axes[0].axvline(BAR * shown[0]["swaps"], color="black", linestyle=":")
-    axes[0].set_xscale("log")
     axes[0].set_xlabel(f"swaps in {REQUESTS} requests (dotted: {BAR} x optimum)")
-    axes[1].barh(names, [x.get("paid_wait_p99_s", 0.0) for x in shown])
+    axes[1].barh(names, [x.get("paid_wait_p99_s", 1.0) for x in shown])
     axes[1].axvline(BOUND_S, color="black", linestyle=":")
     axes[1].set_xlabel("paid p99 of the wait, s (dotted: the bound)")
     axes[1].set_yticklabels([])
+    for axis, least in zip(axes, (10, 1), strict=True):
+        axis.set_xscale("log")
+        axis.set_xlim(left=least)
     figure.tight_layout()
     figure.savefig(report.RESULTS / "swap.png", dpi=120)
 

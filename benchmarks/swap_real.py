@@ -97,6 +97,23 @@ def main() -> None:
         "Command: `make bench-swap_real`."
     )
     report.write("swap_real", rows, title="One engine at a time on the CPU", notes=notes)
+    plot(rows[:-1])
+
+
+def plot(rows: list[dict[str, Any]]) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(9, 2.8))
+    names = [f"{number}. {row['asked']}" for number, row in enumerate(rows, 1)]
+    axes[0].bar(names, [row["engines_pss_mib"] for row in rows])
+    axes[0].set_ylabel("engines, MiB (PSS)")
+    axes[1].bar(names, [row["first_token_s"] for row in rows])
+    axes[1].set_ylabel("first token after a swap, s")
+    figure.tight_layout()
+    figure.savefig(report.RESULTS / "swap_real.png", dpi=120)
 
 
 if __name__ == "__main__":

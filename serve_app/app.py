@@ -39,7 +39,7 @@ from serve_app.swap.pools import with_part_of_cards
 from serve_app.swap.service import SwapServer
 from serve_app.tenancy.local_key import keep_admin_key
 from simulator.http.app import NO_PROFILE_SLEEP, EngineSpec
-from simulator.model.profile import FixedTiming, Profile, profile_path
+from simulator.model.profile import FixedTiming, Profile, SleepCosts, profile_path
 from simulator.script.model import ScriptError, load_script
 
 logger = logging.getLogger("ray.serve")
@@ -224,9 +224,13 @@ def _engine_spec(lane: LaneConfig) -> EngineSpec:
         trims_template=config.trims_template,
         faults=config.faults,
         script=script,
-        sleep=config.sleep or getattr(timing, "sleep", NO_PROFILE_SLEEP),
+        sleep=config.sleep or _sleep_of(timing),
         is_pooling=not lane.generates,
     )
+
+
+def _sleep_of(timing: Profile | FixedTiming) -> SleepCosts:
+    return timing.sleep if isinstance(timing, Profile) else NO_PROFILE_SLEEP
 
 
 def _vllm(name: str, lane: LaneConfig, life: LaneLife, ttft_s: float | None) -> Application:

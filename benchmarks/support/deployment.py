@@ -126,7 +126,7 @@ def stop_everything() -> None:
     _await_none(lambda: _of_ray(folder), signal.SIGKILL)
     forget_dead_ray(folder)
     _await_none(lambda: [x for x in ours() if is_haproxy_of(x, folder)], signal.SIGTERM)
-    _await_none(_engines_of_ray)
+    _await_none(_engines_of_ray, within_s=120)
 
 
 def _of_ray(folder: Path) -> list[Process]:

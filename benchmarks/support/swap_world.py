@@ -10,6 +10,7 @@ import heapq
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from random import Random
 
@@ -89,7 +90,7 @@ class World:
         self._left = len(self.requests)
         for number, request in enumerate(self.requests):
             holder = number % self.holders
-            self._at(request.at, lambda now, r=request, h=holder: self._arrive(r, h, now))
+            self._at(request.at, partial(self._arrive, request, holder))
         self._at(0.0, self._beat)
         while self._left and self._events:
             now, _, event = heapq.heappop(self._events)

@@ -96,7 +96,9 @@ def _bill(plan: Plan, hosted: Mapping[str, Hosted]) -> list[str]:
 def _check(x: Checked) -> str:
     seen = ", ".join(f"{name} {value:.2f}" for name, value in x.seen.items())
     kept = f"BROKEN ({', '.join(x.broken)})" if x.broken else "kept"
-    return f"{x.lane}, {x.when}, {x.sessions} sessions a replica: {kept}; {seen}"
+    lane = x.lane if x.lane != "-" else "no lane"
+    refused = f", {x.refused} of {x.requests:,} refused" if x.refused else ""
+    return f"{x.when}, {lane}, {x.tier} tier of {x.sessions:,} sessions: {kept}{refused}; {seen}"
 
 
 def _what_if(name: str, text: str, bill: float | None) -> str:

@@ -13,7 +13,7 @@ MARGIN_S = 1.0
 
 MUCH_MORE = 2.0
 """A lane that sleeps has to be expected so many times as often as an idle one that is awake
-to be woken in its place: forecasts that are nearly equal must not swap them to and fro."""
+to be woken in its place: forecasts that are nearly equal must not swap them back and forth."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,12 @@ from typing import Any
 from router.types import Task
 from serve_app.bodies.routes import Route
 
-_PAIRS = (("queries", "documents"), ("queries", "items"), ("data_1", "data_2"))
-_TEXTS = ("text_1", "text_2")
-SPELLINGS = (*_PAIRS, _TEXTS)
+SPELLINGS = (
+    ("queries", "documents"),
+    ("queries", "items"),
+    ("data_1", "data_2"),
+    ("text_1", "text_2"),
+)
 _NAMES = frozenset(name for pair in SPELLINGS for name in pair)
 
 ARE_TEXTS = "a string or an array of strings, none of them empty"
@@ -48,7 +51,7 @@ def inputs_fault(body: dict[str, Any], route: Route) -> tuple[str, str] | None:
         if wrong is not None:
             return name, wrong
     given = _NAMES.intersection(x for x in body if body[x] is not None)
-    if route.path != "/v1/score" or given in map(set, SPELLINGS):
+    if route.path != "/v1/score" or any(given == set(pair) for pair in SPELLINGS):
         return None
     return "queries", "given with 'documents' alone, or 'text_1' with 'text_2' in their place"
 

@@ -14,14 +14,14 @@ from serve_app.config.fleet import FleetConfig
 from serve_app.config.lane import LaneConfig
 from serve_app.config.tenants import TenantConfig, TenantsConfig
 from serve_app.routing.policies import levels_of, planning_of, routing_of
-from simulator.model.profile import load_profile
+from simulator.model.profile import Profile, load_profile
 
 
 def spec_of(
     fleet: FleetConfig,
     tenants: TenantsConfig,
     *,
-    profiles: Mapping[str, str] | None = None,
+    profiles: Mapping[str, str | Profile] | None = None,
     start_s: float = 60.0,
     card_hour: float = 0.0,
 ) -> FleetSpec:
@@ -30,7 +30,7 @@ def spec_of(
     Args:
         fleet: as a deployment reads it.
         tenants: the same.
-        profiles: by lane, the simulator's profile; before the fleet's own and the documented.
+        profiles: by lane, the simulator's profile or its name; before the fleet's own and the documented.
         start_s: from the decision to a warm replica.
         card_hour: price of one card for an hour.
 
@@ -78,9 +78,12 @@ def spec_of(
 
 
 def _lane(
-    name: str, lane: LaneConfig, fleet: FleetConfig, profile: str | None, start_s: float
+    name: str, lane: LaneConfig, fleet: FleetConfig, profile: str | Profile | None, start_s: float
 ) -> LaneSpec:
-    found = load_profile(profile) if profile else profile_of(name, lane, fleet.advice)
+    if isinstance(profile, Profile):
+        found: Profile | None = profile
+    else:
+        found = load_profile(profile) if profile else profile_of(name, lane, fleet.advice)
     if found is None:
         raise CommandError(
             f"lane '{name}': no profile says how fast {lane.model_source} is; give one with "

@@ -12,7 +12,6 @@ from pydantic import ValidationError
 
 from fleet.cards.table import Card, cards
 from fleet.memory.shape import NotReckoned
-from fleet.plan.check import check
 from fleet.plan.page.page import page
 from fleet.plan.plan import NoPlan, Plan, Wish, plan
 from fleet.plan.reckoning.money import HOSTED, Hosted, Tariff
@@ -20,6 +19,7 @@ from fleet.plan.report import as_data, as_lines
 from fleet.plan.what_if import growth
 from fleet.plan.written import fleet_data, remarks
 from serve_app.commands.client import CommandError, subparser
+from serve_app.commands.plan_check import check
 from serve_app.config.errors import load_yaml
 from simulator.model.profile import Profile, profile_path
 from simulator.virtual_time.users import Promise, Users

@@ -46,7 +46,7 @@ def llm_config(lane: LaneConfig, source: str, options: dict[str, Any]) -> LLMCon
             **media_args(lane.media_hosts),
             **revision_args(lane.model_source, lane.revision, lane.engine_args),
         },
-        runtime_env={"env_vars": _environment(lane)},
+        runtime_env={"env_vars": environment(lane)},
         deployment_config={**options, "ray_actor_options": {"num_cpus": 0}},
         # The engine's own `vllm:*` metrics stay on its /metrics only without this.
         log_engine_metrics=False,
@@ -70,7 +70,8 @@ def signal_args(lane: LaneConfig) -> dict[str, Any]:
     return own
 
 
-def _environment(lane: LaneConfig) -> dict[str, str]:
+def environment(lane: LaneConfig) -> dict[str, str]:
+    """Return what a replica's processes are told; the fleet file's own words win but for walls."""
     # The one time-out around a load; it is read when the replica imports Ray.
     start = {"RAYLLM_ENGINE_START_TIMEOUT_S": str(int(lane.start_timeout_s))}
     return {**start, **_part_of_a_card(lane), **lane.env, **MEDIA_ENV, **STORE_ENV}
@@ -105,7 +106,7 @@ def actor_options(lane: LaneConfig) -> dict[str, Any]:
         "runtime_env": {
             **ray.get_runtime_context().runtime_env,
             "worker_process_setup_hook": "ray.llm._internal.serve._worker_process_setup_hook",
-            "env_vars": _environment(lane),
+            "env_vars": environment(lane),
         },
     }
 

@@ -53,6 +53,7 @@ class Gate:
 
     Attributes:
         is_open: the arbiter's last word; it holds until `Gates.lease_until`.
+        was_open: it was once.
         wait_s: a guess at the seconds until it opens; `broken_s`: how long until a lane that
             did not wake is tried again, 0: it is not known to be broken.
         running: requests that were let through, by priority.
@@ -63,7 +64,7 @@ class Gate:
 
     def __init__(self, lane: str, pool: PoolConfig) -> None:
         self.lane, self.pool = lane, pool
-        self.is_open = False
+        self.is_open = self.was_open = False
         self.wait_s = self.broken_s = self.longest_s = 0.0
         self.running: Counter[int] = Counter()
         self.waiters: dict[asyncio.Future[None], tuple[int, float]] = {}
@@ -78,6 +79,7 @@ class Gate:
     def tell(self, *, is_open: bool, wait_s: float, broken_s: float) -> None:
         """Take the arbiter's word; who waits looks again where that changes anything for it."""
         self.is_open, self.wait_s, self.broken_s = is_open, wait_s, broken_s
+        self.was_open |= is_open
         if is_open or broken_s > 0:
             for waiter in self.waiters:
                 if not waiter.done():
@@ -123,6 +125,13 @@ class Gates:
         """Whether a request for the lane would wait."""
         gate = self._gates.get(lane)
         return gate is not None and not self._is_passable(gate)
+
+    def has_slept_only(self, lane: str) -> bool:
+        """Whether no lane of the lane's pool has been awake yet: then nobody knows if one can."""
+        gate = self._gates.get(lane)
+        return gate is not None and not any(
+            x.was_open for x in self._gates.values() if x.pool is gate.pool
+        )
 
     def _is_passable(self, gate: Gate) -> bool:
         return gate.is_open and time.monotonic() < self._lease_until

@@ -39,8 +39,8 @@ class PooledEngine(LaneEngine):
     _made: tuple[Any, Any] | None = None
 
     async def start(self) -> None:
-        callback = self.llm_config.get_or_create_callback()
-        context: Any = callback.ctx
+        callback: Any = self.llm_config.get_or_create_callback()
+        context = callback.ctx
         if context.run_init_node:
             await initialize_node(self.llm_config)
             context.run_init_node = False
@@ -82,7 +82,7 @@ class VllmSleeper:
         self._server, self._model_id, self._has_card = server, model_id, has_card
 
     async def load(self) -> ASGIApp:
-        await self._server.start()
+        await self._server.start()  # type: ignore[no-untyped-call]  # Ray's
         app: ASGIApp = await self._server.build_app()
         return app
 

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from serve_app.app import lane_options, placement_bundles
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.pools import PoolConfig, part_of_card
-from serve_app.engine.vllm_lane import signal_args, worker_bundles
+from serve_app.engine.vllm_lane import environment, signal_args, worker_bundles
 from serve_app.swap.pools import pools_of, with_part_of_cards
 
 
@@ -52,6 +52,7 @@ def test_a_lane_on_a_card_is_placed_beside_others_and_can_sleep():
     assert worker_bundles(a) == [{"CPU": 1, "GPU": 0.5}]
     assert worker_bundles(b) == [{"CPU": 1, "GPU": 0.5, "accelerator_type:H100": 0.001}]
     assert signal_args(a)["enable_sleep_mode"] is True
+    assert environment(a)["VLLM_RAY_PER_WORKER_GPUS"] == "0.5"
     assert lane_options("a", a)["num_replicas"] == 1
 
 

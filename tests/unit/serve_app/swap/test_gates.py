@@ -43,8 +43,9 @@ def enter(found, lane="b", priority=0, waited_s=0.0, within_s=None):
 async def test_an_open_gate_is_passed_without_waiting_and_counted_until_it_is_left():
     told = Told()
     found = gates(told)
-    assert found.is_shut("a")
+    assert found.is_shut("a") and found.has_slept_only("b")
     await found.beat()
+    assert not found.has_slept_only("b")
     passed = await enter(found, "a", 5)
 
     assert isinstance(passed, Pass) and not found.is_shut("a")
@@ -61,7 +62,7 @@ async def test_an_open_gate_is_passed_without_waiting_and_counted_until_it_is_le
 
 async def test_a_lane_without_a_pool_has_no_gate():
     assert await enter(gates(Told()), "own") is None
-    assert not gates(Told()).is_shut("own")
+    assert not gates(Told()).is_shut("own") and not gates(Told()).has_slept_only("own")
 
 
 async def test_who_waits_is_reported_and_let_through_when_the_lane_is_awake():
