@@ -130,6 +130,10 @@ class LaneConfig(StrictModel):
         for name in ("model", "served_model_name", "max_model_len", "api_key"):
             if name in value:
                 raise ValueError(f"'{name}' is set by Pointsman, not in engine_args")
+        numbers = ("max_num_seqs", "tensor_parallel_size", "pipeline_parallel_size")
+        wrong = next((x for x in numbers if not isinstance(value.get(x), int | None)), None)
+        if wrong is not None:
+            raise ValueError(f"'{wrong}' is a whole number, not {value[wrong]!r}")
         if "kv_offloading_size" in value:
             raise ValueError("'kv_offloading_size' is the lane's host_kv_cache here")
         return value

@@ -68,6 +68,9 @@ def pretend_cards() -> None:
         def device_count(cls):
             return 2
 
+        def is_cumem_allocator_available(self):
+            return True
+
         @classmethod
         def is_fully_connected(cls, device_ids):
             return False

@@ -173,7 +173,7 @@ def test_lane_builds_its_engine_configuration(results, name):
     assert result["kv_cache_dtype"] == args["kv_cache_dtype"]
     assert result["prefix_caching"] is True
     assert result["chunked_prefill"] is True
-    assert result["memory"] == 0.92
+    assert result["memory"] == args["gpu_memory_utilization"]
     assert result["blocks_override"] is None
     assert result["batched_tokens"] == args["max_num_batched_tokens"]
     assert result["seqs"] == args["max_num_seqs"]
