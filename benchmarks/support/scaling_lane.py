@@ -54,7 +54,8 @@ class Outcome:
     requests: int = 0
     late: int = 0
     worst_s: float = 0.0
-    changes: int = 0
+    turns: int = 0
+    """Times that fewer followed more, or more fewer."""
     replicas: list[int] = field(default_factory=list)
     """Ready replicas, each second."""
 
@@ -79,6 +80,7 @@ def run(policy: Policy, came: Sequence[int], start_up_s: int, first: int) -> Out
     line: deque[list[int]] = deque()
     ends: deque[int] = deque([0] * SERVICE_S)
     running = waiting = 0
+    grew = True
     outcome = Outcome()
     for at, count in enumerate(came):
         while due and due[0] <= at:
@@ -99,7 +101,9 @@ def run(policy: Policy, came: Sequence[int], start_up_s: int, first: int) -> Out
         seen = came[max(0, at - 9) : at + 1]
         look = Look(at, ready, len(due), running, waiting, sum(seen) / len(seen))
         wanted = min(MOST, max(LEAST, policy.target(look)))
-        outcome.changes += wanted != target
+        if wanted != target:
+            outcome.turns += (wanted > target) != grew
+            grew = wanted > target
         target = wanted
         due.extend([at + start_up_s] * (wanted - ready - len(due)))
         while ready + len(due) > wanted and due:
@@ -148,5 +152,6 @@ def oracle(came: Sequence[int], start_up_s: int) -> Outcome:
         if ahead[0][0] > at + start_up_s:
             ahead.popleft()
         held.append(ahead[0][1])
-    changes = sum(a != b for a, b in pairwise(held))
-    return Outcome(sum(held), sum(came), changes=changes, replicas=needed)
+    steps = [a < b for a, b in pairwise(held) if a != b]
+    turns = sum(a != b for a, b in pairwise(steps))
+    return Outcome(sum(held), sum(came), turns=turns, replicas=needed)

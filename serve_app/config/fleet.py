@@ -130,9 +130,9 @@ class FleetConfig(StrictModel):
 
     @property
     def scaled_lanes(self) -> dict[str, int]:
-        """The lanes whose replicas follow the load, and with how many each begins."""
+        """The lanes whose replicas follow the load, and the fewest of each."""
         found = {name: lane.replicas for name, lane in self.enabled_lanes.items()}
-        return {name: x.min + x.standby for name, x in found.items() if x.follow_load}
+        return {name: x.min for name, x in found.items() if x.follow_load}
 
     @property
     def known_aliases(self) -> Aliases:

@@ -103,7 +103,7 @@ class Status:
             status[name] = {
                 "model": config[name].model_id,
                 "engine": config[name].engine,
-                "replicas_wanted": config[name].replicas.min,
+                "replicas_wanted": scaling.get(name, {}).get("target", config[name].replicas.min),
                 "replicas": rows,
                 "scaling": scaling.get(name),
                 "queue": sum(row["waiting"] for row in rows),

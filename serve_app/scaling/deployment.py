@@ -26,8 +26,8 @@ def replica_options(
         # `metrics_interval_s` is to become a variable of the environment; it is not yet.
         warnings.simplefilter("ignore", DeprecationWarning)
         config = AutoscalingConfig(
+            # No initial number: every redeploy would go back to it, whatever the load.
             min_replicas=terms.min_replicas,
-            initial_replicas=terms.min_replicas + terms.standby,
             max_replicas=terms.max_replicas,
             metrics_interval_s=EVERY_S,
             look_back_period_s=10 * EVERY_S,

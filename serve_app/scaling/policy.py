@@ -22,7 +22,7 @@ from router.scaling.start_up import StartUp
 from router.scaling.throughput import Throughput
 from serve_app.scaling import decisions
 from serve_app.scaling.cards import FreeCards, Nodes, free_of_nodes
-from serve_app.scaling.readings import LaneReadings, read
+from serve_app.scaling.readings import Arrivals, LaneReadings, newest, summed
 
 logger = logging.getLogger("ray.serve")
 
@@ -58,6 +58,7 @@ class LanePolicy:
         self._scaler = LaneScaler(self._terms)
         self._throughput = Throughput(self._terms.slots)
         self._start_up = StartUp()
+        self._arrivals = Arrivals(self._terms.stale_s)
         self._next = self._say_at = float("-inf")
         self._last: Decision | None = None
         self._has_read = False
@@ -82,25 +83,26 @@ class LanePolicy:
         # While one goes there are more than the target for a moment; it serves no more.
         ready = min(context.current_num_replicas, context.target_num_replicas)
         starting = context.target_num_replicas - ready
-        readings = read(context.raw_metrics or {})
-        if readings is None:
+        found = self._arrivals.fresh(newest(context.raw_metrics or {}), now)
+        if not found:
             return self._scaler.decide(LaneLoad(ready, starting), now)
         self._has_read = True
+        readings = summed(found)
         for name, reading in readings.by_replica.items():
             self._throughput.note(name, reading)
         self._throughput.retain(frozenset(readings.by_replica))
-        load = self._load(readings, ready, starting, time.time())  # noqa: TID251  # Serve's stamps
+        load = self._load(readings, ready, starting)
         decision = self._scaler.decide(load, now)
         if decision.target <= load.replicas:
             return decision
         return decision.within_cards(load.replicas, self._free.replicas(now))
 
-    def _load(self, readings: LaneReadings, ready: int, starting: int, at: float) -> LaneLoad:
+    def _load(self, readings: LaneReadings, ready: int, starting: int) -> LaneLoad:
         return LaneLoad(
             ready=ready,
             starting=starting,
             reporting=min(ready, len(readings.by_replica)),
-            age_s=max(0.0, at - readings.oldest_at),
+            age_s=0.0,
             running=readings.running,
             kv_utilization=readings.kv_utilization,
             queued_tokens=readings.queued_tokens,

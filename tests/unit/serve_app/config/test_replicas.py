@@ -44,7 +44,7 @@ def test_bounds_make_serve_ask_our_policy():
     """At once up and down: what waits is in the policy, which knows why."""
     scaled = lane({"min": 1, "max": 3, "standby": 1}, engine_args={"max_num_seqs": 32})
     config = replica_options("chat", scaled, CARD, 0.5)["autoscaling_config"]
-    assert (config.min_replicas, config.initial_replicas, config.max_replicas) == (1, 2, 3)
+    assert (config.min_replicas, config.initial_replicas, config.max_replicas) == (1, None, 3)
     assert config.upscale_delay_s == config.downscale_delay_s == 0
     told = config.policy.policy_kwargs
     assert (told["lane"], told["bundles"]) == ("chat", CARD)

@@ -11,7 +11,7 @@ from serve_app.scaling import policy as module
 from serve_app.scaling.cards import FreeCards
 from serve_app.scaling.demand import DemandHeard, Told
 from serve_app.scaling.policy import LanePolicy
-from serve_app.scaling.readings import read, stats_of
+from serve_app.scaling.readings import newest, stats_of, summed
 from serve_app.scaling.standing import Standing, gauges_text, not_scaled
 
 TERMS = {"min_replicas": 1, "max_replicas": 4, "slots": 10, "calm_s": 60}
@@ -73,8 +73,21 @@ def test_no_figures_and_old_figures_leave_the_target(clock):
     assert policy(context({}, 0, ready=2, target=3))[0] == 3
     for _ in range(200):
         clock.s += 1
-        assert policy(context({"a": IDLE}, 1_000.0 - 20, ready=3, target=3))[0] == 3
+        assert policy(context({"a": IDLE}, 5.0, ready=3, target=3))[0] == 3
     assert clock.told[-1] == ("chat", Reason.STALE)
+
+
+def test_one_silent_replica_does_not_stop_the_others(clock):
+    """The stamps are of another machine, an hour off; `b` has said nothing new for 60 s."""
+    policy = made()
+    for _ in range(60):
+        clock.s += 1
+        stats = series({"a": BUSY, "b": IDLE}, clock.s - 3_600)
+        for of in stats.values():
+            of["b"][-1].timestamp = 5.0
+        given = SimpleNamespace(current_num_replicas=2, target_num_replicas=2, raw_metrics=stats)
+        target = policy(given)[0]
+    assert target > 2
 
 
 @pytest.mark.parametrize("broken", [{"running": {"a": None}}, 7, {"running": {"a": [object()]}}])
@@ -105,13 +118,15 @@ def test_a_replica_fits_where_all_its_workers_fit_on_one_node():
 def test_what_a_replica_says_is_read_as_it_was_meant():
     told = Told(0, 700.0, 90.0)
     waits = {**BUSY, "waiting": 2}
-    readings = read(series({"a": waits, "b": IDLE}, 50.0, told))
-    assert (readings.running, readings.kv_utilization, readings.oldest_at) == (10, 0.1, 50.0)
+    found = newest(series({"a": waits, "b": IDLE}, 50.0, told))
+    assert [at for at, _ in found.values()] == [50.0, 50.0]
+    readings = summed(found)
+    assert (readings.running, readings.kv_utilization) == (10, 0.1)
     # Two wait in an engine, at 500 tokens a request so far; the rest before the engines.
     assert readings.queued_tokens == 700 + 2 * 500
     assert (readings.offered_tokens_per_s, readings.start_up_s) == (90.0, 30.0)
-    assert read(series({"a": IDLE}, 50.0)).offered_tokens_per_s is None
-    assert read({"running": {}}) is None
+    assert summed(newest(series({"a": IDLE}, 50.0))).offered_tokens_per_s is None
+    assert newest({"running": {}, "waiting": {}}) == {}
 
 
 def test_a_lanes_demand_is_what_came_and_what_waits():
