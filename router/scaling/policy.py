@@ -45,8 +45,12 @@ def unknown(_: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Need:
-    """Replicas' worth of work now and at a new replica's first turn, and what made it so."""
+    """Replicas' worth of work, and what made it so.
 
+    At this moment, as a mean up to now, and at a new replica's first turn; what waits then.
+    """
+
+    moment: float
     now: float
     then: float
     backlog: float
@@ -104,9 +108,10 @@ class LaneScaler:
             backlog = self._backlog(load, lead_s)
         # Over less than twice the lead, a slope is chance more than trend.
         window_s = max(terms.trend_s, 2 * lead_s)
-        self._trend.note(now, need, window_s)
-        if not backlog:
-            # What a request or two more make of a moment is chance.
+        self._trend.note(now, moment := need, window_s)
+        if not backlog and (full or reason is not Reason.QUEUE):
+            # What a request or two more make of a moment is chance, and so is a queue that goes
+            # before a replica could come.
             need = self._trend.mean(SMOOTH_S)
         rise = max(0.0, self._trend.slope(window_s)) * lead_s
         then = need + min(rise, MOST_RISE * need)
@@ -115,7 +120,7 @@ class LaneScaler:
         expected = expected_load(now + lead_s)
         if expected is not None and expected > then:
             then, reason = expected, Reason.FORECAST
-        return _Need(need, then, backlog, reason)
+        return _Need(moment, need, then, backlog, reason)
 
     @staticmethod
     def _backlog(load: LaneLoad, lead_s: float) -> float:
@@ -135,8 +140,9 @@ class LaneScaler:
         self, load: LaneLoad, target: int, need: _Need, now: float, expected_load: ExpectedLoad
     ) -> tuple[int, Reason]:
         """Let those go that the others were never short of; one look is not enough."""
-        peak = self._peak.highest(now)
-        enough = max(target, self._bounded((peak or 0) + self.terms.standby))
+        peak, terms = self._peak.highest(now), self.terms
+        most = max(peak or 0, ceil(need.moment / terms.low - _EPSILON))
+        enough = max(target, self._bounded(most + terms.standby))
         if enough >= load.replicas:
             return load.replicas, Reason.STARTING if load.starting else Reason.STEADY
         if peak is None or load.starting or load.reporting < load.ready or need.backlog:

@@ -65,9 +65,12 @@ class Deployments:
 
 
 def serve_states() -> States:
-    """Ask Serve's controller; for a thread."""
+    """Ask Serve's controller; for a thread. Outside of a deployment there is nothing to ask."""
+    import ray
     from ray import serve
 
+    if not ray.is_initialized():
+        return {}
     return {
         name: {
             "status": str(getattr(state.status, "value", state.status)),

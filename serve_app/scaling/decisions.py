@@ -11,7 +11,11 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from ray.experimental.internal_kv import _internal_kv_get, _internal_kv_put
+from ray.experimental.internal_kv import (
+    _internal_kv_get,
+    _internal_kv_initialized,
+    _internal_kv_put,
+)
 
 from router.scaling.lane_load import Decision
 
@@ -34,7 +38,7 @@ def publish(lane: str, decision: Decision) -> None:
 def last(lanes: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return the last decision of each lane that has one; for a thread."""
     found = {}
-    for lane in lanes:
+    for lane in lanes if _internal_kv_initialized() else ():
         said = _internal_kv_get(f"{_KEY}{lane}".encode(), namespace=_NAMESPACE)
         if said is not None:
             found[lane] = json.loads(said)

@@ -35,11 +35,11 @@ def pressure(name: str, lane: LaneConfig, samples: Samples) -> Verdict:
             f"{args}.max_num_seqs: {slots}, or a shorter lanes.{name}.max_model_len",
         )
     if waiting > WAITING:
-        most = lane.replicas.max + 1
-        more = f"{{max: {most}}}" if lane.replicas.follow_load else most
+        key = "replicas.max" if lane.replicas.follow_load else "replicas"
         return warning(
             f"{told}: the lane is at its capacity",
-            f"lanes.{name}.replicas: {more} (one more card each), or a shorter system prompt",
+            f"lanes.{name}.{key}: {lane.replicas.max + 1} (one more card each), or a shorter "
+            "system prompt",
         )
     return ok(told)
 

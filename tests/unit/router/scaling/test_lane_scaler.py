@@ -163,8 +163,20 @@ def test_a_queue_within_the_objective_is_none():
 
 
 def test_a_queue_counts_before_anything_was_measured():
+    scaler = LaneScaler(terms())
+    for at in range(30):
+        assert scaler.decide(load(1, 0.5, tokens_per_s=None, start_up_s=None), at).target == 1
     seen = load(1, 0.5, queued_tokens=100.0, tokens_per_s=None, start_up_s=None)
-    assert LaneScaler(terms()).decide(seen, 0).target == 2
+    assert scaler.decide(seen, 30).target == 2
+
+
+def test_a_queue_that_goes_by_itself_makes_no_replica():
+    """It is gone in 10 s, a replica would come in 60."""
+    scaler = LaneScaler(terms())
+    for at in range(30):
+        scaler.decide(load(2, 0.5, offered_tokens_per_s=FULL), at)
+    burst = load(2, 1.0, offered_tokens_per_s=FULL, queued_tokens=10 * FULL)
+    assert scaler.decide(burst, 30).target == 2
 
 
 def test_what_was_refused_counts_as_offered():

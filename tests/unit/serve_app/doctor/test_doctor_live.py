@@ -267,7 +267,7 @@ def test_a_busy_lane_and_one_without_profile_are_not_judged(tmp_path):
     ("metrics", "said", "fix"),
     [
         ({"kv_used": 0.94}, "94% full", "lanes.chat.engine_args.max_num_seqs: 24"),
-        ({"waiting": 9}, "9 waiting", "lanes.chat.replicas: 2"),
+        ({"waiting": 9}, "9 waiting", "lanes.chat.replicas.max: 3"),
     ],
 )
 def test_a_lane_at_its_limits_is_told_with_the_documents_remedy(tmp_path, metrics, said, fix):
