@@ -56,10 +56,11 @@ class Settlement:
         if plan is None:
             return
         usage, prompt = served.usage, plan.parsed.prompt
-        if usage is not None and _tells_size(call, plan):
-            self._state.estimator(plan.lane).learn(
-                prompt.bytes, prompt.messages, usage.prompt_tokens
-            )
+        if usage is not None:
+            if _tells_size(call, plan):
+                self._state.estimator(plan.lane).learn(
+                    prompt.bytes, prompt.messages, usage.prompt_tokens
+                )
         elif served.delivered_tokens:
             # A stream that ended before the engine had told its count.
             usage = Usage(plan.prompt_tokens, served.delivered_tokens)
