@@ -14,6 +14,7 @@ from serve_app.records.recorder import Recorder
 from serve_app.records.request_record import record_of
 from serve_app.request.call import Call, Outcome
 from serve_app.request.metering import Metering
+from serve_app.request.plan import Plan
 
 ENDED_HERE = {Outcome.ANSWERED, Outcome.FAILED, Outcome.BROKEN}
 """Ends after which what was passed on stands for an engine's count that never came."""
@@ -59,11 +60,11 @@ class Settlement:
         if plan is None:
             return
         usage, prompt = served.usage, plan.parsed.prompt
-        if usage is not None and call.route.task is not Task.SCORE:
-            # What of pairs is read twice, an embedding model reads once.
-            self._state.estimator(plan.lane).learn(
-                prompt.bytes, prompt.messages, usage.prompt_tokens
-            )
+        if usage is not None:
+            if _tells_size(call, plan):
+                self._state.estimator(plan.lane).learn(
+                    prompt.bytes, prompt.messages, usage.prompt_tokens
+                )
         elif served.delivered_tokens:
             # A stream that ended before the engine had told its count.
             usage = Usage(plan.prompt_tokens, served.delivered_tokens)
@@ -84,6 +85,14 @@ class Settlement:
             m.affinity.labels(call.served.affinity.value).inc()
         if call.served.paced_s:
             m.ceiling_wait.labels(tier).observe(call.served.paced_s)
+
+
+def _tells_size(call: Call, plan: Plan) -> bool:
+    """Whether the count is of all that was sent, once each.
+
+    Of pairs an embedding model reads once what another one reads twice; texts may be cut off.
+    """
+    return call.route.task is not Task.SCORE and not plan.parsed.body.get("truncate_prompt_tokens")
 
 
 def _counted(call: Call) -> Usage | None:

@@ -258,3 +258,16 @@ async def test_models_are_listed(world, lanes):
         listed = {row["id"] for row in (await client.get("/v1/models")).json()["data"]}
 
     assert {"embed", EMBED, "rank", RANK} <= listed
+
+
+async def test_estimates_learn_from_what_was_read_whole(world, lanes):
+    """Neither from texts that were cut off, nor from pairs, which some models read apart."""
+    long = ["apples " * 60] * 8
+    before = world.state.estimator("embed").bytes_per_token
+    await world.post(EMBEDDINGS, {"input": long, "truncate_prompt_tokens": 2}, key="acme")
+    ranking = {"query": "apples", "documents": long, "model": "embed"}
+    await world.post(RERANK, ranking, key="acme")
+    assert world.state.estimator("embed").bytes_per_token == before
+
+    await world.post(EMBEDDINGS, {"input": long}, key="acme")
+    assert world.state.estimator("embed").bytes_per_token != before
