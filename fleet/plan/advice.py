@@ -110,11 +110,8 @@ def _without_stronger(now: Plan) -> Iterator[str]:
     workload = now.wish.workload.model_copy(update={"complex_share": 0.0})
     other = plan(replace(now.wish, workload=workload))
     if other.cards < now.cards:
-        enough = "" if other.short else ", which are at hand"
-        yield (
-            f"or answer complex questions in chat, too (--complex-share 0): {other.cards} cards"
-            f"{enough}"
-        )
+        enough = "" if other.short else ", at hand"
+        yield f"or let chat answer all (--complex-share 0): cards {other.cards}{enough}"
 
 
 def _warnings(now: Plan) -> Iterator[str]:

@@ -46,7 +46,7 @@ def test_a_lane_that_the_cards_do_not_hold_may_be_left_out(capsys):
     """A 14B on a 3090 reads a history that moves to it too slowly."""
     found = data(capsys, "--active", "5", "--cards", "rtx3090:2")
     assert found["short"] == {"rtx3090": 1}
-    assert any("--complex-share 0): 1 cards, which are at hand" in x for x in found["next"])
+    assert any("--complex-share 0): cards 1, at hand" in x for x in found["next"])
 
 
 def test_what_is_planned_is_what_the_simulation_keeps(capsys):
