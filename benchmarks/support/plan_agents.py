@@ -50,8 +50,8 @@ def models() -> Iterator[Cell]:
     memory = served("Qwen 2.5 14B").memory
     kv = 8 * 8192 * memory.kv_per_token / GB
     yield Cell("agents: models", "8 sessions of 8k", "KV GB", 6, kv)
-    for name, rate, document in (("14B", 135, 4.08), ("8B", 195, 3.0)):
-        yield Cell("agents: models", f"a turn on {name}", "s", document, turn_s(rate))
+    for name, rate, seconds in (("14B", 135, 4.08), ("8B", 195, 3.0)):
+        yield Cell("agents: models", f"a turn on {name}", "s", seconds, turn_s(rate))
     step = served("Llama 3.1 70B").timing
     compose = 250 * step.seconds(0, 0, 1, 1000)
     yield Cell("agents: models", "compose on 70B", "s", 10.4, compose)
@@ -83,9 +83,9 @@ def costs() -> Iterator[Cell]:
         for (model, price), document in zip(HOSTED.items(), bills, strict=True):
             bill = hosted_bill(volume * 1e6, price.blended())
             yield Cell("agents: cost", f"{volume} M tokens", f"{model} USD", document, bill)
-    for model, document in (("gpt-4o", 140e6), ("claude-sonnet-4-0", 100e6)):
+    for model, volume_tokens in (("gpt-4o", 140e6), ("claude-sonnet-4-0", 100e6)):
         tokens = break_even_tokens(CARD_A_MONTH, HOSTED[model].blended())
-        yield Cell("agents: cost", f"break-even with {model}", "tokens", document, tokens)
+        yield Cell("agents: cost", f"break-even with {model}", "tokens", volume_tokens, tokens)
 
 
 def large(kv: str) -> Served:

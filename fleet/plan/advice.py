@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from fleet.memory.shape import NotReckoned
-from fleet.plan.plan import NoPlan, Plan, plan
+from fleet.plan.plan import STRONGER, NoPlan, Plan, plan
 from fleet.plan.reckoning.money import HOSTED, Hosted, break_even_tokens, hosted_bill
 from fleet.plan.reckoning.sizing import Wall
 
@@ -72,6 +72,7 @@ def next_steps(now: Plan) -> Iterator[str]:
     for kind, count in now.short.items():
         yield f"get {count} more {kind}"
     yield from _better_card(now)
+    yield from _without_stronger(now)
     lane = now.tightest
     room = lane.replicas * lane.capacity.sessions
     share = lane.demand.peak / room
@@ -100,6 +101,17 @@ def _better_card(now: Plan) -> Iterator[str]:
         bill, cards, kind = min(offers)
         if bill < WORTH_IT * now.bill:
             yield f"or take {cards} {kind} instead: {bill:,.0f} USD a month, not {now.bill:,.0f}"
+
+
+def _without_stronger(now: Plan) -> Iterator[str]:
+    """Complex questions in `chat`, where their own lane is what the cards do not hold."""
+    if not now.short or STRONGER not in {lane.name for lane in now.lanes}:
+        return
+    workload = now.wish.workload.model_copy(update={"complex_share": 0.0})
+    other = plan(replace(now.wish, workload=workload))
+    if other.cards < now.cards:
+        enough = "" if other.short else ", at hand"
+        yield f"or let chat answer all (--complex-share 0): cards {other.cards}{enough}"
 
 
 def _warnings(now: Plan) -> Iterator[str]:

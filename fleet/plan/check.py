@@ -41,7 +41,8 @@ class Checked:
 
 def hours(plan: Plan) -> tuple[tuple[str, float], ...]:
     """Return what is simulated, and its sessions over those of the busiest hour."""
-    return ("busiest hour", 1.0), ("burst", plan.wish.users.burst)
+    burst = plan.wish.users.burst
+    return (("busiest hour", 1.0), *((("burst", burst),) if burst > 1 else ()))
 
 
 def skip_s(minutes: float) -> float:

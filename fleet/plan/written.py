@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fleet.plan.advice import ROTATING
-from fleet.plan.plan import LanePlan, Plan
+from fleet.plan.plan import LanePlan, Plan, promise_for
 from fleet.plan.reckoning.engine import STEP_TOKENS, WINDOWS
 from simulator.virtual_time.users import Promise
 
@@ -32,7 +32,7 @@ def fleet_data(plan: Plan, name: str) -> dict[str, Any]:
         "note": _note(plan),
         "lanes": lanes,
         "routing": routing,
-        "slo": _slo(plan.wish.promise),
+        "slo": _slo(plan.wish.promise) | _slo_of_lanes(plan, default),
         "prices": {
             "currency": "USD",
             "lanes": {lane.name: _price(plan, lane) for lane in plan.lanes},
@@ -112,14 +112,23 @@ def window(lane: LanePlan, plan: Plan) -> int:
     return next((x for x in fitting if x >= wanted), fitting[-1] if fitting else most)
 
 
-def _slo(promise: Promise) -> dict[str, float]:
+def _slo(promise: Promise) -> dict[str, Any]:
+    """Return the objectives; what is not promised is off, not as it would be by default."""
     answer = promise.answer_p95_s if promise.answer_p95_s is not None else promise.turn_p95_s
-    told = {
+    return {
         "ttft_p95_s": promise.ttft_p95_s,
         "first_tokens_p95_s": promise.first_30_p95_s,
         "answer_p95_s": answer,
     }
-    return {name: value for name, value in told.items() if value is not None}
+
+
+def _slo_of_lanes(plan: Plan, default: str) -> dict[str, Any]:
+    own = {
+        lane.name: _slo(promise_for(lane.name, plan.wish.promise))
+        for lane in plan.lanes
+        if lane.name != default
+    }
+    return {"lanes": own} if own else {}
 
 
 def _price(plan: Plan, lane: LanePlan) -> dict[str, float]:

@@ -30,7 +30,8 @@ def spec_of(
     Args:
         fleet: as a deployment reads it.
         tenants: the same.
-        profiles: by lane, the simulator's profile or its name; before the fleet's own and the documented.
+        profiles: by lane, the simulator's profile or its name; before the fleet's own and
+            the documented.
         start_s: from the decision to a warm replica.
         card_hour: price of one card for an hour.
 

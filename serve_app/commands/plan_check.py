@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from fleet.plan.check import Checked, check_turns, hours, skip_s
-from fleet.plan.plan import Plan
+from fleet.plan.plan import Plan, promise_for
 from fleet.plan.written import fleet_data
 from fleet.simulation.report import Row
 from fleet.simulation.run import simulate
@@ -78,7 +78,7 @@ def _spec(plan: Plan, cell: float) -> FleetSpec:
 
 
 def _checked(plan: Plan, row: Row, when: str, sessions: int, replicas: int) -> Checked:
-    promise = plan.wish.promise.model_dump(exclude_none=True)
+    promise = promise_for(row.lane, plan.wish.promise).model_dump(exclude_none=True)
     seen = {
         name: value
         for name, value in row.percentiles.items()

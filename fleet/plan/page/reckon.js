@@ -41,7 +41,7 @@ function lengthP95(x) {
 
 function talkOf(w) {
   const rounds = w.stages.map((s) => ({
-    requests: s.requests, new: s.input.mean, newP95: lengthP95(s.input),
+    requests: s.requests, new: s.input.mean, newP95: lengthP95(s.input), cold: 0, coldP95: 0,
     output: s.output.mean, outputP95: lengthP95(s.output), wait: s.wait_s,
   }));
   const sum = (f) => rounds.reduce((total, x) => total + f(x), 0);
@@ -53,6 +53,21 @@ function talkOf(w) {
   };
 }
 
+// `quality` reads histories that another lane has answered, and is given more time.
+const STRONGER = "quality", MOVED = 1 / 3, PATIENCE = 2.5;
+
+function talkFor(name, talk) {
+  if (name !== STRONGER) return talk;
+  const said = talk.system + talk.history;
+  const rounds = talk.rounds.map((x) => ({ ...x, cold: MOVED * said, coldP95: said }));
+  return { ...talk, rounds, sum: (f) => rounds.reduce((total, x) => total + f(x), 0) };
+}
+
+function promiseFor(name, promise) {
+  if (name !== STRONGER) return promise;
+  return Object.fromEntries(Object.entries(promise).map(([x, bound]) => [x, bound && PATIENCE * bound]));
+}
+
 function cachedShare(pool, talk, sessions) {
   if (pool === Infinity) return 1;
   const wanted = sessions * (talk.history + talk.tokens);
@@ -60,7 +75,7 @@ function cachedShare(pool, talk, sessions) {
   return wanted ? Math.min(1, Math.max(0, room / wanted)) : 1;
 }
 
-function loadAt(engine, talk, inFlight, cached) {
+function loadAt(engine, talk, inFlight, cached, others) {
   const { rounds, sum } = talk, batch = Math.max(1, inFlight), context = batch * talk.context;
   const decode = between(engine.step, 0, 0, batch, context);
   const missed = (1 - cached) * talk.history, known = talk.system + talk.history - missed;
@@ -69,14 +84,14 @@ function loadAt(engine, talk, inFlight, cached) {
     const pairs = chunk * (Math.round(known) + (chunk + 1) / 2);
     return between(engine.step, fresh + missed, pairs, batch, context) - decode;
   };
-  const reads = sum((x) => x.requests * prefill(x.new));
+  const reads = sum((x) => x.requests * prefill(x.new + x.cold));
   const steps = sum((x) => x.requests * Math.max(1, x.output - 1));
-  const turnsPerS = inFlight / (steps * decode + inFlight * reads);
-  const busy = turnsPerS * reads, itl = decode / (1 - busy), slow = SLOW_STEPS[0] + SLOW_STEPS[1] * busy;
-  const first = rounds.map((x) => engine.overhead_s + itl / 2 + (decode + x.requests * prefill(x.new)) / (1 - busy));
+  const turnsPerS = inFlight / (steps * decode + inFlight * reads * others);
+  const busy = turnsPerS * reads * others, itl = decode / (1 - busy), slow = SLOW_STEPS[0] + SLOW_STEPS[1] * busy;
+  const first = rounds.map((x) => engine.overhead_s + itl / 2 + (decode + x.requests * prefill(x.new + x.cold)) / (1 - busy));
   const queued = 1 + QUEUED_PREFILL * busy;
   const ttftP95 = Math.max(...rounds.map((x) =>
-    engine.overhead_s + itl + (decode + x.requests * queued * prefill(x.newP95)) / (1 - busy)));
+    engine.overhead_s + itl + (decode + x.requests * queued * prefill(x.newP95 + x.coldP95)) / (1 - busy)));
   const waits = sum((x) => x.wait);
   const turn = rounds.reduce((total, x, i) => total + first[i] + (x.output - 1) * itl, waits);
   const answers = rounds.map((x, i) => first[i] + Math.max(x.outputP95, slow * x.output) * itl);
@@ -88,14 +103,14 @@ function loadAt(engine, talk, inFlight, cached) {
 }
 
 function load(engine, talk, sessions) {
-  const cached = cachedShare(engine.pool, talk, sessions);
+  const cached = cachedShare(engine.pool, talk, sessions), others = 1 - 1 / Math.max(1, sessions);
   let low = 0, high = sessions * Math.max(...talk.rounds.map((x) => x.requests));
   for (let i = 0; i < HALVINGS; i += 1) {
     const middle = (low + high) / 2;
-    if (loadAt(engine, talk, middle, cached).sessions < sessions) low = middle;
+    if (loadAt(engine, talk, middle, cached, others).sessions < sessions) low = middle;
     else high = middle;
   }
-  return loadAt(engine, talk, high, cached);
+  return loadAt(engine, talk, high, cached, others);
 }
 
 function keeps(x, promise) {
@@ -158,7 +173,7 @@ function laneOn(state, lane, talk) {
   const blocks = Math.ceil(Math.round(talk.context) / 16) * 16;
   for (const facts of state.engines[lane.model][state.card][state.kv_8bit ? "8bit" : "16bit"]) {
     const engine = { ...facts, pool: (facts.pool_tokens / blocks) * talk.context };
-    const held = capacity(engine, talk, state.promise);
+    const held = capacity(engine, talk, promiseFor(lane.name, state.promise));
     if (!held.sessions || facts.pool_tokens < talk.longest) continue;
     const first = demand(state.users, talk, held.at.turn), planned = first.planned * lane.share;
     const replicas = Math.max(1, Math.ceil(planned / held.sessions - 1e-9));
@@ -178,7 +193,7 @@ function laneOn(state, lane, talk) {
 // What the page shows of a state; null sessions where no card of this kind does it.
 function reckon(state) {
   const talk = talkOf(state.workload);
-  const lanes = state.lanes.filter((x) => x.share > 0).map((x) => laneOn(state, x, talk));
+  const lanes = state.lanes.filter((x) => x.share > 0).map((x) => laneOn(state, x, talkFor(x.name, talk)));
   const missing = lanes.filter((x) => !x.cards).map((x) => x.name);
   if (missing.length) return { missing, lanes: [] };
   const total = (f) => lanes.reduce((sum, x) => sum + f(x), 0);

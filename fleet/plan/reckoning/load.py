@@ -11,7 +11,7 @@ bursts and queues, is held in tests/unit/fleet/plan/test_load.py.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from simulator.model.step_cost import pairs
@@ -52,6 +52,8 @@ class Round:
         new: prompt tokens that each brings; `new_p95` their 95th percentile.
         output: tokens of each answer; `output_p95` their 95th percentile.
         wait_s: a tool's work after it.
+        cold: of the history, what the lane has to read because another one answered before;
+            `cold_p95` at the 95th percentile.
 
     """
 
@@ -61,6 +63,8 @@ class Round:
     output: float
     output_p95: float
     wait_s: float = 0.0
+    cold: float = 0.0
+    cold_p95: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,13 @@ def talk_of(workload: Workload) -> Talk:
     )
 
 
+def moved(talk: Talk, share: float) -> Talk:
+    """Return the talk as a lane sees it where this share of turns comes from another lane."""
+    said = talk.system + talk.history
+    rounds = tuple(replace(x, cold=share * said, cold_p95=said) for x in talk.rounds)
+    return replace(talk, rounds=rounds)
+
+
 def _p95(length: Length) -> float:
     drawn = length.mean * math.exp(P95 * length.sigma - length.sigma**2 / 2)
     return min(length.most, max(length.least, drawn)) if length.sigma else length.mean
@@ -195,14 +206,16 @@ def load(replica: Replica, talk: Talk, sessions: float) -> Load:
     turns a second that each take longer.
     """
     cached = cached_share(replica, talk, sessions)
+    # Nobody waits for a prefill of their own.
+    others = 1 - 1 / max(1.0, sessions)
     low, high = 0.0, sessions * max(x.requests for x in talk.rounds)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        if _at(replica, talk, middle, cached).sessions < sessions:
+        if _at(replica, talk, middle, cached, others).sessions < sessions:
             low = middle
         else:
             high = middle
-    return _at(replica, talk, high, cached)
+    return _at(replica, talk, high, cached, others)
 
 
 def cached_share(replica: Replica, talk: Talk, sessions: float) -> float:
@@ -212,7 +225,7 @@ def cached_share(replica: Replica, talk: Talk, sessions: float) -> float:
     return min(1.0, max(0.0, (replica.pool_tokens - shared) / wanted)) if wanted else 1.0
 
 
-def _at(replica: Replica, talk: Talk, in_flight: float, cached: float) -> Load:
+def _at(replica: Replica, talk: Talk, in_flight: float, cached: float, others: float) -> Load:
     """Return times and rates with so many requests decoding."""
     batch = max(1.0, in_flight)
     context = batch * talk.context
@@ -225,20 +238,23 @@ def _at(replica: Replica, talk: Talk, in_flight: float, cached: float) -> Load:
         work = pairs(round(new + missed), round(known))
         return _seconds(replica.step, new + missed, work, batch, context) - decode_s
 
-    reads_s = sum(x.requests * prefill_s(x.new) for x in talk.rounds)
+    reads_s = sum(x.requests * prefill_s(x.new + x.cold) for x in talk.rounds)
     steps = sum(x.requests * max(1.0, x.output - 1) for x in talk.rounds)
-    turns_per_s = in_flight / (steps * decode_s + in_flight * reads_s)
-    busy = turns_per_s * reads_s
+    turns_per_s = in_flight / (steps * decode_s + in_flight * reads_s * others)
+    prefill_share = turns_per_s * reads_s
+    busy = prefill_share * others
     itl = decode_s / (1 - busy)
     first = [
-        replica.overhead_s + itl / 2 + (decode_s + x.requests * prefill_s(x.new)) / (1 - busy)
+        replica.overhead_s
+        + itl / 2
+        + (decode_s + x.requests * prefill_s(x.new + x.cold)) / (1 - busy)
         for x in talk.rounds
     ]
     queued = 1 + QUEUED_PREFILL * busy
     late = max(
         replica.overhead_s
         + itl
-        + (decode_s + x.requests * queued * prefill_s(x.new_p95)) / (1 - busy)
+        + (decode_s + x.requests * queued * prefill_s(x.new_p95 + x.cold_p95)) / (1 - busy)
         for x in talk.rounds
     )
     waits = sum(x.wait_s for x in talk.rounds)
@@ -260,7 +276,7 @@ def _at(replica: Replica, talk: Talk, in_flight: float, cached: float) -> Load:
         next_29_p95_s=29 * slow * itl,
         answer_p95_s=max(answers),
         turn_p95_s=waits + sum(answers),
-        prefill_share=busy,
+        prefill_share=prefill_share,
         cached_share=cached,
     )
 

@@ -31,15 +31,22 @@ def test_the_answer_comes_first_and_is_short(capsys):
 
 
 def test_too_many_users_for_the_cards_says_how_many_they_are_enough_for(capsys):
-    found = data(capsys, "--active", "100", "--cards", "rtx3090:2", "--what-if")
+    cards = ("--cards", "rtx3090:2", "--complex-share", "0")
+    found = data(capsys, "--active", "100", *cards)
     assert not found["holds"]
     assert found["cards"] == 2 + found["short"]["rtx3090"]
     share = found["times_the_users"]
-    held = data(capsys, "--active", str(100 * share * 0.99), "--cards", "rtx3090:2")
-    assert held["holds"]
-    assert not data(capsys, "--active", str(100 * share * 1.02), "--cards", "rtx3090:2")["holds"]
+    assert data(capsys, "--active", str(100 * share * 0.99), *cards)["holds"]
+    assert not data(capsys, "--active", str(100 * share * 1.02), *cards)["holds"]
     assert any(step.startswith("get ") for step in found["next"])
     assert any("instead: " in step for step in found["next"])
+
+
+def test_a_lane_that_the_cards_do_not_hold_may_be_left_out(capsys):
+    """A 14B on a 3090 reads a history that moves to it too slowly."""
+    found = data(capsys, "--active", "5", "--cards", "rtx3090:2")
+    assert found["short"] == {"rtx3090": 1}
+    assert any("--complex-share 0): cards 1, at hand" in x for x in found["next"])
 
 
 def test_what_is_planned_is_what_the_simulation_keeps(capsys):
@@ -54,7 +61,7 @@ def test_a_promise_that_breaks_in_a_burst_ends_with_1(capsys):
     found = data(capsys, *options, "--minutes", "3", status=1)
     (chat,) = [x for x in found["check"] if x["lane"] == "chat" and x["when"] == "burst"]
     assert chat["broken"] == ["ttft_p95_s", "first_30_p95_s"]
-    assert chat["seen"]["first_30_p95_s"] > 1.2
+    assert chat["seen"]["ttft_p95_s"] > 0.8
     assert "BROKEN (ttft_p95_s, first" in told(capsys, *options, "--minutes", "1", status=1)
 
 
