@@ -92,7 +92,9 @@ def agreement(client: openai.OpenAI) -> list[Row]:
         more = {} if form == "base64" else {"encoding_format": form}
         made = embedded(client, given, **more)
         cosines = (made * wanted).sum(1) / np.linalg.norm(made, axis=1)
-        rows.append({"what": f"least cosine of {len(given)} texts, {form}", "value": cosines.min()})
+        rows.append(
+            {"what": f"least cosine of {len(given)} texts, {form}", "value": float(cosines.min())}
+        )
     return rows
 
 
