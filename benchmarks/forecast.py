@@ -37,7 +37,7 @@ def traces(seed: int) -> dict[str, Trace]:
     def day(slot: int, low: float, high: float) -> float:
         # Quietest at four in the morning, busiest at four in the afternoon.
         turn = math.cos(2 * math.pi * ((slot % SLOTS) / SLOTS - 16 / 24))
-        return low + (high - low) * (0.5 + 0.5 * turn) ** 1.5
+        return low + (high - low) * math.pow(0.5 + 0.5 * turn, 1.5)
 
     def weekday(slot: int) -> int:
         return slot // SLOTS % 7

@@ -60,6 +60,7 @@ def configuration() -> dict:
 
 
 def _read(name: str) -> dict:
+    from fleet.traffic.scenarios import Scenario
     from serve_app.app import AppArgs
     from serve_app.config.errors import load_yaml
     from serve_app.config.fleet import FleetConfig
@@ -73,6 +74,8 @@ def _read(name: str) -> dict:
         serve = strict_yaml.load((ROOT / name).read_text())
         args = AppArgs.model_validate(serve["applications"][0]["args"])
         return {**serve, "args": args.model_dump(mode="json")}
+    if Path(name).parent.name == "scenarios":
+        return load_yaml(ROOT / name, Scenario).model_dump(mode="json")
     models = {
         "profile": Profile,
         "workload": Workload,
