@@ -7,6 +7,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
+class Task(StrEnum):
+    """What an engine does with a request. The values are those of a lane's key `task`."""
+
+    GENERATE = "generate"
+    EMBED = "embed"
+    """Makes vectors of texts."""
+    SCORE = "score"
+    """Compares texts in pairs: scores, and rankings by them."""
+
+
 class Reason(StrEnum):
     """Why a lane was chosen. A closed set: the values are metric labels."""
 
@@ -21,6 +31,7 @@ class Reason(StrEnum):
     LANGUAGE = "language"
     SUB_AGENT = "sub_agent"
     BACKGROUND = "background"
+    VISION = "vision"
     TIER = "tier"
     EXPERIMENT = "experiment"
     YIELDED = "yielded"
@@ -31,13 +42,23 @@ class Reason(StrEnum):
 class Lane:
     """One model and its pool of replicas, as far as routing needs to know it.
 
-    `calls_tools`: its engine reads tool calls out of what the model says.
+    Attributes:
+        calls_tools: its engine reads tool calls out of what the model says.
+        sees: its model reads images, as far as is known.
+        tasks: what its engine does.
+
     """
 
     name: str
     model_id: str
     window_tokens: int
     calls_tools: bool = True
+    sees: bool = True
+    tasks: frozenset[Task] = frozenset({Task.GENERATE})
+
+    @property
+    def generates(self) -> bool:
+        return Task.GENERATE in self.tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +111,7 @@ class RequestFacts:
         is_background: nobody waits for it, so it is not worth a stronger lane.
         is_sub_agent: it is a background request because a sub-agent sends it.
         language: ISO 639-1 code of the conversation's language, where that is looked for and clear.
+        has_images: some part of it is an image or a video.
 
     """
 
@@ -102,6 +124,8 @@ class RequestFacts:
     is_background: bool = False
     is_sub_agent: bool = False
     language: str | None = None
+    task: Task = Task.GENERATE
+    has_images: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.config import RequestRouterConfig
 
+from router.types import Task
 from serve_app.config.addresses import frontend_host, refuse_unreachable
 from serve_app.config.errors import ConfigError, StrictModel, load_yaml, validate
 from serve_app.config.files import await_rest
@@ -34,9 +35,11 @@ from serve_app.leases.ledger import LedgerServer
 from serve_app.machine.head_node import BESIDE_THE_STATE, on_head
 from serve_app.machine.ray_walls import refuse_open_ray
 from serve_app.scaling.deployment import replica_options
+from serve_app.swap.pools import with_part_of_cards
+from serve_app.swap.service import SwapServer
 from serve_app.tenancy.local_key import keep_admin_key
-from simulator.http.app import EngineSpec
-from simulator.model.profile import FixedTiming, Profile, profile_path
+from simulator.http.app import NO_PROFILE_SLEEP, EngineSpec
+from simulator.model.profile import FixedTiming, Profile, SleepCosts, profile_path
 from simulator.script.model import ScriptError, load_script
 
 logger = logging.getLogger("ray.serve")
@@ -88,7 +91,7 @@ def build(args: dict[str, Any]) -> Application:
             logger.warning("%s", warning)
     secret = on_head(_secret)
     lanes = {
-        name: _lane(name, lane, options, secret, fleet)
+        name: _lane(name, with_part_of_cards(lane, fleet), options, secret, fleet)
         for name, lane in fleet.enabled_lanes.items()
     }
     return _ingress(fleet).bind(
@@ -98,6 +101,7 @@ def build(args: dict[str, Any]) -> Application:
         secret=secret,
         listen=str(options.listen),
         ledger=_ledger(fleet, str(tenants_file)) if fleet.ingress.replicas > 1 else None,
+        swap=_swap(fleet, fleet_file, options, lanes) if fleet.pools else None,
     )
 
 
@@ -122,6 +126,24 @@ def _ledger(fleet: FleetConfig, tenants_file: str) -> Application:
         graceful_shutdown_wait_loop_s=0.1,
         ray_actor_options={"num_cpus": 0, "resources": BESIDE_THE_STATE},
     )(LedgerServer).bind(terms, tenants_file=tenants_file)
+
+
+def _swap(
+    fleet: FleetConfig, fleet_file: Path, options: AppArgs, lanes: dict[str, Application]
+) -> Application:
+    """One replica, which tells the lanes that share cards to wake and to rest."""
+    pooled = {x: lanes[x] for x, lane in fleet.enabled_lanes.items() if lane.cards is not None}
+    return serve.deployment(
+        name="swap",
+        num_replicas=1,
+        max_ongoing_requests=1000,
+        # It begins its work with the first of these.
+        health_check_period_s=1.0,
+        health_check_timeout_s=5.0,
+        graceful_shutdown_timeout_s=1.0,
+        graceful_shutdown_wait_loop_s=0.1,
+        ray_actor_options={"num_cpus": 0, "resources": BESIDE_THE_STATE},
+    )(SwapServer).bind(pooled, fleet_file=str(fleet_file), simulated=options.engine == "simulated")
 
 
 def _refuse_open_door(options: AppArgs, local_tenant: str | None) -> None:
@@ -163,6 +185,7 @@ def _lane(
         drain_s=lane.drain_s,
         warm_up=fleet.warm_up,
         affinity=fleet.sessions.affinity,
+        task=Task(lane.task),
     )
     ttft_s = None if fleet.slo is None else fleet.slo.policy().of(name, "").ttft_p95_s
     if lane.engine == "simulated" or options.engine == "simulated":
@@ -176,7 +199,7 @@ def _simulated(name: str, lane: LaneConfig, life: LaneLife, ttft_s: float | None
         placement_group_bundles=placement_bundles(lane),
         placement_group_strategy="STRICT_PACK",
         ray_actor_options={"num_cpus": 0},
-    )(SimulatedLaneServer).bind(_engine_spec(lane), life=life)
+    )(SimulatedLaneServer).bind(_engine_spec(lane), life=life, pool=lane.cards)
 
 
 def _engine_spec(lane: LaneConfig) -> EngineSpec:
@@ -201,7 +224,13 @@ def _engine_spec(lane: LaneConfig) -> EngineSpec:
         trims_template=config.trims_template,
         faults=config.faults,
         script=script,
+        sleep=config.sleep or _sleep_of(timing),
+        is_pooling=not lane.generates,
     )
+
+
+def _sleep_of(timing: Profile | FixedTiming) -> SleepCosts:
+    return timing.sleep if isinstance(timing, Profile) else NO_PROFILE_SLEEP
 
 
 def _vllm(name: str, lane: LaneConfig, life: LaneLife, ttft_s: float | None) -> Application:

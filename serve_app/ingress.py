@@ -44,6 +44,7 @@ from serve_app.routing.reload import Reloader, load_policies
 from serve_app.scaling.decisions import last
 from serve_app.scaling.standing import Standing
 from serve_app.slo.keeping import FOLDER, SloKeeper
+from serve_app.swap.gates import Gates
 from serve_app.tenancy.callers import is_loopback
 from serve_app.tenancy.keys import KeyBook
 from serve_app.tenancy.stores import open_store
@@ -68,6 +69,7 @@ class Ingress(PeerAnswers):
         secret: str,
         listen: str,
         ledger: DeploymentHandle[Any] | None = None,
+        swap: DeploymentHandle[Any] | None = None,
     ) -> None:
         self._id = replica_id()
         files = (Path(fleet_file), Path(tenants_file))
@@ -164,6 +166,9 @@ class Ingress(PeerAnswers):
                 policies.fleet.ledger,
                 LedgerMetrics(self._metrics.registry),
             )
+        if swap is not None:
+            ask = partial(_ask_swap, swap)
+            self._state.gates = Gates(policies.fleet, self._id, ask)
         self._tasks: list[asyncio.Task[None]] = []
 
     def __serve_build_asgi_app__(self) -> Gateway:
@@ -194,6 +199,8 @@ class Ingress(PeerAnswers):
         ]
         if self._state.leases is not None:
             work.append(self._state.leases.run())
+        if self._state.gates is not None:
+            work.append(self._state.gates.run())
         if self._adviser is not None:
             work.append(self._adviser.run())
         self._tasks = [loop.create_task(x) for x in work]
@@ -255,4 +262,9 @@ class Ingress(PeerAnswers):
 
 async def _exchange(ledger: DeploymentHandle[Any], report: dict[str, Any]) -> dict[str, Any] | None:
     answer: dict[str, Any] | None = await ledger.exchange.remote(report)
+    return answer
+
+
+async def _ask_swap(swap: DeploymentHandle[Any], report: dict[str, Any]) -> dict[str, Any]:
+    answer: dict[str, Any] = await swap.exchange.remote(report)
     return answer

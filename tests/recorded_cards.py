@@ -80,6 +80,9 @@ class RecordedNvml:
     def nvmlDeviceGetCurrentClocksThrottleReasons(self, card):
         return told(card["reasons"])
 
+    def nvmlDeviceGetComputeRunningProcesses(self, card):
+        return told(card.get("processes"))
+
     def newer(self, value):
         if self.is_old:
             raise NvmlFault("Function Not Found")

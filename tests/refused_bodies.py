@@ -20,11 +20,14 @@ from tests.wrong_bodies import (
     CHAT,
     COMPLETIONS,
     COUNT,
+    EMBEDDINGS,
     FLAT_TOOL,
     HI,
     MESSAGES,
     MESSAGES_TOOL,
+    RERANK,
     RESPONSES,
+    SCORE,
     SMALLEST,
 )
 
@@ -284,7 +287,32 @@ MISCOUNTED = (
     Row(CHAT, {"ignore_eos": "off"}, "ignore_eos", COUNTED),
     Row(CHAT, {"return_token_ids": "off"}, "return_token_ids", COUNTED),
 )
-ROWS = FAULTS + DEATHS + EMPTY_PROMISES + MISCOUNTED
+TEXTS = (
+    *(
+        Row(EMBEDDINGS, {"input": given}, "input", COUNTED)
+        for given in ("", [], ["Hi", ""], [[]], [[1], []], [True], ["Hi", 7], {"text": "Hi"}, 7)
+    ),
+    Row(EMBEDDINGS, {"input": ["\ud800"]}, "input", FAULT),
+    Row(EMBEDDINGS, {"input": [{"role": "user", "content": "Hi"}]}, "input", COUNTED),
+    Row(EMBEDDINGS, {"messages": [HI]}, "messages", COUNTED),
+    # Neither has a usage with it.
+    *(
+        Row(EMBEDDINGS, {"encoding_format": form}, "encoding_format", COUNTED)
+        for form in ("bytes", "bytes_only")
+    ),
+    Row(SCORE, {"text_1": "Hi", "text_2": "Ho"}, "queries", COUNTED),
+    Row(SCORE, {"items": ["Hi"]}, "queries", COUNTED),
+    Row(SCORE, {"documents": None}, "documents", COUNTED),
+    Row(SCORE, {"documents": ["a", ""]}, "documents", COUNTED),
+    Row(RERANK, {"query": ""}, "query", COUNTED),
+    Row(RERANK, {"query": ["Hi"]}, "query", COUNTED),
+    Row(RERANK, {"documents": []}, "documents", COUNTED),
+    Row(RERANK, {"documents": [{"content": [{"type": "text"}]}]}, "documents", COUNTED),
+    *(Row(path, {"stream": True}, "stream", IGNORED) for path in (EMBEDDINGS, SCORE, RERANK)),
+)
+"""Of what is embedded or compared."""
+
+ROWS = TEXTS + FAULTS + DEATHS + EMPTY_PROMISES + MISCOUNTED
 
 
 def main(url: str, model: str, *flags: str) -> None:

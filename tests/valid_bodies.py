@@ -9,11 +9,14 @@ from tests.wrong_bodies import (
     CHAT_TOOL,
     COMPLETIONS,
     COUNT,
+    EMBEDDINGS,
     FLAT_TOOL,
     HI,
     MESSAGES,
     MESSAGES_TOOL,
+    RERANK,
     RESPONSES,
+    SCORE,
     SMALLEST,
 )
 
@@ -186,6 +189,22 @@ _MESSAGES: tuple[dict[str, Any], ...] = (
     {"output_config": {"effort": "low", "format": {"type": "json_schema", "schema": _SCHEMA}}},
 )
 
+_EMBEDDINGS: tuple[dict[str, Any], ...] = (
+    {},
+    {"input": ["Hi", " ", "\u00fc"], "encoding_format": "base64", "user": "u"},
+    {"input": [7, 8, 9], "truncate_prompt_tokens": -1},
+    {"input": [[7, 8], [9]], "encoding_format": None, "dimensions": 64, "stream": False},
+)
+_SCORES: tuple[dict[str, Any], ...] = (
+    {"documents": ["a", "b"], "use_activation": True},
+    {"queries": ["a", "b"], "documents": ["c", "d"]},
+)
+_RERANKINGS: tuple[dict[str, Any], ...] = (
+    # What Cohere's and Jina's clients send beside it.
+    {"top_n": 1, "return_documents": True, "max_tokens_per_doc": 100},
+    {"documents": ["a", "b"], "truncate_prompt_tokens": 10},
+)
+
 VALID = [
     (path, {**SMALLEST[path], **fields})
     for path, bodies in (
@@ -194,6 +213,9 @@ VALID = [
         (RESPONSES, _RESPONSES),
         (MESSAGES, _MESSAGES),
         (COUNT, _TURNS),
+        (EMBEDDINGS, _EMBEDDINGS),
+        (SCORE, _SCORES),
+        (RERANK, _RERANKINGS),
     )
     for fields in bodies
 ]

@@ -16,6 +16,10 @@ COMPLETIONS = "/v1/completions"
 RESPONSES = "/v1/responses"
 MESSAGES = "/v1/messages"
 COUNT = "/v1/messages/count_tokens"
+EMBEDDINGS = "/v1/embeddings"
+SCORE = "/v1/score"
+RERANK = "/v1/rerank"
+RERANK_2 = "/v2/rerank"
 
 PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}}
 CHAT_TOOL = {"type": "function", "function": {"name": "f", "parameters": PARAMETERS}}
@@ -29,6 +33,10 @@ SMALLEST: dict[str, dict[str, Any]] = {
     RESPONSES: {"input": "Hi", "max_output_tokens": 1},
     MESSAGES: {"messages": [HI], "max_tokens": 1},
     COUNT: {"messages": [HI]},
+    EMBEDDINGS: {"input": "Hi"},
+    SCORE: {"queries": "Hi", "documents": "Ho"},
+    RERANK: {"query": "Hi", "documents": ["Ho"]},
+    RERANK_2: {"query": "Hi", "documents": ["Ho"]},
 }
 """A valid body of each route that costs one token."""
 
@@ -133,7 +141,39 @@ _OPENAI = (
     "thinking_token_budget",
 )
 _THINKING = ("chat_template_kwargs", "include_reasoning", "metadata", "service_tier", "store")
+_POOLING = (
+    "model",
+    "user",
+    "truncate_prompt_tokens",
+    "padding",
+    "truncation_side",
+    "request_id",
+    "priority",
+    "mm_processor_kwargs",
+    "cache_salt",
+    "use_activation",
+)
+_SCORING = (
+    *_POOLING,
+    "max_tokens_per_query",
+    "max_tokens_per_doc",
+    "instruction",
+    "chat_template_kwargs",
+)
+
 FIELDS: dict[str, tuple[str, ...]] = {
+    EMBEDDINGS: (
+        *_POOLING,
+        "input",
+        "add_special_tokens",
+        "encoding_format",
+        "dimensions",
+        "embed_dtype",
+        "endianness",
+    ),
+    SCORE: (*_SCORING, "queries", "documents", "items", "data_1", "data_2", "text_1", "text_2"),
+    RERANK: (*_SCORING, "query", "documents", "top_n"),
+    RERANK_2: (*_SCORING, "query", "documents", "top_n"),
     CHAT: (
         *_OPENAI,
         *_THINKING,
@@ -301,6 +341,15 @@ NESTED: dict[str, tuple[dict[str, Any], ...]] = {
         {"output_config": {"effort": "low", "format": {"type": "json_schema", "schema": _SCHEMA}}},
     ),
     COUNT: ({"messages": _PARTS}, {"tools": [MESSAGES_TOOL]}),
+    EMBEDDINGS: (
+        {"input": ["Hi", "Ho"]},
+        {"input": [7, 8]},
+        {"input": [[7, 8], [9]]},
+        {"mm_processor_kwargs": {"size": 1}},
+    ),
+    SCORE: ({"queries": ["Hi", "Ho"], "documents": ["a", "b"]},),
+    RERANK: ({"documents": ["Hi", "Ho"]},),
+    RERANK_2: ({"documents": ["Hi", "Ho"]},),
 }
 """Valid nested fields, whose every place is then filled with wrong values."""
 

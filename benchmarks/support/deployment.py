@@ -26,14 +26,17 @@ URL = "http://127.0.0.1:8000"
 
 
 @contextlib.contextmanager
-def deployed(ready_s: float = 300, ray_start: Sequence[str] = (), **args: Any) -> Iterator[str]:
+def deployed(
+    ready_s: float = 300, ray_start: Sequence[str] = (), grace_s: float = 30, **args: Any
+) -> Iterator[str]:
     """Run `serve run` with these args of serve_config.yaml; yields the base URL.
 
-    `ray_start`: options of a `ray start --head` beforehand, for logical resources.
+    `ray_start`: options of a `ray start --head` beforehand, for logical resources;
+    `grace_s`: what it may take to end by itself when it is interrupted.
     """
     config = serve_config()
     config["applications"][0]["args"] |= args
-    with serving(config, "/ready", ready_s, ray_start):
+    with serving(config, "/ready", ready_s, ray_start, grace_s=grace_s):
         yield URL
 
 
@@ -60,6 +63,7 @@ def serving(
     ready_s: float = 300,
     ray_start: Sequence[str] = (),
     env: Mapping[str, str] | None = None,
+    grace_s: float = 30,
 ) -> Iterator[None]:
     """Run `serve run` with a configuration, and a state of its own unless POINTSMAN_STATE is set.
 
@@ -69,6 +73,7 @@ def serving(
         ready_s: seconds within which it does.
         ray_start: as for `deployed`.
         env: environment variables for every process of it.
+        grace_s: as for `deployed`.
 
     """
     with contextlib.ExitStack() as stack:
@@ -101,7 +106,7 @@ def serving(
         finally:
             process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(30)
+                process.wait(grace_s)
             process.kill()
             process.wait()
             stop_everything()
@@ -121,7 +126,7 @@ def stop_everything() -> None:
     _await_none(lambda: _of_ray(folder), signal.SIGKILL)
     forget_dead_ray(folder)
     _await_none(lambda: [x for x in ours() if is_haproxy_of(x, folder)], signal.SIGTERM)
-    _await_none(_engines_of_ray)
+    _await_none(_engines_of_ray, within_s=120)
 
 
 def _of_ray(folder: Path) -> list[Process]:

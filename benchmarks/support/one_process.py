@@ -28,8 +28,11 @@ from serve_app.config.serving import AffinityConfig
 from serve_app.config.settings import load_fleet
 from serve_app.engine.lane_endpoint import ENGINE_ASKS, LaneEndpoint
 from serve_app.engine.load_tracker import LoadTracker
+from serve_app.engine.sleeping.simulated import SimulatedSleeper
+from serve_app.engine.sleeping.switch import EngineSwitch
 from serve_app.front.doorway import Doorway
 from serve_app.leases.ledger import LedgerServer
+from serve_app.swap.service import SwapServer
 from serve_app.transport.endpoint import SECRET_HEADER, EndpointServer
 from simulator.http.app import EngineSpec, SimulatedEngineApp
 
@@ -40,8 +43,18 @@ HOST = "127.0.0.1"
 class Lane(LaneEndpoint):
     """A lane replica's endpoint, load and metrics, without watchdog and warm-up."""
 
-    async def start(self, name: str, spec: EngineSpec) -> None:
-        self._visits = LoadTracker(SimulatedEngineApp(spec), AffinityConfig())
+    async def start(self, name: str, spec: EngineSpec, pool: str | None) -> None:
+        app: ASGIApp = SimulatedEngineApp(spec)
+        if pool is not None:
+            engine = SimulatedSleeper(spec, lambda: self.warm_engine(spec.model_id))
+            app = self._switch = EngineSwitch(
+                engine,
+                lane=name,
+                pool=pool,
+                in_flight=lambda: self._endpoint.guard.in_flight,
+                wake_within_s=60.0,
+            )
+        self._visits = LoadTracker(app, AffinityConfig())
         self._endpoint = EndpointServer(self._visits, secret=SECRET, host=HOST, listed=ENGINE_ASKS)
         await self._endpoint.start()
         headers = {SECRET_HEADER.decode(): SECRET}
@@ -49,6 +62,8 @@ class Lane(LaneEndpoint):
         self._signals = self._read_signals(name, stalled_after_s=30.0)
 
     async def stop(self) -> None:
+        if self._switch is not None:
+            self._switch.close()
         await self._http.close()
         await self._endpoint.stop()
 
@@ -133,6 +148,7 @@ async def one_process(fleet: Path, tenants: Path, state: Path) -> AsyncIterator[
             secret=SECRET,
             listen=HOST,
             ledger=_ledger(config, tenants),
+            swap=_swap(config, fleet, handles, stack),
         )
         handle = Handle(served)
         stack.enter_context(mock.patch.object(serve, "get_deployment_handle", return_value=handle))
@@ -149,10 +165,21 @@ async def _lanes(config: FleetConfig, stack: contextlib.AsyncExitStack) -> dict[
     handles = {}
     for name, lane in config.enabled_lanes.items():
         replica = Lane()
-        await replica.start(name, _engine_spec(lane))
+        await replica.start(name, _engine_spec(lane), lane.cards)
         stack.push_async_callback(replica.stop)
         handles[name] = Handle(replica)
     return handles
+
+
+def _swap(
+    config: FleetConfig, fleet: Path, handles: dict[str, Handle], stack: contextlib.AsyncExitStack
+) -> Any:
+    if not config.pools:
+        return None
+    pooled = {x: handles[x] for x, lane in config.enabled_lanes.items() if lane.cards is not None}
+    server = SwapServer(pooled, fleet_file=str(fleet), simulated=False)  # type: ignore[arg-type]
+    stack.callback(server.stop)
+    return SimpleNamespace(exchange=SimpleNamespace(remote=server.exchange))
 
 
 def _ledger(config: FleetConfig, tenants: Path) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-USED = 0.8
+USED = 0.85
 """Mean use of the others from which one of the pool takes turns; autoscaling's `high`."""
 
 

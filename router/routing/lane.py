@@ -3,7 +3,9 @@
 The order is fixed, and each step is one function, tried until one answers:
 
 1. `pinned`: the caller named a lane or its model id, or an alias of a lane (an alias of
-   `auto` is routed as `auto` is);
+   `auto` is routed as `auto` is). A lane that cannot do it is refused
+   (`router.routing.abilities`), and what is to be embedded or scored goes by no other rule
+   but `default`: to the lane for that;
 2. a step of an agent's turn, which brings tool results: where the turn runs, if that is
    known (`router.routing.turn_lanes`) and the prompt fits there; the reason is `sticky`,
    or the turn's own where that says all (`default`, `tools`, `language`, ...);
@@ -20,8 +22,10 @@ The order is fixed, and each step is one function, tried until one answers:
    lane has no room for borderline cases, or the tenant's budget is spent;
 8. `language`: its language has a lane, which stands in for the default lane and for the
    one for tools in all of the above;
-9. `tier`: the tenant's tier has a default lane of its own;
-10. `default`.
+9. `vision`: it has images, which the lane of 10 or 11 does not read. It stands in for
+   that lane in all of the above, and no rule leads to a lane that reads none;
+10. `tier`: the tenant's tier has a default lane of its own;
+11. `default`.
 
 Stickiness needs no table. Chat clients send the whole conversation each time, so
 the scores of the last turns can be had again from the request itself, and every
@@ -33,9 +37,10 @@ of a tenant without a budget, is never scored for nothing.
 from __future__ import annotations
 
 from router.errors import Rejected, RejectReason
+from router.routing.abilities import by_sight, by_task, inability
 from router.routing.climbing import by_complexity, by_planning
 from router.routing.policy import Judge, RoutingPolicy, fits
-from router.types import LaneDecision, Reason, RequestFacts, TierRules
+from router.types import LaneDecision, Reason, RequestFacts, Task, TierRules
 
 
 def decide_lane(
@@ -43,10 +48,16 @@ def decide_lane(
 ) -> LaneDecision | Rejected:
     """Choose the lane for one request, or refuse it (404, 403 or 400)."""
     if facts.pinned is not None and not policy.leaves_choice(facts.pinned):
-        return _pinned(policy, tier, facts.pinned)
-    base = _base_lane(policy, tier)
-    if base is None:
+        return _pinned(policy, tier, facts, facts.pinned)
+    if facts.task is not Task.GENERATE:
+        return by_task(policy, tier, facts.task)
+    usual = _base_lane(policy, tier)
+    if usual is None:
         return Rejected(RejectReason.MODEL_NOT_ALLOWED, "No lane is open to this API key.")
+    is_blind = facts.has_images and not usual.lane.sees
+    base = by_sight(policy, tier) if is_blind else usual
+    if isinstance(base, Rejected):
+        return base
     base = _by_language(policy, tier, facts, base) or base
     tools = _by_tools(policy, tier, facts, base)
     return (
@@ -77,7 +88,9 @@ def auto_window(policy: RoutingPolicy, tier: TierRules) -> int | None:
     return max(base.lane.window_tokens, longest)
 
 
-def _pinned(policy: RoutingPolicy, tier: TierRules, model: str) -> LaneDecision | Rejected:
+def _pinned(
+    policy: RoutingPolicy, tier: TierRules, facts: RequestFacts, model: str
+) -> LaneDecision | Rejected:
     lane = policy.find(model)
     if lane is None:
         return Rejected(
@@ -91,17 +104,18 @@ def _pinned(policy: RoutingPolicy, tier: TierRules, model: str) -> LaneDecision 
             f"This API key may not use the model '{lane.model_id}'.",
             param="model",
         )
-    return LaneDecision(lane, Reason.PINNED)
+    return inability(policy, tier, facts, lane) or LaneDecision(lane, Reason.PINNED)
 
 
 def _base_lane(policy: RoutingPolicy, tier: TierRules) -> LaneDecision | None:
     """Return where a request goes that nothing else moves."""
-    own = tier.default_lane
-    if own is not None and own in policy.lanes and tier.allows(own):
-        return LaneDecision(policy.lanes[own], Reason.TIER)
+    own = policy.lanes.get(tier.default_lane or "")
+    if own is not None and own.generates and tier.allows(own.name):
+        return LaneDecision(own, Reason.TIER)
     if tier.allows(policy.default):
         return LaneDecision(policy.lanes[policy.default], Reason.DEFAULT)
-    allowed = [lane for lane in policy.lanes.values() if tier.allows(lane.name)]
+    lanes = policy.lanes.values()
+    allowed = [lane for lane in lanes if lane.generates and tier.allows(lane.name)]
     return LaneDecision(allowed[0], Reason.TIER) if allowed else None
 
 
@@ -144,7 +158,8 @@ def _by_length(
         return None
     lane = policy.lanes[name]
     is_longer = lane.window_tokens > base.lane.window_tokens
-    return LaneDecision(lane, Reason.LONG_CONTEXT) if is_longer else None
+    is_blind = facts.has_images and not lane.sees
+    return LaneDecision(lane, Reason.LONG_CONTEXT) if is_longer and not is_blind else None
 
 
 def _by_tools(

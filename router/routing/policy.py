@@ -9,7 +9,7 @@ from typing import Protocol
 from router.routing.aliases import AUTO, Aliases
 from router.routing.escalation import LevelView
 from router.routing.window_room import least_room
-from router.types import Lane, Reason, RequestFacts, TierRules
+from router.types import Lane, Reason, RequestFacts, Task, TierRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,8 @@ class RoutingPolicy:
         languages: lane by the ISO 639-1 code of the conversation's language.
         by_model: model id to the name of the first lane that serves it.
         aliases: other names, which are looked up after the lanes and their model ids.
+        vision: lane for requests with images that would go to one which sees none.
+        pooling: lane by the task, for those that do not generate.
 
     """
 
@@ -63,6 +65,13 @@ class RoutingPolicy:
     languages: Mapping[str, str] = field(default_factory=dict)
     by_model: Mapping[str, str] = field(default_factory=dict)
     aliases: Aliases = field(default_factory=Aliases)
+    vision: str | None = None
+    pooling: Mapping[Task, str] = field(default_factory=dict)
+
+    @property
+    def has_blind_lanes(self) -> bool:
+        """Whether it matters if a request has images."""
+        return not all(lane.sees for lane in self.lanes.values() if lane.generates)
 
     def find(self, model: str) -> Lane | None:
         """Return the lane that a name pins: its own, its model id, or an alias of it."""
@@ -93,6 +102,11 @@ class RoutingPolicy:
 
 
 def fits(facts: RequestFacts, lane: Lane) -> bool:
-    """Return whether a lane's window holds the prompt, with some room for an answer."""
+    """Return whether a lane sees what is in the prompt and its window holds it.
+
+    There has to be some room for an answer, too.
+    """
+    if facts.has_images and not lane.sees:
+        return False
     room = least_room(facts.output_tokens, lane.window_tokens)
     return facts.prompt_tokens + room <= lane.window_tokens

@@ -19,16 +19,19 @@ class LaneDemand:
     """
 
     def __init__(self) -> None:
-        self.offered = 0.0
-        self.started = 0.0
+        self.offered = 0
+        self.started = 0
         """Tokens of the requests that wait no more, for whatever reason."""
         self._mean_answer: float | None = None
         self._seen: deque[tuple[float, float]] = deque()
 
-    def arrive(self, prompt_tokens: int, answer_tokens: int) -> float:
+    def arrive(self, prompt_tokens: int, answer_tokens: int) -> int:
         """Count a request, and return its tokens; `answer_tokens` is the most it may answer."""
         mean = self._mean_answer
-        tokens = prompt_tokens + (answer_tokens if mean is None else min(mean, answer_tokens))
+        # Whole tokens: what waits is a difference of sums, and has to be 0 where nothing does.
+        # The policy takes the least rest for a queue.
+        answer = answer_tokens if mean is None else min(int(mean), answer_tokens)
+        tokens = prompt_tokens + answer
         self.offered += tokens
         return tokens
 
@@ -39,6 +42,8 @@ class LaneDemand:
     def told(self, now: float) -> tuple[float, float]:
         """Return the tokens that wait, and those that came a second; call it once a second."""
         seen = self._seen
+        if not seen:
+            seen.append((now - OVER_S, 0.0))
         seen.append((now, self.offered))
         while len(seen) > 1 and seen[1][0] <= now - OVER_S:
             seen.popleft()

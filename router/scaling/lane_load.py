@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -23,24 +23,24 @@ class ScalingTerms:
             one step down never asks for the step up again.
         kv_full: KV utilization, 0 to 1, that counts as a full replica: beyond it vLLM preempts.
         calm_s: how long fewer replicas must have been enough before any goes.
-        trend_s: window over which the rise of the load is measured.
+        trend_s: shortest window over which the rise of the load is measured.
         stale_s: age from which figures say nothing.
         start_up_s: time to a warm replica, until one has been measured.
 
     """
 
-    min_replicas: int = field(metadata={"ge": 1})
-    max_replicas: int = field(metadata={"ge": 1})
-    standby: int = field(default=0, metadata={"ge": 0})
+    min_replicas: int
+    max_replicas: int
+    standby: int = 0
     slots: int | None = None
-    ttft_s: float = field(default=0.8, metadata={"gt": 0})
-    high: float = field(default=0.8, metadata={"gt": 0, "le": 1})
-    low: float = field(default=0.6, metadata={"gt": 0, "lt": 1})
-    kv_full: float = field(default=0.9, metadata={"gt": 0, "le": 1})
-    calm_s: float = field(default=300.0, metadata={"ge": 0})
-    trend_s: float = field(default=60.0, metadata={"gt": 0})
-    stale_s: float = field(default=15.0, metadata={"gt": 0})
-    start_up_s: float = field(default=60.0, metadata={"gt": 0})
+    ttft_s: float = 0.8
+    high: float = 0.85
+    low: float = 0.75
+    kv_full: float = 0.9
+    calm_s: float = 600.0
+    trend_s: float = 60.0
+    stale_s: float = 15.0
+    start_up_s: float = 60.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.min_replicas <= self.max_replicas:

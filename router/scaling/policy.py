@@ -25,13 +25,16 @@ from router.scaling.lane_load import Decision, LaneLoad, Reason, ScalingTerms
 from router.scaling.trend import Peak, Trend
 
 ExpectedLoad = Callable[[float], float | None]
-"""Tokens a second that are expected to be offered at a time; None: no forecast."""
+"""Replicas' worth of work that is expected at a time; None: no forecast."""
 
 LOOKS_AHEAD = 8
 """Moments at which a forecast is asked before replicas go."""
 
 MOST_RISE = 0.5
 """The rise that is carried on is at most half of the load again: a step is no ramp."""
+
+SMOOTH_S = 20.0
+"""The need is a mean over this, unless requests wait for longer than the objective."""
 
 _EPSILON = 1e-9
 
@@ -55,7 +58,7 @@ class LaneScaler:
 
     def __init__(self, terms: ScalingTerms) -> None:
         self.terms = terms
-        self._trend = Trend(terms.trend_s)
+        self._trend = Trend()
         self._peak = Peak(terms.calm_s)
 
     def decide(self, load: LaneLoad, now: float, expected_load: ExpectedLoad = unknown) -> Decision:
@@ -68,7 +71,7 @@ class LaneScaler:
             target = self._bounded(load.replicas)
             return Decision(target, target, Reason.STALE)
         need = self._need(load, now, expected_load)
-        self._peak.note(now, ceil(max(need.now, need.then) / terms.low - _EPSILON))
+        self._peak.note(now, ceil(need.now / terms.low - _EPSILON))
         awake = max(1, self._replicas_for(need))
         target = self._bounded(awake + terms.standby)
         if target > load.replicas:
@@ -99,13 +102,19 @@ class LaneScaler:
             # The last in line waits beyond the objective: what there is is full.
             need, reason = max(need, float(load.ready)), Reason.QUEUE
             backlog = self._backlog(load, lead_s)
-        self._trend.note(now, need)
-        then = need + min(max(0.0, self._trend.slope()) * lead_s, MOST_RISE * need)
+        # Over less than twice the lead, a slope is chance more than trend.
+        window_s = max(terms.trend_s, 2 * lead_s)
+        self._trend.note(now, need, window_s)
+        if not backlog:
+            # What a request or two more make of a moment is chance.
+            need = self._trend.mean(SMOOTH_S)
+        rise = max(0.0, self._trend.slope(window_s)) * lead_s
+        then = need + min(rise, MOST_RISE * need)
         if then / terms.high > load.replicas >= need / terms.high:
             reason = Reason.RAMP
         expected = expected_load(now + lead_s)
-        if full and expected is not None and expected / full > then:
-            then, reason = expected / full, Reason.FORECAST
+        if expected is not None and expected > then:
+            then, reason = expected, Reason.FORECAST
         return _Need(need, then, backlog, reason)
 
     @staticmethod
@@ -139,12 +148,10 @@ class LaneScaler:
 
     def _for_forecast(self, load: LaneLoad, now: float, expected_load: ExpectedLoad) -> int:
         """Return what the forecast asks for until what goes now could be back."""
-        if not load.tokens_per_s:
-            return 0
         ahead_s = self.terms.calm_s + (load.start_up_s or self.terms.start_up_s)
         asked = (expected_load(now + ahead_s * x / LOOKS_AHEAD) for x in range(LOOKS_AHEAD + 1))
         most = max((x for x in asked if x is not None), default=0.0)
-        needed = ceil(most / load.tokens_per_s / self.terms.low - _EPSILON)
+        needed = ceil(most / self.terms.low - _EPSILON)
         return self._bounded(needed + self.terms.standby)
 
     def _bounded(self, replicas: int) -> int:

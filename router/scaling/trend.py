@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import takewhile
 
 
 class Trend:
     """Slope of a value over a window, by least squares."""
 
-    def __init__(self, window_s: float) -> None:
-        self._window_s = window_s
+    def __init__(self) -> None:
         self._points: deque[tuple[float, float]] = deque()
 
-    def note(self, at: float, value: float) -> None:
+    def note(self, at: float, value: float, window_s: float) -> None:
+        """Add a value, and forget those that are older than the window."""
         self._points.append((at, value))
-        while self._points[0][0] < at - self._window_s:
+        while self._points[0][0] < at - window_s:
             self._points.popleft()
 
-    def slope(self) -> float:
+    def mean(self, window_s: float) -> float:
+        """Return the mean of the values that are no older than this."""
+        since = self._points[-1][0] - window_s
+        values = [x for _, x in takewhile(lambda point: point[0] >= since, reversed(self._points))]
+        return sum(values) / len(values)
+
+    def slope(self, window_s: float) -> float:
         """Return the rise a second; 0 before half of the window has been seen."""
         points = self._points
-        if not points or points[-1][0] - points[0][0] < self._window_s / 2:
+        if not points or points[-1][0] - points[0][0] < window_s / 2:
             return 0.0
         mean_at = sum(at for at, _ in points) / len(points)
         mean = sum(value for _, value in points) / len(points)

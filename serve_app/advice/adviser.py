@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,6 +25,7 @@ from serve_app.advice.signals import Signals, Values
 from serve_app.advice.subjects import shapes, subjects
 from serve_app.pipeline.state import IngressState
 from serve_app.records.traffic import MAX_REQUESTS
+from serve_app.scaling.forecasts import Foreteller
 from serve_app.tenancy.store import Counts, Slot, TenancyStore
 from serve_app.transport.broadcast import Broadcast
 
@@ -64,6 +66,7 @@ class Adviser:
         broadcast: Broadcast,
         store: TenancyStore,
         clock: Callable[[], float] = _now,
+        foreteller: Foreteller | None = None,
     ) -> None:
         self._state = state
         self._history = history
@@ -71,12 +74,13 @@ class Adviser:
         self._broadcast = broadcast
         self._store = store
         self._clock = clock
+        self._foreteller = foreteller or Foreteller(lambda: self._state.policies.fleet.foretold)
         config = state.policies.fleet.advice
         self.period_s = config.period_s
         self.rows: list[Row] = []
         self.at: float | None = None
         self.is_writer = False
-        self._judging = Judging(config, self._subjects())
+        self._judging = Judging(config, self._subjects(), state.policies.fleet.prices.of_cards)
         self._signals = Signals()
         self._scraped_at: float | None = None
         self._wide_at = 0.0
@@ -143,12 +147,18 @@ class Adviser:
             self._wide_at = at
             self._usage = await self._on_thread(self._used)
             await self._on_thread(lambda: self._history.prune(at))
+            await self._on_thread(lambda: self._foretell(at))
         await self._on_thread(lambda: self._note(text, at))
         wanted = [row for row in self.rows if self._needs_effect(row, at)]
         if is_wide or wanted:
             traffic = await self._traffic()
             await self._on_thread(lambda: self._history.keep("traffic", traffic))
             await self._simulate(wanted, at, traffic)
+
+    def _foretell(self, at: float) -> None:
+        """Make the forecasts of the lanes whose replicas follow the load, if it is time to."""
+        history = self._history
+        self._foreteller.tell(lambda after, until: history.points(FIVE_MINUTES, after, until), at)
 
     def _subjects(self) -> list[Subject]:
         policies = self._state.policies
@@ -157,7 +167,7 @@ class Adviser:
     def _note(self, text: str, at: float) -> None:
         """Make points of a text, keep them, and judge; on a thread."""
         fleet = self._state.policies.fleet
-        self._judging.apply(fleet.advice, self._subjects())
+        self._judging.apply(fleet.advice, self._subjects(), fleet.prices.of_cards)
         step_s = self.period_s if self._scraped_at is None else max(1.0, at - self._scraped_at)
         self._scraped_at = at
         values = self._signals.take(Scrape(text), step_s, shapes(fleet))
@@ -174,6 +184,7 @@ class Adviser:
         if wider or is_first:
             self._history.keep("subjects", _told(self._subjects()))
             self._history.keep("config", fleet.advice.model_dump(mode="json"))
+            self._history.keep("prices", asdict(fleet.prices.of_cards))
             self._history.keep("lanes", lane_facts(fleet, shapes(fleet), fleet.routing.default))
 
     def _begin(self) -> None:
@@ -202,7 +213,7 @@ class Adviser:
         yesterday = (today - timedelta(days=1)).isoformat()
         used = self._store.usage(first.isoformat(), yesterday)
         cards = sum(
-            lane.replicas.max * lane.tensor_parallel_size
+            lane.replicas.min * lane.tensor_parallel_size
             for lane in self._state.policies.fleet.enabled_lanes.values()
         )
         return usage_signals(used, yesterday, cards)

@@ -2,45 +2,44 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-WANTED = (
-    "vllm:num_requests_running",
-    "vllm:num_requests_waiting",
-    "vllm:kv_cache_usage_perc",
-    "vllm:num_preemptions_total",
-    "vllm:time_to_first_token_seconds_bucket",
-    "vllm:time_to_first_token_seconds_count",
-    "vllm:inter_token_latency_seconds_sum",
-    "vllm:inter_token_latency_seconds_count",
-    "pointsman_prompt_tokens_total",
-    "pointsman_inter_token_latency_seconds_bucket",
-    "pointsman_inter_token_latency_seconds_count",
-    "pointsman_turn_seconds_bucket",
-    "pointsman_turn_seconds_count",
-    "pointsman_request_prompt_tokens_bucket",
-    "pointsman_request_prompt_tokens_count",
-    "pointsman_tool_repairs_total",
-    "pointsman_tool_calls_total",
-    "pointsman_requests_total",
-    "pointsman_active_sessions",
-    "pointsman_queue_depth",
-    "pointsman_tokens_total",
-    "pointsman_escalation_share",
-    "pointsman_card_temperature_celsius",
-    "pointsman_card_power_watts",
-    "pointsman_card_memory_used_bytes",
-    "pointsman_card_memory_total_bytes",
-    "pointsman_card_throttled",
+from serve_app.metrics.expositions import labels_of, samples_of
+
+WANTED = frozenset(
+    {
+        "vllm:num_requests_running",
+        "vllm:num_requests_waiting",
+        "vllm:kv_cache_usage_perc",
+        "vllm:num_preemptions_total",
+        "vllm:time_to_first_token_seconds_bucket",
+        "vllm:time_to_first_token_seconds_count",
+        "vllm:inter_token_latency_seconds_sum",
+        "vllm:inter_token_latency_seconds_count",
+        "pointsman_prompt_tokens_total",
+        "pointsman_inter_token_latency_seconds_bucket",
+        "pointsman_inter_token_latency_seconds_count",
+        "pointsman_turn_seconds_bucket",
+        "pointsman_turn_seconds_count",
+        "pointsman_request_prompt_tokens_bucket",
+        "pointsman_request_prompt_tokens_count",
+        "pointsman_tool_repairs_total",
+        "pointsman_tool_calls_total",
+        "pointsman_requests_total",
+        "pointsman_active_sessions",
+        "pointsman_queue_depth",
+        "pointsman_tokens_total",
+        "pointsman_escalation_share",
+        "pointsman_card_temperature_celsius",
+        "pointsman_card_power_watts",
+        "pointsman_card_memory_used_bytes",
+        "pointsman_card_memory_total_bytes",
+        "pointsman_card_throttled",
+    }
 )
 
 Labels = Mapping[str, str]
-
-_NAMES = "|".join(map(re.escape, WANTED))
-_SAMPLE = re.compile(rf"^({_NAMES})(?:\{{(.*)\}})? (\S+)$", re.MULTILINE)
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 class Sample(NamedTuple):
@@ -56,11 +55,9 @@ class Scrape:
 
     def __init__(self, text: str) -> None:
         self._by_name: dict[str, list[Sample]] = {}
-        for match in _SAMPLE.finditer(text):
-            name, told, value = match.groups()
-            labels = dict(_LABEL.findall(told or ""))
-            key = f"{name}{{{told or ''}}}"
-            self._by_name.setdefault(name, []).append(Sample(key, labels, float(value)))
+        for name, written, value in samples_of(text, WANTED):
+            found = Sample(f"{name}{{{written}}}", labels_of(written), value)
+            self._by_name.setdefault(name, []).append(found)
 
     def samples(self, name: str) -> list[Sample]:
         return self._by_name.get(name, [])

@@ -44,7 +44,7 @@ def lane_facts(fleet: Any, shapes: Mapping[str, Any], default: str) -> dict[str,
         profile = shapes[name].profile
         facts[name] = {
             "profile": None if profile is None else profile.model_dump(mode="json"),
-            "replicas": lane.replicas.max,
+            "replicas": lane.replicas.min,
             "slots": lane.assumed_slots,
             "fewer_slots": max(1, round(0.75 * lane.assumed_slots)),
             "prefill_chunk": int(lane.engine_args.get("long_prefill_token_threshold") or 0),

@@ -8,7 +8,7 @@ from typing import Any
 
 from router.advice.judge import Standing, State, Verdict, judge, kept_since
 from router.advice.series import Point, Series
-from router.advice.table import TRIGGERS, Subject, advice, applies
+from router.advice.table import TRIGGERS, Prices, Subject, advice, applies
 from router.advice.trigger import DAY, HOUR, Trigger
 from serve_app.advice.signals import Key, Values
 from serve_app.config.advice import AdviceConfig
@@ -40,14 +40,20 @@ class Judging:
     """The triggers of some subjects, and the points that they are judged by.
 
     Args:
+        prices: of the cards that a remedy takes.
         window_s: judge so long a window instead of each trigger's own.
 
     """
 
     def __init__(
-        self, config: AdviceConfig, subjects: Sequence[Subject], window_s: float | None = None
+        self,
+        config: AdviceConfig,
+        subjects: Sequence[Subject],
+        prices: Prices = Prices(),
+        window_s: float | None = None,
     ) -> None:
         self._config = config
+        self._prices = prices
         self._triggers = triggers_of(config)
         if window_s is not None:
             self._triggers = [replace(x, hold_s=window_s) for x in self._triggers]
@@ -56,8 +62,9 @@ class Judging:
         self._standings: dict[tuple[str, str], Standing] = {}
         self._verdicts: dict[tuple[str, str], Verdict] = {}
 
-    def apply(self, config: AdviceConfig, subjects: Sequence[Subject]) -> None:
-        """Judge other subjects, or by other limits, from now on."""
+    def apply(self, config: AdviceConfig, subjects: Sequence[Subject], prices: Prices) -> None:
+        """Judge other subjects, or by other limits, from now on; remedies cost this."""
+        self._prices = prices
         if config != self._config:
             self._config, self._triggers = config, triggers_of(config)
         self._subjects = list(subjects)
@@ -113,13 +120,12 @@ class Judging:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each trigger and subject that it applies to, firing ones first."""
-        prices = self._config.price.prices
         rows = []
         for trigger, subject in self._pairs():
             key = trigger.name, subject.name
             verdict = self._verdicts.get(key, NOTHING_YET)
             since = self._standings.get(key, Standing()).since
-            rows.append(advice(trigger, subject, replace(verdict, since=since), prices))
+            rows.append(advice(trigger, subject, replace(verdict, since=since), self._prices))
         return sorted(rows, key=_order)
 
 

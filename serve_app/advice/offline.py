@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from router.advice.judge import State
-from router.advice.table import Subject
+from router.advice.table import Prices, Subject
 from router.advice.trigger import Scope
 from serve_app.advice.history import Damaged, History, refill
 from serve_app.advice.jobs import job_of, run_job
@@ -52,7 +52,8 @@ def _advise(history: History, window_s: float | None, *, simulates: bool) -> dic
     if at is None or config is None:
         raise NoAdvice(f"{history.path}: has no points yet; the first come after two periods")
     subjects = [_subject(x) for x in history.kept("subjects") or ()]
-    judging = Judging(config, subjects, window_s)
+    prices = Prices(**(history.kept("prices") or {}))
+    judging = Judging(config, subjects, prices, window_s)
     refill(judging, history, at)
     rows = judging.rows()
     if simulates:

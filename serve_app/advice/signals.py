@@ -43,7 +43,7 @@ class LaneShape:
         slots: sequences of one replica; `window`: tokens.
         profile: what its engine behaves like; None: unknown.
         prefill_chunk: most tokens of one prompt in a step.
-        follow_load: the replicas are scaled, up to so many: none is advised to go.
+        follow_load: the replicas are scaled, up to so many.
 
     """
 
@@ -213,6 +213,8 @@ def _load(scrape: Scrape, lane: str, shape: LaneShape) -> Values:
     waiting = sum(scrape.values("vllm:num_requests_waiting", lane=lane))
     waiting += sum(scrape.values("pointsman_queue_depth", lane=lane))
     busy = sum(running) + waiting
+    # Of a lane that is scaled, those that are there now: its bounds say nothing of them.
+    of = replicas if shape.follow_load else shape.replicas
     sessions = sum(scrape.values("pointsman_active_sessions", lane=lane))
     values: Values = {
         ("kv_use", lane): (max(scrape.values("vllm:kv_cache_usage_perc", lane=lane)), 1.0),
@@ -220,7 +222,7 @@ def _load(scrape: Scrape, lane: str, shape: LaneShape) -> Values:
         ("concurrent", lane): (busy, 1.0),
         ("active_sessions", lane): (sessions / replicas, 1.0),
         ("lane_sessions", lane): (sessions, 1.0),
-        ("load", lane): (busy / (shape.slots * shape.replicas), 1.0),
+        ("load", lane): (busy / (shape.slots * of), 1.0),
     }
     if shape.replicas > 1 and not shape.follow_load:
         left = shape.slots * (shape.replicas - 1)

@@ -43,14 +43,15 @@ def background_of(
     parsed: ParsedRequest, headers: Mapping[bytes, bytes], policy: RoutingPolicy
 ) -> Background | None:
     """Return why nobody waits for a request; None: somebody does."""
-    if not parsed.route.generates:
-        return None
+    asked = _ASKED.get(headers.get(BACKGROUND_HEADER, b"").strip().lower())
+    if not parsed.route.answers:
+        return Background.ASKED if asked and parsed.route.generates else None
     model = parsed.model
     # An alias is a vendor's name still.
     is_own = model in (None, AUTO) or model in policy.lanes or model in policy.by_model
     has_tools = parsed.tools > 0
     marks = Marks(
-        asked=_ASKED.get(headers.get(BACKGROUND_HEADER, b"").strip().lower()),
+        asked=asked,
         is_sub_agent=_has_any(headers, _SUB_AGENT),
         is_agent=_has_any(headers, _AGENT),
         has_tools=has_tools,

@@ -11,7 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 from router.errors import Rejected, RejectReason
+from router.types import Task
 from serve_app.bodies.body_checks import (
+    MAX_INT64,
     Check,
     Members,
     Only,
@@ -26,6 +28,7 @@ from serve_app.bodies.body_checks import (
     is_text_or_array,
     within_64_bits,
 )
+from serve_app.bodies.pooling import inputs_fault
 from serve_app.bodies.routes import Route
 from serve_app.bodies.server_tools import is_choice_of_server_tool
 from serve_app.bodies.tool_rules import (
@@ -89,6 +92,16 @@ _MESSAGES: dict[str, Check] = {
     "mcp_servers": is_empty,
     "container": is_empty,
 }
+_POOLING: dict[str, Check] = {
+    **_EVERYWHERE,
+    # There is one answer, and it is whole: "stream" would be passed over.
+    "stream": is_off,
+    "truncate_prompt_tokens": Whole(-1, MAX_INT64),
+    "priority": within_64_bits,
+    # Content parts, which may name media to fetch.
+    "messages": is_absent,
+}
+_RERANK: dict[str, Check] = {**_POOLING, "top_n": Whole(0, MAX_INT64)}
 
 RULES: dict[str, dict[str, Check]] = {
     "/v1/chat/completions": {
@@ -130,6 +143,15 @@ RULES: dict[str, dict[str, Check]] = {
         "top_k": within_64_bits,
     },
     "/v1/messages/count_tokens": _MESSAGES,
+    "/v1/embeddings": {
+        **_POOLING,
+        # Bytes of any other form have no usage with them.
+        "encoding_format": Only(("float", "base64")),
+        "dimensions": Whole(1, 2**31 - 1),
+    },
+    "/v1/score": _POOLING,
+    "/v1/rerank": _RERANK,
+    "/v2/rerank": _RERANK,
 }
 
 STORED: dict[str, Check] = {
@@ -143,7 +165,11 @@ STORED: dict[str, Check] = {
 def first_fault(body: dict[str, Any], route: Route, *, is_stored: bool = False) -> Rejected | None:
     """Return what of a body is refused first; whole numbers in it become integers."""
     rules = STORED if is_stored and route.stores else RULES[route.path]
-    if body.get(route.prompt) is None:
+    if route.task is not Task.GENERATE:
+        fault = inputs_fault(body, route)
+        if fault is not None:
+            return refusal(*fault)
+    elif body.get(route.prompt) is None:
         return refusal(route.prompt, rules[route.prompt](0) or "there")
     for name, value in body.items():
         check = rules.get(name)

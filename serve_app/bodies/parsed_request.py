@@ -11,10 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from router.errors import Rejected
+from router.types import Task
 from serve_app.bodies.body_bounds import DEFAULTS, too_many_parts
 from serve_app.bodies.body_rules import first_fault
 from serve_app.bodies.grammar.grammar_rules import constraints_fault
 from serve_app.bodies.json_body import as_utf8, dump, loading
+from serve_app.bodies.pooling import inputs_of
 from serve_app.bodies.routes import Route
 from serve_app.bodies.server_tools import server_tools, types_of, without_server_tools
 from serve_app.bodies.steps import Steps, at_once
@@ -62,8 +64,9 @@ class ParsedRequest:
     Attributes:
         model: None for the router's choice.
         n: answers to each prompt.
-        prompts: more than one only on `/v1/completions`.
-        num_sequences: answers that the engine will generate: `n` for each prompt.
+        prompts: more than one only on `/v1/completions`, and of texts to embed or to compare.
+        num_sequences: answers that the engine will generate: `n` for each prompt; texts, or
+            pairs of them, that it works on at once.
         output_tokens: what the engine will cap each answer at, as the pinned vLLM reads
             the route's fields; None: at what its context leaves.
         dropped_tools: types of tools that were left out, since nothing here runs them.
@@ -151,6 +154,8 @@ def _expanded(
 
 
 def _parsed(body: dict[str, Any], route: Route, size: int) -> ParsedRequest:
+    if route.task is not Task.GENERATE:
+        return _pooled(body, route, size)
     options = (body.get("stream_options") if route.has_stream_options else None) or {}
     n = body.get("n") or 1 if route.has_n else 1
     prompts, tools = _prompts(body, route), body.get("tools")
@@ -166,6 +171,23 @@ def _parsed(body: dict[str, Any], route: Route, size: int) -> ParsedRequest:
         tools=len(tools) if isinstance(tools, list) else 0,
         output_tokens=_output_tokens(body, route),
         prompt=_prompt(body, route, size),
+    )
+
+
+def _pooled(body: dict[str, Any], route: Route, size: int) -> ParsedRequest:
+    inputs = inputs_of(body, route)
+    return ParsedRequest(
+        route=route,
+        body=body,
+        model=(body.get("model") or "").strip() or None,
+        stream=False,
+        wants_usage=True,
+        n=1,
+        prompts=inputs.count,
+        num_sequences=inputs.count,
+        tools=0,
+        output_tokens=None,
+        prompt=Prompt("", (), size + inputs.added_bytes, 1, longest=inputs.longest),
     )
 
 
@@ -205,7 +227,7 @@ def _output_tokens(body: dict[str, Any], route: Route) -> int | None:
 
 
 def _messages(body: dict[str, Any], route: Route) -> list[Any]:
-    if route.prompt == "prompt":
+    if route.is_bare:
         return []
     given: str | list[Any] = body[route.prompt]
     return [{"role": "user", "content": given}] if isinstance(given, str) else given

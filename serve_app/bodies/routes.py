@@ -1,20 +1,22 @@
-"""The generation routes of the engine, and what sets them apart."""
+"""The routes of the engine, and what sets them apart."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from router.types import Task
 from serve_app.protocol.errors import Dialect
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One generation route of the engine.
+    """One route of the engine.
 
     Attributes:
         dialect: form of its errors and events.
         prompt: field with the messages, input items or texts; it has to be there.
-        generates: False for token counting.
+        generates: False for token counting, which costs nothing.
+        task: what its engine does.
         limits: fields that cap an answer's tokens; the first that is there counts.
         default_limit: what caps it when none is; None: the context.
 
@@ -26,6 +28,22 @@ class Route:
     generates: bool = True
     limits: tuple[str, ...] = ()
     default_limit: int | None = None
+    task: Task = Task.GENERATE
+
+    @property
+    def answers(self) -> bool:
+        """Whether its engine writes an answer, token by token."""
+        return self.generates and self.task is Task.GENERATE
+
+    @property
+    def is_bare(self) -> bool:
+        """Whether its engine reads texts as they are, not a conversation."""
+        return self.prompt == "prompt" or self.task is not Task.GENERATE
+
+    @property
+    def engine_path(self) -> str:
+        """Where the engine answers the same; at `/v1/score` vLLM logs a warning each time."""
+        return "/score" if self.path == "/v1/score" else self.path
 
     @property
     def has_priority(self) -> bool:
@@ -60,12 +78,15 @@ ROUTES: dict[str, Route] = {
         Route("/v1/responses", Dialect.RESPONSES, "input", limits=("max_output_tokens",)),
         Route("/v1/messages", Dialect.ANTHROPIC, limits=("max_tokens",)),
         Route("/v1/messages/count_tokens", Dialect.ANTHROPIC, generates=False),
+        Route("/v1/embeddings", Dialect.OPENAI, "input", task=Task.EMBED),
+        Route("/v1/score", Dialect.OPENAI, "queries", task=Task.SCORE),
+        Route("/v1/rerank", Dialect.OPENAI, "documents", task=Task.SCORE),
+        # Where Cohere's client sends the same.
+        Route("/v2/rerank", Dialect.OPENAI, "documents", task=Task.SCORE),
     )
 }
 
 CONVERSATIONS = {
-    path: route.prompt
-    for path, route in ROUTES.items()
-    if route.generates and route.prompt != "prompt"
+    path: route.prompt for path, route in ROUTES.items() if route.generates and not route.is_bare
 }
 """Field with a conversation's messages or items, of the routes whose answers go on with one."""

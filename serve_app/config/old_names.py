@@ -17,6 +17,9 @@ NEW_NAMES: dict[tuple[str, ...], dict[str, str]] = {
     },
 }
 
+MOVED = {("advice", "price"): "prices"}
+"""Mappings that are part of another one now."""
+
 
 def with_new_names(fleet: Any) -> tuple[Any, list[str]]:
     """The mapping of a fleet file under the names of today, and a warning for each old one.
@@ -26,7 +29,26 @@ def with_new_names(fleet: Any) -> tuple[Any, list[str]]:
     warnings: list[str] = []
     for path, names in NEW_NAMES.items():
         fleet = _renamed(fleet, path, names, ".".join(path), warnings)
+    for (section, old), new in MOVED.items():
+        fleet = _moved(fleet, section, old, new, warnings)
     return fleet, warnings
+
+
+def _moved(fleet: Any, section: str, old: str, new: str, warnings: list[str]) -> Any:
+    """Put what stands in one section's old key into another section."""
+    if not isinstance(fleet, dict) or not isinstance(left := fleet.get(section), dict):
+        return fleet
+    given, now = left.get(old), fleet.get(new, {})
+    if not isinstance(given, dict) or not isinstance(now, dict):
+        return fleet
+    for key in given.keys() & now.keys():
+        if given[key] != now[key]:
+            raise ValueError(f"{section}.{old}: '{key}' is another one in {new}; give only that")
+    warnings.append(
+        f"{section}.{old} is a part of {new} now; the next release does not read the old place"
+    )
+    kept = {key: value for key, value in left.items() if key != old}
+    return fleet | {section: kept, new: given | now}
 
 
 def _renamed(

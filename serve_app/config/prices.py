@@ -1,9 +1,13 @@
-"""What tokens cost, for bills and to see whose cost rises. Nothing is refused by it."""
+"""`prices:` of the fleet file: what tokens cost, for bills, and cards, for advice.
+
+Nothing is refused by it.
+"""
 
 from __future__ import annotations
 
 from pydantic import Field
 
+from router.advice.table import Prices
 from serve_app.config.errors import StrictModel
 
 MILLION = 1_000_000
@@ -31,15 +35,23 @@ class TokenPrices(StrictModel):
 
 
 class PricesConfig(StrictModel):
-    """Prices by lane; a lane without any costs nothing.
+    """Prices of tokens by lane, and of cards; a lane without any costs nothing.
 
     Attributes:
         currency: by its ISO 4217 code.
+        card: a month of one; the default is the guides' RTX 4090.
+        larger_card: the same; the default is a guess of an RTX 5090.
 
     """
 
     currency: str = Field("USD", pattern=r"^[A-Z]{3}$")
     lanes: dict[str, TokenPrices] = Field(default_factory=dict)
+    card: float = Field(700.0, ge=0, allow_inf_nan=False)
+    larger_card: float = Field(1000.0, ge=0, allow_inf_nan=False)
+
+    @property
+    def of_cards(self) -> Prices:
+        return Prices(self.card, self.larger_card, self.currency)
 
     def cost(self, lane: str, prompt: int, cached: int, completion: int) -> float:
         """Return what tokens of a lane cost, in `currency`."""

@@ -16,15 +16,17 @@ class ReplicasConfig(StrictModel):
     Attributes:
         min, max: bounds. Where they differ the lane is scaled (docs/autoscaling.md).
         standby: replicas that are loaded beyond the need and get no turns until the others are
-            used to 80 %: the warm pool.
+            used to 85 %: the warm pool.
         calm_s: how long fewer must have been enough before a replica goes.
+        forecast: whether replicas are started before a rise that comes every day.
 
     """
 
     min: int = Field(1, ge=1)
     max: int = Field(ge=1)
     standby: int = Field(0, ge=0)
-    calm_s: float = Field(300, ge=1, le=86_400)
+    calm_s: float = Field(600, ge=1, le=86_400)
+    forecast: bool = True
 
     @model_validator(mode="before")
     @classmethod

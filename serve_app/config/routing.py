@@ -20,7 +20,8 @@ _PASSED_BY = "requests with tools pass it by"
 class RoutingConfig(StrictModel):
     """Which lane gets what.
 
-    Lanes of `planning`, `sub_agents`, `background`, `languages` and `tool_fallback` may be off:
+    Lanes of `planning`, `sub_agents`, `background`, `languages`, `tool_fallback`, `vision`,
+    `embeddings` and `rerank` may be off:
     the role waits until they are on. What a role's lane cannot take (its window, tools, the
     tenant's lanes) goes where it would go without the role.
 
@@ -31,6 +32,10 @@ class RoutingConfig(StrictModel):
         planning_share: share of agents' turns meant for it.
         sub_agents: lane for what sub-agents send; `background`: for other requests that nobody
             waits for (titles, short checks, `x-pointsman-background: 1`).
+        vision: lane for images, where the lane that a request would go to reads none. Default:
+            the first that `sees`.
+        embeddings: lane for `/v1/embeddings`; `rerank`: for `/v1/rerank` and `/v1/score`.
+            Default: the first whose task it is.
         languages: by lane, the ISO 639-1 codes of conversations that go there instead of to
             the default lane or the one for tools.
         language_scope: `sub_agents`: only of their requests is the language looked for.
@@ -59,6 +64,9 @@ class RoutingConfig(StrictModel):
     planning_share: float = Field(0.05, ge=0, lt=0.5)
     sub_agents: str | None = None
     background: str | None = None
+    vision: str | None = None
+    embeddings: str | None = None
+    rerank: str | None = None
     languages: dict[str, list[Code]] = Field(default_factory=dict)
     language_scope: Literal["all", "sub_agents"] = "all"
     tool_fallback: list[str] | None = Field(None, max_length=MAX_FALLBACKS)
@@ -102,10 +110,19 @@ class RoutingConfig(StrictModel):
             name = getattr(self, role)
             if name is not None:
                 yield role, name
+        yield from self.able_lanes
         for name in self.languages:
             yield "languages", name
         for name in self.tool_fallback or ():
             yield "tool_fallback", name
+
+    @property
+    def able_lanes(self) -> Iterator[tuple[str, str]]:
+        """Roles that only some lanes can have, each with its lane."""
+        for role in ("vision", "embeddings", "rerank"):
+            name = getattr(self, role)
+            if name is not None:
+                yield role, name
 
     @property
     def lanes_with_tools(self) -> Iterator[tuple[str, str, str]]:

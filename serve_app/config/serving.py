@@ -65,6 +65,8 @@ class LimitsConfig(StrictModel):
             arriving; fewer where many are (`serve_app/admission/uploads.py`).
         max_prompts: prompts in one `/v1/completions`; evaluations send batches of up to
             128 (a tier's `max_n` bounds the answers to each).
+        max_inputs: texts to embed, or pairs of texts to score, in one request: as many as
+            OpenAI takes (https://platform.openai.com/docs/api-reference/embeddings).
         max_messages: messages, or input items, in one request.
         max_parts: parts of their content and tool calls, of all of them together.
         max_values: values in a body, whatever they are: a number counts 1, a text, a
@@ -79,6 +81,7 @@ class LimitsConfig(StrictModel):
     body_silence_s: float = Field(10, gt=0)
     max_uploads_per_tenant: int = Field(500, ge=1)
     max_prompts: int = Field(128, ge=1)
+    max_inputs: int = Field(2048, ge=1)
     max_messages: int = Field(10_000, ge=1)
     max_parts: int = Field(10_000, ge=1)
     max_values: int = Field(262_144, ge=1024)

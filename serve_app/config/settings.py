@@ -77,8 +77,9 @@ def load_tenants(path: Path) -> TenantsConfig:
 def refuse_unknown_lanes(tenants: TenantsConfig, fleet: FleetConfig, path: Path) -> None:
     """Raise ConfigError for a summary's lane that is not there: nobody would get summaries."""
     for place, lane in tenants.summary_lanes():
-        if lane not in fleet.enabled_lanes:
-            hint = nearest(lane, fleet.enabled_lanes)
+        writing = [name for name, x in fleet.enabled_lanes.items() if x.generates]
+        if lane not in writing:
+            hint = nearest(lane, writing)
             raise ConfigError(f"{path}: {place}.summary.lane: no enabled lane '{lane}'{hint}")
 
 

@@ -1,20 +1,15 @@
 """Reading the few families of a Prometheus text that the page shows.
 
-A text of a deployment has tens of thousands of lines, and each family's stand together below
-its header: those of a family that is not shown are passed over at once. Samples of the ingress
-replicas are added up: each has its own part of the traffic.
+Samples of the ingress replicas are added up: each has its own part of the traffic.
 """
 
 from __future__ import annotations
 
 import functools
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
-_LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
-_ESCAPE = re.compile(r"\\(.)")
-_ESCAPES = {"n": "\n"}
+from serve_app.metrics.expositions import labels_of, samples_of
 
 LARGEST = frozenset(
     {
@@ -67,8 +62,6 @@ HISTOGRAMS: dict[str, str] = {
 }
 """Histograms and the one label that is kept of each."""
 
-_TYPE = "# TYPE "
-
 ONE_EACH = "pointsman_requests_in_flight"
 """A family of which each ingress replica has one sample."""
 
@@ -108,50 +101,29 @@ class Figures:
         }
 
 
+_WANTED = frozenset({*SAMPLES, *(f"{name}_bucket" for name in HISTOGRAMS)})
+
+
 def read(text: str) -> Figures:
     """Read a text in the exposition format, as `/metrics` answers it."""
     figures = Figures()
-    at = 0
-    while at >= 0:
-        # Families by their headers: what stands between those that are shown is not looked at.
-        end = text.find("\n", at)
-        if text.startswith(_TYPE, at) and end >= 0:
-            name = text[at + len(_TYPE) : end].partition(" ")[0]
-            if name in SAMPLES or name in HISTOGRAMS:
-                after = text.find("\n#", end)
-                _read_family(figures, name, text[end + 1 : after if after >= 0 else None])
-        found = text.find("\n" + _TYPE, at)
-        at = found + 1 if found >= 0 else -1
-    return figures
-
-
-def _read_family(figures: Figures, name: str, block: str) -> None:
-    is_histogram = name in HISTOGRAMS
-    wanted = f"{name}_bucket" if is_histogram else name
-    # Not splitlines(): label values may hold other line separators.
-    for line in block.split("\n"):
-        # The last brace ends the labels: neither value nor time has one.
-        head, brace, rest = line.rpartition("} ")
-        if not brace:
-            head, _, rest = line.partition(" ")
-        found, _, written = head.partition("{")
-        if found != wanted or not rest:
-            continue
-        key, value = _key(name, written), _number(rest)
+    for name, written, value in samples_of(text, _WANTED):
+        key, histogram = _key(name, written), name.removesuffix("_bucket")
         if name == ONE_EACH:
-            figures.ingresses.add(dict(_LABEL.findall(written)).get("ingress", ""))
-        if is_histogram:
-            counts = figures.buckets.setdefault(name, {}).setdefault(key[0], {})
+            figures.ingresses.add(labels_of(written).get("ingress", ""))
+        if histogram in HISTOGRAMS:
+            counts = figures.buckets.setdefault(histogram, {}).setdefault(key[0], {})
             counts[key[1]] = counts.get(key[1], 0.0) + value
         else:
             _add(figures, name, key, value)
+    return figures
 
 
 @functools.lru_cache(maxsize=20_000)
 def _key(name: str, written: str) -> Key:
     """Return the labels that are kept; the same are read every second."""
-    labels = {label: _unescaped(value) for label, value in _LABEL.findall(written)}
-    label = HISTOGRAMS.get(name)
+    labels = labels_of(written)
+    label = HISTOGRAMS.get(name.removesuffix("_bucket"))
     if label is not None:
         return labels.get(label, ""), labels.get("le", "+Inf")
     return tuple(labels.get(x, "") for x in SAMPLES[name])
@@ -168,18 +140,6 @@ def _add(figures: Figures, name: str, key: Key, value: float) -> None:
         family[key] = min(before, value)
     else:
         family[key] = before + value
-
-
-def _number(text: str) -> float:
-    """The value, without the time that may follow it."""
-    try:
-        return float(text.split(" ", 1)[0])
-    except ValueError:
-        return float("nan")
-
-
-def _unescaped(text: str) -> str:
-    return _ESCAPE.sub(lambda x: _ESCAPES.get(x[1], x[1]), text) if "\\" in text else text
 
 
 def _ordered(counts: dict[str, float]) -> dict[str, list[float | None]]:

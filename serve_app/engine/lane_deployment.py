@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 import os
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ray
-from ray.llm._internal.serve.engines.vllm.vllm_engine import VLLMEngine
 from ray.serve.llm import LLMConfig
 from ray.serve.llm.deployment import LLMServer
-from vllm.engine.protocol import EngineClient
 
+from router.swap.terms import Phase
 from serve_app.config.lane import LaneConfig
 
 # Imported to be in vLLM's registry: the lane's environment names it.
@@ -25,31 +25,13 @@ from serve_app.engine.cards.own_cards import Find, cards_of_engine, no_cards
 from serve_app.engine.engine_info import engine_info, refuse_fall_back
 from serve_app.engine.host_cache import HostKvCache, HostMemory, host_cache_gib, host_memory
 from serve_app.engine.lane_endpoint import LaneEndpoint, LaneLife
+from serve_app.engine.lane_engine import LaneEngine
+from serve_app.engine.sleeping.vllm import PooledEngine, VllmSleeper
 from serve_app.engine.vllm_lane import llm_config
 from serve_app.watchdog.engine_liveness import EngineLiveness
 from serve_app.watchdog.heartbeat import answer_or_engine_death
 
 logger = logging.getLogger("ray.serve")
-
-
-class LaneEngine(VLLMEngine):
-    """Ray's vLLM engine, with the executor that the fleet file names."""
-
-    @property
-    def client(self) -> EngineClient:
-        """The engine of vLLM itself, once it has started: Ray does not pass every question on."""
-        return self._engine_client  # type: ignore[return-value]  # Ray's says None for ever
-
-    def _prepare_engine_config(self, callback_ctx: Any) -> Any:
-        """Ray gives every engine on a CPU worker processes, and so does vLLM.
-
-        vLLM does it because a worker's threads are bound by its environment; the fleet
-        file asks for `uni` where nothing is bound.
-        """
-        arguments, frontend, config = super()._prepare_engine_config(callback_ctx)
-        if self.llm_config.engine_kwargs.get("distributed_executor_backend") == "uni":
-            config.parallel_config.distributed_executor_backend = "uni"
-        return arguments, frontend, config
 
 
 class LaneServer(LaneEndpoint, LLMServer):
@@ -61,22 +43,38 @@ class LaneServer(LaneEndpoint, LLMServer):
         self, lane: LaneConfig, source: str, *, life: LaneLife
     ) -> None:
         self._begin(life)
-        config = llm_config(lane, source, {})
-        if lane.host_kv_cache is not None:
-            offload(config, lane.host_kv_cache, host_memory(), _cards_here())
-        if os.path.isdir(source):  # noqa: ASYNC240, PTH112  # nothing else runs here yet
-            # There is nothing to fetch, and the task that would on each node imports vLLM.
-            callback = config.get_or_create_callback()
-            callback.ctx.run_init_node = False  # type: ignore[union-attr]  # it is never None
+        self._lane = lane
+        config = self._config(source)
+        if lane.cards is not None:
+            self._init_shared(config, PooledEngine)
+            sleeper = VllmSleeper(self, config.model_id, has_card=lane.accelerator == "gpu")
+            await self._open_asleep(sleeper, lane.cards, lane.start_timeout_s, config.model_id)
+            return
         await LLMServer.__init__(self, config, engine_cls=LaneEngine)
-        app = await self.engine.build_asgi_app()  # type: ignore[no-untyped-call]  # Ray's
-        refuse_fall_back(lane.engine_args, self.engine.client.vllm_config)
-        self._info = engine_info(self.engine.client.vllm_config)
-        self._liveness = EngineLiveness(os.getpgrp())
+        app = await self.build_app()
         find_cards: Find = no_cards
         if lane.accelerator == "gpu":
             find_cards = partial(cards_of_engine, self.engine.client)
         await self._open(app, model_id=config.model_id, find_cards=find_cards)
+
+    def _config(self, source: str) -> LLMConfig:
+        lane = self._lane
+        config = llm_config(lane, source, {})
+        if lane.host_kv_cache is not None:
+            offload(config, lane.host_kv_cache, host_memory(), _cards_here())
+        if Path(source).is_dir():
+            # There is nothing to fetch, and the task that would on each node imports vLLM.
+            callback = config.get_or_create_callback()
+            callback.ctx.run_init_node = False  # type: ignore[union-attr]  # it is never None
+        return config
+
+    async def build_app(self) -> Any:
+        """Return the routes of an engine that has started; refuse one that is not as it should."""
+        app = await self.engine.build_asgi_app()  # type: ignore[no-untyped-call]  # Ray's
+        refuse_fall_back(self._lane.engine_args, self.engine.client.vllm_config)
+        self._info = engine_info(self.engine.client.vllm_config)
+        self._liveness = EngineLiveness(os.getpgrp())
+        return app
 
     async def _start_engine(self) -> None:
         """Without the process for usage statistics that Ray starts beside the first engine."""
@@ -88,10 +86,27 @@ class LaneServer(LaneEndpoint, LLMServer):
         Ray's and vLLM's own `check_health` only read a flag that is set when the
         engine core has died; one that is stopped or stuck looks well to them.
         """
+        if self._is_away:
+            # Its workers must not be asked: each would spin for a second.
+            return
         client = self.engine.client
         has_work = self._endpoint.guard.in_flight > 0
         question = self._liveness.ask(client, has_work=has_work)
-        await answer_or_engine_death(question, client.check_health)
+        try:
+            await answer_or_engine_death(question, client.check_health)
+        except Exception:
+            # It may have been told to end while it was asked.
+            if not self._is_away:
+                raise
+
+    @property
+    def _is_away(self) -> bool:
+        """Whether the engine sleeps, is gone, or is on its way."""
+        return self._switch is not None and self._switch.phase is not Phase.AWAKE
+
+    async def check_health(self) -> None:
+        if not self._is_away:
+            await LLMServer.check_health(self)
 
     async def __del__(self) -> None:
         await self._close()

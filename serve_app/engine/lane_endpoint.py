@@ -19,13 +19,18 @@ from ray import serve
 from ray.util.metrics import Gauge
 
 from router.placement.hot_prefixes import HotPrefix
+from router.swap.terms import Act
+from router.types import Task
 from serve_app.bodies.routes import ROUTES
 from serve_app.config.serving import AffinityConfig, WarmUpConfig
 from serve_app.engine.cards.own_cards import Find, OwnCards, no_cards
 from serve_app.engine.drain import Drain
 from serve_app.engine.engine_signals import EngineSignals
 from serve_app.engine.load_tracker import LoadTracker
-from serve_app.engine.warm_up import prefill, warm_up
+from serve_app.engine.sleeping.engine import SleepyEngine
+from serve_app.engine.sleeping.simulated import SimulatedSleeper
+from serve_app.engine.sleeping.switch import EngineSwitch
+from serve_app.engine.warm_up import dummy_inputs, dummy_turn, first_grammar, prefill, warm_up
 from serve_app.machine.serve_state import WARMS
 from serve_app.scaling.demand import DemandHeard
 from serve_app.scaling.readings import stats_of
@@ -46,8 +51,12 @@ GAUGE_PERIOD_S = 2.0
 OLD_LOAD_S = 5 * GAUGE_PERIOD_S
 """Age from which an engine's load is not its load any more, while it has requests."""
 
+WAKE_WITHIN_S = 900.0
+"""Of a simulated engine."""
+
 ENGINE_ASKS = frozenset(
-    {("POST", path) for path in (*ROUTES, "/detokenize")} | {("GET", x) for x in OBSERVED_PATHS}
+    {("POST", path) for path in (*(x.engine_path for x in ROUTES.values()), "/detokenize")}
+    | {("GET", x) for x in OBSERVED_PATHS}
 )
 """What is asked of an engine: by clients, to go on with a broken stream, and how it is."""
 
@@ -58,7 +67,8 @@ class LaneLife:
 
     The endpoint listens on `host` and demands the secret. The replica ends when its engine
     does not answer for `silent_after_s`, and tells of one that answers and admits nothing
-    for `stalled_after_s`; once it is withdrawn, open streams may go on for `drain_s`.
+    for `stalled_after_s`; once it is withdrawn, open streams may go on for `drain_s`. It is
+    warm when its engine has done its `task` once.
     """
 
     lane: str
@@ -69,6 +79,7 @@ class LaneLife:
     drain_s: float
     warm_up: WarmUpConfig
     affinity: AffinityConfig
+    task: Task = Task.GENERATE
 
 
 class LaneEndpoint:
@@ -88,6 +99,8 @@ class LaneEndpoint:
     """The engine's load as it was `_loaded_at`; None: not asked yet."""
     _loaded_at = float("-inf")
     _drain: Drain | None = None
+    _switch: EngineSwitch | None = None
+    """Of a lane that shares its card: what lets the engine go and come back."""
     _info = ""
     """What the engine runs with, as Prometheus text (`engine_info`)."""
 
@@ -99,6 +112,7 @@ class LaneEndpoint:
         self._heartbeat = Heartbeat(f"lane '{life.lane}'", life.silent_after_s)
 
     async def _open(self, app: Any, *, model_id: str, find_cards: Find = no_cards) -> None:
+        """Open the endpoint and warm the engine; a lane of a pool has none yet."""
         life = self._life
         self._visits = LoadTracker(app, life.affinity)
         host = published_host(life.host)
@@ -110,9 +124,10 @@ class LaneEndpoint:
             base_url=self._endpoint.url, headers={SECRET_HEADER.decode(): life.secret}
         )
         self._signals = self._read_signals(life.lane, life.stalled_after_s, find_cards)
-        app_name = serve.get_replica_context().app_name
-        logger.info("lane '%s' %s", life.lane, WARMS)
-        await warm_up(self._http, app_name, life.lane, model_id, life.warm_up)
+        if self._switch is None:
+            app_name = serve.get_replica_context().app_name
+            logger.info("lane '%s' %s", life.lane, WARMS)
+            await warm_up(self._http, app_name, life.lane, model_id, life.warm_up, life.task)
         self._start_up_s = time.monotonic() - self._begun_at
         self._tasks = (
             asyncio.create_task(self._heartbeat.run(self._check_engine), name="lane-heartbeat"),
@@ -130,6 +145,35 @@ class LaneEndpoint:
             replica=replica_id(),
             stalled_after_s=stalled_after_s,
         )
+
+    async def _open_asleep(
+        self, engine: SleepyEngine, pool: str, wake_within_s: float, model_id: str
+    ) -> None:
+        """Open the endpoint of a lane that shares its card; its engine comes when it is told."""
+        self._switch = EngineSwitch(
+            engine,
+            lane=self._life.lane,
+            pool=pool,
+            in_flight=lambda: self._endpoint.guard.in_flight,
+            wake_within_s=wake_within_s,
+        )
+        await self._open(self._switch, model_id=model_id, find_cards=self._switch.find_cards)
+
+    async def warm_engine(self, model_id: str) -> None:
+        """Answer once before anybody waits for it; hot prefixes come with their requests."""
+        if self._life.task is not Task.GENERATE:
+            await dummy_inputs(self._http, model_id, self._life.task)
+            return
+        await dummy_turn(self._http, model_id)
+        await first_grammar(self._http, model_id)
+
+    async def obey(self, act: str) -> dict[str, Any] | None:
+        """Begin to wake or to rest (`EngineSwitch.obey`). None: the lane is in no pool."""
+        return None if self._switch is None else self._switch.obey(Act(act))
+
+    async def sleep_row(self) -> dict[str, Any] | None:
+        """Say where the engine is (`EngineSwitch.row`). None: the lane is in no pool."""
+        return None if self._switch is None else self._switch.row()
 
     async def _check_engine(self) -> None:
         """Return when the engine has answered; raise when it is dead."""
@@ -204,11 +248,13 @@ class LaneEndpoint:
 
     async def engine_metrics(self) -> dict[str, Any]:
         """The row of `/status`, and as `text` the metrics of engine, replica and cards."""
-        return {**await self._signals.metrics(), "draining": self._is_draining}
+        row = {**await self._signals.metrics(), "draining": self._is_draining}
+        return row if self._switch is None else {**row, "phase": self._switch.phase.value}
 
     async def _engine_text(self) -> str:
+        own = self._info if self._switch is None else self._info + self._switch.metrics.text()
         async with self._http.get("/metrics/") as response:
-            return await response.text() + self._info
+            return await response.text() + own
 
     async def _close(self) -> None:
         """Let streams finish for `drain_s`, then break off what is left.
@@ -218,6 +264,8 @@ class LaneEndpoint:
         """
         if not self._tasks:
             return
+        if self._switch is not None:
+            self._switch.close()
         left = await self._endpoint.drain(within_s=self._life.drain_s)
         if left:
             logger.warning("lane '%s': %d streams outlast the drain", self._life.lane, left)
@@ -230,9 +278,15 @@ class LaneEndpoint:
 class SimulatedLaneServer(LaneEndpoint):
     """A simulated engine and its endpoint. Nothing it says comes from a model."""
 
-    async def __init__(self, spec: EngineSpec, *, life: LaneLife) -> None:  # type: ignore[misc]
+    async def __init__(  # type: ignore[misc]
+        self, spec: EngineSpec, *, life: LaneLife, pool: str | None = None
+    ) -> None:
         self._begin(life)
-        await self._open(SimulatedEngineApp(spec), model_id=spec.model_id)
+        if pool is None:
+            await self._open(SimulatedEngineApp(spec), model_id=spec.model_id)
+            return
+        engine = SimulatedSleeper(spec, lambda: self.warm_engine(spec.model_id))
+        await self._open_asleep(engine, pool, WAKE_WITHIN_S, spec.model_id)
 
     async def check_health(self) -> None:
         """Healthy for as long as it answers."""

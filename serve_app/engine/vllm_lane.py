@@ -46,7 +46,7 @@ def llm_config(lane: LaneConfig, source: str, options: dict[str, Any]) -> LLMCon
             **media_args(lane.media_hosts),
             **revision_args(lane.model_source, lane.revision, lane.engine_args),
         },
-        runtime_env={"env_vars": _environment(lane)},
+        runtime_env={"env_vars": environment(lane)},
         deployment_config={**options, "ray_actor_options": {"num_cpus": 0}},
         # The engine's own `vllm:*` metrics stay on its /metrics only without this.
         log_engine_metrics=False,
@@ -61,15 +61,30 @@ def signal_args(lane: LaneConfig) -> dict[str, Any]:
     random number for each block that is given out. Workers on cards say which card it is.
     """
     own: dict[str, Any] = {"kv_cache_metrics": True}
+    if not lane.generates:
+        own["runner"] = "pooling"
     if lane.accelerator == "gpu":
         own["worker_extension_cls"] = WORKER_EXTENSION
+        if lane.cards is not None:
+            own["enable_sleep_mode"] = True
     return own
 
 
-def _environment(lane: LaneConfig) -> dict[str, str]:
+def environment(lane: LaneConfig) -> dict[str, str]:
+    """Return what a replica's processes are told; the fleet file's own words win but for walls."""
     # The one time-out around a load; it is read when the replica imports Ray.
     start = {"RAYLLM_ENGINE_START_TIMEOUT_S": str(int(lane.start_timeout_s))}
-    return {**start, **lane.env, **MEDIA_ENV, **STORE_ENV}
+    return {**start, **_part_of_a_card(lane), **lane.env, **MEDIA_ENV, **STORE_ENV}
+
+
+def _part_of_a_card(lane: LaneConfig) -> dict[str, str]:
+    """What a worker asks Ray for, where lanes share a card; unless told, vLLM asks for a whole one.
+
+    Its bundle has less, so that it would wait for ever.
+    """
+    gpus = (lane.bundle or {}).get("GPU", 1)
+    is_part = lane.accelerator == "gpu" and 0 < gpus < 1
+    return {"VLLM_RAY_PER_WORKER_GPUS": str(gpus)} if is_part else {}
 
 
 def build_vllm_lane(
@@ -91,7 +106,7 @@ def actor_options(lane: LaneConfig) -> dict[str, Any]:
         "runtime_env": {
             **ray.get_runtime_context().runtime_env,
             "worker_process_setup_hook": "ray.llm._internal.serve._worker_process_setup_hook",
-            "env_vars": _environment(lane),
+            "env_vars": environment(lane),
         },
     }
 

@@ -17,6 +17,7 @@ from typing import Any, NotRequired, TypedDict
 import aiohttp
 
 from router.placement.hot_prefixes import HotPrefix, merge
+from router.types import Task
 from serve_app.bodies.prefixes import request_of
 from serve_app.config.serving import WarmUpConfig
 
@@ -60,6 +61,23 @@ async def dummy_turn(http: aiohttp.ClientSession, model_id: str) -> None:
     status, text = await _ask(http, model_id, "Say hello.", max_tokens=4, stream=True)
     if status != 200 or "data:" not in text:
         raise RuntimeError(f"warm-up turn failed ({status})")
+
+
+async def dummy_inputs(http: aiohttp.ClientSession, model_id: str, task: Task) -> None:
+    """Have an engine that writes nothing do once what it is for.
+
+    Raises:
+        RuntimeError: it was not done; this replica is no good.
+
+    """
+    path, asked = "/v1/embeddings", {"input": "hello"}
+    if task is Task.SCORE:
+        path, asked = "/score", {"queries": "hello", "documents": "hello"}
+    timeout = aiohttp.ClientTimeout(total=DUMMY_TURN_TIMEOUT_S)
+    body = {"model": model_id, **asked}
+    async with http.post(path, json=body, timeout=timeout) as response:
+        if response.status != 200:
+            raise RuntimeError(f"warm-up of {path} failed ({response.status})")
 
 
 async def first_grammar(http: aiohttp.ClientSession, model_id: str) -> None:
@@ -134,9 +152,18 @@ def together(answers: list[Any], count: int) -> list[HotPrefix]:
 
 
 async def warm_up(
-    http: aiohttp.ClientSession, app: str, lane: str, model_id: str, config: WarmUpConfig
+    http: aiohttp.ClientSession,
+    app: str,
+    lane: str,
+    model_id: str,
+    config: WarmUpConfig,
+    task: Task = Task.GENERATE,
 ) -> None:
     started = time.monotonic()
+    if task is not Task.GENERATE:
+        await dummy_inputs(http, model_id, task)
+        logger.info("lane '%s' warmed: %.1f s", lane, time.monotonic() - started)
+        return
     await dummy_turn(http, model_id)
     await first_grammar(http, model_id)
     turned = time.monotonic()

@@ -72,7 +72,12 @@ class Control:
         lanes = self._state.policies.fleet.enabled_lanes
         names = [name for name in self._lanes.names() if lanes[name].required]
         ready = await asyncio.gather(*(self._lanes.is_ready(name) for name in names))
-        return [name for name, is_ready in zip(names, ready, strict=True) if not is_ready]
+        gates = self._state.gates
+        return [
+            name
+            for name, is_ready in zip(names, ready, strict=True)
+            if not is_ready or (gates is not None and gates.has_slept_only(name))
+        ]
 
     def explain(self, pipeline: Pipeline, call: Call, plan: Plan) -> dict[str, Any]:
         decision = plan.decision

@@ -61,6 +61,14 @@ def _generation(summary: str) -> dict[str, Any]:
     }
 
 
+def _pooling(summary: str) -> dict[str, Any]:
+    """Describe a route whose answer is no stream."""
+    described = _generation(summary)
+    answer = _json({"type": "object"})
+    described["post"]["responses"]["200"]["content"] = answer
+    return described
+
+
 def _read(summary: str) -> dict[str, Any]:
     return {"get": {"summary": summary, "responses": {"200": {"description": "OK"}, "4XX": _ERROR}}}
 
@@ -179,6 +187,10 @@ OPENAPI: dict[str, Any] = {
         "/v1/responses/{id}/cancel": _CANCEL,
         "/v1/messages": _generation("Anthropic messages, as vLLM answers them."),
         "/v1/messages/count_tokens": _generation("Tokens of an Anthropic request."),
+        "/v1/embeddings": _pooling("Vectors of texts, as vLLM answers them."),
+        "/v1/rerank": _pooling("Documents by their relevance to a query, as vLLM answers them."),
+        "/v2/rerank": _pooling("The same as /v1/rerank."),
+        "/v1/score": _pooling("How alike texts are, in pairs, as vLLM answers it."),
         "/v1/chat/ws": _SOCKET,
         "/v1/route": _generation("Dry run: the routing decision for a chat body."),
         "/v1/feedback": _FEEDBACK,

@@ -97,13 +97,14 @@ class Status:
         names = self._lanes.names()
         found = await asyncio.gather(*(self._lanes.engine_metrics(name) for name in names))
         config = self._state.policies.fleet.enabled_lanes
+        sleep = {} if self._state.gates is None else self._state.gates.status()
         status = {}
         for name, replicas in zip(names, found, strict=True):
             rows = [{k: v for k, v in replica.items() if k != "text"} for replica in replicas]
             status[name] = {
                 "model": config[name].model_id,
                 "engine": config[name].engine,
-                "replicas_wanted": config[name].replicas.min,
+                "replicas_wanted": scaling.get(name, {}).get("target", config[name].replicas.min),
                 "replicas": rows,
                 "scaling": scaling.get(name),
                 "queue": sum(row["waiting"] for row in rows),
@@ -114,6 +115,7 @@ class Status:
                 "recent_sessions": sum(
                     x.get("recent_sessions", {}).get(name, 0) for x in ingresses
                 ),
+                **({"sleep": sleep[name]} if name in sleep else {}),
             }
         return status
 

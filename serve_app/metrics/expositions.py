@@ -1,4 +1,4 @@
-"""Prometheus texts of several processes as one.
+"""Prometheus texts: those of several processes as one, and samples read out of one.
 
 Whoever has a text labels it, in its own process; joining them is cheap, because the process
 that joins them has streams to pass on. In it a family is moved as one piece.
@@ -6,10 +6,75 @@ that joins them has streams to pass on. In it a family is moved as one piece.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 _HELP = "# HELP "
+_TYPE = "# TYPE "
+_PARTS = "_bucket", "_sum", "_count"
+_LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\]|\\.)*)"')
+_ESCAPE = re.compile(r"\\(.)")
+_ESCAPES = {"n": "\n"}
+
+
+def samples_of(text: str, names: frozenset[str]) -> Iterator[tuple[str, str, float]]:
+    """Yield the samples of these names: name, labels as they are written, and value.
+
+    A text of a deployment has tens of thousands of lines, and each family's stand together
+    below its header: those of a family that nobody wants are passed over at once.
+    """
+    for block in _blocks(text, _families(names)):
+        # Not splitlines(): label values may hold other line separators.
+        for line in block.split("\n"):
+            # The last brace ends the labels: neither value nor time has one.
+            head, brace, rest = line.rpartition("} ")
+            if not brace:
+                head, _, rest = line.partition(" ")
+            name, _, written = head.partition("{")
+            if name in names and (value := _number(rest)) is not None:
+                yield name, written, value
+
+
+def labels_of(written: str) -> dict[str, str]:
+    return {label: _unescaped(value) for label, value in _LABEL.findall(written)}
+
+
+def _blocks(text: str, families: frozenset[str]) -> Iterator[str]:
+    """Yield what stands before any header, and below those of these families."""
+    if not text.startswith("# "):
+        yield text[: _at(text.find("\n# "), text)]
+    at = 0 if text.startswith(_TYPE) else text.find("\n" + _TYPE) + 1
+    is_header = at > 0 or text.startswith(_TYPE)
+    while is_header:
+        end = _at(text.find("\n", at), text)
+        if text[at + len(_TYPE) : end].partition(" ")[0] in families:
+            yield text[end + 1 : _at(text.find("\n#", end), text)]
+        at = text.find("\n" + _TYPE, at) + 1
+        is_header = at > 0
+
+
+def _at(found: int, text: str) -> int:
+    return found if found >= 0 else len(text)
+
+
+@functools.cache
+def _families(names: frozenset[str]) -> frozenset[str]:
+    """Names as headers may have them: a histogram's samples have endings of their own."""
+    return names.union(*({name.removesuffix(part) for part in _PARTS} for name in names))
+
+
+def _number(text: str) -> float | None:
+    """The value, without the time that may follow it."""
+    try:
+        return float(text.split(" ", 1)[0])
+    except ValueError:
+        return None
+
+
+def _unescaped(text: str) -> str:
+    return _ESCAPE.sub(lambda x: _ESCAPES.get(x[1], x[1]), text) if "\\" in text else text
 
 
 def label_exposition(text: str, labels: Mapping[str, str]) -> str:

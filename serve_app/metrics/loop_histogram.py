@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import HistogramMetricFamily
@@ -44,6 +44,13 @@ class LoopHistogram(Collector):
         if series is None:
             series = self._series[values] = Series(self._bounds)
         return series
+
+    def observe_each(self, values: Mapping[str, float]) -> None:
+        """Observe each value under its key, in a histogram with one label."""
+        for label, value in values.items():
+            series = self._series.get((label,)) or self.labels(label)
+            series.counts[bisect_left(self._bounds, value)] += 1
+            series.sum += value
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)

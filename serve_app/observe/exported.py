@@ -20,6 +20,7 @@ from serve_app.engine.cards.reading import CardReading
 from serve_app.engine.engine_info import info_text
 from serve_app.engine.engine_signals import stalled_text
 from serve_app.engine.engine_stats import levels_text, prompt_tokens_by_level
+from serve_app.engine.sleeping.metrics import SleepMetrics
 from serve_app.leases.metrics import LedgerMetrics
 from serve_app.metrics import LoopHistogram, Metrics
 from serve_app.responses.metrics import ResponseMetrics
@@ -68,14 +69,16 @@ def own_families() -> dict[str, Family]:
 def replica_families() -> dict[str, Family]:
     """Every family that is told of a lane's replica beside its engine's own, by its name.
 
-    They are counted in no object, so they are read from the texts that tell them.
+    Most are counted in no object, so they are read from the texts that tell them.
     """
     figures = {x.name: 1.0 for x in fields(CardReading) if x.type == "float | None"}
     card = CardReading("0", "a card", **figures, reasons=0)
     stalled = stalled_text(is_stalled=False)
     info = info_text(dict.fromkeys(("quantization", "kv_cache_dtype", "dtype"), "fp8"))
     texts = (levels_text(prompt_tokens_by_level("")), stalled, info, cards_text([card]))
-    return {family.name: family for text in texts for family in told_in(text)}
+    counted = (f for c in _collectors(SleepMetrics("a pool")) for f in _families(c))
+    told = (family for text in texts for family in told_in(text))
+    return {family.name: family for family in (*told, *counted)}
 
 
 def _collectors(owner: Any) -> Iterator[MetricWrapperBase | LoopHistogram]:

@@ -27,6 +27,7 @@ _SIZES = {
     "level": 3,
     "card": 8,
     # One of each a replica.
+    "pool": 1,
     "quantization": 1,
     "kv_cache_dtype": 1,
     "dtype": 1,

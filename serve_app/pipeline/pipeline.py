@@ -54,6 +54,9 @@ from serve_app.tracing.tracer import Tracer
 
 logger = logging.getLogger("ray.serve")
 
+TELL_WAKING_S = 1.0
+"""After so long a stream hears that its lane is woken."""
+
 # Not said to protected work while sheddable work of the lane is held.
 LANE_IS_DOWN = {RejectReason.NO_REPLICA, RejectReason.DEADLINE_EXCEEDED}
 
@@ -183,17 +186,21 @@ class Pipeline:
 
     async def _take_turn(self, call: Call, plan: Plan, send: Send) -> Rejected | None:
         """Wait for a slot of the lane, serve, give it back, however that ends."""
-        served, presence = call.served, self._state.presence
-        presence.enter(plan.lane, call.task_key)
+        served, presence, task = call.served, self._state.presence, call.task_key
+        presence.enter(plan.lane, task)
         try:
-            refused = await self._wait(call, plan) or await self._asking.ask(call, plan, send)
+            refused = (
+                await self._wait(call, plan)
+                or await self._wake(call, plan)
+                or await self._asking.ask(call, plan, send)
+            )
         except asyncio.CancelledError:
             evicted = served.hold.evicted() if served.hold is not None else None
             if evicted is None:
                 raise
             return evicted
         finally:
-            presence.leave(plan.lane, call.task_key)
+            presence.leave(plan.lane, task)
             served.leave()
         is_down = refused is not None and refused.reason in LANE_IS_DOWN
         if is_down and not call.tenant.tier.sheddable:
@@ -219,6 +226,23 @@ class Pipeline:
             refused = await hold.wait() if hold.is_waiting else hold.refused
         call.stages.enter(Stage.OTHER)
         return refused
+
+    async def _wake(self, call: Call, plan: Plan) -> Rejected | None:
+        """Wait until the lane is awake, where it shares its cards; its slot is taken by then."""
+        gates = self._state.gates
+        if gates is None:
+            return None
+        if gates.is_shut(plan.lane):
+            call.stages.enter(Stage.QUEUE)
+            call.reply.is_waking = True
+            call.reply.hasten(TELL_WAKING_S)
+        tier, waited_s = call.tenant.tier, time.perf_counter() - call.started
+        passed = await gates.enter(plan.lane, tier.priority, waited_s, tier.start_within_s)
+        call.stages.enter(Stage.OTHER)
+        if isinstance(passed, Rejected):
+            return passed
+        call.served.passed = passed
+        return None
 
     async def _refuse(self, call: Call, refused: Rejected, send: Send) -> None:
         call.stages.enter(Stage.OTHER)

@@ -14,8 +14,9 @@ from router.limits.reservation import Reckoning
 from router.placement.session import derive_session_id
 from router.routing.lane import decide_lane
 from router.routing.window_room import left
-from router.types import LaneDecision, RequestFacts
+from router.types import LaneDecision, RequestFacts, Task
 from serve_app.agents.background import background_of
+from serve_app.bodies.images import has_images
 from serve_app.bodies.media_urls import looking_for_media
 from serve_app.bodies.opening import opening_of
 from serve_app.bodies.parsed_request import ParsedRequest, reading
@@ -138,7 +139,7 @@ class Preparation:
 
     def _facts(self, call: Call, parsed: ParsedRequest) -> RequestFacts:
         default = call.policies.routing.default
-        wish = _wish(call, parsed) if call.route.generates else parsed.output_tokens
+        wish = _wish(call, parsed) if call.route.answers else parsed.output_tokens
         is_step, held = parsed.prompt.is_step, None
         if is_step and call.turn_key is not None:
             held = self._state.turn_lanes.find(call.turn_key, time.monotonic())
@@ -153,6 +154,8 @@ class Preparation:
             is_background=call.background is not None,
             is_sub_agent=call.background is Background.SUB_AGENT,
             language=None if held is not None else _language(call, parsed),
+            task=call.route.task,
+            has_images=call.policies.routing.has_blind_lanes and has_images(parsed.messages),
         )
 
     def _longest(self, lane: str, parsed: ParsedRequest) -> int:
@@ -166,15 +169,28 @@ class Preparation:
         tokens = self._state.estimator(lane.name).estimate(prompt.bytes, prompt.messages)
         longest = self._longest(lane.name, parsed)
         window = call.policies.routing.lanes[lane.name].window_tokens
+        if call.route.task is not Task.GENERATE:
+            tokens, longest = _truncated(parsed, tokens, longest, window)
         room = left(longest, window)
         limit = answer_limit(parsed, longest, tokens, window, _session_limit(call))
         answers = _answer_tokens(call, parsed, room, limit)
         # What is charged is never less than what may come: a stream without a limit is
         # charged as it grows, a whole answer is there at once.
-        is_open = limit is None and not parsed.stream and call.route.generates
+        is_open = limit is None and not parsed.stream and call.route.answers
         most = room * parsed.num_sequences if is_open else answers
         cost = _reckon(call, parsed, tokens, answers, most)
-        return Plan(parsed, shape.history, decision, tokens, longest, limit, answers, cost, shape)
+        return Plan(
+            parsed=parsed,
+            history=shape.history,
+            decision=decision,
+            lane=decision.lane.name,
+            prompt_tokens=tokens,
+            longest_tokens=longest,
+            answer_limit=limit,
+            answer_tokens=answers,
+            cost=cost,
+            shape=shape,
+        )
 
 
 def task_id_of(headers: Mapping[bytes, bytes]) -> str:
@@ -182,7 +198,19 @@ def task_id_of(headers: Mapping[bytes, bytes]) -> str:
     return headers.get(b"x-task-id", b"")[:MAX_TASK_ID_BYTES].decode("latin-1").strip()
 
 
+def _truncated(parsed: ParsedRequest, tokens: int, longest: int, window: int) -> tuple[int, int]:
+    """The tokens of all texts and of the longest, where the engine is told to cut them off."""
+    most = parsed.body.get("truncate_prompt_tokens")
+    if most is None:
+        return tokens, longest
+    most = window if most <= 0 else most
+    return min(tokens, most * parsed.prompts), min(longest, most)
+
+
 def _derived_session(call: Call, parsed: ParsedRequest) -> str:
+    if call.route.task is not Task.GENERATE:
+        # Each is by itself: any replica is as good as another.
+        return derive_session_id(call.tenant.name, call.request_id)
     hint = session_hint(parsed.body)
     return derive_session_id(call.tenant.name, *([hint] if hint else []), *opening_of(parsed))
 
@@ -219,7 +247,7 @@ def _turn_key(call: Call, parsed: ParsedRequest) -> tuple[str, bytes] | None:
 
 
 def _answer_tokens(call: Call, parsed: ParsedRequest, room: int, limit: int | None) -> int:
-    if not call.route.generates:
+    if not call.route.answers:
         return 0
     most = limit
     if most is None:
@@ -251,7 +279,7 @@ def _check_window(plan: Plan) -> Rejected | None:
 def _check_session(call: Call, plan: Plan) -> Rejected | None:
     """Refuse a conversation that outgrows what one session may hold of the KV cache."""
     limit = _session_limit(call)
-    if limit is None or not call.route.generates:
+    if limit is None or not call.route.answers:
         return None
     room = needed_room(plan.parsed, _wish(call, plan.parsed), limit)
     if plan.prompt_tokens + room <= limit:

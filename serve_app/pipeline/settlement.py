@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from math import ceil
 
+from router.types import Task
 from serve_app.metrics import Metrics
 from serve_app.pipeline.state import IngressState
 from serve_app.protocol.sse import Usage
 from serve_app.records.recent import RecentRequests
 from serve_app.records.recorder import Recorder
+from serve_app.records.request_record import record_of
 from serve_app.request.call import Call, Outcome
 from serve_app.request.metering import Metering
 
@@ -39,14 +41,17 @@ class Settlement:
         counted = _counted(call)
         call.charge.settle(_used_tokens(call, counted), now=time.monotonic())
         self._metering.end(call, counted)
-        if counted is not None and call.tenant.agents is not None:
+        if counted is not None and call.tenant.agents is not None and call.route.answers:
             self._state.tasks.spend(call.task_key, counted.total, time.monotonic())
         self._learn(call)
-        self._count(call)
+        took_s = call.stages.close() - call.started
+        self._count(call, took_s)
         self._state.slo.settle(call, self._metrics)
-        self._state.traffic.note(call, counted, self._metrics.turns)
-        self._recorder.record(call)
-        self._recent.note(call)
+        if call.route.generates:
+            record = record_of(call, took_s)
+            self._state.traffic.note(record, call, counted, self._metrics.turns)
+            self._recorder.record(record, call)
+            self._recent.note(record, call)
 
     def _learn(self, call: Call) -> None:
         """From the engine's count: how long this lane's prompts are, and what they begin with."""
@@ -54,7 +59,8 @@ class Settlement:
         if plan is None:
             return
         usage, prompt = served.usage, plan.parsed.prompt
-        if usage is not None:
+        if usage is not None and call.route.task is not Task.SCORE:
+            # What of pairs is read twice, an embedding model reads once.
             self._state.estimator(plan.lane).learn(
                 prompt.bytes, prompt.messages, usage.prompt_tokens
             )
@@ -68,13 +74,12 @@ class Settlement:
         self._metrics.count_usage(call.tenant.name, plan.lane, usage, prices)
         self._state.note_prefix(plan.lane, call.tenant, plan.parsed)
 
-    def _count(self, call: Call) -> None:
-        m, tier = self._metrics, call.tenant.tier_name
+    def _count(self, call: Call, took_s: float) -> None:
+        m, lane, tier = self._metrics, call.lane, call.tenant.tier_name
         reason = call.decision.reason if call.decision else "none"
-        m.requests.labels(call.lane, reason, tier, call.code).inc()
-        m.duration.labels(call.lane, tier).observe(call.stages.close() - call.started)
-        for stage, seconds in call.stages.items():
-            m.stage.labels(stage).observe(seconds)
+        m.requests.labels(lane, reason, tier, call.code).inc()
+        m.duration.labels(lane, tier).observe(took_s)
+        m.stage.observe_each(call.stages)
         if call.served.affinity is not None:
             m.affinity.labels(call.served.affinity.value).inc()
         if call.served.paced_s:

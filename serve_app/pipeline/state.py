@@ -37,6 +37,7 @@ from serve_app.registry.book import ToolBook
 from serve_app.routing.escalation import Escalation
 from serve_app.routing.policies import Policies
 from serve_app.slo.book import SloBook
+from serve_app.swap.gates import Gates
 from serve_app.tenancy.auth import Tenant
 from serve_app.tenancy.callers import Caller
 from serve_app.tenancy.local_key import local_admin_key
@@ -65,6 +66,7 @@ class IngressState:
     Attributes:
         lease_holder: what is leased of the ceilings; None: this is the only ingress replica.
         leases: its heartbeats, once there is a ledger to send them to.
+        gates: of lanes that share cards; None: none does.
         tool_book: the tool registry; empty unless given.
 
     """
@@ -80,6 +82,7 @@ class IngressState:
         ingresses = config.ingress.replicas
         self.lease_holder: LeaseHolder | None = None
         self.leases: LeaseSync | None = None
+        self.gates: Gates | None = None
         peers: LaneView = alone
         elsewhere: LaneView = alone
         demand: LaneView = alone

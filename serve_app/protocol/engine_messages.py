@@ -39,6 +39,30 @@ _OURS = (
         r"The prompt of \1 tokens leaves no room for an answer in a context of \2 tokens.",
     ),
     (r"The \w+ prompt cannot be empty", "The prompt is empty."),
+    (
+        r"Model .{1,300} does not support Matryoshka",
+        "'dimensions' must be left out: this model makes vectors of one size.",
+    ),
+    (
+        r"Model .{1,300} only supports dimensions in range \[(\d+), (\d+)\]",
+        r"'dimensions' must be from \1 to \2.",
+    ),
+    (
+        r"Model .{1,300} only supports Matryoshka dimensions \[([\d, ]{1,200})\]",
+        r"'dimensions' must be one of \1.",
+    ),
+    (
+        r"(max_tokens_per_\w+) \(\d+\) must be less than max_model_len \((\d+)\)",
+        r"'\1' must be less than \2.",
+    ),
+    (
+        r"(truncate_prompt_tokens) value is greater than max_model_len",
+        r"'\1' must not be more than this model's context.",
+    ),
+    (
+        r"Input lengths must be either 1:1, 1:N or N:N",
+        "Texts are compared one by one, or one with each of the others.",
+    ),
     (r"Either prompt or prompt_embeds must be provided", "'prompt' must not be empty."),
     (r"Cannot apply chat template to an empty conversation", "The conversation is empty."),
     (

@@ -76,6 +76,21 @@ def read_usage(data: object) -> Usage | None:
     return Usage((prompt or 0) + apart, completion or 0, cached, reasoning)
 
 
+_FLAT_USAGE = re.compile(rb'"usage": ?(\{[^{}]{0,500}\})')
+_NEAR = 2_000
+"""Bytes at an answer's beginning, or end, where its usage stands."""
+
+
+def usage_within(answer: bytes) -> Usage | None:
+    """Return the usage of an answer that is not worth reading whole.
+
+    It is looked for at both ends: between them are vectors, or texts of the client's. In a text
+    of JSON every quotation mark has a backslash before it, so none can pass for a usage.
+    """
+    found = _FLAT_USAGE.search(answer, 0, _NEAR) or _FLAT_USAGE.search(answer[-_NEAR:])
+    return None if found is None else read_usage({"usage": parsed_json(found[1])})
+
+
 def _count(counts: dict[str, Any], name: str) -> int | None:
     """Return a member if it is a count: an engine may have put anything there."""
     found = counts.get(name)

@@ -8,22 +8,21 @@ from __future__ import annotations
 import logging
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Any, TypeVar
 
-from serve_app.request.call import Call, Outcome
+from serve_app.records.request_record import RequestRecord
+from serve_app.request.call import Call
 
 logger = logging.getLogger("ray.serve")
 
 KEPT = 200
-"""Requests of each kind: decided, and refused. 1 KB each at most."""
+"""Requests of each kind: decided, and refused."""
 
 EXPORTED = 40
 MAX_COUNTED = 256
 """Pairs of tenant and code whose refusals are counted."""
-
-MAX_MESSAGE_CHARS = 300
 
 WATCHED_S = 10.0
 """So long after it was asked for, features are worked out for the next ones, too."""
@@ -31,6 +30,7 @@ WATCHED_S = 10.0
 FEATURES_EVERY_S = 0.2
 """They cost about as much as a score, so at most five a second of those who are watched."""
 
+T = TypeVar("T")
 Features = Callable[[Any, Any], Mapping[str, float]]
 """From a request's policies and its parsed body to what the classifier read of it."""
 
@@ -49,24 +49,22 @@ class RecentRequests:
     ) -> None:
         self._features = features
         self._clock = clock
-        self._decided: deque[dict[str, Any]] = deque(maxlen=KEPT)
-        self._refused: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self._decided: deque[tuple[RequestRecord, dict[str, float] | None]] = deque(maxlen=KEPT)
+        self._refused: deque[RequestRecord] = deque(maxlen=KEPT)
         self._refusals: OrderedDict[tuple[str, str, str], int] = OrderedDict()
         self._watched_until = float("-inf")
         self._next_features = float("-inf")
 
-    def note(self, call: Call) -> None:
+    def note(self, record: RequestRecord, call: Call) -> None:
         """Note a request that has ended; never blocks."""
-        if not call.route.generates:
-            return
-        if call.outcome is Outcome.REFUSED:
-            self._note_refusal(call)
+        if record.is_refused:
+            self._note_refusal(record)
         else:
-            self._decided.append(_row(call, self._features_of(call)))
+            self._decided.append((record, self._features_of(call)))
 
-    def _note_refusal(self, call: Call) -> None:
-        self._refused.append(_refusal(call))
-        key = (call.tenant.name, call.tenant.tier_name, call.code)
+    def _note_refusal(self, record: RequestRecord) -> None:
+        self._refused.append(record)
+        key = (record.tenant, record.tier, record.code)
         self._refusals[key] = self._refusals.pop(key, 0) + 1
         if len(self._refusals) > MAX_COUNTED:
             self._refusals.popitem(last=False)
@@ -91,8 +89,8 @@ class RecentRequests:
         """Return the newest of each kind, newest last, and refusals counted by tenant."""
         self._watched_until = self._clock() + WATCHED_S
         return {
-            "decisions": list(self._decided)[-EXPORTED:],
-            "refusals": list(self._refused)[-EXPORTED:],
+            "decisions": [_row(*x) for x in _newest(self._decided)],
+            "refusals": [_refusal(x) for x in _newest(self._refused)],
             "refused_by": [
                 {"tenant": tenant, "tier": tier, "code": code, "count": count}
                 for (tenant, tier, code), count in self._refusals.items()
@@ -100,46 +98,44 @@ class RecentRequests:
         }
 
 
-def _now() -> float:
-    return round(datetime.now(UTC).timestamp(), 3)
+def _newest(kept: deque[T]) -> Iterator[T]:
+    return islice(kept, max(0, len(kept) - EXPORTED), None)
 
 
-def _row(call: Call, features: dict[str, float] | None) -> dict[str, Any]:
-    decision, served, usage = call.decision, call.served, call.served.usage
-    score = decision.score if decision else None
-    threshold = decision.threshold if decision else None
+def _row(record: RequestRecord, features: dict[str, float] | None) -> dict[str, Any]:
+    score, threshold = record.score, record.threshold
     return {
-        "time": _now(),
-        "request_id": call.request_id,
-        "tenant": call.tenant.name,
-        "tier": call.tenant.tier_name,
-        "lane": call.lane,
-        "reason": decision.reason.value if decision else None,
+        **_head(record),
+        "reason": record.reason,
         "score": score,
         "threshold": threshold,
         "margin": None if score is None or threshold is None else score - threshold,
         "features": features,
-        "code": call.code,
-        "ttft_s": served.ttft_s,
-        "duration_s": time.perf_counter() - call.started,
-        "stages": dict(call.stages),
-        "replica": served.replica.id if served.replica else None,
-        "prompt_tokens": usage.prompt_tokens if usage else None,
-        "completion_tokens": usage.completion_tokens if usage else None,
-        "recoveries": list(call.reply.recoveries),
+        "ttft_s": record.ttft_s,
+        "duration_s": record.duration_s,
+        "stages": dict(record.stages),
+        "replica": record.replica,
+        "prompt_tokens": record.prompt_tokens,
+        "completion_tokens": record.completion_tokens,
+        "recoveries": list(record.recoveries),
     }
 
 
-def _refusal(call: Call) -> dict[str, Any]:
-    refused = call.refused
+def _refusal(record: RequestRecord) -> dict[str, Any]:
     return {
-        "time": _now(),
-        "request_id": call.request_id,
-        "tenant": call.tenant.name,
-        "tier": call.tenant.tier_name,
-        "lane": call.lane,
-        "code": call.code,
-        "message": refused.message[:MAX_MESSAGE_CHARS] if refused else "",
-        "retry_after_s": refused.retry_after_s if refused else None,
-        "waited_s": call.stages.get("queue"),
+        **_head(record),
+        "message": record.message,
+        "retry_after_s": record.retry_after_s,
+        "waited_s": record.stages.get("queue"),
+    }
+
+
+def _head(record: RequestRecord) -> dict[str, Any]:
+    return {
+        "time": round(record.time.timestamp(), 3),
+        "request_id": record.request_id,
+        "tenant": record.tenant,
+        "tier": record.tier,
+        "lane": record.lane or "none",
+        "code": record.code,
     }

@@ -1,6 +1,6 @@
 """The last requests of each tenant in one ingress replica, for the tenant to look at.
 
-In memory and small: `PER_TENANT` of each of the `TENANTS` that asked last, some 500 bytes each.
+In memory and small: `PER_TENANT` of each of the `TENANTS` that asked last, some 1,200 bytes each.
 Nothing of a prompt or an answer is in them.
 """
 

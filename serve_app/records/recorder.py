@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 
-from router.placement.spilled_sessions import session_hash
 from serve_app.bodies.parsed_request import Prompt
 from serve_app.config.records import RequestLogConfig
 from serve_app.metrics import Metrics
@@ -19,9 +17,6 @@ from serve_app.request.call import Call
 
 ANSWERED = frozenset({"200", "499", "broken"})
 """Codes of requests that had an answer, or a part of one, to judge."""
-
-MAX_STEPS = 32
-"""Judgements of tool calls, and steps to mend them, that a record has."""
 
 MAX_KEPT_CHARS = 16_384
 """A longer prompt is not kept; it bounds the queue (16,384 of up to 4 bytes an item)."""
@@ -44,16 +39,15 @@ class Recorder:
         for writer in self._writers:
             writer.start()
 
-    def record(self, call: Call) -> None:
+    def record(self, record: RequestRecord, call: Call) -> None:
         """Note a request that has ended; never blocks."""
-        if not self._writers or not call.route.generates:
+        if not self._writers:
             return
-        record = record_of(call, datetime.now(UTC), time.perf_counter() - call.started)
         self.recent.note(record)
         if self.log is not None:
             self.log.put(record)
-        if self.feedback is not None and call.code in ANSWERED and call.decision is not None:
-            self.feedback.put(record)
+        if self.feedback is not None and record.code in ANSWERED and record.lane is not None:
+            self.feedback.put(_with_prompt(record, call))
 
     def close(self) -> None:
         for writer in self._writers:
@@ -81,41 +75,15 @@ def build_recorder(
     )
 
 
-def record_of(call: Call, now: datetime, duration_s: float) -> RequestRecord:
-    """What is kept of a call that ended at `now`."""
-    decision, usage, days = call.decision, call.served.usage, call.tenant.keep_prompts_days
-    score = decision.score if decision else None
-    return RequestRecord(
-        time=now,
-        request_id=call.request_id,
-        tenant=call.tenant.name,
-        tier=call.tenant.tier_name,
-        lane=decision.lane.name if decision else None,
-        model=decision.lane.model_id if decision else None,
-        reason=decision.reason.value if decision else None,
-        score=score,
-        threshold=decision.threshold if decision else None,
-        classifier=call.policies.scorer.version if score is not None else None,
-        shadow_score=call.shadow[1] if call.shadow else None,
-        shadow_classifier=call.shadow[0] if call.shadow else None,
-        code=call.code,
-        prompt_tokens=usage.prompt_tokens if usage else None,
-        completion_tokens=usage.completion_tokens if usage else None,
-        duration_s=duration_s,
-        ttft_s=call.served.ttft_s,
-        background=call.background,
-        tool_outcomes=tuple(call.reply.verdicts[:MAX_STEPS]) or None,
-        tool_repairs=tuple(call.reply.repairs[:MAX_STEPS]) or None,
-        trace_id=call.trace.trace if call.trace and call.trace.is_sampled else None,
-        cached_tokens=usage.cached_tokens if usage else None,
-        session=session_hash(call.session_key) if call.session_id else None,
-        prompt=_kept_prompt(call) if days else None,
-        keep_prompt_days=days,
-    )
+def _with_prompt(record: RequestRecord, call: Call) -> RequestRecord:
+    """Return what feedback keeps: with its prompt, if the tenant keeps them."""
+    days = call.tenant.keep_prompts_days
+    prompt = _kept_prompt(call) if days else None
+    return record if prompt is None else replace(record, prompt=prompt, keep_prompt_days=days)
 
 
 def _kept_prompt(call: Call) -> Prompt | None:
-    if call.parsed is None:
+    if call.parsed is None or not call.route.answers:
         return None
     prompt = call.parsed.prompt
     chars = len(prompt.system) + sum(map(len, prompt.users))

@@ -1,14 +1,13 @@
 """What one ingress replica remembers of its traffic: how long turns take, and recent requests.
 
-No text is kept: times, token counts, and numbers that tell sessions and tenants apart.
+What is exported has no text: times, token counts, and numbers that tell sessions and tenants
+apart.
 """
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
 from hashlib import blake2b
 from typing import Any
@@ -16,20 +15,17 @@ from typing import Any
 from serve_app.bodies.routes import CONVERSATIONS
 from serve_app.metrics.turns import TurnMetrics
 from serve_app.protocol.sse import Usage
+from serve_app.records.request_record import RequestRecord
 from serve_app.request.call import Call, Outcome
 
 MAX_REQUESTS = 512
-"""Kept of each lane, the newest: about 60 kB."""
+"""Kept of each lane, the newest: about 600 kB."""
 
 MAX_TURNS = 10_000
 TURN_IDLE_S = 3600.0
 
 Row = tuple[float, int, int, int, int, int, float | None]
 """Arrival (seconds since 1970), prompt, cached and output tokens, session, tenant, TTFT."""
-
-
-def _now() -> float:
-    return datetime.now(UTC).timestamp()
 
 
 class TurnClock:
@@ -69,44 +65,33 @@ class Traffic:
 
     Args:
         secret: of the deployment, so that all of its ingress replicas give a session one number.
-        clock: seconds since 1970.
         most: requests kept of each lane.
 
     """
 
-    def __init__(
-        self, secret: bytes, clock: Callable[[], float] = _now, most: int = MAX_REQUESTS
-    ) -> None:
+    def __init__(self, secret: bytes, most: int = MAX_REQUESTS) -> None:
         self._most = most
         self._digest = partial(blake2b, digest_size=4, key=secret[:64])
-        self._clock = clock
-        self._lanes: dict[str, deque[Row]] = {}
+        self._lanes: dict[str, deque[tuple[RequestRecord, Usage]]] = {}
         self._turns = TurnClock()
 
-    def note(self, call: Call, counted: Usage | None, metrics: TurnMetrics) -> None:
+    def note(
+        self, record: RequestRecord, call: Call, counted: Usage | None, metrics: TurnMetrics
+    ) -> None:
         """Note a request however it ended; `counted`: the engine's count, or the best guess."""
-        now = time.perf_counter()
-        took = self._turn_s(call, now)
-        if took is not None:
-            metrics.turns.labels(call.lane, call.tenant.tier_name).observe(took)
-        if counted is None or call.plan is None:
+        lane = record.lane
+        if lane is None:
             return
-        lane = call.plan.lane
+        took = self._turn_s(call, time.perf_counter())
+        if took is not None:
+            metrics.turns.labels(lane, record.tier).observe(took)
+        if counted is None:
+            return
         metrics.prompts.labels(lane).observe(counted.prompt_tokens)
         ring = self._lanes.get(lane)
         if ring is None:
             ring = self._lanes[lane] = deque(maxlen=self._most)
-        ring.append(
-            (
-                round(self._clock() - (now - call.started), 3),
-                counted.prompt_tokens,
-                counted.cached_tokens,
-                counted.completion_tokens,
-                self.number(call.task_key),
-                self.number(call.tenant.name),
-                call.served.ttft_s,
-            )
-        )
+        ring.append((record, counted))
 
     def _turn_s(self, call: Call, now: float) -> float | None:
         """Seconds of the turn that has ended with this request; None: it goes on, or is none."""
@@ -125,4 +110,15 @@ class Traffic:
 
     def export(self) -> dict[str, Any]:
         """Return the newest requests of each lane, oldest first."""
-        return {lane: list(ring) for lane, ring in self._lanes.items()}
+        return {lane: [self._row(*x) for x in ring] for lane, ring in self._lanes.items()}
+
+    def _row(self, record: RequestRecord, counted: Usage) -> Row:
+        return (
+            round(record.time.timestamp() - record.duration_s, 3),
+            counted.prompt_tokens,
+            counted.cached_tokens,
+            counted.completion_tokens,
+            self.number(record.task_key),
+            self.number(record.tenant),
+            record.ttft_s,
+        )

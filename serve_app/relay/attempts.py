@@ -68,7 +68,7 @@ class RequestAttempts:
         self.told: Told | None = None
         if traits.may_repeat and not traits.goes_by_tokens:
             self.told = Told(hides_ids=traits.wants_ids)
-        self.ask = Ask(call.route.path, body)
+        self.ask = Ask(call.route.engine_path, body)
         self.stream: EngineStream = self._first_stream()
 
     def _first_stream(self, *, keeps: bool = True) -> FirstStream:
@@ -171,7 +171,7 @@ class RequestAttempts:
         self.stream = self._first_stream(keeps=False)
 
     def _ask_again(self, outcome: str) -> None:
-        self.ask, self.outcome = Ask(self.call.route.path, self.body), outcome
+        self.ask, self.outcome = Ask(self.call.route.engine_path, self.body), outcome
         # They are generated again.
         self.state.tokens -= self.state.untold_tokens
         self.state.untold_tokens = 0

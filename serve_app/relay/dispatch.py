@@ -7,6 +7,7 @@ import time
 from router.placement.affinity import TurnFacts
 from router.placement.session import SessionMemory
 from router.placement.spilled_sessions import session_hash
+from router.types import Task
 from serve_app.bodies.big_bodies import breathe
 from serve_app.placement.lanes import Lanes, NoReplica, Replica
 from serve_app.relay.attempts import RequestAttempts
@@ -47,13 +48,14 @@ class Dispatch:
             served.hold.move_to(replica.id)
         breakers.note_chosen(replica.id, now=time.monotonic())
         call.stages.enter(Stage.ENGINE)
-        served.affinity = self._sessions.note(
-            call.session_key,
-            plan.lane,
-            replica.id,
-            now=time.monotonic(),
-            spilled=replica.placed is not None and replica.placed.has_spilled,
-        )
+        if call.route.task is Task.GENERATE:
+            served.affinity = self._sessions.note(
+                call.session_key,
+                plan.lane,
+                replica.id,
+                now=time.monotonic(),
+                spilled=replica.placed is not None and replica.placed.has_spilled,
+            )
         headers = {
             k.decode(): v.decode("latin-1") for k, v in call.headers.items() if k in PASSED_HEADERS
         }

@@ -22,6 +22,8 @@ from serve_app.request.response_headers import stream_headers
 logger = logging.getLogger("ray.serve")
 
 COMMENT = b": waiting\n\n"
+WAKING = b": waking\n\n"
+"""While the lane that is waited for sleeps."""
 
 
 class Keepalive:
@@ -42,6 +44,12 @@ class Keepalive:
 
     def stop(self) -> None:
         self._timer.cancel()
+
+    def hasten(self, within_s: float) -> None:
+        """Send the next comment after so many seconds at the latest."""
+        self._last = min(self._last, time.monotonic() + within_s - self._interval_s)
+        self._timer.cancel()
+        self._timer = self._loop.call_later(within_s, self._look)
 
     def _look(self) -> None:
         now = time.monotonic()
@@ -66,7 +74,9 @@ class Keepalive:
             reply.has_head = self._is_ours = self._passes(head)
         # Else the head may be on its way still: the first event is behind it.
         if self._is_ours or reply.stream.last:
-            self._passes({"type": "http.response.body", "body": COMMENT, "more_body": True})
+            is_waking = reply.is_waking and self._call.served.passed is None
+            body = WAKING if is_waking else COMMENT
+            self._passes({"type": "http.response.body", "body": body, "more_body": True})
 
     def _passes(self, message: dict[str, Any]) -> bool:
         """Send at once, or not at all: who has to wait has a client with bytes to read."""
@@ -83,4 +93,5 @@ def keep_alive(call: Call, plan: Plan, send: Send) -> None:
     """Let a stream's client hear that it waits, from now on; where that is on."""
     interval_s = call.policies.fleet.timeouts.keepalive_s
     if interval_s and plan.parsed.stream and call.route.generates:
-        call.reply.hush = Keepalive(call, send, interval_s).stop
+        keepalive = Keepalive(call, send, interval_s)
+        call.reply.hush, call.reply.hasten = keepalive.stop, keepalive.hasten

@@ -16,7 +16,7 @@ from serve_app.metrics import Metrics
 from serve_app.protocol.asgi import respond
 from serve_app.protocol.engine_words import from_engine
 from serve_app.protocol.errors import Dialect, error_event
-from serve_app.protocol.sse import Usage, next_number, parsed_json, read_usage
+from serve_app.protocol.sse import Usage, next_number, parsed_json, read_usage, usage_within
 from serve_app.relay.attempt_faults import (
     BROKEN_OFF,
     UPSTREAM_FAULTS,
@@ -92,6 +92,11 @@ class Relay:
     ) -> Rejected | None:
         call, body = attempts.call, await read_whole(response)
         call.stages.enter(Stage.RELAY)
+        if not call.route.answers and call.route.generates:
+            # Megabytes of numbers: reading them would hold everybody's streams up.
+            call.served.usage = usage_within(body)
+            await self._send_whole(call, send, body, _JSON)
+            return None
         answer = parsed_json(body)
         call.served.usage = read_usage(answer)
         self._repair.note_json(attempts, answer)

@@ -11,6 +11,7 @@ from router.routing.window_room import TEMPLATE_TOKENS, left
 from router.types import Lane
 from serve_app.admission.admission import Admission
 from serve_app.agents.repair import ADDED_TURNS
+from serve_app.bodies.images import has_images
 from serve_app.bodies.json_body import dump
 from serve_app.bodies.routes import CONVERSATIONS
 from serve_app.placement.lanes import NoReplica, UpstreamFault
@@ -142,5 +143,6 @@ def fallbacks(attempts: RequestAttempts) -> list[Lane]:
         if name in lanes
         and name != plan.lane
         and call.tenant.rules.allows(name)
+        and (lanes[name].sees or not has_images(plan.parsed.messages))
         and plan.longest_tokens < lanes[name].window_tokens
     ]

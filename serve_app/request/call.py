@@ -25,6 +25,7 @@ from serve_app.request.reply import Reply, nothing
 from serve_app.request.stages import Stages
 from serve_app.routing.history import Trimmed
 from serve_app.routing.policies import Policies
+from serve_app.swap.gates import Pass
 from serve_app.tenancy.auth import Tenant
 
 
@@ -47,6 +48,8 @@ class Served:
 
     Attributes:
         hold: its slots of the lane; None: it asked for none.
+        passed: that its lane, which shares cards, was awake; None: it was not asked yet, or
+            has cards of its own.
         replica: the last that it was sent to.
         usage: the engine's count, once it was told.
         mending: what it took to have invalid tool calls made again.
@@ -60,6 +63,7 @@ class Served:
     """
 
     hold: SlotHold | None = None
+    passed: Pass | None = None
     replica: Replica | None = None
     affinity: Affinity | None = None
     usage: Usage | None = None
@@ -86,6 +90,8 @@ class Served:
         """Give the lane's slots back. Idempotent."""
         if self.hold is not None:
             self.hold.leave(self.usage.completion_tokens if self.usage else 0)
+        if self.passed is not None:
+            self.passed.leave()
 
 
 @dataclass(slots=True)

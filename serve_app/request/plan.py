@@ -18,6 +18,7 @@ class Plan:
     Attributes:
         parsed: as the engine gets it.
         history: what was left out of it, if anything was.
+        lane: the name of the decision's, which is asked for many times a request.
         prompt_tokens: of all its prompts together.
         longest_tokens: of its longest prompt, which has the window for itself.
         answer_limit: of each answer at most, as its engine is told; None: not told.
@@ -30,6 +31,7 @@ class Plan:
     parsed: ParsedRequest
     history: Trimmed | None
     decision: LaneDecision
+    lane: str
     prompt_tokens: int
     longest_tokens: int
     answer_limit: int | None
@@ -41,7 +43,3 @@ class Plan:
     def is_open(self) -> bool:
         """Whether summaries are missing that may still be made."""
         return self.shape is not None and self.shape.is_open
-
-    @property
-    def lane(self) -> str:
-        return self.decision.lane.name

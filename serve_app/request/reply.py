@@ -14,6 +14,10 @@ def nothing() -> None:
     """Do nothing."""
 
 
+def not_sooner(_within_s: float) -> None:
+    """Do nothing: nobody is told that it waits."""
+
+
 @dataclass(slots=True)
 class StreamState:
     """One client's stream, from whichever engines it comes.
@@ -51,7 +55,9 @@ class Reply:
         verdicts: how the tool calls were judged, as the model made them first.
         gate: what judged them; None: the answer could have none, or did not come so far.
         recoveries: what was done about faults of replicas, in order.
+        is_waking: its lane slept when it came, which its head says.
         hush: the last of the response is about to be sent: no comment may follow it.
+        hasten: send the next comment after so many seconds at the latest.
 
     """
 
@@ -62,4 +68,6 @@ class Reply:
     verdicts: list[CallOutcome] = field(default_factory=list)
     gate: Gate | None = None
     recoveries: list[str] = field(default_factory=list)
+    is_waking: bool = False
     hush: Callable[[], None] = nothing
+    hasten: Callable[[float], None] = not_sooner

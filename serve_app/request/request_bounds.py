@@ -9,9 +9,12 @@ from serve_app.request.call import Call
 
 def too_many(call: Call, parsed: ParsedRequest) -> Rejected | None:
     """Refuse a request that goes over a bound, and name the field that does."""
+    route, limits = call.route, call.policies.fleet.limits
+    most = limits.max_prompts if route.answers else limits.max_inputs
+    what = "prompts in a request" if route.answers else "texts in a request"
     bounds = (
         ("n", parsed.n, call.tenant.tier.max_n, "answers to a prompt"),
-        ("prompt", parsed.prompts, call.policies.fleet.limits.max_prompts, "prompts in a request"),
+        (route.prompt, parsed.prompts, most, what),
     )
     for name, asked, limit, what in bounds:
         if asked > limit:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from router.limits.ceiling import TenantCeiling
+from router.types import Reason
 from serve_app.request.call import Call
 from serve_app.request.stages import server_timing
 
@@ -28,7 +29,7 @@ def response_headers(call: Call) -> Headers:
         headers += [
             (b"x-pointsman-lane", call.decision.lane.name.encode()),
             (b"x-pointsman-model", call.decision.lane.model_id.encode()),
-            (b"x-pointsman-reason", call.decision.reason.value.encode()),
+            *_reasons(call.decision.reason, is_waking=call.reply.is_waking),
         ]
     headers += shape_headers(call)
     if call.parsed is not None and call.parsed.tool_set is not None:
@@ -44,6 +45,14 @@ def response_headers(call: Call) -> Headers:
     if call.wants_debug:
         headers += _debug_headers(call)
     return headers
+
+
+def _reasons(routed: Reason, *, is_waking: bool) -> Headers:
+    """Return why it is that lane, and before that, if so, that it slept."""
+    why = routed.value.encode()
+    if is_waking:
+        return [(b"x-pointsman-reason", b"waking"), (b"x-pointsman-routed", why)]
+    return [(b"x-pointsman-reason", why)]
 
 
 def shape_headers(call: Call) -> Headers:

@@ -10,6 +10,7 @@ from router.routing.escalation import EscalationLevel
 from router.routing.policy import RoutingPolicy, StrongerLane
 from router.slo.objectives import SloPolicy
 from router.types import Lane, Reason
+from serve_app.config.abilities import pooling_lanes, sight
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.records import StoreConfig
 from serve_app.config.tenants import TenantsConfig
@@ -87,8 +88,11 @@ def build_policies(
 
 def routing_of(fleet: FleetConfig) -> RoutingPolicy:
     """Return the fleet's routing table."""
+    seen = sight(fleet.enabled_lanes)
     lanes = {
-        name: Lane(name, lane.model_id, lane.max_model_len, lane.calls_tools)
+        name: Lane(
+            name, lane.model_id, lane.max_model_len, lane.calls_tools, seen[name], lane.tasks
+        )
         for name, lane in fleet.enabled_lanes.items()
     }
     by_model: dict[str, str] = {}
@@ -113,6 +117,8 @@ def routing_of(fleet: FleetConfig) -> RoutingPolicy:
         },
         by_model=by_model,
         aliases=fleet.known_aliases,
+        vision=_running(fleet, routing.vision),
+        pooling=pooling_lanes(routing.embeddings, routing.rerank, fleet.enabled_lanes),
     )
 
 

@@ -37,6 +37,7 @@ WATCH_PERIOD_S = 1.0
 
 FIXED = (
     "enabled_lanes",
+    "pools",
     "ingress",
     "sessions",
     "ledger",

@@ -21,13 +21,18 @@ def replica_options(
     if not lane.replicas.follow_load:
         return {"num_replicas": lane.replicas.min}
     terms = lane.replicas.terms(lane.slots, ttft_s)
-    told = {"lane": name, "terms": asdict(terms), "bundles": bundles}
+    told = {
+        "lane": name,
+        "terms": asdict(terms),
+        "bundles": bundles,
+        "has_forecast": lane.replicas.forecast,
+    }
     with warnings.catch_warnings():
         # `metrics_interval_s` is to become a variable of the environment; it is not yet.
         warnings.simplefilter("ignore", DeprecationWarning)
         config = AutoscalingConfig(
+            # No initial number: every redeploy would go back to it, whatever the load.
             min_replicas=terms.min_replicas,
-            initial_replicas=terms.min_replicas + terms.standby,
             max_replicas=terms.max_replicas,
             metrics_interval_s=EVERY_S,
             look_back_period_s=10 * EVERY_S,

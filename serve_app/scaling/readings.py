@@ -7,7 +7,7 @@ series by name and replica.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Protocol
@@ -31,6 +31,9 @@ class Stamped(Protocol):
 
 Series = Mapping[str, Mapping[Any, Sequence[Stamped]]]
 """`AutoscalingContext.raw_metrics`: by metric and replica, in order of time."""
+
+Found = Mapping[str, tuple[float, Mapping[str, float]]]
+"""By replica, the stamp of what it said last, and that."""
 
 
 def stats_of(
@@ -65,13 +68,11 @@ class LaneReadings:
     """The newest figures of all replicas of a lane that have some.
 
     Attributes:
-        oldest_at: when the oldest of them was taken.
         by_replica: what `Throughput` is told.
         queued_tokens, offered_tokens_per_s, start_up_s: as in `LaneLoad`.
 
     """
 
-    oldest_at: float
     by_replica: Mapping[str, ReplicaReading]
     queued_tokens: float
     offered_tokens_per_s: float | None
@@ -86,20 +87,26 @@ class LaneReadings:
         return fmean(x.kv_utilization for x in self.by_replica.values())
 
 
-def read(series: Series) -> LaneReadings | None:
-    """Read what Serve has collected; None: nothing."""
-    found = dict(_newest(series))
-    if not found:
-        return None
-    told, rows = [x for _, x in found.values()], found.items()
+def newest(series: Series) -> Found:
+    """Return what each replica that has told everything said last, and its stamp of then."""
+    found = {}
+    for replica, points in series.get("running", {}).items():
+        told = {name: of[replica][-1].value for name, of in series.items() if of.get(replica)}
+        if points and told.keys() >= _NAMES:
+            found[str(replica)] = points[-1].timestamp, told
+    return found
+
+
+def summed(found: Found) -> LaneReadings:
+    """Return the lane's figures from those of one replica or more."""
+    told = [x for _, x in found.values()]
     # Every ingress replica tells every lane replica the same; one may have missed the last.
     offered = max(x["offered_tokens_per_s"] for x in told)
     queued = max(x["queued_tokens"] for x in told)
     return LaneReadings(
-        oldest_at=min(at for at, _ in found.values()),
         by_replica={
             name: ReplicaReading(at, x["tokens"], x["running"], x["waiting"], x["kv_utilization"])
-            for name, (at, x) in rows
+            for name, (at, x) in found.items()
         },
         queued_tokens=queued + sum(x["queued_in_engine_tokens"] for x in told),
         offered_tokens_per_s=None if offered == UNKNOWN else offered,
@@ -108,12 +115,21 @@ def read(series: Series) -> LaneReadings | None:
     )
 
 
-def _newest(series: Series) -> Iterator[tuple[str, tuple[float, dict[str, float]]]]:
-    """Yield each replica that has told everything: when last, and what."""
-    for replica, points in series.get("running", {}).items():
-        told = {name: of[replica][-1].value for name, of in series.items() if of.get(replica)}
-        if points and told.keys() >= _NAMES:
-            yield str(replica), (points[-1].timestamp, told)
+class Arrivals:
+    """Tells what is fresh by this machine's clock: those of other nodes may be off."""
+
+    def __init__(self, stale_s: float) -> None:
+        self._stale_s = stale_s
+        self._came: dict[str, tuple[float, float]] = {}
+
+    def fresh(self, found: Found, now: float) -> Found:
+        """Return the replicas that have said something new in the last `stale_s`."""
+        came = self._came
+        self._came = {
+            name: came[name] if came.get(name, (None,))[0] == at else (at, now)
+            for name, (at, _) in found.items()
+        }
+        return {k: x for k, x in found.items() if now - self._came[k][1] <= self._stale_s}
 
 
 _NAMES = stats_of({"running": 0, "waiting": 0, "kv_utilization": 0}, 0, 0, None, 0).keys()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from router.types import Task
 from serve_app.protocol.errors import status_of
 from serve_app.request.call import Call, Outcome
 from serve_app.request.stages import Stage
@@ -31,6 +32,9 @@ def common_attributes(call: Call) -> Attributes:
 
 
 def operation_of(call: Call) -> str:
+    if call.route.task is not Task.GENERATE:
+        # The conventions have no word for scores: an embedding model's are by vectors.
+        return c.EMBEDDINGS
     return c.TEXT_COMPLETION if call.route.path == "/v1/completions" else c.CHAT
 
 

@@ -20,6 +20,7 @@ OPERATION: Final = "gen_ai.operation.name"
 TASK: Final = "invoke_workflow"
 TURN: Final = "invoke_agent"
 CHAT: Final = "chat"
+EMBEDDINGS: Final = "embeddings"
 TEXT_COMPLETION: Final = "text_completion"
 EXECUTE_TOOL: Final = "execute_tool"
 

@@ -18,16 +18,18 @@ from simulator.http.answers import Choice, block_keys, choices_of
 from simulator.http.delivery import Delivery, Message, Send, respond
 from simulator.http.exposition import Exposition
 from simulator.http.faults import NO_FAULTS, Faults, die
+from simulator.http.pooling import POOLED, BadInput, read_all
 from simulator.http.scripted import READERS, scripted_choices
 from simulator.http.scripted_forms import SCRIPTED_FORMS, UnreadableCall
 from simulator.model.engine import BatchingEngine, Sequence
 from simulator.model.fixed import FixedEngine
-from simulator.model.profile import FixedTiming, Profile
+from simulator.model.profile import FixedTiming, Profile, SleepCosts
 from simulator.model.realtime import Engine, RealTimeEngine, Stream
 from simulator.model.text import detokenize
 from simulator.script.answer import answer_of
 from simulator.script.model import Script, load_script
 
+NO_PROFILE_SLEEP = SleepCosts()
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 
@@ -50,7 +52,9 @@ class EngineSpec:
         timing: a profile, or fixed times.
         trims_template: whether the chat template strips messages (Llama 3.1's does).
         script: what it says; None: syllables, or what the timing's profile names.
+        is_pooling: it embeds and scores texts, and says nothing.
         seed: of what is drawn at random: ids, sampled texts, faults.
+        sleep: what giving up its card costs.
 
     """
 
@@ -61,6 +65,8 @@ class EngineSpec:
     faults: Faults = NO_FAULTS
     script: Script | None = None
     seed: int | None = None
+    sleep: SleepCosts = NO_PROFILE_SLEEP
+    is_pooling: bool = False
 
 
 class SimulatedEngineApp:
@@ -102,7 +108,9 @@ class SimulatedEngineApp:
                 await self._get(path, send)
                 return
             body = _object(await _read_body(receive))
-            if path in self._generators:
+            if path in POOLED and self.spec.is_pooling:
+                await self._pool(path, body, send)
+            elif path in self._generators and not self.spec.is_pooling:
                 await self._generate(path, body, receive, send)
             else:
                 await self._post(path, body, send)
@@ -173,13 +181,36 @@ class SimulatedEngineApp:
         if faults.die:
             self._on_death()
 
+    # -- embeddings and scores --
+
+    async def _pool(self, path: str, body: dict[str, Any], send: Send) -> None:
+        self._check_model(body)
+        try:
+            pooled = POOLED[path](body)
+        except (BadInput, KeyError, TypeError, AttributeError, ValueError) as error:
+            raise Refused(400, "BadRequestError", str(error) or "bad request") from error
+        window = self.spec.window_tokens
+        longest = max(map(len, pooled.prompts))
+        if longest > window:
+            message = f"Input length ({longest}) exceeds model's maximum context length ({window})."
+            raise Refused(400, "BadRequestError", message)
+        fault = self._faults.strike(pooled.newest, self._random)
+        if fault == "fail":
+            raise Refused(500, "InternalServerError", "simulated fault")
+        if fault == "die":
+            self._on_death()
+        if fault == "hang":
+            await asyncio.Event().wait()
+        if fault == "cut":
+            raise ConnectionAbortedError("simulated cut")
+        await read_all(self.clock, self.exposition, pooled.prompts)
+        await respond(send, 200, orjson.dumps(pooled.answer(self.spec.model_id)))
+
     # -- generation ----------------------------------------------------------------
 
     def read(self, path: str, body: dict[str, Any]) -> asks.Ask:
         """Return what the body of a route that generates asks for; raises Refused."""
-        if body.get("model") not in (None, "", self.spec.model_id):
-            message = f"The model `{body['model']}` does not exist."
-            raise Refused(404, "NotFoundError", message)
+        self._check_model(body)
         try:
             ask = self._generators[path][0](body)
         except (asks.BadAsk, KeyError, TypeError, AttributeError, ValueError) as error:
@@ -194,6 +225,11 @@ class SimulatedEngineApp:
             )
             raise Refused(400, "BadRequestError", message)
         return ask
+
+    def _check_model(self, body: dict[str, Any]) -> None:
+        if body.get("model") not in (None, "", self.spec.model_id):
+            message = f"The model `{body['model']}` does not exist."
+            raise Refused(404, "NotFoundError", message)
 
     async def _generate(
         self, path: str, body: dict[str, Any], receive: Receive, send: Send

@@ -147,6 +147,31 @@ class Scheduling(Strict):
         return self
 
 
+class SleepCosts(Strict):
+    """What it costs that an engine gives up its card, and comes back.
+
+    The defaults are of a 4B model on an A100 (Phi-3-vision, 8 GiB): vLLM's own measurements,
+    https://blog.vllm.ai/2025/10/26/sleep-mode.html, but for `sleep_s` and `unload_s`, which it
+    does not tell: the copy at the same speed, and an engine's end.
+
+    Attributes:
+        sleep_s: weights to host memory (level 1).
+        wake_s: weights back from there.
+        reload_s: reading weights from disk into an engine that is there (level 2).
+        load_s: starting an engine anew.
+        unload_s: ending one.
+        weights_gib: of host memory, while it sleeps at level 1.
+
+    """
+
+    sleep_s: float = Field(0.8, ge=0)
+    wake_s: float = Field(0.82, ge=0)
+    reload_s: float = Field(1.76, ge=0)
+    load_s: float = Field(48.0, ge=0)
+    unload_s: float = Field(2.0, ge=0)
+    weights_gib: float = Field(8.0, gt=0)
+
+
 class Profile(Strict):
     """One named profile.
 
@@ -155,6 +180,7 @@ class Profile(Strict):
         mean_output_tokens: answers end by themselves after this many tokens on
             average (geometric); None: they always run to `max_tokens`.
         script: file of what it says where a conversation fits (simulator/script/model.py).
+        sleep: what giving up the card costs.
 
     """
 
@@ -162,6 +188,7 @@ class Profile(Strict):
     source: str
     timing: Timing
     scheduling: Scheduling
+    sleep: SleepCosts = SleepCosts()
     mean_output_tokens: float | None = Field(None, gt=1)
     script: str | None = None
 

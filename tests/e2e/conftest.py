@@ -14,10 +14,10 @@ import pytest
 import yaml
 
 from benchmarks.support.deployment import ROOT, deployed, pids_of
-from simulator.model.profile import profile_path
 from tests.e2e.replicas import CHAT, QUALITY, Redeploy
 from tests.e2e.streams import begin, stories
 from tests.e2e.support import await_all, await_two_chat_replicas, redeploy
+from tests.warm_profile import warm_profile
 
 HERE = Path(__file__).parent
 
@@ -34,7 +34,7 @@ SIMULATED_ORDER = {
 A ledger that takes over leases nothing new for a while, so what needs a new lease comes before.
 """
 REAL_ORDER = (
-    *("", "_websocket", "_faults"),
+    *("", "_operated", "_websocket", "_faults"),
     *("_kill", "_bodies", "_ceilings"),
     *("_core", "_first_minutes", "_files", "_sessions", "_walls"),
     *("_idle", "_redeploy", "_schemas", "_messages", "_switches"),
@@ -136,12 +136,8 @@ def simulated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     folder = tmp_path_factory.mktemp("simulated")
     fleet = yaml.safe_load((HERE / "simulated_fleet.yaml").read_text())
-    engine = fleet["lanes"]["quality"]["simulated"]
-    profile = yaml.safe_load(profile_path(engine["profile"]).read_text())
-    profile["timing"]["warm_up_s"] = 1
-    del profile["mean_output_tokens"]
-    engine["profile"] = str(folder / "profile.yaml")
-    (folder / "profile.yaml").write_text(yaml.safe_dump(profile))
+    profile = warm_profile(folder, warm_up_s=1, mean_output_tokens=None)
+    fleet["lanes"]["quality"]["simulated"]["profile"] = profile
     path = folder / "fleet.yaml"
     path.write_text(yaml.safe_dump(fleet))
     return path
@@ -165,7 +161,8 @@ def real(tenants_file: Path) -> Iterator[str]:
     """Base URL of a deployment with real vLLM engines."""
     fleet = str(HERE / "fleet.yaml")
     with (
-        deployed(ready_s=1200, fleet=fleet, tenants=str(tenants_file)) as url,
+        # Engines that load in place of lost ones are not waited for.
+        deployed(ready_s=1200, grace_s=3, fleet=fleet, tenants=str(tenants_file)) as url,
         httpx.Client(timeout=60) as http,
     ):
         await_all(http, url, ingresses=1)

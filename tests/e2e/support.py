@@ -136,11 +136,6 @@ def await_two(http: httpx.Client, url: str, lane: str) -> dict[str, dict[str, An
     return found
 
 
-def chat_replicas(http: httpx.Client, url: str) -> dict[str, dict[str, Any]]:
-    """What each replica of the chat lane that answers says of itself, by its id."""
-    return replicas_of(http, url, "chat")
-
-
 def await_two_chat_replicas(http: httpx.Client, url: str) -> dict[str, dict[str, Any]]:
     """Both replicas of the chat lane are there."""
     return await_two(http, url, "chat")

@@ -105,7 +105,7 @@ def test_a_replica_that_is_drained_to_its_end_breaks_nothing_off_and_is_replaced
 ) -> None:
     """Its streams end as they would have; Serve starts another, which is not drained."""
     before = await_two(http, simulated, "chat")
-    asked = form(CHAT, "tell", 300, model="chat")
+    asked = form(CHAT, "tell", 200, model="chat")
     streams = [Stream(simulated, CHAT, asked, f"end-{n}") for n in range(6)]
     begin(streams)
     drained = max(before, key=lambda x: replicas_of(http, simulated, "chat")[x]["in_flight"])
@@ -117,7 +117,7 @@ def test_a_replica_that_is_drained_to_its_end_breaks_nothing_off_and_is_replaced
         stream.join(REPLACED_S)
 
     assert told["ends"] and told["in_flight"] > 0
-    assert all(x.is_whole and len(x.words) == 300 for x in streams)
+    assert all(x.is_whole and len(x.words) == 200 for x in streams)
     eventually(
         lambda: drained not in (now := replicas_of(http, simulated, "chat")) and len(now) == 2,
         within_s=REPLACED_S,

@@ -81,8 +81,10 @@ def test_every_panel_and_recorded_series_has_data(
     refused = [x for x in asked_of(FLEET) if x.place == "tenant: Refusals"]
     guest = new_key(tenants_file, "guest", "two_a_minute", production)
     enough = threading.Event()
+    # An error budget is told from the twentieth request of a lane on: five ask at once.
     users = [
-        threading.Thread(target=use, args=(production, enough, headers)) for headers in ({}, guest)
+        threading.Thread(target=use, args=(production, enough, headers))
+        for headers in ({}, {}, {}, {}, {}, guest)
     ]
     for user in users:
         user.start()

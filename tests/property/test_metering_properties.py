@@ -14,6 +14,11 @@ with warnings.catch_warnings():
     from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
     from vllm.entrypoints.openai.completion.protocol import CompletionRequest
     from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
+    from vllm.entrypoints.pooling.embed.protocol import EmbeddingCompletionRequest
+    from vllm.entrypoints.pooling.scoring.protocol import (
+        RerankRequest,
+        ScoreQueriesDocumentsRequest,
+    )
     from vllm.entrypoints.serve.utils.api_utils import get_max_tokens
     from vllm.exceptions import VLLMError
     from vllm.renderers.inputs.preprocess import prompt_to_seq
@@ -207,6 +212,9 @@ def test_every_field_of_the_engine_is_tried_with_wrong_values():
         COMPLETIONS: CompletionRequest,
         RESPONSES: ResponsesRequest,
         MESSAGES: AnthropicMessagesRequest,
+        "/v1/embeddings": EmbeddingCompletionRequest,
+        "/v1/score": ScoreQueriesDocumentsRequest,
+        "/v1/rerank": RerankRequest,
     }
     for path, model in models.items():
         known = {*FIELDS[path], *RULES[path], "model", "cache_salt"}

@@ -58,7 +58,7 @@ def _state(text: Mapping[str, Any]) -> int:
     values = text["linear_num_value_heads"] * text["linear_value_head_dim"]
     convolution = (2 * keys + values) * (text["linear_conv_kernel_dim"] - 1) * 2
     number = 4 if text.get("mamba_ssm_dtype") == "float32" else 2
-    return convolution + values * int(text["linear_key_head_dim"]) * number
+    return int(convolution + values * text["linear_key_head_dim"] * number)
 
 
 def heads_of(text: Mapping[str, Any], kind: str) -> tuple[int, int, int]:

@@ -9,7 +9,7 @@ from math import ceil
 from fleet.simulation.engines.lane import LaneEngines
 from fleet.simulation.gateway.desk import Desk
 from fleet.simulation.gateway.limits import Limits
-from fleet.simulation.gateway.request import Request, pacer_of
+from fleet.simulation.gateway.request import Request
 from fleet.simulation.gateway.scores import Climbing
 from fleet.simulation.report import Tally
 from fleet.simulation.spec import FleetSpec, TenantSpec
@@ -98,7 +98,7 @@ class Ingress:
             self._refuse(ask, spec, name, wrong)
             return
         cost = self._reckon(ask, spec, window)
-        request = Request(self, desk, ask, spec, decision, cost, output)
+        request = Request(self, desk, ask, spec, cost, output)
         refused = self._reserve(request, now)
         if refused is not None:
             self._refuse(ask, spec, name, refused)
@@ -163,7 +163,7 @@ class Ingress:
             return held
         request.reservation = held
         request.quota_held = self.limits.hold_quota(ask.tenant, spec, cost)
-        request.pacer = pacer_of(request, spec, demand)
+        request.pacer = self.limits.pacer(request, demand)
         self.limits.watch(request)
         return None
 

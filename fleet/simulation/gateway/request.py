@@ -13,11 +13,10 @@ from router.admission.shed_order import Event
 from router.admission.ticket import Stage, Ticket
 from router.errors import Rejected
 from router.limits.ceiling import TenantCeiling
-from router.limits.pacer import ContendedPacer, Paces
+from router.limits.pacer import Paces
 from router.limits.reservation import Reckoning, Reservation
 from router.placement.affinity import TurnFacts
 from router.recovery.resume import Delivered, RecoveryAction, StreamTraits, decide
-from router.types import LaneDecision
 
 if TYPE_CHECKING:
     from fleet.simulation.gateway.desk import Desk
@@ -40,13 +39,11 @@ class Request:
         desk: Desk,
         ask: Ask,
         spec: TenantSpec,
-        decision: LaneDecision,
         cost: Reckoning,
         output_tokens: int,
     ) -> None:
         self.ingress, self.desk, self.ask, self.spec = ingress, desk, ask, spec
-        self.decision, self.cost = decision, cost
-        self.output_tokens = output_tokens
+        self.cost, self.output_tokens = cost, output_tokens
         self.asked_at = ingress.world.now
         self.ceiling: TenantCeiling
         self.reservation: Reservation
@@ -59,7 +56,7 @@ class Request:
         self.cached_tokens = 0
         self.tries = self.failovers = 0
         # Tokens that it counts with among those that wait; None: it waits no more.
-        self.demanded: float | None = None
+        self.demanded: int | None = None
         # Of earlier attempts, and of what the client has of a repeated one.
         self._delivered = self._skipped = 0
         self._booked = 0
@@ -74,8 +71,8 @@ class Request:
         attempt, replica = self.attempt, self.replica
         if attempt is None or replica is None or attempt.number < 0:
             return self._delivered
-        now = replica.engine.generated(attempt)
-        return max(self._delivered, self._delivered - self._skipped + now)
+        new = replica.engine.generated(attempt)
+        return max(self._delivered, self._delivered - self._skipped + new)
 
     def book(self, now: float) -> None:
         """Book what came since the last time under the tenant's tokens a second."""
@@ -177,10 +174,10 @@ class Request:
             ingress.world.at(min(until, now + LOOK_PERIOD_S), self._look_again)
             return
         del desk.stranded[self]
-        if not self.spec.tier.sheddable:
+        if self.spec.tier.sheddable:
+            self._refuse_stranded(now)
+        else:
             self._drain_others(now, now + ingress.spec.choose_s)
-            return
-        self._refuse_stranded(now)
 
     def _look_again(self, now: float) -> None:
         if self in self.desk.stranded and self.ticket.stage is Stage.RUNNING:
@@ -297,11 +294,6 @@ class Request:
         took = now + late - self.asked_at
         tokens = self.output_tokens if code == "200" else self._delivered
         self.ingress.tally.ended(self, code, took, tokens)
+        # They hold each other: without this the garbage collector would have to find them.
+        self.attempt = self.replica = None
         self.ask.done(Answer(code, took, tokens), now + late)
-
-
-def pacer_of(request: Request, spec: TenantSpec, demand: int) -> Paces | None:
-    """Return the tenant's tokens-per-second ceiling as it binds in the request's lane."""
-    pacer = request.ceiling.pacer
-    contention = request.ingress.limits.contention(request.desk.name, spec, demand)
-    return pacer if pacer is None or contention is None else ContendedPacer(pacer, contention)

@@ -13,13 +13,16 @@ from serve_app.doctor.check import Check, Section, Verdict, not_applicable, ok, 
 from serve_app.doctor.fit.cards import kind_of_lane
 from serve_app.doctor.fit.checkpoint import find_file
 
+_EYES = frozenset({"vision_config", "visual", "img_processor", "mm_vision_tower"})
+"""Keys of a config.json that describe how a model reads images."""
+
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json")
 
 
 def lane_flags(fleet: FleetConfig) -> Verdict:
     """Warn of flags without which a card does less than it could, or stops for others."""
     found = [
-        (f"lanes.{name}: {told}", f"lanes.{name}.engine_args.{fix}")
+        (f"lanes.{name}: {told}", f"lanes.{name}.{fix}")
         for name, lane in fleet.enabled_lanes.items()
         if lane.engine == "vllm"
         for told, fix in _wanting(lane)
@@ -31,24 +34,40 @@ def lane_flags(fleet: FleetConfig) -> Verdict:
 
 def _wanting(lane: LaneConfig) -> Iterator[tuple[str, str]]:
     args = lane.engine_args
+    if not lane.generates:
+        # An encoder has no cache, and reads each text in one piece.
+        return
+    if lane.sees is None and not lane.media_hosts and _has_eyes(lane):
+        yield (
+            "its config.json says that it reads images; they are routed to lanes that say so",
+            "sees: true",
+        )
     # Both are vLLM's default: only what is switched off is a fault.
     if args.get("enable_chunked_prefill") is False:
         yield (
             "without chunked prefill one long prompt stops every other stream (30k tokens: 1.6 s)",
-            "enable_chunked_prefill: true",
+            "engine_args.enable_chunked_prefill: true",
         )
     if args.get("enable_prefix_caching") is False:
         yield (
             "without prefix caching every turn reads its whole history again",
-            "enable_prefix_caching: true",
+            "engine_args.enable_prefix_caching: true",
         )
     card = cards_by_kind().get(kind_of_lane(lane) or "")
     has_fp8 = card is not None and card.tflops_fp8 is not None
     if has_fp8 and str(args.get("kv_cache_dtype") or "auto") == "auto":
         yield (
             "a 16-bit KV cache holds half the tokens of an FP8 one",
-            "kv_cache_dtype: fp8",
+            "engine_args.kv_cache_dtype: fp8",
         )
+
+
+def _has_eyes(lane: LaneConfig) -> bool:
+    path = find_file(lane, "config.json")
+    try:
+        return path is not None and not _EYES.isdisjoint(read_object(path))
+    except NotReckoned:
+        return False
 
 
 def template_checks(fleet: FleetConfig) -> list[Check]:
@@ -58,7 +77,7 @@ def template_checks(fleet: FleetConfig) -> list[Check]:
         return Check(f"chat template {name}", Section.FLEET, lambda: template_of(name, lane))
 
     lanes = fleet.enabled_lanes.items()
-    return [made(name, lane) for name, lane in lanes if lane.engine == "vllm"]
+    return [made(name, lane) for name, lane in lanes if lane.engine == "vllm" and lane.generates]
 
 
 def template_of(name: str, lane: LaneConfig) -> Verdict:

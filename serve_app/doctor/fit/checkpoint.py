@@ -6,8 +6,8 @@ from pathlib import Path
 
 from fleet.memory import models
 from fleet.memory.shape import ModelShape
-from serve_app.config.lane import EMBEDDED, LaneConfig
-from serve_app.engine.embedded_model import cache_dir
+from serve_app.config.lane import EMBEDDED, EMBEDDED_ENCODER, LaneConfig
+from serve_app.engine.embedded_model import cache_dir, encoder_dir
 
 
 def find_file(lane: LaneConfig, name: str) -> Path | None:
@@ -34,4 +34,6 @@ def shape_of_lane(lane: LaneConfig) -> tuple[ModelShape, str]:
 def _source(lane: LaneConfig) -> str:
     if lane.model_source == EMBEDDED:
         return str(cache_dir() / "smollm2-135m-instruct-float32")
+    if lane.model_source == EMBEDDED_ENCODER:
+        return str(encoder_dir())
     return lane.model_source

@@ -54,6 +54,8 @@ def fit_of(name: str, lane: LaneConfig, here: Mapping[str, SizedCard]) -> Verdic
         return not_applicable("a simulated engine has no weights")
     if lane.accelerator == "cpu":
         return not_applicable("it runs in host memory, where the fleet file sets the KV's size")
+    if not lane.generates:
+        return not_applicable(_POOLING)
     card = _card(lane, here)
     if card is None:
         return not_applicable(_NO_CARD.format(name))
@@ -65,6 +67,10 @@ def fit_of(name: str, lane: LaneConfig, here: Mapping[str, SizedCard]) -> Verdic
         return not_applicable(f"cannot tell: {error}")
 
 
+_POOLING = (
+    "it keeps no sessions, so that its KV cache bounds nothing: its weights have to fit into "
+    "engine_args.gpu_memory_utilization, beside the lanes that share its card"
+)
 _NO_CARD = (
     "lanes.{}.bundle names no kind of card that is known here (accelerator_type:...), and this "
     "machine has none to reckon with"

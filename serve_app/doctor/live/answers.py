@@ -58,6 +58,22 @@ def sound(lane: str, text: str) -> Verdict:
     return ok(f"{len(words)} words, without repetition, capitals or markers")
 
 
+def pooled_answer(name: str, lane: LaneConfig, deployment: Deployment) -> Verdict:
+    """Whether a lane that writes nothing finds a text nearer to its like than to another."""
+    asked = {"model": name, "queries": _NEAR[0], "documents": [*_NEAR[1:], _FAR]}
+    told = deployment.json("/v1/score", asked)
+    scores = [row["score"] for row in sorted(told["data"], key=lambda row: row["index"])]
+    said = f"like texts score {scores[0]:.2f}, unlike ones {scores[1]:.2f}"
+    if scores[0] > scores[1]:
+        return ok(said)
+    fix = f"lanes.{name}.model_source: a model for task: {lane.task}"
+    return warning(f"{said}: these are no figures of meaning", fix)
+
+
+_NEAR = ("How do I reset my password?", "Steps to reset a forgotten password")
+_FAR = "The harvest of apples was late this year"
+
+
 def prefix_cache(lane: LaneConfig, name: str, deployment: Deployment) -> Verdict:
     """The same new prompt twice: the second time most of it is there."""
     if lane.engine_args.get("enable_prefix_caching") is False:

@@ -52,9 +52,10 @@ class Deployment:
     def __init__(self, ask: Ask, clock: Callable[[], float] = time.monotonic) -> None:
         self._ask, self._clock = ask, clock
 
-    def json(self, path: str) -> Any:
+    def json(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Read a path; with a body, post it there."""
         try:
-            return json.loads(self._ask("GET", path, None))
+            return json.loads(self._ask("GET" if body is None else "POST", path, body))
         except ValueError:
             raise NoAnswer(f"{path} answers something else than JSON") from None
 

@@ -17,7 +17,15 @@ from serve_app.doctor.check import (
     not_applicable,
     ok,
 )
-from serve_app.doctor.live.answers import GREETING, TOKENS, prefix_cache, profile_of, sound, speed
+from serve_app.doctor.live.answers import (
+    GREETING,
+    TOKENS,
+    pooled_answer,
+    prefix_cache,
+    profile_of,
+    sound,
+    speed,
+)
 from serve_app.doctor.live.deployment import Ask, Deployment, NoAnswer, Samples, of_lane
 from serve_app.doctor.live.engine_checks import kv_type, quantization
 from serve_app.doctor.live.engine_facts import facts_of
@@ -87,6 +95,8 @@ class _Lane:
         self._facts = facts_of(name, samples, log, lane.workers)
 
     def all(self) -> list[tuple[str, Callable[[], Verdict]]]:
+        if not self._lane.generates:
+            return [("quantization", self._quantization), ("answer", self._pooled)]
         return [
             ("quantization", self._quantization),
             ("KV cache type", self._kv_type),
@@ -111,6 +121,9 @@ class _Lane:
         if self._lane.engine != "vllm":
             return not_applicable("a simulated engine says syllables; it does answer")
         return sound(self._name, answer.text)
+
+    def _pooled(self) -> Verdict:
+        return pooled_answer(self._name, self._lane, self._deployment)
 
     def _speed(self) -> Verdict:
         running = sum(x for _, x in of_lane(self._samples, "vllm:num_requests_running", self._name))

@@ -24,6 +24,8 @@ class NvmlCards:
         self._nvml = nvml
         self._lock = threading.Lock()
         self._is_loaded: bool | None = None
+        self.fault = ""
+        """Why no driver answers, as NVML says it, once `is_there` is known."""
 
     @property
     def is_there(self) -> bool:
@@ -32,24 +34,24 @@ class NvmlCards:
             if self._is_loaded is None:
                 try:
                     self._nvml.nvmlInit()
-                except self._nvml.NVMLError:
-                    self._is_loaded = False
+                except self._nvml.NVMLError as error:
+                    self._is_loaded, self.fault = False, str(error)
                 else:
                     self._is_loaded = True
             return self._is_loaded
 
     def facts(self) -> list[CardFacts]:
-        driver = self._ask(self._nvml.nvmlSystemGetDriverVersion)
-        found = []
-        for handle, uuid in self._handles():
+        driver, found = self.driver(), []
+        for index, handle, uuid in self._handles():
             ask, nvml = self._ask, self._nvml
             capability = ask(nvml.nvmlDeviceGetCudaComputeCapability, handle)
             memory = ask(nvml.nvmlDeviceGetMemoryInfo, handle)
             found.append(
                 CardFacts(
                     card=uuid,
+                    index=index,
                     name=_text(ask(nvml.nvmlDeviceGetName, handle)),
-                    driver=_text(driver),
+                    driver=driver,
                     compute_capability=(0, 0) if capability is None else tuple(capability),
                     memory_total_bytes=0 if memory is None else int(memory.total),
                 )
@@ -59,11 +61,21 @@ class NvmlCards:
     def read(self, wanted: frozenset[str] | None = None) -> list[CardReading]:
         return [
             self._reading(handle, uuid)
-            for handle, uuid in self._handles()
+            for _, handle, uuid in self._handles()
             if wanted is None or uuid in wanted
         ]
 
-    def _handles(self) -> Iterator[tuple[Any, str]]:
+    def driver(self) -> str:
+        """Return the driver's version; empty where none answers."""
+        return _text(self._ask(self._nvml.nvmlSystemGetDriverVersion))
+
+    def processes(self, index: int) -> list[tuple[int, int | None]]:
+        """Return the processes on a card, and the bytes of its memory that each has, if told."""
+        handle = self._ask(self._nvml.nvmlDeviceGetHandleByIndex, index)
+        found = self._ask(self._nvml.nvmlDeviceGetComputeRunningProcesses, handle)
+        return [(x.pid, x.usedGpuMemory) for x in found or ()]
+
+    def _handles(self) -> Iterator[tuple[int, Any, str]]:
         if not self.is_there:
             return
         nvml = self._nvml
@@ -71,7 +83,7 @@ class NvmlCards:
             handle = self._ask(nvml.nvmlDeviceGetHandleByIndex, index)
             uuid = None if handle is None else self._ask(nvml.nvmlDeviceGetUUID, handle)
             if uuid is not None:
-                yield handle, _text(uuid)
+                yield index, handle, _text(uuid)
 
     def _reading(self, handle: Any, uuid: str) -> CardReading:
         nvml, ask = self._nvml, self._ask

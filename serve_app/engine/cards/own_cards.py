@@ -59,7 +59,8 @@ class OwnCards:
 
     async def _refresh(self) -> None:
         try:
-            if self._wanted is None:
+            if not self._wanted:
+                # A lane of a pool knows its cards once its engine was there.
                 self._wanted = await self._find()
             if self._wanted:
                 self._last = await asyncio.to_thread(self._cards.read, self._wanted)

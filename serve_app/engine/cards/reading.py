@@ -64,12 +64,14 @@ class CardFacts:
     """What does not change while the driver is loaded.
 
     Attributes:
+        index: as nvidia-smi numbers it.
         driver: the driver's version, such as `580.82.07`.
         compute_capability: major and minor, such as (8, 9) of an RTX 4090.
 
     """
 
     card: str
+    index: int
     name: str
     driver: str
     compute_capability: tuple[int, int]

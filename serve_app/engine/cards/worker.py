@@ -13,3 +13,7 @@ class CardReporter:
         if not torch.cuda.is_available():
             return None
         return f"GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
+
+    def held_weights(self) -> int:
+        """Return the bytes that the worker's part of the model takes."""
+        return int(self.model_runner.model_memory_usage)  # type: ignore[attr-defined]  # vLLM's

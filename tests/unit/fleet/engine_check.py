@@ -20,6 +20,8 @@ import types
 from pathlib import Path
 from typing import Any
 
+from kv_check import capacity
+
 from fleet.cards.table import Card, cards, cards_by_kind
 
 
@@ -65,6 +67,9 @@ def pretend_cards() -> None:
         @classmethod
         def device_count(cls):
             return 2
+
+        def is_cumem_allocator_available(self):
+            return True
 
         @classmethod
         def is_fully_connected(cls, device_ids):
@@ -156,6 +161,7 @@ def check(case: dict[str, Any]) -> dict[str, Any]:
         "bundles": engine.placement_bundles,
         "sources": PromptTokenStats.ALL_SOURCES,
         "worker_extension": vllm_config.parallel_config.worker_extension_cls,
+        "kv": capacity(vllm_config),
         "samples": _samples_of(vllm_config) if case["name"] == "rtx4090 chat" else [],
         "offload": transfer
         and [

@@ -17,15 +17,18 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
+from fleet.memory.budget import GIB, memory_of
 from fleet.memory.models import known_models
 from serve_app.config.settings import load_fleet
 from serve_app.doctor.fit.cards import KIND
+from serve_app.doctor.fit.reckoning import engine_of
 from serve_app.engine.cards.own_cards import WORKER_EXTENSION
 from serve_app.engine.engine_stats import LEVELS, READ, REASONS
 
@@ -40,6 +43,24 @@ LANES = {
     for fleet, config in FLEETS.items()
     for name, lane in config.lanes.items()
     if lane.accelerator == "gpu"
+}
+
+# Kinds of layers that no shipped lane has: two shapes of heads, latent vectors, chunks.
+OTHERS = (
+    "google/gemma-4-31B-it",
+    "google/gemma-4-26B-A4B-it",
+    "deepseek-ai/DeepSeek-V2-Lite-Chat",
+    "meta-llama/Llama-4-Scout-17B-16E-Instruct",
+)
+OTHER_LANES = {
+    source: LANES["one_card chat"].model_copy(
+        update={
+            "model_source": source,
+            "max_model_len": 65_536,
+            "engine_args": {"max_num_batched_tokens": 4096, "enable_prompt_tokens_details": True},
+        }
+    )
+    for source in OTHERS
 }
 
 # Changes to a lane, and what the refusal must name.
@@ -97,7 +118,7 @@ def _changed(name, changes):
 def results(tmp_path_factory):
     """Results of all cases, from one process: importing vLLM is most of the time."""
     folder = tmp_path_factory.mktemp("engine")
-    lanes = {name: lane.model_dump() for name, lane in LANES.items()}
+    lanes = {name: lane.model_dump() for name, lane in (LANES | OTHER_LANES).items()}
     lanes["pinned"] = _changed(
         "chat", {"revision": "v1.0", "media_hosts": ["media.example.com:8443"]}
     )
@@ -152,7 +173,7 @@ def test_lane_builds_its_engine_configuration(results, name):
     assert result["kv_cache_dtype"] == args["kv_cache_dtype"]
     assert result["prefix_caching"] is True
     assert result["chunked_prefill"] is True
-    assert result["memory"] == 0.92
+    assert result["memory"] == args["gpu_memory_utilization"]
     assert result["blocks_override"] is None
     assert result["batched_tokens"] == args["max_num_batched_tokens"]
     assert result["seqs"] == args["max_num_seqs"]
@@ -173,6 +194,19 @@ def test_a_second_level_is_vllm_s_own_offloading(results, name):
     """12 GiB a card of a host with 128 GiB and four cards."""
     gib = {1: 12, 2: 25}[LANES[name].tensor_parallel_size]
     assert results[name]["offload"] == ["OffloadingConnector", "kv_both", gib]
+
+
+@pytest.mark.parametrize("name", LANES | OTHER_LANES)
+def test_the_pool_is_dealt_out_as_fleet_memory_reckons(results, name):
+    """Heads over cards, windows, states and types of KV: vLLM's own count of windows."""
+    lane = (LANES | OTHER_LANES)[name]
+    assert "error" not in results[name], results[name]["error"]
+    found = results[name]["kv"]
+    shape = known_models()[lane.model_source].shape
+    memory = memory_of(shape, replace(engine_of(lane), kv_cache_memory_bytes=8 * GIB), 0)
+    assert found["block_bytes"] == pytest.approx(memory.layout.block_bytes, rel=2e-3)
+    windows = 8 * GIB / memory.window_bytes(lane.max_model_len)
+    assert found["windows"] == pytest.approx(windows, rel=0.005)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -21,6 +21,14 @@ def test_fixed_times_are_the_default() -> None:
     assert (spec.model_id, spec.window_tokens) == ("m", 4096)
 
 
+@pytest.mark.parametrize("task", ["embed", "score"])
+def test_a_lane_that_writes_nothing_is_simulated_as_one(task) -> None:
+    from serve_app.app import _engine_spec
+
+    assert _engine_spec(lane().model_copy(update={"task": task})).is_pooling
+    assert not _engine_spec(lane()).is_pooling
+
+
 def test_a_profile_by_its_name() -> None:
     from serve_app.app import _engine_spec
 

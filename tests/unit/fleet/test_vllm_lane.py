@@ -25,13 +25,23 @@ SPREAD = LaneConfig(
     max_model_len=128,
     engine_args={"tensor_parallel_size": 2, "pipeline_parallel_size": 2},
 )
+SHARED = LaneConfig(
+    model_id="m",
+    model_source="a/b",
+    max_model_len=128,
+    task="embed",
+    bundle={"CPU": 1, "GPU": 0.1},
+    engine_args={"gpu_memory_utilization": 0.08},
+)
+"""An encoder beside another lane on one card."""
+ALONE = [pytest.param("spread", SPREAD, id="spread"), pytest.param("shared", SHARED, id="shared")]
 importing_ray = pytest.mark.filterwarnings(
     "ignore:Using extra keyword arguments:pydantic.warnings.PydanticDeprecatedSince20"
 )
 
 
 @importing_ray
-@pytest.mark.parametrize(("name", "lane"), [*LANES, pytest.param("spread", SPREAD, id="spread")])
+@pytest.mark.parametrize(("name", "lane"), [*LANES, *ALONE])
 def test_resources_and_environment_are_those_that_ray_would_give(name, lane, monkeypatch):
     import ray
     from ray.serve.llm.deployment import LLMServer
@@ -54,6 +64,14 @@ def test_resources_and_environment_are_those_that_ray_would_give(name, lane, mon
     assert worker_strategy(lane) == theirs.pop("placement_group_strategy")
     assert actor_options(lane) == theirs.pop("ray_actor_options")
     assert theirs == options
+
+
+@importing_ray
+def test_a_lane_that_writes_nothing_has_a_pooling_engine():
+    from serve_app.engine.vllm_lane import llm_config
+
+    assert llm_config(SHARED, "a/b", {}).engine_kwargs["runner"] == "pooling"
+    assert "runner" not in llm_config(SPREAD, "a/b", {}).engine_kwargs
 
 
 def test_building_the_default_graph_imports_neither_vllm_nor_torch(tmp_path):

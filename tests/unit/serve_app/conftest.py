@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
+import pytest_asyncio
 
 with warnings.catch_warnings():
     # Ray's own modules warn of deprecated pydantic calls while they are imported.
@@ -341,6 +342,16 @@ def call_raw():
         return sent
 
     return call
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser():
+    """Chromium, one for all tests of pages: its start takes as long as some of them."""
+    from tests.unit.serve_app.console.browser import launched, needed
+
+    needed()
+    async with launched() as made:
+        yield made
 
 
 @pytest.fixture

@@ -100,6 +100,7 @@ function laneStates(row, over, waiting) {
   if (row.replicas.length === 0) states.push(badge("down", "bad"));
   else if (row.replicas.length < row.replicas_wanted) states.push(badge("short of replicas", "bad"));
   if (row.replicas.some((x) => x.stalled)) states.push(badge("stalled", "bad"));
+  if (row.sleep && !row.sleep.awake) states.push(badge(row.sleep.waiting > 0 ? `asleep, ${row.sleep.waiting} wait` : "asleep", "warn"));
   if (over) states.push(badge("slow first tokens", "bad"));
   if (waiting > 4) states.push(badge("queueing", "warn"));
   if (states.length === 0) states.push(badge("fine", "good"));
@@ -109,7 +110,7 @@ function laneStates(row, over, waiting) {
 function replicaRow(snapshot, history, lane, replica) {
   const of = (family) => sum(snapshot, family, {lane, replica: replica.replica});
   return {
-    replica: replica.replica, in_flight: replica.in_flight, stalled: replica.stalled, cards: replica.cards ?? [],
+    replica: replica.replica, in_flight: replica.in_flight, stalled: replica.stalled, phase: replica.phase, cards: replica.cards ?? [],
     running: of("vllm:num_requests_running"), waiting: of("vllm:num_requests_waiting"), kv: of("vllm:kv_cache_usage_perc"),
     tokens: history.rate("vllm:generation_tokens_total", {lane, replica: replica.replica}),
     preemptions: history.growth("vllm:num_preemptions_total", {lane, replica: replica.replica}),
@@ -119,7 +120,7 @@ function replicaRow(snapshot, history, lane, replica) {
 
 const COLUMNS = [
   {title: "Replica", cell: (x) => el("span", {class: "mono"}, x.replica)},
-  {title: "State", cell: (x) => x.stalled ? badge("stalled", "bad") : x.isEjected ? badge("failing, left aside", "bad") : badge("answers", "good")},
+  {title: "State", cell: (x) => x.phase !== undefined && x.phase !== "awake" ? badge(x.phase, "warn") : x.stalled ? badge("stalled", "bad") : x.isEjected ? badge("failing, left aside", "bad") : badge("answers", "good")},
   {title: "Running", number: true, cell: (x) => count(x.running)},
   {title: "Waiting", number: true, cell: (x) => count(x.waiting)},
   {title: "Tokens/s", number: true, cell: (x) => count(x.tokens)},

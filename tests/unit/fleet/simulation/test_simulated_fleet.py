@@ -57,7 +57,8 @@ def test_the_shipped_policy_grows_with_the_load_and_shrinks_when_it_has_gone():
     report = simulate(replace(base, lanes={"chat": lane}), crowd, duration_s=420)
 
     ready = [count for _, count, _ in report.replicas["chat"]]
-    assert (ready[0], max(ready), ready[-1]) == (1, 3, 1)
+    assert (ready[0], ready[-1]) == (1, 1)
+    assert max(ready) > 1
 
 
 def test_a_rolling_redeploy_of_two_replicas_loses_no_stream():

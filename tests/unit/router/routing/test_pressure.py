@@ -12,7 +12,6 @@ from router.routing.pressure import (
     YieldController,
 )
 
-BUSY = LoadObservation(waiting=40, running=1.0)
 IDLE = LoadObservation(waiting=0, running=0.1)
 FULL = LoadObservation(waiting=2, running=1.0)
 

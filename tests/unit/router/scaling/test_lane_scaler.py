@@ -13,7 +13,14 @@ FULL = 2_000.0
 
 
 def terms(**changed):
-    given = {"min_replicas": 1, "max_replicas": 16, "slots": SLOTS, "calm_s": 300, "start_up_s": 60}
+    given = {
+        "min_replicas": 1,
+        "max_replicas": 16,
+        "slots": SLOTS,
+        "calm_s": 300,
+        "low": 0.6,
+        "high": 0.8,
+    }
     return ScalingTerms(**given | changed)
 
 
@@ -107,9 +114,9 @@ def test_what_the_rest_can_take_goes_after_the_calm_and_not_before():
 def test_a_busy_moment_within_the_calm_keeps_its_replicas():
     scaler = LaneScaler(terms())
     for at in range(0, 300, 10):
-        scaler.decide(load(4, 0.6 if at == 10 else 0.1), at)
+        scaler.decide(load(4, 0.6 if at <= 20 else 0.1), at)
     assert scaler.decide(load(4, 0.1), 300).target == 4
-    assert scaler.decide(load(4, 0.1), 311).target == 1
+    assert scaler.decide(load(4, 0.1), 341).target == 1
 
 
 def test_kv_of_the_rest_counts_as_its_slots_do():
@@ -128,15 +135,23 @@ def test_a_lane_that_goes_up_and_down_within_the_calm_does_not_flap():
     assert targets[-1] <= 3
 
 
+def test_one_moment_makes_no_need_but_a_queue_does():
+    scaler = LaneScaler(terms())
+    for at in range(0, 100, 2):
+        scaler.decide(load(2, 0.7), at)
+    assert scaler.decide(load(2, 0.95), 100).target == 2
+    assert scaler.decide(load(2, 1.0, queued_tokens=20_000.0), 102).target == 3
+
+
 def test_kv_is_a_reason_by_itself():
     decision = LaneScaler(terms()).decide(load(1, 0.2, kv_utilization=0.85), 0)
     assert (decision.target, decision.reason) == (2, Reason.KV)
 
 
 def test_without_known_slots_kv_tells():
-    scaler = LaneScaler(terms(slots=None))
-    assert scaler.decide(load(1, 1.0, kv_utilization=0.2), 0).target == 1
-    assert scaler.decide(load(1, 1.0, kv_utilization=0.9), 0).target == 2
+    for kv_utilization, target in ((0.2, 1), (0.9, 2)):
+        seen = load(1, 1.0, kv_utilization=kv_utilization)
+        assert LaneScaler(terms(slots=None)).decide(seen, 0).target == target
 
 
 def test_a_queue_within_the_objective_is_none():
@@ -174,7 +189,7 @@ def test_a_ramp_is_met_a_start_up_ahead():
 
 def test_a_forecast_is_met_a_start_up_ahead():
     def expected(at):
-        return 3 * FULL if at >= 1_000 else 0.2 * FULL
+        return 3.0 if at >= 1_000 else 0.2
 
     scaler = LaneScaler(terms())
     decisions = {at: scaler.decide(load(1, 0.2), at, expected) for at in range(900, 950, 10)}
@@ -184,7 +199,7 @@ def test_a_forecast_is_met_a_start_up_ahead():
 
 def test_nothing_goes_that_the_forecast_wants_back():
     def expected(at):
-        return 3 * 0.6 * FULL if at > 500 else None
+        return 3 * 0.6 if at > 500 else None
 
     scaler = LaneScaler(terms())
     for at in range(0, 300, 10):
@@ -192,7 +207,7 @@ def test_nothing_goes_that_the_forecast_wants_back():
     assert scaler.decide(load(4, 0.1), 300, expected).target == 3
     assert scaler.decide(load(3, 0.1), 310, expected).reason is Reason.FORECAST
     unmeasured = load(3, 0.1, tokens_per_s=None)
-    assert scaler.decide(unmeasured, 320, expected).target == 1
+    assert scaler.decide(unmeasured, 320, expected).reason is Reason.FORECAST
 
 
 def test_standby_is_kept_beyond_the_need_and_asleep_counts():
@@ -201,7 +216,7 @@ def test_standby_is_kept_beyond_the_need_and_asleep_counts():
     assert (decision.target, decision.awake, decision.reason) == (2, 1, Reason.LOAD)
     decision = scaler.decide(load(1, 0.5, asleep=1), 1)
     assert (decision.target, decision.awake) == (2, 1)
-    decision = scaler.decide(load(1, 1.0, asleep=1), 2)
+    decision = LaneScaler(terms(standby=1)).decide(load(1, 1.0, asleep=1), 2)
     assert (decision.target, decision.awake) == (3, 2)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from router.scaling.start_up import StartUp
 from router.scaling.throughput import ReplicaReading, Throughput
 from router.scaling.trend import Peak, Trend
 from router.scaling.warm_pool import pool_size, steepest_rise
@@ -51,16 +52,32 @@ def test_old_throughput_stands_until_there_is_newer():
 
 
 def test_a_slope_takes_half_of_its_window():
-    trend = Trend(60)
-    assert trend.slope() == 0.0
+    trend = Trend()
+    assert trend.slope(60) == 0.0
     for at in range(0, 30, 10):
-        trend.note(at, at)
-    assert trend.slope() == 0.0
+        trend.note(at, at, 60)
+    assert trend.slope(60) == 0.0
     for at in range(30, 200, 10):
-        trend.note(at, 2.0 * at)
-    assert trend.slope() == pytest.approx(2.0)
+        trend.note(at, 2.0 * at, 60)
+    assert trend.slope(60) == pytest.approx(2.0)
+    assert trend.mean(20) == 2.0 * 180
     trend.clear()
-    assert trend.slope() == 0.0
+    assert trend.slope(60) == 0.0
+
+
+def test_a_start_up_is_what_it_took_from_the_decision():
+    start_up = StartUp()
+    start_up.see(0, 1, 10.0)
+    start_up.see(0, 1, 40.0)
+    assert start_up.took_s is None
+    start_up.see(1, 1, 70.0)
+    assert start_up.took_s == 60.0
+    start_up.see(1, 3, 100.0)
+    start_up.see(2, 3, 145.0)
+    assert start_up.took_s == 45.0
+    start_up.see(1, 3, 150.0)
+    start_up.see(3, 3, 160.0)
+    assert start_up.took_s == 60.0
 
 
 def test_a_peak_takes_its_whole_window():

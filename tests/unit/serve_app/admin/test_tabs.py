@@ -11,12 +11,12 @@ import uvicorn
 from playwright.async_api import expect
 
 from tests.unit.serve_app.admin.conftest import deployed
-from tests.unit.serve_app.console.browser import CHECK, launched, needed
+from tests.unit.serve_app.console.browser import CHECK
 from tests.unit.serve_app.console.browser import opened as page_at
 
 pytestmark = [
     pytest.mark.timeout(300),
-    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.asyncio(loop_scope="session"),
 ]
 
 
@@ -33,7 +33,7 @@ async def listening(app):
         await task
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def served(tmp_path_factory):
     """A deployment whose answers take a moment, and where it listens."""
     timing = "ttft_s: 0.02, itl_s: 0.01"
@@ -42,13 +42,6 @@ async def served(tmp_path_factory):
         listening(made.app) as url,
     ):
         made.url = url
-        yield made
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser():
-    needed()
-    async with launched() as made:
         yield made
 
 

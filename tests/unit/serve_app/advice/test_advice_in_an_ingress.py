@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.support.one_process import SECRET, one_process
 from serve_app.tenancy.local_key import local_admin_key
+from tests.warm_profile import warm_profile
 
 FLEET = """
 name: advice
@@ -20,7 +21,7 @@ lanes:
     num_cpus: 0.1
     max_model_len: 4096
     engine_args: {max_num_seqs: 32}
-    simulated: {profile: llama-3.1-8b-fp8-rtx4090}
+    simulated: {profile: PROFILE}
 routing: {default: chat}
 advice: {period_s: 5, limits: {sessions_25: 0.5}}
 """
@@ -39,14 +40,13 @@ def _samples(rows) -> float:
 @pytest.mark.slow
 async def test_its_own_metrics_become_points_and_rows(tmp_path: Path):
     fleet, tenants = tmp_path / "fleet.yaml", tmp_path / "tenants.yaml"
-    fleet.write_text(FLEET)
+    fleet.write_text(FLEET.replace("PROFILE", warm_profile(tmp_path)))
     tenants.write_text(TENANTS)
     operator = {"authorization": f"Bearer {local_admin_key(SECRET)}"}
     async with one_process(fleet, tenants, tmp_path / "state") as made:
         transport = httpx.ASGITransport(made.app, client=("127.0.0.1", 1))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             rows = {}
-            # The engine's first step takes ten seconds, as a card's does.
             while not _samples(rows):
                 answer = await client.post("/v1/chat/completions", json=CHAT)
                 assert answer.status_code == 200

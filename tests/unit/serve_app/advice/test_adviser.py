@@ -1,6 +1,7 @@
 """The adviser of an ingress replica: from texts to rows, over restarts, beside others."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from serve_app.advice.view import AdviceView
 from serve_app.cli import build_parser
 from serve_app.commands.advise import _advise
 from serve_app.config.fleet import FleetConfig
+from serve_app.config.prices import PricesConfig
 from serve_app.tenancy.store import Counts, Slot
 from tests.unit.serve_app.advice.conftest import BEGIN
 from tests.unit.serve_app.advice.texts import text
@@ -255,6 +257,22 @@ def test_limits_and_triggers_that_are_off_are_the_fleet_files(watch, world):
 
     assert (found["waiting"].limit, found["waiting"].clear) == (8, 4)
     assert "kv_cache" not in found
+
+
+async def test_a_card_costs_what_the_fleet_file_says(watch, world, tmp_path, capsys):
+    """Also for the command, which has the history alone."""
+    policies = world.state.policies
+    fleet = policies.fleet.model_copy(update={"prices": PricesConfig(card=650, currency="EUR")})
+    world.state.apply(replace(policies, fleet=fleet))
+    watched = watch()
+    await watched.see(CALM, *[FULL] * 5)
+    watched.adviser.close()
+
+    _advise(advise(tmp_path / "advice.db", "--json", "--no-simulation"))
+
+    told = {row["price"] for row in watched.adviser.rows}
+    assert "+650 EUR a month" in told and not any("USD" in x for x in told)
+    assert {row["price"] for row in json.loads(capsys.readouterr().out)["rows"]} == told
 
 
 @pytest.mark.parametrize("given", [{"off": ["kv_cash"]}, {"limits": {"waitin": 2}}])

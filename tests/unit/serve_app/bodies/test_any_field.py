@@ -5,6 +5,7 @@ import json
 import pytest
 
 from router.errors import Rejected
+from router.types import Task
 from serve_app.bodies.body_rules import RULES
 from serve_app.bodies.opening import opening_of
 from serve_app.bodies.parsed_request import for_engine
@@ -40,10 +41,11 @@ VALUES = (
     {"type": "json_schema", "json_schema": [1]},
     {"type": "function", "function": {"name": 1}},
 )
+CONVERSING = [route for route in ROUTES.values() if route.task is Task.GENERATE]
 FORCED = {"tool_choice": {"type": "function", "function": {"name": "f"}}}
 
 
-@pytest.mark.parametrize("route", ROUTES.values(), ids=lambda route: route.path)
+@pytest.mark.parametrize("route", CONVERSING, ids=lambda route: route.path)
 @pytest.mark.parametrize("beside", [{}, FORCED], ids=["alone", "beside a forced tool"])
 def test_it_is_read_or_refused(world, route, beside):
     """From the bytes to what an engine and the placement get of it."""

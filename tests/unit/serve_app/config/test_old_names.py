@@ -5,6 +5,7 @@ import logging
 import pytest
 import yaml
 
+from router.advice.table import Prices
 from serve_app.config.errors import ConfigError, validate
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.old_names import NEW_NAMES
@@ -45,6 +46,21 @@ def test_both_names_at_once_are_an_error_that_names_them(path, old, new):
 
     for named in (".".join(path), f"'{old}'", f"'{new}'"):
         assert named in str(caught.value)
+
+
+def test_prices_of_cards_are_read_where_they_stood():
+    """With a warning; what stands in both places has to agree."""
+    both = (("advice",), "price", {"card": 650, "currency": "EUR"})
+
+    before = load(both, ((), "prices", {"currency": "EUR"}))
+
+    assert before.prices.of_cards == Prices(650, 1000, "EUR")
+    (warning,) = before.outdated
+    assert "advice.price is a part of prices now" in warning
+    with pytest.raises(ConfigError, match="'currency' is another one in prices"):
+        load(both, ((), "prices", {"currency": "USD"}))
+    with pytest.raises(ConfigError, match=r"advice\.price: unknown key"):
+        load((("advice",), "price", 7))
 
 
 def test_a_bad_value_under_an_old_name_is_told_under_the_new_one():

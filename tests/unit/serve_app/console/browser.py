@@ -54,5 +54,10 @@ async def opened(browser, url, *, key=None, width=1280, scheme="light"):
         await context.close()
 
 
+async def show(page, tab) -> None:
+    await page.evaluate("x => { location.hash = x; }", tab)
+    await page.locator(f"#part-{tab} :is(table, .empty, dl):visible").first.wait_for()
+
+
 CHECK = Path(__file__).with_name("page_check.js").read_text().partition("\n")[2]
 """Sentences about what is wrong with a page as it is, for `evaluate`."""

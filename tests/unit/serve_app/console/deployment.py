@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import httpx
 import uvicorn
 
+from benchmarks.support.agent_card import warm
 from classifier import DEFAULT_ARTIFACT, load_artifact
 from router.placement.replica import rank_replicas
 from serve_app.admission.admission import watch_saturation
@@ -60,7 +61,7 @@ TIERS = {
     "free": {
         "priority": 10,
         "sheddable": True,
-        "ceilings": {"tokens_per_minute": 12_000},
+        "ceilings": {"tokens_per_minute": 6_000},
     },
     "trial": {"priority": 5, "ceilings": {"requests_per_minute": 10}},
     "local": {},
@@ -173,9 +174,7 @@ class Deployment:
         self.starting = {}
 
     async def __aenter__(self):
-        profile = load_profile("llama-3.1-8b-fp8-rtx4090")
-        timing = profile.timing.model_copy(update={"warm_up_s": 0})
-        profile = profile.model_copy(update={"timing": timing})
+        profile = warm(load_profile("llama-3.1-8b-fp8-rtx4090"))
         for lane, config in self.fleet.enabled_lanes.items():
             for number in range(1, config.replicas.min + 1):
                 app = SimulatedEngineApp(

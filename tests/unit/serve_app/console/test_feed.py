@@ -218,10 +218,6 @@ def expected(text):
     return samples, buckets
 
 
-def _by_labels(rows):
-    return {tuple(v for k, v in row.items() if k != "value"): row["value"] for row in rows}
-
-
 async def test_every_figure_is_the_metrics_own(deployment):
     work = [deployment.ask(x, text) for x in ("acme", "blog") for text in (*EASY, *HARD)]
     await asyncio.gather(*work, deployment.ask("acme", "[break] please"))
@@ -253,7 +249,7 @@ async def test_every_figure_is_the_metrics_own(deployment):
 
 async def test_a_decision_is_explained_without_a_word_of_the_request(deployment):
     deployment.pipeline.recent.export()  # somebody looks
-    secret = "the launch code is 8814"
+    secret = "the launch code is xylem"
     await deployment.ask("acme", f"{HARD[0]} {secret}")
 
     snapshot = await deployment.console.build()
@@ -264,7 +260,7 @@ async def test_a_decision_is_explained_without_a_word_of_the_request(deployment)
     assert {"kind", "need", "prior"} <= set(row["features"])
     assert {"classify", "engine"} <= set(row["stages"])
     assert row["ttft_s"] > 0
-    assert b"8814" not in snapshot.whole and b"launch" not in snapshot.whole
+    assert b"xylem" not in snapshot.whole and b"launch" not in snapshot.whole
 
 
 async def test_a_replica_that_died_shows_in_words_and_what_became_of_its_request(deployment):

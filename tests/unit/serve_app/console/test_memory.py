@@ -10,6 +10,7 @@ from serve_app.console.deployments import Deployments
 from serve_app.console.feed import MOST_COUNTED, MOST_ROWS, merged
 from serve_app.console.log_ring import KEPT, keep_log
 from serve_app.records.recent import EXPORTED, MAX_COUNTED, RecentRequests
+from serve_app.records.request_record import record_of
 from serve_app.request.call import Outcome
 
 
@@ -25,26 +26,31 @@ def logger():
 
 
 def call(tenant="acme", code="200", outcome=Outcome.ANSWERED, score=0.5, **changes):
-    lane = SimpleNamespace(name="chat")
+    lane = SimpleNamespace(name="chat", model_id="small")
     reason = SimpleNamespace(value="default")
     decision = SimpleNamespace(lane=lane, reason=reason, score=score, threshold=0.7)
     return SimpleNamespace(
-        route=SimpleNamespace(generates=True),
+        task_key="s",
+        background=None,
+        shadow=None,
+        trace=None,
         outcome=outcome,
         request_id="r",
         tenant=SimpleNamespace(name=tenant, tier_name="paid"),
-        lane="chat",
         decision=decision,
         code=code,
-        started=0.0,
         stages={"engine": 0.1},
         parsed=object(),
-        policies=object(),
+        policies=SimpleNamespace(scorer=SimpleNamespace(version="v1")),
         served=SimpleNamespace(ttft_s=0.1, usage=None, replica=None),
-        reply=SimpleNamespace(recoveries=[]),
+        reply=SimpleNamespace(recoveries=[], verdicts=[], repairs=[]),
         refused=SimpleNamespace(message="x" * 1000, retry_after_s=1.0),
         **changes,
     )
+
+
+def note(recent, ended):
+    recent.note(record_of(ended, 0.1), ended)
 
 
 def refused(tenant):
@@ -53,9 +59,9 @@ def refused(tenant):
 
 def test_a_flood_of_refusals_leaves_the_decisions_and_is_counted():
     recent = RecentRequests()
-    recent.note(call())
+    note(recent, call())
     for _ in range(5000):
-        recent.note(refused("flood"))
+        note(recent, refused("flood"))
 
     found = recent.export()
 
@@ -70,7 +76,7 @@ def test_a_flood_of_refusals_leaves_the_decisions_and_is_counted():
 def test_tenants_without_number_are_not_counted_without_number():
     recent = RecentRequests()
     for number in range(5000):
-        recent.note(refused(f"tenant {number}"))
+        note(recent, refused(f"tenant {number}"))
 
     found = recent.export()["refused_by"]
 
@@ -81,21 +87,21 @@ def test_tenants_without_number_are_not_counted_without_number():
 def test_features_are_worked_out_only_while_somebody_looks_and_a_few_a_second():
     now, asked = [0.0], []
     recent = RecentRequests(lambda *_: asked.append(1) or {"kind": 1.23456}, lambda: now[0])
-    recent.note(call())
+    note(recent, call())
     assert not asked
 
     recent.export()
     for _ in range(50):
-        recent.note(call())
+        note(recent, call())
     assert len(asked) == 1
     now[0] = 1.0
-    recent.note(call(score=None))
+    note(recent, call(score=None))
     assert len(asked) == 1
-    recent.note(call())
+    note(recent, call())
     assert len(asked) == 2
     assert recent.export()["decisions"][-1]["features"] == {"kind": 1.2346}
     now[0] = 60.0
-    recent.note(call())
+    note(recent, call())
     assert len(asked) == 2
 
 
@@ -106,19 +112,10 @@ def test_a_request_that_cannot_be_explained_is_none_the_worse(caplog):
     recent = RecentRequests(fails)
     recent.export()
     with caplog.at_level(logging.ERROR, logger="ray.serve"):
-        recent.note(call())
+        note(recent, call())
 
     assert recent.export()["decisions"][0]["features"] is None
     assert "could not be worked out" in caplog.text
-
-
-def test_what_generates_nothing_is_not_noted():
-    recent = RecentRequests()
-    counted = call()
-    counted.route.generates = False
-    recent.note(counted)
-
-    assert recent.export()["decisions"] == []
 
 
 def test_what_the_replicas_remember_is_joined_newest_first():

@@ -10,25 +10,17 @@ import re
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
-from tests.unit.serve_app.console.browser import launched, needed, opened
+from tests.unit.serve_app.console.browser import opened
 from tests.unit.serve_app.console.deployment import Deployment
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),
-    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.asyncio(loop_scope="session"),
 ]
 
 USUAL = {"acme": 2, "globex": 0.7, "blog": 1}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser():
-    needed()
-    async with launched() as made:
-        yield made
 
 
 @contextlib.asynccontextmanager

@@ -6,6 +6,7 @@ import httpx
 import pytest
 from doctor_recordings import NONE, Recorded
 
+from benchmarks.support.agent_card import warm
 from serve_app.config.fleet import FleetConfig
 from serve_app.doctor.check import Result
 from serve_app.doctor.live.deployment import NoAnswer
@@ -34,7 +35,7 @@ class WholeLanes(SimulatedLanes):
 
     def __post_init__(self) -> None:
         self.engines = {
-            (lane, name): SimulatedEngineApp(EngineSpec(model, 4096, load_profile(PROFILE)))
+            (lane, name): SimulatedEngineApp(EngineSpec(model, 4096, warm(load_profile(PROFILE))))
             for lane, model in (("chat", "small"), ("quality", "large"))
             for name in ("r1", "r2", "r3")
         }

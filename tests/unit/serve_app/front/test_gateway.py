@@ -41,7 +41,7 @@ async def test_ready_waits_for_every_required_lane(world, ready, status):
     ("method", "path", "status"),
     [
         ("GET", "/v1/nothing", 404),
-        ("POST", "/v1/embeddings", 404),
+        ("POST", "/v1/audio/speech", 404),
         ("GET", CHAT, 405),
         ("DELETE", "/v1/messages", 405),
         ("POST", "/health", 405),

@@ -18,6 +18,7 @@ from serve_app.observe.table import Needs
 from serve_app.tenancy.local_key import local_admin_key
 from tests.panels import asked_of, has_data, prometheus, without_data
 from tests.unit.serve_app.observe import recorded
+from tests.warm_profile import warm_profile
 
 ROOT = Path(__file__).parents[4]
 SIMULATED = ROOT / "tests" / "e2e" / "simulated_fleet.yaml"
@@ -27,6 +28,7 @@ tenants: {acme: {tier: open}}
 local_tenant: acme
 """
 CHAT = {"max_tokens": 40, "stream": True}
+AT_ONCE = 5
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
 
 
@@ -76,8 +78,9 @@ async def talk(client, enough):
         await asyncio.sleep(0)
 
 
-def fleet_with_tools():
+def fleet_with_tools(folder):
     fleet = yaml.safe_load(SIMULATED.read_text())
+    fleet["lanes"]["quality"]["simulated"]["profile"] = warm_profile(folder)
     return {**fleet, "routing": {**fleet["routing"], "tools": "quality"}, "slo": {}}
 
 
@@ -94,7 +97,7 @@ async def test_what_needs_only_traffic_has_data_of_a_deployment(shipped, tmp_pat
     What it exports is what `exported` finds: a metric object of a new owner is added there.
     """
     (tmp_path / "tenants.yaml").write_text(TENANTS)
-    (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(fleet_with_tools()))
+    (tmp_path / "fleet.yaml").write_text(yaml.safe_dump(fleet_with_tools(tmp_path)))
     key = tmp_path / "key"
     key.write_text(local_admin_key(SECRET))
     admin = {"x-api-key": key.read_text()}
@@ -107,7 +110,9 @@ async def test_what_needs_only_traffic_has_data_of_a_deployment(shipped, tmp_pat
         httpx.AsyncClient(base_url=f"http://{target}", timeout=30) as client,
         asyncio.TaskGroup() as group,
     ):
-        group.create_task(talk(client, enough))
+        # An error budget is told from the twentieth request of a lane on.
+        for _ in range(AT_ONCE):
+            group.create_task(talk(client, enough))
         with prometheus(shipped, ROOT, target, tmp_path / "observe", key) as prom:
             missing = await asyncio.to_thread(without_data, prom, asked)
         enough.set()

@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from router.placement.session import is_session_id, session_key
+from router.types import Task
 from serve_app.bodies.routes import ROUTES
 from serve_app.protocol.trace_context import TRACE_HEADERS
 from serve_app.relay.dispatch import PASSED_HEADERS
@@ -32,7 +33,7 @@ THEIRS = {
 }
 
 
-@pytest.mark.parametrize("path", [x.path for x in ROUTES.values() if x.generates])
+@pytest.mark.parametrize("path", [x.path for x in ROUTES.values() if x.answers])
 @pytest.mark.parametrize("key", ["acme", "slow"])
 async def test_what_is_ours_to_say_is_said_by_us(world, engine, path, key) -> None:
     """Salt, priority and model of a body, and all headers but a few, whoever asks."""
@@ -49,7 +50,7 @@ async def test_what_is_ours_to_say_is_said_by_us(world, engine, path, key) -> No
     assert plain["model"] == pressed["model"] == ("large" if key == "acme" else "small")
 
 
-@pytest.mark.parametrize("path", [x.path for x in ROUTES.values()])
+@pytest.mark.parametrize("path", [x.path for x in ROUTES.values() if x.task is Task.GENERATE])
 async def test_no_header_of_a_client_s_reaches_an_engine_but_a_few(world, engine, path) -> None:
     """Those that name a form or a trace; nothing that could be taken for ours."""
     world.lanes.answers = [engine({"input_tokens": 3})]

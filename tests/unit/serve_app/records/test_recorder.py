@@ -133,6 +133,7 @@ async def test_a_dry_run_and_a_count_of_tokens_leave_nothing(recording, engine):
     recording.recorder.close()
     assert counted.status_code == 200
     assert list((recording.folder / "log").glob("*")) == []
+    assert recording.pipeline.recent.export()["decisions"] == []
 
 
 async def test_the_prompt_of_a_tenant_that_keeps_them_is_its_system_and_user_text(
@@ -201,5 +202,5 @@ def test_a_recorder_without_writers_does_nothing():
     recorder = Recorder()
 
     recorder.start()
-    recorder.record(None)
+    recorder.record(None, None)
     recorder.close()

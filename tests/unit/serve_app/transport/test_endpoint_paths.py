@@ -29,9 +29,9 @@ OTHERS = [
     ("POST", "/tokenize"),
     ("POST", "/pooling"),
     ("POST", "/rerank"),
-    ("POST", "/score"),
+    ("POST", "/v1/score"),
+    ("POST", "/v2/embed"),
     ("POST", "/classify"),
-    ("POST", "/v1/embeddings"),
     ("POST", "/v1/audio/transcriptions"),
     ("POST", "/v1/load_lora_adapter"),
     ("POST", "/v1/unload_lora_adapter"),
@@ -177,6 +177,10 @@ def test_what_is_listed_is_what_there_is_a_use_for():
         "/v1/responses",
         "/v1/messages",
         "/v1/messages/count_tokens",
+        "/v1/embeddings",
+        "/v1/rerank",
+        "/v2/rerank",
+        "/score",
         "/detokenize",
     }
     assert {path for method, path in ENGINE_ASKS if method == "GET"} == {

@@ -1,0 +1,53 @@
+"""What the lanes of a fleet can do, as their roles in `routing:` need it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from router.types import Task
+from serve_app.config.lane import LaneConfig
+
+_NEEDS = {"embeddings": Task.EMBED, "rerank": Task.SCORE}
+
+
+def unsuited(role: str, lane: LaneConfig) -> str | None:
+    """Say why a lane cannot have a role, if so."""
+    needed = _NEEDS.get(role, Task.GENERATE)
+    if needed not in lane.tasks:
+        words = "generates no text" if needed is Task.GENERATE else f"has task: {lane.task}"
+        return f"{words}; the role is for lanes of task: {needed.value}"
+    if role == "vision" and not _is_known_to_see(lane):
+        return "reads no images as far as is known: say 'sees: true' of it if it does"
+    return None
+
+
+def sight(lanes: Mapping[str, LaneConfig]) -> dict[str, bool]:
+    """Return which lanes get images.
+
+    A lane that says nothing gets them only where no lane is known to see: its engine then
+    takes them or refuses them in its own words.
+    """
+    are_known = any(map(_is_known_to_see, lanes.values()))
+    return {
+        name: lane.generates and (_is_known_to_see(lane) or (lane.sees is None and not are_known))
+        for name, lane in lanes.items()
+    }
+
+
+def pooling_lanes(
+    embeddings: str | None, rerank: str | None, lanes: Mapping[str, LaneConfig]
+) -> dict[Task, str]:
+    """Return the lanes of the tasks that generate nothing: the file's, else the first of each."""
+    chosen = {Task.EMBED: (embeddings, ("embed",)), Task.SCORE: (rerank, ("score", "embed"))}
+    found = {}
+    for task, (named, kinds) in chosen.items():
+        own = [named] if named is not None else []
+        own += [name for kind in kinds for name, lane in lanes.items() if lane.task == kind]
+        running = next((name for name in own if name in lanes), None)
+        if running is not None:
+            found[task] = running
+    return found
+
+
+def _is_known_to_see(lane: LaneConfig) -> bool:
+    return bool(lane.media_hosts) if lane.sees is None else lane.sees

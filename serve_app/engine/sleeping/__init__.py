@@ -1,0 +1,1 @@
+"""Lane replicas whose engine sleeps and wakes (docs/swap.md)."""

@@ -1,0 +1,129 @@
+"""Forecasts of the lanes that are scaled: made from the history, read where replicas are decided.
+
+The ingress replica that keeps the history makes them, once an hour, and puts them into the
+key-value store of Ray's control plane; the policy of each lane reads its own from there. A
+forecast that is old, lost or foreign is none: the lane then follows the load alone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from router.scaling.forecast import DAY_S, STEP_S, Forecast, foretell
+
+logger = logging.getLogger("ray.serve")
+
+HISTORY_S = 14 * DAY_S
+"""The history's points of five minutes go back so far."""
+
+EVERY_S = 3600.0
+READ_EVERY_S = 60.0
+OLD_S = 4 * EVERY_S
+
+_KEY = "pointsman:forecast:"
+_NAMESPACE = b"pointsman"
+
+Points = Callable[
+    [float, float], Iterable[tuple[float, Mapping[tuple[str, str], tuple[float, float]]]]
+]
+"""The history's points of five minutes that ended in (after, until], oldest first."""
+
+
+def publish(lane: str, forecast: Forecast | None) -> None:
+    """Keep a lane's forecast for its policy; None: it has no season any more."""
+    from ray.experimental.internal_kv import _internal_kv_put
+
+    told = b"" if forecast is None else json.dumps(asdict(forecast)).encode()
+    _internal_kv_put(f"{_KEY}{lane}".encode(), told, namespace=_NAMESPACE)
+
+
+def published(lane: str) -> Forecast | None:
+    """Return a lane's forecast, whatever its age; a call of about a millisecond.
+
+    One that another release wrote, and that cannot be read, is none.
+    """
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    said = _internal_kv_get(f"{_KEY}{lane}".encode(), namespace=_NAMESPACE)
+    if not said:
+        return None
+    try:
+        told = json.loads(said)
+        return Forecast(**{**told, "values": tuple(map(float, told["values"]))})
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+class Foreteller:
+    """Makes the forecasts, where the history is kept. Calls block for some 50 ms a lane.
+
+    Args:
+        lanes: names of those that are scaled and want a forecast.
+        publish: what is done with each.
+
+    """
+
+    def __init__(
+        self,
+        lanes: Callable[[], Iterable[str]],
+        publish: Callable[[str, Forecast | None], None] = publish,
+    ) -> None:
+        self._lanes, self._publish = lanes, publish
+        self._due = float("-inf")
+
+    def tell(self, points: Points, now: float) -> None:
+        """Make a forecast of each lane, if it is time to."""
+        lanes = tuple(self._lanes())
+        if now < self._due or not lanes:
+            return
+        self._due = now + EVERY_S
+        offset = datetime.fromtimestamp(now, UTC).astimezone().utcoffset()
+        loads: dict[str, list[tuple[float, float]]] = {lane: [] for lane in lanes}
+        for at, values in points(now - HISTORY_S, now):
+            for lane, found in loads.items():
+                # Requests in progress, those that wait among them.
+                total, weight = values.get(("concurrent", lane), (0.0, 0.0))
+                if weight:
+                    found.append((at, total / weight))
+        for lane, found in loads.items():
+            offset_s = 0 if offset is None else round(offset.total_seconds())
+            forecast = foretell(found, offset_s=offset_s)
+            self._publish(lane, forecast)
+            if forecast is not None:
+                logger.info(
+                    "lane '%s': its load repeats (%s, error %.0f %%; as an hour ago: %.0f %%)",
+                    *(lane, forecast.season, 100 * forecast.error, 100 * forecast.error_as_now),
+                )
+
+
+class Foretold:
+    """What a lane's policy knows of its forecast.
+
+    Args:
+        lane: its name.
+        slots: sequences that one replica runs at once.
+        read: returns what was published.
+
+    """
+
+    def __init__(
+        self, lane: str, slots: int, read: Callable[[str], Forecast | None] = published
+    ) -> None:
+        self._lane, self._slots, self._read = lane, slots, read
+        self._forecast: Forecast | None = None
+        self._due = float("-inf")
+
+    def worth(self, ahead_s: float, now: float) -> float | None:
+        """Return the replicas' worth of work that is expected `ahead_s` from `now`, since 1970."""
+        if now >= self._due:
+            self._due = now + READ_EVERY_S
+            self._forecast = self._read(self._lane)
+        if self._forecast is None or now - self._forecast.made_at > OLD_S:
+            return None
+        # The slot before, too: a replica is to be there when its load is.
+        peak = self._forecast.peak(now + ahead_s - STEP_S, now + ahead_s)
+        return None if peak is None else peak / self._slots

@@ -1,0 +1,1 @@
+"""More models than cards: who is awake, and requests that wait for that (docs/swap.md)."""

@@ -1,0 +1,136 @@
+"""What the arbiter's deployment makes of what lane replicas say."""
+
+from types import SimpleNamespace
+
+from router.swap.pool import SwapPool
+from router.swap.terms import Act, Phase, PoolBounds, PooledLane
+from serve_app.swap.service import LOST_AFTER_S, SwapService
+
+
+class Replica:
+    """A lane's replica that does what it is told at once, or what a test says."""
+
+    def __init__(self) -> None:
+        self.phase, self.orders, self.error, self.is_gone = "unloaded", [], "", False
+        self.obeys = True
+
+    def broadcast(self, method, *args):
+        async def replicas():
+            return [] if self.is_gone else [SimpleNamespace(get_async=lambda: self.answer(*args))]
+
+        return SimpleNamespace(_fetch_replica_results_async=replicas)
+
+    async def answer(self, act=None):
+        if act is not None:
+            self.orders.append(act)
+            if self.obeys:
+                self.phase = {"wake": "awake", "sleep": "asleep", "unload": "unloaded"}[act]
+        return {"phase": self.phase, "cards": [], "weights_gib": 1.0, "error": self.error}
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def service(*lanes):
+    replicas = {x: Replica() for x in "ab"}
+    clock = Clock()
+    pools = {"p": SwapPool(PoolBounds(idle_s=0), lanes or an_order(), host_gib=10)}
+    return SwapService(pools, replicas, epoch=0, clock=clock), replicas, clock
+
+
+def an_order():
+    return [PooledLane(x, can_sleep=True) for x in "ab"]
+
+
+def report(**waiting):
+    told = {lane: {0: waited} for lane, waited in waiting.items()}
+    return {"p": {"holder": "i", "heard": 99, "waiting": told, "running": {}, "longest": {}}}
+
+
+def phases(found):
+    return [x.phase for x in found.arbiters["p"].pool.lanes.values()]
+
+
+async def test_the_lanes_are_woken_and_put_to_sleep_as_requests_come():
+    found, replicas, clock = service()
+    await found.look()
+    for _ in range(6):
+        clock.now += 1
+        await found.turn()
+    assert replicas["a"].orders == ["wake", "sleep"]
+    assert replicas["b"].orders == ["wake"]
+
+    verdict = found.exchange(report(a=1.0) | {"unknown": {}})
+    for _ in range(6):
+        clock.now += 1
+        await found.turn()
+        verdict = found.exchange(report(a=1.0))
+    assert verdict["p"]["open_lanes"] == {"a"}
+    assert phases(found) == [Phase.AWAKE, Phase.ASLEEP]
+
+
+async def test_nothing_is_ordered_before_every_lane_has_told_where_it_is():
+    found, replicas, clock = service()
+    replicas["b"].is_gone = True
+    await found.look()
+    await found.turn()
+    assert replicas["a"].orders == []
+    clock.now = LOST_AFTER_S + 1
+    await found.turn()
+    assert replicas["a"].orders == ["wake"]
+
+
+async def test_what_is_awake_when_the_service_begins_stays():
+    found, replicas, _ = service(*[PooledLane(x) for x in "ab"])
+    replicas["b"].phase = "awake"
+    await found.look()
+    await found.turn()
+
+    assert phases(found) == [Phase.UNLOADED, Phase.AWAKE]
+    assert replicas["a"].orders == []
+
+
+async def test_a_lane_that_does_not_wake_is_broken_for_a_while():
+    found, replicas, _ = service()
+    replicas["a"].obeys, replicas["a"].error = False, "RuntimeError"
+    await found.look()
+    await found.turn()
+
+    verdict = found.exchange(report(a=1.0))["p"]
+    assert verdict["broken_s"]["a"] > 0
+
+
+async def test_a_replica_that_is_busy_or_slow_is_asked_again():
+    found, replicas, clock = service(*[PooledLane(x) for x in "ab"])
+    replicas["a"].phase = "awake"
+    replicas["a"].obeys = False
+    await found.look()
+    clock.now = 100.0
+    for _ in range(3):
+        found.exchange(report(b=1.0))
+        await found.turn()
+    assert replicas["a"].orders and set(replicas["a"].orders) == {Act.UNLOAD.value}
+    assert phases(found)[0] is Phase.CLOSING
+    replicas["a"].phase = "falling"
+    found.exchange(report(b=1.0))
+    await found.turn()
+    assert phases(found)[0] is Phase.FALLING
+    replicas["a"].phase = "unloaded"
+    await found.turn()
+    assert phases(found) == [Phase.UNLOADED, Phase.AWAKE]
+
+
+async def test_a_replica_that_is_gone_has_no_engine():
+    found, replicas, clock = service()
+    replicas["a"].phase = "awake"
+    await found.look()
+    replicas["a"].is_gone = True
+    clock.now = LOST_AFTER_S + 1
+    await found.look()
+
+    assert phases(found)[0] is Phase.UNLOADED
