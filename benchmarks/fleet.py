@@ -1,7 +1,7 @@
 """Whole fleets in virtual time: the shipped policy under the shipped scenarios.
 
     make bench-fleet                             # scenarios: some minutes
-    python -m benchmarks.fleet --part cells      # how much a cell's size matters: half an hour
+    python -m benchmarks.fleet --part cells      # how much a cell's size matters: some minutes
     python -m benchmarks.fleet --part day        # a day at 50,000 requests a second, two cores
 
 Nothing here comes from a GPU. Times are CPU times, so they hold on a machine that does other
@@ -33,7 +33,7 @@ SMALL = ("saas", "agents", "flash-crowd", "lane-outage", "tenant-flood", "rollin
          "cold-starts")  # fmt: skip
 CONSUMER = "consumer-chat"
 CELLS = (1600.0, 800.0, 400.0, 200.0)
-CELL_S, CELL_SKIP_S = 1200.0, 600.0
+CELL_S, CELL_SKIP_S = 600.0, 300.0
 START_S = 120.0
 """An H100 replica's cold start: 35 GB a card from a disk of 1 GB/s, and graphs; assumed."""
 

@@ -21,7 +21,7 @@ class SlotHold:
 
     __slots__ = ("_lane", "_number", "_replica", "_task", "_tokens", "_waiter", "ticket")
 
-    def __init__(self, lane: LaneSlots, ticket: Ticket, tokens: float = 0.0) -> None:
+    def __init__(self, lane: LaneSlots, ticket: Ticket, tokens: int = 0) -> None:
         self._lane = lane
         # In the lane's queue, as long as it waits.
         self._tokens = tokens
@@ -39,7 +39,7 @@ class SlotHold:
 
     def _wait_no_more(self) -> None:
         self._lane.demand.started += self._tokens
-        self._tokens = 0.0
+        self._tokens = 0
 
     def _note(self, event: Event, code: str = "") -> None:
         tier, lane = self.ticket.tier, self._lane

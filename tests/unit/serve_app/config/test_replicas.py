@@ -4,7 +4,7 @@ import pytest
 
 from serve_app.config.errors import ConfigError, validate
 from serve_app.config.lane import LaneConfig
-from serve_app.scaling.deployment import replica_options, scaling_terms
+from serve_app.scaling.deployment import replica_options
 
 LANE = {"model_id": "m", "model_source": "s", "max_model_len": 4096}
 CARD = [{"CPU": 1.0, "GPU": 1.0}]
@@ -50,5 +50,5 @@ def test_bounds_make_serve_ask_our_policy():
     assert (told["lane"], told["bundles"]) == ("chat", CARD)
     policy = config.policy.get_policy()(**told)
     assert type(policy).__name__ == "LanePolicy"
-    terms = scaling_terms(scaled, None)
+    terms = scaled.replicas.terms(scaled.slots, None)
     assert (terms.slots, terms.standby, terms.ttft_s) == (32, 1, 0.8)
