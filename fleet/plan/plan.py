@@ -150,9 +150,8 @@ class Plan:
         return max(1, math.ceil(lane.capacity.sessions * self.wish.users.burst * at_once))
 
     def bill_of(self, lane: LanePlan) -> float:
-        served = lane.served
         busy = lane.demand.mean_ratio
-        return lane.cards * self.wish.tariff.card_a_month(served.card, busy=busy)
+        return lane.cards * self.wish.tariff.card_a_month(lane.served.card, busy=busy)
 
     @property
     def tightest(self) -> LanePlan:
@@ -189,8 +188,6 @@ def plan(wish: Wish, fitted: Fitted | None = None) -> Plan:
         NotReckoned: the size of a model is not known.
 
     """
-    if not wish.stock:
-        raise NoPlan("name the kind of card: --cards rtx4090:2")
     talk = talk_of(wish.workload)
     left = dict(wish.stock)
     short: dict[str, int] = {}
