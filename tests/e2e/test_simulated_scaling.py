@@ -79,4 +79,5 @@ def test_a_lane_grows_and_shrinks_under_streams_and_none_breaks(
     assert {len(x.words) for x in streams} == {TOKENS}
     assert f'pointsman_lane_replicas{{lane="{LANE}",state="target"}} 2.0' in metrics
     assert len({x.replica for x in streams}) == 2
-    assert haproxies() == before
+    # An older one may have ended meanwhile; none has come.
+    assert haproxies() <= before
