@@ -138,10 +138,11 @@ class FleetConfig(StrictModel):
         return {name: x.min for name, x in found.items() if x.follow_load}
 
     @property
-    def foretold(self) -> list[str]:
-        """The lanes whose replicas follow a forecast of the load, too."""
+    def foretold(self) -> dict[str, str]:
+        """The lanes that a forecast is made of, each with the signal of the history for it."""
         lanes = self.enabled_lanes
-        return [name for name in self.scaled_lanes if lanes[name].replicas.forecast]
+        scaled = {x: "concurrent" for x in self.scaled_lanes if lanes[x].replicas.forecast}
+        return scaled | {name: "requests" for name, x in lanes.items() if x.cards is not None}
 
     @property
     def known_aliases(self) -> Aliases:

@@ -1,4 +1,4 @@
-"""Forecasts of the lanes that are scaled: made from the history, read where replicas are decided.
+"""Forecasts of lanes: made from the history, read where replicas and wakings are decided.
 
 The ingress replica that keeps the history makes them, once an hour, and puts them into the
 key-value store of Ray's control plane; the policy of each lane reads its own from there. A
@@ -62,14 +62,16 @@ class Foreteller:
     """Makes the forecasts, where the history is kept. Calls block for some 50 ms a lane.
 
     Args:
-        lanes: names of those that are scaled and want a forecast.
+        lanes: those that a forecast is made of, each with its signal in the history: of a lane
+            that is scaled the requests in progress, those that wait among them; of one that
+            shares its cards the requests a second.
         publish: what is done with each.
 
     """
 
     def __init__(
         self,
-        lanes: Callable[[], Iterable[str]],
+        lanes: Callable[[], Mapping[str, str]],
         publish: Callable[[str, Forecast | None], None] = publish,
     ) -> None:
         self._lanes, self._publish = lanes, publish
@@ -77,7 +79,7 @@ class Foreteller:
 
     def tell(self, points: Points, now: float) -> None:
         """Make a forecast of each lane, if it is time to."""
-        lanes = tuple(self._lanes())
+        lanes = self._lanes()
         if now < self._due or not lanes:
             return
         self._due = now + EVERY_S
@@ -85,8 +87,7 @@ class Foreteller:
         loads: dict[str, list[tuple[float, float]]] = {lane: [] for lane in lanes}
         for at, values in points(now - HISTORY_S, now):
             for lane, found in loads.items():
-                # Requests in progress, those that wait among them.
-                total, weight = values.get(("concurrent", lane), (0.0, 0.0))
+                total, weight = values.get((lanes[lane], lane), (0.0, 0.0))
                 if weight:
                     found.append((at, total / weight))
         for lane, found in loads.items():

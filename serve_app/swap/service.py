@@ -23,6 +23,7 @@ from router.swap.arbiter import Arbiter, report_from_wire
 from router.swap.pool import SwapPool
 from router.swap.terms import Act, Expected, Order, Phase, nothing_expected
 from serve_app.config.settings import load_fleet
+from serve_app.swap.expecting import expected_of
 from serve_app.swap.pools import pools_of
 from serve_app.transport.broadcast import ask_all
 
@@ -174,7 +175,12 @@ class SwapServer:
         fleet = load_fleet(Path(fleet_file))
         pools = pools_of(fleet, now=time.monotonic(), simulated=simulated)
         # Of the wall clock, which goes on where the monotonic one of a machine begins anew.
-        self._service = SwapService(pools, handles, epoch=time.time_ns() // 1_000_000)
+        self._service = SwapService(
+            pools,
+            handles,
+            epoch=time.time_ns() // 1_000_000,
+            expected=expected_of(pool.lanes for pool in pools.values()),
+        )
         self._task: asyncio.Task[None] | None = None
 
     async def exchange(self, wire: dict[str, Any]) -> dict[str, Any]:

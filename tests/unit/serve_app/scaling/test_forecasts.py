@@ -7,9 +7,10 @@ import math
 
 import pytest
 
-from router.scaling.forecast import DAY_S, STEP_S
+from router.scaling.forecast import DAY_S, SLOTS, STEP_S, Forecast
 from serve_app.scaling import forecasts
 from serve_app.scaling.forecasts import OLD_S, Foreteller, Foretold
+from serve_app.swap.expecting import expected_of
 
 NOW = 20_000 * DAY_S + 4 * 3600
 
@@ -52,7 +53,7 @@ class History:
 
 
 def test_a_forecast_reaches_the_policy(store):
-    Foreteller(lambda: ["chat"]).tell(History().points, NOW)
+    Foreteller(lambda: {"chat": "concurrent"}).tell(History().points, NOW)
     foretold = Foretold("chat", slots=8)
     noon_s = 8 * 3600
     assert foretold.worth(noon_s, NOW) == pytest.approx(load(NOW + noon_s) / 8, rel=0.1)
@@ -62,7 +63,7 @@ def test_a_forecast_reaches_the_policy(store):
 
 
 def test_it_is_made_once_an_hour_and_of_scaled_lanes_alone(store):
-    history, lanes = History(), ["chat"]
+    history, lanes = History(), {"chat": "concurrent"}
     teller = Foreteller(lambda: lanes)
     for minute in range(0, 120, 5):
         teller.tell(history.points, NOW + 60 * minute)
@@ -73,13 +74,24 @@ def test_it_is_made_once_an_hour_and_of_scaled_lanes_alone(store):
 
 
 def test_a_season_that_ends_is_told_too(store):
-    Foreteller(lambda: ["chat"]).tell(History().points, NOW)
-    Foreteller(lambda: ["chat"]).tell(History(season=False).points, NOW)
+    Foreteller(lambda: {"chat": "concurrent"}).tell(History().points, NOW)
+    Foreteller(lambda: {"chat": "concurrent"}).tell(History(season=False).points, NOW)
     assert Foretold("chat", slots=8).worth(60.0, NOW) is None
 
 
+def test_lanes_that_share_cards_expect_what_all_of_them_have_a_forecast_of(store):
+    expected = expected_of([["chat", "coder"], ["other"]], clock=lambda: 5.0, wall=lambda: NOW)
+    for lane, rate in (("chat", 0.2), ("other", 0.4)):
+        forecasts.publish(lane, Forecast(NOW, "daily", (rate,) * SLOTS, 0.5, 0.1, 0.2))
+    assert expected("other", 65.0) == pytest.approx(0.6)
+    assert expected("chat", 65.0) == 0.0, "nobody knows of its neighbour"
+    forecasts.publish("coder", Forecast(NOW, "daily", (0.2,) * SLOTS, 0.0, 0.1, 0.2))
+    again = expected_of([["chat", "coder"]], clock=lambda: 5.0, wall=lambda: NOW)
+    assert (again("chat", 65.0), again("coder", 65.0)) == (pytest.approx(0.3), pytest.approx(0.2))
+
+
 def test_an_old_forecast_is_none(store):
-    Foreteller(lambda: ["chat"]).tell(History().points, NOW)
+    Foreteller(lambda: {"chat": "concurrent"}).tell(History().points, NOW)
     foretold = Foretold("chat", slots=8)
     assert foretold.worth(60.0, NOW + OLD_S - 60) is not None
     assert foretold.worth(60.0, NOW + OLD_S + 60) is None
