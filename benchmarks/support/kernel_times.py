@@ -97,8 +97,8 @@ def _head() -> tuple[float, float]:
     for row in _rows("per_sequence.csv"):
         at = int(row["sequences"])
         total[at] = total.get(at, 0.0) + float(row["time_us"])
-    at = np.array([float(n) for n in total if n <= 64])
-    slope, once = np.polyfit(at, [total[int(n)] for n in at], 1)
+    measured = [sequences for sequences in total if sequences <= 64]
+    slope, once = np.polyfit(measured, [total[sequences] for sequences in measured], 1)
     return float(once), float(slope)
 
 

@@ -11,6 +11,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 
+from simulator.model.profile import Scheduling
+from simulator.model.sequence import Sequence
+
 
 class BlockPool:
     """Counts blocks; holds no contents.
@@ -89,3 +92,62 @@ class BlockPool:
                 idle[key] = None
             else:
                 held[key] = count - 1
+
+
+class SequenceBlocks:
+    """The blocks that each sequence holds of a pool."""
+
+    def __init__(self, pool: BlockPool, scheduling: Scheduling) -> None:
+        self._pool = pool
+        self._scheduling = scheduling
+
+    def take_prefix(self, sequence: Sequence) -> None:
+        """Begin a sequence with what the prefix cache holds of it."""
+        size = self._scheduling.block_size
+        sequence.computed = 0
+        if not self._scheduling.enable_prefix_caching:
+            return
+        # The last token is always computed: its output is the next token.
+        full = (sequence.to_fill - 1) // size
+        keys = self._pool.match(map(sequence.block_key, range(full)))
+        self._pool.hold(keys)
+        sequence.held_keys = keys
+        sequence.computed = len(keys) * size
+        if not sequence.generated:
+            sequence.cached_tokens = sequence.computed
+
+    def allocate_first(self, sequence: Sequence, tokens: int) -> bool:
+        """As `allocate_for`, for a prompt's first tokens: vLLM may ask that all of it fits."""
+        if self._scheduling.scheduler_reserve_full_isl:
+            blocks = -(-sequence.to_fill // self._scheduling.block_size) - len(sequence.held_keys)
+            if blocks > self._pool.capacity - self._pool.in_use:
+                return False
+        return self.allocate_for(sequence, tokens)
+
+    def allocate_for(self, sequence: Sequence, tokens: int) -> bool:
+        """Blocks for so many more tokens; False, and nothing taken, where there are too few."""
+        size = self._scheduling.block_size
+        held = len(sequence.held_keys) + sequence.unkeyed
+        wanted = -(-(sequence.computed + tokens) // size) - held
+        if wanted > 0:
+            if not self._pool.allocate(wanted):
+                return False
+            sequence.unkeyed += wanted
+        return True
+
+    def seal_full(self, sequence: Sequence) -> None:
+        """Give every block that is full by now its key."""
+        if not self._scheduling.enable_prefix_caching:
+            return
+        full = sequence.computed // self._scheduling.block_size
+        for index in range(len(sequence.held_keys), full):
+            key = sequence.block_key(index)
+            self._pool.seal(key)
+            sequence.held_keys.append(key)
+            sequence.unkeyed -= 1
+
+    def release(self, sequence: Sequence) -> None:
+        """Give everything back; what is computed counts no more."""
+        self._pool.release(sequence.held_keys, sequence.unkeyed)
+        sequence.held_keys, sequence.unkeyed = [], 0
+        sequence.computed = 0

@@ -1,0 +1,123 @@
+"""A sequence in an engine, the steps that compute it, and what those give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+class Sequence:
+    """One sequence: a prompt and the number of tokens it will answer with.
+
+    Args:
+        prompt_tokens: length of the prompt, at least 1.
+        output_tokens: tokens it will generate, at least 1.
+        block_key: the key of its n-th full block (prompt and answer alike); called
+            when that block is full or looked for, in ascending order.
+        priority: lower runs first, as in vLLM.
+
+    """
+
+    __slots__ = (
+        "aborted",
+        "arrived_at",
+        "block_key",
+        "cached_tokens",
+        "computed",
+        "epoch",
+        "finished_at",
+        "first_token_at",
+        "generated",
+        "held_keys",
+        "joined",
+        "number",
+        "output_tokens",
+        "preemptions",
+        "priority",
+        "prompt_tokens",
+        "scheduled_at",
+        "segments",
+        "to_fill",
+        "unkeyed",
+    )
+
+    def __init__(
+        self,
+        prompt_tokens: int,
+        output_tokens: int,
+        block_key: Callable[[int], int],
+        priority: int = 0,
+    ) -> None:
+        if prompt_tokens < 1 or output_tokens < 1:
+            raise ValueError("a sequence has at least one token each way")
+        self.prompt_tokens = prompt_tokens
+        self.output_tokens = output_tokens
+        self.block_key = block_key
+        self.priority = priority
+        self.number = -1
+        self.arrived_at = 0.0
+        self.scheduled_at: float | None = None
+        self.first_token_at: float | None = None
+        self.finished_at: float | None = None
+        self.aborted = False
+        self.cached_tokens = 0
+        self.preemptions = 0
+        # Tokens generated up to the last time it joined or left the decoding batch.
+        self.generated = 0
+        # Decode step (of the engine) at which it joined; -1: not decoding.
+        self.joined = -1
+        # Decode steps it took part in: [first, last), one pair each time it joined.
+        self.segments: list[tuple[int, int]] = []
+        self.computed = 0
+        self.to_fill = prompt_tokens
+        self.held_keys: list[int] = []
+        self.unkeyed = 0
+        # Rises when it leaves the batch: what heaps hold of it before is stale.
+        self.epoch = 0
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Who goes first: by priority, then by arrival."""
+        return (self.priority, self.number)
+
+
+@dataclass(slots=True)
+class StepResult:
+    """What one step did.
+
+    Attributes:
+        at: when it ended.
+        first: sequences whose prefill ended: each has one new token.
+        decoded: sequences that decoded one token each (filled only on request).
+        finished: sequences that are done; they are in `first` or `decoded` too.
+
+    """
+
+    at: float
+    first: list[Sequence] = field(default_factory=list)
+    decoded: list[Sequence] = field(default_factory=list)
+    finished: list[Sequence] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Step:
+    """A step that was decided on.
+
+    Attributes:
+        prefill: sequences that it prefills, with the tokens of each.
+        pairs: what their attention looks at (`step_cost.pairs`).
+        batch: sequences that decode.
+        context: tokens that those hold.
+        result: what it gives, filled when it is counted.
+
+    """
+
+    prefill: list[tuple[Sequence, int]]
+    pairs: float = 0.0
+    batch: int = 0
+    context: int = 0
+    result: StepResult = field(default_factory=lambda: StepResult(0.0))
+
+    @property
+    def prefill_tokens(self) -> int:
+        return sum(tokens for _, tokens in self.prefill)
