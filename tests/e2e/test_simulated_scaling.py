@@ -78,6 +78,7 @@ def test_a_lane_grows_and_shrinks_under_streams_and_none_breaks(
     assert [x.text[-300:] for x in streams if not x.is_whole] == []
     assert {len(x.words) for x in streams} == {TOKENS}
     assert f'pointsman_lane_replicas{{lane="{LANE}",state="target"}} 2.0' in metrics
-    assert len({x.replica for x in streams}) == 2
+    # A stream that waited has had its head before there was a replica.
+    assert len({x.replica for x in streams} - {""}) == 2
     # An older one may have ended meanwhile; none has come.
     assert haproxies() <= before
