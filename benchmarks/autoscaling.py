@@ -2,7 +2,7 @@
 
     make bench-autoscaling   # a minute of one core; nothing depends on the machine
 
-A lane of up to 16 replicas (32 sequences each, 10 s and 1,000 tokens a request) under four
+A lane of up to 16 replicas (32 sequences each, 10 s and 1,000 tokens a request) under five
 kinds of traffic, second by second in virtual time. The oracle pays for replicas that start as
 the others do, lets nobody wait, and knows every request beforehand.
 """
@@ -54,6 +54,13 @@ def morning(at: float) -> float:
     return 2 + 28 * min(1.0, max(0.0, 6 * (hour - 8))) - 28 * min(1.0, max(0.0, 6 * (hour - 20)))
 
 
+def two_peaks(at: float) -> float:
+    """Lunch and evening, a quiet afternoon, a dead night: not among what the marks were set by."""
+    hour = at / HOUR_S
+    lunch, evening = (math.exp(-(((hour - x) / 1.2) ** 2)) for x in (12.5, 20.0))
+    return 1 + 18 * lunch + 26 * evening
+
+
 def flash(at: float) -> float:
     """Five times as much from one minute to the next, for a quarter of an hour, every three."""
     return 30.0 if 5_400 <= at % (3 * HOUR_S) < 6_300 else 6.0
@@ -71,6 +78,7 @@ def traces() -> dict[str, tuple[list[int], list[int]]]:
     rates: dict[str, Rate] = {
         "day": day,
         "morning": morning,
+        "two peaks": two_peaks,
         "flash": flash,
         "bursts": bursts(random),
     }
@@ -179,9 +187,9 @@ def plot(rows: list[dict[str, Any]]) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(2, 2, figsize=(10, 7))
+    figure, axes = plt.subplots(2, 3, figsize=(14, 7))
     names = list(dict.fromkeys(x["trace"] for x in rows))
-    for trace, axis in zip(names, axes.flat, strict=True):
+    for trace, axis in zip(names, axes.flat, strict=False):
         shown = [x for x in rows if x["trace"] == trace and x["start_up_s"] == START_UPS_S[0]]
         for x, mark in zip(shown, "*osP^vDX", strict=True):
             label = "pointsman, standby" if "standby" in x["policy"] else x["policy"]
@@ -193,6 +201,7 @@ def plot(rows: list[dict[str, Any]]) -> None:
         axis.set_xlabel("replica-hours over the oracle, %")
         axis.set_ylabel("requests that began late, %")
     axes[0, 0].legend(fontsize=8)
+    axes[1, 2].set_axis_off()
     figure.tight_layout()
     figure.savefig(report.RESULTS / "autoscaling.png", dpi=90)
 
