@@ -21,6 +21,7 @@ import aiohttp
 from ray import serve
 from starlette.types import ASGIApp
 
+from router.types import Task
 from serve_app import ingress
 from serve_app.app import _engine_spec
 from serve_app.config.fleet import FleetConfig
@@ -46,7 +47,7 @@ class Lane(LaneEndpoint):
     async def start(self, name: str, spec: EngineSpec, pool: str | None) -> None:
         app: ASGIApp = SimulatedEngineApp(spec)
         if pool is not None:
-            engine = SimulatedSleeper(spec, lambda: self.warm_engine(spec.model_id))
+            engine = SimulatedSleeper(spec, lambda: self.warm_engine(spec.model_id, Task.GENERATE))
             app = self._switch = EngineSwitch(
                 engine,
                 lane=name,

@@ -47,7 +47,8 @@ class LaneServer(LaneEndpoint, LLMServer):
         config = self._config(source)
         if lane.cards is not None:
             self._init_shared(config, PooledEngine)
-            sleeper = VllmSleeper(self, config.model_id, has_card=lane.accelerator == "gpu")
+            has_card = lane.accelerator == "gpu"
+            sleeper = VllmSleeper(self, config.model_id, life.task, has_card=has_card)
             await self._open_asleep(sleeper, lane.cards, lane.start_timeout_s, config.model_id)
             return
         await LLMServer.__init__(self, config, engine_cls=LaneEngine)

@@ -159,10 +159,10 @@ class LaneEndpoint:
         )
         await self._open(self._switch, model_id=model_id, find_cards=self._switch.find_cards)
 
-    async def warm_engine(self, model_id: str) -> None:
+    async def warm_engine(self, model_id: str, task: Task) -> None:
         """Answer once before anybody waits for it; hot prefixes come with their requests."""
-        if self._life.task is not Task.GENERATE:
-            await dummy_inputs(self._http, model_id, self._life.task)
+        if task is not Task.GENERATE:
+            await dummy_inputs(self._http, model_id, task)
             return
         await dummy_turn(self._http, model_id)
         await first_grammar(self._http, model_id)
@@ -285,7 +285,7 @@ class SimulatedLaneServer(LaneEndpoint):
         if pool is None:
             await self._open(SimulatedEngineApp(spec), model_id=spec.model_id)
             return
-        engine = SimulatedSleeper(spec, lambda: self.warm_engine(spec.model_id))
+        engine = SimulatedSleeper(spec, lambda: self.warm_engine(spec.model_id, life.task))
         await self._open_asleep(engine, pool, WAKE_WITHIN_S, spec.model_id)
 
     async def check_health(self) -> None:

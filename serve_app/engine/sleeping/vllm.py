@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ray.llm._internal.serve.utils.node_initialization_utils import initialize_node
 from starlette.types import ASGIApp
 
+from router.types import Task
 from serve_app.engine.cards.own_cards import cards_of_engine
 from serve_app.engine.lane_engine import LaneEngine
 from serve_app.engine.sleeping.engine import EngineFacts
@@ -78,8 +79,9 @@ class PooledEngine(LaneEngine):
 class VllmSleeper:
     """A `SleepyEngine` for the replica that has it."""
 
-    def __init__(self, server: LaneServer, model_id: str, *, has_card: bool) -> None:
-        self._server, self._model_id, self._has_card = server, model_id, has_card
+    def __init__(self, server: LaneServer, model_id: str, task: Task, *, has_card: bool) -> None:
+        self._server, self._model_id, self._task = server, model_id, task
+        self._has_card = has_card
 
     async def load(self) -> ASGIApp:
         await self._server.start()  # type: ignore[no-untyped-call]  # Ray's
@@ -87,7 +89,7 @@ class VllmSleeper:
         return app
 
     async def warm(self) -> None:
-        await self._server.warm_engine(self._model_id)
+        await self._server.warm_engine(self._model_id, self._task)
 
     async def unload(self) -> None:
         engine = self._server.engine

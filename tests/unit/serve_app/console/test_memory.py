@@ -31,6 +31,7 @@ def call(tenant="acme", code="200", outcome=Outcome.ANSWERED, score=0.5, **chang
     decision = SimpleNamespace(lane=lane, reason=reason, score=score, threshold=0.7)
     return SimpleNamespace(
         task_key="s",
+        session_id=None,
         background=None,
         shadow=None,
         trace=None,
