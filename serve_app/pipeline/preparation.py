@@ -178,7 +178,6 @@ class Preparation:
         # charged as it grows, a whole answer is there at once.
         is_open = limit is None and not parsed.stream and call.route.answers
         most = room * parsed.num_sequences if is_open else answers
-        cost = _reckon(call, parsed, tokens, answers, most)
         return Plan(
             parsed=parsed,
             history=shape.history,
@@ -188,7 +187,7 @@ class Preparation:
             longest_tokens=longest,
             answer_limit=limit,
             answer_tokens=answers,
-            cost=cost,
+            cost=_reckon(call, parsed, tokens, answers, most),
             shape=shape,
         )
 

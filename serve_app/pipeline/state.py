@@ -77,7 +77,7 @@ class IngressState:
         self.policies = policies
         self.proxies = ProxyWatch()
         self.escalation = Escalation(policies, replica)
-        config = policies.fleet
+        config, warm = policies.fleet, policies.fleet.warm_up
         # Fixed at start: the number of ingress replicas does not reload.
         ingresses = config.ingress.replicas
         self.lease_holder: LeaseHolder | None = None
@@ -96,7 +96,6 @@ class IngressState:
         self.presence = Presence()
         self.uploads = Uploads(config.ingress.max_ongoing_requests)
         self.sessions = SessionMemory(config.sessions.capacity, config.sessions.ttl_s)
-        warm = config.warm_up
         self.tool_book = tool_book or ToolBook()
         self.tool_sessions = ToolSessions()
         self.tasks = TaskTable()
