@@ -638,7 +638,8 @@ def test_the_dashboard_names_every_deployment_and_shows_its_work(
         deployments = shown["applications"]["pointsman"]["deployments"]
         return {name: x["status"] for name, x in deployments.items()}
 
-    healthy = dict.fromkeys(("ingress", "ledger", "lane:chat", "lane:quality"), "HEALTHY")
+    lanes = ("lane:chat", "lane:quality", "lane:elastic")
+    healthy = dict.fromkeys(("ingress", "ledger", *lanes), "HEALTHY")
 
     assert http.get(url).status_code == 401
     # Tests before have ended replicas.

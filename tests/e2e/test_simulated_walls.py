@@ -243,8 +243,8 @@ def test_no_hidden_request_was_served(ask: Ask) -> None:
 # -- one door -----------------------------------------------------------------------------
 
 ENGINE_S = [
-    *("tokenize", "detokenize", "pooling", "score", "v1/score", "rerank", "v1/rerank", "v2/rerank"),
-    *("v1/embeddings", "classify", "invocations", "ping", "version", "load", "server_info"),
+    *("tokenize", "detokenize", "pooling", "score", "rerank"),
+    *("classify", "invocations", "ping", "version", "load", "server_info"),
     *("sleep", "wake_up", "is_sleeping", "reset_prefix_cache", "collective_rpc", "pause"),
     *("start_profile", "stop_profile", "v1/load_lora_adapter", "v1/unload_lora_adapter", "docs"),
     *("v1/audio/transcriptions", "inference/v1/generate", "v1/realtime", "redoc", "metrics/x"),
@@ -305,8 +305,8 @@ def test_every_engine_asks_for_the_secret_on_every_path(simulated: str) -> None:
     secret = (Path(os.environ["POINTSMAN_STATE"]) / "endpoint-secret").read_text().strip()
     wrong = [(), (b"x-pointsman-endpoint: x",), (b"x_pointsman_endpoint: " + secret.encode(),)]
     wrong += [(b"authorization: Bearer " + secret.encode(),), (b"x-pointsman-endpoint:",)]
-    guarded = 0
-    for pid in pids_of("ServeReplica:pointsman:lane:"):
+    guarded, pids = 0, pids_of("ServeReplica:pointsman:lane:")
+    for pid in pids:
         for port in listening(pid):
             right = (b"x-pointsman-endpoint: " + secret.encode(), CLOSE)
             is_engine = statuses(ask_at(port, get(b"/health", *right))) == [200]
@@ -314,7 +314,7 @@ def test_every_engine_asks_for_the_secret_on_every_path(simulated: str) -> None:
             for path, lines in itertools.product((b"/health", b"/metrics", b"/version"), wrong):
                 found = statuses(ask_at(port, get(path, *lines, CLOSE)))
                 assert found == [401] if is_engine else 200 not in found
-    assert guarded == 4
+    assert guarded == len(pids) >= 5
 
 
 # -- who asks -----------------------------------------------------------------------------
