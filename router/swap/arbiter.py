@@ -90,7 +90,9 @@ class Arbiter:
         if report.holder in self._holders or len(self._holders) < MAX_HOLDERS:
             self._holders[report.holder] = _Holder(now, report.heard, _demands(report, now))
             for lane, seconds in report.longest.items():
-                self.pool.lanes[lane].costs.streamed(seconds, now)
+                # A holder of an older fleet file, in a rollout, may have other lanes.
+                if lane in self.pool.lanes:
+                    self.pool.lanes[lane].costs.streamed(seconds, now)
         return self.verdict(now)
 
     def verdict(self, now: float) -> Verdict:

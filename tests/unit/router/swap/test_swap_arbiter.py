@@ -118,3 +118,12 @@ def test_an_estimate_is_safe_against_what_it_has_seen():
         estimate.note(seconds)
     assert 2.0 < estimate.usual(7.0) < 4.0
     assert 8.5 < estimate.safe(7.0) < 9.0
+
+
+def test_a_holder_of_an_older_file_may_have_lanes_that_are_gone():
+    arbiter = an_arbiter()
+    gone = Report("old", 0, {"gone": {0: 1.0}}, {"gone": {0: 1}}, {"gone": 2.0, "a": 30.0})
+
+    assert arbiter.hear(gone, 1.0).open_lanes == {"a"}
+    assert arbiter.demands().keys() == {"a", "b"}
+    assert arbiter.pool.lanes["a"].costs.leave_s(1.0) > 30.0
