@@ -15,6 +15,7 @@ RECENT_S = 30.0
 may be moments with none."""
 
 FIRST_RETRY_S, LAST_RETRY_S = 5.0, 300.0
+MAX_DOUBLINGS = 10
 
 
 @dataclass(slots=True)
@@ -110,5 +111,7 @@ class LaneState:
     def failed(self, now: float) -> None:
         """Note that it did not wake; the next attempt waits, longer each time."""
         self.enter(Phase.UNLOADED, now)
-        self.retry_at = now + min(LAST_RETRY_S, FIRST_RETRY_S * 2**self.failures)
+        self.retry_at = now + min(
+            LAST_RETRY_S, FIRST_RETRY_S * 2 ** min(self.failures, MAX_DOUBLINGS)
+        )
         self.failures += 1

@@ -206,13 +206,20 @@ class SwapPool:
         """Note that a lane did not rest, as requests were open in it after all."""
         state = self.lanes[name]
         since = state.since
-        state.enter(Phase.CLOSING, now)
+        # One that was found on its way to rest leaves for nobody that is known here.
+        state.enter(Phase.CLOSING if state.room_for else Phase.AWAKE, now)
         state.since = since
 
     def lost(self, name: str, now: float) -> None:
-        """Note that a lane's replica does not answer: the next one begins without an engine."""
-        if self.lanes[name].phase is not Phase.UNLOADED:
-            self.lanes[name].enter(Phase.UNLOADED, now)
+        """Note that a lane's replica does not answer: the next one begins without an engine.
+
+        One that was told to wake has failed, so that it leaves its card to the others for a while.
+        """
+        state = self.lanes[name]
+        if state.phase is Phase.WAKING:
+            state.failed(now)
+        elif state.phase is not Phase.UNLOADED:
+            state.enter(Phase.UNLOADED, now)
 
     def found(self, name: str, phase: Phase, now: float) -> None:
         """Take over what a lane's replica says of itself, unless an order is under way.

@@ -130,11 +130,14 @@ class SwapService:
     def _note(self, lane: str, row: dict[str, Any] | None) -> None:
         """Take over where a lane's engine is."""
         pool, now = self._pool(lane), self._clock()
-        state = pool.lanes[lane]
+        state, is_lost = pool.lanes[lane], now - self._heard_at[lane] > LOST_AFTER_S
         if row is None:
-            if now - self._heard_at[lane] > LOST_AFTER_S:
+            if is_lost:
                 pool.lost(lane, now)
             return
+        if is_lost:
+            # It is back, and need not wait for its next attempt.
+            state.retry_at = now
         self._heard_at[lane] = now
         self._unseen.discard(lane)
         state.cards = None if row["cards"] is None else frozenset(row["cards"])

@@ -293,7 +293,8 @@ def test_a_lane_that_does_not_wake_is_tried_again_later_and_later():
     assert bench.orders(20.1) == []
     bench.end("b")
     assert bench.orders(20.1) == [Order("a", Act.WAKE)]
-    for _ in range(20):
+    # Days of attempts: doubled so often, the pause would be no number any more.
+    for _ in range(1100):
         bench.pool.failed("b", 30.0)
     assert state.retry_at == 30.0 + LAST_RETRY_S
 
@@ -309,6 +310,15 @@ def test_a_replica_that_finds_requests_when_told_to_rest_goes_on_closing():
     assert bench.orders(10.3) == []
     bench.may_rest = lambda _state: True
     assert bench.orders(10.4) == [Order("a", Act.SLEEP)]
+
+
+def test_a_replica_that_was_found_falling_asleep_may_be_awake_after_all():
+    bench = two()
+    bench.pool.found("a", Phase.FALLING, 1.0)
+    bench.pool.busy("a", 2.0)
+
+    assert bench.orders(2.1) == []
+    assert bench.phase("a") is Phase.AWAKE
 
 
 def test_what_replicas_say_is_taken_over_but_for_orders_under_way():
@@ -333,6 +343,18 @@ def test_a_replica_that_is_gone_has_no_engine():
 
     assert bench.phase("a") is Phase.UNLOADED
     assert bench.pool.lanes["a"].since == 5.0
+
+
+def test_a_replica_that_goes_while_it_wakes_leaves_its_card_for_a_while():
+    bench = two()
+    bench.pool.found("a", Phase.ASLEEP, 0.0)
+    bench.wait("b")
+    assert bench.orders(1.0) == [Order("b", Act.WAKE)]
+    bench.pool.lost("b", 70.0)
+    bench.wait("a")
+
+    assert bench.orders(70.0) == [Order("a", Act.WAKE)]
+    assert bench.pool.lanes["b"].retry_at == 70.0 + FIRST_RETRY_S
 
 
 def cards_of(bench, **cards):

@@ -134,3 +134,25 @@ async def test_a_replica_that_is_gone_has_no_engine():
     await found.look()
 
     assert phases(found)[0] is Phase.UNLOADED
+
+
+async def test_a_lane_that_is_gone_does_not_keep_the_others_off_their_card():
+    """It counts as one that does not wake: the next attempt waits, and its requests hear why."""
+    found, replicas, clock = service()
+    replicas["a"].is_gone = True
+    clock.now = LOST_AFTER_S + 1
+    waiting = report(a=5.0, b=1.0)
+    for _ in range(20):
+        found.exchange(waiting)
+        await found.turn()
+        clock.now += 0.1
+
+    assert phases(found)[1] is Phase.AWAKE
+    assert found.exchange(waiting)["p"]["broken_s"]["a"] > 0
+
+    replicas["a"].is_gone = False
+    await found.look()
+    for _ in range(4):
+        found.exchange(report(a=5.0))
+        await found.turn()
+    assert replicas["a"].orders == ["wake"]
