@@ -300,6 +300,10 @@ TEXTS = (
         Row(EMBEDDINGS, {"encoding_format": form}, "encoding_format", COUNTED)
         for form in ("bytes", "bytes_only")
     ),
+    *(
+        Row(path, {"padding": "max_length"}, "padding", COUNTED)
+        for path in (EMBEDDINGS, SCORE, RERANK)
+    ),
     Row(SCORE, {"text_1": "Hi", "text_2": "Ho"}, "queries", COUNTED),
     Row(SCORE, {"items": ["Hi"]}, "queries", COUNTED),
     Row(SCORE, {"documents": None}, "documents", COUNTED),

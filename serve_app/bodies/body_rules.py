@@ -97,6 +97,8 @@ _POOLING: dict[str, Check] = {
     # There is one answer, and it is whole: "stream" would be passed over.
     "stream": is_off,
     "truncate_prompt_tokens": Whole(-1, MAX_INT64),
+    # Each text would be filled up to the window: that much would be read, of whatever was counted.
+    "padding": Only(("do_not_pad",)),
     "priority": within_64_bits,
     # Content parts, which may name media to fetch.
     "messages": is_absent,

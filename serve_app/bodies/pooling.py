@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from router.types import Task
+from serve_app.bodies.json_body import dump
 from serve_app.bodies.routes import Route
 
 SPELLINGS = (
@@ -20,6 +21,8 @@ SPELLINGS = (
     ("text_1", "text_2"),
 )
 _NAMES = frozenset(name for pair in SPELLINGS for name in pair)
+_WITH_EACH = ("instruction", "chat_template_kwargs")
+"""Of scores: what the template puts before each pair."""
 
 ARE_TEXTS = "a string or an array of strings, none of them empty"
 ARE_INPUTS = f"{ARE_TEXTS}, or an array of token ids or of such arrays"
@@ -63,9 +66,10 @@ def inputs_of(body: dict[str, Any], route: Route) -> Inputs:
         return _inputs(first, 0)
     count = max(len(first), len(second[0]))
     left, right = (x * count if len(x) == 1 else x for x in (first, second[0]))
+    with_each = sum(len(dump(body[x])) for x in _WITH_EACH if body.get(x) is not None)
     # Of unlike lengths, which the engine refuses, as many as have a partner.
-    pairs = [a + b for a, b in zip(left, right, strict=False)]
-    return _inputs(pairs, sum(pairs) - sum(first) - sum(second[0]), count)
+    pairs = [a + b + with_each for a, b in zip(left, right, strict=False)]
+    return _inputs(pairs, sum(pairs) - sum(first) - sum(second[0]) - with_each, count)
 
 
 def are_texts(value: Any) -> str | None:

@@ -172,6 +172,8 @@ async def test_auto_of_a_chat_is_a_lane_that_writes(world):
         ({"input": ["Hi"] * 10_000}, "input", "at most 2048"),
         ({"input": "Hi", "encoding_format": "bytes"}, "encoding_format", "'float' or 'base64'"),
         ({"input": "Hi", "dimensions": 0}, "dimensions", "at least 1"),
+        # Each text would be filled up to the window, whatever was reserved for it.
+        ({"input": "Hi", "padding": "max_length"}, "padding", "'do_not_pad'"),
     ],
 )
 async def test_a_body_that_is_slightly_wrong_says_what_is(world, lanes, body, param, words):
@@ -215,6 +217,19 @@ async def test_tokens_are_counted_against_the_tenant_s_minute(world, lanes):
     assert reserved > used
     assert 100 - used <= ceiling.tokens_state(now=time.monotonic()).remaining < 100
     assert (second.status_code, error(second)["code"]) == (429, "token_rate")
+
+
+@pytest.mark.parametrize("name", ["instruction", "chat_template_kwargs"])
+async def test_what_a_reranker_reads_with_every_pair_is_counted_with_every_pair(world, lanes, name):
+    """It stands once in the body: of 500 pairs, 500 times as much is read."""
+    with_ceilings(world, tokens_per_minute=20_000)
+    ranking = {"query": "a", "documents": ["b"] * 500}
+    words = "apples " * 50
+    often = {name: words if name == "instruction" else {"instruction": words}}
+
+    assert (await world.post(RERANK, ranking, key="acme")).status_code == 200
+    refused = await world.post(RERANK, {**ranking, **often}, key="acme")
+    assert error(refused)["code"] == "token_rate"
 
 
 async def test_it_is_accounted_for_like_the_rest(world, lanes):
