@@ -29,6 +29,7 @@ IDLE_BEAT_S, BUSY_BEAT_S = 0.5, 0.1
 """Pause between two reports; the shorter one while requests wait."""
 ANSWER_WITHIN_S = 1.0
 LEAST_RETRY_S = 1.0
+_ALL_SHUT: Mapping[str, Any] = {"closing": 0, "open_lanes": (), "wait_s": {}, "broken_s": {}}
 
 
 class Pass:
@@ -195,8 +196,9 @@ class Gates:
             return
         self._is_failing = False
         self._lease_until = begun + LEASE_S
-        for pool, verdict in told.items():
-            self._take(pool, verdict)
+        for pool in self._pools:
+            # An arbiter of a newer fleet file may not know it, and has its lanes go.
+            self._take(pool, told.get(pool, _ALL_SHUT))
 
     def _reports(self, now: float) -> dict[str, Any]:
         reports = {

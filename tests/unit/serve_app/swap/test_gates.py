@@ -26,14 +26,18 @@ class Told:
         return {"p": told | {"broken_s": self.broken_s}}
 
 
-def gates(told, **pool):
+def fleet_with(**pool):
     fleet = {
         "name": "f",
         "lanes": {x: LANE | {"model_id": x} for x in "ab"},
         "pools": {"p": pool},
         "routing": {"default": "a"},
     }
-    return Gates(FleetConfig.model_validate(fleet), "i1", told.exchange)
+    return FleetConfig.model_validate(fleet)
+
+
+def gates(told, **pool):
+    return Gates(fleet_with(**pool), "i1", told.exchange)
 
 
 def enter(found, lane="b", priority=0, waited_s=0.0, within_s=None):
@@ -146,6 +150,21 @@ async def test_gates_shut_when_the_arbiter_is_silent_for_longer_than_its_word_ho
     refused = await enter(found, "a", within_s=0.05)
 
     assert "nobody could wake it" in refused.message
+
+
+async def test_gates_of_a_pool_that_a_new_arbiter_does_not_know_are_shut():
+    """Of an ingress replica that still serves while a fleet file with another pool comes."""
+    told, answers = Told(), [True, False]
+
+    async def exchange(report):
+        told_now = await told.exchange(report)
+        return told_now if answers.pop(0) else {}
+
+    found = Gates(fleet_with(), "i1", exchange)
+    await found.beat()
+    assert not found.is_shut("a")
+    await found.beat()
+    assert found.is_shut("a")
 
 
 async def test_reports_go_on_by_themselves_and_at_once_for_who_waits():
