@@ -41,6 +41,11 @@ class Route:
         return self.prompt == "prompt" or self.task is not Task.GENERATE
 
     @property
+    def texts_each(self) -> int:
+        """Texts that each of its inputs has: a model that embeds reads those of a pair apart."""
+        return 2 if self.task is Task.SCORE else 1
+
+    @property
     def engine_path(self) -> str:
         """Where the engine answers the same; at `/v1/score` vLLM logs a warning each time."""
         return "/score" if self.path == "/v1/score" else self.path

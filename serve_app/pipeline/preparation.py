@@ -203,7 +203,7 @@ def _truncated(parsed: ParsedRequest, tokens: int, longest: int, window: int) ->
     if most is None:
         return tokens, longest
     most = window if most <= 0 else most
-    return min(tokens, most * parsed.prompts), min(longest, most)
+    return min(tokens, most * parsed.prompts * parsed.route.texts_each), min(longest, most)
 
 
 def _derived_session(call: Call, parsed: ParsedRequest) -> str:

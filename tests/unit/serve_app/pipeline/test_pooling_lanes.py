@@ -219,6 +219,17 @@ async def test_tokens_are_counted_against_the_tenant_s_minute(world, lanes):
     assert (second.status_code, error(second)["code"]) == (429, "token_rate")
 
 
+async def test_both_texts_of_a_pair_may_be_as_long_as_they_are_cut_to(world, lanes):
+    """A model that embeds reads them apart, each up to the bound."""
+    with_ceilings(world, tokens_per_minute=50_000)
+    long = ["apples " * 2 * WINDOW] * 4
+    pairs = {"queries": long, "documents": long, "truncate_prompt_tokens": WINDOW}
+    answer = await world.post(SCORE, {**pairs, "model": "embed"}, key="acme")
+
+    reserved = 50_000 - int(answer.headers["x-ratelimit-remaining-tokens"])
+    assert reserved == pytest.approx(8 * WINDOW, rel=0.1)
+
+
 @pytest.mark.parametrize("name", ["instruction", "chat_template_kwargs"])
 async def test_what_a_reranker_reads_with_every_pair_is_counted_with_every_pair(world, lanes, name):
     """It stands once in the body: of 500 pairs, 500 times as much is read."""
