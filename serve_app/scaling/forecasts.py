@@ -44,11 +44,16 @@ def publish(lane: str, forecast: Forecast | None) -> None:
 def published(lane: str) -> Forecast | None:
     """Return a lane's forecast, whatever its age; a call of about a millisecond.
 
-    One that another release wrote, and that cannot be read, is none.
+    One that another release wrote, and that cannot be read, is none, as is one of a store
+    that does not answer: whoever asks is in the middle of a decision.
     """
     from ray.experimental.internal_kv import _internal_kv_get
 
-    said = _internal_kv_get(f"{_KEY}{lane}".encode(), namespace=_NAMESPACE)
+    try:
+        said = _internal_kv_get(f"{_KEY}{lane}".encode(), namespace=_NAMESPACE)
+    except Exception as error:  # noqa: BLE001 - Ray's are many
+        logger.warning("lane '%s': its forecast cannot be read: %s", lane, type(error).__name__)
+        return None
     if not said:
         return None
     try:

@@ -119,6 +119,9 @@ class SwapService:
             found = await ask_all(self._handles[lane], method, *args, within_s=ASK_WITHIN_S)
         except (TimeoutError, DeploymentUnavailableError):
             return None
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other lanes go on
+            logger.warning("swap: lane '%s' cannot be asked: %s", lane, type(error).__name__)
+            return None
         return next((x for x in found if isinstance(x, dict)), None)
 
     def _pool(self, lane: str) -> SwapPool:

@@ -105,6 +105,11 @@ def test_what_another_release_wrote_is_no_forecast(store, said):
     assert forecasts.published("chat") is None
 
 
+def test_a_store_that_does_not_answer_stops_no_decision(monkeypatch):
+    monkeypatch.setattr("ray.experimental.internal_kv._internal_kv_get", None)
+    assert Foretold("chat", 8).worth(60.0, NOW) is None
+
+
 def test_the_store_is_not_asked_at_every_decision():
     asked = []
 

@@ -125,6 +125,18 @@ async def test_a_replica_that_is_busy_or_slow_is_asked_again():
     assert phases(found) == [Phase.UNLOADED, Phase.AWAKE]
 
 
+async def test_a_lane_that_cannot_be_asked_does_not_stop_the_others():
+    found, replicas, clock = service()
+    await found.look()
+    replicas["a"].broadcast = None
+    for _ in range(3):
+        clock.now += LOST_AFTER_S / 2
+        found.exchange(report(b=1.0))
+        await found.turn()
+
+    assert replicas["b"].orders == ["wake"]
+
+
 async def test_a_replica_that_is_gone_has_no_engine():
     found, replicas, clock = service()
     replicas["a"].phase = "awake"
