@@ -49,6 +49,7 @@ from serve_app.responses.continuing import read_whole
 from serve_app.responses.delivery import Delivery
 from serve_app.responses.desk import StoredResponses
 from serve_app.summaries.keeping.shelf import Shelf
+from serve_app.swap.gates import sleeps
 from serve_app.tenancy.auth import Tenant
 from serve_app.tracing.tracer import Tracer
 
@@ -87,7 +88,8 @@ class Pipeline:
         self._summarising = Summarising(self.summariser, self.preparation, self.big_bodies, metrics)
         self.reserving = Reserving(state, metering)
         self.noting = Noting(state, metrics.agents)
-        repair = ToolRepair(RepairAsking(dispatch, state.admission), metrics.agents)
+        repair_asking = RepairAsking(dispatch, state.admission, lambda x: sleeps(state.gates, x))
+        repair = ToolRepair(repair_asking, metrics.agents)
         self._relay = Relay(metrics, state.escalation, metering, repair)
         recovery = Recovery(self._relay, dispatch, self.book, metrics, repair)
         self._asking = Asking(state, recovery)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from router.routing.window_room import TEMPLATE_TOKENS, left
@@ -40,17 +41,22 @@ _FAULTS = (UpstreamFault, BrokenConnection, SilentConnection, OSError)
 
 
 class RepairAsking:
-    """Asks the lanes of one ingress replica."""
+    """Asks the lanes of one ingress replica; `sleeps` says of which nothing can be had now."""
 
-    def __init__(self, dispatch: Dispatch, admission: Admission) -> None:
+    def __init__(
+        self, dispatch: Dispatch, admission: Admission, sleeps: Callable[[str], bool]
+    ) -> None:
         self._dispatch = dispatch
         self._admission = admission
+        self._sleeps = sleeps
 
     async def ask_elsewhere(
         self, attempts: RequestAttempts, lane: Lane, body: dict[str, Any]
     ) -> dict[str, Any]:
         """Ask another lane, if it has a slot now: the client has waited for one already."""
         call, plan = attempts.call, attempts.plan
+        if self._sleeps(lane.name):
+            return {}
         hold = self._admission.take(
             lane.name, call.tenant, 1, plan.prompt_tokens, plan.answer_tokens
         )

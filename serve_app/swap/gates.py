@@ -238,6 +238,11 @@ class Gates:
         }
 
 
+def sleeps(gates: Gates | None, lane: str) -> bool:
+    """Whether a lane's engine could only refuse what did not pass its gate."""
+    return gates is not None and gates.is_shut(lane)
+
+
 def _full(gate: Gate) -> Rejected:
     message = f"Lane '{gate.lane}' sleeps, and as many requests as may wait for it already do."
     return Rejected(RejectReason.NO_REPLICA, message, _later(gate.wait_s))
