@@ -22,6 +22,7 @@ from serve_app.request.stages import Stage
 from serve_app.summaries.keeping.shelf import Shelf
 from serve_app.summaries.summariser import Summariser
 from serve_app.summaries.writing.writer import Writer
+from serve_app.swap.gates import sleeps
 
 
 class Summarising:
@@ -90,7 +91,8 @@ def build_summariser(
     metrics: Metrics,
 ) -> Summariser:
     """The summariser of one ingress replica; without a shelf of its own, one in memory."""
-    writer = Writer(state, lanes, metering, partial(_avoided, book))
+    avoided = partial(_avoided, book)
+    writer = Writer(state, lanes, metering, avoided, lambda x: sleeps(state.gates, x))
     return Summariser(shelf or Shelf(SummaryStoreConfig()), writer, metrics)
 
 

@@ -59,7 +59,7 @@ class Outcome(StrEnum):
     MADE = "made"
     FOUND = "found"
     FULL = "full"
-    """The lane had no slot, or took it back for protected work."""
+    """The lane had no slot, took it back for protected work, or sleeps."""
     LATE = "late"
     OVER_LIMIT = "over_limit"
     """The tenant's tokens of the minute, the day or the month are spent."""
@@ -108,7 +108,8 @@ class Account(Protocol):
 class Writer:
     """Asks lanes for summaries, in one ingress replica.
 
-    `avoided`: replicas of a lane that have failed of late.
+    `avoided`: replicas of a lane that have failed of late; `sleeps`: whether a lane has its
+    cards given away.
     """
 
     def __init__(
@@ -117,11 +118,13 @@ class Writer:
         lanes: Lanes,
         account: Account,
         avoided: Callable[[str], frozenset[str]],
+        sleeps: Callable[[str], bool],
     ) -> None:
         self._ground = ground
         self._lanes = lanes
         self._account = account
         self._avoided = avoided
+        self._sleeps = sleeps
 
     async def write(self, asker: Asker, source: Source) -> Written:
         """Have a summary written on a tenant's account. Never raises but when it is cancelled."""
@@ -161,7 +164,8 @@ class Writer:
             return Written(Outcome.LATE)
 
     async def _in_a_slot(self, job: _Job) -> Written:
-        if not self._ground.admission.has_room(job.lane.name):
+        name = job.lane.name
+        if self._sleeps(name) or not self._ground.admission.has_room(name):
             return Written(Outcome.FULL)
         hold = self._ground.admission.take(
             job.lane.name, job.tenant, 1, job.prompt_tokens, job.source.config.max_tokens
