@@ -23,7 +23,7 @@ from router.swap.arbiter import Arbiter, report_from_wire
 from router.swap.pool import SwapPool
 from router.swap.terms import Act, Expected, Order, Phase, nothing_expected
 from serve_app.config.settings import load_fleet
-from serve_app.swap.expecting import expected_of
+from serve_app.swap.expecting import KnownForecasts, expected_of
 from serve_app.swap.pools import pools_of
 from serve_app.transport.broadcast import ask_all
 
@@ -180,14 +180,15 @@ class SwapServer:
     ) -> None:
         fleet = load_fleet(Path(fleet_file))
         pools = pools_of(fleet, now=time.monotonic(), simulated=simulated)
+        self._forecasts = KnownForecasts(lane for pool in pools.values() for lane in pool.lanes)
         # Of the wall clock, which goes on where the monotonic one of a machine begins anew.
         self._service = SwapService(
             pools,
             handles,
             epoch=time.time_ns() // 1_000_000,
-            expected=expected_of(pool.lanes for pool in pools.values()),
+            expected=expected_of((x.lanes for x in pools.values()), self._forecasts.read),
         )
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: tuple[asyncio.Task[None], ...] = ()
 
     async def exchange(self, wire: dict[str, Any]) -> dict[str, Any]:
         self._begin()
@@ -198,10 +199,11 @@ class SwapServer:
         self._begin()
 
     def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        for task in self._tasks:
+            task.cancel()
 
     def _begin(self) -> None:
         """Begin on the replica's event loop, which there is none of in the constructor."""
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._service.run())
+        if not self._tasks:
+            works = self._service.run(), self._forecasts.keep()
+            self._tasks = tuple(map(asyncio.get_running_loop().create_task, works))

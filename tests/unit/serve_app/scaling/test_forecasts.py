@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 
@@ -10,7 +11,7 @@ import pytest
 from router.scaling.forecast import DAY_S, SLOTS, STEP_S, Forecast
 from serve_app.scaling import forecasts
 from serve_app.scaling.forecasts import OLD_S, Foreteller, Foretold
-from serve_app.swap.expecting import expected_of
+from serve_app.swap.expecting import KnownForecasts, expected_of
 
 NOW = 20_000 * DAY_S + 4 * 3600
 
@@ -80,14 +81,30 @@ def test_a_season_that_ends_is_told_too(store):
 
 
 def test_lanes_that_share_cards_expect_what_all_of_them_have_a_forecast_of(store):
-    expected = expected_of([["chat", "coder"], ["other"]], clock=lambda: 5.0, wall=lambda: NOW)
+    expected = expected_of(
+        [["chat", "coder"], ["other"]], forecasts.published, clock=lambda: 5.0, wall=lambda: NOW
+    )
     for lane, rate in (("chat", 0.2), ("other", 0.4)):
         forecasts.publish(lane, Forecast(NOW, "daily", (rate,) * SLOTS, 0.5, 0.1, 0.2))
     assert expected("other", 65.0) == pytest.approx(0.6)
     assert expected("chat", 65.0) == 0.0, "nobody knows of its neighbour"
     forecasts.publish("coder", Forecast(NOW, "daily", (0.2,) * SLOTS, 0.0, 0.1, 0.2))
-    again = expected_of([["chat", "coder"]], clock=lambda: 5.0, wall=lambda: NOW)
+    again = expected_of(
+        [["chat", "coder"]], forecasts.published, clock=lambda: 5.0, wall=lambda: NOW
+    )
     assert (again("chat", 65.0), again("coder", 65.0)) == (pytest.approx(0.3), pytest.approx(0.2))
+
+
+async def test_the_arbiter_reads_them_beside_its_event_loop(store):
+    forecasts.publish("chat", Forecast(NOW, "daily", (1.0,) * SLOTS, 0.0, 0.1, 0.2))
+    known = KnownForecasts(["chat", "coder"])
+    assert known.read("chat") is None
+    keeping = asyncio.create_task(known.keep())
+    async with asyncio.timeout(10):
+        while known.read("chat") is None:
+            await asyncio.sleep(0.01)
+    keeping.cancel()
+    assert known.read("coder") is None
 
 
 def test_an_old_forecast_is_none(store):
