@@ -101,7 +101,7 @@ async def test_the_arbiter_reads_them_beside_its_event_loop(store):
     assert known.read("chat") is None
     keeping = asyncio.create_task(known.keep())
     async with asyncio.timeout(10):
-        while known.read("chat") is None:
+        while known.read("chat") is None:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     keeping.cancel()
     assert known.read("coder") is None
