@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from classifier.arguments import add_action, positive
+from classifier.arguments import above_zero, add_action, from_zero, positive
 from fleet.simulation import FleetReport, FleetSpec, simulate
 from fleet.simulation.world import Incident, Source
 from fleet.traffic.recorded import Recorded, Replay
@@ -35,7 +35,7 @@ def add_parts(parts: Any) -> None:
         "pointsman simulate fleet --fleet rtx4090 --scenario flash-crowd",
     )
     parser.add_argument("--scenario", required=True, help="name or file")
-    parser.add_argument("--minutes", type=float, help="other than the scenario's")
+    parser.add_argument("--minutes", type=above_zero, help="other than the scenario's")
     _add_fleet(parser)
     parser.set_defaults(func=_fleet)
     parser = add_action(
@@ -48,7 +48,7 @@ def add_parts(parts: Any) -> None:
         "--log", type=Path, nargs="+", required=True, help="request logs, or traces (docs)"
     )
     parser.add_argument("--tier", help="of requests without one that the tenants file has")
-    parser.add_argument("--speed", type=float, default=1.0, help="times as fast as they came")
+    parser.add_argument("--speed", type=above_zero, default=1.0, help="times as fast as they came")
     parser.add_argument("--most", type=positive, help="read so many requests at most")
     _add_fleet(parser)
     parser.set_defaults(func=_replay)
@@ -60,8 +60,8 @@ def _add_fleet(parser: argparse.ArgumentParser) -> None:
     add("--tenants", help="tenants file (default: the scenario's own, or the usual one)")
     add("--profile", action="append", default=[], metavar="LANE=NAME", help="of a lane's engines")
     add("--replicas", action="append", default=[], metavar="LANE=N", help="in place of the file's")
-    add("--start-s", type=float, default=60.0, help="until a new replica serves (default: 60)")
-    add("--card-hour", type=float, default=0.0, help="price of one card for an hour")
+    add("--start-s", type=from_zero, default=60.0, help="until a new replica serves (default: 60)")
+    add("--card-hour", type=from_zero, default=0.0, help="price of one card for an hour")
     add("--seed", type=int, default=1)
 
 
@@ -92,12 +92,12 @@ def _fleet(args: argparse.Namespace) -> int:
 def _replay(args: argparse.Namespace) -> int:
     try:
         requests = read_traces(args.log, args.most)
-    except (OSError, NoTrace) as error:
+    except OSError as error:
+        raise CommandError(f"{error.filename}: {error.strerror}") from error
+    except NoTrace as error:
         raise CommandError(str(error)) from error
     if not requests:
         raise CommandError("the log has no requests")
-    if args.speed <= 0:
-        raise CommandError("--speed is more than 0")
     spec = _spec(args, {})
     tier = args.tier or next(iter(spec.tiers))
     _known_tier(tier, spec)

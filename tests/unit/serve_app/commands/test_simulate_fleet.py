@@ -95,3 +95,27 @@ def test_every_shipped_scenario_is_whole(path):
 
     assert scenario.name == path.stem
     assert scenario.sources(1)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("fleet", "--scenario", "saas", "--minutes", "0"),
+        ("fleet", "--scenario", "saas", "--start-s", "-5"),
+        ("replay", "--log", "any.jsonl", "--speed", "-1"),
+        ("replay", "--log", "any.jsonl", "--card-hour", "nan"),
+    ],
+)
+def test_times_and_prices_below_zero_are_refused(capsys, words):
+    with pytest.raises(SystemExit, match="2"):
+        main(["simulate", *words])
+    assert "should be" in capsys.readouterr().err
+
+
+def test_a_log_that_is_not_there_or_no_text_is_named(capsys, tmp_path):
+    log = tmp_path / "requests.jsonl.gz"
+    assert main(["simulate", "replay", "--log", str(log)]) == 1
+    assert f"{log}: No such file" in capsys.readouterr().err
+    log.write_bytes(b"\x1f\x8b\x08\x00")
+    assert main(["simulate", "replay", "--log", str(log)]) == 1
+    assert f"{log}: is no text in UTF-8" in capsys.readouterr().err
