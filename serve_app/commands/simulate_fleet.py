@@ -18,7 +18,7 @@ from fleet.traffic.recorded import Recorded, Replay
 from fleet.traffic.scenarios import Scenario, scenario_path
 from fleet.traffic.traces import NoTrace, read_traces
 from serve_app.commands.client import CommandError
-from serve_app.commands.fleet_spec import spec_of
+from serve_app.commands.fleet_spec import DERIVED, spec_of
 from serve_app.config.errors import load_yaml
 from serve_app.config.replicas import ReplicasConfig
 from serve_app.config.settings import fleet_path, load_fleet, load_tenants, tenants_path
@@ -86,6 +86,10 @@ def _fleet(args: argparse.Namespace) -> int:
     for source in sources:
         _known_tier(source.tier, spec)
     duration_s = scenario.duration_s if args.minutes is None else 60 * args.minutes
+    if duration_s <= scenario.skip_s:
+        raise CommandError(
+            f"--minutes: the first {scenario.skip_s:.0f} s are not counted; say more"
+        )
     return _run(args, spec, sources, duration_s, happenings, scenario)
 
 
@@ -163,10 +167,13 @@ def _run(
         spec, traffic, duration_s=duration_s, seed=args.seed, skip_s=skip_s, incidents=happenings
     )
     cpu_s = time.process_time() - begun
+    derived = [name for name, lane in spec.lanes.items() if lane.profile.source == DERIVED]
     if args.json:
-        told = {"simulated": True, "cell": cell, "cpu_s": cpu_s, **report.to_dict()}
-        print(json.dumps(told))
+        told = {"simulated": True, "cell": cell, "cpu_s": cpu_s, "derived": derived}
+        print(json.dumps(told | report.to_dict()))
     else:
+        if derived:
+            print(f"speed of {', '.join(derived)}: from data sheets, an estimate (--profile)")
         _print(report, cell, cpu_s, recorded)
     return 1 if report.violations else 0
 
