@@ -1,6 +1,7 @@
 """What the actions and options of a command have in common."""
 
 import argparse
+import math
 from typing import Any
 
 
@@ -18,4 +19,20 @@ def positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("should be at least 1")
+    return number
+
+
+def above_zero(text: str) -> float:
+    """A number above 0, for `type=` as well."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError("should be more than 0")
+    return number
+
+
+def from_zero(text: str) -> float:
+    """A number from 0 on, for `type=` as well."""
+    number = float(text)
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError("should be at least 0")
     return number

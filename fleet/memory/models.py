@@ -57,6 +57,8 @@ def find_shape(source: str, revision: str | None = None) -> tuple[ModelShape, st
         return shape_of(read_object(path)), "its config.json"
     if source in known_models():
         return known_models()[source].shape, "the shipped table"
+    if Path(source).is_dir() or Path(source).is_absolute():
+        raise NotReckoned(f"{source}: there is no config.json in it")
     raise NotReckoned(
         f"{source} is not downloaded, and not one of the models that are known here; "
         f"`hf download {source} config.json` is enough to reckon"

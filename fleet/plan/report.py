@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -50,8 +51,11 @@ def _column(name: str, lines: Sequence[str]) -> Iterator[str]:
 
 def _answer(plan: Plan, times: float) -> str:
     stock = ", ".join(f"{n} {kind}" for kind, n in plan.wish.stock.items() if n)
-    fleet = ", ".join(f"{lane.cards} {lane.served.card_name}" for lane in plan.lanes)
     if not stock:
+        bought: Counter[str] = Counter()
+        for lane in plan.lanes:
+            bought[lane.served.card_name] += lane.cards
+        fleet = ", ".join(f"{count} {kind}" for kind, count in bought.items())
         return f"{plan.cards} cards ({fleet})"
     if plan.short:
         enough = f"enough for {times:.0%} of these users" if times else "too few for any of them"

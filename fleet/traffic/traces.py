@@ -39,7 +39,10 @@ def read_traces(paths: Iterable[Path], most: int | None = None) -> list[Recorded
     found: list[tuple[str, Recorded]] = []
     for path in paths:
         with path.open(encoding="utf-8", newline="") as file:
-            found += _read(path, file, most)
+            try:
+                found += _read(path, file, most)
+            except UnicodeDecodeError as error:
+                raise NoTrace(f"{path}: is no text in UTF-8; is it compressed?") from error
     return _in_order(found)[:most]
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from fleet.cards.table import cards_by_kind
+from fleet.memory.shape import NotReckoned
+from fleet.plan.reckoning.engine import Served
 from fleet.simulation.spec import FleetSpec, LaneSpec, TenantSpec
 from router.admission.ticket import Tier
 from router.slo.objectives import SloPolicy, Targets
@@ -13,8 +16,17 @@ from serve_app.commands.client import CommandError
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.lane import LaneConfig
 from serve_app.config.tenants import TenantConfig, TenantsConfig
+from serve_app.doctor.fit.cards import kind_of_lane
+from serve_app.doctor.fit.checkpoint import shape_of_lane
+from serve_app.doctor.fit.reckoning import engine_of
 from serve_app.routing.policies import levels_of, planning_of, routing_of
 from simulator.model.profile import Profile, load_profile
+
+DERIVED = "data sheet"
+"""Source of a profile that is derived from the card's, because nobody measured or documents one."""
+
+USUAL_TOKENS = 2048
+"""Of a session, by which the room for sessions with sliding windows is reckoned."""
 
 
 def spec_of(
@@ -30,8 +42,8 @@ def spec_of(
     Args:
         fleet: as a deployment reads it.
         tenants: the same.
-        profiles: by lane, the simulator's profile or its name; before the fleet's own and
-            the documented.
+        profiles: by lane, the simulator's profile or its name; before the fleet's own,
+            the documented, and what is derived from the data sheet of the lane's card.
         start_s: from the decision to a warm replica.
         card_hour: price of one card for an hour.
 
@@ -86,10 +98,7 @@ def _lane(
     else:
         found = load_profile(profile) if profile else profile_of(name, lane, fleet.advice)
     if found is None:
-        raise CommandError(
-            f"lane '{name}': no profile says how fast {lane.model_source} is; give one with "
-            f"--profile {name}=NAME, or in the fleet file under advice.profiles"
-        )
+        found = _derived(name, lane)
     ttft_s = None if fleet.slo is None else fleet.slo.policy().of(name, "").ttft_p95_s
     threshold = lane.engine_args.get("long_prefill_token_threshold") or 0
     scheduling = found.scheduling.model_copy(
@@ -104,6 +113,24 @@ def _lane(
         start_s=start_s,
         drain_s=lane.drain_s,
         scaling=lane.replicas.terms(lane.slots, ttft_s) if lane.replicas.follow_load else None,
+    )
+
+
+def _derived(name: str, lane: LaneConfig) -> Profile:
+    """Return an estimate from the data sheet of the card that the lane's bundle names."""
+    why = "its bundle names no kind of card that is known here (accelerator_type:...)"
+    card = cards_by_kind().get(kind_of_lane(lane) or "")
+    if card is not None and lane.engine == "vllm" and lane.generates:
+        try:
+            engine = engine_of(lane)
+            served = Served(lane.model_source, shape_of_lane(lane)[0], engine, card, card.kind)
+            profile = served.simulated(engine.max_num_seqs, min(USUAL_TOKENS, lane.max_model_len))
+            return profile.model_copy(update={"source": DERIVED})
+        except NotReckoned as error:
+            why = str(error)
+    raise CommandError(
+        f"lane '{name}': no profile says how fast {lane.model_source} is, and {why}; give one "
+        f"with --profile {name}=NAME, or in the fleet file under advice.profiles"
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
+from classifier.arguments import above_zero, from_zero, positive
 from fleet.cards.table import Card, cards
 from fleet.memory.shape import NotReckoned
 from fleet.plan.page.page import page
@@ -64,7 +65,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     _add_cards(parser)
     out = parser.add_argument_group("what comes out")
     out.add_argument("--check", action="store_true", help="simulate it; exit 1 if the SLO breaks")
-    out.add_argument("--minutes", type=float, default=10, help="of the simulation (10)")
+    out.add_argument("--minutes", type=above_zero, default=10, help="of the simulation (10)")
     out.add_argument("--seed", type=int, default=1)
     out.add_argument("--what-if", action="store_true", help="also the fleet with one thing changed")
     out.add_argument("--write", type=Path, help="write a fleet file")
@@ -81,9 +82,11 @@ def _add_cards(parser: argparse.ArgumentParser) -> None:
         help="at hand; several times or with commas. More are bought of these kinds alone",
     )
     cost.add_argument("--card-file", type=Path, help="own cards, in the form of the shipped table")
-    cost.add_argument("--rent-per-month", type=float, help="of one card; default: the table's")
-    cost.add_argument("--own", type=int, metavar="MONTHS", help="bought, written off over months")
-    cost.add_argument("--kwh", type=float, default=0.15, help="price of a kWh, of bought cards")
+    cost.add_argument("--rent-per-month", type=from_zero, help="of one card; default: the table's")
+    cost.add_argument(
+        "--own", type=positive, metavar="MONTHS", help="bought, written off over months"
+    )
+    cost.add_argument("--kwh", type=from_zero, default=0.15, help="price of a kWh, of bought cards")
     cost.add_argument("--model", action="append", default=[], metavar="LANE=MODEL")
     cost.add_argument(
         "--profile",
@@ -125,9 +128,12 @@ def _wish(args: argparse.Namespace) -> Wish:
         raise CommandError(str(error)) from error
     try:
         table = cards(args.card_file)
+    except (ValidationError, yaml.YAMLError) as error:
+        raise CommandError(f"{args.card_file}: {_sentence(error)}") from error
+    try:
         workload = _shaped(args, workload)
         users = _users(args, workload)
-    except (ValidationError, yaml.YAMLError) as error:
+    except ValidationError as error:
         raise CommandError(_sentence(error)) from error
     promise = workload.promise.model_copy(
         update={

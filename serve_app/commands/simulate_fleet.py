@@ -11,14 +11,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from classifier.arguments import add_action, positive
+from classifier.arguments import above_zero, add_action, from_zero, positive
 from fleet.simulation import FleetReport, FleetSpec, simulate
 from fleet.simulation.world import Incident, Source
 from fleet.traffic.recorded import Recorded, Replay
 from fleet.traffic.scenarios import Scenario, scenario_path
 from fleet.traffic.traces import NoTrace, read_traces
 from serve_app.commands.client import CommandError
-from serve_app.commands.fleet_spec import spec_of
+from serve_app.commands.fleet_spec import DERIVED, spec_of
 from serve_app.config.errors import load_yaml
 from serve_app.config.replicas import ReplicasConfig
 from serve_app.config.settings import fleet_path, load_fleet, load_tenants, tenants_path
@@ -35,7 +35,7 @@ def add_parts(parts: Any) -> None:
         "pointsman simulate fleet --fleet rtx4090 --scenario flash-crowd",
     )
     parser.add_argument("--scenario", required=True, help="name or file")
-    parser.add_argument("--minutes", type=float, help="other than the scenario's")
+    parser.add_argument("--minutes", type=above_zero, help="other than the scenario's")
     _add_fleet(parser)
     parser.set_defaults(func=_fleet)
     parser = add_action(
@@ -48,7 +48,7 @@ def add_parts(parts: Any) -> None:
         "--log", type=Path, nargs="+", required=True, help="request logs, or traces (docs)"
     )
     parser.add_argument("--tier", help="of requests without one that the tenants file has")
-    parser.add_argument("--speed", type=float, default=1.0, help="times as fast as they came")
+    parser.add_argument("--speed", type=above_zero, default=1.0, help="times as fast as they came")
     parser.add_argument("--most", type=positive, help="read so many requests at most")
     _add_fleet(parser)
     parser.set_defaults(func=_replay)
@@ -60,8 +60,8 @@ def _add_fleet(parser: argparse.ArgumentParser) -> None:
     add("--tenants", help="tenants file (default: the scenario's own, or the usual one)")
     add("--profile", action="append", default=[], metavar="LANE=NAME", help="of a lane's engines")
     add("--replicas", action="append", default=[], metavar="LANE=N", help="in place of the file's")
-    add("--start-s", type=float, default=60.0, help="until a new replica serves (default: 60)")
-    add("--card-hour", type=float, default=0.0, help="price of one card for an hour")
+    add("--start-s", type=from_zero, default=60.0, help="until a new replica serves (default: 60)")
+    add("--card-hour", type=from_zero, default=0.0, help="price of one card for an hour")
     add("--seed", type=int, default=1)
 
 
@@ -86,18 +86,22 @@ def _fleet(args: argparse.Namespace) -> int:
     for source in sources:
         _known_tier(source.tier, spec)
     duration_s = scenario.duration_s if args.minutes is None else 60 * args.minutes
+    if duration_s <= scenario.skip_s:
+        raise CommandError(
+            f"--minutes: the first {scenario.skip_s:.0f} s are not counted; say more"
+        )
     return _run(args, spec, sources, duration_s, happenings, scenario)
 
 
 def _replay(args: argparse.Namespace) -> int:
     try:
         requests = read_traces(args.log, args.most)
-    except (OSError, NoTrace) as error:
+    except OSError as error:
+        raise CommandError(f"{error.filename}: {error.strerror}") from error
+    except NoTrace as error:
         raise CommandError(str(error)) from error
     if not requests:
         raise CommandError("the log has no requests")
-    if args.speed <= 0:
-        raise CommandError("--speed is more than 0")
     spec = _spec(args, {})
     tier = args.tier or next(iter(spec.tiers))
     _known_tier(tier, spec)
@@ -163,10 +167,13 @@ def _run(
         spec, traffic, duration_s=duration_s, seed=args.seed, skip_s=skip_s, incidents=happenings
     )
     cpu_s = time.process_time() - begun
+    derived = [name for name, lane in spec.lanes.items() if lane.profile.source == DERIVED]
     if args.json:
-        told = {"simulated": True, "cell": cell, "cpu_s": cpu_s, **report.to_dict()}
-        print(json.dumps(told))
+        told = {"simulated": True, "cell": cell, "cpu_s": cpu_s, "derived": derived}
+        print(json.dumps(told | report.to_dict()))
     else:
+        if derived:
+            print(f"speed of {', '.join(derived)}: from data sheets, an estimate (--profile)")
         _print(report, cell, cpu_s, recorded)
     return 1 if report.violations else 0
 

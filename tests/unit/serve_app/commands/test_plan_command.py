@@ -181,3 +181,24 @@ def test_hosted_prices_of_the_package_are_the_shipped_ones():
     found = command._hosted()
     for model, price in command.HOSTED.items():
         assert found[model].blended() == pytest.approx(price.blended(), rel=0.01)
+
+
+@pytest.mark.parametrize("option", ["--own=0", "--kwh=-1", "--rent-per-month=-3", "--minutes=0"])
+def test_an_option_that_cannot_be_is_refused_before_anything_is_planned(capsys, option):
+    with pytest.raises(SystemExit, match="2"):
+        main(["plan", "--cards", "rtx4090:2", option])
+    assert f"argument {option.split('=')[0]}: should be" in capsys.readouterr().err
+
+
+def test_a_file_that_is_not_of_the_form_is_named(capsys, tmp_path):
+    cards = tmp_path / "cards.yaml"
+    cards.write_text("mine: 3\n")
+    assert main(["plan", "--cards", "rtx4090:2", "--card-file", str(cards)]) == 1
+    assert f"{cards}: mine: " in capsys.readouterr().err
+    assert main(["plan", "--cards", "rtx4090:2", "--model", f"chat={tmp_path}"]) == 1
+    assert f"{tmp_path}: there is no config.json in it" in capsys.readouterr().err
+
+
+def test_cards_of_a_kind_that_has_to_be_bought_are_one_number(capsys):
+    lines = told(capsys, "--daily", "400", "--cards", "rtx4090").splitlines()
+    assert lines[0] == "answer   2 cards (2 rtx4090)"

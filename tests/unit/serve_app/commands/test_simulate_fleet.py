@@ -80,6 +80,7 @@ def test_yesterdays_log_is_sent_to_another_fleet(tmp_path, capsys):
         (["fleet", "--scenario", "saas", "--replicas", "chat"], "say LANE=VALUE"),
         (["fleet", "--scenario", "saas", "--replicas", "chat=0"], "a number from 1 on"),
         (["fleet", "--scenario", "saas", "--profile", "chat=abacus"], "no profile 'abacus'"),
+        (["fleet", "--scenario", "saas", "--minutes", "1"], "first 60 s are not counted"),
         (["replay", "--log", "nowhere.jsonl"], "nowhere.jsonl"),
     ],
 )
@@ -95,3 +96,35 @@ def test_every_shipped_scenario_is_whole(path):
 
     assert scenario.name == path.stem
     assert scenario.sources(1)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("fleet", "--scenario", "saas", "--minutes", "0"),
+        ("fleet", "--scenario", "saas", "--start-s", "-5"),
+        ("replay", "--log", "any.jsonl", "--speed", "-1"),
+        ("replay", "--log", "any.jsonl", "--card-hour", "nan"),
+    ],
+)
+def test_times_and_prices_below_zero_are_refused(capsys, words):
+    with pytest.raises(SystemExit, match="2"):
+        main(["simulate", *words])
+    assert "should be" in capsys.readouterr().err
+
+
+def test_a_log_that_is_not_there_or_no_text_is_named(capsys, tmp_path):
+    log = tmp_path / "requests.jsonl.gz"
+    assert main(["simulate", "replay", "--log", str(log)]) == 1
+    assert f"{log}: No such file" in capsys.readouterr().err
+    log.write_bytes(b"\x1f\x8b\x08\x00")
+    assert main(["simulate", "replay", "--log", str(log)]) == 1
+    assert f"{log}: is no text in UTF-8" in capsys.readouterr().err
+
+
+def test_a_lane_without_a_profile_is_as_fast_as_its_cards_data_sheet_says(capsys):
+    words = ["fleet", "--scenario", "saas", "--minutes", "2"]
+    status, report = told(capsys, *words, "--fleet", "rtx3090")
+    assert status == 0 and "chat" in report["derived"]
+    assert report["rows"]
+    assert told(capsys, *words, "--fleet", "rtx4090")[1]["derived"] == []
