@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,9 +27,12 @@ from fleet.traffic.recorded import Recorded
 
 Row = Mapping[str, Any]
 
+MOST_IDLE_S = 7 * 86400.0
+"""A longer silence is between files of different times, not of the traffic."""
+
 
 class NoTrace(ValueError):
-    """A file that is none of the formats, or has a line that cannot be read."""
+    """Files of none of the formats, with lines that cannot be read, or years apart."""
 
 
 def read_traces(paths: Iterable[Path], most: int | None = None) -> list[Recorded]:
@@ -43,7 +47,14 @@ def read_traces(paths: Iterable[Path], most: int | None = None) -> list[Recorded
                 found += _read(path, file, most)
             except UnicodeDecodeError as error:
                 raise NoTrace(f"{path}: is no text in UTF-8; is it compressed?") from error
-    return _in_order(found)[:most]
+    ordered = _in_order(found)[:most]
+    gap_s = max((b.at - a.at for a, b in pairwise(ordered)), default=0.0)
+    if gap_s > MOST_IDLE_S:
+        raise NoTrace(
+            f"{gap_s / 86400:.0f} days without a request, each second of which would be simulated: "
+            "give files that follow each other"
+        )
+    return ordered
 
 
 def _read(path: Path, file: Iterable[str], most: int | None) -> Iterator[tuple[str, Recorded]]:
@@ -66,7 +77,8 @@ def _read(path: Path, file: Iterable[str], most: int | None) -> Iterator[tuple[s
         try:
             one = read(row)
         except (KeyError, TypeError, ValueError) as error:
-            raise NoTrace(f"{path}:{number}: cannot be read: {error}") from error
+            what = f"it has no {error}" if isinstance(error, KeyError) else error
+            raise NoTrace(f"{path}:{number}: cannot be read: {what}") from error
         if one is not None:
             yield one
             count += 1

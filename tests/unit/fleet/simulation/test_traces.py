@@ -156,5 +156,14 @@ def test_what_cannot_be_read_is_named_with_its_line(tmp_path, text, words):
         read(tmp_path, text)
 
 
+def test_files_of_different_years_are_not_one_trace(tmp_path):
+    files = tmp_path / "2023.csv", tmp_path / "2024.csv"
+    for file, text in zip(files, (AZURE, AZURE_2024.replace("+00:00", "")), strict=True):
+        file.write_text(text)
+    with pytest.raises(NoTrace, match="175 days without a request"):
+        read_traces(files)
+    assert len(read_traces(files[:1])) == 2
+
+
 def test_an_empty_file_has_no_requests(tmp_path):
     assert read(tmp_path, "") == []
