@@ -7,7 +7,6 @@ import pytest
 from router.scaling.demand import LaneDemand
 from router.scaling.lane_load import Decision, Reason
 from serve_app.scaling import decisions
-from serve_app.scaling import policy as module
 from serve_app.scaling.cards import FreeCards
 from serve_app.scaling.demand import DemandHeard, Told
 from serve_app.scaling.policy import LanePolicy
@@ -24,7 +23,9 @@ def clock(monkeypatch):
     """Seconds for both clocks; what is published goes into `told`."""
     now = SimpleNamespace(s=1_000.0, told=[])
     both = SimpleNamespace(monotonic=lambda: now.s, time=lambda: now.s)
-    monkeypatch.setattr(module, "time", both)
+    # Ray pickles the class by value, and reading that back in the same process gives the class
+    # methods with globals of their own: those of its module are not it any more.
+    monkeypatch.setitem(LanePolicy.__call__.__globals__, "time", both)
     monkeypatch.setattr(decisions, "publish", lambda lane, x: now.told.append((lane, x.reason)))
     return now
 
