@@ -32,7 +32,7 @@ class RequestRecord:
         ttft_s: None unless it was streamed.
         background: what marked it as one that nobody waits for.
         cached_tokens: of the prompt, found in the prefix cache; None when it was not counted.
-        session: a hash of the conversation's key, the same for all of its requests.
+        session_key: the conversation's, the same for all of its requests.
         tool_outcomes: how each tool call was judged, as the model made it first; None: there
             was none, or none was offered.
         tool_repairs: steps that were taken to have invalid ones made again.
@@ -76,9 +76,14 @@ class RequestRecord:
     message: str = ""
     retry_after_s: float | None = None
     cached_tokens: int | None = None
-    session: str | None = None
+    session_key: str | None = None
     prompt: Prompt | None = None
     keep_prompt_days: int = 0
+
+    @property
+    def session(self) -> str | None:
+        """A hash of the conversation's key, for who writes it down."""
+        return None if self.session_key is None else session_hash(self.session_key)
 
 
 def record_of(call: Call, duration_s: float) -> RequestRecord:
@@ -108,7 +113,7 @@ def record_of(call: Call, duration_s: float) -> RequestRecord:
         tool_repairs=tuple(reply.repairs[:MAX_STEPS]) or None,
         trace_id=call.trace.trace if call.trace and call.trace.is_sampled else None,
         cached_tokens=usage.cached_tokens if usage else None,
-        session=session_hash(call.session_key) if call.session_id else None,
+        session_key=call.session_key if call.session_id else None,
         task_key=call.task_key,
         stages=call.stages,
         replica=served.replica.id if served.replica else None,
