@@ -11,16 +11,12 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from ray.experimental.internal_kv import (
-    _internal_kv_get,
-    _internal_kv_initialized,
-    _internal_kv_put,
-)
+from ray.experimental.internal_kv import _internal_kv_initialized
 
 from router.scaling.lane_load import Decision
+from serve_app.scaling import control_store
 
-_KEY = "pointsman:scaling:"
-_NAMESPACE = b"pointsman"
+_KEY = "scaling:"
 
 
 def publish(lane: str, decision: Decision) -> None:
@@ -32,14 +28,14 @@ def publish(lane: str, decision: Decision) -> None:
         "demand": None if decision.demand is None else round(decision.demand, 2),
         "at": round(time.time(), 1),  # noqa: TID251  # for people
     }
-    _internal_kv_put(f"{_KEY}{lane}".encode(), json.dumps(told).encode(), namespace=_NAMESPACE)
+    control_store.put(f"{_KEY}{lane}", json.dumps(told).encode())
 
 
 def last(lanes: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return the last decision of each lane that has one; for a thread."""
     found = {}
     for lane in lanes if _internal_kv_initialized() else ():
-        said = _internal_kv_get(f"{_KEY}{lane}".encode(), namespace=_NAMESPACE)
+        said = control_store.get(f"{_KEY}{lane}")
         if said is not None:
             found[lane] = json.loads(said)
     return found

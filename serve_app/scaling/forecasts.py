@@ -14,6 +14,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 from router.scaling.forecast import DAY_S, STEP_S, Forecast, foretell
+from serve_app.scaling import control_store
 
 logger = logging.getLogger("ray.serve")
 
@@ -24,8 +25,7 @@ EVERY_S = 3600.0
 READ_EVERY_S = 60.0
 OLD_S = 4 * EVERY_S
 
-_KEY = "pointsman:forecast:"
-_NAMESPACE = b"pointsman"
+_KEY = "forecast:"
 
 Points = Callable[
     [float, float], Iterable[tuple[float, Mapping[tuple[str, str], tuple[float, float]]]]
@@ -35,10 +35,8 @@ Points = Callable[
 
 def publish(lane: str, forecast: Forecast | None) -> None:
     """Keep a lane's forecast for its policy; None: it has no season any more."""
-    from ray.experimental.internal_kv import _internal_kv_put
-
     told = b"" if forecast is None else json.dumps(asdict(forecast)).encode()
-    _internal_kv_put(f"{_KEY}{lane}".encode(), told, namespace=_NAMESPACE)
+    control_store.put(f"{_KEY}{lane}", told)
 
 
 def published(lane: str) -> Forecast | None:
@@ -47,10 +45,8 @@ def published(lane: str) -> Forecast | None:
     One that another release wrote, and that cannot be read, is none, as is one of a store
     that does not answer: whoever asks is in the middle of a decision.
     """
-    from ray.experimental.internal_kv import _internal_kv_get
-
     try:
-        said = _internal_kv_get(f"{_KEY}{lane}".encode(), namespace=_NAMESPACE)
+        said = control_store.get(f"{_KEY}{lane}")
     except Exception as error:  # noqa: BLE001 - Ray's are many
         logger.warning("lane '%s': its forecast cannot be read: %s", lane, type(error).__name__)
         return None
@@ -95,8 +91,8 @@ class Foreteller:
                 total, weight = values.get((lanes[lane], lane), (0.0, 0.0))
                 if weight:
                     found.append((at, total / weight))
+        offset_s = 0 if offset is None else round(offset.total_seconds())
         for lane, found in loads.items():
-            offset_s = 0 if offset is None else round(offset.total_seconds())
             forecast = foretell(found, offset_s=offset_s)
             self._publish(lane, forecast)
             if forecast is not None:
