@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import asdict
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -112,20 +113,26 @@ def _secret() -> str:
     return secret
 
 
-def _ledger(fleet: FleetConfig, tenants_file: str) -> Application:
-    """One replica beside the store; the only ingress replica needs none."""
-    terms = asdict(fleet.ledger.terms(fleet.ingress.replicas))
+def _only_one(name: str) -> Callable[[type], serve.Deployment]:
+    """A deployment of one replica beside the state, which decides for all ingress replicas."""
     return serve.deployment(
-        name="ledger",
+        name=name,
         num_replicas=1,
         max_ongoing_requests=1000,
-        # A dead one is noticed at the next check; its epoch keeps two of them apart.
+        # A dead one is noticed at the next check; its epoch keeps two of them apart. The first
+        # one is where `swap` begins its work.
         health_check_period_s=1.0,
         health_check_timeout_s=5.0,
         graceful_shutdown_timeout_s=1.0,
         graceful_shutdown_wait_loop_s=0.1,
         ray_actor_options={"num_cpus": 0, "resources": BESIDE_THE_STATE},
-    )(LedgerServer).bind(terms, tenants_file=tenants_file)
+    )
+
+
+def _ledger(fleet: FleetConfig, tenants_file: str) -> Application:
+    """One replica beside the store; the only ingress replica needs none."""
+    terms = asdict(fleet.ledger.terms(fleet.ingress.replicas))
+    return _only_one("ledger")(LedgerServer).bind(terms, tenants_file=tenants_file)
 
 
 def _swap(
@@ -133,17 +140,9 @@ def _swap(
 ) -> Application:
     """One replica, which tells the lanes that share cards to wake and to rest."""
     pooled = {x: lanes[x] for x, lane in fleet.enabled_lanes.items() if lane.cards is not None}
-    return serve.deployment(
-        name="swap",
-        num_replicas=1,
-        max_ongoing_requests=1000,
-        # It begins its work with the first of these.
-        health_check_period_s=1.0,
-        health_check_timeout_s=5.0,
-        graceful_shutdown_timeout_s=1.0,
-        graceful_shutdown_wait_loop_s=0.1,
-        ray_actor_options={"num_cpus": 0, "resources": BESIDE_THE_STATE},
-    )(SwapServer).bind(pooled, fleet_file=str(fleet_file), simulated=options.engine == "simulated")
+    return _only_one("swap")(SwapServer).bind(
+        pooled, fleet_file=str(fleet_file), simulated=options.engine == "simulated"
+    )
 
 
 def _refuse_open_door(options: AppArgs, local_tenant: str | None) -> None:
