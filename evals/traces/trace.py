@@ -1,0 +1,128 @@
+"""One kept request: what was asked, what was decided, what came of it.
+
+Every writer and reader of traces goes by `Trace` and `SCHEMA`. A column that a later version
+adds is read as its default where a file does not have it; one that a later version dropped is
+passed over.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+
+JSON_COLUMNS = frozenset({"body", "tool_calls", "features", "signals", "stages", "verdicts"})
+"""Of nested values, which are kept as text: their shape is the client's, not ours."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """One finished generation request of a tenant that lets them be kept.
+
+    Attributes:
+        time: when it ended, in UTC.
+        session: hash of the conversation's key; `task` of the task's; None: it has none.
+        api: path that was asked, such as `/v1/chat/completions`.
+        body: the request's JSON, redacted.
+        answer: text of the answer, redacted; None: there was none, or it was too long to keep.
+        tool_calls: `{"name", "arguments"}` of each call of the answer, arguments as text.
+        finish_reason: as the engine said.
+        lane: None, as `model` and `reason`, when it was refused before there was one.
+        propensity: probability in (0, 1] with which the policy chose this lane for this request;
+            1 where chance had no part in it; None: not known.
+        features: by name, what the score was made from.
+        policy_version: hash of what decided: routing rules, shares, classifier.
+        experiment, arm: names, where the request was in one.
+        signals: what the weak lane knew of its own answer (`docs/evals.md`).
+        code: `200`, `499`, `broken`, or an error code.
+        verdicts: how each tool call was judged, as the model made it first.
+        redactions: places where something was taken out.
+        thumb: 1 or -1; `preferred_over`: the id of the request whose answer was worse. Both are
+            joined from the feedback when traces are read, and are in no file.
+
+    """
+
+    time: datetime
+    request_id: str
+    tenant: str
+    tier: str
+    session: str | None = None
+    task: str | None = None
+    api: str = ""
+    body: Mapping[str, Any] = field(default_factory=dict)
+    answer: str | None = None
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    finish_reason: str | None = None
+    lane: str | None = None
+    model: str | None = None
+    reason: str | None = None
+    score: float | None = None
+    threshold: float | None = None
+    classifier: str | None = None
+    propensity: float | None = None
+    features: Mapping[str, float] = field(default_factory=dict)
+    policy_version: str = ""
+    experiment: str | None = None
+    arm: str | None = None
+    signals: Mapping[str, Any] = field(default_factory=dict)
+    code: str = ""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+    ttft_s: float | None = None
+    duration_s: float = 0.0
+    stages: Mapping[str, float] = field(default_factory=dict)
+    verdicts: tuple[str, ...] = ()
+    redactions: int = 0
+    thumb: int | None = None
+    preferred_over: str | None = None
+
+    def row(self) -> dict[str, Any]:
+        """Return it as a row of `SCHEMA`."""
+        found = {name: getattr(self, name) for name in SCHEMA.names}
+        return {
+            name: json.dumps(value, ensure_ascii=False) if name in JSON_COLUMNS else value
+            for name, value in found.items()
+        }
+
+
+def trace_of(row: Mapping[str, Any]) -> Trace:
+    """Read a row, of this version's columns or another's.
+
+    Raises:
+        ValueError: a text is no JSON.
+        TypeError: a column is missing that every trace has.
+
+    """
+    found: dict[str, Any] = {}
+    for spec in fields(Trace):
+        value = row.get(spec.name)
+        if value is not None:
+            found[spec.name] = json.loads(value) if spec.name in JSON_COLUMNS else value
+    for name in ("tool_calls", "verdicts"):
+        found[name] = tuple(found.get(name, ()))
+    return Trace(**found)
+
+
+SCHEMA = pa.schema(
+    [
+        pa.field("time", pa.timestamp("us", tz="UTC"), nullable=False),
+        *(pa.field(name, pa.string(), nullable=False) for name in ("request_id", "tenant", "tier")),
+        *(pa.field(name, pa.string()) for name in ("session", "task", "api", "body", "answer")),
+        *(pa.field(name, pa.string()) for name in ("tool_calls", "finish_reason")),
+        *(pa.field(name, pa.string()) for name in ("lane", "model", "reason")),
+        *(pa.field(name, pa.float64()) for name in ("score", "threshold")),
+        pa.field("classifier", pa.string()),
+        pa.field("propensity", pa.float64()),
+        *(pa.field(name, pa.string()) for name in ("features", "policy_version")),
+        *(pa.field(name, pa.string()) for name in ("experiment", "arm", "signals", "code")),
+        *(pa.field(f"{name}_tokens", pa.int64()) for name in ("prompt", "completion", "cached")),
+        *(pa.field(name, pa.float64()) for name in ("ttft_s", "duration_s")),
+        *(pa.field(name, pa.string()) for name in ("stages", "verdicts")),
+        pa.field("redactions", pa.int32()),
+    ]
+)

@@ -1,0 +1,1 @@
+"""Which requests are in which arm of an experiment, and which arms have to stop."""

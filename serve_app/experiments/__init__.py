@@ -1,0 +1,1 @@
+"""Experiments of the fleet file in one ingress replica: arms, shadows, guard rails."""

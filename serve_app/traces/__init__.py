@@ -1,0 +1,1 @@
+"""Finished requests of tenants that let them be kept: redacted, and written by day."""
