@@ -39,7 +39,7 @@ from serve_app.scaling.deployment import replica_options
 from serve_app.swap.pools import with_part_of_cards
 from serve_app.swap.service import SwapServer
 from serve_app.tenancy.local_key import keep_admin_key
-from simulator.http.app import NO_PROFILE_SLEEP, EngineSpec
+from simulator.http.spec import NO_PROFILE_SLEEP, EngineSpec
 from simulator.model.profile import FixedTiming, Profile, SleepCosts, profile_path
 from simulator.script.model import ScriptError, load_script
 

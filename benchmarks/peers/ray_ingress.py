@@ -32,7 +32,7 @@ from ray.serve.llm import LLMConfig, LLMServer, build_openai_app
 from benchmarks.peers.serving import serve_until_interrupted
 from simulator.http.answers import Choice, choices_of
 from simulator.http.asks import BadAsk, read_chat
-from simulator.http.forms import ChatForm
+from simulator.http.forms.openai import ChatForm
 from simulator.model.engine import Sequence
 from simulator.model.fixed import FixedEngine
 from simulator.model.profile import FixedTiming

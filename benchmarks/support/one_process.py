@@ -35,7 +35,8 @@ from serve_app.front.doorway import Doorway
 from serve_app.leases.ledger import LedgerServer
 from serve_app.swap.service import SwapServer
 from serve_app.transport.endpoint import SECRET_HEADER, EndpointServer
-from simulator.http.app import EngineSpec, SimulatedEngineApp
+from simulator.http.app import SimulatedEngineApp
+from simulator.http.spec import EngineSpec
 
 SECRET = "of-one-process"
 HOST = "127.0.0.1"

@@ -12,8 +12,9 @@ import orjson
 
 from serve_app.placement.lanes import Replica
 from simulator.http.answers import Choice
-from simulator.http.app import EngineSpec, SimulatedEngineApp
+from simulator.http.app import SimulatedEngineApp
 from simulator.http.asks import Ask
+from simulator.http.spec import EngineSpec
 from simulator.model.profile import FixedTiming
 from simulator.model.realtime import Stream
 from simulator.script.model import Script

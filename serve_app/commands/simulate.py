@@ -228,8 +228,8 @@ def _finite(value: Any) -> Any:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    from simulator.http.app import EngineSpec
     from simulator.http.serve import serve
+    from simulator.http.spec import EngineSpec
 
     timing: Profile | FixedTiming = FixedTiming(
         ttft_s=args.ttft_s, itl_s=args.itl_s, in_step=not args.out_of_step

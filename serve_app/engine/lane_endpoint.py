@@ -42,7 +42,8 @@ from serve_app.transport.endpoint import (
     published_host,
 )
 from serve_app.watchdog.heartbeat import Heartbeat
-from simulator.http.app import EngineSpec, SimulatedEngineApp
+from simulator.http.app import SimulatedEngineApp
+from simulator.http.spec import EngineSpec
 
 logger = logging.getLogger("ray.serve")
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,60 +12,30 @@ from zlib import crc32
 import orjson
 from pydantic import ValidationError
 
-from simulator.http import asks, forms
+from simulator.http import asks
 from simulator.http.answers import Choice, block_keys, choices_of
-from simulator.http.delivery import Delivery, Message, Send, respond
+from simulator.http.delivery import Delivery, Send, respond
 from simulator.http.exposition import Exposition
-from simulator.http.faults import NO_FAULTS, Faults, die
+from simulator.http.faults import Faults, die
+from simulator.http.forms.base import SIMULATED
+from simulator.http.forms.messages import MessageForm
+from simulator.http.forms.openai import ChatForm, CompletionForm
+from simulator.http.forms.responses import ResponseForm
 from simulator.http.pooling import POOLED, BadInput, read_all
+from simulator.http.reading import Receive, Refused, disconnected, json_object, read_body
 from simulator.http.scripted import READERS, scripted_choices
-from simulator.http.scripted_forms import SCRIPTED_FORMS, UnreadableCall
+from simulator.http.scripted_forms.messages import UnreadableCall
+from simulator.http.scripted_forms.table import SCRIPTED_FORMS
+from simulator.http.spec import EngineSpec
 from simulator.model.engine import BatchingEngine, Sequence
 from simulator.model.fixed import FixedEngine
-from simulator.model.profile import FixedTiming, Profile, SleepCosts
+from simulator.model.profile import FixedTiming, Profile
 from simulator.model.realtime import Engine, RealTimeEngine, Stream
 from simulator.model.text import detokenize
 from simulator.script.answer import answer_of
 from simulator.script.model import Script, load_script
 
-NO_PROFILE_SLEEP = SleepCosts()
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-
-
-class Refused(Exception):
-    """An error answer: its status and its text."""
-
-    def __init__(self, status: int, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.status, self.kind = status, kind
-
-
-@dataclass(frozen=True, slots=True)
-class EngineSpec:
-    """What one simulated engine is.
-
-    Attributes:
-        model_id: the only model it answers for.
-        window_tokens: prompt and answer together.
-        timing: a profile, or fixed times.
-        trims_template: whether the chat template strips messages (Llama 3.1's does).
-        script: what it says; None: syllables, or what the timing's profile names.
-        is_pooling: it embeds and scores texts, and says nothing.
-        seed: of what is drawn at random: ids, sampled texts, faults.
-        sleep: what giving up its card costs.
-
-    """
-
-    model_id: str
-    window_tokens: int
-    timing: Profile | FixedTiming
-    trims_template: bool = False
-    faults: Faults = NO_FAULTS
-    script: Script | None = None
-    seed: int | None = None
-    sleep: SleepCosts = NO_PROFILE_SLEEP
-    is_pooling: bool = False
 
 
 class SimulatedEngineApp:
@@ -95,10 +64,10 @@ class SimulatedEngineApp:
         self._apply(spec.faults)
         trims = spec.trims_template
         self._generators: dict[str, tuple[Callable[[dict[str, Any]], asks.Ask], type[Any]]] = {
-            "/v1/chat/completions": (lambda b: asks.read_chat(b, trims=trims), forms.ChatForm),
-            "/v1/completions": (asks.read_completion, forms.CompletionForm),
-            "/v1/messages": (lambda b: asks.read_message(b, trims=trims), forms.MessageForm),
-            "/v1/responses": (lambda b: asks.read_response(b, trims=trims), forms.ResponseForm),
+            "/v1/chat/completions": (lambda b: asks.read_chat(b, trims=trims), ChatForm),
+            "/v1/completions": (asks.read_completion, CompletionForm),
+            "/v1/messages": (lambda b: asks.read_message(b, trims=trims), MessageForm),
+            "/v1/responses": (lambda b: asks.read_response(b, trims=trims), ResponseForm),
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -107,7 +76,7 @@ class SimulatedEngineApp:
             if scope["method"] in ("GET", "HEAD"):
                 await self._get(path, send)
                 return
-            body = _object(await _read_body(receive))
+            body = json_object(await read_body(receive))
             if path in POOLED and self.spec.is_pooling:
                 await self._pool(path, body, send)
             elif path in self._generators and not self.spec.is_pooling:
@@ -139,13 +108,13 @@ class SimulatedEngineApp:
                 "id": self.spec.model_id,
                 "object": "model",
                 "created": 0,
-                "owned_by": forms.SIMULATED,
+                "owned_by": SIMULATED,
                 "max_model_len": self.spec.window_tokens,
             }
             return {"object": "list", "data": [model]}
         if path == "/simulated/faults":
             return self._faults.model_dump()
-        return {"version": forms.SIMULATED} if path == "/version" else {}
+        return {"version": SIMULATED} if path == "/version" else {}
 
     async def _post(self, path: str, body: dict[str, Any], send: Send) -> None:
         if path == "/v1/messages/count_tokens":
@@ -245,7 +214,7 @@ class SimulatedEngineApp:
             form_type = SCRIPTED_FORMS[path]
         form = form_type(ask, self.spec.model_id, self._random)
         answering = asyncio.ensure_future(self._answer(ask, form, choices, send, fault))
-        leaving = asyncio.ensure_future(_disconnect(receive))
+        leaving = asyncio.ensure_future(disconnected(receive))
         try:
             await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if answering.done():
@@ -326,27 +295,3 @@ class SimulatedEngineApp:
 def _script_of(timing: Profile | FixedTiming) -> Script | None:
     named = timing.script if isinstance(timing, Profile) else None
     return None if named is None else load_script(Path(named))
-
-
-def _object(raw: bytes) -> dict[str, Any]:
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise Refused(400, "BadRequestError", "the body is not JSON") from error
-    if not isinstance(body, dict):
-        raise Refused(400, "BadRequestError", "the body is not a JSON object")
-    return body
-
-
-async def _read_body(receive: Receive) -> bytes:
-    parts = []
-    while True:
-        message = await receive()
-        parts.append(message.get("body", b""))
-        if not message.get("more_body"):
-            return b"".join(parts)
-
-
-async def _disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -10,7 +10,7 @@ import orjson
 
 from simulator.http.answers import Choice
 from simulator.http.faults import CUT_AFTER_TOKENS
-from simulator.http.forms import Form
+from simulator.http.forms.base import Form
 from simulator.model.realtime import Stream
 
 Message = MutableMapping[str, Any]

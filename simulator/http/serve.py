@@ -12,7 +12,8 @@ from pathlib import Path
 
 import uvicorn
 
-from simulator.http.app import EngineSpec, SimulatedEngineApp
+from simulator.http.app import SimulatedEngineApp
+from simulator.http.spec import EngineSpec
 from simulator.model.profile import FixedTiming
 from simulator.script.model import ScriptError, load_script
 

@@ -11,8 +11,9 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from simulator.http.app import Receive, Scope, SimulatedEngineApp
+from simulator.http.app import Scope, SimulatedEngineApp
 from simulator.http.delivery import Send, respond
+from simulator.http.reading import Receive
 from simulator.model.profile import SleepCosts
 
 ASLEEP_STILL = frozenset({"/metrics", "/health", "/ping", "/version", "/v1/models"})

@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable
 from starlette.types import ASGIApp
 
 from serve_app.engine.sleeping.engine import EngineFacts
-from simulator.http.app import EngineSpec, SimulatedEngineApp
+from simulator.http.app import SimulatedEngineApp
 from simulator.http.sleep import SleepingEngineApp
+from simulator.http.spec import EngineSpec
 
 
 class SimulatedSleeper:

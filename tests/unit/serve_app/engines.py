@@ -8,7 +8,8 @@ import aiohttp
 from serve_app.engine.engine_stats import engine_load
 from serve_app.engine.lane_endpoint import ENGINE_ASKS
 from serve_app.transport.endpoint import SECRET_HEADER, EndpointServer
-from simulator.http.app import EngineSpec, SimulatedEngineApp
+from simulator.http.app import SimulatedEngineApp
+from simulator.http.spec import EngineSpec
 from simulator.model.profile import Profile
 
 SECRET = "s3cret"

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from serve_app.placement.lanes import NoReplica, Replica, Unreachable
 from serve_app.transport.upstream import BrokenConnection
-from simulator.http.app import EngineSpec, SimulatedEngineApp
+from simulator.http.app import SimulatedEngineApp
+from simulator.http.spec import EngineSpec
 from simulator.model.profile import FixedTiming
 from simulator.model.realtime import Stream
 

@@ -23,7 +23,8 @@ from serve_app.websocket.owner import ASKS as OWNER_ASKS
 from serve_app.websocket.owner import Owner
 from serve_app.websocket.peers import Peers
 from serve_app.websocket.sockets import Sockets
-from simulator.http.app import EngineSpec, SimulatedEngineApp
+from simulator.http.app import SimulatedEngineApp
+from simulator.http.spec import EngineSpec
 from simulator.model.profile import FixedTiming
 from tests.unit.serve_app.conftest import FLEET, TIERS, FakeScorer
 

@@ -17,8 +17,9 @@ import pytest
 import uvicorn
 
 from serve_app.engine.engine_stats import engine_load
-from simulator.http.app import EngineSpec, SimulatedEngineApp
+from simulator.http.app import SimulatedEngineApp
 from simulator.http.faults import Faults
+from simulator.http.spec import EngineSpec
 from simulator.model.profile import FixedTiming, Profile
 
 MODEL = "m"

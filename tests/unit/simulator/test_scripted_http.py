@@ -15,8 +15,9 @@ import openai
 import pytest
 import yaml
 
-from simulator.http.app import EngineSpec, SimulatedEngineApp
-from simulator.http.scripted_forms import SCRIPTED_FORMS
+from simulator.http.app import SimulatedEngineApp
+from simulator.http.scripted_forms.table import SCRIPTED_FORMS
+from simulator.http.spec import EngineSpec
 from simulator.model.profile import FixedTiming, Profile
 from simulator.script.model import Fault, Script
 from tests.unit.simulator.test_http import CARD

@@ -4,8 +4,9 @@ import asyncio
 
 import httpx
 
-from simulator.http.app import EngineSpec, SimulatedEngineApp
+from simulator.http.app import SimulatedEngineApp
 from simulator.http.sleep import SleepingEngineApp
+from simulator.http.spec import EngineSpec
 from simulator.model.profile import FixedTiming, SleepCosts
 
 COSTS = SleepCosts(sleep_s=0.01, wake_s=0.01, reload_s=0.02)

@@ -35,7 +35,8 @@ from serve_app.placement.lanes import Lanes, NoReplica, Replica
 from serve_app.routing.policies import build_policies
 from serve_app.tenancy.auth import make_key
 from serve_app.transport.endpoint import EndpointServer
-from simulator.http.app import EngineSpec, SimulatedEngineApp
+from simulator.http.app import SimulatedEngineApp
+from simulator.http.spec import EngineSpec
 from simulator.model.profile import load_profile
 
 SECRET = "s3cret"

@@ -12,7 +12,8 @@ from serve_app.doctor.check import Result
 from serve_app.doctor.live.deployment import NoAnswer
 from serve_app.doctor.live.examination import examine_live
 from serve_app.metrics.expositions import label_exposition
-from simulator.http.app import EngineSpec, SimulatedEngineApp
+from simulator.http.app import SimulatedEngineApp
+from simulator.http.spec import EngineSpec
 from simulator.model.profile import load_profile
 from tests.unit.serve_app.simulated_lanes import SimulatedLanes
 

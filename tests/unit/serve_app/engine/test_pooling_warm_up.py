@@ -11,7 +11,8 @@ from serve_app.engine.embedded_model import resolve_source
 from serve_app.engine.lane_endpoint import ENGINE_ASKS
 from serve_app.engine.warm_up import dummy_inputs, warm_up
 from serve_app.transport.endpoint import SECRET_HEADER, EndpointServer
-from simulator.http.app import EngineSpec, SimulatedEngineApp
+from simulator.http.app import SimulatedEngineApp
+from simulator.http.spec import EngineSpec
 from tests.unit.serve_app.engines import SECRET, card
 
 

@@ -3,7 +3,8 @@
 from serve_app.config.fleet import FleetConfig
 from serve_app.pipeline.state import IngressState
 from serve_app.routing.policies import build_policies
-from simulator.http.app import EngineSpec, SimulatedEngineApp
+from simulator.http.app import SimulatedEngineApp
+from simulator.http.spec import EngineSpec
 from tests.unit.serve_app.conftest import FLEET, FakeScorer
 from tests.unit.serve_app.simulated_lanes import AT_ONCE, SimulatedLanes
 

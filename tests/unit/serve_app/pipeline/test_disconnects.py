@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from simulator.http.forms import ChatForm
+from simulator.http.forms.openai import ChatForm
 from tests.unit.serve_app.socket_world import SocketWorld, until
 
 CHAT = "/v1/chat/completions"

@@ -7,7 +7,8 @@ import openai
 
 from serve_app.responses.desk import StoredResponses
 from serve_app.responses.metrics import ResponseMetrics
-from simulator.http.app import EngineSpec, SimulatedEngineApp
+from simulator.http.app import SimulatedEngineApp
+from simulator.http.spec import EngineSpec
 from simulator.script.model import Script
 from tests.unit.serve_app.conftest import with_tier
 from tests.unit.serve_app.simulated_lanes import AT_ONCE, SimulatedLanes

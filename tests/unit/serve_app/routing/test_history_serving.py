@@ -7,7 +7,8 @@ import pytest
 
 from serve_app.config.tenants import TenantsConfig
 from serve_app.routing.policies import build_policies
-from simulator.http.app import EngineSpec, SimulatedEngineApp
+from simulator.http.app import SimulatedEngineApp
+from simulator.http.spec import EngineSpec
 from simulator.model.profile import Profile
 
 CHAT = "/v1/chat/completions"

@@ -10,7 +10,8 @@ from serve_app.config.serving import TimeoutConfig
 from serve_app.engine.lane_endpoint import ENGINE_ASKS
 from serve_app.placement.lanes import Lanes, Replica
 from serve_app.transport.endpoint import EndpointServer
-from simulator.http.app import EngineSpec, SimulatedEngineApp
+from simulator.http.app import SimulatedEngineApp
+from simulator.http.spec import EngineSpec
 from simulator.model.profile import FixedTiming
 from tests.unit.serve_app.transport.raw_server import writer_of
 

@@ -1,0 +1,1 @@
+"""How each route writes an answer, whole and event by event."""
