@@ -51,6 +51,10 @@ class BatchingEngine(Scheduler):
         """When the step under way ends; None while idle."""
         return self._step_ends_at
 
+    def ended(self, first: int, last: int) -> array[float]:
+        """When the decode steps from `first` on and before `last` ended."""
+        return self.step_ends[first:last]
+
     def add(self, sequence: Sequence, now: float) -> None:
         """Queue a sequence. Raises ValueError when it can never run."""
         self.queue(sequence)

@@ -40,7 +40,7 @@ class Scheduler:
         self._ending: dict[Sequence, None] = {}
         self._context = 0
         # (decode step, arrival number, epoch, sequence)
-        self._ends: list[tuple[int, int, int, Sequence]] = []
+        self._endings: list[tuple[int, int, int, Sequence]] = []
         self._boundaries: list[tuple[int, int, int, Sequence]] = []
         # The step being decided on.
         self._step_prefill: list[tuple[Sequence, int]] = []
@@ -201,7 +201,7 @@ class Scheduler:
         self._context += sequence.computed
         entry = (sequence.number, sequence.epoch, sequence)
         left = sequence.output_tokens - sequence.generated
-        heapq.heappush(self._ends, (self.decode_steps + left, *entry))
+        heapq.heappush(self._endings, (self.decode_steps + left, *entry))
         self._await_boundary(sequence)
 
     def _await_boundary(self, sequence: Sequence) -> None:
@@ -265,7 +265,7 @@ class Scheduler:
         self._context += len(self._decoding)
         if self._lists_decoded:
             result.decoded = list(self._decoding)
-        ends = self._ends
+        ends = self._endings
         while ends and ends[0][0] <= self.decode_steps:
             _, _, epoch, sequence = heapq.heappop(ends)
             if sequence.epoch == epoch:

@@ -18,7 +18,7 @@ fits one to measured kernels and judges both against a real run.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from math import hypot
@@ -91,6 +91,13 @@ class StepCost(BaseModel):
         ms = self.fixed_ms + interpolated(self.linear_ms, prefill_tokens + batch)
         ms += self.sequence_us * batch / 1e3
         return (ms + (self.prefill_pair_ns * prefill_pairs + context_ns * context) / 1e6) / 1e3
+
+    def decoding_s(self, batch: int, contexts: Iterable[int]) -> list[float]:
+        """Seconds of steps that only decode, all of one batch: `seconds` for each context."""
+        ms = self.fixed_ms + interpolated(self.linear_ms, batch)
+        ms += self.sequence_us * batch / 1e3
+        context_ns = self.context_ns
+        return [(ms + context_ns * context / 1e6) / 1e3 for context in contexts]
 
 
 def pairs(chunk: int, computed: int) -> float:

@@ -243,9 +243,9 @@ class _Run:
     def _longest_gap(self, sequence: Sequence) -> float:
         assert sequence.first_token_at is not None
         before, longest = sequence.first_token_at, 0.0
-        ends = self._engine_of(sequence).step_ends
+        engine = self._engine_of(sequence)
         for first, last in sequence.segments:
-            part = ends[first:last]
+            part = engine.ended(first, last)
             longest = max(longest, part[0] - before, max(map(sub, part[1:], part), default=0.0))
             before = part[-1]
         return longest
@@ -262,7 +262,7 @@ def token_at(engine: BatchingEngine, sequence: Sequence, number: int) -> float:
         return sequence.first_token_at
     for first, last in sequence.segments:
         if left <= last - first:
-            return engine.step_ends[first + left - 1]
+            return engine.ended(first + left - 1, first + left)[0]
         left -= last - first
     return sequence.finished_at
 

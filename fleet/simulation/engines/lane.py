@@ -16,6 +16,7 @@ from router.scaling.lane_load import LaneLoad
 from router.scaling.throughput import Throughput
 from simulator.model.engine import BatchingEngine
 from simulator.model.profile import Profile
+from simulator.model.striding import StridingEngine
 
 REPORT_DELAY_S = 0.3
 """Reports travel from the replica over Serve's controller to the ingress replicas."""
@@ -85,7 +86,9 @@ class LaneEngines:
 
     def _add(self, now: float) -> None:
         profile = self.profile
-        engine = BatchingEngine(profile.timing, profile.scheduling, keeps_step_times=True)
+        engine = StridingEngine(
+            profile.timing, profile.scheduling, lambda: self._world.now, keeps_step_times=True
+        )
         turns = OpenTurns(self._fleet.max_spilled, self._fleet.warm_s)
         replica = Replica(f"{self.name}-{next(self._numbers)}", engine, turns, self._world)
         self.replicas[replica.name] = replica

@@ -55,21 +55,26 @@ class Replica:
         self.is_draining = self.is_gone = False
         self.tokens = self.served = 0
         self._world = world
-        self._is_due = False
+        self._awaited: float | None = None
 
     def add(self, attempt: Attempt, now: float) -> None:
         self.engine.add(attempt, now)
         self._await_step()
 
+    def abort(self, attempt: Attempt) -> None:
+        self.engine.abort(attempt)
+        self._await_step()
+
     def _await_step(self) -> None:
+        """Plan for the engine's next step; what was planned for a later one is void."""
         at = self.engine.next_at
-        if at is not None and not self._is_due:
-            self._is_due = True
-            self._world.at(at, self._step)
+        if at != self._awaited:
+            self._awaited = at
+            if at is not None:
+                self._world.at(at, self._step)
 
     def _step(self, now: float) -> None:
-        self._is_due = False
-        if self.is_gone:
+        if self.is_gone or now != self._awaited:
             return
         result = self.engine.advance()
         for sequence in result.first:

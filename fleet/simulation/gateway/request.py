@@ -246,7 +246,7 @@ class Request:
 
     def _stop(self, now: float) -> None:
         if self.attempt is not None and self.replica is not None:
-            self.replica.engine.abort(self.attempt)
+            self.replica.abort(self.attempt)
             self._release(now)
 
     def _release(self, now: float) -> None:
