@@ -25,6 +25,7 @@ from serve_app.config.settings import (
     fleet_path,
     load_fleet,
     load_tenants,
+    own_path,
     refuse_unknown_lanes,
     tenants_path,
 )
@@ -237,7 +238,17 @@ def _vllm(name: str, lane: LaneConfig, life: LaneLife, ttft_s: float | None) -> 
     from serve_app.engine.vllm_lane import build_vllm_lane
 
     source = resolve_source(lane.model_source)
+    lane = _with_own_template(lane)
     return build_vllm_lane(lane, source, lane_options(name, lane, life.affinity, ttft_s), life)
+
+
+def _with_own_template(lane: LaneConfig) -> LaneConfig:
+    """Return it with a chat template's file from the home; vLLM would look where Ray put it."""
+    given = lane.engine_args.get("chat_template")
+    if not isinstance(given, str):
+        return lane
+    args = {**lane.engine_args, "chat_template": own_path(given)}
+    return lane.model_copy(update={"engine_args": args})
 
 
 def lane_options(

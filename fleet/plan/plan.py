@@ -18,9 +18,16 @@ from simulator.virtual_time.users import Promise, Users
 from simulator.virtual_time.workload import Workload
 
 LLAMA, QWEN = "meta-llama/Llama-3.1-8B-Instruct", "Qwen/Qwen2.5-14B-Instruct-AWQ"
-LLAMA_AWQ = "hugging-quants/Meta-Llama-3.1-8B-Instruct-AWQ-INT4"
-DEFAULTS = {"chat": LLAMA, "free": LLAMA, "quality": QWEN, "agent": QWEN}
-"""Model of a lane where none is given: those of the shipped fleet."""
+QWEN_7B = "Qwen/Qwen2.5-7B-Instruct"
+DEFAULTS = {"chat": LLAMA, "free": QWEN_7B, "quality": QWEN, "agent": QWEN}
+"""Model of a lane where none is given: those of the shipped fleet. That of the free tier is smaller
+than the paid one's, and half of its layers' KV heads make it 28 KiB of KV a token for 64."""
+
+IN_4_BITS = {
+    LLAMA: "hugging-quants/Meta-Llama-3.1-8B-Instruct-AWQ-INT4",
+    QWEN_7B: "Qwen/Qwen2.5-7B-Instruct-AWQ",
+}
+"""In the place of a default on a card without FP8: its 16-bit weights would leave 24 GB little."""
 
 MOST_CARDS_A_REPLICA = 8
 STRONGER = "quality"
@@ -275,9 +282,8 @@ def serve(wish: Wish, name: str, kind: str, cards: int = 1) -> Served:
     """Return the model of a lane on a kind of card."""
     source = wish.models.get(name) or DEFAULTS[name]
     card = wish.cards[kind]
-    if source == LLAMA and name not in wish.models and card.capability < FP8:
-        # Its 16-bit weights would leave a 24 GB card 8 GB for everything else.
-        source = LLAMA_AWQ
+    if name not in wish.models and card.capability < FP8:
+        source = IN_4_BITS.get(source, source)
     served = served_on(
         source, find_shape(source)[0], card, kind, cards=cards, profile=wish.profiles.get(name)
     )

@@ -7,6 +7,7 @@ from typing import Any
 from fleet.plan.advice import ROTATING
 from fleet.plan.plan import LanePlan, Plan, promise_for
 from fleet.plan.reckoning.engine import STEP_TOKENS, WINDOWS
+from fleet.plan.scaled import replicas_by_lane
 from simulator.virtual_time.users import Promise
 
 PARSERS = {"Qwen2.5": "hermes", "Llama-3.1": "llama3_json", "istral": "mistral"}
@@ -18,7 +19,10 @@ LONG_PREFILL = 512
 
 def fleet_data(plan: Plan, name: str) -> dict[str, Any]:
     """Return what a fleet file has to say of the plan, by its keys."""
-    lanes = {lane.name: _lane(plan, lane) for lane in plan.lanes}
+    replicas = replicas_by_lane(plan)
+    lanes = {
+        lane.name: _lane(plan, lane) | {"replicas": replicas[lane.name]} for lane in plan.lanes
+    }
     names = list(lanes)
     default = next(x for x in ("chat", "agent", names[0]) if x in lanes)
     routing: dict[str, Any] = {"default": default}
@@ -55,6 +59,11 @@ def remarks(plan: Plan) -> list[str]:
         f"replica, then the {lane.capacity.wall} wall."
         for lane in plan.lanes
     ]
+    if any(isinstance(x, dict) for x in replicas_by_lane(plan).values()):
+        lines.append(
+            "replicas: the quietest hour's and the busiest's (docs/autoscaling.md); one is full at "
+            "`full_at` sequences, where the promise ends, and not at max_num_seqs."
+        )
     return lines
 
 
@@ -91,7 +100,6 @@ def _lane(plan: Plan, lane: LanePlan) -> dict[str, Any]:
         "model_source": served.source,
         "accelerator": "gpu",
         "bundle": {"CPU": 1, "GPU": 1, f"accelerator_type:{served.card.kind}": 0.001},
-        "replicas": lane.replicas,
         "max_model_len": window(lane, plan),
         "host_kv_cache": "auto",
         "engine_args": args,

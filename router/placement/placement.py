@@ -100,6 +100,8 @@ class LanePlacement:
 
     `me` is this ingress replica's id, as lane replicas publish it. `last_places` has at most
     `tracked` sessions, the latest turn at the end, each for `warm_s` after its last turn.
+    `standby` replicas get no turns while the others are used to less than 85 %, of `full_at`
+    requests or, where that is None, of their slots.
     """
 
     def __init__(
@@ -110,12 +112,13 @@ class LanePlacement:
         tracked: int = 20_000,
         warm_s: float = 600.0,
         standby: int = 0,
+        full_at: int | None = None,
     ) -> None:
         self.config = config
         self._me = me
         self._capacity = tracked
         self._warm_s = warm_s
-        self._standby = standby
+        self._standby, self._full_at = standby, full_at
         self.last_places: OrderedDict[str, _LastPlace] = OrderedDict()
         self._open: Counter[str] = Counter()
         self._chosen: dict[str, deque[float]] = {}
@@ -226,7 +229,9 @@ class LanePlacement:
     def _in_use(self, replica: str) -> float:
         """Return the share of a replica that is used, as it published it."""
         report = self._reports[replica]
-        return max(sum(report.open.values()) / self._slots, report.kv_utilization)
+        return max(
+            sum(report.open.values()) / (self._full_at or self._slots), report.kv_utilization
+        )
 
     def _order(self, turn: TurnFacts, slots: int, avoid: frozenset[str]) -> tuple[list[str], int]:
         """Return the session's order over the replicas open to it, and its subset's size."""

@@ -56,7 +56,6 @@ class LaneLoad:
     Attributes:
         ready: replicas that serve.
         starting: replicas that were asked for and do not serve yet.
-        asleep: replicas that serve once they are woken.
         reporting: ready replicas whose figures are here.
         age_s: age of these figures, seconds; None: there are none.
         running: sequences that run on the reporting replicas.
@@ -74,7 +73,6 @@ class LaneLoad:
 
     ready: int
     starting: int = 0
-    asleep: int = 0
     reporting: int = 0
     age_s: float | None = None
     running: float = 0.0
@@ -88,7 +86,7 @@ class LaneLoad:
     @property
     def replicas(self) -> int:
         """All that there are or will be; those that still start count as capacity."""
-        return self.ready + self.starting + self.asleep
+        return self.ready + self.starting
 
 
 class Reason(StrEnum):
@@ -120,15 +118,13 @@ class Decision:
     """The answer.
 
     Attributes:
-        target: replicas to have, those asleep and starting among them.
-        awake: how many of them should serve; the others are the warm pool.
+        target: replicas to have, those that start among them.
         reason: what decided.
         demand: replicas' worth of work, as reckoned; None: unknown.
 
     """
 
     target: int
-    awake: int
     reason: Reason
     demand: float | None = None
 
@@ -136,5 +132,4 @@ class Decision:
         """Return it with no more replicas than there are cards for; None: nobody knows."""
         if free is None or self.target <= have + free:
             return self
-        target = have + free
-        return replace(self, target=target, awake=min(self.awake, target), reason=Reason.NO_CARD)
+        return replace(self, target=have + free, reason=Reason.NO_CARD)

@@ -73,21 +73,21 @@ class LaneScaler:
             self._trend.clear()
             self._peak.clear()
             target = self._bounded(load.replicas)
-            return Decision(target, target, Reason.STALE)
+            return Decision(target, Reason.STALE)
         need = self._need(load, now, expected_load)
         self._peak.note(now, ceil(need.now / terms.low - _EPSILON))
-        awake = max(1, self._replicas_for(need))
-        target = self._bounded(awake + terms.standby)
+        wanted = max(1, self._replicas_for(need)) + terms.standby
+        target = self._bounded(wanted)
         if target > load.replicas:
             # The need is met where only the lower bound is not.
-            reason = need.reason if awake + terms.standby > load.replicas else Reason.BOUNDS
+            reason = need.reason if wanted > load.replicas else Reason.BOUNDS
         elif terms.max_replicas < load.replicas:
             target, reason = terms.max_replicas, Reason.BOUNDS
-        elif awake + terms.standby > terms.max_replicas:
+        elif wanted > terms.max_replicas:
             target, reason = load.replicas, Reason.AT_MAX
         else:
             target, reason = self._fewer(load, target, need, now, expected_load)
-        decision = Decision(target, min(awake, target), reason, need.now)
+        decision = Decision(target, reason, need.now)
         return decision.within_cards(load.replicas, load.cards_free)
 
     def _need(self, load: LaneLoad, now: float, expected_load: ExpectedLoad) -> _Need:

@@ -8,10 +8,12 @@ import json
 import sys
 from pathlib import Path
 
+from fleet.cards.table import Card, cards
 from serve_app.commands.client import CommandError, request_bytes, subparser
 from serve_app.commands.doctor_parsers import parser_findings
-from serve_app.config.errors import ConfigError
-from serve_app.config.settings import fleet_path, home, load_fleet, state_dir, tenants_path
+from serve_app.commands.named_files import named_fleet
+from serve_app.config.errors import ConfigError, nearest
+from serve_app.config.settings import home, load_fleet, state_dir, tenants_path
 from serve_app.doctor.check import Check, Finding, Section, not_applicable
 from serve_app.doctor.examination import Places, examine
 from serve_app.doctor.live.deployment import NoAnswer
@@ -32,6 +34,9 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
         "pointsman doctor --config configs/fleets/rtx4090.yaml",
     )
     parser.add_argument("--config", default="auto", help="fleet file or name (default: auto)")
+    parser.add_argument(
+        "--card", metavar="KIND", help="that lanes are for which name none: rtx3090, say"
+    )
     parser.add_argument("--tenants", type=Path, help="tenants file")
     parser.add_argument("--serve-config", type=Path, help="default: serve_config.yaml")
     parser.add_argument(
@@ -74,12 +79,17 @@ def doctor(args: argparse.Namespace) -> int:
 
 def _findings(args: argparse.Namespace) -> list[Finding]:
     if args.parsers:
-        fleet = load_fleet(fleet_path(args.config))
-        return list(parser_findings(fleet, updates=args.update))
+        return list(parser_findings(load_fleet(named_fleet(args.config)), updates=args.update))
+    config = args.config
+    # A fleet that is none is a finding, beside those of the other files.
+    with contextlib.suppress(ConfigError):
+        # Before anything else is looked for: it says where the home is.
+        config = str(named_fleet(args.config))
     places = Places(
-        args.config,
+        config,
         args.tenants or tenants_path(),
         args.serve_config or home() / "serve_config.yaml",
+        None if args.card is None else _card(args.card),
     )
     reader = MachineCards()
     found = list(examine(places, reader))
@@ -93,8 +103,15 @@ def _findings(args: argparse.Namespace) -> list[Finding]:
         except CommandError as error:
             raise NoAnswer(str(error)) from error
 
-    fleet = load_fleet(fleet_path(args.config))
+    fleet = load_fleet(named_fleet(args.config))
     return [*found, *examine_live(fleet, ask, reader, state_dir() / "serve.log")]
+
+
+def _card(kind: str) -> Card:
+    known = cards()
+    if kind not in known:
+        raise ConfigError(f"--card: {kind} is none of {', '.join(known)}{nearest(kind, known)}")
+    return known[kind]
 
 
 def _read(log: Path, *, as_json_: bool) -> int:

@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 import yaml
 
 from serve_app.commands.client import DEFAULT_URL, CommandError, subparser
+from serve_app.commands.named_files import named_fleet
 from serve_app.config.errors import ConfigError
-from serve_app.config.settings import fleet_path, home, load_fleet, state_dir
+from serve_app.config.settings import home, load_fleet, state_dir
 from serve_app.tenancy.local_key import admin_key_path
 
 if TYPE_CHECKING:
@@ -57,13 +58,13 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
 def _observe(args: argparse.Namespace) -> int:
     from serve_app.observe.files import all_files, different, write
 
+    into = args.into or home()
     wanted = _wanted(args)
     if args.start:
         return _start(args, wanted)
     # What reads vLLM's source must not have its say on standard output.
     with contextlib.redirect_stdout(sys.stderr):
         files = all_files(wanted)
-    into = args.into or home()
     paths = write(files, into) if args.write else list(different(files, into))
     if args.json:
         print(json.dumps({"files": len(files), "different": [str(path) for path in paths]}))
@@ -85,7 +86,8 @@ def _wanted(args: argparse.Namespace) -> Wanted:
         raise ConfigError(f"--key-file {args.key_file}: no such file")
     if not is_duration(args.every):
         raise ConfigError(f"--every {args.every}: give seconds or minutes, as 15s or 1m")
-    fleet = load_fleet(fleet_path(args.fleet or (_served_fleet() if args.start else SHIPPED)))
+    named = args.fleet or (_served_fleet() if args.start else SHIPPED)
+    fleet = load_fleet(named_fleet(named))
     scrape = Scrape(f"{parts.hostname}:{parts.port or 80}", args.every, _key_file(args))
     return Wanted(fleet, home(), scrape, args.runbooks)
 

@@ -39,7 +39,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
         "pointsman plan --daily 400 --turns 6 --cards rtx3090:2 --check",
         remote=False,
     )
-    parser.set_defaults(func=_plan)
+    parser.set_defaults(func=_plan, refuse=parser.error)
     who = parser.add_argument_group("users", "instead of the workload's own; one of the first four")
     who.add_argument("--monthly", type=int, help="active in a month")
     who.add_argument("--daily", type=int, help="active on a day")
@@ -68,7 +68,8 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     out.add_argument("--minutes", type=above_zero, default=10, help="of the simulation (10)")
     out.add_argument("--seed", type=int, default=1)
     out.add_argument("--what-if", action="store_true", help="also the fleet with one thing changed")
-    out.add_argument("--write", type=Path, help="write a fleet file")
+    out.add_argument("--write", type=Path, help="write a fleet file that is not there yet")
+    out.add_argument("--force", action="store_true", help="--write over one that is there")
     out.add_argument("--page", type=Path, help="write a page with sliders (needs no server)")
 
 
@@ -98,6 +99,8 @@ def _add_cards(parser: argparse.ArgumentParser) -> None:
 
 
 def _plan(args: argparse.Namespace) -> int:
+    if args.write is not None and args.write.exists() and not args.force:
+        args.refuse(f"--write: {args.write} is there already, and may have been edited; --force")
     wish = _wish(args)
     try:
         found = plan(wish)

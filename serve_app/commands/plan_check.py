@@ -70,8 +70,13 @@ def _spec(plan: Plan, cell: float) -> FleetSpec:
         lane.name: lane.served.simulated(plan.slots(lane), plan.talk.context) for lane in plan.lanes
     }
     spec = spec_of(FleetConfig.model_validate(fleet_data(plan, "plan")), tenants, profiles=profiles)
+    # What holds the busiest hour is asked: all that is planned, from the first minute on.
     lanes = {
-        lane.name: replace(spec.lanes[lane.name], replicas=max(1, math.ceil(lane.replicas / cell)))
+        lane.name: replace(
+            spec.lanes[lane.name],
+            replicas=max(1, math.ceil(lane.replicas / cell)),
+            scaling=None,
+        )
         for lane in plan.lanes
     }
     return replace(spec, lanes=lanes)

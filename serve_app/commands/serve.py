@@ -17,9 +17,10 @@ from pathlib import Path
 import yaml
 
 from serve_app.commands.client import CommandError, subparser
+from serve_app.commands.named_files import named_fleet
 from serve_app.config.errors import ConfigError
 from serve_app.config.private_files import private_folder, write_private
-from serve_app.config.settings import fleet_path, state_dir
+from serve_app.config.settings import state_dir
 from simulator.home import holds_configuration, home, shipped
 
 SHELL = "/bin/sh"
@@ -92,8 +93,7 @@ def _with_fleet(config: Path, fleet: str) -> Path:
         arguments = found["applications"][0].setdefault("args", {})
     except (yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
         raise ConfigError(f"{config}: is no configuration with one application") from error
-    own = Path(fleet).absolute()
-    arguments["fleet"] = str(own if own.is_file() else fleet_path(fleet))
+    arguments["fleet"] = str(named_fleet(fleet))
     target = private_folder(state_dir()) / "serve_config.yaml"
     return write_private(target, yaml.safe_dump(found, sort_keys=False)).replace(target)
 

@@ -19,9 +19,10 @@ from fleet.traffic.scenarios import Scenario, scenario_path
 from fleet.traffic.traces import NoTrace, read_traces
 from serve_app.commands.client import CommandError
 from serve_app.commands.fleet_spec import DERIVED, spec_of
+from serve_app.commands.named_files import named_fleet, named_tenants
 from serve_app.config.errors import load_yaml
 from serve_app.config.replicas import ReplicasConfig
-from serve_app.config.settings import fleet_path, load_fleet, load_tenants, tenants_path
+from serve_app.config.settings import load_fleet, load_tenants
 
 MOST_TENANTS = 10
 """Tenants that are named in the text; `--json` has all of them."""
@@ -120,8 +121,8 @@ def _known_tier(tier: str, spec: FleetSpec) -> None:
 
 def _spec(args: argparse.Namespace, beside: dict[str, str]) -> FleetSpec:
     given = args.fleet or beside.get("fleet") or "rtx4090"
-    fleet = load_fleet(fleet_path(given))
-    tenants = load_tenants(tenants_path(args.tenants or beside.get("tenants")))
+    fleet = load_fleet(named_fleet(given))
+    tenants = load_tenants(named_tenants(args.tenants or beside.get("tenants")))
     lanes = dict(fleet.lanes)
     for lane, count in _pairs(args.replicas, "--replicas", fleet.enabled_lanes).items():
         if not count.isdecimal() or not int(count):

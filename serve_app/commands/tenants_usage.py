@@ -13,8 +13,8 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from serve_app.commands.client import CommandError, request_bytes, subparser
+from serve_app.commands.named_files import named_fleet
 from serve_app.config.settings import (
-    fleet_path,
     load_fleet,
     load_tenants,
     tenancy_path,
@@ -60,10 +60,10 @@ def _day(text: str) -> str:
 def _usage(args: argparse.Namespace) -> int:
     if args.url:
         return _live(args)
+    prices = load_fleet(named_fleet(args.fleet)).prices
     today = datetime.now(UTC).date()
     until = args.until or today.isoformat()
     found = _read(args, args.since or f"{until[:7]}-01", until)
-    prices = load_fleet(fleet_path(args.fleet)).prices
     rows: dict[tuple[str, ...], Counts] = {}
     costs: dict[tuple[str, ...], float] = {}
     for slot, counts in found.items():

@@ -17,6 +17,8 @@ class ReplicasConfig(StrictModel):
         min, max: bounds. Where they differ the lane is scaled (docs/autoscaling.md).
         standby: replicas that are loaded beyond the need and get no turns until the others are
             used to 85 %: the warm pool.
+        full_at: sequences that a replica runs where it is full for the scaling; None: its slots.
+            Less, where objectives are met with fewer than the engine would take.
         calm_s: how long fewer must have been enough before a replica goes.
         forecast: whether replicas are started before a rise that comes every day.
 
@@ -25,6 +27,7 @@ class ReplicasConfig(StrictModel):
     min: int = Field(1, ge=1)
     max: int = Field(ge=1)
     standby: int = Field(0, ge=0)
+    full_at: int | None = Field(None, ge=1)
     calm_s: float = Field(600, ge=1, le=86_400)
     forecast: bool = True
 
@@ -59,5 +62,10 @@ class ReplicasConfig(StrictModel):
         """Return what they follow the load by; `ttft_s` is the lane's objective, if any."""
         own = {} if ttft_s is None else {"ttft_s": ttft_s}
         return ScalingTerms(
-            self.min, self.max, self.standby, slots=slots, calm_s=self.calm_s, **own
+            self.min,
+            self.max,
+            self.standby,
+            slots=self.full_at or slots,
+            calm_s=self.calm_s,
+            **own,
         )

@@ -66,6 +66,16 @@ def tools_folder() -> Path:
     return Path(os.environ.get("POINTSMAN_TOOLS") or home() / "configs" / "tools")
 
 
+def own_path(given: str) -> str:
+    """Return a path of the fleet file from the home, where something is there; else as it is.
+
+    A replica's working directory is Ray's affair: what is relative to it is found by chance.
+    """
+    path = home() / given
+    # Not Path.exists(): a template may stand in the place of a path, longer than a name may be.
+    return str(path.absolute()) if os.path.exists(path) else given  # noqa: PTH110
+
+
 def load_fleet(path: Path) -> FleetConfig:
     return load_yaml(path, FleetConfig)
 

@@ -20,6 +20,7 @@ from serve_app.doctor.check import (
 from serve_app.doctor.files.configuration import ServeFile, file_checks
 from serve_app.doctor.files.engine_args import engine_args
 from serve_app.doctor.files.lane_flags import lane_flags, template_checks
+from serve_app.doctor.fit.cards import SizedCard
 from serve_app.doctor.fit.checks import fit_checks
 from serve_app.doctor.machine.card_checks import CardChecks, cuda_of_build
 from serve_app.doctor.machine.cards import CardReader, Cards
@@ -40,11 +41,17 @@ from serve_app.machine.ray_files import run_dir
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """What to look at: a fleet by name or path, the tenants file, Serve's own file."""
+    """What to look at: a fleet by name or path, the tenants file, Serve's own file.
+
+    Attributes:
+        card: that the lanes are meant for which name none; None: one of this machine's.
+
+    """
 
     fleet: str
     tenants: Path
     serve_config: Path
+    card: SizedCard | None = None
 
 
 def examine(places: Places, reader: CardReader) -> Iterator[Finding]:
@@ -62,7 +69,7 @@ def examine(places: Places, reader: CardReader) -> Iterator[Finding]:
     if fleet is None:
         yield _without_fleet(Section.FLEET)
     else:
-        for check in fleet_checks(fleet, cards):
+        for check in fleet_checks(fleet, cards, places.card):
             yield check.run()
     for check in machine_checks(fleet, cards, places):
         yield check.run()
@@ -72,14 +79,14 @@ def _without_fleet(section: Section) -> Finding:
     return Check("lanes", section, lambda: not_applicable("the fleet file cannot be read")).run()
 
 
-def fleet_checks(fleet: FleetConfig, cards: Cards) -> list[Check]:
+def fleet_checks(fleet: FleetConfig, cards: Cards, assumed: SizedCard | None = None) -> list[Check]:
     """Checks of lanes: their flags, their templates, their fit."""
     take_out = "take the named line out, or write a value that it names"
     return [
         Check("engine arguments", Section.FLEET, lambda: engine_args(fleet), take_out),
         Check("lane flags", Section.FLEET, lambda: lane_flags(fleet)),
         *template_checks(fleet),
-        *fit_checks(fleet, cards.by_kind()),
+        *fit_checks(fleet, cards.by_kind(), assumed),
     ]
 
 

@@ -23,6 +23,7 @@ import yaml
 
 from serve_app.config.lane import EMBEDDED, EMBEDDED_ENCODER
 from serve_app.config.private_files import ALONE, private, private_folder
+from serve_app.config.settings import own_path
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -49,7 +50,7 @@ def resolve_source(model_source: str) -> str:
     """The path or hub id behind a lane's `model_source`; prepares an embedded one."""
     if model_source == EMBEDDED_ENCODER:
         return str(encoder_dir())
-    return str(prepare()) if model_source == EMBEDDED else model_source
+    return str(prepare()) if model_source == EMBEDDED else own_path(model_source)
 
 
 def encoder_dir() -> Path:

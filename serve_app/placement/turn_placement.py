@@ -43,7 +43,14 @@ class TurnPlacement:
     Each engine of the lane runs `slots` sequences at once. `lane` decides, under the lock.
     """
 
-    def __init__(self, config: SessionConfig, me: str, slots: int, standby: int = 0) -> None:
+    def __init__(
+        self,
+        config: SessionConfig,
+        me: str,
+        slots: int,
+        standby: int = 0,
+        full_at: int | None = None,
+    ) -> None:
         self.me = me or "ingress"
         self.slots = slots
         self._lock = threading.Lock()
@@ -54,6 +61,7 @@ class TurnPlacement:
             tracked=affinity.tracked_sessions,
             warm_s=affinity.warm_s,
             standby=standby,
+            full_at=full_at,
         )
 
     def apply(self, config: SessionConfig, slots: int) -> None:
@@ -93,6 +101,12 @@ def build_placements(fleet: FleetConfig, me: str) -> dict[str, TurnPlacement]:
     """One for each lane that runs; `me` is this ingress replica's id."""
     lanes = fleet.enabled_lanes.items()
     return {
-        name: TurnPlacement(fleet.sessions, me, lane.assumed_slots, lane.replicas.standby)
+        name: TurnPlacement(
+            fleet.sessions,
+            me,
+            lane.assumed_slots,
+            lane.replicas.standby,
+            lane.replicas.full_at,
+        )
         for name, lane in lanes
     }

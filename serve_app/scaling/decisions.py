@@ -23,7 +23,6 @@ def publish(lane: str, decision: Decision) -> None:
     """Keep it for those who ask; a call of about a millisecond."""
     told = {
         "target": decision.target,
-        "awake": decision.awake,
         "reason": decision.reason.value,
         "demand": None if decision.demand is None else round(decision.demand, 2),
         "at": round(time.time(), 1),  # noqa: TID251  # for people

@@ -46,7 +46,6 @@ def test_whatever_is_told_bounds_cards_and_lost_figures_are_respected(terms, dat
         load = data.draw(loads(have))
         decision = scaler.decide(load, float(at))
         assert terms.min_replicas <= decision.target <= terms.max_replicas
-        assert 1 <= decision.awake <= decision.target
         if load.cards_free is not None:
             assert decision.target <= have + load.cards_free
         if load.starting or load.reporting < load.ready or load.age_s is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from classifier import DEFAULT_ARTIFACT, ArtifactError, load_artifact
 from serve_app.config.addresses import refuse_unreachable
 from serve_app.config.errors import ConfigError, load_yaml
 from serve_app.config.fleet import FleetConfig
@@ -16,12 +17,14 @@ from serve_app.config.lane import EMBEDDED
 from serve_app.config.settings import (
     fleet_path,
     haproxy_is_on,
+    home,
     load_fleet,
     load_tenants,
     tenancy_path,
     tools_folder,
 )
 from serve_app.doctor.check import Check, Section, Verdict, not_applicable, ok, warning
+from serve_app.doctor.files.tiers import shared_lanes
 from serve_app.engine.embedded_model import cache_dir, is_intact
 from serve_app.registry.files import read_file, tool_files
 from serve_app.routing.languages import languages_of
@@ -57,9 +60,14 @@ def file_checks(fleet_name: str, tenants: Path, serve_config: Path) -> list[Chec
     return [
         made("fleet", lambda: _fleet(fleet_name)),
         made("tenants", lambda: _tenants(tenants)),
+        made(
+            "tiers' lanes",
+            lambda: shared_lanes(load_fleet(fleet_path(fleet_name)), load_tenants(tenants)),
+        ),
         made("tenancy store", lambda: _store(tenants), "restore it from a backup, or move it away"),
         made("tool sets", _tool_sets),
         made("roles", of_fleet(_roles)),
+        made("classifier", of_fleet(_classifiers), "routing.classifier: a folder with an artefact"),
         made("revisions", of_fleet(_revisions)),
         made("embedded model", of_fleet(_embedded), "delete that directory and start again"),
         made("settings", _settings, ACTIVATE),
@@ -118,6 +126,19 @@ def _roles(fleet: FleetConfig) -> Verdict:
     if fleet.idle_roles:
         return warning(BELOW.join(fleet.idle_roles), "switch the lane on, or leave the role out")
     return ok("every role's lane is on and can do what it is for")
+
+
+def _classifiers(fleet: FleetConfig) -> Verdict:
+    """Load those that the ingress loads, from the same places."""
+    routing = fleet.routing
+    named = [x for x in (routing.classifier, routing.shadow_classifier) if x]
+    folders = [home() / x for x in named] or [DEFAULT_ARTIFACT]
+    for folder in folders:
+        try:
+            load_artifact(folder)
+        except (ArtifactError, OSError) as error:
+            raise ConfigError(f"{folder}: {error}") from error
+    return ok(", ".join(map(str, folders)))
 
 
 def _revisions(fleet: FleetConfig) -> Verdict:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from fleet.cards.table import cards_by_kind
 from fleet.memory.models import read_object
 from fleet.memory.shape import NotReckoned
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.lane import LaneConfig
-from serve_app.doctor.check import Check, Section, Verdict, not_applicable, ok, warning
+from serve_app.config.settings import home, own_path
+from serve_app.doctor.check import Check, Section, Verdict, failure, not_applicable, ok, warning
 from serve_app.doctor.fit.cards import kind_of_lane
 from serve_app.doctor.fit.checkpoint import find_file
 
@@ -80,10 +82,22 @@ def template_checks(fleet: FleetConfig) -> list[Check]:
     return [made(name, lane) for name, lane in lanes if lane.engine == "vllm" and lane.generates]
 
 
+def _named_template(lane: str, given: str) -> Verdict:
+    """Look for the file as the engine does; what has braces or lines is the template itself."""
+    path = Path(own_path(given))
+    if path.is_absolute() and path.is_file():
+        return ok(str(path))
+    if path.is_absolute() or not set("{}\n") & set(given):
+        place = f"lanes.{lane}.engine_args.chat_template"
+        return failure(f"{place}: no file {home() / given}", f"{place}: a path from {home()}")
+    return ok("the fleet file has one")
+
+
 def template_of(name: str, lane: LaneConfig) -> Verdict:
     """Look for a chat template where the tokenizer can be read here."""
-    if lane.engine_args.get("chat_template"):
-        return ok("the fleet file names one")
+    given = lane.engine_args.get("chat_template")
+    if given:
+        return _named_template(name, str(given))
     for file in TEMPLATE_FILES:
         if (path := find_file(lane, file)) is not None:
             return ok(str(path))

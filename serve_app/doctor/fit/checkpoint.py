@@ -7,6 +7,7 @@ from pathlib import Path
 from fleet.memory import models
 from fleet.memory.shape import ModelShape
 from serve_app.config.lane import EMBEDDED, EMBEDDED_ENCODER, LaneConfig
+from serve_app.config.settings import own_path
 from serve_app.engine.embedded_model import cache_dir, encoder_dir
 
 
@@ -36,4 +37,4 @@ def _source(lane: LaneConfig) -> str:
         return str(cache_dir() / "smollm2-135m-instruct-float32")
     if lane.model_source == EMBEDDED_ENCODER:
         return str(encoder_dir())
-    return lane.model_source
+    return own_path(lane.model_source)

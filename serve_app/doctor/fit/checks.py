@@ -33,22 +33,30 @@ SMALL_CARD = 26 * GIB
 FP8_CAPABILITY = (8, 9)
 
 
-def fit_checks(fleet: FleetConfig, here: Mapping[str, SizedCard]) -> list[Check]:
+def fit_checks(
+    fleet: FleetConfig, here: Mapping[str, SizedCard], assumed: SizedCard | None = None
+) -> list[Check]:
     """One check a lane, also of lanes that are off.
 
     Args:
         fleet: the fleet.
         here: the cards of this machine by their kind, which count before the table.
+        assumed: of lanes that may be placed on any card; None: those of this machine.
 
     """
 
     def made(name: str, lane: LaneConfig) -> Check:
-        return Check(f"fit {name}", Section.FLEET, lambda: fit_of(name, lane, here))
+        return Check(f"fit {name}", Section.FLEET, lambda: fit_of(name, lane, here, assumed))
 
     return [made(name, lane) for name, lane in fleet.lanes.items()]
 
 
-def fit_of(name: str, lane: LaneConfig, here: Mapping[str, SizedCard]) -> Verdict:
+def fit_of(
+    name: str,
+    lane: LaneConfig,
+    here: Mapping[str, SizedCard],
+    assumed: SizedCard | None = None,
+) -> Verdict:
     """Reckon one lane."""
     if lane.engine != "vllm":
         return not_applicable("a simulated engine has no weights")
@@ -56,7 +64,7 @@ def fit_of(name: str, lane: LaneConfig, here: Mapping[str, SizedCard]) -> Verdic
         return not_applicable("it runs in host memory, where the fleet file sets the KV's size")
     if not lane.generates:
         return not_applicable(_POOLING)
-    card = _card(lane, here)
+    card = _card(lane, here, assumed)
     if card is None:
         return not_applicable(_NO_CARD.format(name))
     try:
@@ -73,14 +81,18 @@ _POOLING = (
 )
 _NO_CARD = (
     "lanes.{}.bundle names no kind of card that is known here (accelerator_type:...), and this "
-    "machine has none to reckon with"
+    "machine has none to reckon with: `--card rtx3090`, say, is one that you have"
 )
 
 
-def _card(lane: LaneConfig, here: Mapping[str, SizedCard]) -> SizedCard | None:
+def _card(
+    lane: LaneConfig, here: Mapping[str, SizedCard], assumed: SizedCard | None
+) -> SizedCard | None:
     kind = kind_of_lane(lane)
     if kind is not None:
         return here.get(kind) or cards_by_kind().get(kind)
+    if assumed is not None:
+        return assumed
     # Ray puts the lane on any: the smallest decides.
     return min(here.values(), key=lambda card: card.memory_bytes, default=None)
 

@@ -222,4 +222,6 @@ def test_a_wider_window_than_the_pool_is_found():
 
 @every_lane
 def test_a_measured_lane_has_its_profile(name, lane):
-    assert profile_path(PROFILES[lane.model_source]).is_file()
+    """No document has the free tier's model: its speed is the data sheet's."""
+    if name != "free":
+        assert profile_path(PROFILES[lane.model_source]).is_file()

@@ -25,6 +25,14 @@ def test_turns_go_to_the_pool_once_the_others_are_used():
     assert placed(9) == {"a", "b"}
 
 
+def test_the_pool_is_needed_where_the_others_are_full_for_the_scaling():
+    """Four of ten slots are a full replica, where objectives are met with no more."""
+    lane = LanePlacement(AffinityConfig(), "me", standby=1, full_at=4)
+    stats = {"a": {"open": {"other": 4}}, "b": {"open": {}}}
+    turns = [TurnFacts(f"t{x}", f"s{x}") for x in range(20)]
+    assert {lane.choose(turn, stats, 10, now=0.0).replica for turn in turns} == {"a", "b"}
+
+
 def test_the_pool_is_better_than_nothing():
     """A request that has failed on the others is placed on what stands by."""
     lane = LanePlacement(AffinityConfig(), "me", standby=1)

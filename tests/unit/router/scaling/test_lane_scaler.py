@@ -222,14 +222,12 @@ def test_nothing_goes_that_the_forecast_wants_back():
     assert scaler.decide(unmeasured, 320, expected).reason is Reason.FORECAST
 
 
-def test_standby_is_kept_beyond_the_need_and_asleep_counts():
+def test_standby_is_kept_beyond_the_need():
     scaler = LaneScaler(terms(standby=1))
     decision = scaler.decide(load(1, 0.5), 0)
-    assert (decision.target, decision.awake, decision.reason) == (2, 1, Reason.LOAD)
-    decision = scaler.decide(load(1, 0.5, asleep=1), 1)
-    assert (decision.target, decision.awake) == (2, 1)
-    decision = LaneScaler(terms(standby=1)).decide(load(1, 1.0, asleep=1), 2)
-    assert (decision.target, decision.awake) == (3, 2)
+    assert (decision.target, decision.reason) == (2, Reason.LOAD)
+    assert scaler.decide(load(1, 0.5, starting=1), 1).target == 2
+    assert LaneScaler(terms(standby=1)).decide(load(2, 0.9), 2).target == 4
 
 
 def test_bounds_that_change_are_kept():

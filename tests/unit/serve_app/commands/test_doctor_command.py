@@ -97,6 +97,16 @@ def test_the_command_ends_by_what_was_found(examined, capsys, verdict, options, 
     assert "doctor --live` asks the one that runs" in said
 
 
+def test_a_card_that_is_not_known_is_named(examined, capsys, monkeypatch):
+    examined(ok("fine"))
+    assert main(["doctor", "--card", "rtx3009"]) == 1
+    assert "did you mean 'rtx3090'" in capsys.readouterr().err
+    seen = []
+    monkeypatch.setattr(command, "examine", lambda places, reader: seen.append(places.card) or [])
+    assert main(["doctor", "--card", "rtx3090"]) == 0
+    assert seen[0].kind == "GeForce-RTX-3090"
+
+
 def test_a_running_deployment_is_asked_only_when_told_to(examined, capsys, monkeypatch):
     examined(ok("fine"))
     monkeypatch.setattr(command, "request_bytes", lambda *_, **__: pytest.fail("was asked"))

@@ -69,6 +69,7 @@ FLEETS = {
     "4090": ("--cards", "rtx4090:4"),
     "3090": ("--cards", "rtx3090:4", "--active", "20"),
     "agents": ("--workload", "agents", "--cards", "h100:1", "--own", "36"),
+    "scaled": ("--cards", "h100:9", "--active", "2000"),
     "free tier": ("--cards", "rtx4090:9", "--free-ratio", "0.5", "--tenants", "300"),
 }
 
@@ -110,6 +111,20 @@ def test_the_written_fleet_says_what_the_free_tier_and_many_tenants_need(tmp_pat
     assert fleet["lanes"]["free"]["engine_args"]["num_gpu_blocks_override"] > 10_000
     ids = [lane["model_id"] for lane in fleet["lanes"].values()]
     assert len(set(ids)) == len(ids)
+
+
+def test_a_file_that_is_there_is_written_over_by_force_alone(tmp_path, capsys):
+    path = tmp_path / "mine.yaml"
+    path.write_text("# edited by hand\n")
+    options = ("--cards", "rtx4090:4", "--write", str(path))
+    with pytest.raises(SystemExit, match="2"):
+        main(["plan", *options])
+    said = capsys.readouterr()
+    assert f"{path} is there already" in said.err
+    assert not said.out
+    assert path.read_text() == "# edited by hand\n"
+    told(capsys, *options, "--force")
+    assert load_fleet(path).name == "mine"
 
 
 @pytest.mark.parametrize(

@@ -52,3 +52,5 @@ def test_bounds_make_serve_ask_our_policy():
     assert type(policy).__name__ == "LanePolicy"
     terms = scaled.replicas.terms(scaled.slots, None)
     assert (terms.slots, terms.standby, terms.ttft_s) == (32, 1, 0.8)
+    early = lane({"min": 1, "max": 3, "full_at": 8}, engine_args={"max_num_seqs": 32})
+    assert early.replicas.terms(early.slots, None).slots == 8

@@ -5,7 +5,7 @@ import json
 import pytest
 from doctor_recordings import recorded
 
-from fleet.cards.table import cards_by_kind
+from fleet.cards.table import cards, cards_by_kind
 from fleet.memory.budget import DRIVER_BYTES, GIB, kv_bytes_per_token
 from fleet.memory.checkpoint.config_json import shape_of
 from fleet.memory.shape import NotReckoned
@@ -192,6 +192,19 @@ def test_a_model_that_is_here_is_read_and_not_looked_up(tmp_path):
 def test_the_card_that_is_here_counts_before_the_table():
     half = {"GeForce-RTX-4090": CARD.model_copy(update={"memory_mib": 12 * 1024})}
     assert checked("chat", lane("mistral_nemo"), half).result is Result.FAILURE
+
+
+def test_a_starter_is_reckoned_on_the_card_that_is_said():
+    """Its lanes are for any card, so that without one nothing can be told."""
+    for name in ("one_card", "one_card_two_models", "two_cards", "two_cards_free_tier"):
+        fleet = load_fleet(fleet_path(name))
+        found = [x.run() for x in fit_checks(fleet, {}, cards()["rtx3090"])]
+        assert {x.result for x in found} == {Result.OK}, [x.detail for x in found]
+    small = CARD.model_copy(update={"memory_mib": 12 * 1024})
+    (chat,) = (x.run() for x in fit_checks(load_fleet(fleet_path("one_card")), {}, small))
+    assert chat.result is Result.FAILURE
+    # A lane that names its card is reckoned on that.
+    assert fit_of("chat", lane("chat"), {}, small).result is Result.OK
 
 
 @pytest.mark.parametrize(

@@ -83,8 +83,14 @@ def test_a_chat_template_is_found_in_either_place(tmp_path):
     assert template_of("chat", lane).result is Result.OK
     lane = at(tmp_path, tokenizer_config__json="{}", chat_template__jinja="{{ x }}")
     assert template_of("chat", lane).result is Result.OK
-    named = lane.model_copy(update={"engine_args": {"chat_template": "x.jinja"}})
-    assert template_of("chat", named).detail == "the fleet file names one"
+    file = tmp_path / "x.jinja"
+    named = lane.model_copy(update={"engine_args": {"chat_template": str(file)}})
+    missing = template_of("chat", named)
+    assert (missing.result, str(file) in missing.detail) == (Result.FAILURE, True)
+    file.write_text("{{ x }}")
+    assert template_of("chat", named).detail == str(file)
+    within = lane.model_copy(update={"engine_args": {"chat_template": "{{ x }}"}})
+    assert template_of("chat", within).detail == "the fleet file has one"
 
 
 def test_a_tokenizer_without_a_template_warns(tmp_path):

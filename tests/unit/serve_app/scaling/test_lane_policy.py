@@ -187,6 +187,6 @@ async def test_decisions_that_cannot_be_read_are_none():
 
 
 def test_a_decision_stays_within_the_cards():
-    decision = Decision(5, 4, Reason.QUEUE, 3.3)
+    decision = Decision(5, Reason.QUEUE, 3.3)
     assert decision.within_cards(3, None) is decision
-    assert decision.within_cards(3, 0) == Decision(3, 3, Reason.NO_CARD, 3.3)
+    assert decision.within_cards(3, 0) == Decision(3, Reason.NO_CARD, 3.3)
