@@ -29,7 +29,7 @@ from evals.traces.trace import Trace
         ('{\\"api_key\\": \\"a1b2c3d4e5f6\\"}', '{\\"api_key\\": \\"[secret]\\"}'),
         ("https://me:s3cr3t@host/x", "https://me:[password]@host/x"),
         ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abc-_def", "[jwt]"),
-        ("-----BEGIN RSA PRIVATE KEY-----\nMII\n-----END RSA PRIVATE KEY----- ok", "[private_key] ok"),
+        ("-----BEGIN EC PRIVATE KEY-----\nMI\n-----END EC PRIVATE KEY----- ok", "[private_key] ok"),
         ("-----BEGIN PRIVATE KEY-----\nMII cut", "[private_key]"),
     ],
 )  # fmt: skip
