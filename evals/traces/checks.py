@@ -14,11 +14,21 @@ _DATE = re.compile(r"\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}|\d{4}[-/.]\d{1,2}[-/.]\d{1,
 
 _IPV6 = re.compile(r"(?:^|(?<![\w.:]))([0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]+)$")
 
-_CARD_DIGITS = range(13, 20)
-"""ISO/IEC 7812: 19 at the most; the shortest that were issued have 13."""
+_CARD_DIGITS = {
+    prefix: frozenset(digits)
+    for prefixes, digits in {
+        "4": (13, 16, 19),
+        "51 52 53 54 55 22 23 24 25 26 27": (16,),
+        "34 37": (15,),
+        "30 36 38 39": (14,),
+        "35 60 62 64 65": range(16, 20),
+        "50 56 57 58 61 63 66 67 68 69": range(13, 20),
+    }.items()
+    for prefix in prefixes.split()
+}
+"""Lengths of the numbers of payment networks, by how they begin (ISO/IEC 7812's issuers)."""
 
-_CARD_FIRST = frozenset("23456")
-"""Of payment networks; airlines and others begin with other digits."""
+_MOST_DIGITS = 19
 
 _IBAN_CHARS = {
     country: int(length)
@@ -66,17 +76,17 @@ def cards(found: str) -> Iterator[Span]:
 
 def _card_end(found: str, groups: list[Span], at: int) -> int | None:
     """The last group of a card that begins with a group; None: none does."""
-    if found[groups[at][0]] not in _CARD_FIRST:
-        return None
-    digits = ""
+    digits, lengths = "", None
     for end in range(at, len(groups)):
         first, last = groups[end]
-        if last - first > _CARD_DIGITS[-1]:
+        if len(digits) + last - first > _MOST_DIGITS:
             return None
         digits += found[first:last]
-        if len(digits) > _CARD_DIGITS[-1]:
-            return None
-        if len(digits) in _CARD_DIGITS and is_luhn(digits):
+        if lengths is None and len(digits) > 1:
+            lengths = _CARD_DIGITS.get(digits[0]) or _CARD_DIGITS.get(digits[:2])
+            if lengths is None:
+                return None
+        if lengths and len(digits) in lengths and is_luhn(digits):
             return end
     return None
 

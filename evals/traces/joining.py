@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
+from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -39,7 +39,8 @@ def join_small(paths: Iterable[Path], least: int) -> list[Path]:
         keep_days = named(path).keep_days
         if keep_days is not None and path.stat().st_size < SMALL_BYTES:
             groups[keep_days].append(path)
-    found = (_join(small) for group in groups.values() for small in _heaps(group, least))
+    heaps = [(keep, heap) for keep, group in groups.items() for heap in _heaps(group, least)]
+    found = (_join(heap, keep_days) for keep_days, heap in heaps)
     return [path for path in found if path is not None]
 
 
@@ -57,22 +58,19 @@ def _heaps(paths: list[Path], least: int) -> Iterator[list[Path]]:
         yield heap
 
 
-def _join(paths: list[Path]) -> Path | None:
+def _join(paths: list[Path], keep_days: int) -> Path | None:
     """Join files to one in the order of time; None where one of them cannot be read."""
     try:
         table = pa.Table.from_batches([x for path in paths for x in batches_of(path)])
     except (OSError, pa.ArrowException):
         return None
+    names = sorted({path.name for path in paths}.union(*map(joined_into, paths)))
+    # A name that no writer gives, and no other joining.
+    digest = blake2b("/".join(names).encode(), digest_size=6).hexdigest()
+    number = max(named(path).number for path in paths)
+    to = part_path(paths[0].parent, keep_days, f"joined-{digest}", number)
     ordered = table.sort_by("time").combine_chunks()
-    known = named(paths[-1])
-    names = {path.name for path in paths}.union(*map(joined_into, paths))
-    to = part_path(
-        paths[0].parent,
-        known.keep_days or 0,
-        known.replica or "",
-        1 + max(named(path).number for path in paths),
-    )
-    write_batches(to, ordered.to_batches(GROUP_ROWS), joined=sorted(names))
+    write_batches(to, ordered.to_batches(GROUP_ROWS), joined=names)
     for path in paths:
         path.unlink(missing_ok=True)
     return to
@@ -95,12 +93,12 @@ class Forgotten:
 
     rows: int = 0
     files: int = 0
-    damaged: list[Path] | None = None
+    damaged: list[Path] = field(default_factory=list)
 
 
 def forget_tenant(folder: Path, tenant: str) -> Forgotten:
     """Rewrite the files that have rows of a tenant, without them; empty ones go."""
-    done = Forgotten(damaged=[])
+    done = Forgotten()
     for _, paths in parts_by_day(folder):
         whole, within = counting(paths)
         for path in within:
@@ -109,7 +107,6 @@ def forget_tenant(folder: Path, tenant: str) -> Forgotten:
             try:
                 rows = _without(path, tenant)
             except (OSError, pa.ArrowException):
-                assert done.damaged is not None
                 done.damaged.append(path)
                 continue
             done.rows += rows
@@ -122,7 +119,7 @@ def _without(path: Path, tenant: str) -> int:
     if not _may_have(path, tenant):
         return 0
     others = pc.field("tenant") != tenant
-    rows = pq.read_metadata(path).num_rows
+    rows = int(pq.read_metadata(path).num_rows)
     left = write_batches(path, batches_of(path, others))
     if not left:
         path.unlink()
@@ -165,6 +162,3 @@ def _rows(path: Path) -> int | None:
         return int(pq.read_metadata(path).num_rows)
     except (OSError, pa.ArrowException):
         return None
-
-
-__all__: list[Any] = ["contents", "forget_tenant", "join_days_before", "join_small"]

@@ -44,7 +44,7 @@ def test_what_is_known_is_named_in_its_place(text, redacted):
         "on 2026-11-30 12:30:45 or 01-02-2026 12:30, 1764500000000 ms",
         "0.4111111111111111 and order 4111111111111112",
         "std::vector a::b ::1 127.0.0.1",
-        "DE89 3704 0044 0532 0130 01",
+        "GB29NWBK60161331926818 and 3714 496353 98432",
         "the bearer of bad news; token authentication",
         "password: required; api_key = os.environ['KEY']",
         "order 0301234567",
