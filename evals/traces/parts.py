@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,17 @@ def write_traces(path: Path, traces: Iterable[Trace]) -> int:
     The folder has to be there. A file of that name is replaced when the new one is complete, and
     stays as it was when `traces` raises.
     """
-    return write_batches(path, _batches(iter(traces)))
+    return write_rows(path, (trace.row() for trace in traces))
 
 
-def _batches(traces: Iterator[Trace]) -> Iterator[pa.RecordBatch]:
-    while rows := [trace.row() for trace in islice(traces, GROUP_ROWS)]:
-        yield pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Do what `write_traces` does, with traces that are rows already."""
+    return write_batches(path, _batches(iter(rows)))
+
+
+def _batches(rows: Iterator[Mapping[str, Any]]) -> Iterator[Any]:
+    while group := list(islice(rows, GROUP_ROWS)):
+        yield pa.RecordBatch.from_pylist(group, schema=SCHEMA)
 
 
 def write_batches(path: Path, batches: Iterable[Any], joined: Sequence[str] = ()) -> int:
