@@ -67,14 +67,14 @@ class TraceSink:
         self._waiting = 0
         self._numbers: dict[date, int] = {}
         self._tidied = float("-inf")
-        self._is_failing = False
+        self._told = float("-inf")
         self.taken_bytes = 0
 
     def write(self, batch: list[Kept]) -> None:
         """Take traces in, and write files when enough of them wait."""
         for kept in batch:
-            self.taken_bytes += kept.size
             row = self._row(kept)
+            self.taken_bytes += kept.size
             if row is not None:
                 self._rows[kept.trace.time.date(), kept.keep_days].append(row)
                 self._waiting += _size(row)
@@ -85,16 +85,20 @@ class TraceSink:
 
     def _row(self, kept: Kept) -> Row | None:
         try:
-            row = self._complete(kept).row()
+            return self._complete(kept).row()
         except Exception as error:  # noqa: BLE001 - an operator's function may raise anything
-            # Its message may quote what it was given.
-            if not self._is_failing:
-                logger.warning("traces: one was dropped: %s", type(error).__name__)
-            self._is_failing = True
-            self._on_lost(1)
+            self._lose(1, "one cannot be redacted", error)
             return None
-        self._is_failing = False
-        return row
+
+    def _lose(self, traces: int, why: str, error: Exception) -> None:
+        """Count what is lost, and say once an hour why."""
+        self._on_lost(traces)
+        now = self._clock().timestamp()
+        if now - self._told >= TIDY_S:
+            self._told = now
+            # The messages of others may quote a trace.
+            said = str(error) if isinstance(error, OSError) else type(error).__name__
+            logger.warning("traces: %s, and is dropped: %s", why, said)
 
     def tend(self) -> None:
         """Write what waits; delete and join what is due."""
@@ -105,15 +109,14 @@ class TraceSink:
                 self._tidy(now)
 
     def flush(self) -> None:
-        """Write what waits. Raises OSError where it cannot; then it is lost."""
+        """Write what waits; what cannot be written is lost."""
         rows, self._rows = self._rows, defaultdict(list)
         self._waiting = 0
         for (day, keep_days), group in rows.items():
             try:
                 self._write(day, keep_days, group)
-            except Exception:
-                self._on_lost(len(group))
-                raise
+            except Exception as error:  # noqa: BLE001 - a full disk must not end the thread
+                self._lose(len(group), "a file cannot be written", error)
 
     def _write(self, day: date, keep_days: int, rows: list[Row]) -> None:
         folder = day_folder(self._folder, day)
