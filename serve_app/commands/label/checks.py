@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from serve_app.commands.label.client import Deployment, SampleFailed
-from serve_app.commands.label.exact import is_expected
+from evals.replay.exact import is_expected
 from serve_app.commands.label.rows import Prompt, UsageError
 
 COMMAND_TIMEOUT_S = 60.0
