@@ -37,10 +37,8 @@ _OF_A_CLIENT = frozenset(
 )
 """Members of a body that say how, and for whom, an answer is delivered."""
 
-_KNOWN = frozenset(
-    ("id", "api", "body", "messages", "tools", "max_tokens", "domain", "source")
-    + ("calls", "calls_any", "answer", "answers", "fold")
-)
+_SAYS = ("calls", "calls_any", "answer", "answers", "fold")
+_ASKS = ("id", "api", "body", "messages", "tools", "max_tokens", "domain", "source")
 
 
 class WrongCase(ValueError):
@@ -96,7 +94,7 @@ def gold_case(row: Mapping[str, Any], where: str) -> Case:
     api, body = row.get("api", CHAT), row.get("body")
     if api not in APIS:
         raise WrongCase(f"{where}: 'api' should be one of {', '.join(APIS)}")
-    unknown = sorted(set(row) - _KNOWN)
+    unknown = sorted(set(row) - {*_ASKS, *_SAYS})
     if unknown:
         raise WrongCase(f"{where}: nothing is known of '{unknown[0]}'")
     if body is None:

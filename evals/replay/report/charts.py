@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from evals.replay.gate import Gate
 from evals.replay.report.markup import Markup, element, joined
@@ -32,7 +32,7 @@ def interval(gate: Gate) -> Markup:
     )
 
 
-def trend(days: Sequence[str], lines: dict[str, Sequence[float | None]], bar: float) -> Markup:
+def trend(days: Sequence[str], lines: Mapping[str, Sequence[float | None]], bar: float) -> Markup:
     """Return F1 by day, from the lowest that is there up to 1, with the bar."""
     known = [x for values in lines.values() for x in values if x is not None]
     low = max(0.0, min([*known, bar]) - 0.05)

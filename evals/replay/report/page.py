@@ -127,7 +127,8 @@ def _bias(summary: Summary) -> str:
     if bias.first is None:
         return said
     leans = "it leans" if bias.leans else "no lean that chance does not explain"
-    return f"{said} It named the answer shown first in {bias.first.value:.0%} of its verdicts ({leans})."
+    first = f"{bias.first.value:.0%} of its verdicts ({leans})"
+    return f"{said} It named the answer shown first in {first}."
 
 
 def _tools(summary: Summary, history: Sequence[Day]) -> Markup:
