@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from evals.replay.exact import is_expected
 from evals.replay.judging import JUDGE_MAX_TOKENS, judge_messages, verdict
 from serve_app.commands.label.client import Deployment, SampleFailed
-from serve_app.commands.label.rows import Prompt, UsageError
+from serve_app.commands.label.rows import Prompt
+from serve_app.commands.row_file import UsageError
 
 COMMAND_TIMEOUT_S = 60.0
 

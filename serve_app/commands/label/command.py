@@ -20,7 +20,8 @@ from typing import Any
 from classifier.arguments import positive
 from serve_app.commands.client import DEFAULT_URL, subparser
 from serve_app.commands.label.report import Tally
-from serve_app.commands.label.rows import Prompt, Row, UsageError, read_prompts
+from serve_app.commands.label.rows import Prompt, read_prompts
+from serve_app.commands.row_file import Row, UsageError
 
 DEFAULT_KEY_ENV = "POINTSMAN_API_KEY"
 

@@ -19,7 +19,8 @@ from serve_app.commands.label.client import (
     SampleFailed,
 )
 from serve_app.commands.label.report import Tally
-from serve_app.commands.label.rows import KEPT, Outcomes, Prompt, Row, UsageError
+from serve_app.commands.label.rows import KEPT, Outcomes, Prompt
+from serve_app.commands.row_file import Row, UsageError
 
 T = TypeVar("T")
 
