@@ -8,7 +8,8 @@ A *gold* case is a line of a JSON file that people wrote:
 - `messages`, or `body` with the whole request of the API that `api` names;
 - `calls`: the calls of a right answer, none where no tool should be called; or `calls_any`: a
   list of such lists, each of which is right;
-- `answer` or `answers`: texts of which a right answer is one (`evals.replay.exact`);
+- `answer` or `answers`: texts of which a right answer is one (`evals.replay.exact`). A case
+  with neither these nor calls is compared with the incumbent's answer, by a judge or a program;
 - `fold`: names of arguments whose texts are compared folded (`evals.replay.tool_f1`).
 
 A case from a *trace* takes the answer of the lane that served it for right, unless its user said
@@ -26,7 +27,15 @@ from random import Random
 from typing import Any
 
 from evals.replay.said import CHAT, COMPLETIONS, MESSAGES, RESPONSES, Said
-from evals.replay.tool_f1 import ToolCall, calls_of, is_readable, schemas_of
+from evals.replay.tool_f1 import (
+    ToolCall,
+    by_tool,
+    calls_of,
+    is_readable,
+    rare_tools,
+    schemas_of,
+    score_calls,
+)
 from evals.traces.trace import Trace
 
 APIS = {CHAT: "messages", COMPLETIONS: "prompt", MESSAGES: "messages", RESPONSES: "input"}
@@ -105,8 +114,6 @@ def gold_case(row: Mapping[str, Any], where: str) -> Case:
     answers = tuple(
         str(x) for x in ([row["answer"]] if "answer" in row else row.get("answers", ()))
     )
-    if wanted is None and not answers:
-        raise WrongCase(f"{where}: say what is right: 'calls', 'calls_any', 'answer' or 'answers'")
     return Case(
         name=str(row.get("id", where)),
         api=api,
@@ -193,6 +200,12 @@ def drawn(cases: Sequence[Case], most: int, seed: int) -> list[Case]:
             if numbers and len(chosen) < most:
                 chosen.append(numbers.pop())
     return [cases[number] for number in sorted(chosen)]
+
+
+def rare_of(cases: Iterable[Case]) -> frozenset[str]:
+    """Return the tools that are rare among the wanted calls of these cases."""
+    wanted = [case.wanted[0] for case in cases if case.wanted]
+    return rare_tools(by_tool(score_calls(x, x, {}).selection_by_tool for x in wanted))
 
 
 def last_words(case: Case, most: int = 4000) -> str:

@@ -61,7 +61,7 @@ def days_of(lines: Iterable[str]) -> list[Day]:
     for line in lines:
         try:
             found.append(_day(json.loads(line)))
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, AttributeError):
             # A disk that was full has cut it, or another release has written it.
             continue
     return sorted(found, key=lambda x: x.at)

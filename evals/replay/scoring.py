@@ -73,11 +73,13 @@ class Checks:
     Attributes:
         passes: of a program: candidate and incumbent, 0 or 1.
         judged: of a judge that compared both.
+        ties: there is a judge, so that equal texts count as neither better nor worse.
 
     """
 
     passes: dict[str, tuple[float, float | None]]
     judged: dict[str, Judged]
+    ties: bool = False
 
 
 def score(case: Case, candidate: Said, incumbent: Said | None, checks: Checks) -> Scored:
@@ -115,7 +117,14 @@ def _answer(
     judged = checks.judged.get(case.digest)
     if judged is not None:
         return "judge", judged.preference, 1.0 - judged.preference, judged
+    # A judge is not asked about equal texts; of a pair without a verdict nothing is known.
+    if checks.ties and incumbent is not None and _are_equal_texts(candidate, incumbent):
+        return "judge", 0.5, 0.5, None
     return "", None, None, None
+
+
+def _are_equal_texts(one: Said, other: Said) -> bool:
+    return not (one.calls or other.calls) and one.text.strip() == other.text.strip()
 
 
 @dataclass(frozen=True)

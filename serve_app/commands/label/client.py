@@ -39,6 +39,16 @@ class LaneRefused(SampleFailed):
         self.code = code
 
 
+def http_session(key: str) -> aiohttp.ClientSession:
+    """A session that sends this key, if there is one."""
+    return aiohttp.ClientSession(
+        headers={"authorization": f"Bearer {key}"} if key else {},
+        # No kept connection that the other side closes just when a POST goes out.
+        connector=aiohttp.TCPConnector(limit=0, force_close=True),
+        timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
+    )
+
+
 @dataclass(frozen=True)
 class Answer:
     """One answer: its text, the id of the model, whether `max_tokens` cut it."""

@@ -129,7 +129,7 @@ def _run(args: argparse.Namespace, prompts: list[Prompt], out: Path, tally: Tall
         temperature=args.temperature,
         source=args.source,
         url=args.url,
-        key=_key(variable, is_needed=bool(args.key_env)),
+        key=key_of(variable, is_needed=bool(args.key_env)),
         concurrency=args.concurrency,
         command=command,
         judge=args.judge,
@@ -169,7 +169,7 @@ def _check_of(row: Row, args: argparse.Namespace) -> str | None:
     return "command" if args.program else "judge" if args.judge else None
 
 
-def _key(variable: str, *, is_needed: bool) -> str:
+def key_of(variable: str, *, is_needed: bool) -> str:
     """The API key; empty where none is set. No message may hold it."""
     key = os.environ.get(variable, "").strip()
     if is_needed and not key:
