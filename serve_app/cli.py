@@ -25,6 +25,7 @@ from serve_app.commands import (
 )
 from serve_app.commands.client import CommandError
 from serve_app.commands.label.command import add_label
+from serve_app.commands.replay import command as replay
 from serve_app.config.errors import ConfigError
 
 
@@ -44,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     traces.add_commands(subparsers)
     plan.add_commands(subparsers)
     simulate.add_commands(subparsers)
+    replay.add_commands(subparsers)
     ports.add_commands(subparsers)
     observe.add_commands(subparsers)
     admin.add_commands(subparsers)

@@ -5,7 +5,7 @@ from fractions import Fraction
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from serve_app.commands.label.exact import is_expected, normalized, number_of
+from evals.replay.exact import is_expected, normalized, number_of
 
 # Some letters are another word in capitals: the Turkish dotless i, for one.
 words = st.text(st.characters(categories=["L"]), min_size=2, max_size=12).filter(

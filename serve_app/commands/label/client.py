@@ -1,4 +1,4 @@
-"""What `pointsman classifier label` asks of a running deployment."""
+"""What `pointsman classifier label` and `replay` ask of a running deployment."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 
+from evals.replay.said import CHAT
 from serve_app.commands.client import CommandError
 from serve_app.config.errors import nearest
 
@@ -22,11 +23,30 @@ _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 30.0
 _PASSING = (429, 503)
 _FATAL = (401, 403, 404)
+_NEVER = (400, 413, 422)
 _CODE = re.compile(r"[a-z0-9_]{1,64}")
 
 
 class SampleFailed(Exception):
     """Why a sample has no outcome; its prompt is skipped. Holds no text of a prompt."""
+
+
+class LaneRefused(SampleFailed):
+    """The lane will not answer this request, however often it is asked: `code` says why."""
+
+    def __init__(self, lane: str, code: str) -> None:
+        super().__init__(f"{lane}: {code}")
+        self.code = code
+
+
+def http_session(key: str) -> aiohttp.ClientSession:
+    """A session that sends this key, if there is one."""
+    return aiohttp.ClientSession(
+        headers={"authorization": f"Bearer {key}"} if key else {},
+        # No kept connection that the other side closes just when a POST goes out.
+        connector=aiohttp.TCPConnector(limit=0, force_close=True),
+        timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
+    )
 
 
 @dataclass(frozen=True)
@@ -36,6 +56,14 @@ class Answer:
     text: str
     model: str
     is_cut: bool
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The body of an answer as it came, and the id of the model."""
+
+    body: Any
+    model: str
 
 
 class Deployment:
@@ -48,11 +76,13 @@ class Deployment:
         *,
         concurrency: int,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        patience_s: float = RETRY_LIMIT_S,
     ) -> None:
         self._http = http
         self._url = url.rstrip("/")
         self._free = asyncio.Semaphore(concurrency)
         self._sleep = sleep
+        self._patience_s = patience_s
 
     async def lanes_of(self, names: Iterable[str]) -> list[str]:
         """The lanes behind names of lanes or models, or CommandError with the nearest name."""
@@ -90,30 +120,36 @@ class Deployment:
             "temperature": temperature,
             "max_tokens": max_tokens,
         }
+        headers = {"x-session-id": session}
+        return _answer(lane, await self.send(lane, CHAT, body, headers))
+
+    async def send(
+        self, lane: str, path: str, body: Mapping[str, Any], headers: Mapping[str, str]
+    ) -> Reply:
+        """Post a body that pins a lane; 429 and 503 are waited for. Raises as `ask` does."""
         waited_s, attempt = 0.0, 0
         async with self._free:
             while True:
-                found = await self._try_ask(lane, body, session)
-                if isinstance(found, Answer):
+                found = await self._try_send(lane, path, body, headers)
+                if isinstance(found, Reply):
                     return found
                 wait_s = found.wait_s(attempt)
-                if waited_s + wait_s > RETRY_LIMIT_S:
+                if waited_s + wait_s > self._patience_s:
                     raise SampleFailed(f"{lane}: {found.why}")
                 waited_s += wait_s
                 attempt += 1
                 await self._sleep(wait_s)
 
-    async def _try_ask(self, lane: str, body: Any, session: str) -> Answer | _Refused:
+    async def _try_send(
+        self, lane: str, path: str, body: Mapping[str, Any], headers: Mapping[str, str]
+    ) -> Reply | _Refused:
         try:
             async with self._http.post(
-                f"{self._url}/v1/chat/completions",
-                json=body,
-                headers={"x-session-id": session},
-                allow_redirects=False,
+                self._url + path, json=body, headers=headers, allow_redirects=False
             ) as response:
                 if response.status != 200:
                     return await _refused(lane, response)
-                return _answer(lane, await response.json(content_type=None), response.headers)
+                return _reply(lane, await response.json(content_type=None), response.headers)
         except (aiohttp.ClientError, OSError) as error:
             raise SampleFailed(f"{lane}: {type(error).__name__}") from error
         except ValueError as error:
@@ -135,6 +171,8 @@ async def _refused(lane: str, response: aiohttp.ClientResponse) -> _Refused:
     why = await _refusal(response)
     if response.status in _FATAL:
         raise CommandError(f"lane '{lane}': {why}")
+    if response.status in _NEVER:
+        raise LaneRefused(lane, why)
     if response.status not in _PASSING:
         raise SampleFailed(f"{lane}: {why}")
     return _Refused(why, _seconds(response.headers.get("retry-after")))
@@ -158,14 +196,18 @@ def _seconds(value: str | None) -> float | None:
     return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 
-def _answer(lane: str, body: Any, headers: Mapping[str, str]) -> Answer:
+def _reply(lane: str, body: Any, headers: Mapping[str, str]) -> Reply:
     by, model = headers.get("x-pointsman-lane"), headers.get("x-pointsman-model")
     if by != lane or not model:
         raise SampleFailed(f"{lane}: another lane answered")
+    return Reply(body, model)
+
+
+def _answer(lane: str, reply: Reply) -> Answer:
     try:
-        choice = body["choices"][0]
+        choice = reply.body["choices"][0]
         text = choice["message"].get("content") or ""
-        return Answer(str(text), model, choice.get("finish_reason") == "length")
+        return Answer(str(text), reply.model, choice.get("finish_reason") == "length")
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise SampleFailed(f"{lane}: unreadable answer") from error
 

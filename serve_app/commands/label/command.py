@@ -20,7 +20,8 @@ from typing import Any
 from classifier.arguments import positive
 from serve_app.commands.client import DEFAULT_URL, subparser
 from serve_app.commands.label.report import Tally
-from serve_app.commands.label.rows import Prompt, Row, UsageError, read_prompts
+from serve_app.commands.label.rows import Prompt, read_prompts
+from serve_app.commands.row_file import Row, UsageError
 
 DEFAULT_KEY_ENV = "POINTSMAN_API_KEY"
 
@@ -128,7 +129,7 @@ def _run(args: argparse.Namespace, prompts: list[Prompt], out: Path, tally: Tall
         temperature=args.temperature,
         source=args.source,
         url=args.url,
-        key=_key(variable, is_needed=bool(args.key_env)),
+        key=key_of(variable, is_needed=bool(args.key_env)),
         concurrency=args.concurrency,
         command=command,
         judge=args.judge,
@@ -168,7 +169,7 @@ def _check_of(row: Row, args: argparse.Namespace) -> str | None:
     return "command" if args.program else "judge" if args.judge else None
 
 
-def _key(variable: str, *, is_needed: bool) -> str:
+def key_of(variable: str, *, is_needed: bool) -> str:
     """The API key; empty where none is set. No message may hold it."""
     key = os.environ.get(variable, "").strip()
     if is_needed and not key:

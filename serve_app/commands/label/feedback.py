@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from serve_app.commands.label.rows import Row, UsageError
+from serve_app.commands.row_file import Row, UsageError
 from serve_app.config.private_files import private
 from serve_app.config.settings import state_dir
 from serve_app.records.feedback_store import FILE_NAME, labelled_rows

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import io
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from classifier.features.conversation import rows_of
-from serve_app.config.private_files import private
+from serve_app.commands.row_file import Row, RowFile, UsageError
 
 KEPT = ("id", "text", "messages", "domain")
 """Members of a prompt's row that its row of outcomes repeats."""
 
 UNCHECKED = "no 'answer' to compare with, and no other check is given"
-
-Row = dict[str, Any]
-
-
-class UsageError(Exception):
-    """A file or an option that cannot be used; nothing has been sent yet."""
 
 
 @dataclass(frozen=True)
@@ -82,63 +73,23 @@ def read_prompts(path: Path, check_of: Callable[[Row], str | None]) -> list[Prom
     return list(prompts.values())
 
 
-class Outcomes:
-    """The file of outcomes: held by one run, appended to by whole rows.
-
-    Every row goes out in one unbuffered write, so that a run can end at any moment.
-    Of a row that was cut all the same, by a full disk for instance, nothing stays.
-    """
+class Outcomes(RowFile):
+    """The file of outcomes: held by one run, appended to by whole rows."""
 
     def __init__(self, path: Path, made_with: Row) -> None:
         """Open the file; `made_with` has to agree with the rows that are in it."""
+        super().__init__(path)
         self._done: set[str] = set()
         try:
-            self._file = io.FileIO(path, "ab", opener=private)  # it may hold prompts
-        except OSError as error:
-            raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
-        try:
-            self._hold(path)
-            self._mend(path)
             for where, row in _rows(path):
                 self._take(row, where, made_with)
         except BaseException:
-            self._file.close()
+            self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
 
     def has(self, prompt: Prompt) -> bool:
         """Whether the prompt was labelled by an earlier run."""
         return prompt.key in self._done
-
-    def append(self, row: Row) -> None:
-        line = (json.dumps(row, ensure_ascii=False) + "\n").encode()
-        written = self._file.write(line)
-        if written != len(line):
-            raise OSError(f"{self._file.name}: the disk took a part of a row only")
-
-    def _hold(self, path: Path) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(f"{path}: another run writes to it") from error
-
-    def _mend(self, path: Path) -> None:
-        """Cut off a last line that is no whole row."""
-        held = path.read_bytes()
-        whole = held.rfind(b"\n") + 1
-        if whole == len(held):
-            return
-        try:
-            json.loads(held[whole:])
-        except ValueError:
-            os.truncate(path, whole)
-        else:
-            self._file.write(b"\n")
 
     def _take(self, row: Row, where: str, made_with: Row) -> None:
         for name, value in made_with.items():

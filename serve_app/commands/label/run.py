@@ -8,18 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import aiohttp
-
 from classifier.progress import progress
 from serve_app.commands.label.checks import Command, Judge, exact
 from serve_app.commands.label.client import (
-    REQUEST_TIMEOUT_S,
     Answer,
     Deployment,
     SampleFailed,
+    http_session,
 )
 from serve_app.commands.label.report import Tally
-from serve_app.commands.label.rows import KEPT, Outcomes, Prompt, Row, UsageError
+from serve_app.commands.label.rows import KEPT, Outcomes, Prompt
+from serve_app.commands.row_file import Row, UsageError
 
 T = TypeVar("T")
 
@@ -46,12 +45,7 @@ class LabelConfig:
 
 async def run(config: LabelConfig, prompts: Sequence[Prompt], out: Path, tally: Tally) -> None:
     """Label what `out` does not hold yet; rows and counts appear as they are made."""
-    async with aiohttp.ClientSession(
-        headers={"authorization": f"Bearer {config.key}"} if config.key else {},
-        # No kept connection that the other side closes just when a POST goes out.
-        connector=aiohttp.TCPConnector(limit=0, force_close=True),
-        timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
-    ) as http:
+    async with http_session(config.key) as http:
         deployment = Deployment(http, config.url, concurrency=config.concurrency)
         labeller = await Labeller.found(config, deployment)
         with Outcomes(out, labeller.made_with) as outcomes:

@@ -5,6 +5,7 @@ import json
 import pytest
 from labelling import KEY, PROMPTS, is_gone, label, out_of, program, rows_of, summary, write
 
+from evals.replay import judging
 from serve_app.commands.label import checks as label_checks
 
 
@@ -164,4 +165,4 @@ def test_a_judge_without_a_verdict_skips_the_prompt(fake, prompts, capsys) -> No
 )  # fmt: skip
 def test_verdicts(reply, verdict) -> None:
     """One word on the last line, whatever it is dressed in."""
-    assert label_checks.verdict(reply) == verdict
+    assert judging.verdict(reply) == verdict

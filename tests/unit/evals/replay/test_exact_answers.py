@@ -2,7 +2,7 @@
 
 import pytest
 
-from serve_app.commands.label.exact import choice_of, is_expected, normalized, number_of
+from evals.replay.exact import choice_of, is_expected, normalized, number_of
 
 
 @pytest.mark.parametrize(

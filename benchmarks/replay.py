@@ -1,0 +1,60 @@
+"""What a replay costs paying traffic, and what a dtype costs the embedded model's answers.
+
+    make bench-replay                            both parts
+    python -m benchmarks.replay --part spare     paid p99 with and without a replay, virtual time
+    python -m benchmarks.replay --part dtypes    a regression set on four ways to run one model
+
+Each part replaces its own rows and leaves the other's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.support import report
+from benchmarks.support.replay_dtypes import dtype_rows
+from benchmarks.support.replay_spare import spare_rows
+
+PARTS: dict[str, Callable[[], list[dict[str, Any]]]] = {"spare": spare_rows, "dtypes": dtype_rows}
+
+NOTES = """\
+**spare**: one RTX 4090 with Llama 3.1 8B, simulated, an hour after ten minutes that do not count.
+Paying sessions at a steady load, and a replay of the same kind of conversations. `first come`
+sends the replay's requests as a user would, four at a time; `priority alone` marks them as
+background, of a tier that comes last; `spare room` is `pointsman replay`: the same, within
+`evals.replay.spare`. `p99 over none` is the paid p99 beside the run without a replay; between
+seeds that differs by `spread` without any replay.
+
+**dtypes**: configs/evals/regression.jsonl on SmolLM2-135M, vLLM on a CPU, greedy, against float32
+with a float32 cache. A 135M model says nothing of how good a quantisation is for another one;
+that the set tells dtypes apart, and what a gate says of it, is what is shown."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", choices=[*PARTS, "all"], default="all")
+    part = parser.parse_args().part
+    rows = kept_rows()
+    for name in PARTS if part == "all" else [part]:
+        rows[name] = [{"part": name, **row} for row in PARTS[name]()]
+    whole = [row for name in PARTS for row in rows.get(name, [])]
+    report.write("replay", whole, title="Replay: spare capacity, and dtypes", notes=NOTES)
+    tables = [f"## {name}\n\n{report.table(rows[name])}" for name in PARTS if name in rows]
+    text = f"# Replay: spare capacity, and dtypes\n\n{NOTES}\n\n" + "\n\n".join(tables) + "\n"
+    (report.RESULTS / "replay.md").write_text(text)
+
+
+def kept_rows() -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of earlier runs by part."""
+    path = report.RESULTS / "replay.json"
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in json.loads(path.read_text())["rows"] if path.exists() else ():
+        rows.setdefault(row["part"], []).append(row)
+    return rows
+
+
+if __name__ == "__main__":
+    main()

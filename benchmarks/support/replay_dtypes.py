@@ -1,0 +1,112 @@
+"""One model, run in several dtypes, on the regression set; each engine in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+from evals.replay.cases import Case, gold_case
+from evals.replay.said import Said, said_from
+from evals.replay.scoring import Checks, score, summarize
+from simulator.home import configs
+
+REGRESSION = configs("evals") / "regression.jsonl"
+
+WAYS: dict[str, dict[str, str]] = {
+    "float32": {"dtype": "float32"},
+    "bfloat16": {"dtype": "bfloat16"},
+    "float32, kv fp8": {"dtype": "float32", "kv_cache_dtype": "fp8"},
+    "bfloat16, kv fp8": {"dtype": "bfloat16", "kv_cache_dtype": "fp8"},
+    "float32, kv fp8_e5m2": {"dtype": "float32", "kv_cache_dtype": "fp8_e5m2"},
+}
+INCUMBENT = "float32"
+WITHIN_S = 900
+
+
+def dtype_rows() -> list[dict[str, Any]]:
+    """Answer the set in each way, and score each against the first."""
+    cases = regression_cases()
+    said = {name: _answers(name, way) for name, way in WAYS.items()}
+    rows = []
+    for name in WAYS:
+        row: dict[str, Any] = {"candidate": name, "incumbent": INCUMBENT}
+        answers = said[name]
+        rows.append(row | (answers if isinstance(answers, dict) else _row(cases, answers, said)))
+    return rows
+
+
+def regression_cases() -> list[Case]:
+    """Return the shipped regression set."""
+    lines = REGRESSION.read_text(encoding="utf-8").splitlines()
+    return [gold_case(json.loads(line), f"{n}") for n, line in enumerate(lines, 1)]
+
+
+def _row(cases: list[Case], answers: list[Said], said: dict[str, Any]) -> dict[str, Any]:
+    pairs = zip(cases, answers, said[INCUMBENT], strict=True)
+    scored = [score(case, one, other, Checks({}, {})) for case, one, other in pairs]
+    found = summarize(scored)
+    kept = [_kept(one.text, other.text) for one, other in zip(answers, said[INCUMBENT], strict=True)]
+    gate, ratio = found.answers_gate, found.answers_gate.ratio
+    return {
+        "cases": found.cases,
+        "alike_share": found.same_share,
+        "text_kept_share": sum(kept) / len(kept),
+        "right_share": gate.candidate,
+        "incumbent_right_share": gate.incumbent,
+        "ratio": ratio.value if ratio else None,
+        "ratio_low": ratio.low if ratio else None,
+        "ratio_high": ratio.high if ratio else None,
+        "gate": gate.verdict.value,
+    }
+
+
+def _kept(one: str, other: str) -> float:
+    """Return the part of a text that both begin with."""
+    same = len(os.path.commonprefix([one, other]))
+    return same / max(1, len(one), len(other))
+
+
+def _answers(name: str, way: dict[str, str]) -> list[Said] | dict[str, Any]:
+    """Return the answers, or a row that says why there are none."""
+    command = [sys.executable, "-m", "benchmarks.support.replay_dtypes", json.dumps(way)]
+    env = os.environ | {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1"}
+    ran = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=WITHIN_S, env=env
+    )
+    if ran.returncode:
+        said = [x for x in ran.stderr.splitlines() if "Error" in x]
+        return {"gate": "does not run: " + (said[-1] if said else f"{name}: {ran.returncode}")}
+    return [said_from(json.loads(line)) for line in ran.stdout.splitlines() if line[:1] == "{"]
+
+
+def main() -> None:
+    """Answer the set with one engine, and print an answer a line."""
+    from vllm import LLM, SamplingParams
+
+    from serve_app.engine.embedded_model import prepare
+
+    way: dict[str, Any] = json.loads(sys.argv[1])
+    engine = LLM(
+        model=str(prepare()),
+        max_model_len=1024,
+        kv_cache_memory_bytes=128 * 1024 * 1024,
+        block_size=32,
+        # One at a time: the order in which a batch is summed would be a difference of its own.
+        max_num_seqs=1,
+        enforce_eager=True,
+        enable_prefix_caching=False,
+        **way,
+    )
+    cases = regression_cases()
+    wanted = [SamplingParams(temperature=0, max_tokens=x.body["max_tokens"]) for x in cases]
+    found = engine.chat([x.body["messages"] for x in cases], wanted, use_tqdm=False)
+    for one in found:
+        text, finish = one.outputs[0].text, one.outputs[0].finish_reason
+        print(json.dumps(Said(text, (), finish).to_dict()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Kept requests and gold cases, answered by a candidate: calls, answers, the gate, the report."""

@@ -1,0 +1,1 @@
+"""`pointsman replay`: kept requests and gold cases against a candidate."""

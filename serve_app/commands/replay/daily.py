@@ -1,0 +1,85 @@
+"""The daily replay: yesterday's traffic, its place in the history, and how a cluster runs it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from evals.replay.history import FILE_NAME, Day, alike, days_of
+from evals.replay.scoring import Summary
+from serve_app.config.private_files import private, private_folder
+from serve_app.config.settings import state_dir
+
+MOST_DAYS = 60
+"""Of the trend that a page shows."""
+
+
+def yesterday(now: datetime) -> date:
+    """Return the last whole day in UTC."""
+    return (now.astimezone(UTC) - timedelta(days=1)).date()
+
+
+def history_path() -> Path:
+    """Where results of daily replays are kept."""
+    return state_dir() / FILE_NAME
+
+
+def read_history(path: Path) -> list[Day]:
+    """Return what is known; nothing where there is no file. Raises OSError."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            return days_of(lines)
+    except FileNotFoundError:
+        return []
+
+
+def add_day(path: Path, day: Day) -> list[Day]:
+    """Append a result; return those that compare with it, this one last."""
+    private_folder(path.parent)
+    with open(path, "a", encoding="utf-8", opener=private) as file:
+        file.write(day.line())
+    return alike(read_history(path), day)[-MOST_DAYS:]
+
+
+def day_of(at: float, of: date, lane: str, against: str, summary: Summary) -> Day:
+    """Return a run's result as the history keeps it."""
+    return Day(
+        at=at,
+        day=of.isoformat(),
+        lane=lane,
+        against=against,
+        cases=summary.cases,
+        calls_wanted=summary.selection.wanted,
+        selection_f1=summary.selection.f1,
+        rare_selection_f1=summary.rare_selection.f1,
+        call_f1=summary.calls.f1,
+        answers=summary.answers_gate.candidate,
+        verdicts={name: gate.verdict.value for name, gate in summary.gates.items()},
+        tools={
+            tool: counts.f1
+            for tool, counts in summary.selection_by_tool.items()
+            if counts.f1 is not None and counts.wanted
+        },
+    )
+
+
+def job_command(address: str, words: Sequence[str]) -> str:
+    """Return the command that runs the same on a Ray cluster, by its dashboard's address.
+
+    The job takes a tenth of a core on the head node, where the state directory is, and no card:
+    it asks lanes that are served already.
+    """
+    kept = {
+        name: os.environ[name]
+        for name in ("POINTSMAN_STATE", "POINTSMAN_HOME", "POINTSMAN_URL")
+        if name in os.environ
+    }
+    given = [f"{name}={shlex.quote(value)}" for name, value in kept.items()]
+    entry = ["env", *given] if given else []
+    entry += [sys.executable, "-m", "serve_app.cli", "replay", *map(shlex.quote, words)]
+    job = ["ray", "job", "submit", "--address", address, "--entrypoint-num-cpus", "0.1"]
+    return f"{shlex.join(job)} -- {' '.join(entry)}"
