@@ -1,0 +1,1 @@
+"""What another threshold, budget or classifier would have brought, from logs of explored requests."""
