@@ -22,6 +22,7 @@ from serve_app.commands import (
     tenants,
     tools,
 )
+from serve_app.commands.calibrate.command import add_calibrate
 from serve_app.commands.client import CommandError
 from serve_app.commands.label.command import add_label
 from serve_app.config.errors import ConfigError
@@ -45,7 +46,9 @@ def build_parser() -> argparse.ArgumentParser:
     ports.add_commands(subparsers)
     observe.add_commands(subparsers)
     admin.add_commands(subparsers)
-    add_label(add_classifier_commands(subparsers))
+    classifier = add_classifier_commands(subparsers)
+    add_calibrate(classifier)
+    add_label(classifier)
     return parser
 
 

@@ -1,1 +1,1 @@
-"""What another threshold, budget or classifier would have brought, from logs of explored requests."""
+"""What other thresholds, budgets and classifiers would bring, from explored requests."""

@@ -19,11 +19,11 @@ such requests, `unsupported`, widens the interval by the most that it could hide
 in [0, 1].
 
 **Intervals.** Rewards of one conversation are added up first. The interval is that of Student's t
-for a mean of those sums, with as many degrees of freedom as the few large ones among them are worth:
-(sum of squares)^2 / (sum of fourth powers), and a variance as if two further explored requests had
-been seen, one of either outcome (after Agresti and Coull 1998): a dozen explored requests that all
-went well do not prove that every one does. `bernstein` is the alternative with a guarantee for any
-number (Maurer and Pontil 2009), several times as wide.
+for a mean of those sums, with as many degrees of freedom as the few large ones among them are
+worth: (sum of squares)^2 / (sum of fourth powers), and a variance as if two further explored
+requests had been seen, one of either outcome (after Agresti and Coull 1998): a dozen explored
+requests that all went well do not prove that every one does. `bernstein` is the alternative with a
+guarantee for any number (Maurer and Pontil 2009), several times as wide.
 """
 
 from __future__ import annotations
@@ -44,6 +44,8 @@ does not cover the truth as often as it says (`make bench-off_policy`)."""
 
 
 class Method(StrEnum):
+    """How an estimate is made."""
+
     IPS = "ips"
     SNIPS = "snips"
     DR = "dr"
@@ -137,7 +139,7 @@ def weights(logged: Logged, target_up: Floats) -> Floats:
 
 
 def unsupported(logged: Logged, target_up: Floats) -> Floats:
-    """Return the probability with which a policy sends each request where it could not have gone."""
+    """Return with which probability a policy sends each request where it could not have gone."""
     other = np.where(logged.went_up, 1.0 - target_up, target_up)
     return np.where(logged.is_explored, 0.0, other)
 
@@ -179,7 +181,9 @@ def _estimate(logged: Logged, target_up: Floats, parts: Floats, level: float) ->
     # Those that went where the policy would have them and the usual one would not.
     telling = weight[(logged.usual_up != logged.went_up) & (weight > 0)]
     lost = float(unsupported(logged, target_up).mean())
-    half = _half_width(parts, logged.cluster, telling, level)
+    # Where none did, each that may yet be would weigh so much.
+    awaited = 1.0 / (1.0 - logged.propensity[(moved > 0) & logged.is_explored])
+    half = _half_width(parts, logged.cluster, telling if len(telling) else awaited, level)
     mean = float(parts.mean())
     return Estimate(
         value=mean,
@@ -207,11 +211,11 @@ def _half_width(parts: Floats, cluster: Ints, telling: Floats, level: float) -> 
     total = float(squares.sum())
     # Of two outcomes that were not seen, half a reward from their mean.
     unseen = 2 * (0.5 * float(telling.mean())) ** 2 if len(telling) else 0.0
-    if total + unseen == 0:
-        return 0.0
     clusters = len(sums)
     if clusters < 2:
         return inf
+    if total + unseen == 0:
+        return 0.0
     freedom = max(1.0, total**2 / float(np.square(squares).sum()) - 1) if total else 1.0
     variance = (total * clusters / (clusters - 1) + unseen) / count**2
     return float(stats.t.ppf(0.5 + level / 2, freedom)) * sqrt(variance)

@@ -1,4 +1,4 @@
-"""Logged decisions between two lanes, as columns: what was known, what was done, what came of it."""
+"""Logged decisions between two lanes, as columns: what was known, done, and what came of it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from evals.traces.trace import Trace
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -84,20 +82,6 @@ class Row:
     score: float | None
     propensity: float | None
     other_score: float | None = None
-
-
-def rows_of(traces: Iterable[Trace]) -> Iterable[tuple[Row, float | None]]:
-    """Yield traces as rows, each with the reward of its thumb."""
-    for trace in traces:
-        row = Row(
-            trace.request_id,
-            trace.tenant,
-            trace.session,
-            trace.lane,
-            trace.score,
-            trace.propensity,
-        )
-        yield row, None if trace.thumb is None else reward_of(trace.thumb)
 
 
 def reward_of(thumb: int) -> float:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evals.off_policy.estimators import LEAST_EFFECTIVE, Estimate, Method, gain
-from evals.off_policy.logged import Logged
+from evals.off_policy.logged import Floats, Logged
 from evals.off_policy.outcome import cross_fitted
-from evals.off_policy.policies import Candidate, at_threshold, threshold_of
+from evals.off_policy.policies import Candidate, at_threshold
 
 LEVEL = 0.95
 
@@ -99,27 +99,28 @@ def too_few(logged: Logged) -> str:
             "when there is feedback on explored requests"
         )
     return (
-        f"too few logs: {went} of {len(logged)} requests with feedback were sent the other way, "
-        f"and {LEAST_EFFECTIVE:g} are needed between the threshold that runs and the one asked about"
+        f"too few logs: {went} of {len(logged)} requests with a reward were sent the other way; "
+        f"{LEAST_EFFECTIVE:g} are needed between the threshold that runs and another"
     )
 
 
-def shares_around(logged: Logged, count: int = 10) -> list[Candidate]:
-    """Return thresholds over the scores that were explored, evenly by rank, as candidates."""
+def thresholds_around(logged: Logged, scored: Floats, count: int = 10) -> list[Candidate]:
+    """Return thresholds over the scores that were explored, evenly by rank, as candidates.
+
+    `scored`: scores of all requests, with a reward or without, shape (scored,).
+    """
     explored = np.sort(logged.score[logged.is_explored])
     if not len(explored):
         return []
     at = np.unique(np.linspace(0, len(explored) - 1, count).round().astype(int))
-    shares = sorted({round(float((logged.score >= explored[n]).mean()), 4) for n in at})
-    return [share_candidate(logged, share) for share in shares if share > 0]
+    return [threshold_candidate(logged, scored, float(x)) for x in np.unique(explored[at])]
 
 
-def share_candidate(logged: Logged, share: float) -> Candidate:
-    """Return the policy that sends a share of the requests up, by the score that served."""
-    threshold = threshold_of(logged.score, share)
-    return Candidate(
-        f"share {share:.2%} (threshold {threshold:.4f})", at_threshold(logged.score, threshold)
-    )
+def threshold_candidate(logged: Logged, scored: Floats, threshold: float) -> Candidate:
+    """Return the policy that sends up what reaches a threshold, named by its share of all."""
+    share = float((scored >= threshold).mean())
+    name = f"share {share:.2%} (threshold {threshold:.4f})"
+    return Candidate(name, at_threshold(logged.score, threshold))
 
 
 def _less(found: Estimate, cost: float) -> Estimate:
