@@ -1,4 +1,4 @@
-"""`pointsman classifier`: train, evaluate, calibrate, score and report, offline."""
+"""`pointsman classifier`: train, evaluate, score and report, offline."""
 
 import argparse
 import json
@@ -26,7 +26,6 @@ def add_commands(subparsers: Any) -> Any:
     actions = parent.add_subparsers(dest="action", required=True, metavar="ACTION")
     _add_train(actions)
     _add_evaluate(actions)
-    _add_calibrate(actions)
     _add_score(actions)
     add_report(actions)
     return actions
@@ -71,20 +70,6 @@ def _add_evaluate(actions: Any) -> None:
     )
     _add_cache(evaluate)
     evaluate.set_defaults(func=_evaluate)
-
-
-def _add_calibrate(actions: Any) -> None:
-    calibrate = add_action(
-        actions,
-        "calibrate",
-        "Fit an artefact to your own traffic, from request logs.",
-        "pointsman classifier calibrate --traffic request-log/ --out my-classifier",
-    )
-    calibrate.add_argument("--traffic", type=Path, nargs="+", required=True, metavar="LOG")
-    calibrate.add_argument("--data", type=Path, nargs="+", metavar="FILE", help="your own labels")
-    calibrate.add_argument("--artifact", type=Path, default=DEFAULT_ARTIFACT, metavar="DIR")
-    calibrate.add_argument("--out", type=Path, required=True, metavar="DIR")
-    calibrate.set_defaults(func=_calibrate)
 
 
 def _add_score(actions: Any) -> None:
@@ -151,22 +136,6 @@ def _evaluate(args: argparse.Namespace) -> int:
         print(f"\n{name}")
         _print_rows(table)
     return 0
-
-
-def _calibrate(args: argparse.Namespace) -> int:
-    from classifier.recalibrate import recalibrated
-    from classifier.report.traffic import read_traffic
-
-    artifact = load_artifact(args.artifact)
-    knots = None
-    if args.data:
-        from classifier.training.calibrate import knots_of_labels
-        from classifier.training.dataset import read_rows
-
-        knots = knots_of_labels(artifact, read_rows(args.data))
-    traffic = read_traffic(args.traffic)
-    ours = traffic.scored & traffic.has("classifier", [artifact.version])
-    return _saved(recalibrated(artifact, traffic.score[ours], knots), args)
 
 
 def _score(args: argparse.Namespace) -> int:

@@ -35,6 +35,7 @@ class Reason(StrEnum):
     TIER = "tier"
     EXPERIMENT = "experiment"
     YIELDED = "yielded"
+    EXPLORED = "explored"
     VALIDATION_FAILED = "validation_failed"
 
 
@@ -138,6 +139,8 @@ class LaneDecision:
             budget are those of the planning lane.
         is_adopted: it is a step of a turn that began elsewhere and went up there; see
             `router.routing.budget`.
+        propensity: probability of this lane, given all that is known of the request; see
+            `router.routing.exploration`.
 
     """
 
@@ -147,3 +150,4 @@ class LaneDecision:
     threshold: float | None = None
     is_planning: bool = False
     is_adopted: bool = False
+    propensity: float = 1.0

@@ -23,6 +23,7 @@ from serve_app.commands import (
     tools,
     traces,
 )
+from serve_app.commands.calibrate.command import add_calibrate
 from serve_app.commands.client import CommandError
 from serve_app.commands.label.command import add_label
 from serve_app.commands.replay import command as replay
@@ -49,7 +50,9 @@ def build_parser() -> argparse.ArgumentParser:
     ports.add_commands(subparsers)
     observe.add_commands(subparsers)
     admin.add_commands(subparsers)
-    add_label(add_classifier_commands(subparsers))
+    classifier = add_classifier_commands(subparsers)
+    add_calibrate(classifier)
+    add_label(classifier)
     return parser
 
 

@@ -99,7 +99,7 @@ def read_traffic(paths: Sequence[Path]) -> Traffic:
     columns = _Columns()
     files = log_files(paths)
     for path in files:
-        for line in _lines(path):
+        for line in log_lines(path):
             columns.add(line)
     return columns.traffic(len(files))
 
@@ -116,7 +116,7 @@ def log_files(paths: Sequence[Path]) -> list[Path]:
     return list(found)
 
 
-def _lines(path: Path) -> Iterator[bytes]:
+def log_lines(path: Path) -> Iterator[bytes]:
     """Lines without the empty ones; one that is too long comes as b'' (no JSON)."""
     opener: Any = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rb") as file:

@@ -8,9 +8,10 @@ tenant's adoption bucket (`router.routing.budget`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from router.routing.escalation import LevelView
+from router.routing.exploration import by_chance, slots_of, wanted_before
+from router.routing.levels import LevelView
 from router.routing.policy import Judge, Judgement, RoutingPolicy, StrongerLane, fits
 from router.types import LaneDecision, Reason, RequestFacts, TierRules
 
@@ -34,7 +35,8 @@ def by_planning(
     view, newest = judgement.views[name], judgement.scores[-1]
     if facts.is_step:
         return _adopted(policy, [name], usual, judgement, is_planning=True)
-    why = _escalation(StrongerLane(name, Reason.PLANNING), view, judgement.scores)
+    is_sticky = any(score >= view.threshold for score in judgement.scores[:-1])
+    why = _escalation(StrongerLane(name, Reason.PLANNING), view, newest, is_sticky=is_sticky)
     if why is None or why is Reason.YIELDED:
         reason = why or usual.reason
         return LaneDecision(usual.lane, reason, newest, view.threshold, is_planning=True)
@@ -59,13 +61,41 @@ def by_complexity(
     judgement = judge()
     if not judgement.scores:
         return None
+    names = [stronger.lane for stronger in open_to_it]
     if facts.is_step:
-        names = [stronger.lane for stronger in open_to_it]
         return _adopted(policy, names, base, judgement)
+    # A turn of an agent is many requests, and each of another lane reads all of it anew.
+    epsilon = 0.0 if facts.has_tools else policy.epsilon
+    slots = slots_of(policy.stronger)
+    wanted = wanted_before(judgement, names, slots, epsilon)
+
+    def decide(flipped: str | None) -> LaneDecision:
+        return _climb(policy, base, open_to_it, judgement, wanted, flipped)
+
+    if not epsilon or not judgement.draws or wanted:
+        return decide(None)
+    return by_chance(judgement, names, slots, epsilon, decide)
+
+
+def _climb(
+    policy: RoutingPolicy,
+    base: LaneDecision,
+    open_to_it: Sequence[StrongerLane],
+    judgement: Judgement,
+    wanted: Collection[str],
+    flipped: str | None,
+) -> LaneDecision:
+    """Decide with the answer of one level, `flipped`, the other way round.
+
+    `wanted`: the lanes that earlier turns are meant for.
+    """
     newest, reason = judgement.scores[-1], base.reason
     for stronger in open_to_it:
         view = judgement.views[stronger.lane]
-        why = _escalation(stronger, view, judgement.scores)
+        if stronger.lane == flipped:
+            why = None if newest >= view.threshold else Reason.EXPLORED
+        else:
+            why = _escalation(stronger, view, newest, is_sticky=stronger.lane in wanted)
         if why is Reason.YIELDED:
             reason = why
         elif why is not None:
@@ -93,12 +123,13 @@ def _adopted(
     return LaneDecision(usual.lane, reason)
 
 
-def _escalation(stronger: StrongerLane, view: LevelView, scores: Sequence[float]) -> Reason | None:
+def _escalation(
+    stronger: StrongerLane, view: LevelView, newest: float, *, is_sticky: bool
+) -> Reason | None:
     """Return why a request goes to this lane; YIELDED: it would and may not; None: it does not."""
-    newest = scores[-1]
     if newest >= view.threshold:
         may = newest >= view.yield_threshold and view.has_budget
         return stronger.reason if may else Reason.YIELDED
-    if any(score >= view.threshold for score in scores):
+    if is_sticky:
         return Reason.STICKY if view.has_sticky_budget else Reason.YIELDED
     return None

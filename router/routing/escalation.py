@@ -33,6 +33,7 @@ from statistics import median_low
 from typing import Any
 
 from router.routing.budget import Account, Limits, limits_of
+from router.routing.levels import NO_BAND, Band, LevelView, band_around
 from router.routing.pressure import GAIN_MAX, ShareFeedback
 from router.routing.quantile import (
     QuantileConfig,
@@ -71,31 +72,13 @@ class EscalationConfig:
     """What one ingress replica keeps to.
 
     So many ingress `replicas` divide the hard buckets. `tenants` are remembered, about 1 kB each.
+    `explored`: width of the band around each threshold in which requests are explored; 0: none is.
     """
 
     replicas: int = 1
     tenants: int = 2000
+    explored: float = 0.0
     quantile: QuantileConfig = field(default_factory=QuantileConfig)
-
-
-@dataclass(frozen=True, slots=True)
-class LevelView:
-    """What a decision needs to know of one level.
-
-    Attributes:
-        threshold: scores at or above it are meant for the level.
-        yield_threshold: the same while the lane yields; never lower.
-        has_budget: the tenant may pay for a new escalation.
-        has_sticky_budget: it may pay for another turn of an escalated conversation.
-        may_adopt: it may go on here with a turn that went up at another ingress replica.
-
-    """
-
-    threshold: float
-    yield_threshold: float
-    has_budget: bool
-    has_sticky_budget: bool
-    may_adopt: bool = True
 
 
 class _LevelState:
@@ -125,7 +108,7 @@ class EscalationController:
         replica: str = "",
     ) -> None:
         self._config, self._replica = config, replica
-        highest = min(1.0, GAIN_MAX * sum(level.share for level in levels))
+        highest = min(1.0, GAIN_MAX * sum(level.share for level in levels) + config.explored)
         quantile = config.quantile
         quantile = replace(quantile, tail_share=max(quantile.tail_share, highest))
         self.window = QuantileWindow(shipped, quantile)
@@ -160,14 +143,21 @@ class EscalationController:
             kept = above + (upto - above) * (1 - state.yielding) if state.yielding < 1 else 0.0
             affordable = account.hard_level(limit) >= 1
             lent = state.feedback.slack >= 1 and account.rate <= edge
+            width = self._config.explored
             views[state.level.lane] = LevelView(
                 threshold,
                 threshold if kept == upto else self.window.threshold(kept),
                 affordable and (lent or account.own_level(limit) >= 1),
                 affordable,
                 account.adoption >= 1,
+                band_around(self.window, upto, width) if width else NO_BAND,
             )
         return views
+
+    def band(self, threshold: float) -> Band:
+        """Return the scores near a threshold that is not the traffic's own."""
+        width = self._config.explored
+        return band_around(self.window, self.window.share(threshold), width) if width else NO_BAND
 
     def note(
         self,
@@ -178,11 +168,13 @@ class EscalationController:
         *,
         sticky: bool,
         now: float,
+        explored: bool = False,
     ) -> None:
         """Count one scored request, once, after its decision.
 
         `lane` is where it was escalated to: None, or the lane of no level, if it was not.
         `sticky`: an earlier turn of its conversation had been escalated.
+        `explored`: chance, not its score, has sent it to the lane where it is.
         """
         limits = self._limits(budgets)
         if not any(limit.budget for limit in limits):
@@ -206,7 +198,9 @@ class EscalationController:
                 account.pay(limit, sticky=sticky)
             account.rate += ((index >= reached) - account.rate) / RATE_REQUESTS
             if limit.budget and account.rate <= edge:
-                state.feedback.count(wanted=index == reached, escalated=escalated)
+                # What chance keeps down was not wanted, or the share would be missed by it.
+                wanted = escalated if explored else index == reached
+                state.feedback.count(wanted=wanted, escalated=escalated)
         self._recent.add(tenant, lane)
         self._until_refresh -= 1
         if self._until_refresh <= 0:

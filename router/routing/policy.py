@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from router.routing.aliases import AUTO, Aliases
-from router.routing.escalation import LevelView
+from router.routing.levels import LevelView
 from router.routing.window_room import least_room
 from router.types import Lane, Reason, RequestFacts, Task, TierRules
 
@@ -22,10 +22,14 @@ class StrongerLane:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """Scores of the last user turns, newest last, and the tenant's levels by lane."""
+    """Scores of the last user turns, newest last, and the tenant's levels by lane.
+
+    `draws`: of each turn, uniform in [0, 1); none where nothing is explored.
+    """
 
     scores: Sequence[float]
     views: Mapping[str, LevelView]
+    draws: Sequence[float] = ()
 
 
 class Judge(Protocol):
@@ -51,6 +55,8 @@ class RoutingPolicy:
         aliases: other names, which are looked up after the lanes and their model ids.
         vision: lane for requests with images that would go to one which sees none.
         pooling: lane by the task, for those that do not generate.
+        epsilon: chance of a request near a threshold to go the other way; at most one over the
+            number of stronger lanes.
 
     """
 
@@ -67,6 +73,7 @@ class RoutingPolicy:
     aliases: Aliases = field(default_factory=Aliases)
     vision: str | None = None
     pooling: Mapping[Task, str] = field(default_factory=dict)
+    epsilon: float = 0.0
 
     @property
     def has_blind_lanes(self) -> bool:

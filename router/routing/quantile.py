@@ -19,12 +19,13 @@ keeps the amortized cost of one score at a few microseconds.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from math import inf, isfinite
+from operator import neg
 from typing import Any
 
 Shipped = Callable[[float], float]
@@ -131,6 +132,11 @@ class QuantileWindow:
             return observed
         prior = self._prior / (self._prior + self._weight)
         return prior * self._shipped(share) + (1 - prior) * observed
+
+    def share(self, threshold: float) -> float:
+        """Return the share of the weight that reaches a score, as far as the tail shows it."""
+        reached = bisect_right(self._scores, -threshold, key=neg)
+        return self._reached[reached - 1] / self._weight if reached else 0.0
 
     def _sum_own(self) -> Tail:
         pairs, left = [], self._config.tail_share * self._total

@@ -17,6 +17,19 @@ Code = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
 _PASSED_BY = "requests with tools pass it by"
 
 
+class ExplorationConfig(StrictModel):
+    """Requests near a threshold that chance sends the other way (docs/classifier.md).
+
+    Attributes:
+        epsilon: chance of such a request.
+        width: how near, as a share of the scored requests on either side of the threshold.
+
+    """
+
+    epsilon: float = Field(0.02, gt=0, le=0.25)
+    width: float = Field(0.1, gt=0, le=0.5)
+
+
 class RoutingConfig(StrictModel):
     """Which lane gets what.
 
@@ -52,6 +65,7 @@ class RoutingConfig(StrictModel):
         classifier: directory of an artefact; default: the one that is shipped.
         shadow_classifier: directory of a candidate that scores beside it, without
             effect; both scores are in the request log.
+        exploration: what the log can tell of other thresholds; default: nothing is explored.
 
     """
 
@@ -79,6 +93,7 @@ class RoutingConfig(StrictModel):
     default_output_tokens: int = Field(256, ge=1)
     classifier: str | None = None
     shadow_classifier: str | None = None
+    exploration: ExplorationConfig | None = None
 
     @field_validator("tool_fallback", mode="before")
     @classmethod

@@ -128,12 +128,10 @@ class Preparation:
 
     def _decide(self, call: Call, parsed: ParsedRequest) -> LaneDecision | Rejected:
         call.stages.enter(Stage.CLASSIFY)
-        decision = decide_lane(
-            call.policies.routing,
-            call.tenant.rules,
-            self._facts(call, parsed),
-            partial(self._state.escalation.judge, call.policies, call.tenant, parsed),
-        )
+        policies, judge = call.policies, self._state.escalation.judge
+        judging = partial(judge, policies, call.tenant, parsed, call.session_key)
+        facts = self._facts(call, parsed)
+        decision = decide_lane(policies.routing, call.tenant.rules, facts, judging)
         call.stages.enter(Stage.PARSE)
         return decision
 

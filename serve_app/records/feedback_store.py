@@ -250,3 +250,10 @@ def labelled_rows(store_path: Path, *, now: float | None = None) -> Iterator[dic
             else:
                 row["preferred_over"] = dict(zip(("lane", "model", "score"), other, strict=True))
             yield row
+
+
+def thumbs_of(store_path: Path) -> Iterator[tuple[str, str, str]]:
+    """Tenant, request id and `up` or `down` of each request that has a thumb."""
+    query = "SELECT tenant, request_id, thumb FROM feedback WHERE thumb IS NOT NULL"
+    with closing(sqlite3.connect(f"{store_path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+        yield from db.execute(query)

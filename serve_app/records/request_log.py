@@ -39,6 +39,7 @@ FIELDS = (
     "trace_id",
     "cached_tokens",
     "session",
+    "propensity",
 )
 
 

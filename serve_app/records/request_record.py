@@ -33,6 +33,7 @@ class RequestRecord:
         background: what marked it as one that nobody waits for.
         cached_tokens: of the prompt, found in the prefix cache; None when it was not counted.
         session_key: the conversation's, the same for all of its requests.
+        propensity: probability with which the router chose the lane; None: it chose none.
         tool_outcomes: how each tool call was judged, as the model made it first; None: there
             was none, or none was offered.
         tool_repairs: steps that were taken to have invalid ones made again.
@@ -77,6 +78,7 @@ class RequestRecord:
     retry_after_s: float | None = None
     cached_tokens: int | None = None
     session_key: str | None = None
+    propensity: float | None = None
     prompt: Prompt | None = None
     keep_prompt_days: int = 0
 
@@ -114,6 +116,7 @@ def record_of(call: Call, duration_s: float) -> RequestRecord:
         trace_id=call.trace.trace if call.trace and call.trace.is_sampled else None,
         cached_tokens=usage.cached_tokens if usage else None,
         session_key=call.session_key if call.session_id else None,
+        propensity=decision.propensity if decision else None,
         task_key=call.task_key,
         stages=call.stages,
         replica=served.replica.id if served.replica else None,

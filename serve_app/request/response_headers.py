@@ -103,6 +103,8 @@ def _debug_headers(call: Call) -> Headers:
             (b"x-pointsman-score", f"{decision.score:.4f}".encode()),
             (b"x-pointsman-threshold", f"{decision.threshold:.4f}".encode()),
         ]
+        if decision.propensity < 1:
+            headers.append((b"x-pointsman-propensity", f"{decision.propensity:g}".encode()))
     if call.served.replica is not None:
         headers.append((b"x-pointsman-replica", call.served.replica.id.encode()))
     if call.trace is not None and call.trace.is_sampled:

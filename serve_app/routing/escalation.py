@@ -18,16 +18,13 @@ from dataclasses import replace
 from typing import Any
 
 from classifier import Conversation, Scorer
-from router.routing.escalation import (
-    EscalationConfig,
-    EscalationController,
-    EscalationLevel,
-    LevelView,
-)
+from router.routing.escalation import EscalationConfig, EscalationController, EscalationLevel
+from router.routing.levels import LevelView
 from router.routing.policy import Judgement
 from router.routing.pressure import LoadObservation, YieldController
 from router.types import LaneDecision, Reason
 from serve_app.bodies.parsed_request import ParsedRequest
+from serve_app.routing.draws import draws_of
 from serve_app.routing.policies import Policies
 from serve_app.tenancy.auth import Tenant
 
@@ -72,7 +69,8 @@ class Escalation:
     def _controlling(
         self, policies: Policies, levels: Sequence[EscalationLevel]
     ) -> EscalationController:
-        config = EscalationConfig(replicas=policies.fleet.ingress.replicas)
+        replicas = policies.fleet.ingress.replicas
+        config = EscalationConfig(replicas=replicas, explored=policies.explored_width)
         return EscalationController(levels, policies.shipped, config, replica=self._replica)
 
     # -- deciding -----------------------------------------------------------
@@ -82,6 +80,7 @@ class Escalation:
         policies: Policies,
         tenant: Tenant,
         parsed: ParsedRequest,
+        session: str = "",
         *,
         is_planning: bool = False,
     ) -> Judgement:
@@ -93,7 +92,11 @@ class Escalation:
         if is_planning and self._planning is not None:
             budgets = _planning_budgets(policies, tenant)
             return Judgement(scores, self._planning.view(tenant.name, budgets))
-        return Judgement(scores, self._views(policies, tenant.name, tenant.rules.budgets))
+        views = self._views(policies, tenant.name, tenant.rules.budgets)
+        if not policies.routing.epsilon:
+            return Judgement(scores, views)
+        users = parsed.prompt.users
+        return Judgement(scores, views, draws_of(session, users, len(users) - len(scores)))
 
     def scores(self, policies: Policies, parsed: ParsedRequest) -> list[float]:
         """Scores of the last user turns, newest last; old turns come from a cache.
@@ -136,8 +139,11 @@ class Escalation:
         if decision.is_adopted:
             controller.adopt(tenant.name, budgets, lane)
         elif decision.score is not None:
-            is_sticky = decision.reason is Reason.STICKY
-            controller.note(tenant.name, budgets, decision.score, lane, sticky=is_sticky, now=now)
+            why, score = decision.reason, decision.score
+            is_sticky, is_explored = why is Reason.STICKY, why is Reason.EXPLORED
+            controller.note(
+                tenant.name, budgets, score, lane, sticky=is_sticky, now=now, explored=is_explored
+            )
 
     def _views(
         self, policies: Policies, tenant: str, budgets: Mapping[str, float]
@@ -147,7 +153,8 @@ class Escalation:
         if fixed is not None:
             # The operator's threshold stands for the lowest level; budgets hold as ever.
             lane = policies.levels[-1].lane
-            views[lane] = replace(views[lane], threshold=fixed, yield_threshold=fixed)
+            band = self._controller.band(fixed)
+            views[lane] = replace(views[lane], threshold=fixed, yield_threshold=fixed, band=band)
         return views
 
     def _score(self, scorer: Scorer, conversation: Conversation, system: str) -> float:

@@ -58,7 +58,14 @@ class Policies:
     @property
     def escalation_basis(self) -> tuple[object, ...]:
         """What scores and shares rest on: when it changes, they do not compare."""
-        return self.scorer.version, self.levels, self.planning, self.fleet.ingress.replicas
+        replicas, width = self.fleet.ingress.replicas, self.explored_width
+        return self.scorer.version, self.levels, self.planning, replicas, width
+
+    @property
+    def explored_width(self) -> float:
+        """Of the band around thresholds in which requests are explored; 0: none is."""
+        exploration = self.fleet.routing.exploration
+        return 0.0 if exploration is None else exploration.width
 
 
 def build_policies(
@@ -139,6 +146,7 @@ def routing_of(fleet: FleetConfig) -> RoutingPolicy:
         aliases=fleet.known_aliases,
         vision=_running(fleet, routing.vision),
         pooling=pooling_lanes(routing.embeddings, routing.rerank, fleet.enabled_lanes),
+        epsilon=0.0 if routing.exploration is None else routing.exploration.epsilon,
     )
 
 

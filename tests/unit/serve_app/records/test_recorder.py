@@ -65,6 +65,7 @@ async def test_a_whole_answer_is_one_line_and_one_row(recording, engine):
         "tool_repairs": None,
         "trace_id": None,
         "cached_tokens": 0,
+        "propensity": 1.0,
     }
     assert kept(recording) == [("slow", "r-1", "chat", "small", "default", "fake", None)]
 

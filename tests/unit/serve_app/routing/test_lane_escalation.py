@@ -9,6 +9,7 @@ import pytest
 
 from router.types import Lane, LaneDecision, Reason
 from serve_app.config.lane import SimulatedEngine
+from serve_app.config.routing import ExplorationConfig
 from serve_app.metrics import Metrics
 from serve_app.routing.escalation import SCORE_CACHE_SIZE, Escalation
 from serve_app.routing.in_step import exchange, observe_lanes
@@ -276,3 +277,55 @@ async def test_a_lane_that_loses_its_share_while_it_is_asked_ends_no_round(polic
 
     told = metrics.registry.get_sample_value("pointsman_escalation_yield", {"lane": "quality"})
     assert told == 0
+
+
+def exploring(policies):
+    routing = replace(policies.routing, epsilon=0.02)
+    config = policies.fleet.routing.model_copy(update={"exploration": ExplorationConfig()})
+    fleet = policies.fleet.model_copy(update={"routing": config})
+    return replace(policies, routing=routing, fleet=fleet)
+
+
+def test_turns_have_draws_only_where_something_is_explored(policies):
+    """A draw for each score, the same when the turn is sent again, another for another session."""
+    on = exploring(policies)
+    escalation, turns = Escalation(on), asked("hard", "easy")
+
+    none = Escalation(policies).judge(policies, tenant(), turns, "s1")
+    first = escalation.judge(on, tenant(), turns, "s1")
+    later = escalation.judge(on, tenant(), asked("hard", "easy", "hard 2"), "s1")
+    other = escalation.judge(on, tenant(), turns, "s2")
+
+    assert none.draws == ()
+    assert len(first.draws) == len(first.scores) == 2
+    assert later.draws[:2] == first.draws
+    assert set(other.draws).isdisjoint(first.draws)
+    assert all(0 <= draw < 1 for draw in later.draws)
+
+
+def test_a_fixed_threshold_has_a_band_of_its_own(policies):
+    """Around the operator's threshold, not the traffic's."""
+    on = replace(exploring(policies), fixed_threshold=0.3)
+
+    view = Escalation(on).judge(on, tenant(), asked("x")).views["quality"]
+
+    assert view.threshold == 0.3
+    assert view.band.low < view.band.high
+
+
+def test_shares_begin_anew_when_the_band_becomes_wider(policies):
+    """More of the scores have to be remembered for it."""
+    assert exploring(policies).escalation_basis != policies.escalation_basis
+
+
+def test_what_chance_has_moved_is_counted_as_such(policies, monkeypatch):
+    on, told = exploring(policies), []
+    escalation = Escalation(on)
+    monkeypatch.setattr(
+        escalation._controller, "note", lambda *_, explored, **__: told.append(explored)
+    )
+
+    escalation.note(tenant(), went_up(reason=Reason.EXPLORED))
+    escalation.note(tenant(), went_up())
+
+    assert told == [True, False]

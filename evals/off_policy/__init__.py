@@ -1,0 +1,1 @@
+"""What other thresholds, budgets and classifiers would bring, from explored requests."""

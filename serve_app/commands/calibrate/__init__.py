@@ -1,0 +1,1 @@
+"""`pointsman classifier calibrate`: thresholds of one's own traffic, and what they bring."""

@@ -1,0 +1,116 @@
+"""`pointsman classifier calibrate`: an artefact for an operator's own traffic, and its threshold.
+
+With `--out` it writes the artefact. With `--lanes` it judges other thresholds, shares, budgets and
+the shadow classifier by the requests that were explored (`evals.off_policy`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from classifier.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact, save_artifact
+from serve_app.commands.client import CommandError, subparser
+
+METHODS = ("dr", "snips", "ips")
+
+
+def add_calibrate(actions: Any) -> None:
+    parser = subparser(
+        actions,
+        "calibrate",
+        "Fit an artefact to your own traffic, from request logs; judge other thresholds by them.",
+        "pointsman classifier calibrate --traffic request-log/ --lanes chat,quality",
+        remote=False,
+    )
+    add = parser.add_argument
+    add("--traffic", type=Path, nargs="+", metavar="LOG", help="request logs, or their folders")
+    add("--traces", type=Path, metavar="DIR", help="kept traces, in place of request logs")
+    add("--data", type=Path, nargs="+", metavar="FILE", help="your own labels")
+    add("--artifact", type=Path, default=DEFAULT_ARTIFACT, metavar="DIR")
+    add("--out", type=Path, metavar="DIR", help="write the artefact here")
+    add("--lanes", type=_pair, metavar="WEAK,STRONG", help="judge thresholds between these lanes")
+    add("--feedback", type=Path, metavar="FILE", help="thumbs (default: this machine's)")
+    add("--rewards", type=Path, metavar="FILE", help=_REWARDS)
+    add("--shares", type=_shares, default=(), metavar="A,B", help="shares to judge, such as 0.05")
+    add("--budgets", type=_shares, default=(), metavar="A,B", help="tenants' budgets to judge")
+    add("--price", type=float, default=0.0, help="reward that one escalation has to bring")
+    add("--method", choices=METHODS, default="dr", help="of the estimates (default: dr)")
+    parser.set_defaults(func=_calibrate)
+
+
+_REWARDS = "JSON lines of tenant, request_id and reward, 0 to 1, in place of thumbs"
+
+
+def _pair(text: str) -> tuple[str, str]:
+    names = [name.strip() for name in text.split(",")]
+    if len(names) != 2 or not all(names) or names[0] == names[1]:
+        raise argparse.ArgumentTypeError("should be two lanes, the weaker first: chat,quality")
+    return names[0], names[1]
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    shares = tuple(float(part) for part in text.split(","))
+    if not all(0 < share < 1 for share in shares):
+        raise argparse.ArgumentTypeError("should be shares between 0 and 1: 0.02,0.05")
+    return shares
+
+
+def _calibrate(args: argparse.Namespace) -> int:
+    told = _refused(args)
+    if told is not None:
+        raise CommandError(told)
+    artifact = load_artifact(args.artifact)
+    outcome: dict[str, Any] = {}
+    if args.out is not None:
+        outcome |= _saved(_fitted(artifact, args), args.out)
+    if args.lanes is not None:
+        from serve_app.commands.calibrate.judging import judged
+
+        outcome["policies"] = judged(args, artifact.version)
+    if args.json:
+        print(json.dumps(outcome))
+        return 0
+    for name, value in outcome.items():
+        if name != "policies":
+            print(f"{name}: {value}")
+    if "policies" in outcome:
+        from serve_app.commands.calibrate.report import print_policies
+
+        print_policies(outcome["policies"])
+    return 0
+
+
+def _refused(args: argparse.Namespace) -> str | None:
+    if (args.traffic is None) == (args.traces is None):
+        return "give one of --traffic and --traces"
+    if args.out is None and args.lanes is None:
+        return "give --out DIR to write an artefact, or --lanes WEAK,STRONG to judge thresholds"
+    if args.out is not None and args.traffic is None:
+        return "--out needs --traffic: thresholds are of all requests, traces only of some"
+    return None
+
+
+def _fitted(artifact: Artifact, args: argparse.Namespace) -> Artifact:
+    from classifier.recalibrate import recalibrated
+    from classifier.report.traffic import read_traffic
+
+    knots = None
+    if args.data:
+        from classifier.training.calibrate import knots_of_labels
+        from classifier.training.dataset import read_rows
+
+        knots = knots_of_labels(artifact, read_rows(args.data))
+    traffic = read_traffic(args.traffic)
+    ours = traffic.scored & traffic.has("classifier", [artifact.version])
+    return recalibrated(artifact, traffic.score[ours], knots)
+
+
+def _saved(artifact: Artifact, out: Path) -> dict[str, Any]:
+    return {
+        "artifact": str(save_artifact(artifact, out)),
+        "version": artifact.version,
+        "threshold_3_percent": artifact.threshold_for_share(0.03),
+    }
