@@ -11,95 +11,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+import yaml
+
 from benchmarks.support.cascade_code import passes
+from benchmarks.support.deployment import ROOT
 from serve_app.commands.label.exact import is_expected, normalized
 
 Question = tuple[str, str]
 """What is asked, and the answer: a text, or for code an expression with the same values."""
 
-DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-MONTHS = (
-    "January February March April May June July August September October November December"
-).split()
-WORDS = (
-    "apple river stone cloud music garden window yellow planet silver orange butter castle dragon "
-    "forest guitar hammer island jacket kitten ladder market needle ocean pencil quiet rabbit "
-    "saddle tunnel umbrella valley winter zebra anchor bridge candle desert engine feather glove "
-    "harbor insect jungle kettle lemon mirror napkin olive paper quilt rocket sugar tiger uncle "
-    "violin whistle yogurt basket copper dinner eagle flower grape helmet iron jelly kite lamp "
-    "moon nest owl pear queen rain snow tree van wolf bread chair door egg fish goat hat ice"
-).split()
-CAPITALS = (
-    "France Paris;Germany Berlin;Italy Rome;Spain Madrid;Portugal Lisbon;Greece Athens;"
-    "Poland Warsaw;Austria Vienna;Hungary Budapest;Norway Oslo;Sweden Stockholm;Finland Helsinki;"
-    "Denmark Copenhagen;Ireland Dublin;Belgium Brussels;Netherlands Amsterdam;Switzerland Bern;"
-    "Russia Moscow;Ukraine Kyiv;Romania Bucharest;Bulgaria Sofia;Serbia Belgrade;Croatia Zagreb;"
-    "Slovenia Ljubljana;Slovakia Bratislava;Albania Tirana;Estonia Tallinn;Latvia Riga;"
-    "Lithuania Vilnius;Iceland Reykjavik;Turkey Ankara;Egypt Cairo;Morocco Rabat;Algeria Algiers;"
-    "Tunisia Tunis;Libya Tripoli;Sudan Khartoum;Kenya Nairobi;Uganda Kampala;Ghana Accra;"
-    "Nigeria Abuja;Senegal Dakar;Mali Bamako;Angola Luanda;Zambia Lusaka;Zimbabwe Harare;"
-    "Namibia Windhoek;Botswana Gaborone;Mozambique Maputo;Rwanda Kigali;Somalia Mogadishu;"
-    "Japan Tokyo;China Beijing;India Delhi;Thailand Bangkok;Vietnam Hanoi;Indonesia Jakarta;"
-    "Philippines Manila;Mongolia Ulaanbaatar;Nepal Kathmandu;Bangladesh Dhaka;Pakistan Islamabad;"
-    "Afghanistan Kabul;Iran Tehran;Iraq Baghdad;Syria Damascus;Jordan Amman;Lebanon Beirut;"
-    "Israel Jerusalem;Qatar Doha;Oman Muscat;Yemen Sanaa;Armenia Yerevan;Georgia Tbilisi;"
-    "Azerbaijan Baku;Canada Ottawa;Cuba Havana;Jamaica Kingston;Haiti Port-au-Prince;"
-    "Honduras Tegucigalpa;Nicaragua Managua;Colombia Bogota;Venezuela Caracas;Ecuador Quito;"
-    "Peru Lima;Bolivia Sucre;Chile Santiago;Paraguay Asuncion;Uruguay Montevideo;Brazil Brasilia;"
-    "Australia Canberra;Cambodia Phnom Penh;Laos Vientiane;Malaysia Kuala Lumpur"
-).split(";")
-LISTS = {
-    "the sum of xs": "sum(xs)",
-    "the largest number of xs": "max(xs)",
-    "the smallest number of xs": "min(xs)",
-    "the number of elements of xs": "len(xs)",
-    "xs in reverse order": "xs[::-1]",
-    "xs sorted in ascending order": "sorted(xs)",
-    "xs sorted in descending order": "sorted(xs, reverse=True)",
-    "the first element of xs": "xs[0]",
-    "the last element of xs": "xs[-1]",
-    "the mean of xs": "sum(xs) / len(xs)",
-    "xs without its first element": "xs[1:]",
-    "xs without its last element": "xs[:-1]",
-    "the set of the elements of xs": "set(xs)",
-    "how often {n} is in xs": "xs.count({n})",
-    "whether {n} is in xs": "{n} in xs",
-    "each element of xs times {n}": "[x * {n} for x in xs]",
-    "each element of xs plus {n}": "[x + {n} for x in xs]",
-    "the elements of xs that are greater than {n}": "[x for x in xs if x > {n}]",
-    "the elements of xs that are less than {n}": "[x for x in xs if x < {n}]",
-    "the first {n} elements of xs": "xs[:{n}]",
-    "the last {n} elements of xs": "xs[-{n}:]",
-    "the even elements of xs": "[x for x in xs if x % 2 == 0]",
-    "the odd elements of xs": "[x for x in xs if x % 2 == 1]",
-    "the sum of xs plus {n}": "sum(xs) + {n}",
-    "the largest minus the smallest number of xs": "max(xs) - min(xs)",
-    "the squares of the elements of xs": "[x ** 2 for x in xs]",
-    "the index of the largest element of xs": "xs.index(max(xs))",
-    "every second element of xs": "xs[::2]",
-}
-FUNCTIONS = {
-    "returns x plus {n}": "x + {n}",
-    "returns x times {n}": "x * {n}",
-    "returns {n} minus x": "{n} - x",
-    "returns x to the power of {n}": "x ** {n}",
-    "returns the remainder of x divided by {n}": "x % {n}",
-    "returns x divided by {n}, rounded down": "x // {n}",
-    "returns True if x is greater than {n}, else False": "x > {n}",
-    "returns True if x is divisible by {n}, else False": "x % {n} == 0",
-    "returns the larger of x and {n}": "max(x, {n})",
-    "returns the smaller of x and {n}": "min(x, {n})",
-    "returns the absolute value of x minus {n}": "abs(x - {n})",
-    "returns the sum of the numbers from 1 to x": "sum(range(1, x + 1))",
-    "returns x as a string": "str(x)",
-    "returns the number of digits of x": "len(str(x))",
-    "returns the square of x, plus {n}": "x ** 2 + {n}",
-    "returns twice x minus {n}": "2 * x - {n}",
-    "returns the negative of x": "-x",
-    "returns a list of the numbers from 0 to x - 1": "list(range(x))",
-    "returns the sum of the digits of x": "sum(int(d) for d in str(x))",
-    "returns the half of x, plus {n}": "x / 2 + {n}",
-}
+_DATA = yaml.safe_load((ROOT / "benchmarks/data/cascade/questions.yaml").read_text())
+DAYS, MONTHS, WORDS = (_DATA[name].split() for name in ("days", "months", "words"))
+CAPITALS = [pair.replace("_", " ").split("=") for pair in _DATA["capitals"].split()]
 
 
 @dataclass(frozen=True)
@@ -113,20 +36,37 @@ class Source:
 
 @dataclass(frozen=True)
 class Task:
-    """One question as it is asked."""
+    """One question as it is asked, after `examples` of questions with their answers."""
 
     source: str
+    examples: tuple[Question, ...]
     text: str
     answer: str
     code: str
 
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """The conversation: the examples are turns before the question."""
+        turns = [*self.examples, (self.text, "")]
+        both = (zip(("user", "assistant"), turn, strict=True) for turn in turns)
+        said = [{"role": role, "content": text} for pair in both for role, text in pair]
+        return said[:-1]
+
+    @property
+    def stop(self) -> str:
+        """What ends an answer: the next question would follow."""
+        return "\n\n" if self.code else "\n"
+
     def is_right(self, said: str) -> bool:
-        """Whether the first line that is not empty has the answer; for code, what it computes."""
+        """Whether the first line is the answer or ends with it; for code, whether it computes it.
+
+        An answer of several words has to be the whole line.
+        """
         if self.code:
             return passes(said, self.answer, kind=self.code)
         line = next((part for part in said.splitlines() if part.strip()), "")
-        words = line.rpartition(":")[2]
-        return is_expected(line, [self.answer]) or normalized(words) == normalized(self.answer)
+        ends = normalized(line).split()[-1:] == [normalized(self.answer)]
+        return ends or is_expected(line, [self.answer])
 
 
 def tasks(name: str, count: int) -> list[Task]:
@@ -134,10 +74,9 @@ def tasks(name: str, count: int) -> list[Task]:
     rng = random.Random(name)
     source = SOURCES[name]
     asked = _different(source.ask, rng)
-    shown = list(islice(asked, source.examples))
-    before = "".join(f"{question}\n{answer}\n\n" for question, answer in _answered(shown, source))
+    shown = tuple(_answered(list(islice(asked, source.examples)), source))
     return [
-        Task(name, before + question, answer, source.code)
+        Task(name, shown, question, answer, source.code)
         for question, answer in islice(asked, count)
     ]
 
@@ -193,7 +132,7 @@ def _reverse(rng: random.Random) -> Question:
 def _letters(rng: random.Random) -> Question:
     word = rng.choice(WORDS)
     if rng.random() < 0.5:
-        return f"What is the first letter of the word {word}?", word[0] * 1
+        return f"What is the first letter of the word {word}?", word[0]
     return f"How many letters are in the word {word}?", str(len(word))
 
 
@@ -206,7 +145,7 @@ def _calendar(rng: random.Random) -> Question:
 
 
 def _capital(rng: random.Random) -> Question:
-    country, _, city = rng.choice(CAPITALS).partition(" ")
+    country, city = rng.choice(CAPITALS)
     way = rng.choice(["What is the capital of {}?", "Which city is the capital of {}?"])
     return way.format(country), city
 
@@ -231,22 +170,22 @@ def _written(rng: random.Random, of: dict[str, str], way: str) -> Question:
 
 
 def _list(rng: random.Random) -> Question:
-    return _written(rng, LISTS, "Write a Python expression for {}.")
+    return _written(rng, _DATA["lists"], "Write a Python expression for {}.")
 
 
 def _function(rng: random.Random) -> Question:
-    return _written(rng, FUNCTIONS, "Write a Python function f(x) that {}.")
+    return _written(rng, _DATA["functions"], "Write a Python function f(x) that {}.")
 
 
 SOURCES = {
     "add": Source(_add, 3),
     "subtract": Source(_subtract, 3),
     "multiply": Source(_multiply, 3),
-    "copy": Source(_copy, 0),
+    "copy": Source(_copy, 1),
     "reverse": Source(_reverse, 3),
     "letters": Source(_letters, 3),
     "calendar": Source(_calendar, 3),
-    "capital": Source(_capital, 0),
+    "capital": Source(_capital, 1),
     "compare": Source(_compare, 3),
     "sort": Source(_sort, 3),
     "list": Source(_list, 2, code="expression"),

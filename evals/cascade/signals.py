@@ -26,7 +26,13 @@ from typing import Any
 
 import numpy as np
 
-Array = np.ndarray
+Array = np.ndarray[Any, Any]
+
+KEPT_TOKENS = 16
+"""Tokens of an answer that a record has; nobody would hold a stream for longer."""
+
+LEAST = -30.0
+"""Of a log-probability in nats: a token that cannot be has -9999, and would be all of a mean."""
 
 HELD_TOKENS = 8
 """Tokens that signals are of where nothing else is said: `docs/evals.md` has others."""
@@ -35,7 +41,7 @@ TOKEN_SIGNALS = (
     "first_entropy", "first_margin", "mean_logprob", "min_logprob", "mean_margin", "min_margin",
     "mean_entropy",
 )  # fmt: skip
-"""Names of what one answer's tokens say, in the order of `vector`."""
+"""Names of what one answer's tokens say."""
 
 SIGNALS = (*TOKEN_SIGNALS, "prompt_surprise", "agreement")
 
@@ -137,6 +143,31 @@ def agreement(one: str, other: str) -> float:
     return min(len(both) / len(either), 0.99)
 
 
-def vector(found: Mapping[str, float], names: Sequence[str]) -> Array:
-    """Return the named signals, shape (names,); NaN where one was not recorded."""
-    return np.array([found.get(name, np.nan) for name in names], dtype=float)
+def record(
+    tokens: Tokens, *, surprise: float | None = None, agreed: float | None = None
+) -> dict[str, Any]:
+    """Return what a row keeps of an answer: `KEPT_TOKENS` tokens, so that any hold can be tried."""
+    kept: dict[str, Any] = {
+        name: [round(max(float(one), LEAST), 4) for one in getattr(tokens, name)[:KEPT_TOKENS]]
+        for name in ("logprob", "entropy", "margin")
+    }
+    others = {"prompt_surprise": surprise, "agreement": agreed}
+    return kept | {name: round(one, 4) for name, one in others.items() if one is not None}
+
+
+def recorded(kept: Mapping[str, Any], held: int = HELD_TOKENS) -> dict[str, float]:
+    """Return the signals of what `record` returned, by name; those of two drafts where there are.
+
+    Raises:
+        ValueError: it is not what `record` returns.
+
+    """
+    try:
+        parts = [np.array(kept[name], dtype=float) for name in ("logprob", "entropy", "margin")]
+        found = token_signals(Tokens(*parts), held)
+        others = {name: float(kept[name]) for name in SIGNALS[len(TOKEN_SIGNALS) :] if name in kept}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"no record of signals: {error!r}") from error
+    if len({len(part) for part in parts}) > 1:
+        raise ValueError("no record of signals: its lists have different lengths")
+    return found | others

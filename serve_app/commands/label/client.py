@@ -11,10 +11,15 @@ from typing import Any
 
 import aiohttp
 
+from evals.cascade.signals import prompt_surprise, record, tokens_of
 from serve_app.commands.client import CommandError
 from serve_app.config.errors import nearest
 
 REQUEST_TIMEOUT_S = 600.0
+ASK_SIGNALS = {"logprobs": True, "top_logprobs": 20, "prompt_logprobs": 0}
+"""20 is the most that OpenAI's API allows, and vLLM unless it is told otherwise (`max_logprobs`);
+0 is the prompt's own tokens. vLLM then reads the whole prompt, whatever its cache has of it."""
+
 RETRY_LIMIT_S = 300.0
 """A request that is refused with 429 or 503 waits this long in all, then it fails."""
 
@@ -31,11 +36,15 @@ class SampleFailed(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer: its text, the id of the model, whether `max_tokens` cut it."""
+    """One answer: its text, the id of the model, whether `max_tokens` cut it.
+
+    `signals`: what `evals.cascade.signals` records of it, where it was asked for.
+    """
 
     text: str
     model: str
     is_cut: bool
+    signals: dict[str, Any] | None = None
 
 
 class Deployment:
@@ -77,6 +86,7 @@ class Deployment:
         temperature: float,
         max_tokens: int,
         session: str,
+        with_signals: bool = False,
     ) -> Answer:
         """Sample one answer of a lane, which is pinned; `max_tokens` is the longest.
 
@@ -89,6 +99,7 @@ class Deployment:
             "seed": seed,
             "temperature": temperature,
             "max_tokens": max_tokens,
+            **(ASK_SIGNALS if with_signals else {}),
         }
         waited_s, attempt = 0.0, 0
         async with self._free:
@@ -113,7 +124,12 @@ class Deployment:
             ) as response:
                 if response.status != 200:
                     return await _refused(lane, response)
-                return _answer(lane, await response.json(content_type=None), response.headers)
+                return _answer(
+                    lane,
+                    await response.json(content_type=None),
+                    response.headers,
+                    with_signals="logprobs" in body,
+                )
         except (aiohttp.ClientError, OSError) as error:
             raise SampleFailed(f"{lane}: {type(error).__name__}") from error
         except ValueError as error:
@@ -158,16 +174,30 @@ def _seconds(value: str | None) -> float | None:
     return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 
-def _answer(lane: str, body: Any, headers: Mapping[str, str]) -> Answer:
+def _answer(lane: str, body: Any, headers: Mapping[str, str], *, with_signals: bool) -> Answer:
     by, model = headers.get("x-pointsman-lane"), headers.get("x-pointsman-model")
     if by != lane or not model:
         raise SampleFailed(f"{lane}: another lane answered")
     try:
         choice = body["choices"][0]
         text = choice["message"].get("content") or ""
-        return Answer(str(text), model, choice.get("finish_reason") == "length")
+        is_cut = choice.get("finish_reason") == "length"
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise SampleFailed(f"{lane}: unreadable answer") from error
+    signals = _signals(lane, choice, body.get("prompt_logprobs")) if with_signals else None
+    return Answer(str(text), model, is_cut, signals)
+
+
+def _signals(lane: str, choice: Any, prompt: Any) -> dict[str, Any]:
+    """What the answer's log-probabilities say; the prompt's may be missing."""
+    try:
+        tokens = tokens_of(choice["logprobs"]["content"])
+        surprise = prompt_surprise(prompt) if prompt else None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SampleFailed(f"{lane}: no log-probabilities in the answer") from error
+    if not len(tokens):
+        raise SampleFailed(f"{lane}: an answer without a token has no signals")
+    return record(tokens, surprise=surprise)
 
 
 def _lane(name: str, known: Mapping[str, str]) -> str:
