@@ -23,6 +23,7 @@ from serve_app.commands import (
     tools,
 )
 from serve_app.commands.client import CommandError
+from serve_app.commands.label.cascade import add_cascade
 from serve_app.commands.label.command import add_label
 from serve_app.config.errors import ConfigError
 
@@ -45,7 +46,9 @@ def build_parser() -> argparse.ArgumentParser:
     ports.add_commands(subparsers)
     observe.add_commands(subparsers)
     admin.add_commands(subparsers)
-    add_label(add_classifier_commands(subparsers))
+    actions = add_classifier_commands(subparsers)
+    add_label(actions)
+    add_cascade(actions)
     return parser
 
 

@@ -17,7 +17,8 @@ figures.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -55,12 +56,18 @@ class Judged:
     @property
     def failed(self) -> Array:
         """What a predictor predicts, as 0 and 1."""
-        return (self.weak < RIGHT).astype(float)
+        found: Array = (self.weak < RIGHT).astype(float)
+        return found
 
     @property
     def gain(self) -> Array:
         """What moving a request is worth."""
         return self.strong - self.weak
+
+    def take(self, at: Array) -> Judged:
+        """Return the rows at `at`, which may hold one more than once."""
+        found = {name: values[at] for name, values in self.features.items()}
+        return Judged(self.source[at], self.weak[at], self.strong[at], found)
 
     def matrix(self, names: Sequence[str]) -> Array:
         """The named features, shape (rows, names)."""
@@ -191,7 +198,11 @@ class Comparison:
 
 
 def compared(scores: Array, baseline: Array, rows: Judged, samples: Sequence[Array]) -> Comparison:
-    drawn = [area(scores[at], _at(rows, at)) - area(baseline[at], _at(rows, at)) for at in samples]
+    outcomes = replace(rows, features={})
+    drawn = []
+    for at in samples:
+        part = outcomes.take(at)
+        drawn.append(area(scores[at], part) - area(baseline[at], part))
     pairs = [
         (auc(scores[at], rows.failed[at]), auc(baseline[at], rows.failed[at]))
         for at in _parts(rows.source)
@@ -218,13 +229,11 @@ def _parts(source: Array) -> list[Array]:
     return [np.flatnonzero(source == name) for name in np.unique(source)]
 
 
-def _at(rows: Judged, at: Array) -> Judged:
-    return Judged(rows.source[at], rows.weak[at], rows.strong[at], {})
-
-
 def _standard(features: Array, mean: Array, scale: Array) -> Array:
-    return np.nan_to_num((features - mean) / scale)
+    found: Array = np.nan_to_num((features - mean) / scale)
+    return found
 
 
 def _sigmoid(values: Array) -> Array:
-    return 1.0 / (1.0 + np.exp(-np.clip(values, -40, 40)))
+    found: Array = 1.0 / (1.0 + np.exp(-np.clip(values, -40, 40)))
+    return found
