@@ -28,7 +28,7 @@ from classifier.scorer import Scorer
 from evals.cascade.signals import agreement, prompt_surprise, tokens_of
 
 FILE = ROOT / "benchmarks/data/cascade/answers.parquet"
-A_SOURCE = 200
+A_SOURCE = 180
 KEPT_TOKENS = 16
 MAX_TOKENS = 32
 TOP = 20
@@ -57,7 +57,9 @@ def main() -> None:
         done = rows if done is None else pa.concat_tables([done, rows])
         done = done.replace_schema_metadata({"classifier": scorer.version})
         pq.write_table(done, FILE, compression="zstd", compression_level=19)
-        print(f"{name}: {len(rows)} asked, {np.mean(rows['right'].to_pylist()):.0%} right")
+        print(
+            f"{name}: {len(rows)} asked, {np.mean(rows['right'].to_pylist()):.0%} right", flush=True
+        )
 
 
 SCHEMA = pa.schema(

@@ -27,10 +27,14 @@ CAPITALS = [pair.replace("_", " ").split("=") for pair in _DATA["capitals"].spli
 
 @dataclass(frozen=True)
 class Source:
-    """Questions of one kind; `examples`: how many worked ones stand before each."""
+    """Questions of one kind.
+
+    `examples`: how many stand before each, answered in the `form` of question and answer.
+    """
 
     ask: Callable[[random.Random], Question]
     examples: int
+    form: str = "{1}"
     code: str = ""
 
 
@@ -82,9 +86,8 @@ def tasks(name: str, count: int) -> list[Task]:
 
 
 def _answered(shown: list[Question], source: Source) -> list[Question]:
-    if source.code != "function":
-        return shown
-    return [(question, f"def f(x):\n    return {answer}") for question, answer in shown]
+    """Examples with their answers as they should be given."""
+    return [(question, source.form.format(question, answer)) for question, answer in shown]
 
 
 def _different(ask: Callable[[random.Random], Question], rng: random.Random) -> Iterator[Question]:
@@ -99,33 +102,23 @@ def _different(ask: Callable[[random.Random], Question], rng: random.Random) -> 
             yield found
 
 
-def _digits(rng: random.Random, most: int) -> int:
-    digits = rng.randint(1, most)
-    return rng.randrange(10 ** (digits - 1), 10**digits)
-
-
 def _add(rng: random.Random) -> Question:
-    one, other = _digits(rng, 3), _digits(rng, 3)
-    return f"What is {one} + {other}?", str(one + other)
-
-
-def _subtract(rng: random.Random) -> Question:
-    small, large = sorted((_digits(rng, 3), _digits(rng, 3)))
-    return f"What is {large} - {small}?", str(large - small)
+    one, other = (rng.randrange(1, rng.choice([10, 20, 60])) for _ in range(2))
+    return f"{one} + {other}", str(one + other)
 
 
 def _multiply(rng: random.Random) -> Question:
-    one, other = _digits(rng, 2), _digits(rng, 1)
-    return f"What is {one} times {other}?", str(one * other)
+    one, other = (rng.randrange(1, rng.choice([10, 15, 30])) for _ in range(2))
+    return f"{one} * {other}", str(one * other)
 
 
 def _copy(rng: random.Random) -> Question:
-    letters = "".join(rng.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=rng.randint(4, 20)))
+    letters = "".join(rng.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=rng.randint(8, 32)))
     return f"Repeat exactly: {letters}", letters
 
 
 def _reverse(rng: random.Random) -> Question:
-    words = rng.sample(WORDS, rng.randint(2, 5))
+    words = rng.sample(WORDS, rng.choice([2, 2, 2, 3]))
     return f"Write these words in reverse order: {' '.join(words)}", " ".join(reversed(words))
 
 
@@ -138,10 +131,14 @@ def _letters(rng: random.Random) -> Question:
 
 def _calendar(rng: random.Random) -> Question:
     names, unit = rng.choice([(DAYS, "day"), (MONTHS, "month")])
-    at, steps = rng.randrange(len(names)), rng.randint(-3, 5) or 1
-    side = "after" if steps > 0 else "before"
-    ask = f"Which {unit} is {abs(steps)} {unit}{'s' * (abs(steps) > 1)} {side} {names[at]}?"
-    return ask, names[(at + steps) % len(names)]
+    at, (side, step) = rng.randrange(len(names)), rng.choice([("after", 1), ("before", -1)])
+    way = rng.choice(["What comes {} {}?", f"Which {unit} comes {{}} {{}}?"])
+    return way.format(side, names[at]), names[(at + step) % len(names)]
+
+
+def _last(rng: random.Random) -> Question:
+    words = rng.sample(WORDS, rng.randint(2, 6))
+    return f"What is the last word of: {' '.join(words)}", words[-1]
 
 
 def _capital(rng: random.Random) -> Question:
@@ -151,14 +148,13 @@ def _capital(rng: random.Random) -> Question:
 
 
 def _compare(rng: random.Random) -> Question:
-    numbers = [_digits(rng, 4) for _ in range(rng.randint(2, 4))]
-    numbers = list(dict.fromkeys(numbers)) or numbers
+    numbers = rng.sample(range(1, rng.choice([10, 100, 1000])), rng.randint(2, 3))
     way, of = rng.choice([("largest", max), ("smallest", min)])
     return f"Which number is the {way}: {', '.join(map(str, numbers))}?", str(of(numbers))
 
 
 def _sort(rng: random.Random) -> Question:
-    numbers = rng.sample(range(1, 100), rng.randint(2, 6))
+    numbers = rng.sample(range(1, 100), rng.choice([2, 2, 3]))
     ask = f"Sort from small to large: {', '.join(map(str, numbers))}"
     return ask, ", ".join(map(str, sorted(numbers)))
 
@@ -178,16 +174,16 @@ def _function(rng: random.Random) -> Question:
 
 
 SOURCES = {
-    "add": Source(_add, 3),
-    "subtract": Source(_subtract, 3),
-    "multiply": Source(_multiply, 3),
-    "copy": Source(_copy, 1),
+    "add": Source(_add, 5, form="{} = {}"),
+    "capital": Source(_capital, 0),
     "reverse": Source(_reverse, 3),
-    "letters": Source(_letters, 3),
-    "calendar": Source(_calendar, 3),
-    "capital": Source(_capital, 1),
-    "compare": Source(_compare, 3),
-    "sort": Source(_sort, 3),
+    "function": Source(_function, 2, form="def f(x):\n    return {1}", code="function"),
+    "letters": Source(_letters, 2),
+    "sort": Source(_sort, 4),
     "list": Source(_list, 2, code="expression"),
-    "function": Source(_function, 2, code="function"),
+    "compare": Source(_compare, 3),
+    "multiply": Source(_multiply, 5, form="{} = {}"),
+    "last": Source(_last, 3),
+    "calendar": Source(_calendar, 3),
+    "copy": Source(_copy, 2),
 }
