@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from classifier.arguments import positive
+from evals.cascade.deferral import DRAWS
 from evals.cascade.signals import HELD_TOKENS, KEPT_TOKENS
 from serve_app.commands.client import subparser
 
@@ -33,12 +34,14 @@ def add_cascade(actions: Any) -> None:
     add("--data", type=Path, nargs="+", required=True, metavar="FILE", help=_HELP["data"])
     add("--hold", type=positive, default=HELD_TOKENS, metavar="N", help=_HELP["hold"])
     add("--artifact", type=Path, metavar="DIR", help="classifier that scores (default: shipped)")
+    add("--draws", type=positive, default=DRAWS, metavar="N", help=_HELP["draws"])
     add("--seed", type=int, default=0, help="of the bootstrap samples (default: 0)")
     parser.set_defaults(func=_cascade)
 
 
 _HELP = {
     "data": "rows of `pointsman classifier label --signals`",
+    "draws": f"bootstrap samples that intervals are of (default: {DRAWS})",
     "hold": f"tokens whose signals count, at most {KEPT_TOKENS} (default: {HELD_TOKENS})",
 }
 
@@ -52,7 +55,7 @@ def _cascade(args: argparse.Namespace) -> int:
 
     scorer = load_artifact(args.artifact or DEFAULT_ARTIFACT).scorer()
     rows = judged([row for path in args.data for _, row in rows_of(path)], scorer, args.hold)
-    found = figures(rows, np.random.default_rng(args.seed))
+    found = figures(rows, np.random.default_rng(args.seed), args.draws)
     names, each = np.unique(rows.source, return_counts=True)
     counts = dict(zip(names.tolist(), each.tolist(), strict=True))
     is_better = any(one.beats for one in found)
