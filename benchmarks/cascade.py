@@ -21,12 +21,13 @@ from benchmarks.support.cascade_tasks import SOURCES, tasks
 from benchmarks.support.recorded_run import FIGURES, recorded
 from classifier import DEFAULT_ARTIFACT, load_artifact
 from evals.cascade.deferral import Judged, auc, held_out, quality, within
-from evals.cascade.judging import BASELINE, PREDICTORS, Figures, figures, judged
-from evals.cascade.signals import HELD_TOKENS, SIGNALS
+from evals.cascade.judging import BASELINE, PREDICTORS, PROMPT, Figures, figures, judged
+from evals.cascade.signals import HELD_TOKENS, TOKEN_SIGNALS
+from evals.cascade.two_stages import by_score, two_stages
 
 HOLDS = (1, 2, 4, 8, 16)
 SEED = 0
-PERCENT = 100
+STAGE_SHARES = (0.03, 0.1)
 
 
 def main() -> None:
@@ -38,7 +39,7 @@ def main() -> None:
     table = [
         *(_figures(one) for one in found),
         *(_hold(held, part, asked) for held, part in holds.items()),
-        *(_alone(rows, name) for name in ("score", "log_length", *SIGNALS)),
+        *(_alone(rows, name) for name in (*PROMPT, *TOKEN_SIGNALS, "agreement")),
         *_sources(rows),
     ]
     report.write(
@@ -57,7 +58,7 @@ def answers() -> list[dict[str, Any]]:
             "weak": float(row["right"]),
             "tokens": row["answer_tokens"],
             "signals": {
-                **{name: row[name] for name in ("prompt_surprise", "agreement")},
+                "agreement": row["agreement"],
                 **{
                     name: [one / PER_NAT for one in row[name]]
                     for name in ("logprob", "entropy", "margin")
@@ -111,7 +112,7 @@ def _alone(rows: Judged, name: str) -> dict[str, Any]:
 
 
 def _sources(rows: Judged) -> list[dict[str, Any]]:
-    names = [name for name in PREDICTORS if name != "both, surprise, drafts"]
+    names = [name for name in PREDICTORS if name != "all"]
     scores = {name: held_out(rows, PREDICTORS[name]) for name in names}
     table = []
     for source in SOURCES:
@@ -124,17 +125,35 @@ def _sources(rows: Judged) -> list[dict[str, Any]]:
     return table
 
 
+def _stages(rows: Judged) -> list[dict[str, Any]]:
+    """What the routing's own decisions make of one share, with and without a second stage."""
+    table = []
+    for share in STAGE_SHARES:
+        ways = {"score alone": by_score(rows, share, np.random.default_rng(SEED))}
+        for name in ("signals", "both"):
+            unsure, rng = held_out(rows, PREDICTORS[name]), np.random.default_rng(SEED)
+            ways[f"score, then {name}"] = two_stages(rows, unsure, share, rng)
+        table += [
+            {
+                "what": f"a share of {share:.0%}", "by": name, "went_up": one.at_once,
+                "moved": one.moved, "held": one.held, "right_then": one.quality,
+            }
+            for name, one in ways.items()
+        ]  # fmt: skip
+    return table
+
+
 def _notes(found: Sequence[Figures]) -> str:
     best = max((one for one in found if one.beside is not None), key=lambda one: one.area.value)
     verdict = "beats" if best.beats else "does not beat"
     return (
         "SmolLM2-135M-Instruct, float32, vLLM on a CPU, greedy; outcomes are computed. Each source "
         "is judged by fits on the others; 95 % intervals of a bootstrap over sources, then rows. "
-        "The stronger lane counts as always right, so that quality after a move is a bound. `beats`: "
-        "the whole interval of the area's difference is over 0, and most sources agree. "
-        f"The best predictor with signals, '{best.name}', {verdict} '{BASELINE}' (the shipped score "
-        "and the length). Added TTFT: (n - 1) TPOT of Llama-3.1-8B on an RTX 4090. Command: "
-        "`make bench-cascade`; the answers: `python -m benchmarks.support.cascade_run`."
+        "The stronger lane counts as always right, so that what a move is worth is a bound. "
+        "`beats`: the whole interval of the area's difference is over 0, and most sources agree. "
+        f"The best predictor with signals, '{best.name}', {verdict} '{BASELINE}' (the shipped "
+        "score and the length). Added TTFT: (n - 1) TPOT of Llama-3.1-8B on an RTX 4090. "
+        "Command: `make bench-cascade`; the answers: `python -m benchmarks.support.cascade_run`."
     )
 
 

@@ -22,13 +22,10 @@ import pyarrow.parquet as pq
 
 from benchmarks.support.cascade_tasks import SOURCES, Task, tasks
 from benchmarks.support.deployment import ROOT
-from classifier import DEFAULT_ARTIFACT, load_artifact
-from classifier.features.conversation import conversation_of
-from classifier.scorer import Scorer
-from evals.cascade.signals import agreement, prompt_surprise, tokens_of
+from evals.cascade.signals import agreement, tokens_of
 
 FILE = ROOT / "benchmarks/data/cascade/answers.parquet"
-A_SOURCE = 180
+A_SOURCE = 60
 KEPT_TOKENS = 16
 MAX_TOKENS = 32
 TOP = 20
@@ -48,14 +45,12 @@ def main() -> None:
 
     done = pq.read_table(FILE) if FILE.exists() else None
     there = set() if done is None else set(done["source"].to_pylist())
-    scorer = load_artifact(DEFAULT_ARTIFACT).scorer()
     llm = engine(str(prepare()))
     for name in SOURCES:
         if name in there:
             continue
-        rows = pa.Table.from_pylist(asked(llm, tasks(name, A_SOURCE), scorer), schema=SCHEMA)
+        rows = pa.Table.from_pylist(asked(llm, tasks(name, A_SOURCE)), schema=SCHEMA)
         done = rows if done is None else pa.concat_tables([done, rows])
-        done = done.replace_schema_metadata({"classifier": scorer.version})
         pq.write_table(done, FILE, compression="zstd", compression_level=19)
         print(
             f"{name}: {len(rows)} asked, {np.mean(rows['right'].to_pylist()):.0%} right", flush=True
@@ -71,10 +66,8 @@ SCHEMA = pa.schema(
         *(pa.field(name, pa.list_(pa.int16())) for name in ("logprob", "entropy", "margin")),
         pa.field("answer_tokens", pa.int16()),
         pa.field("prompt_tokens", pa.int16()),
-        pa.field("prompt_surprise", pa.float32()),
         pa.field("agreement", pa.float32()),
         pa.field("drafts_right", pa.float32()),
-        pa.field("score", pa.float32()),
     ]
 )
 
@@ -84,24 +77,23 @@ def engine(model: str) -> Any:
     from vllm import LLM
 
     return LLM(
-        model, dtype="float32", kv_cache_memory_bytes=2**28, block_size=32, max_num_seqs=32,
+        model, dtype="float32", kv_cache_memory_bytes=2**29, block_size=32, max_num_seqs=64,
         max_num_batched_tokens=2048, max_model_len=1024, enforce_eager=True, max_logprobs=TOP,
         seed=0,
     )  # fmt: skip
 
 
-def asked(llm: Any, questions: Sequence[Task], scorer: Scorer) -> list[dict[str, Any]]:
+def asked(llm: Any, questions: Sequence[Task]) -> list[dict[str, Any]]:
     """Return a row for each question."""
     from vllm import SamplingParams
 
     chats = [task.messages for task in questions]
     bounds = {"max_tokens": MAX_TOKENS, "stop": questions[0].stop}
-    greedy = SamplingParams(temperature=0, logprobs=TOP, prompt_logprobs=0, **bounds)
+    greedy = SamplingParams(temperature=0, logprobs=TOP, **bounds)
     answers = llm.chat(chats, greedy, use_tqdm=False)
     drafts = llm.chat(chats, SamplingParams(**DRAFTS, **bounds), use_tqdm=False)
     return [
         _row(number, task, answer, [one.text for one in draft.outputs])
-        | {"score": scorer.score(conversation_of({"messages": task.messages}))}
         for number, (task, answer, draft) in enumerate(zip(questions, answers, drafts, strict=True))
     ]
 
@@ -119,7 +111,6 @@ def _row(number: int, task: Task, answer: Any, drafts: Sequence[str]) -> dict[st
         "margin": _kept(tokens.margin),
         "answer_tokens": len(tokens),
         "prompt_tokens": len(answer.prompt_token_ids),
-        "prompt_surprise": prompt_surprise(_plain(answer.prompt_logprobs)),
         "agreement": agreement(*drafts),
         "drafts_right": float(np.mean([task.is_right(one) for one in drafts])),
     }
@@ -133,13 +124,6 @@ def _content(step: Mapping[int, Any], chosen: int) -> dict[str, Any]:
     """One step of vLLM's own form in OpenAI's."""
     top = [{"logprob": one.logprob} for one in step.values()]
     return {"logprob": step[chosen].logprob, "top_logprobs": top}
-
-
-def _plain(prompt: Sequence[Any]) -> list[dict[str, Any] | None]:
-    return [
-        {str(token): {"logprob": one.logprob} for token, one in entry.items()} if entry else None
-        for entry in prompt
-    ]
 
 
 def _kept(values: np.ndarray) -> list[int]:

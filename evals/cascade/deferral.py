@@ -86,9 +86,7 @@ class Logistic:
     @classmethod
     def fitted(cls, features: Array, target: Array, *, steps: int = 25) -> Logistic:
         """Fit by Newton's method with a ridge penalty; `features` is (rows, names)."""
-        mean = np.nan_to_num(np.nanmean(features, axis=0))
-        scale = np.nan_to_num(np.nanstd(features, axis=0))
-        scale[scale == 0] = 1.0
+        mean, scale = _usual(features)
         known = np.column_stack([_standard(features, mean, scale), np.ones(len(target))])
         penalty = np.append(np.full(len(mean), RIDGE), 1e-6)
         weights = np.zeros(len(penalty))
@@ -227,6 +225,16 @@ def beats(found: Comparison) -> bool:
 def _parts(source: Array) -> list[Array]:
     """Row numbers of each source."""
     return [np.flatnonzero(source == name) for name in np.unique(source)]
+
+
+def _usual(features: Array) -> tuple[Array, Array]:
+    """Return mean and standard deviation of each column's known values; 0 and 1 of none."""
+    known = ~np.isnan(features)
+    count = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, features, 0.0).sum(axis=0) / count
+    scale = np.sqrt((np.where(known, features - mean, 0.0) ** 2).sum(axis=0) / count)
+    # Rounding leaves a constant a scale of 1e-16 of it.
+    return mean, np.where(scale > 1e-9, scale, 1.0)
 
 
 def _standard(features: Array, mean: Array, scale: Array) -> Array:

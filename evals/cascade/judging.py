@@ -40,11 +40,11 @@ PREDICTORS: dict[str, tuple[str, ...]] = {
     BASELINE: PROMPT,
     "signals": TOKEN_SIGNALS,
     "both": (*PROMPT, *TOKEN_SIGNALS),
-    "both, surprise, drafts": (*PROMPT, *SIGNALS),
+    "all": (*PROMPT, *SIGNALS),
 }
-"""Features of each predictor. The last has what no stream could be held for: vLLM tells a prompt's
-log-probabilities only at the end of a request that is not streamed, and two drafts are two more
-answers."""
+"""Features of each predictor, as far as they were recorded. `all` has what no stream could be held
+for: vLLM tells a prompt's log-probabilities only with a whole answer, and reads the whole prompt
+for them, whatever its cache has; and two drafts are two more answers."""
 
 PARTS = 5
 MIN_ROWS = 50

@@ -96,11 +96,12 @@ def test_classes_that_part_have_finite_weights():
 
 
 def test_a_missing_or_constant_feature_changes_nothing():
-    features = np.array([[0.0, 7], [0, 7], [1, 7], [1, np.nan]])
+    nothing = [np.nan] * 4
+    features = np.column_stack([[0.0, 0, 1, 1], [7, 7, 7, np.nan], nothing])
     fitted = Logistic.fitted(features, np.array([0, 1, 0, 1.0]))
 
-    assert fitted.weights[1] == 0
-    assert fitted.predict(np.array([[np.nan, 7.0]]))[0] == pytest.approx(0.5)
+    assert fitted.weights[1:].tolist() == [0, 0]
+    assert fitted.predict(np.array([[np.nan, 7.0, 3.0]]))[0] == pytest.approx(0.5)
 
 
 def test_a_source_is_judged_by_the_others():

@@ -44,7 +44,16 @@ def test_it_says_the_same_to_programs(labelled, capsys):
 
     said = json.loads(capsys.readouterr().out)
     assert said["beats"] is knows and said["hold"] == 1
+    assert said["stages"]["score"]["moved"] == 0 < said["stages"]["moves"]["moved"]
     assert [one["name"] for one in said["figures"]] == ["prompt", "signals", "both"]
+
+
+@pytest.mark.parametrize("share", ["0", "0.6", "nan"])
+def test_a_share_that_is_none_is_refused(share, capsys):
+    with pytest.raises(SystemExit):
+        main(["classifier", "cascade", "--data", "x", "--share", share])
+
+    assert "--share" in capsys.readouterr().err
 
 
 def test_rows_without_signals_are_not_judged(tmp_path, capsys):
