@@ -25,6 +25,7 @@ from serve_app.commands import (
 )
 from serve_app.commands.calibrate.command import add_calibrate
 from serve_app.commands.client import CommandError
+from serve_app.commands.label.cascade import add_cascade
 from serve_app.commands.label.command import add_label
 from serve_app.commands.replay import command as replay
 from serve_app.config.errors import ConfigError
@@ -53,6 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
     classifier = add_classifier_commands(subparsers)
     add_calibrate(classifier)
     add_label(classifier)
+    add_cascade(classifier)
     return parser
 
 

@@ -11,11 +11,16 @@ from typing import Any
 
 import aiohttp
 
+from evals.cascade.signals import prompt_surprise, record, tokens_of
 from evals.replay.said import CHAT
 from serve_app.commands.client import CommandError
 from serve_app.config.errors import nearest
 
 REQUEST_TIMEOUT_S = 600.0
+ASK_SIGNALS = {"logprobs": True, "top_logprobs": 20, "prompt_logprobs": 0}
+"""20 is the most that OpenAI's API allows, and vLLM unless it is told otherwise (`max_logprobs`);
+0 is the prompt's own tokens. vLLM then reads the whole prompt, whatever its cache has of it."""
+
 RETRY_LIMIT_S = 300.0
 """A request that is refused with 429 or 503 waits this long in all, then it fails."""
 
@@ -51,11 +56,15 @@ def http_session(key: str) -> aiohttp.ClientSession:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer: its text, the id of the model, whether `max_tokens` cut it."""
+    """One answer: its text, the id of the model, whether `max_tokens` cut it.
+
+    `signals`: what `evals.cascade.signals` records of it, where it was asked for.
+    """
 
     text: str
     model: str
     is_cut: bool
+    signals: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +116,7 @@ class Deployment:
         temperature: float,
         max_tokens: int,
         session: str,
+        with_signals: bool = False,
     ) -> Answer:
         """Sample one answer of a lane, which is pinned; `max_tokens` is the longest.
 
@@ -119,9 +129,11 @@ class Deployment:
             "seed": seed,
             "temperature": temperature,
             "max_tokens": max_tokens,
+            **(ASK_SIGNALS if with_signals else {}),
         }
         headers = {"x-session-id": session}
-        return _answer(lane, await self.send(lane, CHAT, body, headers))
+        reply = await self.send(lane, CHAT, body, headers)
+        return _answer(lane, reply, with_signals=with_signals)
 
     async def send(
         self, lane: str, path: str, body: Mapping[str, Any], headers: Mapping[str, str]
@@ -150,6 +162,14 @@ class Deployment:
                 if response.status != 200:
                     return await _refused(lane, response)
                 return _reply(lane, await response.json(content_type=None), response.headers)
+=======
+                return _answer(
+                    lane,
+                    await response.json(content_type=None),
+                    response.headers,
+                    with_signals="logprobs" in body,
+                )
+>>>>>>> cascade
         except (aiohttp.ClientError, OSError) as error:
             raise SampleFailed(f"{lane}: {type(error).__name__}") from error
         except ValueError as error:
@@ -203,13 +223,29 @@ def _reply(lane: str, body: Any, headers: Mapping[str, str]) -> Reply:
     return Reply(body, model)
 
 
-def _answer(lane: str, reply: Reply) -> Answer:
+def _answer(lane: str, reply: Reply, *, with_signals: bool) -> Answer:
     try:
         choice = reply.body["choices"][0]
         text = choice["message"].get("content") or ""
+<<<<<<< HEAD
         return Answer(str(text), reply.model, choice.get("finish_reason") == "length")
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise SampleFailed(f"{lane}: unreadable answer") from error
+    prompt = reply.body.get("prompt_logprobs")
+    signals = _signals(lane, choice, prompt) if with_signals else None
+    return Answer(str(text), reply.model, is_cut, signals)
+
+
+def _signals(lane: str, choice: Any, prompt: Any) -> dict[str, Any]:
+    """What the answer's log-probabilities say; the prompt's may be missing."""
+    try:
+        tokens = tokens_of(choice["logprobs"]["content"])
+        surprise = prompt_surprise(prompt) if prompt else None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise SampleFailed(f"{lane}: no log-probabilities in the answer") from error
+    if not len(tokens):
+        raise SampleFailed(f"{lane}: an answer without a token has no signals")
+    return record(tokens, surprise=surprise)
 
 
 def _lane(name: str, known: Mapping[str, str]) -> str:

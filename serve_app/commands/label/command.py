@@ -49,6 +49,7 @@ def add_label(actions: Any) -> None:
     add("--max-tokens", type=positive, default=512, help="longest answer (default: 512)")
     add("--temperature", type=_temperature, default=0.7, help="of the samples (default: 0.7)")
     add("--concurrency", type=positive, default=8, help="most requests at a time (default: 8)")
+    add("--signals", action="store_true", help=_HELP["signals"])
     add("--source", default="label", help="name that the rows carry (default: label)")
     parser.set_defaults(func=_label)
 
@@ -61,6 +62,8 @@ _HELP = {
     "out": "rows are appended to it (default: the prompts' name with .labelled.jsonl)",
     "key_env": f"environment variable with the API key (default: {DEFAULT_KEY_ENV})",
     "check": "how answers are checked (default: exact, for prompts that have an answer)",
+    "signals": "rows hold what the weak lane's log-probabilities say of its answer, for "
+    "`pointsman classifier cascade`",
     "command": "program that reads {prompt, answer, lane} as JSON on stdin; exit status 0 is a "
     "pass, 1 a fail",
 }
@@ -133,6 +136,7 @@ def _run(args: argparse.Namespace, prompts: list[Prompt], out: Path, tally: Tall
         concurrency=args.concurrency,
         command=command,
         judge=args.judge,
+        signals=args.signals,
     )
     asyncio.run(run(config, prompts, out, tally))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from classifier.progress import progress
+from evals.cascade.signals import agreement
 from serve_app.commands.label.checks import Command, Judge, exact
 from serve_app.commands.label.client import (
     Answer,
@@ -27,7 +28,8 @@ T = TypeVar("T")
 class LabelConfig:
     """What one run does; its options are those of the command.
 
-    `weak`, `strong` and `judge` are names of lanes or models; `key` may be empty.
+    `weak`, `strong` and `judge` are names of lanes or models; `key` may be empty. `signals`:
+    rows hold what the weak lane knew of its answers.
     """
 
     weak: str
@@ -41,6 +43,7 @@ class LabelConfig:
     concurrency: int
     command: Command | None = None
     judge: str | None = None
+    signals: bool = False
 
 
 async def run(config: LabelConfig, prompts: Sequence[Prompt], out: Path, tally: Tally) -> None:
@@ -118,6 +121,7 @@ class Labeller:
             "strong_model": strong[0].model,
             **self.made_with,
             "check": prompt.check,
+            **(_signals(weak) if self._config.signals else {}),
         }
         return row, sum(answer.is_cut for answer in [*weak, *strong])
 
@@ -131,6 +135,7 @@ class Labeller:
                 temperature=self._config.temperature if samples > 1 else 0.0,
                 max_tokens=self._config.max_tokens,
                 session=f"label-{prompt.digest[:32]}",
+                with_signals=self._config.signals and lane == self._weak,
             )
             for number in range(1, samples + 1)
         )
@@ -165,6 +170,13 @@ class Labeller:
         )
         preferred = _mean([preference for preference, _ in found])
         return {"weak": round(1 - preferred, 6), "strong": preferred, "judge_model": found[0][1]}
+
+
+def _signals(weak: Sequence[Answer]) -> Row:
+    """What the weak lane knew of its first answer, and whether its first two agree."""
+    first, *others = weak
+    agreed = {"agreement": round(agreement(first.text, others[0].text), 4)} if others else {}
+    return {"signals": {**(first.signals or {}), **agreed}}
 
 
 async def together(parts: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

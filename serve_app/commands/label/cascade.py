@@ -1,0 +1,120 @@
+"""`pointsman classifier cascade`: whether a weak lane's signals say who should answer.
+
+Reads what `pointsman classifier label --signals` wrote; asks nobody.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from classifier.arguments import positive
+from evals.cascade.deferral import DRAWS
+from evals.cascade.signals import HELD_TOKENS, KEPT_TOKENS
+from serve_app.commands.client import subparser
+
+SHARE = 0.03
+
+VERDICT = {
+    True: "Signals beat the prompt on sources that were held out.",
+    False: "Signals do not beat the prompt on sources that were held out: do not route by them.",
+}
+
+
+def add_cascade(actions: Any) -> None:
+    parser = subparser(
+        actions,
+        "cascade",
+        "Judge by your own rows whether a weak lane's signals beat the prompt's score.",
+        "pointsman classifier cascade --data mine.labelled.jsonl --hold 8",
+        remote=False,
+    )
+    add = parser.add_argument
+    add("--data", type=Path, nargs="+", required=True, metavar="FILE", help=_HELP["data"])
+    add("--hold", type=positive, default=HELD_TOKENS, metavar="N", help=_HELP["hold"])
+    add("--artifact", type=Path, metavar="DIR", help="classifier that scores (default: shipped)")
+    add("--share", type=_share, default=SHARE, metavar="X", help=_HELP["share"])
+    add("--draws", type=positive, default=DRAWS, metavar="N", help=_HELP["draws"])
+    add("--seed", type=int, default=0, help="of the bootstrap samples (default: 0)")
+    parser.set_defaults(func=_cascade)
+
+
+_HELP = {
+    "data": "rows of `pointsman classifier label --signals`",
+    "share": "that both stages have together, as `routing.escalation_share` (default: 0.03)",
+    "draws": f"bootstrap samples that intervals are of (default: {DRAWS})",
+    "hold": f"tokens whose signals count, at most {KEPT_TOKENS} (default: {HELD_TOKENS})",
+}
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 0.5:
+        raise argparse.ArgumentTypeError("should be over 0 and at most 0.5")
+    return value
+
+
+def _cascade(args: argparse.Namespace) -> int:
+    import numpy as np
+
+    from classifier import DEFAULT_ARTIFACT, load_artifact
+    from classifier.features.conversation import rows_of
+    from evals.cascade.deferral import held_out
+    from evals.cascade.judging import PREDICTORS, figures, judged
+    from evals.cascade.two_stages import by_score, two_stages
+
+    scorer = load_artifact(args.artifact or DEFAULT_ARTIFACT).scorer()
+    rows = judged([row for path in args.data for _, row in rows_of(path)], scorer, args.hold)
+    found = figures(rows, np.random.default_rng(args.seed), args.draws)
+    ways = {"score": by_score(rows, args.share, np.random.default_rng(args.seed))}
+    unsure = held_out(rows, PREDICTORS["both"])
+    ways["moves"] = two_stages(rows, unsure, args.share, np.random.default_rng(args.seed))
+    names, each = np.unique(rows.source, return_counts=True)
+    counts = dict(zip(names.tolist(), each.tolist(), strict=True))
+    is_better = any(one.beats for one in found)
+    if args.json:
+        made = [{**asdict(one), "beats": one.beats} for one in found]
+        stages = {name: asdict(one) for name, one in ways.items()}
+        said = {"rows": counts, "hold": args.hold, "share": args.share, "beats": is_better}
+        print(json.dumps({**said, "figures": made, "stages": stages}))
+        return 0
+    print(f"{len(rows)} rows, each source held out: {counts}\n")
+    print(table(found))
+    alone, both = ways["score"], ways["moves"]
+    print(
+        f"\nWith a share of {args.share:.0%}: {alone.quality:.3f} by score alone, where "
+        f"{alone.at_once:.1%} go up; {both.quality:.3f} where {both.at_once:.1%} do and "
+        f"{both.moved:.1%} move, of {both.held:.0%} that are held."
+    )
+    print(VERDICT[is_better])
+    return 0
+
+
+def table(found: list[Any]) -> str:
+    """The figures as columns of text; quality is the mean outcome when so much moves."""
+    shares = list(found[0].quality)
+    head = ["predictor", "AUC", "in a source", "area", "against prompt", "better in"]
+    lines = [[*head, *(f"at {share:.0%}" for share in shares)]]
+    for one in found:
+        beside = one.beside
+        lines.append(
+            [
+                one.name,
+                *(_range(part) for part in (one.auc, one.within, one.area)),
+                _range(beside.better) if beside else "",
+                f"{beside.wins} of {beside.sources}" if beside else "",
+                *(f"{value:.3f}" for value in one.quality.values()),
+            ]
+        )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _range(found: Any) -> str:
+    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
