@@ -99,6 +99,26 @@ class HeldLane:
 
 
 @dataclass(frozen=True, slots=True)
+class Arm:
+    """A session's arm of an experiment, which is about requests for the lane `control`.
+
+    Attributes:
+        lane: where the arm's requests go: `control` or `treatment`.
+        name: `control` or `treatment`; None: it does not count, as others before it may still
+            have an effect (the washout of a switchback), or the arm was stopped.
+        propensity: probability with which the session was given this lane.
+
+    """
+
+    experiment: str
+    name: str | None
+    lane: str
+    control: str
+    treatment: str
+    propensity: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class RequestFacts:
     """What the lane decision reads of one request.
 
@@ -112,6 +132,7 @@ class RequestFacts:
         is_sub_agent: it is a background request because a sub-agent sends it.
         language: ISO 639-1 code of the conversation's language, where that is looked for and clear.
         has_images: some part of it is an image or a video.
+        arms: of the experiments that its session is in; no two have a lane in common.
 
     """
 
@@ -126,6 +147,7 @@ class RequestFacts:
     language: str | None = None
     task: Task = Task.GENERATE
     has_images: bool = False
+    arms: tuple[Arm, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +160,10 @@ class LaneDecision:
             budget are those of the planning lane.
         is_adopted: it is a step of a turn that began elsewhere and went up there; see
             `router.routing.budget`.
+        experiment, arm: names, where it is in an experiment; `arm` is None where it does not
+            count.
+        arm_propensity: probability with which the experiment gave it this lane.
+        instead_of: the decision without the experiment, where that moved it.
 
     """
 
@@ -147,3 +173,12 @@ class LaneDecision:
     threshold: float | None = None
     is_planning: bool = False
     is_adopted: bool = False
+    experiment: str | None = None
+    arm: str | None = None
+    arm_propensity: float = 1.0
+    instead_of: LaneDecision | None = None
+
+    @property
+    def routed(self) -> LaneDecision:
+        """What the routing rules decided: shares, budgets and turns go by that."""
+        return self.instead_of or self

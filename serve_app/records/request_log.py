@@ -39,6 +39,8 @@ FIELDS = (
     "trace_id",
     "cached_tokens",
     "session",
+    "experiment",
+    "arm",
 )
 
 

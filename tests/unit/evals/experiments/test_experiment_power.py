@@ -1,12 +1,13 @@
 """How many ratings an experiment takes."""
 
 import math
+from itertools import accumulate
 from random import Random
 
 import pytest
 
 from evals.experiments.power import fixed_horizon, power_of, stopping
-from evals.experiments.sequential import preference
+from evals.experiments.sequential import log_preference, mixture_size
 
 
 @pytest.mark.parametrize(("share", "known"), [(0.56, 543), (0.6, 194), (0.44, 543), (0.5, None)])
@@ -18,14 +19,11 @@ def test_the_fixed_horizon_is_that_of_the_textbook(share, known):
 @pytest.mark.parametrize(("share", "look_every"), [(0.6, 1), (0.6, 7), (0.5, 1)])
 def test_the_exact_chance_of_a_decision_is_that_of_simulated_experiments(share, look_every):
     """400 experiments of 150 ratings, by the test itself."""
-    random, stops = Random(4), 0
+    random, stops, size = Random(4), 0, mixture_size(0.1)
     for _ in range(400):
-        wins = [random.random() < share for _ in range(150)]
-        if look_every == 1:
-            stops += preference(wins, smallest=0.1).decided_at is not None
-        else:
-            looks = range(look_every, 151, look_every)
-            stops += any(preference(wins[:n], smallest=0.1).e_value >= 20 for n in looks)
+        wins = list(accumulate(random.random() < share for _ in range(150)))
+        looks = range(look_every, 151, look_every)
+        stops += any(log_preference(wins[n - 1], n, size) >= math.log(20) for n in looks)
 
     exact = stopping(share, 150, smallest=0.1, look_every=look_every)[-1]
 

@@ -90,15 +90,15 @@ def test_equal_arms_are_seldom_called_different(share):
     random, alpha = Random(9), 0.1
     alarms = sum(
         mean_evidence(
-            [(random.random() < share, float(random.random() < 0.8)) for _ in range(200)],
+            [(random.random() < share, float(random.random() < 0.8)) for _ in range(120)],
             share,
             alpha,
         ).decided_at
         is not None
-        for _ in range(300)
+        for _ in range(200)
     )
 
-    assert alarms <= 300 * alpha + 4 * math.sqrt(300 * alpha * (1 - alpha))
+    assert alarms <= 200 * alpha + 4 * math.sqrt(200 * alpha * (1 - alpha))
 
 
 def test_a_difference_of_means_is_found_and_covered():

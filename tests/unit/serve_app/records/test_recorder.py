@@ -65,6 +65,8 @@ async def test_a_whole_answer_is_one_line_and_one_row(recording, engine):
         "tool_repairs": None,
         "trace_id": None,
         "cached_tokens": 0,
+        "experiment": None,
+        "arm": None,
     }
     assert kept(recording) == [("slow", "r-1", "chat", "small", "default", "fake", None)]
 
