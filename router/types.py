@@ -100,6 +100,26 @@ class HeldLane:
 
 
 @dataclass(frozen=True, slots=True)
+class Arm:
+    """A session's arm of an experiment, which is about requests for the lane `control`.
+
+    Attributes:
+        lane: where the arm's requests go: `control` or `treatment`.
+        name: `control` or `treatment`; None: it does not count, as others before it may still
+            have an effect (the washout of a switchback), or the arm was stopped.
+        propensity: probability with which the session was given this lane.
+
+    """
+
+    experiment: str
+    name: str | None
+    lane: str
+    control: str
+    treatment: str
+    propensity: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class RequestFacts:
     """What the lane decision reads of one request.
 
@@ -113,6 +133,7 @@ class RequestFacts:
         is_sub_agent: it is a background request because a sub-agent sends it.
         language: ISO 639-1 code of the conversation's language, where that is looked for and clear.
         has_images: some part of it is an image or a video.
+        arms: of the experiments that its session is in; no two have a lane in common.
 
     """
 
@@ -127,6 +148,7 @@ class RequestFacts:
     language: str | None = None
     task: Task = Task.GENERATE
     has_images: bool = False
+    arms: tuple[Arm, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +162,10 @@ class LaneDecision:
         is_adopted: it is a step of a turn that began elsewhere and went up there; see
             `router.routing.budget`.
         propensity: probability of this lane, given all that is known of the request; see
-            `router.routing.exploration`.
+            `router.routing.exploration`, and in an experiment its arm's.
+        experiment, arm: names, where it is in an experiment; `arm` is None where it does not
+            count.
+        instead_of: the decision without the experiment, where that moved it.
 
     """
 
@@ -151,3 +176,11 @@ class LaneDecision:
     is_planning: bool = False
     is_adopted: bool = False
     propensity: float = 1.0
+    experiment: str | None = None
+    arm: str | None = None
+    instead_of: LaneDecision | None = None
+
+    @property
+    def routed(self) -> LaneDecision:
+        """What the routing rules decided: shares, budgets and turns go by that."""
+        return self.instead_of or self

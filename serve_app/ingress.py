@@ -25,6 +25,7 @@ from serve_app.config.settings import load_tenants, state_dir, tenancy_path
 from serve_app.console.console import Console
 from serve_app.console.deployments import Deployments, serve_states
 from serve_app.console.log_ring import keep_log
+from serve_app.experiments.keeping import build_keeper
 from serve_app.front.control import Control
 from serve_app.front.gateway import Gateway
 from serve_app.leases.lease_sync import LeaseSync
@@ -37,6 +38,7 @@ from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import Lanes
 from serve_app.placement.turn_placement import build_placements
 from serve_app.records.feedback import FeedbackDesk
+from serve_app.records.rated import rated
 from serve_app.request.metering import Metering
 from serve_app.routing.in_step import keep_in_step
 from serve_app.routing.policies import Policies
@@ -86,6 +88,12 @@ class Ingress(PeerAnswers):
         self._records = Records(policies, tenancy, secret, self._id, self._metrics)
         self._state = IngressState(policies, secret, self._id, self._records.tools)
         self._slo = SloKeeper(self._state.slo, state_dir() / FOLDER, self._id)
+        self._experiments = build_keeper(
+            self._state.experiments,
+            state_dir(),
+            self._broadcast if policies.fleet.ingress.replicas > 1 else None,
+            lambda terms: rated(self._records.feedback.file.path, terms.config),
+        )
         self._placements = build_placements(policies.fleet, self._id)
         self._lanes = Lanes(handles, secret, policies.fleet.timeouts, self._placements)
         self._reloader = Reloader(
@@ -104,6 +112,7 @@ class Ingress(PeerAnswers):
             self._state, self._control.metrics_text, self._broadcast, self._keys
         )
         self._control.advice = AdviceView(self._adviser)
+        self._control.experiments = self._experiments.rows
         self._pipeline = Pipeline(
             self._state,
             self._lanes,
@@ -196,6 +205,7 @@ class Ingress(PeerAnswers):
             self._shed_order.run(),
             self._state.contentions.run(),
             self._slo.run(),
+            self._experiments.run(),
             *self._records.start(self._state),
         ]
         if self._state.leases is not None:
@@ -253,8 +263,10 @@ class Ingress(PeerAnswers):
             task.cancel()
         await self._websockets.close()
         self._pipeline.summariser.stop()
+        await self._pipeline.shadowing.stop()
         await self._lanes.close()
         await asyncio.to_thread(self._slo.close)
+        await asyncio.to_thread(self._experiments.close)
         if self._adviser is not None:
             await asyncio.to_thread(self._adviser.close)
         await asyncio.to_thread(self._records.close)

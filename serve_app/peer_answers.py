@@ -11,6 +11,7 @@ from serve_app.admin.desk import AdminDesk
 from serve_app.admission.shed_order_watch import ShedOrderWatch
 from serve_app.console.log_ring import LogRing
 from serve_app.engine.warm_up import Exported
+from serve_app.experiments.keeping import ExperimentKeeper
 from serve_app.front.control import Control
 from serve_app.metrics import Metrics
 from serve_app.pipeline.pipeline import Pipeline
@@ -40,6 +41,7 @@ class PeerAnswers:
     _admin: AdminDesk
     _log_ring: LogRing
     _shed_order: ShedOrderWatch
+    _experiments: ExperimentKeeper
 
     async def snapshot(self) -> dict[str, Any]:
         return {
@@ -83,6 +85,9 @@ class PeerAnswers:
 
     async def traffic_export(self) -> dict[str, Any]:
         return self._state.traffic.export()
+
+    async def experiments_export(self) -> dict[str, Any]:
+        return self._experiments.export()
 
     async def shed_order_export(self) -> dict[str, Any]:
         return self._shed_order.export()

@@ -27,6 +27,9 @@ The order is fixed, and each step is one function, tried until one answers:
 10. `tier`: the tenant's tier has a default lane of its own;
 11. `default`.
 
+Then, in place of the lane that 2 to 11 chose, `experiment`: the session is in an arm of an
+experiment on that lane which goes elsewhere (`router.routing.arms`).
+
 Stickiness needs no table. Chat clients send the whole conversation each time, so
 the scores of the last turns can be had again from the request itself, and every
 ingress replica reaches the same answer. `judge` is called only at 5 or 7, and only when a
@@ -38,6 +41,7 @@ from __future__ import annotations
 
 from router.errors import Rejected, RejectReason
 from router.routing.abilities import by_sight, by_task, inability
+from router.routing.arms import in_arm
 from router.routing.climbing import by_complexity, by_planning
 from router.routing.policy import Judge, RoutingPolicy, fits
 from router.types import LaneDecision, Reason, RequestFacts, Task, TierRules
@@ -60,7 +64,7 @@ def decide_lane(
         return base
     base = _by_language(policy, tier, facts, base) or base
     tools = _by_tools(policy, tier, facts, base)
-    return (
+    decision = (
         _by_turn(policy, tier, facts)
         or _by_purpose(policy, tier, facts, base)
         or _by_length(policy, tier, facts, base)
@@ -69,6 +73,7 @@ def decide_lane(
         or by_complexity(policy, tier, facts, base, judge)
         or base
     )
+    return in_arm(policy, tier, facts, decision) if facts.arms else decision
 
 
 def auto_window(policy: RoutingPolicy, tier: TierRules) -> int | None:

@@ -7,10 +7,11 @@ own. System messages further on are of a turn, and do not count.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
+from router.placement.session import is_session_id
 from router.stable_text.stable_text import MAX_CHARS, own_words, stable_text
 from serve_app.bodies.parsed_request import ParsedRequest
 from serve_app.bodies.turns import SYSTEM_ROLES, text_of
@@ -72,3 +73,15 @@ def _first_turns(items: list[Any]) -> Iterator[str]:
             yield text_of(item.get("content"))
         elif has_begun and role not in SYSTEM_ROLES:
             return
+
+
+def session_hint(body: Mapping[str, Any]) -> str:
+    """Return what a body says of its session, for clients that send no header of one; or nothing.
+
+    `prompt_cache_key` is OpenAI's: what is sent under one key shares a prefix. Some clients
+    send one for each conversation, others one for the whole of an app, so it tells conversations
+    apart that begin alike, and never makes one of several that begin differently. A key that
+    could be no session id is passed by.
+    """
+    key = body.get("prompt_cache_key")
+    return key.strip() if isinstance(key, str) and is_session_id(key.strip()) else ""

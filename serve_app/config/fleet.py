@@ -21,6 +21,11 @@ from serve_app.config.advice import AdviceConfig
 from serve_app.config.aliases import MAX_ALIASES, AliasConfig, alias_fault
 from serve_app.config.engine_walls import unpinned
 from serve_app.config.errors import StrictModel, nearest
+from serve_app.config.experiments import (
+    MAX_EXPERIMENTS,
+    ExperimentConfig,
+    experiments_fault,
+)
 from serve_app.config.lane import EMBEDDED, LaneConfig
 from serve_app.config.old_names import with_new_names
 from serve_app.config.pools import PoolConfig, pool_fault
@@ -112,6 +117,7 @@ class FleetConfig(StrictModel):
     prices: PricesConfig = PricesConfig()
     slo: SloConfig | None = None
     advice: AdviceConfig = AdviceConfig()
+    experiments: list[ExperimentConfig] = Field(default_factory=list, max_length=MAX_EXPERIMENTS)
 
     _outdated: tuple[str, ...] = PrivateAttr(())
 
@@ -211,6 +217,13 @@ class FleetConfig(StrictModel):
         for name in self.prices.lanes:
             if name not in self.lanes:
                 raise ValueError(f"prices.lanes: no lane '{name}'{nearest(name, self.lanes)}")
+        return self
+
+    @model_validator(mode="after")
+    def _experiments_name_lanes(self) -> Self:
+        wrong = experiments_fault(self.experiments, self.enabled_lanes, self.prices.lanes)
+        if wrong is not None:
+            raise ValueError(wrong)
         return self
 
     @model_validator(mode="after")

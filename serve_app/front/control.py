@@ -61,6 +61,7 @@ class Control:
         self._scraping = SharedCall(self._scrape)
         self.advice: AdviceView = no_advice()
         self.scaling: Standing = not_scaled()
+        self.experiments: Callable[[], list[dict[str, Any]]] = list
         self.rotation = Rotation(state, lanes, broadcast)
 
     def models(self, tenant: Tenant) -> ModelCards:
@@ -89,6 +90,8 @@ class Control:
             "threshold": decision.threshold,
             "background": call.background,
             "language": call.language,
+            "experiment": decision.experiment,
+            "arm": decision.arm,
             "session_id": call.session_id,
             "prompt_tokens_estimate": plan.prompt_tokens,
             "features": self._state.escalation.features(call.policies, plan.parsed),
@@ -114,7 +117,8 @@ class Control:
         ingresses = [x for x in await self._broadcast("snapshot") if isinstance(x, dict)]
         slo = rows_of([x.pop("slo", None) for x in ingresses], self._state.policies.slo)
         loading, scaling = await asyncio.gather(self.loading_lanes(), self.scaling.rows())
-        return await self._status.of(ingresses, slo, self.advice, scaling, loading=loading)
+        told = await self._status.of(ingresses, slo, self.advice, scaling, loading=loading)
+        return {**told, "experiments": self.experiments()}
 
     def tenant_status(self, tenant: Tenant) -> dict[str, Any]:
         return self._status.of_tenant(tenant)

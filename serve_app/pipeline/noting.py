@@ -32,7 +32,7 @@ class Noting:
             if guarded.loop is not None:
                 metrics.tool_loops.labels(tier, guarded.loop.kind).inc()
         if call.turn_key is not None and plan.decision.reason is not Reason.PINNED:
-            self._state.turn_lanes.note(call.turn_key, plan.decision, time.monotonic())
+            self._state.turn_lanes.note(call.turn_key, plan.decision.routed, time.monotonic())
         use = plan.parsed.tool_set
         if use is not None:
             metrics.count_tool_set(use.label)
@@ -40,6 +40,6 @@ class Noting:
                 session, now = tool_session(call), time.monotonic()
                 sessions = self._state.tool_sessions
                 sessions.note(call.tenant.name, use.name, session, use.version, now)
-        self._state.escalation.note(call.tenant, plan.decision)
+        self._state.escalation.note(call.tenant, plan.decision.routed)
         if plan.decision.score is not None:
             call.shadow = self._state.escalation.shadow(call.policies, plan.parsed)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 
 from starlette.types import Send
 
@@ -25,8 +26,9 @@ from serve_app.pipeline.noting import Noting
 from serve_app.pipeline.preparation import Preparation, task_id_of
 from serve_app.pipeline.reserving import Reserving
 from serve_app.pipeline.settlement import Settlement
+from serve_app.pipeline.shadowing import Shadowing
 from serve_app.pipeline.state import IngressState
-from serve_app.pipeline.summarising import Summarising, build_summariser
+from serve_app.pipeline.summarising import Summarising, avoided, build_summariser
 from serve_app.pipeline.tool_versions import expanding
 from serve_app.pipeline.trace_keeping import TraceKeeping
 from serve_app.placement.lanes import Lanes
@@ -98,6 +100,9 @@ class Pipeline:
         self._asking = Asking(state, recovery)
         self.recent = RecentRequests(state.escalation.features)
         self._settlement = Settlement(state, metrics, recorder, metering, self.recent, traces)
+        self.shadowing = Shadowing(
+            state, lanes, partial(avoided, self.book), lambda x: sleeps(state.gates, x)
+        )
 
     def call(self, route: Route, headers: dict[bytes, bytes], tenant: Tenant) -> Call:
         self._state.policies.auth.uses.note_tenant(tenant.name)
@@ -162,6 +167,7 @@ class Pipeline:
 
     def _settle(self, call: Call) -> None:
         self._settlement.settle(call)
+        self.shadowing.consider(call)
         if self._tracer is not None:
             self._tracer.end(call)
 

@@ -9,7 +9,7 @@ from hashlib import blake2b
 from math import ceil
 
 from router.agents.background import Background
-from router.errors import Rejected, RejectReason
+from router.errors import Rejected
 from router.limits.reservation import Reckoning
 from router.placement.session import derive_session_id
 from router.routing.lane import decide_lane
@@ -18,14 +18,14 @@ from router.types import LaneDecision, RequestFacts, Task
 from serve_app.agents.background import background_of
 from serve_app.bodies.images import has_images
 from serve_app.bodies.media_urls import looking_for_media
-from serve_app.bodies.opening import opening_of
+from serve_app.bodies.opening import opening_of, session_hint
 from serve_app.bodies.parsed_request import ParsedRequest, reading
 from serve_app.bodies.steps import Steps
-from serve_app.pipeline.state import IngressState, session_hint
+from serve_app.pipeline.fitting import check_session, check_window, session_limit, wish_of
+from serve_app.pipeline.state import IngressState
 from serve_app.pipeline.tool_versions import expanding, keeping_version
-from serve_app.protocol.too_long import prompt_too_long, session_too_long
 from serve_app.registry.tool_sets import ToolSets
-from serve_app.request.answer_limit import answer_limit, needed_room, unlimited_tokens
+from serve_app.request.answer_limit import answer_limit, unlimited_tokens
 from serve_app.request.call import Call
 from serve_app.request.plan import Plan
 from serve_app.request.request_bounds import too_many
@@ -86,7 +86,7 @@ class Preparation:
         if refused is not None:
             return refused
         plan = self._measure(call, shape, decision)
-        return _check_window(plan) or _check_session(call, plan) or plan
+        return check_window(plan) or check_session(call, plan) or plan
 
     def _identifying(
         self, call: Call, parsed: ParsedRequest, sets: ToolSets
@@ -137,7 +137,7 @@ class Preparation:
 
     def _facts(self, call: Call, parsed: ParsedRequest) -> RequestFacts:
         default = call.policies.routing.default
-        wish = _wish(call, parsed) if call.route.answers else parsed.output_tokens
+        wish = wish_of(call, parsed) if call.route.answers else parsed.output_tokens
         is_step, held = parsed.prompt.is_step, None
         if is_step and call.turn_key is not None:
             held = self._state.turn_lanes.find(call.turn_key, time.monotonic())
@@ -154,6 +154,7 @@ class Preparation:
             language=None if held is not None else _language(call, parsed),
             task=call.route.task,
             has_images=call.policies.routing.has_blind_lanes and has_images(parsed.messages),
+            arms=self._state.experiments.arms(call.session_key, call.tenant),
         )
 
     def _longest(self, lane: str, parsed: ParsedRequest) -> int:
@@ -170,7 +171,7 @@ class Preparation:
         if call.route.task is not Task.GENERATE:
             tokens, longest = _truncated(parsed, tokens, longest, window)
         room = left(longest, window)
-        limit = answer_limit(parsed, longest, tokens, window, _session_limit(call))
+        limit = answer_limit(parsed, longest, tokens, window, session_limit(call))
         answers = _answer_tokens(call, parsed, room, limit)
         # What is charged is never less than what may come: a stream without a limit is
         # charged as it grows, a whole answer is there at once.
@@ -259,40 +260,3 @@ def _reckon(call: Call, parsed: ParsedRequest, prompt: int, answers: int, most: 
         ceil(weigh(prompt, 0, min(usual * parsed.num_sequences, answers))),
         ceil(weigh(prompt, 0, most)),
     )
-
-
-def _check_window(plan: Plan) -> Rejected | None:
-    """Refuse what is sure not to fit; what may fit is for the engine to judge."""
-    window = plan.decision.lane.window_tokens
-    if plan.longest_tokens <= 2 * window:
-        return None
-    return Rejected(
-        RejectReason.CONTEXT_LENGTH_EXCEEDED,
-        prompt_too_long(plan.longest_tokens, window),
-        param=plan.parsed.route.prompt,
-    )
-
-
-def _check_session(call: Call, plan: Plan) -> Rejected | None:
-    """Refuse a conversation that outgrows what one session may hold of the KV cache."""
-    limit = _session_limit(call)
-    if limit is None or not call.route.answers:
-        return None
-    room = needed_room(plan.parsed, _wish(call, plan.parsed), limit)
-    if plan.prompt_tokens + room <= limit:
-        return None
-    return Rejected(
-        RejectReason.CONTEXT_LENGTH_EXCEEDED,
-        session_too_long(plan.prompt_tokens, room, limit),
-        param=plan.parsed.route.prompt,
-    )
-
-
-def _wish(call: Call, parsed: ParsedRequest) -> int:
-    wish = parsed.output_tokens
-    return call.policies.default_output_tokens if wish is None else wish
-
-
-def _session_limit(call: Call) -> int | None:
-    kv = call.tenant.kv
-    return None if kv is None else kv.tokens_per_session

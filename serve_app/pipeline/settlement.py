@@ -16,6 +16,7 @@ from serve_app.records.request_record import record_of
 from serve_app.request.call import Call, Outcome
 from serve_app.request.metering import Metering
 from serve_app.request.plan import Plan
+from serve_app.slo.ending import ended_of
 
 ENDED_HERE = {Outcome.ANSWERED, Outcome.FAILED, Outcome.BROKEN}
 """Ends after which what was passed on stands for an engine's count that never came."""
@@ -51,6 +52,10 @@ class Settlement:
         took_s = call.stages.close() - call.started
         self._count(call, took_s)
         self._state.slo.settle(call, self._metrics)
+        if call.decision is not None and call.decision.arm is not None:
+            ended, usage = ended_of(call, time.perf_counter()), call.served.counted
+            tokens = () if usage is None else _tokens(usage)
+            self._state.experiments.settle(call.decision, ended, call.served.ttft_s, tokens)
         if call.route.generates:
             record = record_of(call, took_s)
             self._state.traffic.note(record, call, counted, self._metrics.turns)
@@ -90,6 +95,10 @@ class Settlement:
             m.affinity.labels(call.served.affinity.value).inc()
         if call.served.paced_s:
             m.ceiling_wait.labels(tier).observe(call.served.paced_s)
+
+
+def _tokens(usage: Usage) -> tuple[int, int, int]:
+    return usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens
 
 
 def _tells_size(call: Call, plan: Plan) -> bool:

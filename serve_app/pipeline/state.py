@@ -12,7 +12,6 @@ import hmac
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
 
 from router.agents.task_table import TaskTable
 from router.agents.tool_sessions import ToolSessions
@@ -31,6 +30,7 @@ from serve_app.agents.lint import LintLog
 from serve_app.bodies.parsed_request import ParsedRequest
 from serve_app.bodies.prefixes import followed_set, follows, prefix_key, prefix_of, with_tools
 from serve_app.engine.warm_up import Exported
+from serve_app.experiments.book import ExperimentBook
 from serve_app.leases.lease_sync import LeaseSync
 from serve_app.records.traffic import Traffic
 from serve_app.registry.book import ToolBook
@@ -102,6 +102,7 @@ class IngressState:
         self.turn_lanes = TurnLanes()
         self.lint_log = LintLog()
         self.slo = SloBook()
+        self.experiments = ExperimentBook(config)
         self.traffic = Traffic(secret.encode())
         self._hot = HotPrefixes(HOT_SPARE * warm.prefixes, warm.max_bytes, warm.half_life_s)
         self._secret = secret.encode()
@@ -115,6 +116,7 @@ class IngressState:
         self.policies = policies
         self.escalation.apply(policies)
         self.admission.apply(policies)
+        self.experiments.apply(policies.fleet)
 
     def identify(self, caller: Caller, *, trusts_local: bool) -> Tenant | Rejected:
         """Return whose request it is; `trusts_local`: nothing listens beyond loopback."""
@@ -282,18 +284,6 @@ class IngressState:
 
     def reserved_tokens(self) -> int:
         return sum(ceiling.reserved for ceiling in self._all_ceilings.values())
-
-
-def session_hint(body: Mapping[str, Any]) -> str:
-    """Return what a body says of its session, for clients that send no header of one; or nothing.
-
-    `prompt_cache_key` is OpenAI's: what is sent under one key shares a prefix. Some clients
-    send one for each conversation, others one for the whole of an app, so it tells conversations
-    apart that begin alike, and never makes one of several that begin differently. A key that
-    could be no session id is passed by.
-    """
-    key = body.get("prompt_cache_key")
-    return key.strip() if isinstance(key, str) and is_session_id(key.strip()) else ""
 
 
 def _as_of_now(ask: Callable[..., int | None]) -> LaneView:

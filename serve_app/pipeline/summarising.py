@@ -91,10 +91,12 @@ def build_summariser(
     metrics: Metrics,
 ) -> Summariser:
     """The summariser of one ingress replica; without a shelf of its own, one in memory."""
-    avoided = partial(_avoided, book)
-    writer = Writer(state, lanes, metering, avoided, lambda x: sleeps(state.gates, x))
+    writer = Writer(
+        state, lanes, metering, partial(avoided, book), lambda x: sleeps(state.gates, x)
+    )
     return Summariser(shelf or Shelf(SummaryStoreConfig()), writer, metrics)
 
 
-def _avoided(book: FaultBook, lane: str) -> frozenset[str]:
+def avoided(book: FaultBook, lane: str) -> frozenset[str]:
+    """Return the lane's replicas that have failed of late."""
     return book.breakers(lane).avoided(now=time.monotonic())

@@ -23,6 +23,9 @@ CREATE TABLE IF NOT EXISTS requests (
     classifier TEXT,
     prompt BLOB,
     prompt_expires REAL,
+    experiment TEXT,
+    arm TEXT,
+    session TEXT,
     UNIQUE (tenant, request_id)
 );
 CREATE INDEX IF NOT EXISTS requests_expires ON requests (expires);
@@ -46,12 +49,25 @@ CREATE TABLE IF NOT EXISTS feedback (
     other_lane TEXT,
     other_model TEXT,
     other_score REAL,
+    experiment TEXT,
+    arm TEXT,
+    session TEXT,
+    other_experiment TEXT,
+    other_arm TEXT,
     UNIQUE (tenant, request_id, kind)
 );
 CREATE INDEX IF NOT EXISTS feedback_at ON feedback (at);
 CREATE INDEX IF NOT EXISTS feedback_prompt ON feedback (prompt_expires)
     WHERE prompt IS NOT NULL;
 """
+
+
+_OF_EXPERIMENTS = ("experiment", "arm", "session")
+_ADDED = {
+    "requests": _OF_EXPERIMENTS,
+    "feedback": (*_OF_EXPERIMENTS, "other_experiment", "other_arm"),
+}
+"""Columns that a file of an earlier version does not have."""
 
 
 def feedback_file(path: Path) -> ReplaceableFile:
@@ -62,3 +78,10 @@ def feedback_file(path: Path) -> ReplaceableFile:
 def _prepare(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA secure_delete = ON")
     db.executescript(_SCHEMA)
+    with db:
+        db.execute("BEGIN IMMEDIATE")
+        for table, columns in _ADDED.items():
+            known = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
+            for column in columns:
+                if column not in known:
+                    db.execute(f"ALTER TABLE {table} ADD COLUMN {column} TEXT")

@@ -115,16 +115,18 @@ class FeedbackStore:
 
 _INSERT_REQUEST = """
 INSERT OR REPLACE INTO requests (
-    tenant, request_id, at, expires, lane, model, reason, score, classifier, prompt, prompt_expires
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    tenant, request_id, at, expires, lane, model, reason, score, classifier, prompt,
+    prompt_expires, experiment, arm, session
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 _INSERT_FEEDBACK = """
 INSERT OR REPLACE INTO feedback (
     tenant, request_id, kind, at, thumb, preferred_over,
     lane, model, reason, score, classifier, prompt, prompt_expires,
-    other_lane, other_model, other_score
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    experiment, arm, session,
+    other_lane, other_model, other_score, other_experiment, other_arm
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 _COUNT_PROMPTS = "SELECT count(*) FROM {table} WHERE prompt IS NOT NULL"
@@ -154,6 +156,9 @@ def _request_row(record: RequestRecord, ttl_days: float) -> tuple[Any, ...]:
         record.classifier,
         prompt,
         prompt_expires,
+        record.experiment,
+        record.arm,
+        record.session,
     )
 
 
@@ -172,10 +177,13 @@ def _messages(prompt: Prompt) -> bytes:
 def _find(
     db: sqlite3.Connection, tenant: str, request_id: str, now: float
 ) -> tuple[Any, ...] | None:
-    """Lane, model, reason, score, classifier, prompt and its expiry; None if unknown."""
+    """Lane, model, reason, score, classifier, prompt, its expiry, experiment, arm, session.
+
+    None if unknown.
+    """
     found: tuple[Any, ...] | None = db.execute(
-        "SELECT lane, model, reason, score, classifier, prompt, prompt_expires FROM requests"
-        " WHERE tenant = ? AND request_id = ? AND expires > ?",
+        "SELECT lane, model, reason, score, classifier, prompt, prompt_expires, experiment, arm,"
+        " session FROM requests WHERE tenant = ? AND request_id = ? AND expires > ?",
         (tenant, request_id, now),
     ).fetchone()
     return found
@@ -188,7 +196,7 @@ def _feedback_row(
     other: tuple[Any, ...] | None,
     now: float,
 ) -> tuple[Any, ...]:
-    other_lane, other_model, _, other_score = other[:4] if other else (None, None, None, None)
+    lane, model, _, score, _, _, _, experiment, arm, _ = other or (None,) * 10
     return (
         tenant,
         feedback.request_id,
@@ -197,9 +205,11 @@ def _feedback_row(
         feedback.thumb,
         feedback.preferred_over,
         *judged,
-        other_lane,
-        other_model,
-        other_score,
+        lane,
+        model,
+        score,
+        experiment,
+        arm,
     )
 
 

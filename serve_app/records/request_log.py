@@ -40,6 +40,8 @@ FIELDS = (
     "cached_tokens",
     "session",
     "propensity",
+    "experiment",
+    "arm",
 )
 
 

@@ -43,6 +43,8 @@ class RequestRecord:
         replica: the last that it was sent to.
         recoveries: what was done after faults.
         is_refused: then it has a `message`, and may have a `retry_after_s`.
+        experiment, arm: names, where it is in an experiment; `arm` is None where it does not
+            count.
         prompt: its text, in what feedback gets of a tenant that keeps prompts; else None.
         keep_prompt_days: how long the tenant keeps prompts; 0: not at all.
 
@@ -79,6 +81,8 @@ class RequestRecord:
     cached_tokens: int | None = None
     session_key: str | None = None
     propensity: float | None = None
+    experiment: str | None = None
+    arm: str | None = None
     prompt: Prompt | None = None
     keep_prompt_days: int = 0
 
@@ -118,6 +122,8 @@ def record_of(call: Call, duration_s: float) -> RequestRecord:
         session_key=call.session_key if call.session_id else None,
         propensity=decision.propensity if decision else None,
         task_key=call.task_key,
+        experiment=decision.experiment if decision else None,
+        arm=decision.arm if decision else None,
         stages=call.stages,
         replica=served.replica.id if served.replica else None,
         recoveries=reply.recoveries,

@@ -162,14 +162,6 @@ class Deployment:
                 if response.status != 200:
                     return await _refused(lane, response)
                 return _reply(lane, await response.json(content_type=None), response.headers)
-=======
-                return _answer(
-                    lane,
-                    await response.json(content_type=None),
-                    response.headers,
-                    with_signals="logprobs" in body,
-                )
->>>>>>> cascade
         except (aiohttp.ClientError, OSError) as error:
             raise SampleFailed(f"{lane}: {type(error).__name__}") from error
         except ValueError as error:
@@ -227,8 +219,7 @@ def _answer(lane: str, reply: Reply, *, with_signals: bool) -> Answer:
     try:
         choice = reply.body["choices"][0]
         text = choice["message"].get("content") or ""
-<<<<<<< HEAD
-        return Answer(str(text), reply.model, choice.get("finish_reason") == "length")
+        is_cut = choice.get("finish_reason") == "length"
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise SampleFailed(f"{lane}: unreadable answer") from error
     prompt = reply.body.get("prompt_logprobs")

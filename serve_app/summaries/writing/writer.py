@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from math import ceil
 from typing import Any, Protocol
 
@@ -26,6 +27,7 @@ from router.placement.spilled_sessions import session_hash
 from router.tokens import TokenEstimator
 from router.types import Lane
 from serve_app.admission.admission import Admission
+from serve_app.admission.free_slot import in_free_slot
 from serve_app.admission.lane_slots import SlotHold
 from serve_app.bodies.json_body import dump
 from serve_app.placement.lanes import Lanes, NoReplica, UpstreamFault
@@ -75,6 +77,10 @@ class Written:
     outcome: Outcome
     text: str = ""
     usage: Usage | None = None
+
+    @property
+    def output_tokens(self) -> int:
+        return self.usage.completion_tokens if self.usage else 0
 
 
 class Ground(Protocol):
@@ -165,24 +171,12 @@ class Writer:
 
     async def _in_a_slot(self, job: _Job) -> Written:
         name = job.lane.name
-        if self._sleeps(name) or not self._ground.admission.has_room(name):
+        if self._sleeps(name):
             return Written(Outcome.FULL)
-        hold = self._ground.admission.take(
-            job.lane.name, job.tenant, 1, job.prompt_tokens, job.source.config.max_tokens
-        )
-        if hold is None:
-            return await self._asked(job, None)
-        written = Written(Outcome.FULL)
-        try:
-            if not hold.is_waiting and hold.refused is None:
-                written = await self._asked(job, hold)
-        except asyncio.CancelledError:
-            # Its slot is wanted for protected work, or its maker is stopped.
-            if hold.evicted() is None:
-                raise
-        finally:
-            hold.leave(written.usage.completion_tokens if written.usage else 0)
-        return written
+        tokens = job.prompt_tokens, job.source.config.max_tokens
+        asking = partial(self._asked, job)
+        written = await in_free_slot(self._ground.admission, name, job.tenant, tokens, asking)
+        return Written(Outcome.FULL) if written is None else written
 
     async def _asked(self, job: _Job, hold: SlotHold | None) -> Written:
         avoid = self._avoided(job.lane.name)

@@ -66,6 +66,8 @@ async def test_a_whole_answer_is_one_line_and_one_row(recording, engine):
         "trace_id": None,
         "cached_tokens": 0,
         "propensity": 1.0,
+        "experiment": None,
+        "arm": None,
     }
     assert kept(recording) == [("slow", "r-1", "chat", "small", "default", "fake", None)]
 

@@ -1,0 +1,194 @@
+"""`experiments:` of the fleet file: what is compared, on whom, and what stops it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, Self
+
+from pydantic import AwareDatetime, Field, field_validator, model_validator
+
+from router.experiments.experiment import Experiment, Kind
+from router.experiments.guard import Rails
+from router.slo.objectives import Objective, Targets
+from router.types import Task
+from serve_app.config.errors import StrictModel, nearest
+from serve_app.config.lane import LaneConfig
+from serve_app.config.slo import TargetsConfig
+
+MAX_EXPERIMENTS = 16
+DAY_S = 86_400.0
+MINUTE_S = 60.0
+
+
+class GuardConfig(TargetsConfig):
+    """What the treatment may not do: it is stopped once it is established that it does.
+
+    Objectives that are not given are those of `slo:`, where there is one; null: that one is
+    off.
+
+    Attributes:
+        cost_ratio: most of a request's mean cost, in multiples of the control's (`prices:`);
+            null: whatever it costs.
+        error: chance that a treatment which keeps within one rail is ever stopped by it.
+        min_bad_events: with fewer in a day nothing is stopped.
+
+    """
+
+    cost_ratio: float | None = Field(None, gt=0)
+    error: float = Field(0.01, gt=0, le=0.2)
+    min_bad_events: int = Field(5, ge=1)
+
+
+class ExperimentConfig(StrictModel):
+    """One experiment on the requests that routing sends to a lane (docs/experiments.md).
+
+    A changed experiment begins anew: what was stopped is tried again.
+
+    Attributes:
+        kind: `ab`: sessions are divided; `switchback`: blocks of time; `shadow`: requests stay,
+            and a copy of some goes to the treatment while that has nothing to do.
+        control, treatment: lanes.
+        share: of sessions, blocks or copies that the treatment gets.
+        starts: when it begins: a date, or a time with its zone; `max_days`: how long it lasts
+            at most.
+        tenants, tiers: whose requests; empty: everybody's.
+        metric: what decides: `preference`, `thumbs`, or `judge`.
+        alpha: chance that equal lanes are ever called different.
+        smallest: preference beyond one half that is worth finding; the test is tuned for it.
+        block_minutes, washout_minutes: of a switchback.
+        at_once: of a shadow: copies under way in one ingress replica; `within_s`: how long one
+            may take.
+
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+    kind: Literal["ab", "switchback", "shadow"]
+    control: str
+    treatment: str
+    share: float = Field(0.5, gt=0, lt=1)
+    starts: AwareDatetime
+    max_days: int = Field(14, ge=1, le=90)
+    tenants: list[str] = Field(default_factory=list)
+    tiers: list[str] = Field(default_factory=list)
+    metric: Literal["preference", "thumbs", "judge"] = "preference"
+    alpha: float = Field(0.05, gt=0, le=0.2)
+    smallest: float = Field(0.05, ge=0.005, le=0.4)
+    block_minutes: float = Field(60, ge=1)
+    washout_minutes: float = Field(5, ge=0)
+    at_once: int = Field(2, ge=1, le=64)
+    within_s: float = Field(120, gt=0, le=3600)
+    guard: GuardConfig = GuardConfig()
+
+    @field_validator("starts", mode="before")
+    @classmethod
+    def _a_date_is_its_midnight(cls, value: Any) -> Any:
+        """YAML reads `2026-12-01` as a date, and a time with a zone in UTC."""
+        if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
+            return dt.datetime.combine(value, dt.time(), dt.UTC)
+        if isinstance(value, dt.datetime) and value.tzinfo is None:
+            raise ValueError("say the zone, such as 2026-12-01T09:00:00+01:00, or a date alone")
+        return value
+
+    @model_validator(mode="after")
+    def _compares_two(self) -> Self:
+        if self.control == self.treatment:
+            raise ValueError(f"{self.name}: control and treatment are the same lane")
+        if self.kind == "switchback" and self.washout_minutes >= self.block_minutes:
+            raise ValueError(f"{self.name}: washout_minutes leaves nothing of block_minutes")
+        return self
+
+    @property
+    def lanes(self) -> tuple[str, str]:
+        return self.control, self.treatment
+
+    @property
+    def begins(self) -> float:
+        return self.starts.timestamp()
+
+    @property
+    def ends(self) -> float:
+        return self.begins + self.max_days * DAY_S
+
+    def experiment(self) -> Experiment:
+        """Return it as requests are assigned by it."""
+        return Experiment(
+            self.name,
+            Kind(self.kind),
+            self.control,
+            self.treatment,
+            self.share,
+            self.begins,
+            self.ends,
+            frozenset(self.tenants),
+            frozenset(self.tiers),
+            self.block_minutes * MINUTE_S,
+            self.washout_minutes * MINUTE_S,
+        )
+
+    def targets(self, base: Targets) -> Targets:
+        """Return what each request is judged by; `base`: what the deployment promises."""
+        known = {name: getattr(base, name) for name in TargetsConfig.model_fields}
+        return Targets(**(known | dict(self.guard.given)))
+
+    def rails(self, base: Targets) -> Rails:
+        """Return what stops the treatment."""
+        targets = self.targets(base)
+        allowed = {x.value: targets.allowed_ratio(x) for x in Objective}
+        return Rails(
+            {rail: ratio for rail, ratio in allowed.items() if ratio is not None},
+            self.guard.cost_ratio,
+            self.guard.error,
+            self.guard.min_bad_events,
+            self.max_days,
+        )
+
+
+def experiments_fault(
+    experiments: Iterable[ExperimentConfig],
+    lanes: Mapping[str, LaneConfig],
+    priced: Iterable[str],
+) -> str | None:
+    """Say what is wrong with the experiments of a fleet; None: nothing is."""
+    listed, prices = list(experiments), set(priced)
+    for index, one in enumerate(listed):
+        where = f"experiments.{index} ({one.name})"
+        fault = _lanes_fault(one, lanes)
+        if fault is None and one.guard.cost_ratio is not None:
+            missing = [x for x in one.lanes if x not in prices]
+            fault = f"guard.cost_ratio: prices.lanes has no '{missing[0]}'" if missing else None
+        if fault is not None:
+            return f"{where}: {fault}"
+        for other in listed[:index]:
+            if one.name == other.name:
+                return f"{where}: another experiment has this name"
+            if _overlap(one, other):
+                return (
+                    f"{where}: '{other.name}' is about the same lane at the same time; one "
+                    "request can be in one of them: give them other lanes, times, tenants or tiers"
+                )
+    return None
+
+
+def _lanes_fault(one: ExperimentConfig, lanes: Mapping[str, LaneConfig]) -> str | None:
+    for role, name in (("control", one.control), ("treatment", one.treatment)):
+        lane = lanes.get(name)
+        if lane is None:
+            return f"{role}: '{name}' is not an enabled lane{nearest(name, lanes)}"
+        if Task.GENERATE not in lane.tasks:
+            return f"{role}: lane '{name}' does not generate text"
+    return None
+
+
+def _overlap(one: ExperimentConfig, other: ExperimentConfig) -> bool:
+    """Whether a request could be in both: a shadow moves none, and disturbs only its like."""
+    if (one.kind == "shadow") != (other.kind == "shadow"):
+        return one.treatment == other.treatment and _meet(one, other)
+    return bool(set(one.lanes) & set(other.lanes)) and _meet(one, other)
+
+
+def _meet(one: ExperimentConfig, other: ExperimentConfig) -> bool:
+    if one.ends <= other.begins or other.ends <= one.begins:
+        return False
+    pairs = ((one.tenants, other.tenants), (one.tiers, other.tiers))
+    return all(not a or not b or set(a) & set(b) for a, b in pairs)
