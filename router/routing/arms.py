@@ -24,9 +24,7 @@ def in_arm(
         lane = policy.open_lane(arm.treatment, tier, facts)
         if lane is None:
             return decision
-        told = replace(
-            decision, experiment=arm.experiment, arm=arm.name, propensity=arm.propensity
-        )
+        told = replace(decision, experiment=arm.experiment, arm=arm.name, propensity=arm.propensity)
         if arm.lane == arm.control:
             return told
         return replace(told, lane=lane, reason=Reason.EXPERIMENT, instead_of=decision)

@@ -23,7 +23,7 @@ def test_the_treatment_goes_to_its_lane():
     found = in_arm(TREATED, 0.1)
 
     assert (found.lane, found.reason) == (CANDIDATE, Reason.EXPERIMENT)
-    assert (found.experiment, found.arm, found.arm_propensity) == ("models", "treatment", 0.3)
+    assert (found.experiment, found.arm, found.propensity) == ("models", "treatment", 0.3)
     assert (found.score, found.threshold) == (0.1, 0.5)
     assert (found.routed.lane.name, found.routed.reason) == ("chat", Reason.DEFAULT)
 
