@@ -27,9 +27,9 @@ class Leaver:
     def wait_s(self) -> float:
         return self.random.choice([0.0, 0.0, 0.003, 0.01, 0.03, 0.1])
 
-    def body(self, *, stream) -> dict:
+    def body(self, *, stream, is_awaited=False) -> dict:
         # Half of them long: they are never over before their client leaves.
-        tokens = self.random.choice([3, 8, 500, 1000])
+        tokens = self.random.choice([3, 8] if is_awaited else [3, 8, 500, 1000])
         word = self.random.choices(["", "[fail]", "[break]"], [10, 1, 1])[0]
         text = f"{word} {'please tell me more ' * self.random.randrange(1, 20)}"
         return {
@@ -40,7 +40,9 @@ class Leaver:
 
     async def http(self) -> None:
         """A request that is cancelled, by Serve, when its client has left."""
-        raw = json.dumps(self.body(stream=self.random.random() < self.streams)).encode()
+        stays = self.random.random() < 0.2
+        stream = self.random.random() < self.streams
+        raw = json.dumps(self.body(stream=stream, is_awaited=stays)).encode()
         ingress = self.random.choice(self.world.ingresses)
         key = self.world.keys["acme"]
         scope = {
@@ -60,10 +62,8 @@ class Leaver:
                 ended.append(True)
 
         task = asyncio.create_task(ingress.gateway(scope, receive, send))
-        if self.random.random() < 0.2:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1):
-                    await asyncio.shield(task)
+        if stays:
+            await asyncio.shield(task)
         else:
             await asyncio.sleep(self.wait_s())
         self.ends["http whole" if ended else "http left"] += 1

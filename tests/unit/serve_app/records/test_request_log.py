@@ -19,7 +19,7 @@ RECORD = record(prompt=Prompt("be kind", ("my secret",), 100, 2), keep_prompt_da
 NAMES = """
 time request_id tenant tier lane reason score threshold classifier shadow_score
 shadow_classifier code prompt_tokens completion_tokens duration_s ttft_s background
-model tool_outcomes tool_repairs trace_id cached_tokens session
+model tool_outcomes tool_repairs trace_id cached_tokens session propensity
 experiment arm
 """
 LINE_BYTES = len(log_line(RECORD))
