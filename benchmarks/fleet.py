@@ -239,7 +239,10 @@ def shifted(source: Sessions, since: float) -> Sessions:
 
 def day() -> None:
     with ProcessPoolExecutor(2) as pool:
-        halves = list(pool.map(run_half, (0, 1)))
+        write_day(list(pool.map(run_half, (0, 1))))
+
+
+def write_day(halves: Sequence[tuple[FleetReport, float, float]]) -> None:
     rows = [
         {
             "half": ("first", "second")[number],
@@ -263,7 +266,8 @@ def day() -> None:
         "together take 50,000 requests a second at noon and 5,000 at midnight; replicas follow "
         "by the shipped autoscaling policy. The halves of the day run beside each other, the "
         f"second from {OVERLAP_S / 60:.0f} minutes before noon. What a cell's size matters: "
-        "fleet_cells.md. Command: `python -m benchmarks.fleet --part day`."
+        "fleet_cells.md. `cpu_s`: of a half, on a machine that did other things at the time. "
+        "Command: `python -m benchmarks.fleet --part day`."
     )
     report.write("fleet_day", rows, title="A day at 50,000 requests a second", notes=notes)
     plot_day(halves)
