@@ -233,8 +233,12 @@ class Scheduler:
     def _count(self, sequence: Sequence) -> None:
         """Bring a decoding sequence's counts up to date."""
         took = self.decode_steps - sequence.joined
-        if took:
-            sequence.segments.append((sequence.joined, self.decode_steps))
+        if not took:
+            return
+        segments, first = sequence.segments, sequence.joined
+        if segments and segments[-1][1] == first:
+            first = segments.pop()[0]
+        segments.append((first, self.decode_steps))
         sequence.generated += took
         sequence.computed += took
         sequence.joined = self.decode_steps
