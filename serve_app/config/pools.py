@@ -27,7 +27,8 @@ class PoolConfig(StrictModel):
         idle_s: how long a lane must have had nothing to do before it gives way to any request.
         wait_bound_s: the longest that a request waits for its lane to wake (and never longer
             than its tier's `start_within_s`). Busy lanes give way in time for that.
-        max_waiting: requests of one ingress replica that wait for lanes to wake.
+        max_waiting: requests of one ingress replica that wait for lanes to wake; of one tenant
+            as many as there are places left.
 
     """
 

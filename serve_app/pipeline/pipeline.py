@@ -255,7 +255,9 @@ class Pipeline:
             call.reply.is_waking = True
             call.reply.hasten(TELL_WAKING_S)
         tier, waited_s = call.tenant.tier, time.perf_counter() - call.started
-        passed = await gates.enter(plan.lane, tier.priority, waited_s, tier.start_within_s)
+        passed = await gates.enter(
+            plan.lane, call.tenant.name, tier.priority, waited_s, tier.start_within_s
+        )
         call.stages.enter(Stage.OTHER)
         if isinstance(passed, Rejected):
             return passed

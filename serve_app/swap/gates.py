@@ -17,6 +17,7 @@ from typing import Any
 
 from router.errors import Rejected, RejectReason
 from router.swap.arbiter import LEASE_S
+from router.swap.waiting_room import WaitingRoom
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.pools import PoolConfig, lanes_of
 
@@ -59,12 +60,13 @@ class Gate:
             did not wake is tried again, 0: it is not known to be broken.
         running: requests that were let through, by priority.
         longest_s: of those that have ended since the last report, the longest.
+        room: for those that wait for any lane of the pool.
         waiters: those that wait, each with its priority and its arrival.
 
     """
 
-    def __init__(self, lane: str, pool: PoolConfig) -> None:
-        self.lane, self.pool = lane, pool
+    def __init__(self, lane: str, pool: PoolConfig, room: WaitingRoom) -> None:
+        self.lane, self.pool, self.room = lane, pool, room
         self.is_open = self.was_open = False
         self.wait_s = self.broken_s = self.longest_s = 0.0
         self.running: Counter[int] = Counter()
@@ -92,8 +94,9 @@ class Gates:
 
     def __init__(self, fleet: FleetConfig, holder: str, exchange: Exchange) -> None:
         self._holder, self._exchange = holder, exchange
+        rooms = {name: WaitingRoom(pool.max_waiting) for name, pool in fleet.pools.items()}
         self._pools = {
-            name: [Gate(lane, pool) for lane in lanes_of(name, fleet.enabled_lanes)]
+            name: [Gate(x, pool, rooms[name]) for x in lanes_of(name, fleet.enabled_lanes)]
             for name, pool in fleet.pools.items()
         }
         self._gates = {gate.lane: gate for gates in self._pools.values() for gate in gates}
@@ -103,12 +106,13 @@ class Gates:
         self._is_failing = False
 
     async def enter(
-        self, lane: str, priority: int, waited_s: float, within_s: float | None
+        self, lane: str, tenant: str, priority: int, waited_s: float, within_s: float | None
     ) -> Pass | Rejected | None:
         """Let a request through to its lane, once it is awake. None: its lane has no gate.
 
         Args:
             lane: the request's.
+            tenant: whose it is.
             priority: its tier's.
             waited_s: since it came.
             within_s: the most that it may have waited when it is let through; None: only the
@@ -120,7 +124,12 @@ class Gates:
             return None
         if self._is_passable(gate):
             return Pass(gate, priority)
-        return await self._wait(gate, priority, waited_s, within_s)
+        if not gate.room.try_enter(tenant):
+            return _full(gate)
+        try:
+            return await self._wait(gate, priority, waited_s, within_s)
+        finally:
+            gate.room.leave(tenant)
 
     def is_shut(self, lane: str) -> bool:
         """Whether a request for the lane would wait."""
@@ -140,9 +149,6 @@ class Gates:
     async def _wait(
         self, gate: Gate, priority: int, waited_s: float, within_s: float | None
     ) -> Pass | Rejected:
-        waiting = sum(len(x.waiters) for x in self._gates.values() if x.pool is gate.pool)
-        if waiting >= gate.pool.max_waiting:
-            return _full(gate)
         bound_s = min(gate.pool.wait_bound_s, within_s or float("inf"))
         since = time.monotonic() - waited_s
         try:
@@ -244,7 +250,10 @@ def sleeps(gates: Gates | None, lane: str) -> bool:
 
 
 def _full(gate: Gate) -> Rejected:
-    message = f"Lane '{gate.lane}' sleeps, and as many requests as may wait for it already do."
+    message = (
+        f"Lane '{gate.lane}' sleeps, and as many requests as may wait for it already do, or as "
+        "many of yours."
+    )
     return Rejected(RejectReason.NO_REPLICA, message, _later(gate.wait_s))
 
 

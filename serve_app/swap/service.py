@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ TICK_S = 0.1
 LOOK_S = 2.0
 """Pause between two looks at lanes that are told nothing: a replica may have been replaced."""
 ASK_WITHIN_S = 2.0
+PATIENCE_S = 0.1
+"""A turn waits no longer for answers; those that come later are noted when they come."""
 LOST_AFTER_S = 60.0
 """A replica that carries out an order and does not answer for so long is gone."""
 
@@ -62,6 +64,8 @@ class SwapService:
         self._heard_at = dict.fromkeys(handles, now)
         self._begun, self._unseen = now, set(handles)
         self._looked_at = float("-inf")
+        # One at a time of each lane, so that an answer is never older than an order.
+        self._asking: dict[str, asyncio.Task[None]] = {}
 
     def exchange(self, wire: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Take what an ingress replica says of each pool; return what it is told."""
@@ -73,14 +77,21 @@ class SwapService:
         }
 
     async def run(self) -> None:
-        await self.look()
-        while True:
-            try:
-                await self.turn()
-            except Exception:
-                # It must outlive whatever a lane answers.
-                logger.exception("swap: a turn failed")
-            await asyncio.sleep(TICK_S)
+        try:
+            await self.look()
+            while True:
+                await self._try_turn()
+                await asyncio.sleep(TICK_S)
+        finally:
+            for task in self._asking.values():
+                task.cancel()
+
+    async def _try_turn(self) -> None:
+        try:
+            await self.turn()
+        except Exception:
+            # It must outlive whatever a lane answers.
+            logger.exception("swap: a turn failed")
 
     async def turn(self) -> None:
         """See how orders go, now and then everything else, and give the next ones."""
@@ -91,8 +102,7 @@ class SwapService:
             await self._see([x for x in self._handles if self._is_under_way(x)])
         for arbiter in self.arbiters.values():
             if self._is_known(arbiter.pool):
-                orders = arbiter.step(self._clock(), self._expected)
-                await asyncio.gather(*(self._give(order) for order in orders))
+                await self._give(arbiter.step(self._clock(), self._expected))
 
     def _is_known(self, pool: SwapPool) -> bool:
         """Whether every lane has told where its engine is, so that none is awake unknown."""
@@ -105,13 +115,36 @@ class SwapService:
         await self._see(list(self._handles))
 
     async def _see(self, lanes: list[str]) -> None:
-        rows = await asyncio.gather(*(self._ask(lane, "sleep_row") for lane in lanes))
-        for lane, row in zip(lanes, rows, strict=True):
-            self._note(lane, row)
+        """Ask where engines are, but those that have not answered yet."""
+        await self._ask_all({x: ("sleep_row",) for x in lanes if x not in self._asking})
 
-    async def _give(self, order: Order) -> None:
-        logger.info("swap: lane '%s' is told to %s", order.lane, order.act.value)
-        self._note(order.lane, await self._ask(order.lane, "obey", order.act.value))
+    async def _give(self, orders: Iterable[Order]) -> None:
+        told = {}
+        for order in orders:
+            logger.info("swap: lane '%s' is told to %s", order.lane, order.act.value)
+            told[order.lane] = ("obey", order.act.value)
+            if (before := self._asking.pop(order.lane, None)) is not None:
+                before.cancel()
+        await self._ask_all(told)
+
+    async def _ask_all(self, asked: Mapping[str, tuple[str, ...]]) -> None:
+        """Ask lanes' replicas, and wait a little: one that hangs is no other lane's affair."""
+        tasks = {x: asyncio.create_task(self._noted(x, *call)) for x, call in asked.items()}
+        self._asking |= tasks
+        if tasks:
+            await asyncio.wait(tasks.values(), timeout=PATIENCE_S)
+
+    async def _noted(self, lane: str, method: str, *args: str) -> None:
+        """Ask, and note the answer, or that there was none."""
+        mine = asyncio.current_task()
+        try:
+            self._note(lane, await self._ask(lane, method, *args))
+        except Exception:
+            # It must outlive whatever a lane answers.
+            logger.exception("swap: the answer of lane '%s' cannot be used", lane)
+        finally:
+            if self._asking.get(lane) is mine:
+                del self._asking[lane]
 
     async def _ask(self, lane: str, method: str, *args: Any) -> dict[str, Any] | None:
         """Ask the lane's replica; None: it does not answer."""

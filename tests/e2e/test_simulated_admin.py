@@ -95,7 +95,7 @@ def test_the_doctor_asks_it_as_an_operator(simulated: str) -> None:
     rows = {row["check"]: row for row in found if row["section"] == "deployment"}
 
     assert {name for name, row in rows.items() if not row["ok"]} == set()
-    assert "2 ingress replicas and 3 lanes" in rows["metrics"]["detail"]
+    assert "2 ingress replicas and 5 lanes" in rows["metrics"]["detail"]
     # The lane with a card's model keeps prefixes; the other one has no cache.
     assert rows["prefix cache quality"]["result"] == "ok"
     assert "tokens/s by llama-3.1" not in rows["speed chat"]["detail"]

@@ -640,8 +640,8 @@ def test_the_dashboard_names_every_deployment_and_shows_its_work(
         deployments = shown["applications"]["pointsman"]["deployments"]
         return {name: x["status"] for name, x in deployments.items()}
 
-    lanes = ("lane:chat", "lane:quality", "lane:elastic")
-    healthy = dict.fromkeys(("ingress", "ledger", *lanes), "HEALTHY")
+    lanes = ("lane:chat", "lane:quality", "lane:elastic", "lane:day", "lane:night")
+    healthy = dict.fromkeys(("ingress", "ledger", "swap", *lanes), "HEALTHY")
 
     assert http.get(url).status_code == 401
     # Tests before have ended replicas.

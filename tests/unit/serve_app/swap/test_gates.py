@@ -40,8 +40,8 @@ def gates(told, **pool):
     return Gates(fleet_with(**pool), "i1", told.exchange)
 
 
-def enter(found, lane="b", priority=0, waited_s=0.0, within_s=None):
-    return found.enter(lane, priority, waited_s, within_s)
+def enter(found, lane="b", priority=0, waited_s=0.0, within_s=None, tenant="t"):
+    return found.enter(lane, tenant, priority, waited_s, within_s)
 
 
 async def test_an_open_gate_is_passed_without_waiting_and_counted_until_it_is_left():
@@ -132,6 +132,27 @@ async def test_only_so_many_requests_wait():
     assert refused.reason is RejectReason.NO_REPLICA
     assert "as many requests as may wait" in refused.message
     waiting.cancel()
+
+
+async def test_one_tenants_batch_leaves_room_for_others():
+    """A lane for embeddings gives no slots out: every request of a batch waits at the gate."""
+    found = gates(Told(), max_waiting=10)
+    waiting = [asyncio.ensure_future(enter(found, tenant="batch")) for _ in range(9)]
+    await asyncio.sleep(0)
+    assert sum(x.done() for x in waiting) == 4
+    other = asyncio.ensure_future(enter(found, tenant="other"))
+    await asyncio.sleep(0)
+    assert not other.done()
+    assert found.status()["b"]["waiting"] == 6
+    for task in (*waiting, other):
+        task.cancel()
+    await asyncio.gather(*waiting, other, return_exceptions=True)
+    # All of them have left: the same batch has the same room again.
+    again = [asyncio.ensure_future(enter(found, tenant="other")) for _ in range(9)]
+    await asyncio.sleep(0)
+    assert sum(x.done() for x in again) == 4
+    for task in again:
+        task.cancel()
 
 
 async def test_gates_shut_when_the_arbiter_is_silent_for_longer_than_its_word_holds(monkeypatch):

@@ -1,5 +1,6 @@
 """What the arbiter's deployment makes of what lane replicas say."""
 
+import asyncio
 from types import SimpleNamespace
 
 from router.swap.pool import SwapPool
@@ -12,7 +13,7 @@ class Replica:
 
     def __init__(self) -> None:
         self.phase, self.orders, self.error, self.is_gone = "unloaded", [], "", False
-        self.obeys = True
+        self.obeys, self.hangs, self.let_go = True, False, asyncio.Event()
 
     def broadcast(self, method, *args):
         async def replicas():
@@ -25,6 +26,8 @@ class Replica:
             self.orders.append(act)
             if self.obeys:
                 self.phase = {"wake": "awake", "sleep": "asleep", "unload": "unloaded"}[act]
+        if self.hangs:
+            await self.let_go.wait()
         return {"phase": self.phase, "cards": [], "weights_gib": 1.0, "error": self.error}
 
 
@@ -135,6 +138,46 @@ async def test_a_lane_that_cannot_be_asked_does_not_stop_the_others():
         await found.turn()
 
     assert replicas["b"].orders == ["wake"]
+
+
+async def test_a_lane_that_hangs_is_not_waited_for(monkeypatch):
+    """It wakes and says nothing more; those of another pool take turns meanwhile."""
+    monkeypatch.setattr("serve_app.swap.service.ASK_WITHIN_S", 1e6)
+    replicas = {x: Replica() for x in "abc"}
+    pools = {
+        "p": SwapPool(PoolBounds(idle_s=0), [PooledLane("a")], host_gib=10),
+        "q": SwapPool(PoolBounds(idle_s=0), [PooledLane(x) for x in "bc"], host_gib=10),
+    }
+    clock = Clock()
+    found = SwapService(pools, replicas, epoch=0, clock=clock)
+    replicas["b"].phase = "awake"
+    await found.look()
+    replicas["a"].hangs = True
+    async with asyncio.timeout(30):
+        while not replicas["c"].orders:
+            clock.now += 0.5
+            found.exchange({"q": report(c=1.0)["p"]})
+            await found.turn()
+            await asyncio.sleep(0)
+    assert (replicas["b"].orders, replicas["c"].orders) == (["unload"], ["wake"])
+    assert found.arbiters["p"].pool.lanes["a"].phase is Phase.WAKING
+    # It is asked once, and its answer counts when it comes.
+    assert replicas["a"].orders == ["wake"]
+    replicas["a"].let_go.set()
+    async with asyncio.timeout(30):
+        while found.arbiters["p"].pool.lanes["a"].phase is not Phase.AWAKE:
+            await asyncio.sleep(0)
+            await found.turn()
+
+
+async def test_an_answer_that_cannot_be_used_is_logged_and_the_lane_asked_again(caplog):
+    found, replicas, _ = service()
+    replicas["a"].phase = "dreaming"
+    await found.look()
+    assert "the answer of lane 'a' cannot be used" in caplog.text
+    replicas["a"].phase = "awake"
+    await found.look()
+    assert phases(found)[0] is Phase.AWAKE
 
 
 async def test_a_replica_that_is_gone_has_no_engine():
