@@ -36,6 +36,7 @@ class Pattern:
         parts: what of a candidate is one: none, all of it, or parts.
         needles: texts of which a match has one, in lower case; none: it is always tried.
         lead: characters before the group that are looked at, too.
+        has_digit: what is one has a digit.
 
     """
 
@@ -44,11 +45,20 @@ class Pattern:
     parts: Callable[[str], Iterator[Span]] = _whole
     needles: tuple[str, ...] = ()
     lead: int = 0
+    has_digit: bool = False
 
-    def spans(self, text: str, lowered: str) -> Iterator[Span]:
-        """Where in a text it is; `lowered`: the text in lower case."""
-        if self.needles and not any(needle in lowered for needle in self.needles):
-            return
+    def may_be_in(self, lowered: str, *, has_digit: bool) -> bool:
+        """Whether a text, of which this is the lower case, is worth looking through."""
+        if self.has_digit and not has_digit:
+            return False
+        # A loop: a generator costs more than the whole of it.
+        for needle in self.needles:
+            if needle in lowered:
+                return True
+        return not self.needles
+
+    def spans(self, text: str) -> Iterator[Span]:
+        """Where in a text it is."""
         for match in self.regex.finditer(text):
             begin = max(0, match.start("x") - self.lead)
             for first, last in self.parts(text[begin : match.end("x")]):
@@ -61,8 +71,9 @@ def _pattern(
     *needles: str,
     parts: Callable[[str], Iterator[Span]] = _whole,
     lead: int = 0,
+    has_digit: bool = False,
 ) -> Pattern:
-    return Pattern(name, re.compile(expression), parts, needles, lead)
+    return Pattern(name, re.compile(expression), parts, needles, lead, has_digit)
 
 
 PRIVATE_KEY = _pattern(
@@ -104,6 +115,7 @@ BEARER = _pattern(
     r"(?i:(?<!\w)(?:bearer|basic|token) {1,4}+)(?P<x>[\w.~+/-]{12,}+={0,2}+)",
     *("bearer ", "basic ", "token "),
     parts=secret,
+    has_digit=True,
 )
 
 NAMED_SECRET = _pattern(
@@ -113,6 +125,7 @@ NAMED_SECRET = _pattern(
     r"\\?+[\"']?+ {0,4}+(?::|=>?+) {0,4}+\\?+[\"']?+(?P<x>[^\s\"',;\\]{8,}+)",
     *("key", "token", "secret", "passwd", "password"),
     parts=secret,
+    has_digit=True,
 )
 
 URL_PASSWORD = _pattern(
@@ -132,6 +145,7 @@ CARD = _pattern(
     "card",
     r"(?P<x>\d(?<!\d\d)(?<!\d\.\d)(?:[ -]?+\d){12,}+)",
     parts=cards,
+    has_digit=True,
 )
 
 # Looked for ahead: an account may begin within what only looked like one.
@@ -140,6 +154,7 @@ IBAN = _pattern(
     r"[A-Z](?<![A-Z0-9].)(?=(?P<x>[A-Z]\d{2}(?:[ -]?+[A-Z0-9]){11,40}+))",
     parts=iban,
     lead=1,
+    has_digit=True,
 )
 
 PHONE = _pattern(
@@ -151,12 +166,14 @@ PHONE = _pattern(
     r"|(?:(?<=\()[2-9]|(?<=[2-9]))\d\d\)?+[ .-]{1,2}+\d{3}[ .-]\d{4}(?![\w-])"
     r"))",
     parts=phone,
+    has_digit=True,
 )
 
 IPV4 = _pattern(
     "ip",
     r"(?P<x>\d(?<![\w.:].)\d{0,2}+(?:\.\d{1,3}+){3}(?!\.?\d))",
     parts=ip,
+    has_digit=True,
 )
 
 # Begins at its first colon: most hexadecimal digits are letters of words.
@@ -166,6 +183,7 @@ IPV6 = _pattern(
     ":",
     parts=ipv6,
     lead=5,
+    has_digit=True,
 )
 
 PATTERNS = (

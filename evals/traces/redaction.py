@@ -7,8 +7,11 @@ have no pattern; for those an operator names a function of their own.
 from __future__ import annotations
 
 import json
+import re
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from hashlib import blake2b
 from operator import itemgetter
 from typing import Any
 
@@ -30,6 +33,17 @@ _SECRET_KEYS = frozenset(
 
 _HIDDEN = "[secret]"
 
+MAX_REMEMBERED = 8192
+"""Texts of which is known what came of them; 64 MB if each was the longest and was changed."""
+
+_REMEMBERED_CHARS = 64, 8192
+"""Of shorter ones looking is as quick; longer ones rarely come twice."""
+
+_DIGIT = re.compile(r"\d")
+
+_LEAST_CHARS = 15
+"""A shorter name is nothing that is looked for; Norway's accounts have so many."""
+
 MAX_DEPTH = 300
 """Deeper values are left out whole: bodies are no deeper (`serve_app.bodies.json_body`)."""
 
@@ -42,23 +56,37 @@ class Redactor:
     """Redacts texts, JSON and traces.
 
     Args:
-        hook: applied to each text after the patterns; what it raises is passed on.
+        hook: applied to each text after the patterns, and the same for the same text; what it
+            raises is passed on.
         patterns: in the order in which they name what several find.
 
     """
 
     def __init__(self, hook: Hook | None = None, patterns: Sequence[Pattern] = PATTERNS) -> None:
         self._hook, self._patterns = hook, patterns
+        self._known: OrderedDict[bytes, tuple[str | None, int]] = OrderedDict()
 
     def text(self, text: str) -> tuple[str, int]:
-        """Return a text without what is taken out of it, and in how many places that was."""
-        # Needles are looked for in it, nothing else: places in it may be other ones.
-        lowered = text.lower()
-        spans = [
-            (*span, order)
-            for order, pattern in enumerate(self._patterns)
-            for span in pattern.spans(text, lowered)
-        ]
+        """Return a text without what is taken out of it, and in how many places that was.
+
+        Conversations come again with each turn, so what came of a text is remembered: by its
+        digest, and as nothing where it stayed as it was.
+        """
+        if not _REMEMBERED_CHARS[0] <= len(text) <= _REMEMBERED_CHARS[1]:
+            return self._redacted(text)
+        key = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        known = self._known.get(key)
+        if known is None:
+            found, count = self._redacted(text)
+            known = self._known[key] = (None if found == text else found), count
+            if len(self._known) > MAX_REMEMBERED:
+                self._known.popitem(last=False)
+        else:
+            self._known.move_to_end(key)
+        return (text if known[0] is None else known[0]), known[1]
+
+    def _redacted(self, text: str) -> tuple[str, int]:
+        spans = [] if len(text) < _LEAST_CHARS and text.isidentifier() else self._spans(text)
         found, count = self._without(text, spans) if spans else (text, 0)
         if self._hook is None:
             return found, count
@@ -66,6 +94,17 @@ class Redactor:
         if not isinstance(told, str):
             raise HookError(f"the redaction hook returned {type(told).__name__}, not str")
         return told, count + (told != found)
+
+    def _spans(self, text: str) -> list[tuple[int, int, int]]:
+        # Needles are looked for in it, nothing else: places in it may be other ones.
+        lowered = text.lower()
+        has_digit = _DIGIT.search(text) is not None
+        return [
+            (*span, order)
+            for order, pattern in enumerate(self._patterns)
+            if pattern.may_be_in(lowered, has_digit=has_digit)
+            for span in pattern.spans(text)
+        ]
 
     def _without(self, text: str, spans: list[tuple[int, int, int]]) -> tuple[str, int]:
         parts, at, count = [], 0, 0
@@ -97,7 +136,7 @@ class Redactor:
         if not 10**12 <= value < 10**19:
             return value, 0
         written = str(value)
-        is_card = any(CARD.spans(written, written))
+        is_card = any(CARD.spans(written))
         return (f"[{CARD.name}]", 1) if is_card else (value, 0)
 
     def _members(self, members: Mapping[str, Any], depth: int) -> tuple[dict[str, Any], int]:

@@ -65,7 +65,8 @@ def _reason(body: Data) -> str | None:
 def _streamed(path: str, given: bytes) -> Answer:
     form, reading = form_of(path), _Reading()
     for event in given.split(b"\n\n"):
-        data = parsed_json(data_line(event))
+        # Most events are one line.
+        data = parsed_json(event[6:] if event.startswith(b"data: ") else data_line(event))
         if isinstance(data, dict):
             if form is None:
                 reading.take_bare(data)

@@ -129,3 +129,17 @@ def test_a_hook_sees_each_text_without_what_the_patterns_took_out():
 def test_a_hook_that_returns_no_text_is_a_fault():
     with pytest.raises(HookError):
         Redactor(lambda _: None).text("x")
+
+
+def test_a_text_that_comes_again_is_not_looked_through_again(monkeypatch):
+    monkeypatch.setattr("evals.traces.redaction.MAX_REMEMBERED", 2)
+    seen = []
+    redactor = Redactor(lambda text: seen.append(text[:1]) or text)
+    texts = ["a" * 80, "b@c.de " + "b" * 80, "c" * 80]
+
+    found = [redactor.text(texts[at]) for at in (0, 1, 0, 1, 2, 1, 0)]
+
+    assert found[1] == found[3] == found[5] == ("[email] " + "b" * 80, 1)
+    assert found[0] == found[2] == found[6] == (texts[0], 0)
+    # The first was forgotten for the third.
+    assert seen == ["a", "[", "c", "a"]
