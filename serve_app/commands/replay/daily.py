@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from evals.replay.history import FILE_NAME, Day, alike, days_of
+from evals.replay.history import Day, alike
 from evals.replay.scoring import Summary
+from serve_app.advice.replays import read_history
 from serve_app.config.private_files import private, private_folder
-from serve_app.config.settings import state_dir
 
 MOST_DAYS = 60
 """Of the trend that a page shows."""
@@ -21,20 +21,6 @@ MOST_DAYS = 60
 def yesterday(now: datetime) -> date:
     """Return the last whole day in UTC."""
     return (now.astimezone(UTC) - timedelta(days=1)).date()
-
-
-def history_path() -> Path:
-    """Where results of daily replays are kept."""
-    return state_dir() / FILE_NAME
-
-
-def read_history(path: Path) -> list[Day]:
-    """Return what is known; nothing where there is no file. Raises OSError."""
-    try:
-        with path.open(encoding="utf-8", errors="replace") as lines:
-            return days_of(lines)
-    except FileNotFoundError:
-        return []
 
 
 def add_day(path: Path, day: Day) -> list[Day]:
