@@ -14,7 +14,8 @@ from evals.replay.tool_f1 import Counts, ToolCall, score_calls
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(max_size=6),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=6,
 )  # fmt: skip
 calls = st.builds(
@@ -106,7 +107,8 @@ def test_whatever_a_text_is_it_adds_no_tag_and_no_attribute(inner, attribute) ->
 @settings(deadline=None)
 @given(hostile, hostile)
 def test_a_diff_shows_both_texts_whole_and_marks_nothing_else(left, right) -> None:
-    for side, given_text, mark in zip(side_by_side(left, right), (left, right), ("del", "ins"), strict=True):  # fmt: skip
+    marked = zip(side_by_side(left, right), (left, right), ("del", "ins"), strict=True)
+    for side, given_text, mark in marked:
         read = Read(side)
 
         assert read.shown == Read(text(given_text)).shown

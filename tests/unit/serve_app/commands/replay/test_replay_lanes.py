@@ -18,9 +18,9 @@ def lane(source="meta-llama/Llama-3.1-8B-Instruct", **engine_args):
 LANES = {
     "chat": lane(kv_cache_dtype="fp8"),
     "plain": lane(),
-    "awq": lane("Qwen/Qwen2.5-14B-Instruct-AWQ", quantization="awq_marlin", kv_cache_dtype="fp8_e4m3"),
-    "qwen": lane("Qwen/Qwen2.5-14B-Instruct", dtype="bfloat16"),
-}  # fmt: skip
+    "awq": lane("Qwen/14B-AWQ", quantization="awq_marlin", kv_cache_dtype="fp8_e4m3"),
+    "qwen": lane("Qwen/14B", dtype="bfloat16"),
+}
 
 
 def test_names_are_names() -> None:
