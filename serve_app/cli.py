@@ -21,6 +21,7 @@ from serve_app.commands import (
     simulate,
     tenants,
     tools,
+    traces,
 )
 from serve_app.commands.client import CommandError
 from serve_app.commands.label.command import add_label
@@ -41,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.add_commands(subparsers)
     tenants.add_commands(subparsers)
     tools.add_commands(subparsers)
+    traces.add_commands(subparsers)
     plan.add_commands(subparsers)
     simulate.add_commands(subparsers)
     replay.add_commands(subparsers)

@@ -113,6 +113,7 @@ class Ingress(PeerAnswers):
             self._records.responses,
             self._records.tracer,
             self._records.shelf,
+            self._records.traces,
         )
         self._websockets = SocketService(
             self._state,

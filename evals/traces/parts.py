@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from evals.traces.trace import SCHEMA, Trace
 
 SUFFIX = ".parquet"
 
+JOINED = b"pointsman.joined"
+"""Metadata: names of the files whose rows a file has taken over (`evals.traces.folder`)."""
+
 GROUP_ROWS = 512
-"""Rows of a row group: what a reader holds of one file, 30 MB of the longest bodies and answers."""
+"""Rows of a row group: what a reader holds of one file, 50 MB where all bodies are the longest."""
 
 
 def write_traces(path: Path, traces: Iterable[Trace]) -> int:
@@ -26,24 +31,33 @@ def write_traces(path: Path, traces: Iterable[Trace]) -> int:
     The folder has to be there. A file of that name is replaced when the new one is complete, and
     stays as it was when `traces` raises.
     """
-    return write_batches(path, _batches(iter(traces)))
+    return write_rows(path, (trace.row() for trace in traces))
 
 
-def _batches(traces: Iterator[Trace]) -> Iterator[pa.RecordBatch]:
-    while rows := [trace.row() for trace in islice(traces, GROUP_ROWS)]:
-        yield pa.RecordBatch.from_pylist(rows, schema=SCHEMA)
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Do what `write_traces` does, with traces that are rows already."""
+    return write_batches(path, _batches(iter(rows)))
 
 
-def write_batches(path: Path, batches: Iterable[Any]) -> int:
-    """Write record batches of `SCHEMA`, each as a row group; return the number of rows."""
+def _batches(rows: Iterator[Mapping[str, Any]]) -> Iterator[Any]:
+    while group := list(islice(rows, GROUP_ROWS)):
+        yield pa.RecordBatch.from_pylist(group, schema=SCHEMA)
+
+
+def write_batches(path: Path, batches: Iterable[Any], joined: Sequence[str] = ()) -> int:
+    """Write record batches of `SCHEMA`, each as a row group; return the number of rows.
+
+    `joined`: names of the files that it takes the place of.
+    """
     # mkstemp's mode is 0600. The name's end is not a part's: nobody reads half a file.
     fd, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     rows = 0
+    schema = SCHEMA.with_metadata({JOINED: json.dumps(joined)}) if joined else SCHEMA
     try:
         with os.fdopen(fd, "wb") as file:
-            with pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+            with pq.ParquetWriter(file, schema, compression="zstd") as writer:
                 for batch in batches:
-                    writer.write_batch(batch)
+                    writer.write_batch(batch.replace_schema_metadata(schema.metadata))
                     rows += batch.num_rows
             file.flush()
             os.fsync(file.fileno())
@@ -52,3 +66,22 @@ def write_batches(path: Path, batches: Iterable[Any]) -> int:
         Path(partial).unlink(missing_ok=True)
         raise
     return rows
+
+
+def batches_of(path: Path, wanted: Any = None) -> Iterator[Any]:
+    """Read the record batches of a file as `SCHEMA`, whichever version wrote it.
+
+    `wanted`: an expression that rows have to meet; None: all of them.
+
+    Raises:
+        OSError, pyarrow.ArrowException: the file cannot be read (on).
+
+    """
+    found = ds.dataset(path, schema=SCHEMA, format="parquet")
+    yield from found.to_batches(
+        filter=wanted,
+        batch_size=GROUP_ROWS,
+        batch_readahead=0,
+        fragment_readahead=0,
+        use_threads=False,
+    )

@@ -3,9 +3,10 @@
     for trace in read_traces(folder, days=(date(2026, 11, 1), None), lane="chat"):
         ...
 
-A store is a folder with one folder a day, `day=2026-11-30`, each with the Parquet files of every
-ingress replica. What is read comes day by day, in the order of time, a row group of each file at
-once: so a store may be larger than memory. A file that cannot be read is passed over, and told.
+A store is a folder with one folder a day, each with the Parquet files of every ingress replica
+(`evals.traces.folder`). What is read comes day by day, in the order of time, a row group of each
+file at once: so a store may be larger than memory. A file that cannot be read is passed over, and
+told.
 """
 
 from __future__ import annotations
@@ -15,24 +16,19 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from evals.traces.feedback import Feedback
-from evals.traces.parts import GROUP_ROWS, SUFFIX
-from evals.traces.trace import SCHEMA, Trace, trace_of
-
-DAY = "day="
-
-Days = tuple[date | None, date | None]
-"""The first and the last day in UTC, both of them in; None: no bound."""
+from evals.traces.folder import Days, counting, locked, parts_by_day
+from evals.traces.parts import batches_of
+from evals.traces.trace import Trace, trace_of
 
 OnDamaged = Callable[[Path, str], None]
 """Told of a file that cannot be read (on), and why."""
@@ -70,34 +66,18 @@ def read_traces(
     """
     wanted = _filter(tenant, lane, code)
     joining = nullcontext() if feedback is None else Feedback(feedback)
-    with joining as said:
-        for _, paths in _files_by_day(folder, days):
+    with locked(folder, exclusive=False), joining as said:
+        for paths in _by_day(folder, days):
             opened = (_open(path, wanted, said, on_damaged) for path in paths)
             yield from _in_order([part for part in opened if part is not None])
 
 
-def parts_by_day(folder: Path, days: Days | None = None) -> list[tuple[date, list[Path]]]:
-    """Return the days of a store, oldest first, and their files."""
-    first, last = days or (None, None)
-    found = []
-    for path in sorted(folder.glob(f"{DAY}*")):
-        day = day_of(path)
-        if day is None or (first and day < first) or (last and day > last):
-            continue
-        found.append((day, sorted(path.glob(f"[!.]*{SUFFIX}"))))
-    return found
-
-
-def day_of(folder: Path) -> date | None:
-    """Return which day a folder is for; None: for none."""
-    try:
-        return date.fromisoformat(folder.name.removeprefix(DAY))
-    except ValueError:
-        return None
-
-
-def _files_by_day(folder: Path, days: Days | None) -> list[tuple[date | None, list[Path]]]:
-    return [(None, [folder])] if folder.is_file() else [*parts_by_day(folder, days)]
+def _by_day(folder: Path, days: Days | None) -> Iterator[list[Path]]:
+    if folder.is_file():
+        yield [folder]
+        return
+    for _, paths in parts_by_day(folder, days):
+        yield counting(paths)[0]
 
 
 def _filter(tenant: str | None, lane: str | None, code: str | None) -> Any:
@@ -158,18 +138,6 @@ def _traces(
             yield from traces if feedback is None else feedback.joined(traces)
     except (OSError, pa.ArrowException, ValueError, TypeError) as error:
         on_damaged(path, str(error))
-
-
-def batches_of(path: Path, wanted: Any = None) -> Iterator[Any]:
-    """Read the record batches of a file as `SCHEMA`, whichever version wrote it."""
-    found = ds.dataset(path, schema=SCHEMA, format="parquet")
-    yield from found.to_batches(
-        filter=wanted,
-        batch_size=GROUP_ROWS,
-        batch_readahead=0,
-        fragment_readahead=0,
-        use_threads=False,
-    )
 
 
 def _in_order(parts: list[_Part]) -> Iterator[Trace]:

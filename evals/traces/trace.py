@@ -85,9 +85,29 @@ class Trace:
         """Return it as a row of `SCHEMA`."""
         found = {name: getattr(self, name) for name in SCHEMA.names}
         return {
-            name: json.dumps(value, ensure_ascii=False) if name in JSON_COLUMNS else value
+            name: _json(value) if name in JSON_COLUMNS else _text(value)
             for name, value in found.items()
         }
+
+
+def _json(value: Any) -> str:
+    written = json.dumps(value, ensure_ascii=False)
+    return written if _is_utf8(written) else json.dumps(value)
+
+
+def _text(value: Any) -> Any:
+    """Put a question mark for half a character (a lone surrogate), which no UTF-8 can hold."""
+    if not isinstance(value, str) or _is_utf8(value):
+        return value
+    return value.encode("utf-8", "replace").decode()
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def trace_of(row: Mapping[str, Any]) -> Trace:

@@ -25,7 +25,7 @@ from serve_app.config.lane import EMBEDDED, LaneConfig
 from serve_app.config.old_names import with_new_names
 from serve_app.config.pools import PoolConfig, pool_fault
 from serve_app.config.prices import PricesConfig
-from serve_app.config.records import FeedbackConfig, RequestLogConfig
+from serve_app.config.records import FeedbackConfig, RequestLogConfig, TracesConfig
 from serve_app.config.routing import RoutingConfig
 from serve_app.config.serving import (
     LimitsConfig,
@@ -107,6 +107,7 @@ class FleetConfig(StrictModel):
     reload: ReloadConfig = ReloadConfig()
     feedback: FeedbackConfig = FeedbackConfig()
     request_log: RequestLogConfig = RequestLogConfig()
+    traces: TracesConfig = TracesConfig()
     tracing: TracingConfig | None = None
     prices: PricesConfig = PricesConfig()
     slo: SloConfig | None = None

@@ -1,4 +1,4 @@
-"""What is kept: the tenancy store, responses, feedback, and the request log."""
+"""What is kept: the tenancy store, responses, feedback, the request log, and traces."""
 
 from __future__ import annotations
 
@@ -137,3 +137,26 @@ class RequestLogConfig(StrictModel):
     max_bytes: int = Field(64 * 1024 * 1024, ge=4096)
     keep: int = Field(4, ge=0)
     keep_days: float = Field(30, gt=0)
+
+
+class TracesConfig(StrictModel):
+    """Whole requests of tenants that have `keep_traces_days`, redacted (docs/evals.md).
+
+    Attributes:
+        path: a directory, absolute or under the state directory; each node has its own.
+        max_bytes: of all its files; over it the oldest days' go.
+        flush_s: a file is written after so long: what a killed ingress replica loses at most.
+        max_body_bytes: the body of a longer request is left out of its trace.
+        max_answer_bytes: of an answer as its client got it, some 220 a token of a stream; a
+            longer one is left out.
+        redact: a function `module:name`, str to str, applied to each text after the patterns
+            that are shipped; a trace for which it fails is dropped and counted.
+
+    """
+
+    path: str = Field("traces", min_length=1)
+    max_bytes: int = Field(4 * 1024**3, ge=1024 * 1024)
+    flush_s: float = Field(30, ge=0.1, le=3600)
+    max_body_bytes: int = Field(128 * 1024, ge=1024)
+    max_answer_bytes: int = Field(1024 * 1024, ge=1024)
+    redact: str | None = Field(None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")

@@ -45,8 +45,8 @@ class KeyConfig(StrictModel):
 class TenantConfig(StrictModel):
     """One tenant.
 
-    `ceilings` replaces the tier's, field by field; so do the budgets and
-    `keep_prompts_days`. `history`, `kv`, `agents`, `responses` and `tool_sets` replace the
+    `ceilings` replaces the tier's, field by field; so do the budgets, `keep_prompts_days` and
+    `keep_traces_days`. `history`, `kv`, `agents`, `responses` and `tool_sets` replace the
     tier's as a whole; null lifts them.
 
     Attributes:
@@ -65,6 +65,7 @@ class TenantConfig(StrictModel):
     frontier_budget: float | None = Field(None, ge=0, le=0.5)
     planning_budget: float | None = Field(None, ge=0, le=0.5)
     keep_prompts_days: int | None = Field(None, ge=0, le=365)
+    keep_traces_days: int | None = Field(None, ge=0, le=365)
     history: HistoryConfig | None = None
     agents: AgentConfig | None = None
     tool_sets: SetNames | None = None
@@ -172,6 +173,11 @@ class TenantsConfig(StrictModel):
         config = self.tenants[tenant]
         own = config.keep_prompts_days
         return self.tiers[config.tier].keep_prompts_days if own is None else own
+
+    def keep_traces_days_of(self, tenant: str) -> int:
+        config = self.tenants[tenant]
+        own = config.keep_traces_days
+        return self.tiers[config.tier].keep_traces_days if own is None else own
 
     def agents_of(self, tenant: str) -> AgentConfig | None:
         config = self.tenants[tenant]

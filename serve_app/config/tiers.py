@@ -73,6 +73,8 @@ class TierConfig(StrictModel):
         frontier_budget: the same for the frontier lane; `planning_budget`: of its agents'
             turns, for the planning lane.
         keep_prompts_days: how long prompts are kept for training; 0: not at all.
+        keep_traces_days: how long whole requests and answers are kept, redacted (docs/evals.md);
+            0: not at all.
         history: cap on the history of each session; None: no cap.
         agents: bounds of tasks that call tools, and what becomes of invalid calls
             (docs/agents.md); None: no bounds, and calls are counted.
@@ -97,6 +99,7 @@ class TierConfig(StrictModel):
     frontier_budget: float | None = Field(None, ge=0, le=0.5)
     planning_budget: float | None = Field(None, ge=0, le=0.5)
     keep_prompts_days: int = Field(0, ge=0, le=365)
+    keep_traces_days: int = Field(0, ge=0, le=365)
     history: HistoryConfig | None = None
     agents: AgentConfig | None = None
     ceilings: CeilingsConfig = CeilingsConfig()

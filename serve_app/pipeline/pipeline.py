@@ -28,6 +28,7 @@ from serve_app.pipeline.settlement import Settlement
 from serve_app.pipeline.state import IngressState
 from serve_app.pipeline.summarising import Summarising, build_summariser
 from serve_app.pipeline.tool_versions import expanding
+from serve_app.pipeline.trace_keeping import TraceKeeping
 from serve_app.placement.lanes import Lanes
 from serve_app.protocol.errors import error_body, error_headers, status_of
 from serve_app.records.recent import RecentRequests
@@ -75,10 +76,12 @@ class Pipeline:
         responses: StoredResponses | None = None,
         tracer: Tracer | None = None,
         shelf: Shelf | None = None,
+        traces: TraceKeeping | None = None,
     ) -> None:
         self._state = state
         self._responses = responses
         self._tracer = tracer
+        self._traces = traces
         self._metrics = metrics
         self.big_bodies = BigBodies()
         self.book = FaultBook(metrics, state.policies.fleet.recovery)
@@ -94,7 +97,7 @@ class Pipeline:
         recovery = Recovery(self._relay, dispatch, self.book, metrics, repair)
         self._asking = Asking(state, recovery)
         self.recent = RecentRequests(state.escalation.features)
-        self._settlement = Settlement(state, metrics, recorder, metering, self.recent)
+        self._settlement = Settlement(state, metrics, recorder, metering, self.recent, traces)
 
     def call(self, route: Route, headers: dict[bytes, bytes], tenant: Tenant) -> Call:
         self._state.policies.auth.uses.note_tenant(tenant.name)
@@ -117,8 +120,7 @@ class Pipeline:
         try:
             plan = await self.decide(call, raw)
             call.stages.enter(Stage.OTHER)
-            if call.keeping is not None and self._responses is not None:
-                send = Delivery(send, call.tenant.name, call.keeping, self._responses)
+            send = self._kept(call, send)
             # Nothing is awaited from here until it is admitted: its place is not taken.
             call.arrived()
             if self._tracer is not None:
@@ -149,6 +151,14 @@ class Pipeline:
             call.reply.hush()
             self._settle(call)
             self._metrics.in_flight.dec()
+
+    def _kept(self, call: Call, send: Send) -> Send:
+        """Return the `send` that keeps of the answer what is to be kept."""
+        if self._traces is not None:
+            send = self._traces.watch(call, send)
+        if call.keeping is not None and self._responses is not None:
+            send = Delivery(send, call.tenant.name, call.keeping, self._responses)
+        return send
 
     def _settle(self, call: Call) -> None:
         self._settlement.settle(call)

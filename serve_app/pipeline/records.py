@@ -11,6 +11,7 @@ from serve_app.config.records import ResponsesConfig
 from serve_app.config.settings import responses_path, state_dir, tools_folder, usage_folder
 from serve_app.metrics import Metrics
 from serve_app.pipeline.state import IngressState
+from serve_app.pipeline.trace_keeping import TraceKeeping
 from serve_app.records.feedback_store import FILE_NAME, FeedbackStore
 from serve_app.records.recorder import build_recorder
 from serve_app.registry.book import open_tool_book
@@ -25,7 +26,7 @@ from serve_app.tracing.tracer import Tracer
 
 
 class Records:
-    """Owns the files of requests, answers, usage, summaries and tools, and the spans' way out.
+    """Owns the files of requests, traces, answers, usage, summaries, tools, and the spans' way out.
 
     Their settings are fixed at start, but for the bounds of stored responses.
 
@@ -41,6 +42,12 @@ class Records:
         self.tools = open_tool_book(tools_folder(), folder, fleet.reload.settle_s)
         self.feedback = FeedbackStore(folder / FILE_NAME, fleet.feedback)
         self.recorder = build_recorder(self.feedback, fleet.request_log, folder, replica, metrics)
+        self.traces = TraceKeeping(
+            fleet.traces,
+            folder / fleet.traces.path,
+            replica,
+            metrics.request_records_dropped.labels("traces").inc,
+        )
         # A connection of its own: a revocation of a key must not wait for a batch of usage.
         self._usage = open_store(policies.store, tenancy)
         self.meter = UsageMeter(
@@ -61,6 +68,7 @@ class Records:
     def start(self, state: IngressState) -> list[Coroutine[Any, Any, None]]:
         """Start the threads that write; return what is to run on the event loop."""
         self.recorder.start()
+        self.traces.start()
         self.meter.start()
         work = [
             self.tools.watch(),
@@ -75,6 +83,7 @@ class Records:
     def close(self) -> None:
         """Write what is left; blocks."""
         self.recorder.close()
+        self.traces.close()
         self.meter.close()
         self.responses.close()
         self.shelf.close()

@@ -8,6 +8,7 @@ from math import ceil
 from router.types import Task
 from serve_app.metrics import Metrics
 from serve_app.pipeline.state import IngressState
+from serve_app.pipeline.trace_keeping import TraceKeeping
 from serve_app.protocol.sse import Usage
 from serve_app.records.recent import RecentRequests
 from serve_app.records.recorder import Recorder
@@ -30,12 +31,14 @@ class Settlement:
         recorder: Recorder,
         metering: Metering,
         recent: RecentRequests,
+        traces: TraceKeeping | None = None,
     ) -> None:
         self._state = state
         self._metrics = metrics
         self._recorder = recorder
         self._metering = metering
         self._recent = recent
+        self._traces = traces
 
     def settle(self, call: Call) -> None:
         """Give back, count, learn, record. Runs exactly once a call."""
@@ -53,6 +56,8 @@ class Settlement:
             self._state.traffic.note(record, call, counted, self._metrics.turns)
             self._recorder.record(record, call)
             self._recent.note(record, call)
+            if self._traces is not None:
+                self._traces.note(record, call)
 
     def _learn(self, call: Call) -> None:
         """From the engine's count: how long this lane's prompts are, and what they begin with."""

@@ -22,6 +22,7 @@ from serve_app.request.charge import Charge
 from serve_app.request.keeping import Keeping
 from serve_app.request.plan import Plan
 from serve_app.request.reply import Reply, nothing
+from serve_app.request.shown import Shown
 from serve_app.request.stages import Stages
 from serve_app.routing.history import Trimmed
 from serve_app.routing.policies import Policies
@@ -114,6 +115,7 @@ class Call:
         shadow: version and score of the classifier that is tried beside the active one.
         stages: seconds by stage.
         trace: the call's own span; None: nobody keeps one, or its client says that none is kept.
+        shown: what its client was given; None: its tenant does not let it be kept.
 
     """
 
@@ -144,6 +146,7 @@ class Call:
     refused: Rejected | None = None
     stages: Stages = field(init=False)
     trace: TraceContext | None = None
+    shown: Shown | None = None
 
     def __post_init__(self) -> None:
         self.stages = Stages(self.started)

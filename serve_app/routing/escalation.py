@@ -119,9 +119,7 @@ class Escalation:
         return policies.shadow.version, self._score(policies.shadow, conversation, system)
 
     def features(self, policies: Policies, parsed: ParsedRequest) -> dict[str, float]:
-        users = parsed.prompt.users
-        conversation = _conversation(parsed, users[-1] if users else "", max(1, len(users)))
-        return policies.scorer.features(conversation)
+        return policies.scorer.features(newest_turn(parsed))
 
     def note(self, tenant: Tenant, decision: LaneDecision) -> None:
         now = time.monotonic()
@@ -266,6 +264,12 @@ class Escalation:
             "threshold": self._planning.view("", {})[level.lane].threshold,
             "yield": self._yields[level.lane].fraction(now=now),
         }
+
+
+def newest_turn(parsed: ParsedRequest) -> Conversation:
+    """Return what the classifier reads of the newest user turn."""
+    users = parsed.prompt.users
+    return _conversation(parsed, users[-1] if users else "", max(1, len(users)))
 
 
 def _conversation(parsed: ParsedRequest, text: str, turn: int) -> Conversation:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 from classifier import Scorer
 from router.routing.escalation import EscalationLevel
@@ -32,6 +34,7 @@ class Policies:
         slo: what is promised to whom; None: nothing is.
         idle_tiers: a warning for each tier that it names and that is not there.
         shadow: a candidate that scores beside the active classifier, without effect.
+        version: a hash of what lanes are chosen by: the same where the same is.
 
     """
 
@@ -50,6 +53,7 @@ class Policies:
     languages: Languages | None = field(default=None, compare=False)
     slo: SloPolicy | None = None
     idle_tiers: tuple[str, ...] = ()
+    version: str = ""
 
     @property
     def escalation_basis(self) -> tuple[object, ...]:
@@ -83,7 +87,23 @@ def build_policies(
         languages=languages_of(policy.languages),
         slo=None if fleet.slo is None else fleet.slo.policy(),
         idle_tiers=() if fleet.slo is None else tuple(fleet.slo.idle_tiers(tenants.tiers)),
+        version=version_of(fleet, scorer.version),
     )
+
+
+def version_of(fleet: FleetConfig, classifier: str) -> str:
+    """Return 12 hexadecimal digits of routing rules, shares, aliases, lanes and classifier."""
+    decides = {
+        "classifier": classifier,
+        "routing": fleet.routing.model_dump(mode="json"),
+        "aliases": [(name, alias.model_dump(mode="json")) for name, alias in fleet.aliases.items()],
+        "lanes": {
+            name: (lane.model_id, lane.max_model_len, lane.calls_tools, sorted(lane.tasks))
+            for name, lane in fleet.enabled_lanes.items()
+        },
+    }
+    written = json.dumps(decides, sort_keys=True).encode()
+    return blake2b(written, digest_size=6).hexdigest()
 
 
 def routing_of(fleet: FleetConfig) -> RoutingPolicy:

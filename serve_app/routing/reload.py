@@ -44,6 +44,7 @@ FIXED = (
     "warm_up",
     "feedback",
     "request_log",
+    "traces",
     "tracing",
 )
 """Parts of a fleet file that are built once, with a deployment."""

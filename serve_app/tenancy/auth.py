@@ -52,6 +52,7 @@ class Tenant:
     is_keyless: bool = False
     is_operator: bool = False
     keep_prompts_days: int = 0
+    keep_traces_days: int = 0
     history: HistoryConfig | None = None
     agents: AgentConfig | None = None
     tool_sets: frozenset[str] | None = None
@@ -231,6 +232,7 @@ class Authenticator:
             cache_group=f"group:{config.cache_group}" if config.cache_group else f"tenant:{name}",
             is_admin=is_admin,
             keep_prompts_days=self._config.keep_prompts_days_of(name),
+            keep_traces_days=self._config.keep_traces_days_of(name),
             history=self._config.history_of(name),
             agents=self._config.agents_of(name),
             tool_sets=self._config.tool_sets_of(name),

@@ -207,6 +207,7 @@ class World:
         self.store = FeedbackStore(self.store_path, fleet.feedback)
         self.recorder = build_recorder(self.store, fleet.request_log, folder, "i1", self.metrics)
         self.tracer = None
+        self.traces = None
         self.usage_folder = folder / "tenancy.db.usage"
         # Not started: a test flushes it.
         self.meter = UsageMeter(self.tenancy, self.usage_folder)
@@ -232,6 +233,7 @@ class World:
             self.responses,
             self.tracer,
             shelf,
+            self.traces,
         )
         desk = FeedbackDesk(self.store, within_s=0.0)
         gateway = {"responses": self.responses, **gateway}

@@ -5,30 +5,16 @@ from __future__ import annotations
 import sqlite3
 import stat
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
+from datetime import date
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from trace_files import put, trace
 
 from evals.traces.parts import write_traces
 from evals.traces.store import DamagedTraces, read_traces
-from evals.traces.trace import SCHEMA, Trace
-
-NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
-
-
-def trace(number: int, **other) -> Trace:
-    values = {"tenant": "acme", "tier": "paid", "lane": "chat", "code": "200", **other}
-    return Trace(time=NOON + timedelta(seconds=number), request_id=f"r{number}", **values)
-
-
-def put(folder: Path, name: str, *traces: Trace, day: str = "2026-11-30") -> Path:
-    path = folder / f"day={day}" / f"{name}.parquet"
-    path.parent.mkdir(exist_ok=True)
-    write_traces(path, traces)
-    return path
+from evals.traces.trace import SCHEMA
 
 
 def ids(*args, **kwargs) -> list[str]:
@@ -39,14 +25,14 @@ def test_files_of_a_day_are_read_as_one_in_the_order_of_time(tmp_path):
     put(tmp_path, "a-1", trace(1), trace(4), trace(6))
     put(tmp_path, "b-1", trace(2), trace(3))
     put(tmp_path, "a-2", trace(7))
-    put(tmp_path, "a-1", trace(-90_000), day="2026-11-29")
+    put(tmp_path, "a-1", trace(-90_000))
 
     assert ids(tmp_path) == ["r-90000", "r1", "r2", "r3", "r4", "r6", "r7"]
 
 
 def test_only_what_is_asked_for_is_read(tmp_path):
     put(tmp_path, "a-1", trace(1), trace(2, tenant="other"), trace(3, lane="quality"))
-    put(tmp_path, "a-1", trace(-90_000, code="broken"), day="2026-11-29")
+    put(tmp_path, "a-1", trace(-90_000, code="broken"))
 
     assert ids(tmp_path, tenant="other") == ["r2"]
     assert ids(tmp_path, tenant="acme", lane="quality") == ["r3"]

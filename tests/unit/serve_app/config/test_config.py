@@ -280,16 +280,20 @@ def test_the_nearest_name_is_offered_only_when_it_is_near():
     [(None, None, 0), (7, None, 7), (7, 30, 30), (7, 0, 0), (None, 3, 3)],
     ids=["off", "inherited", "replaced", "lifted", "own"],
 )
-def test_prompts_are_kept_only_where_tier_or_tenant_says_so(tier, own, days):
+@pytest.mark.parametrize("what", ["prompts", "traces"])
+def test_prompts_and_traces_are_kept_only_where_tier_or_tenant_says_so(tier, own, days, what):
     """Off unless somebody wrote it; the tenant's word counts over its tier's."""
     data = TENANTS
     for path, value in ((("tiers", "paid"), tier), (("tenants", "acme"), own)):
         if value is not None:
-            data = changed(data, *path, "keep_prompts_days", value=value)
+            data = changed(data, *path, f"keep_{what}_days", value=value)
 
     config = validate(data, TenantsConfig, "file.yaml")
 
-    assert config.keep_prompts_days_of("acme") == days
+    kept = {"prompts": config.keep_prompts_days_of, "traces": config.keep_traces_days_of}
+    assert kept.pop(what)("acme") == days
+    (other,) = kept.values()
+    assert other("acme") == 0
 
 
 HISTORY = {"high_tokens": 4096, "low_tokens": 2048}
@@ -390,11 +394,17 @@ def test_a_history_that_cannot_be_kept_stops_the_start(history, told):
     [
         (("feedback", "request_ttl"), "request_ttl_days"),
         (("request_log", "max_byte"), "max_bytes"),
+        (("traces", "max_body_byte"), "max_body_bytes"),
     ],
 )
-def test_feedback_and_request_log_are_strict_too(path, suggested):
+def test_feedback_request_log_and_traces_are_strict_too(path, suggested):
     """As every mapping of the fleet file."""
     assert f"did you mean '{suggested}'?" in fault(changed(FLEET, *path, value=1))
+
+
+@pytest.mark.parametrize("name", ["os", "os:", ":f", "a b:f", "a:f()"])
+def test_a_redaction_names_a_function_of_a_module(name):
+    assert "traces.redact" in fault(changed(FLEET, "traces", "redact", value=name))
 
 
 def test_the_request_log_is_off_unless_it_has_a_path():

@@ -37,6 +37,7 @@ def reloader(files, applied) -> Reloader:
     [
         ("feedback", {"request_ttl_days": 1}),
         ("request_log", {"path": "log"}),
+        ("traces", {"flush_s": 1}),
         ("tracing", {"sample_ratio": 0.5}),
         ("ledger", {"lease_s": 2.0}),
         ("warm_up", {"prefixes": 3}),

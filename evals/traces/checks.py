@@ -1,0 +1,152 @@
+"""Whether what looks like a number of a card, an account or a phone is one, and where it ends."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from ipaddress import ip_address
+from itertools import pairwise
+
+Span = tuple[int, int]
+
+_DIGITS = re.compile(r"\d++")
+_DATE = re.compile(r"\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}|\d{4}[-/.]\d{1,2}[-/.]\d{1,2}")
+
+_IPV6 = re.compile(r"(?:^|(?<![\w.:]))([0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]+)$")
+
+_CARD_DIGITS = {
+    prefix: frozenset(digits)
+    for prefixes, digits in {
+        "4": (13, 16, 19),
+        "51 52 53 54 55 22 23 24 25 26 27": (16,),
+        "34 37": (15,),
+        "30 36 38 39": (14,),
+        "35 60 62 64 65": range(16, 20),
+        "50 56 57 58 61 63 66 67 68 69": range(13, 20),
+    }.items()
+    for prefix in prefixes.split()
+}
+"""Lengths of the numbers of payment networks, by how they begin (ISO/IEC 7812's issuers)."""
+
+_MOST_DIGITS = 19
+
+_IBAN_CHARS = {
+    country: int(length)
+    for length, countries in {
+        "15": "NO",
+        "16": "BE",
+        "18": "DK FI FO GL NL SD",
+        "19": "MK SI",
+        "20": "AT BA EE KZ LT LU XK",
+        "21": "CH HR LI LV",
+        "22": "BG BH CR DE GB GE IE ME RS VA",
+        "23": "AE GI IL IQ OM SO TL",
+        "24": "AD CZ ES MD PK RO SA SE SK TN VG",
+        "25": "LY PT ST",
+        "26": "IS TR",
+        "27": "BI DJ FR GR IT MC MR SM",
+        "28": "AL AZ BY CY DO GT HU LB NI PL SV",
+        "29": "BR EG PS QA UA",
+        "30": "JO KW MU YE",
+        "31": "MT SC",
+        "32": "LC",
+        "33": "RU",
+    }.items()
+    for country in countries.split()
+}
+"""Length by country: the registry of ISO 13616."""
+
+
+def cards(found: str) -> Iterator[Span]:
+    """Cards in a run of digits with single separators: whole groups of it.
+
+    A card may stand between other numbers, so each group is tried as its beginning; a card of n
+    digits is checked in n steps, and there are seven n.
+    """
+    groups = [match.span() for match in _DIGITS.finditer(found)]
+    at = 0
+    while at < len(groups):
+        end = _card_end(found, groups, at)
+        if end is None:
+            at += 1
+            continue
+        yield groups[at][0], groups[end][1]
+        at = end + 1
+
+
+def _card_end(found: str, groups: list[Span], at: int) -> int | None:
+    """The last group of a card that begins with a group; None: none does."""
+    digits, lengths = "", None
+    for end in range(at, len(groups)):
+        first, last = groups[end]
+        if len(digits) + last - first > _MOST_DIGITS:
+            return None
+        digits += found[first:last]
+        if lengths is None and len(digits) > 1:
+            lengths = _CARD_DIGITS.get(digits[0]) or _CARD_DIGITS.get(digits[:2])
+            if lengths is None:
+                return None
+        if lengths and len(digits) in lengths and is_luhn(digits):
+            return end
+    return None
+
+
+def is_luhn(digits: str) -> bool:
+    """Whether the check digit is right (ISO/IEC 7812-1, annex B)."""
+    values = [int(digit) for digit in reversed(digits)]
+    doubled = [value * 2 - 9 if value > 4 else value * 2 for value in values[1::2]]
+    return (sum(values[::2]) + sum(doubled)) % 10 == 0 and len(set(values)) > 1
+
+
+def iban(found: str) -> Iterator[Span]:
+    """An account at the beginning (ISO 13616): its country's length, and 1 modulo 97."""
+    length = _IBAN_CHARS.get(found[:2])
+    if length is None:
+        return
+    places = [at for at, sign in enumerate(found) if sign not in " -"]
+    if len(places) < length:
+        return
+    text = "".join(found[at] for at in places[:length])
+    turned = text[4:] + text[:4]
+    if int("".join(str(int(sign, 36)) for sign in turned)) % 97 == 1:
+        yield 0, places[length - 1] + 1
+
+
+def phone(found: str) -> Iterator[Span]:
+    """A number of a phone: no date, and not one group of the national kind that may be an id."""
+    if _DATE.match(found) or (found.isdigit() and not found.startswith("00")):
+        return
+    yield 0, len(found)
+
+
+def domain(found: str) -> Iterator[Span]:
+    """An e-mail address, and no version: `react@18.2.0` ends with a number."""
+    *_, name, top = re.split(r"[@.]", found)
+    if top[:1].isalpha() and name:
+        yield 0, len(found)
+
+
+def ip(found: str) -> Iterator[Span]:
+    """An address of some machine: not this machine's own, no time, no name with colons."""
+    try:
+        address = ip_address(found)
+    except ValueError:
+        return
+    is_nobodys = address.is_loopback or address.is_unspecified or found == "255.255.255.255"
+    if not is_nobodys and any(sign.isdigit() for sign in found):
+        yield 0, len(found)
+
+
+def ipv6(found: str) -> Iterator[Span]:
+    """The same of version 6, in a text that ends with it and has five characters before a colon."""
+    match = _IPV6.search(found)
+    if match is not None:
+        for first, last in ip(match[1]):
+            yield match.start(1) + first, match.start(1) + last
+
+
+def secret(found: str) -> Iterator[Span]:
+    """Something that nobody reads: letters and digits mixed, as words and numbers are not."""
+    kinds = [sign.isdigit() for sign in found if sign.isalnum()]
+    if sum(a != b for a, b in pairwise(kinds)) >= 2:
+        yield 0, len(found)
