@@ -20,7 +20,6 @@ from evals.traces.trace import Trace
 from serve_app.commands.client import CommandError, subparser
 from serve_app.config.private_files import private
 from serve_app.config.settings import fleet_path, load_fleet, state_dir
-from serve_app.records.feedback_store import FILE_NAME
 
 
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -86,6 +85,9 @@ def _export(args: argparse.Namespace) -> int:
     def tell(path: Path, why: str) -> None:
         damaged.append(str(path))
         print(f"pointsman: {path}: not read: {why}", file=sys.stderr)
+
+    # With the store comes Ray, which no other command waits for.
+    from serve_app.records.feedback_store import FILE_NAME
 
     traces = read_traces(
         _folder(args),
