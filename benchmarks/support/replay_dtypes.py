@@ -52,9 +52,7 @@ def _row(cases: list[Case], answers: list[Said], usual: list[Said]) -> dict[str,
     pairs = zip(cases, answers, usual, strict=True)
     scored = [score(case, one, other, Checks({}, {})) for case, one, other in pairs]
     found = summarize(scored)
-    kept = [
-        _kept(one.text, other.text) for one, other in zip(answers, said[INCUMBENT], strict=True)
-    ]
+    kept = [_kept(one.text, other.text) for one, other in zip(answers, usual, strict=True)]
     gate, ratio = found.answers_gate, found.answers_gate.ratio
     return {
         "cases": found.cases,
