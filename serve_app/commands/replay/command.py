@@ -117,11 +117,13 @@ class _Part:
 
 
 def _answer_anew(args: argparse.Namespace) -> int:
+    from serve_app.commands.replay.daily import prune
     from serve_app.commands.replay.judged_run import run_part
 
     parts = _parts(args)
     if not parts:
         raise UsageError("no cases: give --gold FILE, or traces of these days (--traces)")
+    prune(state_dir() / "replays", datetime.now(UTC).date())
     out = args.out or state_dir() / "replays" / _name(args)
     told = [run_part(args, part, out / part.name) for part in parts]
     if args.json:

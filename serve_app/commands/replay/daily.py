@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -14,6 +15,9 @@ from evals.replay.scoring import Summary
 from serve_app.advice.replays import read_history
 from serve_app.config.private_files import private, private_folder
 
+KEEP_DAYS = 7
+"""For which the folders of runs without `--out` are kept."""
+
 MOST_DAYS = 60
 """Of the trend that a page shows."""
 
@@ -21,6 +25,20 @@ MOST_DAYS = 60
 def yesterday(now: datetime) -> date:
     """Return the last whole day in UTC."""
     return (now.astimezone(UTC) - timedelta(days=1)).date()
+
+
+def prune(folder: Path, today: date) -> None:
+    """Delete runs of days long ago: prompts should not outlive the traces that they are from.
+
+    Only folders that a run without `--out` made, which begin with their day.
+    """
+    for path in folder.glob("????-??-??-*") if folder.is_dir() else ():
+        try:
+            of = date.fromisoformat(path.name[:10])
+        except ValueError:
+            continue
+        if today - of > timedelta(days=KEEP_DAYS):
+            shutil.rmtree(path)
 
 
 def add_day(path: Path, day: Day) -> list[Day]:
