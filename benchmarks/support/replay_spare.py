@@ -22,7 +22,7 @@ from serve_app.config.settings import fleet_path, load_fleet, load_tenants, tena
 from simulator.virtual_time.workload import load_workload
 
 LANE, FLEET, WORKLOAD = "chat", "rtx4090", "saas"
-SKIP_S, DURATION_S = 300.0, 1500.0
+SKIP_S, DURATION_S = 120.0, 720.0
 SEEDS = (1, 2)
 PAID_SESSIONS = (6, 20)
 """Of the guide's 28 at once in the busiest hour."""
@@ -33,19 +33,19 @@ SYSTEM_TOKENS = 1400
 """With which all of the replayed prompts begin, as those of one tenant do."""
 
 COMMON = 1 << 60
-WAYS = ("none", "first come", "priority alone", "spare room")
+WAYS = ("none", "priority alone", "spare room")
 METRICS = ("ttft_p99_s", "itl_p99_s", "duration_p99_s")
 
 
 def fleet_spec() -> FleetSpec:
-    """Return the shipped fleet with a tier for replays, and paid tenants without ceilings."""
+    """Return one lane of the shipped fleet, a tier for replays, and paid work without ceilings."""
     spec = spec_of(load_fleet(fleet_path(FLEET)), load_tenants(tenants_path()))
     tiers = {
         "paid": TenantSpec(Tier("paid", 0)),
-        "first": TenantSpec(Tier("first", 0)),
         "replay": TenantSpec(Tier("replay", 100, sheddable=True, min_share=0.0)),
     }
-    return replace(spec, tiers=tiers, tenants={})
+    lanes = {LANE: spec.lanes[LANE]}
+    return replace(spec, lanes=lanes, levels=(), planning=None, tiers=tiers, tenants={})
 
 
 @dataclass
@@ -110,7 +110,7 @@ class ReplaySource:
         self._fleet.ask(
             Ask(
                 tenant="replay",
-                tier="first" if self.way == "first come" else "replay",
+                tier="replay",
                 session=(1 << 40) + self._numbers,
                 prompt_tokens=SYSTEM_TOKENS + min(4000, int(self._random.lognormvariate(6.0, 1.0))),
                 output_tokens=max(8, min(512, int(self._random.lognormvariate(5.0, 0.6)))),
@@ -120,7 +120,7 @@ class ReplaySource:
                 done=self._ended,
                 limit=512,
                 pinned=LANE,
-                is_background=self.way != "first come",
+                is_background=True,
             )
         )
 
