@@ -20,21 +20,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from random import Random
 from typing import Any
 
 from evals.replay.said import CHAT, COMPLETIONS, MESSAGES, RESPONSES, Said
 from evals.replay.tool_f1 import (
     ToolCall,
-    by_tool,
     calls_of,
     is_readable,
-    rare_tools,
     schemas_of,
-    score_calls,
 )
 from evals.traces.trace import Trace
 
@@ -178,34 +174,6 @@ def _useless(trace: Trace) -> str | None:
 
 def _asked(body: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in body.items() if name not in _OF_A_CLIENT}
-
-
-def drawn(cases: Sequence[Case], most: int, seed: int) -> list[Case]:
-    """Draw so many cases, of each set of tools in turn: rare tools come before their share.
-
-    A request that was asked twice counts once. The order is that of `cases`.
-    """
-    groups: dict[tuple[str, ...], list[int]] = {}
-    seen: set[str] = set()
-    for number, case in enumerate(cases):
-        if case.digest not in seen:
-            seen.add(case.digest)
-            groups.setdefault(case.tools, []).append(number)
-    random = Random(seed)  # noqa: S311  (nothing here is a secret)
-    for numbers in groups.values():
-        random.shuffle(numbers)
-    chosen: list[int] = []
-    while len(chosen) < most and any(groups.values()):
-        for numbers in groups.values():
-            if numbers and len(chosen) < most:
-                chosen.append(numbers.pop())
-    return [cases[number] for number in sorted(chosen)]
-
-
-def rare_of(cases: Iterable[Case]) -> frozenset[str]:
-    """Return the tools that are rare among the wanted calls of these cases."""
-    wanted = [case.wanted[0] for case in cases if case.wanted]
-    return rare_tools(by_tool(score_calls(x, x, {}).selection_by_tool for x in wanted))
 
 
 def last_words(case: Case, most: int = 4000) -> str:

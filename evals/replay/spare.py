@@ -1,8 +1,15 @@
-"""How many requests a replay may have in a lane: what paying traffic leaves, and no more.
+"""How many requests a replay may have in a lane, and how long it rests: what is spare, no more.
 
 Priority alone does not keep a replay out of the way. vLLM orders its *waiting* queue by
-priority, but a running sequence shares every step with the others and keeps its KV blocks. So a
-replay also bounds itself by what the lane has free, as `/status` tells it.
+priority, but a running sequence shares every step with the others: its prompt, read in large
+chunks, holds up all of their tokens. `make bench-replay` has the figures: four replayed requests
+at a time raise the paid p99 by a third in a lane that is four fifths empty, whatever their
+priority. What helps is to be there seldom:
+
+- nothing is begun while requests wait, while an objective burns, or where the lane is half full;
+- while others are served there is one request at a time, and after each the replay rests nine
+  times as long as it took: at most every tenth moment has a replayed request in it;
+- a lane in which nobody was seen for a minute is the replay's, as far as it is asked to go.
 """
 
 from __future__ import annotations
@@ -11,11 +18,16 @@ import math
 from dataclasses import dataclass
 
 KEPT_FREE = 0.5
-"""Share of a lane's slots that a replay leaves free, so that a burst of paying requests finds
-room before the next look (a choice; `make bench-replay` shows what it costs)."""
+"""Share of a lane's slots that a replay leaves free (a choice)."""
 
 MOST_KV = 0.7
-"""KV utilisation from which a replay begins nothing: cached prefixes of users would go."""
+"""KV utilization from which a replay begins nothing: cached prefixes of users would go."""
+
+REST = 9.0
+"""Times as long as a request took that the replay rests after it, while others are served."""
+
+QUIET_S = 60.0
+"""A lane is quiet when nobody was seen in it for so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,10 @@ class LaneUse:
     kv: float = 0.0
     is_burning: bool = False
 
+    def others(self, own: int) -> float:
+        """Return the requests that run and are not the replay's."""
+        return max(0.0, self.running - own)
+
 
 @dataclass(frozen=True, slots=True)
 class Room:
@@ -45,17 +61,30 @@ class Room:
     why: str = ""
 
 
-def room_in(use: LaneUse, own: int, most: int) -> Room:
-    """Return how many requests a replay may have open in a lane, of which it has `own`."""
+def room_in(use: LaneUse, own: int, most: int, *, quiet_s: float) -> Room:
+    """Return how many requests a replay may have open in a lane.
+
+    Args:
+        use: the lane when it was looked at.
+        own: the replay's requests in it at that moment.
+        most: that the replay was asked for, in a lane that is quiet.
+        quiet_s: for how long nobody else was seen there.
+
+    """
     if use.is_burning:
         return Room(0, "an objective of the lane burns its error budget")
     if use.waiting > 0:
         return Room(0, "requests wait")
     if use.kv >= MOST_KV:
         return Room(0, f"{use.kv:.0%} of the KV cache is in use")
-    others = max(0.0, use.running - own)
     if use.slots is None:
-        # Nobody says how many fit: one at a time, and only while nobody else is there.
-        return Room(0, "others are served, and /status names no slots") if others else Room(1)
-    free = math.floor((1 - KEPT_FREE) * use.slots - others)
-    return Room(min(most, free)) if free > 0 else Room(0, "the lane is half full")
+        return Room(1)
+    free = math.floor((1 - KEPT_FREE) * use.slots - use.others(own))
+    if free <= 0:
+        return Room(0, "the lane is half full")
+    return Room(min(most, free) if quiet_s >= QUIET_S else 1)
+
+
+def rest_s(took_s: float, *, quiet_s: float) -> float:
+    """Return how long to begin nothing in a lane after a request that took so long."""
+    return 0.0 if quiet_s >= QUIET_S else REST * took_s

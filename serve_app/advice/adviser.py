@@ -21,6 +21,7 @@ from serve_app.advice.exposition import Scrape
 from serve_app.advice.history import FAULTS, History, refill
 from serve_app.advice.jobs import job_of, lane_facts, run_elsewhere
 from serve_app.advice.judging import FIVE_MINUTES, Judging, firing
+from serve_app.advice.replays import replay_signals
 from serve_app.advice.signals import Signals, Values
 from serve_app.advice.subjects import shapes, subjects
 from serve_app.pipeline.state import IngressState
@@ -207,7 +208,7 @@ class Adviser:
         return {lane: sorted(x, key=_arrival)[-MAX_REQUESTS:] for lane, x in lanes.items()}
 
     def _used(self) -> Values:
-        """Tokens of the last 30 days, and requests of the busiest tenant on the last whole day."""
+        """What changes by the day: tokens, the busiest tenant's requests, the last replay's F1."""
         today = datetime.fromtimestamp(self._clock(), UTC).date()
         first = today - timedelta(days=MONTH_DAYS)
         yesterday = (today - timedelta(days=1)).isoformat()
@@ -216,7 +217,8 @@ class Adviser:
             lane.replicas.min * lane.tensor_parallel_size
             for lane in self._state.policies.fleet.enabled_lanes.values()
         )
-        return usage_signals(used, yesterday, cards)
+        lanes = self._state.policies.fleet.enabled_lanes
+        return usage_signals(used, yesterday, cards) | replay_signals(lanes, self._clock())
 
     # -- effects ------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from evals.replay.gate import Gate
 from evals.replay.report.markup import Markup, element, joined
 
-WIDTH, HEIGHT, EDGE = 640, 150, 34
+WIDTH, HEIGHT, EDGE = 640, 160, 34
 
 
 def interval(gate: Gate) -> Markup:
@@ -52,10 +52,10 @@ def trend(days: Sequence[str], lines: Mapping[str, Sequence[float | None]], bar:
         path = " ".join(f"{a},{b}" for a, b in points)
         drawn.append(element("polyline", points=path, class_=f"line l{number}"))
         drawn += [element("circle", cx=a, cy=b, r=3, class_=f"dot l{number}") for a, b in points]
-        drawn.append(_label(EDGE + 170 * number, HEIGHT - 2, name, f"l{number}"))
+        drawn.append(_label(EDGE + 170 * number, HEIGHT - 7, name, f"l{number}"))
     if days:
-        drawn.append(_label(EDGE, HEIGHT - 18, days[0]))
-        drawn.append(_label(WIDTH - EDGE - 62, HEIGHT - 18, days[-1]))
+        drawn.append(_label(EDGE, HEIGHT - 22, days[0]))
+        drawn.append(_label(WIDTH - EDGE - 62, HEIGHT - 22, days[-1]))
     return element(
         "svg", joined(*drawn), viewBox=f"0 0 {WIDTH} {HEIGHT}", class_="trend", role="img"
     )

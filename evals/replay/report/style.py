@@ -32,7 +32,7 @@ p.sub, .note, .label, caption { color: var(--soft); } p.sub { margin: 0 0 20px; 
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: 5px 10px; border-bottom: 1px solid var(--rule); }
-th:first-child { text-align: left; font-weight: 600; overflow-wrap: anywhere; }
+th:first-child { text-align: left; font-weight: 600; overflow-wrap: anywhere; min-width: 10em; }
 thead th { color: var(--soft); font-size: 13px; font-weight: 600; }
 .tag { font-size: 11px; border: 1px solid var(--rule); border-radius: 9px; padding: 1px 7px;
   margin-left: 6px; color: var(--soft); font-weight: 500; white-space: nowrap; }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -116,11 +117,13 @@ class _Part:
 
 
 def _answer_anew(args: argparse.Namespace) -> int:
+    from serve_app.commands.replay.daily import prune
     from serve_app.commands.replay.judged_run import run_part
 
     parts = _parts(args)
     if not parts:
         raise UsageError("no cases: give --gold FILE, or traces of these days (--traces)")
+    prune(state_dir() / "replays", datetime.now(UTC).date())
     out = args.out or state_dir() / "replays" / _name(args)
     told = [run_part(args, part, out / part.name) for part in parts]
     if args.json:
@@ -129,20 +132,20 @@ def _answer_anew(args: argparse.Namespace) -> int:
 
 
 def _parts(args: argparse.Namespace) -> list[_Part]:
-    from evals.replay.cases import drawn, rare_of
-    from serve_app.commands.replay.sources import gold_cases, trace_cases
+    from evals.replay.draw import Draw
+    from serve_app.commands.replay.sources import draw_of, gold_cases
 
     parts = []
     if args.gold:
-        cases = gold_cases(args.gold)
-        parts.append(_Part("gold", cases[: args.cases], rare_of(cases), {}))
+        draw = Draw(args.cases, seed=1)
+        for case in gold_cases(args.gold):
+            draw.add(case)
+        parts.append(_Part("gold", draw.cases(), draw.rare, {}))
     if args.traces is not None or args.since or args.until or not args.gold or _has_traces(args):
-        found = trace_cases(_traces(args), args.of_lane)
-        rare = rare_of(found.cases)
-        chosen = drawn(found.cases, args.cases, seed=1)
-        if chosen:
-            parts.append(_Part("traces", chosen, rare, dict(found.skipped)))
-    return parts
+        draw, skipped = Draw(args.cases, seed=1), Counter[str]()
+        draw_of(_traces(args), draw, skipped, args.of_lane)
+        parts.append(_Part("traces", draw.cases(), draw.rare, dict(skipped)))
+    return [part for part in parts if part.cases]
 
 
 def _has_traces(args: argparse.Namespace) -> bool:

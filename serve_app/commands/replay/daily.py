@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from evals.replay.history import FILE_NAME, Day, alike, days_of
+from evals.replay.history import Day, alike
 from evals.replay.scoring import Summary
+from serve_app.advice.replays import read_history
 from serve_app.config.private_files import private, private_folder
-from serve_app.config.settings import state_dir
+
+KEEP_DAYS = 7
+"""For which the folders of runs without `--out` are kept."""
 
 MOST_DAYS = 60
 """Of the trend that a page shows."""
@@ -23,18 +27,18 @@ def yesterday(now: datetime) -> date:
     return (now.astimezone(UTC) - timedelta(days=1)).date()
 
 
-def history_path() -> Path:
-    """Where results of daily replays are kept."""
-    return state_dir() / FILE_NAME
+def prune(folder: Path, today: date) -> None:
+    """Delete runs of days long ago: prompts should not outlive the traces that they are from.
 
-
-def read_history(path: Path) -> list[Day]:
-    """Return what is known; nothing where there is no file. Raises OSError."""
-    try:
-        with path.open(encoding="utf-8", errors="replace") as lines:
-            return days_of(lines)
-    except FileNotFoundError:
-        return []
+    Only folders that a run without `--out` made, which begin with their day.
+    """
+    for path in folder.glob("????-??-??-*") if folder.is_dir() else ():
+        try:
+            of = date.fromisoformat(path.name[:10])
+        except ValueError:
+            continue
+        if today - of > timedelta(days=KEEP_DAYS):
+            shutil.rmtree(path)
 
 
 def add_day(path: Path, day: Day) -> list[Day]:

@@ -16,10 +16,11 @@ from evals.replay.gate import GateVerdict
 from evals.replay.history import Day, alike
 from evals.replay.report.page import Told, page
 from evals.replay.scoring import Summary, summarize
+from serve_app.advice.replays import history_path, read_history
 from serve_app.commands.client import CommandError, request_json
 from serve_app.commands.label.checks import Command
 from serve_app.commands.label.command import DEFAULT_KEY_ENV, key_of
-from serve_app.commands.replay.daily import add_day, day_of, history_path, read_history, yesterday
+from serve_app.commands.replay.daily import add_day, day_of, yesterday
 from serve_app.commands.replay.folder import REPORT, SUMMARY, RunFolder
 from serve_app.commands.replay.lanes import pair_of
 from serve_app.commands.replay.run import Outcome, RunConfig, replay

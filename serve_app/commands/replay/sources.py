@@ -6,22 +6,14 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
 from evals.replay.cases import Case, WrongCase, gold_case, trace_case
+from evals.replay.draw import Draw
 from evals.traces.store import read_traces
 from evals.traces.trace import Trace
 from serve_app.commands.client import CommandError
-
-
-@dataclass
-class Found:
-    """Cases, and why traces made none."""
-
-    cases: list[Case] = field(default_factory=list)
-    skipped: Counter[str] = field(default_factory=Counter)
 
 
 def gold_cases(paths: Iterable[Path]) -> list[Case]:
@@ -73,15 +65,15 @@ def traces_of(
     yield from read_traces(folder, days=days, feedback=given, on_damaged=damaged)
 
 
-def trace_cases(traces: Iterable[Trace], only_lane: str | None = None) -> Found:
-    """Make cases of traces, of one lane's where one is named."""
-    found = Found()
+def draw_of(
+    traces: Iterable[Trace], draw: Draw, skipped: Counter[str], only_lane: str | None = None
+) -> None:
+    """Draw from the cases of traces, of one lane's where one is named, and count the others."""
     for trace in traces:
         if only_lane is not None and trace.lane != only_lane:
             continue
         case = trace_case(trace)
         if isinstance(case, Case):
-            found.cases.append(case)
+            draw.add(case)
         else:
-            found.skipped[case] += 1
-    return found
+            skipped[case] += 1

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from evals.replay.cases import WrongCase, drawn, gold_case, last_words, rare_of, trace_case
+from evals.replay.cases import WrongCase, gold_case, last_words, trace_case
+from evals.replay.draw import Draw
 from evals.replay.tool_f1 import ToolCall
 from evals.traces.trace import Trace
 
@@ -97,16 +98,37 @@ def test_a_gold_case_may_want_no_call_or_one_of_several() -> None:
     assert gold(answer=42).answers == ("42",)
 
 
+def drawn(cases, most):
+    draw = Draw(most, seed=1)
+    for case in cases:
+        draw.add(case)
+    return draw
+
+
 def test_rare_tools_are_drawn_before_their_share() -> None:
     common = [gold(f"c{n}", calls=[{"name": "find"}]) for n in range(50)]
     rare = [gold(f"r{n}", calls=[{"name": "refund"}]) for n in range(2)]
+    every = [*common, *rare, common[0]]
 
-    found = drawn([*common, *rare, common[0]], 6, seed=1)
+    found = drawn(every, 6)
 
-    assert [case.tools for case in found].count(("refund",)) == 2
-    assert found == drawn([*common, *rare, common[0]], 6, seed=1)
-    assert len(drawn([*common, *rare, common[0]], 500, seed=1)) == 52
-    assert rare_of([*common, *rare]) == {"refund"}
+    assert [case.tools for case in found.cases()].count(("refund",)) == 2
+    assert drawn(every, 6).cases() == drawn(every, 6).cases()
+    assert drawn(every, 500).cases() == [*common, *rare]
+    assert found.rare == {"refund"}
+
+
+def test_what_is_held_while_a_day_is_read_is_bounded_and_of_the_whole_day() -> None:
+    common = [gold(f"c{n}", calls=[{"name": "find"}]) for n in range(2000)]
+    rare = [gold(f"r{n}", calls=[{"name": "refund"}]) for n in range(2)]
+
+    draw = drawn([*common, *rare], 10)
+
+    assert draw._held == 40
+    found = draw.cases()
+    assert (len(found), found[-2:]) == (10, rare)
+    late = [int(case.name[1:]) for case in found[:-2]]
+    assert max(late) > 1000
 
 
 def test_the_newest_message_is_what_people_see() -> None:

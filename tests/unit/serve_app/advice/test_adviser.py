@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from evals.replay.history import FILE_NAME, STALE_S, Day
 from router.advice.table import TRIGGERS
 from serve_app.advice import adviser as module
 from serve_app.advice.adviser import usage_signals
+from serve_app.advice.replays import replay_signals
 from serve_app.advice.view import AdviceView
 from serve_app.cli import build_parser
 from serve_app.commands.advise import _advise
@@ -284,3 +286,27 @@ def test_a_trigger_that_is_none_is_refused_with_the_nearest(given):
 def test_a_limit_of_nothing_is_refused():
     with pytest.raises(ValueError, match="over 0"):
         FleetConfig.model_validate({**FLEET, "advice": {"limits": {"waiting": 0}}})
+
+
+async def test_the_last_replay_against_gold_feeds_tool_f1_until_it_is_stale(
+    watch, tmp_path, monkeypatch
+):
+    """Two days of a bad F1 fire; a replay that nobody runs any more says nothing."""
+    monkeypatch.setenv("POINTSMAN_STATE", str(tmp_path))
+    day = Day(BEGIN, "2023-11-14", "chat", "gold", calls_wanted=50, selection_f1=0.8)
+    (tmp_path / FILE_NAME).write_text(day.line())
+    assert replay_signals(["chat", "quality"], BEGIN + STALE_S) == {("tool_f1", "chat"): (0.8, 1.0)}
+    assert replay_signals(["chat"], BEGIN + STALE_S + 1) == {}
+    watched = watch()
+
+    await watched.see(CALM, CALM, CALM)
+
+    _, values = watched.adviser._history.points(15, BEGIN, BEGIN + 60)[-1]
+    assert values["tool_f1", "chat"] == (0.8, 1.0)
+
+
+def test_a_history_that_cannot_be_read_stops_no_other_signal(tmp_path, monkeypatch):
+    monkeypatch.setenv("POINTSMAN_STATE", str(tmp_path))
+    (tmp_path / FILE_NAME).mkdir()
+
+    assert replay_signals(["chat"], BEGIN) == {}

@@ -12,7 +12,8 @@ MODELS = {"chat": "small", "quality": "large", "judge": "referee"}
 class FakeDeployment:
     """Two lanes and a judge; `answer(lane, body)` makes every answer.
 
-    An answer is a text, or a whole `web.Response`. `seen` holds the bodies by lane.
+    An answer is a text, calls as a list of (name, arguments), or a whole `web.Response`. `seen`
+    holds the bodies by lane; `status` is what `/status` says, None: it is refused.
     """
 
     def __init__(self) -> None:
@@ -23,6 +24,8 @@ class FakeDeployment:
         self.headers = []
         self.open = self.most_open = 0
         self.hold_s = 0.0
+        self.status = {"fleet": "fake", "lanes": {}, "ingress": [], "slo": []}
+        self.looks = 0
 
     def bodies(self, lane):
         return [body for body in self.seen if body["model"] == lane]
@@ -31,6 +34,7 @@ class FakeDeployment:
         app = web.Application()
         app.router.add_get("/v1/models", self._list)
         app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_get("/status", self._status)
         return app
 
     async def _list(self, request) -> web.Response:
@@ -38,6 +42,11 @@ class FakeDeployment:
         names |= {model: lane for lane, model in self.models.items()}
         data = [{"id": name} | ({"lane": lane} if lane else {}) for name, lane in names.items()]
         return web.json_response({"object": "list", "data": data})
+
+    async def _status(self, request) -> web.Response:
+        self.looks += 1
+        told = self.status() if callable(self.status) else self.status
+        return refusal(403, "admin_only") if told is None else web.json_response(told)
 
     async def _chat(self, request) -> web.Response:
         body = await request.json()
@@ -53,7 +62,14 @@ class FakeDeployment:
         return made if isinstance(made, web.Response) else self.said(body["model"], made)
 
     def said(self, lane, text, finish="stop", **headers) -> web.Response:
-        choice = {"index": 0, "message": {"role": "assistant", "content": text}}
+        message = {"role": "assistant", "content": text}
+        if isinstance(text, list):
+            calls = [
+                {"type": "function", "function": {"name": name, "arguments": arguments}}
+                for name, arguments in text
+            ]
+            message |= {"content": None, "tool_calls": calls}
+        choice = {"index": 0, "message": message}
         return web.json_response(
             {"choices": [choice | {"finish_reason": finish}]},
             headers={

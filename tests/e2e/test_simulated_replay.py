@@ -1,0 +1,40 @@
+"""`pointsman replay` and a deployment: asked as background work, and nothing stays behind."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from pathlib import Path
+
+import httpx
+
+from serve_app import cli
+from tests.e2e.support import chat, eventually, is_idle
+
+
+def test_a_replay_asks_both_lanes_and_leaves_nothing(
+    simulated: str, http: httpx.Client, tmp_path: Path
+) -> None:
+    """The whole way: lanes by their names, room by /status, answers of both, figures, page."""
+    cases = [
+        {"id": str(n), "messages": chat(f"case {n}")["messages"], "max_tokens": 4, "answer": "x"}
+        for n in range(2)
+    ]
+    gold = tmp_path / "gold.jsonl"
+    gold.write_text("".join(json.dumps(case) + "\n" for case in cases))
+    said = io.StringIO()
+
+    with contextlib.redirect_stdout(said):
+        words = ["replay", "--compare", "quality,chat", "--gold", str(gold), "--json"]
+        status = cli.main([*words, "--url", simulated, "--out", str(tmp_path / "run")])
+
+    (told,) = json.loads(said.getvalue())["runs"]
+    assert status == 3
+    assert (told["cases"], told["unanswered"], told["failures"]) == (2, 0, {})
+    rows = [json.loads(x) for x in (tmp_path / "run/gold/answers.jsonl").read_text().splitlines()]
+    models = {(x["lane"], x["said"]["model"]) for x in rows}
+    assert models == {("chat", "simulated-chat"), ("quality", "simulated-quality")}
+    assert all(x["said"]["text"] for x in rows)
+    assert "too few to tell" in Path(told["report"]).read_text()
+    eventually(lambda: is_idle(http, simulated))

@@ -1,0 +1,68 @@
+"""Lanes by what their engines run with."""
+
+import pytest
+
+from serve_app.commands.client import CommandError
+from serve_app.commands.replay.lanes import facts_of, pair_of
+from serve_app.config.lane import LaneConfig
+from serve_app.config.settings import fleet_path, load_fleet
+
+
+def lane(source="meta-llama/Llama-3.1-8B-Instruct", **engine_args):
+    return LaneConfig(
+        model_id=source, model_source=source, accelerator="gpu", max_model_len=8192,
+        engine_args=engine_args,
+    )  # fmt: skip
+
+
+LANES = {
+    "chat": lane(kv_cache_dtype="fp8"),
+    "plain": lane(),
+    "awq": lane("Qwen/14B-AWQ", quantization="awq_marlin", kv_cache_dtype="fp8_e4m3"),
+    "qwen": lane("Qwen/14B", dtype="bfloat16"),
+}
+
+
+def test_names_are_names() -> None:
+    assert pair_of("chat, quality", {}) == ("chat", "quality")
+
+
+@pytest.mark.parametrize(
+    ("given", "pair"),
+    [
+        ("kv=fp8,plain", ("chat", "plain")),
+        ("weights=awq,weights=16bit", None),
+        ("weights=awq,dtype=bfloat16", ("awq", "qwen")),
+        ("kv=fp8,kv=16bit", ("chat", "plain")),
+        ("kv=fp8_e4m3,qwen", ("awq", "qwen")),
+    ],
+)
+def test_a_description_finds_the_pair_of_one_model(given, pair) -> None:
+    if pair is None:
+        with pytest.raises(CommandError, match="name them"):
+            pair_of(given, LANES)
+    else:
+        assert pair_of(given, LANES) == pair
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("kv=int4,chat", "no lane is that. The lanes: chat .kv=fp8, weights=16bit, dtype=auto."),
+        ("cache=fp8,chat", "one of kv, weights, dtype"),
+        ("chat", "say CANDIDATE,INCUMBENT"),
+        ("kv=fp8,", "say CANDIDATE,INCUMBENT"),
+    ],
+)
+def test_what_fits_no_lane_lists_them(given, why) -> None:
+    with pytest.raises(CommandError, match=why):
+        pair_of(given, LANES)
+
+
+def test_the_shipped_fleets_lanes_are_what_their_file_says() -> None:
+    lanes = load_fleet(fleet_path("rtx4090")).lanes
+
+    assert facts_of(lanes["chat"]) == {"kv": "fp8", "weights": "fp8", "dtype": "auto"}
+    assert facts_of(lanes["quality"])["weights"] == "awq_marlin"
+    local = load_fleet(fleet_path("local")).lanes["chat"]
+    assert facts_of(local) == {"kv": "32bit", "weights": "32bit", "dtype": "float32"}
