@@ -8,7 +8,7 @@ import pytest
 
 from router.advice.table import TRIGGERS
 from serve_app.advice import adviser as module
-from serve_app.advice.adviser import usage_signals
+from serve_app.advice.usage import usage_signals
 from serve_app.advice.view import AdviceView
 from serve_app.cli import build_parser
 from serve_app.commands.advise import _advise
