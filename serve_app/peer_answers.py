@@ -18,6 +18,7 @@ from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.records import Records
 from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import Lanes
+from serve_app.records.streams import Counts
 from serve_app.routing.reload import Reloader
 from serve_app.websocket.service import SocketService
 
@@ -88,6 +89,9 @@ class PeerAnswers:
 
     async def experiments_export(self) -> dict[str, Any]:
         return self._experiments.export()
+
+    async def streams_taken(self) -> Counts:
+        return self._state.traffic.streams.take()
 
     async def shed_order_export(self) -> dict[str, Any]:
         return self._shed_order.export()

@@ -175,6 +175,24 @@ QUALITY = (
         unit="of tool calls",
     ),
     Trigger(
+        name="drift",
+        signal="drift",
+        says="scores, the share that goes up, thumbs or valid tool calls of a lane or one of its "
+        "tenants have come to another level, by a Page-Hinkley test on hours",
+        limit=1.0,
+        clear=0.8,
+        hold_s=10 * MINUTE,
+        remedy="look at what came or went: {drifted}. Then 'pointsman classifier calibrate "
+        "--traffic LOGS --lanes {lane},STRONGER --out DIR', and routing.classifier: DIR, or "
+        "routing.escalation_share as it says",
+        undo="routing.classifier and routing.escalation_share back to what they were",
+        # No document has a limit for it: 1 is the test's own alarm.
+        source="Page-Hinkley test (router/advice/drift)",
+        severity=Severity.SOON,
+        scope=Scope.EACH,
+        unit="of an alarm",
+    ),
+    Trigger(
         name="tool_f1",
         signal="tool_f1",
         says="F1 of tool selection under 0.92 on the daily replay",

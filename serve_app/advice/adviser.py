@@ -15,8 +15,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from router.advice.judge import State
-from router.advice.table import FLEET, Subject
-from router.advice.trigger import Change
+from router.advice.table import Subject
+from router.advice.trigger import HOUR, Change
+from serve_app.advice.drifting import DriftWatch
 from serve_app.advice.exposition import Scrape
 from serve_app.advice.history import FAULTS, History, refill
 from serve_app.advice.jobs import job_of, lane_facts, run_elsewhere
@@ -24,19 +25,19 @@ from serve_app.advice.judging import FIVE_MINUTES, Judging, firing
 from serve_app.advice.replays import replay_signals
 from serve_app.advice.signals import Signals, Values
 from serve_app.advice.subjects import shapes, subjects
+from serve_app.advice.usage import MONTH_DAYS, usage_signals
+from serve_app.config.settings import state_dir
 from serve_app.pipeline.state import IngressState
+from serve_app.records.feedback_store import FILE_NAME
 from serve_app.records.traffic import MAX_REQUESTS
 from serve_app.scaling.forecasts import Foreteller
-from serve_app.tenancy.store import Counts, Slot, TenancyStore
+from serve_app.tenancy.store import TenancyStore
 from serve_app.transport.broadcast import Broadcast
 
 logger = logging.getLogger("ray.serve")
 
 EFFECT_AGE_S = 1800.0
 """An effect is simulated anew when it is older, while its trigger fires."""
-
-MONTH_DAYS = 30
-LEAST_MONTH_DAYS = 3
 
 Row = dict[str, Any]
 
@@ -77,6 +78,7 @@ class Adviser:
         self._clock = clock
         self._foreteller = foreteller or Foreteller(lambda: self._state.policies.fleet.foretold)
         config = state.policies.fleet.advice
+        self._drift = DriftWatch(history, state_dir() / FILE_NAME)
         self.period_s = config.period_s
         self.rows: list[Row] = []
         self.at: float | None = None
@@ -149,6 +151,9 @@ class Adviser:
             self._usage = await self._on_thread(self._used)
             await self._on_thread(lambda: self._history.prune(at))
             await self._on_thread(lambda: self._foretell(at))
+            taken = await self._broadcast("streams_taken")
+            stronger = [level.lane for level in self._state.policies.levels]
+            await self._on_thread(lambda: self._drift.count(taken, stronger, at))
         await self._on_thread(lambda: self._note(text, at))
         wanted = [row for row in self.rows if self._needs_effect(row, at)]
         if is_wide or wanted:
@@ -163,7 +168,8 @@ class Adviser:
 
     def _subjects(self) -> list[Subject]:
         policies = self._state.policies
-        return subjects(policies.fleet, policies.auth.config)
+        found = subjects(policies.fleet, policies.auth.config)
+        return [self._drift.told(x) for x in found]
 
     def _note(self, text: str, at: float) -> None:
         """Make points of a text, keep them, and judge; on a thread."""
@@ -174,12 +180,14 @@ class Adviser:
         values = self._signals.take(Scrape(text), step_s, shapes(fleet))
         if not values:
             return
-        values |= self._usage
+        values |= self._usage | self._drift.taken()
         is_first = self.at is None
         wider = self._history.add(at, values)
         self._judging.add(self.period_s, at, values)
         for step, end, found in wider:
             self._judging.add(step, end, found)
+            if step == HOUR:
+                self._drift.judge(end)
         self.rows, self.at = self._with_effects(self._judging.rows()), at
         self._history.keep("advice", {"at": at, "rows": self.rows})
         if wider or is_first:
@@ -192,6 +200,7 @@ class Adviser:
         """Go through what was written before: by this process's predecessor, or another's."""
         now = self._clock()
         refill(self._judging, self._history, now)
+        self._drift.judge(now)
         before = self._history.kept("advice")
         if isinstance(before, dict):
             self._judging.recall(before.get("rows", ()))
@@ -260,32 +269,6 @@ class Adviser:
         found = self._history.kept("advice")
         if isinstance(found, dict):
             self.rows, self.at = list(found.get("rows", ())), found.get("at")
-
-
-def usage_signals(used: Mapping[Slot, Counts], yesterday: str, cards: int) -> Values:
-    """Make points of what tenants used by day: a month's tokens a card, a day's largest tenant.
-
-    A shorter history is taken as it is by the day, from three days on.
-    """
-    days = {slot.day for slot in used}
-    values: Values = {}
-    if len(days) >= LEAST_MONTH_DAYS:
-        tokens = sum(x.prompt + x.completion for x in used.values())
-        # The first day may be one on which nobody asked.
-        covered = (_ordinal(yesterday) - _ordinal(min(days))) + 1
-        month = tokens / covered * MONTH_DAYS / max(1, cards)
-        values["tokens_a_month", FLEET] = month, 1.0
-    tenants: dict[str, int] = {}
-    for slot, counts in used.items():
-        if slot.day == yesterday:
-            tenants[slot.tenant] = tenants.get(slot.tenant, 0) + counts.requests
-    if tenants:
-        values["tenant_requests_a_day", FLEET] = float(max(tenants.values())), 1.0
-    return values
-
-
-def _ordinal(day: str) -> int:
-    return datetime.fromisoformat(day).toordinal()
 
 
 def _arrival(request: Any) -> float:

@@ -79,6 +79,7 @@ def _lane(name: str, lane: LaneConfig, fleet: FleetConfig, common: dict[str, Any
         "memory_share": lane.engine_args.get("gpu_memory_utilization", 0.9),
         "role": ", ".join(roles) if lane.replicas.max == 1 and routing.default != name else "",
         "heavy": routing.planning or routing.complex or "heavy",
+        "drifted": "nothing so far",
         "has_prefix_cache": lane.engine_args.get("enable_prefix_caching", True),
     }
     return Subject(name, frozenset(scopes), facts)

@@ -16,6 +16,7 @@ from serve_app.bodies.routes import CONVERSATIONS
 from serve_app.metrics.turns import TurnMetrics
 from serve_app.protocol.sse import Usage
 from serve_app.records.request_record import RequestRecord
+from serve_app.records.streams import Streams
 from serve_app.request.call import Call, Outcome
 
 MAX_REQUESTS = 512
@@ -74,6 +75,7 @@ class Traffic:
         self._digest = partial(blake2b, digest_size=4, key=secret[:64])
         self._lanes: dict[str, deque[tuple[RequestRecord, Usage]]] = {}
         self._turns = TurnClock()
+        self.streams = Streams()
 
     def note(
         self, record: RequestRecord, call: Call, counted: Usage | None, metrics: TurnMetrics
@@ -82,6 +84,7 @@ class Traffic:
         lane = record.lane
         if lane is None:
             return
+        self.streams.note(record)
         took = self._turn_s(call, time.perf_counter())
         if took is not None:
             metrics.turns.labels(lane, record.tier).observe(took)

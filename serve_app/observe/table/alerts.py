@@ -156,6 +156,15 @@ ROUTING = (
         f"{_AGENT}: more than 15 %",
     ),
     Alert(
+        "RoutingDrift",
+        'max(pointsman_trigger_firing{trigger="drift"}) > 0',
+        "30m",
+        "ticket",
+        "A stream of scores, shares, thumbs or tool calls has come to another level.",
+        "'pointsman advise' names it; calibrate the classifier anew.",
+        "Page-Hinkley test on hours, router/advice/drift",
+    ),
+    Alert(
         "ComplexShareHigh",
         f"lane:escalation_share:max {_OVER} {LIMITS['share']}",
         "30m",

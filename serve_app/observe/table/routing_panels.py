@@ -29,7 +29,7 @@ LANES = (
         "percentunit",
         marks=(0.03, 0.05),
         width=6,
-        alerts=("ComplexShareHigh",),
+        alerts=("ComplexShareHigh", "RoutingDrift"),
     ),
     Panel(
         "Threshold and yield",

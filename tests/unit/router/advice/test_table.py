@@ -33,6 +33,7 @@ FACTS = {
     "tier": "free",
     "whole_tier": "free",
     "contended_from": 40,
+    "drifted": "nothing so far",
     "has_prefix_cache": True,
     "shares_pools": True,
 }

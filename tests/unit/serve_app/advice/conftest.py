@@ -14,6 +14,7 @@ class Watched:
 
     def __init__(self, world, path) -> None:
         self.world, self.now, self.text, self.traffic = world, BEGIN, "", {}
+        self.streams = {}
         self.adviser = Adviser(
             world.state,
             History(path, world.state.policies.fleet.advice),
@@ -28,8 +29,8 @@ class Watched:
         return self.text
 
     async def _broadcast(self, method):
-        assert method == "traffic_export"
-        return [self.traffic, TimeoutError("late")]
+        told = {"traffic_export": self.traffic, "streams_taken": self.streams}
+        return [told[method], TimeoutError("late")]
 
     async def see(self, *texts):
         for told in texts:

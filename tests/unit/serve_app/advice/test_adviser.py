@@ -9,8 +9,8 @@ import pytest
 from evals.replay.history import FILE_NAME, STALE_S, Day
 from router.advice.table import TRIGGERS
 from serve_app.advice import adviser as module
-from serve_app.advice.adviser import usage_signals
 from serve_app.advice.replays import replay_signals
+from serve_app.advice.usage import usage_signals
 from serve_app.advice.view import AdviceView
 from serve_app.cli import build_parser
 from serve_app.commands.advise import _advise

@@ -293,6 +293,15 @@ CASES = [
         [gauge("pointsman_escalation_share", 0.05, 'lane="quality",ingress="i1"')],
     ),
     Case(
+        "RoutingDrift",
+        gauge("pointsman_trigger_firing", 1, 'trigger="drift",ingress="i1"'),
+        "29m45s",
+        "30m",
+        {},
+        "A stream of scores, shares, thumbs or tool calls has come to another level.",
+        [gauge("pointsman_trigger_firing", 1, 'trigger="waiting",ingress="i1"')],
+    ),
+    Case(
         "ShedOrderViolated",
         {**WATCHED, 'pointsman_shed_order_violations_total{ingress="i1"}': "0+0x79 1+0x80"},
         "19m45s",
