@@ -1,7 +1,7 @@
 """Whether what a weak model knows of its own answer says who should answer, better than prompts.
 
 Reads `benchmarks/data/cascade/answers.parquet` (`python -m benchmarks.support.cascade_run` makes
-it, with the model): some 1,800 questions whose answers are computed, asked of SmolLM2-135M. Every
+it, with the model): questions whose answers are computed, asked of SmolLM2-135M. Every
 predictor is judged on sources that it was not fitted on. What a hold costs is taken from a real
 run of an RTX 4090 (`benchmarks/data/rtx4090_run`): a client that would have had the first token
 has the n-th one's time to wait.
@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from benchmarks.support import report
-from benchmarks.support.cascade_run import A_SOURCE, FILE, PER_NAT
+from benchmarks.support.cascade_run import FILE, PER_NAT
 from benchmarks.support.cascade_tasks import SOURCES, tasks
 from benchmarks.support.recorded_run import FIGURES, recorded
 from classifier import DEFAULT_ARTIFACT, load_artifact
@@ -50,7 +50,8 @@ def main() -> None:
 
 def answers() -> list[dict[str, Any]]:
     """The questions that were asked, as rows of `classifier label --signals`."""
-    asked = {name: tasks(name, A_SOURCE) for name in SOURCES}
+    kept = pq.read_table(FILE).to_pylist()
+    asked = {name: tasks(name, 1 + max(row["number"] for row in kept)) for name in SOURCES}
     return [
         {
             "messages": asked[row["source"]][row["number"]].messages,
@@ -65,7 +66,7 @@ def answers() -> list[dict[str, Any]]:
                 },
             },
         }
-        for row in pq.read_table(FILE).to_pylist()
+        for row in kept
     ]
 
 
