@@ -36,16 +36,25 @@ def main() -> None:
     rows = judged(asked, scorer)
     found = figures(rows, np.random.default_rng(SEED))
     holds = {held: judged(asked, scorer, held) for held in HOLDS}
-    table = [
-        *(_figures(one) for one in found),
-        *(_hold(held, part, asked) for held, part in holds.items()),
-        *(_alone(rows, name) for name in (*PROMPT, *TOKEN_SIGNALS, "agreement")),
-        *_sources(rows),
-    ]
-    report.write(
-        "cascade", table, title="What a weak lane knows of its answer", notes=_notes(found)
-    )
+    parts = {
+        f"Sources held out, first {HELD_TOKENS} tokens": [_figures(one) for one in found],
+        "By source": _sources(rows),
+        "By tokens held": [_hold(held, part, asked) for held, part in holds.items()],
+        "One number alone": [_alone(rows, name) for name in (*PROMPT, *TOKEN_SIGNALS, "agreement")],
+        "Both stages with one share": _stages(rows),
+    }
+    _write(parts, _notes(found))
     _plot(rows, holds, found)
+
+
+def _write(parts: dict[str, list[dict[str, Any]]], notes: str) -> None:
+    """Write all rows as JSON, and a table of each part."""
+    title, rows = "What a weak lane knows of its answer", []
+    for what, table in parts.items():
+        rows += [{"what": what, **row} for row in table]
+    report.write("cascade", rows, title=title, notes=notes)
+    text = "\n\n".join(f"## {what}\n\n{report.table(table)}" for what, table in parts.items())
+    (report.RESULTS / "cascade.md").write_text(f"# {title}\n\n{notes}\n\n{text}\n")
 
 
 def answers() -> list[dict[str, Any]]:
@@ -59,7 +68,7 @@ def answers() -> list[dict[str, Any]]:
             "weak": float(row["right"]),
             "tokens": row["answer_tokens"],
             "signals": {
-                "agreement": row["agreement"],
+                **({} if row["agreement"] is None else {"agreement": row["agreement"]}),
                 **{
                     name: [one / PER_NAT for one in row[name]]
                     for name in ("logprob", "entropy", "margin")
@@ -73,7 +82,6 @@ def answers() -> list[dict[str, Any]]:
 def _figures(one: Figures) -> dict[str, Any]:
     beside = one.beside
     return {
-        "what": f"held out, first {HELD_TOKENS} tokens",
         "by": one.name,
         "auc": one.auc.value, "auc_low": one.auc.low, "auc_high": one.auc.high,
         "auc_in_a_source": one.within.value,
@@ -93,7 +101,7 @@ def _hold(held: int, rows: Judged, asked: Sequence[dict[str, Any]]) -> dict[str,
     gaps = np.array([FIGURES["TPOT"](one) for one in recorded() if one.output_tokens > 1])
     scores = {name: held_out(rows, PREDICTORS[name]) for name in ("signals", "both")}
     return {
-        "what": "hold", "by": f"first {held} tokens",
+        "by": f"first {held} tokens",
         "auc": auc(scores["both"], rows.failed),
         "auc_in_a_source": within(scores["both"], rows),
         "auc_of_signals_alone": auc(scores["signals"], rows.failed),
@@ -107,7 +115,7 @@ def _alone(rows: Judged, name: str) -> dict[str, Any]:
     """One number as it is, fitted to nothing; under 0.5 it falls where answers fail."""
     values = rows.features[name]
     return {
-        "what": f"alone, first {HELD_TOKENS} tokens", "by": name,
+        "by": name,
         "auc": auc(values, rows.failed), "auc_in_a_source": within(values, rows),
     }  # fmt: skip
 
@@ -119,10 +127,7 @@ def _sources(rows: Judged) -> list[dict[str, Any]]:
     for source in SOURCES:
         at = rows.source == source
         by = {f"auc_{name}": auc(values[at], rows.failed[at]) for name, values in scores.items()}
-        table.append(
-            {"what": "source", "by": source, "rows": int(at.sum()), "right": rows.weak[at].mean()}
-            | by
-        )
+        table.append({"by": source, "rows": int(at.sum()), "right": rows.weak[at].mean()} | by)
     return table
 
 
@@ -136,7 +141,7 @@ def _stages(rows: Judged) -> list[dict[str, Any]]:
             ways[f"score, then {name}"] = two_stages(rows, unsure, share, rng)
         table += [
             {
-                "what": f"a share of {share:.0%}", "by": name, "went_up": one.at_once,
+                "share": share, "by": name, "went_up": one.at_once,
                 "moved": one.moved, "held": one.held, "right_then": one.quality,
             }
             for name, one in ways.items()
