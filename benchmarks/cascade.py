@@ -21,7 +21,16 @@ from benchmarks.support.cascade_tasks import SOURCES, tasks
 from benchmarks.support.recorded_run import FIGURES, recorded
 from classifier import DEFAULT_ARTIFACT, load_artifact
 from evals.cascade.deferral import Judged, auc, held_out, quality, within
-from evals.cascade.judging import BASELINE, PREDICTORS, PROMPT, Figures, figures, judged
+from evals.cascade.judging import (
+    BASELINE,
+    DECIDING,
+    PREDICTORS,
+    PROMPT,
+    Figures,
+    figures,
+    is_better,
+    judged,
+)
 from evals.cascade.signals import HELD_TOKENS, TOKEN_SIGNALS
 from evals.cascade.two_stages import by_score, two_stages
 
@@ -150,15 +159,14 @@ def _stages(rows: Judged) -> list[dict[str, Any]]:
 
 
 def _notes(found: Sequence[Figures]) -> str:
-    best = max((one for one in found if one.beside is not None), key=lambda one: one.area.value)
-    verdict = "beats" if best.beats else "does not beat"
+    verdict = "beats" if is_better(found) else "does not beat"
     return (
         "SmolLM2-135M-Instruct, float32, vLLM on a CPU, greedy; outcomes are computed. Each source "
         "is judged by fits on the others; 95 % intervals of a bootstrap over sources, then rows. "
         "The stronger lane counts as always right, so that what a move is worth is a bound. "
         "`beats`: the whole interval of the area's difference is over 0, and most sources agree. "
-        f"The best predictor with signals, '{best.name}', {verdict} '{BASELINE}' (the shipped "
-        "score and the length). Added TTFT: (n - 1) TPOT of Llama-3.1-8B on an RTX 4090. "
+        f"'{DECIDING}' decides, and {verdict} '{BASELINE}' (the shipped score and the length). "
+        "Added TTFT: (n - 1) TPOT of Llama-3.1-8B on an RTX 4090. "
         "Command: `make bench-cascade`; the answers: `python -m benchmarks.support.cascade_run`."
     )
 

@@ -33,7 +33,7 @@ AT_A_TIME = 15
 KEPT_TOKENS = 16
 MAX_TOKENS = 32
 TOP = 20
-DRAFTS = {"temperature": 0.7, "n": 2, "seed": 1}
+DRAFTS: dict[str, Any] = {"temperature": 0.7, "n": 2, "seed": 1}
 PER_NAT = 1000
 LEAST = -30 * PER_NAT
 """Of a log-probability: what is less is as good as never, and a number of 16 bits holds it."""
