@@ -1,7 +1,7 @@
 """Whether what a weak model knows of its own answer says who should answer, better than prompts.
 
 Reads `benchmarks/data/cascade/answers.parquet` (`python -m benchmarks.support.cascade_run` makes
-it, with the model): some 1,800 questions whose answers are computed, asked of SmolLM2-135M. Every
+it, with the model): questions whose answers are computed, asked of SmolLM2-135M. Every
 predictor is judged on sources that it was not fitted on. What a hold costs is taken from a real
 run of an RTX 4090 (`benchmarks/data/rtx4090_run`): a client that would have had the first token
 has the n-th one's time to wait.
@@ -16,12 +16,21 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from benchmarks.support import report
-from benchmarks.support.cascade_run import A_SOURCE, FILE, PER_NAT
+from benchmarks.support.cascade_run import FILE, PER_NAT
 from benchmarks.support.cascade_tasks import SOURCES, tasks
 from benchmarks.support.recorded_run import FIGURES, recorded
 from classifier import DEFAULT_ARTIFACT, load_artifact
 from evals.cascade.deferral import Judged, auc, held_out, quality, within
-from evals.cascade.judging import BASELINE, PREDICTORS, PROMPT, Figures, figures, judged
+from evals.cascade.judging import (
+    BASELINE,
+    DECIDING,
+    PREDICTORS,
+    PROMPT,
+    Figures,
+    figures,
+    is_better,
+    judged,
+)
 from evals.cascade.signals import HELD_TOKENS, TOKEN_SIGNALS
 from evals.cascade.two_stages import by_score, two_stages
 
@@ -36,21 +45,31 @@ def main() -> None:
     rows = judged(asked, scorer)
     found = figures(rows, np.random.default_rng(SEED))
     holds = {held: judged(asked, scorer, held) for held in HOLDS}
-    table = [
-        *(_figures(one) for one in found),
-        *(_hold(held, part, asked) for held, part in holds.items()),
-        *(_alone(rows, name) for name in (*PROMPT, *TOKEN_SIGNALS, "agreement")),
-        *_sources(rows),
-    ]
-    report.write(
-        "cascade", table, title="What a weak lane knows of its answer", notes=_notes(found)
-    )
+    parts = {
+        f"Sources held out, first {HELD_TOKENS} tokens": [_figures(one) for one in found],
+        "By source": _sources(rows),
+        "By tokens held": [_hold(held, part, asked) for held, part in holds.items()],
+        "One number alone": [_alone(rows, name) for name in (*PROMPT, *TOKEN_SIGNALS, "agreement")],
+        "Both stages with one share": _stages(rows),
+    }
+    _write(parts, _notes(found))
     _plot(rows, holds, found)
+
+
+def _write(parts: dict[str, list[dict[str, Any]]], notes: str) -> None:
+    """Write all rows as JSON, and a table of each part."""
+    title, rows = "What a weak lane knows of its answer", []
+    for what, table in parts.items():
+        rows += [{"what": what, **row} for row in table]
+    report.write("cascade", rows, title=title, notes=notes)
+    text = "\n\n".join(f"## {what}\n\n{report.table(table)}" for what, table in parts.items())
+    (report.RESULTS / "cascade.md").write_text(f"# {title}\n\n{notes}\n\n{text}\n")
 
 
 def answers() -> list[dict[str, Any]]:
     """The questions that were asked, as rows of `classifier label --signals`."""
-    asked = {name: tasks(name, A_SOURCE) for name in SOURCES}
+    kept = pq.read_table(FILE).to_pylist()
+    asked = {name: tasks(name, 1 + max(row["number"] for row in kept)) for name in SOURCES}
     return [
         {
             "messages": asked[row["source"]][row["number"]].messages,
@@ -58,21 +77,20 @@ def answers() -> list[dict[str, Any]]:
             "weak": float(row["right"]),
             "tokens": row["answer_tokens"],
             "signals": {
-                "agreement": row["agreement"],
+                **({} if row["agreement"] is None else {"agreement": row["agreement"]}),
                 **{
                     name: [one / PER_NAT for one in row[name]]
                     for name in ("logprob", "entropy", "margin")
                 },
             },
         }
-        for row in pq.read_table(FILE).to_pylist()
+        for row in kept
     ]
 
 
 def _figures(one: Figures) -> dict[str, Any]:
     beside = one.beside
     return {
-        "what": f"held out, first {HELD_TOKENS} tokens",
         "by": one.name,
         "auc": one.auc.value, "auc_low": one.auc.low, "auc_high": one.auc.high,
         "auc_in_a_source": one.within.value,
@@ -92,7 +110,7 @@ def _hold(held: int, rows: Judged, asked: Sequence[dict[str, Any]]) -> dict[str,
     gaps = np.array([FIGURES["TPOT"](one) for one in recorded() if one.output_tokens > 1])
     scores = {name: held_out(rows, PREDICTORS[name]) for name in ("signals", "both")}
     return {
-        "what": "hold", "by": f"first {held} tokens",
+        "by": f"first {held} tokens",
         "auc": auc(scores["both"], rows.failed),
         "auc_in_a_source": within(scores["both"], rows),
         "auc_of_signals_alone": auc(scores["signals"], rows.failed),
@@ -106,7 +124,7 @@ def _alone(rows: Judged, name: str) -> dict[str, Any]:
     """One number as it is, fitted to nothing; under 0.5 it falls where answers fail."""
     values = rows.features[name]
     return {
-        "what": f"alone, first {HELD_TOKENS} tokens", "by": name,
+        "by": name,
         "auc": auc(values, rows.failed), "auc_in_a_source": within(values, rows),
     }  # fmt: skip
 
@@ -118,10 +136,7 @@ def _sources(rows: Judged) -> list[dict[str, Any]]:
     for source in SOURCES:
         at = rows.source == source
         by = {f"auc_{name}": auc(values[at], rows.failed[at]) for name, values in scores.items()}
-        table.append(
-            {"what": "source", "by": source, "rows": int(at.sum()), "right": rows.weak[at].mean()}
-            | by
-        )
+        table.append({"by": source, "rows": int(at.sum()), "right": rows.weak[at].mean()} | by)
     return table
 
 
@@ -135,7 +150,7 @@ def _stages(rows: Judged) -> list[dict[str, Any]]:
             ways[f"score, then {name}"] = two_stages(rows, unsure, share, rng)
         table += [
             {
-                "what": f"a share of {share:.0%}", "by": name, "went_up": one.at_once,
+                "share": share, "by": name, "went_up": one.at_once,
                 "moved": one.moved, "held": one.held, "right_then": one.quality,
             }
             for name, one in ways.items()
@@ -144,15 +159,14 @@ def _stages(rows: Judged) -> list[dict[str, Any]]:
 
 
 def _notes(found: Sequence[Figures]) -> str:
-    best = max((one for one in found if one.beside is not None), key=lambda one: one.area.value)
-    verdict = "beats" if best.beats else "does not beat"
+    verdict = "beats" if is_better(found) else "does not beat"
     return (
         "SmolLM2-135M-Instruct, float32, vLLM on a CPU, greedy; outcomes are computed. Each source "
         "is judged by fits on the others; 95 % intervals of a bootstrap over sources, then rows. "
         "The stronger lane counts as always right, so that what a move is worth is a bound. "
         "`beats`: the whole interval of the area's difference is over 0, and most sources agree. "
-        f"The best predictor with signals, '{best.name}', {verdict} '{BASELINE}' (the shipped "
-        "score and the length). Added TTFT: (n - 1) TPOT of Llama-3.1-8B on an RTX 4090. "
+        f"'{DECIDING}' decides, and {verdict} '{BASELINE}' (the shipped score and the length). "
+        "Added TTFT: (n - 1) TPOT of Llama-3.1-8B on an RTX 4090. "
         "Command: `make bench-cascade`; the answers: `python -m benchmarks.support.cascade_run`."
     )
 

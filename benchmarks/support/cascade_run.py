@@ -1,18 +1,19 @@
 """Ask SmolLM2-135M the questions of `cascade_tasks`, and keep what it knew and what came of it.
 
-    python -m benchmarks.support.cascade_run
+    python -m benchmarks.support.cascade_run [QUESTIONS_OF_A_SOURCE]
 
-writes `benchmarks/data/cascade/answers.parquet`, source by source; a run that is started again
-goes on after the sources that are there. `make bench-cascade` needs only that file.
+writes `benchmarks/data/cascade/answers.parquet`, some questions of every source at a time; a run
+that is started again goes on with what is missing. `make bench-cascade` needs only that file.
 
 vLLM serves the embedded model offline on the CPU, in float32, as the default fleet's lane does.
-Each question is asked greedily for its outcome and its log-probabilities, and twice at
-temperature 0.7 for the drafts. Log-probabilities are kept in thousandths of a nat.
+Each question is asked greedily for its outcome and its log-probabilities; at the end each is
+asked twice at temperature 0.7 for the drafts. Numbers are kept in thousandths.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,17 +26,20 @@ from benchmarks.support.deployment import ROOT
 from evals.cascade.signals import agreement, tokens_of
 
 FILE = ROOT / "benchmarks/data/cascade/answers.parquet"
-A_SOURCE = 60
+Row = dict[str, Any]
+
+A_SOURCE = 180
+AT_A_TIME = 15
 KEPT_TOKENS = 16
 MAX_TOKENS = 32
 TOP = 20
-DRAFTS = {"temperature": 0.7, "n": 2, "seed": 1}
+DRAFTS: dict[str, Any] = {"temperature": 0.7, "n": 2, "seed": 1}
 PER_NAT = 1000
 LEAST = -30 * PER_NAT
 """Of a log-probability: what is less is as good as never, and a number of 16 bits holds it."""
 
 
-def main() -> None:
+def main(count: int = A_SOURCE) -> None:
     # Before vLLM is imported; threads that spin would wait for each other on a busy machine.
     os.environ.update(
         VLLM_CPU_OMP_THREADS_BIND="nobind", OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1",
@@ -43,18 +47,32 @@ def main() -> None:
     )  # fmt: skip
     from serve_app.engine.embedded_model import prepare
 
-    done = pq.read_table(FILE) if FILE.exists() else None
-    there = set() if done is None else set(done["source"].to_pylist())
+    rows: list[Row] = pq.read_table(FILE).to_pylist() if FILE.exists() else []
     llm = engine(str(prepare()))
-    for name in SOURCES:
-        if name in there:
-            continue
-        rows = pa.Table.from_pylist(asked(llm, tasks(name, A_SOURCE)), schema=SCHEMA)
-        done = rows if done is None else pa.concat_tables([done, rows])
-        pq.write_table(done, FILE, compression="zstd", compression_level=19)
-        print(
-            f"{name}: {len(rows)} asked, {np.mean(rows['right'].to_pylist()):.0%} right", flush=True
-        )
+    there = {(row["source"], row["number"]) for row in rows}
+    questions = {name: tasks(name, count) for name in SOURCES}
+    for begin in range(0, count, AT_A_TIME):
+        wanted = [
+            (number, task)
+            for name, found in questions.items()
+            for number, task in list(enumerate(found))[begin : begin + AT_A_TIME]
+            if (name, number) not in there
+        ]
+        rows += asked(llm, wanted)
+        _save(rows)
+    undrafted = [row for row in rows if row["agreement"] is None]
+    for begin in range(0, len(undrafted), AT_A_TIME * len(SOURCES)):
+        part = undrafted[begin : begin + AT_A_TIME * len(SOURCES)]
+        draft(llm, [(row, questions[row["source"]][row["number"]]) for row in part])
+        _save(rows)
+
+
+def _save(rows: Sequence[Row]) -> None:
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    pq.write_table(table, FILE, compression="zstd", compression_level=19)
+    right, drafted = (table[name].to_pylist() for name in ("right", "agreement"))
+    is_drafted = [one is not None for one in drafted]
+    print(f"{len(rows)} asked, {sum(is_drafted)} drafted, {np.mean(right):.0%} right", flush=True)
 
 
 SCHEMA = pa.schema(
@@ -83,22 +101,38 @@ def engine(model: str) -> Any:
     )  # fmt: skip
 
 
-def asked(llm: Any, questions: Sequence[Task]) -> list[dict[str, Any]]:
-    """Return a row for each question."""
+def asked(llm: Any, questions: Sequence[tuple[int, Task]]) -> list[Row]:
+    """Return a row for each question, without drafts."""
     from vllm import SamplingParams
 
-    chats = [task.messages for task in questions]
-    bounds = {"max_tokens": MAX_TOKENS, "stop": questions[0].stop}
-    greedy = SamplingParams(temperature=0, logprobs=TOP, **bounds)
-    answers = llm.chat(chats, greedy, use_tqdm=False)
-    drafts = llm.chat(chats, SamplingParams(**DRAFTS, **bounds), use_tqdm=False)
+    if not questions:
+        return []
+    ways = [
+        SamplingParams(temperature=0, logprobs=TOP, max_tokens=MAX_TOKENS, stop=task.stop)
+        for _, task in questions
+    ]
+    answers = llm.chat([task.messages for _, task in questions], ways, use_tqdm=False)
     return [
-        _row(number, task, answer, [one.text for one in draft.outputs])
-        for number, (task, answer, draft) in enumerate(zip(questions, answers, drafts, strict=True))
+        _row(number, task, answer)
+        for (number, task), answer in zip(questions, answers, strict=True)
     ]
 
 
-def _row(number: int, task: Task, answer: Any, drafts: Sequence[str]) -> dict[str, Any]:
+def draft(llm: Any, questions: Sequence[tuple[Row, Task]]) -> None:
+    """Add to each row whether two drafts of its answer agree, and how many are right."""
+    from vllm import SamplingParams
+
+    ways = [
+        SamplingParams(**DRAFTS, max_tokens=MAX_TOKENS, stop=task.stop) for _, task in questions
+    ]
+    answers = llm.chat([task.messages for _, task in questions], ways, use_tqdm=False)
+    for (row, task), answer in zip(questions, answers, strict=True):
+        drafts = [one.text for one in answer.outputs]
+        row["agreement"] = agreement(*drafts)
+        row["drafts_right"] = float(np.mean([task.is_right(one) for one in drafts]))
+
+
+def _row(number: int, task: Task, answer: Any) -> Row:
     said = answer.outputs[0]
     tokens = tokens_of([_content(step, chosen) for step, chosen in _steps(said)])
     return {
@@ -111,8 +145,8 @@ def _row(number: int, task: Task, answer: Any, drafts: Sequence[str]) -> dict[st
         "margin": _kept(tokens.margin),
         "answer_tokens": len(tokens),
         "prompt_tokens": len(answer.prompt_token_ids),
-        "agreement": agreement(*drafts),
-        "drafts_right": float(np.mean([task.is_right(one) for one in drafts])),
+        "agreement": None,
+        "drafts_right": None,
     }
 
 
@@ -132,4 +166,4 @@ def _kept(values: np.ndarray) -> list[int]:
 
 
 if __name__ == "__main__":
-    main()
+    main(*map(int, sys.argv[1:]))

@@ -38,13 +38,19 @@ PROMPT = ("score", "log_length")
 BASELINE = "prompt"
 PREDICTORS: dict[str, tuple[str, ...]] = {
     BASELINE: PROMPT,
+    "first margin": ("first_margin",),
+    "mean log-probability": ("mean_logprob",),
     "signals": TOKEN_SIGNALS,
     "both": (*PROMPT, *TOKEN_SIGNALS),
     "all": (*PROMPT, *SIGNALS),
 }
-"""Features of each predictor, as far as they were recorded. `all` has what no stream could be held
+"""Features of each predictor, as far as they were recorded. The second and the third are the rules
+of arXiv 2405.02134 and of Chow-Average (2404.10136). `all` has what no stream could be held
 for: vLLM tells a prompt's log-probabilities only with a whole answer, and reads the whole prompt
 for them, whatever its cache has; and two drafts are two more answers."""
+
+DECIDING = "both"
+"""By which it is said whether signals beat the prompt: the best of several would too easily."""
 
 PARTS = 5
 MIN_ROWS = 50
@@ -106,6 +112,11 @@ def figures(rows: Judged, rng: np.random.Generator, draws: int = DRAWS) -> list[
     samples = resampled(rows, rng, draws)
     scores = {name: held_out(rows, features) for name, features in _known(rows).items()}
     return [_judge(name, scores, rows, samples) for name in scores]
+
+
+def is_better(found: Sequence[Figures]) -> bool:
+    """Whether signals beat the prompt: what a second stage would go by does."""
+    return next(one.beats for one in found if one.name == DECIDING)
 
 
 def _judge(

@@ -63,22 +63,22 @@ def _cascade(args: argparse.Namespace) -> int:
     from classifier import DEFAULT_ARTIFACT, load_artifact
     from classifier.features.conversation import rows_of
     from evals.cascade.deferral import held_out
-    from evals.cascade.judging import PREDICTORS, figures, judged
+    from evals.cascade.judging import DECIDING, PREDICTORS, figures, is_better, judged
     from evals.cascade.two_stages import by_score, two_stages
 
     scorer = load_artifact(args.artifact or DEFAULT_ARTIFACT).scorer()
     rows = judged([row for path in args.data for _, row in rows_of(path)], scorer, args.hold)
     found = figures(rows, np.random.default_rng(args.seed), args.draws)
     ways = {"score": by_score(rows, args.share, np.random.default_rng(args.seed))}
-    unsure = held_out(rows, PREDICTORS["both"])
+    unsure = held_out(rows, PREDICTORS[DECIDING])
     ways["moves"] = two_stages(rows, unsure, args.share, np.random.default_rng(args.seed))
     names, each = np.unique(rows.source, return_counts=True)
     counts = dict(zip(names.tolist(), each.tolist(), strict=True))
-    is_better = any(one.beats for one in found)
+    better = is_better(found)
     if args.json:
         made = [{**asdict(one), "beats": one.beats} for one in found]
         stages = {name: asdict(one) for name, one in ways.items()}
-        said = {"rows": counts, "hold": args.hold, "share": args.share, "beats": is_better}
+        said = {"rows": counts, "hold": args.hold, "share": args.share, "beats": better}
         print(json.dumps({**said, "figures": made, "stages": stages}))
         return 0
     print(f"{len(rows)} rows, each source held out: {counts}\n")
@@ -89,7 +89,7 @@ def _cascade(args: argparse.Namespace) -> int:
         f"{alone.at_once:.1%} go up; {both.quality:.3f} where {both.at_once:.1%} do and "
         f"{both.moved:.1%} move, of {both.held:.0%} that are held."
     )
-    print(VERDICT[is_better])
+    print(VERDICT[better])
     return 0
 
 

@@ -105,8 +105,8 @@ def test_a_missing_or_constant_feature_changes_nothing():
 
 
 def test_a_source_is_judged_by_the_others():
-    """Where one source has it the other way round, its own rows may not teach that."""
-    found = made(sources=3, each=200)
+    """Where one has it the other way round, both are judged wrongly: none taught itself."""
+    found = made(sources=2, each=200)
     turned = found.source == "s0"
     cause = np.where(turned, -found.features["cause"], found.features["cause"])
     found = rows(found.failed, found.source, cause=cause)
@@ -114,8 +114,7 @@ def test_a_source_is_judged_by_the_others():
     scores = held_out(found, ["cause"])
 
     assert auc(scores[turned], found.failed[turned]) < 0.3
-    for name in ("s1", "s2"):
-        assert auc(scores[found.source == name], found.failed[found.source == name]) > 0.7
+    assert auc(scores[~turned], found.failed[~turned]) < 0.3
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,8 @@ def test_it_says_the_same_to_programs(labelled, capsys):
     said = json.loads(capsys.readouterr().out)
     assert said["beats"] is knows and said["hold"] == 1
     assert said["stages"]["score"]["moved"] == 0 < said["stages"]["moves"]["moved"]
-    assert [one["name"] for one in said["figures"]] == ["prompt", "signals", "both"]
+    names = ["prompt", "first margin", "mean log-probability", "signals", "both"]
+    assert [one["name"] for one in said["figures"]] == names
 
 
 @pytest.mark.parametrize("share", ["0", "0.6", "nan"])
