@@ -7,7 +7,8 @@ import time
 import pytest
 
 from serve_app.experiments.book import SHADOW
-from tests.unit.serve_app.conftest import FakeLanes, FakeResponse
+from serve_app.pipeline.state import IngressState
+from tests.unit.serve_app.conftest import FLEET, FakeLanes, FakeResponse
 from tests.unit.serve_app.experiments.conftest import ONE, use
 from tests.unit.serve_app.pipeline.test_gateway_serving import DONE, delta
 
