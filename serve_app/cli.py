@@ -14,6 +14,7 @@ from serve_app.commands import (
     client,
     connect,
     doctor,
+    experiments,
     observe,
     plan,
     ports,
@@ -45,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     ports.add_commands(subparsers)
     observe.add_commands(subparsers)
     admin.add_commands(subparsers)
+    experiments.add_commands(subparsers)
     add_label(add_classifier_commands(subparsers))
     return parser
 
