@@ -8,8 +8,7 @@ const day = (unix) => new Date(unix * 1000).toISOString().slice(0, 10);
 
 export function mount(element, api) {
   const nothing = el("p", {class: "empty"});
-  const list = el("div");
-  fill(element, nothing, list);
+  fill(element, nothing);
   const cards = new Map();
   return api.feed.subscribe((snapshot) => {
     const rows = snapshot.status.experiments;
@@ -26,7 +25,7 @@ export function mount(element, api) {
     for (const row of rows ?? []) {
       if (!cards.has(row.name)) {
         cards.set(row.name, made(row));
-        list.append(cards.get(row.name).element);
+        element.append(cards.get(row.name).element);
       }
       update(cards.get(row.name), row);
     }
@@ -46,7 +45,8 @@ function made(row) {
       {title: "First token, mean", number: true, cell: (x) => seconds(x.ttft_mean_s)},
       {title: "Late first tokens", number: true, cell: (x) => late(x)},
       {title: "Cost, mean", number: true, cell: (x) => fixed(x.cost_mean, 5)},
-      {title: "Dropped copies", number: true, cell: (x) => count(dropped(x))},
+      {title: "Whole copy, mean", number: true, cell: (x) => x.duration_mean_s === undefined ? null : `${seconds(x.duration_mean_s)} (its request ${seconds(x.control_duration_mean_s)})`},
+      {title: "Dropped copies", number: true, cell: (x) => x.requests === undefined ? count(dropped(x)) : null},
     ],
   });
   const tests = table({

@@ -188,6 +188,20 @@ async def test_an_arm_tells_its_means(replicas):
     assert row["report"]["verdict"].startswith("undecided")
 
 
+async def test_a_shadow_tells_how_long_its_copies_took_beside_their_requests(replicas):
+    """On average."""
+    replicas.fleet = fleet_with({**ONE, "kind": "shadow"})
+    book, keeper = replicas.add()
+    for seconds in (1.0, 2.0):
+        took = {"duration_s": seconds, "control_duration_s": 2 * seconds}
+        book.count("models", "shadow", {"answered": 1.0, **took})
+
+    await keeper.look()
+
+    arm = book.rows()[0]["arms"]["shadow"]
+    assert (arm["duration_mean_s"], arm["control_duration_mean_s"]) == (1.5, 3.0)
+
+
 def test_experiments_wait_run_and_end(clock):
     """By their own dates."""
     book = ExperimentBook(fleet_with(ONE), clock)
