@@ -14,6 +14,7 @@ from serve_app.commands import (
     client,
     connect,
     doctor,
+    experiments,
     observe,
     plan,
     ports,
@@ -51,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     ports.add_commands(subparsers)
     observe.add_commands(subparsers)
     admin.add_commands(subparsers)
+    experiments.add_commands(subparsers)
     classifier = add_classifier_commands(subparsers)
     add_calibrate(classifier)
     add_label(classifier)

@@ -15,8 +15,8 @@ import numpy as np
 
 from evals.experiments.sequential import SMALLEST, log_preference, mixture_size
 
-MAX_RATINGS = 20_000
-"""No experiment is reckoned beyond it: two seconds, and more than any deployment gets."""
+MAX_RATINGS = 10_000
+"""No experiment is reckoned beyond it: a second, and more than any deployment gets."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,6 +166,9 @@ class ExperimentBook:
             "control": config.control,
             "treatment": config.treatment,
             "share": config.share,
+            "metric": config.metric,
+            "alpha": config.alpha,
+            "smallest": config.smallest,
             "state": self._state(terms),
             "stopped_why": None if stop is None else stop.why,
             "stopped_at": None if stop is None else stop.at,
@@ -193,8 +196,12 @@ def _told(counts: Mapping[str, float]) -> dict[str, Any]:
     told: dict[str, Any] = dict(counts)
     told.pop("cost_squared", None)
     costed, streams = told.pop("costed", 0), told.pop("streams", 0)
+    copies = counts.get("answered", 0)
     if costed:
         told["cost_mean"] = told.pop("cost") / costed
     if streams:
         told["ttft_mean_s"] = told.pop("ttft_s") / streams
+    if copies:
+        told["duration_mean_s"] = told.pop("duration_s") / copies
+        told["control_duration_mean_s"] = told.pop("control_duration_s") / copies
     return told

@@ -12,6 +12,7 @@ const TABS = [
   ["queue", "Queue", true],
   ["tenants", "Tenants", true],
   ["faults", "Faults", true],
+  ["experiments", "Experiments", true],
   ["playground", "Playground", false],
   ["usage", "My usage", false],
   ["admin", "Admin", false],

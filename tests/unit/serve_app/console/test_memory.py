@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from router.types import Lane, LaneDecision, Reason
 from serve_app.console.deployments import Deployments
 from serve_app.console.feed import MOST_COUNTED, MOST_ROWS, merged
 from serve_app.console.log_ring import KEPT, keep_log
@@ -26,9 +27,7 @@ def logger():
 
 
 def call(tenant="acme", code="200", outcome=Outcome.ANSWERED, score=0.5, **changes):
-    lane = SimpleNamespace(name="chat", model_id="small")
-    reason = SimpleNamespace(value="default")
-    decision = SimpleNamespace(lane=lane, reason=reason, score=score, threshold=0.7)
+    decision = LaneDecision(Lane("chat", "small", 4096), Reason.DEFAULT, score, threshold=0.7)
     return SimpleNamespace(
         task_key="s",
         session_id=None,

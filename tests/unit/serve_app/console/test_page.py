@@ -13,7 +13,7 @@ from tests.unit.serve_app.console.deployment import EASY, HARD, TENANTS, Deploym
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="session")]
 
-TABS = ("fleet", "routing", "queue", "tenants", "faults")
+TABS = ("fleet", "routing", "queue", "tenants", "faults", "experiments")
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
