@@ -15,7 +15,7 @@ import yaml
 
 from benchmarks.support.cascade_code import passes
 from benchmarks.support.deployment import ROOT
-from serve_app.commands.label.exact import is_expected, normalized
+from evals.replay.exact import is_expected, normalized
 
 Question = tuple[str, str]
 """What is asked, and the answer: a text, or for code an expression with the same values."""

@@ -172,7 +172,8 @@ def _dr_parts(logged: Logged, target_up: Floats, model: tuple[Floats, Floats]) -
     weak, strong = model
     expected = target_up * strong + (1.0 - target_up) * weak
     of_lane = np.where(logged.went_up, strong, weak)
-    return expected + weights(logged, target_up) * (logged.reward - of_lane)
+    corrected: Floats = expected + weights(logged, target_up) * (logged.reward - of_lane)
+    return corrected
 
 
 def _estimate(logged: Logged, target_up: Floats, parts: Floats, level: float) -> Estimate:

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import exp
 
-from router.routing.escalation import LevelView
+from router.routing.levels import LevelView
 
 SAVED_MOVES = 8.0
 """Enough for a burst, too few to be felt in a share that is held over hundreds of requests."""
