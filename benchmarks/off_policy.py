@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from benchmarks.support import report
 from classifier import DEFAULT_ARTIFACT, load_artifact
@@ -45,7 +46,9 @@ class World:
     weak: Floats
     strong: Floats
 
-    def drawn(self, count: int, epsilon: float, rng: np.random.Generator) -> tuple[Logged, Floats]:
+    def drawn(
+        self, count: int, epsilon: float, rng: np.random.Generator
+    ) -> tuple[Logged, npt.NDArray[np.int64]]:
         """Draw a log, and return it with the places of its requests."""
         at = rng.integers(0, len(self.score), count)
         usual = self.usual[at]
