@@ -122,10 +122,11 @@ def _hold(held: int, rows: Judged, asked: Sequence[dict[str, Any]]) -> dict[str,
 
 def _alone(rows: Judged, name: str) -> dict[str, Any]:
     """One number as it is, fitted to nothing; under 0.5 it falls where answers fail."""
-    values = rows.features[name]
+    known = rows.take(np.flatnonzero(~np.isnan(rows.features[name])))
+    values = known.features[name]
     return {
-        "by": name,
-        "auc": auc(values, rows.failed), "auc_in_a_source": within(values, rows),
+        "by": name, "rows": len(known), "auc": auc(values, known.failed),
+        "auc_in_a_source": within(values, known),
     }  # fmt: skip
 
 

@@ -84,16 +84,20 @@ class Logistic:
     bias: float
 
     @classmethod
-    def fitted(cls, features: Array, target: Array, *, steps: int = 25) -> Logistic:
+    def fitted(
+        cls, features: Array, target: Array, weight: Array | None = None, *, steps: int = 25
+    ) -> Logistic:
         """Fit by Newton's method with a ridge penalty; `features` is (rows, names)."""
+        weight = np.ones(len(target)) if weight is None else weight
         mean, scale = _usual(features)
         known = np.column_stack([_standard(features, mean, scale), np.ones(len(target))])
         penalty = np.append(np.full(len(mean), RIDGE), 1e-6)
         weights = np.zeros(len(penalty))
         for _ in range(steps):
             chance = _sigmoid(known @ weights)
-            slope = known.T @ (chance - target) + penalty * weights
-            curve = (known * (chance * (1 - chance))[:, None]).T @ known + np.diag(penalty)
+            slope = known.T @ (weight * (chance - target)) + penalty * weights
+            spread = weight * chance * (1 - chance)
+            curve = (known * spread[:, None]).T @ known + np.diag(penalty)
             step = np.linalg.solve(curve, slope)
             # A Newton step from 0 may overshoot where classes part; none needs to be longer.
             weights -= step * min(1.0, 5.0 / max(float(np.abs(step).max()), 1e-12))
@@ -105,7 +109,11 @@ class Logistic:
 
 
 def held_out(rows: Judged, names: Sequence[str]) -> Array:
-    """The chance of failure by features `names`, of each source by a fit on the others.
+    """How likely a failure is by features `names`, of each source by a fit on the others.
+
+    Failed and right rows weigh alike in each fit. Otherwise the share of failures would be
+    learned, which is lower among the others the higher it is in the source that is held out: a
+    predictor that knows nothing would put the sources in the wrong order.
 
     Raises:
         ValueError: there is one source only, or a fit has only right or only failed rows.
@@ -120,9 +128,10 @@ def held_out(rows: Judged, names: Sequence[str]) -> Array:
         inside = rows.source == source
         if len(np.unique(failed[~inside])) < 2:
             raise ValueError(f"without source '{source}' all answers are right, or none is")
-        found[inside] = Logistic.fitted(features[~inside], failed[~inside]).predict(
-            features[inside]
-        )
+        taught, share = failed[~inside], failed[~inside].mean()
+        weight = np.where(taught > 0, 0.5 / share, 0.5 / (1 - share))
+        fitted = Logistic.fitted(features[~inside], taught, weight)
+        found[inside] = fitted.predict(features[inside])
     return found
 
 

@@ -117,6 +117,14 @@ def test_a_source_is_judged_by_the_others():
     assert auc(scores[~turned], found.failed[~turned]) < 0.3
 
 
+def test_who_knows_nothing_does_not_order_the_sources():
+    """One fails more than the others: a fit without it must not put it last for that."""
+    failed = np.array(([0] * 9 + [1]) * 20 + ([1] * 9 + [0]) * 20)
+    found = rows(failed, ["a"] * 200 + ["b"] * 200, x=[0] * 400)
+
+    assert auc(np.round(held_out(found, ["x"]), 9), found.failed) == 0.5
+
+
 @pytest.mark.parametrize(
     ("failed", "source", "why"),
     [([0, 1], ["a", "a"], "two sources"), ([0, 1, 1], ["a", "a", "b"], "without source 'a'")],
