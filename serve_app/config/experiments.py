@@ -170,6 +170,17 @@ def experiments_fault(
     return None
 
 
+def idle_tiers(experiments: Iterable[ExperimentConfig], known: Iterable[str]) -> list[str]:
+    """Return a warning for each tier that the tenants file does not have."""
+    tiers = set(known)
+    return [
+        f"experiments.{index}.tiers: the tenants file has no tier '{tier}'{nearest(tier, tiers)}"
+        for index, one in enumerate(experiments)
+        for tier in one.tiers
+        if tier not in tiers
+    ]
+
+
 def _lanes_fault(one: ExperimentConfig, lanes: Mapping[str, LaneConfig]) -> str | None:
     for role, name in (("control", one.control), ("treatment", one.treatment)):
         lane = lanes.get(name)

@@ -13,10 +13,7 @@ from router.types import Reason
 from serve_app.front.openapi_admin import ADMIN_PATHS
 from serve_app.request.call import MAX_REQUEST_ID_CHARS
 
-NOT_YET = {
-    RejectReason.DRAINING,
-    Reason.EXPERIMENT,
-}
+NOT_YET: frozenset[RejectReason | Reason] = frozenset({RejectReason.DRAINING})
 """Names of the interface that nothing produces so far. A test compares them with the source."""
 
 CODES = [x.value for x in RejectReason if x not in NOT_YET] + ["internal_error"]

@@ -13,6 +13,7 @@ from router.routing.policy import RoutingPolicy, StrongerLane
 from router.slo.objectives import SloPolicy
 from router.types import Lane, Reason
 from serve_app.config.abilities import pooling_lanes, sight
+from serve_app.config.experiments import idle_tiers
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.records import StoreConfig
 from serve_app.config.tenants import TenantsConfig
@@ -93,7 +94,10 @@ def build_policies(
         planning=planning,
         languages=languages_of(policy.languages),
         slo=None if fleet.slo is None else fleet.slo.policy(),
-        idle_tiers=() if fleet.slo is None else tuple(fleet.slo.idle_tiers(tenants.tiers)),
+        idle_tiers=(
+            *(() if fleet.slo is None else fleet.slo.idle_tiers(tenants.tiers)),
+            *idle_tiers(fleet.experiments, tenants.tiers),
+        ),
         version=version_of(fleet, scorer.version),
     )
 

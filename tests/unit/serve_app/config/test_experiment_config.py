@@ -7,6 +7,7 @@ import yaml
 
 from router.slo.objectives import Targets
 from serve_app.config.errors import ConfigError, validate
+from serve_app.config.experiments import idle_tiers
 from serve_app.config.fleet import FleetConfig
 
 LANE = {"model_source": "x", "max_model_len": 4096}
@@ -115,6 +116,15 @@ def test_rails_are_the_deployment_s_objectives_unless_others_are_given():
     assert (targets.ttft_p95_s, targets.first_tokens_p95_s) == (2.5, 1.2)
     assert rails.allowed == {"ttft": 0.05, "first_tokens": 0.05, "failures": 0.001}
     assert (rails.min_bad_events, rails.days) == (9, 14)
+
+
+def test_a_tier_that_is_not_there_is_told():
+    """Tiers are renamed at run time: it stops no start."""
+    listed = fleet({**ONE, "tiers": ["pad", "free"]}).experiments
+
+    (told,) = idle_tiers(listed, ["paid", "free"])
+
+    assert told == "experiments.0.tiers: the tenants file has no tier 'pad'; did you mean 'paid'?"
 
 
 def test_costs_are_a_rail_where_both_lanes_have_prices():
