@@ -10,16 +10,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields
 from datetime import date
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from evals.traces.folder import Days, locked
-from evals.traces.joining import contents, forget_tenant
-from evals.traces.parts import write_traces
-from evals.traces.store import read_traces
-from evals.traces.trace import Trace
 from serve_app.commands.client import CommandError, subparser
 from serve_app.config.private_files import private
 from serve_app.config.settings import fleet_path, load_fleet, state_dir
+
+if TYPE_CHECKING:
+    # pyarrow, and with the feedback Ray: other commands start without them.
+    from evals.traces.trace import Trace
 
 
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -79,19 +78,18 @@ def _folder(args: argparse.Namespace) -> Path:
 
 
 def _export(args: argparse.Namespace) -> int:
-    days: Days = args.first, args.last
+    from evals.traces.store import read_traces
+    from serve_app.records.feedback_store import FILE_NAME
+
     damaged: list[str] = []
 
     def tell(path: Path, why: str) -> None:
         damaged.append(str(path))
         print(f"pointsman: {path}: not read: {why}", file=sys.stderr)
 
-    # With the store comes Ray, which no other command waits for.
-    from serve_app.records.feedback_store import FILE_NAME
-
     traces = read_traces(
         _folder(args),
-        days=days,
+        days=(args.first, args.last),
         tenant=args.tenant,
         lane=args.lane,
         code=args.code,
@@ -109,6 +107,8 @@ def _write(args: argparse.Namespace, traces: Iterator[Trace]) -> int:
     if args.format == "parquet":
         if args.out is None:
             raise CommandError("--format parquet needs --out FILE")
+        from evals.traces.parts import write_traces
+
         return write_traces(args.out, traces)
     rows = 0
     with _opened(args.out) as out:
@@ -134,6 +134,9 @@ def jsonl(trace: Trace) -> str:
 
 
 def _list(args: argparse.Namespace) -> int:
+    from evals.traces.folder import locked
+    from evals.traces.joining import contents
+
     with locked(folder := _folder(args), exclusive=False):
         found = contents(folder)
     if args.json:
@@ -148,6 +151,9 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _delete(args: argparse.Namespace) -> int:
+    from evals.traces.folder import locked
+    from evals.traces.joining import forget_tenant
+
     folder = _folder(args)
     with locked(folder, exclusive=True):
         done = forget_tenant(folder, args.tenant)

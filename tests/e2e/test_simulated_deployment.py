@@ -34,6 +34,7 @@ from tests.e2e.support import (
     running,
     status_of,
 )
+from tests.e2e.tenants import add_tenants
 
 
 def _stream_text(http: httpx.Client, url: str, body: dict) -> str:
@@ -390,6 +391,43 @@ def test_feedback_finds_the_callers_own_request(
     assert (others.status_code, unknown.status_code) == (404, 404)
     assert others.json() == unknown.json()
     assert unknown.json()["error"]["code"] == "invalid_request"
+
+
+def test_a_tenants_requests_are_exported_redacted_and_nobody_elses(
+    simulated: str, simulated_file: Path, tenants_file: Path, http: httpx.Client, tmp_path: Path
+) -> None:
+    """Body, calls, answer, decision and feedback, from files of either ingress replica."""
+    kept = {"tier": "open", "keep_traces_days": 1}
+    mine, others = add_tenants(
+        tenants_file, simulated, {"traced": kept, "untraced": {"tier": "open"}}
+    )
+    call = {"name": "mail", "arguments": '{"to": "bob@example.com"}'}
+    asked = chat("Write to bob@example.com", max_tokens=4)
+    asked["messages"] += [
+        {"role": "assistant", "tool_calls": [{"id": "c", "type": "function", "function": call}]},
+        {"role": "tool", "tool_call_id": "c", "content": "sent to +49 30 1234567"},
+    ]
+    url, out = f"{simulated}/v1/chat/completions", tmp_path / "traces.jsonl"
+
+    http.post(url, json=asked, headers=others)
+    request_id = http.post(url, json=asked, headers=mine).headers["x-request-id"]
+    with http.stream("POST", url, json={**asked, "stream": True}, headers=mine) as stream:
+        stream.read()
+    thumb = {"request_id": request_id, "thumb": "up"}
+    eventually(
+        lambda: http.post(f"{simulated}/v1/feedback", json=thumb, headers=mine).status_code == 200
+    )
+    command = ["traces", "export", "--fleet", str(simulated_file), "--out", str(out)]
+    eventually(lambda: pointsman(*command)["rows"] == 2)
+
+    first, second = map(json.loads, out.read_text().splitlines())
+    assert [x["tenant"] for x in (first, second)] == ["traced"] * 2
+    assert first["body"]["messages"][0]["content"] == "Write to [email]"
+    assert "[phone]" in str(first["body"]) and "bob" not in out.read_text()
+    assert first["answer"] == second["answer"] != ""
+    assert (first["lane"], first["code"], first["completion_tokens"]) == ("chat", "200", 4)
+    assert (first["request_id"], first["thumb"], second["thumb"]) == (request_id, 1, None)
+    assert first["policy_version"] and second["ttft_s"] > 0
 
 
 def test_label_writes_rows_that_train_reads(simulated: str, tmp_path: Path) -> None:
