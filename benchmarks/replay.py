@@ -21,13 +21,12 @@ from benchmarks.support.replay_spare import spare_rows
 PARTS: dict[str, Callable[[], list[dict[str, Any]]]] = {"spare": spare_rows, "dtypes": dtype_rows}
 
 NOTES = """\
-**spare**: lane `chat` of the fleet `rtx4090` as shipped (Llama 3.1 8B; the guide has 28 sessions at
-once in its busiest hour), simulated, ten minutes after two that do not count, mean of two seeds.
-Paying sessions, and a replay of prompts with a system prompt of 1,400 tokens in common.
-`priority alone` has four requests of the replay open at any time, marked as background, of a tier
-that comes last; `spare room` is `pointsman replay`: `evals.replay.spare` says when one is begun.
-`over_none`: the paid p99 beside that without a replay. `spread_ttft`: by how much the p99 differs
-between the seeds without any replay.
+**spare**: lane `chat` of the fleet `rtx4090` as shipped (Llama 3.1 8B), simulated, 15 minutes after
+two that do not count, mean of two seeds. Paying requests come at the same times, whatever runs
+beside them; all prompts have a system prompt of 1,400 tokens. `priority alone` has four requests of
+the replay open at any time, marked as background, of a tier that comes last; `spare room` is
+`pointsman replay`: `evals.replay.spare` says when one is begun. `over_none`: the paid p99 beside
+that without a replay. `spread_ttft`: by how much the p99 differs between the seeds without any.
 
 **dtypes**: configs/evals/regression.jsonl on SmolLM2-135M, vLLM on a CPU, greedy, against float32
 with a float32 cache. A 135M model says nothing of how good a quantisation is for another one;

@@ -13,19 +13,19 @@ from fleet.simulation import FleetReport, FleetSpec
 from fleet.simulation.run import SimulatedFleet
 from fleet.simulation.spec import TenantSpec
 from fleet.simulation.world import Answer, Ask
+from fleet.traffic.recorded import Recorded as Request
+from fleet.traffic.recorded import Replay as Recorded
 from fleet.traffic.scores import SCORES
-from fleet.traffic.sessions import Sessions
 from router.admission.ticket import Tier
 from serve_app.commands.fleet_spec import spec_of
 from serve_app.commands.replay.spare import LOOK_PERIOD_S
 from serve_app.config.settings import fleet_path, load_fleet, load_tenants, tenants_path
-from simulator.virtual_time.workload import load_workload
 
-LANE, FLEET, WORKLOAD = "chat", "rtx4090", "saas"
-SKIP_S, DURATION_S = 120.0, 720.0
+LANE, FLEET = "chat", "rtx4090"
+SKIP_S, DURATION_S = 120.0, 1020.0
 SEEDS = (1, 2)
-PAID_SESSIONS = (6, 20)
-"""Of the guide's 28 at once in the busiest hour."""
+PAID_PER_S = (1.0, 3.5)
+"""Paying requests a second: about 4 and 20 of the lane's sequences are in use."""
 
 MOST = 4
 RETRY_S = 5.0
@@ -137,10 +137,22 @@ class ReplaySource:
             self._fleet.world.at(now if ok else now + RETRY_S, self._send)
 
 
-def run(paid: int, way: str, seed: int) -> tuple[FleetReport, ReplaySource]:
-    """Run paid sessions and a replay beside them."""
+def paid_traffic(rate: float, seed: int) -> Recorded:
+    """Return paying requests at times of their own, the same whatever runs beside them."""
+    random, at, requests = Random(f"paid.{seed}"), 0.0, []
+    while (at := at + random.expovariate(rate)) < DURATION_S:
+        prompt = SYSTEM_TOKENS + min(6000, int(random.lognormvariate(6.3, 1.0)))
+        output = max(8, min(1024, int(random.lognormvariate(5.0, 0.6))))
+        requests.append(
+            Request(at, prompt, output, "paid", "paid", shared_tokens=SYSTEM_TOKENS, model=LANE)
+        )
+    return Recorded(requests, "paid", frozenset({"paid"}))
+
+
+def run(rate: float, way: str, seed: int) -> tuple[FleetReport, ReplaySource]:
+    """Run paying requests and a replay beside them."""
     fleet = SimulatedFleet(fleet_spec(), Random(seed), SKIP_S, SCORES.shipped())
-    Sessions(load_workload(WORKLOAD), "paid", seed, active=paid, pinned=LANE).begin(fleet)
+    paid_traffic(rate, seed).begin(fleet)
     replayed = ReplaySource(way, seed)
     replayed.begin(fleet)
     return fleet.run(DURATION_S), replayed
@@ -152,34 +164,35 @@ def paid_figures(report: FleetReport) -> dict[str, float]:
     return {name: row.percentiles[name] for name in METRICS}
 
 
-def runs_of(load: tuple[int, int]) -> dict[str, tuple[dict[str, float], int]]:
+def runs_of(load: tuple[float, int]) -> dict[str, tuple[dict[str, float], int]]:
     """Return, by way, the paid figures and the answered cases of one load and seed."""
-    paid, seed = load
+    rate, seed = load
     found = {}
     for way in WAYS:
-        report, replayed = run(paid, way, seed)
+        report, replayed = run(rate, way, seed)
         found[way] = (paid_figures(report), replayed.done)
     return found
 
 
 def spare_rows(workers: int | None = None) -> list[dict[str, Any]]:
     """Return a row for each load and way."""
-    loads = [(paid, seed) for paid in PAID_SESSIONS for seed in SEEDS]
+    loads = [(rate, seed) for rate in PAID_PER_S for seed in SEEDS]
     with ProcessPoolExecutor(workers) as pool:
         runs = dict(zip(loads, pool.map(runs_of, loads), strict=True))
     rows = []
-    for paid in PAID_SESSIONS:
-        of_load = [runs[paid, seed] for seed in SEEDS]
-        rows += [_row(paid, way, of_load) for way in WAYS]
+    for rate in PAID_PER_S:
+        of_load = [runs[rate, seed] for seed in SEEDS]
+        rows += [row_of(rate, way, of_load) for way in WAYS]
     return rows
 
 
-def _row(paid: int, way: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
+def row_of(rate: float, way: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a row: means over the seeds, and beside them those without a replay."""
     values = {name: [x[way][0][name] for x in runs] for name in METRICS}
     usual = {name: [x["none"][0][name] for x in runs] for name in METRICS}
     done = statistics.fmean(x[way][1] for x in runs)
     return {
-        "paid_sessions": paid,
+        "paid_per_s": rate,
         "replay": way,
         "replayed_an_hour": round(3600 * done / (DURATION_S - SKIP_S)),
         **{f"paid_{name}": statistics.fmean(values[name]) for name in METRICS},

@@ -31,28 +31,28 @@ _CARD_DIGITS = {
 _MOST_DIGITS = 19
 
 _IBAN_CHARS = {
-    country: int(length)
+    countries[at : at + 2]: length
     for length, countries in {
-        "15": "NO",
-        "16": "BE",
-        "18": "DK FI FO GL NL SD",
-        "19": "MK SI",
-        "20": "AT BA EE KZ LT LU XK",
-        "21": "CH HR LI LV",
-        "22": "BG BH CR DE GB GE IE ME RS VA",
-        "23": "AE GI IL IQ OM SO TL",
-        "24": "AD CZ ES MD PK RO SA SE SK TN VG",
-        "25": "LY PT ST",
-        "26": "IS TR",
-        "27": "BI DJ FR GR IT MC MR SM",
-        "28": "AL AZ BY CY DO GT HU LB NI PL SV",
-        "29": "BR EG PS QA UA",
-        "30": "JO KW MU YE",
-        "31": "MT SC",
-        "32": "LC",
-        "33": "RU",
+        15: "NO",
+        16: "BE",
+        18: "DKFIFOGLNLSD",
+        19: "MKSI",
+        20: "ATBAEEKZLTLUXK",
+        21: "CHHRLILV",
+        22: "BGBHCRDEGBGEIEMERSVA",
+        23: "AEGIILIQOMSOTL",
+        24: "ADCZESMDPKROSASESKTNVG",
+        25: "LYPTST",
+        26: "ISTR",
+        27: "BIDJFRGRITMCMRSM",
+        28: "ALAZBYCYDOGTHULBNIPLSV",
+        29: "BREGPSQAUA",
+        30: "JOKWMUYE",
+        31: "MTSC",
+        32: "LC",
+        33: "RU",
     }.items()
-    for country in countries.split()
+    for at in range(0, len(countries), 2)
 }
 """Length by country: the registry of ISO 13616."""
 

@@ -6,12 +6,12 @@ import json
 import re
 
 import pytest
-from counted_regex import CountedRegex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evals.traces.patterns import PATTERNS
 from evals.traces.redaction import Redactor
+from tests.property.counted_regex import CountedRegex
 
 STEPS_PER_CHAR = 100
 """Of one pattern; a quadratic one takes half of the text's length."""

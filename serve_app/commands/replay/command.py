@@ -47,8 +47,8 @@ def _print_job(args: argparse.Namespace) -> int:
     from serve_app.commands.replay.daily import job_command
 
     words = sys.argv[sys.argv.index("replay") + 1 :] if "replay" in sys.argv else []
-    at = next(n for n, x in enumerate(words) if x.startswith("--print-job"))
-    has_own = words[at] == "--print-job" and words[at + 1 : at + 2] == [args.print_job]
+    at = next(n for n, x in enumerate(words) if x.startswith("--p"))
+    has_own = "=" not in words[at] and words[at + 1 : at + 2] == [args.print_job]
     kept = words[:at] + words[at + 1 + has_own :]
     command = job_command(args.print_job, kept)
     print(json.dumps({"command": command}) if args.json else command)

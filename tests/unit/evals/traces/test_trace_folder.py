@@ -6,12 +6,11 @@ import os
 import stat
 from datetime import date
 
-from trace_files import put, trace
-
 from evals.traces import joining
 from evals.traces.folder import LOCK, locked, parts_by_day, prune
 from evals.traces.joining import contents, forget_tenant, join_days_before, join_small
 from evals.traces.store import read_traces
+from tests.unit.evals.traces.trace_files import put, trace
 
 DAY_S = 86_400
 TODAY = date(2026, 11, 30)

@@ -10,11 +10,11 @@ from datetime import date
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from trace_files import put, trace
 
 from evals.traces.parts import write_traces
 from evals.traces.store import DamagedTraces, read_traces
 from evals.traces.trace import SCHEMA
+from tests.unit.evals.traces.trace_files import put, trace
 
 
 def ids(*args, **kwargs) -> list[str]:

@@ -197,3 +197,15 @@ def test_a_hook_that_is_not_there_stops_the_start(name):
 def test_a_hook_is_found_by_its_name():
     assert load_hook("textwrap:dedent")("  a") == "a"
     assert load_hook(None) is None
+
+
+@pytest.mark.security
+@pytest.mark.parametrize("path", ["/traces", "/v1/traces", "/admin/traces", "/console/traces"])
+async def test_no_route_reads_traces_whoever_asks(keeping, world, engine, path):
+    keeping()
+    world.lanes.answers = [engine(answer(content="Hi"))]
+    await world.post(CHAT, ASKED, key="acme")
+
+    for key in ("acme", "guest", "root"):
+        async with world.client(key=key) as client:
+            assert (await client.get(path)).status_code == 404

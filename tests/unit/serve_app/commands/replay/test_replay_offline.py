@@ -44,19 +44,20 @@ def test_a_policy_moves_what_its_rules_move(files) -> None:
     traces = [
         trace("easy"),
         trace("easy too", score=0.2),
+        trace("easy as well", score=0.15),
         trace("hard", score=0.9),
-        trace("tools", body={"tools": TOOLS}),
-        trace("pinned", lane="quality", body={"model": "quality"}),
-        trace("gone", body={"model": "nothing-like-it"}),
-        trace("stranger", tenant="nobody"),
-        trace("unreadable", body={"messages": 7}),
+        trace("tools", score=None, body={"tools": TOOLS}),
+        trace("pinned", score=None, lane="quality", body={"model": "quality"}),
+        trace("gone", score=None, body={"model": "nothing-like-it"}),
+        trace("stranger", score=None, tenant="nobody"),
+        trace("unreadable", score=None, body={"messages": 7}),
     ]
 
     told = against_policy(traces, *files)
 
     lanes = {(x["from"], x["to"]): x["requests"] for x in told["lanes"]}
     assert lanes == {
-        ("chat", "chat"): 2,
+        ("chat", "chat"): 3,
         ("chat", "quality"): 1,
         ("chat", "agent"): 1,
         ("quality", "quality"): 1,
