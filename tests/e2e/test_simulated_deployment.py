@@ -426,7 +426,8 @@ def test_a_tenants_requests_are_exported_redacted_and_nobody_elses(
     assert "[phone]" in str(first["body"]) and "bob" not in out.read_text()
     assert first["answer"] == answer.json()["choices"][0]["message"]["content"]
     assert second["answer"].startswith("simulated")
-    assert (first["lane"], first["code"], first["completion_tokens"]) == ("chat", "200", 4)
+    assert first["lane"] == answer.headers["x-pointsman-lane"]
+    assert (first["code"], first["completion_tokens"]) == ("200", 4)
     assert (first["request_id"], first["thumb"], second["thumb"]) == (
         answer.headers["x-request-id"],
         1,
