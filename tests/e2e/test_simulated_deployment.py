@@ -410,10 +410,10 @@ def test_a_tenants_requests_are_exported_redacted_and_nobody_elses(
     url, out = f"{simulated}/v1/chat/completions", tmp_path / "traces.jsonl"
 
     http.post(url, json=asked, headers=others)
-    request_id = http.post(url, json=asked, headers=mine).headers["x-request-id"]
+    answer = http.post(url, json=asked, headers=mine)
     with http.stream("POST", url, json={**asked, "stream": True}, headers=mine) as stream:
         stream.read()
-    thumb = {"request_id": request_id, "thumb": "up"}
+    thumb = {"request_id": answer.headers["x-request-id"], "thumb": "up"}
     eventually(
         lambda: http.post(f"{simulated}/v1/feedback", json=thumb, headers=mine).status_code == 200
     )
@@ -424,9 +424,15 @@ def test_a_tenants_requests_are_exported_redacted_and_nobody_elses(
     assert [x["tenant"] for x in (first, second)] == ["traced"] * 2
     assert first["body"]["messages"][0]["content"] == "Write to [email]"
     assert "[phone]" in str(first["body"]) and "bob" not in out.read_text()
-    assert first["answer"] == second["answer"] != ""
-    assert (first["lane"], first["code"], first["completion_tokens"]) == ("chat", "200", 4)
-    assert (first["request_id"], first["thumb"], second["thumb"]) == (request_id, 1, None)
+    assert first["answer"] == answer.json()["choices"][0]["message"]["content"]
+    assert second["answer"].startswith("simulated")
+    assert first["lane"] == answer.headers["x-pointsman-lane"]
+    assert (first["code"], first["completion_tokens"]) == ("200", 4)
+    assert (first["request_id"], first["thumb"], second["thumb"]) == (
+        answer.headers["x-request-id"],
+        1,
+        None,
+    )
     assert first["policy_version"] and second["ttft_s"] > 0
 
 
