@@ -20,6 +20,7 @@ NAMES = """
 time request_id tenant tier lane reason score threshold classifier shadow_score
 shadow_classifier code prompt_tokens completion_tokens duration_s ttft_s background
 model tool_outcomes tool_repairs trace_id cached_tokens session
+propensity
 """
 LINE_BYTES = len(log_line(RECORD))
 
