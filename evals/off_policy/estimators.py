@@ -165,15 +165,16 @@ def _snips_parts(logged: Logged, target_up: Floats) -> Floats:
     weight = weights(logged, target_up)
     mean_weight = float(weight.mean()) or 1.0
     estimate = float((weight * logged.reward).mean()) / mean_weight
-    return estimate + weight / mean_weight * (logged.reward - estimate)
+    parts: Floats = estimate + weight / mean_weight * (logged.reward - estimate)
+    return parts
 
 
 def _dr_parts(logged: Logged, target_up: Floats, model: tuple[Floats, Floats]) -> Floats:
     weak, strong = model
     expected = target_up * strong + (1.0 - target_up) * weak
     of_lane = np.where(logged.went_up, strong, weak)
-    corrected: Floats = expected + weights(logged, target_up) * (logged.reward - of_lane)
-    return corrected
+    parts: Floats = expected + weights(logged, target_up) * (logged.reward - of_lane)
+    return parts
 
 
 def _estimate(logged: Logged, target_up: Floats, parts: Floats, level: float) -> Estimate:

@@ -3,8 +3,8 @@
 Theory of operation. A stream is points of hours (`router.advice.series`): a score's sum and number,
 thumbs up of all thumbs. Three things are taken out of it before it is tested:
 
-- **the day**: each hour of the day is compared with its own median over the days, once there are
-  `LEAST_DAYS` of them; traffic of the night is other traffic;
+- **the day**: each hour of the day is compared with its own median over the days, of which there
+  have to be `LEAST_DAYS`; traffic of the night is other traffic;
 - **the noise**: the mean of n events has a variance in proportion to 1/n. The factor is measured on
   the differences of neighbouring hours, by their median: a change of level is in one of them only;
 - **rare bursts**: a reading counts for at most `MOST` deviations, so that one bad hour is no drift.
@@ -65,7 +65,7 @@ class Drift:
 def drift_of(points: Iterable[Point]) -> Drift | None:
     """Judge a stream of hours, oldest first; None: there is too little of it."""
     kept = _gathered(points)
-    if len(kept) < LEAST_POINTS:
+    if len(kept) < LEAST_POINTS or kept[-1].at - kept[0].at < LEAST_DAYS * DAY:
         return None
     readings = _without_days(kept)
     deviations = _standardised(readings, kept)
@@ -88,9 +88,7 @@ def _gathered(points: Iterable[Point]) -> list[Point]:
 
 
 def _without_days(points: Sequence[Point]) -> list[float]:
-    """Return values less what is usual at their hour of the day, where days enough are known."""
-    if points[-1].at - points[0].at < LEAST_DAYS * DAY:
-        return [point.value for point in points]
+    """Return values less what is usual at their hour of the day."""
     hours: dict[int, list[float]] = defaultdict(list)
     for point in points:
         hours[_hour(point)].append(point.value)

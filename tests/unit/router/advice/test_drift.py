@@ -66,6 +66,7 @@ def test_a_stream_without_any_noise_says_nothing():
     assert drift_of(stream(5, 10, rate=1.0)) is None
 
 
-def test_a_stream_that_changes_with_the_day_is_judged_before_the_day_is_known():
-    """Of three days nothing is taken out."""
-    assert drift_of(stream(6, 3)).strength < 1
+def test_nothing_is_said_before_the_day_is_known():
+    """Of three days, what is usual at an hour cannot be told from a change."""
+    assert drift_of(stream(6, 3, swing=0.9)) is None
+    assert drift_of(stream(6, 5)) is not None

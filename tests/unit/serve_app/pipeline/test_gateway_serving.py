@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from router.routing.levels import Band
 from serve_app.config.prices import PricesConfig
 from serve_app.placement.lanes import Unreachable, UpstreamFault, UpstreamTimeout
 from serve_app.relay import failover
@@ -105,6 +106,29 @@ async def test_debug_headers_are_sent_when_asked_for(world, engine):
     assert response.headers["x-pointsman-threshold"] == "0.5000"
     assert response.headers["x-pointsman-replica"] == "r1"
     assert "engine;dur=" in response.headers["server-timing"]
+    assert "x-pointsman-propensity" not in response.headers
+
+
+async def test_a_request_near_the_threshold_says_how_likely_its_lane_was(
+    world, engine, monkeypatch
+):
+    """With debug headers, where chance has a part in it; the same when it is sent again."""
+    escalation, policies = world.state.escalation, world.state.policies
+    world.state.policies = replace(policies, routing=replace(policies.routing, epsilon=0.25))
+    views = escalation._views
+    near = Band(0.0, 1.0)
+    monkeypatch.setattr(
+        escalation,
+        "_views",
+        lambda *x: {lane: replace(view, band=near) for lane, view in views(*x).items()},
+    )
+    world.lanes.answers = [engine(), engine()]
+    headers = {"x-pointsman-debug": "1", "x-session-id": "s1"}
+
+    first, again = [await world.post(CHAT, HELLO, headers=headers) for _ in range(2)]
+
+    assert first.headers["x-pointsman-propensity"] in ("0.25", "0.75")
+    assert first.headers["x-pointsman-lane"] == again.headers["x-pointsman-lane"]
 
 
 @pytest.mark.usefixtures("frozen_clock")
