@@ -15,8 +15,8 @@ from classifier.scorer import Scorer
 from evals.replay.classifiers import Moves, moves
 from evals.traces.trace import Trace
 from router.errors import Rejected
-from router.routing.levels import LevelView
 from router.routing.lane import decide_lane
+from router.routing.levels import LevelView
 from router.routing.policy import Judgement, RoutingPolicy
 from router.tokens import TokenEstimator
 from router.types import LaneDecision, RequestFacts
