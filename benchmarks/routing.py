@@ -68,8 +68,8 @@ def main() -> None:
         "APGR, CPT50, CPT80: RouteLLM (arXiv 2406.18665), exact curve, 95 % bootstrap interval; "
         "ten-bin form beside it; `over_length`: APGR above prompt length's, with the interval of "
         "the difference over the same draws. Every part was held out of training, words and "
-        "embedding included. Precision: complex rows among the top 3 % of 97 % everyday and 3 % complex "
-        "rows, both sources held out. Times: one core, prompts not seen before. Command: "
+        "embedding included. Precision: complex rows among the top 3 % of 97 % everyday and 3 % "
+        "complex rows, both sources held out. Times: one core, prompts not seen before. Command: "
         "`ROUTING_DATA=DIR make bench-routing`."
     )
     # Without the data only the cost is measured; results with the quality stay.
