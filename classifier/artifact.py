@@ -20,9 +20,9 @@ from classifier.features.words import WordTable
 from classifier.heads import HEADS, Floats, Priors, Weights
 from classifier.scorer import Scorer
 
-FORMAT = 2
+FORMAT = 3
 FILE_NAME = "model.json"
-DEFAULT_ARTIFACT = Path(__file__).parent / "artifacts" / "lexical-v2"
+DEFAULT_ARTIFACT = Path(__file__).parent / "artifacts" / "lexical-v3"
 
 COMPILED = "compiled"
 SENTENCE_TRANSFORMERS = "sentence-transformers"
@@ -39,7 +39,7 @@ class Artifact:
     """A trained classifier.
 
     Attributes:
-        version: name and version, as in `lexical-v2`.
+        version: name and version, as in `lexical-v3`.
         kind: `compiled`, or `sentence-transformers` for a full embedding model.
         weights: the linear parts and the calibration map.
         priors: log-odds for system prompt, tools and turns.

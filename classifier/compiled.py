@@ -4,13 +4,21 @@ from math import sqrt
 
 import numpy as np
 
-from classifier.features.words import EMBEDDING, GRAMS, MASS, NORM, PIECES, WordTable
-from classifier.heads import HEADS, Floats, Priors, Reading, Weights
+from classifier.features.words import (
+    KIND_EMBEDDING,
+    KIND_GRAMS,
+    MASS,
+    NEED_GRAMS,
+    NORM,
+    PIECES,
+    WordTable,
+)
+from classifier.heads import HEADS, KIND, NEED, Floats, Priors, Reading, Weights
 from classifier.scorer import Scorer
 
 
 class CompiledScorer(Scorer):
-    """The heads over character n-grams (TF-IDF) and a static embedding, folded."""
+    """The heads over character n-grams (TF-IDF), `kind` over a static embedding also; folded."""
 
     def __init__(self, version: str, words: WordTable, weights: Weights, priors: Priors) -> None:
         super().__init__(version, weights, priors)
@@ -24,10 +32,11 @@ class CompiledScorer(Scorer):
 
 
 def linear_parts(sums: Floats) -> Floats:
-    """The n-gram and embedding parts of the heads, from the sums over words."""
+    """What the words add to the heads, from the sums over words."""
     part = np.zeros(len(HEADS))
     if sums[NORM] > 0.0:
-        part += sums[GRAMS] / sqrt(sums[NORM])
+        norm = sqrt(sums[NORM])
+        part[NEED], part[KIND] = sums[NEED_GRAMS] / norm, sums[KIND_GRAMS] / norm
     if sums[MASS] > 0.0:
-        part += sums[EMBEDDING] / sums[MASS]
+        part[KIND] += sums[KIND_EMBEDDING] / sums[MASS]
     return part

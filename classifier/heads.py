@@ -9,7 +9,7 @@ Theory of operation. Two linear heads read the same text:
 
 Each head adds the surface features and what the scorer makes of the words. Then
 
-    raw = sigmoid(3 min(kind + prior, 0.5) + 6 need - 4)
+    raw = sigmoid(3 min(kind + prior, 0.5) + 40 need - 4)
 
 `kind` tells everyday talk from the rest. It is capped, because past the cap it says
 nothing more: among queries of the complex kind `need` alone decides. A monotone map
@@ -37,8 +37,9 @@ NEED, KIND = range(len(HEADS))
 # better, a higher one tells everyday talk from them better.
 KIND_CAP = 0.5
 KIND_WEIGHT = 3.0
-# One over the standard deviation of `need` over benchmark questions.
-NEED_WEIGHT = 6.0
+# Near one over the standard deviation of `need` over benchmark questions, .04. Twice it
+# orders them a little better and tells everyday talk from them worse.
+NEED_WEIGHT = 40.0
 # Keeps the sigmoid where it has resolution; the calibration map undoes it.
 OFFSET = -4.0
 

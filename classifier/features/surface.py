@@ -72,7 +72,6 @@ SURFACE_NAMES: tuple[str, ...] = (
     "log_list_items",
     "has_blank",
 )
-LOG_BYTES = SURFACE_NAMES.index("log_bytes")
 LOG_WORDS = SURFACE_NAMES.index("log_words")
 NON_ASCII_SHARE = SURFACE_NAMES.index("non_ascii_share")
 

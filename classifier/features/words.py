@@ -19,17 +19,15 @@ from numpy.typing import NDArray
 
 from classifier.features.grams import windows
 from classifier.features.pieces import WordPieces
-from classifier.heads import HEADS, Floats
+from classifier.heads import Floats
 
 MAX_WORDS = 40_000
 # Words computed at once: what is held meanwhile stays small.
 _PART = 256
 
 # Columns of a word's row.
-NORM, MASS, PIECES = 0, 1, 2
-GRAMS = slice(3, 3 + len(HEADS))
-EMBEDDING = slice(3 + len(HEADS), 3 + 2 * len(HEADS))
-COLUMNS = 3 + 2 * len(HEADS)
+NORM, NEED_GRAMS, KIND_GRAMS, MASS, KIND_EMBEDDING, PIECES = range(6)
+COLUMNS = 6
 
 
 _UNSEEN = -1
@@ -48,9 +46,9 @@ class WordTable:
     Args:
         vocabulary: word pieces of the static embedding, to their ids.
         gram_keys: packed n-grams, ascending, shape (n-grams,).
-        gram_rows: shape (n-grams, 1 + heads): squared idf, then idf x weight.
-        piece_rows: shape (vocabulary, 1 + heads): the piece's weight in the mean,
-            then weight x vector x head.
+        gram_rows: shape (n-grams, 3): squared idf, then idf x weight in `need` and `kind`.
+        piece_rows: shape (vocabulary, 2): the piece's weight in the mean, and that
+            weight x vector x weight in `kind`.
 
     """
 
@@ -124,13 +122,12 @@ class WordTable:
             return rows
         keys, begins = windows(words)
         at_bytes = self._gram_rows.take(self._gram_places(keys), axis=0).sum(0, np.float64)
-        grams = np.add.reduceat(at_bytes, begins, axis=0)
-        rows[:, NORM], rows[:, GRAMS] = grams[:, 0], grams[:, 1:]
+        rows[:, NORM:MASS] = np.add.reduceat(at_bytes, begins, axis=0)
         pieces = list(map(self._pieces.of, words))
         counts = np.fromiter(map(len, pieces), np.int64, len(pieces))
         of_pieces = self._piece_rows.take(list(chain.from_iterable(pieces)), axis=0)
-        embedding = np.add.reduceat(of_pieces, np.cumsum(counts) - counts, 0, np.float64)
-        rows[:, MASS], rows[:, EMBEDDING] = embedding[:, 0], embedding[:, 1:]
+        firsts = np.cumsum(counts) - counts
+        rows[:, MASS:PIECES] = np.add.reduceat(of_pieces, firsts, 0, np.float64)
         rows[:, PIECES] = counts
         return rows
 

@@ -18,7 +18,7 @@ from classifier.training.build import mix_quantiles
 from classifier.training.calibrate import fit_knots
 from classifier.training.corpus import Corpus, read_corpus
 from classifier.training.dataset import Dataset
-from classifier.training.fold import fold_weights, head_weights, significant
+from classifier.training.fold import fold_weights, significant
 from classifier.training.model import ComplexityModel, Settings, foreign_texts
 from classifier.training.student import Teacher
 
@@ -33,10 +33,14 @@ class EmbeddingModel(ComplexityModel):
         # model's embedding has, so that the same penalties fit.
         self.scale = float(np.sqrt(embeddings.shape[1]))
 
-    def design(self, corpus: Corpus) -> sparse.csr_matrix:
+    def words(self, corpus: Corpus) -> sparse.csr_matrix:
         """The embeddings; the corpus must have their rows."""
         del corpus
         return sparse.csr_matrix(self.embeddings * self.scale)
+
+    def embedded(self, corpus: Corpus) -> Floats:
+        """Nothing beside them."""
+        return np.zeros((corpus.bag.shape[0], 0))
 
     def pieces_a_word(self, corpus: Corpus) -> Floats:
         """Not asked: see `classifier.embedded`."""
@@ -65,7 +69,8 @@ def train_embedding(
     known = data.measured | (data.tier == "easy")
     outcome = np.where(data.measured, np.clip(np.nan_to_num(data.gain), 0, 1), 0.0)[known]
     knots = fit_knots(raw[known], outcome, np.ones(known.sum()))
-    words = head_weights(model)[: model.embeddings.shape[1]]
+    kind = model.tier.coef_[0][: model.embeddings.shape[1]]
+    words = np.stack([model.gain_words.coef_, kind], axis=1)
     return Artifact(
         version=name or f"embedding-{Path(model_name).name}",
         kind=SENTENCE_TRANSFORMERS,

@@ -59,16 +59,16 @@ class Part:
 def held_out_parts(rows: TrainingSet) -> list[Part]:
     """What is held out in turn.
 
-    Each measured source; the two halves of the questions of the largest trusted
-    source, and its subjects in five groups.
+    Each measured source; of the one with the most subjects the two halves of its
+    questions, and its subjects in five groups.
     """
     data = rows.data
     sources = {k: v for k, v in source_parts(rows).items() if data.measured[v].any()}
     parts = [Part(source, hold) for source, hold in sources.items()]
-    trusted = [source for source in sources if source in rows.settings.trusted]
-    if not trusted:
+    subjects = {source: len(set(data.domain[hold])) for source, hold in sources.items()}
+    main = max(subjects, key=lambda source: subjects[source], default="")
+    if subjects.get(main, 0) < SUBJECT_FOLDS:
         return parts
-    main = max(trusted, key=lambda source: sources[source].sum())
     places = np.flatnonzero(sources[main])
     halves = np.array_split(np.random.default_rng(0).permutation(places), 2)
     parts += [Part(f"{main}, other half of the questions", _mask(data, x)) for x in halves]
@@ -76,30 +76,38 @@ def held_out_parts(rows: TrainingSet) -> list[Part]:
     return parts + [Part(f"{main}, subjects never seen", _mask(data, places[x])) for _, x in folds]
 
 
-def held_out(rows: TrainingSet) -> list[dict[str, Any]]:
-    """Every part scored by a model that never saw it, with both baselines."""
+def held_out(rows: TrainingSet, embeddings: Floats | None = None) -> list[dict[str, Any]]:
+    """Every part scored by a model that never saw it, beside prompt length.
+
+    With MiniLM's `embeddings` of the rows that were read, also beside that baseline.
+    """
     parts = held_out_parts(rows)
     heads = heads_when_held_out(rows, {str(n): part.hold for n, part in enumerate(parts)})
     scores = [combine(heads[str(number)]) for number in range(len(parts))]
-    minilm = [minilm_baseline(rows, part.hold) for part in parts]
+    scored = {CLASSIFIER: scores}
+    if embeddings is not None:
+        scored[MINILM] = [minilm_baseline(rows, embeddings, part.hold) for part in parts]
     out = []
     for group in dict.fromkeys(part.group for part in parts):
-        by = {CLASSIFIER: _gather(parts, scores, group), MINILM: _gather(parts, minilm, group)}
+        by = {name: _gather(parts, values, group) for name, values in scored.items()}
         hold = ~np.isnan(by[CLASSIFIER]) & rows.data.measured
         gain = rows.data.gain[hold]
-        out += [figures(group, name, values[hold], gain) for name, values in by.items()]
-        out.append(figures(group, LENGTH, by_length(rows.data.take(hold)), gain))
+        length = by_length(rows.data.take(hold))
+        for name, values in by.items():
+            over = over_length(values[hold], length, gain)
+            out.append({**figures(group, name, values[hold], gain), **over})
+        out.append(figures(group, LENGTH, length, gain))
     return out
 
 
-def minilm_baseline(rows: TrainingSet, hold: Mask) -> Floats:
+def minilm_baseline(rows: TrainingSet, embeddings: Floats, hold: Mask) -> Floats:
     """Scores of the held rows by MiniLM + logistic regression of 'strong beats weak'."""
     first = np.arange(len(rows.data)) < rows.read
     train = first & ~hold & rows.data.measured
     with threadpool_limits(1):
         model = LogisticRegression(C=1.0, max_iter=1000)
-        model.fit(rows.taught[np.flatnonzero(train)], rows.data.gain[train] > 0)
-        scores: Floats = model.decision_function(rows.taught[np.flatnonzero(hold & first)])
+        model.fit(embeddings[np.flatnonzero(train)], rows.data.gain[train] > 0)
+        scores: Floats = model.decision_function(embeddings[np.flatnonzero(hold & first)])
     return scores
 
 
@@ -178,6 +186,13 @@ def _mask(data: Dataset, places: Any) -> Mask:
     mask = np.zeros(len(data), dtype=bool)
     mask[places] = True
     return mask
+
+
+def over_length(scores: Floats, length: Floats, gain: Floats) -> dict[str, float]:
+    """APGR above that of prompt length, with its interval over the same draws of queries."""
+    difference = exact_metrics(scores, gain).apgr - exact_metrics(length, gain).apgr
+    low, high = apgr_interval(scores, gain, np.random.default_rng(0), beside=length)
+    return {"over_length": difference, "over_length_low": low, "over_length_high": high}
 
 
 def figures(part: str, name: str, scores: Floats, gain: Floats) -> dict[str, Any]:

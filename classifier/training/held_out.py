@@ -24,17 +24,15 @@ class TrainingSet:
     """All that a fit needs.
 
     Attributes:
-        data: rows that were read, then invented ones, then joined ones.
+        data: rows that were read, then ones of our own, then joined ones.
         corpus: the same rows as matrices.
         read: number of rows that were read.
-        taught: the teacher's embeddings of the rows read and invented.
 
     """
 
     data: Dataset
     corpus: Corpus
     read: int
-    taught: Floats
     resources: Resources
     settings: Settings
 
@@ -42,11 +40,7 @@ class TrainingSet:
         keep = ~hold
         model = ComplexityModel(self.resources, self.settings)
         with threadpool_limits(1):
-            return model.fit(
-                self.corpus.take(keep),
-                self.data.take(keep),
-                self.taught[keep[: len(self.taught)]],
-            )
+            return model.fit(self.corpus.take(keep), self.data.take(keep))
 
     def source(self, *names: str) -> Mask:
         """Rows of the named sources, and of everything that was made of them."""
@@ -68,8 +62,8 @@ def heads_when_held_out(rows: TrainingSet, parts: Mapping[str, Mask]) -> dict[st
 
 
 def source_parts(rows: TrainingSet) -> dict[str, Mask]:
-    """Each source that was read and has outcomes of both models or a tier, as a part."""
+    """Each source that was read and has outcomes of both models or easy rows, as a part."""
     data = rows.data
-    named = data.measured | np.isin(data.tier, ("easy", "complex"))
+    named = data.measured | (data.tier == "easy")
     named &= np.arange(len(data)) < rows.read
     return {str(s): rows.source(str(s)) for s in np.unique(data.source[named])}

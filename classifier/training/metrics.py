@@ -75,11 +75,23 @@ def _first_crossing(shares: Floats, curve: Floats, level: float) -> float:
 
 
 def apgr_interval(
-    scores: Floats, gains: Floats, rng: np.random.Generator, draws: int = 200
+    scores: Floats,
+    gains: Floats,
+    rng: np.random.Generator,
+    draws: int = 200,
+    beside: Floats | None = None,
 ) -> tuple[float, float]:
-    """A 95 % bootstrap interval of the exact APGR, over queries."""
+    """A 95 % bootstrap interval of the exact APGR, over queries.
+
+    With scores `beside`, of how much it is above theirs on the same queries.
+    """
+
+    def above(row: NDArray[np.int64]) -> float:
+        apgr = exact_metrics(scores[row], gains[row]).apgr
+        return apgr if beside is None else apgr - exact_metrics(beside[row], gains[row]).apgr
+
     rows = rng.integers(0, len(gains), size=(draws, len(gains)))
-    values = [exact_metrics(scores[row], gains[row]).apgr for row in rows if gains[row].sum() > 0]
+    values = [above(row) for row in rows if gains[row].sum() > 0]
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)
 

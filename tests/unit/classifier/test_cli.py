@@ -21,7 +21,7 @@ def rows(tmp_path, monkeypatch):
     """Labelled rows in a file, and a teacher that needs no model."""
     whole = build.training_set
     monkeypatch.setattr("classifier.training.student.Teacher", lambda _: FakeTeacher())
-    monkeypatch.setattr(build, "training_set", lambda d, t: whole(d, t, joined=10, invented=20))
+    monkeypatch.setattr(build, "training_set", lambda d, t: whole(d, t, joined=10))
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(map(json.dumps, made_rows())))
     return path
@@ -133,7 +133,7 @@ def test_calibrate_with_labels_fits_the_probabilities_anew(log, tmp_path):
     assert main(["classifier", "calibrate", *flags]) == 0
 
     scorer = load_artifact(out).scorer()
-    assert scorer.score(Conversation("Prove number 7")) == pytest.approx(0.5, abs=0.1)
+    assert scorer.score(Conversation("Prove number 207")) == pytest.approx(0.5, abs=0.1)
 
 
 def test_calibrate_refuses_a_log_that_is_too_short(tmp_path, capsys):

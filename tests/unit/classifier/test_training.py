@@ -17,18 +17,14 @@ from classifier.training.calibrate import expected_error, fit_knots
 from classifier.training.dataset import from_rows, joined_easy, read_rows, scores_of
 from classifier.training.evaluate import held_out, on_sources, top_precision
 from classifier.training.held_out import heads_when_held_out, source_parts
-from classifier.training.invent import invented_texts
-from classifier.training.model import Settings, kind_targets
-from classifier.training.student import teacher_tokenizer
+from classifier.training.model import Settings, gain_targets, kind_targets
 from classifier.training.written import written_rows
 from tests.unit.classifier.made import FakeTeacher, made_data, made_rows, made_set
-
-TRUSTED = Settings(trusted=frozenset({"s0"}))
 
 
 @pytest.fixture(scope="module")
 def rows():
-    return made_set(settings=TRUSTED)
+    return made_set()
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +34,7 @@ def artifact(rows):
 
 def test_training_again_gives_the_same_bytes(artifact, tmp_path):
     """Every file of the artefact, from rows read anew."""
-    again, _ = train(made_set(settings=TRUSTED), {"note": "made up"})
+    again, _ = train(made_set(), {"note": "made up"})
     for name, made in (("a", artifact), ("b", again)):
         save_artifact(made, tmp_path / name)
 
@@ -74,7 +70,7 @@ def test_what_is_held_out_is_not_seen(rows):
 
 def test_the_held_out_table_has_every_part_and_baseline(rows):
     """Sources, the other half, subjects never seen; classifier, MiniLM, length."""
-    table = held_out(rows)
+    table = held_out(rows, FakeTeacher().embed(list(made_data().text)))
 
     assert {row["part"] for row in table} == {
         "s0",
@@ -84,6 +80,10 @@ def test_the_held_out_table_has_every_part_and_baseline(rows):
     }
     assert {row["by"] for row in table} == {"classifier", "MiniLM + LR", "prompt length"}
     assert all(row["apgr_low"] <= row["apgr_high"] for row in table)
+    apgr = {(row["part"], row["by"]): row["apgr"] for row in table}
+    for row in table:
+        over = row["apgr"] - apgr[row["part"], "prompt length"]
+        assert row.get("over_length", 0) == pytest.approx(over)
 
 
 def test_precision_is_of_pairs_that_were_both_held_out(rows):
@@ -158,6 +158,25 @@ def test_everyday_rows_calibrate_as_never_needing_the_stronger_lane(rows):
     assert set(weight) == {1.0}  # s4 has no outcome, written rows are no measurement
 
 
+def test_targets_say_nothing_of_the_source():
+    """Gains are centred in each source, and no source outweighs another of 2,500 rows."""
+    data = from_rows(
+        [{"text": "a", "source": "x", "weak": n % 2, "strong": 1} for n in range(5000)]
+        + [{"text": "b", "source": "y", "weak": 0, "strong": n} for n in (0, 1)]
+        + [{"text": "c", "source": "z", "weak": 0.5}]
+        + [{"text": "d", "source": "feedback", "thumb": thumb} for thumb in ("up", "down")]
+    )
+
+    target, weight = gain_targets(data, Settings())
+
+    assert sorted(set(target[:5000])) == [-0.5, 0.5]
+    assert weight[:5000].sum() == pytest.approx(2500)
+    assert target[5000:5002].tolist() == [-0.5, 0.5]
+    assert np.isnan(target[5002])  # what fails here says nothing of the strong model
+    assert target[5003:].tolist() == [-0.5, 0.5]
+    assert weight[5003:].tolist() == [10.0, 10.0]
+
+
 def test_kinds_have_targets_and_bounded_weight():
     """No source speaks for all."""
     data = from_rows(
@@ -203,16 +222,14 @@ def test_a_bad_line_is_named(tmp_path, line):
         read_rows([path])
 
 
-def test_joined_and_invented_rows_carry_no_outcome():
-    """They teach kinds and words, not which model is better."""
+def test_joined_rows_carry_no_outcome():
+    """They teach kinds, not which model is better."""
     data = made_data()
     joined = joined_easy(data, 5, np.random.default_rng(0))
-    invented = from_rows(invented_texts(teacher_tokenizer(), data, 10, np.random.default_rng(0)))
 
     assert set(joined.tier) == {"easy"}
     assert joined.counts() == {"s2": 5, "s3": 5}
-    assert set(invented.tier) == {""}
-    assert np.isnan(np.concatenate([joined.weak, invented.weak])).all()
+    assert np.isnan(joined.weak).all()
 
 
 def test_an_embedding_model_trains_and_serves_behind_the_same_interface(monkeypatch, tmp_path):
