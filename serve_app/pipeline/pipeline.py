@@ -101,7 +101,11 @@ class Pipeline:
         self.recent = RecentRequests(state.escalation.features)
         self._settlement = Settlement(state, metrics, recorder, metering, self.recent, traces)
         self.shadowing = Shadowing(
-            state, lanes, partial(avoided, self.book), lambda x: sleeps(state.gates, x)
+            state,
+            lanes,
+            partial(avoided, self.book),
+            lambda x: sleeps(state.gates, x),
+            None if traces is None else traces.note_shadow,
         )
 
     def call(self, route: Route, headers: dict[bytes, bytes], tenant: Tenant) -> Call:

@@ -13,10 +13,9 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 from router.placement.affinity import TurnFacts
 from router.placement.spilled_sessions import session_hash
@@ -57,18 +56,21 @@ class ShadowAnswer:
     """What a copy's engine answered.
 
     Attributes:
-        answer: its JSON, of a tenant that keeps prompts; else None.
+        request_id: of the request that was copied.
+        asked: what the copy asked.
+        answer: the body, as it came.
 
     """
 
     experiment: str
     request_id: str
-    tenant: str
-    lane: str
+    tenant: Tenant
+    lane: Lane
+    asked: ParsedRequest
     status: int
     duration_s: float
     usage: Usage | None
-    answer: Mapping[str, Any] | None = None
+    answer: bytes
 
     @property
     def output_tokens(self) -> int:
@@ -182,17 +184,17 @@ class Shadowing:
         headers = {"x-request-id": f"{copy.request_id}-shadow"}
         response = await self._lanes.open(replica, path, body, headers)
         with contextlib.closing(response):
-            answer = parsed_json(await response.read())
-        kept = answer if tenant.keep_prompts_days and isinstance(answer, dict) else None
+            answer = await response.read()
         return ShadowAnswer(
             copy.config.name,
             copy.request_id,
-            tenant.name,
-            name,
+            tenant,
+            copy.lane,
+            copy.parsed,
             response.status,
             time.perf_counter() - begun,
-            read_usage(answer),
-            kept,
+            read_usage(parsed_json(answer)),
+            answer,
         )
 
     def _body(self, copy: _Copy) -> bytes:

@@ -7,6 +7,7 @@ end; reading, redacting and writing are the thread's (`serve_app.traces`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from starlette.types import Send
@@ -16,6 +17,8 @@ from evals.traces.trace import Trace
 from router.placement.spilled_sessions import session_hash
 from serve_app.bodies.parsed_request import ParsedRequest
 from serve_app.config.records import TracesConfig
+from serve_app.experiments.book import SHADOW
+from serve_app.pipeline.shadowing import ShadowAnswer
 from serve_app.records.background_writer import BackgroundWriter
 from serve_app.records.request_record import RequestRecord
 from serve_app.request.call import Call
@@ -71,11 +74,17 @@ class TraceKeeping:
 
     def note(self, record: RequestRecord, call: Call) -> None:
         """Keep a request that has ended, if its tenant lets it be kept; never blocks."""
-        if not _is_kept(call):
-            return
+        if _is_kept(call):
+            self._put(self._kept(record, call))
+
+    def note_shadow(self, found: ShadowAnswer) -> None:
+        """Keep what a shadow answered, where its tenant lets requests be kept."""
+        if found.tenant.keep_traces_days > 0:
+            self._put(_kept_shadow(found, self._config))
+
+    def _put(self, kept: Kept) -> None:
         if not self._has_begun:
             self._begin()
-        kept = self._kept(record, call)
         # Each side counts what it has done: no number is written by two threads.
         if self._given_bytes - self.sink.taken_bytes + kept.size > MAX_WAITING_BYTES:
             self._on_lost(1)
@@ -93,8 +102,9 @@ class TraceKeeping:
             policies=call.policies,
             given=given,
             read=call.parsed if record.score is not None else None,
-            shown=shown,
-            size=size + (shown.size if shown is not None else 0),
+            parts=() if shown is None else shown.parts,
+            is_stream=shown is not None and shown.is_stream,
+            size=size + (0 if shown is None else shown.size),
         )
 
     def close(self) -> None:
@@ -107,6 +117,37 @@ class TraceKeeping:
 
 def _is_kept(call: Call) -> bool:
     return call.tenant.keep_traces_days > 0 and call.route.answers
+
+
+def _kept_shadow(found: ShadowAnswer, config: TracesConfig) -> Kept:
+    """Return a shadow's answer as a request of its own, `ID-shadow`, that nobody waited for."""
+    usage, given, answer = found.usage, found.asked, found.answer
+    size = given.prompt.bytes
+    trace = Trace(
+        time=datetime.now(UTC),
+        request_id=f"{found.request_id}-shadow",
+        tenant=found.tenant.name,
+        tier=found.tenant.tier_name,
+        api=given.route.path,
+        lane=found.lane.name,
+        model=found.lane.model_id,
+        reason=SHADOW,
+        experiment=found.experiment,
+        arm=SHADOW,
+        code=str(found.status),
+        prompt_tokens=usage.prompt_tokens if usage else None,
+        completion_tokens=usage.completion_tokens if usage else None,
+        cached_tokens=usage.cached_tokens if usage else None,
+        duration_s=found.duration_s,
+    )
+    fits = found.status == 200 and len(answer) <= config.max_answer_bytes
+    return Kept(
+        trace=trace,
+        keep_days=found.tenant.keep_traces_days,
+        given=given if size <= config.max_body_bytes else None,
+        parts=(answer,) if fits else (),
+        size=size + len(answer),
+    )
 
 
 def _given(call: Call) -> ParsedRequest | None:
@@ -133,6 +174,9 @@ def trace_from(record: RequestRecord, call: Call) -> Trace:
         score=record.score,
         threshold=record.threshold,
         classifier=record.classifier,
+        propensity=record.propensity,
+        experiment=record.experiment,
+        arm=record.arm,
         policy_version=call.policies.version,
         code=record.code,
         prompt_tokens=record.prompt_tokens,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from evals.traces.redaction import Redactor
 from evals.traces.trace import Trace
 from serve_app.bodies.parsed_request import ParsedRequest
-from serve_app.request.shown import Shown
 from serve_app.routing.policies import Policies
 from serve_app.traces.answer import Answer, answer_of
 
@@ -24,17 +23,19 @@ class Kept:
         trace: without what is read from bytes, and not redacted.
         keep_days: how long its tenant lets it be kept.
         given: as its client sent it; None: it was not read, or is too long to keep.
-        read: as its classifier read it; None: it was not scored.
+        read: as its classifier read it, which is that of `policies`; None: it was not scored.
+        parts: the answer's bytes; `is_stream`: they are events.
         size: bytes that it holds while it waits, about.
 
     """
 
     trace: Trace
     keep_days: int
-    policies: Policies
+    policies: Policies | None = None
     given: ParsedRequest | None = None
     read: ParsedRequest | None = None
-    shown: Shown | None = None
+    parts: Sequence[bytes] = ()
+    is_stream: bool = False
     size: int = 0
 
 
@@ -49,8 +50,8 @@ class Completing:
 
         Raises whatever an operator's redaction raises.
         """
-        answer, read = _answer(kept), kept.read
-        features = {} if read is None else self._features(kept.policies, read)
+        answer, policies, read = _answer(kept), kept.policies, kept.read
+        features = {} if policies is None or read is None else self._features(policies, read)
         whole = replace(
             kept.trace,
             body={} if kept.given is None else kept.given.body,
@@ -63,7 +64,6 @@ class Completing:
 
 
 def _answer(kept: Kept) -> Answer:
-    shown = kept.shown
-    if shown is None or not shown.parts:
+    if not kept.parts:
         return Answer()
-    return answer_of(kept.trace.api, b"".join(shown.parts), is_stream=shown.is_stream)
+    return answer_of(kept.trace.api, b"".join(kept.parts), is_stream=kept.is_stream)

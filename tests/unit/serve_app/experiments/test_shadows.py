@@ -6,8 +6,12 @@ import time
 
 import pytest
 
+from evals.traces.store import read_traces
+from serve_app.config.records import TracesConfig
+from serve_app.config.tenants import TenantsConfig
 from serve_app.experiments.book import SHADOW
 from serve_app.pipeline.state import IngressState
+from serve_app.pipeline.trace_keeping import TraceKeeping
 from tests.unit.serve_app.conftest import FLEET, FakeLanes, FakeResponse
 from tests.unit.serve_app.experiments.conftest import ONE, use
 from tests.unit.serve_app.pipeline.test_gateway_serving import DONE, delta
@@ -223,17 +227,28 @@ async def test_a_request_that_failed_or_went_elsewhere_has_no_copy(shadowed):
     assert counted(shadowed) == {}
 
 
-async def test_an_answer_is_kept_for_tenants_that_keep_prompts_alone(shadowed):
-    """What others said is counted and forgotten."""
-    kept = []
-    shadowed.pipeline.shadowing._keep = kept.append
-    await ask(shadowed)
-    await ask(shadowed, key="slow")
-    await shadows(shadowed)
+async def test_what_a_shadow_said_is_a_trace_where_the_tenant_lets_it_be_kept(
+    world, clock, tmp_path
+):
+    """It has the request's id, and is nobody's answer; of other tenants nothing is kept."""
+    tenants = world.tenants.model_dump()
+    tenants["tenants"]["acme"]["keep_traces_days"] = 9
+    world.tenants = TenantsConfig.model_validate(tenants)
+    world.traces = TraceKeeping(TracesConfig(), tmp_path / "traces", "i1", lambda _: None)
+    world.lanes = ShadowLanes()
+    world.use(world.lanes)
+    use(world, clock, ALL)
 
-    answers = {x.tenant: x.answer for x in kept}
-    assert answers["acme"]["usage"] == USAGE
-    assert answers["slow"] is None
+    await ask(world, headers={"x-request-id": "r1"})
+    await ask(world, key="slow")
+    await shadows(world)
+
+    world.traces.close()
+    first, second = sorted(read_traces(tmp_path / "traces"), key=lambda x: x.request_id)
+    assert (first.request_id, first.lane, first.arm) == ("r1", "chat", None)
+    assert (second.request_id, second.lane, second.reason) == ("r1-shadow", "quality", "shadow")
+    assert (second.arm, second.completion_tokens) == ("shadow", USAGE["completion_tokens"])
+    assert second.body["messages"] == first.body["messages"]
 
 
 async def test_copies_end_with_their_replica(shadowed):
