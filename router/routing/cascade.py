@@ -14,9 +14,7 @@ by a part only (`GAIN_MIN`), so moves have a bucket of their own: `part` of the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from math import exp
 
 from router.routing.levels import LevelView
 
@@ -25,8 +23,6 @@ SAVED_MOVES = 8.0
 
 MAX_PART = 0.7
 """1 - `GAIN_MIN` of `router.routing.pressure`: what the first stage can give way by."""
-
-_STEEP = 40.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +43,6 @@ class CascadeConfig:
     def __post_init__(self) -> None:
         if not 0 < self.part <= MAX_PART:
             raise ValueError(f"a cascade's part of the share must lie in (0, {MAX_PART}]")
-
-
-@dataclass(frozen=True, slots=True)
-class Uncertainty:
-    """The chance that an answer fails, by a logistic regression on signals of any scale."""
-
-    weights: Mapping[str, float]
-    bias: float
-
-    def of(self, signals: Mapping[str, float]) -> float:
-        """Return the chance in (0, 1); KeyError where a signal is missing."""
-        total = self.bias + sum(part * signals[name] for name, part in self.weights.items())
-        return 1.0 / (1.0 + exp(-max(-_STEEP, min(_STEEP, total))))
 
 
 class Cascade:

@@ -5,7 +5,7 @@ from math import inf
 
 import pytest
 
-from router.routing.cascade import MAX_PART, SAVED_MOVES, Cascade, CascadeConfig, Uncertainty
+from router.routing.cascade import MAX_PART, SAVED_MOVES, Cascade, CascadeConfig
 from router.routing.escalation import EscalationController, EscalationLevel, LevelView
 
 CONFIG = CascadeConfig(part=0.5, least_score=0.4, threshold=0.6)
@@ -65,16 +65,6 @@ def test_few_moves_are_saved_up():
 def test_a_part_that_the_first_stage_cannot_give_is_refused(part):
     with pytest.raises(ValueError, match="part of the share"):
         CascadeConfig(part=part, least_score=0, threshold=0.5)
-
-
-def test_uncertainty_is_a_chance_by_weights():
-    found = Uncertainty({"a": 2.0, "b": -1.0}, 0.5)
-
-    assert found.of({"a": 0.0, "b": 0.5, "c": 9.0}) == 0.5
-    assert found.of({"a": 1e9, "b": 0.0}) == pytest.approx(1)
-    assert found.of({"a": -1e9, "b": 0.0}) == pytest.approx(0)
-    with pytest.raises(KeyError):
-        found.of({"a": 1.0})
 
 
 @pytest.mark.parametrize(("part", "unsure"), [(0.5, 0.0), (0.25, 0.05), (MAX_PART, 0.9)])
