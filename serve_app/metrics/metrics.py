@@ -184,7 +184,7 @@ class Metrics:
         )
         self.request_records_dropped = counter(
             "pointsman_request_records_dropped_total",
-            "Finished requests not noted: feedback, request log, usage log.",
+            "Finished requests not noted: feedback, request log, usage log, traces.",
             "sink",
         )
         self.trace_spans_exported = counter(
