@@ -102,7 +102,11 @@ class LaneScaler:
             need, reason = offered / full, Reason.LOAD
         lead_s = load.start_up_s or terms.start_up_s
         backlog = 0.0
-        if load.queued_tokens > (full or 0.0) * load.ready * terms.ttft_s:
+        # Until a replica was full nobody knows what one gets through: then what came since the
+        # objective's time ago stands for it (Little's law). At any moment something waits for the
+        # next step, and that is no queue.
+        through = full * load.ready if full else offered or 0.0
+        if load.queued_tokens > through * terms.ttft_s:
             # The last in line waits beyond the objective: what there is is full.
             need, reason = max(need, float(load.ready)), Reason.QUEUE
             backlog = self._backlog(load, lead_s)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+QUEUED = 0.1
+"""Of the sequences that run; and two at least."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReplicaReading:
@@ -29,8 +32,12 @@ class ReplicaReading:
 class Throughput:
     """The tokens a second of a full replica: the mean of the last while.
 
-    A replica is full from `full` of its slots on, or while its engine has requests waiting. Its
-    rate then depends on the mix of prompts and answers (a prompt's token costs a small part of
+    A replica is full from `full` of its slots on, of its KV cache with requests waiting, or while
+    as many wait as `QUEUED` of those that run: by Little's law they then wait for such a part of an
+    answer's time. Fewer prove nothing: at any moment some have come since the last step. Were a
+    replica that is half idle taken for full, the load would be many replicas' worth, and with each
+    that came the figure would fall again. The rate of a full one
+    depends on the mix of prompts and answers (a prompt's token costs a small part of
     an answer's): a mean over `keep_s` is of the lane's mix, where the best is a burst of
     prompts. Old figures are forgotten once there are newer ones.
     """
@@ -70,4 +77,5 @@ class Throughput:
 
     def _is_full(self, reading: ReplicaReading) -> bool:
         of_slots = self._slots is not None and reading.running >= self._full * self._slots
-        return reading.waiting > 0 or of_slots
+        of_kv = reading.waiting > 0 and reading.kv_utilization >= self._full
+        return of_slots or of_kv or reading.waiting >= max(2.0, QUEUED * reading.running)

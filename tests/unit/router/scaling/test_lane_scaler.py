@@ -67,6 +67,19 @@ def test_a_lost_scrape_is_not_idle():
         assert scaler.decide(old, second).reason is Reason.STALE
 
 
+def test_what_waits_for_the_next_step_is_no_queue_where_nobody_knows_what_a_replica_gets_through():
+    """A lane that was never full, ten requests a second: one of them waits at any moment."""
+    scaler = LaneScaler(terms(ttft_s=2.0))
+    seen = load(2, 0.1, tokens_per_s=None, queued_tokens=600.0, offered_tokens_per_s=6_000.0)
+    assert after_calm(scaler, seen).target == 1
+
+    scaler = LaneScaler(terms(ttft_s=2.0))
+    queued = load(2, 0.1, tokens_per_s=None, queued_tokens=12_600.0, offered_tokens_per_s=6_000.0)
+    assert scaler.decide(queued, 0).target == 3
+    unknown = load(2, 0.1, tokens_per_s=None, queued_tokens=600.0)
+    assert LaneScaler(terms()).decide(unknown, 0).target == 3
+
+
 def test_after_a_gap_the_rest_has_to_be_enough_for_the_whole_time_again():
     scaler = LaneScaler(terms())
     after_calm(scaler, load(3, 0.7))

@@ -35,20 +35,35 @@ def test_throughput_is_measured_while_a_replica_is_full():
     assert seen.tokens_per_s is None
     seen.note("a", reading(30, 21_000))
     assert seen.tokens_per_s == 2_000
-    seen.note("a", reading(40, 22_000, running=3, waiting=1))
+    seen.note("a", reading(40, 22_000, running=3, waiting=2))
     assert seen.tokens_per_s == pytest.approx(1_050)
 
 
 def test_old_throughput_stands_until_there_is_newer():
     seen = Throughput(None, keep_s=100)
     for at, tokens in ((0, 0), (10, 10_000), (200, 10_000), (210, 10_000)):
-        seen.note("a", reading(at, tokens, waiting=1))
+        seen.note("a", reading(at, tokens, waiting=4))
     assert seen.tokens_per_s == 1_000
-    seen.note("a", reading(220, 15_000, waiting=1))
+    seen.note("a", reading(220, 15_000, waiting=4))
     assert seen.tokens_per_s == 500
     seen.retain(frozenset())
-    seen.note("a", reading(230, 90_000, waiting=1))
+    seen.note("a", reading(230, 90_000, waiting=4))
     assert seen.tokens_per_s == 500
+
+
+def test_who_came_since_the_last_step_makes_no_replica_full():
+    """Were it so, each replica more would lower the figure, and the load be all that there are."""
+    seen = Throughput(256)
+    for at in range(0, 100, 10):
+        seen.note("a", reading(at, 600 * at, running=40, waiting=1 + 2 * (at % 20 == 0)))
+    assert seen.tokens_per_s is None
+
+
+def test_a_replica_whose_cache_is_full_is_full():
+    seen = Throughput(256)
+    for at in (0, 10):
+        seen.note("a", ReplicaReading(at, 600 * at, 40, 1, 0.95))
+    assert seen.tokens_per_s == 600
 
 
 def test_a_slope_takes_half_of_its_window():
