@@ -151,7 +151,7 @@ def _by_bernstein(
     name: str,
     truth: float,
     target: Floats,
-    logs: list[tuple[Logged, Floats]],
+    logs: list[tuple[Logged, npt.NDArray[np.int64]]],
 ) -> dict[str, Any]:
     parts = [(weights(log, target[at]) - 1) * log.reward for log, at in logs]
     found = [bernstein(x, 1 / epsilon, LEVEL) for x in parts]

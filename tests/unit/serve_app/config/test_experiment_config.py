@@ -55,7 +55,7 @@ def test_an_experiment_begins_at_a_date_or_at_a_time_with_its_zone(written, begi
     [
         ({"starts": datetime(2026, 12, 1)}, "say the zone"),  # noqa: DTZ001 - that is the fault
         ({"treatment": "chat"}, "control and treatment are the same lane"),
-        ({"treatment": "candidat"}, "'candidat' is not an enabled lane; did you mean"),
+        ({"treatment": "kandidate"}, "'kandidate' is not an enabled lane; did you mean"),
         ({"treatment": "off"}, "'off' is not an enabled lane"),
         ({"control": "vectors"}, "lane 'vectors' does not generate text"),
         ({"share": 1}, "experiments.0.share"),
