@@ -127,7 +127,7 @@ def litellm_scores(texts: list[str]) -> np.ndarray:
 
 def latency() -> list[dict[str, Any]]:
     """Milliseconds a decision by prompt length, for each way of deciding."""
-    texts = {tokens: _texts(tokens, CALLS) for tokens in TOKENS}
+    texts = {tokens: sample_texts(tokens, CALLS) for tokens in TOKENS}
     artifact = load_artifact(DEFAULT_ARTIFACT)
     rounds = [evaluate.latency(artifact.scorer(), texts) for _ in range(ROUNDS)]
     rows = [
@@ -156,7 +156,7 @@ def memory() -> dict[str, Any]:
     return {"part": "memory", "by": "classifier", "resident_mb": float(text) * 2**20 / 1e6}
 
 
-def _texts(tokens: int, count: int) -> list[str]:
+def sample_texts(tokens: int, count: int) -> list[str]:
     """Distinct texts: words by Zipf's law, one in `UNSEEN` never seen before."""
     rng = random.Random(tokens)
     words = [word.decode() for word in common_words(teacher_tokenizer().get_vocab())]

@@ -97,6 +97,15 @@ class Artifact:
         low, high = self.quantiles[below], self.quantiles[below + 1]
         return low + part * (high - low)
 
+    def share_of(self, score: float) -> float:
+        """The share of the stated mix that reaches `score`: `threshold_for_share` reversed.
+
+        At least half of a grid step: past the highest quantile nothing is known of the order.
+        """
+        steps = len(self.quantiles) - 1
+        grid = np.linspace(0.0, 1.0, steps + 1)
+        return max(0.5 / steps, 1.0 - float(np.interp(score, self.quantiles, grid)))
+
 
 def save_artifact(artifact: Artifact, folder: Path) -> Path:
     """Write the artefact; the same artefact gives the same bytes."""
@@ -126,6 +135,11 @@ def save_artifact(artifact: Artifact, folder: Path) -> Path:
     path = folder / FILE_NAME
     path.write_text(json.dumps(payload, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return path
+
+
+def kind_of(folder: Path) -> str:
+    """The kind of an artefact, its tables unread; raises ArtifactError as `load_artifact` does."""
+    return str(_read_payload(folder / FILE_NAME)["kind"])
 
 
 def load_artifact(folder: Path) -> Artifact:

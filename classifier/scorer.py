@@ -94,7 +94,7 @@ class Scorer(ABC):
         return prior
 
     def _system_kind(self, system: str) -> float:
-        key = blake2b(system.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        key = _key(system)
         kind = self._systems.get(key)
         if kind is None:
             heads, _ = self._heads(Reading.of(system))
@@ -102,3 +102,10 @@ class Scorer(ABC):
             if len(self._systems) > SYSTEM_CACHE:
                 self._systems.popitem(last=False)
         return kind
+
+    def _has_read(self, system: str) -> bool:
+        return _key(system) in self._systems
+
+
+def _key(system: str) -> bytes:
+    return blake2b(system.encode("utf-8", "surrogatepass"), digest_size=16).digest()

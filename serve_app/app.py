@@ -37,6 +37,7 @@ from serve_app.leases.ledger import LedgerServer
 from serve_app.machine.head_node import BESIDE_THE_STATE, on_head
 from serve_app.machine.ray_walls import refuse_open_ray
 from serve_app.scaling.deployment import replica_options
+from serve_app.scoring.service import build_classifier
 from serve_app.swap.pools import with_part_of_cards
 from serve_app.swap.service import SwapServer
 from serve_app.tenancy.local_key import keep_admin_key
@@ -104,6 +105,7 @@ def build(args: dict[str, Any]) -> Application:
         listen=str(options.listen),
         ledger=_ledger(fleet, str(tenants_file)) if fleet.ingress.replicas > 1 else None,
         swap=_swap(fleet, fleet_file, options, lanes) if fleet.pools else None,
+        classifier=build_classifier(fleet.classifier_service),
     )
 
 

@@ -45,6 +45,7 @@ from serve_app.routing.policies import Policies
 from serve_app.routing.reload import Reloader, load_policies
 from serve_app.scaling.decisions import last
 from serve_app.scaling.standing import Standing
+from serve_app.scoring.asking import ScoreAsking, asking_of
 from serve_app.slo.keeping import FOLDER, SloKeeper
 from serve_app.swap.gates import Gates
 from serve_app.tenancy.callers import is_loopback
@@ -72,6 +73,7 @@ class Ingress(PeerAnswers):
         listen: str,
         ledger: DeploymentHandle[Any] | None = None,
         swap: DeploymentHandle[Any] | None = None,
+        classifier: DeploymentHandle[Any] | None = None,
     ) -> None:
         self._id = replica_id()
         files = (Path(fleet_file), Path(tenants_file))
@@ -179,6 +181,11 @@ class Ingress(PeerAnswers):
         if swap is not None:
             ask = partial(_ask_swap, swap)
             self._state.gates = Gates(policies.fleet, self._id, ask)
+        service = policies.fleet.classifier_service
+        if classifier is not None and service is not None:
+            self._state.scoring = ScoreAsking(
+                asking_of(classifier), service.deadline_s, self._metrics.registry
+            )
         self._tasks: list[asyncio.Task[None]] = []
 
     def __serve_build_asgi_app__(self) -> Gateway:

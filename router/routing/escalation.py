@@ -33,7 +33,7 @@ from statistics import median_low
 from typing import Any
 
 from router.routing.budget import Account, Limits, limits_of
-from router.routing.levels import NO_BAND, Band, LevelView, band_around
+from router.routing.levels import NO_BAND, Band, LevelView, band_around, doubt_around
 from router.routing.pressure import GAIN_MAX, ShareFeedback
 from router.routing.quantile import (
     QuantileConfig,
@@ -158,6 +158,12 @@ class EscalationController:
         """Return the scores near a threshold that is not the traffic's own."""
         width = self._config.explored
         return band_around(self.window, self.window.share(threshold), width) if width else NO_BAND
+
+    def doubts(self) -> dict[str, Band]:
+        """Return by lane the scores so near its threshold that better ones may be worth it."""
+        shares = accumulate(state.feedback.wanted_share for state in self._levels)
+        lanes = [state.level.lane for state in self._levels]
+        return {x: doubt_around(self.window, y) for x, y in zip(lanes, shares, strict=True)}
 
     def note(
         self,

@@ -32,6 +32,15 @@ def band_around(window: QuantileWindow, share: float, width: float) -> Band:
     return Band(window.threshold(share + width), window.threshold(share - width))
 
 
+def doubt_around(window: QuantileWindow, share: float) -> Band:
+    """Return the scores between the thresholds of twice and half of a share.
+
+    A score that is better only in part moves few requests further than that, and what lies in
+    there is one and a half times the share: it bounds what asking for better scores costs.
+    """
+    return Band(window.threshold(2 * share), window.threshold(share / 2))
+
+
 @dataclass(frozen=True, slots=True)
 class LevelView:
     """What a decision needs to know of one level.

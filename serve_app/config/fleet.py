@@ -31,7 +31,7 @@ from serve_app.config.old_names import with_new_names
 from serve_app.config.pools import PoolConfig, pool_fault
 from serve_app.config.prices import PricesConfig
 from serve_app.config.records import FeedbackConfig, RequestLogConfig, TracesConfig
-from serve_app.config.routing import RoutingConfig
+from serve_app.config.routing import ClassifierServiceConfig, RoutingConfig
 from serve_app.config.serving import (
     LimitsConfig,
     RecoveryConfig,
@@ -130,6 +130,10 @@ class FleetConfig(StrictModel):
     def enabled_lanes(self) -> dict[str, LaneConfig]:
         """The lanes that run, by name, in file order."""
         return {name: lane for name, lane in self.lanes.items() if lane.enabled}
+
+    @property
+    def classifier_service(self) -> ClassifierServiceConfig | None:
+        return self.routing.classifier_service
 
     @property
     def queue_config(self) -> QueueConfig:

@@ -30,6 +30,22 @@ class ExplorationConfig(StrictModel):
     width: float = Field(0.1, gt=0, le=0.5)
 
 
+class ClassifierServiceConfig(StrictModel):
+    """A contextual classifier, which is asked where its score may change the lane.
+
+    Attributes:
+        artifact: directory of an artefact of kind `sentence-transformers`.
+        deadline_s: how long a request waits for its score; then its own one decides.
+        replicas: of the deployment; `num_cpus`: of each.
+
+    """
+
+    artifact: str
+    deadline_s: float = Field(0.1, gt=0, le=1)
+    replicas: int = Field(1, ge=1, le=64)
+    num_cpus: float = Field(1.0, gt=0)
+
+
 class RoutingConfig(StrictModel):
     """Which lane gets what.
 
@@ -65,6 +81,8 @@ class RoutingConfig(StrictModel):
         classifier: directory of an artefact; default: the one that is shipped.
         shadow_classifier: directory of a candidate that scores beside it, without
             effect; both scores are in the request log.
+        classifier_service: a second classifier of another kind, in a deployment of its own,
+            which is asked of scores near a threshold; default: there is none.
         exploration: what the log can tell of other thresholds; default: nothing is explored.
 
     """
@@ -93,6 +111,7 @@ class RoutingConfig(StrictModel):
     default_output_tokens: int = Field(256, ge=1)
     classifier: str | None = None
     shadow_classifier: str | None = None
+    classifier_service: ClassifierServiceConfig | None = None
     exploration: ExplorationConfig | None = None
 
     @field_validator("tool_fallback", mode="before")

@@ -24,6 +24,7 @@ from serve_app.metrics import Metrics
 from serve_app.pipeline.asking import Asking
 from serve_app.pipeline.noting import Noting
 from serve_app.pipeline.preparation import Preparation, task_id_of
+from serve_app.pipeline.rescoring import Rescoring
 from serve_app.pipeline.reserving import Reserving
 from serve_app.pipeline.settlement import Settlement
 from serve_app.pipeline.shadowing import Shadowing
@@ -90,6 +91,7 @@ class Pipeline:
         dispatch = Dispatch(lanes, state.sessions, self.book)
         self.summariser = build_summariser(state, lanes, metering, self.book, shelf, metrics)
         self.preparation = Preparation(state, self.summariser)
+        self._rescoring = Rescoring(state, self.preparation, self.big_bodies)
         self._summarising = Summarising(self.summariser, self.preparation, self.big_bodies, metrics)
         self.reserving = Reserving(state, metering)
         self.noting = Noting(state, metrics.agents)
@@ -190,6 +192,8 @@ class Pipeline:
     async def decide(self, call: Call, raw: bytes) -> Plan | Rejected:
         """Parse the body and decide the lane; also the whole of a dry run."""
         plan = await self._planned(call, raw)
+        if call.doubts and isinstance(plan, Plan):
+            plan = await self._rescoring.settle(call, plan)
         call.plan = None if isinstance(plan, Rejected) else plan
         return plan
 

@@ -13,6 +13,7 @@ from router.errors import Rejected
 from router.limits.reservation import Reckoning
 from router.placement.session import derive_session_id
 from router.routing.lane import decide_lane
+from router.routing.policy import Judge, Judgement
 from router.routing.window_room import left
 from router.types import LaneDecision, RequestFacts, Task
 from serve_app.agents.background import background_of
@@ -73,9 +74,18 @@ class Preparation:
         if isinstance(shape, Rejected):
             return shape
         _take(call, shape)
-        parsed = shape.parsed
-        call.turn_key = _turn_key(call, parsed)
+        call.turn_key = _turn_key(call, shape.parsed)
         yield
+        return (yield from self._choosing(call, shape))
+
+    def choosing_again(self, call: Call, plan: Plan) -> Steps[Plan | Rejected]:
+        """The plan with the lane that better scores lead to, in pieces."""
+        if plan.shape is None:
+            return plan
+        return (yield from self._choosing(call, plan.shape))
+
+    def _choosing(self, call: Call, shape: Shape) -> Steps[Plan | Rejected]:
+        parsed = shape.parsed
         decision = self._decide(call, parsed)
         if isinstance(decision, Rejected):
             return decision
@@ -129,11 +139,26 @@ class Preparation:
     def _decide(self, call: Call, parsed: ParsedRequest) -> LaneDecision | Rejected:
         call.stages.enter(Stage.CLASSIFY)
         policies, judge = call.policies, self._state.escalation.judge
-        judging = partial(judge, policies, call.tenant, parsed, call.session_key)
+        judging: Judge = partial(judge, policies, call.tenant, parsed, call.session_key)
+        if self._state.scoring is not None:
+            judging = self._doubting(call, parsed, judging)
         facts = self._facts(call, parsed)
         decision = decide_lane(policies.routing, call.tenant.rules, facts, judging)
         call.stages.enter(Stage.PARSE)
         return decision
+
+    def _doubting(self, call: Call, parsed: ParsedRequest, judging: Judge) -> Judge:
+        """Return the judge that also notes which of the scores it would rather have better."""
+
+        def judge(*, is_planning: bool = False) -> Judgement:
+            judged = judging(is_planning=is_planning)
+            call.doubts = self._state.escalation.doubts(
+                call.policies, call.tenant, parsed, judged, is_planning=is_planning
+            )
+            return judged
+
+        call.doubts = []
+        return judge
 
     def _facts(self, call: Call, parsed: ParsedRequest) -> RequestFacts:
         default = call.policies.routing.default

@@ -36,6 +36,7 @@ from serve_app.records.traffic import Traffic
 from serve_app.registry.book import ToolBook
 from serve_app.routing.escalation import Escalation
 from serve_app.routing.policies import Policies
+from serve_app.scoring.asking import ScoreAsking
 from serve_app.slo.book import SloBook
 from serve_app.swap.gates import Gates
 from serve_app.tenancy.auth import Tenant
@@ -67,6 +68,7 @@ class IngressState:
         lease_holder: what is leased of the ceilings; None: this is the only ingress replica.
         leases: its heartbeats, once there is a ledger to send them to.
         gates: of lanes that share cards; None: none does.
+        scoring: asks the contextual classifier; None: the fleet has none.
         tool_book: the tool registry; empty unless given.
 
     """
@@ -83,6 +85,7 @@ class IngressState:
         self.lease_holder: LeaseHolder | None = None
         self.leases: LeaseSync | None = None
         self.gates: Gates | None = None
+        self.scoring: ScoreAsking | None = None
         peers: LaneView = alone
         elsewhere: LaneView = alone
         demand: LaneView = alone

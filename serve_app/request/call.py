@@ -26,6 +26,7 @@ from serve_app.request.shown import Shown
 from serve_app.request.stages import Stages
 from serve_app.routing.history import Trimmed
 from serve_app.routing.policies import Policies
+from serve_app.routing.scores import Doubt
 from serve_app.swap.gates import Pass
 from serve_app.tenancy.auth import Tenant
 
@@ -112,6 +113,7 @@ class Call:
         language: its conversation's, where that was looked for and is clear.
         task_id: what the client calls the agent's task that it belongs to; empty: nothing.
         turn_key: session and a digest of the newest user turn; None: it has no steps to come.
+        doubts: turns whose score another classifier is asked for; its answer may change the lane.
         shadow: version and score of the classifier that is tried beside the active one.
         stages: seconds by stage.
         trace: the call's own span; None: nobody keeps one, or its client says that none is kept.
@@ -137,6 +139,7 @@ class Call:
     turn_key: tuple[str, bytes] | None = None
     history: Trimmed | None = None
     decision: LaneDecision | None = None
+    doubts: list[Doubt] = field(default_factory=list)
     plan: Plan | None = None
     charge: Charge = field(default_factory=Charge)
     served: Served = field(default_factory=Served)

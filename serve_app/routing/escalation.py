@@ -10,26 +10,22 @@ planning lane: its share is one of such turns, and their scores are no measure o
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from classifier import Conversation, Scorer
 from router.routing.escalation import EscalationConfig, EscalationController, EscalationLevel
-from router.routing.levels import LevelView
+from router.routing.levels import Band, LevelView, doubt_around
 from router.routing.policy import Judgement
 from router.routing.pressure import LoadObservation, YieldController
 from router.types import LaneDecision, Reason
 from serve_app.bodies.parsed_request import ParsedRequest
 from serve_app.routing.draws import draws_of
 from serve_app.routing.policies import Policies
+from serve_app.routing.scores import Doubt, Scores, brief, newest_turn
 from serve_app.tenancy.auth import Tenant
 
-SCORE_CACHE_SIZE = 20_000
-MAX_BRIEF_CHARS = 4096
 # A first token this long ago says nothing about the lane's load now.
 TTFT_WINDOW_S = 10.0
 # A lane that got nothing for so long is not asked for its load.
@@ -37,17 +33,14 @@ BUSY_S = 60.0
 
 
 class Escalation:
-    """Owns the score cache, the controller and the yielding of one ingress replica.
-
-    The cache has scores of turns by digest, the ones in use at the end.
-    """
+    """Owns the scores, the controller and the yielding of one ingress replica."""
 
     def __init__(self, policies: Policies, replica: str = "") -> None:
         self._policies = policies
         self._replica = replica
         # Fixed at start, as the lanes are; the profile of a simulated one is read once.
         self._slots = {name: lane.slots for name, lane in policies.fleet.enabled_lanes.items()}
-        self.cache: OrderedDict[bytes, float] = OrderedDict()
+        self.scores = Scores()
         self._ttft: dict[str, tuple[float, float]] = {}
         self._sent: dict[str, float] = {}
         self._start(policies)
@@ -88,7 +81,7 @@ class Escalation:
         if policies is not own and policies.escalation_basis != own.escalation_basis:
             # A reload came while the body was read: its lanes may have no level any more.
             return Judgement((), {})
-        scores = self.scores(policies, parsed)
+        scores = self.scores.of_turns(policies, parsed)
         if is_planning and self._planning is not None:
             budgets = _planning_budgets(policies, tenant)
             return Judgement(scores, self._planning.view(tenant.name, budgets))
@@ -98,28 +91,44 @@ class Escalation:
         users = parsed.prompt.users
         return Judgement(scores, views, draws_of(session, users, len(users) - len(scores)))
 
-    def scores(self, policies: Policies, parsed: ParsedRequest) -> list[float]:
-        """Scores of the last user turns, newest last; old turns come from a cache.
+    def doubts(
+        self,
+        policies: Policies,
+        tenant: Tenant,
+        parsed: ParsedRequest,
+        judged: Judgement,
+        *,
+        is_planning: bool = False,
+    ) -> list[Doubt]:
+        """The turns for which a better score could change what was decided by this judgement.
 
-        A turn is scored as it looked when it was the newest one, so each ingress
-        replica finds the same score for it, whether it saw that turn or not. Turns that
-        the engine will not read are not scored.
+        None where the tenant may not escalate, whatever its scores.
         """
-        turns, dropped = parsed.prompt.users, parsed.prompt.dropped_users
-        before = max(len(turns) - policies.sticky_turns, dropped)
-        users, system = turns[before:], _brief(parsed.prompt.system)
-        return [
-            self._score(policies.scorer, _conversation(parsed, text, before + index + 1), system)
-            for index, text in enumerate(users)
-        ]
+        rules, planning = tenant.rules, self._planning if is_planning else None
+        may = rules.may_escalate if planning is None else rules.may_plan
+        bands = (planning or self._controller).doubts()
+        fixed = policies.fixed_threshold
+        if fixed is not None and planning is None:
+            # Of a share that the window does not show, the scores are not around it.
+            window = self._controller.window
+            band = doubt_around(window, window.share(fixed))
+            bands[policies.levels[-1].lane] = Band(min(band.low, fixed), max(band.high, fixed))
+        open_to_it = [band for lane, band in bands.items() if lane in judged.views and may(lane)]
+        return self.scores.doubts(policies, parsed, judged.scores, open_to_it)
+
+    def learn(self, policies: Policies, doubts: Sequence[Doubt], shares: Sequence[float]) -> None:
+        """Take the shares of the stated mix that turns belong to for scores of their own.
+
+        Scores of two classifiers do not compare; shares do. So all that follows, thresholds,
+        budgets and logs, is on the scale of the classifier in force.
+        """
+        self.scores.learn(doubts, [policies.shipped(share) for share in shares])
 
     def shadow(self, policies: Policies, parsed: ParsedRequest) -> tuple[str, float] | None:
         if policies.shadow is None or not parsed.prompt.users:
             return None
-        users = parsed.prompt.users
-        conversation = _conversation(parsed, users[-1], len(users))
-        system = _brief(conversation.system)
-        return policies.shadow.version, self._score(policies.shadow, conversation, system)
+        turn = newest_turn(parsed)
+        return policies.shadow.version, self.scores.score(policies.shadow, turn, brief(turn.system))
 
     def features(self, policies: Policies, parsed: ParsedRequest) -> dict[str, float]:
         return policies.scorer.features(newest_turn(parsed))
@@ -156,16 +165,6 @@ class Escalation:
             band = self._controller.band(fixed)
             views[lane] = replace(views[lane], threshold=fixed, yield_threshold=fixed, band=band)
         return views
-
-    def _score(self, scorer: Scorer, conversation: Conversation, system: str) -> float:
-        c = conversation
-        key = _digest(f"{scorer.version}\0{c.user_turns}\0{c.tools}\0{system}\0{c.last_user}")
-        score = self.cache.get(key)
-        if score is None:
-            score = self.cache[key] = scorer.score(conversation)
-            if len(self.cache) > SCORE_CACHE_SIZE:
-                self.cache.popitem(last=False)
-        return score
 
     # -- keeping in step ----------------------------------------------------
 
@@ -273,28 +272,7 @@ class Escalation:
         }
 
 
-def newest_turn(parsed: ParsedRequest) -> Conversation:
-    """Return what the classifier reads of the newest user turn."""
-    users = parsed.prompt.users
-    return _conversation(parsed, users[-1] if users else "", max(1, len(users)))
-
-
-def _conversation(parsed: ParsedRequest, text: str, turn: int) -> Conversation:
-    return Conversation(
-        last_user=text, system=parsed.prompt.system, user_turns=turn, tools=parsed.tools
-    )
-
-
 def _planning_budgets(policies: Policies, tenant: Tenant) -> dict[str, float]:
     """Return the tenant's own share of the planning lane; nothing: the lane's."""
     level, own = policies.planning, tenant.rules.planning_budget
     return {} if level is None or own is None else {level.lane: own}
-
-
-def _brief(system: str) -> str:
-    """What stands for a system prompt in the keys of its turns: a long one is read once."""
-    return system if len(system) <= MAX_BRIEF_CHARS else _digest(system).hex()
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

@@ -26,6 +26,7 @@ from serve_app.config.fleet import FleetConfig
 from serve_app.config.records import StoreConfig
 from serve_app.config.settings import home, load_fleet, load_tenants, refuse_unknown_lanes
 from serve_app.routing.policies import Policies, build_policies
+from serve_app.scoring.kinds import refuse_slow
 from serve_app.tenancy.auth import Authenticator
 from serve_app.tenancy.keys import KeyBook
 from serve_app.tenancy.removals import Removals
@@ -42,12 +43,15 @@ FIXED = (
     "sessions",
     "ledger",
     "warm_up",
+    "classifier_service",
     "feedback",
     "request_log",
     "traces",
     "tracing",
 )
 """Parts of a fleet file that are built once, with a deployment."""
+
+_TOLD = {"enabled_lanes": "lanes", "classifier_service": "routing.classifier_service"}
 
 _REDEPLOY = (
     "for those change args.revision in serve_config.yaml and run 'serve deploy serve_config.yaml'"
@@ -58,16 +62,17 @@ def load_policies(fleet_file: Path, tenants_file: Path, book: KeyBook | None = N
     """Read every file that the ingress decides by, or raise ConfigError."""
     fleet = load_fleet(fleet_file)
     given = fleet.routing.classifier
-    artifact, scorer = _classifier(home() / given if given else DEFAULT_ARTIFACT)
+    artifact, scorer = _classifier(home() / given if given else DEFAULT_ARTIFACT, "classifier")
     candidate = fleet.routing.shadow_classifier
-    shadow = _classifier(home() / candidate)[1] if candidate else None
+    shadow = _classifier(home() / candidate, "shadow_classifier")[1] if candidate else None
     tenants = load_tenants(tenants_file)
     refuse_unknown_lanes(tenants, fleet, tenants_file)
     return build_policies(fleet, tenants, scorer, artifact.threshold_for_share, shadow, book)
 
 
-def _classifier(folder: Path) -> tuple[Artifact, Scorer]:
+def _classifier(folder: Path, role: str) -> tuple[Artifact, Scorer]:
     """An artefact and its scorer; the same ones again while the folder is unchanged."""
+    refuse_slow(folder, role)
     try:
         stamp = (folder / FILE_NAME).stat().st_mtime_ns
         return _load_classifier(folder, stamp)
@@ -266,5 +271,5 @@ class Reloader:
         fleet = policies.fleet
         for name in FIXED:
             if getattr(fleet, name) != getattr(self._fleet, name):
-                told = "lanes" if name == "enabled_lanes" else name
+                told = _TOLD.get(name, name)
                 raise ConfigError(f"{self._files[0]}: {told} changed; {_REDEPLOY}")

@@ -12,8 +12,8 @@ from classifier import DEFAULT_ARTIFACT, ArtifactError, Scorer, load_artifact
 from classifier.artifact import SENTENCE_TRANSFORMERS
 from serve_app.bodies.parsed_request import ParsedRequest
 from serve_app.config.settings import home
-from serve_app.routing.escalation import newest_turn
 from serve_app.routing.policies import Policies
+from serve_app.routing.scores import newest_turn
 
 logger = logging.getLogger("ray.serve")
 

@@ -28,6 +28,7 @@ from serve_app.doctor.files.tiers import shared_lanes
 from serve_app.engine.embedded_model import cache_dir, is_intact
 from serve_app.registry.files import read_file, tool_files
 from serve_app.routing.languages import languages_of
+from serve_app.scoring.kinds import refuse_quick, refuse_slow
 from serve_app.tenancy.stores import open_store
 
 AGAIN = "change the named line; the message says what is valid"
@@ -129,8 +130,13 @@ def _roles(fleet: FleetConfig) -> Verdict:
 
 
 def _classifiers(fleet: FleetConfig) -> Verdict:
-    """Load those that the ingress loads, from the same places."""
+    """Load those that the ingress loads, from the same places, and that of the service."""
     routing = fleet.routing
+    for role in ("classifier", "shadow_classifier"):
+        if (name := getattr(routing, role)) is not None:
+            refuse_slow(home() / name, role)
+    if fleet.classifier_service is not None:
+        refuse_quick(fleet.classifier_service)
     named = [x for x in (routing.classifier, routing.shadow_classifier) if x]
     folders = [home() / x for x in named] or [DEFAULT_ARTIFACT]
     for folder in folders:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from classifier import SURFACE_NAMES, Artifact, ArtifactError, load_artifact
-from classifier.artifact import COMPILED, FILE_NAME, save_artifact
+from classifier.artifact import COMPILED, FILE_NAME, kind_of, save_artifact
 from classifier.heads import Priors, Weights
 from classifier.training.student import teacher_tokenizer
 
@@ -143,3 +143,26 @@ def test_a_share_outside_0_to_1_is_refused(share):
     """It would be a mistake, not a wish."""
     with pytest.raises(ValueError, match="share"):
         made().threshold_for_share(share)
+
+
+@pytest.mark.parametrize("share", [0.001, 0.03, 0.0305, 0.5, 1.0])
+def test_the_share_of_a_threshold_is_the_share_that_it_was_made_for(share):
+    artifact = made()
+
+    assert artifact.share_of(artifact.threshold_for_share(share)) == pytest.approx(share)
+
+
+def test_nothing_is_known_of_the_order_past_the_highest_quantile():
+    """A share of nothing would be a score that no threshold has."""
+    artifact = made()
+
+    assert artifact.share_of(1.0) == artifact.share_of(2.0) == 0.0005
+    assert artifact.share_of(-1.0) == 1.0
+
+
+def test_the_kind_of_an_artefact_is_told_without_its_tables(folder):
+    (folder / "gram_keys.npy").unlink()
+
+    assert kind_of(folder) == COMPILED
+    with pytest.raises(ArtifactError):
+        kind_of(folder / "nowhere")

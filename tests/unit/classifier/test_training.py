@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifier import Conversation
+from classifier import SURFACE_NAMES, Conversation
 from classifier.artifact import save_artifact
+from classifier.embedded import EmbeddingScorer
+from classifier.heads import Priors, Weights
 from classifier.training.build import calibration_rows, train
 from classifier.training.calibrate import expected_error, fit_knots
 from classifier.training.dataset import from_rows, joined_easy, read_rows, scores_of
@@ -249,6 +251,37 @@ def test_an_embedding_model_trains_and_serves_behind_the_same_interface(monkeypa
     assert 0 <= scorer.score(Conversation(hard)) <= 1
     assert made.version == "embedding-mine"
     assert {"need", "kind"} <= scorer.features(Conversation(hard)).keys()
+
+
+def test_a_batch_is_embedded_in_one_pass_and_scored_as_each_alone(monkeypatch):
+    """Texts that were read, a system prompt among them, are not embedded again."""
+    passes = []
+
+    def embed(texts):
+        passes.append(list(texts))
+        return FakeTeacher().embed(texts)
+
+    monkeypatch.setattr("classifier.embedded.Embedder", lambda _: embed)
+    marks, line = np.full((len(SURFACE_NAMES), 2), 0.01), np.array([0.0, 1.0])
+    weights = Weights(marks, np.zeros(2), marks, np.zeros(2), line, line)
+    asked = [
+        Conversation("Where is my card?", "You are a bank."),
+        Conversation("Prove Goldbach.", "You are a bank."),
+        Conversation("Prove Goldbach.", user_turns=3),
+    ]
+
+    def scorer():
+        return EmbeddingScorer("v", "mine", np.full((24, 2), 0.01), weights, Priors())
+
+    alone = [scorer().score(c) for c in asked]
+    passes.clear()
+    together = scorer()
+
+    assert together.score_all(asked) == pytest.approx(alone)
+    assert passes == [["Where is my card?", "Prove Goldbach.", "You are a bank."]]
+    assert together.score_all(asked[:1]) == pytest.approx(alone[:1])
+    assert passes[1:] == [["Where is my card?"]]
+    assert together.score_all([]) == []
 
 
 @pytest.mark.slow

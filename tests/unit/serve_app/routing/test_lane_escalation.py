@@ -11,8 +11,9 @@ from router.types import Lane, LaneDecision, Reason
 from serve_app.config.lane import SimulatedEngine
 from serve_app.config.routing import ExplorationConfig
 from serve_app.metrics import Metrics
-from serve_app.routing.escalation import SCORE_CACHE_SIZE, Escalation
+from serve_app.routing.escalation import Escalation
 from serve_app.routing.in_step import exchange, observe_lanes
+from serve_app.routing.scores import SCORE_CACHE_SIZE
 from simulator.model.profile import load_profile
 from tests.unit.serve_app.conftest import FakeScorer
 
@@ -75,8 +76,8 @@ def test_turns_that_the_engine_will_not_read_are_not_scored(policies):
     policies = replace(policies, scorer=scorer, sticky_turns=3)
     escalation = Escalation(policies)
 
-    whole = escalation.scores(policies, asked("hard", "easy", "hard 2"))
-    cut = escalation.scores(policies, asked("hard", "easy", "hard 2", dropped=1))
+    whole = escalation.scores.of_turns(policies, asked("hard", "easy", "hard 2"))
+    cut = escalation.scores.of_turns(policies, asked("hard", "easy", "hard 2", dropped=1))
 
     assert (whole, cut) == ([0.9, 0.1, 0.9], [0.1, 0.9])
     assert scorer.calls == 3
@@ -86,9 +87,9 @@ def test_the_cache_of_scores_is_bounded(policies):
     """A flood of different texts does not grow it for ever."""
     escalation = Escalation(policies)
     for number in range(SCORE_CACHE_SIZE + 50):
-        escalation.scores(policies, asked(f"text {number}"))
+        escalation.scores.of_turns(policies, asked(f"text {number}"))
 
-    assert len(escalation.cache) == SCORE_CACHE_SIZE
+    assert len(escalation.scores.cache) == SCORE_CACHE_SIZE
 
 
 def test_a_spent_budget_shows_in_the_next_view(policies, escalation):
