@@ -95,7 +95,7 @@ def test_doctor_loads_the_classifier_that_the_ingress_would(elsewhere):
     checks = {x.name: x for x in file_checks(str(path), tenants_path(), path)}
     missing = checks["classifier"].run()
     assert (missing.result, str(elsewhere / "scorer") in missing.detail) == (Result.FAILURE, True)
-    shutil.copytree(shipped() / "classifier" / "artifacts" / "lexical-v2", elsewhere / "scorer")
+    shutil.copytree(shipped() / "classifier" / "artifacts" / "lexical-v3", elsewhere / "scorer")
     assert checks["classifier"].run().result is Result.OK
 
 
