@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from statistics import mean, median
 from typing import Any
 
@@ -55,13 +56,13 @@ def cost() -> list[dict[str, Any]]:
     for tokens in TOKENS:
         texts = iter(sample_texts(tokens, (ROUNDS + 1) * (sum(BATCHES) + 1)))
 
-        def some(count: int, texts: Any = texts) -> list[Conversation]:
+        def some(count: int, texts: Iterator[str] = texts) -> list[Conversation]:
             return [Conversation(next(texts)) for _ in range(count)]
 
-        alone = _cpu_ms(lambda c: [quick.score(x) for x in c], lambda: some(1))
+        alone = _cpu_ms(lambda c: [quick.score(x) for x in c], partial(some, 1))
         rows.append({"part": f"{tokens} tokens", "by": "classifier", "batch": 1, "cpu_ms": alone})
         for batch in BATCHES:
-            each = _cpu_ms(slow.score_all, lambda batch=batch: some(batch)) / batch
+            each = _cpu_ms(slow.score_all, partial(some, batch)) / batch
             told = {"cpu_ms": each, "cpu_ms_a_request": each * ASKED}
             rows.append({"part": f"{tokens} tokens", "by": "MiniLM", "batch": batch, **told})
     return rows

@@ -16,7 +16,10 @@ from serve_app.config.fleet import FleetConfig
 from serve_app.config.routing import ClassifierServiceConfig
 from serve_app.routing.reload import Reloader, load_policies
 from serve_app.scoring.kinds import refuse_quick
-from serve_app.scoring.service import ContextualScorer, build_classifier
+from serve_app.scoring.service import (
+    ContextualScorer,
+    build_classifier,
+)
 from tests.unit.serve_app.conftest import FLEET, TIERS
 
 TENANTS = {"tiers": TIERS, "tenants": {"acme": {"tier": "paid"}}, "local_tenant": "acme"}
