@@ -155,6 +155,7 @@ def test_doctor_tells_it(tmp_path, capsys):
             tenants=tenants,
             json=False,
             serve_config=None,
+            card=None,
             parsers=False,
             update=False,
             log=None,
