@@ -113,7 +113,7 @@ class LaneScaler:
         # Over less than twice the lead, a slope is chance more than trend.
         window_s = max(terms.trend_s, 2 * lead_s)
         self._trend.note(now, moment := need, window_s)
-        if not backlog and (full or reason is not Reason.QUEUE):
+        if not backlog:
             # What a request or two more make of a moment is chance, and so is a queue that goes
             # before a replica could come.
             need = self._trend.mean(SMOOTH_S)

@@ -180,7 +180,10 @@ def test_a_queue_counts_before_anything_was_measured():
     for at in range(30):
         assert scaler.decide(load(1, 0.5, tokens_per_s=None, start_up_s=None), at).target == 1
     seen = load(1, 0.5, queued_tokens=100.0, tokens_per_s=None, start_up_s=None)
-    assert scaler.decide(seen, 30).target == 2
+    assert scaler.decide(seen, 30).target == 1
+    for at in range(31, 50):
+        last = scaler.decide(seen, at)
+    assert last.target == 2
 
 
 def test_a_queue_that_goes_by_itself_makes_no_replica():
