@@ -89,6 +89,11 @@ def named_store(path: Path) -> Path:
     return path
 
 
+def tell_damaged(path: Path, why: str) -> None:
+    """Name a file that cannot be read, for whoever sits at the command."""
+    print(f"pointsman: {path}: not read: {why}", file=sys.stderr)
+
+
 def _whole_store(args: argparse.Namespace) -> Path:
     folder = _folder(args)
     if folder.is_file():
@@ -106,7 +111,7 @@ def _export(args: argparse.Namespace) -> int:
 
     def tell(path: Path, why: str) -> None:
         damaged.append(str(path))
-        print(f"pointsman: {path}: not read: {why}", file=sys.stderr)
+        tell_damaged(path, why)
 
     traces = read_traces(
         _folder(args),

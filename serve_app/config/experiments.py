@@ -83,7 +83,12 @@ class ExperimentConfig(StrictModel):
     @field_validator("starts", mode="before")
     @classmethod
     def _a_date_is_its_midnight(cls, value: Any) -> Any:
-        """YAML reads `2026-12-01` as a date, and a time with a zone in UTC."""
+        """YAML reads `2026-12-01` as a date, and a time with a zone in UTC.
+
+        Without its hyphens it is a number, which would be seconds since 1970.
+        """
+        if isinstance(value, int | float):
+            raise ValueError("say a date such as 2026-12-01, or a time with its zone")
         if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
             return dt.datetime.combine(value, dt.time(), dt.UTC)
         if isinstance(value, dt.datetime) and value.tzinfo is None:
@@ -94,6 +99,8 @@ class ExperimentConfig(StrictModel):
     def _compares_two(self) -> Self:
         if self.control == self.treatment:
             raise ValueError(f"{self.name}: control and treatment are the same lane")
+        if self.kind == "switchback" and self.metric != "thumbs":
+            raise ValueError(f"{self.name}: blocks are compared by their thumbs: metric: thumbs")
         if self.kind == "switchback" and self.washout_minutes >= self.block_minutes:
             raise ValueError(f"{self.name}: washout_minutes leaves nothing of block_minutes")
         return self
@@ -170,14 +177,18 @@ def experiments_fault(
     return None
 
 
-def idle_tiers(experiments: Iterable[ExperimentConfig], known: Iterable[str]) -> list[str]:
-    """Return a warning for each tier that the tenants file does not have."""
-    tiers = set(known)
+def idle_names(
+    experiments: Iterable[ExperimentConfig], tiers: Iterable[str], tenants: Iterable[str]
+) -> list[str]:
+    """Return a warning for each tier and each tenant that the tenants file does not have."""
+    known = {"tier": set(tiers), "tenant": set(tenants)}
     return [
-        f"experiments.{index}.tiers: the tenants file has no tier '{tier}'{nearest(tier, tiers)}"
+        f"experiments.{index}.{kind}s: the tenants file has no {kind} '{name}'"
+        f"{nearest(name, known[kind])}"
         for index, one in enumerate(experiments)
-        for tier in one.tiers
-        if tier not in tiers
+        for kind, names in (("tier", one.tiers), ("tenant", one.tenants))
+        for name in names
+        if name not in known[kind]
     ]
 
 

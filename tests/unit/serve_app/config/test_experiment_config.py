@@ -7,7 +7,7 @@ import yaml
 
 from router.slo.objectives import Targets
 from serve_app.config.errors import ConfigError, validate
-from serve_app.config.experiments import idle_tiers
+from serve_app.config.experiments import idle_names
 from serve_app.config.fleet import FleetConfig
 
 LANE = {"model_source": "x", "max_model_len": 4096}
@@ -118,13 +118,16 @@ def test_rails_are_the_deployment_s_objectives_unless_others_are_given():
     assert (rails.min_bad_events, rails.days) == (9, 14)
 
 
-def test_a_tier_that_is_not_there_is_told():
-    """Tiers are renamed at run time: it stops no start."""
-    listed = fleet({**ONE, "tiers": ["pad", "free"]}).experiments
+def test_a_tier_or_tenant_that_is_not_there_is_told():
+    """Both are renamed at run time: it stops no start."""
+    listed = fleet({**ONE, "tiers": ["pad", "free"], "tenants": ["acme", "acne"]}).experiments
 
-    (told,) = idle_tiers(listed, ["paid", "free"])
+    told = idle_names(listed, ["paid", "free"], ["acme"])
 
-    assert told == "experiments.0.tiers: the tenants file has no tier 'pad'; did you mean 'paid'?"
+    assert told == [
+        "experiments.0.tiers: the tenants file has no tier 'pad'; did you mean 'paid'?",
+        "experiments.0.tenants: the tenants file has no tenant 'acne'; did you mean 'acme'?",
+    ]
 
 
 def test_costs_are_a_rail_where_both_lanes_have_prices():
