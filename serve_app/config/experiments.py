@@ -53,7 +53,7 @@ class ExperimentConfig(StrictModel):
         starts: when it begins: a date, or a time with its zone; `max_days`: how long it lasts
             at most.
         tenants, tiers: whose requests; empty: everybody's.
-        metric: what decides: `preference`, `thumbs`, or `judge`.
+        metric: what decides: `preference`, `thumbs`, or `judge`; thumbs where blocks are compared.
         alpha: chance that equal lanes are ever called different.
         smallest: preference beyond one half that is worth finding; the test is tuned for it.
         block_minutes, washout_minutes: of a switchback.
@@ -88,18 +88,27 @@ class ExperimentConfig(StrictModel):
         Without its hyphens it is a number, which would be seconds since 1970.
         """
         if isinstance(value, int | float):
-            raise ValueError("say a date such as 2026-12-01, or a time with its zone")
+            why = "say a date such as 2026-12-01, or a time with its zone"
+            raise ValueError(why)  # noqa: TRY004 - pydantic would pass a TypeError on
         if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
             return dt.datetime.combine(value, dt.time(), dt.UTC)
         if isinstance(value, dt.datetime) and value.tzinfo is None:
             raise ValueError("say the zone, such as 2026-12-01T09:00:00+01:00, or a date alone")
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _blocks_have_no_preferences(cls, data: Any) -> Any:
+        """What a switchback compares is blocks, and no answer is preferred within one."""
+        if isinstance(data, dict) and data.get("kind") == "switchback":
+            return {"metric": "thumbs", **data}
+        return data
+
     @model_validator(mode="after")
     def _compares_two(self) -> Self:
         if self.control == self.treatment:
             raise ValueError(f"{self.name}: control and treatment are the same lane")
-        if self.kind == "switchback" and self.metric != "thumbs":
+        if self.kind == "switchback" and self.metric == "preference":
             raise ValueError(f"{self.name}: blocks are compared by their thumbs: metric: thumbs")
         if self.kind == "switchback" and self.washout_minutes >= self.block_minutes:
             raise ValueError(f"{self.name}: washout_minutes leaves nothing of block_minutes")

@@ -54,6 +54,9 @@ def test_an_experiment_begins_at_a_date_or_at_a_time_with_its_zone(written, begi
     ("wrong", "words"),
     [
         ({"starts": datetime(2026, 12, 1)}, "say the zone"),  # noqa: DTZ001 - that is the fault
+        ({"starts": 20261201}, "say a date such as 2026-12-01"),
+        ({"starts": True}, "say a date such as 2026-12-01"),
+        ({"kind": "switchback", "metric": "preference"}, "metric: thumbs"),
         ({"treatment": "chat"}, "control and treatment are the same lane"),
         ({"treatment": "candidat"}, "'candidat' is not an enabled lane; did you mean"),
         ({"treatment": "off"}, "'off' is not an enabled lane"),
@@ -96,6 +99,15 @@ def test_a_request_is_in_one_experiment_at_most(second, words):
         return
     with pytest.raises(ConfigError, match=words):
         fleet(ONE, {**ONE, **second})
+
+
+def test_a_switchback_is_decided_by_thumbs_unless_a_judge_is_asked():
+    """Its blocks are compared, and no answer is preferred within one."""
+    by_time = {**ONE, "kind": "switchback"}
+
+    assert fleet(by_time).experiments[0].metric == "thumbs"
+    assert fleet({**by_time, "metric": "judge"}).experiments[0].metric == "judge"
+    assert fleet(ONE).experiments[0].metric == "preference"
 
 
 def test_tenants_apart_may_share_a_lane():
