@@ -35,7 +35,8 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     delete = subparser(
         actions,
         "delete",
-        "Delete all that is kept of a tenant on this node; files are rewritten.",
+        "Delete all that is kept of a tenant on this node; files are rewritten. What ended in the "
+        "last traces.flush_s is written later: set keep_traces_days to 0 before, and wait so long.",
         "pointsman traces delete --tenant acme",
         remote=False,
     )
