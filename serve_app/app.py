@@ -41,6 +41,7 @@ from serve_app.scoring.service import build_classifier
 from serve_app.swap.pools import with_part_of_cards
 from serve_app.swap.service import SwapServer
 from serve_app.tenancy.local_key import keep_admin_key
+from serve_app.traces.hook import load_hook
 from simulator.http.spec import NO_PROFILE_SLEEP, EngineSpec
 from simulator.model.profile import FixedTiming, Profile, SleepCosts, profile_path
 from simulator.script.model import ScriptError, load_script
@@ -87,6 +88,8 @@ def build(args: dict[str, Any]) -> Application:
     tenants = load_tenants(tenants_file)
     _refuse_open_door(options, tenants.local_tenant)
     refuse_unknown_lanes(tenants, fleet, tenants_file)
+    # An ingress replica that cannot start says so once the lanes have loaded, again and again.
+    load_hook(fleet.traces.redact)
     for warning in fleet.outdated:
         logger.warning("%s: %s", fleet_file, warning)
     if options.engine == "as_configured":

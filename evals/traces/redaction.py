@@ -29,7 +29,7 @@ _SECRET_KEYS = frozenset(
         *("cvv", "cvc", "pin"),
     )
 )
-"""Names of members, in lower case without `_` and `-`, whose text is a secret whatever it is."""
+"""Names of members, in lower case without `_` and `-`, whose texts and numbers are secret."""
 
 _HIDDEN = "[secret]"
 
@@ -147,7 +147,7 @@ class Redactor:
             while key in found:
                 # Two names that are one without what was taken out.
                 key += "+"
-            if isinstance(value, str) and value and _plain(name) in _SECRET_KEYS:
+            if _plain(name) in _SECRET_KEYS and _says_something(value):
                 found[key], in_value = _HIDDEN, 1
             else:
                 found[key], in_value = self._json(value, depth)
@@ -199,6 +199,12 @@ def _apart(spans: list[tuple[int, int, int]]) -> list[tuple[int, int, int]]:
         else:
             found.append((first, last, order))
     return found
+
+
+def _says_something(value: Any) -> bool:
+    """Whether it may be a secret: schemas describe passwords, and flags ask for them."""
+    is_said = isinstance(value, str | int | float | list | tuple) and not isinstance(value, bool)
+    return is_said and value not in ("", [], ())
 
 
 def _plain(name: str) -> str:

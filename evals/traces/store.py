@@ -16,8 +16,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
+from functools import reduce
 from heapq import heappop, heappush
+from operator import and_
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +66,7 @@ def read_traces(
         on_damaged: called for a file that cannot be read.
 
     """
-    wanted = _filter(tenant, lane, code)
+    wanted = _filter(tenant, lane, code, days if folder.is_file() else None)
     joining = nullcontext() if feedback is None else Feedback(feedback)
     with locked(folder, exclusive=False), joining as said:
         for paths in _by_day(folder, days):
@@ -80,14 +82,16 @@ def _by_day(folder: Path, days: Days | None) -> Iterator[list[Path]]:
         yield counting(paths)[0]
 
 
-def _filter(tenant: str | None, lane: str | None, code: str | None) -> Any:
+def _filter(tenant: str | None, lane: str | None, code: str | None, days: Days | None) -> Any:
+    """Return what rows have to be; None: anything. A file alone is in no day's folder."""
     given = {"tenant": tenant, "lane": lane, "code": code}
-    found = None
-    for name, value in given.items():
-        if value is not None:
-            one = pc.field(name) == value
-            found = one if found is None else found & one
-    return found
+    wanted = [pc.field(name) == value for name, value in given.items() if value is not None]
+    first, last = days or (None, None)
+    if first is not None:
+        wanted.append(pc.field("time") >= datetime.combine(first, time(), UTC))
+    if last is not None:
+        wanted.append(pc.field("time") <= datetime.combine(last, time.max, UTC))
+    return reduce(and_, wanted) if wanted else None
 
 
 @dataclass(frozen=True, slots=True)

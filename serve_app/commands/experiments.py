@@ -164,6 +164,8 @@ def _with_judged(row: Mapping[str, Any], ratings: list[Rating]) -> dict[str, Any
 def _power(args: argparse.Namespace) -> int:
     if not 0 < args.smallest < 0.5:
         raise CommandError("--smallest: more than 0 and less than 0.5")
+    if args.per_day is not None and not args.per_day > 0:
+        raise CommandError("--per-day: more than 0")
     found = power_of(args.preference, alpha=args.alpha, power=args.power, smallest=args.smallest)
     if args.json:
         print(json.dumps(asdict(found)))

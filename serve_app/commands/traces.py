@@ -35,14 +35,15 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     delete = subparser(
         actions,
         "delete",
-        "Delete all that is kept of a tenant on this node; files are rewritten.",
+        "Delete all that is kept of a tenant on this node; files are rewritten. What ended in the "
+        "last traces.flush_s is written later: set keep_traces_days to 0 before, and wait so long.",
         "pointsman traces delete --tenant acme",
         remote=False,
     )
     delete.add_argument("--tenant", required=True, metavar="NAME")
     delete.set_defaults(func=_delete)
     for parser in (listing, delete):
-        _add_place(parser)
+        _add_place(parser, "a store elsewhere")
 
 
 def _add_export(actions: Any) -> None:
@@ -61,31 +62,57 @@ def _add_export(actions: Any) -> None:
     add("--code", metavar="CODE", help="this outcome only, such as 200")
     add("--format", choices=("jsonl", "parquet"), default="jsonl", help="default: jsonl")
     add("--out", type=Path, metavar="FILE", help="mode 0600 (default of jsonl: standard output)")
-    _add_place(export)
+    _add_place(export, "a store elsewhere, or one file of traces")
     export.set_defaults(func=_export)
 
 
-def _add_place(parser: argparse.ArgumentParser) -> None:
+def _add_place(parser: argparse.ArgumentParser, elsewhere: str) -> None:
     parser.add_argument("--fleet", default="auto", help="fleet file or name (default: auto)")
-    parser.add_argument("--folder", type=Path, help="a store elsewhere, or one file of traces")
+    parser.add_argument("--folder", type=Path, help=elsewhere)
 
 
 def _folder(args: argparse.Namespace) -> Path:
+    """Return where traces are; of the deployment's own store there may be nothing yet."""
     if args.folder is not None:
-        found: Path = args.folder
-        return found
+        return named_store(args.folder)
     return state_dir() / load_fleet(fleet_path(args.fleet)).traces.path
+
+
+def named_store(path: Path) -> Path:
+    """Return a store or a file of traces that somebody has named.
+
+    Raises:
+        CommandError: there is nothing.
+
+    """
+    if not path.exists():
+        raise CommandError(f"{path}: no such folder or file of traces")
+    return path
+
+
+def tell_damaged(path: Path, why: str) -> None:
+    """Name a file that cannot be read, for whoever sits at the command."""
+    print(f"pointsman: {path}: not read: {why}", file=sys.stderr)
+
+
+def _whole_store(args: argparse.Namespace) -> Path:
+    folder = _folder(args)
+    if folder.is_file():
+        raise CommandError(f"{folder}: a file, not the folder of a store")
+    return folder
 
 
 def _export(args: argparse.Namespace) -> int:
     from evals.traces.store import read_traces
     from serve_app.records.feedback_store import FILE_NAME
 
+    if args.first is not None and args.last is not None and args.first > args.last:
+        raise CommandError(f"--from {args.first} is after --to {args.last}")
     damaged: list[str] = []
 
     def tell(path: Path, why: str) -> None:
         damaged.append(str(path))
-        print(f"pointsman: {path}: not read: {why}", file=sys.stderr)
+        tell_damaged(path, why)
 
     traces = read_traces(
         _folder(args),
@@ -137,7 +164,7 @@ def _list(args: argparse.Namespace) -> int:
     from evals.traces.folder import locked
     from evals.traces.joining import contents
 
-    with locked(folder := _folder(args), exclusive=False):
+    with locked(folder := _whole_store(args), exclusive=False):
         found = contents(folder)
     if args.json:
         print(json.dumps([asdict(x) | {"day": x.day.isoformat()} for x in found]))
@@ -154,7 +181,7 @@ def _delete(args: argparse.Namespace) -> int:
     from evals.traces.folder import locked
     from evals.traces.joining import forget_tenant
 
-    folder = _folder(args)
+    folder = _whole_store(args)
     with locked(folder, exclusive=True):
         done = forget_tenant(folder, args.tenant)
     if args.json:

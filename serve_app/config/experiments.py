@@ -53,7 +53,7 @@ class ExperimentConfig(StrictModel):
         starts: when it begins: a date, or a time with its zone; `max_days`: how long it lasts
             at most.
         tenants, tiers: whose requests; empty: everybody's.
-        metric: what decides: `preference`, `thumbs`, or `judge`.
+        metric: what decides: `preference`, `thumbs`, or `judge`; thumbs where blocks are compared.
         alpha: chance that equal lanes are ever called different.
         smallest: preference beyond one half that is worth finding; the test is tuned for it.
         block_minutes, washout_minutes: of a switchback.
@@ -83,17 +83,33 @@ class ExperimentConfig(StrictModel):
     @field_validator("starts", mode="before")
     @classmethod
     def _a_date_is_its_midnight(cls, value: Any) -> Any:
-        """YAML reads `2026-12-01` as a date, and a time with a zone in UTC."""
+        """YAML reads `2026-12-01` as a date, and a time with a zone in UTC.
+
+        Without its hyphens it is a number, which would be seconds since 1970.
+        """
+        if isinstance(value, int | float):
+            why = "say a date such as 2026-12-01, or a time with its zone"
+            raise ValueError(why)  # noqa: TRY004 - pydantic would pass a TypeError on
         if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
             return dt.datetime.combine(value, dt.time(), dt.UTC)
         if isinstance(value, dt.datetime) and value.tzinfo is None:
             raise ValueError("say the zone, such as 2026-12-01T09:00:00+01:00, or a date alone")
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _blocks_have_no_preferences(cls, data: Any) -> Any:
+        """What a switchback compares is blocks, and no answer is preferred within one."""
+        if isinstance(data, dict) and data.get("kind") == "switchback":
+            return {"metric": "thumbs", **data}
+        return data
+
     @model_validator(mode="after")
     def _compares_two(self) -> Self:
         if self.control == self.treatment:
             raise ValueError(f"{self.name}: control and treatment are the same lane")
+        if self.kind == "switchback" and self.metric == "preference":
+            raise ValueError(f"{self.name}: blocks are compared by their thumbs: metric: thumbs")
         if self.kind == "switchback" and self.washout_minutes >= self.block_minutes:
             raise ValueError(f"{self.name}: washout_minutes leaves nothing of block_minutes")
         return self
@@ -170,14 +186,18 @@ def experiments_fault(
     return None
 
 
-def idle_tiers(experiments: Iterable[ExperimentConfig], known: Iterable[str]) -> list[str]:
-    """Return a warning for each tier that the tenants file does not have."""
-    tiers = set(known)
+def idle_names(
+    experiments: Iterable[ExperimentConfig], tiers: Iterable[str], tenants: Iterable[str]
+) -> list[str]:
+    """Return a warning for each tier and each tenant that the tenants file does not have."""
+    known = {"tier": set(tiers), "tenant": set(tenants)}
     return [
-        f"experiments.{index}.tiers: the tenants file has no tier '{tier}'{nearest(tier, tiers)}"
+        f"experiments.{index}.{kind}s: the tenants file has no {kind} '{name}'"
+        f"{nearest(name, known[kind])}"
         for index, one in enumerate(experiments)
-        for tier in one.tiers
-        if tier not in tiers
+        for kind, names in (("tier", one.tiers), ("tenant", one.tenants))
+        for name in names
+        if name not in known[kind]
     ]
 
 

@@ -9,10 +9,10 @@ from serve_app.config.errors import ConfigError
 
 
 def load_hook(name: str | None) -> Hook | None:
-    """Import `module:function`; None: none is named.
+    """Import `module:function`, and try it on a text; None: none is named.
 
     Raises:
-        ConfigError: there is no such module or function.
+        ConfigError: there is no such module or function, or it makes no text of a text.
 
     """
     if name is None:
@@ -25,4 +25,10 @@ def load_hook(name: str | None) -> Hook | None:
     if not callable(found):
         raise ConfigError(f"traces.redact: '{module}' has no function '{function}'")
     hook: Hook = found
+    try:
+        told = hook("text")
+    except Exception as error:
+        raise ConfigError(f"traces.redact: {name}: {type(error).__name__}: {error}") from error
+    if not isinstance(told, str):
+        raise ConfigError(f"traces.redact: {name}: returned {type(told).__name__}, not str")
     return hook

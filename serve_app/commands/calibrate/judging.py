@@ -18,6 +18,9 @@ from evals.off_policy.logged import Floats, Logged, Row, logged_of, reward_of
 from evals.off_policy.policies import Candidate, at_share, threshold_of, within_budgets
 from evals.off_policy.recommending import recommended, threshold_candidate, thresholds_around
 from evals.traces.store import read_traces
+from serve_app.commands.client import CommandError
+from serve_app.commands.traces import named_store, tell_damaged
+from serve_app.config.errors import nearest
 from serve_app.config.settings import state_dir
 from serve_app.records.feedback_store import FILE_NAME, thumbs_of
 
@@ -34,8 +37,11 @@ def judged(args: argparse.Namespace, version: str) -> dict[str, Any]:
     rewards = _rewards(args)
     rows = _traced(args.traces, version) if args.traces else _logged(args.traffic, version)
     weak, strong = args.lanes
-    seen = array("d")
-    logged = logged_of(_noting(rows, seen), rewards, weak, strong)
+    seen, lanes = array("d"), set[str]()
+    logged = logged_of(_noting(rows, seen, lanes), rewards, weak, strong)
+    for lane in (weak, strong) if lanes else ():
+        if lane not in lanes:
+            raise CommandError(f"--lanes: no scored request went to '{lane}'{nearest(lane, lanes)}")
     candidates = _candidates(logged, np.frombuffer(seen), args.shares, args.budgets)
     found = recommended(logged, candidates, args.price, method=Method(args.method))
     return {
@@ -57,11 +63,12 @@ def judged(args: argparse.Namespace, version: str) -> dict[str, Any]:
     }
 
 
-def _noting(rows: Iterable[Row], seen: array[float]) -> Iterator[Row]:
-    """Pass rows on, and keep the scores of all."""
+def _noting(rows: Iterable[Row], seen: array[float], lanes: set[str]) -> Iterator[Row]:
+    """Pass rows on, and keep the scores of all and where they went."""
     for row in rows:
         if row.score is not None:
             seen.append(row.score)
+            lanes.update([] if row.lane is None else [row.lane])
         yield row
 
 
@@ -131,7 +138,7 @@ def _logged(paths: list[Path], version: str) -> Iterator[Row]:
 
 
 def _traced(folder: Path, version: str) -> Iterator[Row]:
-    for trace in read_traces(folder):
+    for trace in read_traces(named_store(folder), on_damaged=tell_damaged):
         if trace.classifier == version:
             yield Row(
                 trace.request_id,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import date
@@ -14,6 +13,7 @@ from evals.replay.draw import Draw
 from evals.traces.store import read_traces
 from evals.traces.trace import Trace
 from serve_app.commands.client import CommandError
+from serve_app.commands.traces import tell_damaged
 
 
 def gold_cases(paths: Iterable[Path]) -> list[Case]:
@@ -57,12 +57,8 @@ def traces_of(
     """Read the traces of these days; a file that cannot be read is told and passed over."""
     if not folder.exists():
         raise CommandError(f"{folder}: there are no traces (docs/evals.md says how they are kept)")
-
-    def damaged(path: Path, why: str) -> None:
-        print(f"pointsman: {path}: not read: {why}", file=sys.stderr)
-
     given = feedback if feedback is not None and feedback.exists() else None
-    yield from read_traces(folder, days=days, feedback=given, on_damaged=damaged)
+    yield from read_traces(folder, days=days, feedback=given, on_damaged=tell_damaged)
 
 
 def draw_of(

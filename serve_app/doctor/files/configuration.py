@@ -30,6 +30,7 @@ from serve_app.registry.files import read_file, tool_files
 from serve_app.routing.languages import languages_of
 from serve_app.scoring.kinds import refuse_quick, refuse_slow
 from serve_app.tenancy.stores import open_store
+from serve_app.traces.hook import load_hook
 
 AGAIN = "change the named line; the message says what is valid"
 ACTIVATE = "source .venv/bin/activate"
@@ -79,6 +80,7 @@ def file_checks(fleet_name: str, tenants: Path, serve_config: Path) -> list[Chec
 def _fleet(name: str) -> Verdict:
     path = fleet_path(name)
     fleet = load_fleet(path)
+    load_hook(fleet.traces.redact)
     told = f"{path}: lanes {', '.join(fleet.enabled_lanes)}"
     if fleet.outdated:
         return warning(BELOW.join([told, *fleet.outdated]), "write the new names")

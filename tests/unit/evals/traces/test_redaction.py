@@ -143,3 +143,13 @@ def test_a_text_that_comes_again_is_not_looked_through_again(monkeypatch):
     assert found[0] == found[2] == found[6] == (texts[0], 0)
     # The first was forgotten for the third.
     assert seen == ["a", "[", "c", "a"]
+
+
+@pytest.mark.parametrize("value", ["aa", ["a1", "b2"], 1234, 0, 12.5])
+def test_a_secret_is_one_as_a_number_and_in_a_list_too(value):
+    assert Redactor().json({"x": {"Pin": value}}) == ({"x": {"Pin": "[secret]"}}, 1)
+
+
+@pytest.mark.parametrize("value", ["", [], None, True, {"type": "string"}])
+def test_what_only_speaks_of_a_secret_stays(value):
+    assert Redactor().json({"password": value}) == ({"password": value}, 0)

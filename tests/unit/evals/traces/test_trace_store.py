@@ -49,6 +49,16 @@ def test_a_file_alone_is_read_like_a_store(tmp_path):
     assert ids(tmp_path / "none") == []
 
 
+def test_a_file_alone_has_traces_of_several_days(tmp_path):
+    """No folder says which day they are of."""
+    path = tmp_path / "mine.parquet"
+    write_traces(path, [trace(-90_000), trace(1), trace(86_400)])
+
+    assert ids(path, days=(date(2026, 11, 30), date(2026, 11, 30))) == ["r1"]
+    assert ids(path, days=(None, date(2026, 11, 29)), lane="chat") == ["r-90000"]
+    assert ids(path, days=(date(2026, 12, 1), None)) == ["r86400"]
+
+
 def test_a_damaged_file_is_named_and_the_others_are_read(tmp_path):
     put(tmp_path, "a-1", trace(1))
     broken = put(tmp_path, "a-2", trace(2))

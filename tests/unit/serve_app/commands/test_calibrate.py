@@ -170,3 +170,25 @@ def test_a_reward_that_cannot_be_read_names_its_line(world, tmp_path, wrong, cap
     told = ["--traffic", str(world.log), "--rewards", str(path)]
     assert main(["classifier", "calibrate", "--lanes", "chat,quality", *told]) == 1
     assert "rewards.jsonl:1" in capsys.readouterr().err
+
+
+def test_a_lane_that_no_request_went_to_is_told(world, capsys):
+    """The names are from memory: with a typo nothing would be found, and nothing wrong."""
+    told = ["--traffic", str(world.log), "--rewards", str(world.rewards)]
+
+    assert main(["classifier", "calibrate", "--lanes", "chat,qualty", *told]) == 1
+    assert "to 'qualty'; did you mean 'quality'?" in capsys.readouterr().err
+
+
+def test_traces_that_are_not_there_or_cannot_be_read_are_told(world, tmp_path, capsys):
+    def judge(path: Path) -> int:
+        told = ["--traces", str(path), "--rewards", str(world.rewards)]
+        return main(["classifier", "calibrate", "--lanes", "chat,quality", *told])
+
+    broken = tmp_path / "broken.parquet"
+    broken.write_bytes(b"{}")
+
+    assert judge(tmp_path / "none") == 1
+    assert "none: no such folder or file of traces" in capsys.readouterr().err
+    assert judge(broken) == 0
+    assert f"pointsman: {broken}: not read: " in capsys.readouterr().err

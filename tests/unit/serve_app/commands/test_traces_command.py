@@ -115,3 +115,32 @@ def test_a_tenant_is_deleted(store, capsys):
     assert [x.request_id for x in read_traces(store)] == ["r2"]
     assert run("delete", "--folder", str(store), "--tenant", "acme") == 0
     assert capsys.readouterr().out == "0 requests of acme deleted from 0 files\n"
+
+
+@pytest.mark.parametrize(
+    "action", [("list",), ("export",), ("delete", "--tenant", "acme")], ids=lambda x: x[0]
+)
+def test_a_named_store_that_is_not_there_is_no_empty_one(action, store, capsys):
+    """Who deletes a tenant's traces and mistypes the folder must not read that it is done."""
+    assert run(*action, "--folder", str(store / "typo")) == 1
+
+    assert "typo: no such folder or file of traces" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("action", [("list",), ("delete", "--tenant", "acme")], ids=lambda x: x[0])
+@pytest.mark.parametrize("is_named", [True, False])
+def test_a_file_in_place_of_a_store_is_told(action, is_named, store, capsys):
+    """Nothing was counted or deleted in it."""
+    store.rename(store.parent / "elsewhere")
+    store.write_bytes(b"x")
+    place = ("--folder", str(store)) if is_named else ("--fleet", "local")
+
+    assert run(*action, *place) == 1
+
+    assert "a file, not the folder of a store" in capsys.readouterr().err
+
+
+def test_days_that_end_before_they_begin_are_told(store, capsys):
+    assert run("export", "--folder", str(store), "--from", "2026-11-30", "--to", "2026-11-29") == 1
+
+    assert "--from 2026-11-30 is after --to 2026-11-29" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import yaml
 
 from router.slo.objectives import Targets
 from serve_app.config.errors import ConfigError, validate
-from serve_app.config.experiments import idle_tiers
+from serve_app.config.experiments import idle_names
 from serve_app.config.fleet import FleetConfig
 
 LANE = {"model_source": "x", "max_model_len": 4096}
@@ -54,6 +54,9 @@ def test_an_experiment_begins_at_a_date_or_at_a_time_with_its_zone(written, begi
     ("wrong", "words"),
     [
         ({"starts": datetime(2026, 12, 1)}, "say the zone"),  # noqa: DTZ001 - that is the fault
+        ({"starts": 20261201}, "say a date such as 2026-12-01"),
+        ({"starts": True}, "say a date such as 2026-12-01"),
+        ({"kind": "switchback", "metric": "preference"}, "metric: thumbs"),
         ({"treatment": "chat"}, "control and treatment are the same lane"),
         ({"treatment": "kandidate"}, "'kandidate' is not an enabled lane; did you mean"),
         ({"treatment": "off"}, "'off' is not an enabled lane"),
@@ -98,6 +101,15 @@ def test_a_request_is_in_one_experiment_at_most(second, words):
         fleet(ONE, {**ONE, **second})
 
 
+def test_a_switchback_is_decided_by_thumbs_unless_a_judge_is_asked():
+    """Its blocks are compared, and no answer is preferred within one."""
+    by_time = {**ONE, "kind": "switchback"}
+
+    assert fleet(by_time).experiments[0].metric == "thumbs"
+    assert fleet({**by_time, "metric": "judge"}).experiments[0].metric == "judge"
+    assert fleet(ONE).experiments[0].metric == "preference"
+
+
 def test_tenants_apart_may_share_a_lane():
     """No request can be in both."""
     found = fleet({**ONE, "tenants": ["a"]}, {**ONE, "name": "b", "tenants": ["b"]})
@@ -118,13 +130,16 @@ def test_rails_are_the_deployment_s_objectives_unless_others_are_given():
     assert (rails.min_bad_events, rails.days) == (9, 14)
 
 
-def test_a_tier_that_is_not_there_is_told():
-    """Tiers are renamed at run time: it stops no start."""
-    listed = fleet({**ONE, "tiers": ["pad", "free"]}).experiments
+def test_a_tier_or_tenant_that_is_not_there_is_told():
+    """Both are renamed at run time: it stops no start."""
+    listed = fleet({**ONE, "tiers": ["pad", "free"], "tenants": ["acme", "acne"]}).experiments
 
-    (told,) = idle_tiers(listed, ["paid", "free"])
+    told = idle_names(listed, ["paid", "free"], ["acme"])
 
-    assert told == "experiments.0.tiers: the tenants file has no tier 'pad'; did you mean 'paid'?"
+    assert told == [
+        "experiments.0.tiers: the tenants file has no tier 'pad'; did you mean 'paid'?",
+        "experiments.0.tenants: the tenants file has no tenant 'acne'; did you mean 'acme'?",
+    ]
 
 
 def test_costs_are_a_rail_where_both_lanes_have_prices():

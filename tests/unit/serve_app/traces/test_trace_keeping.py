@@ -7,12 +7,17 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
 from evals.traces.store import read_traces
 from evals.traces.trace import Trace
+from serve_app.app import build
 from serve_app.config.errors import ConfigError
 from serve_app.config.records import TracesConfig
+from serve_app.config.settings import fleet_path
 from serve_app.config.tenants import TenantsConfig
+from serve_app.doctor.check import Result
+from serve_app.doctor.files.configuration import file_checks
 from serve_app.pipeline import trace_keeping
 from serve_app.pipeline.trace_keeping import TraceKeeping
 from serve_app.routing.policies import build_policies
@@ -159,7 +164,9 @@ async def test_what_is_too_long_is_left_out(keeping, world, engine):
 
 
 async def test_a_hook_that_fails_drops_the_trace_and_not_the_request(keeping, world, engine):
-    sys.modules["own_redaction"] = SimpleNamespace(fails=lambda text: text.missing)
+    sys.modules["own_redaction"] = SimpleNamespace(
+        fails=lambda text: text if text == "text" else text.missing
+    )
     try:
         keeping(redact="own_redaction:fails")
     finally:
@@ -192,6 +199,35 @@ async def test_what_waits_is_bounded_in_bytes(keeping, world, engine, monkeypatc
 def test_a_hook_that_is_not_there_stops_the_start(name):
     with pytest.raises(ConfigError, match=r"traces\.redact"):
         load_hook(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("json:loads", "json:loads: JSONDecodeError"),
+        ("json:JSONDecoder", "json:JSONDecoder: TypeError"),
+        ("builtins:len", "builtins:len: returned int, not str"),
+    ],
+)
+def test_a_hook_that_makes_no_text_of_a_text_stops_the_start(name, words):
+    """Otherwise every trace would be dropped, one by one."""
+    with pytest.raises(ConfigError, match=words):
+        load_hook(name)
+
+
+def test_the_graph_is_not_built_with_a_hook_that_is_not_there(tmp_path, monkeypatch):
+    """The word comes before lanes load."""
+    monkeypatch.setenv("POINTSMAN_STATE", str(tmp_path))
+    fleet = yaml.safe_load(fleet_path("local").read_text())
+    path = tmp_path / "fleet.yaml"
+    path.write_text(yaml.safe_dump({**fleet, "traces": {"redact": "no_such_module:f"}}))
+
+    with pytest.raises(ConfigError, match=r"traces\.redact: no_such_module"):
+        build({"fleet": str(path), "engine": "simulated"})
+    check = next(x for x in file_checks(str(path), path, path) if x.name == "fleet")
+    found = check.run()
+    assert found.result is Result.FAILURE
+    assert "traces.redact: no_such_module" in found.detail
 
 
 def test_a_hook_is_found_by_its_name():
