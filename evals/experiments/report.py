@@ -140,7 +140,9 @@ def _outcomes(
     blocks: dict[int, list[Outcome]] = {}
     for one in kept:
         blocks.setdefault(block_of(one.at), []).append(one)
-    return [(x[0].is_treated, sum(y.value for y in x) / len(x)) for x in blocks.values()]
+    # The newest may not be over: its mean would be another at the next look, and so its bet.
+    over = [blocks[number] for number in sorted(blocks)[:-1]]
+    return [(x[0].is_treated, sum(y.value for y in x) / len(x)) for x in over]
 
 
 def _row(evidence: Evidence) -> dict[str, Any]:

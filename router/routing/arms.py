@@ -24,7 +24,9 @@ def in_arm(
         lane = policy.open_lane(arm.treatment, tier, facts)
         if lane is None:
             return decision
-        told = replace(decision, experiment=arm.experiment, arm=arm.name, propensity=arm.propensity)
+        # Both draws, of exploration and of the arm, had to fall so.
+        chance = decision.propensity * arm.propensity
+        told = replace(decision, experiment=arm.experiment, arm=arm.name, propensity=chance)
         if arm.lane == arm.control:
             return told
         return replace(told, lane=lane, reason=Reason.EXPERIMENT, instead_of=decision)

@@ -103,10 +103,11 @@ def build_policies(
 
 
 def version_of(fleet: FleetConfig, classifier: str) -> str:
-    """Return 12 hexadecimal digits of routing rules, shares, aliases, lanes and classifier."""
+    """Return 12 hexadecimal digits of all that chooses a lane: rules, shares, classifier, arms."""
     decides = {
         "classifier": classifier,
         "routing": fleet.routing.model_dump(mode="json"),
+        "experiments": [x.model_dump(mode="json") for x in fleet.experiments],
         "aliases": [(name, alias.model_dump(mode="json")) for name, alias in fleet.aliases.items()],
         "lanes": {
             name: (lane.model_id, lane.max_model_len, lane.calls_tools, sorted(lane.tasks))

@@ -74,8 +74,8 @@ def test_thumbs_decide_where_they_are_the_metric():
 
 
 def test_blocks_of_a_switchback_are_what_is_compared():
-    """Twenty sessions in two blocks are two outcomes."""
-    outcomes = [Outcome(n, f"s{n}", n < 10, float(n < 15)) for n in range(20)]
+    """Twenty-one sessions in three blocks, of which one may not be over, are two outcomes."""
+    outcomes = [Outcome(n, f"s{n}", n < 10, float(n < 15)) for n in range(21)]
     subject = replace(SUBJECT, metric="thumbs", kind="switchback", block_of=lambda at: at // 10)
 
     found = report_of(subject, Shown(outcomes=outcomes))
