@@ -266,8 +266,7 @@ def write_day(halves: Sequence[tuple[FleetReport, float, float]]) -> None:
         "together take 50,000 requests a second at noon and 5,000 at midnight; replicas follow "
         "by the shipped autoscaling policy. The halves of the day run beside each other, the "
         f"second from {OVERLAP_S / 60:.0f} minutes before noon. What a cell's size matters: "
-        "fleet_cells.md. Replicas stand at their bound for most of the day, many more than the "
-        "load needs: docs/simulation.md. `cpu_s`: of a half, on a machine that did other things at "
+        "fleet_cells.md. `cpu_s`: of a half, on a machine that did other things at "
         "the time. Command: `python -m benchmarks.fleet --part day`."
     )
     report.write("fleet_day", rows, title="A day at 50,000 requests a second", notes=notes)
