@@ -13,9 +13,10 @@ from serve_app.tenancy.callers import is_loopback_origin
 
 EXPOSED = (
     b"request-id, retry-after, server-timing, x-pointsman-history, x-pointsman-lane, "
-    b"x-pointsman-model, x-pointsman-not-stored, x-pointsman-reason, x-pointsman-replica, "
+    b"x-pointsman-model, x-pointsman-not-stored, x-pointsman-propensity, x-pointsman-reason, "
+    b"x-pointsman-replica, "
     b"x-pointsman-routed, "
-    b"x-pointsman-score, x-pointsman-threshold, x-pointsman-propensity, x-pointsman-tool-repair, "
+    b"x-pointsman-score, x-pointsman-threshold, x-pointsman-tool-repair, "
     b"x-pointsman-tool-results, x-pointsman-tools, x-pointsman-tools-dropped, "
     b"x-pointsman-trace-id, "
     b"x-ratelimit-limit-requests, x-ratelimit-limit-tokens, "

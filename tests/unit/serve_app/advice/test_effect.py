@@ -149,4 +149,5 @@ def test_a_profile_is_found_by_model_and_card_or_by_name():
     assert profile_of("chat", other, AdviceConfig()) is None
     assert profile_of("chat", other, named).name == "phi-3-mini-fp8-rtx4090"
     assert profile_of("chat", other, AdviceConfig(profiles={"chat": "no-such"})) is None
-    assert all(profile_of(name, lane, AdviceConfig()) for name, lane in lanes.items())
+    # No document has the speed of the model of `free`, which is off as shipped.
+    assert all(profile_of(name, lanes[name], AdviceConfig()) for name in lanes if name != "free")

@@ -3,8 +3,16 @@
 import pytest
 
 from serve_app.config.serving import TimeoutConfig
+from serve_app.websocket import peers
 from tests.unit.serve_app.socket_world import SocketWorld, seqs_of, text_of, until
 from tests.unit.serve_app.websocket.test_websocket import bearer
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """All replicas share a loop here, which a busy machine may hold longer than peers wait."""
+    monkeypatch.setattr(peers, "ANSWER_S", 60.0)
+    monkeypatch.setattr(peers, "TIMEOUTS", peers.TIMEOUTS.model_copy(update={"connect_s": 60.0}))
 
 
 def resume(chat_id, after, token=None) -> dict:
