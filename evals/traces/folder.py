@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+SUFFIX = ".parquet"
 
-from evals.traces.parts import JOINED, SUFFIX
+JOINED = b"pointsman.joined"
+"""Metadata: names of the files whose rows a file has taken over."""
 
 DAY = "day="
 LOCK = ".lock"
@@ -116,6 +116,9 @@ def parts_by_day(folder: Path, days: Days | None = None) -> list[tuple[date, lis
 
 def joined_into(path: Path) -> frozenset[str]:
     """Return the names of the files that a file has in it; empty where it cannot be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         told = pq.read_metadata(path).metadata or {}
     except (OSError, pa.ArrowException):

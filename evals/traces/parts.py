@@ -14,12 +14,9 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from evals.traces.trace import SCHEMA, Trace
-
-SUFFIX = ".parquet"
-
-JOINED = b"pointsman.joined"
-"""Metadata: names of the files whose rows a file has taken over (`evals.traces.folder`)."""
+from evals.traces.folder import JOINED
+from evals.traces.schema import SCHEMA
+from evals.traces.trace import Trace
 
 GROUP_ROWS = 512
 """Rows of a row group: what a reader holds of one file, 50 MB where all bodies are the longest."""

@@ -1,8 +1,8 @@
 """One kept request: what was asked, what was decided, what came of it.
 
-Every writer and reader of traces goes by `Trace` and `SCHEMA`. A column that a later version
-adds is read as its default where a file does not have it; one that a later version dropped is
-passed over.
+Every writer and reader of traces goes by `Trace` and by `evals.traces.schema`. A column that
+a later version adds is read as its default where a file does not have it; one that a later version
+dropped is passed over.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
-import pyarrow as pa
-
 JSON_COLUMNS = frozenset({"body", "tool_calls", "features", "signals", "stages", "verdicts"})
 """Of nested values, which are kept as text: their shape is the client's, not ours."""
+
+
+JOINED_COLUMNS = frozenset({"thumb", "preferred_over"})
+"""Not in any file: joined when traces are read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,8 +84,10 @@ class Trace:
     preferred_over: str | None = None
 
     def row(self) -> dict[str, Any]:
-        """Return it as a row of `SCHEMA`."""
-        found = {name: getattr(self, name) for name in SCHEMA.names}
+        """Return it as a row of `evals.traces.schema.SCHEMA`."""
+        found = {
+            x.name: getattr(self, x.name) for x in fields(self) if x.name not in JOINED_COLUMNS
+        }
         return {
             name: _json(value) if name in JSON_COLUMNS else _text(value)
             for name, value in found.items()
@@ -126,23 +130,3 @@ def trace_of(row: Mapping[str, Any]) -> Trace:
     for name in ("tool_calls", "verdicts"):
         found[name] = tuple(found.get(name, ()))
     return Trace(**found)
-
-
-SCHEMA = pa.schema(
-    [
-        pa.field("time", pa.timestamp("us", tz="UTC"), nullable=False),
-        *(pa.field(name, pa.string(), nullable=False) for name in ("request_id", "tenant", "tier")),
-        *(pa.field(name, pa.string()) for name in ("session", "task", "api", "body", "answer")),
-        *(pa.field(name, pa.string()) for name in ("tool_calls", "finish_reason")),
-        *(pa.field(name, pa.string()) for name in ("lane", "model", "reason")),
-        *(pa.field(name, pa.float64()) for name in ("score", "threshold")),
-        pa.field("classifier", pa.string()),
-        pa.field("propensity", pa.float64()),
-        *(pa.field(name, pa.string()) for name in ("features", "policy_version")),
-        *(pa.field(name, pa.string()) for name in ("experiment", "arm", "signals", "code")),
-        *(pa.field(f"{name}_tokens", pa.int64()) for name in ("prompt", "completion", "cached")),
-        *(pa.field(name, pa.float64()) for name in ("ttft_s", "duration_s")),
-        *(pa.field(name, pa.string()) for name in ("stages", "verdicts")),
-        pa.field("redactions", pa.int32()),
-    ]
-)

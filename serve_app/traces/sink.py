@@ -17,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from evals.traces.folder import day_folder, locked, named, part_path, parts_by_day, prune
-from evals.traces.joining import SMALL_BYTES, join_days_before, join_small
-from evals.traces.parts import write_rows
 from evals.traces.trace import Trace
 from serve_app.traces.kept import Kept
 
@@ -119,6 +117,9 @@ class TraceSink:
                 self._lose(len(group), "a file cannot be written", error)
 
     def _write(self, day: date, keep_days: int, rows: list[Row]) -> None:
+        # With it comes pyarrow, 45 MiB, for who keeps traces alone.
+        from evals.traces.parts import write_rows
+
         folder = day_folder(self._folder, day)
         if day not in self._numbers:
             self._numbers = {day: max((named(x).number for x in folder.iterdir()), default=0)}
@@ -127,19 +128,21 @@ class TraceSink:
         write_rows(path, sorted(rows, key=itemgetter("time")))
 
     def _tidy(self, now: datetime) -> None:
+        from evals.traces.joining import SMALL_BYTES, join_days_before, join_small
+
         today = now.date()
         prune(self._folder, self._max_bytes, today, now.timestamp())
         for _, paths in parts_by_day(self._folder, (today, today)):
-            if sum(_is_small(path) for path in paths) >= JOIN_FROM:
+            if sum(_is_under(SMALL_BYTES, path) for path in paths) >= JOIN_FROM:
                 join_small(paths, JOIN_FROM)
         if now.timestamp() - self._tidied >= TIDY_S:
             self._tidied = now.timestamp()
             join_days_before(self._folder, today)
 
 
-def _is_small(path: Path) -> bool:
+def _is_under(size: int, path: Path) -> bool:
     with suppress(FileNotFoundError):
-        return path.stat().st_size < SMALL_BYTES
+        return path.stat().st_size < size
     return False
 
 

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import pyarrow as pa
 
-from evals.traces.trace import SCHEMA, Trace, trace_of
+from evals.traces.schema import SCHEMA
+from evals.traces.trace import Trace, trace_of
 
 WHOLE = Trace(
     time=datetime(2026, 11, 30, tzinfo=UTC),

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from evals.traces.parts import write_traces
+from evals.traces.schema import SCHEMA
 from evals.traces.store import DamagedTraces, read_traces
-from evals.traces.trace import SCHEMA
 from tests.unit.evals.traces.trace_files import put, trace
 
 

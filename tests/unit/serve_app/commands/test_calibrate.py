@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from classifier import DEFAULT_ARTIFACT, load_artifact
-from evals.traces.trace import SCHEMA, Trace
+from evals.traces.schema import SCHEMA
+from evals.traces.trace import Trace
 from serve_app.cli import main
 from tests.unit.evals.off_policy.made_logs import made_log
 

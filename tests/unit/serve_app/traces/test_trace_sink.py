@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from evals.traces import parts
 from evals.traces.folder import parts_by_day
 from evals.traces.store import read_traces
 from evals.traces.trace import Trace
@@ -128,7 +129,7 @@ def test_a_trace_that_cannot_be_redacted_is_lost_alone_and_never_quoted(sink, lo
 
 def test_what_cannot_be_written_is_counted_and_the_next_is_tried_again(sink, lost, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr(sinks, "write_rows", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+        patched.setattr(parts, "write_rows", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
         sink.write([kept(1), kept(2)])
         sink.tend()
     assert lost == [2]
