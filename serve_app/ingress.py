@@ -18,7 +18,8 @@ from serve_app.admin.desk import build_admin
 from serve_app.admission.admission import watch_saturation
 from serve_app.admission.shed_order_watch import ShedOrderWatch
 from serve_app.advice.view import AdviceView, build_adviser
-from serve_app.config.addresses import frontend_host
+from serve_app.config.addresses import frontend, frontend_host
+from serve_app.config.admission import IngressConfig
 from serve_app.config.files import await_rest
 from serve_app.config.fleet import ReloadConfig
 from serve_app.config.settings import load_tenants, state_dir, tenancy_path
@@ -28,6 +29,7 @@ from serve_app.console.log_ring import keep_log
 from serve_app.experiments.keeping import build_keeper
 from serve_app.front.control import Control
 from serve_app.front.gateway import Gateway
+from serve_app.front.listener.listener import Listener
 from serve_app.leases.lease_sync import LeaseSync
 from serve_app.leases.metrics import LedgerMetrics
 from serve_app.metrics import Metrics
@@ -186,7 +188,15 @@ class Ingress(PeerAnswers):
             self._state.scoring = ScoreAsking(
                 asking_of(classifier), service.deadline_s, self._metrics.registry
             )
+        self._listener = self._build_listener(policies.fleet.ingress)
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _build_listener(self, config: IngressConfig) -> Listener | None:
+        place = frontend() if config.listens else None
+        if place is None:
+            return None
+        name = serve.get_replica_context().app_name
+        return Listener(self._gateway, place, peers=config.replicas, name=name)
 
     def __serve_build_asgi_app__(self) -> Gateway:
         """Called by Serve once, on the replica's event loop."""
@@ -221,6 +231,8 @@ class Ingress(PeerAnswers):
             work.append(self._state.gates.run())
         if self._adviser is not None:
             work.append(self._adviser.run())
+        if self._listener is not None:
+            work.append(self._listener.run())
         self._tasks = [loop.create_task(x) for x in work]
         return self._gateway
 
@@ -262,8 +274,10 @@ class Ingress(PeerAnswers):
         return self._records.tools.told_with(outcome)
 
     async def __del__(self) -> None:
-        # Its sockets are closed by now. Clients come back elsewhere and read what
-        # still runs here through the endpoint; Serve bounds the wait.
+        # Serve's sockets are closed by now, and then our own. Clients come back elsewhere and
+        # read what still runs here through the endpoint; Serve bounds the wait.
+        if self._listener is not None:
+            await self._listener.stop()
         self._console.close()
         await self._websockets.drain()
         for task in self._tasks:

@@ -13,6 +13,7 @@ from serve_app.console.log_ring import LogRing
 from serve_app.engine.warm_up import Exported
 from serve_app.experiments.keeping import ExperimentKeeper
 from serve_app.front.control import Control
+from serve_app.front.listener.listener import Listener
 from serve_app.metrics import Metrics
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.records import Records
@@ -43,12 +44,14 @@ class PeerAnswers:
     _log_ring: LogRing
     _shed_order: ShedOrderWatch
     _experiments: ExperimentKeeper
+    _listener: Listener | None
 
     async def snapshot(self) -> dict[str, Any]:
         return {
             "replica": self._id,
             "pid": os.getpid(),
             "requests_in_flight": int(self._metrics.in_flight._value.get()),  # noqa: SLF001
+            "listener": None if self._listener is None else self._listener.row(),
             "uploads": self._state.uploads.count,
             "reserved_tokens": self._state.reserved_tokens(),
             "sessions": len(self._state.sessions),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import ray
 
 from serve_app.config.errors import ConfigError
@@ -12,7 +14,16 @@ REACHED = ("127.0.0.1", "localhost", "0.0.0.0")  # noqa: S104
 own node at 127.0.0.1, whatever `http_options.host` says."""
 
 
-def frontend_host() -> str | None:
+@dataclass(frozen=True, slots=True)
+class Frontend:
+    """Where Serve's frontend listens, and how long it keeps a connection between two requests."""
+
+    host: str
+    port: int
+    keep_alive_s: float
+
+
+def frontend() -> Frontend | None:
     """Where Serve's frontend really listens; None: no Serve is running.
 
     Serve takes `http_options` once, when it starts; a later file may say otherwise.
@@ -22,7 +33,16 @@ def frontend_host() -> str | None:
     if not ray.is_initialized():
         return None
     client = _get_global_client(raise_if_no_controller_running=False)
-    return str(client.http_config.host) if client is not None else None
+    if client is None:
+        return None
+    told = client.http_config
+    return Frontend(str(told.host), int(told.port), float(told.keep_alive_timeout_s))
+
+
+def frontend_host() -> str | None:
+    """Where Serve's frontend listens; None: no Serve is running."""
+    found = frontend()
+    return found.host if found is not None else None
 
 
 def refuse_unreachable(host: str | None) -> None:

@@ -25,6 +25,8 @@ class IngressConfig(StrictModel):
         graceful_shutdown_timeout_s: longest stream a redeploy waits for.
         silent_after_s: a replica whose event loop stands still for so long is killed and
             replaced; Serve alone would drain it for as long as its stuck streams last.
+        listens: on the frontend's own address, beside HAProxy, which then passes on only what
+            comes while no replica listens. Clients' bytes take one hop less.
         resources: what each replica takes of Ray's own resources beside CPUs: of a cluster,
             it runs on the nodes that have them, as a lane by its `bundle`. Empty: on the
             head node, which has the tenancy store and whatever else is kept.
@@ -36,6 +38,7 @@ class IngressConfig(StrictModel):
     max_ongoing_requests: int = Field(2000, ge=1)
     graceful_shutdown_timeout_s: float = Field(900, gt=0)
     silent_after_s: float = Field(15, ge=5)
+    listens: bool = True
     resources: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
 
 

@@ -31,11 +31,12 @@ class Doorway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
-            scope = {**scope, "headers": _readable(scope["headers"])}
+            scope = {**scope, "headers": readable(scope["headers"])}
         await self._app(scope, receive, send)
 
 
-def _readable(lines: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+def readable(lines: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the lines as UTF-8, the last of them the request's id."""
     chosen = request_id(headers_of(lines)).encode()
     kept = [(name, _as_utf8(value)) for name, value in lines if name != b"x-request-id"]
     return [*kept, (b"x-request-id", chosen)]

@@ -9,14 +9,14 @@ through, the count of requests in flight, and a drain that lets them finish.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
 import socket
-from collections.abc import Iterator
 
 import ray
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serve_app.transport.replica_server import ReplicaServer
 
 Listed = frozenset[tuple[str, str]]
 
@@ -84,13 +84,6 @@ async def _refuse(scope: Scope, send: Send, answer: tuple[int, bytes]) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave SIGTERM to Ray, whose process this is."""
-        yield
-
-
 class EndpointServer:
     """A uvicorn server for one guarded app, on a port the kernel chooses."""
 
@@ -102,7 +95,7 @@ class EndpointServer:
         self.port: int = self._socket.getsockname()[1]
         # No access log: it would cost a line per request and name no more than
         # the ingress's metrics do. Timeouts belong to the ingress.
-        self._server = _Server(
+        self._server = ReplicaServer(
             uvicorn.Config(
                 self.guard,
                 # Its own configuration would close the handlers of Serve's log for good.

@@ -1,0 +1,1 @@
+"""The ingress's own place on the frontend's port (docs/adr/0022-own-listener.md)."""
