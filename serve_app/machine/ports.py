@@ -132,6 +132,16 @@ ROWS = (
         _http_of("ray::ProxyActor"),
     ),
     Row(
+        "8000",
+        "ingress replica",
+        "`http_options.host` (127.0.0.1)",
+        "the API, beside HAProxy",
+        "clients",
+        KEY,
+        # Below what Serve and the kernel give out.
+        lambda name, found: name.endswith(":ingress") and found.port < INGRESS.start,
+    ),
+    Row(
         "30000-31000",
         "ingress replica",
         "`http_options.host` (127.0.0.1)",
