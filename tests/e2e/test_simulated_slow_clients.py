@@ -1,4 +1,4 @@
-"""Clients that send slowly, over HAProxy: what they are told, and what others notice."""
+"""Clients that send slowly: what they are told, and what others notice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Walls of a running deployment, tried with raw bytes: through HAProxy and at the ingress."""
+"""Walls of a running deployment, tried with raw bytes, at the frontend and at the ingress."""
 
 from __future__ import annotations
 
@@ -73,14 +73,14 @@ def statuses(said: bytes) -> list[int]:
 
 @pytest.fixture(scope="module")
 def doors(simulated: str) -> dict[str, int]:
-    """Ports where requests come in: HAProxy's, and one ingress replica's own."""
+    """Ports where requests come in: the frontend's, and what HAProxy reaches of one ingress replica."""
     found = [p for pid in pids_of("ServeReplica:pointsman:ingress") for p in listening(pid)]
     inner = [port for port in found if 30_000 <= port <= 31_000]
     assert inner
-    return {"haproxy": int(simulated.rsplit(":", 1)[1]), "ingress": inner[0]}
+    return {"frontend": int(simulated.rsplit(":", 1)[1]), "ingress": inner[0]}
 
 
-@pytest.fixture(params=["haproxy", "ingress"])
+@pytest.fixture(params=["frontend", "ingress"])
 def ask(doors: dict[str, int], request: pytest.FixtureRequest) -> Ask:
     """Sends bytes to either door."""
     port = doors[request.param]
@@ -183,7 +183,7 @@ SMUGGLED = {
 def test_a_request_that_is_hidden_in_another_is_nobody_s_answer(
     doors: dict[str, int], ask: Ask, how: str
 ) -> None:
-    """Who comes next on HAProxy's kept connections hears the answer to what they asked."""
+    """Who comes next hears the answer to what they asked."""
     marker = b"smuggled-%d" % next(numbers)
     inner = CHAT + b"x-request-id: %b\r\n%b\r\n%b" % (marker, LENGTH, BODY)
 
@@ -191,7 +191,7 @@ def test_a_request_that_is_hidden_in_another_is_nobody_s_answer(
 
     for turn in range(3):
         mine = b"victim-%d-%b" % (turn, marker)
-        answer = ask_at(doors["haproxy"], get(b"/v1/models", b"x-request-id: " + mine, CLOSE))
+        answer = ask_at(doors["frontend"], get(b"/v1/models", b"x-request-id: " + mine, CLOSE))
         assert statuses(answer) == [200]
         assert mine in answer and marker not in answer.replace(mine, b"")
     assert marker not in said
@@ -211,7 +211,7 @@ def two_in_one(ask: Ask) -> list[bytes]:
     )
     answered = [x for x in ids if x in said]
     assert statuses(said) == [200] * len(answered)
-    # A HAProxy that hands over to its successor says so in the first answer, and takes no second.
+    # Who hands over to a successor says so in the first answer, and takes no second.
     assert answered == ids or (answered == ids[:1] and said.count(CLOSE) == 1)
     opened.update(answered)
     return answered

@@ -1,4 +1,4 @@
-"""Sockets through HAProxy to two ingress replicas over simulated engines."""
+"""Sockets to two ingress replicas over simulated engines."""
 
 from __future__ import annotations
 
