@@ -207,7 +207,7 @@ class Scheduler:
     def _await_boundary(self, sequence: Sequence) -> None:
         """Note the decode step before which this sequence needs another block."""
         size = self.scheduling.block_size
-        room = (len(sequence.held_keys) + sequence.unkeyed) * size - sequence.computed
+        room = (sequence.keyed + sequence.unkeyed) * size - sequence.computed
         due = sequence.joined + room
         heapq.heappush(self._boundaries, (due, sequence.number, sequence.epoch, sequence))
 
