@@ -68,6 +68,8 @@ class GroupDemand:
     def __init__(self, capacity: int = 1024) -> None:
         self._capacity = capacity
         self.groups: OrderedDict[str, _Group] = OrderedDict()
+        # Those that may be published, in the same order: most groups are quiet.
+        self._loud: dict[str, _Group] = {}
 
     def begin(self, group: str, *, now: float) -> None:
         known = self.groups.get(group)
@@ -78,6 +80,8 @@ class GroupDemand:
         known.advance(now)
         known.open += 1
         known.turns += 1
+        self._loud.pop(group, None)
+        self._loud[group] = known
 
     def end(self, group: str, *, now: float) -> None:
         known = self.groups.get(group)
@@ -88,9 +92,10 @@ class GroupDemand:
     def published(self, *, now: float) -> dict[str, tuple[float, float]]:
         """Return mean open requests and turns a day, in steps, of the busiest groups."""
         shown = []
-        for name, group in self.groups.items():
+        for name, group in list(self._loud.items()):
             if group.is_quiet:
-                # Most are: what they would be brought up to is not shown.
+                # Until its next turn: what it would be brought up to is not shown.
+                del self._loud[name]
                 continue
             group.advance(now)
             steps = group.open_step.of(group.mean_open), group.turns_step.of(group.turns)
@@ -105,4 +110,6 @@ class GroupDemand:
             return
         newest = next(reversed(self.groups))
         idle = (name for name, group in self.groups.items() if not group.open and name != newest)
-        del self.groups[next(idle, next(iter(self.groups)))]
+        dropped = next(idle, next(iter(self.groups)))
+        del self.groups[dropped]
+        self._loud.pop(dropped, None)
