@@ -79,6 +79,7 @@ class BlockPool:
         if blocks > run.held:
             self.in_use += blocks - run.held
             self._wake(run, blocks)
+            run.held = blocks
 
     def allocate(self, count: int) -> bool:
         """Take `count` new blocks, evicting idle ones; False, and nothing taken, if full."""
@@ -98,13 +99,18 @@ class BlockPool:
         run = self._runs.get(key)
         if run is None:
             run = self._runs[key] = Run(key)
+        holders, held = run.holders, run.held
         if known:
             self._let_go(run, known)
-        run.holders[blocks] = run.holders.get(blocks, 0) + 1
+        holders[blocks] = holders.get(blocks, 0) + 1
         # Those that another sequence has are shared from now on.
-        self.in_use -= min(blocks, run.held) - known
-        if blocks > run.held:
+        if blocks <= held:
+            self.in_use -= blocks - known
+            return run
+        self.in_use -= held - known
+        if run.idle:
             self._wake(run, blocks)
+        run.held = blocks
         return run
 
     def release(self, held: list[HeldRun], unkeyed: int) -> None:
@@ -132,7 +138,7 @@ class BlockPool:
         return bool(left)
 
     def _wake(self, run: Run, blocks: int) -> None:
-        """Have so many blocks of a run held; those that were idle are so no more."""
+        """Have so many blocks of a run be idle no more."""
         idle = run.idle
         while idle and idle[-1].low < blocks:
             part = idle[-1]
@@ -142,7 +148,6 @@ class BlockPool:
             if upto == part.high:
                 idle.pop()
                 del self._idle[part]
-        run.held = blocks
 
     def _evict(self, count: int) -> None:
         self.evictions += count
@@ -222,17 +227,26 @@ class SequenceBlocks:
         sequence.unkeyed -= full - at
         sequence.keyed = full
         held = sequence.held
+        seal = self._pool.seal
         if held and held[-1][2] > at:
-            run, known, end = held.pop()
-            at = self._seal(sequence, run.key, known, at, min(end, full), end)
+            run, known, end = held[-1]
+            upto = min(end, full)
+            blocks = known + upto - at
+            held[-1] = (seal(run.key, known, blocks), blocks, end)
+            at = upto
         while at < full:
             key, end = sequence.run_at(at)
-            at = self._seal(sequence, key, 0, at, min(end, full), end)
+            upto = min(end, full)
+            held.append((seal(key, 0, upto - at), upto - at, end))
+            at = upto
 
-    def _seal(self, sequence: Sequence, key: int, known: int, at: int, upto: int, end: int) -> int:
-        blocks = known + upto - at
-        sequence.held.append((self._pool.seal(key, known, blocks), blocks, end))
-        return upto
+    def next_block(self, sequence: Sequence) -> bool:
+        """Give the block that is full now its key, and take another one; False: there is none."""
+        self.seal_full(sequence)
+        if not self._pool.allocate(1):
+            return False
+        sequence.unkeyed += 1
+        return True
 
     def read(self, sequence: Sequence, blocks: int) -> int:
         """Read so many blocks at once and let go of them: the prefix cache has them from now on.

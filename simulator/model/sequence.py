@@ -144,7 +144,7 @@ class StepResult:
 
     """
 
-    at: float
+    at: float = 0.0
     first: list[Sequence] = field(default_factory=list)
     decoded: list[Sequence] = field(default_factory=list)
     finished: list[Sequence] = field(default_factory=list)
@@ -167,8 +167,8 @@ class Step:
     pairs: float = 0.0
     batch: int = 0
     context: int = 0
-    result: StepResult = field(default_factory=lambda: StepResult(0.0))
+    result: StepResult = field(default_factory=StepResult)
 
     @property
     def prefill_tokens(self) -> int:
-        return sum(tokens for _, tokens in self.prefill)
+        return sum([tokens for _, tokens in self.prefill]) if self.prefill else 0
