@@ -11,8 +11,9 @@ from router.agents.shorten import ResultLimit, shorten
 from serve_app.agents.tool_order import in_order
 from simulator.http.answers import block_keys
 from simulator.http.asks import read_chat
-from simulator.model.kv_cache import BlockPool
+from simulator.model.kv_cache import BlockPool, SequenceBlocks
 from simulator.model.profile import load_profile
+from simulator.model.sequence import Sequence
 
 CARD = "qwen-2.5-14b-awq-rtx4090"
 CONVERSATIONS = 40
@@ -82,10 +83,10 @@ def hits(talks: list[Data]) -> Iterator[Data]:
     for what, change in CASES.items():
         random, prompt, cached, requests = Random(7), 0, 0, 0
         for talk in chosen:
-            pool = BlockPool(scheduling.num_gpu_blocks)
+            cache = SequenceBlocks(BlockPool(scheduling.num_gpu_blocks), scheduling)
             for asked in exchanges(talk):
                 body = change(asked.body(CHAT, stream=False), random)
-                tokens, found = _read(pool, body, scheduling.block_size)
+                tokens, found = _read(cache, body, scheduling.block_size)
                 prompt, cached, requests = prompt + tokens, cached + found, requests + 1
         ratio = cached / prompt
         before = before or ratio
@@ -104,17 +105,8 @@ def _long(talk: Data) -> list[Any]:
     return [call for call in calls if len(call[2].encode()) > LIMIT.max_bytes]
 
 
-def _read(pool: BlockPool, body: Data, size: int) -> tuple[int, int]:
+def _read(cache: SequenceBlocks, body: Data, size: int) -> tuple[int, int]:
     """Have the engine read a prompt; its tokens, and those that it had read before."""
     (tokens,) = read_chat(body, trims=False).prompts
-    key = block_keys(tokens, [], size, "")
-    keys = [key(index) for index in range(len(tokens) // size)]
-    held = pool.match(keys)
-    pool.hold(held)
-    known, new = len(held), keys[len(held) :]
-    if pool.allocate(len(new)):
-        for one in new:
-            pool.seal(one)
-        held = keys
-    pool.release(held, 0)
-    return len(tokens), known * size
+    asked = Sequence(len(tokens) + 1, 1, block_keys(tokens, [], size, ""))
+    return len(tokens), cache.read(asked, len(tokens) // size) * size

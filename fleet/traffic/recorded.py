@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from fleet.simulation.world import Answer, Ask, Fleet
+from simulator.model.sequence import ENDLESS, KeyRuns
 
 _INDEX_BITS = 24
 
@@ -107,22 +108,23 @@ def _ignore(_answer: Answer, _now: float) -> None:
     """Whoever asked is not told: the record goes on by itself."""
 
 
-def _blocks(request: Recorded, number: int, tenant: int) -> Callable[[int], Callable[[int], int]]:
+def _blocks(request: Recorded, number: int, tenant: int) -> Callable[[int], KeyRuns]:
     """Return what names the blocks of a prompt: by its content, or its tenant and session."""
     own = (2 * number) << _INDEX_BITS
     common = (2 * tenant + 1) << _INDEX_BITS
 
-    def blocks(size: int) -> Callable[[int], int]:
-        hashes, shared = request.hash_ids, request.shared_tokens // size
+    def blocks(size: int) -> KeyRuns:
+        hashes = request.hash_ids
+        if not hashes:
+            return KeyRuns((request.shared_tokens // size, common), (ENDLESS, own))
+        # The last of them may stand for less than a whole block: then it is its own.
         each = max(1, request.hash_tokens // size)
-
-        def block_key(index: int) -> int:
-            at = index // each
-            if at < len(hashes):
-                # The last of them may stand for less than a whole block: then it is its own.
-                return -((hashes[at] * each + index % each) + 1)
-            return (common if index < shared and not hashes else own) + index
-
-        return block_key
+        runs = [(each * (n + 1), _content(one, n, each)) for n, one in enumerate(hashes)]
+        return KeyRuns(*runs, (ENDLESS, own))
 
     return blocks
+
+
+def _content(hashed: int, place: int, each: int) -> int:
+    """Return what makes keys of the blocks that one hash stands for; none is a session's."""
+    return -((hashed + 1) * each) - place * each

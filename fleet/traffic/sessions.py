@@ -10,6 +10,7 @@ from random import Random
 
 from fleet.simulation.world import Answer, Ask, Fleet
 from fleet.traffic.scores import SCORES, Scores
+from simulator.model.sequence import ENDLESS, KeyRuns
 from simulator.virtual_time.workload import Session, Workload, sessions
 
 _INDEX_BITS = 24
@@ -154,15 +155,11 @@ class Sessions:
             # them is the one whose tokens go on.
             branch = own + number * (_BRANCH << 40)
 
-            def blocks(size: int, branch: int = branch) -> Callable[[int], int]:
-                shared, known = opening // size, history // size
-
-                def block_key(index: int) -> int:
-                    if index < shared:
-                        return system + index
-                    return (own if index < known else branch) + index
-
-                return block_key
+            def blocks(size: int, branch: int = branch) -> KeyRuns:
+                shared = opening // size, system
+                if branch == own:
+                    return KeyRuns(shared, (ENDLESS, own))
+                return KeyRuns(shared, (history // size, own), (ENDLESS, branch))
 
             tokens = request.input_tokens, request.output_tokens
 

@@ -73,13 +73,15 @@ class Pacer:
 
     def book(self, tokens: int, *, now: float) -> float:
         self._advance(now)
-        position = max(self._next, self._clock)
+        position = self._next if self._next > self._clock else self._clock
         self._next = position + tokens
         self.booked += tokens
         return position
 
     def hold(self, tokens: int, *, now: float) -> float:
-        position = self.book(tokens, now=now) + max(0, tokens - 1)
+        position = self.book(tokens, now=now)
+        if tokens > 1:
+            position += tokens - 1
         return position if position - self._clock > TINY_TOKENS else DUE
 
     def wait_s(self, position: float, *, now: float) -> float:
@@ -123,7 +125,7 @@ class Pacer:
     def _advance(self, now: float) -> None:
         while self._at < now:
             step = self._steps[0]
-            end = min(now, step.until)
+            end = now if now < step.until else step.until
             self._clock += (end - self._at) * step.rate
             self._at = end
             if end == step.until:

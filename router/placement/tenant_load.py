@@ -25,19 +25,23 @@ MOST_PUBLISHED = 64
 class Step:
     """A value rounded down to a power of sqrt(2), with hysteresis of one step."""
 
-    __slots__ = ("_level",)
+    __slots__ = ("_above", "_below", "_shown")
 
     def __init__(self) -> None:
-        self._level: int | None = None
+        # Between the level below and the one above, which stays out, nothing changes.
+        self._below, self._shown, self._above = math.inf, 0.0, 0.0
 
     def of(self, value: float) -> float:
+        if not self._below <= value < self._above:
+            self._leave(value)
+        return self._shown
+
+    def _leave(self, value: float) -> None:
         if value <= 0:
-            self._level = None
-            return 0.0
-        exact = 2 * math.log2(value)
-        if self._level is None or not self._level - 1 <= exact < self._level + 1:
-            self._level = math.floor(exact)
-        return float(2 ** (self._level / 2))
+            self._below, self._shown, self._above = math.inf, 0.0, 0.0
+            return
+        level = math.floor(2 * math.log2(value))
+        self._below, self._shown, self._above = (2 ** ((level + x) / 2) for x in (-1, 0, 1))
 
 
 @dataclass(slots=True)
@@ -52,11 +56,11 @@ class _Group:
     @property
     def is_quiet(self) -> bool:
         """Return whether both figures stay too small to be published, whatever time it is."""
-        most_open = max(self.mean_open, self.open)
-        return most_open < LEAST_OPEN / 2 and self.turns < LEAST_TURNS / 2
+        least = LEAST_OPEN / 2
+        return self.open < least and self.mean_open < least and self.turns < LEAST_TURNS / 2
 
     def advance(self, now: float) -> None:
-        passed = max(0.0, now - self.at)
+        passed = now - self.at if now > self.at else 0.0
         self.at = now
         self.mean_open += (self.open - self.mean_open) * -math.expm1(-passed / OPEN_TAU_S)
         self.turns *= math.exp(-passed / TURNS_TAU_S)
@@ -68,6 +72,8 @@ class GroupDemand:
     def __init__(self, capacity: int = 1024) -> None:
         self._capacity = capacity
         self.groups: OrderedDict[str, _Group] = OrderedDict()
+        # Those that may be published, in the same order: most groups are quiet.
+        self._loud: dict[str, _Group] = {}
 
     def begin(self, group: str, *, now: float) -> None:
         known = self.groups.get(group)
@@ -78,6 +84,8 @@ class GroupDemand:
         known.advance(now)
         known.open += 1
         known.turns += 1
+        self._loud.pop(group, None)
+        self._loud[group] = known
 
     def end(self, group: str, *, now: float) -> None:
         known = self.groups.get(group)
@@ -88,9 +96,10 @@ class GroupDemand:
     def published(self, *, now: float) -> dict[str, tuple[float, float]]:
         """Return mean open requests and turns a day, in steps, of the busiest groups."""
         shown = []
-        for name, group in self.groups.items():
+        for name, group in list(self._loud.items()):
             if group.is_quiet:
-                # Most are: what they would be brought up to is not shown.
+                # Until its next turn: what it would be brought up to is not shown.
+                del self._loud[name]
                 continue
             group.advance(now)
             steps = group.open_step.of(group.mean_open), group.turns_step.of(group.turns)
@@ -105,4 +114,6 @@ class GroupDemand:
             return
         newest = next(reversed(self.groups))
         idle = (name for name, group in self.groups.items() if not group.open and name != newest)
-        del self.groups[next(idle, next(iter(self.groups)))]
+        dropped = next(idle, next(iter(self.groups)))
+        del self.groups[dropped]
+        self._loud.pop(dropped, None)

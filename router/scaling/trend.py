@@ -29,10 +29,11 @@ class Trend:
         points = self._points
         if not points or points[-1][0] - points[0][0] < window_s / 2:
             return 0.0
-        mean_at = sum(at for at, _ in points) / len(points)
-        mean = sum(value for _, value in points) / len(points)
-        spread = sum((at - mean_at) ** 2 for at, _ in points)
-        return sum((at - mean_at) * (value - mean) for at, value in points) / spread
+        times, values = zip(*points, strict=True)
+        mean_at, mean = sum(times) / len(times), sum(values) / len(values)
+        passed = [at - mean_at for at in times]
+        spread = sum([x**2 for x in passed])
+        return sum([x * (value - mean) for x, value in zip(passed, values, strict=True)]) / spread
 
     def clear(self) -> None:
         self._points.clear()

@@ -113,7 +113,8 @@ class BatchingEngine(Scheduler):
         if step.batch and self._keeps_step_times:
             self.step_ends.append(now)
         for listed in (result.first, result.decoded, result.finished):
-            listed[:] = [sequence for sequence in listed if not sequence.aborted]
+            if listed:
+                listed[:] = [sequence for sequence in listed if not sequence.aborted]
         for sequence in result.first:
             if sequence.first_token_at is None:
                 sequence.first_token_at = now

@@ -19,7 +19,7 @@ the figures above are read off it for those who ask for them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -96,12 +96,19 @@ class Timing(Strict):
         low, high = (decode, prefill) if decode < prefill else (prefill, decode)
         return (high + self.interference * low) / 1000
 
-    def decoding_s(self, batch: int, contexts: Iterable[int]) -> list[float]:
-        """Seconds of steps that only decode, all of one batch: `seconds` for each context."""
+    def decoding_s(self, batch: int, contexts: Sequence[int]) -> list[float]:
+        """Seconds of steps that only decode, all of one batch: `seconds` for each context.
+
+        Contexts ascend; there is at least one.
+        """
         if self.step is not None:
             return self.step.decoding_s(batch, contexts)
         level, context_ns = interpolated(self.decode_step_ms, batch), self.context_ns_per_token
         known = batch * self.reference_context
+        if contexts[0] >= known:
+            return [
+                (level + (context - known) * context_ns / 1e6) / 1000 for context in contexts
+            ]
         return [
             (level + max(0.0, (context - known) * context_ns / 1e6)) / 1000 for context in contexts
         ]

@@ -104,16 +104,20 @@ class Scheduler:
             self._schedule_prefill_first(now)
         if not self._step_decodes and not self._step_prefill:
             return None
-        work = sum(pairs(tokens, one.computed) for one, tokens in self._step_prefill)
-        step = Step(self._step_prefill, work)
-        if self._step_decodes:
-            step.batch, step.context = len(self._decoding), self._context
-        return step
+        prefill, work = self._step_prefill, 0.0
+        if prefill:
+            work = sum([pairs(tokens, one.computed) for one, tokens in prefill])
+        if not self._step_decodes:
+            return Step(prefill, work)
+        return Step(prefill, work, len(self._decoding), self._context)
 
     def _schedule_mixed(self, now: float) -> None:
         """Chunked prefill: everyone who decodes, then prompts with what is left."""
         preempted = self.preemptions
         self._grow_decoding()
+        if not self._filling and not self._waiting:
+            self._step_decodes = bool(self._decoding)
+            return
         for sequence in list(self._filling):
             tokens = self._chunk(sequence, self._budget())
             if sequence not in self._filling or tokens <= 0:
@@ -207,7 +211,7 @@ class Scheduler:
     def _await_boundary(self, sequence: Sequence) -> None:
         """Note the decode step before which this sequence needs another block."""
         size = self.scheduling.block_size
-        room = (len(sequence.held_keys) + sequence.unkeyed) * size - sequence.computed
+        room = (sequence.keyed + sequence.unkeyed) * size - sequence.computed
         due = sequence.joined + room
         heapq.heappush(self._boundaries, (due, sequence.number, sequence.epoch, sequence))
 
@@ -220,13 +224,18 @@ class Scheduler:
 
     def _grow_decoding(self) -> None:
         """A block for everyone whose last one is full; others give way where there is none."""
-        boundaries = self._boundaries
+        boundaries, blocks = self._boundaries, self._blocks
         while boundaries and boundaries[0][0] <= self.decode_steps:
-            _, _, epoch, sequence = heapq.heappop(boundaries)
+            due, number, epoch, sequence = boundaries[0]
             if sequence.epoch != epoch:
+                heapq.heappop(boundaries)
                 continue
             self._count(sequence)
-            self._blocks.seal_full(sequence)
+            if blocks.next_block(sequence):
+                again = due + self.scheduling.block_size, number, epoch, sequence
+                heapq.heapreplace(boundaries, again)
+                continue
+            heapq.heappop(boundaries)
             if self._make_room(sequence, 1):
                 self._await_boundary(sequence)
 

@@ -2,8 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from simulator.model.kv_cache import Run
+
+HeldRun = tuple["Run", int, int]
+"""A run of blocks, how many of its first ones a sequence holds, and the block after its last."""
+
+ENDLESS = 1 << 62
+
+
+class KeyRuns:
+    """Keys of blocks that go by runs: within one, each key is the one before it plus one.
+
+    Sequences that share a run share it from its first block on, so it is known by that one's key.
+
+    Args:
+        runs: (the block after its last, what is added to a block's index), ascending.
+
+    """
+
+    __slots__ = ("_runs",)
+
+    def __init__(self, *runs: tuple[int, int]) -> None:
+        self._runs = runs
+
+    def run_at(self, index: int) -> tuple[int, int]:
+        """Return the key of a block that begins a run, and the block after the run's last."""
+        end, base = self._runs[bisect_right(self._runs, (index, math.inf))]
+        return base + index, end
+
+    def runs(self) -> Iterator[tuple[int, int, int]]:
+        """Yield each run: its key, how many blocks it has, and the block after its last."""
+        at = 0
+        for end, base in self._runs:
+            if at < end:
+                yield base + at, end - at, end
+                at = end
+
+    def __call__(self, index: int) -> int:
+        return self.run_at(index)[0]
 
 
 class Sequence:
@@ -13,7 +56,8 @@ class Sequence:
         prompt_tokens: length of the prompt, at least 1.
         output_tokens: tokens it will generate, at least 1.
         block_key: the key of its n-th full block (prompt and answer alike); called
-            when that block is full or looked for, in ascending order.
+            when that block is full or looked for, in ascending order. `KeyRuns` is asked once a
+            run; of any other function each block is a run of its own.
         priority: lower runs first, as in vLLM.
 
     """
@@ -28,8 +72,9 @@ class Sequence:
         "finished_at",
         "first_token_at",
         "generated",
-        "held_keys",
+        "held",
         "joined",
+        "keyed",
         "number",
         "output_tokens",
         "preemptions",
@@ -70,10 +115,16 @@ class Sequence:
         self.segments: list[tuple[int, int]] = []
         self.computed = 0
         self.to_fill = prompt_tokens
-        self.held_keys: list[int] = []
-        self.unkeyed = 0
+        # Blocks that it holds: full ones by their runs, how many those are, and the others.
+        self.held: list[HeldRun] = []
+        self.keyed = self.unkeyed = 0
         # Rises when it leaves the batch: what heaps hold of it before is stale.
         self.epoch = 0
+
+    def run_at(self, index: int) -> tuple[int, int]:
+        """Return the key of the run that begins with a block, and the block after its last."""
+        key = self.block_key
+        return key.run_at(index) if isinstance(key, KeyRuns) else (key(index), index + 1)
 
     @property
     def order(self) -> tuple[int, int]:
@@ -93,7 +144,7 @@ class StepResult:
 
     """
 
-    at: float
+    at: float = 0.0
     first: list[Sequence] = field(default_factory=list)
     decoded: list[Sequence] = field(default_factory=list)
     finished: list[Sequence] = field(default_factory=list)
@@ -116,8 +167,8 @@ class Step:
     pairs: float = 0.0
     batch: int = 0
     context: int = 0
-    result: StepResult = field(default_factory=lambda: StepResult(0.0))
+    result: StepResult = field(default_factory=StepResult)
 
     @property
     def prefill_tokens(self) -> int:
-        return sum(tokens for _, tokens in self.prefill)
+        return sum([tokens for _, tokens in self.prefill]) if self.prefill else 0

@@ -21,8 +21,9 @@ from simulator.model.engine import BatchingEngine
 from simulator.model.profile import Scheduling, Timing
 from simulator.model.sequence import Sequence, Step, StepResult
 
-LONGEST = 128
-"""Steps of a stride; of one that is broken off what is left was reckoned in vain."""
+SHORTEST, LONGEST = 16, 128
+"""Steps of a stride. Of one that is broken off what is left was reckoned in vain: the next one is
+no longer than twice what was taken."""
 
 KEPT_STEP_ENDS = 1 << 16
 
@@ -53,6 +54,7 @@ class StridingEngine(BatchingEngine):
         self._ends: list[float] = []
         self._costs: list[float] = []
         self._taken = 0
+        self._reach = SHORTEST
 
     @property
     def next_at(self) -> float | None:
@@ -80,14 +82,18 @@ class StridingEngine(BatchingEngine):
 
     def generated(self, sequence: Sequence) -> int:
         """Tokens of its answer by now."""
-        self.catch_up(self._clock())
-        return super().generated(sequence)
+        known = sequence.generated
+        if sequence.joined < 0:
+            return known
+        known += self.decode_steps - sequence.joined
+        return known + self._passed(self._clock()) - self._taken if self._ends else known
 
     def advance(self) -> StepResult:
         """End the step that `next_at` tells of, and all before it."""
         if self._ends:
             self._take(len(self._ends) - 1)
             self._ends = []
+            self._reach = min(LONGEST, 2 * self._reach)
         if len(self.step_ends) > KEPT_STEP_ENDS:
             self._drop_ends()
         result = super().advance()
@@ -96,16 +102,24 @@ class StridingEngine(BatchingEngine):
 
     def catch_up(self, now: float) -> None:
         """Take the steps of the stride that have ended by now."""
-        if self._ends and self._ends[self._taken] <= now:
-            self._take(min(bisect_right(self._ends, now), len(self._ends) - 1))
+        if self._ends:
+            self._take(self._passed(now))
+
+    def _passed(self, now: float) -> int:
+        """Return how many steps of the stride have ended by now."""
+        ends = self._ends
+        passed, last = bisect_right(ends, now, self._taken), len(ends) - 1
+        return passed if passed < last else last
 
     def _halt(self, now: float) -> None:
         self.catch_up(now)
-        self._ends = []
+        if self._ends:
+            self._ends = []
+            self._reach = min(LONGEST, max(SHORTEST, 2 * self._taken))
 
     def _stride(self) -> None:
         """Reckon the steps ahead, if there are at least two that show nothing."""
-        steps = min(LONGEST, self._quiet_steps())
+        steps = min(self._reach, self._quiet_steps())
         if steps < 2:
             return
         assert self._step_ends_at is not None

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from simulator.model.engine import BatchingEngine, Sequence
 from simulator.model.profile import Profile, Scheduling
+from simulator.model.sequence import ENDLESS, KeyRuns
 
 _INDEX_BITS = 24
 
@@ -144,22 +145,19 @@ def _common(requests: Iterable[Recorded]) -> dict[int, int]:
     return common
 
 
-def _prefix_key(request: Recorded, common_blocks: int, index: int) -> int:
-    """The key of a block that was found: the tenant's at first, the session's after that."""
-    owner = 3 * request.tenant if index < common_blocks else 3 * request.session + 1
-    return (owner << _INDEX_BITS) + index
+def _prefix(request: Recorded, common_blocks: int, blocks: int) -> tuple[tuple[int, int], ...]:
+    """The runs of so many blocks that were found: the tenant's at first, the session's after."""
+    tenant, session = 3 * request.tenant, 3 * request.session + 1
+    runs = (min(common_blocks, blocks), tenant), (blocks, session)
+    return tuple((end, owner << _INDEX_BITS) for end, owner in runs)
 
 
 def _sequence(request: Recorded, number: int, common: Mapping[int, int], size: int) -> Sequence:
     """A sequence whose recorded prefix is its session's, and whose rest is nobody else's."""
-    shared = request.cached // size
-    common_blocks = common.get(request.tenant, 0) // size
+    prefix = _prefix(request, common.get(request.tenant, 0) // size, request.cached // size)
     own = (3 * number + 2) << _INDEX_BITS
-
-    def block_key(index: int) -> int:
-        return _prefix_key(request, common_blocks, index) if index < shared else own + index
-
-    return Sequence(max(1, request.prompt), max(1, request.output), block_key)
+    keys = KeyRuns(*prefix, (ENDLESS, own))
+    return Sequence(max(1, request.prompt), max(1, request.output), keys)
 
 
 def _warm(
@@ -178,15 +176,15 @@ def _warm(
     for session, request in longest.items():
         engine = engines[session % len(engines)]
         size, pool = engine.scheduling.block_size, engine.pool
-        common_blocks = common.get(request.tenant, 0) // size
-        keys = [_prefix_key(request, common_blocks, x) for x in range(request.cached // size)]
-        new = [key for key in keys if not pool.match([key])]
+        prefix = KeyRuns(
+            *_prefix(request, common.get(request.tenant, 0) // size, request.cached // size)
+        )
+        new = [x for x in prefix.runs() if pool.find(x[0]) is None]
+        count = sum(blocks for _, blocks, _ in new)
         if (
             engine.scheduling.enable_prefix_caching
-            and new
-            and pool.capacity - pool.cached > len(new)
+            and count
+            and pool.capacity - pool.cached > count
         ):
-            pool.allocate(len(new))
-            for key in new:
-                pool.seal(key)
-            pool.release(new, 0)
+            pool.allocate(count)
+            pool.release([(pool.seal(key, 0, blocks), blocks, end) for key, blocks, end in new], 0)

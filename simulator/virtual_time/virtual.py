@@ -12,6 +12,7 @@ from random import Random
 
 from simulator.model.engine import BatchingEngine, Sequence
 from simulator.model.profile import Profile, Scheduling
+from simulator.model.sequence import ENDLESS, KeyRuns
 from simulator.virtual_time.report import Turn
 from simulator.virtual_time.workload import Request, Session, Workload, sessions
 
@@ -182,13 +183,11 @@ class _Run:
         # them is the one whose tokens go on.
         branch = (number * (1 << 60)) + own
 
-        def block_key(index: int) -> int:
-            if index < shared:
-                return system + index
-            return (own if index < known else branch) + index
-
+        runs = ((shared, system), (known, own)) if number else ((shared, system),)
         return Sequence(
-            max(1, talk.history + request.input_tokens), request.output_tokens, block_key
+            max(1, talk.history + request.input_tokens),
+            request.output_tokens,
+            KeyRuns(*runs, (ENDLESS, branch)),
         )
 
     def _finished(self, sequence: Sequence) -> None:

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulator.model.engine import BatchingEngine, Sequence
-from simulator.model.kv_cache import BlockPool
 from simulator.model.profile import Scheduling, Timing
 from simulator.model.text import END_OF_MESSAGE, ROLES, answer, pieces, tokenize
 from tests.examples import examples
@@ -97,30 +96,6 @@ def test_every_token_is_generated_once_and_every_block_comes_back(
             assert seen[sequence] == sequence.output_tokens
             assert sequence.finished_at is not None and sequence.first_token_at is not None
             assert sequence.arrived_at <= sequence.first_token_at <= sequence.finished_at
-
-
-@given(st.integers(2, 12), st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), max_size=40))
-def test_the_pool_never_holds_more_than_it_has(capacity: int, asks_: list[tuple[int, int]]) -> None:
-    pool = BlockPool(capacity)
-    holders: list[list[int]] = []
-    for owner, count in asks_:
-        keys = [owner * 100 + index for index in range(count)]
-        found = pool.match(keys)
-        assert found == keys[: len(found)]
-        pool.hold(found)
-        if pool.allocate(count - len(found)):
-            for key in keys[len(found) :]:
-                pool.seal(key)
-            holders.append(keys)
-        else:
-            pool.release(found, 0)
-        assert pool.in_use + pool.cached <= capacity
-        if len(holders) > 2:
-            pool.release(holders.pop(0), 0)
-    for keys in holders:
-        assert pool.match(keys) == keys, "what is held is never evicted"
-        pool.release(keys, 0)
-    assert pool.in_use == 0
 
 
 @given(st.text(max_size=200))

@@ -71,8 +71,8 @@ class Request:
         attempt, replica = self.attempt, self.replica
         if attempt is None or replica is None or attempt.number < 0:
             return self._delivered
-        new = replica.engine.generated(attempt)
-        return max(self._delivered, self._delivered - self._skipped + new)
+        new = replica.engine.generated(attempt) - self._skipped
+        return self._delivered + new if new > 0 else self._delivered
 
     def book(self, now: float) -> None:
         """Book what came since the last time under the tenant's tokens a second."""
@@ -113,14 +113,9 @@ class Request:
     def note(self, event: Event, code: str = "") -> None:
         """Write it into the ingress replica's admission log."""
         tier = self.spec.tier
-        self.ingress.log.note(
-            self.ingress.world.now,
-            self.desk.name,
-            self.number,
-            tier.name,
-            event,
-            sheddable=tier.sheddable,
-            code=code,
+        log, now = self.ingress.log, self.ingress.world.now
+        log.note(
+            now, self.desk.name, self.number, tier.name, event, sheddable=tier.sheddable, code=code
         )
 
     # -- engine -------------------------------------------------------------------

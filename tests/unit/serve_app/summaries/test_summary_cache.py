@@ -4,7 +4,9 @@ import json
 
 from simulator.http.answers import block_keys
 from simulator.http.asks import read_chat
-from simulator.model.kv_cache import BlockPool
+from simulator.model.kv_cache import BlockPool, SequenceBlocks
+from simulator.model.profile import Scheduling
+from simulator.model.sequence import Sequence
 from tests.unit.serve_app.summaries.summaries import AGENTS, CHAT, HISTORY, UNBOUND, long
 from tests.unit.serve_app.summaries.test_turn_summaries import turns as small_turns
 
@@ -14,18 +16,14 @@ TURNS = 10
 
 def hit_ratio(prompts) -> float:
     """Tokens that the engine finds in its cache, of those of all prompts."""
-    pool, tokens_read, found = BlockPool(100_000), 0, 0
+    scheduling = Scheduling(block_size=BLOCK, num_gpu_blocks=100_000)
+    cache = SequenceBlocks(BlockPool(scheduling.num_gpu_blocks), scheduling)
+    tokens_read = found = 0
     for body in prompts:
         (tokens,) = read_chat(body, trims=False).prompts
-        key = block_keys(tokens, [], BLOCK, "")
-        keys = [key(index) for index in range(len(tokens) // BLOCK)]
-        held = pool.match(keys)
-        pool.hold(held)
-        assert pool.allocate(len(keys) - len(held))
-        for one in keys[len(held) :]:
-            pool.seal(one)
-        pool.release(keys, 0)
-        tokens_read, found = tokens_read + len(tokens), found + BLOCK * len(held)
+        asked = Sequence(len(tokens) + 1, 1, block_keys(tokens, [], BLOCK, ""))
+        tokens_read += len(tokens)
+        found += BLOCK * cache.read(asked, len(tokens) // BLOCK)
     return found / tokens_read
 
 
