@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from fleet.cards.table import Card, cards
+from serve_app.config.errors import ConfigError, nearest
 from serve_app.config.settings import fleet_path, tenants_path
 from simulator.home import holds_configuration
 
@@ -26,6 +28,14 @@ def named_fleet(named: str) -> Path:
 def named_tenants(named: str | None) -> Path:
     """Return the tenants file of this path; None: that of the home."""
     return (_from_here(named) if named is not None else None) or tenants_path(named)
+
+
+def named_card(kind: str) -> Card:
+    """Return the card of this name in the shipped table. Raises ConfigError."""
+    known = cards()
+    if kind not in known:
+        raise ConfigError(f"--card: {kind} is none of {', '.join(known)}{nearest(kind, known)}")
+    return known[kind]
 
 
 def _from_here(named: str) -> Path | None:

@@ -20,7 +20,7 @@ class Passing:
     """One request's way through the gate.
 
     Attributes:
-        since: when it was asked; it waits until `until` at most.
+        since: when the pool's bound on its wait began; it waits until `until` at most.
         begin: called when it is let through; `late`: when it was not in time.
         begun: when it was let through.
 
