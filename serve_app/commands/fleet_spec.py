@@ -155,7 +155,9 @@ def _tenant(name: str, tenants: TenantsConfig, fleet: FleetConfig) -> TenantSpec
             min_share=tier.min_share,
             start_within_s=tier.start_within_s,
         ),
-        rules=tenants.rules_of(name, fleet.routing.complex, fleet.routing.frontier),
+        rules=tenants.rules_of(
+            name, fleet.routing.complex, fleet.routing.frontier, fleet.enabled_lanes
+        ),
         ceilings=tenants.ceilings_of(name),
         quotas=tenants.quotas_of(name),
         weights=tenants.weights_of(name),
