@@ -1,24 +1,23 @@
 """A pool of lanes in virtual time: requests that come, stream and end, and what swapping costs.
 
-Engines have room for every request, so that a request takes as long as it takes, whoever runs
-beside it: what is compared is who is awake when.
+Who is awake when is simulated as `pointsman simulate fleet` does it (`fleet.simulation.pools`).
+Engines have room for every request here, so that a request takes as long as it takes, whoever
+runs beside it.
 """
 
 from __future__ import annotations
 
-import heapq
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from itertools import count
 from random import Random
 
-from router.swap.arbiter import Arbiter, Report
+from fleet.simulation.pools.gate import Gate, Passing
+from fleet.simulation.pools.pool import SimulatedPool
+from fleet.simulation.world import World as Clock
+from router.swap.arbiter import Arbiter
 from router.swap.pool import SwapPool
-from router.swap.terms import Act, Expected, Order, Phase, PoolBounds, PooledLane, nothing_expected
-
-BEAT_S = 0.2
+from router.swap.terms import Act, Expected, Order, PoolBounds, PooledLane, nothing_expected
+from simulator.model.profile import SleepCosts
 
 
 @dataclass(slots=True)
@@ -72,104 +71,58 @@ class World:
     broken: list[str] = field(default_factory=list)
     slept: list[str] = field(default_factory=list)
 
+    @property
+    def arbiter(self) -> Arbiter:
+        return self._pool.arbiter
+
     def run(self) -> World:
         """Play until every request has ended or was refused."""
-        self._random, self._number = Random(self.seed), count()
+        self._clock = clock = Clock()
         pool = SwapPool(self.bounds, self.lanes, host_gib=self.host_gib)
         for state in pool.lanes.values():
             state.cards, state.weights_gib = frozenset(), 1.0
-        self.arbiter = Arbiter(pool, now=0.0)
-        self._events: list[tuple[float, int, Callable[[float], None]]] = []
-        self._open: list[frozenset[str]] = [frozenset() for _ in range(self.holders)]
-        self._heard = [0] * self.holders
-        self._longest: list[dict[str, float]] = [defaultdict(float) for _ in range(self.holders)]
-        self._waiting: list[list[Request]] = [[] for _ in range(self.holders)]
-        self._running: list[dict[str, dict[int, int]]] = [
-            defaultdict(lambda: defaultdict(int)) for _ in range(self.holders)
-        ]
+        wake_s, rest_s, load_s = self.costs.wake_s, self.costs.rest_s, self.costs.load_s
+        costs = SleepCosts(sleep_s=rest_s, wake_s=wake_s, load_s=load_s, unload_s=rest_s)
+        self._pool = SimulatedPool(
+            clock,
+            pool,
+            dict.fromkeys(pool.lanes, costs),
+            [str(number) for number in range(self.holders)],
+            told=self._note_order,
+            expected=self.expected,
+            random=Random(self.seed),
+            jitter=self.costs.jitter,
+            fails=self.fails,
+        )
         self._left = len(self.requests)
         for number, request in enumerate(self.requests):
-            holder = number % self.holders
-            self._at(request.at, partial(self._arrive, request, holder))
-        self._at(0.0, self._beat)
-        while self._left and self._events:
-            now, _, event = heapq.heappop(self._events)
-            event(now)
-        self.swaps = pool.swaps
+            gate = self._pool.gates[number % self.holders]
+            clock.at(request.at, lambda now, x=request, gate=gate: self._arrive(x, gate, now))
+        self._pool.begin()
+        while self._left and clock.step():
+            pass
+        self.swaps, self.most_awake = pool.swaps, self._pool.most_awake
         return self
 
-    def _at(self, at: float, event: Callable[[float], None]) -> None:
-        heapq.heappush(self._events, (at, next(self._number), event))
+    def _arrive(self, request: Request, gate: Gate, now: float) -> None:
+        def begin(at: float) -> None:
+            request.started = at
+            self._clock.at(at + request.service_s, end)
 
-    def _arrive(self, request: Request, holder: int, now: float) -> None:
-        if request.lane in self._open[holder]:
-            self._begin(request, holder, now)
-            return
-        self._waiting[holder].append(request)
-        self._exchange(holder, now)
+        def end(at: float) -> None:
+            gate.leave(passing, at)
+            self._left -= 1
 
-    def _begin(self, request: Request, holder: int, now: float) -> None:
-        request.started = now
-        self._running[holder][request.lane][request.priority] += 1
-        self._at(now + request.service_s, lambda at: self._end(request, holder, at))
+        def late(_at: float) -> None:
+            self._left -= 1
 
-    def _end(self, request: Request, holder: int, now: float) -> None:
-        longest, took = self._longest[holder], now - (request.started or now)
-        longest[request.lane] = max(longest[request.lane], took)
-        running = self._running[holder][request.lane]
-        running[request.priority] -= 1
-        if not running[request.priority]:
-            del running[request.priority]
-        self._left -= 1
+        until = now + self.bounds.wait_bound_s if self.refuses else float("inf")
+        passing = Passing(request.lane, request.priority, now, until, begin, late)
+        gate.try_enter(passing, now)
 
-    def _beat(self, now: float) -> None:
-        for holder in range(self.holders):
-            self._exchange(holder, now)
-        self._at(now + BEAT_S, self._beat)
-
-    def _exchange(self, holder: int, now: float) -> None:
-        if self.refuses:
-            bound = self.bounds.wait_bound_s
-            late = [x for x in self._waiting[holder] if now - x.at > bound]
-            self._waiting[holder] = [x for x in self._waiting[holder] if x not in late]
-            self._left -= len(late)
-        waiting: dict[str, dict[int, float]] = defaultdict(dict)
-        for request in self._waiting[holder]:
-            oldest = waiting[request.lane].get(request.priority, 0.0)
-            waiting[request.lane][request.priority] = max(oldest, now - request.at)
-        running = {k: dict(v) for k, v in self._running[holder].items() if v}
-        report = Report(
-            str(holder), self._heard[holder], waiting, running, {**self._longest[holder]}
-        )
-        self._longest[holder].clear()
-        verdict = self.arbiter.hear(report, now)
-        self._open[holder], self._heard[holder] = verdict.open_lanes, verdict.closing
-        ready = [x for x in self._waiting[holder] if x.lane in verdict.open_lanes]
-        self._waiting[holder] = [x for x in self._waiting[holder] if x not in ready]
-        for request in ready:
-            self._begin(request, holder, now)
-        for order in self.arbiter.step(now, self.expected):
-            self._do(order, now)
-        awake = [x for x in self.arbiter.pool.lanes.values() if not x.is_resting]
-        self.most_awake = max(self.most_awake, len(awake))
-
-    def _do(self, order: Order, now: float) -> None:
-        pool, lane = self.arbiter.pool, order.lane
+    def _note_order(self, order: Order, _now: float) -> None:
         if order.act is Act.WAKE:
-            if self.fails(lane, now):
-                self._at(now + 1.0, lambda at: pool.failed(lane, at))
-                return
-            asleep = pool.lanes[lane].origin is Phase.ASLEEP
-            took = self._drawn(self.costs.wake_s if asleep else self.costs.load_s)
-            self._at(now + took, lambda at: self._woken(lane, at))
             return
-        self.slept.append(lane)
-        if any(x.get(lane) for x in self._running):
-            self.broken.append(lane)
-        self._at(now + self._drawn(self.costs.rest_s), lambda at: pool.rested(lane, order.act, at))
-
-    def _woken(self, lane: str, now: float) -> None:
-        self.arbiter.pool.woken(lane, now)
-
-    def _drawn(self, seconds: float) -> float:
-        return seconds * (1 + self.costs.jitter * (2 * self._random.random() - 1))
+        self.slept.append(order.lane)
+        if any(+gate.running[order.lane] for gate in self._pool.gates):
+            self.broken.append(order.lane)

@@ -49,8 +49,8 @@ def remarks(plan: Plan) -> list[str]:
     lines = [f"Planned for {plan.wish.workload.name}: {_note(plan)}"]
     if any(lane.name == "free" for lane in plan.lanes):
         lines.append(
-            "The free tier's own pool: in configs/tenants.yaml, tiers.free, "
-            "`default_lane: free` and `lanes: [free]`."
+            "The free tier's own pool: by `default_lane: free` and `only_default_lane` of "
+            "tiers.free in configs/tenants.yaml, as shipped."
         )
     lines += [
         f"{lane.name}: {lane.served.memory.weights / 2**30:.2f} GiB of weights, "

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from fleet.simulation.pools.turns import Turns, TurnsRow
 from fleet.simulation.spec import FleetSpec
 from router.slo.judging import FIRST_TOKENS, End, Ended, judged
 from router.slo.objectives import Objective
@@ -45,7 +46,9 @@ class Tally:
         self.spec, self._skip_s = spec, skip_s
         self.figures: dict[tuple[str, str], Figures] = {}
         self.by_tenant: Counter[tuple[str, str]] = Counter()
-        self.now = 0.0
+        self.turns = {
+            x.lane.name: Turns(skip_s) for pool in spec.pools.values() for x in pool.lanes
+        }
 
     def of(self, lane: str, tier: str) -> Figures:
         found = self.figures.get((lane, tier))
@@ -58,6 +61,18 @@ class Tally:
         if at >= self._skip_s:
             self.of(lane, tier).codes[code] += 1
             self.by_tenant[tenant, code] += 1
+
+    def passed(self, lane: str, waited_s: float, asked_at: float) -> None:
+        """Count a request that was let through to a lane that shares its cards."""
+        if asked_at >= self._skip_s:
+            self.turns[lane].passed += 1
+            if waited_s:
+                self.turns[lane].waits.append(waited_s)
+
+    def kept_out(self, lane: str, asked_at: float) -> None:
+        """Count one that was refused as its lane was not awake in time."""
+        if asked_at >= self._skip_s:
+            self.turns[lane].kept_out += 1
 
     def resumed(self, lane: str, tier: str, action: str) -> None:
         """Count what was done for a request whose replica was lost."""
@@ -155,9 +170,10 @@ class FleetReport:
         rows: one a lane and tier; lane `-`: refused before there was one.
         shed_order: verdicts on refusals of protected work; `violation` has to be 0.
         replicas: by lane, (time, replicas that serve, replicas that start) as they changed.
-        card_hours: by lane, of replicas that serve, start or drain.
+        card_hours: by lane, of replicas that serve, start or drain; by pool, of its cards.
         token_cost: of all tokens, by the fleet's prices; `card_cost`: of all card hours.
         by_tenant: requests by tenant and code.
+        turns: by lane that shares its cards.
 
     """
 
@@ -170,6 +186,7 @@ class FleetReport:
     card_cost: float
     currency: str
     by_tenant: dict[str, dict[str, int]] = field(default_factory=dict)
+    turns: dict[str, TurnsRow] = field(default_factory=dict)
 
     @property
     def violations(self) -> int:

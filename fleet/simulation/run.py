@@ -9,12 +9,14 @@ from random import Random
 from fleet.simulation.engines.lane import LaneEngines
 from fleet.simulation.gateway.ingress import Ingress
 from fleet.simulation.gateway.limits import Limits
+from fleet.simulation.pools.pool import SimulatedPool
 from fleet.simulation.report import FleetReport, Tally, rows_of
-from fleet.simulation.spec import FleetSpec
+from fleet.simulation.spec import FleetSpec, PoolSpec
 from fleet.simulation.world import Ask, Incident, Source, World
 from fleet.traffic.scores import SCORES, Scores
 from router.admission.saturation import Level
 from router.admission.shed_order import Held, judge
+from router.swap.terms import Order, Phase
 
 HEARTBEAT_S = 0.2
 """How often ingress replicas tell each other what they hold (`ledger.heartbeat_s`)."""
@@ -45,11 +47,41 @@ class SimulatedFleet:
         ]
         for ingress in self.ingresses:
             ingress.others = self.ingresses
+        self.pools = {name: self._pool(pool) for name, pool in spec.pools.items()}
         self.verdicts: Counter[str] = Counter()
         self.world.every(HEARTBEAT_S, self._beat)
         self.world.every(JUDGE_S, self._judge)
         if spec.ingresses > 1 and (spec.levels or spec.planning):
             self.world.every(EXCHANGE_S, self._exchange)
+
+    def _pool(self, spec: PoolSpec) -> SimulatedPool:
+        """Put gates before the lanes that share the cards of a pool."""
+        policy, turns = spec.policy(), self.tally.turns
+
+        def told(order: Order, now: float) -> None:
+            is_load = policy.lanes[order.lane].origin is Phase.UNLOADED
+            turns[order.lane].told(order, now, is_load=is_load)
+
+        def rested(lane: str, now: float) -> None:
+            turns[lane].rested(now)
+            self.lanes[lane].forget()
+
+        costs = {x.lane.name: x.costs for x in spec.lanes}
+        pool = SimulatedPool(
+            self.world,
+            policy,
+            costs,
+            [x.name for x in self.ingresses],
+            places=spec.max_waiting,
+            told=told,
+            rested=rested,
+        )
+        for ingress, gate in zip(self.ingresses, pool.gates, strict=True):
+            for lane in costs:
+                desk = ingress.desks[lane]
+                desk.gate, desk.wait_bound_s = gate, spec.bounds.wait_bound_s
+        pool.begin()
+        return pool
 
     def ask(self, ask: Ask) -> None:
         """Take a request, at an ingress replica drawn at random, as HAProxy would."""
@@ -86,7 +118,12 @@ class SimulatedFleet:
         self._judge(duration_s)
         for lane in self.lanes.values():
             lane.close(duration_s)
-        hours = {name: x.replica_s * x.spec.cards / 3600 for name, x in self.lanes.items()}
+        hours, pooled = {}, self.tally.turns
+        for name, lane in self.lanes.items():
+            if name not in pooled:
+                hours[name] = lane.replica_s * lane.spec.cards / 3600
+        for name, pool in self.spec.pools.items():
+            hours[name] = pool.bounds.gpus * duration_s / 3600
         rows = rows_of(self.tally)
         by_tenant: dict[str, dict[str, int]] = {}
         for (tenant, code), count in self.tally.by_tenant.items():
@@ -101,6 +138,11 @@ class SimulatedFleet:
             card_cost=sum(hours.values()) * self.spec.card_hour,
             currency=self.spec.currency,
             by_tenant=by_tenant,
+            turns={
+                x.lane.name: pooled[x.lane.name].row(name, duration_s)
+                for name, pool in self.spec.pools.items()
+                for x in pool.lanes
+            },
         )
 
 

@@ -6,6 +6,7 @@ by what a deployment would.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -23,8 +24,10 @@ from router.routing.policy import RoutingPolicy
 from router.scaling.lane_load import Decision, LaneLoad, ScalingTerms
 from router.scaling.policy import LaneScaler
 from router.slo.objectives import SloPolicy, Targets
+from router.swap.pool import SwapPool
+from router.swap.terms import PoolBounds, PooledLane
 from router.types import Lane, TierRules
-from simulator.model.profile import Profile
+from simulator.model.profile import Profile, SleepCosts
 
 
 class Scaler(Protocol):
@@ -81,6 +84,46 @@ class TenantSpec:
     weight: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class PooledSpec:
+    """A lane that shares the cards of a pool.
+
+    Attributes:
+        costs: what it takes to give up its card, and to be back.
+        card: the one that its engine is placed on; None: it needs none, and is counted only.
+
+    """
+
+    lane: PooledLane
+    costs: SleepCosts = field(default_factory=SleepCosts)
+    card: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSpec:
+    """Cards that lanes share by turns.
+
+    Attributes:
+        host_gib: host memory for weights that sleep.
+        max_waiting: requests of one ingress replica that wait for lanes to wake.
+
+    """
+
+    bounds: PoolBounds
+    lanes: tuple[PooledSpec, ...]
+    host_gib: float = math.inf
+    max_waiting: int = 1000
+
+    def policy(self) -> SwapPool:
+        """Return what decides who is awake."""
+        pool = SwapPool(self.bounds, [x.lane for x in self.lanes], host_gib=self.host_gib)
+        for x in self.lanes:
+            state = pool.lanes[x.lane.name]
+            state.cards = frozenset(() if x.card is None else (x.card,))
+            state.weights_gib = x.costs.weights_gib
+        return pool
+
+
 def no_cost(_lane: str, _prompt: int, _cached: int, _completion: int) -> float:
     """Tokens without prices."""
     return 0.0
@@ -92,6 +135,7 @@ class FleetSpec:
 
     Attributes:
         lanes: by name, the enabled ones.
+        pools: by name, of lanes that share cards.
         tiers: by name; `tenants`: those that have something of their own.
         levels: shares of the stronger lanes, strongest first; `planning`: of agents' turns.
         fixed_threshold: the operator's own, in place of the lowest level's.
@@ -107,6 +151,7 @@ class FleetSpec:
     routing: RoutingPolicy
     tiers: Mapping[str, TenantSpec]
     tenants: Mapping[str, TenantSpec] = field(default_factory=dict)
+    pools: Mapping[str, PoolSpec] = field(default_factory=dict)
     levels: tuple[EscalationLevel, ...] = ()
     planning: EscalationLevel | None = None
     fixed_threshold: float | None = None

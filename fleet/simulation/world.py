@@ -31,6 +31,14 @@ class World:
 
         self.at(self.now + period_s, again)
 
+    def step(self) -> bool:
+        """Do what is due next; return whether there was anything."""
+        if not self._due:
+            return False
+        self.now, _, action = heapq.heappop(self._due)
+        action(self.now)
+        return True
+
     def run(self, until: float) -> None:
         due, pop = self._due, heapq.heappop
         while due and due[0][0] <= until:

@@ -94,6 +94,7 @@ class Scenario(Strict):
         cell: traffic is divided by it: the fleet that is simulated is one of so many alike.
         replicas: by lane or role, how many in place of the fleet's.
         fleet, tenants: files beside the scenario's that it is made for, if any.
+        card: that this fleet's lanes are on where their bundles name none.
 
     """
 
@@ -105,6 +106,7 @@ class Scenario(Strict):
     replicas: dict[str, int] = Field(default_factory=dict)
     fleet: str | None = None
     tenants: str | None = None
+    card: str | None = None
     traffic: list[Stream] = Field(min_length=1)
     incidents: list[IncidentConfig] = Field(default_factory=list)
 

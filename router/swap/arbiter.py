@@ -30,7 +30,8 @@ class Report:
 
     Attributes:
         heard: the number of the newest closing that it goes by.
-        waiting: by lane and priority, seconds that the oldest request has waited.
+        waiting: by lane and priority, seconds of the pool's bound that are gone for the oldest
+            request: those that it has waited, and those by which its own bound is shorter.
         running: by lane and priority, requests let through that have not ended.
         longest: by lane, seconds of the longest request that has ended since the last report.
 

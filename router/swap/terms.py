@@ -99,7 +99,8 @@ class Demand:
     """What one lane is asked for.
 
     Attributes:
-        waiting: by priority, since when the oldest request of it waits.
+        waiting: by priority, since when the oldest request of it waits; of one whose own bound
+            is shorter than the pool's, so much earlier.
         running: by priority, how many requests were let through and have not ended.
 
     """

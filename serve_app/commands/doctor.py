@@ -8,11 +8,10 @@ import json
 import sys
 from pathlib import Path
 
-from fleet.cards.table import Card, cards
 from serve_app.commands.client import CommandError, request_bytes, subparser
 from serve_app.commands.doctor_parsers import parser_findings
-from serve_app.commands.named_files import named_fleet
-from serve_app.config.errors import ConfigError, nearest
+from serve_app.commands.named_files import named_card, named_fleet
+from serve_app.config.errors import ConfigError
 from serve_app.config.settings import home, load_fleet, state_dir, tenants_path
 from serve_app.doctor.check import Check, Finding, Section, not_applicable
 from serve_app.doctor.examination import Places, examine
@@ -89,7 +88,7 @@ def _findings(args: argparse.Namespace) -> list[Finding]:
         config,
         args.tenants or tenants_path(),
         args.serve_config or home() / "serve_config.yaml",
-        None if args.card is None else _card(args.card),
+        None if args.card is None else named_card(args.card),
     )
     reader = MachineCards()
     found = list(examine(places, reader))
@@ -105,13 +104,6 @@ def _findings(args: argparse.Namespace) -> list[Finding]:
 
     fleet = load_fleet(named_fleet(args.config))
     return [*found, *examine_live(fleet, ask, reader, state_dir() / "serve.log")]
-
-
-def _card(kind: str) -> Card:
-    known = cards()
-    if kind not in known:
-        raise ConfigError(f"--card: {kind} is none of {', '.join(known)}{nearest(kind, known)}")
-    return known[kind]
 
 
 def _read(log: Path, *, as_json_: bool) -> int:

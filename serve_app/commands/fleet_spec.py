@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fleet.cards.table import cards_by_kind
+from fleet.cards.table import Card, cards_by_kind
 from fleet.memory.shape import NotReckoned
 from fleet.plan.reckoning.engine import Served
 from fleet.simulation.spec import FleetSpec, LaneSpec, TenantSpec
@@ -13,6 +13,7 @@ from router.slo.objectives import SloPolicy, Targets
 from router.types import Lane
 from serve_app.advice.decoding import profile_of
 from serve_app.commands.client import CommandError
+from serve_app.commands.fleet_pools import pool_spec
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.lane import LaneConfig
 from serve_app.config.tenants import TenantConfig, TenantsConfig
@@ -36,6 +37,7 @@ def spec_of(
     profiles: Mapping[str, str | Profile] | None = None,
     start_s: float = 60.0,
     card_hour: float = 0.0,
+    card: Card | None = None,
 ) -> FleetSpec:
     """Return a fleet as it is simulated.
 
@@ -46,13 +48,14 @@ def spec_of(
             the documented, and what is derived from the data sheet of the lane's card.
         start_s: from the decision to a warm replica.
         card_hour: price of one card for an hour.
+        card: that lanes are on whose bundle names none.
 
     Raises CommandError for a lane without a profile, and FileNotFoundError, yaml.YAMLError or
     pydantic's ValidationError for a profile that cannot be read.
 
     """
     lanes = {
-        name: _lane(name, lane, fleet, (profiles or {}).get(name), start_s)
+        name: _lane(name, lane, fleet, (profiles or {}).get(name), start_s, card)
         for name, lane in fleet.enabled_lanes.items()
     }
     named = {name: TenantConfig(tier=name) for name in tenants.tiers}
@@ -64,6 +67,7 @@ def spec_of(
         routing=routing_of(fleet),
         tiers={name: _tenant(name, tiers, fleet) for name in tenants.tiers},
         tenants={name: _tenant(name, tenants, fleet) for name in tenants.tenants},
+        pools={name: pool_spec(name, fleet, lanes, start_s) for name in fleet.pools},
         levels=levels,
         planning=planning_of(fleet),
         fixed_threshold=routing.escalation_threshold if levels else None,
@@ -91,14 +95,19 @@ def spec_of(
 
 
 def _lane(
-    name: str, lane: LaneConfig, fleet: FleetConfig, profile: str | Profile | None, start_s: float
+    name: str,
+    lane: LaneConfig,
+    fleet: FleetConfig,
+    profile: str | Profile | None,
+    start_s: float,
+    card: Card | None,
 ) -> LaneSpec:
     if isinstance(profile, Profile):
         found: Profile | None = profile
     else:
         found = load_profile(profile) if profile else profile_of(name, lane, fleet.advice)
     if found is None:
-        found = _derived(name, lane)
+        found = _derived(name, lane, card)
     ttft_s = None if fleet.slo is None else fleet.slo.policy().of(name, "").ttft_p95_s
     threshold = lane.engine_args.get("long_prefill_token_threshold") or 0
     scheduling = found.scheduling.model_copy(
@@ -116,10 +125,11 @@ def _lane(
     )
 
 
-def _derived(name: str, lane: LaneConfig) -> Profile:
-    """Return an estimate from the data sheet of the card that the lane's bundle names."""
-    why = "its bundle names no kind of card that is known here (accelerator_type:...)"
-    card = cards_by_kind().get(kind_of_lane(lane) or "")
+def _derived(name: str, lane: LaneConfig, card: Card | None) -> Profile:
+    """Return an estimate from the data sheet of its bundle's card, else of the one given."""
+    why = "its bundle names no kind of card that is known here (accelerator_type:...), nor --card"
+    kind = kind_of_lane(lane)
+    card = card if kind is None else cards_by_kind().get(kind)
     if card is not None and lane.engine == "vllm" and lane.generates:
         try:
             engine = engine_of(lane)
@@ -145,7 +155,9 @@ def _tenant(name: str, tenants: TenantsConfig, fleet: FleetConfig) -> TenantSpec
             min_share=tier.min_share,
             start_within_s=tier.start_within_s,
         ),
-        rules=tenants.rules_of(name, fleet.routing.complex, fleet.routing.frontier),
+        rules=tenants.rules_of(
+            name, fleet.routing.complex, fleet.routing.frontier, fleet.enabled_lanes
+        ),
         ceilings=tenants.ceilings_of(name),
         quotas=tenants.quotas_of(name),
         weights=tenants.weights_of(name),

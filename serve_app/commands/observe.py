@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,16 +14,19 @@ from urllib.parse import urlsplit
 import yaml
 
 from serve_app.commands.client import DEFAULT_URL, CommandError, subparser
-from serve_app.commands.named_files import named_fleet
+from serve_app.commands.named_files import folder_beside, named_fleet
 from serve_app.config.errors import ConfigError
 from serve_app.config.settings import home, load_fleet, state_dir
 from serve_app.tenancy.local_key import admin_key_path
+from simulator.home import shipped
 
 if TYPE_CHECKING:
     # Imported when the command runs: every other command would pay for the table.
     from serve_app.observe.files import Wanted
 
 HOST = "127.0.0.1"
+INTO = "folder to write into (default: the checkout or home of the fleet file, or its folder)"
+
 SHIPPED = "rtx4090"
 """Fleet that the files of the repository are made for."""
 
@@ -43,7 +47,7 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
     )
     lanes = f"whose lanes give the limits (default: {SHIPPED}; to --start: serve_config.yaml's)"
     parser.add_argument("--fleet", help=lanes)
-    parser.add_argument("--into", type=Path, help="folder to write into (default: the checkout)")
+    parser.add_argument("--into", type=Path, help=INTO)
     parser.add_argument(
         "--runbooks", default="docs/runbooks", help="address of the runbooks' folder"
     )
@@ -58,10 +62,12 @@ def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]
 def _observe(args: argparse.Namespace) -> int:
     from serve_app.observe.files import all_files, different, write
 
-    into = args.into or home()
-    wanted = _wanted(args)
+    asked_home = os.environ.get("POINTSMAN_HOME")
+    path = named_fleet(args.fleet or (_served_fleet() if args.start else SHIPPED))
+    wanted = _wanted(args, path)
     if args.start:
         return _start(args, wanted)
+    into = args.into or folder_beside(path, asked_home)
     # What reads vLLM's source must not have its say on standard output.
     with contextlib.redirect_stdout(sys.stderr):
         files = all_files(wanted)
@@ -75,8 +81,8 @@ def _observe(args: argparse.Namespace) -> int:
     return 1 if args.check and paths else 0
 
 
-def _wanted(args: argparse.Namespace) -> Wanted:
-    from serve_app.observe.files import Wanted
+def _wanted(args: argparse.Namespace, fleet: Path) -> Wanted:
+    from serve_app.observe.files import RUNBOOKS, Wanted
     from serve_app.observe.prometheus import Scrape, is_duration
 
     parts = urlsplit(args.url)
@@ -86,10 +92,10 @@ def _wanted(args: argparse.Namespace) -> Wanted:
         raise ConfigError(f"--key-file {args.key_file}: no such file")
     if not is_duration(args.every):
         raise ConfigError(f"--every {args.every}: give seconds or minutes, as 15s or 1m")
-    named = args.fleet or (_served_fleet() if args.start else SHIPPED)
-    fleet = load_fleet(named_fleet(named))
     scrape = Scrape(f"{parts.hostname}:{parts.port or 80}", args.every, _key_file(args))
-    return Wanted(fleet, home(), scrape, args.runbooks)
+    # A folder that `pointsman init` has made holds no runbooks: those that come with it, then.
+    pages = next((x for x in (home(), shipped()) if (x / RUNBOOKS).is_dir()), home())
+    return Wanted(load_fleet(fleet), pages, scrape, args.runbooks)
 
 
 def _served_fleet() -> str:

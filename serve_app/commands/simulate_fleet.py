@@ -19,7 +19,7 @@ from fleet.traffic.scenarios import Scenario, scenario_path
 from fleet.traffic.traces import NoTrace, read_traces
 from serve_app.commands.client import CommandError
 from serve_app.commands.fleet_spec import DERIVED, spec_of
-from serve_app.commands.named_files import named_fleet, named_tenants
+from serve_app.commands.named_files import named_card, named_fleet, named_tenants
 from serve_app.config.errors import load_yaml
 from serve_app.config.replicas import ReplicasConfig
 from serve_app.config.settings import load_fleet, load_tenants
@@ -60,6 +60,7 @@ def _add_fleet(parser: argparse.ArgumentParser) -> None:
     add("--fleet", help="name or file (default: the scenario's own, or rtx4090)")
     add("--tenants", help="tenants file (default: the scenario's own, or the usual one)")
     add("--profile", action="append", default=[], metavar="LANE=NAME", help="of a lane's engines")
+    add("--card", metavar="KIND", help="that lanes are on whose bundle names none: rtx3090, say")
     add("--replicas", action="append", default=[], metavar="LANE=N", help="in place of the file's")
     add("--start-s", type=from_zero, default=60.0, help="until a new replica serves (default: 60)")
     add("--card-hour", type=from_zero, default=0.0, help="price of one card for an hour")
@@ -77,6 +78,8 @@ def _fleet(args: argparse.Namespace) -> int:
         for kind, name in (("fleet", scenario.fleet), ("tenants", scenario.tenants))
         if name is not None
     }
+    if args.card is None and args.fleet is None and scenario.card is not None:
+        args.card = scenario.card
     spec = _spec(args, beside)
     try:
         sources = scenario.sources(args.seed, spec.sticky_turns)
@@ -134,7 +137,12 @@ def _spec(args: argparse.Namespace, beside: dict[str, str]) -> FleetSpec:
     profiles = _pairs(args.profile, "--profile", fleet.enabled_lanes)
     try:
         return spec_of(
-            fleet, tenants, profiles=profiles, start_s=args.start_s, card_hour=args.card_hour
+            fleet,
+            tenants,
+            profiles=profiles,
+            start_s=args.start_s,
+            card_hour=args.card_hour,
+            card=None if args.card is None else named_card(args.card),
         )
     except FileNotFoundError as error:
         raise CommandError(str(error)) from error
@@ -204,13 +212,29 @@ def _print(report: FleetReport, cell: float, cpu_s: float, recorded: list[Record
         print("then: " + ", ".join(f"{code} {count}" for code, count in then.most_common()))
     _print_refused(report)
     print(f"shed order: {report.violations} violations of {sum(report.shed_order.values())} judged")
-    for lane, hours in report.card_hours.items():
-        served = [ready for _, ready, _ in report.replicas[lane]]
-        print(f"{lane}: {min(served)} to {max(served)} replicas, {hours * cell:.1f} card hours")
+    _print_turns(report)
+    for name, hours in report.card_hours.items():
+        served = [ready for _, ready, _ in report.replicas.get(name, ())]
+        what = f"{min(served)} to {max(served)} replicas" if served else "cards that lanes share"
+        print(f"{name}: {what}, {hours * cell:.1f} card hours")
     bill = f"{report.token_cost * cell:,.2f} {report.currency} of tokens"
     if report.card_cost:
         bill += f", {report.card_cost * cell:,.2f} {report.currency} of cards"
     print(f"bill: {bill}")
+
+
+def _print_turns(report: FleetReport) -> None:
+    """Say how lanes that share cards took turns."""
+    for lane, row in report.turns.items():
+        late = f", {row.kept_out} refused for it" if row.kept_out else ""
+        waits = f"{row.waited} of {row.passed} requests waited"
+        if row.waited:
+            waits += f" (p50 {row.wait_p50_s:.1f} s, p95 {row.wait_p95_s:.1f}"
+            waits += f", most {row.wait_most_s:.1f})"
+        print(
+            f"{lane}: woken {row.wakings} times ({row.loads} started anew), has a card of "
+            f"{row.pool} {row.card_ratio:.0%} of the time; {waits}{late}"
+        )
 
 
 def _print_refused(report: FleetReport) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Self
 
@@ -158,8 +158,14 @@ class TenantsConfig(StrictModel):
         own = {name: getattr(config.ceilings, name) for name in config.ceilings.model_fields_set}
         return self.tiers[config.tier].ceilings.model_copy(update=own)
 
-    def rules_of(self, tenant: str, complex_lane: str | None, frontier: str | None) -> TierRules:
-        """Return what the choice of a lane reads of a tenant."""
+    def rules_of(
+        self,
+        tenant: str,
+        complex_lane: str | None,
+        frontier: str | None,
+        on: Collection[str] = (),
+    ) -> TierRules:
+        """Return what the choice of a lane reads of a tenant; `on`: the lanes that are."""
         own, tier = self.tenants[tenant], self.tiers[self.tenants[tenant].tier]
         wanted = {
             frontier: _either(own.frontier_budget, tier.frontier_budget),
@@ -167,7 +173,7 @@ class TenantsConfig(StrictModel):
         }
         budgets = {k: v for k, v in wanted.items() if k is not None and v is not None}
         planning = _either(own.planning_budget, tier.planning_budget)
-        return TierRules(frozenset(tier.lanes), tier.default_lane, budgets, planning)
+        return TierRules(tier.lanes_of(on), tier.default_lane, budgets, planning)
 
     def keep_prompts_days_of(self, tenant: str) -> int:
         config = self.tenants[tenant]

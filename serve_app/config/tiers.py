@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -65,6 +66,8 @@ class TierConfig(StrictModel):
 
     Attributes:
         lanes: lanes that may be used; empty means all.
+        default_lane: where requests go that nothing else moves, where the fleet has it on.
+        only_default_lane: no other lane is used then: no tools, no long prompts, no pins there.
         priority: smaller is served first, as in vLLM's scheduler.
         max_n: largest `n` a request may ask for.
         escalation_budget: share of a tenant's scored requests that may go to the
@@ -93,6 +96,7 @@ class TierConfig(StrictModel):
 
     lanes: list[str] = Field(default_factory=list)
     default_lane: str | None = None
+    only_default_lane: bool = False
     priority: int = 0
     max_n: int = Field(4, ge=1)
     escalation_budget: float | None = Field(None, ge=0, le=0.5)
@@ -110,6 +114,12 @@ class TierConfig(StrictModel):
     responses: ResponsesConfig | None = None
     tool_sets: SetNames | None = None
 
+    def lanes_of(self, on: Collection[str]) -> frozenset[str]:
+        """Return the lanes that may be used, of those that are on; empty: all."""
+        if self.only_default_lane and self.default_lane in on:
+            return frozenset({self.default_lane})
+        return frozenset(self.lanes)
+
     @model_validator(mode="after")
     def _histories_are_cut_before_sessions_are_refused(self) -> Self:
         limit = self.kv.tokens_per_session if self.kv is not None else None
@@ -118,6 +128,12 @@ class TierConfig(StrictModel):
                 "history.high_tokens must be under kv.tokens_per_session, with summary.max_tokens "
                 "in 'mode: summarise': a conversation is cut before it is refused"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _has_a_lane_to_keep_to(self) -> Self:
+        if self.only_default_lane and self.default_lane is None:
+            raise ValueError("only_default_lane: name the lane in default_lane")
         return self
 
     @model_validator(mode="after")

@@ -24,7 +24,7 @@ class Wanted:
 
     Attributes:
         fleet: whose lanes give the limits.
-        home: the checkout, which holds the runbooks.
+        home: the folder that holds `docs/runbooks`.
         scrape: how Prometheus asks the deployment.
         runbooks: address of the runbooks' folder, for links in alerts.
 

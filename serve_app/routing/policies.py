@@ -82,7 +82,9 @@ def build_policies(
     return Policies(
         fleet=fleet,
         routing=policy,
-        auth=Authenticator(tenants, routing.complex, routing.frontier, book),
+        auth=Authenticator(
+            tenants, routing.complex, routing.frontier, book, fleet.enabled_lanes
+        ),
         scorer=scorer,
         levels=levels,
         shipped=shipped,

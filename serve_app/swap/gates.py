@@ -61,7 +61,7 @@ class Gate:
         running: requests that were let through, by priority.
         longest_s: of those that have ended since the last report, the longest.
         room: for those that wait for any lane of the pool.
-        waiters: those that wait, each with its priority and its arrival.
+        waiters: those that wait, each with its priority and when its bound began.
 
     """
 
@@ -73,7 +73,7 @@ class Gate:
         self.waiters: dict[asyncio.Future[None], tuple[int, float]] = {}
 
     def waiting(self, now: float) -> dict[int, float]:
-        """Return by priority how long the oldest has waited."""
+        """Return by priority how much of the pool's bound is gone for the oldest, in seconds."""
         oldest: dict[int, float] = {}
         for priority, since in self.waiters.values():
             oldest[priority] = max(now - since, oldest.get(priority, 0.0))
@@ -150,7 +150,9 @@ class Gates:
         self, gate: Gate, priority: int, waited_s: float, within_s: float | None
     ) -> Pass | Rejected:
         bound_s = min(gate.pool.wait_bound_s, within_s or float("inf"))
-        since = time.monotonic() - waited_s
+        # Of whoever may wait for less, that much of the pool's bound is gone already: its lane is
+        # woken in time for its own.
+        since = time.monotonic() - waited_s - (gate.pool.wait_bound_s - bound_s)
         try:
             async with asyncio.timeout(bound_s - waited_s):
                 while not self._is_passable(gate):

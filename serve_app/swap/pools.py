@@ -32,13 +32,18 @@ def pools_of(fleet: FleetConfig, *, now: float, simulated: bool) -> dict[str, Sw
     }
 
 
-def _pool(
-    name: str, config: PoolConfig, fleet: FleetConfig, *, now: float, simulated: bool
-) -> SwapPool:
-    lanes = [
+def pooled_lanes(name: str, fleet: FleetConfig, *, simulated: bool = False) -> list[PooledLane]:
+    """Return the lanes of a pool, in the order of the file."""
+    return [
         PooledLane(lane_name, is_pinned=lane.pin, can_sleep=simulated or lane.can_sleep)
         for lane_name, lane in lanes_of(name, fleet.enabled_lanes).items()
     ]
+
+
+def _pool(
+    name: str, config: PoolConfig, fleet: FleetConfig, *, now: float, simulated: bool
+) -> SwapPool:
+    lanes = pooled_lanes(name, fleet, simulated=simulated)
     gib = config.host_memory_gib
     host_gib = AUTO_SHARE * host_memory().ram if gib == "auto" else gib
     return SwapPool(config.bounds, lanes, host_gib=host_gib, now=now)

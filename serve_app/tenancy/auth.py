@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -103,6 +104,7 @@ class Authenticator:
 
     Args:
         complex_lane, frontier: the lanes that the tenants' budgets speak of.
+        on: names of the lanes that are on.
         book: the store's keys and revocations, as they are at each request.
 
     """
@@ -113,10 +115,11 @@ class Authenticator:
         complex_lane: str | None = None,
         frontier: str | None = None,
         book: KeyBook | None = None,
+        on: Collection[str] = (),
     ) -> None:
         self._config = config
         self._book = book or KeyBook()
-        self._stronger = complex_lane, frontier
+        self._lanes = complex_lane, frontier, on
         self._keys = {
             key.id: (name, key) for name, tenant in config.tenants.items() for key in tenant.keys
         }
@@ -226,7 +229,7 @@ class Authenticator:
             name=name,
             tier_name=config.tier,
             tier=tier,
-            rules=self._config.rules_of(name, *self._stronger),
+            rules=self._config.rules_of(name, *self._lanes),
             ceilings=self._config.ceilings_of(name),
             # Namespaces: no group's name can be another tenant's own cache.
             cache_group=f"group:{config.cache_group}" if config.cache_group else f"tenant:{name}",

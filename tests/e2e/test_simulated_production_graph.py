@@ -107,6 +107,6 @@ def use(url: str, enough: threading.Event, headers: dict[str, str]) -> None:
     tools = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
     with httpx.Client(timeout=60, headers=headers) as http:
         while not enough.is_set():
-            for more in ({}, {"tools": tools}, {"model": "quality"}, {"model": "long_context"}):
+            for more in ({}, {"tools": tools}, {"model": "quality"}, {"model": "free"}):
                 body = {**chat("Say hello. " * 30, max_tokens=40, stream=True), **more}
                 http.post(f"{url}/v1/chat/completions", json=body)

@@ -85,15 +85,23 @@ class LaneEngines:
     # -- replicas -------------------------------------------------------------
 
     def _add(self, now: float) -> None:
-        profile = self.profile
-        engine = StridingEngine(
-            profile.timing, profile.scheduling, lambda: self._world.now, keeps_step_times=True
-        )
         turns = OpenTurns(self._fleet.max_spilled, self._fleet.warm_s)
-        replica = Replica(f"{self.name}-{next(self._numbers)}", engine, turns, self._world)
+        name = f"{self.name}-{next(self._numbers)}"
+        replica = Replica(name, self._engine(), turns, self._world)
         self.replicas[replica.name] = replica
         self._list()
         self._count(now)
+
+    def _engine(self) -> StridingEngine:
+        profile, world = self.profile, self._world
+        return StridingEngine(
+            profile.timing, profile.scheduling, lambda: world.now, keeps_step_times=True
+        )
+
+    def forget(self) -> None:
+        """Empty the caches: it gives up its card. Its replicas stay, and have nothing open."""
+        for replica in self.replicas.values():
+            replica.renew(self._engine())
 
     def _start(self, now: float) -> None:
         self.starting += 1
@@ -153,6 +161,10 @@ class LaneEngines:
 
     def suffer(self, incident: Incident) -> None:
         """Plan an incident. Raises ValueError for a kind that is not known."""
+        if any(self.name == x.lane.name for p in self._fleet.pools.values() for x in p.lanes):
+            raise ValueError(
+                f"lane '{self.name}' shares its cards: no incidents are simulated there"
+            )
         if incident.kind == "lose":
             self._world.at(incident.at, lambda now: self._lose(incident, now))
         elif incident.kind == "redeploy":

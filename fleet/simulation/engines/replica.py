@@ -65,6 +65,11 @@ class Replica:
         self.engine.abort(attempt)
         self._await_step()
 
+    def renew(self, engine: BatchingEngine) -> None:
+        """Go on with another engine, which has nothing in its caches; none may be asked now."""
+        assert not self.open
+        self.engine, self._awaited = engine, None
+
     def _await_step(self) -> None:
         """Plan for the engine's next step; what was planned for a later one is void."""
         at = self.engine.next_at

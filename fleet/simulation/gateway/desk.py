@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fleet.simulation.engines.lane import LaneEngines
+from fleet.simulation.pools.gate import Gate
 from fleet.simulation.spec import FleetSpec
 from fleet.simulation.world import World
 from router.admission.lane_queue import LaneQueue
@@ -27,6 +29,7 @@ class Desk:
 
     Attributes:
         stranded: requests that found no replica, each until when it waits for one.
+        gate: of a lane that shares its cards; a request waits there for `wait_bound_s` at most.
 
     """
 
@@ -55,6 +58,8 @@ class Desk:
         self.breakers = Breakers(fleet.breaker)
         self.told_used = 0
         self.stranded: dict[Request, float] = {}
+        self.gate: Gate | None = None
+        self.wait_bound_s = math.inf
         self._slots, self._ingresses = engines.spec.slots, fleet.ingresses
         of_replica = None if self._slots is None else share_of(self._slots, 1, self._ingresses)
         self.slots = ReplicaSlots(of_replica)

@@ -7,6 +7,9 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from fleet.simulation.engines.replica import Attempt, Replica
+from fleet.simulation.gateway import waking
+from fleet.simulation.gateway.stranding import BROKEN, NO_REPLICA, strand
+from fleet.simulation.pools.gate import Passing
 from fleet.simulation.spec import TenantSpec
 from fleet.simulation.world import Answer, Ask
 from router.admission.shed_order import Event
@@ -21,11 +24,6 @@ from router.recovery.resume import Delivered, RecoveryAction, StreamTraits, deci
 if TYPE_CHECKING:
     from fleet.simulation.gateway.desk import Desk
     from fleet.simulation.gateway.ingress import Ingress
-
-NO_REPLICA = "no_replica"
-BROKEN = "broken"
-STRANDED_PERIOD_S = 0.05
-LOOK_PERIOD_S = 0.25
 
 
 class Request:
@@ -58,7 +56,9 @@ class Request:
         # Tokens that it counts with among those that wait; None: it waits no more.
         self.demanded: int | None = None
         # Of earlier attempts, and of what the client has of a repeated one.
-        self._delivered = self._skipped = 0
+        self.delivered = self._skipped = 0
+        # Its way through the gate of a lane that shares its cards.
+        self.passing: Passing | None = None
         self._booked = 0
         self._position: float | None = None
         self._avoid: frozenset[str] = frozenset()
@@ -70,9 +70,9 @@ class Request:
         """Tokens of the answer so far."""
         attempt, replica = self.attempt, self.replica
         if attempt is None or replica is None or attempt.number < 0:
-            return self._delivered
+            return self.delivered
         new = replica.engine.generated(attempt) - self._skipped
-        return self._delivered + new if new > 0 else self._delivered
+        return self.delivered + new if new > 0 else self.delivered
 
     def book(self, now: float) -> None:
         """Book what came since the last time under the tenant's tokens a second."""
@@ -93,7 +93,7 @@ class Request:
             self.demanded = None
         if stage is Stage.RUNNING:
             self.note(Event.STARTED)
-            self.dispatch(ingress.world.now)
+            self._start(ingress.world.now)
             return
         refused = self.ticket.refused
         assert refused is not None
@@ -105,10 +105,17 @@ class Request:
             self._settle(0)
             self._end(refused.reason.value, ingress.world.now)
 
+    def _start(self, now: float) -> None:
+        gate = self.desk.gate
+        if gate is None:
+            self.dispatch(now)
+        else:
+            waking.enter(self, gate, self.desk.wait_bound_s, now)
+
     def _leave(self, refused: Rejected, now: float) -> None:
         if self.ticket.stage is Stage.EVICTED:
             self._stop(now)
-            self._close(refused.reason.value, 0, now)
+            self.close(refused.reason.value, 0, now)
 
     def note(self, event: Event, code: str = "") -> None:
         """Write it into the ingress replica's admission log."""
@@ -124,13 +131,13 @@ class Request:
         """Place it and send it to its engine; without a replica it waits for one."""
         desk = self.desk
         if not desk.engines.stats:
-            self._strand(now)
+            strand(self, now)
             return
         self.replica = self._placed(now)
         self.replica.open[self] = None
         desk.slots.note(self.replica.name, self.ticket.cost)
         desk.breakers.note_chosen(self.replica.name, now=now)
-        done = self._delivered - self._skipped
+        done = self.delivered - self._skipped
         self.attempt = attempt = Attempt(
             self,
             self.ask.prompt_tokens + done,
@@ -159,38 +166,6 @@ class Request:
         replica.turns.begin(me, ask.tenant, placed.spilled, now=now)
         return replica
 
-    def _strand(self, now: float) -> None:
-        """Wait for a replica for a while; sheddable work goes before protected work hears no."""
-        desk, ingress = self.desk, self.ingress
-        until = desk.stranded.get(self)
-        if until is None:
-            until = desk.stranded[self] = now + ingress.spec.choose_s
-        if now < until:
-            ingress.world.at(min(until, now + LOOK_PERIOD_S), self._look_again)
-            return
-        del desk.stranded[self]
-        if self.spec.tier.sheddable:
-            self._refuse_stranded(now)
-        else:
-            self._drain_others(now, now + ingress.spec.choose_s)
-
-    def _look_again(self, now: float) -> None:
-        if self in self.desk.stranded and self.ticket.stage is Stage.RUNNING:
-            if self.desk.engines.stats:
-                del self.desk.stranded[self]
-            self.dispatch(now)
-
-    def _drain_others(self, now: float, until: float) -> None:
-        drained = self.desk.queue.preemption.drain_sheddable(now, 4 * STRANDED_PERIOD_S)
-        if drained or now >= until:
-            self._refuse_stranded(now)
-        else:
-            self.ingress.world.at(now + STRANDED_PERIOD_S, lambda at: self._drain_others(at, until))
-
-    def _refuse_stranded(self, now: float) -> None:
-        self.note(Event.REFUSED, NO_REPLICA)
-        self._close(NO_REPLICA if self.first_at is None else BROKEN, self._delivered, now)
-
     def first_token(self, now: float) -> None:
         """Take the engine's word that the first token of this attempt is there."""
         attempt = self.attempt
@@ -204,27 +179,27 @@ class Request:
     def finished(self, now: float) -> None:
         self._release(now)
         self.ingress.answered(self, now)
-        self._close("200", self.output_tokens, now)
+        self.close("200", self.output_tokens, now)
 
     def lost(self, now: float) -> None:
         """Go on elsewhere, if recovery says so: its replica is gone."""
         replica, ingress, desk = self.replica, self.ingress, self.desk
         assert replica is not None
-        self._delivered = self.generated
+        self.delivered = self.generated
         self._skipped = 0
         self._release(now)
         desk.breakers.note_fault(replica.name, self.ask.tenant, now=now, is_gone=True)
         self._avoid |= {replica.name}
         self.failovers += 1
-        self.tries = 0 if self._delivered else self.tries + 1
+        self.tries = 0 if self.delivered else self.tries + 1
         spec = ingress.spec
         may = self.tries < spec.attempts and self.failovers <= spec.max_failovers
         if not may or not ingress.retries.try_spend(self.ask.tenant, now=now):
-            self._close(BROKEN if self._delivered else NO_REPLICA, self._delivered, now)
+            self.close(BROKEN if self.delivered else NO_REPLICA, self.delivered, now)
             return
         action = decide(self._traits(), self._shown())
         if action is RecoveryAction.REPEAT:
-            self._skipped = self._delivered
+            self._skipped = self.delivered
         ingress.tally.resumed(desk.name, self.spec.tier.name, action.value)
         self.dispatch(now)
 
@@ -233,7 +208,7 @@ class Request:
 
     def _shown(self) -> Delivered:
         given = Delivered(prompt=array("I", [0]))
-        if self._delivered:
+        if self.delivered:
             given.add([0], " ")
         return given
 
@@ -254,10 +229,12 @@ class Request:
         self.desk.placement.end(replica.name)
         self.desk.slots.note(replica.name, -self.ticket.cost)
 
-    def _close(self, code: str, tokens: int, now: float) -> None:
+    def close(self, code: str, tokens: int, now: float) -> None:
         """Give back the slots and settle."""
         if self.ticket.stage is not Stage.REFUSED:
             self.note(Event.LEFT)
+        if self.passing is not None and self.desk.gate is not None:
+            self.desk.gate.leave(self.passing, now)
         self._settle(tokens)
         if self.pacer is not None and code == "200":
             self.book_all(tokens, now)
@@ -287,8 +264,8 @@ class Request:
         if self.pacer is not None and self._position is not None and code == "200":
             late = self.pacer.wait_s(self._position, now=now)
         took = now + late - self.asked_at
-        tokens = self.output_tokens if code == "200" else self._delivered
+        tokens = self.output_tokens if code == "200" else self.delivered
         self.ingress.tally.ended(self, code, took, tokens)
         # They hold each other: without this the garbage collector would have to find them.
-        self.attempt = self.replica = None
+        self.attempt = self.replica = self.passing = None
         self.ask.done(Answer(code, took, tokens), now + late)

@@ -167,7 +167,8 @@ class Policy:
     def decide(self, trace: Trace, parsed: ParsedRequest, tenants: Any) -> LaneDecision | Rejected:
         """Decide as the ingress would for a request whose turn nobody remembers."""
         complex_lane, frontier = self.fleet.routing.complex, self.fleet.routing.frontier
-        rules = tenants.rules_of(trace.tenant, complex_lane, frontier)
+        on = self.fleet.enabled_lanes
+        rules = tenants.rules_of(trace.tenant, complex_lane, frontier, on)
         views = {lane: LevelView(x, x, True, True) for lane, x in self.thresholds.items()}
         scores = () if trace.score is None else (trace.score,)
 

@@ -58,7 +58,7 @@ def _lanes(names: list[str]) -> str:
 
 def _reached(fleet: FleetConfig, tier: TierConfig) -> frozenset[str]:
     """Return the lanes that a tier's requests get to without naming one."""
-    rules = TierRules(frozenset(tier.lanes))
+    rules = TierRules(tier.lanes_of(fleet.enabled_lanes))
     lanes = [name for name in fleet.enabled_lanes if rules.allows(name)]
     return frozenset(_base(fleet, tier, lanes)) | {
         name for name in _roles(fleet, tier) if name in lanes
@@ -94,7 +94,8 @@ def _fix(name: str, tier: TierConfig, fleet: FleetConfig, free: list[str]) -> st
     else:
         own = f"lanes.{wanted}: a smaller model on another card, as in {EXAMPLE}"
     most = 2 * (tier.history.high_tokens if tier.history is not None else USUAL_TOKENS)
+    goes = f", tiers.{name}.default_lane: {wanted} and tiers.{name}.lanes: [{wanted}]"
     return (
-        f"{own}, tiers.{name}.default_lane: {wanted} and tiers.{name}.lanes: [{wanted}]; without "
+        f"{own}{'' if tier.only_default_lane else goes}; without "
         f"another card, tiers.{name}.kv: {{tokens_per_tenant: {most}}}"
     )

@@ -97,7 +97,7 @@ def test_lanes_that_are_off_have_a_role_that_waits_for_them():
 
 
 def test_what_is_on():
-    assert list(RTX4090.enabled_lanes) == ["chat", "quality", "agent", "long_context"]
+    assert list(RTX4090.enabled_lanes) == ["chat", "quality", "agent", "free"]
     assert sum(lane.tensor_parallel_size for lane in RTX4090.enabled_lanes.values()) == 4
     for lane in RTX4090.lanes.values():
         assert lane.required == lane.enabled

@@ -4,11 +4,14 @@ import json
 
 import pytest
 
+from fleet.cards.table import cards
 from fleet.traffic.scenarios import SCENARIOS, load_scenario
 from serve_app.cli import main
 from serve_app.commands.client import CommandError
 from serve_app.commands.fleet_spec import spec_of
+from serve_app.config.lane import SimulatedEngine
 from serve_app.config.settings import fleet_path, load_fleet, load_tenants, tenants_path
+from simulator.model.profile import SleepCosts
 
 QUICK = ["--fleet", "rtx4090", "--minutes", "2"]
 
@@ -73,6 +76,56 @@ def test_yesterdays_log_is_sent_to_another_fleet(tmp_path, capsys):
     assert report["by_tenant"] == {"acme": {"200": 1}}
 
 
+def test_lanes_that_share_a_card_are_simulated_by_turns(capsys):
+    words = ["fleet", "--scenario", "two-models", "--minutes", "8"]
+    status, report = told(capsys, *words)
+
+    turns = report["turns"]
+    assert status == 0 and turns.keys() == {"chat", "coder"}
+    assert turns["coder"]["waited"] > 0 and turns["coder"]["kept_out"] == 0
+    assert report["card_hours"] == {"pool-a": pytest.approx(8 / 60)}
+    assert report["derived"] == ["chat", "coder"]
+    main(["simulate", *words])
+    text = capsys.readouterr().out
+    assert "coder: woken " in text and "pool-a: cards that lanes share" in text
+
+
+def test_a_log_is_replayed_on_lanes_that_share_a_card(tmp_path, capsys):
+    line = {
+        "tenant": "acme", "tier": "paid", "reason": "pinned", "score": None, "code": "200",
+        "prompt_tokens": 800, "completion_tokens": 30, "duration_s": 1.0, "background": None,
+        "tool_outcomes": None,
+    }  # fmt: skip
+    models = ("Qwen/Qwen3-14B", "Qwen/Qwen3-Coder-30B-A3B-Instruct")
+    lines = [
+        line | {"time": f"2026-03-01T10:{minute:02}:05Z", "model": models[minute % 2]}
+        for minute in range(8)
+    ]
+    log = tmp_path / "requests-a.jsonl"
+    log.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    fleet = ["--fleet", "one_card_two_models", "--card", "rtx3090"]
+
+    status, report = told(capsys, "replay", "--log", str(log), *fleet)
+
+    assert status == 0 and report["by_tenant"] == {"acme": {"200": 8}}
+    assert {x: row["passed"] for x, row in report["turns"].items()} == {"chat": 4, "coder": 4}
+
+
+def test_what_a_swap_costs_is_the_lanes_own_or_goes_by_its_weights():
+    fleet, tenants = load_fleet(fleet_path("one_card_two_models")), load_tenants(tenants_path())
+    own = SleepCosts(wake_s=7.0)
+    chat = fleet.lanes["chat"].model_copy(update={"simulated": SimulatedEngine(sleep=own)})
+    told = fleet.model_copy(update={"lanes": fleet.lanes | {"chat": chat}})
+
+    spec = spec_of(told, tenants, card=cards()["rtx3090"], start_s=50.0)
+
+    chat, coder = spec.pools["pool-a"].lanes
+    assert chat.costs == own
+    assert coder.costs.weights_gib == pytest.approx(16.8, abs=0.1)
+    assert coder.costs.wake_s == pytest.approx(1.8, abs=0.1)
+    assert (coder.costs.load_s, coder.lane.can_sleep, coder.card) == (50.0, True, "0")
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -81,6 +134,7 @@ def test_yesterdays_log_is_sent_to_another_fleet(tmp_path, capsys):
         (["fleet", "--scenario", "saas", "--replicas", "chat=0"], "a number from 1 on"),
         (["fleet", "--scenario", "saas", "--profile", "chat=abacus"], "no profile 'abacus'"),
         (["fleet", "--scenario", "saas", "--minutes", "1"], "first 60 s are not counted"),
+        (["fleet", "--scenario", "saas", "--card", "rtx3091"], "did you mean 'rtx3090'"),
         (["replay", "--log", "nowhere.jsonl"], "nowhere.jsonl"),
     ],
 )

@@ -25,7 +25,9 @@ HEALTHY = (
 HELLO = "Hello! Bonjour! Hola! Guten Tag! Ciao! These are greetings in five languages for you."
 
 # As the pinned vLLM writes them under Ray; the figures are a 4090's.
-LLAMAS = ("chat", "long_context")
+FP8 = ("chat", "free")
+TOKENS = {"free": "468000"}
+"""Of lanes with another pool than the 14B's."""
 AT = "(ServeReplica:pointsman:lane:chat pid=9) (EngineCore pid=10) INFO 11-30 03:30:05 "
 GPU_START = f"""
 {AT}[core.py:123] Initializing a V1 LLM engine (v0.29.0) with config: model='meta/Llama', \
@@ -39,7 +41,7 @@ def gpu_log(tokens="198,352"):
     return GPU_START.replace("TOKENS", tokens).splitlines()
 
 
-def exposition(lanes=("chat", "quality", "agent", "long_context"), **over):
+def exposition(lanes=("chat", "quality", "agent", "free"), **over):
     """`/metrics` of a deployment; values of one lane may be given."""
     values = {
         "cache_dtype": "fp8", "tokens": "198352", "quantization": None, "kv_used": 0.31,
@@ -47,9 +49,9 @@ def exposition(lanes=("chat", "quality", "agent", "long_context"), **over):
     }  # fmt: skip
     lines = ['pointsman_requests_total{ingress="i1",lane="chat"} 7.0']
     for lane in lanes:
-        method = values["quantization"] or ("fp8" if lane in LLAMAS else "auto_awq")
+        method = values["quantization"] or ("fp8" if lane in FP8 else "auto_awq")
         at = f'lane="{lane}",replica="r1"'
-        tokens = values["tokens"] if lane in LLAMAS else "123000"
+        tokens = values["tokens"] if lane == "chat" else TOKENS.get(lane, "123000")
         cache = (
             f'cache_dtype="{values["cache_dtype"]}",kv_cache_size_tokens="{tokens}",'
             f'enable_prefix_caching="{values["prefix"]}"'
@@ -117,6 +119,8 @@ def findings(world, tmp_path, *, log=(), cards=NONE):
 def test_a_deployment_as_documented_passes_every_check(tmp_path):
     found = findings(World(), tmp_path, log=gpu_log(), cards=recorded("four_4090"))
     bad = {name: x.detail for name, x in found.items() if x.result is not Result.OK}
+    # Nobody has documented the free lane's model on this card.
+    assert bad.pop("speed free").endswith("this lane has no profile to compare with")
     assert bad == {}
     assert found["quantization chat"].detail == "fp8"
     measured = found["KV cache type chat"].detail
@@ -341,7 +345,7 @@ def test_metrics_that_miss_an_engine_are_found(tmp_path):
     world.metrics = exposition(("chat",))
     found = findings(world, tmp_path)["metrics"]
     assert found.result is Result.FAILURE
-    assert "no engine of quality, agent, long_context" in found.detail
+    assert "no engine of quality, agent, free" in found.detail
     world.metrics = world.metrics.partition("\n")[2].replace("ingress", "x")
     world.metrics = exposition().replace('ingress="i1",', "")
     assert "no ingress replica" in findings(world, tmp_path)["metrics"].detail
@@ -355,7 +359,7 @@ def test_another_fleet_than_the_file_s_is_found(tmp_path):
         x.check: x for x in examine_live(RTX4090, ask, Recorded(NONE), tmp_path / "x", world.clock)
     }
     assert found["models"].result is Result.FAILURE
-    assert "does not list agent, long_context" in found["models"].detail
+    assert "does not list agent, free" in found["models"].detail
     assert "--config" in found["models"].fix
 
 

@@ -94,8 +94,28 @@ def test_what_is_bounded_is_no_warning():
 
 def test_the_shipped_fleet_for_free_users_keeps_them_apart():
     assert SHIPPED.tiers["free"].default_lane == "free"
-    apart = load_fleet(FLEETS / "two_cards_free_tier.yaml")
-    assert shared_lanes(apart, SHIPPED).result is Result.OK
-    together = shared_lanes(load_fleet(FLEETS / "rtx4090.yaml"), SHIPPED)
+    for name in ("two_cards_free_tier", "rtx4090"):
+        apart = load_fleet(FLEETS / f"{name}.yaml")
+        assert shared_lanes(apart, SHIPPED).result is Result.OK
+    together = shared_lanes(load_fleet(FLEETS / "rtx3090.yaml"), SHIPPED)
     assert together.result is Result.WARNING
-    assert together.fix.startswith("lanes.free.enabled: true")
+    assert together.fix.startswith("lanes.free: a smaller model on another card")
+    assert "tiers.free.lanes" not in together.fix
+
+
+def test_a_tier_that_keeps_to_its_lane_may_use_no_other_where_the_fleet_has_it():
+    asked = tenants(default_lane="free", only_default_lane=True)
+    paid, on = {"tier": "paid"}, {"tier": "free"}
+    asked = TenantsConfig.model_validate(
+        {"tiers": asked.model_dump()["tiers"], "tenants": {"acme": paid, "me": on}}
+    )
+    assert asked.rules_of("me", None, None, ["chat", "free"]).lanes == {"free"}
+    assert asked.rules_of("me", None, None, ["chat"]).lanes == frozenset()
+    assert asked.rules_of("acme", None, None, ["chat", "free"]).lanes == frozenset()
+    shared = fleet({"tools": "big", "complex": "big"}, chat={}, free={}, big={})
+    assert shared_lanes(shared, asked).result is Result.OK
+
+
+def test_only_a_default_lane_can_be_kept_to():
+    with pytest.raises(ValueError, match="only_default_lane: name the lane in default_lane"):
+        tenants(only_default_lane=True)

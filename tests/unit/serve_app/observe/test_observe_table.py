@@ -127,6 +127,32 @@ def test_the_command_writes_and_checks(tmp_path, capsys):
     assert '"different": ["configs/prometheus/alerts.yml"]' in capsys.readouterr().out
 
 
+def test_files_are_written_beside_the_fleet_they_are_for_and_not_into_the_callers_home(
+    tmp_path, capsys, monkeypatch
+):
+    # The command goes to the home of the fleet, for the rest of its process.
+    monkeypatch.setenv("POINTSMAN_HOME", "")
+    monkeypatch.chdir(tmp_path)
+    fleets = tmp_path / "mine"
+    fleets.mkdir()
+    (fleets / "own.yaml").write_text(fleet_path("local").read_text())
+    home = tmp_path / "home"
+    assert pointsman(["init", str(home)]) == 0
+
+    assert pointsman(["observe", "--write", "--fleet", str(fleets / "own.yaml")]) == 0
+    assert {x.name for x in fleets.iterdir()} == {"own.yaml", "configs", "docs"}
+    path = home / "configs/fleets/local.yaml"
+    assert pointsman(["observe", "--write", "--fleet", str(path)]) == 0
+    assert (home / "docs/metrics.md").is_file()
+    pages = "configs/grafana/dashboards/runbooks.json"
+    assert (home / pages).read_text() == (ROOT / pages).read_text()
+
+    monkeypatch.setenv("POINTSMAN_HOME", "")
+    capsys.readouterr()
+    assert pointsman(["observe", "--write", "--fleet", "rtx4090"]) == 1
+    assert "comes with the product: say where to write with --into" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "args",
     [["--url", "https://a:1"], ["--url", "8000"], ["--key-file", "/nowhere"], ["--every", "15"]],

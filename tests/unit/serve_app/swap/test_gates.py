@@ -111,6 +111,17 @@ async def test_nobody_waits_beyond_the_bound_or_the_tiers_own(within_s):
     assert "other lanes had its cards" in refused.message
 
 
+async def test_a_tier_that_may_wait_for_less_is_reported_as_so_much_older():
+    told = Told()
+    found = gates(told, wait_bound_s=100.0)
+    waiting = asyncio.ensure_future(enter(found, waited_s=3.0, within_s=30.0))
+    await asyncio.sleep(0)
+    await found.beat()
+    waiting.cancel()
+
+    assert 73.0 <= told.heard[-1]["waiting"]["b"][0] < 80.0
+
+
 async def test_a_lane_that_does_not_wake_is_told_at_once_to_those_who_wait_and_who_come():
     told = Told()
     found = gates(told)

@@ -1,0 +1,1 @@
+"""Lanes that share cards, in virtual time: the arbiter of `router.swap`, gates, what swaps cost."""
