@@ -72,7 +72,8 @@ def _contextual() -> EmbeddingScorer:
     """A scorer over the packaged model. Its weights are nothing, at the same cost."""
     marks, heads = np.zeros((len(SURFACE_NAMES), len(HEADS))), np.zeros(len(HEADS))
     line = np.array([0.0, 1.0])
-    weights = Weights(marks, heads, marks, heads, line, line)
+    ends = np.zeros(len(SURFACE_NAMES))
+    weights = Weights(ends, ends, marks, heads, marks, heads, line, line)
     embedding = np.zeros((DIMENSIONS, len(HEADS)))
     return EmbeddingScorer("minilm", MINILM, embedding, weights, Priors())
 

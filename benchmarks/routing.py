@@ -30,7 +30,7 @@ from classifier.features.words import common_words
 from classifier.training import evaluate
 from classifier.training.build import training_set
 from classifier.training.dataset import Dataset, read_rows
-from classifier.training.student import Teacher, teacher_tokenizer
+from classifier.training.teacher import Teacher, teacher_tokenizer
 
 TOKENS = (20, 100, 1000, 8000)
 CALLS = 2000
@@ -113,7 +113,7 @@ def held_out(data: Dataset) -> dict[str, list[dict[str, Any]]]:
         tables: dict[str, list[dict[str, Any]]] = json.loads(Path(done).read_text())
         return tables
     teacher = Teacher(Path.home() / ".cache" / "pointsman" / "teacher")
-    rows = training_set(data, teacher)
+    rows = training_set(data)
     return {
         "held_out": evaluate.held_out(rows, teacher.embed(list(data.text))),
         "top_3_percent_precision": evaluate.top_precision(rows),

@@ -1,7 +1,7 @@
 """The artefact: what training leaves behind and serving reads.
 
 A folder with `model.json` (everything small, and the SHA-256 of every other
-file), three `.npy` tables and `tokenizer.json`. Nothing is pickled; tables are
+file), two `.npy` tables and `tokenizer.json`. Nothing is pickled; tables are
 read with `allow_pickle=False`.
 """
 
@@ -20,13 +20,13 @@ from classifier.features.words import WordTable
 from classifier.heads import HEADS, Floats, Priors, Weights
 from classifier.scorer import Scorer
 
-FORMAT = 3
+FORMAT = 4
 FILE_NAME = "model.json"
-DEFAULT_ARTIFACT = Path(__file__).parent / "artifacts" / "lexical-v3"
+DEFAULT_ARTIFACT = Path(__file__).parent / "artifacts" / "lexical-v4"
 
 COMPILED = "compiled"
 SENTENCE_TRANSFORMERS = "sentence-transformers"
-TABLES = ("gram_keys", "gram_rows", "piece_rows")
+TABLES = ("gram_keys", "gram_rows")
 TOKENIZER = "tokenizer.json"
 
 
@@ -39,7 +39,7 @@ class Artifact:
     """A trained classifier.
 
     Attributes:
-        version: name and version, as in `lexical-v3`.
+        version: name and version, as in `lexical-v4`.
         kind: `compiled`, or `sentence-transformers` for a full embedding model.
         weights: the linear parts and the calibration map.
         priors: log-odds for system prompt, tools and turns.
@@ -76,7 +76,6 @@ class Artifact:
             json.loads(self.tokenizer)["model"]["vocab"],
             self.tables["gram_keys"],
             self.tables["gram_rows"],
-            self.tables["piece_rows"],
         )
         return CompiledScorer(self.version, words, self.weights, self.priors)
 

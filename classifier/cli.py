@@ -43,12 +43,8 @@ def _add_train(actions: Any) -> None:
     train.add_argument("--name", help="version of the artefact")
     train.add_argument(
         "--embedding",
-        default="static",
         metavar="MODEL",
-        help="`static` (compiled, the default), `minilm`, or a sentence-transformers model",
-    )
-    train.add_argument(
-        "--student", type=Path, metavar="DIR", help="also write the static embedding here"
+        help="`minilm` or a sentence-transformers model; default: none, words alone (compiled)",
     )
     _add_cache(train)
     train.set_defaults(func=_train)
@@ -96,7 +92,7 @@ def _add_cache(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path.home() / ".cache" / "pointsman" / "teacher",
         metavar="DIR",
-        help="where the teacher's embeddings are kept (of the vocabulary: a minute of one core)",
+        help="where embeddings of texts are kept (of 70,000: an hour of one core)",
     )
 
 
@@ -104,17 +100,13 @@ def _train(args: argparse.Namespace) -> int:
     from classifier.training.build import VERSION, train, training_set
     from classifier.training.dataset import read_rows
     from classifier.training.embedding import train_embedding
-    from classifier.training.student import Teacher, export
 
     data = read_rows(args.data)
     note = {"files": [path.name for path in args.data], "rows": data.counts()}
-    if args.embedding != "static":
+    if args.embedding:
         artifact = train_embedding(data, args.embedding, args.cache, note, args.name)
     else:
-        rows = training_set(data, Teacher(args.cache))
-        artifact, model = train(rows, note, args.name or VERSION)
-        if args.student:
-            export(model.student, args.student)
+        artifact = train(training_set(data), note, args.name or VERSION)
     return _saved(artifact, args)
 
 
@@ -122,13 +114,12 @@ def _evaluate(args: argparse.Namespace) -> int:
     from classifier.training import evaluate
     from classifier.training.build import training_set
     from classifier.training.dataset import read_rows, scores_of
-    from classifier.training.student import Teacher
+    from classifier.training.teacher import Teacher
 
     data = read_rows(args.data)
     if args.held_out:
-        teacher = Teacher(args.cache)
-        rows = training_set(data, teacher)
-        embeddings = teacher.embed(list(data.text)) if args.minilm else None
+        rows = training_set(data)
+        embeddings = Teacher(args.cache).embed(list(data.text)) if args.minilm else None
         report = {
             "held_out": evaluate.held_out(rows, embeddings),
             "top_3_percent_precision": evaluate.top_precision(rows),

@@ -5,9 +5,7 @@ from math import sqrt
 import numpy as np
 
 from classifier.features.words import (
-    KIND_EMBEDDING,
     KIND_GRAMS,
-    MASS,
     NEED_GRAMS,
     NORM,
     PIECES,
@@ -18,7 +16,7 @@ from classifier.scorer import Scorer
 
 
 class CompiledScorer(Scorer):
-    """The heads over character n-grams (TF-IDF), `kind` over a static embedding also; folded."""
+    """The heads over character n-grams (TF-IDF), folded."""
 
     def __init__(self, version: str, words: WordTable, weights: Weights, priors: Priors) -> None:
         super().__init__(version, weights, priors)
@@ -37,6 +35,4 @@ def linear_parts(sums: Floats) -> Floats:
     if sums[NORM] > 0.0:
         norm = sqrt(sums[NORM])
         part[NEED], part[KIND] = sums[NEED_GRAMS] / norm, sums[KIND_GRAMS] / norm
-    if sums[MASS] > 0.0:
-        part[KIND] += sums[KIND_EMBEDDING] / sums[MASS]
     return part

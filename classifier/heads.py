@@ -9,11 +9,15 @@ Theory of operation. Two linear heads read the same text:
 
 Each head adds the surface features and what the scorer makes of the words. Then
 
-    raw = sigmoid(3 min(kind + prior, 0.5) + 40 need - 4)
+    raw = sigmoid(min(kind + prior, 1) + 0.2 need)
 
-`kind` tells everyday talk from the rest. It is capped, because past the cap it says
-nothing more: among queries of the complex kind `need` alone decides. A monotone map
-fitted by isotonic regression turns `raw` into a probability.
+`kind` is in log-odds and tells everyday talk from the rest. It is capped, because past
+the cap it says nothing more: among queries of the complex kind `need` alone decides. A
+monotone map fitted by isotonic regression turns `raw` into a probability.
+
+Both read each surface feature no further out than nearly all of the training rows reach:
+a line fitted where they are says nothing of where none is, and a new kind of query is
+often far out in one feature.
 
 Words are English. Where they are not, `foreign` rises from 0 to 1 and both
 heads pass over to versions of themselves that read these alone.
@@ -35,13 +39,10 @@ NEED, KIND = range(len(HEADS))
 
 # Chosen by source-held-out figures. A lower cap orders benchmark questions a little
 # better, a higher one tells everyday talk from them better.
-KIND_CAP = 0.5
-KIND_WEIGHT = 3.0
-# Near one over the standard deviation of `need` over benchmark questions, .04. Twice it
-# orders them a little better and tells everyday talk from them worse.
-NEED_WEIGHT = 40.0
-# Keeps the sigmoid where it has resolution; the calibration map undoes it.
-OFFSET = -4.0
+KIND_CAP = 1.0
+# `need` has two parts, each with a standard deviation of 1 over benchmark questions. Twice
+# the weight orders them a little better and tells everyday talk from them worse.
+NEED_WEIGHT = 0.2
 
 # English averages 1.1 to 1.4 pieces a word in MiniLM's vocabulary, code 1.6,
 # German and Spanish 2.2 to 2.6.
@@ -56,6 +57,7 @@ class Weights:
     """Everything linear, folded; the names are those of the artefact's file.
 
     Attributes:
+        least, most: bounds that surface features are held in, shape (surface features,).
         marks: shape (surface features, heads), scalers folded in.
         bias: shape (heads,).
         marks_alone: shape (surface features, heads): the heads that read nothing else.
@@ -64,6 +66,8 @@ class Weights:
 
     """
 
+    least: Floats
+    most: Floats
     marks: Floats
     bias: Floats
     marks_alone: Floats

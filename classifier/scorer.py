@@ -13,10 +13,8 @@ from classifier.heads import (
     HEADS,
     KIND,
     KIND_CAP,
-    KIND_WEIGHT,
     NEED,
     NEED_WEIGHT,
-    OFFSET,
     Floats,
     Priors,
     Reading,
@@ -53,7 +51,7 @@ class Scorer(ABC):
         """The score before calibration, in (0, 1): the same order."""
         heads, _ = self._heads(Reading.of(conversation.last_user))
         kind = min(float(heads[KIND]) + self._prior(conversation), KIND_CAP)
-        return sigmoid(KIND_WEIGHT * kind + NEED_WEIGHT * float(heads[NEED]) + OFFSET)
+        return sigmoid(kind + NEED_WEIGHT * float(heads[NEED]))
 
     def calibrate(self, raw: float) -> float:
         return float(np.interp(raw, self._weights.knots_x, self._weights.knots_y))
@@ -77,10 +75,12 @@ class Scorer(ABC):
         """The heads, shape (heads,), and how foreign the words are."""
         w = self._weights
         added, pieces_a_word = self._from_words(reading)
-        heads: Floats = w.bias + reading.surface @ w.marks + added
+        # np.clip takes three times as long.
+        surface = np.minimum(np.maximum(reading.surface, w.least), w.most)
+        heads: Floats = w.bias + surface @ w.marks + added
         part = foreign(len(reading.words), pieces_a_word, float(reading.surface[NON_ASCII_SHARE]))
         if part > 0.0:
-            alone = w.bias_alone + reading.surface @ w.marks_alone
+            alone = w.bias_alone + surface @ w.marks_alone
             heads = (1.0 - part) * heads + part * alone
         return heads, part
 

@@ -1,9 +1,9 @@
 """A table of words: what each contributes to the score, computed once a word.
 
 Theory of operation. The model is linear in a bag of words, so a text's score
-needs only a handful of sums over its words. A word's row of contributions comes
-from its character n-grams (folded TF-IDF weights) and from its word pieces
-(folded static embedding); the row is computed when the word is first seen and
+needs only a handful of sums over its words. A word's row has the contributions of
+its character n-grams (folded TF-IDF weights) and the number of its word pieces, by
+which other languages are told; the row is computed when the word is first seen and
 remembered. Common words are computed when the artefact is loaded, so that a
 running router mostly looks words up.
 
@@ -12,7 +12,6 @@ The memory is bounded: at `MAX_WORDS` the table goes back to the common words.
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +25,8 @@ MAX_WORDS = 40_000
 _PART = 256
 
 # Columns of a word's row.
-NORM, NEED_GRAMS, KIND_GRAMS, MASS, KIND_EMBEDDING, PIECES = range(6)
-COLUMNS = 6
+NORM, NEED_GRAMS, KIND_GRAMS, PIECES = range(4)
+COLUMNS = 4
 
 
 _UNSEEN = -1
@@ -44,11 +43,9 @@ class WordTable:
     """Rows of contributions by word.
 
     Args:
-        vocabulary: word pieces of the static embedding, to their ids.
+        vocabulary: word pieces to their ids.
         gram_keys: packed n-grams, ascending, shape (n-grams,).
         gram_rows: shape (n-grams, 3): squared idf, then idf x weight in `need` and `kind`.
-        piece_rows: shape (vocabulary, 2): the piece's weight in the mean, and that
-            weight x vector x weight in `kind`.
 
     """
 
@@ -57,14 +54,12 @@ class WordTable:
         vocabulary: Mapping[str, int],
         gram_keys: NDArray[np.uint64],
         gram_rows: NDArray[np.float32],
-        piece_rows: NDArray[np.float32],
     ) -> None:
         self._pieces = WordPieces(vocabulary)
         # What is in no table finds the last row, which is zeros; no n-gram has its key.
         self._gram_keys = np.append(gram_keys, np.uint64(2**64 - 1))
         nothing = np.zeros((1, gram_rows.shape[1]), gram_rows.dtype)
         self._gram_rows = np.vstack([gram_rows, nothing])
-        self._piece_rows = piece_rows
         self._rows = np.zeros((MAX_WORDS, COLUMNS))
         self._place = _Places()
         self._add(common_words(vocabulary))
@@ -122,13 +117,8 @@ class WordTable:
             return rows
         keys, begins = windows(words)
         at_bytes = self._gram_rows.take(self._gram_places(keys), axis=0).sum(0, np.float64)
-        rows[:, NORM:MASS] = np.add.reduceat(at_bytes, begins, axis=0)
-        pieces = list(map(self._pieces.of, words))
-        counts = np.fromiter(map(len, pieces), np.int64, len(pieces))
-        of_pieces = self._piece_rows.take(list(chain.from_iterable(pieces)), axis=0)
-        firsts = np.cumsum(counts) - counts
-        rows[:, MASS:PIECES] = np.add.reduceat(of_pieces, firsts, 0, np.float64)
-        rows[:, PIECES] = counts
+        rows[:, NORM:PIECES] = np.add.reduceat(at_bytes, begins, axis=0)
+        rows[:, PIECES] = [len(self._pieces.of(word)) for word in words]
         return rows
 
     def _gram_places(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:

@@ -14,11 +14,11 @@ from classifier.training.dataset import Dataset, from_rows, joined_easy
 from classifier.training.fold import fold_tables, fold_weights
 from classifier.training.held_out import TrainingSet, heads_when_held_out, source_parts
 from classifier.training.metrics import weighted_quantile
-from classifier.training.model import ComplexityModel, Resources, Settings, combine
-from classifier.training.student import Teacher, piece_texts, teacher_tokenizer
+from classifier.training.model import ComplexityModel, Settings, combine
+from classifier.training.teacher import teacher_tokenizer
 from classifier.training.written import written_rows
 
-VERSION = "lexical-v3"
+VERSION = "lexical-v4"
 JOINED_PER_SOURCE = 2500
 WRITTEN = 3000
 # The stated mix: 97 % everyday support and chat, 3 % complex.
@@ -29,14 +29,12 @@ SEED = 0
 
 def training_set(
     data: Dataset,
-    teacher: Teacher,
     settings: Settings | None = None,
     *,
     joined: int = JOINED_PER_SOURCE,
     written: int = WRITTEN,
 ) -> TrainingSet:
-    """Rows, their matrices and the teacher's embeddings of the vocabulary."""
-    tokenizer = teacher_tokenizer()
+    """Rows and their matrices."""
     ours = from_rows(written_rows(written, np.random.default_rng(SEED)))
     longer = joined_easy(data.joined(ours), joined, np.random.default_rng(SEED))
     everything = data.joined(ours).joined(longer)
@@ -46,21 +44,19 @@ def training_set(
         data=everything,
         corpus=corpus,
         read=len(data),
-        resources=Resources(tokenizer, teacher.embed(piece_texts(tokenizer))),
+        tokenizer=teacher_tokenizer(),
         settings=settings or Settings(),
     )
 
 
-def train(
-    rows: TrainingSet, training: dict[str, Any], version: str = VERSION
-) -> tuple[Artifact, ComplexityModel]:
+def train(rows: TrainingSet, training: dict[str, Any], version: str = VERSION) -> Artifact:
     """Fit on everything, calibrate on held-out scores, fold."""
     heads = heads_when_held_out(rows, source_parts(rows))
     raw = {source: combine(values) for source, values in heads.items()}
     knots = fit_knots(*calibration_rows(rows, raw))
     model = rows.fit_without(np.zeros(len(rows.data), dtype=bool))
     note = {**training, **calibration_figures(rows, raw)}
-    return fold(model, rows, knots, note, version), model
+    return fold(model, rows, knots, note, version)
 
 
 def fold(
@@ -80,7 +76,7 @@ def fold(
         quantiles=mix_quantiles(rows.data, scores),
         training=training,
         tables=fold_tables(model),
-        tokenizer=rows.resources.tokenizer.to_str(),
+        tokenizer=rows.tokenizer.to_str(),
     )
 
 

@@ -1,7 +1,7 @@
 """Training over a full sentence-transformers model, behind the same interface.
 
 The same heads and blend as the compiled classifier, with the model's embedding in
-place of n-grams and the static embedding.
+place of n-grams.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ from classifier.training.corpus import Corpus, read_corpus
 from classifier.training.dataset import Dataset
 from classifier.training.fold import fold_weights, significant
 from classifier.training.model import ComplexityModel, Settings, foreign_texts
-from classifier.training.student import Teacher
+from classifier.training.teacher import Teacher
 
 
 class EmbeddingModel(ComplexityModel):
@@ -37,10 +37,6 @@ class EmbeddingModel(ComplexityModel):
         """The embeddings; the corpus must have their rows."""
         del corpus
         return sparse.csr_matrix(self.embeddings * self.scale)
-
-    def embedded(self, corpus: Corpus) -> Floats:
-        """Nothing beside them."""
-        return np.zeros((corpus.bag.shape[0], 0))
 
     def pieces_a_word(self, corpus: Corpus) -> Floats:
         """Not asked: see `classifier.embedded`."""

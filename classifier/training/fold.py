@@ -12,17 +12,12 @@ _DIGITS = 7
 
 def fold_tables(model: ComplexityModel) -> dict[str, np.ndarray]:
     """The arrays that `WordTable` takes, in float32."""
-    idf, mass = model.grams.idf_, model.student.mass_
-    kind = model.tier.coef_[0]
-    grams, dimensions = len(idf), model.student.vectors_.shape[1]
-    both = np.stack([model.gain_words.coef_, kind[:grams]], axis=1)
+    idf = model.grams.idf_
+    both = np.stack([model.gain_words.coef_, model.tier.coef_[0][: len(idf)]], axis=1)
     gram_rows = np.column_stack([idf**2, (model.grams.scale * idf)[:, None] * both])
-    of_piece = model.student.vectors_ @ kind[grams : grams + dimensions]
-    piece_rows = np.stack([mass, mass * of_piece], axis=1)
     return {
         "gram_keys": model.grams.keys_,
         "gram_rows": significant(gram_rows).astype(np.float32),
-        "piece_rows": significant(piece_rows).astype(np.float32),
     }
 
 
@@ -39,6 +34,8 @@ def fold_weights(model: ComplexityModel, knots: tuple[Floats, Floats]) -> Weight
         model.scaler, model.tier_surface.coef_[0], model.tier_surface.intercept_[0]
     )
     return Weights(
+        least=significant(model.least, 9),
+        most=significant(model.most, 9),
         marks=significant(np.stack([need, kind], axis=1), 9),
         bias=significant(np.array([need_bias + model.gain_words.intercept_, kind_bias]), 9),
         marks_alone=significant(np.stack([need, alone], axis=1), 9),

@@ -1,7 +1,7 @@
 """Fitting without a part of the rows, to score that part as unseen.
 
-Everything is fitted again each time, n-grams and embedding included: a source
-that is held out is held out whole.
+Everything is fitted again each time, n-grams included: a source that is held out is
+held out whole.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
+from tokenizers import Tokenizer
 
 from classifier.heads import Floats
 from classifier.training.corpus import Corpus
 from classifier.training.dataset import Dataset, Mask
-from classifier.training.model import ComplexityModel, Resources, Settings
+from classifier.training.model import ComplexityModel, Settings
 
 PROCESSES = 2
 
@@ -33,12 +34,12 @@ class TrainingSet:
     data: Dataset
     corpus: Corpus
     read: int
-    resources: Resources
+    tokenizer: Tokenizer
     settings: Settings
 
     def fit_without(self, hold: Mask) -> ComplexityModel:
         keep = ~hold
-        model = ComplexityModel(self.resources, self.settings)
+        model = ComplexityModel(self.tokenizer, self.settings)
         with threadpool_limits(1):
             return model.fit(self.corpus.take(keep), self.data.take(keep))
 

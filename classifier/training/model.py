@@ -3,18 +3,21 @@
 Two ridge regressions of what the strong model gains, and a classifier:
 
 - `gain_words`, on character n-grams, and `gain_surface`, on the surface features;
-- `kind`: logistic regression of the tier on n-grams, the static embedding and surface
-  features, and on the latter alone.
+- `kind`: logistic regression of the tier on n-grams and surface features, and on the
+  latter alone.
 
-    need = gain(words) + gain(surface)
+    need = gain(words) / sd(gain(words)) + gain(surface) / sd(gain(surface))
 
-Three choices make `need` carry over to sources that it never saw. Targets are centred in
+with the standard deviations over the rows with outcomes.
+
+Five choices make `need` carry over to sources that it never saw. Targets are centred in
 each source: which source a text comes from says much about its gain, and nothing once the
-source is another. No source weighs more than any other of 2,500 rows. And the penalties
+source is another. No source weighs more than any other of 2,500 rows. The penalties
 are large: a coefficient stays near the sign and size of its feature's own covariance with
 the gain, so that features do not make up for each other in ways that hold in one source
-only. The embedding is not read by `need`: it knows the topic, and topics of one benchmark
-order those of another worse than length does. Figures: `classifier evaluate --held-out`.
+only. Surface features are held inside what training rows have: see `classifier.heads`.
+And words and surface count the same, whatever the penalties have made of them.
+Figures: `classifier evaluate --held-out`; how the choices were made: docs/classifier.md.
 """
 
 from dataclasses import dataclass
@@ -31,10 +34,8 @@ from classifier.features.surface import LOG_WORDS, NON_ASCII_SHARE
 from classifier.heads import (
     KIND,
     KIND_CAP,
-    KIND_WEIGHT,
     NEED,
     NEED_WEIGHT,
-    OFFSET,
     Floats,
     foreign,
 )
@@ -42,7 +43,6 @@ from classifier.training.corpus import Corpus
 from classifier.training.dataset import Dataset, Mask
 from classifier.training.grams import CharGrams
 from classifier.training.pieces import word_pieces
-from classifier.training.student import StaticEmbedding
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class Settings:
     Attributes:
         ridge_words, ridge_surface: penalties of the regressions.
         inverse_penalty: C of the logistic regression.
-        surface_scale: of standardized surface features beside the embedding, in `kind`.
+        surface_scale: of standardized surface features beside the words, in `kind`.
+        outside: share of the rows that surface features are cut for, at each end.
         own: sources of an operator's own; a row of theirs counts `own_weight` times, and
             the weak model's failure stands for the gain where only that is known.
         mixed: target of rows of tier `mixed` in `kind`.
@@ -66,6 +67,7 @@ class Settings:
     ridge_surface: float = 10_000.0
     inverse_penalty: float = 0.003
     surface_scale: float = 0.3
+    outside: float = 0.001
     own: frozenset[str] = frozenset({"label", "feedback"})
     own_weight: float = 10.0
     mixed: float = 0.4
@@ -74,65 +76,55 @@ class Settings:
     row_least: int = 800
 
 
-@dataclass(frozen=True)
-class Resources:
-    """What is the same for every fit.
-
-    Attributes:
-        pieces: the teacher's embeddings of the tokenizer's vocabulary, shape
-            (pieces, dimensions).
-
-    """
-
-    tokenizer: Tokenizer
-    pieces: Floats
-
-
 class ComplexityModel:
     """Fits every part on one corpus; `raw` is the score before calibration."""
 
-    def __init__(self, resources: Resources, settings: Settings | None = None) -> None:
-        self.resources = resources
+    def __init__(self, tokenizer: Tokenizer, settings: Settings | None = None) -> None:
+        self.tokenizer = tokenizer
         self.settings = settings or Settings()
 
     def fit(self, corpus: Corpus, data: Dataset) -> Self:
-        labelled = _labelled(data)
-        r = self.resources
-        self.student = StaticEmbedding(r.tokenizer, r.pieces).fit(corpus.take(labelled))
-        self.grams = CharGrams().fit(corpus.take(labelled))
+        self.grams = CharGrams().fit(corpus.take(_labelled(data)))
         self.fit_heads(corpus, data)
         return self
 
     def fit_heads(self, corpus: Corpus, data: Dataset) -> None:
         """Fit everything after the designs."""
-        target, weight = gain_targets(data, self.settings)
+        s, labelled = self.settings, _labelled(data)
+        target, weight = gain_targets(data, s)
         known = ~np.isnan(target)
-        self.gain_scaler = _fit_scaler(corpus.surface[known])
-        self.scaler = _fit_scaler(corpus.surface[_labelled(data)])
-        surface, words = self.scaler.transform(corpus.surface), self.words(corpus)
-        rows, s = (target[known], weight[known]), self.settings
+        ends = s.outside, 1.0 - s.outside
+        self.least, self.most = np.quantile(corpus.surface[labelled], ends, axis=0)
+        surface, words = self.held(corpus), self.words(corpus)
+        self.gain_scaler = _fit_scaler(surface[known])
+        self.scaler = _fit_scaler(surface[labelled])
+        rows = target[known], weight[known]
         self.gain_words = _ridge(s.ridge_words, words[known], *rows)
-        scaled = self.gain_scaler.transform(corpus.surface[known])
+        scaled = self.gain_scaler.transform(surface[known])
         # Outcomes are of English texts: what a stray letter outside ASCII goes with in
         # them would decide over whole texts of other scripts.
         scaled[:, NON_ASCII_SHARE] = 0.0
         self.gain_surface = _ridge(s.ridge_surface, scaled, *rows)
-        self._fit_kind(self._kind_design(words, corpus, surface), surface, data)
+        _to_unit(self.gain_words, words[known])
+        _to_unit(self.gain_surface, scaled)
+        scaled = self.scaler.transform(surface)
+        self._fit_kind(self._kind_design(words, scaled), scaled, data)
+
+    def held(self, corpus: Corpus) -> Floats:
+        """Surface features inside the bounds, shape (texts, surface features)."""
+        return np.clip(corpus.surface, self.least, self.most)
 
     def words(self, corpus: Corpus) -> sparse.csr_matrix:
         """What both heads read of the words, shape (texts, n-grams)."""
         return self.grams.transform(corpus)
 
-    def embedded(self, corpus: Corpus) -> Floats:
-        """What only `kind` reads of the words, shape (texts, dimensions)."""
-        return self.student.transform(corpus)
-
     def heads(self, corpus: Corpus) -> Floats:
         """`need`, and `kind` as log-odds of being a query for a strong model, shape (texts, 2)."""
-        surface, part = self.scaler.transform(corpus.surface), self.foreign(corpus)
-        words, scaled = self.words(corpus), self.gain_scaler.transform(corpus.surface)
+        held, part = self.held(corpus), self.foreign(corpus)
+        surface, scaled = self.scaler.transform(held), self.gain_scaler.transform(held)
+        words = self.words(corpus)
         need = (1 - part) * self.gain_words.predict(words) + self.gain_surface.predict(scaled)
-        tier = self.tier.decision_function(self._kind_design(words, corpus, surface))
+        tier = self.tier.decision_function(self._kind_design(words, surface))
         kind = (1 - part) * tier + part * self.tier_surface.decision_function(surface)
         return np.stack([need, kind], axis=1)
 
@@ -146,15 +138,14 @@ class ComplexityModel:
 
     def pieces_a_word(self, corpus: Corpus) -> Floats:
         """Mean word pieces of a word, shape (texts,); 0 without words."""
-        _, owner = word_pieces(self.resources.tokenizer, corpus.vocabulary)
+        _, owner = word_pieces(self.tokenizer, corpus.vocabulary)
         pieces = corpus.bag @ np.bincount(owner, minlength=len(corpus.vocabulary))
         weight = np.asarray(corpus.bag.sum(axis=1)).ravel()
         mean: Floats = np.divide(pieces, weight, out=np.zeros_like(weight), where=weight > 0)
         return mean
 
-    def _kind_design(self, words: Any, corpus: Corpus, surface: Floats) -> sparse.csr_matrix:
-        parts = [words, self.embedded(corpus), self.settings.surface_scale * surface]
-        return sparse.hstack(parts).tocsr()
+    def _kind_design(self, words: Any, surface: Floats) -> sparse.csr_matrix:
+        return sparse.hstack([words, self.settings.surface_scale * surface]).tocsr()
 
     def _fit_kind(self, design: sparse.csr_matrix, surface: Floats, data: Dataset) -> None:
         target, weight = kind_targets(data, self.settings)
@@ -218,6 +209,14 @@ def _ridge(penalty: float, x: Any, y: Floats, weight: Floats) -> Ridge:
     return Ridge(alpha=penalty, solver=solver, tol=1e-5).fit(x, y, sample_weight=weight)
 
 
+def _to_unit(model: Ridge, x: Any) -> None:
+    """Give what `model` predicts of `x` a standard deviation of 1, unless it has none."""
+    spread = float(model.predict(x).std())
+    if spread > 0.0:
+        model.coef_ /= spread
+        model.intercept_ /= spread
+
+
 def _logistic(c: float, x: Any, target: Floats, weight: Floats) -> LogisticRegression:
     """Soft targets enter as two weighted rows each."""
     positive, negative = target > 0, target < 1
@@ -239,6 +238,6 @@ def foreign_texts(corpus: Corpus, pieces_a_word: Floats) -> Floats:
 def combine(heads: Floats) -> Floats:
     """The formula of `classifier.heads` for many texts: shape (texts, 2) to (texts,)."""
     kind = np.minimum(heads[:, KIND], KIND_CAP)
-    logit = KIND_WEIGHT * kind + NEED_WEIGHT * heads[:, NEED] + OFFSET
+    logit = kind + NEED_WEIGHT * heads[:, NEED]
     raw: Floats = 1.0 / (1.0 + np.exp(-np.clip(logit, -700, 700)))
     return raw

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from classifier.features.grams import find, pack, windows
 from classifier.features.pieces import WordPieces
 from classifier.training.pieces import word_pieces
-from classifier.training.student import teacher_tokenizer
+from classifier.training.teacher import teacher_tokenizer
 
 TOKENIZER = teacher_tokenizer()
 PIECES = WordPieces(TOKENIZER.get_vocab())

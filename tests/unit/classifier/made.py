@@ -75,4 +75,4 @@ def made_data() -> Dataset:
 
 
 def made_set(**kwargs) -> TrainingSet:
-    return training_set(made_data(), FakeTeacher(), joined=10, written=60, **kwargs)
+    return training_set(made_data(), joined=10, written=60, **kwargs)

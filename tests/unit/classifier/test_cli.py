@@ -20,8 +20,8 @@ SCORER = load_artifact(DEFAULT_ARTIFACT).scorer()
 def rows(tmp_path, monkeypatch):
     """Labelled rows in a file, and a teacher that needs no model."""
     whole = build.training_set
-    monkeypatch.setattr("classifier.training.student.Teacher", lambda _: FakeTeacher())
-    monkeypatch.setattr(build, "training_set", lambda d, t: whole(d, t, joined=10))
+    monkeypatch.setattr("classifier.training.teacher.Teacher", lambda _: FakeTeacher())
+    monkeypatch.setattr(build, "training_set", lambda d: whole(d, joined=10))
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(map(json.dumps, made_rows())))
     return path

@@ -31,12 +31,12 @@ def rows():
 
 @pytest.fixture(scope="module")
 def artifact(rows):
-    return train(rows, {"note": "made up"})[0]
+    return train(rows, {"note": "made up"})
 
 
 def test_training_again_gives_the_same_bytes(artifact, tmp_path):
     """Every file of the artefact, from rows read anew."""
-    again, _ = train(made_set(), {"note": "made up"})
+    again = train(made_set(), {"note": "made up"})
     for name, made in (("a", artifact), ("b", again)):
         save_artifact(made, tmp_path / name)
 
@@ -263,7 +263,8 @@ def test_a_batch_is_embedded_in_one_pass_and_scored_as_each_alone(monkeypatch):
 
     monkeypatch.setattr("classifier.embedded.Embedder", lambda _: embed)
     marks, line = np.full((len(SURFACE_NAMES), 2), 0.01), np.array([0.0, 1.0])
-    weights = Weights(marks, np.zeros(2), marks, np.zeros(2), line, line)
+    far = np.full(len(SURFACE_NAMES), 99.0)
+    weights = Weights(-far, far, marks, np.zeros(2), marks, np.zeros(2), line, line)
     asked = [
         Conversation("Where is my card?", "You are a bank."),
         Conversation("Prove Goldbach.", "You are a bank."),

@@ -31,7 +31,7 @@ def contextual() -> Artifact:
     return Artifact(
         version="mine",
         kind=SENTENCE_TRANSFORMERS,
-        weights=Weights(zeros, np.zeros(2), zeros, np.zeros(2), line, line),
+        weights=Weights(line[:1], line[1:], zeros, np.zeros(2), zeros, np.zeros(2), line, line),
         priors=Priors(),
         quantiles=tuple(i / 1000 for i in range(1001)),
         training={},
