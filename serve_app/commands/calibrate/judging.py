@@ -19,7 +19,7 @@ from evals.off_policy.policies import Candidate, at_share, threshold_of, within_
 from evals.off_policy.recommending import recommended, threshold_candidate, thresholds_around
 from evals.traces.store import read_traces
 from serve_app.commands.client import CommandError
-from serve_app.commands.traces import named_store, tell_damaged
+from serve_app.commands.traces import store_of, tell_damaged
 from serve_app.config.errors import nearest
 from serve_app.config.settings import state_dir
 from serve_app.records.feedback_store import FILE_NAME, thumbs_of
@@ -35,7 +35,7 @@ def judged(args: argparse.Namespace, version: str) -> dict[str, Any]:
     compare.
     """
     rewards = _rewards(args)
-    rows = _traced(args.traces, version) if args.traces else _logged(args.traffic, version)
+    rows = _logged(args.traffic, version) if args.traffic else _traced(args, version)
     weak, strong = args.lanes
     seen, lanes = array("d"), set[str]()
     logged = logged_of(_noting(rows, seen, lanes), rewards, weak, strong)
@@ -137,8 +137,11 @@ def _logged(paths: list[Path], version: str) -> Iterator[Row]:
                 )
 
 
-def _traced(folder: Path, version: str) -> Iterator[Row]:
-    for trace in read_traces(named_store(folder), on_damaged=tell_damaged):
+def _traced(args: argparse.Namespace, version: str) -> Iterator[Row]:
+    folder = store_of(args.traces)
+    if not folder.exists():
+        raise CommandError(f"{folder}: there are no traces (docs/evals.md says how they are kept)")
+    for trace in read_traces(folder, on_damaged=tell_damaged):
         if trace.classifier == version:
             yield Row(
                 trace.request_id,
