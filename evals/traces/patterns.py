@@ -17,7 +17,17 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from evals.traces.checks import cards, domain, iban, ip, ipv6, phone, secret
+from evals.traces.checks import (
+    cards,
+    domain,
+    given_secret,
+    iban,
+    ip,
+    ipv6,
+    named_phone,
+    phone,
+    secret,
+)
 
 Span = tuple[int, int]
 
@@ -128,6 +138,28 @@ NAMED_SECRET = _pattern(
     has_digit=True,
 )
 
+# A word is a secret where a secret has its place: quoted behind its name, in a query or a form, as
+# an option, in the environment. In a sentence nothing tells it from other words.
+QUOTED_SECRET = _pattern(
+    "secret",
+    r"(?i:(?:api|access|secret|private|auth|client)[_-]?+(?:key|token|secret)"
+    r"|passw(?:or)?+d|passphrase|secret)"
+    r"\\?+[\"']?+ {0,4}+(?::|=>?+) {0,4}+\\?+[\"'](?P<x>[^\s\"'\\]{4,256}+)\\?+[\"']",
+    *("key", "token", "secret", "passwd", "password", "passphrase"),
+    parts=given_secret,
+)
+
+PASSED_SECRET = _pattern(
+    "secret",
+    r"(?:(?i:[?&](?:(?:api|access|secret|private|auth|client|refresh)[_-]?+(?:key|token|secret)"
+    r"|passw(?:or)?+d|pwd|passphrase|secret|token)=)"
+    r"|(?i:--(?:api-?+key|passw(?:or)?+d|passphrase|secret|token)[ =])"
+    r"|(?:PASSW(?:OR)?+D|PASSPHRASE|SECRET)=)"
+    r"[\"']?+(?P<x>[^\s\"'&#;,()\[\]<>]{4,256}+)(?![(\[])",
+    *("=", "--"),
+    parts=given_secret,
+)
+
 URL_PASSWORD = _pattern(
     "password",
     r"://[^\s/:@\"']{0,64}+:(?P<x>[^\s/@\"']{1,256}+)@",
@@ -143,7 +175,7 @@ EMAIL = _pattern(
 
 CARD = _pattern(
     "card",
-    r"(?P<x>\d(?<!\d\d)(?<!\d\.\d)(?:[ -]?+\d){12,}+)",
+    r"(?P<x>\d(?<!\d\d)(?<!\d\.\d)(?:(?: - |[ .-]?+)\d){12,}+)",
     parts=cards,
     has_digit=True,
 )
@@ -166,6 +198,25 @@ PHONE = _pattern(
     r"|(?:(?<=\()[2-9]|(?<=[2-9]))\d\d\)?+[ .-]{1,2}+\d{3}[ .-]\d{4}(?![\w-])"
     r"))",
     parts=phone,
+    has_digit=True,
+)
+
+# Seven digits are a number to call only where they are said to be one.
+NAMED_PHONE = _pattern(
+    "phone",
+    r"(?i:(?<![^\W_])(?:tele(?:phone|fon)|tel|phone|fon|mobile?+|handy|cell(?:phone)?+|fax|whatsapp)"
+    r"(?: ?+(?:number|no|nummer|nr))?+(?: is| ist)?+)"
+    r"[.:#]?+\\?+[\"']?+:?+ {0,2}+\\?+[\"']?+(?P<x>\(?+\d(?:[ ()./-]{0,3}+\d){4,14}+)(?![\w-])",
+    *("tel", "phone", "fon", "mobil", "handy", "cell", "fax", "whatsapp"),
+    parts=named_phone,
+    has_digit=True,
+)
+
+# Of the United States' social security; numbers that are never given out are none.
+SSN = _pattern(
+    "ssn",
+    r"(?P<x>\d(?<![\w.-].)(?<!9)\d\d(?<!000)(?<!666)-\d\d(?<!00)-\d{4}(?<!0000)(?![\w-]))",
+    "-",
     has_digit=True,
 )
 
@@ -192,11 +243,15 @@ PATTERNS = (
     API_KEY,
     BEARER,
     NAMED_SECRET,
+    QUOTED_SECRET,
+    PASSED_SECRET,
     URL_PASSWORD,
     EMAIL,
     IBAN,
     CARD,
+    SSN,
     PHONE,
+    NAMED_PHONE,
     IPV4,
     IPV6,
 )

@@ -27,7 +27,12 @@ def add_calibrate(actions: Any) -> None:
     )
     add = parser.add_argument
     add("--traffic", type=Path, nargs="+", metavar="LOG", help="request logs, or their folders")
-    add("--traces", type=Path, metavar="DIR", help="kept traces, in place of request logs")
+    add(
+        "--traces",
+        type=Path,
+        metavar="DIR",
+        help="kept traces, in place of request logs (with neither: this node's)",
+    )
     add("--data", type=Path, nargs="+", metavar="FILE", help="your own labels")
     add("--artifact", type=Path, default=DEFAULT_ARTIFACT, metavar="DIR")
     add("--out", type=Path, metavar="DIR", help="write the artefact here")
@@ -84,7 +89,7 @@ def _calibrate(args: argparse.Namespace) -> int:
 
 
 def _refused(args: argparse.Namespace) -> str | None:
-    if (args.traffic is None) == (args.traces is None):
+    if args.traffic is not None and args.traces is not None:
         return "give one of --traffic and --traces"
     if args.out is None and args.lanes is None:
         return "give --out DIR to write an artefact, or --lanes WEAK,STRONG to judge thresholds"

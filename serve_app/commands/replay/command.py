@@ -81,9 +81,8 @@ def _decide_anew(args: argparse.Namespace) -> int:
 
 def _traces(args: argparse.Namespace) -> Any:
     from serve_app.commands.replay.sources import traces_of
-    from serve_app.records.feedback_store import FILE_NAME
 
-    return traces_of(store_of(args.traces), _days(args), state_dir() / FILE_NAME)
+    return traces_of(store_of(args.traces), _days(args), state_dir() / "feedback.db")
 
 
 def _days(args: argparse.Namespace) -> tuple[date | None, date | None]:

@@ -24,6 +24,9 @@ from serve_app.commands.replay.daily import add_day, day_of, yesterday
 from serve_app.commands.replay.folder import REPORT, SUMMARY, RunFolder
 from serve_app.commands.replay.lanes import pair_of
 from serve_app.commands.replay.run import Outcome, RunConfig, replay
+from serve_app.config.errors import ConfigError
+from serve_app.config.fleet import FleetConfig
+from serve_app.config.served import served
 from serve_app.config.settings import fleet_path, load_fleet
 
 PASSED, FAILED, UNKNOWN = 0, 1, 3
@@ -95,10 +98,28 @@ def _config(args: argparse.Namespace) -> RunConfig:
 def _pair(args: argparse.Namespace) -> tuple[str, str]:
     if "=" not in args.compare:
         return pair_of(args.compare, {})
-    name = args.of_fleet or _look_now(_status_args(args)).get("fleet")
+    return pair_of(args.compare, _fleet(args).enabled_lanes)
+
+
+def _fleet(args: argparse.Namespace) -> FleetConfig:
+    """Return the fleet that the deployment runs: the one given, this node's, a shipped one.
+
+    `/status` tells its name, and not what its engines run with.
+    """
+    if args.of_fleet:
+        return load_fleet(fleet_path(args.of_fleet))
+    name = _look_now(_status_args(args)).get("fleet")
     if not name:
-        raise CommandError("--compare: /status does not tell the fleet's file; give --of-fleet")
-    return pair_of(args.compare, load_fleet(fleet_path(str(name))).enabled_lanes)
+        raise CommandError("--compare: /status does not tell the fleet; give --of-fleet FILE")
+    here = served()
+    if here is not None and here.fleet_file.is_file():
+        fleet = load_fleet(here.fleet_file)
+        if fleet.name == name:
+            return fleet
+    try:
+        return load_fleet(fleet_path(str(name)))
+    except ConfigError as error:
+        raise CommandError(f"--compare: {error}; give --of-fleet FILE") from error
 
 
 def _status_args(args: argparse.Namespace) -> argparse.Namespace:
@@ -173,9 +194,3 @@ def _print(told: Mapping[str, Any]) -> None:
     for name, why in told["failures"].items():
         print(f"{'':>22}  {name}: {why}")
     print(f"{'report':>22}  {told['report']}")
-
-
-def _ratio(gate: Mapping[str, Any]) -> str:
-    if gate["ratio"] is None:
-        return "-"
-    return f"{gate['ratio']:.3f} ({gate['ratio_low']:.3f} to {gate['ratio_high']:.3f})"

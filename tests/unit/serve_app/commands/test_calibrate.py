@@ -144,7 +144,7 @@ def test_a_log_without_rewards_has_no_candidates(world, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["--lanes", "chat,quality"], "--traffic and --traces"),
+        (["--traffic", "x", "--traces", "y", "--lanes", "a,b"], "--traffic and --traces"),
         (["--traffic", "x"], "--out DIR"),
         (["--traces", "x", "--out", "y"], "--out needs --traffic"),
         (["--traffic", "x", "--lanes", "a,b", "--feedback", "none"], "no feedback is kept"),
