@@ -3,7 +3,7 @@
     make bench-replay                            all parts
     python -m benchmarks.replay --part spare     paid p99 with and without a replay, virtual time
     python -m benchmarks.replay --part dtypes    a regression set on four ways to run one model
-    python -m benchmarks.replay --part lanes     the same set by the command, on lanes that are served
+    python -m benchmarks.replay --part lanes     the same set, by the command, on served lanes
 
 Each part replaces its own rows and leaves the others'.
 """

@@ -1,4 +1,4 @@
-"""One model on three lanes of one deployment, compared as an operator does: by `pointsman replay`."""
+"""One model on three lanes of one deployment, compared by `pointsman replay --compare`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ READY_S = 600
 
 
 def lane_rows(out: Path | None = None) -> list[dict[str, Any]]:
-    """Compare each pair on the regression set; the runs' folders, with their pages, are in `out`."""
+    """Compare each pair on the regression set; runs and their pages are kept in `out`."""
     with contextlib.ExitStack() as stack:
         folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         url = stack.enter_context(deployed(ready_s=READY_S, fleet=str(FLEET)))

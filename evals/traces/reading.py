@@ -1,7 +1,7 @@
-"""A text as its readers take it: usual signs in place of their like, escapes as what they stand for.
+r"""A text as its readers take it: usual signs for their like, escapes as what they stand for.
 
 Patterns know `4111-1111` and `bob@example.com`. People also write full-width digits, hyphens that
-do not break and spaces of every kind; programs write `bob%40example.com`, `bob\\u0040example.com`
+do not break and spaces of every kind; programs write `bob%40example.com`, `bob\u0040example.com`
 and `bob&#64;example.com`. So a text is looked through as it reads, and what is found there is
 taken out of what was written.
 

@@ -45,7 +45,7 @@ SECRETS = (
     "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dBjftJeZ4CVP-mB92K27uhbUJU1p1r",
     "-----BEGIN PRIVATE KEY-----\nMIIEvQ+/==\n-----END PRIVATE KEY-----",
     "4111.1111.1111.1111",
-    "４１１１-１１１１-１１１１-１１１１",
+    "4111-1111-1111-1111".translate({ord(x): ord(x) + 0xFEE0 for x in "14-"}),
     "bob%40mail.example.org",
     "?password=sunshine",
     "phone: 1234567",

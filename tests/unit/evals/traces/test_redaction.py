@@ -11,6 +11,11 @@ from evals.traces.redaction import HookError, Redactor
 from evals.traces.trace import Trace
 
 
+def wide(text: str) -> str:
+    """Return a text in full width, but for its spaces."""
+    return "".join(sign if sign == " " else chr(ord(sign) + 0xFEE0) for sign in text)
+
+
 @pytest.mark.parametrize(
     ("text", "redacted"),
     [
@@ -32,7 +37,7 @@ from evals.traces.trace import Trace
         ("-----BEGIN EC PRIVATE KEY-----\nMI\n-----END EC PRIVATE KEY----- ok", "[private_key] ok"),
         ("-----BEGIN PRIVATE KEY-----\nMII cut", "[private_key]"),
         # As it reads, not as it is written: full width, what does not break, dots, escapes.
-        ("４１１１ １１１１ １１１１ １１１１ / bob＠example．com", "[card] / [email]"),
+        (f"{wide('4111 1111 1111 1111')} / {wide('bob@example.com')}", "[card] / [email]"),
         ("4111\u00a01111\u00a01111\u00a01111, +49\u201130\u20111234567", "[card], [phone]"),
         ("4111.1111.1111.1111, 4111 - 1111 - 1111 - 1111", "[card], [card]"),
         ("m=bob%40example.com&t=%2B49%2030%201234567", "m=[email]&t=[phone]"),
@@ -43,7 +48,8 @@ from evals.traces.trace import Trace
         ("password = 'sunshine'", "password = '[secret]'"),
         ('{\\"password\\": \\"sunshine\\"}', '{\\"password\\": \\"[secret]\\"}'),
         ("/login?user=bob&password=sunshine#top", "/login?user=bob&password=[secret]#top"),
-        ("mysql --password sunshine; DB_PASSWORD=hunter", "mysql --password [secret]; DB_PASSWORD=[secret]"),
+        ("mysql --password sunshine", "mysql --password [secret]"),
+        ("export DB_PASSWORD=sunshine", "export DB_PASSWORD=[secret]"),
         ("SSN 123-45-6789", "SSN [ssn]"),
     ],
 )  # fmt: skip
