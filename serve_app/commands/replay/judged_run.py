@@ -56,6 +56,7 @@ def run_part(args: argparse.Namespace, part: Any, out: Path) -> PartTold:
             skipped=part.skipped,
             unanswered=outcome.unanswered,
             history=history,
+            asked=args.compare if args.compare and "=" in args.compare else "",
         )
         report = folder.write(REPORT, page(told_of, summary, outcome.scored))
         told = {
@@ -178,11 +179,14 @@ def _print(told: Mapping[str, Any]) -> None:
         "call_f1": "F1 of whole calls",
         "answers": "final answers",
         "same_share": "answered alike",
+        "kept_share": "text kept",
     }
     for name, said in names.items():
         if told[name] is not None:
             other = told.get(f"incumbent_{name}")
-            print(f"{said:>22}  {told[name]:.3f}" + (f" ({other:.3f})" if other else ""))
+            print(f"{said:>22}  {told[name]:.3f}" + ("" if other is None else f" ({other:.3f})"))
+    if told["better"] or told["worse"]:
+        print(f"{'changed':>22}  better {told['better']}, worse {told['worse']}")
     for name, gate in told["gates"].items():
         ratio = gate["ratio"]
         figures = (

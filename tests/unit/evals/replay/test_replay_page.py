@@ -111,6 +111,24 @@ def test_only_what_differs_is_marked() -> None:
     assert side_by_side("same", "same") == ("same", "same")
 
 
+def test_what_both_answer_in_the_same_wrong_words_is_counted_and_no_difference() -> None:
+    cases = [
+        gold_case({"id": name, "messages": [{"role": "user", "content": name}], "answer": "7"}, "f")
+        for name in ("both", "lost")
+    ]
+    scored = [
+        score(cases[0], Said("eight"), Said("eight"), Checks({}, {})),
+        score(cases[1], Said("eight"), Said("7"), Checks({}, {})),
+    ]
+
+    found = page(replace(TOLD, asked="kv=fp8,kv=16bit"), summarize(scored), scored)
+
+    assert "Where they differ: 1 of 2 cases" in found
+    assert "Both gave the same wrong answer to 1 more." in found
+    assert found.count("<details") == 1
+    assert "asked for as kv=fp8,kv=16bit" in found
+
+
 def test_a_long_text_is_cut_and_says_so() -> None:
     left, _ = side_by_side("a" * 9000, "b")
 
