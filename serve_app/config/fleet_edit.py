@@ -66,17 +66,17 @@ def with_values(text: str, section: str, values: Values) -> str:
         raise ConfigError(f"there is no section '{section}' to write into")
     first = node.value[0][0].start_mark
     between = ", " if node.flow_style else "\n" + " " * first.column
-    edits = []
+    edits, added = [], ""
     for name, value in values.items():
         old = _member(node, name)
         if old is None:
-            edits.append((first.index, first.index, f"{name}: {_written(value)}{between}"))
+            added += f"{name}: {_written(value)}{between}"
         else:
             begin, end = old.start_mark.index, old.end_mark.index
             # `name:` with nothing behind it is a null that has no place of its own.
             edits.append((begin, end, _written(value) if end > begin else f" {_written(value)}"))
-    # From the end, so that places stay; of several at one place the first comes first.
-    for begin, end, new in sorted(reversed(edits), key=lambda edit: edit[:2], reverse=True):
+    # From the end, so that places stay.
+    for begin, end, new in sorted([*edits, (first.index, first.index, added)], reverse=True):
         text = text[:begin] + new + text[end:]
     return text
 
