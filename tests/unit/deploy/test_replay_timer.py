@@ -37,5 +37,9 @@ def test_the_cron_job_submits_the_same_as_the_printed_command() -> None:
 
     words = shlex.split(arguments[arguments.index("--") + 1])
 
-    assert build_parser().parse_args(words[1:]).daily
+    args = build_parser().parse_args(words[1:])
+    assert args.daily
     assert arguments[2:4] == ["--entrypoint-num-cpus", "0.1"]
+    # The job runs on the head, so its key is in the head's environment, from the same secret.
+    head = (path.parent / "rayservice.yaml").read_text()
+    assert f"name: {args.key_env}" in head and "key: replay_key, optional: true" in head

@@ -10,6 +10,7 @@ from evals.replay.history import days_of
 from serve_app.cli import build_parser
 from serve_app.commands.client import CommandError
 from serve_app.commands.replay import spare
+from serve_app.commands.replay.daily import whole_paths
 
 TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}}
@@ -215,7 +216,10 @@ def test_no_cases_are_a_usage_error(replay, tmp_path, capsys) -> None:
     assert "no cases" in capsys.readouterr().err
 
 
-def test_the_job_of_a_cluster_is_printed_with_the_same_options(capsys, monkeypatch) -> None:
+def test_the_job_of_a_cluster_is_printed_with_the_same_options(
+    capsys, monkeypatch, tmp_path
+) -> None:
+    monkeypatch.chdir(tmp_path)
     words = ["replay", "--lane", "agent", "--gold", "a b.jsonl", "--daily", "--print-job"]
     monkeypatch.setattr("sys.argv", ["pointsman", *words])
     monkeypatch.setenv("POINTSMAN_STATE", "/var/state")
@@ -224,9 +228,21 @@ def test_the_job_of_a_cluster_is_printed_with_the_same_options(capsys, monkeypat
     args.func(args)
 
     told = capsys.readouterr().out
-    assert told.startswith("ray job submit --address http://127.0.0.1:8265 ")
+    assert told.startswith("pointsman run -- ray job submit --address http://127.0.0.1:8265 ")
     assert "POINTSMAN_STATE=/var/state" in told
-    assert told.rstrip().endswith("replay --lane agent --gold 'a b.jsonl' --daily")
+    assert told.rstrip().endswith(f"replay --lane agent --gold '{tmp_path}/a b.jsonl' --daily")
+
+
+def test_a_job_is_told_whole_paths(tmp_path) -> None:
+    """It begins in a directory of Ray's."""
+    (tmp_path / "mine.yaml").touch()
+    words = ["--gold=a.jsonl", "--go", "b.jsonl", "--lane", "gold", "--out", "/x/y", "--daily"]
+
+    assert whole_paths([*words, "--fleet", "local", "--of-fleet", "mine.yaml"], tmp_path) == [
+        f"--gold={tmp_path}/a.jsonl",
+        *("--go", f"{tmp_path}/b.jsonl", "--lane", "gold", "--out", "/x/y", "--daily"),
+        *("--fleet", "local", "--of-fleet", f"{tmp_path}/mine.yaml"),
+    ]
 
 
 def test_it_needs_to_be_said_what_is_replayed() -> None:
