@@ -32,7 +32,7 @@ def test_names_are_names() -> None:
     [
         ("kv=fp8,plain", ("chat", "plain")),
         ("weights=awq,weights=16bit", ("awq", "qwen")),
-        ("kv=16bit,weights=16bit", None),
+        ("weights=16bit,weights=16bit", None),
         ("weights=awq,dtype=bfloat16", ("awq", "qwen")),
         ("kv=fp8,kv=16bit", ("chat", "plain")),
         ("kv=fp8_e4m3,qwen", ("awq", "qwen")),
