@@ -185,7 +185,7 @@ def _traced(
     if not folder.exists():
         raise CommandError(f"{folder}: there are no traces (docs/evals.md says how they are kept)")
     for trace in read_traces(folder, on_damaged=tell_damaged):
-        if trace.classifier == version:
+        if trace.classifier == version and trace.is_traffic:
             yield Row(
                 trace.request_id,
                 trace.tenant,

@@ -79,7 +79,8 @@ def job_command(address: str, words: Sequence[str]) -> str:
 
     The job takes a tenth of a core on the head node, where the state directory is, and no card:
     it asks lanes that are served already. `pointsman run` has Ray's token; a key of Pointsman's is
-    not in the command, which the dashboard shows: the head's environment has it.
+    not in the command, which the dashboard shows: the head's environment has it. Too few cases to
+    tell (3) is no failed job.
     """
     kept = {
         name: os.environ[name]
@@ -91,7 +92,9 @@ def job_command(address: str, words: Sequence[str]) -> str:
     whole = whole_paths(words, Path.cwd())
     entry += [sys.executable, "-m", "serve_app.cli", "replay", *map(shlex.quote, whole)]
     job = ["pointsman", "run", "--", "ray", "job", "submit", "--address", address]
-    return f"{shlex.join([*job, '--entrypoint-num-cpus', '0.1'])} -- {' '.join(entry)}"
+    # Ray joins the words and quotes each, so that a whole line is a shell's.
+    script = ["sh", "-c", f"{' '.join(entry)} || [ $? -eq 3 ]"]
+    return shlex.join([*job, "--entrypoint-num-cpus", "0.1", "--", *script])
 
 
 def whole_paths(words: Sequence[str], folder: Path) -> list[str]:

@@ -155,11 +155,11 @@ def _history(args: argparse.Namespace, outcome: Outcome, summary: Summary, now: 
     of = yesterday(datetime.fromtimestamp(now, UTC))
     day = day_of(now, of, outcome.candidate, outcome.incumbent, summary)
     if not args.daily:
-        return [*alike(read_history(history_path()), day), day]
+        return alike([*read_history(history_path()), day], day)
     if outcome.unanswered:
         # A part of the cases would move the trend. The next run goes on, and then it is told.
         _say(f"{outcome.unanswered} cases are left: not in the history yet")
-        return [*alike(read_history(history_path()), day), day]
+        return alike([*read_history(history_path()), day], day)
     return add_day(history_path(), day)
 
 

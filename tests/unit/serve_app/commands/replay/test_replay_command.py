@@ -2,11 +2,16 @@
 
 import argparse
 import json
+import shlex
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from fake_deployment import refusal
 
 from evals.replay.history import days_of
+from evals.traces.parts import write_traces
+from evals.traces.trace import EVALS_ID, Trace
 from serve_app.cli import build_parser
 from serve_app.commands.client import CommandError
 from serve_app.commands.replay import spare
@@ -85,6 +90,27 @@ def test_requests_are_marked_pinned_greedy_and_in_sessions_of_their_own(replay, 
     assert len(sessions) == 4
     assert all(x.startswith("replay-chat-") for x in sessions)
     assert {(x["model"], x["temperature"], x["max_tokens"]) for x in fake.seen} == {("chat", 0, 64)}
+    ids = {x["x-request-id"] for x in fake.headers}
+    assert len(ids) == 4 and all(x.startswith(EVALS_ID) for x in ids)
+
+
+def test_what_no_client_asked_for_is_not_replayed(replay, fake, tmp_path) -> None:
+    """Own requests are kept as well, where the tenant of the key has its traces kept."""
+    one = Trace(
+        time=datetime(2026, 11, 29, tzinfo=UTC), request_id="r1", tenant="a", tier="paid",
+        api="/v1/chat/completions", body={"messages": [{"role": "user", "content": "first"}]},
+        answer="x", lane="chat", code="200",
+    )  # fmt: skip
+    own, shadow = replace(one, request_id=f"{EVALS_ID}1"), replace(one, reason="shadow")
+    others = [
+        replace(x, body={"messages": [{"role": "user", "content": "no"}]}) for x in (own, shadow)
+    ]
+    path = tmp_path / "traces.parquet"
+    write_traces(path, [one, *others])
+
+    replay("--lane", "chat", "--traces", str(path), file=None)
+
+    assert [x["messages"][-1]["content"] for x in fake.seen] == ["first"]
 
 
 def test_a_run_goes_on_where_it_ended(replay, fake, tmp_path) -> None:
@@ -229,8 +255,11 @@ def test_the_job_of_a_cluster_is_printed_with_the_same_options(
 
     told = capsys.readouterr().out
     assert told.startswith("pointsman run -- ray job submit --address http://127.0.0.1:8265 ")
-    assert "POINTSMAN_STATE=/var/state" in told
-    assert told.rstrip().endswith(f"replay --lane agent --gold '{tmp_path}/a b.jsonl' --daily")
+    *_, shell, option, script = shlex.split(told)
+    assert (shell, option) == ("sh", "-c")
+    assert script.startswith("env POINTSMAN_STATE=/var/state ")
+    end = f"replay --lane agent --gold '{tmp_path}/a b.jsonl' --daily || [ $? -eq 3 ]"
+    assert script.endswith(end)
 
 
 def test_a_job_is_told_whole_paths(tmp_path) -> None:
