@@ -36,7 +36,7 @@ def add_calibrate(actions: Any) -> None:
         help="kept traces, in place of request logs (with neither: this node's)",
     )
     add("--data", type=Path, nargs="+", metavar="FILE", help="your own labels")
-    add("--artifact", type=Path, default=DEFAULT_ARTIFACT, metavar="DIR")
+    add("--artifact", type=Path, metavar="DIR", help=_ARTIFACT)
     add("--out", type=Path, metavar="DIR", help="write the artefact here")
     add("--lanes", type=_pair, metavar="WEAK,STRONG", help="judge thresholds between these lanes")
     add("--feedback", type=Path, metavar="FILE", help="thumbs (default: this machine's)")
@@ -53,6 +53,7 @@ def add_calibrate(actions: Any) -> None:
 
 _REWARDS = "JSON lines of tenant, request_id and reward, 0 to 1, in place of thumbs"
 
+_ARTIFACT = "the classifier whose scores these are (default: the one that the fleet file has)"
 _CLASSIFIER = "artefacts to judge, too: they score the traces' requests anew, as redacted"
 
 
@@ -74,7 +75,7 @@ def _calibrate(args: argparse.Namespace) -> int:
     told = _refused(args)
     if told is not None:
         raise CommandError(told)
-    artifact = load_artifact(args.artifact)
+    artifact = load_artifact(args.artifact or _classifier_of(args))
     outcome: dict[str, Any] = {}
     if args.out is not None:
         outcome |= _saved(_fitted(artifact, args), args.out)
@@ -94,6 +95,25 @@ def _calibrate(args: argparse.Namespace) -> int:
     return _status(outcome)
 
 
+def _classifier_of(args: argparse.Namespace) -> Path:
+    """Return the folder of the classifier that the fleet scores with."""
+    from serve_app.config.settings import home, load_fleet
+
+    try:
+        given = load_fleet(_fleet_path(args)).routing.classifier
+    except ConfigError:
+        # A note of a file that has gone: only --write needs it.
+        given = None
+    return home() / given if given else DEFAULT_ARTIFACT
+
+
+def _fleet_path(args: argparse.Namespace) -> Path:
+    from serve_app.config.served import served_fleet_file
+    from serve_app.config.settings import fleet_path
+
+    return fleet_path(args.fleet) if args.fleet else served_fleet_file()
+
+
 def _status(outcome: dict[str, Any]) -> int:
     return 1 if outcome.get("settings", {}).get("not_written") else 0
 
@@ -104,11 +124,10 @@ def _judged(args: argparse.Namespace, version: str) -> dict[str, Any]:
     from serve_app.commands.calibrate.judging import judged
     from serve_app.commands.calibrate.settings import Settings, settings_of
     from serve_app.config.fleet_edit import set_routing
-    from serve_app.config.served import served_fleet_file
-    from serve_app.config.settings import fleet_path, load_fleet
+    from serve_app.config.settings import load_fleet
 
     found = judged(args, version)
-    path = fleet_path(args.fleet) if args.fleet else served_fleet_file()
+    path = _fleet_path(args)
     made, why = Settings(), None
     try:
         change = None if found["change"] is None else Change(**found["change"])

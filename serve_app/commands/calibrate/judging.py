@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -49,17 +50,19 @@ def judged(args: argparse.Namespace, version: str) -> dict[str, Any]:
     rewards = _rewards(args)
     others = [_Other(folder) for folder in args.classifier]
     if args.traffic:
-        rows, names = _logged(args.traffic, version), [SHADOW]
+        found, names = _logged(args.traffic), [SHADOW]
     else:
-        rows, names = _traced(args, version, rewards, others), [x.name for x in others]
+        found, names = _traced(args, rewards, others), [x.name for x in others]
     weak, strong = args.lanes
+    versions = Counter[str]()
+    rows = _of_version(found, version, versions)
     seen, lanes = array("d"), set[str]()
     logged = logged_of(_noting(rows, seen, lanes), rewards, weak, strong)
     for lane in (weak, strong) if lanes else ():
         if lane not in lanes:
             raise CommandError(f"--lanes: no scored request went to '{lane}'{nearest(lane, lanes)}")
     candidates = _candidates(logged, np.frombuffer(seen), names, args)
-    found = recommended(logged, candidates, args.price, method=Method(args.method))
+    best = recommended(logged, candidates, args.price, method=Method(args.method))
     return {
         "requests": len(logged),
         "explored": int((logged.usual_up != logged.went_up).sum()),
@@ -72,13 +75,32 @@ def judged(args: argparse.Namespace, version: str) -> dict[str, Any]:
                 "enough": row.gain.is_enough,
                 **asdict(row.net),
             }
-            for row in found.rows
+            for row in best.rows
         ],
         "rescored": {x.name: x.told() for x in others},
-        "recommended": None if found.best is None else found.best.candidate.name,
-        "change": None if found.best is None else asdict(found.best.candidate.change),
-        "says": found.says,
+        "recommended": None if best.best is None else best.best.candidate.name,
+        "change": None if best.best is None else asdict(best.best.candidate.change),
+        "says": best.says + _told(versions, version) if not len(logged) else best.says,
     }
+
+
+def _of_version(
+    rows: Iterable[tuple[str | None, Row]], version: str, versions: Counter[str]
+) -> Iterator[Row]:
+    """Pass on what one classifier has scored, and count whose the other scores are."""
+    for classifier, row in rows:
+        if classifier == version:
+            yield row
+        elif classifier is not None and row.score is not None:
+            versions[classifier] += 1
+
+
+def _told(versions: Counter[str], version: str) -> str:
+    """Say whose the scores are where none is of the classifier that was asked about."""
+    if not versions:
+        return ""
+    told = ", ".join(f"{count:,} of {name}" for name, count in versions.most_common(3))
+    return f"; scores of other classifiers than {version}: {told} (--artifact DIR)"
 
 
 def _noting(rows: Iterable[Row], seen: array[float], lanes: set[str]) -> Iterator[Row]:
@@ -157,44 +179,51 @@ def _given(path: Path) -> Iterator[tuple[tuple[str, str], float]]:
         yield key, reward
 
 
-def _logged(paths: list[Path], version: str) -> Iterator[Row]:
-    """Yield the requests of logs; a line that cannot be read is left out."""
+def _logged(paths: list[Path]) -> Iterator[tuple[str | None, Row]]:
+    """Yield the requests of logs, and who scored them; a line that cannot be read is left out."""
     for path in log_files(paths):
         for line in log_lines(path):
             try:
                 row = orjson.loads(line)
             except orjson.JSONDecodeError:
                 continue
-            if isinstance(row, dict) and row.get("classifier") == version:
-                yield Row(
-                    str(row.get("request_id")),
-                    str(row.get("tenant")),
-                    row.get("session"),
-                    row.get("lane"),
-                    row.get("score"),
-                    row.get("propensity"),
-                    (row.get("shadow_score"),),
+            if isinstance(row, dict):
+                yield (
+                    row.get("classifier"),
+                    Row(
+                        str(row.get("request_id")),
+                        str(row.get("tenant")),
+                        row.get("session"),
+                        row.get("lane"),
+                        row.get("score"),
+                        row.get("propensity"),
+                        (row.get("shadow_score"),),
+                    ),
                 )
 
 
 def _traced(
-    args: argparse.Namespace, version: str, rewards: Rewards, others: list[_Other]
-) -> Iterator[Row]:
-    """Yield the requests of traces, scored anew by other classifiers."""
+    args: argparse.Namespace, rewards: Rewards, others: list[_Other]
+) -> Iterator[tuple[str | None, Row]]:
+    """Yield the requests of traces, and who scored them, with other classifiers' new scores."""
     folder = store_of(args.traces)
     if not folder.exists():
         raise CommandError(f"{folder}: there are no traces (docs/evals.md says how they are kept)")
     for trace in read_traces(folder, on_damaged=tell_damaged):
-        if trace.classifier == version and trace.is_traffic:
-            yield Row(
-                trace.request_id,
-                trace.tenant,
-                trace.session,
-                trace.lane,
-                trace.score,
-                trace.propensity,
-                # Scoring takes longer than reading: of what counts alone.
-                _scores(trace, others) if (trace.tenant, trace.request_id) in rewards else (),
+        if trace.is_traffic:
+            # Scoring takes longer than reading: of what counts alone.
+            counts = (trace.tenant, trace.request_id) in rewards
+            yield (
+                trace.classifier,
+                Row(
+                    trace.request_id,
+                    trace.tenant,
+                    trace.session,
+                    trace.lane,
+                    trace.score,
+                    trace.propensity,
+                    _scores(trace, others) if counts else (),
+                ),
             )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from classifier import DEFAULT_ARTIFACT, load_artifact
+from classifier.artifact import save_artifact
 from evals.off_policy.policies import Change
 from evals.traces.parts import write_traces
 from evals.traces.trace import Trace
@@ -17,6 +19,7 @@ from serve_app.commands.calibrate.judging import SHADOW
 from serve_app.commands.calibrate.settings import settings_of
 from serve_app.commands.client import CommandError
 from serve_app.config.fleet import FleetConfig
+from serve_app.config.fleet_edit import set_routing
 from serve_app.config.settings import fleet_path, home, load_fleet
 from tests.unit.evals.off_policy.made_logs import made_log
 
@@ -68,6 +71,20 @@ def calibrate(store: Path, *more: str) -> int:
     told = ["--traces", str(store / "traces.parquet"), "--rewards", str(store / "rewards.jsonl")]
     words = ["classifier", "calibrate", "--lanes", "chat,quality", *told]
     return main([*words, "--shares", "0.18", *more])
+
+
+def test_scores_of_another_classifier_are_told_and_the_fleets_own_is_the_default(
+    store, fleet, tmp_path, capsys
+):
+    """With the shipped classifier's version nothing of another one's log is found."""
+    artifact = load_artifact(DEFAULT_ARTIFACT)
+    save_artifact(replace(artifact, version="mine"), tmp_path / "mine")
+    set_routing(fleet, {"classifier": str(tmp_path / "mine")})
+
+    assert calibrate(store, "--fleet", str(fleet)) == 0
+
+    says = f"scores of other classifiers than mine: {COUNT:,} of {VERSION} (--artifact DIR)"
+    assert says in capsys.readouterr().out
 
 
 def test_what_is_recommended_is_written_where_it_is_asked_for(store, fleet, capsys):
