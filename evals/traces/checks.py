@@ -13,6 +13,15 @@ Span = tuple[int, int]
 _DIGITS = re.compile(r"\d++")
 _DATE = re.compile(r"\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}|\d{4}[-/.]\d{1,2}[-/.]\d{1,2}")
 
+LEAD_CHARS = 32
+"""Of what stands before a number and may say whose it is: `WhatsApp number is: \\"`."""
+
+_NAMED_PHONE = re.compile(
+    r"(?i:(?<![^\W_])(?:tele(?:phone|fon)|tel|phone|fon|mobile?|handy|cell(?:phone)?|fax|whatsapp)"
+    r"(?: ?(?:number|no|nummer|nr))?(?: is| ist)?)"
+    r"[.:#]?\\?[\"']?:? {0,2}\\?[\"']?(?P<number>\(?\d(?:[ ()./-]{0,3}\d){4,14})$"
+)
+
 _PHONE_TEXT = re.compile(r"\+?+(?:[ ()./-]{0,3}+\d){5,20}+ *+")
 
 _IPV6 = re.compile(r"(?:^|(?<![\w.:]))([0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]+)$")
@@ -136,9 +145,10 @@ def phone(found: str) -> Iterator[Span]:
 
 
 def named_phone(found: str) -> Iterator[Span]:
-    """A number that is said to be a phone's: no date."""
-    if not _DATE.match(found):
-        yield 0, len(found)
+    """A number behind `LEAD_CHARS` characters, or fewer, that say it is a phone's; no date."""
+    match = _NAMED_PHONE.search(found)
+    if match is not None and not _DATE.match(match["number"]):
+        yield match.span("number")
 
 
 def is_phone_text(value: Any) -> bool:
@@ -183,11 +193,25 @@ _NO_SECRETS = frozenset(
 """What stands in the place of a secret where one is only spoken of."""
 
 
+LEAST_MIXED = 8
+"""Characters of a secret that only its form tells."""
+
+
 def given_secret(found: str) -> Iterator[Span]:
     """A secret, even a word, in a place that only has one; no variable and no placeholder."""
     is_blank = found[0] in "$<{[*%" or not any(map(str.isalnum, found))
     if not is_blank and found.lower() not in _NO_SECRETS:
         yield 0, len(found)
+
+
+def named_secret(found: str) -> Iterator[Span]:
+    """What stands behind a secret's name, and one character before it: quoted, or mixed."""
+    opened, value = found[0], found[1:].rstrip("\"'").rstrip("\\")
+    is_quoted = opened in "\"'" and found.endswith(opened)
+    end = len(value)
+    for first, last in given_secret(value) if is_quoted else secret(value):
+        if is_quoted or end >= LEAST_MIXED:
+            yield first + 1, last + 1
 
 
 def secret(found: str) -> Iterator[Span]:

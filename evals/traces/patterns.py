@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from evals.traces.checks import (
+    LEAD_CHARS,
     cards,
     domain,
     given_secret,
@@ -25,6 +26,7 @@ from evals.traces.checks import (
     ip,
     ipv6,
     named_phone,
+    named_secret,
     phone,
     secret,
 )
@@ -128,35 +130,34 @@ BEARER = _pattern(
     has_digit=True,
 )
 
+# A word is one, too, where it is quoted.
 NAMED_SECRET = _pattern(
     "secret",
     r"(?i:(?:api|access|secret|private|auth|client)[_-]?+(?:key|token|secret|access_key)"
-    r"|passw(?:or)?+d|secret)"
-    r"\\?+[\"']?+ {0,4}+(?::|=>?+) {0,4}+\\?+[\"']?+(?P<x>[^\s\"',;\\]{8,}+)",
-    *("key", "token", "secret", "passwd", "password"),
-    parts=secret,
-    has_digit=True,
+    r"|passw(?:or)?+d|passphrase|secret)"
+    r"\\?+[\"']?+ {0,4}+(?::|=>?+) {0,4}+\\?+[\"']?+(?P<x>[^\s\"',;\\]{4,}+(?:\\?+[\"'])?+)",
+    *("key", "token", "secret", "passwd", "password", "passphrase"),
+    parts=named_secret,
+    lead=1,
 )
 
-# A word is a secret where a secret has its place: quoted behind its name, in a query or a form, as
-# an option, in the environment. In a sentence nothing tells it from other words.
-QUOTED_SECRET = _pattern(
+# A word is a secret where only a secret has its place: in a query or a form, as an option, in the
+# environment. In a sentence nothing tells it from other words.
+PASSED_SECRET = _pattern(
     "secret",
-    r"(?i:(?:api|access|secret|private|auth|client)[_-]?+(?:key|token|secret)"
-    r"|passw(?:or)?+d|passphrase|secret)"
-    r"\\?+[\"']?+ {0,4}+(?::|=>?+) {0,4}+\\?+[\"'](?P<x>[^\s\"'\\]{4,256}+)\\?+[\"']",
-    *("key", "token", "secret", "passwd", "password", "passphrase"),
+    r"[?&-](?:(?<=[?&])|(?<=--))"
+    r"(?i:(?:api|access|secret|private|auth|client|refresh)[_-]?+(?:key|token|secret)"
+    r"|passw(?:or)?+d|pwd|passphrase|secret|token)[ =]"
+    r"[\"']?+(?P<x>[^\s\"'&#;,()\[\]<>]{4,256}+)(?![(\[])",
+    *("key", "token", "secret", "passw", "pwd", "passphrase"),
     parts=given_secret,
 )
 
-PASSED_SECRET = _pattern(
+ENV_SECRET = _pattern(
     "secret",
-    r"(?:(?i:[?&](?:(?:api|access|secret|private|auth|client|refresh)[_-]?+(?:key|token|secret)"
-    r"|passw(?:or)?+d|pwd|passphrase|secret|token)=)"
-    r"|(?i:--(?:api-?+key|passw(?:or)?+d|passphrase|secret|token)[ =])"
-    r"|(?:PASSW(?:OR)?+D|PASSPHRASE|SECRET)=)"
+    r"=(?:(?<=PASSWORD=)|(?<=PASSWD=)|(?<=PASSPHRASE=)|(?<=SECRET=))"
     r"[\"']?+(?P<x>[^\s\"'&#;,()\[\]<>]{4,256}+)(?![(\[])",
-    *("=", "--"),
+    *("password=", "passwd=", "passphrase=", "secret="),
     parts=given_secret,
 )
 
@@ -201,14 +202,13 @@ PHONE = _pattern(
     has_digit=True,
 )
 
-# Seven digits are a number to call only where they are said to be one.
+# Seven digits are a number to call only where they are said to be one, just before.
 NAMED_PHONE = _pattern(
     "phone",
-    r"(?i:(?<![^\W_])(?:tele(?:phone|fon)|tel|phone|fon|mobile?+|handy|cell(?:phone)?+|fax|whatsapp)"
-    r"(?: ?+(?:number|no|nummer|nr))?+(?: is| ist)?+)"
-    r"[.:#]?+\\?+[\"']?+:?+ {0,2}+\\?+[\"']?+(?P<x>\(?+\d(?:[ ()./-]{0,3}+\d){4,14}+)(?![\w-])",
+    r"(?P<x>[(\d](?<![\w.,+/-].)(?:(?<=\()\d|(?<=\d))(?:[ ()./-]{0,3}+\d){4,14}+(?![\w-]))",
     *("tel", "phone", "fon", "mobil", "handy", "cell", "fax", "whatsapp"),
     parts=named_phone,
+    lead=LEAD_CHARS,
     has_digit=True,
 )
 
@@ -243,8 +243,8 @@ PATTERNS = (
     API_KEY,
     BEARER,
     NAMED_SECRET,
-    QUOTED_SECRET,
     PASSED_SECRET,
+    ENV_SECRET,
     URL_PASSWORD,
     EMAIL,
     IBAN,

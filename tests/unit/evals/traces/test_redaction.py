@@ -73,7 +73,8 @@ def test_what_is_known_is_named_in_its_place(text, redacted):
         "phone 2026-11-30, iPhone 15 2024 12, the call of 1234567",
         "'password': 'required', {password: \"$SECRET\"}, secret='***'",
         "connect(password=own.password); PASSWORD=os.environ['X']; TOKEN=word",
-        "the password: sunshine",
+        "the password: sunshine, ?key=name&passage=two, -token word",
+        'password: "Your password has 8 characters"',
         "000-12-3456, 900-12-3456, 123-00-4567, 123-45-0000, 2026-11-3000",
     ],
 )
