@@ -193,6 +193,8 @@ def _print(told: Mapping[str, Any]) -> None:
             f" {ratio:.3f} ({gate['ratio_low']:.3f} to {gate['ratio_high']:.3f})" if ratio else ""
         )
         print(f"{name:>22}  {gate['verdict']}:{figures} of {gate['least_ratio']:g}")
+    if not told["gates"]:
+        print(f"{'gate':>22}  none: no case says what is right; --judge LANE or --command CMD does")
     if told["unanswered"]:
         print(f"{'left':>22}  {told['unanswered']}: run it again to go on")
     for name, why in told["failures"].items():

@@ -216,6 +216,16 @@ def test_the_gate_fails_a_lane_that_is_surely_worse(replay, tmp_path) -> None:
     assert replay("--lane", "chat", file=many) == 1
 
 
+def test_cases_that_say_nothing_of_what_is_right_are_not_gated_and_it_is_said(
+    replay, tmp_path, capsys
+) -> None:
+    path = tmp_path / "open.jsonl"
+    path.write_text('{"messages": [{"role": "user", "content": "write a poem"}]}\n')
+
+    assert replay("--compare", "quality,chat", file=path) == 3
+    assert "no case says what is right; --judge LANE" in capsys.readouterr().out
+
+
 def test_a_gold_file_that_is_wrong_is_told_with_its_line(replay, tmp_path) -> None:
     wrong = tmp_path / "wrong.jsonl"
     wrong.write_text('{"messages": [{"role": "user", "content": "x"}], "calls": [{}]}\n')
