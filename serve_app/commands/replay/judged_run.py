@@ -188,11 +188,7 @@ def _print(told: Mapping[str, Any]) -> None:
     if told["better"] or told["worse"]:
         print(f"{'changed':>22}  better {told['better']}, worse {told['worse']}")
     for name, gate in told["gates"].items():
-        ratio = gate["ratio"]
-        figures = (
-            f" {ratio:.3f} ({gate['ratio_low']:.3f} to {gate['ratio_high']:.3f})" if ratio else ""
-        )
-        print(f"{name:>22}  {gate['verdict']}:{figures} of {gate['least_ratio']:g}")
+        print(f"{name:>22}  {gate['verdict']}: {_ratio(gate)}, {gate['least_ratio']:g} is asked")
     if not told["gates"]:
         print(f"{'gate':>22}  none: no case says what is right; --judge LANE or --command CMD does")
     if told["unanswered"]:
@@ -200,3 +196,10 @@ def _print(told: Mapping[str, Any]) -> None:
     for name, why in told["failures"].items():
         print(f"{'':>22}  {name}: {why}")
     print(f"{'report':>22}  {told['report']}")
+
+
+def _ratio(gate: Mapping[str, Any]) -> str:
+    if gate["ratio"] is None:
+        return f"{gate['cases']} cases"
+    low, high = gate["ratio_low"], gate["ratio_high"]
+    return f"{gate['ratio']:.3f} of the incumbent ({low:.3f} to {high:.3f})"
