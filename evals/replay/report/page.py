@@ -172,6 +172,7 @@ def _trend(history: Sequence[Day]) -> Markup:
     lines = {
         "F1 of tool selection": [x.selection_f1 for x in history],
         "F1 of whole calls": [x.call_f1 for x in history],
+        "final answers": [x.answers for x in history],
     }
     known = {k: v for k, v in lines.items() if any(x is not None for x in v)}
     if not known:

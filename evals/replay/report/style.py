@@ -28,7 +28,8 @@ p.sub, .note, .label, caption { color: var(--soft); } p.sub { margin: 0 0 20px; 
   border-radius: 6px; } .trend .label { font-size: 11px; fill: var(--soft); }
 .line { fill: none; stroke: var(--blue); stroke-width: 2; } .line.l1 { stroke: var(--violet); }
 .dot.l1 { fill: var(--violet); } .trend .label.l0 { fill: var(--blue); }
-.trend .label.l1 { fill: var(--violet); }
+.trend .label.l1 { fill: var(--violet); } .line.l2 { stroke: var(--good); }
+.dot.l2, .trend .label.l2 { fill: var(--good); }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: 5px 10px; border-bottom: 1px solid var(--rule); }

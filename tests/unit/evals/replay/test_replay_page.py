@@ -104,6 +104,16 @@ def test_a_judges_bias_a_trend_and_a_fallen_tool_are_told() -> None:
     assert "order decided" in found
 
 
+def test_days_that_have_answers_alone_have_a_trend_as_well() -> None:
+    days = [replace(DAY, selection_f1=None, answers=x, day=f"2026-11-2{n}", at=float(n))
+            for n, x in enumerate((0.9, 0.8))]  # fmt: skip
+
+    found = page(replace(TOLD, history=days), summarize([]), [])
+
+    assert "The last 2 runs" in found
+    assert found.count('class="dot l0"') == 2 and ">final answers</text>" in found
+
+
 def test_only_what_differs_is_marked() -> None:
     left, right = side_by_side("the red car", "the blue car")
 
