@@ -129,5 +129,7 @@ def logged_of(
         )
     columns = list(zip(*found, strict=True)) or [()] * len(fields(Logged))
     kinds: tuple[Any, ...] = (float, bool, float, float, np.int64, np.int64, float)
-    *first, others = (np.array(x, kind) for x, kind in zip(columns, kinds, strict=True))
-    return Logged(*first, others.reshape(len(found), -1 if others.size else 0))
+    made = [np.array(x, kind) for x, kind in zip(columns, kinds, strict=True)]
+    # Without another classifier the column is empty, and still has a row a request.
+    other_scores = made[-1].reshape(len(found), -1 if made[-1].size else 0)
+    return Logged(*made[:-1], other_scores)

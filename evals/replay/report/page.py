@@ -228,6 +228,7 @@ def _right(told_of: Told, one: Scored) -> tuple[str, Said]:
 def _why(one: Scored) -> str:
     selection, calls, answer, wrong, _ = one.badness
     for name, holds in (
+        ("no call", selection and not one.candidate.calls),
         ("wrong tool", selection),
         ("wrong arguments", calls),
         ("worse answer", answer),
