@@ -131,5 +131,5 @@ def logged_of(
     kinds: tuple[Any, ...] = (float, bool, float, float, np.int64, np.int64, float)
     made = [np.array(x, kind) for x, kind in zip(columns, kinds, strict=True)]
     # Without another classifier the column is empty, and still has a row a request.
-    other_scores = made[-1].reshape(len(found), -1 if made[-1].size else 0)
-    return Logged(*made[:-1], other_scores)
+    made[-1] = made[-1].reshape(len(found), -1 if made[-1].size else 0)
+    return Logged(*made)
