@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,11 @@ def main() -> None:
     parser.add_argument("--part", choices=[*NAMES, "all"], default="all")
     parser.add_argument("--out", type=Path, help="keep the runs of the part lanes, and their pages")
     args = parser.parse_args()
-    parts = {"spare": spare_rows, "dtypes": dtype_rows, "lanes": partial(lane_rows, args.out)}
+    parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "spare": spare_rows,
+        "dtypes": dtype_rows,
+        "lanes": partial(lane_rows, args.out),
+    }
     rows = kept_rows()
     for name in NAMES if args.part == "all" else [args.part]:
         rows[name] = [{"part": name, **row} for row in parts[name]()]
