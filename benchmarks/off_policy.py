@@ -62,7 +62,7 @@ class World:
             reward=(rng.random(count) < expected).astype(float),
             cluster=np.arange(count),
             tenant=np.zeros(count, int),
-            other_score=np.full(count, np.nan),
+            other_scores=np.empty((count, 0)),
         )
         return log, at
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -60,11 +62,20 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+PIPE_CLOSED = 128 + signal.SIGPIPE
+"""As a shell has it of a program that the signal ends."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; its exit status is 0, 1 (it said why) or 2 (usage)."""
     args = build_parser().parse_args(argv)
     try:
-        return int(args.func(args) or 0)
+        status = int(args.func(args) or 0)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `| head` has read enough. What is still buffered has nowhere to go, either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
     except (ConfigError, CommandError, ArtifactError, ValueError) as error:
         # ValueError is how rows and figures say what is wrong with a file.
         print(f"pointsman: {error}", file=sys.stderr)
@@ -74,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    return status
 
 
 if __name__ == "__main__":

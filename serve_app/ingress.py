@@ -22,6 +22,7 @@ from serve_app.config.addresses import frontend, frontend_host
 from serve_app.config.admission import IngressConfig
 from serve_app.config.files import await_rest
 from serve_app.config.fleet import ReloadConfig
+from serve_app.config.served import note_served
 from serve_app.config.settings import load_tenants, state_dir, tenancy_path
 from serve_app.console.console import Console
 from serve_app.console.deployments import Deployments, serve_states
@@ -87,6 +88,7 @@ class Ingress(PeerAnswers):
         self._book = KeyBook(self._keys)
         self._book.load()
         policies = load_policies(*files, self._book)
+        note_served(files[0], policies.fleet)
         self._heartbeat = Heartbeat("ingress", policies.fleet.ingress.silent_after_s)
         self._metrics = Metrics(self._id)
         self._records = Records(policies, tenancy, secret, self._id, self._metrics)

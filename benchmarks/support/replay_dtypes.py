@@ -52,12 +52,12 @@ def _row(cases: list[Case], answers: list[Said], usual: list[Said]) -> dict[str,
     pairs = zip(cases, answers, usual, strict=True)
     scored = [score(case, one, other, Checks({}, {})) for case, one, other in pairs]
     found = summarize(scored)
-    kept = [_kept(one.text, other.text) for one, other in zip(answers, usual, strict=True)]
-    gate, ratio = found.answers_gate, found.answers_gate.ratio
+    gate, ratio, changes = found.answers_gate, found.answers_gate.ratio, found.changes
+    assert changes is not None
     return {
         "cases": found.cases,
-        "alike_share": found.same_share,
-        "text_kept_share": sum(kept) / len(kept),
+        "alike_share": changes.same_share,
+        "text_kept_share": changes.kept_share,
         "right_share": gate.candidate,
         "incumbent_right_share": gate.incumbent,
         "ratio": ratio.value if ratio else None,
@@ -65,13 +65,6 @@ def _row(cases: list[Case], answers: list[Said], usual: list[Said]) -> dict[str,
         "ratio_high": ratio.high if ratio else None,
         "gate": gate.verdict.value,
     }
-
-
-def _kept(one: str, other: str) -> float:
-    """Return the part of a text that both begin with."""
-    pairs = enumerate(zip(one, other, strict=False))
-    same = next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
-    return same / max(len(one), len(other)) if one or other else 1.0
 
 
 def _answers(name: str, way: dict[str, str]) -> list[Said] | dict[str, Any]:

@@ -19,7 +19,7 @@ SURE = 1.0 - 1e-9
 
 @dataclass(frozen=True)
 class Logged:
-    """Requests that were routed by score to one of two lanes; every column has shape (requests,).
+    """Requests that were routed by score to one of two lanes; a column has shape (requests,).
 
     Attributes:
         score: in [0, 1], by the classifier that served.
@@ -28,7 +28,8 @@ class Logged:
         reward: in [0, 1].
         cluster: number of the conversation; rewards within one are not independent.
         tenant: number of the tenant.
-        other_score: by a classifier that scored beside it; NaN where none did.
+        other_scores: by other classifiers, shape (requests, classifiers); NaN where one said
+            nothing of a request.
 
     """
 
@@ -38,7 +39,7 @@ class Logged:
     reward: Floats
     cluster: Ints
     tenant: Ints
-    other_score: Floats
+    other_scores: Floats
 
     def __post_init__(self) -> None:
         if len({len(getattr(self, spec.name)) for spec in fields(self)}) > 1:
@@ -73,7 +74,10 @@ class Logged:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One request of a log, as far as an estimate needs it."""
+    """One request of a log, as far as an estimate needs it.
+
+    `other_scores`: of the same classifiers, in the same order, in each row; None: none was made.
+    """
 
     request_id: str
     tenant: str
@@ -81,7 +85,7 @@ class Row:
     lane: str | None
     score: float | None
     propensity: float | None
-    other_score: float | None = None
+    other_scores: tuple[float | None, ...] = ()
 
 
 def reward_of(thumb: int) -> float:
@@ -101,7 +105,7 @@ def logged_of(
         strong: the lane above it.
 
     """
-    found: list[tuple[float, bool, float, float, int, int, float]] = []
+    found: list[tuple[float, bool, float, float, int, int, list[float]]] = []
     clusters: dict[tuple[str, str], int] = {}
     tenants: dict[str, int] = {}
     for row in rows:
@@ -111,7 +115,7 @@ def logged_of(
         if row.lane not in (weak, strong):
             continue
         key = row.tenant, row.session or row.request_id
-        other = np.nan if row.other_score is None else row.other_score
+        others = [np.nan if x is None else x for x in row.other_scores]
         found.append(
             (
                 row.score,
@@ -120,9 +124,12 @@ def logged_of(
                 reward,
                 clusters.setdefault(key, len(clusters)),
                 tenants.setdefault(row.tenant, len(tenants)),
-                other,
+                others,
             )
         )
     columns = list(zip(*found, strict=True)) or [()] * len(fields(Logged))
     kinds: tuple[Any, ...] = (float, bool, float, float, np.int64, np.int64, float)
-    return Logged(*(np.array(x, kind) for x, kind in zip(columns, kinds, strict=True)))
+    made = [np.array(x, kind) for x, kind in zip(columns, kinds, strict=True)]
+    # Without another classifier the column is empty, and still has a row a request.
+    made[-1] = made[-1].reshape(len(found), -1 if made[-1].size else 0)
+    return Logged(*made)

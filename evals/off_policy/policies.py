@@ -14,12 +14,30 @@ from evals.off_policy.logged import Floats, Logged
 from router.routing.budget import Account, Limits, limits_of
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a policy changes of the one that runs; what is None stays as it is.
+
+    Attributes:
+        share: of all scored requests, that goes up; `threshold`: the score that this share reaches.
+        budget: each tenant's own share.
+        classifier: the one that scores instead, by the name that it was given by.
+
+    """
+
+    share: float | None = None
+    threshold: float | None = None
+    budget: float | None = None
+    classifier: str | None = None
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A policy with a name to show."""
 
     name: str
     target_up: Floats
+    change: Change = Change()
 
     @property
     def share(self) -> float:
@@ -41,6 +59,19 @@ def threshold_of(score: Floats, share: float) -> float:
 def at_share(score: Floats, share: float) -> Floats:
     """Send up the share of the requests that scores highest."""
     return at_threshold(score, threshold_of(score, share))
+
+
+def by_other_score(logged: Logged, other: int) -> Floats:
+    """Send up what another classifier scores highest: of those that it has scored, as many as now.
+
+    What it has not scored goes where it goes now.
+    """
+    score = logged.other_scores[:, other]
+    known = ~np.isnan(score)
+    target = logged.usual_up.astype(float)
+    now = float(target[known].mean()) if known.any() else 0.0
+    target[known] = at_share(score[known], now)
+    return target
 
 
 def within_budgets(logged: Logged, threshold: float, budget: float) -> Floats:

@@ -10,7 +10,7 @@ import numpy as np
 from evals.off_policy.estimators import LEAST_EFFECTIVE, Estimate, Method, gain
 from evals.off_policy.logged import Floats, Logged
 from evals.off_policy.outcome import cross_fitted
-from evals.off_policy.policies import Candidate, at_threshold
+from evals.off_policy.policies import Candidate, Change, at_threshold
 
 LEVEL = 0.95
 
@@ -120,7 +120,8 @@ def threshold_candidate(logged: Logged, scored: Floats, threshold: float) -> Can
     """Return the policy that sends up what reaches a threshold, named by its share of all."""
     share = float((scored >= threshold).mean())
     name = f"share {share:.2%} (threshold {threshold:.4f})"
-    return Candidate(name, at_threshold(logged.score, threshold))
+    change = Change(share=share, threshold=threshold)
+    return Candidate(name, at_threshold(logged.score, threshold), change)
 
 
 def _less(found: Estimate, cost: float) -> Estimate:

@@ -88,8 +88,16 @@ def newest_f1(days: Sequence[Day], lane: str, now: float) -> tuple[float, int] |
 
 
 def alike(days: Iterable[Day], newest: Day) -> list[Day]:
-    """Return the days that compare with one: the same lane against the same, that one last."""
-    return [x for x in days if (x.lane, x.against) == (newest.lane, newest.against)]
+    """Return the days that compare with one: the same lane against the same, that one last.
+
+    Of a day that was replayed again (a job that was tried twice) the later result counts.
+    """
+    found: dict[str, Day] = {}
+    for day in days:
+        if (day.lane, day.against) == (newest.lane, newest.against):
+            found.pop(day.day, None)
+            found[day.day] = day
+    return list(found.values())
 
 
 def fallen(days: Sequence[Day]) -> dict[str, tuple[float, float]]:

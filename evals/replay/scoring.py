@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evals.replay.cases import Case
+from evals.replay.changes import Changes, changes_of
 from evals.replay.exact import is_expected, normalized
 from evals.replay.gate import LEAST_RATIO, Gate, Paired, gate
 from evals.replay.judging import Bias, Judged, bias_of
@@ -137,7 +138,7 @@ class Summary:
             its arguments; `incumbent_*`: the incumbent's.
         selection_by_tool, calls_by_tool: of each tool.
         rare: tools that are rare in what the cases were drawn from.
-        same_share: of cases answered alike, texts and calls; None: there is no incumbent.
+        changes: what the incumbent's answers and these have in common; None: there is none.
         selection_gate, calls_gate, answers_gate: candidate against incumbent.
 
     """
@@ -150,7 +151,7 @@ class Summary:
     selection_by_tool: dict[str, Counts]
     calls_by_tool: dict[str, Counts]
     rare: frozenset[str]
-    same_share: float | None
+    changes: Changes | None
     selection_gate: Gate
     calls_gate: Gate
     answers_gate: Gate
@@ -195,7 +196,10 @@ class Summary:
             "incumbent_selection_f1": self.incumbent_selection.f1,
             "incumbent_call_f1": self.incumbent_calls.f1,
             "incumbent_answers": self.answers_gate.incumbent,
-            "same_share": self.same_share,
+            **{
+                name: None if self.changes is None else getattr(self.changes, name)
+                for name in ("same_share", "kept_share", "better", "worse")
+            },
             "calls_wanted": self.selection.wanted,
             "gates": {name: _told(gate) for name, gate in self.gates.items()},
             "judge": bias
@@ -231,7 +235,6 @@ def summarize(
     ours = [x.calls for x in judged if x.calls is not None]
     theirs = [_incumbent_calls(x) for x in judged]
     selection = by_tool(x.selection_by_tool for x in ours)
-    same = [x.same for x in scored if x.same is not None]
     return Summary(
         cases=len(scored),
         selection=added(x.selection for x in ours),
@@ -241,7 +244,13 @@ def summarize(
         selection_by_tool=selection,
         calls_by_tool=by_tool(x.calls_by_tool for x in ours),
         rare=rare_tools(selection) if rare is None else rare,
-        same_share=sum(same) / len(same) if same else None,
+        changes=changes_of(
+            [
+                (x.same, x.candidate.text, x.incumbent.text, x.score, x.incumbent_score)
+                for x in scored
+                if x.incumbent is not None and x.same is not None
+            ]
+        ),
         selection_gate=gate(_pairs(ours, theirs, lambda x: x.selection), least),
         calls_gate=gate(_pairs(ours, theirs, lambda x: x.calls), least),
         answers_gate=gate(list(_answer_pairs(scored)), least),

@@ -6,11 +6,23 @@ import re
 from collections.abc import Iterator
 from ipaddress import ip_address
 from itertools import pairwise
+from typing import Any
 
 Span = tuple[int, int]
 
 _DIGITS = re.compile(r"\d++")
 _DATE = re.compile(r"\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}|\d{4}[-/.]\d{1,2}[-/.]\d{1,2}")
+
+LEAD_CHARS = 32
+"""Of what stands before a number and may say whose it is: `WhatsApp number is: \\"`."""
+
+_NAMED_PHONE = re.compile(
+    r"(?i:(?<![^\W_])(?:tele(?:phone|fon)|tel|phone|fon|mobile?|handy|cell(?:phone)?|fax|whatsapp)"
+    r"(?: ?(?:number|no|nummer|nr))?(?: is| ist)?)"
+    r"[.:#]?\\?[\"']?:? {0,2}\\?[\"']?(?P<number>\(?\d(?:[ ()./-]{0,3}\d){4,14})$"
+)
+
+_PHONE_TEXT = re.compile(r"\+?+(?:[ ()./-]{0,3}+\d){5,20}+ *+")
 
 _IPV6 = re.compile(r"(?:^|(?<![\w.:]))([0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]+)$")
 
@@ -58,10 +70,11 @@ _IBAN_CHARS = {
 
 
 def cards(found: str) -> Iterator[Span]:
-    """Cards in a run of digits with single separators: whole groups of it.
+    """Cards in a run of digits with separators: whole groups of it.
 
     A card may stand between other numbers, so each group is tried as its beginning; a card of n
-    digits is checked in n steps, and there are seven n.
+    digits is checked in n steps, and there are seven n. Dots are separators of a card of four
+    digits at a time, and no other: decimals have one, too.
     """
     groups = [match.span() for match in _DIGITS.finditer(found)]
     at = 0
@@ -79,7 +92,7 @@ def _card_end(found: str, groups: list[Span], at: int) -> int | None:
     digits, lengths = "", None
     for end in range(at, len(groups)):
         first, last = groups[end]
-        if len(digits) + last - first > _MOST_DIGITS:
+        if len(digits) + last - first > _MOST_DIGITS or not _may_go_on(found, groups, at, end):
             return None
         digits += found[first:last]
         if lengths is None and len(digits) > 1:
@@ -89,6 +102,18 @@ def _card_end(found: str, groups: list[Span], at: int) -> int | None:
         if lengths and len(digits) in lengths and is_luhn(digits):
             return end
     return None
+
+
+def _may_go_on(found: str, groups: list[Span], at: int, end: int) -> bool:
+    """Whether a group may be a card's that began with another: where dots are, in fours alone."""
+    first, last = groups[end]
+    if end == at:
+        return found[first - 1 : first] != "." or found[max(0, first - 2) : first] == ". "
+    between = found[groups[end - 1][1] : first]
+    is_dotted = found[groups[at][1] : groups[at + 1][0]] == "."
+    if not is_dotted:
+        return between != "."
+    return between == "." and groups[at][1] - groups[at][0] == 4 and last - first <= 4
 
 
 def is_luhn(digits: str) -> bool:
@@ -119,6 +144,20 @@ def phone(found: str) -> Iterator[Span]:
     yield 0, len(found)
 
 
+def named_phone(found: str) -> Iterator[Span]:
+    """A number behind `LEAD_CHARS` characters, or fewer, that say it is a phone's; no date."""
+    match = _NAMED_PHONE.search(found)
+    if match is not None and not _DATE.match(match["number"]):
+        yield match.span("number")
+
+
+def is_phone_text(value: Any) -> bool:
+    """Whether a member that is called a phone has a number: digits, and what stands between."""
+    if isinstance(value, str):
+        return _PHONE_TEXT.fullmatch(value) is not None
+    return isinstance(value, int) and 10**4 <= value < 10**16
+
+
 def domain(found: str) -> Iterator[Span]:
     """An e-mail address, and no version: `react@18.2.0` ends with a number."""
     *_, name, top = re.split(r"[@.]", found)
@@ -143,6 +182,36 @@ def ipv6(found: str) -> Iterator[Span]:
     if match is not None:
         for first, last in ip(match[1]):
             yield match.start(1) + first, match.start(1) + last
+
+
+_NO_SECRETS = frozenset(
+    (
+        *("string", "text", "str", "password", "passwd", "secret", "token", "hidden", "masked"),
+        *("required", "optional", "none", "null", "true", "false", "undefined", "invalid"),
+    )
+)
+"""What stands in the place of a secret where one is only spoken of."""
+
+
+LEAST_MIXED = 8
+"""Characters of a secret that only its form tells."""
+
+
+def given_secret(found: str) -> Iterator[Span]:
+    """A secret, even a word, in a place that only has one; no variable and no placeholder."""
+    is_blank = found[0] in "$<{[*%" or not any(map(str.isalnum, found))
+    if not is_blank and found.lower() not in _NO_SECRETS:
+        yield 0, len(found)
+
+
+def named_secret(found: str) -> Iterator[Span]:
+    """What stands behind a secret's name, and one character before it: quoted, or mixed."""
+    opened, value = found[0], found[1:].rstrip("\"'").rstrip("\\")
+    is_quoted = opened in "\"'" and found.endswith(opened)
+    end = len(value)
+    for first, last in given_secret(value) if is_quoted else secret(value):
+        if is_quoted or end >= LEAST_MIXED:
+            yield first + 1, last + 1
 
 
 def secret(found: str) -> Iterator[Span]:

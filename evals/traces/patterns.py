@@ -17,7 +17,19 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from evals.traces.checks import cards, domain, iban, ip, ipv6, phone, secret
+from evals.traces.checks import (
+    LEAD_CHARS,
+    cards,
+    domain,
+    given_secret,
+    iban,
+    ip,
+    ipv6,
+    named_phone,
+    named_secret,
+    phone,
+    secret,
+)
 
 Span = tuple[int, int]
 
@@ -118,14 +130,35 @@ BEARER = _pattern(
     has_digit=True,
 )
 
+# A word is one, too, where it is quoted.
 NAMED_SECRET = _pattern(
     "secret",
     r"(?i:(?:api|access|secret|private|auth|client)[_-]?+(?:key|token|secret|access_key)"
-    r"|passw(?:or)?+d|secret)"
-    r"\\?+[\"']?+ {0,4}+(?::|=>?+) {0,4}+\\?+[\"']?+(?P<x>[^\s\"',;\\]{8,}+)",
-    *("key", "token", "secret", "passwd", "password"),
-    parts=secret,
-    has_digit=True,
+    r"|passw(?:or)?+d|passphrase|secret)"
+    r"\\?+[\"']?+ {0,4}+(?::|=>?+) {0,4}+\\?+[\"']?+(?P<x>[^\s\"',;\\]{4,}+(?:\\?+[\"'])?+)",
+    *("key", "token", "secret", "passwd", "password", "passphrase"),
+    parts=named_secret,
+    lead=1,
+)
+
+# A word is a secret where only a secret has its place: in a query or a form, as an option, in the
+# environment. In a sentence nothing tells it from other words.
+PASSED_SECRET = _pattern(
+    "secret",
+    r"[?&-](?:(?<=[?&])|(?<=--))"
+    r"(?i:(?:api|access|secret|private|auth|client|refresh)[_-]?+(?:key|token|secret)"
+    r"|passw(?:or)?+d|pwd|passphrase|secret|token)[ =]"
+    r"[\"']?+(?P<x>[^\s\"'&#;,()\[\]<>]{4,256}+)(?![(\[])",
+    *("key", "token", "secret", "passw", "pwd", "passphrase"),
+    parts=given_secret,
+)
+
+ENV_SECRET = _pattern(
+    "secret",
+    r"=(?:(?<=PASSWORD=)|(?<=PASSWD=)|(?<=PASSPHRASE=)|(?<=SECRET=))"
+    r"[\"']?+(?P<x>[^\s\"'&#;,()\[\]<>]{4,256}+)(?![(\[])",
+    *("password=", "passwd=", "passphrase=", "secret="),
+    parts=given_secret,
 )
 
 URL_PASSWORD = _pattern(
@@ -143,7 +176,7 @@ EMAIL = _pattern(
 
 CARD = _pattern(
     "card",
-    r"(?P<x>\d(?<!\d\d)(?<!\d\.\d)(?:[ -]?+\d){12,}+)",
+    r"(?P<x>\d(?<!\d\d)(?<!\d\.\d)(?:(?: - |[ .-]?+)\d){12,}+)",
     parts=cards,
     has_digit=True,
 )
@@ -166,6 +199,24 @@ PHONE = _pattern(
     r"|(?:(?<=\()[2-9]|(?<=[2-9]))\d\d\)?+[ .-]{1,2}+\d{3}[ .-]\d{4}(?![\w-])"
     r"))",
     parts=phone,
+    has_digit=True,
+)
+
+# Seven digits are a number to call only where they are said to be one, just before.
+NAMED_PHONE = _pattern(
+    "phone",
+    r"(?P<x>[(\d](?<![\w.,+/-].)(?:(?<=\()\d|(?<=\d))(?:[ ()./-]{0,3}+\d){4,14}+(?![\w-]))",
+    *("tel", "phone", "fon", "mobil", "handy", "cell", "fax", "whatsapp"),
+    parts=named_phone,
+    lead=LEAD_CHARS,
+    has_digit=True,
+)
+
+# Of the United States' social security; numbers that are never given out are none.
+SSN = _pattern(
+    "ssn",
+    r"(?P<x>\d(?<![\w.-].)(?<!9)\d\d(?<!000)(?<!666)-\d\d(?<!00)-\d{4}(?<!0000)(?![\w-]))",
+    "-",
     has_digit=True,
 )
 
@@ -192,11 +243,15 @@ PATTERNS = (
     API_KEY,
     BEARER,
     NAMED_SECRET,
+    PASSED_SECRET,
+    ENV_SECRET,
     URL_PASSWORD,
     EMAIL,
     IBAN,
     CARD,
+    SSN,
     PHONE,
+    NAMED_PHONE,
     IPV4,
     IPV6,
 )

@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import blake2b
 from operator import itemgetter
 from typing import Any
 
-from evals.traces.patterns import CARD, PATTERNS, Pattern
+from evals.traces.checks import is_phone_text
+from evals.traces.patterns import CARD, PATTERNS, PHONE, Pattern
+from evals.traces.reading import readings
 from evals.traces.trace import Trace
 
 Hook = Callable[[str], str]
@@ -32,6 +34,14 @@ _SECRET_KEYS = frozenset(
 """Names of members, in lower case without `_` and `-`, whose texts and numbers are secret."""
 
 _HIDDEN = "[secret]"
+
+_PHONE_KEYS = frozenset(
+    (
+        *("phone", "phonenumber", "telephone", "telephonenumber", "tel", "telefon", "fax"),
+        *("mobile", "mobilephone", "mobilenumber", "cell", "cellphone", "whatsapp"),
+    )
+)
+"""Names of members whose digits are a number to call, in whatever form."""
 
 MAX_REMEMBERED = 8192
 """Texts of which is known what came of them; 64 MB if each was the longest and was changed."""
@@ -96,15 +106,20 @@ class Redactor:
         return told, count + (told != found)
 
     def _spans(self, text: str) -> list[tuple[int, int, int]]:
+        return [
+            (*reading.written(first, last), order)
+            for reading in readings(text)
+            for first, last, order in self._found(reading.text)
+        ]
+
+    def _found(self, text: str) -> Iterator[tuple[int, int, int]]:
         # Needles are looked for in it, nothing else: places in it may be other ones.
         lowered = text.lower()
         has_digit = _DIGIT.search(text) is not None
-        return [
-            (*span, order)
-            for order, pattern in enumerate(self._patterns)
-            if pattern.may_be_in(lowered, has_digit=has_digit)
-            for span in pattern.spans(text)
-        ]
+        for order, pattern in enumerate(self._patterns):
+            if pattern.may_be_in(lowered, has_digit=has_digit):
+                for first, last in pattern.spans(text):
+                    yield first, last, order
 
     def _without(self, text: str, spans: list[tuple[int, int, int]]) -> tuple[str, int]:
         parts, at, count = [], 0, 0
@@ -147,8 +162,11 @@ class Redactor:
             while key in found:
                 # Two names that are one without what was taken out.
                 key += "+"
-            if _plain(name) in _SECRET_KEYS and _says_something(value):
+            plain = _plain(name)
+            if plain in _SECRET_KEYS and _says_something(value):
                 found[key], in_value = _HIDDEN, 1
+            elif plain in _PHONE_KEYS and is_phone_text(value):
+                found[key], in_value = f"[{PHONE.name}]", 1
             else:
                 found[key], in_value = self._json(value, depth)
             total += in_key + in_value

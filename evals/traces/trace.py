@@ -21,6 +21,13 @@ JOINED_COLUMNS = frozenset({"thumb", "preferred_over"})
 """Not in any file: joined when traces are read."""
 
 
+EVALS_ID = "pointsman-evals-"
+"""With which the ids of requests begin that an eval asks itself: a replay, a labeling."""
+
+SHADOW = "shadow"
+"""The reason of an experiment's copy of a request, whose answer nobody saw."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
     """One finished generation request of a tenant that lets them be kept.
@@ -82,6 +89,11 @@ class Trace:
     redactions: int = 0
     thumb: int | None = None
     preferred_over: str | None = None
+
+    @property
+    def is_traffic(self) -> bool:
+        """Whether a client asked for it: a replay of replays would grow from day to day."""
+        return self.reason != SHADOW and not self.request_id.startswith(EVALS_ID)
 
     def row(self) -> dict[str, Any]:
         """Return it as a row of `evals.traces.schema.SCHEMA`."""

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from serve_app.commands.client import CommandError, subparser
 from serve_app.config.private_files import private
-from serve_app.config.settings import fleet_path, load_fleet, state_dir
+from serve_app.config.served import traces_folder
+from serve_app.config.settings import state_dir
 
 if TYPE_CHECKING:
     # pyarrow, and with the feedback Ray: other commands start without them.
@@ -67,27 +68,33 @@ def _add_export(actions: Any) -> None:
 
 
 def _add_place(parser: argparse.ArgumentParser, elsewhere: str) -> None:
-    parser.add_argument("--fleet", default="auto", help="fleet file or name (default: auto)")
+    fleet = "fleet file or name that says where they are (default: the one served here)"
+    parser.add_argument("--fleet", help=fleet)
     parser.add_argument("--folder", type=Path, help=elsewhere)
 
 
 def _folder(args: argparse.Namespace) -> Path:
-    """Return where traces are; of the deployment's own store there may be nothing yet."""
-    if args.folder is not None:
-        return named_store(args.folder)
-    return state_dir() / load_fleet(fleet_path(args.fleet)).traces.path
+    return store_of(args.folder, args.fleet)
 
 
-def named_store(path: Path) -> Path:
-    """Return a store or a file of traces that somebody has named.
+def store_of(given: Path | None, fleet: str | None = None) -> Path:
+    """Return the traces that a command reads: those that somebody has named, else this node's.
+
+    Of the node's own store there may be nothing yet.
+
+    Args:
+        given: a store or a file of traces.
+        fleet: file or name of a fleet that says where they are; None: what is served here.
 
     Raises:
-        CommandError: there is nothing.
+        CommandError: nothing is where somebody has said.
 
     """
-    if not path.exists():
-        raise CommandError(f"{path}: no such folder or file of traces")
-    return path
+    if given is None:
+        return traces_folder(fleet)
+    if not given.exists():
+        raise CommandError(f"{given}: no such folder or file of traces")
+    return given
 
 
 def tell_damaged(path: Path, why: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from serve_app.config.records import ResponsesConfig
+from serve_app.config.served import traces_of
 from serve_app.config.settings import responses_path, state_dir, tools_folder, usage_folder
 from serve_app.metrics import Metrics
 from serve_app.pipeline.state import IngressState
@@ -44,7 +45,7 @@ class Records:
         self.recorder = build_recorder(self.feedback, fleet.request_log, folder, replica, metrics)
         self.traces = TraceKeeping(
             fleet.traces,
-            folder / fleet.traces.path,
+            traces_of(fleet),
             replica,
             metrics.request_records_dropped.labels("traces").inc,
         )

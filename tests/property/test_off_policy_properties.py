@@ -43,7 +43,7 @@ def test_estimates_are_unbiased_over_all_draws(method, chance, target, rewards, 
             reward=np.where(went, strong, weak),
             cluster=np.arange(3),
             tenant=np.zeros(3, int),
-            other_score=np.full(3, np.nan),
+            other_scores=np.empty((3, 0)),
         )
         probability = float(propensity.prod())
         total += probability

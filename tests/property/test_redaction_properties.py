@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evals.traces.patterns import PATTERNS
+from evals.traces.reading import readings
 from evals.traces.redaction import Redactor
 from tests.property.counted_regex import CountedRegex
 
@@ -24,7 +25,8 @@ PIECES = (
     *("A", "AB12", "AB12 ", "a", "@", "a@", "a.", "a@a.", "eyJ", "eyJaaaaaaaa.", "://", "://a:"),
     *("-----BEGIN ", "PRIVATE KEY", "-----", "-----END ", "-----BEGIN PRIVATE KEY-----", " "),
     *("token ", "Bearer ", "secret", "secret:", "api_key=", '"', "'", "\\", "=", "AKIA", "sk-"),
-    *("pm-a", "ghp_", "xoxb-", "555-", "é", "\uff14"),
+    *("pm-a", "ghp_", "xoxb-", "555-", "é", "\uff14", "phone ", "tel", " is", " number", "123-45-"),
+    *("password='", "?secret=", "&token=", "--token ", "PASSWORD=", "4111.", "11.11", " - "),
 )
 
 SECRETS = (
@@ -42,6 +44,12 @@ SECRETS = (
     "ghp_" + "a1B2" * 9,
     "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dBjftJeZ4CVP-mB92K27uhbUJU1p1r",
     "-----BEGIN PRIVATE KEY-----\nMIIEvQ+/==\n-----END PRIVATE KEY-----",
+    "4111.1111.1111.1111",
+    "4111-1111-1111-1111".translate({ord(x): ord(x) + 0xFEE0 for x in "14-"}),
+    "bob%40mail.example.org",
+    "?password=sunshine",
+    "phone: 1234567",
+    "123-45-6789",
 )
 
 adversarial = st.lists(st.sampled_from(PIECES), min_size=1, max_size=5).map("".join)
@@ -86,6 +94,16 @@ def test_a_pattern_that_reads_a_run_again_from_each_place_in_it_is_found():
     counted.finditer("a" * LENGTH)
 
     assert counted.steps > STEPS_PER_CHAR * LENGTH
+
+
+@given(st.text(alphabet=st.sampled_from("%&#;x\\u0412345678abF@é４\u00a0")))
+def test_a_reading_knows_where_each_of_its_signs_was_written(text):
+    """What is between two signs of it is the sign, or the escape that stands for it."""
+    for reading in readings(text):
+        spans = [reading.written(at, at + 1) for at in range(len(reading.text))]
+        parts = [text[first:last] for first, last in spans]
+        assert "".join(parts) == text
+        assert all(len(part) == 1 or part[0] in "%&\\" for part in parts)
 
 
 @given(JSON)

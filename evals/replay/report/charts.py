@@ -8,6 +8,8 @@ from evals.replay.gate import Gate
 from evals.replay.report.markup import Markup, element, joined
 
 WIDTH, HEIGHT, EDGE = 640, 160, 34
+LINE = 11
+"""Of text: labels that are nearer would stand on each other."""
 
 
 def interval(gate: Gate) -> Markup:
@@ -43,8 +45,10 @@ def trend(days: Sequence[str], lines: Mapping[str, Sequence[float | None]], bar:
 
     drawn: list[Markup] = [
         _line(EDGE, y(bar), WIDTH - EDGE, y(bar), "bar"),
-        *(_label(2, y(x) + 4, f"{x:.2f}") for x in sorted({1.0, bar, round(low, 2)})),
+        *(_label(2, y(x) + 4, f"{x:.2f}") for x in sorted({bar, round(low, 2)})),
     ]
+    if y(bar) - y(1.0) > LINE:
+        drawn.append(_label(2, y(1.0) + 4, "1.00"))
     for number, (name, values) in enumerate(lines.items()):
         points = [
             (round(EDGE + at * across, 1), y(x)) for at, x in enumerate(values) if x is not None

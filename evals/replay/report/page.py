@@ -34,6 +34,7 @@ class Told:
         skipped: why traces made no case, and how many.
         unanswered: requests that the deployment could not answer in time.
         history: of the same candidate and incumbent, this run last; empty: there is none.
+        asked: how both were described, `kv=fp8,kv=16bit`; empty: by their names.
 
     """
 
@@ -43,6 +44,7 @@ class Told:
     skipped: Mapping[str, int] = field(default_factory=dict)
     unanswered: int = 0
     history: Sequence[Day] = ()
+    asked: str = ""
 
 
 def page(told_of: Told, summary: Summary, scored: Sequence[Scored]) -> str:
@@ -71,7 +73,8 @@ def page(told_of: Told, summary: Summary, scored: Sequence[Scored]) -> str:
 
 
 def _subtitle(told_of: Told, summary: Summary) -> str:
-    return f"{summary.cases:,} cases, {told_of.when}"
+    asked = f", asked for as {told_of.asked}" if told_of.asked else ""
+    return f"{summary.cases:,} cases, {told_of.when}{asked}"
 
 
 def _gates(summary: Summary) -> Markup:
@@ -108,8 +111,14 @@ def _figures(told_of: Told, summary: Summary) -> Markup:
             _share(s.incumbent_calls.f1),
         ],
         ["final answers", _share(s.answers_gate.candidate), _share(s.answers_gate.incumbent)],
-        ["answered alike, texts and calls", _share(s.same_share), ""],
     ]
+    if s.changes is not None:
+        rows += [
+            ["answered alike, texts and calls", _share(s.changes.same_share), ""],
+            ["text kept up to the first difference", _share(s.changes.kept_share), ""],
+        ]
+    if s.changes is not None and s.answers_gate.cases:
+        rows.append(["better than the other", str(s.changes.better), str(s.changes.worse)])
     known = [row for row in rows if any(x not in ("", "-") for x in row[1:])]
     parts = [element("h2", "Figures"), table(["", *both], known)]
     if s.bias is not None:
@@ -163,6 +172,7 @@ def _trend(history: Sequence[Day]) -> Markup:
     lines = {
         "F1 of tool selection": [x.selection_f1 for x in history],
         "F1 of whole calls": [x.call_f1 for x in history],
+        "final answers": [x.answers for x in history],
     }
     known = {k: v for k, v in lines.items() if any(x is not None for x in v)}
     if not known:
@@ -172,8 +182,13 @@ def _trend(history: Sequence[Day]) -> Markup:
 
 
 def _worst(told_of: Told, summary: Summary, scored: Sequence[Scored]) -> Markup:
-    bad = sorted((x for x in scored if any(x.badness)), key=lambda x: x.badness, reverse=True)
+    found = sorted((x for x in scored if any(x.badness)), key=lambda x: x.badness, reverse=True)
+    # What both answered in the same words is no difference, whether it is right or wrong.
+    bad = [x for x in found if x.same is not True]
     title = element("h2", f"Where they differ: {len(bad):,} of {summary.cases:,} cases")
+    if len(found) > len(bad):
+        alike = f"Both gave the same wrong answer to {len(found) - len(bad):,} more."
+        title = joined(title, element("p", alike, class_="note"))
     if not bad:
         return joined(title, element("p", "Nowhere.", class_="note"))
     shown = [_case(told_of, one, n < OPEN_AT_FIRST) for n, one in enumerate(bad[:MOST_SHOWN])]
@@ -213,6 +228,7 @@ def _right(told_of: Told, one: Scored) -> tuple[str, Said]:
 def _why(one: Scored) -> str:
     selection, calls, answer, wrong, _ = one.badness
     for name, holds in (
+        ("no call", selection and not one.candidate.calls),
         ("wrong tool", selection),
         ("wrong arguments", calls),
         ("worse answer", answer),

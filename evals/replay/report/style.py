@@ -21,14 +21,15 @@ p.sub, .note, .label, caption { color: var(--soft); } p.sub { margin: 0 0 20px; 
 .gate .verdict { font-size: 20px; font-weight: 650; color: var(--warn); }
 .pass .verdict { color: var(--good); } .fail .verdict { color: var(--bad); }
 .gate p { margin: 4px 0 0; font-size: 13px; color: var(--soft); }
-.interval { width: 100%; height: 22px; margin-top: 6px; }
+.interval { display: block; width: 231px; height: 22px; margin-top: 6px; }
 .axis { stroke: var(--rule); stroke-width: 2; } .bar { stroke: var(--bad); stroke-dasharray: 3 3; }
 .range { stroke: var(--blue); stroke-width: 4; opacity: .45; } .dot { fill: var(--blue); }
 .trend { width: 100%; max-width: 760px; background: var(--card); border: 1px solid var(--rule);
   border-radius: 6px; } .trend .label { font-size: 11px; fill: var(--soft); }
 .line { fill: none; stroke: var(--blue); stroke-width: 2; } .line.l1 { stroke: var(--violet); }
 .dot.l1 { fill: var(--violet); } .trend .label.l0 { fill: var(--blue); }
-.trend .label.l1 { fill: var(--violet); }
+.trend .label.l1 { fill: var(--violet); } .line.l2 { stroke: var(--good); }
+.dot.l2, .trend .label.l2 { fill: var(--good); }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: 5px 10px; border-bottom: 1px solid var(--rule); }

@@ -1,7 +1,8 @@
 """`pointsman classifier calibrate`: an artefact for an operator's own traffic, and its threshold.
 
 With `--out` it writes the artefact. With `--lanes` it judges other thresholds, shares, budgets and
-the shadow classifier by the requests that were explored (`evals.off_policy`).
+classifiers by the requests that were explored (`evals.off_policy`), and says what to put into the
+fleet file; with `--write` it puts it there.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 from classifier.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact, save_artifact
 from serve_app.commands.client import CommandError, subparser
+from serve_app.config.errors import ConfigError
 
 METHODS = ("dr", "snips", "ips")
 
@@ -27,21 +29,32 @@ def add_calibrate(actions: Any) -> None:
     )
     add = parser.add_argument
     add("--traffic", type=Path, nargs="+", metavar="LOG", help="request logs, or their folders")
-    add("--traces", type=Path, metavar="DIR", help="kept traces, in place of request logs")
+    add(
+        "--traces",
+        type=Path,
+        metavar="DIR",
+        help="kept traces, in place of request logs (with neither: this node's)",
+    )
     add("--data", type=Path, nargs="+", metavar="FILE", help="your own labels")
-    add("--artifact", type=Path, default=DEFAULT_ARTIFACT, metavar="DIR")
+    add("--artifact", type=Path, metavar="DIR", help=_ARTIFACT)
     add("--out", type=Path, metavar="DIR", help="write the artefact here")
     add("--lanes", type=_pair, metavar="WEAK,STRONG", help="judge thresholds between these lanes")
     add("--feedback", type=Path, metavar="FILE", help="thumbs (default: this machine's)")
     add("--rewards", type=Path, metavar="FILE", help=_REWARDS)
     add("--shares", type=_shares, default=(), metavar="A,B", help="shares to judge, such as 0.05")
     add("--budgets", type=_shares, default=(), metavar="A,B", help="tenants' budgets to judge")
+    add("--classifier", type=Path, nargs="+", default=[], metavar="DIR", help=_CLASSIFIER)
+    add("--fleet", metavar="FILE", help="fleet file to change (default: the one served here)")
+    add("--write", action="store_true", help="write what is recommended into the fleet file")
     add("--price", type=float, default=0.0, help="reward that one escalation has to bring")
     add("--method", choices=METHODS, default="dr", help="of the estimates (default: dr)")
     parser.set_defaults(func=_calibrate)
 
 
 _REWARDS = "JSON lines of tenant, request_id and reward, 0 to 1, in place of thumbs"
+
+_ARTIFACT = "the classifier whose scores these are (default: the one that the fleet file has)"
+_CLASSIFIER = "artefacts to judge, too: they score the traces' requests anew, as redacted"
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -62,32 +75,88 @@ def _calibrate(args: argparse.Namespace) -> int:
     told = _refused(args)
     if told is not None:
         raise CommandError(told)
-    artifact = load_artifact(args.artifact)
+    artifact = load_artifact(args.artifact or _classifier_of(args))
     outcome: dict[str, Any] = {}
     if args.out is not None:
         outcome |= _saved(_fitted(artifact, args), args.out)
     if args.lanes is not None:
-        from serve_app.commands.calibrate.judging import judged
-
-        outcome["policies"] = judged(args, artifact.version)
+        outcome |= _judged(args, artifact.version)
     if args.json:
         print(json.dumps(outcome))
-        return 0
+        return _status(outcome)
     for name, value in outcome.items():
-        if name != "policies":
+        if name not in ("policies", "settings"):
             print(f"{name}: {value}")
     if "policies" in outcome:
-        from serve_app.commands.calibrate.report import print_policies
+        from serve_app.commands.calibrate.report import print_policies, print_settings
 
         print_policies(outcome["policies"])
-    return 0
+        print_settings(outcome["settings"])
+    return _status(outcome)
+
+
+def _classifier_of(args: argparse.Namespace) -> Path:
+    """Return the folder of the classifier that the fleet scores with."""
+    from serve_app.config.settings import home, load_fleet
+
+    try:
+        given = load_fleet(_fleet_path(args)).routing.classifier
+    except ConfigError:
+        # A note of a file that has gone: only --write needs it.
+        given = None
+    return home() / given if given else DEFAULT_ARTIFACT
+
+
+def _fleet_path(args: argparse.Namespace) -> Path:
+    from serve_app.config.served import served_fleet_file
+    from serve_app.config.settings import fleet_path
+
+    return fleet_path(args.fleet) if args.fleet else served_fleet_file()
+
+
+def _status(outcome: dict[str, Any]) -> int:
+    return 1 if outcome.get("settings", {}).get("not_written") else 0
+
+
+def _judged(args: argparse.Namespace, version: str) -> dict[str, Any]:
+    """Judge other policies; say what the best one comes to in the fleet file, and write it."""
+    from evals.off_policy.policies import Change
+    from serve_app.commands.calibrate.judging import judged
+    from serve_app.commands.calibrate.settings import Settings, settings_of
+    from serve_app.config.fleet_edit import set_routing
+    from serve_app.config.settings import load_fleet
+
+    found = judged(args, version)
+    path = _fleet_path(args)
+    made, why = Settings(), None
+    try:
+        change = None if found["change"] is None else Change(**found["change"])
+        made = settings_of(change, load_fleet(path), args.lanes[1], args.out)
+        if args.write and made.routing:
+            set_routing(path, made.routing)
+    except (CommandError, ConfigError, OSError) as error:
+        # What was estimated is told all the same.
+        why = str(error)
+    settings = {
+        "file": str(path),
+        "written": bool(args.write and made.routing and why is None),
+        "not_written": why if args.write else None,
+        "hint": why,
+        "routing": made.fleet_lines(),
+        "tenants": made.tenants_lines(),
+    }
+    return {"policies": found, "settings": settings}
 
 
 def _refused(args: argparse.Namespace) -> str | None:
-    if (args.traffic is None) == (args.traces is None):
+    if args.traffic is not None and args.traces is not None:
         return "give one of --traffic and --traces"
     if args.out is None and args.lanes is None:
         return "give --out DIR to write an artefact, or --lanes WEAK,STRONG to judge thresholds"
+    if args.write and args.lanes is None:
+        return "--write needs --lanes WEAK,STRONG: what is written is what they recommend"
+    if args.classifier and args.traffic is not None:
+        return "--classifier scores kept requests anew: it needs traces, logs have no text"
     if args.out is not None and args.traffic is None:
         return "--out needs --traffic: thresholds are of all requests, traces only of some"
     return None

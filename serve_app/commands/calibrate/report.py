@@ -15,9 +15,23 @@ def print_policies(policies: Mapping[str, Any]) -> None:
     )
     for row in policies["candidates"]:
         print(f"  {row['policy']}: {_finding(row)}")
+    for name, row in policies["rescored"].items():
+        left = f"; {row['without']:,} without a text go as they do now" if row["without"] else ""
+        print(f"  {name} ({row['version']}) has scored {row['requests']:,} anew{left}")
     print(policies["says"])
-    if policies["recommended"] is not None:
-        print("take it as routing.escalation_share in the fleet file, and look again after that")
+
+
+def print_settings(settings: Mapping[str, Any]) -> None:
+    """Print the lines that a recommendation comes to, and whether they are in the file now."""
+    where = "written to" if settings["written"] else "for"
+    for head, name in ((f"{where} {settings['file']}", "routing"), ("for a tier", "tenants")):
+        if settings[name]:
+            print(f"{head}:")
+            print("\n".join(f"    {line}" for line in settings[name]))
+    if settings["written"]:
+        print("the ingress replicas take it in by themselves; look again when it has run a while")
+    if settings["hint"]:
+        print(f"{'not written: ' if settings['not_written'] else ''}{settings['hint']}")
 
 
 def _finding(row: Mapping[str, Any]) -> str:

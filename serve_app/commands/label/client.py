@@ -8,11 +8,13 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 
 from evals.cascade.signals import prompt_surprise, record, tokens_of
 from evals.replay.said import CHAT
+from evals.traces.trace import EVALS_ID
 from serve_app.commands.client import CommandError
 from serve_app.config.errors import nearest
 
@@ -138,11 +140,15 @@ class Deployment:
     async def send(
         self, lane: str, path: str, body: Mapping[str, Any], headers: Mapping[str, str]
     ) -> Reply:
-        """Post a body that pins a lane; 429 and 503 are waited for. Raises as `ask` does."""
+        """Post a body that pins a lane; 429 and 503 are waited for. Raises as `ask` does.
+
+        The request's id says that an eval has asked: traces of it are no traffic.
+        """
         waited_s, attempt = 0.0, 0
         async with self._free:
             while True:
-                found = await self._try_send(lane, path, body, headers)
+                own = {"x-request-id": EVALS_ID + uuid4().hex, **headers}
+                found = await self._try_send(lane, path, body, own)
                 if isinstance(found, Reply):
                     return found
                 wait_s = found.wait_s(attempt)

@@ -24,7 +24,7 @@ _HELP = {
     "classifier": "folder of a classifier: which of the traces' requests it would send up instead",
     "fleet": "fleet file: the lane that each of the traces' requests would go to instead",
     "gold": "JSON lines with requests and what is right; may be given several times",
-    "traces": "folder or file of traces (default: traces in the state directory)",
+    "traces": "folder or file of traces (default: this node's, wherever traces.path has them)",
     "of_lane": "only traces of this lane",
     "of_fleet": "fleet file whose lanes --compare describes (default: the one the deployment runs)",
     "judge": "lane that compares final answers nothing else checks, each pair in both orders",

@@ -13,12 +13,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from pathlib import Path
 from typing import Any
 
 from serve_app.commands.client import CommandError
 from serve_app.commands.replay.arguments import add_arguments
 from serve_app.commands.row_file import UsageError
+from serve_app.commands.traces import store_of
 from serve_app.config.settings import state_dir
 
 PASSED, FAILED, UNKNOWN = 0, 1, 3
@@ -81,12 +81,7 @@ def _decide_anew(args: argparse.Namespace) -> int:
 def _traces(args: argparse.Namespace) -> Any:
     from serve_app.commands.replay.sources import traces_of
 
-    return traces_of(_traces_path(args), _days(args), state_dir() / "feedback.db")
-
-
-def _traces_path(args: argparse.Namespace) -> Path:
-    given: Path | None = args.traces
-    return state_dir() / "traces" if given is None else given
+    return traces_of(store_of(args.traces), _days(args), state_dir() / "feedback.db")
 
 
 def _days(args: argparse.Namespace) -> tuple[date | None, date | None]:
@@ -150,7 +145,7 @@ def _parts(args: argparse.Namespace) -> list[_Part]:
 
 def _has_traces(args: argparse.Namespace) -> bool:
     """Whether a daily run with gold cases finds traces, which it need not."""
-    return bool(args.daily) and _traces_path(args).exists()
+    return bool(args.daily) and store_of(args.traces).exists()
 
 
 def _name(args: argparse.Namespace) -> str:

@@ -18,6 +18,9 @@ from serve_app.config.private_files import private, private_folder
 KEEP_DAYS = 7
 """For which the folders of runs without `--out` are kept."""
 
+OF_FILES = ("--gold", "--traces", "--out", "--classifier")
+OF_FILES_OR_NAMES = ("--fleet", "--of-fleet", "--tenants")
+
 MOST_DAYS = 60
 """Of the trend that a page shows."""
 
@@ -75,7 +78,9 @@ def job_command(address: str, words: Sequence[str]) -> str:
     """Return the command that runs the same on a Ray cluster, by its dashboard's address.
 
     The job takes a tenth of a core on the head node, where the state directory is, and no card:
-    it asks lanes that are served already.
+    it asks lanes that are served already. `pointsman run` has Ray's token; a key of Pointsman's is
+    not in the command, which the dashboard shows: the head's environment has it. Too few cases to
+    tell (3) is no failed job.
     """
     kept = {
         name: os.environ[name]
@@ -84,6 +89,32 @@ def job_command(address: str, words: Sequence[str]) -> str:
     }
     given = [f"{name}={shlex.quote(value)}" for name, value in kept.items()]
     entry = ["env", *given] if given else []
-    entry += [sys.executable, "-m", "serve_app.cli", "replay", *map(shlex.quote, words)]
-    job = ["ray", "job", "submit", "--address", address, "--entrypoint-num-cpus", "0.1"]
-    return f"{shlex.join(job)} -- {' '.join(entry)}"
+    whole = whole_paths(words, Path.cwd())
+    entry += [sys.executable, "-m", "serve_app.cli", "replay", *map(shlex.quote, whole)]
+    job = ["pointsman", "run", "--", "ray", "job", "submit", "--address", address]
+    # Ray joins the words and quotes each, so that a whole line is a shell's.
+    script = ["sh", "-c", f"{' '.join(entry)} || [ $? -eq 3 ]"]
+    return shlex.join([*job, "--entrypoint-num-cpus", "0.1", "--", *script])
+
+
+def whole_paths(words: Sequence[str], folder: Path) -> list[str]:
+    """Return a command's words with whole paths: a job begins in a directory of Ray's."""
+    found: list[str] = []
+    option = ""
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not word.startswith("--"):
+            found.append(_whole(option, word, folder))
+        else:
+            found.append(f"{name}={_whole(name, value, folder)}" if sign else word)
+        option = word if word.startswith("--") else ""
+    return found
+
+
+def _whole(option: str, value: str, folder: Path) -> str:
+    if not option:
+        return value
+    # argparse takes the beginning of an option for it.
+    is_path = any(x.startswith(option) for x in OF_FILES)
+    may_be = any(x.startswith(option) for x in OF_FILES_OR_NAMES) and (folder / value).is_file()
+    return str(folder / value) if is_path or may_be else value

@@ -24,6 +24,9 @@ from serve_app.commands.replay.daily import add_day, day_of, yesterday
 from serve_app.commands.replay.folder import REPORT, SUMMARY, RunFolder
 from serve_app.commands.replay.lanes import pair_of
 from serve_app.commands.replay.run import Outcome, RunConfig, replay
+from serve_app.config.errors import ConfigError
+from serve_app.config.fleet import FleetConfig
+from serve_app.config.served import served
 from serve_app.config.settings import fleet_path, load_fleet
 
 PASSED, FAILED, UNKNOWN = 0, 1, 3
@@ -53,6 +56,7 @@ def run_part(args: argparse.Namespace, part: Any, out: Path) -> PartTold:
             skipped=part.skipped,
             unanswered=outcome.unanswered,
             history=history,
+            asked=args.compare if args.compare and "=" in args.compare else "",
         )
         report = folder.write(REPORT, page(told_of, summary, outcome.scored))
         told = {
@@ -95,10 +99,28 @@ def _config(args: argparse.Namespace) -> RunConfig:
 def _pair(args: argparse.Namespace) -> tuple[str, str]:
     if "=" not in args.compare:
         return pair_of(args.compare, {})
-    name = args.of_fleet or _look_now(_status_args(args)).get("fleet")
+    return pair_of(args.compare, _fleet(args).enabled_lanes)
+
+
+def _fleet(args: argparse.Namespace) -> FleetConfig:
+    """Return the fleet that the deployment runs: the one given, this node's, a shipped one.
+
+    `/status` tells its name, and not what its engines run with.
+    """
+    if args.of_fleet:
+        return load_fleet(fleet_path(args.of_fleet))
+    name = _look_now(_status_args(args)).get("fleet")
     if not name:
-        raise CommandError("--compare: /status does not tell the fleet's file; give --of-fleet")
-    return pair_of(args.compare, load_fleet(fleet_path(str(name))).enabled_lanes)
+        raise CommandError("--compare: /status does not tell the fleet; give --of-fleet FILE")
+    here = served()
+    if here is not None and here.fleet_file.is_file():
+        fleet = load_fleet(here.fleet_file)
+        if fleet.name == name:
+            return fleet
+    try:
+        return load_fleet(fleet_path(str(name)))
+    except ConfigError as error:
+        raise CommandError(f"--compare: {error}; give --of-fleet FILE") from error
 
 
 def _status_args(args: argparse.Namespace) -> argparse.Namespace:
@@ -133,11 +155,11 @@ def _history(args: argparse.Namespace, outcome: Outcome, summary: Summary, now: 
     of = yesterday(datetime.fromtimestamp(now, UTC))
     day = day_of(now, of, outcome.candidate, outcome.incumbent, summary)
     if not args.daily:
-        return [*alike(read_history(history_path()), day), day]
+        return alike([*read_history(history_path()), day], day)
     if outcome.unanswered:
         # A part of the cases would move the trend. The next run goes on, and then it is told.
         _say(f"{outcome.unanswered} cases are left: not in the history yet")
-        return [*alike(read_history(history_path()), day), day]
+        return alike([*read_history(history_path()), day], day)
     return add_day(history_path(), day)
 
 
@@ -157,17 +179,18 @@ def _print(told: Mapping[str, Any]) -> None:
         "call_f1": "F1 of whole calls",
         "answers": "final answers",
         "same_share": "answered alike",
+        "kept_share": "text kept",
     }
     for name, said in names.items():
         if told[name] is not None:
             other = told.get(f"incumbent_{name}")
-            print(f"{said:>22}  {told[name]:.3f}" + (f" ({other:.3f})" if other else ""))
+            print(f"{said:>22}  {told[name]:.3f}" + ("" if other is None else f" ({other:.3f})"))
+    if told["better"] or told["worse"]:
+        print(f"{'changed':>22}  better {told['better']}, worse {told['worse']}")
     for name, gate in told["gates"].items():
-        ratio = gate["ratio"]
-        figures = (
-            f" {ratio:.3f} ({gate['ratio_low']:.3f} to {gate['ratio_high']:.3f})" if ratio else ""
-        )
-        print(f"{name:>22}  {gate['verdict']}:{figures} of {gate['least_ratio']:g}")
+        print(f"{name:>22}  {gate['verdict']}: {_ratio(gate)}, {gate['least_ratio']:g} is asked")
+    if not told["gates"]:
+        print(f"{'gate':>22}  none: no case says what is right; --judge LANE or --command CMD does")
     if told["unanswered"]:
         print(f"{'left':>22}  {told['unanswered']}: run it again to go on")
     for name, why in told["failures"].items():
@@ -177,5 +200,6 @@ def _print(told: Mapping[str, Any]) -> None:
 
 def _ratio(gate: Mapping[str, Any]) -> str:
     if gate["ratio"] is None:
-        return "-"
-    return f"{gate['ratio']:.3f} ({gate['ratio_low']:.3f} to {gate['ratio_high']:.3f})"
+        return f"{gate['cases']} cases"
+    low, high = gate["ratio_low"], gate["ratio_high"]
+    return f"{gate['ratio']:.3f} of the incumbent ({low:.3f} to {high:.3f})"

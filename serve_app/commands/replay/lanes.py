@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from serve_app.commands.client import CommandError
@@ -12,6 +13,11 @@ KINDS = ("kv", "weights", "dtype")
 _SIXTEEN = "16bit"
 _OF_NAME = ("awq", "gptq", "fp8")
 """What a checkpoint's name ends with where its own configuration has it quantised."""
+
+_NOT_OF_A_MODEL = re.compile(
+    r"awq|gptq|fp8|fp16|bf16|nvfp4|int[48]|[48]bit|w\d+a\d+|bnb|marlin|dynamic|quantized|meta"
+)
+"""Parts of a checkpoint's name that say how it is stored, or who made it, and not what it is."""
 
 
 def facts_of(lane: LaneConfig) -> dict[str, str]:
@@ -31,7 +37,8 @@ def facts_of(lane: LaneConfig) -> dict[str, str]:
 def pair_of(given: str, lanes: Mapping[str, LaneConfig]) -> tuple[str, str]:
     """Return the candidate's and the incumbent's names, which `--compare` gives or describes.
 
-    Where a description fits several lanes, those with the same model as the other side are meant.
+    Where a description fits several lanes, those with the same model as the other side are meant:
+    the same checkpoint, else one whose name differs by its quantisation alone.
     Raises CommandError, which lists the lanes.
     """
     names = [name.strip() for name in given.split(",")]
@@ -42,11 +49,18 @@ def pair_of(given: str, lanes: Mapping[str, LaneConfig]) -> tuple[str, str]:
     one, other = (_fitting(name, lanes) for name in names)
     pairs = [(a, b) for a in one for b in other if a != b]
     if len(pairs) > 1:
-        pairs = [(a, b) for a, b in pairs if lanes[a].model_source == lanes[b].model_source]
+        same = [(a, b) for a, b in pairs if lanes[a].model_source == lanes[b].model_source]
+        pairs = same or [(a, b) for a, b in pairs if _model(lanes[a]) == _model(lanes[b])]
     if len(pairs) != 1:
         what = "fits several pairs of lanes" if pairs else "fits no two lanes of one model"
         raise CommandError(f"--compare {given}: {what}; name them. {listed(lanes)}")
     return pairs[0]
+
+
+def _model(lane: LaneConfig) -> list[str]:
+    """Return the parts of a checkpoint's name without those of its quantisation."""
+    parts = re.split(r"[-_]", lane.model_source.lower().rstrip("/").rpartition("/")[2])
+    return [part for part in parts if not _NOT_OF_A_MODEL.fullmatch(part)]
 
 
 def _fitting(name: str, lanes: Mapping[str, LaneConfig]) -> list[str]:

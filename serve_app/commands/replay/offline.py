@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from classifier.artifact import DEFAULT_ARTIFACT, load_artifact
-from classifier.features.conversation import Conversation
-from classifier.scorer import Scorer
 from evals.replay.classifiers import Moves, moves
 from evals.traces.trace import Trace
 from router.errors import Rejected
@@ -22,9 +19,9 @@ from router.tokens import TokenEstimator
 from router.types import LaneDecision, RequestFacts
 from serve_app.agents.background import background_of
 from serve_app.bodies.images import has_images
-from serve_app.bodies.parsed_request import ParsedRequest, parse
-from serve_app.bodies.routes import ROUTES
+from serve_app.bodies.parsed_request import ParsedRequest
 from serve_app.commands.client import CommandError
+from serve_app.commands.rescoring import parsed_of, score_of
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.settings import fleet_path, load_fleet, load_tenants, tenants_path
 from serve_app.routing.languages import Languages, languages_of
@@ -46,10 +43,8 @@ def read(traces: Iterable[Trace]) -> Read:
     """Parse the bodies of traces as the ingress would."""
     found = Read()
     for trace in traces:
-        route = ROUTES.get(trace.api)
-        raw = json.dumps(dict(trace.body)).encode()
-        parsed = parse(raw, route) if route is not None and trace.body else None
-        if parsed is None or isinstance(parsed, Rejected):
+        parsed = parsed_of(trace)
+        if parsed is None:
             found.unread += 1
         else:
             found.rows.append((trace, parsed))
@@ -72,20 +67,14 @@ def against_classifier(traces: Iterable[Trace], folder: Path, share: float) -> d
         raise CommandError(f"the traces have scores of several classifiers ({told}): choose days")
     # Those that were never scored have none of it: then one classifier scores all anew.
     is_whole = all(trace.score is not None for trace, _ in rows)
-    before = [float(trace.score or 0.0) if is_whole else _score(shipped, x) for trace, x in rows]
-    after = [_score(candidate, x) for _, x in rows]
+    before = [float(trace.score or 0.0) if is_whole else score_of(shipped, x) for trace, x in rows]
+    after = [score_of(candidate, x) for _, x in rows]
     found = moves(before, after, share)
     return {
         "candidate": candidate.version,
         "incumbent": next(iter(versions)) if is_whole else shipped.version,
         **_moved(found, [trace for trace, _ in rows]),
     }
-
-
-def _score(scorer: Scorer, parsed: ParsedRequest) -> float:
-    users = parsed.prompt.users
-    conversation = Conversation(users[-1], parsed.prompt.system, len(users), parsed.tools)
-    return scorer.score(conversation)
 
 
 def _moved(found: Moves, traces: Sequence[Trace]) -> dict[str, Any]:

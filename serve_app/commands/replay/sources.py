@@ -54,11 +54,13 @@ def _case(line: str, where: str) -> Case:
 def traces_of(
     folder: Path, days: tuple[date | None, date | None], feedback: Path | None
 ) -> Iterator[Trace]:
-    """Read the traces of these days; a file that cannot be read is told and passed over."""
+    """Read what clients asked on these days; a file that cannot be read is told and left out."""
     if not folder.exists():
         raise CommandError(f"{folder}: there are no traces (docs/evals.md says how they are kept)")
     given = feedback if feedback is not None and feedback.exists() else None
-    yield from read_traces(folder, days=days, feedback=given, on_damaged=tell_damaged)
+    for trace in read_traces(folder, days=days, feedback=given, on_damaged=tell_damaged):
+        if trace.is_traffic:
+            yield trace
 
 
 def draw_of(

@@ -35,7 +35,15 @@ def test_the_cron_job_submits_the_same_as_the_printed_command() -> None:
     job = yaml.safe_load(path.read_text())["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     arguments = job["containers"][0]["args"]
 
-    words = shlex.split(arguments[arguments.index("--") + 1])
+    # Ray's client joins what follows and quotes each word: a line needs a shell of its own.
+    shell, script = arguments[arguments.index("--") + 1 :][:2], arguments[-1]
+    command, _, after = script.partition(" || ")
+    words = shlex.split(command)
+    assert (shell, after) == (["sh", "-c"], "[ $? -eq 3 ]")
 
-    assert build_parser().parse_args(words[1:]).daily
+    args = build_parser().parse_args(words[1:])
+    assert args.daily
     assert arguments[2:4] == ["--entrypoint-num-cpus", "0.1"]
+    # The job runs on the head, so its key is in the head's environment, from the same secret.
+    head = (path.parent / "rayservice.yaml").read_text()
+    assert f"name: {args.key_env}" in head and "key: replay_key, optional: true" in head

@@ -31,6 +31,6 @@ def made_log(count, seed, epsilon=0.1, lift=0.3, turns=1):
         reward=reward.astype(float),
         cluster=conversation,
         tenant=conversation % 3,
-        other_score=np.full(count, np.nan),
+        other_scores=np.empty((count, 0)),
     )
     return log, weak, strong

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from evals.off_policy.logged import Row, logged_of, reward_of
-from evals.off_policy.policies import Candidate, at_share, threshold_of, within_budgets
+from evals.off_policy.policies import (
+    Candidate,
+    at_share,
+    by_other_score,
+    threshold_of,
+    within_budgets,
+)
 from evals.off_policy.recommending import recommended, thresholds_around
 from tests.unit.evals.off_policy.made_logs import made_log
 
@@ -105,5 +111,22 @@ def test_requests_that_say_nothing_are_left_out(row):
     assert len(log) == 2
     assert list(log.reward) == [1, 1]
     assert list(log.cluster) == [0, 1]
-    assert np.isnan(log.other_score).all()
+    assert log.other_scores.shape == (2, 0)
     assert reward_of(-1) == 0
+
+
+def test_another_classifier_moves_as_many_as_go_up_now_and_only_what_it_scored():
+    log, _, _ = made_log(10, 3)
+    usual = replace(
+        log,
+        went_up=np.array([True, True, *[False] * 8]),
+        propensity=np.ones(10),
+        other_scores=np.array([[np.nan, 0.1, *np.arange(8) / 10]]).T,
+    )
+
+    target = by_other_score(usual, 0)
+
+    # Of the nine that it has scored one goes up now, and one does then: its highest.
+    assert list(target) == [1, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+    nothing = replace(usual, other_scores=np.full((10, 1), np.nan))
+    assert list(by_other_score(nothing, 0)) == list(usual.usual_up)

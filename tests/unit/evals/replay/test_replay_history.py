@@ -47,5 +47,12 @@ def test_a_tool_that_fell_is_named_with_its_median_of_the_week() -> None:
     assert fallen([today]) == {}
 
 
+def test_a_day_that_was_replayed_again_counts_once_by_its_later_result() -> None:
+    next_day = replace(DAY, at=2000.0, day="2026-12-01")
+    again = replace(DAY, at=3000.0, selection_f1=0.7)
+
+    assert alike([DAY, next_day, again], again) == [next_day, again]
+
+
 def test_days_of_other_lanes_do_not_compare() -> None:
     assert alike([DAY, replace(DAY, lane="chat"), replace(DAY, against="x")], DAY) == [DAY]

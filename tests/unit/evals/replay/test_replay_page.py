@@ -55,7 +55,7 @@ def test_the_page_says_what_the_gate_says_and_where_they_differ() -> None:
     found = made()
 
     assert "too few to tell" in found
-    assert "wrong tool" in found
+    assert "wrong tool" in found and "no call" not in found
     assert "<del>find</del>" in found
     assert "<ins>lose</ins>" in found
     assert not Tags(found).open
@@ -101,7 +101,18 @@ def test_a_judges_bias_a_trend_and_a_fallen_tool_are_told() -> None:
     assert "in 100% the same place won twice" in found
     assert "The last 2 runs" in found
     assert "1.00, fell" in found
+    assert "no call" in found and "wrong tool" not in found
     assert "order decided" in found
+
+
+def test_days_that_have_answers_alone_have_a_trend_as_well() -> None:
+    days = [replace(DAY, selection_f1=None, answers=x, day=f"2026-11-2{n}", at=float(n))
+            for n, x in enumerate((0.9, 0.8))]  # fmt: skip
+
+    found = page(replace(TOLD, history=days), summarize([]), [])
+
+    assert "The last 2 runs" in found
+    assert found.count('class="dot l0"') == 2 and ">final answers</text>" in found
 
 
 def test_only_what_differs_is_marked() -> None:
@@ -109,6 +120,24 @@ def test_only_what_differs_is_marked() -> None:
 
     assert (left, right) == ("the <del>red</del> car", "the <ins>blue</ins> car")
     assert side_by_side("same", "same") == ("same", "same")
+
+
+def test_what_both_answer_in_the_same_wrong_words_is_counted_and_no_difference() -> None:
+    cases = [
+        gold_case({"id": name, "messages": [{"role": "user", "content": name}], "answer": "7"}, "f")
+        for name in ("both", "lost")
+    ]
+    scored = [
+        score(cases[0], Said("eight"), Said("eight"), Checks({}, {})),
+        score(cases[1], Said("eight"), Said("7"), Checks({}, {})),
+    ]
+
+    found = page(replace(TOLD, asked="kv=fp8,kv=16bit"), summarize(scored), scored)
+
+    assert "Where they differ: 1 of 2 cases" in found
+    assert "Both gave the same wrong answer to 1 more." in found
+    assert found.count("<details") == 1
+    assert "asked for as kv=fp8,kv=16bit" in found
 
 
 def test_a_long_text_is_cut_and_says_so() -> None:

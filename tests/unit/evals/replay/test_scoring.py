@@ -3,6 +3,7 @@
 import pytest
 
 from evals.replay.cases import gold_case
+from evals.replay.changes import changes_of, kept
 from evals.replay.gate import GateVerdict
 from evals.replay.judging import Judged
 from evals.replay.said import Said, said_from, said_of
@@ -31,7 +32,7 @@ def test_a_gold_case_without_an_incumbent_asks_for_what_is_right() -> None:
     assert found.selection.f1 == pytest.approx(0.8)
     assert found.selection_gate.incumbent == 1.0
     assert found.selection_gate.verdict is GateVerdict.FAIL
-    assert found.same_share is None
+    assert found.changes is None
 
 
 def test_both_lanes_are_held_to_the_same_gold() -> None:
@@ -47,7 +48,7 @@ def test_both_lanes_are_held_to_the_same_gold() -> None:
     assert (found.selection.f1, found.incumbent_selection.f1) == (0.5, 0.5)
     assert found.selection_gate.ratio is not None
     assert found.selection_gate.ratio.value == 1.0
-    assert found.same_share == 0.0
+    assert found.changes.same_share == 0.0
 
 
 def test_answers_are_checked_by_what_the_case_has() -> None:
@@ -125,3 +126,20 @@ def test_what_was_said_comes_back_from_a_file_as_it_was() -> None:
     said = Said("a", (ToolCall("f", "{"),), "stop", "m")
 
     assert said_from(said.to_dict()) == said
+
+
+def test_what_changes_is_counted_beside_what_is_right() -> None:
+    """A gate of ratios does not tell two lost and two won from nothing lost."""
+    pairs = [
+        (True, "Paris", "Paris", 1.0, 1.0),
+        (False, "It is Rome", "It is Paris", 0.0, 1.0),
+        (False, "12", "13", 1.0, 0.0),
+        (False, "", "words", None, None),
+    ]
+
+    found = changes_of(pairs)
+
+    assert (found.better, found.worse, found.same_share) == (1, 1, 0.25)
+    assert found.kept_share == pytest.approx((1 + 6 / 11 + 1 / 2 + 0) / 4)
+    assert changes_of([]) is None
+    assert kept("", "") == 1.0

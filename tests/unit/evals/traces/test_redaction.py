@@ -11,6 +11,11 @@ from evals.traces.redaction import HookError, Redactor
 from evals.traces.trace import Trace
 
 
+def wide(text: str) -> str:
+    """Return a text in full width, but for its spaces."""
+    return "".join(sign if sign == " " else chr(ord(sign) + 0xFEE0) for sign in text)
+
+
 @pytest.mark.parametrize(
     ("text", "redacted"),
     [
@@ -31,6 +36,21 @@ from evals.traces.trace import Trace
         ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.abc-_def", "[jwt]"),
         ("-----BEGIN EC PRIVATE KEY-----\nMI\n-----END EC PRIVATE KEY----- ok", "[private_key] ok"),
         ("-----BEGIN PRIVATE KEY-----\nMII cut", "[private_key]"),
+        # As it reads, not as it is written: full width, what does not break, dots, escapes.
+        (f"{wide('4111 1111 1111 1111')} / {wide('bob@example.com')}", "[card] / [email]"),
+        ("4111\u00a01111\u00a01111\u00a01111, +49\u201130\u20111234567", "[card], [phone]"),
+        ("4111.1111.1111.1111, 4111 - 1111 - 1111 - 1111", "[card], [card]"),
+        ("m=bob%40example.com&t=%2B49%2030%201234567", "m=[email]&t=[phone]"),
+        ("a\\u0040example.com &#99;&#64;example.com &#x64;@example.com", "[email] [email] [email]"),
+        ("https://me:p%40ss@host/x", "https://me:[password]@host/x"),
+        # A number that is said to be a phone's, a word in a secret's place.
+        ("Tel.: 1234567, my phone number is 555-0123", "Tel.: [phone], my phone number is [phone]"),
+        ("password = 'sunshine'", "password = '[secret]'"),
+        ('{\\"password\\": \\"sunshine\\"}', '{\\"password\\": \\"[secret]\\"}'),
+        ("/login?user=bob&password=sunshine#top", "/login?user=bob&password=[secret]#top"),
+        ("mysql --password sunshine", "mysql --password [secret]"),
+        ("export DB_PASSWORD=sunshine", "export DB_PASSWORD=[secret]"),
+        ("SSN 123-45-6789", "SSN [ssn]"),
     ],
 )  # fmt: skip
 def test_what_is_known_is_named_in_its_place(text, redacted):
@@ -48,6 +68,14 @@ def test_what_is_known_is_named_in_its_place(text, redacted):
         "the bearer of bad news; token authentication",
         "password: required; api_key = os.environ['KEY']",
         "order 0301234567",
+        "3.4111111111111111 and 3.4111.1111.1111.1111",
+        "100%40 and 50% off, %zz, &#9; &#x7f;",
+        "phone 2026-11-30, iPhone 15 2024 12, the call of 1234567",
+        "'password': 'required', {password: \"$SECRET\"}, secret='***'",
+        "connect(password=own.password); PASSWORD=os.environ['X']; TOKEN=word",
+        "the password: sunshine, ?key=name&passage=two, -token word",
+        'password: "Your password has 8 characters"',
+        "000-12-3456, 900-12-3456, 123-00-4567, 123-45-0000, 2026-11-3000",
     ],
 )
 def test_what_only_looks_like_it_stays(text):
@@ -73,6 +101,16 @@ def test_json_is_redacted_inside_and_secrets_by_their_names():
         "password": {"type": "string"},
     }
     assert count == 4
+
+
+@pytest.mark.parametrize("value", ["1234567", "030/12 34-56", 5551234])
+def test_a_member_that_is_called_a_phone_has_a_number_of_any_form(value):
+    assert Redactor().json({"Phone_Number": value}) == ({"Phone_Number": "[phone]"}, 1)
+
+
+@pytest.mark.parametrize("value", ["iPhone 15", "no", "", 15, 10**400, True, None, ["Tuesday"]])
+def test_a_phone_that_is_a_thing_stays(value):
+    assert Redactor().json({"phone": value}) == ({"phone": value}, 0)
 
 
 def test_what_is_deeper_than_any_body_is_left_out():

@@ -51,7 +51,7 @@ class FakeDeployment:
     async def _chat(self, request) -> web.Response:
         body = await request.json()
         self.seen.append(body)
-        self.headers.append(dict(request.headers))
+        self.headers.append({name.lower(): value for name, value in request.headers.items()})
         self.open += 1
         self.most_open = max(self.most_open, self.open)
         try:

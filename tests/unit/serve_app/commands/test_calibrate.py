@@ -85,7 +85,7 @@ def test_a_person_is_told_which_key_to_change(world, capsys):
     told = capsys.readouterr().out
     assert "not identified here" in told
     assert "reward a request, between" in told
-    assert "routing.escalation_share" in told
+    assert "    routing:\n      escalation_share: 0.18\n" in told
 
 
 def test_few_feedbacks_are_said_to_be_few(world, tmp_path, capsys):
@@ -144,7 +144,7 @@ def test_a_log_without_rewards_has_no_candidates(world, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["--lanes", "chat,quality"], "--traffic and --traces"),
+        (["--traffic", "x", "--traces", "y", "--lanes", "a,b"], "--traffic and --traces"),
         (["--traffic", "x"], "--out DIR"),
         (["--traces", "x", "--out", "y"], "--out needs --traffic"),
         (["--traffic", "x", "--lanes", "a,b", "--feedback", "none"], "no feedback is kept"),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -144,3 +147,15 @@ def test_days_that_end_before_they_begin_are_told(store, capsys):
     assert run("export", "--folder", str(store), "--from", "2026-11-30", "--to", "2026-11-29") == 1
 
     assert "--from 2026-11-30 is after --to 2026-11-29" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_enough_is_no_fault(store):
+    """As `| head`: whether the pipe closes while it writes, or before what is buffered goes out."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "serve_app.cli", "traces", "export", "--folder", str(store)]
+
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")

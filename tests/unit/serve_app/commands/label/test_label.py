@@ -140,7 +140,7 @@ def test_the_key_is_sent_and_never_shown(fake, prompts, tmp_path, capsys, monkey
     monkeypatch.setenv("MY_KEY", f"{KEY}\nx")
     assert label(fake, prompts, *asked) == 2
 
-    assert {headers["Authorization"] for headers in fake.headers} == {f"Bearer {KEY}"}
+    assert {headers["authorization"] for headers in fake.headers} == {f"Bearer {KEY}"}
     printed = capsys.readouterr()
     written = (tmp_path / "rows.jsonl").read_text() + (tmp_path / "none.jsonl").read_text()
     assert len(written.splitlines()) == 3

@@ -2,14 +2,20 @@
 
 import argparse
 import json
+import shlex
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from fake_deployment import refusal
 
 from evals.replay.history import days_of
+from evals.traces.parts import write_traces
+from evals.traces.trace import EVALS_ID, Trace
 from serve_app.cli import build_parser
 from serve_app.commands.client import CommandError
 from serve_app.commands.replay import spare
+from serve_app.commands.replay.daily import whole_paths
 
 TOOLS = [
     {"type": "function", "function": {"name": name, "parameters": {"type": "object"}}}
@@ -84,6 +90,27 @@ def test_requests_are_marked_pinned_greedy_and_in_sessions_of_their_own(replay, 
     assert len(sessions) == 4
     assert all(x.startswith("replay-chat-") for x in sessions)
     assert {(x["model"], x["temperature"], x["max_tokens"]) for x in fake.seen} == {("chat", 0, 64)}
+    ids = {x["x-request-id"] for x in fake.headers}
+    assert len(ids) == 4 and all(x.startswith(EVALS_ID) for x in ids)
+
+
+def test_what_no_client_asked_for_is_not_replayed(replay, fake, tmp_path) -> None:
+    """Own requests are kept as well, where the tenant of the key has its traces kept."""
+    one = Trace(
+        time=datetime(2026, 11, 29, tzinfo=UTC), request_id="r1", tenant="a", tier="paid",
+        api="/v1/chat/completions", body={"messages": [{"role": "user", "content": "first"}]},
+        answer="x", lane="chat", code="200",
+    )  # fmt: skip
+    own, shadow = replace(one, request_id=f"{EVALS_ID}1"), replace(one, reason="shadow")
+    others = [
+        replace(x, body={"messages": [{"role": "user", "content": "no"}]}) for x in (own, shadow)
+    ]
+    path = tmp_path / "traces.parquet"
+    write_traces(path, [one, *others])
+
+    replay("--lane", "chat", "--traces", str(path), file=None)
+
+    assert [x["messages"][-1]["content"] for x in fake.seen] == ["first"]
 
 
 def test_a_run_goes_on_where_it_ended(replay, fake, tmp_path) -> None:
@@ -189,6 +216,16 @@ def test_the_gate_fails_a_lane_that_is_surely_worse(replay, tmp_path) -> None:
     assert replay("--lane", "chat", file=many) == 1
 
 
+def test_cases_that_say_nothing_of_what_is_right_are_not_gated_and_it_is_said(
+    replay, tmp_path, capsys
+) -> None:
+    path = tmp_path / "open.jsonl"
+    path.write_text('{"messages": [{"role": "user", "content": "write a poem"}]}\n')
+
+    assert replay("--compare", "quality,chat", file=path) == 3
+    assert "no case says what is right; --judge LANE" in capsys.readouterr().out
+
+
 def test_a_gold_file_that_is_wrong_is_told_with_its_line(replay, tmp_path) -> None:
     wrong = tmp_path / "wrong.jsonl"
     wrong.write_text('{"messages": [{"role": "user", "content": "x"}], "calls": [{}]}\n')
@@ -215,7 +252,10 @@ def test_no_cases_are_a_usage_error(replay, tmp_path, capsys) -> None:
     assert "no cases" in capsys.readouterr().err
 
 
-def test_the_job_of_a_cluster_is_printed_with_the_same_options(capsys, monkeypatch) -> None:
+def test_the_job_of_a_cluster_is_printed_with_the_same_options(
+    capsys, monkeypatch, tmp_path
+) -> None:
+    monkeypatch.chdir(tmp_path)
     words = ["replay", "--lane", "agent", "--gold", "a b.jsonl", "--daily", "--print-job"]
     monkeypatch.setattr("sys.argv", ["pointsman", *words])
     monkeypatch.setenv("POINTSMAN_STATE", "/var/state")
@@ -224,9 +264,24 @@ def test_the_job_of_a_cluster_is_printed_with_the_same_options(capsys, monkeypat
     args.func(args)
 
     told = capsys.readouterr().out
-    assert told.startswith("ray job submit --address http://127.0.0.1:8265 ")
-    assert "POINTSMAN_STATE=/var/state" in told
-    assert told.rstrip().endswith("replay --lane agent --gold 'a b.jsonl' --daily")
+    assert told.startswith("pointsman run -- ray job submit --address http://127.0.0.1:8265 ")
+    *_, shell, option, script = shlex.split(told)
+    assert (shell, option) == ("sh", "-c")
+    assert script.startswith("env POINTSMAN_STATE=/var/state ")
+    end = f"replay --lane agent --gold '{tmp_path}/a b.jsonl' --daily || [ $? -eq 3 ]"
+    assert script.endswith(end)
+
+
+def test_a_job_is_told_whole_paths(tmp_path) -> None:
+    """It begins in a directory of Ray's."""
+    (tmp_path / "mine.yaml").touch()
+    words = ["--gold=a.jsonl", "--go", "b.jsonl", "--lane", "gold", "--out", "/x/y", "--daily"]
+
+    assert whole_paths([*words, "--fleet", "local", "--of-fleet", "mine.yaml"], tmp_path) == [
+        f"--gold={tmp_path}/a.jsonl",
+        *("--go", f"{tmp_path}/b.jsonl", "--lane", "gold", "--out", "/x/y", "--daily"),
+        *("--fleet", "local", "--of-fleet", f"{tmp_path}/mine.yaml"),
+    ]
 
 
 def test_it_needs_to_be_said_what_is_replayed() -> None:

@@ -31,7 +31,8 @@ def test_names_are_names() -> None:
     ("given", "pair"),
     [
         ("kv=fp8,plain", ("chat", "plain")),
-        ("weights=awq,weights=16bit", None),
+        ("weights=awq,weights=16bit", ("awq", "qwen")),
+        ("weights=16bit,weights=16bit", None),
         ("weights=awq,dtype=bfloat16", ("awq", "qwen")),
         ("kv=fp8,kv=16bit", ("chat", "plain")),
         ("kv=fp8_e4m3,qwen", ("awq", "qwen")),
@@ -57,6 +58,31 @@ def test_a_description_finds_the_pair_of_one_model(given, pair) -> None:
 def test_what_fits_no_lane_lists_them(given, why) -> None:
     with pytest.raises(CommandError, match=why):
         pair_of(given, LANES)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ("RedHatAI/Meta-Llama-3.1-8B-Instruct-FP8-dynamic", "meta-llama/Llama-3.1-8B-Instruct", 1),
+        ("Qwen/Qwen2.5-14B-Instruct-AWQ", "/models/Qwen2.5-14B-Instruct/", 1),
+        ("x/Model-w4a16", "x/Model-8bit", 1),
+        ("Qwen/Qwen2.5-14B-Instruct-AWQ", "Qwen/Qwen2.5-7B-Instruct", 0),
+        ("Qwen/Qwen2.5-14B-Instruct-AWQ", "Qwen/Qwen2.5-14B", 0),
+    ],
+)
+def test_a_quantised_checkpoint_is_of_the_model_that_its_name_says(one, other, is_same) -> None:
+    """A third lane, of another model, fits the description as well."""
+    lanes = {
+        "small": lane(one, quantization="fp8"),
+        "whole": lane(other),
+        "chat": lane("a/Other-9B"),
+    }
+
+    if is_same:
+        assert pair_of("weights=fp8,weights=16bit", lanes) == ("small", "whole")
+    else:
+        with pytest.raises(CommandError, match="no two lanes of one model"):
+            pair_of("weights=fp8,weights=16bit", lanes)
 
 
 def test_the_shipped_fleets_lanes_are_what_their_file_says() -> None:
