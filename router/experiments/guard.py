@@ -100,6 +100,11 @@ def breach(rails: Rails, day: Mapping[str, Tally], costs: Mapping[str, Costs]) -
     return None if rails.cost_ratio is None else _too_dear(rails.cost_ratio, rails.error, costs)
 
 
+def rail_of(why: str) -> str:
+    """Return the rail that a sentence of `breach` is about."""
+    return why.partition(":")[0]
+
+
 def _too_dear(ratio: float, error: float, costs: Mapping[str, Costs]) -> str | None:
     treatment, control = costs.get("treatment"), costs.get("control")
     if treatment is None or control is None or min(treatment.n, control.n) < LEAST_COSTS:

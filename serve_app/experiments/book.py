@@ -74,11 +74,15 @@ class ExperimentBook:
 
     def settle(
         self, decision: LaneDecision, ended: Ended, ttft_s: float | None, tokens: tuple[int, ...]
-    ) -> None:
-        """Count how a request ended; `tokens`: prompt, cached and completion, as counted."""
+    ) -> bool:
+        """Count how a request ended; `tokens`: prompt, cached and completion, as counted.
+
+        Returns whether it counts: that of an experiment which is no more, or one that was
+        refused for what its client sent, does not.
+        """
         terms = self._by_name.get(decision.experiment or "")
         if terms is None or decision.arm is None or ended.end is End.EXCUSED:
-            return
+            return False
         arm, counts = decision.arm, {"requests": 1.0, f"ended:{ended.end.value}": 1.0}
         for objective, is_good in judged(ended, terms.targets):
             counts[f"{'good' if is_good else 'bad'}:{objective.value}"] = 1.0
@@ -89,6 +93,7 @@ class ExperimentBook:
             counts |= {"prompt_tokens": tokens[0], "completion_tokens": tokens[2]}
             counts |= {"costed": 1.0, "cost": cost, "cost_squared": cost * cost}
         self.count(terms.config.name, arm, counts)
+        return True
 
     def count(self, name: str, arm: str, counts: Mapping[str, float]) -> None:
         """Count something of an experiment that there may be no more."""
@@ -179,11 +184,11 @@ class ExperimentBook:
 
     def _state(self, terms: Terms) -> str:
         now = self._clock()
+        if now >= terms.config.ends:
+            return "ended"
         if terms.key in self.stops:
             return "stopped"
-        if now < terms.config.begins:
-            return "waiting"
-        return "running" if now < terms.config.ends else "ended"
+        return "running" if now >= terms.config.begins else "waiting"
 
 
 def _costs(counts: Mapping[str, float]) -> Costs:
