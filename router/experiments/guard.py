@@ -69,6 +69,11 @@ class Rails:
     min_bad_events: int = 5
     days: int = 14
 
+    @property
+    def are_none(self) -> bool:
+        """Whether nothing that a treatment does stops it."""
+        return not self.allowed and self.cost_ratio is None
+
 
 def log_evidence(tally: Tally, allowed: float) -> float:
     """Log of the evidence that more than the allowed share of events is bad."""

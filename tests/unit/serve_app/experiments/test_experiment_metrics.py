@@ -104,7 +104,7 @@ def test_a_stopped_arm_is_told_with_its_rail_while_the_experiment_lasts(state, f
     """Nobody has to do anything about one whose days are over."""
     found = told(row(state=state, stopped_why=WHY, report=None))
 
-    key = "pointsman_experiment_arm_stopped", "models", "treatment", rail_of(WHY)
+    key = "pointsman_experiment_arm_stopped", "treatment", "models", rail_of(WHY)
     assert (key in found) is fires
     assert key[-1] == "ttft"
 
