@@ -68,11 +68,11 @@ def idle_experiments(
         told += _unknown(f"{where}.tiers", "tier", one.tiers, tenants.tiers)
         told += _unknown(f"{where}.tenants", "tenant", one.tenants, tenants.tenants)
         tiers = [tenants.tiers[x] for x in _tiers_of(one, tenants)]
-        lanes = {lane for lane in one.lanes if not any(_may_use(tier, lane) for tier in tiers)}
-        if tiers and lanes:
+        closed = {lane for lane in one.lanes if not any(_may_use(tier, lane) for tier in tiers)}
+        if tiers and closed:
             told.append(
                 f"{where}: nobody whose requests it is about may use lane "
-                f"'{min(lanes)}' (lanes of their tiers): no request will be in it"
+                f"'{min(closed)}' (lanes of their tiers): no request will be in it"
             )
         elif one.tiers and one.tenants and not tiers:
             told.append(
