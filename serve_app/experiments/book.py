@@ -46,6 +46,7 @@ class ExperimentBook:
 
     def apply(self, fleet: FleetConfig) -> None:
         """Use another fleet file from now on."""
+        self.applied = self._clock()
         self._fleet = fleet
         self.terms = terms_of(fleet)
         self._by_name = {x.config.name: x for x in self.terms}

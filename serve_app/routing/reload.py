@@ -25,6 +25,7 @@ from serve_app.config.files import (
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.records import StoreConfig
 from serve_app.config.settings import home, load_fleet, load_tenants, refuse_unknown_lanes
+from serve_app.experiments.terms import changes
 from serve_app.routing.policies import Policies, build_policies
 from serve_app.scoring.kinds import refuse_slow
 from serve_app.tenancy.auth import Authenticator
@@ -178,6 +179,8 @@ class Reloader:
             logger.warning("reload refused: %s", found)
             return {"ok": False, "error": str(found)}
         lasting = [*self._outdated(found.fleet), *self._removed_by(found)]
+        lasting += [f"{self._files[0]}: {x}" for x in changes(self._fleet, found.fleet)]
+        lasting += found.idle_tiers
         self._apply(found)
         self._fleet, self._auth = found.fleet, found.auth
         self.last_error = ""

@@ -1,6 +1,7 @@
 """Treatments that are stopped: counted, established, kept, and told to the other replicas."""
 
 import json
+from datetime import timedelta
 
 import pytest
 
@@ -10,7 +11,8 @@ from router.types import Lane, LaneDecision, Reason
 from serve_app.experiments.book import ExperimentBook
 from serve_app.experiments.keeping import ExperimentKeeper, build_keeper
 from serve_app.experiments.store import FILE_NAME, ExperimentStore
-from tests.unit.serve_app.experiments.conftest import ONE, fleet_with, use
+from serve_app.experiments.terms import changes
+from tests.unit.serve_app.experiments.conftest import ONE, STARTS, fleet_with, use
 
 GUARD = {**ONE, "guard": {"ttft_p95_s": 1.0, "failures_ratio": 0.01}}
 IN_TIME = Ended(End.ANSWERED, 2.0, 0.5, is_stream=True)
@@ -40,7 +42,7 @@ class Replicas:
         book = ExperimentBook(self.fleet, self.clock)
         folder = self.folder / node
         folder.mkdir(exist_ok=True)
-        keeper = build_keeper(book, folder, self._ask, lambda _: Shown())
+        keeper = build_keeper(book, folder, self._ask, lambda *_: Shown())
         self.keepers.append(keeper)
         return book, keeper
 
@@ -202,6 +204,46 @@ async def test_a_shadow_tells_how_long_its_copies_took_beside_their_requests(rep
     assert (arm["duration_mean_s"], arm["control_duration_mean_s"]) == (1.5, 3.0)
 
 
+ANSWERS = {**GUARD, "guard": {"answer_p95_s": 9}}
+
+
+@pytest.mark.parametrize(
+    ("after", "says"),
+    [
+        ([GUARD], None),
+        ([], "experiment models is gone from the file"),
+        ([{**GUARD, "control": "quality", "treatment": "chat"}], "divides requests in another way"),
+        ([{**GUARD, "share": 0.2}], "divides requests in another way"),
+        ([{**GUARD, "max_days": 21}], "its ratings go on counting"),
+        ([ANSWERS], "a treatment that was stopped runs again"),
+        ([GUARD, {**ONE, "name": "more", "starts": STARTS + timedelta(days=20)}], None),
+    ],
+)
+def test_what_a_changed_file_does_to_experiments_is_said(after, says):
+    told = changes(fleet_with(GUARD), fleet_with(*after))
+
+    assert (told == []) if says is None else (len(told) == 1 and says in told[0])
+
+
+async def test_ratings_count_since_requests_are_divided_as_they_are(replicas, clock):
+    """A longer experiment goes on; another share begins anew, and so does the first one then."""
+    book, keeper = replicas.add()
+    begun, since = clock.now, []
+    longer, other = {**GUARD, "max_days": 30}, {**GUARD, "share": 0.2}
+    for definition in (GUARD, longer, other, GUARD):
+        clock.now += 100
+        book.apply(fleet_with(definition))
+        clock.now += 3
+        await keeper.look()
+        since.append(keeper.rows()[0]["since"] - begun)
+
+    _, second = replicas.add()
+    await second.look()
+
+    assert since == [100, 100, 306, 409]
+    assert second.rows()[0]["since"] - begun == 409
+
+
 def test_experiments_wait_run_and_end(clock):
     """By their own dates."""
     book = ExperimentBook(fleet_with(ONE), clock)
@@ -216,7 +258,7 @@ def test_experiments_wait_run_and_end(clock):
 def test_a_fleet_without_experiments_costs_nothing(tmp_path, clock, world):
     """No file is made, no arm looked for."""
     book = ExperimentBook(fleet_with(), clock)
-    keeper = build_keeper(book, tmp_path, None, lambda _: Shown())
+    keeper = build_keeper(book, tmp_path, None, lambda *_: Shown())
     settle(book, "treatment", FAILED)
 
     assert book.arms("s", world.state.policies.auth.tenant("acme")) == ()

@@ -32,6 +32,7 @@ MODELS = {
     "guard": {"answer_p95_s": 60},
 }
 COPIES = {**MODELS, "name": "copies", "kind": "shadow", "treatment": "spare", "share": 0.999}
+del COPIES["guard"]
 
 
 @contextlib.asynccontextmanager
