@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, Field, field_validator, model_validator
 from evals.experiments.sequential import least_outcomes
 from router.experiments.experiment import Experiment, Kind
 from router.experiments.guard import Rails
+from router.experiments.slowness import ANSWER, TTFT
 from router.slo.objectives import Objective, Targets
 from serve_app.config.errors import StrictModel
 from serve_app.config.slo import TargetsConfig
@@ -41,14 +42,25 @@ class GuardConfig(TargetsConfig):
     Attributes:
         cost_ratio: most of a request's mean cost, in multiples of the control's (`prices:`);
             null: whatever it costs.
+        ttft_p95_ratio: most of its 95th percentile of the time to the first token, in multiples
+            of the control's of the same day; `answer_p95_ratio`: of that to the end of the
+            answer; null: whatever the control has.
         error: chance that a treatment which keeps within one rail is ever stopped by it.
         min_bad_events: with fewer in a day nothing is stopped.
 
     """
 
     cost_ratio: float | None = Field(None, gt=0)
+    ttft_p95_ratio: float | None = Field(None, ge=1, le=100)
+    answer_p95_ratio: float | None = Field(None, ge=1, le=100)
     error: float = Field(0.01, gt=0, le=0.2)
     min_bad_events: int = Field(5, ge=1)
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        """Allowed ratios of 95th percentiles, by rail."""
+        told = {TTFT: self.ttft_p95_ratio, ANSWER: self.answer_p95_ratio}
+        return {rail: ratio for rail, ratio in told.items() if ratio is not None}
 
 
 class ExperimentConfig(StrictModel):
@@ -123,6 +135,11 @@ class ExperimentConfig(StrictModel):
             raise ValueError(f"{self.name}: blocks are compared by their thumbs: metric: thumbs")
         if self.kind == "switchback" and self.washout_minutes >= self.block_minutes:
             raise ValueError(f"{self.name}: washout_minutes leaves nothing of block_minutes")
+        if self.kind == "switchback" and self.guard.ratios:
+            raise ValueError(
+                f"{self.name}: guard: its arms have other hours of the day, so that their times do "
+                "not compare; say ttft_p95_s or answer_p95_s"
+            )
         if self.kind == "shadow" and self.metric == "thumbs":
             raise ValueError(f"{self.name}: nobody sees a shadow's answers: metric: judge")
         return self
@@ -193,4 +210,5 @@ class ExperimentConfig(StrictModel):
             self.guard.error,
             self.guard.min_bad_events,
             self.max_days,
+            self.guard.ratios,
         )

@@ -115,7 +115,7 @@ class ExperimentKeeper:
             for *cell, value in peer["counts"]:
                 key = Cell(*cell)
                 totals[key] = totals.get(key, 0.0) + value
-        self._book.totals = totals
+        self._book.take_totals(totals)
 
     # -- on a thread ------------------------------------------------------------
 

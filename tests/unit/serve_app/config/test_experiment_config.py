@@ -82,6 +82,8 @@ def test_an_experiment_begins_at_a_date_or_at_a_time_with_its_zone(written, begi
             "9 blocks that are over in max_days decide nothing.* it takes 10",
         ),
         ({"guard": {}}, "guard: it stops nothing"),
+        ({"kind": "switchback", "guard": {"ttft_p95_ratio": 2}}, "other hours of the day"),
+        ({"guard": {"ttft_p95_ratio": 0.9}}, "guard.ttft_p95_ratio"),
         ({"guard": {"error": 0.05}}, "guard: it stops nothing"),
     ],
 )
@@ -191,3 +193,10 @@ def test_costs_are_a_rail_where_both_lanes_have_prices():
 
     assert found.rails(Targets()).cost_ratio == 1.5
     assert found.rails(Targets()).allowed == {}
+
+
+def test_percentiles_are_compared_by_rails_of_their_own():
+    found = fleet({**ONE, "guard": {"ttft_p95_ratio": 1.5, "answer_p95_ratio": 2}}).experiments[0]
+
+    assert found.rails(Targets()).ratios == {"ttft_ratio": 1.5, "answer_ratio": 2.0}
+    assert fleet(ONE).experiments[0].rails(Targets()).ratios == {}

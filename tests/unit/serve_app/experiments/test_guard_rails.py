@@ -83,6 +83,33 @@ async def test_a_treatment_that_is_late_is_stopped_and_all_go_to_the_control(rep
     assert {book.arms(f"s{n}", tenant) for n in range(20)} == {()}
 
 
+RATIO = {**ONE, "guard": {"ttft_p95_ratio": 1.5}}
+QUICK = Ended(End.ANSWERED, 2.0, 0.1, is_stream=True)
+
+
+@pytest.mark.parametrize(
+    ("control", "treatment", "stops"),
+    [(QUICK, IN_TIME, True), (IN_TIME, IN_TIME, False), (LATE, LATE, False)],
+)
+async def test_a_treatment_that_is_slower_than_the_control_is_stopped(
+    replicas, control, treatment, stops
+):
+    """By its own ratio, whatever both of them promise; both arms and all replicas count."""
+    replicas.fleet = fleet_with(RATIO)
+    pairs = [replicas.add("a"), replicas.add("b")]
+    for book, _ in pairs:
+        settle(book, "control", *[control] * 200)
+        settle(book, "treatment", *[treatment] * 30)
+
+    for _, keeper in [*pairs, *pairs]:
+        await keeper.look()
+
+    assert {state(book)[0] for book, _ in pairs} == {"stopped" if stops else "running"}
+    assert not stops or state(pairs[0][0])[1].startswith("ttft_ratio: 60 of 60 requests")
+    told = pairs[0][0].rows()[0]["arms"]["control"]
+    assert (told["requests"], [x for x in told if "<" in x]) == (400, [])
+
+
 @pytest.mark.parametrize(
     "ends",
     [
