@@ -160,7 +160,10 @@ def _row(evidence: Evidence) -> dict[str, Any]:
 
 
 def _verdict(subject: Subject, evidence: Evidence | None) -> str:
-    what = "nobody has rated anything yet" if evidence is None else _so_far(subject, evidence)
+    nothing = "nobody has rated anything yet"
+    if subject.metric == "judge":
+        nothing = "no judge has compared answers yet"
+    what = nothing if evidence is None else _so_far(subject, evidence)
     if evidence is None or evidence.estimate is None or evidence.decided_at is None:
         return f"undecided: {what}"
     middle = 0.0 if subject.metric == "thumbs" else 0.5
