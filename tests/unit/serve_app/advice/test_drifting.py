@@ -51,6 +51,28 @@ def test_a_tenants_worse_thumbs_are_told_with_their_lane_and_time(history, tmp_p
     assert watch.told(Subject("quality", frozenset(), {})).facts == {}
 
 
+def test_every_tenant_that_drifted_is_named(history, tmp_path):
+    """The clearest first; those that did not are left out, and so are more than can be read."""
+    tenants = {"a": 0.4, "b": 0.2, "c": 0.9, "d": 0.5, "e": 0.45}
+    random = Random(2)
+    for hour in range(240):
+        points = {}
+        for tenant, later in tenants.items():
+            chance = 0.9 if hour < 190 else later
+            good = sum(random.random() < chance for _ in range(50))
+            points["drift_thumbs", f"chat/{tenant}"] = float(good), 50.0
+        end = BEGIN + (hour + 1) * HOUR
+        history.add(end - 60, points)
+        history.add(end, {("requests", "chat"): (1.0, 1.0)})
+    watch = DriftWatch(history, tmp_path / "none.db")
+
+    watch.judge(BEGIN + 240 * HOUR)
+
+    told = watch.told(CHAT).facts["drifted"].split("; ")
+    assert len({x.split()[3] for x in told[:3]} & {"a", "b", "d", "e"}) == 3
+    assert told[3:] == ["and 1 more streams of it"]
+
+
 def test_what_is_as_ever_is_told_as_little_of_an_alarm(history, tmp_path):
     now = hours(history, 120, lambda _: 0.9)
     watch = DriftWatch(history, tmp_path / "none.db")

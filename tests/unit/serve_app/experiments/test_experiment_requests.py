@@ -79,6 +79,15 @@ async def test_experiments_do_not_spend_the_stronger_lane_s_share(world, engine,
     assert world.state.escalation.status()["quality"]["share"] == 0.0
 
 
+async def test_what_an_experiment_moves_is_no_drift(world, engine, clock):
+    """Each score is of the lane that routing chose."""
+    use(world, clock, ONE)
+
+    await arms(world, engine)
+
+    assert set(world.state.traffic.streams.take()) == {"chat"}
+
+
 async def test_the_request_log_has_the_arm(world, engine, clock):
     """By the names that the file has."""
     use(world, clock, ONE)
