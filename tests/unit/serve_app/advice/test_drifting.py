@@ -9,6 +9,7 @@ from router.advice.table import Subject
 from router.advice.trigger import HOUR, Scope
 from serve_app.advice.drifting import MOST_TENANTS, DriftWatch, stream_values
 from serve_app.advice.history import History
+from serve_app.cli import main
 from serve_app.config.advice import AdviceConfig
 from serve_app.records.streams import ALL
 from tests.unit.serve_app.advice.conftest import BEGIN
@@ -156,7 +157,7 @@ def test_a_stronger_lane_that_nobody_reaches_has_a_share_of_nothing():
     assert values["drift_share", f"quality/{ALL}"] == (0.0, 10.0)
 
 
-async def test_a_drift_fires_in_the_adviser_and_names_what_drifted(watch, monkeypatch):
+async def test_a_drift_fires_in_the_adviser_and_names_what_drifted(watch, capsys):
     """As it does for who begins anew on a history that has it."""
     watched = watch()
     history = History(watched.adviser._history.path, AdviceConfig())
@@ -169,3 +170,10 @@ async def test_a_drift_fires_in_the_adviser_and_names_what_drifted(watch, monkey
     row = watched.row("drift")
     assert row["state"] == "firing"
     assert "thumbs up of acme on 'chat'" in row["remedy"]
+
+    path = watched.adviser._history.path
+    watched.adviser.close()
+    assert main(["advise", "--history", str(path), "--no-simulation"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "FIRING drift [chat]" in said
+    assert "do look at what came or went: thumbs up of acme on 'chat' went from 0.8" in said
