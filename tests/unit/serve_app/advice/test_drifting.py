@@ -173,7 +173,7 @@ async def test_a_drift_fires_in_the_adviser_and_names_what_drifted(watch, capsys
 
     path = watched.adviser._history.path
     watched.adviser.close()
-    assert main(["advise", "--history", str(path), "--no-simulation"]) == 0
+    assert main(["advise", "--history", str(path), "--no-simulation"]) == 1
     said = " ".join(capsys.readouterr().out.split())
     assert "FIRING drift [chat]" in said
     assert "do look at what came or went: thumbs up of acme on 'chat' went from 0.8" in said
