@@ -151,7 +151,7 @@ class ExperimentConfig(StrictModel):
             if self.kind not in _OF_KINDS[key]:
                 kinds = " or ".join(_OF_KINDS[key])
                 raise ValueError(
-                    f"{self.name}: {key} is for {kinds}, and this is kind: {self.kind}"
+                    f"{self.name}: {key} is for kind: {kinds}, and this is kind: {self.kind}"
                 )
         return self
 

@@ -68,29 +68,6 @@ def terms_of(fleet: FleetConfig) -> tuple[Terms, ...]:
     )
 
 
-def changes(before: FleetConfig, after: FleetConfig) -> list[str]:
-    """Say what becomes of the experiments of a fleet file that has changed."""
-    old, new = ({x.config.name: x for x in terms_of(fleet)} for fleet in (before, after))
-    told = [
-        f"experiment {name} is gone from the file: its sessions go where all others go; what was "
-        "counted is kept, and the same entry takes it up again"
-        for name in old.keys() - new.keys()
-    ]
-    for name in old.keys() & new.keys():
-        was, now = old[name], new[name]
-        if was.division != now.division:
-            told.append(
-                f"experiment {name} divides requests in another way: it is another experiment, "
-                "and counts requests and ratings from now on"
-            )
-        elif was.key != now.key:
-            told.append(
-                f"experiment {name} has changed: it counts requests from now on, and a treatment "
-                "that was stopped runs again; its ratings go on counting"
-            )
-    return sorted(told)
-
-
 def _key(config: ExperimentConfig, of: frozenset[str] | None = None) -> str:
     """Name it; a setting that a later version adds changes nothing while it has its default."""
     written = config.model_dump_json(include=of, exclude_defaults=True)

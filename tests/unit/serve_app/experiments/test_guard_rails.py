@@ -1,7 +1,6 @@
 """Treatments that are stopped: counted, established, kept, and told to the other replicas."""
 
 import json
-from datetime import timedelta
 
 import pytest
 
@@ -11,8 +10,7 @@ from router.types import Lane, LaneDecision, Reason
 from serve_app.experiments.book import ExperimentBook
 from serve_app.experiments.keeping import ExperimentKeeper, build_keeper
 from serve_app.experiments.store import FILE_NAME, ExperimentStore
-from serve_app.experiments.terms import changes
-from tests.unit.serve_app.experiments.conftest import ONE, STARTS, fleet_with, use
+from tests.unit.serve_app.experiments.conftest import ONE, fleet_with, use
 
 GUARD = {**ONE, "guard": {"ttft_p95_s": 1.0, "failures_ratio": 0.01}}
 IN_TIME = Ended(End.ANSWERED, 2.0, 0.5, is_stream=True)
@@ -229,27 +227,6 @@ async def test_a_shadow_tells_how_long_its_copies_took_beside_their_requests(rep
 
     arm = book.rows()[0]["arms"]["shadow"]
     assert (arm["duration_mean_s"], arm["control_duration_mean_s"]) == (1.5, 3.0)
-
-
-ANSWERS = {**GUARD, "guard": {"answer_p95_s": 9}}
-
-
-@pytest.mark.parametrize(
-    ("after", "says"),
-    [
-        ([GUARD], None),
-        ([], "experiment models is gone from the file"),
-        ([{**GUARD, "control": "quality", "treatment": "chat"}], "divides requests in another way"),
-        ([{**GUARD, "share": 0.2}], "divides requests in another way"),
-        ([{**GUARD, "max_days": 21}], "its ratings go on counting"),
-        ([ANSWERS], "a treatment that was stopped runs again"),
-        ([GUARD, {**ONE, "name": "more", "starts": STARTS + timedelta(days=20)}], None),
-    ],
-)
-def test_what_a_changed_file_does_to_experiments_is_said(after, says):
-    told = changes(fleet_with(GUARD), fleet_with(*after))
-
-    assert (told == []) if says is None else (len(told) == 1 and says in told[0])
 
 
 async def test_ratings_count_since_requests_are_divided_as_they_are(replicas, clock):
