@@ -98,7 +98,7 @@ class Ingress(PeerAnswers):
             self._state.experiments,
             state_dir(),
             self._broadcast if policies.fleet.ingress.replicas > 1 else None,
-            lambda terms: rated(self._records.feedback.file.path, terms.config),
+            lambda terms, since: rated(self._records.feedback.file.path, terms.config, since),
         )
         self._placements = build_placements(policies.fleet, self._id)
         self._lanes = Lanes(handles, secret, policies.fleet.timeouts, self._placements)

@@ -54,12 +54,19 @@ class Rating:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an answer, in [0, 1]: a thumb is 1 or 0."""
+    """What came of an answer, in [0, 1]: a thumb is 1 or 0.
+
+    Attributes:
+        at: when it was said, in seconds since 1970.
+        asked: when the answer's request was; None: then.
+
+    """
 
     at: float
     session: str
     is_treated: bool
     value: float
+    asked: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +146,10 @@ def _outcomes(
         return [(x.is_treated, x.value) for x in kept]
     blocks: dict[int, list[Outcome]] = {}
     for one in kept:
-        blocks.setdefault(block_of(one.at), []).append(one)
+        block = block_of(one.at)
+        # What is said of a block that is over would change its mean after it was tested.
+        if one.asked is None or block_of(one.asked) == block:
+            blocks.setdefault(block, []).append(one)
     # The newest may not be over: its mean would be another at the next look, and so its bet.
     over = [blocks[number] for number in sorted(blocks)[:-1]]
     return [(x[0].is_treated, sum(y.value for y in x) / len(x)) for x in over]
@@ -150,7 +160,10 @@ def _row(evidence: Evidence) -> dict[str, Any]:
 
 
 def _verdict(subject: Subject, evidence: Evidence | None) -> str:
-    what = "nobody has rated anything yet" if evidence is None else _so_far(subject, evidence)
+    nothing = "nobody has rated anything yet"
+    if subject.metric == "judge":
+        nothing = "no judge has compared answers yet"
+    what = nothing if evidence is None else _so_far(subject, evidence)
     if evidence is None or evidence.estimate is None or evidence.decided_at is None:
         return f"undecided: {what}"
     middle = 0.0 if subject.metric == "thumbs" else 0.5

@@ -157,6 +157,14 @@ def mean_evidence(
     return Evidence(len(outcomes), mean, *ends, _exp(now), _exp(most), alpha, decided)
 
 
+def least_outcomes(alpha: float) -> int:
+    """Outcomes without which `mean_evidence` decides nothing, whatever they are.
+
+    The largest bet grows by 1 + its part at most, and is one of all bets.
+    """
+    return math.ceil(math.log(2 * len(BETS) / alpha) / math.log1p(max(BETS)))
+
+
 class Differences:
     """Estimates of the difference, divided by `bound`: each is within [-1, 1]."""
 

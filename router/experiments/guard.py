@@ -16,8 +16,8 @@ of I. Waudby-Smith et al., Time-uniform central limit theory, Ann. Statist. 52, 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 TIMES = (1.5, 2.0, 4.0, 8.0)
@@ -57,6 +57,8 @@ class Rails:
     Attributes:
         allowed: share of bad events that is allowed, by rail.
         cost_ratio: its mean cost of a request over the control's; None: whatever it costs.
+        ratios: its 95th percentile of a time over the control's, by rail
+            (`router.experiments.slowness`).
         error: chance with which a treatment that keeps within all of one rail is ever stopped.
         min_bad_events: with fewer in a day, nothing is stopped.
         days: that the experiment may last.
@@ -68,13 +70,28 @@ class Rails:
     error: float = 0.01
     min_bad_events: int = 5
     days: int = 14
+    ratios: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def are_none(self) -> bool:
+        """Whether nothing that a treatment does stops it."""
+        return not self.allowed and not self.ratios and self.cost_ratio is None
 
 
 def log_evidence(tally: Tally, allowed: float) -> float:
     """Log of the evidence that more than the allowed share of events is bad."""
+    return _mixed(tally, allowed, [min(MOST_RATIO, times * allowed) for times in TIMES])
+
+
+def log_evidence_of_fewer(tally: Tally, share: float) -> float:
+    """Log of the evidence that less than a share of events is bad."""
+    return _mixed(tally, share, [share / times for times in TIMES])
+
+
+def _mixed(tally: Tally, allowed: float, others: Iterable[float]) -> float:
+    """Likelihood of other shares over that of the one that is tested, averaged over them."""
     logs = []
-    for times in TIMES:
-        other = min(MOST_RATIO, times * allowed)
+    for other in others:
         bad, good = math.log(other / allowed), math.log1p(-other) - math.log1p(-allowed)
         logs.append(tally.bad * bad + tally.good * good)
     top = max(logs)
@@ -98,6 +115,11 @@ def breach(rails: Rails, day: Mapping[str, Tally], costs: Mapping[str, Costs]) -
                 f"({seen:.1%}, allowed {allowed:.1%})"
             )
     return None if rails.cost_ratio is None else _too_dear(rails.cost_ratio, rails.error, costs)
+
+
+def rail_of(why: str) -> str:
+    """Return the rail that a sentence of `breach` is about."""
+    return why.partition(":")[0]
 
 
 def _too_dear(ratio: float, error: float, costs: Mapping[str, Costs]) -> str | None:

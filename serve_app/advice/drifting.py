@@ -30,6 +30,9 @@ logger = logging.getLogger("ray.serve")
 REMEMBERED_S = 14 * DAY
 """What is older is no part of what is normal."""
 
+MOST_TOLD = 3
+"""Streams of a lane that are named at once, the clearest first."""
+
 MOST_TENANTS = 8
 """Tenants that have streams of their own: the largest that were there first."""
 
@@ -72,7 +75,7 @@ class DriftWatch:
     def __init__(self, history: History, feedback: Path) -> None:
         self._history = history
         self._feedback = feedback
-        self._found: dict[str, _Found] = {}
+        self._found: dict[str, list[_Found]] = {}
         self._counted_at: float | None = None
         self.waiting: Values = {}
 
@@ -92,7 +95,7 @@ class DriftWatch:
         """Return the points that wait, once, and how far each lane has drifted."""
         values, self.waiting = self.waiting, {}
         for lane, found in self._found.items():
-            values["drift", lane] = found.drift.strength, 1.0
+            values["drift", lane] = found[0].drift.strength, 1.0
         return values
 
     def judge(self, now: float) -> None:
@@ -102,20 +105,26 @@ class DriftWatch:
             for key, (total, weight) in values.items():
                 if key[0] in STREAMS:
                     streams[key].append(Point(at, total, weight))
-        self._found = {}
+        lanes: dict[str, list[_Found]] = defaultdict(list)
         for (signal, name), points in streams.items():
             drift = drift_of(points)
             lane, _, tenant = name.partition("/")
-            known = self._found.get(lane)
-            if drift is not None and (known is None or drift.strength > known.drift.strength):
-                self._found[lane] = _Found(signal, tenant, drift)
+            if drift is not None:
+                lanes[lane].append(_Found(signal, tenant, drift))
+        self._found = {
+            lane: sorted(found, key=lambda x: -x.drift.strength) for lane, found in lanes.items()
+        }
 
     def told(self, subject: Subject) -> Subject:
         """Return a subject with what has drifted of it among its facts."""
         found = self._found.get(subject.name)
         if found is None:
             return subject
-        return replace(subject, facts={**subject.facts, "drifted": found.told(subject.name)})
+        drifted = [x for x in found if x.drift.strength >= 1.0] or found[:1]
+        told = "; ".join(x.told(subject.name) for x in drifted[:MOST_TOLD])
+        if len(drifted) > MOST_TOLD:
+            told += f"; and {len(drifted) - MOST_TOLD} more streams of it"
+        return replace(subject, facts={**subject.facts, "drifted": told})
 
     def _own(self, counts: Counts) -> set[str]:
         """Return the tenants that have streams of their own; they stay the same once they have."""

@@ -14,7 +14,6 @@ from evals.experiments.power import power_of
 from evals.experiments.report import Rating, Shown, Subject, report_of
 from evals.experiments.sequential import SMALLEST
 from serve_app.commands.client import CommandError, request_json, subparser
-from serve_app.config.errors import nearest
 
 
 def add_commands(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -84,20 +83,37 @@ def _list(args: argparse.Namespace) -> int:
             print(f"{'':<20} stopped {_time(row['stopped_at'])}: {row['stopped_why']}")
         elif row["report"] is not None:
             print(f"{'':<20} {row['report']['verdict']}")
+        if row["kind"] == "shadow":
+            print(f"{'':<20} {_copies(row['arms']['shadow'])}")
     return 0
+
+
+_ENDS = ("answered", "failed", "late", "dropped:full", "dropped:at_once", "unfit")
+
+
+def _copies(arm: Mapping[str, float]) -> str:
+    """What became of a shadow's copies."""
+    ends = {end: arm[end] for end in _ENDS if arm.get(end)}
+    told = ", ".join(f"{count:.0f} {end.replace(':', ' ')}" for end, count in ends.items())
+    return f"{sum(ends.values()):.0f} copies: {told}" if ends else "no copy yet"
 
 
 def _report(args: argparse.Namespace) -> int:
     rows = {row["name"]: row for row in _rows(args)}
     row = rows.get(args.name)
     if row is None:
-        raise CommandError(f"no experiment '{args.name}'{nearest(args.name, rows)}")
+        known = f"there are: {', '.join(rows)}" if rows else "there is none"
+        raise CommandError(f"no experiment '{args.name}'; {known}")
     if args.judged is not None:
         row = {**row, "report": _with_judged(row, judged(args.judged))}
     if args.json:
         print(json.dumps(row))
         return 0
     print(f"{row['name']}: {row['state']}")
+    if (since := row.get("since")) is not None:
+        print(
+            f"  requests are divided as they are since {_time(since)}; ratings count from then on"
+        )
     if row["stopped_why"] is not None:
         print(f"  stopped {_time(row['stopped_at'])}: {row['stopped_why']}")
     for arm, counts in row["arms"].items():

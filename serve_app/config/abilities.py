@@ -16,7 +16,7 @@ def unsuited(role: str, lane: LaneConfig) -> str | None:
     if needed not in lane.tasks:
         words = "generates no text" if needed is Task.GENERATE else f"has task: {lane.task}"
         return f"{words}; the role is for lanes of task: {needed.value}"
-    if role == "vision" and not _is_known_to_see(lane):
+    if role == "vision" and not known_to_see(lane):
         return "reads no images as far as is known: say 'sees: true' of it if it does"
     return None
 
@@ -27,9 +27,9 @@ def sight(lanes: Mapping[str, LaneConfig]) -> dict[str, bool]:
     A lane that says nothing gets them only where no lane is known to see: its engine then
     takes them or refuses them in its own words.
     """
-    are_known = any(map(_is_known_to_see, lanes.values()))
+    are_known = any(map(known_to_see, lanes.values()))
     return {
-        name: lane.generates and (_is_known_to_see(lane) or (lane.sees is None and not are_known))
+        name: lane.generates and (known_to_see(lane) or (lane.sees is None and not are_known))
         for name, lane in lanes.items()
     }
 
@@ -49,5 +49,6 @@ def pooling_lanes(
     return found
 
 
-def _is_known_to_see(lane: LaneConfig) -> bool:
+def known_to_see(lane: LaneConfig) -> bool:
+    """Whether it says that it reads images, or fetches them."""
     return bool(lane.media_hosts) if lane.sees is None else lane.sees

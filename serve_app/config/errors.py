@@ -79,15 +79,17 @@ def validate(data: dict[str, Any], model: type[M], source: str) -> M:
 def _explain(fault: Any, model: type[BaseModel]) -> str:
     location = fault["loc"]
     where = ".".join(str(part) for part in location)
+    # What a validator of ours says, pydantic calls a value error.
+    says = str(fault["msg"]).removeprefix("Value error, ")
     if not location:
         # A fault between fields: its message names them, and the input is the file.
-        return str(fault["msg"]).removeprefix("Value error, ")
+        return says
     if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         known = _names_at(model, location[:-1])
         return f"{where}: unknown key{nearest(str(location[-1]), known)}"
     if isinstance(fault.get("input"), dict | list) or "keys" in location:
-        return f"{where}: {fault['msg']}"
-    return f"{where}: {fault['msg']}, got {fault.get('input')!r}"[:400]
+        return f"{where}: {says}"
+    return f"{where}: {says}, got {fault.get('input')!r}"[:400]
 
 
 def _names_at(kind: Any, location: tuple[Any, ...]) -> list[str]:

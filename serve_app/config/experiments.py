@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import AwareDatetime, Field, field_validator, model_validator
 
+from evals.experiments.sequential import least_outcomes
 from router.experiments.experiment import Experiment, Kind
 from router.experiments.guard import Rails
+from router.experiments.slowness import ANSWER, TTFT
 from router.slo.objectives import Objective, Targets
-from router.types import Task
-from serve_app.config.errors import StrictModel, nearest
-from serve_app.config.lane import LaneConfig
+from serve_app.config.errors import StrictModel
 from serve_app.config.slo import TargetsConfig
 
 MAX_EXPERIMENTS = 16
 DAY_S = 86_400.0
 MINUTE_S = 60.0
+
+_METRICS = {"switchback": "thumbs", "shadow": "judge"}
+"""What decides where the file does not say; of other kinds it is preferences."""
+
+_OF_KINDS: Mapping[str, tuple[str, ...]] = {
+    "block_minutes": ("switchback",),
+    "washout_minutes": ("switchback",),
+    "at_once": ("shadow",),
+    "within_s": ("shadow",),
+    "guard": ("ab", "switchback"),
+}
+"""Settings that only some kinds have: a shadow is of no user, so there is nothing to guard."""
 
 
 class GuardConfig(TargetsConfig):
@@ -30,14 +42,25 @@ class GuardConfig(TargetsConfig):
     Attributes:
         cost_ratio: most of a request's mean cost, in multiples of the control's (`prices:`);
             null: whatever it costs.
+        ttft_p95_ratio: most of its 95th percentile of the time to the first token, in multiples
+            of the control's of the same day; `answer_p95_ratio`: of that to the end of the
+            answer; null: whatever the control has.
         error: chance that a treatment which keeps within one rail is ever stopped by it.
         min_bad_events: with fewer in a day nothing is stopped.
 
     """
 
     cost_ratio: float | None = Field(None, gt=0)
+    ttft_p95_ratio: float | None = Field(None, ge=1, le=100)
+    answer_p95_ratio: float | None = Field(None, ge=1, le=100)
     error: float = Field(0.01, gt=0, le=0.2)
     min_bad_events: int = Field(5, ge=1)
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        """Allowed ratios of 95th percentiles, by rail."""
+        told = {TTFT: self.ttft_p95_ratio, ANSWER: self.answer_p95_ratio}
+        return {rail: ratio for rail, ratio in told.items() if ratio is not None}
 
 
 class ExperimentConfig(StrictModel):
@@ -53,7 +76,8 @@ class ExperimentConfig(StrictModel):
         starts: when it begins: a date, or a time with its zone; `max_days`: how long it lasts
             at most.
         tenants, tiers: whose requests; empty: everybody's.
-        metric: what decides: `preference`, `thumbs`, or `judge`; thumbs where blocks are compared.
+        metric: what decides: `preference`, `thumbs`, or `judge`; thumbs where blocks are compared,
+            the judge of shadows, which nobody sees.
         alpha: chance that equal lanes are ever called different.
         smallest: preference beyond one half that is worth finding; the test is tuned for it.
         block_minutes, washout_minutes: of a switchback.
@@ -98,11 +122,10 @@ class ExperimentConfig(StrictModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _blocks_have_no_preferences(cls, data: Any) -> Any:
-        """What a switchback compares is blocks, and no answer is preferred within one."""
-        if isinstance(data, dict) and data.get("kind") == "switchback":
-            return {"metric": "thumbs", **data}
-        return data
+    def _has_a_metric_that_it_can_have(cls, data: Any) -> Any:
+        """No answer is preferred within a block, and nobody sees those of a shadow."""
+        own = _METRICS.get(str(data.get("kind"))) if isinstance(data, dict) else None
+        return data if own is None else {"metric": own, **data}
 
     @model_validator(mode="after")
     def _compares_two(self) -> Self:
@@ -112,6 +135,36 @@ class ExperimentConfig(StrictModel):
             raise ValueError(f"{self.name}: blocks are compared by their thumbs: metric: thumbs")
         if self.kind == "switchback" and self.washout_minutes >= self.block_minutes:
             raise ValueError(f"{self.name}: washout_minutes leaves nothing of block_minutes")
+        if self.kind == "switchback" and self.guard.ratios:
+            raise ValueError(
+                f"{self.name}: guard: its arms have other hours of the day, so that their times do "
+                "not compare; say ttft_p95_s or answer_p95_s"
+            )
+        if self.kind == "shadow" and self.metric == "thumbs":
+            raise ValueError(f"{self.name}: nobody sees a shadow's answers: metric: judge")
+        return self
+
+    @model_validator(mode="after")
+    def _has_no_setting_of_another_kind(self) -> Self:
+        """It would have no effect, and whoever wrote it thinks that it has one."""
+        for key in sorted(self.model_fields_set & _OF_KINDS.keys()):
+            if self.kind not in _OF_KINDS[key]:
+                kinds = " or ".join(_OF_KINDS[key])
+                raise ValueError(
+                    f"{self.name}: {key} is for kind: {kinds}, and this is kind: {self.kind}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _has_blocks_enough(self) -> Self:
+        # The newest block waits until there is a next one.
+        blocks = int(self.max_days * DAY_S // (self.block_minutes * MINUTE_S)) - 1
+        least = least_outcomes(self.alpha)
+        if self.kind == "switchback" and self.metric == "thumbs" and blocks < least:
+            raise ValueError(
+                f"{self.name}: {blocks} blocks that are over in max_days decide nothing, whatever "
+                f"their thumbs: it takes {least} and usually many more; shorten block_minutes"
+            )
         return self
 
     @property
@@ -157,69 +210,5 @@ class ExperimentConfig(StrictModel):
             self.guard.error,
             self.guard.min_bad_events,
             self.max_days,
+            self.guard.ratios,
         )
-
-
-def experiments_fault(
-    experiments: Iterable[ExperimentConfig],
-    lanes: Mapping[str, LaneConfig],
-    priced: Iterable[str],
-) -> str | None:
-    """Say what is wrong with the experiments of a fleet; None: nothing is."""
-    listed, prices = list(experiments), set(priced)
-    for index, one in enumerate(listed):
-        where = f"experiments.{index} ({one.name})"
-        fault = _lanes_fault(one, lanes)
-        if fault is None and one.guard.cost_ratio is not None:
-            missing = [x for x in one.lanes if x not in prices]
-            fault = f"guard.cost_ratio: prices.lanes has no '{missing[0]}'" if missing else None
-        if fault is not None:
-            return f"{where}: {fault}"
-        for other in listed[:index]:
-            if one.name == other.name:
-                return f"{where}: another experiment has this name"
-            if _overlap(one, other):
-                return (
-                    f"{where}: '{other.name}' is about the same lane at the same time; one "
-                    "request can be in one of them: give them other lanes, times, tenants or tiers"
-                )
-    return None
-
-
-def idle_names(
-    experiments: Iterable[ExperimentConfig], tiers: Iterable[str], tenants: Iterable[str]
-) -> list[str]:
-    """Return a warning for each tier and each tenant that the tenants file does not have."""
-    known = {"tier": set(tiers), "tenant": set(tenants)}
-    return [
-        f"experiments.{index}.{kind}s: the tenants file has no {kind} '{name}'"
-        f"{nearest(name, known[kind])}"
-        for index, one in enumerate(experiments)
-        for kind, names in (("tier", one.tiers), ("tenant", one.tenants))
-        for name in names
-        if name not in known[kind]
-    ]
-
-
-def _lanes_fault(one: ExperimentConfig, lanes: Mapping[str, LaneConfig]) -> str | None:
-    for role, name in (("control", one.control), ("treatment", one.treatment)):
-        lane = lanes.get(name)
-        if lane is None:
-            return f"{role}: '{name}' is not an enabled lane{nearest(name, lanes)}"
-        if Task.GENERATE not in lane.tasks:
-            return f"{role}: lane '{name}' does not generate text"
-    return None
-
-
-def _overlap(one: ExperimentConfig, other: ExperimentConfig) -> bool:
-    """Whether a request could be in both: a shadow moves none, and disturbs only its like."""
-    if (one.kind == "shadow") != (other.kind == "shadow"):
-        return one.treatment == other.treatment and _meet(one, other)
-    return bool(set(one.lanes) & set(other.lanes)) and _meet(one, other)
-
-
-def _meet(one: ExperimentConfig, other: ExperimentConfig) -> bool:
-    if one.ends <= other.begins or other.ends <= one.begins:
-        return False
-    pairs = ((one.tenants, other.tenants), (one.tiers, other.tiers))
-    return all(not a or not b or set(a) & set(b) for a, b in pairs)

@@ -15,17 +15,15 @@ from pydantic import (
 
 from router.admission.lane_queue import QueueConfig
 from router.routing.aliases import Aliases
+from router.slo.objectives import Targets
 from serve_app.config.abilities import unsuited
 from serve_app.config.admission import MAX_SAFE_SHARE, AdmissionConfig, IngressConfig, LedgerConfig
 from serve_app.config.advice import AdviceConfig
 from serve_app.config.aliases import MAX_ALIASES, AliasConfig, alias_fault
 from serve_app.config.engine_walls import unpinned
 from serve_app.config.errors import StrictModel, nearest
-from serve_app.config.experiments import (
-    MAX_EXPERIMENTS,
-    ExperimentConfig,
-    experiments_fault,
-)
+from serve_app.config.experiment_faults import Surroundings, experiments_fault
+from serve_app.config.experiments import MAX_EXPERIMENTS, ExperimentConfig
 from serve_app.config.lane import EMBEDDED, LaneConfig
 from serve_app.config.old_names import with_new_names
 from serve_app.config.pools import PoolConfig, pool_fault
@@ -225,7 +223,9 @@ class FleetConfig(StrictModel):
 
     @model_validator(mode="after")
     def _experiments_name_lanes(self) -> Self:
-        wrong = experiments_fault(self.experiments, self.enabled_lanes, self.prices.lanes)
+        promised = Targets() if self.slo is None else self.slo.policy().base
+        fleet = Surroundings(self.enabled_lanes, self.prices.lanes, promised)
+        wrong = experiments_fault(self.experiments, fleet)
         if wrong is not None:
             raise ValueError(wrong)
         return self

@@ -14,6 +14,11 @@ MAX_FALLBACKS = 4
 
 Code = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
 
+_NO_SCORES = (
+    "no request goes to another lane for its score: name a lane as {} that has a share over 0, "
+    "or leave this out"
+)
+
 _PASSED_BY = "requests with tools pass it by"
 
 
@@ -129,6 +134,18 @@ class RoutingConfig(StrictModel):
                 lanes[code] = lane
         return self
 
+    @model_validator(mode="after")
+    def _scores_decide_something(self) -> Self:
+        """What asks for better scores, or tries others, needs a lane that they lead to."""
+        plans = self.planning is not None and self.planning_share > 0
+        if self.classifier_service is not None and not self.scored_lanes and not plans:
+            raise ValueError(
+                f"classifier_service: {_NO_SCORES.format('complex, frontier or planning')}"
+            )
+        if self.exploration is not None and not self.scored_lanes:
+            raise ValueError(f"exploration: {_NO_SCORES.format('complex or frontier')}")
+        return self
+
     @property
     def needed_lanes(self) -> Iterator[tuple[str, str]]:
         """Roles whose lanes have to be on, each with its lane."""
@@ -149,6 +166,20 @@ class RoutingConfig(StrictModel):
             yield "languages", name
         for name in self.tool_fallback or ():
             yield "tool_fallback", name
+
+    @property
+    def scored_lanes(self) -> list[str]:
+        """Lanes that a request goes to for its score."""
+        shares = ((self.complex, self.escalation_share), (self.frontier, self.frontier_share))
+        return [name for name, share in shares if name is not None and share > 0]
+
+    @property
+    def chosen_lanes(self) -> set[str]:
+        """Lanes that requests go to whose callers named none."""
+        named = (self.default, self.long_context, self.tools, self.sub_agents, self.background)
+        planning = self.planning if self.planning_share > 0 else None
+        found = (*named, self.vision, planning, *self.scored_lanes, *self.languages)
+        return {name for name in found if name is not None}
 
     @property
     def able_lanes(self) -> Iterator[tuple[str, str]]:

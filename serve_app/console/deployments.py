@@ -42,10 +42,12 @@ class Deployments:
         if self._asking is None and self._clock() >= self._next:
             self._next = self._clock() + EVERY_S
             self._asking = asyncio.ensure_future(asyncio.to_thread(self._look))
-        if self._asking is not None:
-            await asyncio.wait([self._asking], timeout=WITHIN_S)
-            if self._asking.done():
-                self._take(self._asking)
+        asking = self._asking
+        if asking is not None:
+            await asyncio.wait([asking], timeout=WITHIN_S)
+            # Of several that wait for one answer, the first takes it.
+            if asking.done() and self._asking is asking:
+                self._take(asking)
                 self._asking = None
         return self._known
 

@@ -13,6 +13,7 @@ from router.experiments.experiment import (
     shadows_of,
 )
 from router.experiments.guard import Costs, Tally, breach
+from router.experiments.slowness import breach_of_ratios, bucket, times_of
 from router.slo.judging import End, Ended, judged
 from router.types import Arm, LaneDecision
 from serve_app.config.experiments import ExperimentConfig
@@ -23,6 +24,8 @@ from serve_app.experiments.terms import Terms, terms_of
 from serve_app.tenancy.auth import Tenant
 
 SHADOW = "shadow"
+_UP_TO = "<"
+"""In the names of counts by bucket: `ttft_ratio<40`."""
 COMPARED = CONTROL, TREATMENT
 
 
@@ -38,14 +41,14 @@ class ExperimentBook:
     def __init__(self, fleet: FleetConfig, clock: Callable[[], float] = wall_s) -> None:
         self._clock = clock
         self._fresh: Counts = {}
-        self.totals: Counts = {}
-        """What all ingress replicas have counted, as far as is known."""
+        self._totals: dict[tuple[str, str], dict[int, dict[str, float]]] = {}
         self.stops: dict[str, Stop] = {}
         """By key, of whatever file there ever was."""
         self.apply(fleet)
 
     def apply(self, fleet: FleetConfig) -> None:
         """Use another fleet file from now on."""
+        self.applied = self._clock()
         self._fleet = fleet
         self.terms = terms_of(fleet)
         self._by_name = {x.config.name: x for x in self.terms}
@@ -74,14 +77,22 @@ class ExperimentBook:
 
     def settle(
         self, decision: LaneDecision, ended: Ended, ttft_s: float | None, tokens: tuple[int, ...]
-    ) -> None:
-        """Count how a request ended; `tokens`: prompt, cached and completion, as counted."""
+    ) -> bool:
+        """Count how a request ended; `tokens`: prompt, cached and completion, as counted.
+
+        Returns whether it counts: that of an experiment which is no more, or one that was
+        refused for what its client sent, does not.
+        """
         terms = self._by_name.get(decision.experiment or "")
         if terms is None or decision.arm is None or ended.end is End.EXCUSED:
-            return
+            return False
         arm, counts = decision.arm, {"requests": 1.0, f"ended:{ended.end.value}": 1.0}
         for objective, is_good in judged(ended, terms.targets):
             counts[f"{'good' if is_good else 'bad'}:{objective.value}"] = 1.0
+        for rail, seconds in times_of(ended).items():
+            if (ratio := terms.rails.ratios.get(rail)) is not None:
+                number = bucket(seconds / (ratio if arm == TREATMENT else 1.0))
+                counts[f"{rail}{_UP_TO}{number}"] = 1.0
         if ttft_s is not None:
             counts |= {"streams": 1.0, "ttft_s": ttft_s}
         if tokens:
@@ -89,6 +100,7 @@ class ExperimentBook:
             counts |= {"prompt_tokens": tokens[0], "completion_tokens": tokens[2]}
             counts |= {"costed": 1.0, "cost": cost, "cost_squared": cost * cost}
         self.count(terms.config.name, arm, counts)
+        return True
 
     def count(self, name: str, arm: str, counts: Mapping[str, float]) -> None:
         """Count something of an experiment that there may be no more."""
@@ -112,6 +124,13 @@ class ExperimentBook:
         for cell, value in counts.items():
             self._fresh[cell] = self._fresh.get(cell, 0.0) + value
 
+    def take_totals(self, totals: Counts) -> None:
+        """Take in what all ingress replicas have counted, as far as is known."""
+        self._totals = {}
+        for cell, value in totals.items():
+            days = self._totals.setdefault((cell.key, cell.arm), {})
+            days.setdefault(cell.day, {})[cell.name] = value
+
     def learn(self, stops: Mapping[str, Stop]) -> None:
         """Take in what was stopped, here or elsewhere."""
         for key, stop in stops.items():
@@ -132,20 +151,25 @@ class ExperimentBook:
     def _breach(self, terms: Terms, now: float) -> str | None:
         if terms.experiment.kind is Kind.SHADOW:
             return None
-        today = self._of(terms.key, TREATMENT, terms.day_of(now))
-        day = {
-            rail: Tally(int(today.get(f"good:{rail}", 0)), int(today.get(f"bad:{rail}", 0)))
+        day = terms.day_of(now)
+        today = {arm: self._totals.get((terms.key, arm), {}).get(day, {}) for arm in COMPARED}
+        counts = today[TREATMENT]
+        tallies = {
+            rail: Tally(int(counts.get(f"good:{rail}", 0)), int(counts.get(f"bad:{rail}", 0)))
             for rail in terms.rails.allowed
         }
         costs = {arm: _costs(self._of(terms.key, arm)) for arm in COMPARED}
-        return breach(terms.rails, day, costs)
+        times = {
+            rail: {arm: _times(rail, today[arm]) for arm in COMPARED} for rail in terms.rails.ratios
+        }
+        return breach(terms.rails, tallies, costs) or breach_of_ratios(terms.rails, times)
 
-    def _of(self, key: str, arm: str, day: int | None = None) -> dict[str, float]:
-        """Return an arm's counts, of one day or of all of them."""
+    def _of(self, key: str, arm: str) -> dict[str, float]:
+        """Return an arm's counts of all days."""
         found: dict[str, float] = {}
-        for cell, value in self.totals.items():
-            if cell.key == key and cell.arm == arm and day in (None, cell.day):
-                found[cell.name] = found.get(cell.name, 0.0) + value
+        for counts in self._totals.get((key, arm), {}).values():
+            for name, value in counts.items():
+                found[name] = found.get(name, 0.0) + value
         return found
 
     def _note_stopped(self) -> None:
@@ -179,11 +203,11 @@ class ExperimentBook:
 
     def _state(self, terms: Terms) -> str:
         now = self._clock()
+        if now >= terms.config.ends:
+            return "ended"
         if terms.key in self.stops:
             return "stopped"
-        if now < terms.config.begins:
-            return "waiting"
-        return "running" if now < terms.config.ends else "ended"
+        return "running" if now >= terms.config.begins else "waiting"
 
 
 def _costs(counts: Mapping[str, float]) -> Costs:
@@ -191,9 +215,15 @@ def _costs(counts: Mapping[str, float]) -> Costs:
     return Costs(n, counts.get("cost", 0.0), counts.get("cost_squared", 0.0))
 
 
+def _times(rail: str, counts: Mapping[str, float]) -> dict[int, float]:
+    """Return an arm's times by bucket."""
+    head = rail + _UP_TO
+    return {int(x.removeprefix(head)): n for x, n in counts.items() if x.startswith(head)}
+
+
 def _told(counts: Mapping[str, float]) -> dict[str, Any]:
     """An arm's counts, with means in place of sums that nobody reads."""
-    told: dict[str, Any] = dict(counts)
+    told: dict[str, Any] = {x: n for x, n in counts.items() if _UP_TO not in x}
     told.pop("cost_squared", None)
     costed, streams = told.pop("costed", 0), told.pop("streams", 0)
     copies = counts.get("answered", 0)

@@ -21,8 +21,8 @@ logger = logging.getLogger("ray.serve")
 
 EVERY_S = 5.0
 
-Rated = Callable[[Terms], Shown]
-"""What users have rated of an experiment; blocks."""
+Rated = Callable[[Terms, float], Shown]
+"""What users have rated of an experiment, of requests since a time (since 1970); blocks."""
 
 
 class ExperimentKeeper:
@@ -46,6 +46,7 @@ class ExperimentKeeper:
         self._broadcast, self._rated = broadcast, rated
         self._name = ""
         self._own: Counts = {}
+        self._since: dict[str, float] = {}
         self._reports: dict[str, dict[str, Any]] = {}
 
     def begin(self) -> None:
@@ -66,9 +67,9 @@ class ExperimentKeeper:
 
     async def look(self) -> None:
         """Write, read, judge, and tell."""
-        fresh, keys = self._book.take_fresh(), [x.key for x in self._book.terms]
+        fresh, terms, now = self._book.take_fresh(), self._book.terms, self._book.applied
         try:
-            stops = await asyncio.to_thread(self._exchange, fresh, keys)
+            stops = await asyncio.to_thread(self._exchange, fresh, terms, now)
         except BaseException:
             self._book.give_back(fresh)
             raise
@@ -80,7 +81,7 @@ class ExperimentKeeper:
                 logger.warning("experiment %s is stopped: %s", key, stop.why)
             self._book.learn(found)
             await asyncio.to_thread(self._store.stop, found)
-        self._reports = await asyncio.to_thread(self._reported, self._book.terms)
+        self._reports = await asyncio.to_thread(self._reported, terms)
 
     def close(self) -> None:
         """Write what is left. Blocks."""
@@ -97,7 +98,10 @@ class ExperimentKeeper:
 
     def rows(self) -> list[dict[str, Any]]:
         """Return how each experiment stands, and what was rated."""
-        return [{**row, "report": self._reports.get(row["name"])} for row in self._book.rows()]
+        return [
+            {**row, "since": self._since.get(row["name"]), "report": self._reports.get(row["name"])}
+            for row in self._book.rows()
+        ]
 
     async def _ask_peers(self) -> None:
         answers = [] if self._broadcast is None else await self._broadcast("experiments_export")
@@ -111,20 +115,22 @@ class ExperimentKeeper:
             for *cell, value in peer["counts"]:
                 key = Cell(*cell)
                 totals[key] = totals.get(key, 0.0) + value
-        self._book.totals = totals
+        self._book.take_totals(totals)
 
     # -- on a thread ------------------------------------------------------------
 
-    def _exchange(self, fresh: Counts, keys: list[str]) -> dict[str, Stop]:
+    def _exchange(self, fresh: Counts, terms: tuple[Terms, ...], now: float) -> dict[str, Stop]:
         self._store.add(fresh)
         # From here on it must not be added again, whatever fails.
         fresh.clear()
         self._name = self._store.name()
-        self._own = self._store.counts(keys)
+        self._own = self._store.counts([x.key for x in terms])
+        self._since = self._store.since({x.config.name: x.division for x in terms}, now)
         return self._store.stops()
 
     def _reported(self, terms: tuple[Terms, ...]) -> dict[str, dict[str, Any]]:
-        return {x.config.name: report_of(x.subject, self._rated(x)).row() for x in terms}
+        shown = ((x, self._rated(x, self._since[x.config.name])) for x in terms)
+        return {x.config.name: report_of(x.subject, ratings).row() for x, ratings in shown}
 
 
 def build_keeper(

@@ -55,6 +55,11 @@ CREATE TABLE IF NOT EXISTS counts (
     value REAL NOT NULL,
     PRIMARY KEY (key, arm, day, name)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS divisions (
+    name TEXT PRIMARY KEY,
+    key TEXT NOT NULL,
+    since REAL NOT NULL
+);
 CREATE TABLE IF NOT EXISTS stops (
     key TEXT PRIMARY KEY,
     why TEXT NOT NULL,
@@ -65,6 +70,12 @@ CREATE TABLE IF NOT EXISTS stops (
 _ADD = """
 INSERT INTO counts (key, arm, day, name, value) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (key, arm, day, name) DO UPDATE SET value = value + excluded.value
+"""
+
+_DIVIDE = """
+INSERT INTO divisions (name, key, since) VALUES (?, ?, ?)
+ON CONFLICT (name) DO UPDATE SET key = excluded.key, since = excluded.since
+WHERE key != excluded.key
 """
 
 
@@ -108,6 +119,22 @@ class ExperimentStore:
         """Return all that was ever stopped."""
         rows = self._file.run(lambda db: db.execute("SELECT key, why, at FROM stops").fetchall())
         return {key: Stop(why, at) for key, why, at in rows}
+
+    def since(self, divisions: Mapping[str, str], now: float) -> dict[str, float]:
+        """Return since when each experiment divides requests as it does, by its name.
+
+        `divisions`: how it does, by name; another way than before begins now, also one that
+        there was earlier: what was rated in between is of another.
+        """
+
+        def work(db: sqlite3.Connection) -> dict[str, float]:
+            with db:
+                db.execute("BEGIN IMMEDIATE")
+                db.executemany(_DIVIDE, [(*division, now) for division in divisions.items()])
+                known = dict(db.execute("SELECT name, since FROM divisions"))
+            return {name: known[name] for name in divisions}
+
+        return self._file.run(work)
 
     def name(self) -> str:
         """Return what tells this file from those of other nodes."""

@@ -12,6 +12,12 @@ from router.slo.objectives import Targets
 from serve_app.config.experiments import DAY_S, ExperimentConfig
 from serve_app.config.fleet import FleetConfig
 
+DIVIDES = frozenset(
+    {"kind", "control", "treatment", "share", "starts", "tenants", "tiers"}
+    | {"block_minutes", "washout_minutes"}
+)
+"""Settings by which requests are divided: ratings from before one changed are not of the same."""
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -19,7 +25,8 @@ class Terms:
 
     Attributes:
         key: its name and a digest of what stands in the file: with another definition it is
-            another experiment.
+            another experiment, and what was stopped runs again.
+        division: the same of what divides requests: while it stays, ratings go on counting.
         targets: what each request is judged by, and `rails` what stops the treatment.
 
     """
@@ -27,6 +34,7 @@ class Terms:
     config: ExperimentConfig
     experiment: Experiment
     key: str
+    division: str
     targets: Targets
     rails: Rails
 
@@ -55,10 +63,12 @@ def terms_of(fleet: FleetConfig) -> tuple[Terms, ...]:
     """Return the experiments of a fleet file, in its order."""
     base = fleet.slo.policy().base if fleet.slo is not None else Targets()
     return tuple(
-        Terms(x, x.experiment(), _key(x), x.targets(base), x.rails(base)) for x in fleet.experiments
+        Terms(x, x.experiment(), _key(x), _key(x, DIVIDES), x.targets(base), x.rails(base))
+        for x in fleet.experiments
     )
 
 
-def _key(config: ExperimentConfig) -> str:
-    digest = hashlib.blake2b(config.model_dump_json().encode(), digest_size=6).hexdigest()
-    return f"{config.name}-{digest}"
+def _key(config: ExperimentConfig, of: frozenset[str] | None = None) -> str:
+    """Name it; a setting that a later version adds changes nothing while it has its default."""
+    written = config.model_dump_json(include=of, exclude_defaults=True)
+    return f"{config.name}-{hashlib.blake2b(written.encode(), digest_size=6).hexdigest()}"

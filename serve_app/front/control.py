@@ -15,6 +15,7 @@ from serve_app.advice.view import AdviceView, no_advice
 from serve_app.agents.guard import explain_task
 from serve_app.agents.lint import linting
 from serve_app.bodies.steps import Steps
+from serve_app.experiments.standing import gauges_text as experiments_text
 from serve_app.front.model_cards import ModelCards
 from serve_app.front.rotation import Rotation
 from serve_app.front.status import Status
@@ -166,6 +167,7 @@ class Control:
         slo = [x.get("slo") for x in ingresses if isinstance(x, dict)]
         parts.append(gauges_text(rows_of(slo, self._state.policies.slo)))
         parts.append(scaling_text(scaling))
+        parts.append(experiments_text(self.experiments()))
         parts += [x["text"] for replicas in engines for x in replicas]
         return merge_expositions(parts)
 

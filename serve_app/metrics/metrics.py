@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from serve_app.config.prices import PricesConfig
 from serve_app.metrics.agents import AgentMetrics
 from serve_app.metrics.bounded_labels import BoundedLabels
+from serve_app.metrics.experiments import ExperimentMetrics
 from serve_app.metrics.loop_histogram import LoopHistogram
 from serve_app.metrics.rendering import Renderer
 from serve_app.metrics.turns import TurnMetrics
@@ -212,6 +213,7 @@ class Metrics:
         self._tenants = BoundedLabels(MAX_TENANT_LABELS)
         self._renderer = Renderer(registry, {"ingress": ingress} if ingress else {})
         self.turns = TurnMetrics(registry)
+        self.experiments = ExperimentMetrics(registry)
 
     def tenant_label(self, tenant: str) -> str:
         """The tenant's own label for the first 50 seen, `other` after that."""

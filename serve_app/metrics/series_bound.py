@@ -13,11 +13,14 @@ from math import prod
 from router.errors import RejectReason
 from router.types import Reason
 from serve_app.metrics.agents import MAX_TOOL_SET_LABELS
+from serve_app.metrics.experiments import MAX_EXPERIMENT_LABELS
 from serve_app.metrics.metrics import MAX_TENANT_LABELS
 
 CLOSED_SETS = {
     "tenant": MAX_TENANT_LABELS + 1,
     "tool_set": MAX_TOOL_SET_LABELS + 1,
+    "experiment": MAX_EXPERIMENT_LABELS + 1,
+    "arm": 3,
     # `none` before there is a decision.
     "reason": len(Reason) + 1,
     # With 200, 499, 500 and `broken`.

@@ -21,10 +21,12 @@ from serve_app.engine.engine_info import info_text
 from serve_app.engine.engine_signals import stalled_text
 from serve_app.engine.engine_stats import levels_text, prompt_tokens_by_level
 from serve_app.engine.sleeping.metrics import SleepMetrics
+from serve_app.experiments.standing import GAUGES as EXPERIMENT_GAUGES
 from serve_app.leases.metrics import LedgerMetrics
 from serve_app.metrics import LoopHistogram, Metrics
 from serve_app.responses.metrics import ResponseMetrics
 from serve_app.scaling.standing import GAUGES as SCALING_GAUGES
+from serve_app.scoring.asking import ScoreAsking
 from serve_app.slo.standing import GAUGES as SLO_GAUGES
 
 Kind = Literal["counter", "gauge", "histogram"]
@@ -62,8 +64,13 @@ class Family:
 def own_families() -> dict[str, Family]:
     """Every family that an ingress replica counts, by its name."""
     registry = CollectorRegistry()
-    owners = (Metrics(), LedgerMetrics(registry), ResponseMetrics(registry))
+    scoring = ScoreAsking(_nobody, 1.0, registry)
+    owners = (Metrics(), LedgerMetrics(registry), ResponseMetrics(registry), scoring)
     return {f.name: f for owner in owners for c in _collectors(owner) for f in _families(c)}
+
+
+async def _nobody(_: object) -> list[float]:
+    return []
 
 
 def replica_families() -> dict[str, Family]:
@@ -105,7 +112,7 @@ def _families(collector: MetricWrapperBase | LoopHistogram) -> Iterator[Family]:
 
 def deployment_families() -> dict[str, Family]:
     """Every family that is told once for the whole deployment, by its name."""
-    gauges = {**SLO_GAUGES, **SCALING_GAUGES}
+    gauges = {**SLO_GAUGES, **SCALING_GAUGES, **EXPERIMENT_GAUGES}
     return {name: Family(name, "gauge", *told) for name, told in gauges.items()}
 
 

@@ -9,9 +9,11 @@ from router.agents.loops import LoopKind
 from serve_app.agents.verdict import CallOutcome
 from serve_app.config.fleet import FleetConfig
 from serve_app.metrics import MAX_TENANT_LABELS
+from serve_app.metrics.experiments import OUTCOMES as EXPERIMENT_OUTCOMES
 from serve_app.metrics.series_bound import CLOSED_SETS
 from serve_app.observe.exported import (
     Family,
+    deployment_families,
     engine_families,
     names_in,
     own_families,
@@ -19,6 +21,7 @@ from serve_app.observe.exported import (
 )
 from serve_app.observe.table import ALERTS, DASHBOARDS, recording_rules
 from serve_app.responses.rows import Outcome as StoredOutcome
+from serve_app.scoring.asking import OUTCOMES as SCORING_OUTCOMES
 
 _SIZES = {
     **CLOSED_SETS,
@@ -47,6 +50,8 @@ _OWN_SIZES = {
     ("pointsman_tool_loops", "kind"): len(LoopKind),
     ("pointsman_ledger_heartbeats", "outcome"): 2,
     ("pointsman_slo_events", "outcome"): 2,
+    ("pointsman_classifier_service", "outcome"): len(SCORING_OUTCOMES),
+    ("pointsman_experiment_requests", "outcome"): len(EXPERIMENT_OUTCOMES),
     ("pointsman_card_throttled", "reason"): 8,
     ("pointsman_responses_stored", "outcome"): len(StoredOutcome),
 }
@@ -84,6 +89,17 @@ count. An ingress replica that is replaced begins with series of its own.
 |---|---|---|---|---|---|
 """
 
+_DEPLOYMENT_HEAD = """
+## Of the deployment as a whole
+
+Told once, by the ingress replica that is asked, without a label `ingress`. There is one series for
+each lane, tier and objective that the fleet file promises something for, each lane that is scaled,
+and each of its experiments.
+
+| name | type | labels | unit | meaning |
+|---|---|---|---|---|
+"""
+
 _REPLICA_HEAD = """
 ## Of each replica of a lane
 
@@ -113,6 +129,8 @@ def reference_page(fleet: FleetConfig) -> str:
     parts = (
         _HEAD.format(tenants=MAX_TENANT_LABELS, lanes=lanes, tiers=3, total=f"{total:,}"),
         *(_row(family, f"{series_of(family, lanes):,}") for family in own),
+        _DEPLOYMENT_HEAD,
+        *map(_row, deployment_families().values()),
         _REPLICA_HEAD,
         *(_row(family, f"{series_of(family, lanes):,}") for family in replica_families().values()),
         _ENGINE_HEAD,

@@ -107,6 +107,7 @@ class Pipeline:
             lanes,
             partial(avoided, self.book),
             lambda x: sleeps(state.gates, x),
+            metrics.experiments,
             None if traces is None else traces.note_shadow,
         )
 

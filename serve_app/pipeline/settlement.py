@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from math import ceil
 
-from router.types import Task
+from router.types import LaneDecision, Task
 from serve_app.metrics import Metrics
 from serve_app.pipeline.state import IngressState
 from serve_app.pipeline.trace_keeping import TraceKeeping
@@ -53,9 +53,7 @@ class Settlement:
         self._count(call, took_s)
         self._state.slo.settle(call, self._metrics)
         if call.decision is not None and call.decision.arm is not None:
-            ended, usage = ended_of(call, time.perf_counter()), call.served.counted
-            tokens = () if usage is None else _tokens(usage)
-            self._state.experiments.settle(call.decision, ended, call.served.ttft_s, tokens)
+            self._count_arm(call, call.decision)
         if call.route.generates:
             record = record_of(call, took_s)
             self._state.traffic.note(record, call, counted, self._metrics.turns)
@@ -63,6 +61,13 @@ class Settlement:
             self._recent.note(record, call)
             if self._traces is not None:
                 self._traces.note(record, call)
+
+    def _count_arm(self, call: Call, decision: LaneDecision) -> None:
+        ended, usage = ended_of(call, time.perf_counter()), call.served.counted
+        tokens = () if usage is None else _tokens(usage)
+        counts = self._state.experiments.settle(decision, ended, call.served.ttft_s, tokens)
+        if counts and decision.experiment is not None and decision.arm is not None:
+            self._metrics.experiments.count(decision.experiment, decision.arm, ended.end.value)
 
     def _learn(self, call: Call) -> None:
         """From the engine's count: how long this lane's prompts are, and what they begin with."""

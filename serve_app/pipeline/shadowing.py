@@ -28,6 +28,7 @@ from serve_app.bodies.parsed_request import ParsedRequest, for_engine
 from serve_app.config.experiments import ExperimentConfig
 from serve_app.config.tiers import TierConfig
 from serve_app.experiments.book import SHADOW
+from serve_app.metrics.experiments import ExperimentMetrics
 from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import Lanes, NoReplica, UpstreamFault
 from serve_app.protocol.sse import Usage, parsed_json, read_usage
@@ -107,11 +108,12 @@ class Shadowing:
         lanes: Lanes,
         avoided: Callable[[str], frozenset[str]],
         sleeps: Callable[[str], bool],
+        metrics: ExperimentMetrics,
         keep: Callable[[ShadowAnswer], None] | None = None,
     ) -> None:
         self._state, self._lanes = state, lanes
         self._avoided, self._sleeps = avoided, sleeps
-        self._keep = keep
+        self._metrics, self._keep = metrics, keep
         self._running: Counter[str] = Counter()
         self.tasks: set[asyncio.Task[None]] = set()
 
@@ -123,9 +125,9 @@ class Shadowing:
         for config in book.shadows(call.request_id, call.tenant, plan.lane):
             copy = _copied(call, plan, config)
             if copy is None:
-                book.count(config.name, SHADOW, {"unfit": 1.0})
+                self._count(config.name, {"unfit": 1.0})
             elif self._running[config.name] >= config.at_once:
-                book.count(config.name, SHADOW, {"dropped:at_once": 1.0})
+                self._count(config.name, {"dropped:at_once": 1.0})
             else:
                 self._running[config.name] += 1
                 task = asyncio.get_running_loop().create_task(self._send(copy))
@@ -143,7 +145,12 @@ class Shadowing:
             # A boundary: nobody waits for it. The log learns nothing of its text.
             logger.exception("a shadow of request %s failed", copy.request_id)
             counts = {"failed": 1.0}
-        self._state.experiments.count(copy.config.name, SHADOW, counts)
+        self._count(copy.config.name, counts)
+
+    def _count(self, name: str, counts: Counted) -> None:
+        self._state.experiments.count(name, SHADOW, counts)
+        # What became of it comes first, then figures of it.
+        self._metrics.count(name, SHADOW, next(iter(counts)))
 
     async def _counted(self, copy: _Copy) -> Counted:
         """Ask, and return what to count."""

@@ -8,7 +8,8 @@ from pathlib import Path
 from serve_app.tenancy.replaceable_file import ReplaceableFile
 
 # Times are seconds since 1970. A feedback row is whole without its request's,
-# which goes after days: it has a copy of what training and experiments read.
+# which goes after days: it has a copy of what training and experiments read. `asked` is when
+# its request ended, of two the earlier one.
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS requests (
     id INTEGER PRIMARY KEY,
@@ -54,6 +55,7 @@ CREATE TABLE IF NOT EXISTS feedback (
     session TEXT,
     other_experiment TEXT,
     other_arm TEXT,
+    asked REAL,
     UNIQUE (tenant, request_id, kind)
 );
 CREATE INDEX IF NOT EXISTS feedback_at ON feedback (at);
@@ -62,12 +64,12 @@ CREATE INDEX IF NOT EXISTS feedback_prompt ON feedback (prompt_expires)
 """
 
 
-_OF_EXPERIMENTS = ("experiment", "arm", "session")
+_OF_EXPERIMENTS = ("experiment TEXT", "arm TEXT", "session TEXT")
 _ADDED = {
     "requests": _OF_EXPERIMENTS,
-    "feedback": (*_OF_EXPERIMENTS, "other_experiment", "other_arm"),
+    "feedback": (*_OF_EXPERIMENTS, "other_experiment TEXT", "other_arm TEXT", "asked REAL"),
 }
-"""Columns that a file of an earlier version does not have."""
+"""Columns that a file of an earlier version does not have, each with its type."""
 
 
 def feedback_file(path: Path) -> ReplaceableFile:
@@ -83,5 +85,5 @@ def _prepare(db: sqlite3.Connection) -> None:
         for table, columns in _ADDED.items():
             known = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
             for column in columns:
-                if column not in known:
-                    db.execute(f"ALTER TABLE {table} ADD COLUMN {column} TEXT")
+                if column.split()[0] not in known:
+                    db.execute(f"ALTER TABLE {table} ADD COLUMN {column}")

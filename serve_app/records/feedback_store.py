@@ -125,8 +125,8 @@ INSERT OR REPLACE INTO feedback (
     tenant, request_id, kind, at, thumb, preferred_over,
     lane, model, reason, score, classifier, prompt, prompt_expires,
     experiment, arm, session,
-    other_lane, other_model, other_score, other_experiment, other_arm
-) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    other_lane, other_model, other_score, other_experiment, other_arm, asked
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 _COUNT_PROMPTS = "SELECT count(*) FROM {table} WHERE prompt IS NOT NULL"
@@ -177,13 +177,13 @@ def _messages(prompt: Prompt) -> bytes:
 def _find(
     db: sqlite3.Connection, tenant: str, request_id: str, now: float
 ) -> tuple[Any, ...] | None:
-    """Lane, model, reason, score, classifier, prompt, its expiry, experiment, arm, session.
+    """Lane, model, reason, score, classifier, prompt, its expiry, experiment, arm, session, time.
 
     None if unknown.
     """
     found: tuple[Any, ...] | None = db.execute(
         "SELECT lane, model, reason, score, classifier, prompt, prompt_expires, experiment, arm,"
-        " session FROM requests WHERE tenant = ? AND request_id = ? AND expires > ?",
+        " session, at FROM requests WHERE tenant = ? AND request_id = ? AND expires > ?",
         (tenant, request_id, now),
     ).fetchone()
     return found
@@ -196,7 +196,8 @@ def _feedback_row(
     other: tuple[Any, ...] | None,
     now: float,
 ) -> tuple[Any, ...]:
-    lane, model, _, score, _, _, _, experiment, arm, _ = other or (None,) * 10
+    *copied, asked = judged
+    lane, model, _, score, _, _, _, experiment, arm, _, before = other or (None,) * 11
     return (
         tenant,
         feedback.request_id,
@@ -204,12 +205,13 @@ def _feedback_row(
         now,
         feedback.thumb,
         feedback.preferred_over,
-        *judged,
+        *copied,
         lane,
         model,
         score,
         experiment,
         arm,
+        asked if before is None else min(asked, before),
     )
 
 

@@ -14,17 +14,20 @@ from serve_app.config.experiments import ExperimentConfig
 
 _PREFERENCES = """
 SELECT at, session, lane, experiment, arm, other_lane, other_experiment, other_arm FROM feedback
-WHERE kind = 'preference' AND at >= ? AND at < ? ORDER BY id
+WHERE kind = 'preference' AND asked >= ? AND at < ? ORDER BY id
 """
 
 _THUMBS = """
-SELECT at, session, arm, thumb FROM feedback
-WHERE kind = 'thumb' AND experiment = ? AND arm IS NOT NULL AND at >= ? AND at < ? ORDER BY id
+SELECT at, session, arm, thumb, asked FROM feedback
+WHERE kind = 'thumb' AND experiment = ? AND arm IS NOT NULL AND asked >= ? AND at < ? ORDER BY id
 """
 
 
-def rated(path: Path, config: ExperimentConfig) -> Shown:
+def rated(path: Path, config: ExperimentConfig, since: float = 0.0) -> Shown:
     """Return what was rated while the experiment ran.
+
+    `since`: from when on sessions are divided as they are now; what was asked before is of
+    another experiment of the same name.
 
     A preference counts where its two answers are of the two arms, or where the client had them
     from the two lanes by name: it shows users both, and they are of the same models. Thumbs
@@ -32,16 +35,16 @@ def rated(path: Path, config: ExperimentConfig) -> Shown:
     """
     if not path.exists():
         return Shown()
-    span = config.begins, config.ends
+    span = max(since, config.begins), config.ends
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
         columns = {row[1] for row in db.execute("PRAGMA table_info(feedback)")}
-        if "other_arm" not in columns:
+        if "asked" not in columns:
             # Written by an earlier version, and by none since.
             return Shown()
         ratings = _ratings(db.execute(_PREFERENCES, span), config)
         thumbs = [
-            Outcome(at, session or "", arm == TREATMENT, float(thumb == "up"))
-            for at, session, arm, thumb in db.execute(_THUMBS, (config.name, *span))
+            Outcome(at, session or "", arm == TREATMENT, float(thumb == "up"), asked)
+            for at, session, arm, thumb, asked in db.execute(_THUMBS, (config.name, *span))
         ]
     return Shown(ratings, thumbs)
 

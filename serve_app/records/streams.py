@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
 from serve_app.records.request_record import RequestRecord
@@ -22,11 +23,11 @@ class _Sums:
     calls: int = 0
     valid: int = 0
 
-    def add(self, record: RequestRecord) -> None:
-        if record.score is not None:
-            self.scored += 1
-            self.score += record.score
-        outcomes = record.tool_outcomes or ()
+    def add_score(self, score: float) -> None:
+        self.scored += 1
+        self.score += score
+
+    def add_calls(self, outcomes: Sequence[str]) -> None:
         self.calls += len(outcomes)
         self.valid += outcomes.count(VALID)
 
@@ -41,17 +42,28 @@ class Streams:
     def __init__(self) -> None:
         self._lanes: dict[str, dict[str, _Sums]] = {}
 
-    def note(self, record: RequestRecord) -> None:
-        """Count a finished request that was scored, or whose answer called tools."""
-        if record.lane is None or (record.score is None and not record.tool_outcomes):
+    def note(self, record: RequestRecord, routed: str | None = None) -> None:
+        """Count a finished request that was scored, or whose answer called tools.
+
+        `routed`: the lane that routing chose, where an experiment sent it to another one. Its
+        score is of that lane: an experiment that begins is no drift of scores or shares.
+        """
+        if record.lane is None:
             return
-        tenants = self._lanes.setdefault(record.lane, {ALL: _Sums()})
-        tenants[ALL].add(record)
-        own = tenants.get(record.tenant)
+        if record.score is not None:
+            for sums in self._of(routed or record.lane, record.tenant):
+                sums.add_score(record.score)
+        if record.tool_outcomes:
+            for sums in self._of(record.lane, record.tenant):
+                sums.add_calls(record.tool_outcomes)
+
+    def _of(self, lane: str, tenant: str) -> list[_Sums]:
+        """The sums of a lane, and of a tenant on it."""
+        tenants = self._lanes.setdefault(lane, {ALL: _Sums()})
+        own = tenants.get(tenant)
         if own is None and len(tenants) <= MOST_TENANTS:
-            own = tenants[record.tenant] = _Sums()
-        if own is not None:
-            own.add(record)
+            own = tenants[tenant] = _Sums()
+        return [tenants[ALL]] if own is None else [tenants[ALL], own]
 
     def take(self) -> Counts:
         """Return the sums since the last taking, and begin anew."""

@@ -84,7 +84,8 @@ class Traffic:
         lane = record.lane
         if lane is None:
             return
-        self.streams.note(record)
+        moved = None if call.decision is None else call.decision.instead_of
+        self.streams.note(record, None if moved is None else moved.lane.name)
         took = self._turn_s(call, time.perf_counter())
         if took is not None:
             metrics.turns.labels(lane, record.tier).observe(took)

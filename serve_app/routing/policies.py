@@ -13,7 +13,7 @@ from router.routing.policy import RoutingPolicy, StrongerLane
 from router.slo.objectives import SloPolicy
 from router.types import Lane, Reason
 from serve_app.config.abilities import pooling_lanes, sight
-from serve_app.config.experiments import idle_names
+from serve_app.config.experiment_faults import idle_experiments
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.records import StoreConfig
 from serve_app.config.tenants import TenantsConfig
@@ -98,7 +98,7 @@ def build_policies(
         slo=None if fleet.slo is None else fleet.slo.policy(),
         idle_tiers=(
             *(() if fleet.slo is None else fleet.slo.idle_tiers(tenants.tiers)),
-            *idle_names(fleet.experiments, tenants.tiers, tenants.tenants),
+            *idle_experiments(fleet.experiments, tenants, routing, fleet.enabled_lanes),
         ),
         version=version_of(fleet, scorer.version),
     )

@@ -25,6 +25,7 @@ from serve_app.config.files import (
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.records import StoreConfig
 from serve_app.config.settings import home, load_fleet, load_tenants, refuse_unknown_lanes
+from serve_app.experiments.changes import ExperimentChanges
 from serve_app.routing.policies import Policies, build_policies
 from serve_app.scoring.kinds import refuse_slow
 from serve_app.tenancy.auth import Authenticator
@@ -115,6 +116,7 @@ class Reloader:
         self._auth = auth
         self._clock = clock
         self._removals = Removals()
+        self._changes = ExperimentChanges()
         self._is_told = False
         self.last_error = ""
         # The last to be read is the last to be applied.
@@ -178,6 +180,7 @@ class Reloader:
             logger.warning("reload refused: %s", found)
             return {"ok": False, "error": str(found)}
         lasting = [*self._outdated(found.fleet), *self._removed_by(found)]
+        lasting += self._of_experiments(found)
         self._apply(found)
         self._fleet, self._auth = found.fleet, found.auth
         self.last_error = ""
@@ -189,6 +192,10 @@ class Reloader:
 
     def _outdated(self, fleet: FleetConfig) -> list[str]:
         return [f"{self._files[0]}: {sentence}" for sentence in fleet.outdated]
+
+    def _of_experiments(self, found: Policies) -> list[str]:
+        changed = self._changes.note(self._fleet, found.fleet, datetime.now(UTC))
+        return [*(f"{self._files[0]}: {x}" for x in changed), *found.idle_tiers]
 
     def _removed_by(self, found: Policies) -> list[str]:
         if self._auth is None:
@@ -207,9 +214,11 @@ class Reloader:
         }
 
     def warnings(self) -> list[str]:
-        """For the operator: changes that do not come to rest, old names, and who lost access."""
-        removed = self._removals.told(datetime.now(UTC))
+        """For the operator: changes that do not come to rest, and what a reload took from whom."""
+        now = datetime.now(UTC)
+        removed = self._removals.told(now)
         told = self._outdated(self._fleet)
+        told += [f"{self._files[0]}: {sentence}" for sentence in self._changes.told(now)]
         told += [f"{self._files[1]}: {sentence}" for sentence in removed]
         unrest = self._unrest()
         return [unrest, *told] if unrest else told

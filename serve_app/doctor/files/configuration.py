@@ -24,6 +24,7 @@ from serve_app.config.settings import (
     tools_folder,
 )
 from serve_app.doctor.check import Check, Section, Verdict, not_applicable, ok, warning
+from serve_app.doctor.files.experiments import experiments
 from serve_app.doctor.files.tiers import shared_lanes
 from serve_app.engine.embedded_model import cache_dir, is_intact
 from serve_app.registry.files import read_file, tool_files
@@ -69,6 +70,10 @@ def file_checks(fleet_name: str, tenants: Path, serve_config: Path) -> list[Chec
         made("tenancy store", lambda: _store(tenants), "restore it from a backup, or move it away"),
         made("tool sets", _tool_sets),
         made("roles", of_fleet(_roles)),
+        made(
+            "experiments",
+            lambda: experiments(load_fleet(fleet_path(fleet_name)), load_tenants(tenants)),
+        ),
         made("classifier", of_fleet(_classifiers), "routing.classifier: a folder with an artefact"),
         made("revisions", of_fleet(_revisions)),
         made("embedded model", of_fleet(_embedded), "delete that directory and start again"),

@@ -165,6 +165,16 @@ ROUTING = (
         "Page-Hinkley test on hours, router/advice/drift",
     ),
     Alert(
+        "ExperimentArmStopped",
+        "max by (experiment, arm, rail) (pointsman_experiment_arm_stopped) > 0",
+        "0s",
+        "ticket",
+        "The {{ $labels.arm }} of experiment {{ $labels.experiment }} is stopped by its guard rail"
+        " {{ $labels.rail }}: all its requests are in the control.",
+        "'pointsman experiments list' says why; take it out of the fleet file, or change it.",
+        "the evidence is established when an arm is stopped, docs/experiments.md",
+    ),
+    Alert(
         "ComplexShareHigh",
         f"lane:escalation_share:max {_OVER} {LIMITS['share']}",
         "30m",

@@ -1,8 +1,9 @@
-"""Which lane gets what, and how agents fare."""
+"""Which lane gets what, how agents fare, how experiments stand."""
 
 from __future__ import annotations
 
 from serve_app.observe import limits
+from serve_app.observe.table.experiment_panels import EXPERIMENTS
 from serve_app.observe.table.promql import per_second
 from serve_app.observe.table.rows import Dashboard, Needs, Panel, Query
 
@@ -137,7 +138,7 @@ AGENTS = (
 ROUTING = Dashboard(
     "routing",
     "Pointsman: routing",
-    "Which lane gets what, and whether agents' tool calls are sound.",
-    {"Lanes": LANES, "Agents": AGENTS},
+    "Which lane gets what, whether agents' tool calls are sound, how experiments stand.",
+    {"Lanes": LANES, "Agents": AGENTS, "Experiments": EXPERIMENTS},
     ("lane",),
 )

@@ -83,3 +83,15 @@ def test_blocks_of_a_switchback_are_what_is_compared():
     assert found.tests["thumbs"]["n"] == 2
     assert "2 blocks" in found.verdict
     assert found.row()["tests"] == found.tests
+
+
+def test_what_is_said_of_a_block_that_is_over_does_not_count():
+    """Its mean has been tested; a thumb of an earlier arm is none of this block's."""
+    subject = replace(SUBJECT, metric="thumbs", kind="switchback", block_of=lambda at: at // 10)
+    in_time = [Outcome(n, f"s{n}", n < 10, 1.0, n - 0.5) for n in (1, 12, 23)]
+    late = [Outcome(14, "late", True, 0.0, 9.0), Outcome(15, "old", True, 0.0)]
+
+    assert report_of(subject, Shown(outcomes=in_time)).tests["thumbs"]["n"] == 2
+    found = report_of(subject, Shown(outcomes=[*in_time, late[0]]))
+    assert found == report_of(subject, Shown(outcomes=in_time))
+    assert report_of(subject, Shown(outcomes=[*in_time, late[1]])) != found

@@ -9,6 +9,7 @@ from router.advice.table import Subject
 from router.advice.trigger import HOUR, Scope
 from serve_app.advice.drifting import MOST_TENANTS, DriftWatch, stream_values
 from serve_app.advice.history import History
+from serve_app.cli import main
 from serve_app.config.advice import AdviceConfig
 from serve_app.records.streams import ALL
 from tests.unit.serve_app.advice.conftest import BEGIN
@@ -49,6 +50,28 @@ def test_a_tenants_worse_thumbs_are_told_with_their_lane_and_time(history, tmp_p
     assert strength > 1
     assert told.startswith("thumbs up of acme on 'chat' went from 0.897 to 0.6")
     assert watch.told(Subject("quality", frozenset(), {})).facts == {}
+
+
+def test_every_tenant_that_drifted_is_named(history, tmp_path):
+    """The clearest first; those that did not are left out, and so are more than can be read."""
+    tenants = {"a": 0.4, "b": 0.2, "c": 0.9, "d": 0.5, "e": 0.45}
+    random = Random(2)
+    for hour in range(240):
+        points = {}
+        for tenant, later in tenants.items():
+            chance = 0.9 if hour < 190 else later
+            good = sum(random.random() < chance for _ in range(50))
+            points["drift_thumbs", f"chat/{tenant}"] = float(good), 50.0
+        end = BEGIN + (hour + 1) * HOUR
+        history.add(end - 60, points)
+        history.add(end, {("requests", "chat"): (1.0, 1.0)})
+    watch = DriftWatch(history, tmp_path / "none.db")
+
+    watch.judge(BEGIN + 240 * HOUR)
+
+    told = watch.told(CHAT).facts["drifted"].split("; ")
+    assert len({x.split()[3] for x in told[:3]} & {"a", "b", "d", "e"}) == 3
+    assert told[3:] == ["and 1 more streams of it"]
 
 
 def test_what_is_as_ever_is_told_as_little_of_an_alarm(history, tmp_path):
@@ -134,7 +157,7 @@ def test_a_stronger_lane_that_nobody_reaches_has_a_share_of_nothing():
     assert values["drift_share", f"quality/{ALL}"] == (0.0, 10.0)
 
 
-async def test_a_drift_fires_in_the_adviser_and_names_what_drifted(watch, monkeypatch):
+async def test_a_drift_fires_in_the_adviser_and_names_what_drifted(watch, capsys):
     """As it does for who begins anew on a history that has it."""
     watched = watch()
     history = History(watched.adviser._history.path, AdviceConfig())
@@ -147,3 +170,10 @@ async def test_a_drift_fires_in_the_adviser_and_names_what_drifted(watch, monkey
     row = watched.row("drift")
     assert row["state"] == "firing"
     assert "thumbs up of acme on 'chat'" in row["remedy"]
+
+    path = watched.adviser._history.path
+    watched.adviser.close()
+    assert main(["advise", "--history", str(path), "--no-simulation"]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    assert "FIRING drift [chat]" in said
+    assert "do look at what came or went: thumbs up of acme on 'chat' went from 0.8" in said

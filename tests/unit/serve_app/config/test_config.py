@@ -134,7 +134,7 @@ def test_engine_args_may_not_set_what_pointsman_sets(name):
     """Two places for one setting would disagree."""
     message = fault(changed(FLEET, "lanes", "chat", "engine_args", value={name: "x"}))
 
-    assert f"lanes.chat.engine_args: Value error, '{name}' is set by Pointsman" in message
+    assert f"lanes.chat.engine_args: '{name}' is set by Pointsman" in message
 
 
 def test_only_enabled_lanes_run():

@@ -7,8 +7,9 @@ import yaml
 
 from router.slo.objectives import Targets
 from serve_app.config.errors import ConfigError, validate
-from serve_app.config.experiments import idle_names
+from serve_app.config.experiment_faults import idle_experiments
 from serve_app.config.fleet import FleetConfig
+from serve_app.config.tenants import TenantsConfig
 
 LANE = {"model_source": "x", "max_model_len": 4096}
 LANES = {
@@ -71,6 +72,19 @@ def test_an_experiment_begins_at_a_date_or_at_a_time_with_its_zone(written, begi
             {"kind": "switchback", "block_minutes": 5, "washout_minutes": 5},
             "washout_minutes leaves nothing of block_minutes",
         ),
+        ({"block_minutes": 30}, "block_minutes is for kind: switchback, and this is kind: ab"),
+        ({"at_once": 3}, "at_once is for kind: shadow, and this is kind: ab"),
+        ({"kind": "shadow", "washout_minutes": 1}, "washout_minutes is for kind: switchback"),
+        ({"kind": "shadow", "guard": {"ttft_p95_s": 1}}, "guard is for kind: ab or switchback"),
+        ({"kind": "shadow", "metric": "thumbs"}, "nobody sees a shadow's answers: metric: judge"),
+        (
+            {"kind": "switchback", "block_minutes": 2000},
+            "9 blocks that are over in max_days decide nothing.* it takes 10",
+        ),
+        ({"guard": {}}, "guard: it stops nothing"),
+        ({"kind": "switchback", "guard": {"ttft_p95_ratio": 2}}, "other hours of the day"),
+        ({"guard": {"ttft_p95_ratio": 0.9}}, "guard.ttft_p95_ratio"),
+        ({"guard": {"error": 0.05}}, "guard: it stops nothing"),
     ],
 )
 def test_what_is_wrong_stops_the_start(wrong, words):
@@ -108,6 +122,7 @@ def test_a_switchback_is_decided_by_thumbs_unless_a_judge_is_asked():
     assert fleet(by_time).experiments[0].metric == "thumbs"
     assert fleet({**by_time, "metric": "judge"}).experiments[0].metric == "judge"
     assert fleet(ONE).experiments[0].metric == "preference"
+    assert fleet({**ONE, "kind": "shadow"}).experiments[0].metric == "judge"
 
 
 def test_tenants_apart_may_share_a_lane():
@@ -130,16 +145,43 @@ def test_rails_are_the_deployment_s_objectives_unless_others_are_given():
     assert (rails.min_bad_events, rails.days) == (9, 14)
 
 
+TENANTS = {
+    "tiers": {"paid": {}, "free": {"lanes": ["chat"]}, "own": {"default_lane": "other"}},
+    "tenants": {"acme": {"tier": "paid"}, "guest": {"tier": "free"}},
+}
+
+
+def idle(**changed) -> list[str]:
+    found, tenants = fleet({**ONE, **changed}), TenantsConfig.model_validate(TENANTS)
+    return idle_experiments(found.experiments, tenants, found.routing, found.enabled_lanes)
+
+
 def test_a_tier_or_tenant_that_is_not_there_is_told():
     """Both are renamed at run time: it stops no start."""
-    listed = fleet({**ONE, "tiers": ["pad", "free"], "tenants": ["acme", "acne"]}).experiments
-
-    told = idle_names(listed, ["paid", "free"], ["acme"])
-
-    assert told == [
+    assert idle(tiers=["pad", "paid"], tenants=["acme", "acne"]) == [
         "experiments.0.tiers: the tenants file has no tier 'pad'; did you mean 'paid'?",
         "experiments.0.tenants: the tenants file has no tenant 'acne'; did you mean 'acme'?",
     ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({}, None),
+        ({"tiers": ["free"]}, "nobody whose requests it is about may use lane 'candidate'"),
+        ({"tenants": ["guest"]}, "nobody whose requests it is about may use lane 'candidate'"),
+        ({"tenants": ["guest", "acme"]}, None),
+        ({"tenants": ["guest"], "tiers": ["paid"]}, "none of its tenants is of one of its tiers"),
+        ({"control": "other", "treatment": "chat", "tiers": ["paid"]}, "nothing sends requests to"),
+        ({"control": "other", "treatment": "chat", "tiers": ["own"]}, None),
+        ({"control": "other", "treatment": "chat", "kind": "shadow", "tiers": ["paid"]}, None),
+    ],
+)
+def test_an_experiment_that_no_request_can_be_in_is_told(changed, words):
+    """By its tenants' tiers, and by what routing sends where."""
+    told = idle(**changed)
+
+    assert (told == []) if words is None else (words in told[0] and len(told) == 1)
 
 
 def test_costs_are_a_rail_where_both_lanes_have_prices():
@@ -151,3 +193,10 @@ def test_costs_are_a_rail_where_both_lanes_have_prices():
 
     assert found.rails(Targets()).cost_ratio == 1.5
     assert found.rails(Targets()).allowed == {}
+
+
+def test_percentiles_are_compared_by_rails_of_their_own():
+    found = fleet({**ONE, "guard": {"ttft_p95_ratio": 1.5, "answer_p95_ratio": 2}}).experiments[0]
+
+    assert found.rails(Targets()).ratios == {"ttft_ratio": 1.5, "answer_ratio": 2.0}
+    assert fleet(ONE).experiments[0].rails(Targets()).ratios == {}

@@ -1,5 +1,6 @@
 """What is remembered for the page: bounded, and without secrets."""
 
+import asyncio
 import logging
 import threading
 from types import SimpleNamespace
@@ -231,3 +232,13 @@ async def test_a_controller_that_fails_is_no_fault_of_the_page():
         raise RuntimeError("no controller")
 
     assert await Deployments(look).states() == {}
+
+
+async def test_callers_that_wait_for_one_answer_all_get_it():
+    """The page and /status ask at the same time."""
+    answers = [state(RUNNING=1)]
+    deployments = Deployments(answers.pop)
+
+    found = await asyncio.gather(*(deployments.states() for _ in range(3)))
+
+    assert [sorted(x) for x in found] == [["lane:chat"]] * 3

@@ -1,6 +1,7 @@
 """Requests in experiments, from their headers to what was rated of them."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
@@ -78,6 +79,15 @@ async def test_experiments_do_not_spend_the_stronger_lane_s_share(world, engine,
     assert world.state.escalation.status()["quality"]["share"] == 0.0
 
 
+async def test_what_an_experiment_moves_is_no_drift(world, engine, clock):
+    """Each score is of the lane that routing chose."""
+    use(world, clock, ONE)
+
+    await arms(world, engine)
+
+    assert set(world.state.traffic.streams.take()) == {"chat"}
+
+
 async def test_the_request_log_has_the_arm(world, engine, clock):
     """By the names that the file has."""
     use(world, clock, ONE)
@@ -111,10 +121,10 @@ async def give(world, **body):
     assert response.status_code == 200, response.text
 
 
-async def found(world):
+async def found(world, since=0.0):
     """What was rated in an experiment that runs today."""
     today = world.now.replace(hour=0, minute=0, second=0, microsecond=0)
-    return rated(world.store_path, CONFIG.model_copy(update={"starts": today}))
+    return rated(world.store_path, CONFIG.model_copy(update={"starts": today}), since)
 
 
 async def test_preferences_between_arms_are_ratings(two):
@@ -138,6 +148,17 @@ async def test_thumbs_of_arms_are_outcomes_and_those_of_pinned_requests_are_not(
     shown = await found(two)
 
     assert [(x.is_treated, x.value) for x in shown.outcomes] == [(True, 1.0), (False, 0.0)]
+
+
+async def test_what_was_asked_before_sessions_were_divided_so_does_not_count(two):
+    """Whenever it is rated: its arm is of another experiment of the same name."""
+    await give(two, request_id="r-treatment", thumb="up")
+    await give(two, request_id="r-treatment", preferred_over="r-control")
+
+    shown = await found(two, since=datetime.now(UTC).timestamp())
+
+    assert (len(shown.ratings), len(shown.outcomes)) == (0, 0)
+    assert len((await found(two, since=two.now.timestamp() - 3600)).outcomes) == 1
 
 
 async def test_nothing_is_rated_without_a_file_or_before_the_experiment(two):

@@ -40,7 +40,7 @@ class Replicas:
         book = ExperimentBook(self.fleet, self.clock)
         folder = self.folder / node
         folder.mkdir(exist_ok=True)
-        keeper = build_keeper(book, folder, self._ask, lambda _: Shown())
+        keeper = build_keeper(book, folder, self._ask, lambda *_: Shown())
         self.keepers.append(keeper)
         return book, keeper
 
@@ -79,6 +79,33 @@ async def test_a_treatment_that_is_late_is_stopped_and_all_go_to_the_control(rep
     assert state(book)[0] == "stopped"
     assert state(book)[1].startswith("ttft: 16 of 40 requests of a day were bad")
     assert {book.arms(f"s{n}", tenant) for n in range(20)} == {()}
+
+
+RATIO = {**ONE, "guard": {"ttft_p95_ratio": 1.5}}
+QUICK = Ended(End.ANSWERED, 2.0, 0.1, is_stream=True)
+
+
+@pytest.mark.parametrize(
+    ("control", "treatment", "stops"),
+    [(QUICK, IN_TIME, True), (IN_TIME, IN_TIME, False), (LATE, LATE, False)],
+)
+async def test_a_treatment_that_is_slower_than_the_control_is_stopped(
+    replicas, control, treatment, stops
+):
+    """By its own ratio, whatever both of them promise; both arms and all replicas count."""
+    replicas.fleet = fleet_with(RATIO)
+    pairs = [replicas.add("a"), replicas.add("b")]
+    for book, _ in pairs:
+        settle(book, "control", *[control] * 200)
+        settle(book, "treatment", *[treatment] * 30)
+
+    for _, keeper in [*pairs, *pairs]:
+        await keeper.look()
+
+    assert {state(book)[0] for book, _ in pairs} == {"stopped" if stops else "running"}
+    assert not stops or state(pairs[0][0])[1].startswith("ttft_ratio: 60 of 60 requests")
+    told = pairs[0][0].rows()[0]["arms"]["control"]
+    assert (told["requests"], [x for x in told if "<" in x]) == (400, [])
 
 
 @pytest.mark.parametrize(
@@ -202,6 +229,25 @@ async def test_a_shadow_tells_how_long_its_copies_took_beside_their_requests(rep
     assert (arm["duration_mean_s"], arm["control_duration_mean_s"]) == (1.5, 3.0)
 
 
+async def test_ratings_count_since_requests_are_divided_as_they_are(replicas, clock):
+    """A longer experiment goes on; another share begins anew, and so does the first one then."""
+    book, keeper = replicas.add()
+    begun, since = clock.now, []
+    longer, other = {**GUARD, "max_days": 30}, {**GUARD, "share": 0.2}
+    for definition in (GUARD, longer, other, GUARD):
+        clock.now += 100
+        book.apply(fleet_with(definition))
+        clock.now += 3
+        await keeper.look()
+        since.append(keeper.rows()[0]["since"] - begun)
+
+    _, second = replicas.add()
+    await second.look()
+
+    assert since == [100, 100, 306, 409]
+    assert second.rows()[0]["since"] - begun == 409
+
+
 def test_experiments_wait_run_and_end(clock):
     """By their own dates."""
     book = ExperimentBook(fleet_with(ONE), clock)
@@ -216,7 +262,7 @@ def test_experiments_wait_run_and_end(clock):
 def test_a_fleet_without_experiments_costs_nothing(tmp_path, clock, world):
     """No file is made, no arm looked for."""
     book = ExperimentBook(fleet_with(), clock)
-    keeper = build_keeper(book, tmp_path, None, lambda _: Shown())
+    keeper = build_keeper(book, tmp_path, None, lambda *_: Shown())
     settle(book, "treatment", FAILED)
 
     assert book.arms("s", world.state.policies.auth.tenant("acme")) == ()

@@ -32,6 +32,7 @@ MODELS = {
     "guard": {"answer_p95_s": 60},
 }
 COPIES = {**MODELS, "name": "copies", "kind": "shadow", "treatment": "spare", "share": 0.999}
+del COPIES["guard"]
 
 
 @contextlib.asynccontextmanager
@@ -132,7 +133,18 @@ ROW = {
 }
 
 
-def run(monkeypatch, capsys, *words, rows=(ROW,)):
+SHADOWED = {
+    **ROW,
+    "name": "copies",
+    "kind": "shadow",
+    "state": "running",
+    "stopped_why": None,
+    "since": 1_796_400_000.0,
+    "arms": {"shadow": {"answered": 7.0, "dropped:full": 10.0, "duration_mean_s": 0.1}},
+}
+
+
+def run(monkeypatch, capsys, *words, rows=(ROW, SHADOWED)):
     monkeypatch.setattr(experiments, "request_json", lambda *_, **__: {"experiments": list(rows)})
     status = main(["experiments", *words])
     said = capsys.readouterr()
@@ -144,8 +156,10 @@ def run(monkeypatch, capsys, *words, rows=(ROW,)):
     [
         (["list"], "models               stopped  ab         chat against candidate (50%)", 0),
         (["list"], "stopped 1970-01-01 00:00 UTC: ttft: 16 of 40", 0),
+        (["list"], "17 copies: 7 answered, 10 dropped full", 0),
         (["report", "models"], "control    requests 3", 0),
-        (["report", "model"], "no experiment 'model'; did you mean 'models'?", 1),
+        (["report", "copies"], "as they are since 2026-12-04 16:00 UTC", 0),
+        (["report", "model"], "no experiment 'model'; there are: models, copies", 1),
         (["power", "--preference", "0.56"], "883 ratings", 0),
         (["power", "--preference", "0.5"], "not within 10,000 ratings", 0),
         (["power", "--preference", "1.5"], "preference must be between 0 and 1, not 1.5", 1),

@@ -102,6 +102,7 @@ def gauge(name, value, labels=R1):
     return {f"{name}{{{labels}}}": f"{value}+0x160"}
 
 
+STOPPED = 'experiment="models",arm="treatment",rail="ttft"'
 CARD = f'{R1},card="GPU-0"'
 
 
@@ -300,6 +301,16 @@ CASES = [
         {},
         "A stream of scores, shares, thumbs or tool calls has come to another level.",
         [gauge("pointsman_trigger_firing", 1, 'trigger="waiting",ingress="i1"')],
+    ),
+    Case(
+        "ExperimentArmStopped",
+        {f"pointsman_experiment_arm_stopped{{{STOPPED}}}": "_x4 1+0x80"},
+        "45s",
+        "1m15s",
+        {"experiment": "models", "arm": "treatment", "rail": "ttft"},
+        "The treatment of experiment models is stopped by its guard rail ttft: all its requests"
+        " are in the control.",
+        [gauge("pointsman_experiment_state", 1, 'experiment="models",state="running"')],
     ),
     Case(
         "ShedOrderViolated",

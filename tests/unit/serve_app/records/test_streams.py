@@ -42,6 +42,17 @@ def test_sums_are_of_the_time_since_they_were_taken():
     assert second == {}
 
 
+def test_a_score_is_of_the_lane_that_routing_chose_and_a_call_of_the_one_that_made_it():
+    """An experiment that begins to move requests is no drift of scores and shares."""
+    streams = Streams()
+    streams.note(replace(RECORD, lane="candidate", tool_outcomes=("valid",)), "chat")
+
+    assert streams.take() == {
+        "chat": {ALL: (1, 0.25, 0, 0), "acme": (1, 0.25, 0, 0)},
+        "candidate": {ALL: (0, 0.0, 1, 1), "acme": (0, 0.0, 1, 1)},
+    }
+
+
 @pytest.mark.parametrize("record", [replace(RECORD, lane=None), replace(RECORD, score=None)])
 def test_a_request_without_lane_score_or_calls_is_in_no_stream(record):
     streams = Streams()
