@@ -51,16 +51,17 @@ def two_stages(
     least = float(np.quantile(scores, 1 - BAND))
     band = uncertainty[scores >= least]
     moving = min(1.0, part * share * len(rows) / len(band))
-    config = CascadeConfig(part, least, float(np.quantile(band, 1 - moving)))
-    return _run(rows, config, share, uncertainty, rng)
+    config = CascadeConfig(part, float(np.quantile(band, 1 - moving)))
+    return _run(rows, Cascade(config, share), share, uncertainty, rng, least)
 
 
 def _run(
     rows: Judged,
-    config: CascadeConfig | None,
+    cascade: Cascade | None,
     share: float,
     unsure: Array,
     rng: np.random.Generator,
+    least: float = 0.0,
 ) -> StageFigures:
     scores = rows.features["score"]
     shipped = np.sort(scores)[::-1]
@@ -68,13 +69,12 @@ def _run(
         [EscalationLevel(_LANE, share)],
         lambda part: float(shipped[min(int(part * len(shipped)), len(shipped) - 1)]),
     )
-    cascade = None if config is None else Cascade(config, share)
     order = np.concatenate([rng.permutation(len(rows)) for _ in range(ORDERS)])
     done = np.zeros((len(order), 4))
     for now, at in enumerate(order):
         score, view = float(scores[at]), controller.view(_TENANT, {})[_LANE]
         at_once = score >= view.threshold and view.has_budget
-        held = cascade is not None and not at_once and cascade.holds(score, view)
+        held = cascade is not None and not at_once and cascade.holds(score, least, view)
         moved = held and cascade is not None and cascade.moves(float(unsure[at]), view)
         goes = at_once or moved
         controller.note(_TENANT, {}, score, _LANE if goes else None, sticky=False, now=now)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from router.types import Reason
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -73,7 +75,10 @@ class Logged:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One request of a log, as far as an estimate needs it."""
+    """One request of a log, as far as an estimate needs it.
+
+    `reason`: of its lane. What was moved by a cascade had begun below: the score did not send it.
+    """
 
     request_id: str
     tenant: str
@@ -82,6 +87,7 @@ class Row:
     score: float | None
     propensity: float | None
     other_score: float | None = None
+    reason: str | None = None
 
 
 def reward_of(thumb: int) -> float:
@@ -115,7 +121,7 @@ def logged_of(
         found.append(
             (
                 row.score,
-                row.lane == strong,
+                row.lane == strong and row.reason != Reason.CASCADE,
                 row.propensity,
                 reward,
                 clusters.setdefault(key, len(clusters)),

@@ -134,6 +134,7 @@ def _logged(paths: list[Path], version: str) -> Iterator[Row]:
                     row.get("score"),
                     row.get("propensity"),
                     row.get("shadow_score"),
+                    row.get("reason"),
                 )
 
 
@@ -147,4 +148,5 @@ def _traced(folder: Path, version: str) -> Iterator[Row]:
                 trace.lane,
                 trace.score,
                 trace.propensity,
+                reason=trace.reason,
             )

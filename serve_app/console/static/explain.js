@@ -16,6 +16,7 @@ const REASONS = {
   background: "nobody waits for it",
   tier: "its tier may not use, or has, another default lane",
   experiment: "it takes part in an experiment",
+  cascade: "its lane had begun and was unsure of the first tokens, so the stronger one answered",
   yielded: "its score was high enough, but the stronger lane had no room or its budget was spent",
   validation_failed: "the first lane's tool call was not valid, a stronger one answered",
 };
