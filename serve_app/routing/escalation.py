@@ -22,7 +22,7 @@ from router.routing.pressure import LoadObservation, YieldController
 from router.routing.quantile import QuantileConfig
 from router.types import LaneDecision, Reason
 from serve_app.bodies.parsed_request import ParsedRequest
-from serve_app.routing.cascading import Cascading, cascading_of
+from serve_app.routing.cascading import cascading_of
 from serve_app.routing.draws import draws_of
 from serve_app.routing.policies import Policies
 from serve_app.routing.scores import Doubt, Scores, brief, newest_turn
@@ -65,7 +65,7 @@ class Escalation:
         self._planning = self._controlling(policies, (planning,)) if planning is not None else None
         levels = (*policies.levels, *([planning] if planning is not None else []))
         self._yields = {level.lane: YieldController(now=time.monotonic()) for level in levels}
-        self.cascading: Cascading | None = cascading_of(policies)
+        self.cascading = cascading_of(policies)
 
     def _controlling(
         self, policies: Policies, levels: Sequence[EscalationLevel]

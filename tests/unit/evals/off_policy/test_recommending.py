@@ -107,3 +107,14 @@ def test_requests_that_say_nothing_are_left_out(row):
     assert list(log.cluster) == [0, 1]
     assert np.isnan(log.other_score).all()
     assert reward_of(-1) == 0
+
+
+def test_what_a_cascade_moved_had_begun_below():
+    """Its score did not send it up: another threshold would have."""
+    moved = replace(ROW, lane="quality", reason="cascade")
+
+    log = logged_of(
+        [moved, replace(moved, reason="complex")], {("acme", "r1"): 1.0}, "chat", "quality"
+    )
+
+    assert list(log.went_up) == [False, True]
