@@ -40,19 +40,38 @@ def by_score(rows: Judged, share: float, rng: np.random.Generator) -> StageFigur
     return _run(rows, None, share, np.zeros(len(rows)), rng)
 
 
-def two_stages(
-    rows: Judged, uncertainty: Array, share: float, rng: np.random.Generator, part: float = PART
-) -> StageFigures:
-    """Return what both stages do with one share; `uncertainty` has shape (rows,).
+def relayed(rows: Judged) -> Array:
+    """Return the uncertainty that a deployment goes by, shape (rows,); fitted to nothing."""
+    found: Array = -rows.features["mean_logprob"]
+    return found
 
-    It moves the most unsure of the band: so many as its part of the share is for.
+
+def two_stages(
+    rows: Judged,
+    uncertainty: Array,
+    share: float,
+    rng: np.random.Generator,
+    part: float = PART,
+    band: float = BAND,
+) -> StageFigures:
+    """Return what both stages do with one share; `uncertainty` has shape (rows,)."""
+    least, threshold = thresholds(rows, uncertainty, share, part, band)
+    cascade = Cascade(CascadeConfig(part, threshold), share)
+    return _run(rows, cascade, share, uncertainty, rng, least)
+
+
+def thresholds(
+    rows: Judged, uncertainty: Array, share: float, part: float = PART, band: float = BAND
+) -> tuple[float, float]:
+    """Return the score where the band begins, and the uncertainty from which its rows move.
+
+    Those are the most unsure of the band: so many as its part of the share is for.
     """
     scores = rows.features["score"]
-    least = float(np.quantile(scores, 1 - BAND))
-    band = uncertainty[scores >= least]
-    moving = min(1.0, part * share * len(rows) / len(band))
-    config = CascadeConfig(part, float(np.quantile(band, 1 - moving)))
-    return _run(rows, Cascade(config, share), share, uncertainty, rng, least)
+    least = float(np.quantile(scores, 1 - band))
+    inside = uncertainty[scores >= least]
+    moving = min(1.0, part * share * len(rows) / len(inside))
+    return least, float(np.quantile(inside, 1 - moving))
 
 
 def _run(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from typing import Any
 from classifier.arguments import positive
 from evals.cascade.deferral import DRAWS
 from evals.cascade.signals import HELD_TOKENS, KEPT_TOKENS
+from evals.cascade.two_stages import StageFigures
 from serve_app.commands.client import subparser
+from serve_app.config.routing import CascadeConfig
 
 SHARE = 0.03
 
@@ -63,8 +66,8 @@ def _cascade(args: argparse.Namespace) -> int:
     from classifier import DEFAULT_ARTIFACT, load_artifact
     from classifier.features.conversation import rows_of
     from evals.cascade.deferral import held_out
-    from evals.cascade.judging import DECIDING, PREDICTORS, figures, is_better, judged
-    from evals.cascade.two_stages import by_score, two_stages
+    from evals.cascade.judging import DECIDING, PREDICTORS, RELAYED, figures, is_better, judged
+    from evals.cascade.two_stages import by_score, relayed, thresholds, two_stages
 
     scorer = load_artifact(args.artifact or DEFAULT_ARTIFACT).scorer()
     rows = judged([row for path in args.data for _, row in rows_of(path)], scorer, args.hold)
@@ -72,6 +75,16 @@ def _cascade(args: argparse.Namespace) -> int:
     ways = {"score": by_score(rows, args.share, np.random.default_rng(args.seed))}
     unsure = held_out(rows, PREDICTORS[DECIDING])
     ways["moves"] = two_stages(rows, unsure, args.share, np.random.default_rng(args.seed))
+    usual, mean = CascadeConfig(uncertainty=1), relayed(rows)
+    terms = (args.share, usual.part, usual.band)
+    ways["relay"] = two_stages(
+        rows, mean, args.share, np.random.default_rng(args.seed), usual.part, usual.band
+    )
+    setting = {
+        "uncertainty": round(thresholds(rows, mean, *terms)[1], 3),
+        "hold_tokens": args.hold,
+        "beats": is_better(found, RELAYED),
+    }
     names, each = np.unique(rows.source, return_counts=True)
     counts = dict(zip(names.tolist(), each.tolist(), strict=True))
     better = is_better(found)
@@ -79,6 +92,7 @@ def _cascade(args: argparse.Namespace) -> int:
         made = [{**asdict(one), "beats": one.beats} for one in found]
         stages = {name: asdict(one) for name, one in ways.items()}
         said = {"rows": counts, "hold": args.hold, "share": args.share, "beats": better}
+        said["setting"] = setting
         print(json.dumps({**said, "figures": made, "stages": stages}))
         return 0
     print(f"{len(rows)} rows, each source held out: {counts}\n")
@@ -90,7 +104,19 @@ def _cascade(args: argparse.Namespace) -> int:
         f"{both.moved:.1%} move, of {both.held:.0%} that are held."
     )
     print(VERDICT[better])
+    print(_advice(setting, ways["relay"]))
     return 0
+
+
+def _advice(setting: Mapping[str, Any], relay: StageFigures) -> str:
+    """Say what to write into the fleet file, which knows one number of the tokens."""
+    if not setting["beats"]:
+        return "Their mean log-probability alone does not either: leave routing.cascade out."
+    known = f"{{uncertainty: {setting['uncertainty']:g}, hold_tokens: {setting['hold_tokens']}}}"
+    return (
+        f"A deployment goes by their mean log-probability: `routing.cascade: {known}` makes it "
+        f"{relay.quality:.3f}; {relay.moved:.1%} move, of {relay.held:.0%} that are held."
+    )
 
 
 def table(found: list[Any]) -> str:
