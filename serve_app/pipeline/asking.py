@@ -111,6 +111,7 @@ class Asking:
             asked = self._moving_up.asks(call, plan, hold, parsed)
             hold.body = body
             if asked is not parsed:
+                await breathe(len(body))
                 hold.body = self._body(call, plan, asked, lane, ids=traits.wants_ids)
             if hold.asked_at is None:
                 hold.asked_at = asyncio.get_running_loop().time()
