@@ -44,9 +44,10 @@ class Asking:
             refused = await self._ask(call, plan, send, hold)
         except MovesUp:
             return await self._ask_above(call, plan, hold, send)
-        if hold.is_open and hold.adds and _is_bad(refused):
+        if hold.adds and not hold.logprobs and _is_bad(refused) and not call.reply.has_started:
             # It may be the log-probabilities that this engine does not like.
-            self._moving_up.give_up(call, plan, hold, HoldOutcome.UNKNOWN)
+            if hold.is_open:
+                self._moving_up.give_up(call, plan, hold, HoldOutcome.UNKNOWN)
             return await self._ask(call, plan, send)
         return refused
 

@@ -394,6 +394,17 @@ async def test_an_engine_that_does_not_like_the_question_is_asked_without_it(wor
     assert outcomes(world, "unknown") == [1]
 
 
+async def test_it_may_say_so_in_a_stream_that_has_begun(world, stream):
+    """vLLM looks at sampling parameters then."""
+    no = b'data: {"error": {"message": "no logprobs", "code": 400}}\n\ndata: [DONE]\n\n'
+    answers(world, stream, [no], [WHOLE])
+
+    response = await world.post(CHAT, ask(), key="acme")
+
+    assert response.status_code == 200 and text_of(response) == "b"
+    assert [one.body.get("logprobs") for one in world.lanes.opened] == [True, None]
+
+
 async def test_a_bad_request_is_refused_as_ever(world, engine):
     wrong = {"error": {"message": "no", "code": 400}}
     world.lanes.answers = [engine(wrong, status=400), engine(wrong, status=400)]
