@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from classifier.arguments import positive
-from evals.cascade.deferral import DRAWS
+from evals.cascade.deferral import DRAWS, Judged
 from evals.cascade.signals import HELD_TOKENS, KEPT_TOKENS
 from evals.cascade.two_stages import StageFigures
 from serve_app.commands.client import subparser
@@ -67,7 +67,7 @@ def _cascade(args: argparse.Namespace) -> int:
     from classifier.features.conversation import rows_of
     from evals.cascade.deferral import held_out
     from evals.cascade.judging import DECIDING, PREDICTORS, RELAYED, figures, is_better, judged
-    from evals.cascade.two_stages import by_score, relayed, thresholds, two_stages
+    from evals.cascade.two_stages import by_score, two_stages
 
     scorer = load_artifact(args.artifact or DEFAULT_ARTIFACT).scorer()
     rows = judged([row for path in args.data for _, row in rows_of(path)], scorer, args.hold)
@@ -75,16 +75,9 @@ def _cascade(args: argparse.Namespace) -> int:
     ways = {"score": by_score(rows, args.share, np.random.default_rng(args.seed))}
     unsure = held_out(rows, PREDICTORS[DECIDING])
     ways["moves"] = two_stages(rows, unsure, args.share, np.random.default_rng(args.seed))
-    usual, mean = CascadeConfig(uncertainty=1), relayed(rows)
-    terms = (args.share, usual.part, usual.band)
-    ways["relay"] = two_stages(
-        rows, mean, args.share, np.random.default_rng(args.seed), usual.part, usual.band
-    )
-    setting = {
-        "uncertainty": round(thresholds(rows, mean, *terms)[1], 3),
-        "hold_tokens": args.hold,
-        "beats": is_better(found, RELAYED),
-    }
+    uncertainty, ways["relay"] = _relay(rows, args.share, args.seed)
+    beats = is_better(found, RELAYED)
+    setting = {"uncertainty": uncertainty, "hold_tokens": args.hold, "beats": beats}
     names, each = np.unique(rows.source, return_counts=True)
     counts = dict(zip(names.tolist(), each.tolist(), strict=True))
     better = is_better(found)
@@ -106,6 +99,18 @@ def _cascade(args: argparse.Namespace) -> int:
     print(VERDICT[better])
     print(_advice(setting, ways["relay"]))
     return 0
+
+
+def _relay(rows: Judged, share: float, seed: int) -> tuple[float, StageFigures]:
+    """Return the uncertainty to set with a fleet file's other defaults, and what that does."""
+    import numpy as np
+
+    from evals.cascade.two_stages import relayed, thresholds, two_stages
+
+    usual, mean = CascadeConfig(uncertainty=1), relayed(rows)
+    threshold = thresholds(rows, mean, share, usual.part, usual.band)[1]
+    rng = np.random.default_rng(seed)
+    return round(threshold, 3), two_stages(rows, mean, share, rng, usual.part, usual.band)
 
 
 def _advice(setting: Mapping[str, Any], relay: StageFigures) -> str:
