@@ -16,7 +16,7 @@ EXPOSED = (
     b"x-pointsman-model, x-pointsman-not-stored, x-pointsman-propensity, x-pointsman-reason, "
     b"x-pointsman-replica, "
     b"x-pointsman-routed, "
-    b"x-pointsman-score, x-pointsman-threshold, x-pointsman-tool-repair, "
+    b"x-pointsman-score, x-pointsman-threshold, x-pointsman-uncertainty, x-pointsman-tool-repair, "
     b"x-pointsman-tool-results, x-pointsman-tools, x-pointsman-tools-dropped, "
     b"x-pointsman-trace-id, "
     b"x-ratelimit-limit-requests, x-ratelimit-limit-tokens, "
