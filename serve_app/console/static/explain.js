@@ -31,6 +31,7 @@ export function tipping(row, yields = 0) {
   const apart = fixed(Math.abs(row.margin), 3);
   const level = `Score ${fixed(row.score, 3)}, threshold ${fixed(row.threshold, 3)}`;
   if (row.reason === "sticky") return `${level}. It stays with its conversation whatever this turn scores.`;
+  if (row.reason === "cascade") return `${level}: ${apart} short of it, but the lane that had begun was unsure.`;
   if (row.reason === "yielded") {
     const part = yields > 0 ? ` The lane gives up ${percent(yields)} of its share now.` : "";
     return `${level}: over it by ${apart}. Room on the stronger lane, or budget of the tenant, would have tipped it.${part}`;

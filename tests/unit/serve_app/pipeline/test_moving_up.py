@@ -10,6 +10,7 @@ from serve_app.config.fleet import FleetConfig
 from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import NoReplica
 from serve_app.routing.policies import build_policies
+from serve_app.tracing.attributes import call_attributes
 from serve_app.transport.upstream import BrokenConnection
 from tests.unit.serve_app.conftest import FLEET, FakeResponse, FakeScorer
 from tests.unit.serve_app.relay.listening import Listener, with_keepalive
@@ -519,6 +520,9 @@ async def test_usage_and_traces_are_of_the_lane_that_answered(world):
     assert (trace.lane, trace.reason) == ("quality", "cascade")
     assert trace.signals["logprob"] == [-2.5] * 3 and trace.signals["outcome"] == "moved"
     assert (trace.signals["uncertainty"], trace.signals["draft_tokens"]) == (2.5, 3)
+    spanned = call_attributes(seen[0])
+    assert spanned["pointsman.cascade.outcome"] == "moved"
+    assert spanned["pointsman.cascade.uncertainty"] == 2.5
     assert world.meter.try_flush()
     used = world.tenancy.usage("2000-01-01", "2100-01-01")
     assert {slot.lane: counts.completion for slot, counts in used.items()} == {"quality": 8}
