@@ -32,11 +32,14 @@ from evals.cascade.judging import (
     judged,
 )
 from evals.cascade.signals import HELD_TOKENS, TOKEN_SIGNALS
-from evals.cascade.two_stages import by_score, two_stages
+from evals.cascade.two_stages import by_score, relayed, two_stages
+from serve_app.config.routing import CascadeConfig
 
 HOLDS = (1, 2, 4, 8, 16)
 SEED = 0
 STAGE_SHARES = (0.03, 0.1)
+USUAL = CascadeConfig(uncertainty=1)
+"""A deployment's defaults; the other rows of the table hold 8 tokens of the top half."""
 
 
 def main() -> None:
@@ -50,7 +53,7 @@ def main() -> None:
         "By source": _sources(rows),
         "By tokens held": [_hold(held, part, asked) for held, part in holds.items()],
         "One number alone": [_alone(rows, name) for name in (*PROMPT, *TOKEN_SIGNALS, "agreement")],
-        "Both stages with one share": _stages(rows),
+        "Both stages with one share": _stages(rows, holds[USUAL.hold_tokens]),
     }
     _write(parts, _notes(found))
     _plot(rows, holds, found)
@@ -141,11 +144,14 @@ def _sources(rows: Judged) -> list[dict[str, Any]]:
     return table
 
 
-def _stages(rows: Judged) -> list[dict[str, Any]]:
+def _stages(rows: Judged, usual: Judged) -> list[dict[str, Any]]:
     """What the routing's own decisions make of one share, with and without a second stage."""
     table = []
     for share in STAGE_SHARES:
         ways = {"score alone": by_score(rows, share, np.random.default_rng(SEED))}
+        ways["score, then mean log-probability"] = two_stages(
+            usual, relayed(usual), share, np.random.default_rng(SEED), USUAL.part, USUAL.band
+        )
         for name in ("signals", "both"):
             unsure, rng = held_out(rows, PREDICTORS[name]), np.random.default_rng(SEED)
             ways[f"score, then {name}"] = two_stages(rows, unsure, share, rng)

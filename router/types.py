@@ -36,6 +36,8 @@ class Reason(StrEnum):
     EXPERIMENT = "experiment"
     YIELDED = "yielded"
     EXPLORED = "explored"
+    CASCADE = "cascade"
+    """The weaker lane began, was unsure of its first tokens, and a stronger one answers."""
     VALIDATION_FAILED = "validation_failed"
 
 
@@ -134,6 +136,8 @@ class RequestFacts:
         language: ISO 639-1 code of the conversation's language, where that is looked for and clear.
         has_images: some part of it is an image or a video.
         arms: of the experiments that its session is in; no two have a lane in common.
+        moved: the stronger lane to which one of its last turns was moved
+            (`router.routing.cascade`).
 
     """
 
@@ -149,6 +153,7 @@ class RequestFacts:
     task: Task = Task.GENERATE
     has_images: bool = False
     arms: tuple[Arm, ...] = ()
+    moved: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +171,8 @@ class LaneDecision:
         experiment, arm: names, where it is in an experiment; `arm` is None where it does not
             count.
         instead_of: the decision without the experiment, where that moved it.
+        above: the stronger lane to which the request may still move, once its own lane has begun
+            to answer (`router.routing.cascade`); None: it stays.
 
     """
 
@@ -179,6 +186,7 @@ class LaneDecision:
     experiment: str | None = None
     arm: str | None = None
     instead_of: LaneDecision | None = None
+    above: Lane | None = None
 
     @property
     def routed(self) -> LaneDecision:

@@ -164,8 +164,8 @@ def _shares(title: str, steps: list[dict[str, Any]], guides: Sequence[GuideLine]
     fewest = min(step["requests"] for step in steps)
     return figure(
         chart,
-        "Scored requests that a stronger lane answered because of a score (reason complex, "
-        f"frontier or sticky). The emptiest step has {fewest:,} scored requests; steps with few "
+        "Scored requests that a stronger lane answered (reason complex, frontier, sticky or "
+        f"cascade). The emptiest step has {fewest:,} scored requests; steps with few "
         "jump by chance.",
     )
 

@@ -15,7 +15,7 @@ from classifier.report import figures
 from classifier.report.labelled import by_group
 from classifier.report.traffic import Mask, Traffic
 
-ESCALATED = ("complex", "frontier", "sticky")
+ESCALATED = ("complex", "frontier", "sticky", "cascade")
 # The threshold of the topmost lane is another one than that of the lane below.
 TOP_LANE = "frontier"
 MAX_TENANTS = 20
@@ -45,7 +45,7 @@ def of_traffic(traffic: Traffic, against: Traffic | None) -> dict[str, Any]:
 
 
 def escalated(scored: Traffic) -> Mask:
-    """Which of the scored requests a stronger lane answered because of a score."""
+    """Which of the scored requests a stronger lane answered, for score or for a weak beginning."""
     return scored.has("reason", ESCALATED)
 
 

@@ -52,6 +52,9 @@ for them, whatever its cache has; and two drafts are two more answers."""
 DECIDING = "both"
 """By which it is said whether signals beat the prompt: the best of several would too easily."""
 
+RELAYED = "mean log-probability"
+"""By which a deployment moves requests: one number of tokens that need no alternatives."""
+
 PARTS = 5
 MIN_ROWS = 50
 
@@ -114,9 +117,9 @@ def figures(rows: Judged, rng: np.random.Generator, draws: int = DRAWS) -> list[
     return [_judge(name, scores, rows, samples) for name in scores]
 
 
-def is_better(found: Sequence[Figures]) -> bool:
+def is_better(found: Sequence[Figures], name: str = DECIDING) -> bool:
     """Whether signals beat the prompt: what a second stage would go by does."""
-    return next(one.beats for one in found if one.name == DECIDING)
+    return next(one.beats for one in found if one.name == name)
 
 
 def _judge(

@@ -40,27 +40,47 @@ def by_score(rows: Judged, share: float, rng: np.random.Generator) -> StageFigur
     return _run(rows, None, share, np.zeros(len(rows)), rng)
 
 
-def two_stages(
-    rows: Judged, uncertainty: Array, share: float, rng: np.random.Generator, part: float = PART
-) -> StageFigures:
-    """Return what both stages do with one share; `uncertainty` has shape (rows,).
+def relayed(rows: Judged) -> Array:
+    """Return the uncertainty that a deployment goes by, shape (rows,); fitted to nothing."""
+    found: Array = -rows.features["mean_logprob"]
+    return found
 
-    It moves the most unsure of the band: so many as its part of the share is for.
+
+def two_stages(
+    rows: Judged,
+    uncertainty: Array,
+    share: float,
+    rng: np.random.Generator,
+    part: float = PART,
+    band: float = BAND,
+) -> StageFigures:
+    """Return what both stages do with one share; `uncertainty` has shape (rows,)."""
+    least, threshold = thresholds(rows, uncertainty, share, part, band)
+    cascade = Cascade(CascadeConfig(part, threshold), share)
+    return _run(rows, cascade, share, uncertainty, rng, least)
+
+
+def thresholds(
+    rows: Judged, uncertainty: Array, share: float, part: float = PART, band: float = BAND
+) -> tuple[float, float]:
+    """Return the score where the band begins, and the uncertainty from which its rows move.
+
+    Those are the most unsure of the band: so many as its part of the share is for.
     """
     scores = rows.features["score"]
-    least = float(np.quantile(scores, 1 - BAND))
-    band = uncertainty[scores >= least]
-    moving = min(1.0, part * share * len(rows) / len(band))
-    config = CascadeConfig(part, least, float(np.quantile(band, 1 - moving)))
-    return _run(rows, config, share, uncertainty, rng)
+    least = float(np.quantile(scores, 1 - band))
+    inside = uncertainty[scores >= least]
+    moving = min(1.0, part * share * len(rows) / len(inside))
+    return least, float(np.quantile(inside, 1 - moving))
 
 
 def _run(
     rows: Judged,
-    config: CascadeConfig | None,
+    cascade: Cascade | None,
     share: float,
     unsure: Array,
     rng: np.random.Generator,
+    least: float = 0.0,
 ) -> StageFigures:
     scores = rows.features["score"]
     shipped = np.sort(scores)[::-1]
@@ -68,13 +88,12 @@ def _run(
         [EscalationLevel(_LANE, share)],
         lambda part: float(shipped[min(int(part * len(shipped)), len(shipped) - 1)]),
     )
-    cascade = None if config is None else Cascade(config, share)
     order = np.concatenate([rng.permutation(len(rows)) for _ in range(ORDERS)])
     done = np.zeros((len(order), 4))
     for now, at in enumerate(order):
         score, view = float(scores[at]), controller.view(_TENANT, {})[_LANE]
         at_once = score >= view.threshold and view.has_budget
-        held = cascade is not None and not at_once and cascade.holds(score, view)
+        held = cascade is not None and not at_once and cascade.holds(score, least, view)
         moved = held and cascade is not None and cascade.moves(float(unsure[at]), view)
         goes = at_once or moved
         controller.note(_TENANT, {}, score, _LANE if goes else None, sticky=False, now=now)

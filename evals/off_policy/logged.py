@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from router.types import Reason
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -77,6 +79,7 @@ class Row:
     """One request of a log, as far as an estimate needs it.
 
     `other_scores`: of the same classifiers, in the same order, in each row; None: none was made.
+    `reason`: of its lane. What was moved by a cascade had begun below: the score did not send it.
     """
 
     request_id: str
@@ -86,6 +89,7 @@ class Row:
     score: float | None
     propensity: float | None
     other_scores: tuple[float | None, ...] = ()
+    reason: str | None = None
 
 
 def reward_of(thumb: int) -> float:
@@ -119,7 +123,7 @@ def logged_of(
         found.append(
             (
                 row.score,
-                row.lane == strong,
+                row.lane == strong and row.reason != Reason.CASCADE,
                 row.propensity,
                 reward,
                 clusters.setdefault(key, len(clusters)),

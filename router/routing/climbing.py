@@ -9,6 +9,7 @@ tenant's adoption bucket (`router.routing.budget`).
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from router.routing.exploration import by_chance, slots_of, wanted_before
 from router.routing.levels import LevelView
@@ -68,6 +69,8 @@ def by_complexity(
     epsilon = 0.0 if facts.has_tools else policy.epsilon
     slots = slots_of(policy.stronger)
     wanted = wanted_before(judgement, names, slots, epsilon)
+    if facts.moved is not None and facts.moved in names:
+        wanted.add(facts.moved)
 
     def decide(flipped: str | None) -> LaneDecision:
         return _climb(policy, base, open_to_it, judgement, wanted, flipped)
@@ -100,7 +103,11 @@ def _climb(
             reason = why
         elif why is not None:
             return LaneDecision(policy.lanes[stronger.lane], why, newest, view.threshold)
-    return LaneDecision(base.lane, reason, newest, view.threshold)
+    decision = LaneDecision(base.lane, reason, newest, view.threshold)
+    if policy.cascade is None or reason is Reason.YIELDED:
+        return decision
+    may = any(stronger.lane == policy.cascade for stronger in open_to_it)
+    return replace(decision, above=policy.lanes[policy.cascade]) if may else decision
 
 
 def _adopted(

@@ -27,14 +27,17 @@ The order is fixed, and each step is one function, tried until one answers:
 10. `tier`: the tenant's tier has a default lane of its own;
 11. `default`.
 
+A request whose score stays under all thresholds may move after all, once its lane has begun to
+answer: `above` of the decision, `cascade` (`router.routing.cascade`).
+
 Then, in place of the lane that 2 to 11 chose, `experiment`: the session is in an arm of an
 experiment on that lane which goes elsewhere (`router.routing.arms`).
 
-Stickiness needs no table. Chat clients send the whole conversation each time, so
-the scores of the last turns can be had again from the request itself, and every
-ingress replica reaches the same answer. `judge` is called only at 5 or 7, and only when a
-stronger lane is open to the request: a pinned, long or background request, or one
-of a tenant without a budget, is never scored for nothing.
+Stickiness needs no table, but for turns that were moved so (`router.routing.moved`). Chat
+clients send the whole conversation each time, so the scores of the last turns can be had
+again from the request itself, and every ingress replica reaches the same answer. `judge` is
+called only at 5 or 7, and only when a stronger lane is open to the request: a pinned, long or
+background request, or one of a tenant without a budget, is never scored for nothing.
 """
 
 from __future__ import annotations

@@ -57,6 +57,7 @@ class RoutingPolicy:
         pooling: lane by the task, for those that do not generate.
         epsilon: chance of a request near a threshold to go the other way; at most one over the
             number of stronger lanes.
+        cascade: the stronger lane to which a request may move that has begun elsewhere.
 
     """
 
@@ -74,6 +75,7 @@ class RoutingPolicy:
     vision: str | None = None
     pooling: Mapping[Task, str] = field(default_factory=dict)
     epsilon: float = 0.0
+    cascade: str | None = None
 
     @property
     def has_blind_lanes(self) -> bool:

@@ -22,7 +22,9 @@ from router.types import HeldLane, LaneDecision, Reason
 MAX_STEPS = 100
 """Steps for which an escalation is good. Coding agents seldom take more in one turn."""
 
-_CLIMBED = frozenset({Reason.COMPLEX, Reason.FRONTIER, Reason.PLANNING, Reason.STICKY})
+_CLIMBED = frozenset(
+    {Reason.COMPLEX, Reason.FRONTIER, Reason.PLANNING, Reason.STICKY, Reason.CASCADE}
+)
 _BY_ITSELF = _CLIMBED | {Reason.YIELDED}
 """Reasons of a first step. Its later steps are there because it was: `sticky`."""
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from router.types import Task
 from serve_app.config.lane import LaneConfig
+from serve_app.config.routing import RoutingConfig
 
 _NEEDS = {"embeddings": Task.EMBED, "rerank": Task.SCORE}
 
@@ -47,6 +48,28 @@ def pooling_lanes(
         if running is not None:
             found[task] = running
     return found
+
+
+def cascade_fault(routing: RoutingConfig, lanes: Mapping[str, LaneConfig]) -> str | None:
+    """Say why nothing could move between these lanes, where that is asked for."""
+    cascade = routing.cascade
+    if cascade is None:
+        return None
+    if routing.complex is None or not routing.escalation_share:
+        return "needs routing.complex, and an escalation_share over 0: moves are paid from it"
+    if routing.complex == routing.default:
+        return f"lane '{routing.default}' is default and complex: there is nowhere to move to"
+    if cascade.band <= routing.escalation_share:
+        return (
+            f"band: {cascade.band:g} of the scored requests lie in it or over it, and "
+            f"{routing.escalation_share:g} of them go up at once: nobody would be held"
+        )
+    if not lanes[routing.default].tells_logprobs:
+        return (
+            f"lane '{routing.default}' tells no log-probabilities (engine_args logprobs_mode): "
+            "nothing is known of its answers"
+        )
+    return None
 
 
 def known_to_see(lane: LaneConfig) -> bool:

@@ -16,7 +16,7 @@ from pydantic import (
 from router.admission.lane_queue import QueueConfig
 from router.routing.aliases import Aliases
 from router.slo.objectives import Targets
-from serve_app.config.abilities import unsuited
+from serve_app.config.abilities import cascade_fault, unsuited
 from serve_app.config.admission import MAX_SAFE_SHARE, AdmissionConfig, IngressConfig, LedgerConfig
 from serve_app.config.advice import AdviceConfig
 from serve_app.config.aliases import MAX_ALIASES, AliasConfig, alias_fault
@@ -212,6 +212,13 @@ class FleetConfig(StrictModel):
             wrong = unsuited(role, self.lanes[name])
             if wrong is not None:
                 raise ValueError(f"routing.{role}: lane '{name}' {wrong}")
+        return self
+
+    @model_validator(mode="after")
+    def _a_cascade_has_somewhere_to_go(self) -> Self:
+        wrong = cascade_fault(self.routing, self.enabled_lanes)
+        if wrong is not None:
+            raise ValueError(f"routing.cascade: {wrong}")
         return self
 
     @model_validator(mode="after")

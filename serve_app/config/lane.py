@@ -227,6 +227,12 @@ class LaneConfig(StrictModel):
         return is_told or (self.engine == "simulated" and self.generates)
 
     @property
+    def tells_logprobs(self) -> bool:
+        """Whether its engine says how probable its tokens were: vLLM may be told to give logits."""
+        mode = str(self.engine_args.get("logprobs_mode", "raw_logprobs"))
+        return self.generates and mode.endswith("_logprobs")
+
+    @property
     def tensor_parallel_size(self) -> int:
         """GPUs of one replica."""
         return int(self.engine_args.get("tensor_parallel_size", 1))

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from router.routing.cascade import MAX_PART
 from serve_app.config.errors import StrictModel
 
 MAX_FALLBACKS = 4
@@ -33,6 +34,32 @@ class ExplorationConfig(StrictModel):
 
     epsilon: float = Field(0.02, gt=0, le=0.25)
     width: float = Field(0.1, gt=0, le=0.5)
+
+
+class CascadeConfig(StrictModel):
+    """Requests under the complex lane's threshold that move there if the weaker lane is unsure.
+
+    Of chat completions alone (docs/evals.md). Who is in the band is held while its lane begins.
+
+    Attributes:
+        uncertainty: minus the mean log-probability of the held tokens, in nats, from which a
+            request moves. Of one's own lane: `pointsman classifier cascade` says which.
+        hold_tokens: a stream is held for so many of its first tokens at most.
+        hold_s: and for so long after the first of them.
+        whole_s: an answer that is no stream is judged when it is there, and stays if that took
+            longer than this; 0: none is judged.
+        band: share of the scored requests, from the highest score down, that are held where they
+            do not go up at once.
+        part: of `escalation_share` that moves may take.
+
+    """
+
+    uncertainty: float = Field(gt=0, le=30)
+    hold_tokens: int = Field(4, ge=1, le=16)
+    hold_s: float = Field(0.5, gt=0, le=5)
+    whole_s: float = Field(2, ge=0, le=60)
+    band: float = Field(0.3, gt=0, le=1)
+    part: float = Field(0.5, gt=0, le=MAX_PART)
 
 
 class ClassifierServiceConfig(StrictModel):
@@ -89,6 +116,7 @@ class RoutingConfig(StrictModel):
         classifier_service: a second classifier of another kind, in a deployment of its own,
             which is asked of scores near a threshold; default: there is none.
         exploration: what the log can tell of other thresholds; default: nothing is explored.
+        cascade: a second look at what the score left below; default: there is none.
 
     """
 
@@ -118,6 +146,7 @@ class RoutingConfig(StrictModel):
     shadow_classifier: str | None = None
     classifier_service: ClassifierServiceConfig | None = None
     exploration: ExplorationConfig | None = None
+    cascade: CascadeConfig | None = None
 
     @field_validator("tool_fallback", mode="before")
     @classmethod

@@ -18,7 +18,7 @@ EXPOSED = (
     b"x-pointsman-routed, "
     b"x-pointsman-score, x-pointsman-threshold, x-pointsman-tool-repair, "
     b"x-pointsman-tool-results, x-pointsman-tools, x-pointsman-tools-dropped, "
-    b"x-pointsman-trace-id, "
+    b"x-pointsman-trace-id, x-pointsman-uncertainty, "
     b"x-ratelimit-limit-requests, x-ratelimit-limit-tokens, "
     b"x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, "
     b"x-ratelimit-reset-requests, x-ratelimit-reset-tokens, x-request-id, x-session-id, "

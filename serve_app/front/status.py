@@ -46,6 +46,7 @@ class Status:
         lanes stand that are scaled, `loading` the required lanes that have no warmed replica yet.
         """
         fleet, shadow = self._state.policies.fleet, self._state.policies.shadow
+        cascading = self._state.escalation.cascading
         lanes = await self._lane_status(ingresses, scaling)
         return {
             "fleet": fleet.name,
@@ -61,6 +62,7 @@ class Status:
             "escalation": {
                 "lanes": self._state.escalation.status(),
                 "planning": self._state.escalation.planning_status(),
+                "cascade": None if cascading is None else cascading.status(),
                 "classifier": self._state.policies.scorer.version,
                 "shadow_classifier": shadow.version if shadow else None,
             },

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from serve_app.config.prices import PricesConfig
 from serve_app.metrics.agents import AgentMetrics
 from serve_app.metrics.bounded_labels import BoundedLabels
+from serve_app.metrics.cascade import CascadeMetrics
 from serve_app.metrics.experiments import ExperimentMetrics
 from serve_app.metrics.loop_histogram import LoopHistogram
 from serve_app.metrics.rendering import Renderer
@@ -210,6 +211,7 @@ class Metrics:
             "Chats aborted because nobody resumed them in time.",
         )
         self.agents = AgentMetrics(registry)
+        self.cascade = CascadeMetrics(registry)
         self._tenants = BoundedLabels(MAX_TENANT_LABELS)
         self._renderer = Renderer(registry, {"ingress": ingress} if ingress else {})
         self.turns = TurnMetrics(registry)

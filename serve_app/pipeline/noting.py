@@ -6,6 +6,7 @@ import time
 
 from router.types import Reason
 from serve_app.metrics import AgentMetrics
+from serve_app.pipeline.moving_up import MovingUp
 from serve_app.pipeline.state import IngressState
 from serve_app.pipeline.tool_versions import tool_session
 from serve_app.request.call import Call
@@ -15,15 +16,16 @@ from serve_app.request.plan import Plan
 class Noting:
     """Notes the requests that one ingress replica has admitted."""
 
-    def __init__(self, state: IngressState, metrics: AgentMetrics) -> None:
+    def __init__(self, state: IngressState, metrics: AgentMetrics, moving_up: MovingUp) -> None:
         self._state = state
+        self._moving_up = moving_up
         self._metrics = metrics
 
     def note_admitted(self, call: Call, plan: Plan) -> None:
         """Count an admitted request: its task's bounds, the stronger lanes' shares.
 
         Nothing is awaited between the decision and this, so that no other request
-        spends the same budget.
+        spends the same budget. A request that is held is counted when its hold is closed.
         """
         metrics, tier, guarded = self._metrics, call.tenant.tier_name, call.guarded
         if guarded is not None:
@@ -40,6 +42,8 @@ class Noting:
                 session, now = tool_session(call), time.monotonic()
                 sessions = self._state.tool_sessions
                 sessions.note(call.tenant.name, use.name, session, use.version, now)
-        self._state.escalation.note(call.tenant, plan.decision.routed)
+        call.hold = self._moving_up.open(call, plan)
+        if call.hold is None:
+            self._state.escalation.note(call.tenant, plan.decision.routed)
         if plan.decision.score is not None:
             call.shadow = self._state.escalation.shadow(call.policies, plan.parsed)

@@ -22,6 +22,7 @@ from serve_app.bodies.big_bodies import BigBodies
 from serve_app.bodies.routes import Route
 from serve_app.metrics import Metrics
 from serve_app.pipeline.asking import Asking
+from serve_app.pipeline.moving_up import MovingUp
 from serve_app.pipeline.noting import Noting
 from serve_app.pipeline.preparation import Preparation, task_id_of
 from serve_app.pipeline.rescoring import Rescoring
@@ -94,12 +95,13 @@ class Pipeline:
         self._rescoring = Rescoring(state, self.preparation, self.big_bodies)
         self._summarising = Summarising(self.summariser, self.preparation, self.big_bodies, metrics)
         self.reserving = Reserving(state, metering)
-        self.noting = Noting(state, metrics.agents)
+        self._moving_up = MovingUp(state, metrics, metering, self.preparation)
+        self.noting = Noting(state, metrics.agents, self._moving_up)
         repair_asking = RepairAsking(dispatch, state.admission, lambda x: sleeps(state.gates, x))
         repair = ToolRepair(repair_asking, metrics.agents)
         self._relay = Relay(metrics, state.escalation, metering, repair)
         recovery = Recovery(self._relay, dispatch, self.book, metrics, repair)
-        self._asking = Asking(state, recovery)
+        self._asking = Asking(state, recovery, self._moving_up)
         self.recent = RecentRequests(state.escalation.features)
         self._settlement = Settlement(state, metrics, recorder, metering, self.recent, traces)
         self.shadowing = Shadowing(
@@ -173,6 +175,8 @@ class Pipeline:
         return send
 
     def _settle(self, call: Call) -> None:
+        if call.hold is not None and call.plan is not None:
+            self._moving_up.end(call, call.plan, call.hold)
         self._settlement.settle(call)
         self.shadowing.consider(call)
         if self._tracer is not None:
@@ -231,7 +235,7 @@ class Pipeline:
             served.leave()
         is_down = refused is not None and refused.reason in LANE_IS_DOWN
         if is_down and not call.tenant.tier.sheddable:
-            await self._state.admission.drain_sheddable(plan.lane)
+            await self._state.admission.drain_sheddable((call.plan or plan).lane)
         return refused
 
     async def _wait(self, call: Call, plan: Plan) -> Rejected | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
 from math import ceil
@@ -128,6 +129,12 @@ class Preparation:
         _take(call, again)
         return self._measure(call, again, plan.decision)
 
+    def on_lane(self, call: Call, plan: Plan, decision: LaneDecision) -> Plan:
+        """The plan on another lane, as it is reckoned there."""
+        if plan.shape is None:
+            return replace(plan, decision=decision, lane=decision.lane.name)
+        return self._measure(call, plan.shape, decision)
+
     def _identify_session(self, call: Call, parsed: ParsedRequest) -> Rejected | None:
         call.task_id = task_id_of(call.headers)
         given = self._state.session_id_of(call.headers)
@@ -164,6 +171,7 @@ class Preparation:
         default = call.policies.routing.default
         wish = wish_of(call, parsed) if call.route.answers else parsed.output_tokens
         is_step, held = parsed.prompt.is_step, None
+        cascading = self._state.escalation.cascading
         if is_step and call.turn_key is not None:
             held = self._state.turn_lanes.find(call.turn_key, time.monotonic())
         return RequestFacts(
@@ -180,6 +188,7 @@ class Preparation:
             task=call.route.task,
             has_images=call.policies.routing.has_blind_lanes and has_images(parsed.messages),
             arms=self._state.experiments.arms(call.session_key, call.tenant),
+            moved=None if cascading is None else cascading.moved(call.session_key, parsed),
         )
 
     def _longest(self, lane: str, parsed: ParsedRequest) -> int:

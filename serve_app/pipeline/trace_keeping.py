@@ -177,6 +177,7 @@ def trace_from(record: RequestRecord, call: Call) -> Trace:
         propensity=record.propensity,
         experiment=record.experiment,
         arm=record.arm,
+        signals={} if call.hold is None else call.hold.told(),
         policy_version=call.policies.version,
         code=record.code,
         prompt_tokens=record.prompt_tokens,

@@ -10,6 +10,7 @@ from router.recovery.resume import Delivered, RecoveryAction, ResumePoint, Strea
 from serve_app.agents.gate import Gate
 from serve_app.metrics import Metrics
 from serve_app.protocol.errors import Dialect
+from serve_app.protocol.logprobs import StrippingReader
 from serve_app.protocol.sse import EventReader
 from serve_app.relay.engine_stream import EngineStream, FirstStream
 from serve_app.relay.gated_stream import GatedStream
@@ -20,6 +21,7 @@ from serve_app.relay.resumption import Ask, held_chars
 from serve_app.relay.tool_use import Messages
 from serve_app.relay.transcript import Transcript
 from serve_app.request.call import Call
+from serve_app.request.hold import Hold
 from serve_app.request.plan import Plan
 from serve_app.request.reply import StreamState
 
@@ -34,6 +36,7 @@ class RequestAttempts:
     """One request's way: its call and plan, its stream, its faults.
 
     Attributes:
+        body: what an engine is asked; while the request is held, `hold.body` instead.
         gate: judges its tool calls; None: it can have none.
         transcript: what the client was given; kept up only where `keeps_transcript`.
         faults: in a row, without a token in between; `failovers`: in all.
@@ -47,10 +50,17 @@ class RequestAttempts:
     """
 
     def __init__(
-        self, call: Call, plan: Plan, body: bytes, traits: StreamTraits, gate: Gate | None = None
+        self,
+        call: Call,
+        plan: Plan,
+        body: bytes,
+        traits: StreamTraits,
+        gate: Gate | None = None,
+        hold: Hold | None = None,
     ) -> None:
         self.call, self.plan = call, plan
         self.body = body
+        self._hold = hold
         self.traits = traits
         self.gate = gate
         self.lane = call.policies.fleet.lanes[plan.lane]
@@ -68,7 +78,7 @@ class RequestAttempts:
         self.told: Told | None = None
         if traits.may_repeat and not traits.goes_by_tokens:
             self.told = Told(hides_ids=traits.wants_ids)
-        self.ask = Ask(call.route.engine_path, body)
+        self.ask = self._first_ask
         self.stream: EngineStream = self._first_stream()
 
     def _first_stream(self, *, keeps: bool = True) -> FirstStream:
@@ -82,10 +92,22 @@ class RequestAttempts:
                 has_ids=self.traits.wants_ids,
                 shows_ids=bool(parsed.body.get("return_token_ids")),
             )
-        reader = EventReader(hide_usage=not self.wants_usage)
+        is_stripped = self.hold is not None and self.hold.adds
+        kind = StrippingReader if is_stripped else EventReader
+        reader = kind(hide_usage=not self.wants_usage)
         if dialect is Dialect.ANTHROPIC and parsed.tools:
             return Messages(reader, None, dialect)
         return FirstStream(reader, self.transcript if self.keeps_transcript else None, dialect)
+
+    @property
+    def hold(self) -> Hold | None:
+        """The request's hold, as long as nothing is decided."""
+        return self._hold if self._hold is not None and self._hold.is_open else None
+
+    @property
+    def _first_ask(self) -> Ask:
+        hold = self.hold
+        return Ask(self.call.route.engine_path, self.body if hold is None else hold.body)
 
     @property
     def has_begun(self) -> bool:
@@ -171,7 +193,7 @@ class RequestAttempts:
         self.stream = self._first_stream(keeps=False)
 
     def _ask_again(self, outcome: str) -> None:
-        self.ask, self.outcome = Ask(self.call.route.engine_path, self.body), outcome
+        self.ask, self.outcome = self._first_ask, outcome
         # They are generated again.
         self.state.tokens -= self.state.untold_tokens
         self.state.untold_tokens = 0

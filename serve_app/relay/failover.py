@@ -36,11 +36,13 @@ from serve_app.relay.attempts import RequestAttempts
 from serve_app.relay.dispatch import Dispatch
 from serve_app.relay.fault_book import FaultBook
 from serve_app.relay.fault_log import LATE
+from serve_app.relay.held_response import HeldResponse, MovesUp
 from serve_app.relay.relay import Relay
 from serve_app.relay.resumed_stream import ResumedStream, closing, known_usage
 from serve_app.relay.resumption import ask_by, held_chars, stops_of
 from serve_app.relay.tool_repair import ToolRepair
 from serve_app.request.call import Call
+from serve_app.request.hold import Hold
 from serve_app.request.plan import Plan
 from serve_app.request.stages import Stage
 from serve_app.transport.upstream import Response
@@ -73,10 +75,18 @@ class Recovery:
         self._metrics = metrics
 
     async def run(
-        self, call: Call, plan: Plan, body: bytes, traits: StreamTraits, send: Send
+        self,
+        call: Call,
+        plan: Plan,
+        body: bytes,
+        traits: StreamTraits,
+        send: Send,
+        hold: Hold | None = None,
     ) -> Rejected | None:
+        """Answer the client, or say why not. Raises MovesUp where a held request is moved."""
         self._book.apply(call.policies.fleet.recovery)
-        attempts = RequestAttempts(call, plan, body, traits, self._repair.gate_for(call, plan))
+        gate = self._repair.gate_for(call, plan)
+        attempts = RequestAttempts(call, plan, body, traits, gate, hold)
         suspected = self._book.begin(attempts)
         if suspected is not None:
             return suspected
@@ -108,6 +118,8 @@ class Recovery:
         if isinstance(opened, Rejected):
             return opened
         replica, response = opened
+        if attempts.hold is not None:
+            response = HeldResponse(response, attempts.hold)
         before = attempts.state.tokens
         refused: Rejected | None = NO_ANSWER
         # Closing ends the connection unless the response was read to its
@@ -117,6 +129,9 @@ class Recovery:
                 refused = await self._relay.relay(attempts, response, send)
             except AttemptFailed as failed:
                 await self._blame(attempts, replica, failed)
+                raise
+            except MovesUp:
+                self._book.note_answer(attempts, replica.id)
                 raise
             finally:
                 has_gone_on = refused is None or attempts.state.tokens > before

@@ -215,7 +215,9 @@ class Relay:
         call.served.ttft_s = ttft_s = now - call.started
         call.served.ttft_paced_s = call.served.paced_s
         self._metrics.ttft.labels(call.lane, tier).observe(ttft_s)
-        self._escalation.note_ttft(call.lane, ttft_s)
+        if call.hold is None:
+            # Of a request that was held, it is not this lane's alone.
+            self._escalation.note_ttft(call.lane, ttft_s)
         await self._start_stream(call, send)
 
     async def _start_stream(self, call: Call, send: Send) -> None:

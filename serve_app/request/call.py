@@ -19,6 +19,7 @@ from serve_app.placement.lanes import Replica
 from serve_app.protocol.sse import Usage
 from serve_app.protocol.trace_context import TRACE_HEADERS, TraceContext
 from serve_app.request.charge import Charge
+from serve_app.request.hold import Hold
 from serve_app.request.keeping import Keeping
 from serve_app.request.plan import Plan
 from serve_app.request.reply import Reply, nothing
@@ -118,6 +119,7 @@ class Call:
         stages: seconds by stage.
         trace: the call's own span; None: nobody keeps one, or its client says that none is kept.
         shown: what its client was given; None: its tenant does not let it be kept.
+        hold: while its lane begins, where it may move to a stronger one; None: it stays.
 
     """
 
@@ -150,6 +152,7 @@ class Call:
     stages: Stages = field(init=False)
     trace: TraceContext | None = None
     shown: Shown | None = None
+    hold: Hold | None = None
 
     def __post_init__(self) -> None:
         self.stages = Stages(self.started)

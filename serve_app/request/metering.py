@@ -35,6 +35,13 @@ class Metering:
                 tenant.name, plan.lane, tenant.weights, tokens, _progress(call.served, plan)
             )
 
+    def move(self, call: Call, plan: Plan) -> None:
+        """Hold the same for a request that another lane answers: nothing was used of the first."""
+        number = call.charge.usage_number
+        if self._meter is not None and number is not None:
+            self.begin(call, plan)
+            self._meter.end(number, None)
+
     def end(self, call: Call, usage: Usage | None) -> None:
         """Account for a call, however it ended. `usage` None: no engine did anything."""
         number = call.charge.usage_number

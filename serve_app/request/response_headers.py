@@ -105,6 +105,8 @@ def _debug_headers(call: Call) -> Headers:
         ]
         if decision.propensity < 1:
             headers.append((b"x-pointsman-propensity", f"{decision.propensity:g}".encode()))
+    if call.hold is not None and (unsure := call.hold.uncertainty) is not None:
+        headers.append((b"x-pointsman-uncertainty", f"{unsure:.4f}".encode()))
     if call.served.replica is not None:
         headers.append((b"x-pointsman-replica", call.served.replica.id.encode()))
     if call.trace is not None and call.trace.is_sampled:

@@ -19,8 +19,10 @@ from router.routing.escalation import EscalationConfig, EscalationController, Es
 from router.routing.levels import Band, LevelView, doubt_around
 from router.routing.policy import Judgement
 from router.routing.pressure import LoadObservation, YieldController
+from router.routing.quantile import QuantileConfig
 from router.types import LaneDecision, Reason
 from serve_app.bodies.parsed_request import ParsedRequest
+from serve_app.routing.cascading import cascading_of
 from serve_app.routing.draws import draws_of
 from serve_app.routing.policies import Policies
 from serve_app.routing.scores import Doubt, Scores, brief, newest_turn
@@ -33,7 +35,10 @@ BUSY_S = 60.0
 
 
 class Escalation:
-    """Owns the scores, the controller and the yielding of one ingress replica."""
+    """Owns the scores, the controller and the yielding of one ingress replica.
+
+    `cascading`: the second stage of the complex lane's level; None: there is none.
+    """
 
     def __init__(self, policies: Policies, replica: str = "") -> None:
         self._policies = policies
@@ -47,9 +52,11 @@ class Escalation:
 
     def apply(self, policies: Policies) -> None:
         """Follow a reload; shares begin anew only when what they rest on changed."""
-        if policies.escalation_basis != self._policies.escalation_basis:
+        before, self._policies = self._policies, policies
+        if policies.escalation_basis != before.escalation_basis:
             self._start(policies)
-        self._policies = policies
+        elif policies.fleet.routing.cascade != before.fleet.routing.cascade:
+            self.cascading = cascading_of(policies)
 
     def _start(self, policies: Policies) -> None:
         self._policies = policies
@@ -58,12 +65,16 @@ class Escalation:
         self._planning = self._controlling(policies, (planning,)) if planning is not None else None
         levels = (*policies.levels, *([planning] if planning is not None else []))
         self._yields = {level.lane: YieldController(now=time.monotonic()) for level in levels}
+        self.cascading = cascading_of(policies)
 
     def _controlling(
         self, policies: Policies, levels: Sequence[EscalationLevel]
     ) -> EscalationController:
         replicas = policies.fleet.ingress.replicas
-        config = EscalationConfig(replicas=replicas, explored=policies.explored_width)
+        # Thresholds are read from the top of the scores: a cascade's band is deeper.
+        quantile = QuantileConfig()
+        quantile = replace(quantile, tail_share=max(quantile.tail_share, policies.held_share))
+        config = EscalationConfig(replicas, explored=policies.explored_width, quantile=quantile)
         return EscalationController(levels, policies.shipped, config, replica=self._replica)
 
     # -- deciding -----------------------------------------------------------
@@ -133,7 +144,15 @@ class Escalation:
     def features(self, policies: Policies, parsed: ParsedRequest) -> dict[str, float]:
         return policies.scorer.features(newest_turn(parsed))
 
-    def note(self, tenant: Tenant, decision: LaneDecision) -> None:
+    def standing(self, tenant: Tenant, lane: str) -> tuple[LevelView, float] | None:
+        """Return a level as it is for a tenant now, and the score where a cascade's band begins."""
+        policies = self._policies
+        view = self._views(policies, tenant.name, tenant.rules.budgets).get(lane)
+        if view is None:
+            return None
+        return view, self._controller.window.threshold(policies.held_share)
+
+    def note(self, tenant: Tenant, decision: LaneDecision, *, held: bool = False) -> None:
         now = time.monotonic()
         if decision.score is not None or decision.reason is Reason.STICKY:
             # The steps of an agent's turn fill a lane, too, and are not scored.
@@ -153,6 +172,8 @@ class Escalation:
             controller.note(
                 tenant.name, budgets, score, lane, sticky=is_sticky, now=now, explored=is_explored
             )
+            if self.cascading is not None and controller is self._controller:
+                self.cascading.note(decision, held=held)
 
     def _views(
         self, policies: Policies, tenant: str, budgets: Mapping[str, float]

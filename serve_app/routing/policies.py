@@ -59,8 +59,14 @@ class Policies:
     @property
     def escalation_basis(self) -> tuple[object, ...]:
         """What scores and shares rest on: when it changes, they do not compare."""
-        replicas, width = self.fleet.ingress.replicas, self.explored_width
-        return self.scorer.version, self.levels, self.planning, replicas, width
+        replicas, widths = self.fleet.ingress.replicas, (self.explored_width, self.held_share)
+        return self.scorer.version, self.levels, self.planning, replicas, *widths
+
+    @property
+    def held_share(self) -> float:
+        """Of the scored requests, from the top, those that a cascade may hold; 0: none."""
+        cascade = self.fleet.routing.cascade
+        return 0.0 if cascade is None else cascade.band
 
     @property
     def explored_width(self) -> float:
@@ -154,6 +160,7 @@ def routing_of(fleet: FleetConfig) -> RoutingPolicy:
         vision=_running(fleet, routing.vision),
         pooling=pooling_lanes(routing.embeddings, routing.rerank, fleet.enabled_lanes),
         epsilon=0.0 if routing.exploration is None else routing.exploration.epsilon,
+        cascade=None if routing.cascade is None else routing.complex,
     )
 
 

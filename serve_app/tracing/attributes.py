@@ -101,6 +101,11 @@ def _decided(call: Call) -> Attributes:
         known[c.SCORE] = decision.score
     if decision.threshold is not None:
         known[c.THRESHOLD] = decision.threshold
+    hold = call.hold
+    if hold is not None and hold.outcome is not None:
+        known[c.HOLD] = hold.outcome.value
+        if (unsure := hold.uncertainty) is not None:
+            known[c.UNCERTAINTY] = unsure
     return known
 
 

@@ -52,6 +52,11 @@ class Ask:
     namespaces: dict[str, tuple[str, str]] = field(default_factory=dict)
     echoed: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def is_unsure(self) -> bool:
+        """Whether its tokens are to be told as improbable: the control word asks for it."""
+        return "[unsure]" in self.newest
+
 
 def read_chat(body: dict[str, Any], *, trims: bool) -> Ask:
     """POST /v1/chat/completions.

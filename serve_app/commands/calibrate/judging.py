@@ -198,6 +198,7 @@ def _logged(paths: list[Path]) -> Iterator[tuple[str | None, Row]]:
                         row.get("score"),
                         row.get("propensity"),
                         (row.get("shadow_score"),),
+                        row.get("reason"),
                     ),
                 )
 
@@ -223,6 +224,7 @@ def _traced(
                     trace.score,
                     trace.propensity,
                     _scores(trace, others) if counts else (),
+                    trace.reason,
                 ),
             )
 

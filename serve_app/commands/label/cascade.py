@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from classifier.arguments import positive
-from evals.cascade.deferral import DRAWS
+from evals.cascade.deferral import DRAWS, Judged
 from evals.cascade.signals import HELD_TOKENS, KEPT_TOKENS
+from evals.cascade.two_stages import StageFigures
 from serve_app.commands.client import subparser
+from serve_app.config.routing import CascadeConfig
 
 SHARE = 0.03
 
@@ -63,7 +66,7 @@ def _cascade(args: argparse.Namespace) -> int:
     from classifier import DEFAULT_ARTIFACT, load_artifact
     from classifier.features.conversation import rows_of
     from evals.cascade.deferral import held_out
-    from evals.cascade.judging import DECIDING, PREDICTORS, figures, is_better, judged
+    from evals.cascade.judging import DECIDING, PREDICTORS, RELAYED, figures, is_better, judged
     from evals.cascade.two_stages import by_score, two_stages
 
     scorer = load_artifact(args.artifact or DEFAULT_ARTIFACT).scorer()
@@ -72,6 +75,9 @@ def _cascade(args: argparse.Namespace) -> int:
     ways = {"score": by_score(rows, args.share, np.random.default_rng(args.seed))}
     unsure = held_out(rows, PREDICTORS[DECIDING])
     ways["moves"] = two_stages(rows, unsure, args.share, np.random.default_rng(args.seed))
+    uncertainty, ways["relay"] = _relay(rows, args.share, args.seed)
+    beats = is_better(found, RELAYED)
+    setting = {"uncertainty": uncertainty, "hold_tokens": args.hold, "beats": beats}
     names, each = np.unique(rows.source, return_counts=True)
     counts = dict(zip(names.tolist(), each.tolist(), strict=True))
     better = is_better(found)
@@ -79,6 +85,7 @@ def _cascade(args: argparse.Namespace) -> int:
         made = [{**asdict(one), "beats": one.beats} for one in found]
         stages = {name: asdict(one) for name, one in ways.items()}
         said = {"rows": counts, "hold": args.hold, "share": args.share, "beats": better}
+        said["setting"] = setting
         print(json.dumps({**said, "figures": made, "stages": stages}))
         return 0
     print(f"{len(rows)} rows, each source held out: {counts}\n")
@@ -90,7 +97,31 @@ def _cascade(args: argparse.Namespace) -> int:
         f"{both.moved:.1%} move, of {both.held:.0%} that are held."
     )
     print(VERDICT[better])
+    print(_advice(setting, ways["relay"]))
     return 0
+
+
+def _relay(rows: Judged, share: float, seed: int) -> tuple[float, StageFigures]:
+    """Return the uncertainty to set with a fleet file's other defaults, and what that does."""
+    import numpy as np
+
+    from evals.cascade.two_stages import relayed, thresholds, two_stages
+
+    usual, mean = CascadeConfig(uncertainty=1), relayed(rows)
+    threshold = thresholds(rows, mean, share, usual.part, usual.band)[1]
+    rng = np.random.default_rng(seed)
+    return round(threshold, 3), two_stages(rows, mean, share, rng, usual.part, usual.band)
+
+
+def _advice(setting: Mapping[str, Any], relay: StageFigures) -> str:
+    """Say what to write into the fleet file, which knows one number of the tokens."""
+    if not setting["beats"]:
+        return "Their mean log-probability alone does not either: leave routing.cascade out."
+    known = f"{{uncertainty: {setting['uncertainty']:g}, hold_tokens: {setting['hold_tokens']}}}"
+    return (
+        f"A deployment goes by their mean log-probability: `routing.cascade: {known}` makes it "
+        f"{relay.quality:.3f}; {relay.moved:.1%} move, of {relay.held:.0%} that are held."
+    )
 
 
 def table(found: list[Any]) -> str:

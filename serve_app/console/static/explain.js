@@ -16,6 +16,7 @@ const REASONS = {
   background: "nobody waits for it",
   tier: "its tier may not use, or has, another default lane",
   experiment: "it takes part in an experiment",
+  cascade: "its lane had begun and was unsure of the first tokens, so the stronger one answered",
   yielded: "its score was high enough, but the stronger lane had no room or its budget was spent",
   validation_failed: "the first lane's tool call was not valid, a stronger one answered",
 };
@@ -30,6 +31,7 @@ export function tipping(row, yields = 0) {
   const apart = fixed(Math.abs(row.margin), 3);
   const level = `Score ${fixed(row.score, 3)}, threshold ${fixed(row.threshold, 3)}`;
   if (row.reason === "sticky") return `${level}. It stays with its conversation whatever this turn scores.`;
+  if (row.reason === "cascade") return `${level}: ${apart} short of it, but the lane that had begun was unsure.`;
   if (row.reason === "yielded") {
     const part = yields > 0 ? ` The lane gives up ${percent(yields)} of its share now.` : "";
     return `${level}: over it by ${apart}. Room on the stronger lane, or budget of the tenant, would have tipped it.${part}`;

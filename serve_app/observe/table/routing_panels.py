@@ -69,6 +69,13 @@ LANES = (
         ),
         alerts=("SessionsAtCapacity", "AgentSessionsHigh"),
     ),
+    Panel(
+        "Held while their lane began",
+        "Of a cascade: `moved` to the stronger lane, `sure`, or what stood in the way.",
+        (Query(per_second("pointsman_cascade_holds_total", "outcome", _LANE), "{{outcome}}"),),
+        "reqps",
+        needs=Needs.EVENT,
+    ),
 )
 
 AGENTS = (

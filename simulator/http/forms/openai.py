@@ -12,6 +12,9 @@ from simulator.http.answers import Choice
 from simulator.http.asks import Ask
 from simulator.http.forms.base import DONE, SIMULATED, Base, event, identifier, usage_of
 
+SURE, UNSURE = -0.05, -2.5
+"""Log-probabilities of tokens, in nats: no model is behind them."""
+
 
 class OpenAIForm(Base):
     """What chat and completions share: choices in chunks."""
@@ -52,9 +55,10 @@ class OpenAIForm(Base):
         return self._head + str(choice.index).encode() + b"," + payload + extra + b"}]}\n\n"
 
     def _logprobs(self, choice: Choice, first: int, last: int | None) -> dict[str, Any]:
+        logprob = UNSURE if self.ask.is_unsure else SURE
         return {
             "content": [
-                {"token": text.decode("utf-8", "replace"), "logprob": 0.0,
+                {"token": text.decode("utf-8", "replace"), "logprob": logprob,
                  "bytes": list(text), "top_logprobs": []}
                 for _, text in choice.tokens[first:last]
             ]

@@ -130,3 +130,14 @@ def test_another_classifier_moves_as_many_as_go_up_now_and_only_what_it_scored()
     assert list(target) == [1, 0, 0, 0, 0, 0, 0, 0, 0, 1]
     nothing = replace(usual, other_scores=np.full((10, 1), np.nan))
     assert list(by_other_score(nothing, 0)) == list(usual.usual_up)
+
+
+def test_what_a_cascade_moved_had_begun_below():
+    """Its score did not send it up: another threshold would have."""
+    moved = replace(ROW, lane="quality", reason="cascade")
+
+    log = logged_of(
+        [moved, replace(moved, reason="complex")], {("acme", "r1"): 1.0}, "chat", "quality"
+    )
+
+    assert list(log.went_up) == [False, True]

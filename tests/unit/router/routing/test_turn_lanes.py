@@ -16,6 +16,7 @@ def went(reason=Reason.DEFAULT) -> LaneDecision:
     ("first", "later"),
     [
         (Reason.COMPLEX, Reason.STICKY),
+        (Reason.CASCADE, Reason.STICKY),
         (Reason.FRONTIER, Reason.STICKY),
         (Reason.PLANNING, Reason.STICKY),
         (Reason.YIELDED, Reason.STICKY),

@@ -34,6 +34,8 @@ def test_it_says_whether_signals_beat_the_prompt(labelled, capsys):
 
     said = capsys.readouterr().out
     assert ("do not route by them" in said) is not knows
+    assert ("leave routing.cascade out" in said) is not knows
+    assert ("routing.cascade: {uncertainty: " in said) is knows
     assert "{'d0': 50, 'd1': 50, 'd2': 50}" in said and "secret" not in said
 
 
@@ -44,6 +46,7 @@ def test_it_says_the_same_to_programs(labelled, capsys):
 
     said = json.loads(capsys.readouterr().out)
     assert said["beats"] is knows and said["hold"] == 1
+    assert said["setting"]["beats"] is knows and said["setting"]["hold_tokens"] == 1
     assert said["stages"]["score"]["moved"] == 0 < said["stages"]["moves"]["moved"]
     names = ["prompt", "first margin", "mean log-probability", "signals", "both"]
     assert [one["name"] for one in said["figures"]] == names
