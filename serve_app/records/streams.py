@@ -45,7 +45,9 @@ class Streams:
         """Count a finished request that was scored, or whose answer called tools."""
         if record.lane is None or (record.score is None and not record.tool_outcomes):
             return
-        tenants = self._lanes.setdefault(record.lane, {ALL: _Sums()})
+        tenants = self._lanes.get(record.lane)
+        if tenants is None:
+            tenants = self._lanes[record.lane] = {ALL: _Sums()}
         tenants[ALL].add(record)
         own = tenants.get(record.tenant)
         if own is None and len(tenants) <= MOST_TENANTS:
