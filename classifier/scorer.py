@@ -1,11 +1,10 @@
 """From a conversation to one number: what routing needs of any classifier."""
 
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections import OrderedDict
 from hashlib import blake2b
 from math import log2
-
-import numpy as np
 
 from classifier.features.conversation import Conversation
 from classifier.features.surface import NON_ASCII_SHARE, SURFACE_NAMES
@@ -36,6 +35,10 @@ class Scorer(ABC):
     def __init__(self, version: str, weights: Weights, priors: Priors) -> None:
         self._version = version
         self._weights = weights
+        self._knots: tuple[list[float], list[float]] = (
+            weights.knots_x.tolist(),
+            weights.knots_y.tolist(),
+        )
         self._priors = priors
         self._systems: OrderedDict[bytes, float] = OrderedDict()
 
@@ -54,7 +57,12 @@ class Scorer(ABC):
         return sigmoid(kind + NEED_WEIGHT * float(heads[NEED]))
 
     def calibrate(self, raw: float) -> float:
-        return float(np.interp(raw, self._weights.knots_x, self._weights.knots_y))
+        x, y = self._knots
+        if not x[0] <= raw < x[-1]:
+            return y[0] if raw < x[0] else y[-1]
+        at = bisect_right(x, raw) - 1
+        slope = (y[at + 1] - y[at]) / (x[at + 1] - x[at])
+        return slope * (raw - x[at]) + y[at]
 
     def features(self, conversation: Conversation) -> dict[str, float]:
         """The parts of the score and the surface features of the last user turn."""

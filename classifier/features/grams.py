@@ -6,6 +6,7 @@ words with this module, so they cannot disagree.
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +25,11 @@ def windows(words: Sequence[bytes]) -> tuple[NDArray[np.uint64], NDArray[np.int6
         keys of shape (sizes, bytes) and begins of shape (words,), each word padded.
 
     """
-    lengths = np.fromiter(map(len, words), np.int64, len(words)) + 2
     joined = b" " + b"  ".join(words) + b" "
     # Eight bytes are read at every byte, as one little-endian integer.
     data = np.ndarray((len(joined),), "<u8", joined + b" " * 7, 0, (1,))
-    begins = np.zeros(len(words), np.int64)
-    np.cumsum(lengths[:-1], out=begins[1:])
+    ends = accumulate(map(len, words), lambda end, size: end + size + 2, initial=0)
+    begins = np.array(list(ends)[:-1], np.int64)
     return data & _MASKS[:, None], begins
 
 

@@ -36,4 +36,7 @@ def to_ascii(read: str) -> bytes:
 
 def split_words(ascii_bytes: bytes) -> list[bytes]:
     """Lower-case words of ASCII letters, digits, `'`, `+` and `#`, in order."""
-    return [word[:MAX_WORD_BYTES] for word in ascii_bytes.translate(_TO_WORDS).split()]
+    words = ascii_bytes.translate(_TO_WORDS).split()
+    if words and max(map(len, words)) > MAX_WORD_BYTES:
+        return [word[:MAX_WORD_BYTES] for word in words]
+    return words

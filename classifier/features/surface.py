@@ -15,27 +15,21 @@ language: they are what is left to judge by when the words are not English.
 import re
 from math import log1p
 
-import numpy as np
-
 # Bytes that are counted together; the last four in the text itself, for in ASCII other
 # signs have become them.
-_CLASSES = np.array(
-    [
-        [float(byte in members) for byte in range(256)]
-        for members in (
-            b"0123456789",
-            b"ABCDEFGHIJKLMNOPQRSTUVWXYZ",
-            b"+-*/=<>^%|~",
-            b"()[]{}",
-            b"\"'`",
-            b"{};_`#\\",
-            b"?",
-            b"\n",
-            b"\\$^{_",
-            b",",
-        )
-    ]
+_CLASSES = (
+    b"0123456789",
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZ",
+    b"+-*/=<>^%|~",
+    b"()[]{}",
+    b"\"'`",
+    b"{};_`#\\",
+    b"?",
+    b"\n",
+    b"\\$^{_",
+    b",",
 )
+_IN_NO_CLASS = bytes(set(range(256)) - set(b"".join(_CLASSES)))
 
 _CODE_WORDS = ("def ", "import ", "return ")
 _CODE_OPERATORS = ("==", "->", "=>", "</")
@@ -143,9 +137,10 @@ def _words(words: list[bytes], digits: float) -> list[float]:
 
 
 def _count_classes(read: bytes) -> list[float]:
-    counts = np.bincount(np.frombuffer(read, np.uint8), minlength=256)
-    classes: list[float] = (_CLASSES @ counts.astype(np.float64)).tolist()
-    return classes
+    # Most of a text is in no class.
+    left = read.translate(None, _IN_NO_CLASS)
+    size = len(left)
+    return [float(size - len(left.translate(None, members))) for members in _CLASSES]
 
 
 def _count_signs(read: str, names: tuple[str, ...]) -> int:

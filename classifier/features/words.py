@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from classifier.features.grams import windows
 from classifier.features.pieces import WordPieces
+from classifier.features.reading import HEAD_CHARS, TAIL_CHARS
 from classifier.heads import Floats
 
 MAX_WORDS = 40_000
@@ -28,15 +29,9 @@ _PART = 256
 NORM, NEED_GRAMS, KIND_GRAMS, PIECES = range(4)
 COLUMNS = 4
 
-
-_UNSEEN = -1
-
-
-class _Places(dict[bytes, int]):
-    """Words to rows, `_UNSEEN` for those that have none."""
-
-    def __missing__(self, word: bytes) -> int:
-        return _UNSEEN
+# What a word weighs that occurs so often (sublinear term frequency): 1 + ln n. No text that is
+# read has more words than this.
+_WEIGHTS: list[float] = [0.0, *(1.0 + np.log(np.arange(1, HEAD_CHARS + TAIL_CHARS + 2))).tolist()]
 
 
 class WordTable:
@@ -61,7 +56,7 @@ class WordTable:
         nothing = np.zeros((1, gram_rows.shape[1]), gram_rows.dtype)
         self._gram_rows = np.vstack([gram_rows, nothing])
         self._rows = np.zeros((MAX_WORDS, COLUMNS))
-        self._place = _Places()
+        self._place: dict[bytes, int] = {}
         self._add(common_words(vocabulary))
         self._common = len(self._place)
 
@@ -75,33 +70,27 @@ class WordTable:
         Sums have shape (COLUMNS,).
         """
         counts = Counter(words)
-        places = self._places(counts)
-        unseen = np.flatnonzero(places == _UNSEEN)
-        if len(unseen):
-            places = self._with_unseen(list(counts), places, unseen)
-        weights: Floats = 1.0 + np.log(np.fromiter(counts.values(), np.float64, len(counts)))
-        total: Floats = weights @ self._rows.take(places, axis=0)
+        try:
+            places = list(map(self._place.__getitem__, counts))
+        except KeyError:
+            places = self._with_unseen(counts)
+        weights = np.array(list(map(_WEIGHTS.__getitem__, counts.values())))
+        total: Floats = weights @ self._rows.take(places, 0)
         return total, float(weights.sum())
 
-    def _places(self, words: Collection[bytes]) -> NDArray[np.int64]:
-        return np.fromiter(map(self._place.__getitem__, words), np.int64, len(words))
-
-    def _with_unseen(
-        self, words: list[bytes], places: NDArray[np.int64], unseen: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
+    def _with_unseen(self, words: Collection[bytes]) -> list[int]:
+        """The words' rows, after those were added that had none."""
+        unseen = [word for word in words if word not in self._place]
         if len(self._place) + len(unseen) > MAX_WORDS:
             self._forget()
-            places = self._places(words)
-            unseen = np.flatnonzero(places == _UNSEEN)
-        first = len(self._place)
-        self._add([words[place] for place in unseen.tolist()])
-        places[unseen] = np.arange(first, len(self._place))
-        return places
+            unseen = [word for word in words if word not in self._place]
+        self._add(unseen)
+        return list(map(self._place.__getitem__, words))
 
     def _forget(self) -> None:
         """Back to the common words, which were added first."""
         common = list(self._place)[: self._common]
-        self._place = _Places((word, place) for place, word in enumerate(common))
+        self._place = {word: place for place, word in enumerate(common)}
 
     def _add(self, words: Sequence[bytes]) -> None:
         for begin in range(0, len(words), _PART):
@@ -116,8 +105,8 @@ class WordTable:
         if not words:
             return rows
         keys, begins = windows(words)
-        at_bytes = self._gram_rows.take(self._gram_places(keys), axis=0).sum(0, np.float64)
-        rows[:, NORM:PIECES] = np.add.reduceat(at_bytes, begins, axis=0)
+        at_bytes = self._gram_rows.take(self._gram_places(keys), 0).sum(0, np.float64)
+        rows[:, NORM:PIECES] = np.add.reduceat(at_bytes, begins, 0)
         rows[:, PIECES] = [len(self._pieces.of(word)) for word in words]
         return rows
 

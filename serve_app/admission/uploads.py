@@ -8,9 +8,7 @@ quarter of all places, two a sixth each, and however many take theirs, there are
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
-from collections.abc import Iterator
 
 from router.errors import Rejected, RejectReason
 
@@ -33,21 +31,20 @@ class Uploads:
         self.held: Counter[str] = Counter()
         self.count = 0
 
-    @contextlib.contextmanager
-    def arriving(self, tenant: str, most: int) -> Iterator[Rejected | None]:
-        """Count a request of the tenant while its body arrives; yields why it may not.
+    def try_begin(self, tenant: str, most: int) -> Rejected | None:
+        """Count a request of the tenant whose body arrives, or say why it may not.
 
-        `most`: of one tenant, however many are free.
+        `most`: of one tenant, however many are free. `end` has to follow where it may.
         """
         if self.held[tenant] >= min(most, self._most - self.count):
-            yield TOO_MANY
-            return
+            return TOO_MANY
         self.count += 1
         self.held[tenant] += 1
-        try:
-            yield None
-        finally:
-            self.count -= 1
-            self.held[tenant] -= 1
-            if not self.held[tenant]:
-                del self.held[tenant]
+        return None
+
+    def end(self, tenant: str) -> None:
+        """Count one less: its body is here, or will not come."""
+        self.count -= 1
+        self.held[tenant] -= 1
+        if not self.held[tenant]:
+            del self.held[tenant]

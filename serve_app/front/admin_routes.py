@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
@@ -21,7 +20,7 @@ from serve_app.admin.keys import MakeKey, RevokeKey
 from serve_app.config.errors import ConfigError, StrictModel, validate
 from serve_app.front.admin_gate import AdminGate, Handler
 from serve_app.front.http_request import HttpRequest
-from serve_app.front.intake import Intake
+from serve_app.front.intake import Arrival, Intake
 from serve_app.tenancy.auth import Tenant
 from serve_app.tenancy.tenants_file import FileChanged
 
@@ -194,7 +193,7 @@ class AdminRoutes:
 
     async def _body(self, request: HttpRequest, tenant: Tenant) -> dict[str, Any] | None:
         """The body as an object, empty where there is none; None: it was refused."""
-        with ExitStack() as arrival:
+        with Arrival() as arrival:
             raw = await self._intake.read_or_refuse(request, tenant, MAX_BYTES, arrival)
         if raw is None:
             return None

@@ -37,14 +37,17 @@ class Doorway:
 
 def readable(lines: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Return the lines as UTF-8, the last of them the request's id."""
-    chosen = request_id(headers_of(lines)).encode()
-    kept = [(name, _as_utf8(value)) for name, value in lines if name != b"x-request-id"]
+    given = [line for line in lines if line[0] == b"x-request-id"]
+    chosen = request_id(headers_of(given)).encode()
+    kept = [
+        line if line[1].isascii() else (line[0], _as_utf8(line[1]))
+        for line in lines
+        if line[0] != b"x-request-id"
+    ]
     return [*kept, (b"x-request-id", chosen)]
 
 
 def _as_utf8(value: bytes) -> bytes:
-    if value.isascii():
-        return value
     try:
         value.decode()
     except UnicodeDecodeError:

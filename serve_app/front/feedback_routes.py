@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-
 from router.errors import Rejected
 from serve_app.front.http_request import HttpRequest
-from serve_app.front.intake import Intake
+from serve_app.front.intake import Arrival, Intake
 from serve_app.records.feedback import MAX_FEEDBACK_BYTES, FeedbackDesk, parse_feedback
 from serve_app.tenancy.auth import Tenant
 
@@ -19,7 +17,7 @@ class FeedbackRoutes:
         self._intake = intake
 
     async def take(self, request: HttpRequest, tenant: Tenant) -> None:
-        with ExitStack() as arrival:
+        with Arrival() as arrival:
             raw = await self._intake.read_or_refuse(request, tenant, MAX_FEEDBACK_BYTES, arrival)
         if raw is None:
             return

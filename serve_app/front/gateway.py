@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
 
 from starlette.types import Receive, Scope, Send
 
@@ -25,7 +24,7 @@ from serve_app.front.door import Door
 from serve_app.front.feedback_routes import FeedbackRoutes
 from serve_app.front.front_page import front_page
 from serve_app.front.http_request import HttpRequest
-from serve_app.front.intake import Intake
+from serve_app.front.intake import Arrival, Intake
 from serve_app.front.model_routes import PREFIX as MODELS
 from serve_app.front.model_routes import ModelRoutes
 from serve_app.front.openapi import OPENAPI
@@ -239,7 +238,7 @@ class Gateway:
     async def _run(self, request: HttpRequest, tenant: Tenant) -> None:
         route = ROUTES[request.path]
         most = self._state.policies.fleet.limits.max_body_bytes
-        with ExitStack() as arrival:
+        with Arrival() as arrival:
             raw = await self._intake.read(request, tenant, most, arrival, will_run=route.generates)
             if isinstance(raw, Rejected):
                 call = self._pipeline.call(route, request.headers, tenant)
@@ -248,7 +247,7 @@ class Gateway:
                 call = self._call(request, route, tenant, arrival)
                 await self._pipeline.run(call, raw, request.send, keeps_alive=True)
 
-    def _call(self, request: HttpRequest, route: Route, tenant: Tenant, arrival: ExitStack) -> Call:
+    def _call(self, request: HttpRequest, route: Route, tenant: Tenant, arrival: Arrival) -> Call:
         call = self._pipeline.call(route, request.headers, tenant)
         call.stages[Stage.AUTH] = request.auth_s
         call.arrived = arrival.close
@@ -262,7 +261,7 @@ class Gateway:
 
     async def _dry_run(self, request: HttpRequest, tenant: Tenant) -> None:
         most = self._state.policies.fleet.limits.max_body_bytes
-        with ExitStack() as arrival:
+        with Arrival() as arrival:
             raw = await self._intake.read_or_refuse(request, tenant, most, arrival)
             if raw is None:
                 return

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Callable
+from functools import partial
+from typing import Self
 
 from router.errors import Rejected
 from serve_app.front.http_request import HttpRequest
@@ -10,6 +12,30 @@ from serve_app.pipeline.state import IngressState
 from serve_app.protocol.encodings import ACCEPTED, unknown_coding
 from serve_app.request.response_headers import ratelimit_headers
 from serve_app.tenancy.auth import Tenant
+
+
+class Arrival:
+    """What one request holds until its body is here and read; given back once."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held: list[Callable[[], None]] = []
+
+    def holds(self, give_back: Callable[[], None]) -> None:
+        """Hold something that is given back by this call."""
+        self._held.append(give_back)
+
+    def close(self) -> None:
+        """Give back what is still held."""
+        while self._held:
+            self._held.pop()()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class Intake:
@@ -23,7 +49,7 @@ class Intake:
         request: HttpRequest,
         tenant: Tenant,
         max_bytes: int,
-        arrival: ExitStack,
+        arrival: Arrival,
         *,
         will_run: bool = False,
     ) -> bytes | Rejected | None:
@@ -35,17 +61,21 @@ class Intake:
         Returns: the decoded body, or why a ceiling lets the request not be read.
         """
         most = self._state.policies.fleet.limits.max_uploads_per_tenant
-        full = arrival.enter_context(self._state.uploads.arriving(tenant.name, most))
-        refused = full or await self._state.count_request(tenant, will_run=will_run)
+        uploads = self._state.uploads
+        refused = uploads.try_begin(tenant.name, most)
+        if refused is not None:
+            return refused
+        arrival.holds(partial(uploads.end, tenant.name))
+        refused = await self._state.count_request(tenant, will_run=will_run)
         if refused is not None:
             arrival.close()
             return refused
         if will_run:
-            arrival.callback(self._state.ceiling(tenant).arrived)
+            arrival.holds(self._state.ceiling(tenant).arrived)
         return await self._body(request, max_bytes)
 
     async def read_or_refuse(
-        self, request: HttpRequest, tenant: Tenant, max_bytes: int, arrival: ExitStack
+        self, request: HttpRequest, tenant: Tenant, max_bytes: int, arrival: Arrival
     ) -> bytes | None:
         """Do what `read` does and answer ceilings' refusals, too: for what generates nothing."""
         raw = await self.read(request, tenant, max_bytes, arrival)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from functools import partial
+from typing import Any
 
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
 from router.errors import Rejected, RejectReason
 
@@ -52,13 +54,34 @@ class RequestBody:
         """
         if self._declares_more_than(max_bytes):
             return _too_large(max_bytes)
+        # A small body is there with its head: no clock is set for what is not waited for.
+        begun = _Begun(self._receive)
+        if begun.message is not None:
+            part = self._part(begun.message)
+            if len(part) > max_bytes:
+                return _too_large(max_bytes)
+            if not self.has_more:
+                return part
+            return await self._rest([part], max_bytes, within_s, silence_s)
+        return await self._rest([], max_bytes, within_s, silence_s, begun)
+
+    async def _rest(
+        self,
+        parts: list[bytes],
+        max_bytes: int,
+        within_s: float,
+        silence_s: float,
+        begun: _Begun | None = None,
+    ) -> bytes | Rejected:
+        """Read what has not come at once; `begun`: what is awaited already."""
         loop = asyncio.get_running_loop()
         until = loop.time() + within_s
-        parts, size = [], 0
+        size = sum(map(len, parts))
         try:
             async with asyncio.timeout_at(min(until, loop.time() + silence_s)) as clock:
                 while True:
-                    part = await self._next()
+                    part = await self._next() if begun is None else self._part(await begun)
+                    begun = None
                     size += len(part)
                     if size > max_bytes:
                         return _too_large(max_bytes)
@@ -75,7 +98,9 @@ class RequestBody:
         return len(declared) > 15 or (declared.isdigit() and int(declared) > max_bytes)
 
     async def _next(self) -> bytes:
-        message = await self._receive()
+        return self._part(await self._receive())
+
+    def _part(self, message: Message) -> bytes:
         if message["type"] == "http.disconnect":
             raise ClientGone
         self.has_more = bool(message.get("more_body"))
@@ -114,6 +139,39 @@ class RequestBody:
                     await self._next()
         except (TimeoutError, ClientGone):
             return
+
+
+class _Begun:
+    """A message that is waited for: at once there, or to be awaited further.
+
+    Attributes:
+        message: None: it is not there yet.
+
+    """
+
+    __slots__ = ("_rest", "_waits_for", "message")
+
+    def __init__(self, receive: Receive) -> None:
+        self.message: Message | None = None
+        self._rest: Generator[Any, Any, Message] = receive().__await__()
+        try:
+            self._waits_for = next(self._rest)
+        except StopIteration as done:
+            self.message = done.value
+
+    def __await__(self) -> Generator[Any, Any, Message]:
+        while True:
+            try:
+                sent = yield self._waits_for
+            except BaseException as error:  # noqa: BLE001 - the rest's to deal with
+                go_on = partial(self._rest.throw, error)
+            else:
+                go_on = partial(self._rest.send, sent)
+            try:
+                self._waits_for = go_on()
+            except StopIteration as done:
+                message: Message = done.value
+                return message
 
 
 def _too_large(max_bytes: int) -> Rejected:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -11,7 +10,7 @@ import orjson
 from router.errors import Rejected, RejectReason
 from serve_app.front.control import Control
 from serve_app.front.http_request import HttpRequest
-from serve_app.front.intake import Intake
+from serve_app.front.intake import Arrival, Intake
 from serve_app.tenancy.auth import Tenant
 
 MAX_BYTES = 4096
@@ -62,7 +61,7 @@ class ToolRoutes:
         self, request: HttpRequest, tenant: Tenant
     ) -> tuple[str, dict[str, bool]] | None:
         """The set that is meant and the flags; None: it was refused."""
-        with ExitStack() as arrival:
+        with Arrival() as arrival:
             raw = await self._intake.read_or_refuse(request, tenant, MAX_BYTES, arrival)
         if raw is None:
             return None

@@ -202,7 +202,10 @@ class IngressState:
         return self._ceilings if self.lease_holder is None else self.lease_holder.ceilings
 
     def estimator(self, lane: str) -> TokenEstimator:
-        return self._estimators.setdefault(lane, TokenEstimator())
+        found = self._estimators.get(lane)
+        if found is None:
+            found = self._estimators[lane] = TokenEstimator()
+        return found
 
     def cache_salt(self, tenant: Tenant) -> str:
         """Salt of the tenant's prefix cache, unguessable without the secret."""
@@ -259,9 +262,9 @@ class IngressState:
 
     def session_id_of(self, headers: dict[bytes, bytes]) -> str | Rejected | None:
         for name in SESSION_HEADERS:
+            line = headers.get(name)
             # A blank one is what a template leaves that had nothing to fill in.
-            text = headers.get(name, b"").decode("utf-8", "replace").strip()
-            if text:
+            if line and (text := line.decode("utf-8", "replace").strip()):
                 if is_session_id(text):
                     return text
                 return Rejected(

@@ -37,6 +37,8 @@ class Corrupt(Exception):
 def codings_of(headers: list[tuple[bytes, bytes]]) -> list[str]:
     """Return what a body was encoded with, in that order and without `identity`."""
     lines = [value.decode("latin-1") for name, value in headers if name == b"content-encoding"]
+    if not lines:
+        return []
     names = (name.strip().lower() for name in ",".join(lines).split(","))
     return [name for name in names if name not in ("", "identity")]
 

@@ -24,13 +24,21 @@ def protocol_fault(scope: Scope) -> tuple[Rejected, int] | None:
     target = len(scope.get("raw_path") or scope["path"]) + len(scope.get("query_string", b""))
     if target > MAX_TARGET_BYTES:
         return _fault(414, f"The URL may have {MAX_TARGET_BYTES} bytes.")
-    if sum(len(name) + len(value) for name, value in lines) > MAX_HEADER_BYTES:
+    size = hosts = 0
+    is_expected = True
+    for name, value in lines:
+        size += len(name) + len(value)
+        if name == b"host":
+            hosts += 1
+        elif name == b"expect" and value.lower() != b"100-continue":
+            is_expected = False
+    if size > MAX_HEADER_BYTES:
         return _fault(431, f"The request's headers may have {MAX_HEADER_BYTES} bytes.")
-    if scope.get("http_version") == "1.1" and sum(name == b"host" for name, _ in lines) != 1:
+    if hosts != 1 and scope.get("http_version") == "1.1":
         return _fault(400, "A request has one Host header.")
-    if any(name == b"expect" and value.lower() != b"100-continue" for name, value in lines):
+    if not is_expected:
         return _fault(417, "The only expectation that can be met is '100-continue'.")
-    if scope["method"] not in HTTPMethod.__members__:
+    if scope["method"] not in _METHODS:
         return _fault(501, "The method is not known here.")
     return None
 
@@ -41,6 +49,7 @@ def allow_header(methods: Iterable[str]) -> bytes:
     return ", ".join([*names, "OPTIONS"]).encode()
 
 
+_METHODS = frozenset(HTTPMethod.__members__)
 _WITH = {"GET": ("GET", "HEAD")}
 
 

@@ -59,7 +59,9 @@ class Streams:
 
     def _of(self, lane: str, tenant: str) -> list[_Sums]:
         """The sums of a lane, and of a tenant on it."""
-        tenants = self._lanes.setdefault(lane, {ALL: _Sums()})
+        tenants = self._lanes.get(lane)
+        if tenants is None:
+            tenants = self._lanes[lane] = {ALL: _Sums()}
         own = tenants.get(tenant)
         if own is None and len(tenants) <= MOST_TENANTS:
             own = tenants[tenant] = _Sums()

@@ -64,8 +64,13 @@ _GRAMMAR = (
 )
 
 
+NO_STREAM = StreamTraits(is_chat=False, is_known=False)
+
+
 def traits_of(parsed: ParsedRequest, lane: LaneConfig) -> StreamTraits:
-    """What of a request decides how its stream could go on."""
+    """What of a request decides how its stream could go on; a whole answer never does."""
+    if not parsed.stream:
+        return NO_STREAM
     body = parsed.body
     path = parsed.route.path
     is_chat = path == CHAT
@@ -76,7 +81,7 @@ def traits_of(parsed: ParsedRequest, lane: LaneConfig) -> StreamTraits:
     logprobs = body.get("logprobs") if is_chat else body.get("logprobs") is not None
     return StreamTraits(
         is_chat=is_chat,
-        is_known=parsed.stream and path in (CHAT, COMPLETIONS),
+        is_known=path in (CHAT, COMPLETIONS),
         copies=parsed.num_sequences,
         has_tools=parsed.tools > 0 and body.get("tool_choice") != "none",
         has_reasoning=is_chat and bool(lane.engine_args.get("reasoning_parser")),
@@ -90,8 +95,7 @@ def traits_of(parsed: ParsedRequest, lane: LaneConfig) -> StreamTraits:
         keeps_whitespace=lane.keeps_whitespace
         and not (stops and body.get("include_stop_str_in_output")),
         is_continuation=bool(body.get("continue_final_message")),
-        may_repeat=parsed.stream
-        and parsed.num_sequences == 1
+        may_repeat=parsed.num_sequences == 1
         and not logprobs
         and not any(body.get(name) for name in _SHOWN)
         and not _includes_logprobs(body),

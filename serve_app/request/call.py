@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -202,6 +202,9 @@ MAX_REQUEST_ID_CHARS = 256
 
 def request_id(headers: dict[bytes, bytes]) -> str:
     """Return the caller's request id if it is usable, else a new one."""
-    given = headers.get(b"x-request-id", b"").decode("latin-1").strip()
-    is_usable = 0 < len(given) <= MAX_REQUEST_ID_CHARS and given.isascii() and given.isprintable()
-    return given if is_usable else uuid.uuid4().hex
+    line = headers.get(b"x-request-id")
+    if line is not None:
+        given = line.decode("latin-1").strip()
+        if 0 < len(given) <= MAX_REQUEST_ID_CHARS and given.isascii() and given.isprintable():
+            return given
+    return os.urandom(16).hex()

@@ -75,9 +75,11 @@ def bar_pages(caller: Caller, allowed: Container[str] = ()) -> Caller:
 
 def _foreign_page(headers: RawHeaders) -> str:
     """Return the first Origin that is not this server's own by its Host header; or nothing."""
+    origins = [value.lower() for value in _all(headers, b"origin")]
+    if not origins:
+        return ""
     hosts = [value.lower() for value in _all(headers, b"host")]
     own = [scheme + host for host in hosts for scheme in (b"http://", b"https://")]
-    origins = [value.lower() for value in _all(headers, b"origin")]
     return next((x.decode("latin-1") for x in origins if x not in own), "")
 
 

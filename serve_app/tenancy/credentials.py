@@ -68,13 +68,15 @@ def presented_key(
     A word that is not one of our keys counts as a key where there is no other. Names of
     headers are in lower case, `target` is path and query.
     """
-    kept = list(headers)
-    given = [_credential(v) for k, v in kept if k in KEY_HEADERS and k != b"sec-websocket-protocol"]
-    offered = [_readable(v) for k, v in kept if k == b"sec-websocket-protocol"]
+    given, offered, elsewhere, others = _read(headers)
     places = [*given, *offered, *subprotocols]
+    rest = b"\n".join([target, *others])
+    if b"pm" in rest.lower() or b"%" in rest or not rest.isascii():
+        # Without these letters, and nothing in it that is decoded to them, it holds no key.
+        elsewhere.append(_readable(rest))
+    if not (places or elsewhere):
+        return None
     keys = {_spelt(found) for text in places for found in _keys_in(text)}
-    elsewhere = [_credential(v) for k, v in kept if k == b"proxy-authorization"]
-    elsewhere += [_readable(b"\n".join([target, *(v for k, v in kept if k not in KEY_HEADERS)]))]
     strays = {_spelt(found) for text in elsewhere for found in _keys_within(text)}
     if len(keys | strays) > 1:
         return _refused("The request carries two different API keys: send one of them.")
@@ -85,6 +87,24 @@ def presented_key(
     if any(_fits(_DAMAGED, text) for text in places):
         return _refused(f"The API key is not whole. {HOW_TO_SEND}")
     return next(filter(None, map(_word, [*given, *map(_offered_word, subprotocols)])), None)
+
+
+def _read(headers: RawHeaders) -> tuple[list[str], list[str], list[str], list[bytes]]:
+    """Headers that hold credentials, subprotocols, credentials for proxies; all other lines."""
+    given: list[str] = []
+    offered: list[str] = []
+    elsewhere: list[str] = []
+    others: list[bytes] = []
+    for name, value in headers:
+        if name not in KEY_HEADERS:
+            others.append(value)
+            if name == b"proxy-authorization":
+                elsewhere.append(_credential(value))
+        elif name == b"sec-websocket-protocol":
+            offered.append(_readable(value))
+        else:
+            given.append(_credential(value))
+    return given, offered, elsewhere, others
 
 
 def _fits(patterns: list[re.Pattern[str]], text: str) -> bool:
