@@ -6,6 +6,8 @@ from collections import OrderedDict
 from hashlib import blake2b
 from math import log2
 
+import numpy as np
+
 from classifier.features.conversation import Conversation
 from classifier.features.surface import NON_ASCII_SHARE, SURFACE_NAMES
 from classifier.heads import (

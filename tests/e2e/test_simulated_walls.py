@@ -73,7 +73,7 @@ def statuses(said: bytes) -> list[int]:
 
 @pytest.fixture(scope="module")
 def doors(simulated: str) -> dict[str, int]:
-    """Ports where requests come in: the frontend's, and what HAProxy reaches of one ingress replica."""
+    """Ports where requests come in: the frontend's, and where HAProxy reaches one replica."""
     found = [p for pid in pids_of("ServeReplica:pointsman:ingress") for p in listening(pid)]
     inner = [port for port in found if 30_000 <= port <= 31_000]
     assert inner

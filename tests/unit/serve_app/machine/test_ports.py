@@ -40,7 +40,13 @@ def test_the_page_has_the_table_that_the_command_writes(capsys):
             "the API without HAProxy",
             "key",
         ),
-        ("ray::ServeReplica:pointsman:ingress", "127.0.0.1", 8000, "the API, beside HAProxy", "key"),
+        (
+            "ray::ServeReplica:pointsman:ingress",
+            "127.0.0.1",
+            8000,
+            "the API, beside HAProxy",
+            "key",
+        ),
         ("ray::ServeReplica:pointsman:lane:chat", "10.0.0.7", 41000, "engine endpoint", None),
         (
             "ray::ServeReplica:pointsman:lane:chat",
