@@ -44,7 +44,7 @@ class SimulatedFleet:
             for n in range(spec.ingresses)
         ]
         for ingress in self.ingresses:
-            ingress.others = self.ingresses
+            ingress.meet(self.ingresses)
         self.verdicts: Counter[str] = Counter()
         self.world.every(HEARTBEAT_S, self._beat)
         self.world.every(JUDGE_S, self._judge)
@@ -71,7 +71,7 @@ class SimulatedFleet:
     def _exchange(self, now: float) -> None:
         for ingress in self.ingresses:
             for other in self.ingresses:
-                ingress.climbing.merge(other.name, other.climbing, now)
+                ingress.climbing.merge(other.climbing, now)
 
     def _judge(self, now: float) -> None:
         """Look for protected work that was refused while sheddable work was held."""

@@ -25,7 +25,7 @@ one left idle by a dead sensor.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import exp
 
 # What may be saved up or owed, in scored requests' worth of a share. At 3 % that
@@ -152,7 +152,8 @@ class YieldController:
 
     def observe(self, observation: LoadObservation, *, now: float) -> float:
         """Take an observation, every second or two, and return the yield fraction."""
-        known = {name: value for name, value in asdict(observation).items() if value is not None}
+        given = ((name, getattr(observation, name)) for name in _THRESHOLDS)
+        known = {name: value for name, value in given if value is not None}
         if known and now > self._at:
             self._fraction = self.fraction(now=now)
             step_s = min(now - self._at, MAX_STEP_S)

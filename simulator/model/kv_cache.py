@@ -221,7 +221,10 @@ class SequenceBlocks:
 
     def seal_full(self, sequence: Sequence) -> None:
         """Give every block that is full by now its key."""
-        full, at = sequence.computed // self._size, sequence.keyed
+        self._seal(sequence, sequence.computed // self._size)
+
+    def _seal(self, sequence: Sequence, full: int) -> None:
+        at = sequence.keyed
         if at >= full or not self._is_caching:
             return
         sequence.unkeyed -= full - at
@@ -241,8 +244,8 @@ class SequenceBlocks:
             at = upto
 
     def next_block(self, sequence: Sequence) -> bool:
-        """Give the block that is full now its key, and take another one; False: there is none."""
-        self.seal_full(sequence)
+        """Take another block for a sequence whose blocks are all full; False: there is none."""
+        self._seal(sequence, sequence.keyed + sequence.unkeyed)
         if not self._pool.allocate(1):
             return False
         sequence.unkeyed += 1

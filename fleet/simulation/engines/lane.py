@@ -87,7 +87,7 @@ class LaneEngines:
     def _add(self, now: float) -> None:
         profile = self.profile
         engine = StridingEngine(
-            profile.timing, profile.scheduling, lambda: self._world.now, keeps_step_times=True
+            profile.timing, profile.scheduling, self._world.time, keeps_step_times=True
         )
         turns = OpenTurns(self._fleet.max_spilled, self._fleet.warm_s)
         replica = Replica(f"{self.name}-{next(self._numbers)}", engine, turns, self._world)
@@ -209,11 +209,11 @@ class LaneEngines:
     @property
     def kv_utilization(self) -> float:
         """The fullest replica's."""
-        return max((x.engine.utilization() for x in self.replicas.values()), default=0.0)
+        return max([x.engine.utilization() for x in self.replicas.values()], default=0.0)
 
     def _mean(self, read: Callable[[BatchingEngine], float]) -> float:
         replicas = self.replicas.values()
-        return sum(read(x.engine) for x in replicas) / len(replicas) if replicas else 0.0
+        return sum([read(x.engine) for x in replicas]) / len(replicas) if replicas else 0.0
 
     # -- scaling --------------------------------------------------------------
 

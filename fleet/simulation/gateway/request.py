@@ -41,11 +41,12 @@ class Request:
         spec: TenantSpec,
         cost: Reckoning,
         output_tokens: int,
+        ceiling: TenantCeiling,
     ) -> None:
         self.ingress, self.desk, self.ask, self.spec = ingress, desk, ask, spec
         self.cost, self.output_tokens = cost, output_tokens
         self.asked_at = ingress.world.now
-        self.ceiling: TenantCeiling
+        self.ceiling = ceiling
         self.reservation: Reservation
         self.pacer: Paces | None = None
         self.quota_held = 0.0
