@@ -190,11 +190,14 @@ class EscalationController:
         thresholds = [self.window.threshold(share) for share in shares]
         edges = self._edges(limits)
         reached = sum([score < threshold for threshold in thresholds])
-        over = range(reached, len(accounts))
-        reins = [(thresholds[index], accounts[index].rate, edges[index]) for index in over]
         weight = self._recent.weight(tenant, TENANT_WEIGHT)
-        for at, part in rein_in(score, reins):
-            self.window.add(at, weight * part)
+        if reached == len(accounts):
+            self.window.add(score, weight)
+        else:
+            over = range(reached, len(accounts))
+            reins = [(thresholds[index], accounts[index].rate, edges[index]) for index in over]
+            for at, part in rein_in(score, reins):
+                self.window.add(at, weight * part)
         # Fill and charge the buckets, and tell the feedback.
         together = zip(self._levels, accounts, limits, edges, strict=True)
         for index, (state, account, limit, edge) in enumerate(together):

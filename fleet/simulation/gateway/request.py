@@ -77,12 +77,12 @@ class Request:
 
     def book(self, now: float) -> None:
         """Book what came since the last time under the tenant's tokens a second."""
-        assert self.pacer is not None
-        new = self.generated - self._booked
-        if new > 0:
-            self._booked += new
-            self._position = self.pacer.hold(new, now=now)
-            self.ticket.deliver(self._booked)
+        pacer, booked, generated = self.pacer, self._booked, self.generated
+        assert pacer is not None
+        if generated > booked:
+            self._booked = generated
+            self._position = pacer.hold(generated - booked, now=now)
+            self.ticket.deliver(generated)
 
     # -- queue --------------------------------------------------------------------
 
