@@ -44,6 +44,7 @@ class Tally:
 
     def __init__(self, spec: FleetSpec, skip_s: float) -> None:
         self.spec, self._skip_s = spec, skip_s
+        self._token_cost, self._targets = spec.token_cost, spec.slo.of
         self.figures: dict[tuple[str, str], Figures] = {}
         self.by_tenant: Counter[tuple[str, str]] = Counter()
         self.turns = {
@@ -92,7 +93,7 @@ class Tally:
             figures.prompt_tokens += prompt
             figures.cached_tokens += cached
             figures.completion_tokens += tokens
-            figures.cost += self.spec.token_cost(lane, prompt, cached, tokens)
+            figures.cost += self._token_cost(lane, prompt, cached, tokens)
         if code == "200" and ttft is not None:
             figures.ttft.append(ttft)
             figures.duration.append(took_s)
@@ -123,9 +124,10 @@ class Tally:
         return token_at(replica.engine, attempt, FIRST_TOKENS) - request.asked_at
 
     def _judge(self, figures: Figures, lane: str, tier: str, ended: Ended) -> None:
-        for objective, is_kept in judged(ended, self.spec.slo.of(lane, tier)):
+        for objective, is_kept in judged(ended, self._targets(lane, tier)):
             figures.judged[objective] += 1
-            figures.missed[objective] += not is_kept
+            if not is_kept:
+                figures.missed[objective] += 1
 
 
 def _end_of(code: str) -> End:

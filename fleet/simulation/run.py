@@ -46,7 +46,7 @@ class SimulatedFleet:
             for n in range(spec.ingresses)
         ]
         for ingress in self.ingresses:
-            ingress.others = self.ingresses
+            ingress.meet(self.ingresses)
         self.pools = {name: self._pool(pool) for name, pool in spec.pools.items()}
         self.verdicts: Counter[str] = Counter()
         self.world.every(HEARTBEAT_S, self._beat)
@@ -103,7 +103,7 @@ class SimulatedFleet:
     def _exchange(self, now: float) -> None:
         for ingress in self.ingresses:
             for other in self.ingresses:
-                ingress.climbing.merge(other.name, other.climbing, now)
+                ingress.climbing.merge(other.climbing, now)
 
     def _judge(self, now: float) -> None:
         """Look for protected work that was refused while sheddable work was held."""

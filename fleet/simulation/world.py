@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import heapq
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from typing import Protocol, runtime_checkable
 
 Action = Callable[[float], None]
@@ -19,15 +19,18 @@ class World:
         self._due: list[tuple[float, int, Action]] = []
         self._numbers = itertools.count()
 
+    def time(self) -> float:
+        return self.now
+
     def at(self, when: float, action: Action) -> None:
-        heapq.heappush(self._due, (when, next(self._numbers), action))
+        heappush(self._due, (when, next(self._numbers), action))
 
     def every(self, period_s: float, action: Action) -> None:
         """Do something again and again, the first time in one period."""
 
         def again(now: float) -> None:
             action(now)
-            self.at(now + period_s, again)
+            heappush(self._due, (now + period_s, next(self._numbers), again))
 
         self.at(self.now + period_s, again)
 
@@ -40,7 +43,7 @@ class World:
         return True
 
     def run(self, until: float) -> None:
-        due, pop = self._due, heapq.heappop
+        due, pop = self._due, heappop
         while due and due[0][0] <= until:
             now, _, action = pop(due)
             self.now = now
@@ -48,7 +51,7 @@ class World:
         self.now = until
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """How a request ended.
 

@@ -107,11 +107,13 @@ class Need:
         return ceil(self._peak - TINY)
 
     def _decay(self, now: float) -> None:
-        capacity = self._slots.capacity
-        step = max(0.0, now - self._at) * (capacity or 1) / self._forget_s
-        self._at = max(self._at, now)
-        held = self._held if capacity is None else min(self._held, capacity)
-        self._peak = max(float(held), self._peak - step)
+        capacity, held, peak = self._slots.capacity, self._held, self._peak
+        if now > self._at:
+            peak -= (now - self._at) * (capacity or 1) / self._forget_s
+            self._at = now
+        if capacity is not None and held > capacity:
+            held = capacity
+        self._peak = peak if peak > held else float(held)
 
 
 class DrainRate:

@@ -62,7 +62,8 @@ class Bucket:
     def level(self, *, now: float) -> float:
         """Tokens available now; negative while in debt."""
         if now > self._at:
-            self._level = min(self.limit, self._level + (now - self._at) * self._rate)
+            filled = self._level + (now - self._at) * self._rate
+            self._level = filled if filled < self.limit else self.limit
             self._at = now
         return self._level
 
@@ -74,7 +75,8 @@ class Bucket:
         level = self.level(now=now)
         if self._refunds:
             self._remember(now, level)
-        self._level = min(self.limit, level - tokens)
+        left = level - tokens
+        self._level = left if left < self.limit else self.limit
         return 0.0
 
     def give_back(self, unused: float, _safe: float, /, *, since: float, now: float) -> None:
@@ -115,8 +117,8 @@ class Bucket:
 
     def wait_s(self, tokens: float, *, now: float) -> float:
         """Return the seconds until `tokens` are available; a whole bucket is always enough."""
-        missing = min(tokens, self.limit) - self.level(now=now)
-        return max(0.0, missing / self._rate)
+        missing = (tokens if tokens < self.limit else self.limit) - self.level(now=now)
+        return missing / self._rate if missing > 0 else 0.0
 
     def state(self, *, now: float) -> RateLimitState:
         """Return what is left, and how long it takes until the bucket is full."""

@@ -32,7 +32,7 @@ class TokenWeights:
 
     def weigh(self, prompt: int, cached: int, completion: int) -> float:
         """Return weighted tokens; `cached` of the `prompt` tokens came from the prefix cache."""
-        fresh = max(0, prompt - cached)
+        fresh = prompt - cached if prompt > cached else 0
         return self.prompt * fresh + self.cached * cached + self.completion * completion
 
 

@@ -43,6 +43,9 @@ from router.placement.replica import rank_replicas
 from router.placement.spilled_sessions import session_hash
 from router.placement.standby import standing_by
 
+ORDERS = 4096
+"""Groups whose order of the replicas is remembered, until it changes: 100 bytes each, and 8 a replica."""
+
 # A choice counts as an open request until it is opened, or for this long.
 CHOSEN_S = 1.0
 
@@ -131,6 +134,7 @@ class LanePlacement:
         self._group_open: dict[str, float] = {}
         self._owned: dict[str, list[str]] = {}
         self._shared: list[str] = []
+        self._orders: dict[str, list[str]] = {}
 
     def choose(
         self,
@@ -224,7 +228,10 @@ class LanePlacement:
             owned = owned_replicas(turns, sizes, ids, self.config.own_turns_per_day)
         taken = {replica for replicas in owned.values() for replica in replicas}
         self._group_open, self._owned = group_open, owned
-        self._shared = [replica for replica in ids if replica not in taken]
+        shared = [replica for replica in ids if replica not in taken]
+        if shared != self._shared:
+            self._shared = shared
+            self._orders.clear()
 
     def _in_use(self, replica: str) -> float:
         """Return the share of a replica that is used, as it published it."""
@@ -236,7 +243,7 @@ class LanePlacement:
     def _order(self, turn: TurnFacts, slots: int, avoid: frozenset[str]) -> tuple[list[str], int]:
         """Return the session's order over the replicas open to it, and its subset's size."""
         own = self._owned.get(turn.group)
-        candidates = rank_replicas(turn.group, self._shared)
+        candidates = self._ranked(turn.group)
         if own is not None:
             # Its own first; the shared ones take what spills.
             candidates, size = own + candidates, len(own)
@@ -253,14 +260,25 @@ class LanePlacement:
                 return everywhere, len(everywhere)
         return order, len(order)
 
+    def _ranked(self, group: str) -> list[str]:
+        """Return the shared replicas in a group's order: the same for as long as those are."""
+        known = self._orders.get(group)
+        if known is None:
+            if len(self._orders) >= ORDERS:
+                self._orders.clear()
+            known = self._orders[group] = rank_replicas(group, self._shared)
+        return known
+
     def _load(self, replica: str, slots: int, now: float) -> ReplicaLoad:
         report = self._reports[replica]
-        others = sum(count for ingress, count in report.open.items() if ingress != self._me)
+        # All that it has open, but for ours as it knew them.
+        opened = sum(report.open.values()) - report.open.get(self._me, 0) + self._open[replica]
         chosen = self._chosen.get(replica)
         while chosen and chosen[0] <= now:
             chosen.popleft()
-        own = self._open[replica] + (len(chosen) if chosen else 0)
-        return ReplicaLoad(others + own, slots, report.kv_utilization)
+        if chosen:
+            opened += len(chosen)
+        return ReplicaLoad(opened, slots, report.kv_utilization)
 
     # -- spilled sessions ---------------------------------------------------------------
 

@@ -91,9 +91,10 @@ class Account:
         return min(limits.depth, self.own + limits.budget)
 
     def earn(self, limits: Limits) -> None:
-        self.hard, self.own = self.hard_level(limits), self.own_level(limits)
-        more = limits.refill * limits.others
-        self.adoption = min(limits.adoption_depth, self.adoption + more)
+        depth, others = limits.depth, limits.others
+        self.hard = min(depth, self.hard + limits.refill)
+        self.own = min(depth, self.own + limits.budget)
+        self.adoption = min(depth * others, self.adoption + limits.refill * others)
 
     def adopt(self) -> None:
         """Pay for a turn that is said to have gone up elsewhere."""

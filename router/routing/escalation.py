@@ -186,15 +186,18 @@ class EscalationController:
         if not any(limit.budget for limit in limits):
             return
         accounts = self._account(tenant, limits)
-        shares = accumulate(state.feedback.wanted_share for state in self._levels)
+        shares = accumulate([state.feedback.wanted_share for state in self._levels])
         thresholds = [self.window.threshold(share) for share in shares]
         edges = self._edges(limits)
-        reached = sum(score < threshold for threshold in thresholds)
-        over = range(reached, len(accounts))
-        reins = [(thresholds[index], accounts[index].rate, edges[index]) for index in over]
+        reached = sum([score < threshold for threshold in thresholds])
         weight = self._recent.weight(tenant, TENANT_WEIGHT)
-        for at, part in rein_in(score, reins):
-            self.window.add(at, weight * part)
+        if reached == len(accounts):
+            self.window.add(score, weight)
+        else:
+            over = range(reached, len(accounts))
+            reins = [(thresholds[index], accounts[index].rate, edges[index]) for index in over]
+            for at, part in rein_in(score, reins):
+                self.window.add(at, weight * part)
         # Fill and charge the buckets, and tell the feedback.
         together = zip(self._levels, accounts, limits, edges, strict=True)
         for index, (state, account, limit, edge) in enumerate(together):
@@ -236,8 +239,8 @@ class EscalationController:
 
     def export(self) -> dict[str, Any]:
         """Return this replica's own part, for the others' `merge`: numbers, strings, lists."""
-        lanes = {state.level.lane: self._recent.lanes[state.level.lane] for state in self._levels}
-        return {"scored": len(self._recent), "lanes": lanes, "tail": self.window.tail.to_plain()}
+        tail = self.window.tail.to_plain()
+        return {"scored": len(self._recent), "lanes": self._own(), "tail": tail}
 
     def merge(self, peer: str, exported: dict[str, Any], *, now: float) -> None:
         """Replace what is known of a peer; ValueError when it cannot be read."""
@@ -245,11 +248,25 @@ class EscalationController:
             return
         try:
             tail = Tail.from_plain(exported["tail"])
-            lanes: dict[str | None, int] = {str(k): int(v) for k, v in exported["lanes"].items()}
-            lanes[None] = int(exported["scored"]) - sum(lanes.values())
+            lanes = {str(k): int(v) for k, v in exported["lanes"].items()}
+            scored = int(exported["scored"])
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"no export of a replica: {error!r}") from error
-        self._peers[peer] = now, tail, lanes
+        self._hear(peer, tail, lanes, scored, now)
+
+    def merge_own(self, other: EscalationController, *, now: float) -> None:
+        """Take in what another replica of this process knows, as `merge` would its export."""
+        if other is not self:
+            exported = other._own()
+            self._hear(other._replica, other.window.tail, exported, len(other._recent), now)
+
+    def _own(self) -> dict[str, int]:
+        return {state.level.lane: self._recent.lanes[state.level.lane] for state in self._levels}
+
+    def _hear(
+        self, peer: str, tail: Tail, lanes: Mapping[str, int], scored: int, now: float
+    ) -> None:
+        self._peers[peer] = now, tail, {**lanes, None: scored - sum(lanes.values())}
 
     def _live_peers(self, now: float) -> list[tuple[float, Tail, dict[str | None, int]]]:
         """Forget peers that were silent for `peer_ttl_s`; return what the others sent last."""
@@ -283,7 +300,7 @@ class EscalationController:
 
     def _edges(self, limits: Sequence[Limits]) -> list[float]:
         """Return by level the rate over its threshold from which a tenant is out of line."""
-        budgets = accumulate(limit.budget for limit in limits)
+        budgets = accumulate([limit.budget for limit in limits])
         return [2 * max(b, s.median_rate) for b, s in zip(budgets, self._levels, strict=True)]
 
     def _refresh(self, now: float) -> None:

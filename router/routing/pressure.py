@@ -25,7 +25,7 @@ one left idle by a dead sensor.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import exp
 
 # What may be saved up or owed, in scored requests' worth of a share. At 3 % that
@@ -85,9 +85,9 @@ class ShareFeedback:
     def count(self, *, wanted: bool, escalated: bool) -> None:
         """Count a scored request: whether it scored high enough, whether it went up."""
         share, depth = self._share, self._depth
-        self.slack = max(-depth, min(depth, self.slack + share - escalated))
+        self.slack = _between(-depth, self.slack + share - escalated, depth)
         demand = self._demand + share - (wanted or escalated)
-        self._demand = max(-EXCESS_SHARE * depth, min(depth, demand))
+        self._demand = _between(-EXCESS_SHARE * depth, demand, depth)
         self._set_wanted()
 
     def integrate(self, requests: int) -> None:
@@ -100,11 +100,18 @@ class ShareFeedback:
 
     def _error(self) -> float:
         """Return a value in [-1, 1]; positive when more should go up and too few ask to."""
-        return min(self.slack, max(0.0, self._demand)) / self._depth
+        demand = self._demand if self._demand > 0 else 0.0
+        return (self.slack if self.slack < demand else demand) / self._depth
 
 
 def _within(gain: float) -> float:
-    return max(GAIN_MIN, min(GAIN_MAX, gain))
+    return _between(GAIN_MIN, gain, GAIN_MAX)
+
+
+def _between(least: float, value: float, most: float) -> float:
+    if value > most:
+        return most
+    return value if value > least else least
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +159,8 @@ class YieldController:
 
     def observe(self, observation: LoadObservation, *, now: float) -> float:
         """Take an observation, every second or two, and return the yield fraction."""
-        known = {name: value for name, value in asdict(observation).items() if value is not None}
+        given = ((name, getattr(observation, name)) for name in _THRESHOLDS)
+        known = {name: value for name, value in given if value is not None}
         if known and now > self._at:
             self._fraction = self.fraction(now=now)
             step_s = min(now - self._at, MAX_STEP_S)

@@ -101,7 +101,11 @@ class BlockPool:
             run = self._runs[key] = Run(key)
         holders, held = run.holders, run.held
         if known:
-            self._let_go(run, known)
+            left = holders[known] - 1
+            if left:
+                holders[known] = left
+            else:
+                del holders[known]
         holders[blocks] = holders.get(blocks, 0) + 1
         # Those that another sequence has are shared from now on.
         if blocks <= held:
@@ -117,25 +121,20 @@ class BlockPool:
         """Give back a sequence's blocks; the end of a prefix is evicted before its start."""
         self.in_use -= unkeyed
         for run, blocks, _ in reversed(held):
-            if self._let_go(run, blocks) or blocks < run.held:
+            holders = run.holders
+            if holders[blocks] > 1:
+                holders[blocks] -= 1
                 continue
-            left = max(run.holders, default=0)
+            del holders[blocks]
+            if blocks < run.held:
+                continue
+            left = max(holders) if holders else 0
             part = _Idle(run, left, blocks)
             run.idle.append(part)
             self._idle[part] = None
             self.cached += blocks - left
             self.in_use -= blocks - left
             run.held = left
-
-    @staticmethod
-    def _let_go(run: Run, blocks: int) -> bool:
-        """Count a holder less; whether another one holds as much."""
-        left = run.holders[blocks] - 1
-        if left:
-            run.holders[blocks] = left
-        else:
-            del run.holders[blocks]
-        return bool(left)
 
     def _wake(self, run: Run, blocks: int) -> None:
         """Have so many blocks of a run be idle no more."""
@@ -221,7 +220,10 @@ class SequenceBlocks:
 
     def seal_full(self, sequence: Sequence) -> None:
         """Give every block that is full by now its key."""
-        full, at = sequence.computed // self._size, sequence.keyed
+        self._seal(sequence, sequence.computed // self._size)
+
+    def _seal(self, sequence: Sequence, full: int) -> None:
+        at = sequence.keyed
         if at >= full or not self._is_caching:
             return
         sequence.unkeyed -= full - at
@@ -241,8 +243,16 @@ class SequenceBlocks:
             at = upto
 
     def next_block(self, sequence: Sequence) -> bool:
-        """Give the block that is full now its key, and take another one; False: there is none."""
-        self.seal_full(sequence)
+        """Take another block for a sequence whose blocks are all full; False: there is none."""
+        held = sequence.held
+        if sequence.unkeyed == 1 and held and held[-1][2] > sequence.keyed:
+            # Nearly always: an answer grows by a block that nobody else has.
+            run, known, end = held[-1]
+            held[-1] = (self._pool.seal(run.key, known, known + 1), known + 1, end)
+            sequence.keyed += 1
+            sequence.unkeyed = 0
+        else:
+            self._seal(sequence, sequence.keyed + sequence.unkeyed)
         if not self._pool.allocate(1):
             return False
         sequence.unkeyed += 1

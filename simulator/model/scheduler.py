@@ -114,7 +114,9 @@ class Scheduler:
     def _schedule_mixed(self, now: float) -> None:
         """Chunked prefill: everyone who decodes, then prompts with what is left."""
         preempted = self.preemptions
-        self._grow_decoding()
+        boundaries = self._boundaries
+        if boundaries and boundaries[0][0] <= self.decode_steps:
+            self._grow_decoding()
         if not self._filling and not self._waiting:
             self._step_decodes = bool(self._decoding)
             return
@@ -137,8 +139,10 @@ class Scheduler:
 
     def _budget(self) -> int:
         """Tokens that this step may still take."""
-        prefill = sum(tokens for _, tokens in self._step_prefill)
-        return self.scheduling.max_num_batched_tokens - len(self._decoding) - prefill
+        taken = len(self._decoding)
+        if self._step_prefill:
+            taken += sum([tokens for _, tokens in self._step_prefill])
+        return self.scheduling.max_num_batched_tokens - taken
 
     def _make_room(self, sequence: Sequence, tokens: int) -> bool:
         """Blocks for a running sequence, others giving way; False if it had to itself."""
@@ -230,12 +234,12 @@ class Scheduler:
             if sequence.epoch != epoch:
                 heapq.heappop(boundaries)
                 continue
-            self._count(sequence)
             if blocks.next_block(sequence):
                 again = due + self.scheduling.block_size, number, epoch, sequence
                 heapq.heapreplace(boundaries, again)
                 continue
             heapq.heappop(boundaries)
+            self._count(sequence)
             if self._make_room(sequence, 1):
                 self._await_boundary(sequence)
 

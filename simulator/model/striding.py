@@ -161,7 +161,8 @@ class StridingEngine(BatchingEngine):
         batch, ends = len(self._decoding), self._ends
         is_ahead = self._ahead is not None
         steps = self.decode_steps + count
-        self._grow_until(steps - is_ahead)
+        if self._boundaries and self._boundaries[0][0] <= steps - is_ahead:
+            self._grow_until(steps - is_ahead)
         self.decode_steps = steps
         self._context += batch * count
         self.steps += count

@@ -221,11 +221,11 @@ class LaneEngines:
     @property
     def kv_utilization(self) -> float:
         """The fullest replica's."""
-        return max((x.engine.utilization() for x in self.replicas.values()), default=0.0)
+        return max([x.engine.utilization() for x in self.replicas.values()], default=0.0)
 
     def _mean(self, read: Callable[[BatchingEngine], float]) -> float:
         replicas = self.replicas.values()
-        return sum(read(x.engine) for x in replicas) / len(replicas) if replicas else 0.0
+        return sum([read(x.engine) for x in replicas]) / len(replicas) if replicas else 0.0
 
     # -- scaling --------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from math import ceil
 
 from fleet.simulation.engines.lane import LaneEngines
 from fleet.simulation.gateway.desk import Desk
-from fleet.simulation.gateway.limits import Limits
+from fleet.simulation.gateway.limits import Limits, paced
 from fleet.simulation.gateway.request import Request
 from fleet.simulation.gateway.scores import Climbing
 from fleet.simulation.report import Tally
@@ -18,7 +18,7 @@ from router.admission.kv_budget import KvAsk
 from router.admission.shed_order import AdmissionLog, Event
 from router.admission.ticket import SlotRequest, Stage
 from router.errors import Rejected, RejectReason
-from router.limits.contention import paces
+from router.limits.contention import Contention, paces
 from router.limits.reservation import Reckoning
 from router.recovery.retry_budget import RetryBudget
 from router.routing.lane import decide_lane
@@ -33,7 +33,7 @@ TOO_LONG = "The prompt does not fit."
 class Ingress:
     """Decides for the requests that come to it, and tells engines and tally.
 
-    `others` are all ingress replicas, this one among them, once they are there.
+    The other ingress replicas are told to it by `meet`, once they are there.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Ingress:
     ) -> None:
         self.name = f"ingress-{number}"
         self.spec, self.world, self.limits, self.tally = spec, world, limits, tally
-        self.others: list[Ingress] = []
+        self._rest: dict[str, list[Desk]] = {name: [] for name in lanes}
         self.log = AdmissionLog(now=0.0)
         self.retries = RetryBudget(spec.retries, now=0.0)
         self.climbing = Climbing(spec, self.name, lanes, world, shipped)
@@ -66,13 +66,16 @@ class Ingress:
             for name, engines in lanes.items()
         }
 
+    def meet(self, others: list[Ingress]) -> None:
+        """Learn of all ingress replicas, this one among them."""
+        self._rest = {name: [x.desks[name] for x in others if x is not self] for name in self.desks}
+
     def _sheddable_elsewhere(self, lane: str) -> int:
-        rest = (x.desks[lane] for x in self.others if x is not self)
-        return sum(desk.queue.preemption.sheddable_held() for desk in rest)
+        return sum([desk.queue.preemption.sheddable_held() for desk in self._rest[lane]])
 
     def _used_elsewhere(self, lane: str) -> int:
         """Return slots that the others had taken at the last heartbeat."""
-        return sum(x.desks[lane].told_used for x in self.others if x is not self)
+        return sum([desk.told_used for desk in self._rest[lane]])
 
     # -- a request ----------------------------------------------------------------
 
@@ -98,7 +101,7 @@ class Ingress:
             self._refuse(ask, spec, name, wrong)
             return
         cost = self._reckon(ask, spec, window)
-        request = Request(self, desk, ask, spec, cost, output)
+        request = Request(self, desk, ask, spec, cost, output, ceiling)
         refused = self._reserve(request, now)
         if refused is not None:
             self._refuse(ask, spec, name, refused)
@@ -144,28 +147,30 @@ class Ingress:
         )
         room = left(prompt, window)
         most = room if ask.limit is None else fitted(ask.limit, prompt, window)
-        return Reckoning(
-            ceil(weigh(prompt, 0, 0)),
-            ceil(weigh(prompt, 0, min(usual, most))),
-            ceil(weigh(prompt, 0, most)),
-        )
+        short = ceil(weigh(prompt, 0, min(usual, most)))
+        return Reckoning(ceil(weigh(prompt, 0, 0)), short, ceil(weigh(prompt, 0, most)))
 
     def _reserve(self, request: Request, now: float) -> Rejected | None:
         ask, spec, cost = request.ask, request.spec, request.cost
         refused = self.limits.quota_refusal(ask.tenant, spec, cost)
         if refused is not None:
             return refused
-        ceiling = request.ceiling = self.limits.ceiling(ask.tenant, spec)
-        demand = sum(x.desks[request.desk.name].in_flight for x in self.others)
-        contention = self.limits.contention(request.desk.name, spec, demand)
+        ceiling = request.ceiling
+        contention = self._contention(request.desk, spec)
         held = ceiling.try_admit(ceiling.first_charge(cost), now=now, is_paced=paces(contention))
         if isinstance(held, Rejected):
             return held
         request.reservation = held
         request.quota_held = self.limits.hold_quota(ask.tenant, spec, cost)
-        request.pacer = self.limits.pacer(request, demand)
+        request.pacer = paced(ceiling.pacer, contention)
         self.limits.watch(request)
         return None
+
+    def _contention(self, desk: Desk, spec: TenantSpec) -> Contention | None:
+        if spec.ceilings.contended_from is None:
+            return None
+        demand = desk.in_flight + sum([x.in_flight for x in self._rest[desk.name]])
+        return self.limits.contention(desk.name, spec, demand)
 
     def _admit(self, request: Request, now: float) -> None:
         ask, spec, desk = request.ask, request.spec, request.desk

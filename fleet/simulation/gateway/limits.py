@@ -15,7 +15,7 @@ from fleet.simulation.world import World
 from router.errors import Rejected
 from router.limits.ceiling import TenantCeiling
 from router.limits.contention import Contention
-from router.limits.pacer import ContendedPacer, Paces
+from router.limits.pacer import ContendedPacer, Pacer, Paces
 from router.limits.quota import day_of, first_hold, month_of, refuse
 from router.limits.reservation import Reckoning, further_charge
 
@@ -29,6 +29,11 @@ GROW_PERIOD_S = 1.0
 """How often running requests are charged for what they have outgrown."""
 
 FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def paced(pacer: Pacer | None, contention: Contention | None) -> Paces | None:
+    """Return a tenant's tokens-per-second ceiling as it binds in a lane."""
+    return pacer if pacer is None or contention is None else ContendedPacer(pacer, contention)
 
 
 class Limits:
@@ -126,12 +131,6 @@ class Limits:
         if found is None:
             found = self._contentions[lane, mark] = Contention(mark, demand)
         return found
-
-    def pacer(self, request: Request, demand: int) -> Paces | None:
-        """Return the tenant's tokens-per-second ceiling as it binds in the request's lane."""
-        pacer = request.ceiling.pacer
-        contention = self.contention(request.desk.name, request.spec, demand)
-        return pacer if pacer is None or contention is None else ContendedPacer(pacer, contention)
 
     @property
     def has_contentions(self) -> bool:

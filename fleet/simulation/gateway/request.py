@@ -39,11 +39,12 @@ class Request:
         spec: TenantSpec,
         cost: Reckoning,
         output_tokens: int,
+        ceiling: TenantCeiling,
     ) -> None:
         self.ingress, self.desk, self.ask, self.spec = ingress, desk, ask, spec
         self.cost, self.output_tokens = cost, output_tokens
         self.asked_at = ingress.world.now
-        self.ceiling: TenantCeiling
+        self.ceiling = ceiling
         self.reservation: Reservation
         self.pacer: Paces | None = None
         self.quota_held = 0.0
@@ -76,12 +77,12 @@ class Request:
 
     def book(self, now: float) -> None:
         """Book what came since the last time under the tenant's tokens a second."""
-        assert self.pacer is not None
-        new = self.generated - self._booked
-        if new > 0:
-            self._booked += new
-            self._position = self.pacer.hold(new, now=now)
-            self.ticket.deliver(self._booked)
+        pacer, booked, generated = self.pacer, self._booked, self.generated
+        assert pacer is not None
+        if generated > booked:
+            self._booked = generated
+            self._position = pacer.hold(generated - booked, now=now)
+            self.ticket.deliver(generated)
 
     # -- queue --------------------------------------------------------------------
 

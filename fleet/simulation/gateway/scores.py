@@ -79,11 +79,11 @@ class Climbing:
             before, _ = self._ttft.get(lane, (seconds, 0.0))
             self._ttft[lane] = (0.8 * before + 0.2 * seconds, self._world.now)
 
-    def merge(self, peer: str, other: Climbing, now: float) -> None:
+    def merge(self, other: Climbing, now: float) -> None:
         """Take in what another ingress replica saw."""
-        self.chats.merge(peer, other.chats.export(), now=now)
+        self.chats.merge_own(other.chats, now=now)
         if self.planning is not None and other.planning is not None:
-            self.planning.merge(peer, other.planning.export(), now=now)
+            self.planning.merge_own(other.planning, now=now)
 
     def _observe(self, now: float) -> None:
         for lane, yielding in self._yields.items():
