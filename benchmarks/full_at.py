@@ -42,9 +42,7 @@ def run_day(has_full_at: bool) -> dict[str, Any]:  # noqa: FBT001 - mapped over
     workload = load_workload("saas").model_copy(update={"tenants": 200, "tenant_skew": 0.3})
     traffic = Sessions(workload, "paid", requests_per_s=diurnal(PEAK, PEAK / SWING))
     begun = time.process_time()
-    found = simulate(
-        replace(spec, lanes={LANE: lane}), traffic, duration_s=DAY_S, skip_s=SKIP_S
-    )
+    found = simulate(replace(spec, lanes={LANE: lane}), traffic, duration_s=DAY_S, skip_s=SKIP_S)
     cpu_s = time.process_time() - begun
     (row,) = [x for x in found.rows if x.lane == LANE]
     return {
