@@ -66,11 +66,11 @@ def main() -> None:
         rows = list(pool.map(run_day, (True, False), chunksize=1))
     notes = (
         "**Simulated**: a day of a fleet as `pointsman plan --write` gives it (Qwen 2.5 14B AWQ on "
-        f"RTX 4090, 11 slots, one to four replicas; {FLEET.name}), {PEAK:g} turns a second at noon and "
-        f"{PEAK / SWING:g} at midnight; with the `full_at` that it wrote and without, where a "
-        "replica is full at its slots. Promised: the first token within 0.8 s and the first 30 within "
-        "1.2, for 95 of 100; `first_tokens_late`: the share that was not. The first ten minutes are "
-        "not counted. Command: `python -m benchmarks.full_at`."
+        f"RTX 4090, 11 slots, one to four replicas; {FLEET.name}), {PEAK:g} turns a second at noon "
+        f"and {PEAK / SWING:g} at midnight; with the `full_at` that it wrote and without, where a "
+        "replica is full at its slots. Promised: the first token within 0.8 s and the first 30 "
+        "within 1.2, for 95 of 100; `first_tokens_late`: the share that was not. The first ten "
+        "minutes are not counted. Command: `python -m benchmarks.full_at`."
     )
     report.write("full_at", rows, title="What full_at is worth, over a day", notes=notes)
 

@@ -116,8 +116,9 @@ class TierConfig(StrictModel):
 
     def lanes_of(self, on: Collection[str]) -> frozenset[str]:
         """Return the lanes that may be used, of those that are on; empty: all."""
-        if self.only_default_lane and self.default_lane in on:
-            return frozenset({self.default_lane})
+        own = self.default_lane
+        if self.only_default_lane and own is not None and own in on:
+            return frozenset({own})
         return frozenset(self.lanes)
 
     @model_validator(mode="after")
