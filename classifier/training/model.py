@@ -90,25 +90,31 @@ class ComplexityModel:
 
     def fit_heads(self, corpus: Corpus, data: Dataset) -> None:
         """Fit everything after the designs."""
-        s, labelled = self.settings, _labelled(data)
-        target, weight = gain_targets(data, s)
-        known = ~np.isnan(target)
+        self.fit_surface(corpus, data)
+        target, weight = gain_targets(data, self.settings)
+        known, words = ~np.isnan(target), self.words(corpus)
+        s = self.settings
+        self.gain_words = _ridge(s.ridge_words, words[known], target[known], weight[known])
+        _to_unit(self.gain_words, words[known])
+        held = self.held(corpus)
+        self.scaler = _fit_scaler(held[_labelled(data)])
+        surface = self.scaler.transform(held)
+        self._fit_kind(self._kind_design(words, surface), surface, data)
+
+    def fit_surface(self, corpus: Corpus, data: Dataset) -> None:
+        """Fit the bounds of surface features, and what `need` reads of these."""
+        s, target = self.settings, gain_targets(data, self.settings)
+        known = ~np.isnan(target[0])
         ends = s.outside, 1.0 - s.outside
-        self.least, self.most = np.quantile(corpus.surface[labelled], ends, axis=0)
-        surface, words = self.held(corpus), self.words(corpus)
-        self.gain_scaler = _fit_scaler(surface[known])
-        self.scaler = _fit_scaler(surface[labelled])
-        rows = target[known], weight[known]
-        self.gain_words = _ridge(s.ridge_words, words[known], *rows)
-        scaled = self.gain_scaler.transform(surface[known])
+        self.least, self.most = np.quantile(corpus.surface[_labelled(data)], ends, axis=0)
+        held = self.held(corpus)[known]
+        self.gain_scaler = _fit_scaler(held)
+        scaled = self.gain_scaler.transform(held)
         # Outcomes are of English texts: what a stray letter outside ASCII goes with in
         # them would decide over whole texts of other scripts.
         scaled[:, NON_ASCII_SHARE] = 0.0
-        self.gain_surface = _ridge(s.ridge_surface, scaled, *rows)
-        _to_unit(self.gain_words, words[known])
+        self.gain_surface = _ridge(s.ridge_surface, scaled, target[0][known], target[1][known])
         _to_unit(self.gain_surface, scaled)
-        scaled = self.scaler.transform(surface)
-        self._fit_kind(self._kind_design(words, scaled), scaled, data)
 
     def held(self, corpus: Corpus) -> Floats:
         """Surface features inside the bounds, shape (texts, surface features)."""
@@ -120,13 +126,17 @@ class ComplexityModel:
 
     def heads(self, corpus: Corpus) -> Floats:
         """`need`, and `kind` as log-odds of being a query for a strong model, shape (texts, 2)."""
-        held, part = self.held(corpus), self.foreign(corpus)
-        surface, scaled = self.scaler.transform(held), self.gain_scaler.transform(held)
+        surface, part = self.scaler.transform(self.held(corpus)), self.foreign(corpus)
         words = self.words(corpus)
-        need = (1 - part) * self.gain_words.predict(words) + self.gain_surface.predict(scaled)
+        need = (1 - part) * self.gain_words.predict(words) + self.of_surface(corpus)
         tier = self.tier.decision_function(self._kind_design(words, surface))
         kind = (1 - part) * tier + part * self.tier_surface.decision_function(surface)
         return np.stack([need, kind], axis=1)
+
+    def of_surface(self, corpus: Corpus) -> Floats:
+        """The surface's part of `need`, shape (texts,)."""
+        part: Floats = self.gain_surface.predict(self.gain_scaler.transform(self.held(corpus)))
+        return part
 
     def raw(self, corpus: Corpus) -> Floats:
         """The score before calibration, in (0, 1), shape (texts,)."""
