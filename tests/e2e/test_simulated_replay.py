@@ -66,5 +66,6 @@ def test_a_daily_replay_is_a_job_of_ray_whose_day_is_in_the_history(
     )  # fmt: skip
 
     assert done.returncode == 0, done.stdout + done.stderr
+    assert history_path().is_file(), done.stdout + done.stderr
     days = days_of(history_path().read_text().splitlines())
     assert [(day.lane, day.against, day.cases) for day in days] == [("chat", "gold", 1)]

@@ -1,7 +1,7 @@
 """`pointsman replay`: traces and gold cases against a candidate lane, classifier or policy.
 
 Exit status: 0 (no gate fails, and each has cases enough), 1 (a gate fails), 3 (too few cases to
-tell, or some were not answered), 2 (usage).
+tell), 4 (some were not answered: run it again to go on), 2 (usage).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from serve_app.commands.row_file import UsageError
 from serve_app.commands.traces import store_of
 from serve_app.config.settings import state_dir
 
-PASSED, FAILED, UNKNOWN = 0, 1, 3
+PASSED, FAILED, UNKNOWN, LEFT = 0, 1, 3, 4
 
 
 def add_commands(subparsers: Any) -> None:
@@ -123,7 +123,7 @@ def _answer_anew(args: argparse.Namespace) -> int:
     told = [run_part(args, part, out / part.name) for part in parts]
     if args.json:
         print(json.dumps({"runs": [x.told for x in told]}))
-    return max((x.status for x in told), key=(PASSED, UNKNOWN, FAILED).index)
+    return max((x.status for x in told), key=(PASSED, UNKNOWN, LEFT, FAILED).index)
 
 
 def _parts(args: argparse.Namespace) -> list[_Part]:

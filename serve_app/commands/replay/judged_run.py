@@ -29,7 +29,7 @@ from serve_app.config.fleet import FleetConfig
 from serve_app.config.served import served
 from serve_app.config.settings import fleet_path, load_fleet
 
-PASSED, FAILED, UNKNOWN = 0, 1, 3
+PASSED, FAILED, UNKNOWN, LEFT = 0, 1, 3, 4
 
 
 @dataclass(frozen=True)
@@ -167,8 +167,9 @@ def _status(summary: Summary, outcome: Outcome) -> int:
     verdicts = {gate.verdict for gate in summary.gates.values()}
     if GateVerdict.FAIL in verdicts:
         return FAILED
-    is_known = verdicts and GateVerdict.TOO_FEW not in verdicts and not outcome.unanswered
-    return PASSED if is_known else UNKNOWN
+    if outcome.unanswered:
+        return LEFT
+    return PASSED if verdicts and GateVerdict.TOO_FEW not in verdicts else UNKNOWN
 
 
 def _print(told: Mapping[str, Any]) -> None:

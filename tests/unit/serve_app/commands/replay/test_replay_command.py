@@ -118,7 +118,7 @@ def test_a_run_goes_on_where_it_ended(replay, fake, tmp_path) -> None:
     fake.answer = lambda lane, body: (
         refusal(500, "broken") if "poem" in body["messages"][-1]["content"] else answer(lane, body)
     )
-    assert replay("--lane", "chat") == 3
+    assert replay("--lane", "chat") == 4
     assert summary(tmp_path)["unanswered"] == 1
 
     fake.seen.clear()
