@@ -79,7 +79,7 @@ def bucket(seconds: float) -> int:
 
 
 def edge_s(number: int) -> float:
-    return LEAST_S * 2.0 ** (number / EDGES_A_DOUBLING)
+    return LEAST_S * math.exp2(number / EDGES_A_DOUBLING)
 
 
 def slower(rails: Rails, treatment: Times, control: Times) -> Slower | None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from serve_app.config.fleet import FleetConfig
-from serve_app.experiments.terms import terms_of
+from serve_app.experiments.terms import Terms, terms_of
 
 LATELY = timedelta(days=1)
 
@@ -29,10 +28,20 @@ class ExperimentChanges:
 
     def __init__(self) -> None:
         self._told: dict[str, tuple[datetime, str]] = {}
+        self._gone: dict[str, Terms] = {}
 
     def note(self, before: FleetConfig, after: FleetConfig, now: datetime) -> list[str]:
         """Compare two readings of the fleet file; return a sentence for each change."""
-        found = dict(_changed(before, after))
+        old, new = self._gone | _by_name(before), _by_name(after)
+        for name in self._gone.keys() & new.keys():
+            # It is back: nothing has to be said of its absence.
+            self._told.pop(name, None)
+        found = {}
+        for name, was in old.items():
+            sentence = _GONE if name not in new else _change(was, new[name])
+            if sentence is not None and (name in new or name not in self._gone):
+                found[name] = sentence.format(name)
+        self._gone = {name: was for name, was in old.items() if name not in new}
         self._told |= {name: (now, sentence) for name, sentence in found.items()}
         return list(found.values())
 
@@ -45,14 +54,11 @@ class ExperimentChanges:
         ]
 
 
-def _changed(before: FleetConfig, after: FleetConfig) -> Iterator[tuple[str, str]]:
-    """By name, in the order of the files. A new one is none: it is what was asked for."""
-    new = {x.config.name: x for x in terms_of(after)}
-    for was in terms_of(before):
-        name, now = was.config.name, new.get(was.config.name)
-        if now is None:
-            yield name, _GONE.format(name)
-        elif was.division != now.division:
-            yield name, _DIVIDED.format(name)
-        elif was.key != now.key:
-            yield name, _CHANGED.format(name)
+def _by_name(fleet: FleetConfig) -> dict[str, Terms]:
+    return {x.config.name: x for x in terms_of(fleet)}
+
+
+def _change(was: Terms, now: Terms) -> str | None:
+    if was.division != now.division:
+        return _DIVIDED
+    return None if was.key == now.key else _CHANGED

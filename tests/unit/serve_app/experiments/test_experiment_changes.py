@@ -44,6 +44,20 @@ def test_it_is_told_for_a_day_and_of_each_the_last_word():
     assert changes.told(NOW + timedelta(hours=27)) == []
 
 
+@pytest.mark.parametrize(
+    ("back", "says"), [(GUARD, None), ({**GUARD, "share": 0.2}, "divides requests in another way")]
+)
+def test_one_that_comes_back_is_compared_with_what_it_was(back, says):
+    changes, away, later = ExperimentChanges(), fleet_with(), NOW + timedelta(hours=1)
+    changes.note(fleet_with(GUARD), away, NOW)
+    assert changes.note(away, away, NOW) == []
+
+    told = changes.note(away, fleet_with(back), later)
+
+    assert told == [x.split(" (at")[0] for x in changes.told(later)]
+    assert (told == []) if says is None else says in told[0]
+
+
 async def test_whoever_reads_the_file_first_status_has_it(tmp_path):
     """The watch may be quicker than the command, which then finds nothing changed."""
     files = tmp_path / "fleet.yaml", tmp_path / "tenants.yaml"
