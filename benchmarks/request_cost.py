@@ -2,21 +2,19 @@
 
     make bench-request_cost
     python -m benchmarks.request_cost --functions 60
+    python -m benchmarks.request_cost --layers
 
-The ingress replica is the real one with all that a deployment has (`support/one_process.py`); in
+The ingress replica is the real one with all that a deployment has (`support/one_process.py`). In
 the place of its connections to engines stands one recorded answer, so what is counted is the
-ingress's own work from the first line of the request to the settled record. Its writers' threads
-are counted apart. Requests come one after another, each with a new last turn: `known` of words
-that have been seen before, `cold` of words of which a fifth was never seen.
-
-CPU is the process's and the event loop's thread's, the median of the repeats. Steps: one profiled
-repeat's shares, of the unprofiled median. Calls are Python functions of ours.
+ingress's own work from the first line of the request to the settled record. Requests come one
+after another, each with a new last turn: `known` of words that have been seen before, but for its
+number; `cold` of words of which a fifth was never seen. CPU is the whole process's, its writers'
+threads included.
 """
 
 from __future__ import annotations
 
 import argparse
-import cProfile
 import json
 import random
 import statistics
@@ -31,13 +29,20 @@ import uvloop
 
 from benchmarks.support import report
 from benchmarks.support.one_process import OneProcess, one_process
-from benchmarks.support.request_profile import functions_of, steps_of
+from benchmarks.support.request_profile import Samples, counted_calls
+from benchmarks.support.serve_layers import Connection, empty, quiet_access_log, ways
+from simulator.virtual_time.report import quantile
 
 ROOT = Path(__file__).parents[1]
 FLEET = ROOT / "benchmarks/overhead_fleet.yaml"
 TENANTS = ROOT / "benchmarks/overhead_tenants.yaml"
-REQUESTS, REPEATS, WARM_UP = 3000, 7, 500
+REQUESTS, PART, WARM_UP = 20_000, 20, 500
 KNOWN = "please summarize our refund policy for an enterprise customer who returned it"
+LINES = (
+    b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost:8000\r\naccept: */*\r\n"
+    b"accept-encoding: gzip, deflate\r\nuser-agent: Python/3.11 aiohttp/3.13\r\n"
+    b"content-type: application/json\r\n"
+)
 TURN_WORDS = 60
 COLD_SHARE = 0.2
 
@@ -137,57 +142,79 @@ async def record(made: OneProcess) -> None:
     lanes._upstream.post = post  # noqa: SLF001
 
 
-async def run(app: Any, asked: list[bytes]) -> dict[str, float]:
-    """Microseconds a request: of the whole process, and of the event loop's thread."""
-    requests = len(asked)
-    cpu, thread = time.process_time(), time.thread_time()
+async def run(app: Any, asked: list[bytes]) -> float:
+    """Microseconds of CPU a request, of the whole process."""
+    begun = time.process_time()
     for body in asked:
         if await answered(app, body) != 200:
             raise RuntimeError("a request failed")
-    used_s, own_s = time.process_time() - cpu, time.thread_time() - thread
-    return {"process": 1e6 * used_s / requests, "loop": 1e6 * own_s / requests}
+    return 1e6 * (time.process_time() - begun) / len(asked)
 
 
-async def measured(kind: str, args: argparse.Namespace) -> tuple[dict[str, Any], Any]:
+async def measured(kind: str, args: argparse.Namespace) -> tuple[dict[str, Any], Samples]:
+    samples, given = Samples(), bodies(kind)
     with tempfile.TemporaryDirectory() as folder:
         async with one_process(FLEET, TENANTS, Path(folder)) as made:
             await record(made)
-            given = bodies(kind)
             await run(made.app, list(islice(given, WARM_UP)))
-            parts = [list(islice(given, args.requests)) for _ in range(args.repeats + 1)]
-            runs = [await run(made.app, part) for part in parts[:-1]]
-            profile = cProfile.Profile()
-            profile.enable()
-            await run(made.app, parts[-1])
-            profile.disable()
-    spent, calls = steps_of(profile)
-    loop_us = statistics.median(x["loop"] for x in runs)
+            parts = [list(islice(given, PART)) for _ in range(args.requests // PART)]
+            runs = [await run(made.app, part) for part in parts]
+            with samples.taken():
+                await run(made.app, list(islice(given, args.requests)))
+            with counted_calls() as calls:
+                await run(made.app, list(islice(given, PART)))
+    cpu_us = statistics.median(runs)
     row: dict[str, Any] = {
         "words": kind,
-        "cpu_us": statistics.median(x["process"] for x in runs),
-        "least_us": min(x["process"] for x in runs),
-        "loop_us": loop_us,
-        "calls": round(calls.total() / args.requests),
+        "cpu_us": cpu_us,
+        "p5_us": quantile(runs, 0.05),
+        "calls": round(calls[0] / PART),
     }
-    scale = loop_us / sum(spent.values())
-    row |= {step: scale * seconds for step, seconds in spent.most_common()}
-    return row, profile
+    row |= {step: cpu_us * share for step, share in samples.shares().items()}
+    return row, samples
+
+
+async def layers(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """What each layer before the application adds, of an application that does nothing.
+
+    The layers take turns, in short runs: what else the machine does meets all of them alike.
+    """
+    quiet_access_log()
+    body = next(bodies("known"))
+    request = LINES + b"content-length: %d\r\n\r\n" % len(body) + body
+    made = {name: Connection(app) for name, app in ways(empty).items()}
+    spent: dict[str, list[float]] = {name: [] for name in made}
+    for _ in range(args.requests // PART):
+        for name, connection in made.items():
+            begun = time.process_time()
+            for _ in range(PART):
+                await connection.ask(request)
+            spent[name].append(1e6 * (time.process_time() - begun) / PART)
+    rows, before = [], 0.0
+    for name, each in spent.items():
+        median, least = statistics.median(each), quantile(each, 0.05)
+        rows.append({"layer": name, "cpu_us": median, "p5_us": least, "adds_p5_us": least - before})
+        before = least
+    return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--requests", type=int, default=REQUESTS)
-    parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--functions", type=int, default=0, help="print so many of the dearest")
     parser.add_argument("--dry", action="store_true", help="print; write no results")
     parser.add_argument("--words", default="known,cold")
+    parser.add_argument("--layers", action="store_true", help="of what stands before it instead")
     args = parser.parse_args()
+    if args.layers:
+        _write_layers(uvloop.run(layers(args)), args)
+        return
     rows = []
     for kind in args.words.split(","):
-        row, profile = uvloop.run(measured(kind, args))
+        row, samples = uvloop.run(measured(kind, args))
         rows.append(row)
         if args.functions:
-            print(report.table(functions_of(profile, args.requests, args.functions)))
+            print(report.table(samples.dearest(args.functions)))
     if args.dry:
         print(report.table(rows))
         return
@@ -195,10 +222,26 @@ def main() -> None:
         "request_cost",
         rows,
         title="What a whole answer costs in the ingress process",
-        notes=f"CPU microseconds a request: {args.requests} requests, median of {args.repeats} "
-        "repeats (`least_us`: the least), all features on, the engine's answer from memory: no "
-        "sockets, no Serve. `loop_us`: of that, the event loop's thread; by step, in a "
-        "profile's shares. `calls`: of functions of ours. Command: `make bench-request_cost`.",
+        notes=f"CPU microseconds a request: {args.requests} requests in parts of {PART}, the "
+        "median part's and the fifth percentile's (`p5_us`: what a busy machine disturbs least), "
+        "all features on, the engine's answer from memory: no sockets, no Serve. By step: the "
+        "median in the shares of a sampling profile. `calls`: of functions of ours, a request. "
+        "Command: `make bench-request_cost`.",
+    )
+
+
+def _write_layers(rows: list[dict[str, Any]], args: argparse.Namespace) -> None:
+    if args.dry:
+        print(report.table(rows))
+        return
+    report.write(
+        "request_layers",
+        rows,
+        title="What stands between a connection and the application in an ingress replica",
+        notes=f"CPU microseconds a request: {args.requests} requests in parts of {PART}, the "
+        "median part's and the fifth percentile's (`p5_us`), in one process and without sockets, "
+        "of an application that answers 300 bytes. Each line has one layer more than the one above it. "
+        "Command: `python -m benchmarks.request_cost --layers`.",
     )
 
 

@@ -1,18 +1,24 @@
 """Where the CPU time of a request goes, by the step that it is spent for.
 
-The time of what is no step's own (the library, C functions) is its callers', in the shares in
-which they spent it.
+Samples, taken by the process's own CPU clock: what a function calls costs nothing more than it
+does without them, and what else the machine does leaves the shares alone. A sample counts for the
+innermost function of ours, so the time of what it calls in libraries is its own.
 """
 
 from __future__ import annotations
 
-import cProfile
-import pstats
+import contextlib
+import signal
+import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+ROOT = f"{Path(__file__).parents[2]}/"
+PACKAGES = ("serve_app", "router", "classifier")
+EVERY_S = 0.001
 OTHER = "event loop"
 
 STEPS: dict[str, tuple[str, ...]] = {
@@ -71,63 +77,66 @@ STEPS: dict[str, tuple[str, ...]] = {
     "pipeline": ("serve_app/",),
 }
 
-Function = tuple[str, int, str]
+
+class Samples:
+    """Samples of one thread, the main one: by step and by function."""
+
+    def __init__(self) -> None:
+        self.steps: Counter[str] = Counter()
+        self.functions: Counter[str] = Counter()
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """Take samples meanwhile."""
+        before = signal.signal(signal.SIGPROF, self._take)
+        signal.setitimer(signal.ITIMER_PROF, EVERY_S, EVERY_S)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0.0)
+            signal.signal(signal.SIGPROF, before)
+
+    def _take(self, _: int, frame: FrameType | None) -> None:
+        while frame is not None and not _is_ours(frame):
+            frame = frame.f_back
+        if frame is None:
+            self.steps[OTHER] += 1
+            return
+        path = frame.f_code.co_filename.removeprefix(ROOT)
+        step = next((name for name, begins in STEPS.items() if path.startswith(begins)), OTHER)
+        self.steps[step] += 1
+        self.functions[f"{path.removesuffix('.py')}:{frame.f_code.co_qualname}"] += 1
+
+    def shares(self) -> dict[str, float]:
+        """Of all samples, by step, the dearest first."""
+        total = self.steps.total()
+        return {step: count / total for step, count in self.steps.most_common()}
+
+    def dearest(self, most: int) -> list[dict[str, Any]]:
+        """The functions that take most, with their percentage."""
+        total = self.steps.total()
+        return [
+            {"function": name, "percent": 100 * count / total}
+            for name, count in self.functions.most_common(most)
+        ]
 
 
-def steps_of(profile: cProfile.Profile) -> tuple[Counter[str], Counter[str]]:
-    """Seconds and calls by step."""
-    stats: dict[Function, Any] = pstats.Stats(profile).stats  # type: ignore[attr-defined]
-    spent, calls = Counter[str](), Counter[str]()
-    known: dict[Function, dict[str, float]] = {}
-    for function, (_, count, own_s, _, _) in stats.items():
-        for step, share in _shares(function, stats, known).items():
-            spent[step] += share * own_s
-        step = _step_of(function)
-        if step is not None:
-            calls[step] += count
-    return spent, calls
+@contextlib.contextmanager
+def counted_calls() -> Iterator[list[int]]:
+    """Count calls of functions of ours meanwhile; a coroutine that goes on is one more."""
+    count = [0]
+
+    def note(frame: FrameType, event: str, _: Any) -> None:
+        count[0] += event == "call" and _is_ours(frame)
+
+    sys.setprofile(note)
+    try:
+        yield count
+    finally:
+        sys.setprofile(None)
 
 
-def _step_of(function: Function) -> str | None:
-    """Return the step that a function of ours belongs to; None: it is none of ours."""
-    name = function[0]
-    if not name.startswith(f"{ROOT}/") or "/site-packages/" in name:
-        return None
-    path = name.removeprefix(f"{ROOT}/")
-    return next((s for s, begins in STEPS.items() if path.startswith(begins)), None)
-
-
-def _shares(
-    function: Function, stats: dict[Function, Any], known: dict[Function, dict[str, float]]
-) -> dict[str, float]:
-    """How a function's own time is shared among steps; the shares add up to 1."""
-    found = known.get(function)
-    if found is not None:
-        return found
-    step = _step_of(function)
-    # Until its callers are known: what calls itself is the event loop's.
-    known[function] = {step or OTHER: 1.0}
-    callers = stats[function][4] if step is None and function in stats else {}
-    weights = {caller: row[2] or 1e-9 for caller, row in callers.items() if caller in stats}
-    if weights:
-        shared = Counter[str]()
-        for caller, weight in weights.items():
-            for name, share in _shares(caller, stats, known).items():
-                shared[name] += share * weight / sum(weights.values())
-        known[function] = dict(shared)
-    return known[function]
-
-
-def functions_of(profile: cProfile.Profile, requests: int, most: int) -> list[dict[str, Any]]:
-    """The functions that take most by themselves, with calls and microseconds a request."""
-    stats: dict[Function, Any] = pstats.Stats(profile).stats  # type: ignore[attr-defined]
-    rows = sorted(stats.items(), key=lambda x: -x[1][2])[:most]
-    return [
-        {
-            "function": f"{Path(file).parent.name}/{Path(file).stem}:{line} {name}",
-            "calls": round(count / requests, 2),
-            "own_us": 1e6 * own_s / requests,
-            "with_callees_us": 1e6 * all_s / requests,
-        }
-        for (file, line, name), (_, count, own_s, all_s, _) in rows
-    ]
+def _is_ours(frame: FrameType) -> bool:
+    """Return whether it is a function in a file of ours: constructors of records are in none."""
+    path = frame.f_code.co_filename
+    return path.startswith(ROOT) and path.removeprefix(ROOT).startswith(PACKAGES)

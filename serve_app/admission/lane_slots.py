@@ -43,6 +43,9 @@ class SlotHold:
 
     def _note(self, event: Event, code: str = "") -> None:
         tier, lane = self.ticket.tier, self._lane
+        if not tier.sheddable and event is not Event.REFUSED:
+            # Of protected work the log keeps refusals.
+            return
         lane.log.note(
             time.monotonic(),
             lane.name,

@@ -149,7 +149,7 @@ class IngressState:
         ceiling = self._ceilings.get(tenant.name)
         if ceiling is None:
             ceiling = self._ceilings[tenant.name] = TenantCeiling(config, now=now)
-        elif ceiling.config != config:
+        elif ceiling.config is not config and ceiling.config != config:
             ceiling.configure(config, now=now)
         return ceiling
 

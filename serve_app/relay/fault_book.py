@@ -33,7 +33,7 @@ class FaultBook:
         self.log = FaultLog()
 
     def apply(self, config: RecoveryConfig) -> None:
-        if config != self.config:
+        if config is not self.config and config != self.config:
             self.config = config
             self._budget.apply(config)
             for breakers in self._breakers.values():

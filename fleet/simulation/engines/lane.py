@@ -94,9 +94,7 @@ class LaneEngines:
 
     def _engine(self) -> StridingEngine:
         profile, world = self.profile, self._world
-        return StridingEngine(
-            profile.timing, profile.scheduling, lambda: world.now, keeps_step_times=True
-        )
+        return StridingEngine(profile.timing, profile.scheduling, world.time, keeps_step_times=True)
 
     def forget(self) -> None:
         """Empty the caches: it gives up its card. Its replicas stay, and have nothing open."""

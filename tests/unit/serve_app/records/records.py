@@ -2,7 +2,6 @@
 
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from serve_app.bodies.parsed_request import Prompt
@@ -41,7 +40,7 @@ def record(request_id="r-1", *, text=None, days=1, **fields) -> RequestRecord:
     """A record; with `text`, of a tenant that keeps prompts for `days`."""
     if text is not None:
         fields |= {"prompt": Prompt("", (text,), len(text), 1), "keep_prompt_days": days}
-    return replace(RECORD, request_id=request_id, **fields)
+    return RECORD._replace(request_id=request_id, **fields)
 
 
 def make_store(path, **config) -> FeedbackStore:

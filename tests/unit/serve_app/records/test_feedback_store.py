@@ -1,7 +1,6 @@
 """Requests and the feedback on them: what finds what, and what training reads."""
 
 from contextlib import closing
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -99,7 +98,7 @@ def test_labelled_rows_are_feedback_with_a_kept_prompt(store, path):
     """The messages, where they went, and what was thought of it."""
     prompt = Prompt("be kind", ("one", "two"), 9, 3)
     kept = {"prompt": prompt, "keep_prompt_days": 1}
-    store.write([replace(RECORD, **kept), record("r-2"), record("r-3", lane="quality", text="x")])
+    store.write([RECORD._replace(**kept), record("r-2"), record("r-3", lane="quality", text="x")])
     store.give("acme", UP, now=NOW)
     store.give("acme", Feedback("r-2", thumb="down"), now=NOW)
     store.give("acme", Feedback("r-3", preferred_over="r-2"), now=NOW)
@@ -142,7 +141,7 @@ def test_any_text_that_a_request_may_hold_is_kept(tmp_path_factory, texts):
     path = tmp_path_factory.mktemp("state") / "feedback.db"
     kept = {"prompt": Prompt("", tuple(texts), 1, 1), "keep_prompt_days": 1}
     with closing(make_store(path)) as store:
-        store.write([replace(RECORD, **kept)])
+        store.write([RECORD._replace(**kept)])
         store.give("acme", UP, now=NOW)
 
     (row,) = labelled_rows(path, now=NOW)

@@ -1,6 +1,5 @@
 """Sums of scores and tool calls, by lane and tenant."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -32,7 +31,7 @@ RECORD = RequestRecord(
 def test_sums_are_of_the_time_since_they_were_taken():
     streams = Streams()
     streams.note(RECORD)
-    streams.note(replace(RECORD, tenant="other", score=None, tool_outcomes=("valid", "schema")))
+    streams.note(RECORD._replace(tenant="other", score=None, tool_outcomes=("valid", "schema")))
 
     first, second = streams.take(), streams.take()
 
@@ -45,7 +44,7 @@ def test_sums_are_of_the_time_since_they_were_taken():
 def test_a_score_is_of_the_lane_that_routing_chose_and_a_call_of_the_one_that_made_it():
     """An experiment that begins to move requests is no drift of scores and shares."""
     streams = Streams()
-    streams.note(replace(RECORD, lane="candidate", tool_outcomes=("valid",)), "chat")
+    streams.note(RECORD._replace(lane="candidate", tool_outcomes=("valid",)), "chat")
 
     assert streams.take() == {
         "chat": {ALL: (1, 0.25, 0, 0), "acme": (1, 0.25, 0, 0)},
@@ -53,7 +52,7 @@ def test_a_score_is_of_the_lane_that_routing_chose_and_a_call_of_the_one_that_ma
     }
 
 
-@pytest.mark.parametrize("record", [replace(RECORD, lane=None), replace(RECORD, score=None)])
+@pytest.mark.parametrize("record", [RECORD._replace(lane=None), RECORD._replace(score=None)])
 def test_a_request_without_lane_score_or_calls_is_in_no_stream(record):
     streams = Streams()
     streams.note(record)
@@ -64,7 +63,7 @@ def test_a_request_without_lane_score_or_calls_is_in_no_stream(record):
 def test_a_flood_of_tenants_is_counted_together():
     streams = Streams()
     for n in range(MOST_TENANTS + 50):
-        streams.note(replace(RECORD, tenant=f"t{n}"))
+        streams.note(RECORD._replace(tenant=f"t{n}"))
 
     tenants = streams.take()["chat"]
 
