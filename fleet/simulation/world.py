@@ -38,7 +38,7 @@ class World:
         """Do what is due next; return whether there was anything."""
         if not self._due:
             return False
-        self.now, _, action = heapq.heappop(self._due)
+        self.now, _, action = heappop(self._due)
         action(self.now)
         return True
 

@@ -32,7 +32,7 @@ class Trend:
         times, values = zip(*points, strict=True)
         mean_at, mean = sum(times) / len(times), sum(values) / len(values)
         passed = [at - mean_at for at in times]
-        spread = sum([x**2 for x in passed])
+        spread = sum([x * x for x in passed])
         return sum([x * (value - mean) for x, value in zip(passed, values, strict=True)]) / spread
 
     def clear(self) -> None:
