@@ -106,9 +106,7 @@ class Timing(Strict):
         level, context_ns = interpolated(self.decode_step_ms, batch), self.context_ns_per_token
         known = batch * self.reference_context
         if contexts[0] >= known:
-            return [
-                (level + (context - known) * context_ns / 1e6) / 1000 for context in contexts
-            ]
+            return [(level + (context - known) * context_ns / 1e6) / 1000 for context in contexts]
         return [
             (level + max(0.0, (context - known) * context_ns / 1e6)) / 1000 for context in contexts
         ]
