@@ -63,7 +63,7 @@ class Bucket:
         """Tokens available now; negative while in debt."""
         if now > self._at:
             filled = self._level + (now - self._at) * self._rate
-            self._level = filled if filled < self.limit else self.limit
+            self._level = min(self.limit, filled)
             self._at = now
         return self._level
 
@@ -76,7 +76,7 @@ class Bucket:
         if self._refunds:
             self._remember(now, level)
         left = level - tokens
-        self._level = left if left < self.limit else self.limit
+        self._level = min(self.limit, left)
         return 0.0
 
     def give_back(self, unused: float, _safe: float, /, *, since: float, now: float) -> None:
@@ -117,7 +117,7 @@ class Bucket:
 
     def wait_s(self, tokens: float, *, now: float) -> float:
         """Return the seconds until `tokens` are available; a whole bucket is always enough."""
-        missing = (tokens if tokens < self.limit else self.limit) - self.level(now=now)
+        missing = (min(self.limit, tokens)) - self.level(now=now)
         return missing / self._rate if missing > 0 else 0.0
 
     def state(self, *, now: float) -> RateLimitState:

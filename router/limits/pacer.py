@@ -73,7 +73,7 @@ class Pacer:
 
     def book(self, tokens: int, *, now: float) -> float:
         self._advance(now)
-        position = self._next if self._next > self._clock else self._clock
+        position = max(self._clock, self._next)
         self._next = position + tokens
         self.booked += tokens
         return position
@@ -125,7 +125,7 @@ class Pacer:
     def _advance(self, now: float) -> None:
         while self._at < now:
             step = self._steps[0]
-            end = now if now < step.until else step.until
+            end = min(step.until, now)
             self._clock += (end - self._at) * step.rate
             self._at = end
             if end == step.until:

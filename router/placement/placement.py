@@ -44,7 +44,7 @@ from router.placement.spilled_sessions import session_hash
 from router.placement.standby import standing_by
 
 ORDERS = 4096
-"""Groups whose order of replicas is remembered until it changes: 100 bytes each, 8 a replica."""
+"""Groups whose order of the replicas is remembered until those change: 8 bytes a replica each."""
 
 # A choice counts as an open request until it is opened, or for this long.
 CHOSEN_S = 1.0

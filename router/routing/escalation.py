@@ -248,7 +248,7 @@ class EscalationController:
             return
         try:
             tail = Tail.from_plain(exported["tail"])
-            lanes = {str(k): int(v) for k, v in exported["lanes"].items()}
+            lanes: dict[str | None, int] = {str(k): int(v) for k, v in exported["lanes"].items()}
             scored = int(exported["scored"])
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"no export of a replica: {error!r}") from error
@@ -260,11 +260,11 @@ class EscalationController:
             exported = other._own()
             self._hear(other._replica, other.window.tail, exported, len(other._recent), now)
 
-    def _own(self) -> dict[str, int]:
+    def _own(self) -> dict[str | None, int]:
         return {state.level.lane: self._recent.lanes[state.level.lane] for state in self._levels}
 
     def _hear(
-        self, peer: str, tail: Tail, lanes: Mapping[str, int], scored: int, now: float
+        self, peer: str, tail: Tail, lanes: dict[str | None, int], scored: int, now: float
     ) -> None:
         self._peers[peer] = now, tail, {**lanes, None: scored - sum(lanes.values())}
 

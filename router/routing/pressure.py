@@ -101,7 +101,7 @@ class ShareFeedback:
     def _error(self) -> float:
         """Return a value in [-1, 1]; positive when more should go up and too few ask to."""
         demand = self._demand if self._demand > 0 else 0.0
-        return (self.slack if self.slack < demand else demand) / self._depth
+        return (min(demand, self.slack)) / self._depth
 
 
 def _within(gain: float) -> float:
@@ -111,7 +111,7 @@ def _within(gain: float) -> float:
 def _between(least: float, value: float, most: float) -> float:
     if value > most:
         return most
-    return value if value > least else least
+    return max(least, value)
 
 
 @dataclass(frozen=True, slots=True)

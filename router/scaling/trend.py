@@ -29,7 +29,7 @@ class Trend:
         points = self._points
         if not points or points[-1][0] - points[0][0] < window_s / 2:
             return 0.0
-        times, values = zip(*points, strict=True)
+        times, values = [at for at, _ in points], [value for _, value in points]
         mean_at, mean = sum(times) / len(times), sum(values) / len(values)
         passed = [at - mean_at for at in times]
         spread = sum([x * x for x in passed])

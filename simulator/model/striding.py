@@ -109,7 +109,7 @@ class StridingEngine(BatchingEngine):
         """Return how many steps of the stride have ended by now."""
         ends = self._ends
         passed, last = bisect_right(ends, now, self._taken), len(ends) - 1
-        return passed if passed < last else last
+        return min(last, passed)
 
     def _halt(self, now: float) -> None:
         self.catch_up(now)

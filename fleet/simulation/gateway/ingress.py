@@ -140,14 +140,10 @@ class Ingress:
         return None
 
     def _reckon(self, ask: Ask, spec: TenantSpec, window: int) -> Reckoning:
-        prompt, usual, weigh = (
-            ask.prompt_tokens,
-            self.spec.default_output_tokens,
-            spec.weights.weigh,
-        )
+        prompt, weigh = ask.prompt_tokens, spec.weights.weigh
         room = left(prompt, window)
         most = room if ask.limit is None else fitted(ask.limit, prompt, window)
-        short = ceil(weigh(prompt, 0, min(usual, most)))
+        short = ceil(weigh(prompt, 0, min(self.spec.default_output_tokens, most)))
         return Reckoning(ceil(weigh(prompt, 0, 0)), short, ceil(weigh(prompt, 0, most)))
 
     def _reserve(self, request: Request, now: float) -> Rejected | None:

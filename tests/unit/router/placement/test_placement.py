@@ -27,6 +27,18 @@ def fill(ingress, replica, count=SLOTS):
         ingress.begin(replica)
 
 
+def test_groups_orders_are_remembered_within_a_bound_and_until_the_replicas_change(monkeypatch):
+    monkeypatch.setattr("router.placement.placement.ORDERS", 2)
+    remembers = placement()
+    replicas = [IDLE, IDLE, {"r1": {}, "r2": {}}]
+
+    for number, (stats, group) in enumerate(itertools.product(replicas, "abcab")):
+        asked = turn(session=str(number), group=group)
+        placed = remembers.choose(asked, stats, SLOTS, now=10 * number)
+
+        assert placed.order == placement().choose(asked, stats, SLOTS, now=0).order
+
+
 def test_an_ingress_adds_its_own_requests_to_what_others_had():
     """Its own as published are left out: it knows better."""
     ingress = placement()

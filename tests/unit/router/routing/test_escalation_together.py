@@ -115,6 +115,22 @@ def test_a_peers_scores_move_the_threshold():
     assert one(here).threshold > 0.28
 
 
+def test_replicas_of_one_process_tell_each_other_what_an_export_would():
+    """A simulated fleet's: nothing is written down and read again."""
+    told, read = controller_of(), controller_of()
+    peer = EscalationController([COMPLEX], shipped, replica="b")
+    note_share(peer, 50, 1000)
+
+    told.merge_own(peer, now=1.0)
+    told.merge_own(told, now=1.0)
+    read.merge("b", peer.export(), now=1.0)
+    for here in (told, read):
+        note_share(here, 20, 1000)
+
+    assert told.share(now=2.0) == read.share(now=2.0) == {"complex": 0.035}
+    assert one(told) == one(read)
+
+
 def test_a_silent_peer_is_forgotten():
     """Neither its scores nor its requests count after `peer_ttl_s`, nor are they kept."""
     here, peer = controller_of(), controller_of()
