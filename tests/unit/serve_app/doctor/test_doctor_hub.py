@@ -18,6 +18,7 @@ from serve_app.doctor.machine.hub import (
 GB = 10**9
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 QWEN = "Qwen/Qwen2.5-14B-Instruct-AWQ"
+FREE = "Qwen/Qwen2.5-7B-Instruct"
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def nothing_cached(tmp_path, monkeypatch):
 
 
 def test_each_model_of_lanes_that_are_on_is_downloaded_once(nothing_cached):
-    assert list(to_download(nothing_cached)) == [LLAMA, QWEN]
+    assert list(to_download(nothing_cached)) == [LLAMA, QWEN, FREE]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ def test_the_cache_has_room_for_what_is_to_come(nothing_cached, tmp_path, total,
     usage = (total * GB, 0, free * GB)
     found = cache_room(to_download(nothing_cached).values(), tmp_path / "hub", lambda _: usage)
     assert found.result is result
-    assert "26 to download" in found.detail
+    assert "41 to download" in found.detail
     assert ("HF_HOME" in found.fix) == (result is not Result.OK)
 
 

@@ -198,7 +198,7 @@ CASES = [
         "p95 of the first token of chat is 1.75s: prefill is saturated.",
         [
             first_tokens("chat", up_to_1=24, of=25),
-            first_tokens("long_context", up_to_1=9, of=10),
+            first_tokens("quality", up_to_1=9, of=10),
             # A quiet hour: 18 requests in five minutes, all of them slow.
             first_tokens("chat", up_to_1=0, of=0.9),
         ],
