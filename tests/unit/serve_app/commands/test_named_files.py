@@ -7,6 +7,7 @@ import shutil
 import pytest
 import yaml
 
+from classifier import DEFAULT_ARTIFACT
 from serve_app.cli import main
 from serve_app.commands.named_files import named_fleet, named_tenants
 from serve_app.config.errors import ConfigError
@@ -95,7 +96,7 @@ def test_doctor_loads_the_classifier_that_the_ingress_would(elsewhere):
     checks = {x.name: x for x in file_checks(str(path), tenants_path(), path)}
     missing = checks["classifier"].run()
     assert (missing.result, str(elsewhere / "scorer") in missing.detail) == (Result.FAILURE, True)
-    shutil.copytree(shipped() / "classifier" / "artifacts" / "lexical-v3", elsewhere / "scorer")
+    shutil.copytree(DEFAULT_ARTIFACT, elsewhere / "scorer")
     assert checks["classifier"].run().result is Result.OK
 
 
