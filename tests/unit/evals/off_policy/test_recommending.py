@@ -13,7 +13,7 @@ from evals.off_policy.policies import (
     threshold_of,
     within_budgets,
 )
-from evals.off_policy.recommending import recommended, thresholds_around
+from evals.off_policy.recommending import UNIDENTIFIED, recommended, thresholds_around
 from tests.unit.evals.off_policy.made_logs import made_log
 
 
@@ -130,3 +130,13 @@ def test_another_classifier_moves_as_many_as_go_up_now_and_only_what_it_scored()
     assert list(target) == [1, 0, 0, 0, 0, 0, 0, 0, 0, 1]
     nothing = replace(usual, other_scores=np.full((10, 1), np.nan))
     assert list(by_other_score(nothing, 0)) == list(usual.usual_up)
+
+
+def test_what_was_explored_elsewhere_is_no_lack_of_logs():
+    """Enough is explored, and most of what the candidate changes never was."""
+    log, _, _ = made_log(6_000, 5, epsilon=0.25)
+
+    found = recommended(log, [Candidate("half", at_share(log.score, 0.5))])
+
+    assert (found.best, found.says) == (None, UNIDENTIFIED)
+    assert found.rows[0].gain.is_enough
