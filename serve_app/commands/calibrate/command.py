@@ -15,6 +15,7 @@ from typing import Any
 
 from classifier.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact, save_artifact
 from serve_app.commands.client import CommandError, subparser
+from serve_app.commands.named_files import named_fleet
 from serve_app.config.errors import ConfigError
 
 METHODS = ("dr", "snips", "ips")
@@ -112,9 +113,8 @@ def _classifier_of(args: argparse.Namespace) -> Path:
 
 def _fleet_path(args: argparse.Namespace) -> Path:
     from serve_app.config.served import served_fleet_file
-    from serve_app.config.settings import fleet_path
 
-    return fleet_path(args.fleet) if args.fleet else served_fleet_file()
+    return named_fleet(args.fleet) if args.fleet else served_fleet_file()
 
 
 def _status(outcome: dict[str, Any]) -> int:
