@@ -191,7 +191,7 @@ def _print(told: Mapping[str, Any]) -> None:
         print(f"{'changed':>22}  better {told['better']}, worse {told['worse']}")
     for name, gate in told["gates"].items():
         print(f"{name:>22}  {gate['verdict']}: {_ratio(gate)}, {gate['least_ratio']:g} is asked")
-    if not told["gates"]:
+    if told["cases"] and not told["gates"]:
         print(f"{'gate':>22}  none: no case says what is right; --judge LANE or --command CMD does")
     if told["unanswered"]:
         print(f"{'left':>22}  {told['unanswered']}: run it again to go on")
