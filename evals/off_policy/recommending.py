@@ -14,6 +14,12 @@ from evals.off_policy.policies import Candidate, Change, at_threshold
 
 LEVEL = 0.95
 
+UNIDENTIFIED = (
+    "nothing is identified: each candidate moves requests that could not have gone the other way. "
+    "A threshold that moved does that (leave out the days of a start), budgets that were spent, "
+    "and a band of routing.exploration that is too narrow"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -76,7 +82,9 @@ def recommended(
     known = [row for row in rows if row.is_known and row.gain.changed]
     sure = [row for row in known if row.net.low > 0]
     if not known:
-        return Recommendation(tuple(rows), None, too_few(logged))
+        is_enough = any(row.gain.is_enough and row.gain.changed for row in rows)
+        says = UNIDENTIFIED if is_enough else too_few(logged)
+        return Recommendation(tuple(rows), None, says)
     if not sure:
         says = "no candidate is surely better than what runs: leave it"
         return Recommendation(tuple(rows), None, says)

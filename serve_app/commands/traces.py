@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from serve_app.commands.client import CommandError, subparser
+from serve_app.commands.named_files import named_fleet
 from serve_app.config.private_files import private
 from serve_app.config.served import traces_folder
 from serve_app.config.settings import state_dir
@@ -91,7 +92,7 @@ def store_of(given: Path | None, fleet: str | None = None) -> Path:
 
     """
     if given is None:
-        return traces_folder(fleet)
+        return traces_folder(None if fleet is None else named_fleet(fleet))
     if not given.exists():
         raise CommandError(f"{given}: no such folder or file of traces")
     return given

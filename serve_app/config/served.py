@@ -65,9 +65,9 @@ def traces_of(fleet: FleetConfig) -> Path:
     return (state_dir() / fleet.traces.path).absolute()
 
 
-def traces_folder(fleet: str | None = None) -> Path:
-    """Return where this node's traces are: a fleet's, by file or name, else the served one's."""
-    if fleet is not None:
-        return traces_of(load_fleet(fleet_path(fleet)))
+def traces_folder(fleet_file: Path | None = None) -> Path:
+    """Return where this node's traces are: those of a fleet file, else the served one's."""
+    if fleet_file is not None:
+        return traces_of(load_fleet(fleet_file))
     found = served()
     return traces_of(load_fleet(fleet_path("auto"))) if found is None else found.traces

@@ -52,7 +52,9 @@ def test_a_daily_replay_is_a_job_of_ray_whose_day_is_in_the_history(
 ) -> None:
     """The printed line, as it is, in a shell: Ray's token, whole paths, the head's state."""
     gold = tmp_path / "gold.jsonl"
-    gold.write_text(json.dumps({"messages": chat("case")["messages"], "answer": "x"}) + "\n")
+    # Short: whole answers of this fleet may not take longer than its `read_s`.
+    case = {"messages": chat("case")["messages"], "answer": "x", "max_tokens": 4}
+    gold.write_text(json.dumps(case) + "\n")
     said = io.StringIO()
     words = ["replay", "--daily", "--lane", "chat", "--gold", str(gold), "--url", simulated]
 

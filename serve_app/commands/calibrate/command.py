@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from classifier.artifact import DEFAULT_ARTIFACT, Artifact, load_artifact, save_artifact
 from serve_app.commands.client import CommandError, subparser
+from serve_app.commands.named_files import named_fleet
 from serve_app.config.errors import ConfigError
 
 METHODS = ("dr", "snips", "ips")
@@ -35,6 +37,8 @@ def add_calibrate(actions: Any) -> None:
         metavar="DIR",
         help="kept traces, in place of request logs (with neither: this node's)",
     )
+    add("--since", type=date.fromisoformat, metavar="DAY", help="traces from this day on (UTC)")
+    add("--until", type=date.fromisoformat, metavar="DAY", help="traces up to this day (UTC)")
     add("--data", type=Path, nargs="+", metavar="FILE", help="your own labels")
     add("--artifact", type=Path, metavar="DIR", help=_ARTIFACT)
     add("--out", type=Path, metavar="DIR", help="write the artefact here")
@@ -109,9 +113,8 @@ def _classifier_of(args: argparse.Namespace) -> Path:
 
 def _fleet_path(args: argparse.Namespace) -> Path:
     from serve_app.config.served import served_fleet_file
-    from serve_app.config.settings import fleet_path
 
-    return fleet_path(args.fleet) if args.fleet else served_fleet_file()
+    return named_fleet(args.fleet) if args.fleet else served_fleet_file()
 
 
 def _status(outcome: dict[str, Any]) -> int:
@@ -149,17 +152,27 @@ def _judged(args: argparse.Namespace, version: str) -> dict[str, Any]:
 
 
 def _refused(args: argparse.Namespace) -> str | None:
-    if args.traffic is not None and args.traces is not None:
-        return "give one of --traffic and --traces"
-    if args.out is None and args.lanes is None:
-        return "give --out DIR to write an artefact, or --lanes WEAK,STRONG to judge thresholds"
-    if args.write and args.lanes is None:
-        return "--write needs --lanes WEAK,STRONG: what is written is what they recommend"
-    if args.classifier and args.traffic is not None:
-        return "--classifier scores kept requests anew: it needs traces, logs have no text"
-    if args.out is not None and args.traffic is None:
-        return "--out needs --traffic: thresholds are of all requests, traces only of some"
-    return None
+    """Say which options do not go together, or what is missing; None: nothing."""
+    has_logs, judges = args.traffic is not None, args.lanes is not None
+    wrong = {
+        "give one of --traffic and --traces": has_logs and args.traces is not None,
+        "give --out DIR to write an artefact, or --lanes WEAK,STRONG to judge thresholds": (
+            args.out is None and not judges
+        ),
+        "--write needs --lanes WEAK,STRONG: what is written is what they recommend": (
+            args.write and not judges
+        ),
+        "--since and --until are of traces: logs are chosen by their files": (
+            has_logs and bool(args.since or args.until)
+        ),
+        "--classifier scores kept requests anew: it needs traces, logs have no text": (
+            has_logs and bool(args.classifier)
+        ),
+        "--out needs --traffic: thresholds are of all requests, traces only of some": (
+            args.out is not None and not has_logs
+        ),
+    }
+    return next((why for why, holds in wrong.items() if holds), None)
 
 
 def _fitted(artifact: Artifact, args: argparse.Namespace) -> Artifact:

@@ -210,7 +210,7 @@ def _traced(
     folder = store_of(args.traces)
     if not folder.exists():
         raise CommandError(f"{folder}: there are no traces (docs/evals.md says how they are kept)")
-    for trace in read_traces(folder, on_damaged=tell_damaged):
+    for trace in read_traces(folder, days=(args.since, args.until), on_damaged=tell_damaged):
         if trace.is_traffic:
             # Scoring takes longer than reading: of what counts alone.
             counts = (trace.tenant, trace.request_id) in rewards

@@ -20,6 +20,7 @@ from serve_app.advice.replays import history_path, read_history
 from serve_app.commands.client import CommandError, request_json
 from serve_app.commands.label.checks import Command
 from serve_app.commands.label.command import DEFAULT_KEY_ENV, key_of
+from serve_app.commands.named_files import named_fleet
 from serve_app.commands.replay.daily import add_day, day_of, yesterday
 from serve_app.commands.replay.folder import REPORT, SUMMARY, RunFolder
 from serve_app.commands.replay.lanes import pair_of
@@ -108,7 +109,7 @@ def _fleet(args: argparse.Namespace) -> FleetConfig:
     `/status` tells its name, and not what its engines run with.
     """
     if args.of_fleet:
-        return load_fleet(fleet_path(args.of_fleet))
+        return load_fleet(named_fleet(args.of_fleet))
     name = _look_now(_status_args(args)).get("fleet")
     if not name:
         raise CommandError("--compare: /status does not tell the fleet; give --of-fleet FILE")
@@ -190,7 +191,7 @@ def _print(told: Mapping[str, Any]) -> None:
         print(f"{'changed':>22}  better {told['better']}, worse {told['worse']}")
     for name, gate in told["gates"].items():
         print(f"{name:>22}  {gate['verdict']}: {_ratio(gate)}, {gate['least_ratio']:g} is asked")
-    if not told["gates"]:
+    if told["cases"] and not told["gates"]:
         print(f"{'gate':>22}  none: no case says what is right; --judge LANE or --command CMD does")
     if told["unanswered"]:
         print(f"{'left':>22}  {told['unanswered']}: run it again to go on")

@@ -21,9 +21,10 @@ from serve_app.agents.background import background_of
 from serve_app.bodies.images import has_images
 from serve_app.bodies.parsed_request import ParsedRequest
 from serve_app.commands.client import CommandError
+from serve_app.commands.named_files import named_fleet, named_tenants
 from serve_app.commands.rescoring import parsed_of, score_of
 from serve_app.config.fleet import FleetConfig
-from serve_app.config.settings import fleet_path, load_fleet, load_tenants, tenants_path
+from serve_app.config.settings import load_fleet, load_tenants
 from serve_app.routing.languages import Languages, languages_of
 from serve_app.routing.policies import levels_of, planning_of, routing_of
 
@@ -99,8 +100,8 @@ def against_policy(traces: Iterable[Trace], fleet: str, tenants: str | None) -> 
     Scores are the recorded ones; a level's threshold is the score that its share of the scored
     requests reaches. Room, budgets and breakers are not there: all lanes are idle.
     """
-    policy = Policy.of(load_fleet(fleet_path(fleet)))
-    rules = load_tenants(tenants_path(tenants))
+    policy = Policy.of(load_fleet(named_fleet(fleet)))
+    rules = load_tenants(named_tenants(tenants))
     known = read(traces)
     policy.set_thresholds([x.score for x, _ in known.rows if x.score is not None])
     matrix: Counter[tuple[str, str]] = Counter()

@@ -13,7 +13,7 @@ from evals.off_policy.policies import (
     threshold_of,
     within_budgets,
 )
-from evals.off_policy.recommending import recommended, thresholds_around
+from evals.off_policy.recommending import UNIDENTIFIED, recommended, thresholds_around
 from tests.unit.evals.off_policy.made_logs import made_log
 
 
@@ -141,3 +141,13 @@ def test_what_a_cascade_moved_had_begun_below():
     )
 
     assert list(log.went_up) == [False, True]
+
+
+def test_what_was_explored_elsewhere_is_no_lack_of_logs():
+    """Enough is explored, and most of what the candidate changes never was."""
+    log, _, _ = made_log(6_000, 5, epsilon=0.25)
+
+    found = recommended(log, [Candidate("half", at_share(log.score, 0.5))])
+
+    assert (found.best, found.says) == (None, UNIDENTIFIED)
+    assert found.rows[0].gain.is_enough

@@ -117,6 +117,13 @@ def test_nothing_is_written_where_nothing_is_recommended(store, fleet, capsys):
     assert fleet.read_text() == before
 
 
+def test_only_the_days_that_are_asked_for_count(store, fleet, capsys):
+    """A start, during which the threshold moved, can be left out."""
+    assert calibrate(store, "--fleet", str(fleet), "--since", "2026-11-02", "--json") == 0
+
+    assert json.loads(capsys.readouterr().out)["policies"]["requests"] == 0
+
+
 def test_another_classifier_scores_the_kept_texts_anew(store, fleet, capsys):
     """Those without a text go where they go now, so that it is judged on the others alone."""
     words = ["--classifier", str(DEFAULT_ARTIFACT), "--fleet", str(fleet), "--json"]
@@ -137,6 +144,7 @@ def test_another_classifier_scores_the_kept_texts_anew(store, fleet, capsys):
     [
         (["--traffic", "x", "--lanes", "a,b", "--classifier", "y"], "it needs traces"),
         (["--traffic", "x", "--out", "y", "--write"], "--write needs --lanes"),
+        (["--traffic", "x", "--lanes", "a,b", "--since", "2026-11-01"], "are of traces"),
         (["--lanes", "a,b", "--rewards", "none"], "none"),
     ],
 )

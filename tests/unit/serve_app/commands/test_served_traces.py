@@ -13,7 +13,7 @@ from evals.traces.parts import write_traces
 from evals.traces.trace import Trace
 from serve_app.cli import main
 from serve_app.config.served import note_served
-from serve_app.config.settings import fleet_path, load_fleet
+from serve_app.config.settings import fleet_path, home, load_fleet
 
 
 @pytest.fixture
@@ -62,6 +62,17 @@ def test_traces_are_found(elsewhere, capsys, words, says):
 
     told = capsys.readouterr()
     assert says in told.out + told.err
+
+
+@pytest.mark.parametrize("words", [["replay", "--fleet"], ["traces", "list", "--fleet"]])
+def test_a_fleet_file_is_one_from_where_it_is_typed(elsewhere, monkeypatch, capsys, words):
+    """As everywhere on a command line; only a name is looked for in the home."""
+    monkeypatch.setenv("POINTSMAN_HOME", str(home()))
+    monkeypatch.chdir(elsewhere)
+
+    assert main([*words, "mine.yaml"]) == 0
+
+    assert "1" in capsys.readouterr().out
 
 
 def test_a_node_without_traces_says_so(tmp_path, monkeypatch, capsys):

@@ -59,7 +59,7 @@ def test_a_fleet_that_is_named_goes_before_the_note(state, tmp_path):
     path = fleet_file(tmp_path, "kept")
     note_served(path, load_fleet(path))
 
-    assert traces_folder("local") == state / "traces"
+    assert traces_folder(fleet_path("local")) == state / "traces"
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"fleet_file": 1, "traces": "x"}'])
