@@ -51,8 +51,7 @@ class ExperimentKeeper:
 
     def begin(self) -> None:
         """Learn what was stopped before there is a request. Blocks."""
-        if self._book:
-            self._book.learn(self._store.stops())
+        self._book.learn(self._store.stops())
 
     async def run(self) -> None:
         """Keep in step, for ever."""
@@ -141,5 +140,7 @@ def build_keeper(
 ) -> ExperimentKeeper:
     """The keeper of one ingress replica, which knows what was stopped."""
     keeper = ExperimentKeeper(book, ExperimentStore(folder / FILE_NAME), broadcast, rated)
-    keeper.begin()
+    # Also of experiments that a reload brings back: none of their requests goes to a stopped one.
+    if book or (folder / FILE_NAME).exists():
+        keeper.begin()
     return keeper

@@ -171,6 +171,19 @@ async def test_a_stopped_arm_stays_stopped_until_the_file_changes(replicas, worl
     assert state(again)[0] == "running"
 
 
+async def test_one_that_a_reload_brings_back_after_a_restart_is_stopped_at_once(replicas, world):
+    """Before the keeper has looked."""
+    book, keeper = replicas.add()
+    settle(book, "treatment", *[FAILED] * 20)
+    await keeper.look()
+    replicas.fleet = fleet_with()
+
+    again, _ = replicas.add()
+    again.apply(fleet_with(GUARD))
+
+    assert again.arms("s", world.state.policies.auth.tenant("acme")) == ()
+
+
 async def test_a_new_day_is_judged_by_itself(replicas, clock):
     """A lane that was good for a day is stopped by what it does on the next."""
     book, keeper = replicas.add()
