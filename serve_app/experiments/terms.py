@@ -70,10 +70,6 @@ def terms_of(fleet: FleetConfig) -> tuple[Terms, ...]:
 
 def _key(config: ExperimentConfig, of: frozenset[str] | None = None) -> str:
     """Name it; a setting that a later version adds changes nothing while it has its default."""
-<<<<<<< HEAD
-    written = config.model_dump_json(include=None if of is None else set(of), exclude_defaults=True)
-=======
     included = None if of is None else set(of)
     written = config.model_dump_json(include=included, exclude_defaults=True)
->>>>>>> exper
     return f"{config.name}-{hashlib.blake2b(written.encode(), digest_size=6).hexdigest()}"
