@@ -41,9 +41,10 @@ NOTES = frozenset(("default", "example", "examples", "description", "title", "$c
 
 def constraints_fault(body: dict[str, Any], bounds: SchemaConfig) -> Steps[Rejected | None]:
     """Refuse the first constraint of an answer that the engine must not see, in pieces."""
-    look = Look(bounds)
+    look: Look | None = None
     for name, grammar, is_binding in constrained_fields(body):
         if is_binding:
+            look = look or Look(bounds)
             wrong = yield from look.fault(grammar)
         else:
             wrong = _depth_fault(grammar, bounds)

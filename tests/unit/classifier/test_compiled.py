@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from classifier import DEFAULT_ARTIFACT, SURFACE_NAMES, Conversation, load_artifact
 from classifier.artifact import save_artifact
 from classifier.features.reading import HEAD_CHARS, TAIL_CHARS
+from classifier.features.surface import _CLASSES, _count_classes
 from classifier.features.words import MAX_WORDS
 from classifier.training.build import fold
 from classifier.training.corpus import read_corpus
@@ -114,6 +115,27 @@ def test_the_memory_of_words_is_bounded(folded):
     for number in range(MAX_WORDS // 100):
         folded.raw(Conversation(" ".join(f"q{number}z{n}" for n in range(150))))
         assert len(folded._words) <= MAX_WORDS
+
+
+@given(st.floats(-0.5, 1.5) | st.sampled_from([0.0, 1.0]))
+def test_calibration_is_numpys_interpolation(raw):
+    """To the last bit: scores are compared with thresholds of other replicas."""
+    weights = SCORER._weights
+    knots = [*weights.knots_x.tolist(), raw]
+
+    for x in knots:
+        expected = float(np.interp(x, weights.knots_x, weights.knots_y))
+        assert SCORER.calibrate(x) == expected
+
+
+@given(st.text(max_size=300))
+def test_bytes_are_counted_by_class(text):
+    """Whatever the text; most bytes are in no class."""
+    read = text.encode("utf-8", "surrogatepass")
+
+    counts = _count_classes(read)
+
+    assert counts == [sum(byte in members for byte in read) for members in _CLASSES]
 
 
 def test_serving_loads_neither_training_code_nor_pickle():
