@@ -75,7 +75,7 @@ def plot(rows: list[dict[str, Any]]) -> None:
     figure, axes = plt.subplots(figsize=(5, 3.5))
     slow = [x["treatment_times_as_slow"] for x in shown]
     for key, label in (("requests_median", "half"), ("requests_80_percent", "80 %")):
-        axes.plot(slow, [x[key] or None for x in shown], "o-", label=f"{label} stopped by")
+        axes.plot(slow, [x[key] or math.nan for x in shown], "o-", label=f"{label} stopped by")
     axes.axvline(RATIO, color="grey", linestyle=":", label="allowed")
     axes.set(xlabel="treatment, times as slow", ylabel="requests of both arms", yscale="log")
     axes.legend(fontsize=8)
