@@ -22,8 +22,9 @@ from benchmarks.support import report
 from classifier.heads import KIND, KIND_CAP, NEED, NEED_WEIGHT, Floats
 from classifier.training import evaluate
 from classifier.training.build import training_set
-from classifier.training.dataset import Dataset, read_rows
+from classifier.training.dataset import Dataset, Mask, read_rows
 from classifier.training.held_out import TrainingSet
+from classifier.training.metrics import exact_metrics
 from classifier.training.model import Settings
 
 OUTSIDE, RIDGES = (0.0, 0.001, 0.01), (3_000.0, 10_000.0, 100_000.0)
@@ -54,16 +55,17 @@ class Held:
     words: Floats
     surface: dict[tuple[float, float], Floats]
 
-    def score(self, choice: Choice, inside: Any) -> Floats:
+    def score(self, choice: Choice, inside: Mask) -> Floats:
         surface = self.surface[choice.outside, choice.ridge_surface]
         need = surface + choice.words * self.words
-        return (np.minimum(self.kind, choice.cap) + choice.need * need)[inside]
+        score: Floats = np.minimum(self.kind, choice.cap) + choice.need * need
+        return score[inside]
 
     def over_length(self, choice: Choice, source: str) -> float:
         inside = self.data.source == source
         gain, length = self.data.gain[inside], evaluate.by_length(self.data.take(inside))
         score = self.score(choice, inside)
-        return evaluate.exact_metrics(score, gain).apgr - evaluate.exact_metrics(length, gain).apgr
+        return exact_metrics(score, gain).apgr - exact_metrics(length, gain).apgr
 
 
 def main() -> None:
