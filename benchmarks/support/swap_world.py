@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
 from fleet.simulation.pools.gate import Gate, Passing
@@ -97,7 +98,7 @@ class World:
         self._left = len(self.requests)
         for number, request in enumerate(self.requests):
             gate = self._pool.gates[number % self.holders]
-            clock.at(request.at, lambda now, x=request, gate=gate: self._arrive(x, gate, now))
+            clock.at(request.at, partial(self._arrive, request, gate))
         self._pool.begin()
         while self._left and clock.step():
             pass
