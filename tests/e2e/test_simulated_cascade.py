@@ -45,7 +45,7 @@ def ask(http: httpx.Client, url: str, text: str, *, stream: bool = True) -> tupl
 def test_who_is_unsure_moves_and_nobody_sees_a_log_probability(
     cascading: str, http: httpx.Client
 ) -> None:
-    """Each of the two ingress replicas has one move saved up when it starts."""
+    """Each of the two ingress replicas has one move saved up; a client's connection stays with one."""
     for number in range(4):
         lane, reason, said = ask(http, cascading, f"Say {number}", stream=number % 2 == 0)
         assert (lane, reason) == ("chat", "default") and '"model":"simulated-chat"' in said
@@ -56,7 +56,7 @@ def test_who_is_unsure_moves_and_nobody_sees_a_log_probability(
     ]
 
     moved = [said for lane, reason, said in found if (lane, reason) == ("quality", "cascade")]
-    assert len(moved) == 2
+    assert 1 <= len(moved) <= 2
     for said in moved:
         assert '"model":"simulated-quality"' in said and "simulated-chat" not in said
         assert said.endswith("data: [DONE]\n\n") or json.loads(said)["choices"]
@@ -66,6 +66,6 @@ def test_who_is_unsure_moves_and_nobody_sees_a_log_probability(
         outcome: sum(float(x.split()[-1]) for x in told if f'outcome="{outcome}"' in x)
         for outcome in ("sure", "moved")
     }
-    assert counts["moved"] == 2 and counts["sure"] >= 4
+    assert counts["moved"] == len(moved) and counts["sure"] >= 4
     shown = status_of(http, cascading)["escalation"]["cascade"]
     assert shown["lane"] == "quality" and shown["moved_share"] > 0

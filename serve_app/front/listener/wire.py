@@ -33,7 +33,7 @@ MAX_HEADER_BYTES = 65_536
 LINGER_S = 5.0
 """How long after a refusal a client may go on sending."""
 
-NOT_HTTP = Rejected(RejectReason.INVALID_REQUEST, "This is not an HTTP/1.1 request.")
+NOT_HTTP = Rejected(RejectReason.INVALID_REQUEST, "This is no request that HTTP knows.")
 TOO_LONG = Rejected(
     RejectReason.INVALID_REQUEST, f"URL and headers may have {MAX_HEADER_BYTES} bytes."
 )
