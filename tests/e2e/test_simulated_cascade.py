@@ -45,7 +45,7 @@ def ask(http: httpx.Client, url: str, text: str, *, stream: bool = True) -> tupl
 def test_who_is_unsure_moves_and_nobody_sees_a_log_probability(
     cascading: str, http: httpx.Client
 ) -> None:
-    """Each of the two ingress replicas has one move saved up; a client's connection stays with one."""
+    """Each of two ingress replicas has one move saved up; a connection stays with one of them."""
     for number in range(4):
         lane, reason, said = ask(http, cascading, f"Say {number}", stream=number % 2 == 0)
         assert (lane, reason) == ("chat", "default") and '"model":"simulated-chat"' in said

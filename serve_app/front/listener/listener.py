@@ -17,6 +17,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_app.config.addresses import Frontend
+from serve_app.front.doorway import readable
 from serve_app.front.listener.steering import join, steer
 from serve_app.front.listener.wire import Wire
 from serve_app.machine.port_owner import listeners
@@ -114,8 +115,11 @@ class Listener:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].startswith("/-/"):
             await self._answer_as_serve(scope["path"], send)
-        else:
-            await self._app(scope, receive, send)
+            return
+        if scope["type"] == "websocket":
+            # Sockets are another protocol's of uvicorn: `Wire` has not read their headers.
+            scope["headers"] = readable(scope["headers"])
+        await self._app(scope, receive, send)
 
     async def _answer_as_serve(self, path: str, send: Send) -> None:
         """Answer what HAProxy answers by itself, for Serve."""
