@@ -33,6 +33,9 @@ MAX_HEADER_BYTES = 65_536
 LINGER_S = 5.0
 """How long after a refusal a client may go on sending."""
 
+TOLD_AT_ONCE = 256
+"""Connections over the most that are told so; others end without a word."""
+
 NOT_HTTP = Rejected(RejectReason.INVALID_REQUEST, "This is no request that HTTP knows.")
 TOO_LONG = Rejected(
     RejectReason.INVALID_REQUEST, f"URL and headers may have {MAX_HEADER_BYTES} bytes."
@@ -69,7 +72,9 @@ class Wire(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._header_by = self.loop.time() + HEADER_WITHIN_S
-        if len(self.connections) > self.most:
+        if len(self.connections) > self.most + TOLD_AT_ONCE:
+            transport.abort()
+        elif len(self.connections) > self.most:
             self._refuse(503, FULL)
 
     def data_received(self, data: bytes) -> None:

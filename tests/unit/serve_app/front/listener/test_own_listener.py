@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from serve_app.config.addresses import Frontend
 from serve_app.front.listener import listener as listener_module
+from serve_app.front.listener import wire as wire_module
 from serve_app.front.listener.listener import Listener
 from serve_app.front.listener.steering import join, program
 from serve_app.front.listener.wire import HEADER_WITHIN_S, TAKEN_WITHIN_S, Wire
@@ -304,12 +305,14 @@ async def test_over_the_most_connections_the_next_one_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Wire, "most", 1)
+    monkeypatch.setattr(wire_module, "TOLD_AT_ONCE", 1)
     async with running() as here:
         first = await here.connect()
         await here.has(1)
         status, headers, body = await here.ask()
         assert (status, json.loads(body)["error"]["code"]) == (503, "no_replica")
         assert headers["retry-after"] == "1"
+        assert await (await here.connect()).is_ended()
         first.say(GET)
         assert (await first.answer())[0] == 200
 
