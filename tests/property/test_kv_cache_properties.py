@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -118,6 +120,23 @@ others = st.tuples(st.sampled_from(["grow", "grow", "end"]), st.integers(0, 5), 
 @examples(300)
 @given(st.integers(3, 24), st.integers(0, 3), st.lists(begins | others, max_size=40))
 def test_runs_show_what_blocks_would(capacity, shared, steps):
+    compare(capacity, shared, steps)
+
+
+def test_a_long_walk_shows_the_same():
+    """Long enough for parts of runs to be evicted and looked for again: examples seldom are."""
+    random = Random(7)
+
+    def step():
+        if random.random() < 0.4:
+            sizes = random.randrange(2), random.randrange(3), random.randrange(2)
+            return "begin", *sizes, random.randint(1, 50)
+        return random.choice(["grow", "end", "end"]), random.randrange(6), random.randint(1, 30)
+
+    compare(24, 2, [step() for _ in range(1500)])
+
+
+def compare(capacity, shared, steps):
     by_block, known = BlockList(capacity), {}
     pools = BlockPool(capacity), BlockPool(capacity)
     scheduling = Scheduling(block_size=SIZE, num_gpu_blocks=capacity)
