@@ -82,9 +82,7 @@ def build_policies(
     return Policies(
         fleet=fleet,
         routing=policy,
-        auth=Authenticator(
-            tenants, routing.complex, routing.frontier, book, fleet.enabled_lanes
-        ),
+        auth=Authenticator(tenants, routing.complex, routing.frontier, book, fleet.enabled_lanes),
         scorer=scorer,
         levels=levels,
         shipped=shipped,
