@@ -181,4 +181,4 @@ def test_a_lane_without_a_profile_is_as_fast_as_its_cards_data_sheet_says(capsys
     status, report = told(capsys, *words, "--fleet", "rtx3090")
     assert status == 0 and "chat" in report["derived"]
     assert report["rows"]
-    assert told(capsys, *words, "--fleet", "rtx4090")[1]["derived"] == []
+    assert told(capsys, *words, "--fleet", "rtx4090")[1]["derived"] == ["free"]
