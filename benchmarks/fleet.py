@@ -33,7 +33,7 @@ SMALL = ("saas", "agents", "flash-crowd", "lane-outage", "tenant-flood", "rollin
          "cold-starts")  # fmt: skip
 CONSUMER = "consumer-chat"
 CELLS = (1600.0, 800.0, 400.0, 200.0)
-CELL_S, CELL_SKIP_S = 600.0, 300.0
+CELL_S, CELL_SKIP_S = 1200.0, 900.0
 START_S = 120.0
 """An H100 replica's cold start: 35 GB a card from a disk of 1 GB/s, and graphs; assumed."""
 
