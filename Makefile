@@ -43,6 +43,9 @@ check:
 
 bench: bench-request_trace bench-request_cost bench-agents bench-loops bench-tool_sets bench-tracing bench-observability bench-scrape bench-advice bench-decision bench-routing bench-routing_selection bench-routing_control bench-contextual bench-cascade bench-off_policy bench-drift bench-experiments bench-guard_rails bench-traces bench-replay bench-startup bench-bodies bench-calibration bench-engine_truth bench-planning bench-fleet bench-full_at bench-autoscaling bench-forecast bench-swap bench-swap_real bench-pooling bench-simulator bench-affinity bench-affinity_real bench-fit bench-chaos bench-disconnects bench-admission bench-isolation_fairness bench-isolation_overload bench-isolation_ceiling bench-isolation_kills bench-overhead
 
+# Whether routing is right: docs/evals.md, docs/experiments.md, docs/classifier.md.
+bench-evals: bench-routing bench-routing_selection bench-contextual bench-cascade bench-off_policy bench-drift bench-experiments bench-guard_rails bench-traces bench-replay
+
 bench-%:
 	@scripts/install dev
 	@scripts/bench $*
