@@ -9,10 +9,8 @@ from labelling import write
 
 from serve_app.cli import main
 
-rng = np.random.default_rng(0)
 
-
-def row(number, *, knows):
+def row(rng, number, *, knows):
     right = bool(rng.random() < 0.5)
     sure = float(np.clip(rng.normal(0.8 if right and knows else 0.4, 0.15), 0.01, 0.99))
     kept = {"logprob": [log(sure)], "entropy": [1 - sure], "margin": [sure]}
@@ -22,7 +20,9 @@ def row(number, *, knows):
 
 @pytest.fixture(params=[True, False], ids=["knows", "does not"])
 def labelled(request, tmp_path):
-    rows = [row(number, knows=request.param) for number in range(150)]
+    # Each test's own: which of them a process runs must not change the rows.
+    rng = np.random.default_rng(0)
+    rows = [row(rng, number, knows=request.param) for number in range(150)]
     return write(tmp_path / "mine.labelled.jsonl", rows), request.param
 
 
