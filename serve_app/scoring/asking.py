@@ -12,13 +12,16 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter
-from ray.serve.handle import DeploymentHandle
 
 from classifier import Conversation
 from router.recovery.breaker import BreakerConfig, Breakers
+
+if TYPE_CHECKING:
+    # The page of all metrics reads this file, in processes that need no Ray.
+    from ray.serve.handle import DeploymentHandle
 
 logger = logging.getLogger("ray.serve")
 
