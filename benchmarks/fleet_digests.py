@@ -20,16 +20,12 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from random import Random
 from typing import Any
 
 from benchmarks import fleet
-from benchmarks.simulator import ACTIVE, PROFILE
+from benchmarks.simulator import an_hour
 from fleet.simulation import simulate
 from fleet.traffic.scenarios import load_scenario
-from simulator.model.profile import load_profile
-from simulator.virtual_time.virtual import run
-from simulator.virtual_time.workload import load_workload
 
 USUAL = (*fleet.SMALL, "cell-1600", "one-engine-saas", "one-engine-agents")
 NOON_S = fleet.DAY_S / 20
@@ -37,13 +33,7 @@ NOON_S = fleet.DAY_S / 20
 
 def one_engine(kind: str) -> tuple[Any, float]:
     begun = time.process_time()
-    result = run(
-        load_profile(PROFILE),
-        load_workload(kind),
-        duration_s=3600,
-        random=Random(1),
-        active=ACTIVE,
-    )
+    result = an_hour(kind)
     took, engine = time.process_time() - begun, result.engine
     counts = engine.steps, engine.busy_s, engine.preemptions, engine.pool.evictions
     return [[asdict(turn) for turn in result.turns], result.user_turns_s, *counts], took

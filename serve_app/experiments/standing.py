@@ -13,7 +13,7 @@ from typing import Any
 
 from prometheus_client import generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily
-from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.registry import Collector
 
 from router.experiments.experiment import TREATMENT
 from router.experiments.guard import rail_of
@@ -54,9 +54,7 @@ def gauges_text(rows: Sequence[Row]) -> str:
     """Return the Prometheus text of `GAUGES`; there are as many experiments as the file has."""
     if not rows:
         return ""
-    registry = CollectorRegistry()
-    registry.register(_Gauges(rows))
-    return generate_latest(registry).decode()
+    return generate_latest(_Gauges(rows)).decode()
 
 
 class _Gauges(Collector):

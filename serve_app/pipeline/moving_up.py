@@ -17,6 +17,7 @@ from router.types import LaneDecision, Reason
 from serve_app.bodies.parsed_request import ParsedRequest
 from serve_app.metrics import Metrics
 from serve_app.pipeline.preparation import Preparation
+from serve_app.pipeline.slots import in_line
 from serve_app.pipeline.state import IngressState
 from serve_app.protocol.logprobs import ASKS
 from serve_app.relay.resumption import CHAT, traits_of
@@ -101,15 +102,7 @@ class MovingUp:
         admission, served = self._state.admission, call.served
         if not admission.has_room(lane):
             return False
-        taken = admission.take(
-            lane,
-            call.tenant,
-            plan.parsed.num_sequences,
-            plan.prompt_tokens,
-            plan.answer_tokens,
-            is_background=call.background is not None,
-            user=call.user,
-        )
+        taken = in_line(admission, call, plan, lane)
         if taken is not None and (taken.is_waiting or taken.refused is not None):
             taken.leave()
             return False

@@ -29,6 +29,7 @@ from serve_app.pipeline.rescoring import Rescoring
 from serve_app.pipeline.reserving import Reserving
 from serve_app.pipeline.settlement import Settlement
 from serve_app.pipeline.shadowing import Shadowing
+from serve_app.pipeline.slots import in_line
 from serve_app.pipeline.state import IngressState
 from serve_app.pipeline.summarising import Summarising, avoided, build_summariser
 from serve_app.pipeline.tool_versions import expanding
@@ -243,15 +244,7 @@ class Pipeline:
         if not call.route.generates:
             return None
         call.stages.enter(Stage.QUEUE)
-        call.served.hold = hold = self._state.admission.take(
-            plan.lane,
-            call.tenant,
-            plan.parsed.num_sequences,
-            plan.prompt_tokens,
-            plan.answer_tokens,
-            is_background=call.background is not None,
-            user=call.user,
-        )
+        call.served.hold = hold = in_line(self._state.admission, call, plan, plan.lane)
         refused = None
         if hold is not None:
             refused = await hold.wait() if hold.is_waiting else hold.refused

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -79,9 +79,7 @@ def gauges_text(rows: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the Prometheus text of `GAUGES`."""
     if not rows:
         return ""
-    registry = CollectorRegistry()
-    registry.register(_Gauges(rows))
-    return generate_latest(registry).decode()
+    return generate_latest(_Gauges(rows)).decode()
 
 
 class _Gauges(Collector):

@@ -7,7 +7,7 @@ from typing import Any
 
 from prometheus_client import generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily
-from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.registry import Collector
 
 from router.slo.burning import Assessment, Verdict, assess
 from router.slo.objectives import Objective, SloPolicy
@@ -124,9 +124,7 @@ def gauges_text(rows: Iterable[Row]) -> str:
     told = list(rows)
     if not told:
         return ""
-    registry = CollectorRegistry()
-    registry.register(_Gauges(told))
-    return generate_latest(registry).decode()
+    return generate_latest(_Gauges(told)).decode()
 
 
 class _Gauges(Collector):

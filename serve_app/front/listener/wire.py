@@ -1,8 +1,8 @@
 """One connection of the own listener: uvicorn's protocol, with the bounds that HAProxy has.
 
 What a client may do without saying anything is bounded here, where no proxy does it: a header
-that does not come, or is too long, and an answer that is not taken. `look` is called every few
-seconds by the listener; no request has a timer for it.
+that does not come, or is too long, and an answer that is not taken. `look` is called every
+second by the listener; no request has a timer for it.
 """
 
 from __future__ import annotations
