@@ -28,6 +28,7 @@ KEPT, KEPT_SIZE = "30d", "4GB"
 """The older goes first. 3,000 series at 15 s and two bytes a sample are 35 MB a day."""
 
 _END_S = 10.0
+_LOOK_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -39,17 +40,34 @@ class Ports:
 
 
 def start(wanted: Wanted, folder: Path, ports: Ports) -> int:
-    """Run until interrupted, or until one of them ends. What they keep is in `folder`.
+    """Run until a signal ends it, or until one of them ends. What they keep is in `folder`.
 
     Raises ConfigError where there is no Prometheus, or it does not take its files.
     """
-    with processes(wanted, folder, ports) as running, contextlib.suppress(KeyboardInterrupt):
-        while True:
+    with _signals() as asked, processes(wanted, folder, ports) as running:
+        while not asked:
             for name, process in running.items():
                 if process.poll() is not None:
                     raise ConfigError(f"{name} has ended ({process.returncode}): see {folder}")
-            time.sleep(0.5)
+            time.sleep(_LOOK_S)
     return 0
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Those that asked for the end, of the keyboard and of a supervisor, in their order.
+
+    They are noted and do not raise: an exception while a server is being made would lose it,
+    and it would go on without its owner.
+    """
+    asked: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {x: signal.signal(x, lambda number, _: asked.append(number)) for x in numbers}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """What `pointsman observe --start` runs, with scripts in the place of the two servers."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -141,8 +142,10 @@ def test_a_server_that_ends_is_told_with_where_its_log_is(servers, wanted, tmp_p
     assert str(tmp_path) in str(told_of.value)
 
 
-def test_an_interrupt_ends_it_and_its_servers(tmp_path):
-    """As Ctrl-C at the keyboard does: the command ends well, and nothing is left."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_and_its_servers(tmp_path, number):
+    """Ctrl-C at the keyboard, or a supervisor, also while a server is being started:
+    the command ends well, and nothing is left."""
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "prometheus"
     program.write_text(f"#!/bin/sh\necho $$ >{tmp_path}/pid\nexec sleep 60\n")
@@ -151,7 +154,7 @@ def test_an_interrupt_ends_it_and_its_servers(tmp_path):
     env = {**os.environ, "PATH": f"{tmp_path}/bin:/bin"}
     with subprocess.Popen([*command, "--into", str(tmp_path)], env=env) as process:
         pid = int(told(tmp_path / "pid"))
-        process.send_signal(2)
+        process.send_signal(number)
         assert process.wait(60) == 0
 
     with pytest.raises(ProcessLookupError):
