@@ -48,6 +48,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from router.placement.replica import rank_replicas
+from router.types import record
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class AffinityConfig:
     own_turns_per_day: int = field(default=100_000, metadata={"ge": 1})
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ReplicaLoad:
     """A live replica's requests, running or waiting, and its engine's `max_num_seqs`."""
 
@@ -92,7 +93,7 @@ class ReplicaLoad:
     kv_utilization: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TurnFacts:
     """One turn, as far as its placement depends on it.
 
@@ -122,7 +123,7 @@ class Outcome(StrEnum):
     RETURNED = "returned"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Placement:
     """Where a turn goes.
 

@@ -42,6 +42,7 @@ from router.placement.affinity import (
 from router.placement.replica import rank_replicas
 from router.placement.spilled_sessions import session_hash
 from router.placement.standby import standing_by
+from router.types import record
 
 ORDERS = 4096
 """Groups whose order of the replicas is remembered until those change: 8 bytes a replica each."""
@@ -50,7 +51,7 @@ ORDERS = 4096
 CHOSEN_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Report:
     """What a lane replica publishes.
 
