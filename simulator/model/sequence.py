@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -132,7 +131,6 @@ class Sequence:
         return (self.priority, self.number)
 
 
-@dataclass(slots=True)
 class StepResult:
     """What one step did.
 
@@ -144,13 +142,15 @@ class StepResult:
 
     """
 
-    at: float = 0.0
-    first: list[Sequence] = field(default_factory=list)
-    decoded: list[Sequence] = field(default_factory=list)
-    finished: list[Sequence] = field(default_factory=list)
+    __slots__ = ("at", "decoded", "finished", "first")
+
+    def __init__(self, at: float = 0.0) -> None:
+        self.at = at
+        self.first: list[Sequence] = []
+        self.decoded: list[Sequence] = []
+        self.finished: list[Sequence] = []
 
 
-@dataclass(slots=True)
 class Step:
     """A step that was decided on.
 
@@ -163,11 +163,18 @@ class Step:
 
     """
 
-    prefill: list[tuple[Sequence, int]]
-    pairs: float = 0.0
-    batch: int = 0
-    context: int = 0
-    result: StepResult = field(default_factory=StepResult)
+    __slots__ = ("batch", "context", "pairs", "prefill", "result")
+
+    def __init__(
+        self,
+        prefill: list[tuple[Sequence, int]],
+        pairs: float = 0.0,
+        batch: int = 0,
+        context: int = 0,
+    ) -> None:
+        self.prefill, self.pairs = prefill, pairs
+        self.batch, self.context = batch, context
+        self.result = StepResult()
 
     @property
     def prefill_tokens(self) -> int:

@@ -144,14 +144,13 @@ class StridingEngine(BatchingEngine):
             return 0
         if ahead is not None and (ahead[0].prefill or not ahead[0].batch):
             return 0
-        if self.waiting and self.running < self.scheduling.max_num_seqs:
+        if self.waiting and self.running < self._max_seqs:
             return 0
         ends = self._endings
         while ends[0][3].epoch != ends[0][2]:
             heapq.heappop(ends)
-        size = self.scheduling.block_size
         room = (self.pool.capacity - self.pool.in_use) // batch - 2
-        return min(ends[0][0] - self.decode_steps - 1, room * size)
+        return min(ends[0][0] - self.decode_steps - 1, room * self._block_size)
 
     def _take(self, until: int) -> None:
         """Take the stride's steps up to, and without, its `until`-th."""
