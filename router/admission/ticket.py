@@ -104,7 +104,7 @@ class Ticket:
         new = tokens - self.charged_tokens
         if new > 0:
             self.charged_tokens = tokens
-            self.account.charge(output_tokens=new)
+            self.account.charge(0, new)
             if self.hold is not None:
                 self.hold.grow(tokens)
 

@@ -99,7 +99,11 @@ class Scheduler:
         """Tokens of its answer, those of steps that are scheduled ahead included."""
         if sequence.joined < 0:
             return sequence.generated
-        return sequence.generated + self.decode_steps - sequence.joined
+        return sequence.generated + self.decoded() - sequence.joined
+
+    def decoded(self) -> int:
+        """Decode steps by now."""
+        return self.decode_steps
 
     def decide(self, now: float) -> Step | None:
         """Decide on a step; None when there is nothing to do."""

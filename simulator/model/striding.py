@@ -80,13 +80,11 @@ class StridingEngine(BatchingEngine):
         self.catch_up(self._clock())
         return super().utilization()
 
-    def generated(self, sequence: Sequence) -> int:
-        """Tokens of its answer by now."""
-        known = sequence.generated
-        if sequence.joined < 0:
-            return known
-        known += self.decode_steps - sequence.joined
-        return known + self._passed(self._clock()) - self._taken if self._ends else known
+    def decoded(self) -> int:
+        """Decode steps by now, of the stride those that have ended."""
+        if not self._ends:
+            return self.decode_steps
+        return self.decode_steps + self._passed(self._clock()) - self._taken
 
     def advance(self) -> StepResult:
         """End the step that `next_at` tells of, and all before it."""
@@ -107,9 +105,11 @@ class StridingEngine(BatchingEngine):
 
     def _passed(self, now: float) -> int:
         """Return how many steps of the stride have ended by now."""
-        ends = self._ends
-        passed, last = bisect_right(ends, now, self._taken), len(ends) - 1
-        return min(last, passed)
+        ends, taken = self._ends, self._taken
+        if ends[taken] > now:
+            return taken
+        passed, last = bisect_right(ends, now, taken), len(ends) - 1
+        return passed if passed < last else last
 
     def _halt(self, now: float) -> None:
         self.catch_up(now)
