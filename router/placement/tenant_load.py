@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
+from math import exp, expm1
 
 OPEN_TAU_S = 300.0
 TURNS_TAU_S = 86_400.0
@@ -63,15 +64,18 @@ class _Group:
     def advance(self, now: float) -> None:
         passed = now - self.at if now > self.at else 0.0
         self.at = now
-        self.mean_open += (self.open - self.mean_open) * -math.expm1(-passed / OPEN_TAU_S)
-        self.turns *= math.exp(-passed / TURNS_TAU_S)
+        self.mean_open += (self.open - self.mean_open) * -expm1(-passed / OPEN_TAU_S)
+        self.turns *= exp(-passed / TURNS_TAU_S)
 
     def steps(self, now: float) -> tuple[float, float]:
         """Return both figures as they are published now."""
-        self.advance(now)
-        mean_open, turns = self.mean_open, self.turns
+        # As `advance` and `Step.of`, without a call: this is asked each second of each group.
+        passed = now - self.at if now > self.at else 0.0
+        self.at, mean_open = now, self.mean_open
+        mean_open += (self.open - mean_open) * -expm1(-passed / OPEN_TAU_S)
+        turns = self.turns * exp(-passed / TURNS_TAU_S)
+        self.mean_open, self.turns = mean_open, turns
         of_open, of_turns = self.open_step, self.turns_step
-        # As `Step.of`, without a call: this is asked each second of each group.
         if not of_open.below <= mean_open < of_open.above:
             of_open.leave(mean_open)
         if not of_turns.below <= turns < of_turns.above:

@@ -192,9 +192,6 @@ class EscalationController:
         `explored`: chance, not its score, has sent it to the lane where it is.
         """
         limits = self._limits(budgets)
-        if not any([limit.budget for limit in limits]):
-            return
-        accounts = self._account(tenant, limits)
         share = budget = 0.0
         thresholds, edges = [], []
         for state, limit in zip(self._levels, limits, strict=True):
@@ -202,6 +199,9 @@ class EscalationController:
             thresholds.append(self.window.threshold(share))
             budget += limit.budget
             edges.append(state.edge(budget))
+        if not budget:
+            return
+        accounts = self._account(tenant, limits)
         reached = sum([score < threshold for threshold in thresholds])
         weight = self._recent.weight(tenant, TENANT_WEIGHT)
         if reached == len(accounts):

@@ -115,7 +115,7 @@ class QuantileWindow:
         if peers:
             pairs.sort(reverse=True)
         self._scores = [score for score, _ in pairs]
-        self._reached = list(accumulate(weight for _, weight in pairs))
+        self._reached = list(accumulate([weight for _, weight in pairs]))
         self._weight = sum(tail.weight for tail in tails)
         filled = max(len(self._ring), self._weight) / self._config.window
         self._prior = self._config.prior_weight * max(0.0, 1 - filled)

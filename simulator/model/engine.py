@@ -107,7 +107,7 @@ class BatchingEngine(Scheduler):
 
     def _deliver(self, step: Step, now: float) -> StepResult:
         """Date what a step did, without those who were aborted meanwhile."""
-        result = step.result
+        result = step
         result.at = now
         if step.batch and self._keeps_step_times:
             self.step_ends.append(now)

@@ -166,11 +166,13 @@ class BlockPool:
         self.cached -= count
         while count:
             part = next(iter(self._idle))
-            gone = min(count, part.high - part.low)
-            part.high -= gone
-            count -= gone
-            if part.high == part.low:
-                self._forget(part)
+            left = part.high - part.low
+            if left > count:
+                part.high -= count
+                return
+            part.high = part.low
+            count -= left
+            self._forget(part)
 
     def _forget(self, part: _Idle) -> None:
         del self._idle[part]
@@ -202,7 +204,9 @@ class SequenceBlocks:
             run = pool.find(key)
             if run is None:
                 break
-            blocks = min(run.blocks, min(end, full) - at)
+            last = (end if end < full else full) - at
+            blocks = run.blocks
+            blocks = blocks if blocks < last else last
             pool.hold(run, blocks)
             sequence.held.append((run, blocks, end))
             at += blocks

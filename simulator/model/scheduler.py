@@ -137,15 +137,19 @@ class Scheduler:
             if self._make_room(sequence, tokens):
                 self._step_prefill.append((sequence, tokens))
         self._step_decodes = bool(self._decoding)
-        while self.preemptions == preempted and self._budget() > 0:
+        if self.preemptions != preempted:
+            return
+        budget = self._budget()
+        while budget > 0 and self._waiting:
             admitted = self._admit()
             if admitted is None:
                 return
-            tokens = self._chunk(admitted, self._budget())
+            tokens = self._chunk(admitted, budget)
             if not self._blocks.allocate_first(admitted, tokens):
                 self._put_back(admitted)
                 return
             self._begin_prefill(admitted, tokens, now)
+            budget -= tokens
 
     def _budget(self) -> int:
         """Tokens that this step may still take."""
@@ -184,8 +188,8 @@ class Scheduler:
         self._step_decodes = bool(self._decoding)
 
     def _chunk(self, sequence: Sequence, budget: int) -> int:
-        tokens = min(sequence.to_fill - sequence.computed, budget)
-        bound = self._longest_chunk
+        left, bound = sequence.to_fill - sequence.computed, self._longest_chunk
+        tokens = left if left < budget else budget
         return min(tokens, bound) if bound else tokens
 
     def _admit(self) -> Sequence | None:
@@ -281,10 +285,10 @@ class Scheduler:
     def compute(self, step: Step) -> None:
         """Count the tokens that a step computes."""
         if step.batch:
-            self._count_decode(step.result)
+            self._count_decode(step)
         for sequence, tokens in step.prefill:
             if sequence in self._filling:
-                self._count_prefill(sequence, tokens, step.result)
+                self._count_prefill(sequence, tokens, step)
 
     def _count_decode(self, result: StepResult) -> None:
         self.decode_steps += 1

@@ -151,19 +151,19 @@ class StepResult:
         self.finished: list[Sequence] = []
 
 
-class Step:
-    """A step that was decided on.
+class Step(StepResult):
+    """A step that was decided on, and what it gives once it is counted.
 
     Attributes:
         prefill: sequences that it prefills, with the tokens of each.
+        prefill_tokens: of all of them.
         pairs: what their attention looks at (`step_cost.pairs`).
         batch: sequences that decode.
         context: tokens that those hold.
-        result: what it gives, filled when it is counted.
 
     """
 
-    __slots__ = ("batch", "context", "pairs", "prefill", "result")
+    __slots__ = ("batch", "context", "pairs", "prefill", "prefill_tokens")
 
     def __init__(
         self,
@@ -172,10 +172,9 @@ class Step:
         batch: int = 0,
         context: int = 0,
     ) -> None:
+        # As the base class, without a call.
+        self.at = 0.0
+        self.first, self.decoded, self.finished = [], [], []
         self.prefill, self.pairs = prefill, pairs
+        self.prefill_tokens = sum([tokens for _, tokens in prefill]) if prefill else 0
         self.batch, self.context = batch, context
-        self.result = StepResult()
-
-    @property
-    def prefill_tokens(self) -> int:
-        return sum([tokens for _, tokens in self.prefill]) if self.prefill else 0

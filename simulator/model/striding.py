@@ -119,9 +119,10 @@ class StridingEngine(BatchingEngine):
 
     def _stride(self) -> None:
         """Reckon the steps ahead, if there are at least two that show nothing."""
-        steps = min(self._reach, self._quiet_steps())
+        steps = self._quiet_steps()
         if steps < 2:
             return
+        steps = steps if steps < self._reach else self._reach
         assert self._step_ends_at is not None
         batch, context = len(self._decoding), self._context
         if self._ahead is None:
@@ -149,8 +150,9 @@ class StridingEngine(BatchingEngine):
         ends = self._endings
         while ends[0][3].epoch != ends[0][2]:
             heapq.heappop(ends)
-        room = (self.pool.capacity - self.pool.in_use) // batch - 2
-        return min(ends[0][0] - self.decode_steps - 1, room * self._block_size)
+        room = ((self.pool.capacity - self.pool.in_use) // batch - 2) * self._block_size
+        left = ends[0][0] - self.decode_steps - 1
+        return left if left < room else room
 
     def _take(self, until: int) -> None:
         """Take the stride's steps up to, and without, its `until`-th."""
@@ -177,7 +179,8 @@ class StridingEngine(BatchingEngine):
         """Give sequences the blocks that they need up to a decode step, each at its own."""
         boundaries = self._boundaries
         while boundaries and boundaries[0][0] <= step:
-            self.decode_steps = max(self.decode_steps, boundaries[0][0])
+            due, steps = boundaries[0][0], self.decode_steps
+            self.decode_steps = due if due > steps else steps
             self._grow_decoding()
 
     def _drop_ends(self) -> None:

@@ -169,8 +169,9 @@ class Request:
         )
         stats = desk.engines.stats
         placed = desk.placement.choose(turn, stats, desk.engines.slots, avoid, now=now)
-        desk.placement.begin(placed.replica)
-        replica = desk.engines.replicas[placed.replica]
+        chosen = placed.order[0]
+        desk.placement.begin(chosen)
+        replica = desk.engines.replicas[chosen]
         replica.turns.begin(me, ask.tenant, placed.spilled, now=now)
         return replica
 
