@@ -5,6 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeVar, dataclass_transform
+
+C = TypeVar("C")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def record(cls: type[C]) -> type[C]:
+    """Make a frozen dataclass of what each request makes several of: mypy is who keeps it frozen.
+
+    At run time nothing does: `frozen=True` sets each field by `object.__setattr__`, which is six
+    times as long, and of a decision's records would be a tenth of its time.
+    """
+    return dataclass(slots=True, unsafe_hash=True)(cls)
 
 
 class Task(StrEnum):
@@ -121,7 +134,7 @@ class Arm:
     propensity: float = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RequestFacts:
     """What the lane decision reads of one request.
 
@@ -156,7 +169,7 @@ class RequestFacts:
     moved: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LaneDecision:
     """The lane a request goes to, and what led there.
 

@@ -133,7 +133,7 @@ class Tally:
 def _end_of(code: str) -> End:
     if code == "200":
         return End.ANSWERED
-    return End.EXCUSED if code in EXCUSED | OWN_LIMITS else End.FAILED
+    return End.EXCUSED if code in EXCUSED or code in OWN_LIMITS else End.FAILED
 
 
 @dataclass(frozen=True, slots=True)

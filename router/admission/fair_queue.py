@@ -49,7 +49,7 @@ class Account:
 
     Attributes:
         counter: in prompt tokens.
-        queued: its requests that wait, background ones apart in `later`.
+        waiting: requests that wait: `queued`, and background ones apart in `later`.
         overtakes: how many went before the oldest of `later`.
 
     """
@@ -60,6 +60,7 @@ class Account:
     running: int = 0
     queued: Rotation[Any] = field(default_factory=Rotation)
     later: Rotation[Any] = field(default_factory=Rotation)
+    waiting: int = 0
     overtakes: int = 0
     is_listed: bool = False
     idle_entry: int = -1
@@ -70,7 +71,7 @@ class Account:
 
     @property
     def waits(self) -> bool:
-        return bool(self.queued or self.later)
+        return self.waiting > 0
 
     def first(self) -> Any:
         """Return the request of this tenant, which has some waiting, that goes next."""
@@ -78,9 +79,11 @@ class Account:
         return (self.later if is_due or not self.queued else self.queued).first()
 
     def add(self, item: OfUser, *, is_background: bool) -> None:
+        self.waiting += 1
         (self.later if is_background else self.queued).add(item)
 
     def take(self, item: OfUser, *, starts: bool) -> None:
+        self.waiting -= 1
         if item in self.later:
             self.later.take(item, starts=starts)
             self.overtakes = 0
@@ -141,7 +144,8 @@ class FairQueue(Generic[T]):
         """
         accounts = self._accounts.values()
         waiting = [a for a in accounts if a.waits]
-        assert sum(len(a.queued) + len(a.later) for a in waiting) == len(self)
+        assert all(a.waiting == len(a.queued) + len(a.later) for a in accounts)
+        assert sum(a.waiting for a in waiting) == len(self)
         assert len(waiting) == self.waiting_tenants
         assert all(a.is_listed for a in waiting)
         assert all(stored <= a.counter for stored, _, a in self._order)
@@ -157,7 +161,7 @@ class FairQueue(Generic[T]):
         """
         account = self._accounts.get(tenant) or Account(tenant, weight, 0.0)
         account.weight = weight
-        if not account.waits:
+        if not account.waiting:
             account.counter = max(account.counter, self.floor)
         return account
 
@@ -220,7 +224,7 @@ class FairQueue(Generic[T]):
             order = self._order
         while order:
             counter, number, account = order[0]
-            if not account.waits:
+            if not account.waiting:
                 heapq.heappop(order)
                 account.is_listed = False
             elif counter < account.counter:
@@ -246,7 +250,7 @@ class FairQueue(Generic[T]):
 
     def _rest(self, account: Account) -> None:
         """Note an account that may have become idle, and forget what can be."""
-        if account.waits or account.running:
+        if account.waiting or account.running:
             return
         account.idle_entry = next(self._numbers)
         self._idle_count += 1

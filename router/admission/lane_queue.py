@@ -203,6 +203,8 @@ class LaneQueue:
 
     def _dispatch(self, now: float) -> None:
         """Start all that can, in order."""
+        if not self.queues.waiting:
+            return
         for part in self.queues.in_order:
             # Full is the usual case, and peeking brings a heap in order.
             while self._fits(part, 1) and (ticket := part.queue.peek()) is not None:
@@ -216,14 +218,16 @@ class LaneQueue:
                 ticket.tell()
 
     def _fits(self, part: TierQueue, cost: int) -> bool:
-        slots = self.slots
-        elsewhere = None if slots.lane is None else self._elsewhere()
+        slots, is_sheddable = self.slots, part.tier.sheddable
+        fits = slots.fits(cost)
+        if slots.lane is None or fits is not is_sheddable:
+            return fits
+        elsewhere = self._elsewhere()
         if elsewhere is None:
-            return slots.fits(cost)
-        if part.tier.sheddable:
-            # What protected work borrowed there is not sheddable work's here.
-            return slots.fits(cost) and (slots.used == 0 or slots.are_empty(cost, elsewhere))
-        return slots.fits(cost) or slots.are_empty(cost, elsewhere)
+            return fits
+        # What protected work borrowed there is not sheddable work's here.
+        is_first = is_sheddable and slots.used == 0
+        return is_first or slots.are_empty(cost, elsewhere)
 
     def _has_room(self, part: TierQueue, ticket: Ticket, now: float) -> bool:
         """Return whether protected work leaves a request the slots, which are empty."""

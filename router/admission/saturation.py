@@ -30,6 +30,9 @@ class Level(IntEnum):
     """What runs is ended, unless its first token was sent."""
 
 
+HIGHEST_FIRST = (Level.EVICT, Level.SHED, Level.HOLD)
+
+
 @dataclass(frozen=True, slots=True)
 class Thresholds:
     """Of a level: either signal at its threshold is enough.
@@ -89,10 +92,11 @@ class Saturation:
         """Take a lane's load, every second or so, and return its level."""
         config = self.config
         self._seen_at = now
-        entered = max(
-            (x for x in Level if x and config.thresholds(x).are_reached(waiting, kv_utilization)),
-            default=Level.NORMAL,
-        )
+        entered = Level.NORMAL
+        for level in HIGHEST_FIRST:
+            if config.thresholds(level).are_reached(waiting, kv_utilization):
+                entered = level
+                break
         if entered >= self._level:
             self._level, self._calm_since = entered, None
             return self._level

@@ -9,6 +9,7 @@ from enum import Enum
 from router.admission.fair_queue import Account
 from router.admission.kv_budget import KvAsk, KvHold
 from router.errors import Rejected
+from router.types import record
 
 
 class Stage(Enum):
@@ -43,7 +44,7 @@ class Tier:
     start_within_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SlotRequest:
     """What a request asks of its lane.
 
@@ -103,7 +104,7 @@ class Ticket:
         new = tokens - self.charged_tokens
         if new > 0:
             self.charged_tokens = tokens
-            self.account.charge(output_tokens=new)
+            self.account.charge(0, new)
             if self.hold is not None:
                 self.hold.grow(tokens)
 

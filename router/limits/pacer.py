@@ -79,10 +79,16 @@ class Pacer:
         return position
 
     def hold(self, tokens: int, *, now: float) -> float:
-        position = self.book(tokens, now=now)
+        # As `book`, without a call: a server does this for each event of each stream.
+        if self._at < now:
+            self._advance(now)
+        clock = self._clock
+        position = clock if clock > self._next else self._next
+        self._next = position + tokens
+        self.booked += tokens
         if tokens > 1:
             position += tokens - 1
-        return position if position - self._clock > TINY_TOKENS else DUE
+        return position if position - clock > TINY_TOKENS else DUE
 
     def wait_s(self, position: float, *, now: float) -> float:
         self._advance(now)
@@ -125,7 +131,7 @@ class Pacer:
     def _advance(self, now: float) -> None:
         while self._at < now:
             step = self._steps[0]
-            end = min(step.until, now)
+            end = step.until if step.until < now else now
             self._clock += (end - self._at) * step.rate
             self._at = end
             if end == step.until:

@@ -6,7 +6,9 @@ more than half of the limit for an answer that it may not give.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from router.types import record
 
 FIRST_SHARE = 0.5
 """Share of the minute's tokens that one request is charged at most before it has used them."""
@@ -15,7 +17,7 @@ GROW_TOKENS = 64
 """A running request is charged ahead by so many tokens, not for each token by itself."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reckoning:
     """An estimate of a request's weighted tokens, before its engine has counted them.
 
@@ -31,7 +33,7 @@ class Reckoning:
     whole: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Reservation:
     """What an admitted request holds until it is settled.
 

@@ -48,6 +48,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from router.placement.replica import rank_replicas
+from router.types import record
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class AffinityConfig:
     own_turns_per_day: int = field(default=100_000, metadata={"ge": 1})
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class ReplicaLoad:
     """A live replica's requests, running or waiting, and its engine's `max_num_seqs`."""
 
@@ -92,7 +93,7 @@ class ReplicaLoad:
     kv_utilization: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TurnFacts:
     """One turn, as far as its placement depends on it.
 
@@ -122,7 +123,7 @@ class Outcome(StrEnum):
     RETURNED = "returned"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Placement:
     """Where a turn goes.
 
@@ -149,13 +150,16 @@ def subset_size(config: AffinityConfig, group_open: float, slots: int, replicas:
     `group_open` is the group's mean of open requests on the lane (rate x duration of its
     turns), `slots` the sequences that one engine runs at once.
     """
+    if replicas <= 1:
+        return 1
     wanted = math.ceil(group_open / (config.subset_fill * slots))
     return max(1, min(max(config.subset_least, wanted), replicas))
 
 
 def session_order(turn: TurnFacts, group_order: Sequence[str], size: int) -> list[str]:
     """Order replicas as a session tries them: its subset by task or session, the rest by group."""
-    return rank_replicas(turn.task or turn.session, group_order[:size]) + list(group_order[size:])
+    subset, rest = group_order[:size], group_order[size:]
+    return rank_replicas(turn.task or turn.session, subset) + list(rest)
 
 
 def owned_replicas(
@@ -196,7 +200,7 @@ def place(
     `order` is the session's over the live replicas (`session_order`), of which the first
     `size` are its subset. `at` is where the session was placed away from home, if it was.
     """
-    total = sum(loads[replica].open for replica in order)
+    total = sum([loads[replica].open for replica in order])
     # Counting the request that is being placed, as the paper does.
     soft = math.ceil(config.load_factor * (total + 1) / len(order))
     choice = _Choice(config, turn, order, frozenset(order[size:]), loads, soft)

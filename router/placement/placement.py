@@ -42,6 +42,7 @@ from router.placement.affinity import (
 from router.placement.replica import rank_replicas
 from router.placement.spilled_sessions import session_hash
 from router.placement.standby import standing_by
+from router.types import record
 
 ORDERS = 4096
 """Groups whose order of the replicas is remembered until those change: 8 bytes a replica each."""
@@ -50,7 +51,7 @@ ORDERS = 4096
 CHOSEN_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Report:
     """What a lane replica publishes.
 
@@ -158,9 +159,15 @@ class LanePlacement:
         known = self._whereabouts(key, order, now)
         placed = place(self.config, turn, order, size, loads, known and known[0])
         spilled = self._remember(key, placed, known, now) if not avoid else None
-        self._chosen.setdefault(placed.replica, deque()).append(now + CHOSEN_S)
-        rest = sorted(replica for replica in stats if replica not in loads)
-        return Placement(placed.order + rest, placed.outcome, spilled)
+        replica = placed.order[0]
+        chosen = self._chosen.get(replica)
+        if chosen is None:
+            chosen = self._chosen[replica] = deque()
+        chosen.append(now + CHOSEN_S)
+        tried = placed.order
+        if len(stats) > len(loads):
+            tried = tried + sorted([other for other in stats if other not in loads])
+        return Placement(tried, placed.outcome, spilled)
 
     def begin(self, replica: str) -> None:
         chosen = self._chosen.get(replica)
@@ -192,7 +199,7 @@ class LanePlacement:
     def _update(self, stats: Mapping[str, Mapping[str, Any]], slots: int) -> None:
         """Read what is new; most turns find the reports that the last one found."""
         seen = self._stats
-        if len(stats) == len(seen) and all(seen.get(r) is s for r, s in stats.items()):
+        if stats == seen:
             return
         for replica in seen.keys() - stats.keys():
             self._chosen.pop(replica, None)

@@ -25,5 +25,7 @@ def rank_replicas(
 
     Those to `avoid` have failed this request already, and come last.
     """
+    if len(replica_ids) <= 1:
+        return list(replica_ids)
     ranked = sorted(replica_ids, key=lambda replica: weight(session_key, replica), reverse=True)
     return sorted(ranked, key=avoid.__contains__) if avoid else ranked

@@ -10,6 +10,7 @@ no clocks are compared between machines.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from hashlib import blake2b
 
 
@@ -29,15 +30,21 @@ class SpilledSessions:
         self._capacity = capacity
         self._warm_s = warm_s
         self._seen: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        self._numbers: dict[str, int] | None = None
 
     def note(self, key: str, number: int, *, now: float) -> None:
         """Remember a session; an older number than the known one does not count."""
+        self._numbers = None
         known = self._seen.pop(key, (0, 0.0))[0]
         self._seen[key] = (max(number, known), now)
         if len(self._seen) > self._capacity:
             self._seen.popitem(last=False)
 
-    def numbers(self, *, now: float) -> dict[str, int]:
+    def numbers(self, *, now: float) -> Mapping[str, int]:
+        """Return the number of each session's last move: the same mapping until that changes."""
         while self._seen and now - next(iter(self._seen.values()))[1] > self._warm_s:
             self._seen.popitem(last=False)
-        return {key: number for key, (number, _) in self._seen.items()}
+            self._numbers = None
+        if self._numbers is None:
+            self._numbers = {key: number for key, (number, _) in self._seen.items()}
+        return self._numbers

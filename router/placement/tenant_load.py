@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
+from math import exp, expm1
 
 OPEN_TAU_S = 300.0
 TURNS_TAU_S = 86_400.0
@@ -25,23 +26,24 @@ MOST_PUBLISHED = 64
 class Step:
     """A value rounded down to a power of sqrt(2), with hysteresis of one step."""
 
-    __slots__ = ("_above", "_below", "_shown")
+    __slots__ = ("above", "below", "shown")
 
     def __init__(self) -> None:
         # Between the level below and the one above, which stays out, nothing changes.
-        self._below, self._shown, self._above = math.inf, 0.0, 0.0
+        self.below, self.shown, self.above = math.inf, 0.0, 0.0
 
     def of(self, value: float) -> float:
-        if not self._below <= value < self._above:
-            self._leave(value)
-        return self._shown
+        if not self.below <= value < self.above:
+            self.leave(value)
+        return self.shown
 
-    def _leave(self, value: float) -> None:
+    def leave(self, value: float) -> None:
+        """Show a value that is not between `below` and `above`."""
         if value <= 0:
-            self._below, self._shown, self._above = math.inf, 0.0, 0.0
+            self.below, self.shown, self.above = math.inf, 0.0, 0.0
             return
         level = math.floor(2 * math.log2(value))
-        self._below, self._shown, self._above = (2 ** ((level + x) / 2) for x in (-1, 0, 1))
+        self.below, self.shown, self.above = (2 ** ((level + x) / 2) for x in (-1, 0, 1))
 
 
 @dataclass(slots=True)
@@ -62,8 +64,23 @@ class _Group:
     def advance(self, now: float) -> None:
         passed = now - self.at if now > self.at else 0.0
         self.at = now
-        self.mean_open += (self.open - self.mean_open) * -math.expm1(-passed / OPEN_TAU_S)
-        self.turns *= math.exp(-passed / TURNS_TAU_S)
+        self.mean_open += (self.open - self.mean_open) * -expm1(-passed / OPEN_TAU_S)
+        self.turns *= exp(-passed / TURNS_TAU_S)
+
+    def steps(self, now: float) -> tuple[float, float]:
+        """Return both figures as they are published now."""
+        # As `advance` and `Step.of`, without a call: this is asked each second of each group.
+        passed = now - self.at if now > self.at else 0.0
+        self.at, mean_open = now, self.mean_open
+        mean_open += (self.open - mean_open) * -expm1(-passed / OPEN_TAU_S)
+        turns = self.turns * exp(-passed / TURNS_TAU_S)
+        self.mean_open, self.turns = mean_open, turns
+        of_open, of_turns = self.open_step, self.turns_step
+        if not of_open.below <= mean_open < of_open.above:
+            of_open.leave(mean_open)
+        if not of_turns.below <= turns < of_turns.above:
+            of_turns.leave(turns)
+        return of_open.shown, of_turns.shown
 
 
 class GroupDemand:
@@ -97,12 +114,11 @@ class GroupDemand:
         """Return mean open requests and turns a day, in steps, of the busiest groups."""
         shown = []
         for name, group in list(self._loud.items()):
-            if group.is_quiet:
+            if not group.open and group.is_quiet:
                 # Until its next turn: what it would be brought up to is not shown.
                 del self._loud[name]
                 continue
-            group.advance(now)
-            steps = group.open_step.of(group.mean_open), group.turns_step.of(group.turns)
+            steps = group.steps(now)
             if steps[0] >= LEAST_OPEN or steps[1] >= LEAST_TURNS:
                 shown.append((name, steps))
         shown.sort(key=lambda entry: entry[1], reverse=True)

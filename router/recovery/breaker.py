@@ -27,6 +27,8 @@ TRIAL_S = 10.0
 MEMORY_S = 300.0
 """Replicas that nothing was heard of for so long are forgotten."""
 
+NONE: frozenset[str] = frozenset()
+
 WITNESS_S = 30.0
 """How long an answer to another tenant speaks for the lane."""
 
@@ -86,7 +88,7 @@ class Breakers:
 
     def avoided(self, *, now: float) -> frozenset[str]:
         if not any(breaker.is_open for breaker in self.replicas.values()):
-            return frozenset()
+            return NONE
         self._forget(now)
         shut = [
             (breaker.opened_at, replica)

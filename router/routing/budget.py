@@ -91,10 +91,12 @@ class Account:
         return min(limits.depth, self.own + limits.budget)
 
     def earn(self, limits: Limits) -> None:
-        depth, others = limits.depth, limits.others
-        self.hard = min(depth, self.hard + limits.refill)
-        self.own = min(depth, self.own + limits.budget)
-        self.adoption = min(depth * others, self.adoption + limits.refill * others)
+        depth, others, refill = limits.depth, limits.others, limits.refill
+        hard, own = self.hard + refill, self.own + limits.budget
+        adoption, deepest = self.adoption + refill * others, depth * others
+        self.hard = hard if hard < depth else depth
+        self.own = own if own < depth else depth
+        self.adoption = adoption if adoption < deepest else deepest
 
     def adopt(self) -> None:
         """Pay for a turn that is said to have gone up elsewhere."""

@@ -91,6 +91,14 @@ class _LevelState:
         self.yielding = 0.0
         self.alarm = False
 
+    def edge(self, budget: float) -> float:
+        """Return the rate over the threshold from which a tenant is out of line.
+
+        `budget` is the tenant's for this level and all stronger ones.
+        """
+        median = self.median_rate
+        return 2 * (budget if budget >= median else median)
+
 
 class EscalationController:
     """The shares of all levels, strongest first, in one ingress replica.
@@ -135,15 +143,16 @@ class EscalationController:
         """
         limits = self._limits(budgets)
         accounts = self.accounts.get(tenant) or self._newcomer(limits)
-        views, upto = {}, 0.0
-        together = zip(self._levels, accounts, limits, self._edges(limits), strict=True)
-        for state, account, limit, edge in together:
+        views, upto, budget = {}, 0.0, 0.0
+        width = self._config.explored
+        for state, account, limit in zip(self._levels, accounts, limits, strict=True):
+            budget += limit.budget
+            edge = state.edge(budget)
             above, upto = upto, upto + state.feedback.wanted_share
             threshold = self.window.threshold(upto)
             kept = above + (upto - above) * (1 - state.yielding) if state.yielding < 1 else 0.0
             affordable = account.hard_level(limit) >= 1
             lent = state.feedback.slack >= 1 and account.rate <= edge
-            width = self._config.explored
             views[state.level.lane] = LevelView(
                 threshold,
                 threshold if kept == upto else self.window.threshold(kept),
@@ -183,12 +192,16 @@ class EscalationController:
         `explored`: chance, not its score, has sent it to the lane where it is.
         """
         limits = self._limits(budgets)
-        if not any(limit.budget for limit in limits):
+        share = budget = 0.0
+        thresholds, edges = [], []
+        for state, limit in zip(self._levels, limits, strict=True):
+            share += state.feedback.wanted_share
+            thresholds.append(self.window.threshold(share))
+            budget += limit.budget
+            edges.append(state.edge(budget))
+        if not budget:
             return
         accounts = self._account(tenant, limits)
-        shares = accumulate([state.feedback.wanted_share for state in self._levels])
-        thresholds = [self.window.threshold(share) for share in shares]
-        edges = self._edges(limits)
         reached = sum([score < threshold for threshold in thresholds])
         weight = self._recent.weight(tenant, TENANT_WEIGHT)
         if reached == len(accounts):
@@ -297,11 +310,6 @@ class EscalationController:
             limit.newcomer(rate, is_known=not self._forgot)
             for limit, rate in zip(limits, rates, strict=True)
         ]
-
-    def _edges(self, limits: Sequence[Limits]) -> list[float]:
-        """Return by level the rate over its threshold from which a tenant is out of line."""
-        budgets = accumulate([limit.budget for limit in limits])
-        return [2 * max(b, s.median_rate) for b, s in zip(budgets, self._levels, strict=True)]
 
     def _refresh(self, now: float) -> None:
         requests = self._config.quantile.refresh_every

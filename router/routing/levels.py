@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import inf
 
 from router.routing.quantile import QuantileWindow
+from router.types import record
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def doubt_around(window: QuantileWindow, share: float) -> Band:
     return Band(window.threshold(2 * share), window.threshold(share / 2))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LevelView:
     """What a decision needs to know of one level.
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from router.routing.aliases import AUTO, Aliases
 from router.routing.levels import LevelView
 from router.routing.window_room import least_room
-from router.types import Lane, Reason, RequestFacts, Task, TierRules
+from router.types import Lane, Reason, RequestFacts, Task, TierRules, record
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class StrongerLane:
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Judgement:
     """Scores of the last user turns, newest last, and the tenant's levels by lane.
 

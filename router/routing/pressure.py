@@ -25,8 +25,9 @@ one left idle by a dead sensor.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import exp
+
+from router.types import record
 
 # What may be saved up or owed, in scored requests' worth of a share. At 3 % that
 # is 15 escalations, and noise of the feedback bends the share by a fifth.
@@ -114,7 +115,7 @@ def _between(least: float, value: float, most: float) -> float:
     return max(least, value)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LoadObservation:
     """The load of a lane, averaged over its replicas; None where it is not known.
 

@@ -108,13 +108,14 @@ class QuantileWindow:
 
     def refresh(self, peers: Sequence[Tail] = ()) -> None:
         """Sum up anew what thresholds are read from: the own scores and each live peer's tail."""
+        self._known: dict[float, float] = {}
         self.tail = self._sum_own()
         tails = [self.tail, *peers]
         pairs: list[tuple[float, float]] = [pair for tail in tails for pair in tail.pairs]
         if peers:
             pairs.sort(reverse=True)
         self._scores = [score for score, _ in pairs]
-        self._reached = list(accumulate(weight for _, weight in pairs))
+        self._reached = list(accumulate([weight for _, weight in pairs]))
         self._weight = sum(tail.weight for tail in tails)
         filled = max(len(self._ring), self._weight) / self._config.window
         self._prior = self._config.prior_weight * max(0.0, 1 - filled)
@@ -123,7 +124,13 @@ class QuantileWindow:
         """Return the score that `share` of the weight reaches; infinite for no share."""
         if share <= 0:
             return inf
-        share = min(share, 1.0)
+        # A decision asks for the same ones as what counts it.
+        known = self._known.get(share)
+        if known is None:
+            known = self._known[share] = self._threshold(min(share, 1.0))
+        return known
+
+    def _threshold(self, share: float) -> float:
         if not self._scores:
             return self._shipped(share)
         index = bisect_left(self._reached, share * self._weight)

@@ -34,12 +34,13 @@ class BatchingEngine(Scheduler):
         keeps_step_times: bool = False,
     ) -> None:
         super().__init__(scheduling, lists_decoded=lists_decoded)
-        self.timing = timing
+        self.timing, self._seconds = timing, timing.seconds
         self.step_ends = array("d")
         self.slowdown = 1.0
         self.steps = 0
         self.busy_s = 0.0
         self._keeps_step_times = keeps_step_times
+        self._is_async = scheduling.async_scheduling
         self._under_way = Step([])
         self._step_ends_at: float | None = None
         # With async scheduling: the step after the one under way, and how long it takes.
@@ -61,7 +62,8 @@ class BatchingEngine(Scheduler):
         sequence.arrived_at = now
         if self._step_ends_at is None and self._is_cold:
             self._is_cold = False
-            self._run(Step([]), self.timing.warm_up_s, now)
+            self.busy_s += self.timing.warm_up_s
+            self._step_ends_at = now + self.timing.warm_up_s
         elif self._step_ends_at is None:
             self._begin_step(now)
 
@@ -70,7 +72,7 @@ class BatchingEngine(Scheduler):
         assert self._step_ends_at is not None
         now = self._step_ends_at
         self.steps += 1
-        if not self.scheduling.async_scheduling:
+        if not self._is_async:
             self.compute(self._under_way)
         result = self._deliver(self._under_way, now)
         self._begin_step(now)
@@ -83,14 +85,11 @@ class BatchingEngine(Scheduler):
         if begun is None:
             self._step_ends_at = None
             return
-        self._run(*begun, now)
-        if self.scheduling.async_scheduling:
-            self._ahead = self._schedule(now)
-
-    def _run(self, step: Step, seconds: float, now: float) -> None:
-        self._under_way = step
+        self._under_way, seconds = begun
         self.busy_s += seconds
         self._step_ends_at = now + seconds
+        if self._is_async:
+            self._ahead = self._schedule(now)
 
     def _schedule(self, now: float) -> tuple[Step, float] | None:
         """Decide on a step, and how long it takes; None when there is nothing to do.
@@ -101,19 +100,21 @@ class BatchingEngine(Scheduler):
         step = self.decide(now)
         if step is None:
             return None
-        took = self.timing.seconds(step.prefill_tokens, step.pairs, step.batch, step.context)
-        if self.scheduling.async_scheduling:
+        took = self._seconds(step.prefill_tokens, step.pairs, step.batch, step.context)
+        if self._is_async:
             self.compute(step)
         return step, self.slowdown * took
 
     def _deliver(self, step: Step, now: float) -> StepResult:
         """Date what a step did, without those who were aborted meanwhile."""
-        result = step.result
+        result = step
         result.at = now
         if step.batch and self._keeps_step_times:
             self.step_ends.append(now)
-        for listed in (result.first, result.decoded, result.finished):
-            if listed:
+        if not (result.first or result.finished or result.decoded):
+            return result
+        if self._has_aborted:
+            for listed in (result.first, result.decoded, result.finished):
                 listed[:] = [sequence for sequence in listed if not sequence.aborted]
         for sequence in result.first:
             if sequence.first_token_at is None:

@@ -117,6 +117,19 @@ class BlockPool:
         run.held = blocks
         return run
 
+    def lengthen(self, run: Run, known: int) -> bool:
+        """As `seal`, for one block that follows the `known` ones of a run's only holder.
+
+        False, and nothing done, where others hold the run or some of it is idle.
+        """
+        holders = run.holders
+        if run.idle or len(holders) > 1 or holders.get(known) != 1:
+            return False
+        del holders[known]
+        holders[known + 1] = 1
+        run.held = known + 1
+        return True
+
     def release(self, held: list[HeldRun], unkeyed: int) -> None:
         """Give back a sequence's blocks; the end of a prefix is evicted before its start."""
         self.in_use -= unkeyed
@@ -153,11 +166,13 @@ class BlockPool:
         self.cached -= count
         while count:
             part = next(iter(self._idle))
-            gone = min(count, part.high - part.low)
-            part.high -= gone
-            count -= gone
-            if part.high == part.low:
-                self._forget(part)
+            left = part.high - part.low
+            if left > count:
+                part.high -= count
+                return
+            part.high = part.low
+            count -= left
+            self._forget(part)
 
     def _forget(self, part: _Idle) -> None:
         del self._idle[part]
@@ -189,7 +204,9 @@ class SequenceBlocks:
             run = pool.find(key)
             if run is None:
                 break
-            blocks = min(run.blocks, min(end, full) - at)
+            last = (end if end < full else full) - at
+            blocks = run.blocks
+            blocks = blocks if blocks < last else last
             pool.hold(run, blocks)
             sequence.held.append((run, blocks, end))
             at += blocks
@@ -244,16 +261,18 @@ class SequenceBlocks:
 
     def next_block(self, sequence: Sequence) -> bool:
         """Take another block for a sequence whose blocks are all full; False: there is none."""
-        held = sequence.held
+        held, pool = sequence.held, self._pool
         if sequence.unkeyed == 1 and held and held[-1][2] > sequence.keyed:
             # Nearly always: an answer grows by a block that nobody else has.
             run, known, end = held[-1]
-            held[-1] = (self._pool.seal(run.key, known, known + 1), known + 1, end)
+            if not pool.lengthen(run, known):
+                run = pool.seal(run.key, known, known + 1)
+            held[-1] = (run, known + 1, end)
             sequence.keyed += 1
             sequence.unkeyed = 0
         else:
             self._seal(sequence, sequence.keyed + sequence.unkeyed)
-        if not self._pool.allocate(1):
+        if not pool.allocate(1):
             return False
         sequence.unkeyed += 1
         return True

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from simulator import strict_yaml
 from simulator.home import configs
-from simulator.model.step_cost import StepCost, interpolated, pairs, rises
+from simulator.model.step_cost import Curve, StepCost, interpolated, pairs, rises
 
 
 class Strict(BaseModel):
@@ -55,7 +55,7 @@ class Timing(Strict):
     """
 
     step: StepCost | None = None
-    decode_step_ms: dict[int, float] = Field(min_length=1)
+    decode_step_ms: Curve
     context_ns_per_token: float = Field(0, ge=0)
     reference_context: int = Field(1000, ge=0)
     prefill_ms_per_token: float = Field(ge=0)
@@ -90,7 +90,7 @@ class Timing(Strict):
         decode = prefill = 0.0
         if batch:
             past = (context - batch * self.reference_context) * self.context_ns_per_token / 1e6
-            decode = interpolated(self.decode_step_ms, batch) + max(0.0, past)
+            decode = interpolated(self.decode_step_ms, batch) + (past if past > 0.0 else 0.0)
         if prefill_tokens:
             prefill = self.prefill_step_ms + self.prefill_ms_per_token * prefill_tokens
         low, high = (decode, prefill) if decode < prefill else (prefill, decode)

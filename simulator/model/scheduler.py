@@ -31,6 +31,13 @@ class Scheduler:
         self.preemptions = 0
         self._blocks = SequenceBlocks(self.pool, scheduling)
         self._lists_decoded = lists_decoded
+        # Reading a setting is a look-up in a pydantic model, for each step and sequence.
+        self._block_size = scheduling.block_size
+        self._max_seqs = scheduling.max_num_seqs
+        self._max_tokens = scheduling.max_num_batched_tokens
+        self._longest_chunk = scheduling.long_prefill_token_threshold
+        self._is_chunked = scheduling.enable_chunked_prefill
+        self._has_aborted = False
         self._numbers = itertools.count()
         self._waiting: list[tuple[int, int, Sequence]] = []
         self._gone = 0
@@ -62,8 +69,7 @@ class Scheduler:
 
     def fits(self, tokens: int) -> bool:
         """Whether a sequence of so many tokens fits into the KV cache at all."""
-        size = self.scheduling.block_size
-        return -(-tokens // size) <= self.pool.capacity
+        return -(-tokens // self._block_size) <= self.pool.capacity
 
     def queue(self, sequence: Sequence) -> None:
         """Let a sequence wait. Raises ValueError when it can never run."""
@@ -78,7 +84,7 @@ class Scheduler:
         """Drop a sequence wherever it is; one that has finished is left alone."""
         if sequence.aborted or sequence.finished_at is not None or sequence.number < 0:
             return
-        sequence.aborted = True
+        sequence.aborted = self._has_aborted = True
         if sequence in self._filling:
             del self._filling[sequence]
         elif sequence in self._decoding:
@@ -93,12 +99,16 @@ class Scheduler:
         """Tokens of its answer, those of steps that are scheduled ahead included."""
         if sequence.joined < 0:
             return sequence.generated
-        return sequence.generated + self.decode_steps - sequence.joined
+        return sequence.generated + self.decoded() - sequence.joined
+
+    def decoded(self) -> int:
+        """Decode steps by now."""
+        return self.decode_steps
 
     def decide(self, now: float) -> Step | None:
         """Decide on a step; None when there is nothing to do."""
         self._step_prefill = []
-        if self.scheduling.enable_chunked_prefill:
+        if self._is_chunked:
             self._schedule_mixed(now)
         else:
             self._schedule_prefill_first(now)
@@ -127,22 +137,26 @@ class Scheduler:
             if self._make_room(sequence, tokens):
                 self._step_prefill.append((sequence, tokens))
         self._step_decodes = bool(self._decoding)
-        while self.preemptions == preempted and self._budget() > 0:
+        if self.preemptions != preempted:
+            return
+        budget = self._budget()
+        while budget > 0 and self._waiting:
             admitted = self._admit()
             if admitted is None:
                 return
-            tokens = self._chunk(admitted, self._budget())
+            tokens = self._chunk(admitted, budget)
             if not self._blocks.allocate_first(admitted, tokens):
                 self._put_back(admitted)
                 return
             self._begin_prefill(admitted, tokens, now)
+            budget -= tokens
 
     def _budget(self) -> int:
         """Tokens that this step may still take."""
         taken = len(self._decoding)
         if self._step_prefill:
             taken += sum([tokens for _, tokens in self._step_prefill])
-        return self.scheduling.max_num_batched_tokens - taken
+        return self._max_tokens - taken
 
     def _make_room(self, sequence: Sequence, tokens: int) -> bool:
         """Blocks for a running sequence, others giving way; False if it had to itself."""
@@ -155,7 +169,7 @@ class Scheduler:
 
     def _schedule_prefill_first(self, now: float) -> None:
         """No chunks: whole prompts in a step of their own, while decoding stands still."""
-        budget = self.scheduling.max_num_batched_tokens
+        budget = self._max_tokens
         while True:
             sequence = self._admit()
             if sequence is None:
@@ -174,14 +188,14 @@ class Scheduler:
         self._step_decodes = bool(self._decoding)
 
     def _chunk(self, sequence: Sequence, budget: int) -> int:
-        tokens = min(sequence.to_fill - sequence.computed, budget)
-        bound = self.scheduling.long_prefill_token_threshold
+        left, bound = sequence.to_fill - sequence.computed, self._longest_chunk
+        tokens = left if left < budget else budget
         return min(tokens, bound) if bound else tokens
 
     def _admit(self) -> Sequence | None:
         """The next that waits, with what the prefix cache holds of it."""
         while self._waiting:
-            if self.running >= self.scheduling.max_num_seqs:
+            if self.running >= self._max_seqs:
                 return None
             sequence = heapq.heappop(self._waiting)[2]
             if sequence.aborted:
@@ -214,8 +228,7 @@ class Scheduler:
 
     def _await_boundary(self, sequence: Sequence) -> None:
         """Note the decode step before which this sequence needs another block."""
-        size = self.scheduling.block_size
-        room = (sequence.keyed + sequence.unkeyed) * size - sequence.computed
+        room = (sequence.keyed + sequence.unkeyed) * self._block_size - sequence.computed
         due = sequence.joined + room
         heapq.heappush(self._boundaries, (due, sequence.number, sequence.epoch, sequence))
 
@@ -228,15 +241,15 @@ class Scheduler:
 
     def _grow_decoding(self) -> None:
         """A block for everyone whose last one is full; others give way where there is none."""
-        boundaries, blocks = self._boundaries, self._blocks
-        while boundaries and boundaries[0][0] <= self.decode_steps:
+        boundaries, now = self._boundaries, self.decode_steps
+        next_block, size = self._blocks.next_block, self._block_size
+        while boundaries and boundaries[0][0] <= now:
             due, number, epoch, sequence = boundaries[0]
             if sequence.epoch != epoch:
                 heapq.heappop(boundaries)
                 continue
-            if blocks.next_block(sequence):
-                again = due + self.scheduling.block_size, number, epoch, sequence
-                heapq.heapreplace(boundaries, again)
+            if next_block(sequence):
+                heapq.heapreplace(boundaries, (due + size, number, epoch, sequence))
                 continue
             heapq.heappop(boundaries)
             self._count(sequence)
@@ -272,10 +285,10 @@ class Scheduler:
     def compute(self, step: Step) -> None:
         """Count the tokens that a step computes."""
         if step.batch:
-            self._count_decode(step.result)
+            self._count_decode(step)
         for sequence, tokens in step.prefill:
             if sequence in self._filling:
-                self._count_prefill(sequence, tokens, step.result)
+                self._count_prefill(sequence, tokens, step)
 
     def _count_decode(self, result: StepResult) -> None:
         self.decode_steps += 1

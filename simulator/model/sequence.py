@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -132,7 +131,6 @@ class Sequence:
         return (self.priority, self.number)
 
 
-@dataclass(slots=True)
 class StepResult:
     """What one step did.
 
@@ -144,31 +142,39 @@ class StepResult:
 
     """
 
-    at: float = 0.0
-    first: list[Sequence] = field(default_factory=list)
-    decoded: list[Sequence] = field(default_factory=list)
-    finished: list[Sequence] = field(default_factory=list)
+    __slots__ = ("at", "decoded", "finished", "first")
+
+    def __init__(self, at: float = 0.0) -> None:
+        self.at = at
+        self.first: list[Sequence] = []
+        self.decoded: list[Sequence] = []
+        self.finished: list[Sequence] = []
 
 
-@dataclass(slots=True)
-class Step:
-    """A step that was decided on.
+class Step(StepResult):
+    """A step that was decided on, and what it gives once it is counted.
 
     Attributes:
         prefill: sequences that it prefills, with the tokens of each.
+        prefill_tokens: of all of them.
         pairs: what their attention looks at (`step_cost.pairs`).
         batch: sequences that decode.
         context: tokens that those hold.
-        result: what it gives, filled when it is counted.
 
     """
 
-    prefill: list[tuple[Sequence, int]]
-    pairs: float = 0.0
-    batch: int = 0
-    context: int = 0
-    result: StepResult = field(default_factory=StepResult)
+    __slots__ = ("batch", "context", "pairs", "prefill", "prefill_tokens")
 
-    @property
-    def prefill_tokens(self) -> int:
-        return sum([tokens for _, tokens in self.prefill]) if self.prefill else 0
+    def __init__(
+        self,
+        prefill: list[tuple[Sequence, int]],
+        pairs: float = 0.0,
+        batch: int = 0,
+        context: int = 0,
+    ) -> None:
+        # As the base class, without a call.
+        self.at = 0.0
+        self.first, self.decoded, self.finished = [], [], []
+        self.prefill, self.pairs = prefill, pairs
+        self.prefill_tokens = sum([tokens for _, tokens in prefill]) if prefill else 0
+        self.batch, self.context = batch, context

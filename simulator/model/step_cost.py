@@ -22,16 +22,38 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from math import hypot
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 LARGEST_STEP = 16384
 """Tokens of a step up to which `derive` gives points; past them the last slope goes on."""
 
 
+class Points(dict[int, float]):
+    """Points of a curve, and what was read off it: an engine's steps are of few sizes."""
+
+    __slots__ = ("known",)
+
+    def __init__(self, points: Mapping[int, float]) -> None:
+        super().__init__(points)
+        self.known: dict[float, float] = {}
+
+
+Curve = Annotated[dict[int, float], Field(min_length=1), AfterValidator(Points)]
+
+
 def interpolated(points: Mapping[int, float], x: float) -> float:
     """The value at `x`: level before the first point, the last slope past the last one."""
+    if not isinstance(points, Points):
+        return _interpolated(points, x)
+    known = points.known.get(x)
+    if known is None:
+        known = points.known[x] = _interpolated(points, x)
+    return known
+
+
+def _interpolated(points: Mapping[int, float], x: float) -> float:
     at = list(points)
     index = bisect_left(at, x)
     if index == 0 or len(at) == 1:
@@ -64,7 +86,7 @@ class StepCost(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    linear_ms: dict[int, float] = Field(min_length=1)
+    linear_ms: Curve
     sequence_us: float = Field(0, ge=0)
     prefill_pair_ns: float = Field(0, ge=0)
     context_ns: float = Field(0, ge=0)

@@ -80,13 +80,11 @@ class StridingEngine(BatchingEngine):
         self.catch_up(self._clock())
         return super().utilization()
 
-    def generated(self, sequence: Sequence) -> int:
-        """Tokens of its answer by now."""
-        known = sequence.generated
-        if sequence.joined < 0:
-            return known
-        known += self.decode_steps - sequence.joined
-        return known + self._passed(self._clock()) - self._taken if self._ends else known
+    def decoded(self) -> int:
+        """Decode steps by now, of the stride those that have ended."""
+        if not self._ends:
+            return self.decode_steps
+        return self.decode_steps + self._passed(self._clock()) - self._taken
 
     def advance(self) -> StepResult:
         """End the step that `next_at` tells of, and all before it."""
@@ -107,9 +105,11 @@ class StridingEngine(BatchingEngine):
 
     def _passed(self, now: float) -> int:
         """Return how many steps of the stride have ended by now."""
-        ends = self._ends
-        passed, last = bisect_right(ends, now, self._taken), len(ends) - 1
-        return min(last, passed)
+        ends, taken = self._ends, self._taken
+        if ends[taken] > now:
+            return taken
+        passed, last = bisect_right(ends, now, taken), len(ends) - 1
+        return passed if passed < last else last
 
     def _halt(self, now: float) -> None:
         self.catch_up(now)
@@ -119,9 +119,10 @@ class StridingEngine(BatchingEngine):
 
     def _stride(self) -> None:
         """Reckon the steps ahead, if there are at least two that show nothing."""
-        steps = min(self._reach, self._quiet_steps())
+        steps = self._quiet_steps()
         if steps < 2:
             return
+        steps = steps if steps < self._reach else self._reach
         assert self._step_ends_at is not None
         batch, context = len(self._decoding), self._context
         if self._ahead is None:
@@ -144,14 +145,14 @@ class StridingEngine(BatchingEngine):
             return 0
         if ahead is not None and (ahead[0].prefill or not ahead[0].batch):
             return 0
-        if self.waiting and self.running < self.scheduling.max_num_seqs:
+        if self.waiting and self.running < self._max_seqs:
             return 0
         ends = self._endings
         while ends[0][3].epoch != ends[0][2]:
             heapq.heappop(ends)
-        size = self.scheduling.block_size
-        room = (self.pool.capacity - self.pool.in_use) // batch - 2
-        return min(ends[0][0] - self.decode_steps - 1, room * size)
+        room = ((self.pool.capacity - self.pool.in_use) // batch - 2) * self._block_size
+        left = ends[0][0] - self.decode_steps - 1
+        return left if left < room else room
 
     def _take(self, until: int) -> None:
         """Take the stride's steps up to, and without, its `until`-th."""
@@ -178,7 +179,8 @@ class StridingEngine(BatchingEngine):
         """Give sequences the blocks that they need up to a decode step, each at its own."""
         boundaries = self._boundaries
         while boundaries and boundaries[0][0] <= step:
-            self.decode_steps = max(self.decode_steps, boundaries[0][0])
+            due, steps = boundaries[0][0], self.decode_steps
+            self.decode_steps = due if due > steps else steps
             self._grow_decoding()
 
     def _drop_ends(self) -> None:

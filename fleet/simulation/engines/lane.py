@@ -14,7 +14,6 @@ from router.placement.open_turns import OpenTurns
 from router.scaling.demand import LaneDemand
 from router.scaling.lane_load import LaneLoad
 from router.scaling.throughput import Throughput
-from simulator.model.engine import BatchingEngine
 from simulator.model.profile import Profile
 from simulator.model.striding import StridingEngine
 
@@ -209,21 +208,20 @@ class LaneEngines:
     @property
     def waiting(self) -> float:
         """Requests that wait in an engine, mean over the replicas."""
-        return self._mean(lambda engine: engine.waiting)
+        replicas = self.replicas.values()
+        return sum([x.engine.waiting for x in replicas]) / len(replicas) if replicas else 0.0
 
     @property
     def running(self) -> float:
         """Sequences that run, over the replicas' slots."""
-        return self._mean(lambda engine: engine.running) / self.slots
+        replicas = self.replicas.values()
+        running = sum([x.engine.running for x in replicas]) / len(replicas) if replicas else 0.0
+        return running / self.slots
 
     @property
     def kv_utilization(self) -> float:
         """The fullest replica's."""
         return max([x.engine.utilization() for x in self.replicas.values()], default=0.0)
-
-    def _mean(self, read: Callable[[BatchingEngine], float]) -> float:
-        replicas = self.replicas.values()
-        return sum([read(x.engine) for x in replicas]) / len(replicas) if replicas else 0.0
 
     # -- scaling --------------------------------------------------------------
 

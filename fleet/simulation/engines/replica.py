@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from fleet.simulation.world import World
 from router.placement.open_turns import OpenTurns
+from router.placement.placement import Report
 from router.scaling.throughput import ReplicaReading
 from simulator.model.engine import BatchingEngine, Sequence
 
@@ -51,6 +52,7 @@ class Replica:
     def __init__(self, name: str, engine: BatchingEngine, turns: OpenTurns, world: World) -> None:
         self.name, self.engine, self.turns = name, engine, turns
         self.published: Mapping[str, Any] = {}
+        self._said: Report | None = None
         self.open: dict[Served, None] = {}
         self.is_draining = self.is_gone = False
         self.tokens = self.served = 0
@@ -97,6 +99,14 @@ class Replica:
         return ReplicaReading(now, self.tokens, *load)
 
     def publish(self, now: float) -> None:
-        said = self.turns.report(self.engine.utilization(), now=now).to_mapping()
-        if said != self.published:
-            self.published = said
+        said = self.turns.report(self.engine.utilization(), now=now)
+        if said != self._said:
+            self._said, self.published = said, said.to_mapping()
+
+
+class Decoded(dict[Replica, int]):
+    """Decode steps of engines at one instant, each asked for once."""
+
+    def __missing__(self, replica: Replica) -> int:
+        steps = self[replica] = replica.engine.decoded()
+        return steps

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from math import ceil
 from typing import TYPE_CHECKING
 
+from fleet.simulation.engines.replica import Decoded
 from fleet.simulation.spec import TenantSpec
 from fleet.simulation.world import World
 from router.errors import Rejected
@@ -103,16 +104,19 @@ class Limits:
         self._growing.pop(request, None)
 
     def _pace(self, now: float) -> None:
+        decoded = Decoded()
         for request in self._paced:
-            request.book(now)
+            request.book(decoded, now)
         self._is_pacing = bool(self._paced)
         if self._paced:
             self._world.at(now + PACE_PERIOD_S, self._pace)
 
     def _grow(self, now: float) -> None:
+        decoded = Decoded()
         for request in self._growing:
             cost, held = request.cost, request.reservation
-            used = cost.prompt + ceil(request.generated * request.spec.weights.completion)
+            generated = request.generated_in(decoded)
+            used = cost.prompt + ceil(generated * request.spec.weights.completion)
             if used > held.tokens:
                 more = further_charge(held.tokens, used, cost.whole)
                 request.reservation = request.ceiling.grow(held, more, now=now)

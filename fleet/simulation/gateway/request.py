@@ -6,7 +6,7 @@ from array import array
 from math import ceil
 from typing import TYPE_CHECKING
 
-from fleet.simulation.engines.replica import Attempt, Replica
+from fleet.simulation.engines.replica import Attempt, Decoded, Replica
 from fleet.simulation.gateway import waking
 from fleet.simulation.gateway.stranding import BROKEN, NO_REPLICA, strand
 from fleet.simulation.pools.gate import Passing
@@ -69,17 +69,24 @@ class Request:
     @property
     def generated(self) -> int:
         """Tokens of the answer so far."""
+        return self.generated_in(Decoded())
+
+    def generated_in(self, decoded: Decoded) -> int:
+        """Return tokens of the answer, by the decode steps of the engines."""
         attempt, replica = self.attempt, self.replica
         if attempt is None or replica is None or attempt.number < 0:
             return self.delivered
-        new = replica.engine.generated(attempt) - self._skipped
+        new = attempt.generated - self._skipped
+        if attempt.joined >= 0:
+            new += decoded[replica] - attempt.joined
         return self.delivered + new if new > 0 else self.delivered
 
-    def book(self, now: float) -> None:
+    def book(self, decoded: Decoded, now: float) -> None:
         """Book what came since the last time under the tenant's tokens a second."""
-        pacer, booked, generated = self.pacer, self._booked, self.generated
-        assert pacer is not None
+        booked, generated = self._booked, self.generated_in(decoded)
         if generated > booked:
+            pacer = self.pacer
+            assert pacer is not None
             self._booked = generated
             self._position = pacer.hold(generated - booked, now=now)
             self.ticket.deliver(generated)
@@ -162,8 +169,9 @@ class Request:
         )
         stats = desk.engines.stats
         placed = desk.placement.choose(turn, stats, desk.engines.slots, avoid, now=now)
-        desk.placement.begin(placed.replica)
-        replica = desk.engines.replicas[placed.replica]
+        chosen = placed.order[0]
+        desk.placement.begin(chosen)
+        replica = desk.engines.replicas[chosen]
         replica.turns.begin(me, ask.tenant, placed.spilled, now=now)
         return replica
 
