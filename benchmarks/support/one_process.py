@@ -54,7 +54,7 @@ class Lane(LaneEndpoint):
                 lane=name,
                 pool=pool,
                 in_flight=lambda: self._endpoint.guard.in_flight,
-                wake_within_s=60.0,
+                load_within_s=60.0,
             )
         self._visits = LoadTracker(app, AffinityConfig())
         self._endpoint = EndpointServer(self._visits, secret=SECRET, host=HOST, listed=ENGINE_ASKS)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 
+from fleet.simulation.pools.faults import WakeFault
 from fleet.simulation.pools.gate import Gate, Passing
 from fleet.simulation.pools.pool import SimulatedPool
 from fleet.simulation.world import World as Clock
@@ -93,7 +94,7 @@ class World:
             expected=self.expected,
             random=Random(self.seed),
             jitter=self.costs.jitter,
-            fails=self.fails,
+            faults=lambda lane, now: WakeFault.FAILS if self.fails(lane, now) else None,
         )
         self._left = len(self.requests)
         for number, request in enumerate(self.requests):

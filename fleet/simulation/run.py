@@ -9,6 +9,8 @@ from random import Random
 from fleet.simulation.engines.lane import LaneEngines
 from fleet.simulation.gateway.ingress import Ingress
 from fleet.simulation.gateway.limits import Limits
+from fleet.simulation.pools.faults import KINDS, PlannedFaults
+from fleet.simulation.pools.foreseen import Foreseen
 from fleet.simulation.pools.pool import SimulatedPool
 from fleet.simulation.report import FleetReport, Tally, rows_of
 from fleet.simulation.spec import FleetSpec, PoolSpec
@@ -47,7 +49,9 @@ class SimulatedFleet:
         ]
         for ingress in self.ingresses:
             ingress.meet(self.ingresses)
+        self._faults, self._foreseen = PlannedFaults(), Foreseen(self.world, spec.history)
         self.pools = {name: self._pool(pool) for name, pool in spec.pools.items()}
+        self._foreseen.watch(self.pools.values())
         self.verdicts: Counter[str] = Counter()
         self.world.every(HEARTBEAT_S, self._beat)
         self.world.every(JUDGE_S, self._judge)
@@ -66,6 +70,9 @@ class SimulatedFleet:
             turns[lane].rested(now)
             self.lanes[lane].forget()
 
+        def failed(lane: str, now: float) -> None:
+            turns[lane].failed(now)
+
         costs = {x.lane.name: x.costs for x in spec.lanes}
         pool = SimulatedPool(
             self.world,
@@ -75,6 +82,10 @@ class SimulatedFleet:
             places=spec.max_waiting,
             told=told,
             rested=rested,
+            failed=failed,
+            expected=self._foreseen.expected(costs),
+            faults=self._faults,
+            load_within_s={x.lane.name: x.load_within_s for x in spec.lanes},
         )
         for ingress, gate in zip(self.ingresses, pool.gates, strict=True):
             for lane in costs:
@@ -87,6 +98,15 @@ class SimulatedFleet:
         """Take a request, at an ingress replica drawn at random, as HAProxy would."""
         number = self._random.randrange(len(self.ingresses)) if self.spec.ingresses > 1 else 0
         self.ingresses[number].take(ask)
+
+    def suffer(self, incident: Incident) -> None:
+        """Plan an incident. Raises ValueError for one that its lane cannot have."""
+        if incident.kind not in KINDS:
+            self.lanes[incident.lane].suffer(incident)
+        elif incident.lane in self.tally.turns:
+            self._faults.add(incident)
+        else:
+            raise ValueError(f"lane '{incident.lane}' shares no cards: it is never woken")
 
     def _beat(self, now: float) -> None:
         for ingress in self.ingresses:
@@ -174,7 +194,7 @@ def simulate(
     # Nothing here is a secret.
     fleet = SimulatedFleet(spec, Random(seed), skip_s, scores.shipped())  # noqa: S311
     for incident in incidents:
-        fleet.lanes[incident.lane].suffer(incident)
+        fleet.suffer(incident)
     for source in [workload] if isinstance(workload, Source) else workload:
         source.begin(fleet)
     return fleet.run(duration_s)

@@ -7,10 +7,11 @@ by what a deployment would.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from fleet.simulation.pools.faults import LOAD_WITHIN_S
 from router.admission.lane_queue import QueueConfig
 from router.admission.saturation import SaturationConfig
 from router.admission.ticket import Tier
@@ -91,12 +92,14 @@ class PooledSpec:
     Attributes:
         costs: what it takes to give up its card, and to be back.
         card: the one that its engine is placed on; None: it needs none, and is counted only.
+        load_within_s: the bound of a load, after which its replica ends.
 
     """
 
     lane: PooledLane
     costs: SleepCosts = field(default_factory=SleepCosts)
     card: str | None = None
+    load_within_s: float = LOAD_WITHIN_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,8 @@ class FleetSpec:
     Attributes:
         lanes: by name, the enabled ones.
         pools: by name, of lanes that share cards.
+        history: by lane of a pool, the requests a second of each five minutes before the run,
+            the newest last; forecasts are made of it, and of what the run adds.
         tiers: by name; `tenants`: those that have something of their own.
         levels: shares of the stronger lanes, strongest first; `planning`: of agents' turns.
         fixed_threshold: the operator's own, in place of the lowest level's.
@@ -152,6 +157,7 @@ class FleetSpec:
     tiers: Mapping[str, TenantSpec]
     tenants: Mapping[str, TenantSpec] = field(default_factory=dict)
     pools: Mapping[str, PoolSpec] = field(default_factory=dict)
+    history: Mapping[str, Sequence[float]] = field(default_factory=dict)
     levels: tuple[EscalationLevel, ...] = ()
     planning: EscalationLevel | None = None
     fixed_threshold: float | None = None

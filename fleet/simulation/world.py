@@ -148,7 +148,9 @@ class Incident:
     Attributes:
         at: seconds from the beginning.
         kind: `lose`: so many replicas are lost with their caches, back after `for_s`;
-            `redeploy`: each replica in turn drains and starts anew.
+            `redeploy`: each replica in turn drains and starts anew. Of a lane that shares its
+            cards, for `for_s`: `wake_fails`, wakings end with an error; `wake_hangs`, with the
+            replica.
         replicas: how many; None: all.
 
     """

@@ -9,9 +9,11 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from fleet.simulation.pools.faults import KINDS
 from fleet.simulation.spec import FleetSpec
 from fleet.simulation.world import Incident
 from fleet.traffic.sessions import Curve, Sessions, diurnal
+from router.scaling.forecast import SLOTS, STEP_S
 from simulator import strict_yaml
 from simulator.home import configs
 from simulator.model.profile import Strict, named_file
@@ -75,14 +77,38 @@ class IncidentConfig(Strict):
     Attributes:
         lane: its name, or a role of the fleet's routing: default, complex, tools.
         replicas: how many; null: all.
+        for_s: how long they are away, or wakings of a lane that shares its cards fail.
 
     """
 
     at_s: float = Field(ge=0)
-    kind: Literal["lose", "redeploy"]
+    kind: Literal["lose", "redeploy", "wake_fails", "wake_hangs"]
     lane: str = "default"
     replicas: int | None = Field(None, ge=1)
     for_s: float = Field(60, gt=0)
+
+
+class Before(Strict):
+    """What the history has of the days before a run, all of them alike.
+
+    Attributes:
+        requests_per_s: by lane or role, (seconds after the time of day at which the run begins,
+            requests a second), linear between the points.
+
+    """
+
+    days: int = Field(7, ge=1, le=14)
+    requests_per_s: dict[str, list[tuple[float, float]]] = Field(min_length=1)
+
+    def history(self, spec: FleetSpec) -> dict[str, list[float]]:
+        """Return each lane's rates, five minutes by five. Raises ValueError for no such lane."""
+        return {
+            _lane(role, spec): [
+                Curve(tuple(points)).at(STEP_S * (slot + 0.5)) for slot in range(SLOTS)
+            ]
+            * self.days
+            for role, points in self.requests_per_s.items()
+        }
 
 
 class Scenario(Strict):
@@ -95,6 +121,7 @@ class Scenario(Strict):
         replicas: by lane or role, how many in place of the fleet's.
         fleet, tenants: files beside the scenario's that it is made for, if any.
         card: that this fleet's lanes are on where their bundles name none.
+        before: what the lanes that share cards had to do on the days before, for forecasts.
 
     """
 
@@ -109,6 +136,7 @@ class Scenario(Strict):
     card: str | None = None
     traffic: list[Stream] = Field(min_length=1)
     incidents: list[IncidentConfig] = Field(default_factory=list)
+    before: Before | None = None
 
     def sources(self, seed: int, sticky_turns: int = 3) -> list[Sessions]:
         """Return its traffic. Raises FileNotFoundError for a workload that is not there."""
@@ -145,12 +173,25 @@ class Scenario(Strict):
             lanes[name] = replace(lanes[name], replicas=count, scaling=None)
         return replace(spec, lanes=lanes)
 
+    def remembering(self, spec: FleetSpec) -> FleetSpec:
+        """Return the fleet with the history of the days before. Raises ValueError as `sized`."""
+        return spec if self.before is None else replace(spec, history=self.before.history(spec))
+
     def happenings(self, spec: FleetSpec) -> list[Incident]:
-        """Return its incidents on this fleet's lanes. Raises ValueError for one without a lane."""
-        return [
+        """Return its incidents on this fleet's lanes.
+
+        Raises ValueError for one without a lane, or that its lane cannot have.
+        """
+        found = [
             Incident(x.at_s, x.kind, _lane(x.lane, spec), x.replicas, x.for_s)
             for x in self.incidents
         ]
+        pooled = {x.lane.name for pool in spec.pools.values() for x in pool.lanes}
+        for one in found:
+            if (one.kind in KINDS) != (one.lane in pooled):
+                which = "shares its cards" if one.lane in pooled else "shares no cards"
+                raise ValueError(f"lane '{one.lane}' {which}: no {one.kind} is simulated there")
+        return found
 
 
 def _lane(name: str, spec: FleetSpec) -> str:

@@ -15,6 +15,10 @@ MUCH_MORE = 2.0
 """A lane that sleeps has to be expected so many times as often as an idle one that is awake
 to be woken in its place: forecasts that are nearly equal must not swap them back and forth."""
 
+PAUSE_S = 60.0
+"""A lane that had a request since then is in the middle of a conversation: the next turn comes
+sooner than a forecast of requests a second has it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scene:
@@ -105,7 +109,8 @@ class Scene:
             return True
         at = self.now + state.wake_s
         wished, kept = self.expected(state.name, at), self.expected(awake.name, at)
-        return self._has_dwelt(awake) and wished > MUCH_MORE * kept
+        has_paused = self.now - awake.busy_at >= PAUSE_S
+        return has_paused and self._has_dwelt(awake) and wished > MUCH_MORE * kept
 
     def is_foreseen(self, state: LaneState) -> bool:
         """Whether a lane was to be woken without a request, and still is."""

@@ -40,6 +40,10 @@ RESTING = frozenset({Phase.ASLEEP, Phase.UNLOADED})
 """Phases in which a lane has no card."""
 LEAVING = frozenset({Phase.CLOSING, Phase.FALLING})
 
+WAKE_WITHIN_S = 60.0
+"""An engine that has not woken from host memory in this time never will, and it holds its card:
+the weights of a large model are back in 3 to 6 s."""
+
 
 class Act(StrEnum):
     """What a lane's replica is told to do."""

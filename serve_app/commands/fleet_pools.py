@@ -50,6 +50,7 @@ def pool_spec(
                 sleep_costs(fleet.lanes[one.name], specs[one.name].profile, start_s),
                 # As many on each card as it takes to place all: Ray fills one after the other.
                 str(number // each) if _needs_card(fleet.lanes[one.name]) else None,
+                fleet.lanes[one.name].start_timeout_s,
             )
             for number, one in enumerate(lanes)
         ),

@@ -84,6 +84,7 @@ def _fleet(args: argparse.Namespace) -> int:
     try:
         sources = scenario.sources(args.seed, spec.sticky_turns)
         spec = scenario.sized(spec) if not args.replicas else spec
+        spec = scenario.remembering(spec)
         happenings = scenario.happenings(spec)
     except (FileNotFoundError, ValueError) as error:
         raise CommandError(f"scenario '{scenario.name}': {error}") from error
@@ -227,12 +228,13 @@ def _print_turns(report: FleetReport) -> None:
     """Say how lanes that share cards took turns."""
     for lane, row in report.turns.items():
         late = f", {row.kept_out} refused for it" if row.kept_out else ""
+        failed = f", {row.failures} failed" if row.failures else ""
         waits = f"{row.waited} of {row.passed} requests waited"
         if row.waited:
             waits += f" (p50 {row.wait_p50_s:.1f} s, p95 {row.wait_p95_s:.1f}"
             waits += f", most {row.wait_most_s:.1f})"
         print(
-            f"{lane}: woken {row.wakings} times ({row.loads} started anew), has a card of "
+            f"{lane}: woken {row.wakings} times ({row.loads} started anew{failed}), has a card of "
             f"{row.pool} {row.card_ratio:.0%} of the time; {waits}{late}"
         )
 

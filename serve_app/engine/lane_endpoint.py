@@ -148,7 +148,7 @@ class LaneEndpoint:
         )
 
     async def _open_asleep(
-        self, engine: SleepyEngine, pool: str, wake_within_s: float, model_id: str
+        self, engine: SleepyEngine, pool: str, load_within_s: float, model_id: str
     ) -> None:
         """Open the endpoint of a lane that shares its card; its engine comes when it is told."""
         self._switch = EngineSwitch(
@@ -156,7 +156,7 @@ class LaneEndpoint:
             lane=self._life.lane,
             pool=pool,
             in_flight=lambda: self._endpoint.guard.in_flight,
-            wake_within_s=wake_within_s,
+            load_within_s=load_within_s,
         )
         await self._open(self._switch, model_id=model_id, find_cards=self._switch.find_cards)
 

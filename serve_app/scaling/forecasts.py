@@ -13,17 +13,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from router.scaling.forecast import DAY_S, STEP_S, Forecast, foretell
+from router.scaling.forecast import Forecast, foretell
+from router.scaling.foretold import EVERY_S, HISTORY_S
 from serve_app.scaling import control_store
 
 logger = logging.getLogger("ray.serve")
-
-HISTORY_S = 14 * DAY_S
-"""The history's points of five minutes go back so far."""
-
-EVERY_S = 3600.0
-READ_EVERY_S = 60.0
-OLD_S = 4 * EVERY_S
 
 _KEY = "forecast:"
 
@@ -100,32 +94,3 @@ class Foreteller:
                     "lane '%s': its load repeats (%s, error %.0f %%; as an hour ago: %.0f %%)",
                     *(lane, forecast.season, 100 * forecast.error, 100 * forecast.error_as_now),
                 )
-
-
-class Foretold:
-    """What a lane's policy knows of its forecast.
-
-    Args:
-        lane: its name.
-        slots: sequences that one replica runs at once.
-        read: returns what was published.
-
-    """
-
-    def __init__(
-        self, lane: str, slots: int, read: Callable[[str], Forecast | None] = published
-    ) -> None:
-        self._lane, self._slots, self._read = lane, slots, read
-        self._forecast: Forecast | None = None
-        self._due = float("-inf")
-
-    def worth(self, ahead_s: float, now: float) -> float | None:
-        """Return the replicas' worth of work that is expected `ahead_s` from `now`, since 1970."""
-        if now >= self._due:
-            self._due = now + READ_EVERY_S
-            self._forecast = self._read(self._lane)
-        if self._forecast is None or now - self._forecast.made_at > OLD_S:
-            return None
-        # The slot before, too: a replica is to be there when its load is.
-        peak = self._forecast.peak(now + ahead_s - STEP_S, now + ahead_s)
-        return None if peak is None else peak / self._slots

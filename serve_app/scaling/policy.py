@@ -16,13 +16,14 @@ from typing import Any
 
 from ray.serve.config import AutoscalingContext
 
+from router.scaling.foretold import Foretold
 from router.scaling.lane_load import Decision, LaneLoad, Reason, ScalingTerms
 from router.scaling.policy import ExpectedLoad, LaneScaler, unknown
 from router.scaling.start_up import StartUp
 from router.scaling.throughput import Throughput
 from serve_app.scaling import decisions
 from serve_app.scaling.cards import FreeCards, Nodes, free_of_nodes
-from serve_app.scaling.forecasts import Foretold
+from serve_app.scaling.forecasts import published
 from serve_app.scaling.readings import Arrivals, LaneReadings, newest, summed
 
 logger = logging.getLogger("ray.serve")
@@ -61,7 +62,7 @@ class LanePolicy:
         self._scaler = LaneScaler(self._terms)
         self._throughput = Throughput(self._terms.slots)
         slots = self._terms.slots if has_forecast else None
-        self._foretold = None if slots is None else Foretold(lane, slots)
+        self._foretold = None if slots is None else Foretold(lane, slots, published)
         self._start_up = StartUp()
         self._arrivals = Arrivals(self._terms.stale_s)
         self._next = self._say_at = float("-inf")

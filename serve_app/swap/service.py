@@ -19,11 +19,12 @@ from typing import Any
 from ray.serve.exceptions import DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
+from router.scaling.foretold import expected_of
 from router.swap.arbiter import Arbiter, report_from_wire
 from router.swap.pool import SwapPool
 from router.swap.terms import Act, Expected, Order, Phase, nothing_expected
 from serve_app.config.settings import load_fleet
-from serve_app.swap.expecting import KnownForecasts, expected_of
+from serve_app.swap.expecting import KnownForecasts
 from serve_app.swap.pools import pools_of
 from serve_app.transport.broadcast import ask_all
 
@@ -219,7 +220,12 @@ class SwapServer:
             pools,
             handles,
             epoch=time.time_ns() // 1_000_000,
-            expected=expected_of((x.lanes for x in pools.values()), self._forecasts.read),
+            expected=expected_of(
+                (x.lanes for x in pools.values()),
+                self._forecasts.read,
+                clock=time.monotonic,
+                wall=time.time,  # noqa: TID251  # forecasts are of times of day
+            ),
         )
         self._tasks: tuple[asyncio.Task[None], ...] = ()
 

@@ -160,7 +160,8 @@ class LaneEngines:
         """Plan an incident. Raises ValueError for a kind that is not known."""
         if any(self.name == x.lane.name for p in self._fleet.pools.values() for x in p.lanes):
             raise ValueError(
-                f"lane '{self.name}' shares its cards: no incidents are simulated there"
+                f"lane '{self.name}' shares its cards: of incidents only wake_fails and "
+                "wake_hangs are simulated there"
             )
         if incident.kind == "lose":
             self._world.at(incident.at, lambda now: self._lose(incident, now))

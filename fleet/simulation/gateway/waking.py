@@ -32,6 +32,7 @@ def enter(request: Request, gate: Gate, bound_s: float, now: float) -> None:
         begin,
         partial(_refuse, request, RejectReason.DEADLINE_EXCEEDED),
         request.ask.tenant,
+        broken=partial(_refuse, request, RejectReason.NO_REPLICA),
     )
     if not gate.try_enter(passing, now):
         _refuse(request, RejectReason.NO_REPLICA, now)

@@ -22,6 +22,7 @@ class Passing:
     Attributes:
         since: when the pool's bound on its wait began; it waits until `until` at most.
         begin: called when it is let through; `late`: when it was not in time.
+        broken: called when its lane could not be woken; None: it waits on.
         begun: when it was let through.
 
     """
@@ -34,6 +35,7 @@ class Passing:
     late: Action
     tenant: str = ""
     begun: float | None = None
+    broken: Action | None = None
 
 
 class Gate:
@@ -44,6 +46,9 @@ class Gate:
         exchange: has the arbiter hear this gate, now.
         room: bounds how many wait; None: nothing does.
 
+    Attributes:
+        begun: requests let through, by lane; whoever reads it takes them out.
+
     """
 
     def __init__(
@@ -51,6 +56,8 @@ class Gate:
     ) -> None:
         self.holder, self._exchange, self._room = holder, exchange, room
         self._open: frozenset[str] = frozenset()
+        self._broken: frozenset[str] = frozenset()
+        self.begun: Counter[str] = Counter()
         self._heard = 0
         self.waiting: list[Passing] = []
         self.running: dict[str, Counter[int]] = defaultdict(Counter)
@@ -63,6 +70,10 @@ class Gate:
             return True
         if self._room is not None and not self._room.try_enter(passing.tenant):
             return False
+        if passing.lane in self._broken and passing.broken is not None:
+            self._leave_room(passing)
+            passing.broken(now)
+            return True
         self.waiting.append(passing)
         self._exchange(self, now)
         return True
@@ -84,6 +95,7 @@ class Gate:
 
     def _begin(self, passing: Passing, now: float) -> None:
         passing.begun = now
+        self.begun[passing.lane] += 1
         self.running[passing.lane][passing.priority] += 1
         passing.begin(now)
 
@@ -104,8 +116,13 @@ class Gate:
         return Report(self.holder, self._heard, waiting, running, longest)
 
     def take(self, verdict: Verdict, now: float) -> None:
-        """Take the arbiter's word, and let through who waited for it."""
+        """Take the arbiter's word, let through who waited for it, and refuse who waits in vain."""
         self._open, self._heard = verdict.open_lanes, verdict.closing
+        self._broken = frozenset(verdict.broken_s)
+        for passing in [x for x in self.waiting if x.lane in self._broken]:
+            if passing.broken is not None:
+                self.leave(passing, now)
+                passing.broken(now)
         ready = [x for x in self.waiting if x.lane in self._open]
         self.waiting = [x for x in self.waiting if x.lane not in self._open]
         for passing in ready:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from random import Random
 
+from fleet.simulation.pools.faults import LOAD_WITHIN_S, Faults, no_faults, noted_after_s
 from fleet.simulation.pools.gate import Gate
 from fleet.simulation.world import World
 from router.swap.arbiter import Arbiter
@@ -18,8 +19,6 @@ BEAT_S = 0.2
 """Between two reports of an ingress replica: `serve_app.swap.gates` has 0.1 s while requests wait
 and 0.5 s else, and tells at once of the first one that waits, as is done here."""
 
-FAILS_AFTER_S = 1.0
-
 
 class SimulatedPool:
     """Carries out what the arbiter orders.
@@ -31,8 +30,11 @@ class SimulatedPool:
         places: for requests of one ingress replica that wait; None: no bound.
         told: called with each order, when it is given.
         rested: called with a lane whose engine has left its card.
+        failed: called with one that did not wake.
+        expected: the arbiter's forecast.
         jitter: each duration is drawn evenly from so much around its figure.
-        fails: whether an order to wake at a time comes to nothing.
+        faults: which wakings come to nothing.
+        load_within_s: by lane, the bound of a load that hangs.
 
     Attributes:
         gates: of the ingress replicas, in their order.
@@ -50,10 +52,12 @@ class SimulatedPool:
         places: int | None = None,
         told: Callable[[Order, float], None] = lambda _order, _now: None,
         rested: Callable[[str, float], None] = lambda _lane, _now: None,
+        failed: Callable[[str, float], None] = lambda _lane, _now: None,
         expected: Expected = nothing_expected,
         random: Random | None = None,
         jitter: float = 0.0,
-        fails: Callable[[str, float], bool] = lambda _lane, _now: False,
+        faults: Faults = no_faults,
+        load_within_s: Mapping[str, float] | None = None,
     ) -> None:
         self.arbiter = Arbiter(pool, now=world.now)
         self.gates = [
@@ -61,8 +65,10 @@ class SimulatedPool:
             for name in holders
         ]
         self.most_awake = 0
-        self._world, self._costs, self._told, self._rested = world, costs, told, rested
-        self._expected, self._random, self._jitter, self._fails = expected, random, jitter, fails
+        self._world, self._costs = world, costs
+        self._told, self._rested, self._failed = told, rested, failed
+        self._expected, self._random, self._jitter = expected, random, jitter
+        self._faults, self._load_within_s = faults, load_within_s or {}
 
     def begin(self) -> None:
         """Have the first reports given now, and all others after them."""
@@ -85,15 +91,24 @@ class SimulatedPool:
     def _do(self, order: Order, now: float) -> None:
         pool, lane, costs = self.arbiter.pool, order.lane, self._costs[order.lane]
         if order.act is Act.WAKE:
-            if self._fails(lane, now):
-                self._world.at(now + FAILS_AFTER_S, partial(pool.failed, lane))
-                return
-            asleep = pool.lanes[lane].origin is Phase.ASLEEP
-            took_s = self._drawn(costs.wake_s if asleep else costs.load_s)
-            self._world.at(now + took_s, lambda at: self._woken(lane, at))
+            self._wake(lane, pool.lanes[lane].origin, now)
             return
         took_s = self._drawn(costs.sleep_s if order.act is Act.SLEEP else costs.unload_s)
         self._world.at(now + took_s, lambda at: self._has_rested(order, at))
+
+    def _wake(self, lane: str, origin: Phase, now: float) -> None:
+        costs, fault = self._costs[lane], self._faults(lane, now)
+        if fault is not None:
+            bound_s = self._load_within_s.get(lane, LOAD_WITHIN_S)
+            at = now + noted_after_s(fault, origin, costs, bound_s)
+            self._world.at(at, partial(self._did_not_wake, lane))
+            return
+        took_s = self._drawn(costs.wake_s if origin is Phase.ASLEEP else costs.load_s)
+        self._world.at(now + took_s, partial(self._woken, lane))
+
+    def _did_not_wake(self, lane: str, now: float) -> None:
+        self.arbiter.pool.failed(lane, now)
+        self._failed(lane, now)
 
     def _woken(self, lane: str, now: float) -> None:
         self.arbiter.pool.woken(lane, now)

@@ -21,7 +21,7 @@ class Turns:
     def __init__(self, skip_s: float) -> None:
         self._skip_s = skip_s
         self.waits = array("f")
-        self.passed = self.kept_out = self.wakings = self.loads = 0
+        self.passed = self.kept_out = self.wakings = self.loads = self.failures = 0
         self._held_s = 0.0
         self._since: float | None = None
 
@@ -40,6 +40,11 @@ class Turns:
             self._held_s += max(0.0, now - self._since)
         self._since = None
 
+    def failed(self, now: float) -> None:
+        """Note that it did not wake: its card is free."""
+        self.failures += now >= self._skip_s
+        self.rested(now)
+
     def row(self, pool: str, until: float) -> TurnsRow:
         held = self._held_s + (0.0 if self._since is None else max(0.0, until - self._since))
         waits = sorted(self.waits)
@@ -47,6 +52,7 @@ class Turns:
             pool=pool,
             wakings=self.wakings,
             loads=self.loads,
+            failures=self.failures,
             card_ratio=held / (until - self._skip_s),
             passed=self.passed,
             waited=len(waits),
@@ -62,16 +68,18 @@ class TurnsRow:
     """One lane of a pool. Times are seconds; not a number where nobody waited.
 
     Attributes:
-        wakings: how often it got a card; `loads`: those for which its engine was started anew.
+        wakings: how often it got a card; `loads`: those for which its engine was started anew;
+            `failures`: those of either after which it did not serve.
         card_ratio: share of the time for which it had one.
         passed: requests that were let through; `waited`: those of them that had to wait.
-        kept_out: requests refused, for it was not awake in time or too many waited.
+        kept_out: requests refused: it was not awake in time, did not wake, or too many waited.
 
     """
 
     pool: str
     wakings: int
     loads: int
+    failures: int
     card_ratio: float
     passed: int
     waited: int

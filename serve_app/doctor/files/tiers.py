@@ -45,7 +45,8 @@ def shared_lanes(fleet: FleetConfig, tenants: TenantsConfig) -> Verdict:
                 f"{_lanes(shared)} of sheddable and protected tiers ({name} with "
                 f"{', '.join(others)}): {name} sessions take KV cache from the others'"
             )
-            fixes.append(_fix(name, tier, fleet, [x for x in on_cards if x not in taken]))
+            unused = [x for x in on_cards if x not in taken]
+            fixes.append(_fix(name, tier, fleet, unused, _cards(fleet, on_cards)))
     if told:
         return warning("\n      ".join(told), "; ".join(fixes))
     kept = f"; {', '.join(capped)}: by kv.tokens_per_tenant" if capped else ""
@@ -83,19 +84,29 @@ def _roles(fleet: FleetConfig, tier: TierConfig) -> Iterator[str]:
     return (name for role, name in roles if role != "default" and budgets.get(role) != 0)
 
 
-def _fix(name: str, tier: TierConfig, fleet: FleetConfig, free: list[str]) -> str:
+def _cards(fleet: FleetConfig, on_cards: list[str]) -> int:
+    """Return how many cards the lanes that are on take; those of a pool take its cards."""
+    lanes = [fleet.enabled_lanes[x] for x in on_cards]
+    own = sum(x.replicas.min * x.workers for x in lanes if x.cards is None)
+    return own + sum(fleet.pools[x].gpus for x in {x.cards for x in lanes if x.cards is not None})
+
+
+def _fix(name: str, tier: TierConfig, fleet: FleetConfig, free: list[str], cards: int) -> str:
     """The lines that separate them; on the cards there are, those that bound what is taken."""
     if free:
         lane = free[0]
         return f"tiers.{name}.default_lane: {lane} and tiers.{name}.lanes: [{lane}]"
+    most = 2 * (tier.history.high_tokens if tier.history is not None else USUAL_TOKENS)
+    bound = f"tiers.{name}.kv: {{tokens_per_tenant: {most}}}"
+    if cards == 1:
+        return (
+            f"one card has no room for a second pool: bound what {name} takes by {bound}, or take "
+            f"a second card and {EXAMPLE} (nothing to do while nobody is of tier {name})"
+        )
     wanted = tier.default_lane or name
     if wanted in fleet.lanes and not fleet.lanes[wanted].enabled:
-        own = f"lanes.{wanted}.enabled: true (on another card)"
+        own = f"lanes.{wanted}.enabled: true (one more card)"
     else:
         own = f"lanes.{wanted}: a smaller model on another card, as in {EXAMPLE}"
-    most = 2 * (tier.history.high_tokens if tier.history is not None else USUAL_TOKENS)
     goes = f", tiers.{name}.default_lane: {wanted} and tiers.{name}.lanes: [{wanted}]"
-    return (
-        f"{own}{'' if tier.only_default_lane else goes}; without "
-        f"another card, tiers.{name}.kv: {{tokens_per_tenant: {most}}}"
-    )
+    return f"{own}{'' if tier.only_default_lane else goes}; without another card, {bound}"

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from router.swap.terms import RESTING, Act, Phase
+from router.swap.terms import RESTING, WAKE_WITHIN_S, Act, Phase
 from serve_app.engine.sleeping.engine import EngineFacts, SleepyEngine
 from serve_app.engine.sleeping.metrics import SleepMetrics
 from serve_app.protocol.asgi import respond
@@ -30,7 +30,7 @@ class EngineSwitch:
 
     Args:
         in_flight: requests that are open; an engine with some does not rest.
-        wake_within_s: bound of one waking, a load included.
+        load_within_s: bound of one load; from host memory an engine wakes sooner.
         end: ends this process, so that Serve starts another one in its place.
 
     Attributes:
@@ -45,11 +45,11 @@ class EngineSwitch:
         lane: str,
         pool: str,
         in_flight: Callable[[], int],
-        wake_within_s: float,
+        load_within_s: float,
         end: Callable[[], None] = end_process,
     ) -> None:
         self._engine, self._lane = engine, lane
-        self._in_flight, self._wake_within_s, self._end = in_flight, wake_within_s, end
+        self._in_flight, self._load_within_s, self._end = in_flight, load_within_s, end
         self.phase = Phase.UNLOADED
         self.metrics = SleepMetrics(pool)
         self._app: ASGIApp | None = None
@@ -96,12 +96,14 @@ class EngineSwitch:
         self._doing = asyncio.create_task(doing, name="engine-switch")
 
     async def _wake(self, origin: Phase) -> None:
-        begun = time.monotonic()
+        begun, within_s = time.monotonic(), self._load_within_s
+        if origin is Phase.ASLEEP:
+            within_s = min(within_s, WAKE_WITHIN_S)
         try:
-            async with asyncio.timeout(self._wake_within_s):
+            async with asyncio.timeout(within_s):
                 await self._bring(origin)
         except TimeoutError:
-            logger.exception("lane '%s' did not wake in %g s", self._lane, self._wake_within_s)
+            logger.exception("lane '%s' did not wake in %g s", self._lane, within_s)
             self._end()
         except Exception as error:
             logger.exception("lane '%s' does not wake", self._lane)

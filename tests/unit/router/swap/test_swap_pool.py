@@ -2,6 +2,7 @@
 
 import pytest
 
+from router.swap.choice import PAUSE_S
 from router.swap.lane_state import FIRST_RETRY_S, LAST_RETRY_S
 from router.swap.pool import SwapPool
 from router.swap.terms import (
@@ -253,6 +254,18 @@ def test_a_forecast_wakes_a_lane_in_the_place_of_an_idle_one():
     bench.expected = lambda lane, _at: {"a": 0.1, "b": 0.3}[lane]
     assert bench.play(30.0) == []
     assert bench.play(30.1) == [Order("a", Act.SLEEP), Order("b", Act.WAKE)]
+
+
+def test_a_forecast_ends_no_conversation():
+    """Between two turns a lane is idle, and its next request nearer than its mean rate says."""
+    bench = two()
+    bench.expected = lambda lane, _at: float(lane == "b")
+    bench.run("a")
+    bench.orders(100.0)
+    bench.end("a")
+    assert bench.play(100.0 + PAUSE_S - 1) == []
+    bench.orders(100.0 + PAUSE_S)
+    assert bench.phase("a") is Phase.CLOSING
 
 
 def test_a_forecast_takes_no_card_from_a_lane_with_work_or_a_pinned_one():

@@ -90,6 +90,30 @@ def test_lanes_that_share_a_card_are_simulated_by_turns(capsys):
     assert "coder: woken " in text and "pool-a: cards that lanes share" in text
 
 
+def test_wakings_that_fail_are_told(capsys):
+    """Minutes 15 to 20 of the scenario, in which the coder's engine does not load."""
+    words = ["fleet", "--scenario", "two-models-faults", "--minutes", "21"]
+    assert main(["simulate", *words]) == 0
+    text = capsys.readouterr().out
+    assert " failed), has a card of pool-a" in text and " refused for it" in text
+
+
+def test_the_days_before_wake_a_lane_before_it_is_asked(capsys):
+    words = ["fleet", "--scenario", "two-models-by-day"]
+    turns = told(capsys, *words)[1]["turns"]
+    # Without `before` as many wait as it is woken for.
+    assert turns["coder"]["waited"] <= 2 < turns["coder"]["wakings"]
+
+
+def test_an_incident_that_a_lane_cannot_have_is_told_in_one_line(tmp_path, capsys):
+    text = (SCENARIOS / "two-models-faults.yaml").read_text().replace("../fleets/", "")
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text.replace("kind: wake_hangs", "kind: lose"))
+    fleet = ["--fleet", "one_card_two_models", "--card", "rtx4090"]
+    assert main(["simulate", "fleet", "--scenario", str(path), *fleet]) == 1
+    assert "lane 'chat' shares its cards: no lose is simulated there" in capsys.readouterr().err
+
+
 def test_a_log_is_replayed_on_lanes_that_share_a_card(tmp_path, capsys):
     line = {
         "tenant": "acme", "tier": "paid", "reason": "pinned", "score": None, "code": "200",

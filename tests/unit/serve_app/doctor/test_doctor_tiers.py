@@ -43,7 +43,11 @@ def test_one_lane_for_both_is_warned_of_with_both_ways_out():
     assert found.result is Result.WARNING
     assert "shared lane chat of sheddable and protected tiers (free with paid)" in found.detail
     assert "two_cards_free_tier.yaml" in found.fix
-    assert found.fix.endswith("without another card, tiers.free.kv: {tokens_per_tenant: 6000}")
+    assert "one card has no room for a second pool" in found.fix
+    assert "tiers.free.kv: {tokens_per_tenant: 6000}" in found.fix
+    two = shared_lanes(fleet({"tools": "big"}, chat={}, big={}), tenants())
+    assert "lanes.free: a smaller model on another card" in two.fix
+    assert two.fix.endswith("without another card, tiers.free.kv: {tokens_per_tenant: 8192}")
 
 
 @pytest.mark.parametrize(
@@ -81,8 +85,9 @@ def test_a_lane_is_shared_where_rules_bring_work_of_both(fleet_, free, shared):
 def test_a_lane_that_nobody_else_gets_is_the_fix():
     found = shared_lanes(fleet(chat={}, spare={}), tenants())
     assert found.fix == "tiers.free.default_lane: spare and tiers.free.lanes: [spare]"
-    waiting = shared_lanes(fleet(off=["free"], chat={}, free={}), tenants())
-    assert waiting.fix.startswith("lanes.free.enabled: true (on another card), tiers.free.default")
+    waiting = fleet({"tools": "big"}, off=["free"], chat={}, free={}, big={})
+    found = shared_lanes(waiting, tenants())
+    assert found.fix.startswith("lanes.free.enabled: true (one more card), tiers.free.default")
 
 
 def test_what_is_bounded_is_no_warning():
@@ -97,10 +102,31 @@ def test_the_shipped_fleet_for_free_users_keeps_them_apart():
     for name in ("two_cards_free_tier", "rtx4090"):
         apart = load_fleet(FLEETS / f"{name}.yaml")
         assert shared_lanes(apart, SHIPPED).result is Result.OK
-    together = shared_lanes(load_fleet(FLEETS / "rtx3090.yaml"), SHIPPED)
+
+
+@pytest.mark.parametrize(
+    ("name", "fix"),
+    [
+        ("one_card", "one card has no room for a second pool: "),
+        ("one_card_two_models", "one card has no room for a second pool: "),
+        ("two_cards", "lanes.free: a smaller model on another card, as in "),
+        ("rtx3090", "lanes.free.enabled: true (one more card); without another card, "),
+        ("rtx4090_open_models", "lanes.free.enabled: true (one more card); without"),
+        ("rtx5090", "lanes.free.enabled: true (one more card); without another card, "),
+    ],
+)
+def test_a_shipped_fleet_for_paying_users_says_what_free_ones_need(name, fix):
+    shipped_fleet = load_fleet(FLEETS / f"{name}.yaml")
+    together = shared_lanes(shipped_fleet, SHIPPED)
     assert together.result is Result.WARNING
-    assert together.fix.startswith("lanes.free: a smaller model on another card")
+    assert together.fix.startswith(fix)
     assert "tiers.free.lanes" not in together.fix
+    if "free" in shipped_fleet.lanes:
+        lanes = shipped_fleet.lanes | {
+            "free": shipped_fleet.lanes["free"].model_copy(update={"enabled": True})
+        }
+        apart = shared_lanes(shipped_fleet.model_copy(update={"lanes": lanes}), SHIPPED)
+        assert apart.result is Result.OK
 
 
 def test_a_tier_that_keeps_to_its_lane_may_use_no_other_where_the_fleet_has_it():

@@ -61,7 +61,7 @@ def world():
         lane="a",
         pool="p",
         in_flight=lambda: found.open,
-        wake_within_s=0.2,
+        load_within_s=0.2,
         end=found.end,
     )
     return found
@@ -146,6 +146,22 @@ async def test_an_engine_that_does_not_sleep_is_unloaded(world):
     assert world.engine.done[-2:] == ["sleep", "unload"]
 
 
+async def test_one_that_hangs_on_its_way_back_from_host_memory_has_no_time_for_a_load(
+    world, monkeypatch
+):
+    monkeypatch.setattr(module, "WAKE_WITHIN_S", 0.02)
+    world.switch._load_within_s = 3600.0
+    for act in (Act.WAKE, Act.SLEEP):
+        world.switch.obey(act)
+        await settle(world.switch)
+    world.engine.hangs = {"wake"}
+    world.switch.obey(Act.WAKE)
+    async with asyncio.timeout(5):
+        while not world.ended:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    world.switch.close()
+
+
 async def test_a_replica_ends_whose_engine_hangs_or_does_not_go(world):
     world.engine.hangs = {"load"}
     world.switch.obey(Act.WAKE)
@@ -159,7 +175,7 @@ async def test_a_replica_ends_whose_engine_hangs_or_does_not_go(world):
         lane="a",
         pool="p",
         in_flight=lambda: 0,
-        wake_within_s=1.0,
+        load_within_s=1.0,
         end=world.end,
     )
     world.engine.hangs, world.engine.fails = set(), {"unload"}

@@ -9,9 +9,10 @@ import math
 import pytest
 
 from router.scaling.forecast import DAY_S, SLOTS, STEP_S, Forecast
+from router.scaling.foretold import Foretold, expected_of
 from serve_app.scaling import forecasts
-from serve_app.scaling.forecasts import OLD_S, Foreteller, Foretold
-from serve_app.swap.expecting import KnownForecasts, expected_of
+from serve_app.scaling.forecasts import Foreteller, published
+from serve_app.swap.expecting import KnownForecasts
 
 NOW = 20_000 * DAY_S + 4 * 3600
 
@@ -55,12 +56,12 @@ class History:
 
 def test_a_forecast_reaches_the_policy(store):
     Foreteller(lambda: {"chat": "concurrent"}).tell(History().points, NOW)
-    foretold = Foretold("chat", slots=8)
+    foretold = Foretold("chat", 8, published)
     noon_s = 8 * 3600
     assert foretold.worth(noon_s, NOW) == pytest.approx(load(NOW + noon_s) / 8, rel=0.1)
     assert foretold.worth(0.0, NOW) == pytest.approx(0.5 / 8, abs=0.1)
     assert foretold.worth(2 * DAY_S, NOW) is None, "beyond it"
-    assert Foretold("quality", slots=8).worth(noon_s, NOW) is None
+    assert Foretold("quality", 8, published).worth(noon_s, NOW) is None
 
 
 def test_it_is_made_once_an_hour_and_of_scaled_lanes_alone(store):
@@ -77,7 +78,7 @@ def test_it_is_made_once_an_hour_and_of_scaled_lanes_alone(store):
 def test_a_season_that_ends_is_told_too(store):
     Foreteller(lambda: {"chat": "concurrent"}).tell(History().points, NOW)
     Foreteller(lambda: {"chat": "concurrent"}).tell(History(season=False).points, NOW)
-    assert Foretold("chat", slots=8).worth(60.0, NOW) is None
+    assert Foretold("chat", 8, published).worth(60.0, NOW) is None
 
 
 def test_lanes_that_share_cards_expect_what_all_of_them_have_a_forecast_of(store):
@@ -107,13 +108,6 @@ async def test_the_arbiter_reads_them_beside_its_event_loop(store):
     assert known.read("coder") is None
 
 
-def test_an_old_forecast_is_none(store):
-    Foreteller(lambda: {"chat": "concurrent"}).tell(History().points, NOW)
-    foretold = Foretold("chat", slots=8)
-    assert foretold.worth(60.0, NOW + OLD_S - 60) is not None
-    assert foretold.worth(60.0, NOW + OLD_S + 60) is None
-
-
 @pytest.mark.parametrize(
     "said", [b"", b"{", b"[]", json.dumps({"values": [1]}).encode(), b'{"values": null}']
 )
@@ -124,16 +118,4 @@ def test_what_another_release_wrote_is_no_forecast(store, said):
 
 def test_a_store_that_does_not_answer_stops_no_decision(monkeypatch):
     monkeypatch.setattr("ray.experimental.internal_kv._internal_kv_get", None)
-    assert Foretold("chat", 8).worth(60.0, NOW) is None
-
-
-def test_the_store_is_not_asked_at_every_decision():
-    asked = []
-
-    def read(lane):
-        asked.append(lane)
-
-    foretold = Foretold("chat", 8, read)
-    for second in range(120):
-        assert foretold.worth(60.0, NOW + second) is None
-    assert asked == ["chat", "chat"]
+    assert Foretold("chat", 8, published).worth(60.0, NOW) is None
