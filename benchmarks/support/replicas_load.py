@@ -1,0 +1,210 @@
+"""Clients of `benchmarks.ingress_replicas`: each counts what it was given, and by whom."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import orjson
+
+PROMPT = "Please summarize our refund policy for an enterprise customer. " * 8
+TOKEN = b'"delta":{"content":"'
+SETTLE_S = 3.0
+"""Of a tenant over its ceiling: what its first seconds had is not judged."""
+
+
+@dataclass
+class Told:
+    """What clients were answered.
+
+    Attributes:
+        prompt, completion: tokens by tenant, as the final event of each stream says.
+        refused: answers 429 by tenant.
+        broken: requests that ended in anything else than a whole answer or a 429.
+        times: when each token of a tenant came that notes it, on the monotonic clock.
+        open_at_once: the most streams of a tenant that had begun and not ended.
+        places: by session, the lane replica of each turn.
+
+    """
+
+    requests: Counter[str] = field(default_factory=Counter)
+    prompt: Counter[str] = field(default_factory=Counter)
+    completion: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    broken: int = 0
+    times: list[float] = field(default_factory=list)
+    open: int = 0
+    open_at_once: int = 0
+    places: dict[str, list[str]] = field(default_factory=dict)
+
+    def note_usage(self, tenant: str, usage: dict[str, Any]) -> None:
+        self.requests[tenant] += 1
+        self.prompt[tenant] += usage["prompt_tokens"]
+        self.completion[tenant] += usage["completion_tokens"]
+
+    def affinity(self) -> tuple[int, int]:
+        """Turns after a session's first, and those where the turn before was."""
+        pairs = [p for places in self.places.values() for p in itertools.pairwise(places)]
+        return len(pairs), sum(a == b for a, b in pairs)
+
+
+class Clients:
+    """Clients of one deployment, by tenant. What they are told adds up in `told`."""
+
+    def __init__(self, url: str, keys: dict[str, str]) -> None:
+        self._url = f"{url}/v1/chat/completions"
+        self._keys = keys
+        self._number = itertools.count()
+        self.told = Told()
+
+    def _session(self, *, keeps: bool = True) -> aiohttp.ClientSession:
+        """`keeps`: one connection for all its requests; else a new one for each."""
+        connector = aiohttp.TCPConnector(limit=0, force_close=not keeps)
+        return aiohttp.ClientSession(connector=connector)
+
+    async def streams(self, tenant: str, streams: int, each: int, tokens: int) -> None:
+        """`each` streams on each of so many connections, which begin within a second."""
+
+        async def client(number: int) -> None:
+            async with self._session() as session:
+                await asyncio.sleep(number / streams)
+                for _ in range(each):
+                    await self._stream(session, tenant, tokens)
+
+        await asyncio.gather(*(client(number) for number in range(streams)))
+
+    async def whole_answers(self, tenant: str, clients: int, each: int) -> None:
+        """Requests that are not streamed, two tokens each."""
+
+        async def client() -> None:
+            async with self._session() as session:
+                for _ in range(each):
+                    await self._whole(session, tenant)
+
+        await asyncio.gather(*(client() for _ in range(clients)))
+
+    async def over_ceiling(self, tenant: str, streams: int, tokens: int, until: float) -> None:
+        """Streams one after the other until a time, each on a connection of its own."""
+
+        async def client() -> None:
+            async with self._session(keeps=False) as session:
+                while time.monotonic() < until:
+                    wait = await self._stream(session, tenant, tokens, times=self.told.times)
+                    await asyncio.sleep(min(wait, 1.0))
+
+        await asyncio.gather(*(client() for _ in range(streams)))
+
+    async def over_permits(self, tenant: str, clients: int, tokens: int, until: float) -> None:
+        """More clients than may be answered at once."""
+
+        async def client() -> None:
+            async with self._session(keeps=False) as session:
+                while time.monotonic() < until:
+                    wait = await self._stream(session, tenant, tokens, counts_open=True)
+                    await asyncio.sleep(min(wait, 0.5))
+
+        await asyncio.gather(*(client() for _ in range(clients)))
+
+    async def sessions(self, tenant: str, sessions: int, turns: int, tokens: int) -> None:
+        """Sessions whose every turn comes by a connection of its own."""
+
+        async def one(name: str) -> None:
+            async with self._session(keeps=False) as session:
+                for _ in range(turns):
+                    await self._stream(session, tenant, tokens, name=name)
+
+        begun = next(self._number)
+        await asyncio.gather(*(one(f"s{begun}-{number}") for number in range(sessions)))
+
+    # -- one request ----------------------------------------------------------------
+
+    def _asked(self, tenant: str, tokens: int, name: str, *, stream: bool) -> dict[str, Any]:
+        content = f"{next(self._number)}: {PROMPT}"
+        body: dict[str, Any] = {
+            "model": "auto",
+            "messages": [{"role": "user", "content": content}],
+            "stream": stream,
+            "max_tokens": tokens,
+            "min_tokens": tokens,
+        }
+        if stream:
+            body["stream_options"] = {"include_usage": True}
+        headers = {"authorization": f"Bearer {self._keys[tenant]}"}
+        if name:
+            headers |= {"x-session-id": name, "x-pointsman-debug": "1"}
+        return {"json": body, "headers": headers}
+
+    async def _whole(self, session: aiohttp.ClientSession, tenant: str) -> None:
+        try:
+            asked = self._asked(tenant, 2, "", stream=False)
+            async with session.post(self._url, **asked) as response:
+                answer = orjson.loads(await response.read())
+                self.told.note_usage(tenant, answer["usage"])
+        except (aiohttp.ClientError, OSError, TimeoutError, KeyError):
+            self.told.broken += 1
+
+    async def _stream(
+        self,
+        session: aiohttp.ClientSession,
+        tenant: str,
+        tokens: int,
+        *,
+        name: str = "",
+        times: list[float] | None = None,
+        counts_open: bool = False,
+    ) -> float:
+        """One stream to its end; seconds to wait before the next one: not 0 where refused."""
+        told, tail = self.told, b""
+        asked = self._asked(tenant, tokens, name, stream=True)
+        try:
+            async with session.post(self._url, **asked) as response:
+                if response.status == 429:
+                    told.refused[tenant] += 1
+                    return float(response.headers.get("retry-after", 0.2))
+                if name:
+                    place = response.headers["x-pointsman-replica"]
+                    told.places.setdefault(name, []).append(place)
+                told.open += counts_open
+                told.open_at_once = max(told.open_at_once, told.open)
+                try:
+                    async for chunk in response.content.iter_any():
+                        if times is not None and (count := chunk.count(TOKEN)):
+                            times += [time.monotonic()] * count
+                        tail = (tail + chunk)[-2048:]
+                finally:
+                    told.open -= counts_open
+            told.note_usage(tenant, _usage(tail))
+        except (aiohttp.ClientError, OSError, TimeoutError, KeyError, ValueError):
+            told.broken += 1
+        return 0.0
+
+
+def _usage(tail: bytes) -> dict[str, Any]:
+    """What the last event but the end mark says. Raises ValueError, KeyError."""
+    if not tail.endswith(b"data: [DONE]\n\n"):
+        raise ValueError("the stream broke off")
+    event = tail.rpartition(b"data: [DONE]")[0].rstrip().rpartition(b"data: ")[2]
+    usage: dict[str, Any] = orjson.loads(event)["usage"]
+    return usage
+
+
+def per_second(times: list[float], since: float, until: float) -> dict[str, float]:
+    """Tokens in the fullest second, in the fullest five on the mean, and the mean of all."""
+    inside = sorted(x for x in times if since <= x < until)
+    span = until - since
+
+    def fullest(seconds: float) -> float:
+        ends = (bisect_left(inside, at + seconds) - n for n, at in enumerate(inside))
+        return max(ends, default=0) / seconds
+
+    return {
+        "fullest_1_s": fullest(1.0),
+        "fullest_5_s_mean": fullest(5.0),
+        "mean": len(inside) / span,
+    }
