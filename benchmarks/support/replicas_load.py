@@ -174,7 +174,9 @@ class Clients:
                 told.open_at_once = max(told.open_at_once, told.open)
                 try:
                     async for chunk in response.content.iter_any():
-                        if times is not None and (count := chunk.count(TOKEN)):
+                        # A mark may lie over the edge of two chunks; none is in the edge alone.
+                        edge = tail[1 - len(TOKEN) :] + chunk
+                        if times is not None and (count := edge.count(TOKEN)):
                             times += [time.monotonic()] * count
                         tail = (tail + chunk)[-2048:]
                 finally:

@@ -55,7 +55,9 @@ def role_of(pid: int) -> str:
         return "other"
     line = words[0].decode("utf-8", "replace").strip()
     name = line.split(" ")[0].rpartition("/")[2]
-    return next((x for begin, x in ROLES.items() if line.startswith(begin) or name == begin), "other")
+    return next(
+        (x for begin, x in ROLES.items() if line.startswith(begin) or name == begin), "other"
+    )
 
 
 def look() -> list[Sent]:
