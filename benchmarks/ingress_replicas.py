@@ -240,10 +240,10 @@ def ledger() -> None:
 
 def save(rows: list[dict[str, Any]], traffic: list[dict[str, Any]], note: str) -> None:
     notes = (
-        f"Simulated engines ({LANE_REPLICAS} of `chat`, one of `quality`), client and deployment on "
-        f"{os.cpu_count()} cores. CPU a token: {STREAMS} streams of {TOKENS} tokens, ingress "
-        f"processes alone; a request: whole answers of two tokens. `idle_…`: {IDLE_S:.0f} s without "
-        f"a request. Over its ceiling: {OVER_STREAMS} streams at 20 tokens/s, each on a connection "
+        f"Simulated engines ({LANE_REPLICAS} of `chat`, one of `quality`), client and deployment "
+        f"on {os.cpu_count()} cores. CPU a token: {STREAMS} streams of {TOKENS} tokens, ingress "
+        f"processes alone; a request: whole answers of two tokens. `idle_…`: {IDLE_S:.0f} s "
+        f"without a request. Over its ceiling: {OVER_STREAMS} streams at 20 tokens/s, each on a connection "
         f"of its own, {EXACT_S:.0f} s; times are the client's. `open_at_once`: of {PERMIT_CLIENTS} "
         f"clients. `busiest_x_mean`: requests of the busiest replica, at {STREAMS} connections. "
         f"`usage_off_by`: requests and tokens in which store and clients differ, added up. {note}"

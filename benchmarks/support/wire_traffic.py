@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 _PID = re.compile(r"pid=(\d+)")
@@ -71,7 +72,7 @@ def parse(told: str, role: Callable[[int], str]) -> list[Sent]:
     ends: dict[tuple[str, str], tuple[str, int, int]] = {}
     roles: dict[int, str] = {}
     lines = told.splitlines()
-    for head, figures in zip(lines, lines[1:], strict=False):
+    for head, figures in pairwise(lines):
         if head[:1].isspace() or not figures[:1].isspace():
             continue
         fields = head.split()
