@@ -31,7 +31,7 @@ from benchmarks import scale
 from benchmarks.support import ledger_cost, report, wire_traffic
 from benchmarks.support.deployment import ROOT, admin_headers, cpu_s, deployed, pids_of, rss_mib
 from benchmarks.support.isolation_kills_usage import Usage
-from benchmarks.support.replicas_load import SETTLE_S, Clients, Told, per_second
+from benchmarks.support.replicas_load import SETTLE_S, Clients, Told, longest_stall_s, per_second
 from serve_app.config.admission import MAX_SAFE_SHARE
 
 NAME = "ingress_replicas"
@@ -41,7 +41,7 @@ STREAMS, EACH, TOKENS = 64, 2, 100
 ASKERS, ANSWERS = 8, 50
 LIMIT, OVER_STREAMS, OVER_TOKENS = 400, 60, 60
 PERMITS, PERMIT_CLIENTS, PERMIT_TOKENS = 16, 40, 20
-SESSIONS, TURNS, TURN_TOKENS = 24, 8, 10
+SESSIONS, TURNS, TURN_TOKENS = 24, 6, 10
 IDLE_S, EXACT_S = 8.0, 15.0
 READY_S = 240.0
 TENANTS = ("bench", "fast", "wide")
@@ -61,6 +61,17 @@ TENANTS_FILE = {
 }
 KINDS = {kind: f"ray::ServeReplica:pointsman:{kind}" for kind in ("ingress", "lane", "ledger")}
 KINDS["controller"] = "ray::ServeController"
+
+NOTES = (
+    f"Simulated engines ({LANE_REPLICAS} of `chat`, one of `quality`), client and deployment on "
+    f"{os.cpu_count()} cores. CPU a token: {STREAMS} streams of {TOKENS} tokens, ingress processes "
+    "alone, the request's part in it; a request: whole answers of two tokens. `idle_…`: "
+    f"{IDLE_S:.0f} s without a request. Over its ceiling: {OVER_STREAMS} streams at 20 tokens/s, "
+    f"each on a connection of its own, {EXACT_S:.0f} s; times are the client's, which stood still "
+    f"for `client_stall_ms`. `open_at_once`: of {PERMIT_CLIENTS} clients. `busiest_x_mean`: "
+    f"requests of the busiest replica, at {STREAMS} connections. `usage_off_by`: requests and "
+    "tokens in which store and clients differ, added up."
+)
 
 
 def fleet(replicas: int) -> dict[str, Any]:
@@ -184,7 +195,8 @@ class Run:
     async def _exactness(self) -> None:
         ask, begun = self.clients, time.monotonic()
         until = begun + SETTLE_S + EXACT_S
-        await asyncio.gather(
+        stall_s, *_ = await asyncio.gather(
+            longest_stall_s(until),
             ask.over_ceiling("fast", OVER_STREAMS, OVER_TOKENS, until),
             ask.over_permits("wide", PERMIT_CLIENTS, PERMIT_TOKENS, until),
             ask.sessions("bench", SESSIONS, TURNS, TURN_TOKENS),
@@ -197,6 +209,7 @@ class Run:
             "delivered_fullest_5_s_mean": seen["fullest_5_s_mean"],
             "delivered_mean_per_s": seen["mean"],
             "over_ceiling_percent": 100 * max(0.0, seen["fullest_1_s"] / LIMIT - 1),
+            "client_stall_ms": 1e3 * stall_s,
             "permits": PERMITS,
             "open_at_once": ask.told.open_at_once,
             "refused": sum(ask.told.refused.values()),
@@ -239,16 +252,7 @@ def ledger() -> None:
 
 
 def save(rows: list[dict[str, Any]], traffic: list[dict[str, Any]], note: str) -> None:
-    notes = (
-        f"Simulated engines ({LANE_REPLICAS} of `chat`, one of `quality`), client and deployment "
-        f"on {os.cpu_count()} cores. CPU a token: {STREAMS} streams of {TOKENS} tokens, ingress "
-        f"processes alone; a request: whole answers of two tokens. `idle_…`: {IDLE_S:.0f} s "
-        f"without a request. Over its ceiling: {OVER_STREAMS} streams at 20 tokens/s, each on a connection "
-        f"of its own, {EXACT_S:.0f} s; times are the client's. `open_at_once`: of {PERMIT_CLIENTS} "
-        f"clients. `busiest_x_mean`: requests of the busiest replica, at {STREAMS} connections. "
-        f"`usage_off_by`: requests and tokens in which store and clients differ, added up. {note}"
-        f"Command: `make bench-{NAME}`."
-    )
+    notes = f"{NOTES} {note}Command: `make bench-{NAME}`."
     report.write(NAME, rows, title="Many ingress replicas", notes=notes)
     notes = (
         "Bytes and TCP segments with bytes between processes, as the kernel counts them, without "

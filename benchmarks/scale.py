@@ -1,2 +1,5 @@
+"""x"""
+
+
 def write() -> None:
-    pass
+    """Nothing yet."""

@@ -15,6 +15,9 @@ import orjson
 
 PROMPT = "Please summarize our refund policy for an enterprise customer. " * 8
 TOKEN = b'"delta":{"content":"'
+PAUSE_S = 1.5
+"""Between an answer and its session's next turn: lane replicas publish once a second."""
+
 SETTLE_S = 3.0
 """Of a tenant over its ceiling: what its first seconds had is not judged."""
 
@@ -112,23 +115,35 @@ class Clients:
         await asyncio.gather(*(client() for _ in range(clients)))
 
     async def sessions(self, tenant: str, sessions: int, turns: int, tokens: int) -> None:
-        """Sessions whose every turn comes by a connection of its own."""
+        """Sessions that grow by 700 tokens a turn, each by a connection of its own."""
 
         async def one(name: str) -> None:
+            messages: list[dict[str, str]] = []
             async with self._session(keeps=False) as session:
                 for _ in range(turns):
-                    await self._stream(session, tenant, tokens, name=name)
+                    messages = [*messages, {"role": "user", "content": f"{name}: {4 * PROMPT}"}]
+                    await self._stream(session, tenant, tokens, name=name, messages=messages)
+                    messages += [{"role": "assistant", "content": 4 * PROMPT}]
+                    await asyncio.sleep(PAUSE_S)
 
         begun = next(self._number)
         await asyncio.gather(*(one(f"s{begun}-{number}") for number in range(sessions)))
 
     # -- one request ----------------------------------------------------------------
 
-    def _asked(self, tenant: str, tokens: int, name: str, *, stream: bool) -> dict[str, Any]:
+    def _asked(
+        self,
+        tenant: str,
+        tokens: int,
+        name: str,
+        messages: list[dict[str, str]] | None = None,
+        *,
+        stream: bool,
+    ) -> dict[str, Any]:
         content = f"{next(self._number)}: {PROMPT}"
         body: dict[str, Any] = {
             "model": "auto",
-            "messages": [{"role": "user", "content": content}],
+            "messages": messages or [{"role": "user", "content": content}],
             "stream": stream,
             "max_tokens": tokens,
             "min_tokens": tokens,
@@ -156,12 +171,13 @@ class Clients:
         tokens: int,
         *,
         name: str = "",
+        messages: list[dict[str, str]] | None = None,
         times: list[float] | None = None,
         counts_open: bool = False,
     ) -> float:
         """One stream to its end; seconds to wait before the next one: not 0 where refused."""
         told, tail = self.told, b""
-        asked = self._asked(tenant, tokens, name, stream=True)
+        asked = self._asked(tenant, tokens, name, messages, stream=True)
         try:
             async with session.post(self._url, **asked) as response:
                 if response.status == 429:
@@ -189,11 +205,23 @@ class Clients:
 
 def _usage(tail: bytes) -> dict[str, Any]:
     """What the last event but the end mark says. Raises ValueError, KeyError."""
-    if not tail.endswith(b"data: [DONE]\n\n"):
+    events = [x[6:] for x in tail.split(b"\n\n")[1:] if x.startswith(b"data: ")]
+    if len(events) < 2 or events[-1] != b"[DONE]":
         raise ValueError("the stream broke off")
-    event = tail.rpartition(b"data: [DONE]")[0].rstrip().rpartition(b"data: ")[2]
-    usage: dict[str, Any] = orjson.loads(event)["usage"]
+    usage: dict[str, Any] = orjson.loads(events[-2])["usage"]
     return usage
+
+
+async def longest_stall_s(until: float) -> float:
+    """The longest that this process's event loop stood still until a time.
+
+    What was read late because of that is counted in a later second than it came in.
+    """
+    longest, every = 0.0, 0.01
+    while (now := time.monotonic()) < until:
+        await asyncio.sleep(every)
+        longest = max(longest, time.monotonic() - now - every)
+    return longest
 
 
 def per_second(times: list[float], since: float, until: float) -> dict[str, float]:
