@@ -166,7 +166,7 @@ class Run:
             self.row[f"idle_cpu_percent_{kind}"] = 100 * used[kind] / IDLE_S
 
     def _streams(self) -> None:
-        served = self._served()
+        served, size = self._served(), self.clients.told.bytes
         before, sent, begun = self._used(), wire_traffic.look(), time.monotonic()
         asyncio.run(self.clients.streams("bench", STREAMS, EACH, TOKENS))
         seconds = time.monotonic() - begun
@@ -175,6 +175,7 @@ class Run:
         tokens = STREAMS * EACH * TOKENS
         self.row["ingress_cpu_us_per_token"] = 1e6 * used["ingress"] / tokens
         self.row["tokens_per_s"] = tokens / seconds
+        self.row["body_bytes_per_token"] = (self.clients.told.bytes - size) / tokens
         for kind in ("ledger", "controller"):
             self.row[f"streams_cpu_percent_{kind}"] = 100 * used[kind] / seconds
         grown = Counter(self._served())

@@ -28,6 +28,7 @@ class Told:
 
     Attributes:
         prompt, completion: tokens by tenant, as the final event of each stream says.
+        bytes: of streams' bodies, as HTTP gives them, without its framing.
         refused: answers 429 by tenant.
         broken: requests that ended in anything else than a whole answer or a 429.
         times: when each token of a tenant came that notes it, on the monotonic clock.
@@ -39,6 +40,7 @@ class Told:
     requests: Counter[str] = field(default_factory=Counter)
     prompt: Counter[str] = field(default_factory=Counter)
     completion: Counter[str] = field(default_factory=Counter)
+    bytes: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     broken: int = 0
     times: list[float] = field(default_factory=list)
@@ -195,6 +197,7 @@ class Clients:
                         if times is not None and (count := edge.count(TOKEN)):
                             times += [time.monotonic()] * count
                         tail = (tail + chunk)[-2048:]
+                        told.bytes += len(chunk)
                 finally:
                     told.open -= counts_open
             told.note_usage(tenant, _usage(tail))
