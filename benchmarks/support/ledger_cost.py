@@ -19,7 +19,7 @@ from serve_app.config.admission import MAX_SAFE_SHARE, LedgerConfig
 
 HEARTBEAT_S = LedgerConfig().heartbeat_s
 ROUNDS, WARM_ROUNDS = 12, 3
-SHAPES = ((2, 1), (8, 1), (8, 100), (8, 1000), (64, 1), (64, 100), (256, 100))
+SHAPES = ((2, 1), (8, 1), (8, 100), (8, 1000), (32, 100), (64, 100))
 """Ingress replicas and active tenants."""
 
 CONFIG = CeilingConfig(
