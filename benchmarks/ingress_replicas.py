@@ -32,7 +32,6 @@ from benchmarks.support import ledger_cost, report, wire_traffic
 from benchmarks.support.deployment import ROOT, admin_headers, cpu_s, deployed, pids_of, rss_mib
 from benchmarks.support.isolation_kills_usage import Usage
 from benchmarks.support.replicas_load import SETTLE_S, Clients, Told, longest_stall_s, per_second
-from serve_app.config.admission import MAX_SAFE_SHARE
 
 NAME = "ingress_replicas"
 REPLICAS = (1, 2, 4, 8)
@@ -84,8 +83,6 @@ def fleet(replicas: int) -> dict[str, Any]:
         lane["num_cpus"] = 0.05
         lane["engine_args"] = {"max_num_seqs": SLOTS}
     found["ingress"]["num_cpus"] = 0.05
-    # Of each limit; the default is for ten replicas at most.
-    found["ledger"] = {"safe_share": min(0.01, MAX_SAFE_SHARE / (2 * replicas))}
     return found
 
 

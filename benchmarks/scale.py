@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.support import report
 from benchmarks.support.deployment import ROOT
-from serve_app.config.admission import MAX_SAFE_SHARE, LedgerConfig
+from serve_app.config.admission import LedgerConfig
 from serve_app.tenancy.meter import FLUSH_S
 
 PAGE = ROOT / "docs/scale.md"
@@ -176,7 +176,6 @@ def figures(
         * of("ingress", "controller") * demand.cell / n * lanes / known_lanes,
         "ingress asks lanes a cell, MB/s": 1e-6
         * of("ingress", "lane") * demand.cell / n * lanes / known_lanes,
-        "largest `ledger.safe_share` of such a cell": MAX_SAFE_SHARE / (2 * demand.cell),
     }  # fmt: skip
 
 

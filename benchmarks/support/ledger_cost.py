@@ -12,10 +12,10 @@ from typing import Any
 
 from router.leases.holder import LeaseHolder
 from router.leases.ledger import Ledger
-from router.leases.messages import Answer, LaneReport, LeaseTerms, Report
+from router.leases.messages import Answer, LaneReport, Report
 from router.limits.ceiling import CeilingConfig
 from router.limits.reservation import Reservation
-from serve_app.config.admission import MAX_SAFE_SHARE, LedgerConfig
+from serve_app.config.admission import LedgerConfig
 
 HEARTBEAT_S = LedgerConfig().heartbeat_s
 ROUNDS, WARM_ROUNDS = 12, 3
@@ -31,15 +31,9 @@ CONFIG = CeilingConfig(
 LANES = {lane: LaneReport(0, False, 3, 0) for lane in ("chat", "quality")}
 
 
-def terms(replicas: int) -> LeaseTerms:
-    """As `LedgerConfig.terms`, with safe capacities that so many replicas may have at most."""
-    seats = 2 * replicas
-    return LeaseTerms(safe_share=min(LeaseTerms.safe_share, MAX_SAFE_SHARE / seats), seats=seats)
-
-
 def row(replicas: int, tenants: int) -> dict[str, Any]:
     """Microseconds of CPU and bytes of one heartbeat, and what they make of a second."""
-    agreed = terms(replicas)
+    agreed = LedgerConfig().terms(replicas)
     ledger = Ledger(1, agreed, learning_until=0.0, is_first=True)
     holders = [LeaseHolder(f"i{number}", agreed) for number in range(replicas)]
     names = [f"tenant-{number}" for number in range(tenants)]

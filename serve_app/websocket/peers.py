@@ -1,9 +1,9 @@
 """The other ingress replicas: where they are, and asking them for their chats.
 
-Every replica tells every other its endpoint, by Serve's broadcast. A replica that drains answers no
-broadcast any more but still has chats; the others know it from before, and tell those that came
-later. Who knows nobody is told of all; after that each speaks for itself, and the others tell only of
-those that are silent: else so many replicas would tell so many of so many.
+Every replica tells every other its endpoint, by Serve's broadcast. A replica that drains answers
+no broadcast any more but still has chats; the others know it from before, and tell those that
+came later. Who knows nobody is told of all. After that each speaks for itself, and the others tell
+only of those that are silent: else every replica would tell every other of all, every time.
 """
 
 from __future__ import annotations
