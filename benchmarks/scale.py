@@ -38,6 +38,7 @@ class Demand:
         cell: ingress replicas of one deployment.
         slots: streams that a lane replica holds at once.
         packet_bytes: TCP and IP headers of a token's packet, on each hop.
+        keep_alive_s: how long a client's connection stays after its answer, if it is not used.
 
     """
 
@@ -48,6 +49,7 @@ class Demand:
     cell: int = 32
     slots: int = 256
     packet_bytes: int = 52
+    keep_alive_s: float = 90.0
 
     @property
     def streams(self) -> float:
@@ -146,6 +148,8 @@ def figures(
     ingresses = math.ceil(whole / demand.busy)
     cells = math.ceil(ingresses / demand.cell)
     lanes = math.ceil(demand.streams / demand.slots / cells)
+    # To the engine; to the client, while it streams and as long as it is kept.
+    connections = demand.streams * 2 + demand.requests_per_s * demand.keep_alive_s
     wire = most["body_bytes_per_token"] + demand.packet_bytes
     n, known_lanes = most["ingress_replicas"], 5
 
@@ -160,9 +164,9 @@ def figures(
         "lane replicas a cell": lanes,
         "streams an ingress replica": demand.streams / ingresses,
         "requests a second an ingress replica": demand.requests_per_s / ingresses,
-        "open files an ingress replica": 2 * demand.streams / ingresses,
-        "connections a cell": 2 * demand.streams / cells,
-        "new connections a second a cell, if none is kept": demand.requests_per_s / cells,
+        "connections an ingress replica, if no client comes back": connections / ingresses,
+        "connections a cell, if no client comes back": connections / cells,
+        "new connections a second a cell, if no client comes back": demand.requests_per_s / cells,
         "memory of ingress replicas a cell, GiB": demand.cell * most["rss_mib_each"] / 1024,
         "network a hop, all cells, Gbit/s": 8e-9 * wire * demand.tokens_per_s,
         "network a hop a cell, Gbit/s": 8e-9 * wire * demand.tokens_per_s / cells,
@@ -176,6 +180,8 @@ def figures(
         * of("ingress", "controller") * demand.cell / n * lanes / known_lanes,
         "ingress asks lanes a cell, MB/s": 1e-6
         * of("ingress", "lane") * demand.cell / n * lanes / known_lanes,
+        "tenants active on every replica that fill a cell's ledger": 100 * 1e6
+        / (beats * beat["ledger_us_per_heartbeat"]),
     }  # fmt: skip
 
 
