@@ -271,6 +271,7 @@ def main() -> None:
         ledger()
         return
     rows, traffic = [], []
+    note = "**The machine had other work to do.** " if args.busy else ""
     for replicas in map(int, args.replicas.split(",")):
         with deployment(replicas) as found:
             run = Run(replicas, *found)
@@ -278,10 +279,11 @@ def main() -> None:
         rows.append(run.row)
         traffic += run.traffic
         print(run.row, flush=True)
+        if not args.dry:
+            save(rows, traffic, note)
     if args.dry:
         print(report.table(rows), report.table(traffic), sep="\n\n")
         return
-    save(rows, traffic, "**The machine had other work to do.** " if args.busy else "")
     ledger()
     scale.write()
 
