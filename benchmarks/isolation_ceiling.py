@@ -1,4 +1,4 @@
-"""One tenant at three times its tokens-per-second ceiling, over two ingress replicas.
+"""One tenant at three times its tokens-per-second ceiling, over two ingress replicas, and eight.
 
     make bench-isolation_ceiling                      # virtual time: seconds
     python -m benchmarks.isolation_ceiling --http     # real streams: nine minutes, idle machine
@@ -28,6 +28,7 @@ from router.leases.ledger import Ledger
 from router.leases.messages import Answer, LeaseTerms, Report
 from router.limits.ceiling import CeilingConfig
 from router.limits.reservation import Reservation
+from serve_app.config.admission import LedgerConfig
 
 LIMIT = 80.0
 STREAMS = 8
@@ -35,7 +36,6 @@ ENGINE_TOKENS_PER_S = 3 * LIMIT / STREAMS
 RUN_S = 60.0
 HEARTBEAT_S = 0.2
 NAP_S = 0.1
-TERMS = LeaseTerms()
 
 
 @dataclass
@@ -46,6 +46,7 @@ class Scenario:
         ingress_of: stream and request number to ingress replica.
         lost: share of heartbeats that are lost, half of them after the ledger took them.
         ledger_is_gone: from and to which second.
+        replicas: ingress replicas.
 
     """
 
@@ -54,12 +55,13 @@ class Scenario:
     output_tokens: int = 600
     lost: float = 0.0
     ledger_is_gone: tuple[float, float] = (RUN_S, RUN_S)
+    replicas: int = 2
     delivered: list[float] = field(default_factory=list)
     refused: int = 0
 
 
 class Run:
-    """Clients in closed loops, engines that never slow down, two ingress replicas, a ledger."""
+    """Clients in closed loops, engines that never slow down, ingress replicas, a ledger."""
 
     def __init__(self, scenario: Scenario, seed: int) -> None:
         self.scenario = scenario
@@ -68,8 +70,9 @@ class Run:
         self.numbers = itertools.count()
         self.now = 0.0
         self.config = CeilingConfig(tokens_per_second=LIMIT)
-        self.holders = [LeaseHolder(f"i{n}", TERMS) for n in range(2)]
-        self.ledger: Ledger | None = Ledger(1, TERMS, learning_until=0.0, is_first=True)
+        self.terms = LedgerConfig().terms(scenario.replicas)
+        self.holders = [LeaseHolder(f"i{n}", self.terms) for n in range(scenario.replicas)]
+        self.ledger: Ledger | None = Ledger(1, self.terms, learning_until=0.0, is_first=True)
 
     def after(self, seconds: float, action: Callable[[], None]) -> None:
         heapq.heappush(self.events, (self.now + seconds, next(self.numbers), action))
@@ -99,8 +102,8 @@ class Run:
 
         def replace() -> None:
             # What it finds in the store.
-            until = gone + TERMS.lease_s + 2.0
-            self.ledger = Ledger(2, TERMS, learning_until=until, awaited=known)
+            until = gone + self.terms.lease_s + 2.0
+            self.ledger = Ledger(2, self.terms, learning_until=until, awaited=known)
 
         self.after(back - gone, replace)
 
@@ -180,6 +183,13 @@ def scenarios() -> list[Scenario]:
         Scenario("6 and 2 streams", lambda stream, *_: int(stream >= 6)),
         Scenario("all on one", lambda *_: 0),
         Scenario("each request anywhere, 100 tokens", lambda *x: x[2].randrange(2), 100),
+        Scenario("8 replicas, a stream each", lambda stream, *_: stream, replicas=8),
+        Scenario(
+            "8 replicas, each request anywhere, 100 tokens",
+            lambda *x: x[2].randrange(8),
+            100,
+            replicas=8,
+        ),
         Scenario("20 % of heartbeats lost", lambda stream, *_: stream % 2, lost=0.2),
         Scenario(
             "ledger dies, 5 s to replace it",
@@ -201,15 +211,16 @@ def virtual() -> None:
         traces[scenario.name] = scenario.delivered
     notes = (
         f"Simulated, in virtual time: {STREAMS} streams of one tenant, engines at {3 * LIMIT:.0f} "
-        f"tokens a second in all, a ceiling of {LIMIT:.0f}, two ingress replicas, {RUN_S:.0f} s; "
-        f"heartbeats every {HEARTBEAT_S} s that take 2 to 30 ms, leases of {TERMS.lease_s:.0f} s. "
+        f"tokens a second in all, a ceiling of {LIMIT:.0f}, two ingress replicas (or eight), "
+        f"{RUN_S:.0f} s; heartbeats every {HEARTBEAT_S} s that take 2 to 30 ms, leases of "
+        f"{LeaseTerms.lease_s:.0f} s. "
         "The pacer, the holder and the ledger are production's; HTTP, the event loop and its "
         "delays are not in it. A window is any second; the bar is the limit and one token per "
         "ingress replica, with a mean of 76 while there is demand. "
         "Command: `make bench-isolation_ceiling`."
     )
     report.write(
-        "isolation_ceiling", rows, title="A ceiling over two ingress replicas", notes=notes
+        "isolation_ceiling", rows, title="A ceiling over several ingress replicas", notes=notes
     )
     _plot(traces)
 

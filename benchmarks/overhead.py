@@ -17,21 +17,26 @@ import asyncio
 import os
 import statistics
 import subprocess
+import threading
 import time
 from typing import Any
 
 import aiohttp
 
-from benchmarks.support import report
+from benchmarks.support import held_streams, report
 from benchmarks.support.deployment import ROOT, cpu_s, rss_mib
+from benchmarks.support.held_streams import request
 from benchmarks.support.ways import WAYS, Timing, Way
 from simulator.virtual_time.report import quantile
 
 ROUNDS = 3
 PROMPT = "Please summarize our refund policy for an enterprise customer. " * 8
 HELD_TIMING = Timing(0.02, 0.2)
-HELD = (250, 500, 1000, 1500)
-HELD_TOKENS = 75
+HELD = (250, 500, 1000, 1500, 2000, 2500)
+HELD_TOKENS, HELD_RAMP_S = 100, 10.0
+"""Streams of 20 s that begin over 10 s: all are open for as long. Where 2,500 such streams come and
+go, 125 begin a second; 2,500 that begin within one second would time how fast they begin."""
+
 FLOOR = ("direct", "pointsman", "serve-relay", "vllm-router", "litellm")
 OWN_ENVIRONMENT = (
     "direct", "pointsman", "serve-relay", "ray", "ray-throughput", "ray-unbatched",
@@ -127,21 +132,42 @@ def _cpu(way: Way, before: dict[str, float] | None = None) -> dict[str, float]:
 
 
 def hold(way: Way) -> dict[str, Any]:
-    """The most streams at 5 tokens/s that end whole and in time."""
+    """The most streams at 5 tokens/s that end whole and in time, and what they cost."""
     row: dict[str, Any] = {"streams_held": 0}
-    nominal = HELD_TIMING.ttft_s + HELD_TIMING.itl_s * (HELD_TOKENS - 1)
     for streams in HELD:
-        results = asyncio.run(load(way, streams, 1, HELD_TOKENS))
-        errors = sum(not whole for _, _, whole in results)
-        slow = quantile([took for _, took, _ in results], 0.99) / nominal
-        print(f"  {way.name}: {streams} streams, {errors} errors, p99 duration x{slow:.2f}")
+        errors, slow, cost = _hold_so_many(way, streams)
         # A tenth late: the rate that the reader sees is still 4.5 tokens/s.
         if errors or slow > 1.1:
             row |= {"errors_past_held": errors, "p99_slowdown_past_held": slow}
             break
-        row["streams_held"] = streams
-        row["p99_slowdown_held"] = slow
+        row |= {"streams_held": streams, "p99_slowdown_held": slow, **cost}
     return row
+
+
+def _hold_so_many(way: Way, streams: int) -> tuple[int, float, dict[str, float]]:
+    """Streams that broke, the 99th percentile of their times over what is due, and the cost."""
+    nominal = HELD_TIMING.ttft_s + HELD_TIMING.itl_s * (HELD_TOKENS - 1)
+    asked = [
+        request(way.url, way.headers, _body(way, f"{streams}.{n}", HELD_TOKENS, stream=True))
+        for n in range(streams)
+    ]
+    rss = [rss_mib(way.path())]
+    when_full = threading.Timer(HELD_RAMP_S + 5, lambda: rss.append(rss_mib(way.path())))
+    when_full.start()
+    before, own, begun = _cpu(way), time.process_time(), time.monotonic()
+    results = held_streams.hold(way.url, asked, HELD_RAMP_S)
+    seconds = time.monotonic() - begun
+    used = {**_cpu(way, before), "client": time.process_time() - own}
+    when_full.join()
+    errors = sum(not x.whole for x in results)
+    slow = quantile([x.took_s for x in results], 0.99) / nominal
+    busy = ", ".join(f"{part} {100 * x / seconds:.0f} %" for part, x in used.items())
+    print(f"  {way.name}: {streams} streams, {errors} errors, p99 x{slow:.2f}; {busy}")
+    cost = {
+        f"held_{part}_cpu_us_per_token": 1e6 * used[part] / (streams * HELD_TOKENS)
+        for part in ("path", "engine", "client")
+    }
+    return errors, slow, {**cost, "held_path_kib_per_stream": 1024 * (rss[-1] - rss[0]) / streams}
 
 
 def main() -> None:
@@ -149,6 +175,7 @@ def main() -> None:
     parser.add_argument("--ways", default=",".join(WAYS), help="comma-separated")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--no-hold", action="store_true")
+    parser.add_argument("--only-hold", action="store_true", help="print streams held, no more")
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument(
         "--out-of-step",
@@ -167,7 +194,7 @@ def main() -> None:
         subprocess.run([ROOT / "scripts/install-peers"], check=True)
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     held: dict[str, dict[str, Any]] = {name: {} for name in names}
-    for number in range(args.rounds):
+    for number in range(0 if args.only_hold else args.rounds):
         shift = number * len(names) // args.rounds
         for name in names[shift:] + names[:shift]:
             with WAYS[name](Timing(in_step=not args.out_of_step)) as way:
@@ -176,6 +203,9 @@ def main() -> None:
     for name in names if not (args.no_hold or args.floor) else ():
         with WAYS[name](HELD_TIMING) as way:
             held[name] = hold(way)
+    if args.only_hold:
+        print(report.table([{"way": name, **held[name]} for name in names]))
+        return
     rows = [_row(name, runs, held[name]) for name in names]
     if args.dry:
         print(report.table(rows))

@@ -111,5 +111,8 @@ class PeerAnswers:
     async def socket_peers(self) -> dict[str, tuple[str, float]]:
         return self._websockets.peers.export()
 
+    async def silent_socket_peers(self) -> dict[str, tuple[str, float]]:
+        return self._websockets.peers.export_silent()
+
     async def admin(self, what: str, *args: Any) -> dict[str, Any]:
         return await self._admin.peer.answer(what, *args)

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,14 +24,15 @@ FLUSHED_S = 30.0
 class Usage:
     """What the store says, as `pointsman tenants usage` reads it."""
 
-    def __init__(self, tenants_file: Path) -> None:
+    def __init__(self, tenants_file: Path, tenants: Sequence[str] = TENANTS) -> None:
+        self._tenants = tenants
         self.path = tenancy_path(load_tenants(tenants_file))
         self.store = SqliteStore(self.path)
         self._before: dict[str, Counter[str]] = {}
 
     def keys(self) -> dict[str, str]:
         made = {}
-        for tenant in TENANTS:
+        for tenant in self._tenants:
             made[tenant], entry = make_key()
             self.store.add_key(StoredKey(tenant, entry, datetime.now(UTC)))
         return made
@@ -44,12 +46,12 @@ class Usage:
                 raise RuntimeError(f"not in the store: {left}")
             await asyncio.sleep(0.05)
             recover_dead(self.store, usage_folder(self.path))
-        now: dict[str, Counter[str]] = {tenant: Counter() for tenant in TENANTS}
+        now: dict[str, Counter[str]] = {tenant: Counter() for tenant in self._tenants}
         for slot, counts in self.store.usage("2000-01-01", "9999-12-31").items():
             if slot.tenant in now:
                 now[slot.tenant].update(counts._asdict())
         before, self._before = self._before, now
-        return {t: Counter(now[t]) - before.get(t, Counter()) for t in TENANTS}
+        return {t: Counter(now[t]) - before.get(t, Counter()) for t in self._tenants}
 
     def _unwritten(self) -> list[str]:
         """Open requests, and usage logs with lines behind the store's position."""

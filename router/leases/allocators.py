@@ -7,10 +7,10 @@ the ledger, for the holder that asks next.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
 from dataclasses import dataclass
 from math import ceil, floor
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from router.leases.messages import (
     IDLE_S,
@@ -21,6 +21,7 @@ from router.leases.messages import (
     RateDemand,
     RateGrant,
 )
+from router.leases.running_sum import RunningSum
 from router.limits.bucket import MINUTE_S
 
 # A share stays as it is while it is so near to what it should be, because what changes hands
@@ -32,6 +33,9 @@ SPARE_SHARE = 0.5
 
 # A holder may have more than it should by this part of the bucket before it must give back.
 STEADY_HELD = 0.1
+
+TRACE = 1e-9
+"""A share up to this is none: what rounding leaves of a sum."""
 
 FRESH_S = 0.8 * IDLE_S
 """Age up to which an old ledger's answer counts; the rest of `IDLE_S` is for late heartbeats
@@ -51,75 +55,110 @@ class ReportContext(NamedTuple):
     all_heard: bool = False  # every holder that the ledger before answered has reported
 
 
-_Demand = TypeVar("_Demand", RateDemand, PermitDemand)
+class _Allocator:
+    """Divides a limit into parts that never add up to more.
 
-
-class _Allocator(Generic[_Demand]):
-    """Divides a limit into parts that never add up to more."""
+    What a report costs does not grow with the number of holders: sums over them are kept.
+    """
 
     def __init__(self) -> None:
-        self._demands: dict[str, _Demand] = {}
         # The most that each may hold by now, as it is not known whether the last grant arrived.
-        self._liable: dict[str, float] = {}
+        self._liable = RunningSum()
 
-    def _allot(self, context: ReportContext, demand: _Demand, limit: float, target: float) -> float:
+    def _allot(self, context: ReportContext, held: float, target: float, *, limit: float) -> float:
         """Return the holder's part: `target`, or as much of it as nobody else may hold."""
-        self._liable[context.holder] = 0
-        wish = demand.held if context.is_learning else target
-        granted = min(wish, max(0, limit - sum(self._liable.values())))
-        self._liable[context.holder] = max(demand.held, granted)
+        wish = held if context.is_learning else target
+        granted = min(wish, max(0, limit - self._liable.besides(context.holder)))
+        self._liable.put(context.holder, max(held, granted))
         return granted
-
-    def drop(self, holder: str) -> None:
-        self._demands.pop(holder, None)
-        self._liable.pop(holder, None)
 
     def is_idle(self, _: ReportContext) -> bool:
         """Return whether forgetting this limit changes nothing."""
-        return not self._demands
+        return not self._liable
 
 
-class RateAllocator(_Allocator[RateDemand]):
+class RateAllocator(_Allocator):
     """Divides the tokens per second of one tenant into shares."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._demand, self._backlog = RunningSum(), RunningSum()
+        # Those that have demand and no share.
+        self._starving: set[str] = set()
 
     def exchange(self, context: ReportContext, demand: RateDemand) -> RateGrant:
         """Take what a holder reports and grant its next share."""
-        self._demands[context.holder] = demand
-        self._liable[context.holder] = demand.held
-        others = [x for name, x in self._demands.items() if name != context.holder]
-        share = self._allot(context, demand, 1.0, self._target(demand, others))
-        return RateGrant(share, sum(x.backlog for x in others))
+        holder = context.holder
+        self._demand.put(holder, demand.demand)
+        self._backlog.put(holder, demand.backlog)
+        self._note_starving(holder, demand, demand.held)
+        share = self._allot(context, demand.held, self._target(holder, demand), limit=1.0)
+        self._note_starving(holder, demand, max(demand.held, share))
+        return RateGrant(share, self._backlog.besides(holder))
 
-    def _target(self, mine: RateDemand, others: Collection[RateDemand]) -> float:
+    def drop(self, holder: str) -> None:
+        for one in (self._liable, self._demand, self._backlog):
+            one.drop(holder)
+        self._starving.discard(holder)
+
+    def _note_starving(self, holder: str, demand: RateDemand, share: float) -> None:
+        if demand.demand and share <= TRACE:
+            self._starving.add(holder)
+        else:
+            self._starving.discard(holder)
+
+    def _target(self, holder: str, mine: RateDemand) -> float:
         if not mine.demand:
             return 0.0
-        elsewhere = sum(x.demand for x in others)
+        elsewhere = self._demand.besides(holder)
         target = mine.demand / (mine.demand + elsewhere)
-        # A holder without a seat has no safe capacity either, so it must not wait long.
-        is_starving = any(x.demand and not self._liable[k] for k, x in self._demands.items())
         is_near = abs(target - mine.held) <= STEADY_SHARE
-        return mine.held if is_near and elsewhere and not is_starving else target
+        # A holder without a seat has no safe capacity either, so it must not wait long.
+        return mine.held if is_near and elsewhere and not self._starving else target
 
 
-class PermitAllocator(_Allocator[PermitDemand]):
+class PermitAllocator(_Allocator):
     """Divides the concurrent requests of one tenant into whole permits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._used, self._needs = RunningSum(), RunningSum()
+        self._limits: dict[str, int] = {}
+        # How many holders read which limit.
+        self._readers: Counter[int] = Counter()
 
     def exchange(self, context: ReportContext, demand: PermitDemand) -> PermitGrant:
         """Take what a holder reports and grant its next permits."""
-        self._demands[context.holder] = demand
+        holder = context.holder
+        self._note_limit(holder, demand.limit)
+        self._used.put(holder, demand.used)
+        self._needs.put(holder, demand.used + demand.wanted)
         # For a moment the ingress replicas may have read different versions of the tenants file.
-        limit = min(x.limit for x in self._demands.values())
-        permits = int(self._allot(context, demand, limit, self._target(demand, limit)))
-        used = sum(x.used for x in self._demands.values())
-        return PermitGrant(permits, used - demand.used)
+        limit = min(self._readers)
+        permits = int(self._allot(context, demand.held, self._target(demand, limit), limit=limit))
+        return PermitGrant(permits, int(self._used.besides(holder)))
+
+    def drop(self, holder: str) -> None:
+        for one in (self._liable, self._used, self._needs):
+            one.drop(holder)
+        self._note_limit(holder, None)
+
+    def _note_limit(self, holder: str, limit: int | None) -> None:
+        before = self._limits.pop(holder, None)
+        if before is not None:
+            self._readers[before] -= 1
+            if not self._readers[before]:
+                del self._readers[before]
+        if limit is not None:
+            self._limits[holder] = limit
+            self._readers[limit] += 1
 
     def _target(self, mine: PermitDemand, limit: int) -> int:
-        need = mine.used + mine.wanted
-        needs = sum(x.used + x.wanted for x in self._demands.values())
+        need, needs = mine.used + mine.wanted, int(self._needs.total)
         if needs >= limit:
             # It may be rounded up, because what there is no room for is not granted.
             return ceil(limit * need / needs) if needs else 0
-        return need + floor((limit - needs) * SPARE_SHARE / len(self._demands))
+        return need + floor((limit - needs) * SPARE_SHARE / len(self._needs))
 
 
 class RecoveredLevel:
@@ -193,6 +232,8 @@ class BucketAllocator:
         # Tokens that nobody holds.
         self._left = min(limit, since * limit / MINUTE_S)
         self._holders: dict[str, _BucketHolder] = {}
+        # What holders have, and what was handed out and may not have arrived; what they ask.
+        self._out, self._need, self._pace = RunningSum(), RunningSum(), RunningSum()
 
     def exchange(self, context: ReportContext, demand: BucketDemand) -> BucketGrant:
         """Take what a holder reports, and hand out."""
@@ -212,6 +253,9 @@ class BucketAllocator:
             self._left += before.added
         self._left += max(0.0, demand.returned - before.said.returned)
         mine = self._holders[context.holder] = _BucketHolder(demand, added_at=context.seq)
+        self._out.put(context.holder, demand.held)
+        self._need.put(context.holder, demand.need)
+        self._pace.put(context.holder, demand.pace)
         self._clip()
         if context.is_learning:
             return BucketGrant(0.0, None, self.level)
@@ -219,14 +263,13 @@ class BucketAllocator:
         # What one holder has overdrawn is covered at once: it is the tenant's debt.
         mine.added = max(0.0, -demand.held, min(target - demand.held, self._left))
         self._left -= mine.added
+        self._out.put(context.holder, demand.held + mine.added)
         has_excess = demand.held - target > STEADY_HELD * self.limit
         return BucketGrant(mine.added, target if has_excess else None, self.level)
 
     def _target(self, mine: BucketDemand) -> float:
-        needs = sum(x.said.need for x in self._holders.values())
-        paces = sum(x.said.pace for x in self._holders.values())
-        spare = max(0.0, self.level - needs)
-        part = mine.pace / paces if paces else 0.0
+        spare = max(0.0, self.level - self._need.total)
+        part = mine.pace / self._pace.total if self._pace.total else 0.0
         return min(self.limit, mine.need) + SPARE_SHARE * spare * part
 
     def _refill(self, context: ReportContext) -> None:
@@ -238,22 +281,20 @@ class BucketAllocator:
 
     def _clip(self) -> None:
         # What holders have is still a part of the one bucket, which may not be over its limit.
-        self._left = min(self._left, self.limit - self._out)
-
-    @property
-    def _out(self) -> float:
-        return sum(x.said.held + x.added for x in self._holders.values())
+        self._left = min(self._left, self.limit - self._out.total)
 
     @property
     def level(self) -> float:
         """Tokens left, with the ledger and with the holders."""
-        return self._left + self._out
+        return self._left + self._out.total
 
     def drop(self, holder: str) -> None:
         """Forget a holder; what it held is void, and what it owed is still owed."""
         gone = self._holders.pop(holder, None)
         if gone is not None:
             self._left += min(0.0, gone.said.held + gone.added)
+            for one in (self._out, self._need, self._pace):
+                one.drop(holder)
 
     def is_idle(self, context: ReportContext) -> bool:
         """Return whether forgetting it changes nothing: it is full, and nobody holds a part."""

@@ -42,14 +42,12 @@ class LeaseBounds:
             for so long, an ingress replica has no more than its safe capacity, and lets
             its sheddable work go.
         seat_s: how long a seat, and so the safe capacity, outlives that report.
-        safe_share: part of each limit that an ingress replica has while it has a seat.
         stale_s: age from which what a peer reported does not count.
 
     """
 
     lease_s: float = field(default=10.0, metadata={"gt": 0})
     seat_s: float = field(default=60.0, metadata={"gt": 0})
-    safe_share: float = field(default=0.01, metadata={"ge": 0})
     stale_s: float = field(default=0.5, metadata={"gt": 0})
 
 
@@ -60,10 +58,12 @@ class LeaseTerms(LeaseBounds):
     Attributes:
         seats: ingress replicas that may have a seat at a time. There are twice as many as
             ingress replicas, because old and new ones overlap in a rollout.
+        safe_share: part of each limit that an ingress replica has while it has a seat.
 
     """
 
     seats: int = 4
+    safe_share: float = 0.01
 
     def __post_init__(self) -> None:
         if not 0 < self.leased <= 1:

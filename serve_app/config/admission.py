@@ -15,6 +15,10 @@ from serve_app.config.errors import STRICT, StrictModel
 MAX_SAFE_SHARE = 0.2
 """Of a ceiling, what all safe capacities together may be."""
 
+SAFE_SHARES = 0.04
+"""Of a ceiling, what they are together unless it is set: 1 % each with two ingress replicas. What
+is in those of empty seats, and of replicas without demand, nobody has."""
+
 
 class IngressConfig(StrictModel):
     """The ingress replicas.
@@ -48,12 +52,15 @@ class LedgerConfig(LeaseBounds):
 
     Attributes:
         heartbeat_s: how often each tells the ledger what it holds and wants.
+        safe_share: part of each ceiling that a replica has without the ledger; None: 0.04 over
+            all seats, two for each replica.
         grace_s: protected work that is late, or finds the queue full, is refused after so
             long even if it is not known what the others hold. Longer than a lease.
 
     """
 
     heartbeat_s: float = Field(default=0.2, ge=0.05)
+    safe_share: float | None = Field(default=None, ge=0)
     grace_s: float = Field(default=12, gt=0)
 
     @model_validator(mode="after")
@@ -68,8 +75,9 @@ class LedgerConfig(LeaseBounds):
 
     def terms(self, ingresses: int) -> LeaseTerms:
         """What the ledger and the ingress replicas agree on."""
-        bounds = (self.lease_s, self.seat_s, self.safe_share, self.stale_s)
-        return LeaseTerms(*bounds, seats=2 * ingresses)
+        seats = 2 * ingresses
+        share = SAFE_SHARES / seats if self.safe_share is None else self.safe_share
+        return LeaseTerms(self.lease_s, self.seat_s, self.stale_s, seats, share)
 
 
 @dataclass(config=STRICT, frozen=True)

@@ -181,7 +181,7 @@ class FleetConfig(StrictModel):
 
     @model_validator(mode="after")
     def _safe_capacities_leave_something_to_lease(self) -> Self:
-        if 2 * self.ingress.replicas * self.ledger.safe_share > MAX_SAFE_SHARE:
+        if 2 * self.ingress.replicas * (self.ledger.safe_share or 0.0) > MAX_SAFE_SHARE:
             raise ValueError(
                 f"ledger.safe_share: the safe capacities of 2 x {self.ingress.replicas} ingress "
                 f"replicas may be {MAX_SAFE_SHARE:.0%} of a ceiling at most"

@@ -1,8 +1,9 @@
 """The other ingress replicas: where they are, and asking them for their chats.
 
-Every replica tells every other, by Serve's broadcast, the endpoints that it has heard
-of and how long ago. A replica that drains answers no broadcast any more but still has
-chats; the others know it from before, and tell those that came later.
+Every replica tells every other its endpoint, by Serve's broadcast. A replica that drains answers
+no broadcast any more but still has chats; the others know it from before, and tell those that
+came later. Who knows nobody is told of all. After that each speaks for itself, and the others tell
+only of those that are silent: else every replica would tell every other of all, every time.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ REFRESH_PERIOD_S = 5.0
 REFRESH_AT_MOST_EVERY_S = 1.0
 KEEP_S = 900.0
 """How long a replica that is not heard of any more is asked: Serve's longest drain."""
+
+SILENT_S = REFRESH_PERIOD_S + 1.0
+"""Not heard of for so long: it answers no broadcast any more."""
 
 ANSWER_S = 2.0
 TIMEOUTS = TimeoutConfig(connect_s=1, read_s=15, probe_after_s=math.inf)
@@ -64,6 +68,11 @@ class Peers:
         now = time.monotonic()
         known = {name: (url, now - seen) for name, (url, seen) in self._known.items()}
         return known | ({self._me: (self._url, 0.0)} if self._url else {})
+
+    def export_silent(self) -> dict[str, tuple[str, float]]:
+        """Of `export`, this replica and those that do not speak for themselves."""
+        told = self.export().items()
+        return {name: row for name, row in told if name == self._me or row[1] > SILENT_S}
 
     def merge(self, exported: dict[str, tuple[str, float]]) -> None:
         now = time.monotonic()
@@ -99,7 +108,8 @@ class Peers:
 
     async def _ask_all(self) -> None:
         try:
-            for exported in await self._broadcast("socket_peers"):
+            what = "silent_socket_peers" if self._known else "socket_peers"
+            for exported in await self._broadcast(what):
                 if isinstance(exported, dict):
                     self.merge(exported)
         except Exception:

@@ -139,8 +139,11 @@ class SocketWorld:
         await asyncio.gather(*(each.stop() for each in stopping))
 
     async def broadcast(self, method):
+        peers = [ingress.peers for ingress in self.ingresses]
+        if method == "silent_socket_peers":
+            return [x.export_silent() for x in peers]
         assert method == "socket_peers"
-        return [ingress.peers.export() for ingress in self.ingresses]
+        return [x.export() for x in peers]
 
     async def connect(self, at=0, **scope) -> "Client":
         """A socket that has been accepted."""

@@ -490,3 +490,13 @@ async def test_the_heart_beats_on_whatever_becomes_of_one(pair):
         while not here.lease_holder.epoch:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     task.cancel()
+
+
+@pytest.mark.parametrize(("ingresses", "share"), [(2, 0.01), (8, 0.0025), (32, 0.000625)])
+def test_all_safe_capacities_are_the_same_part_of_a_limit(ingresses, share):
+    """However many replicas there are; what is set is taken as it is."""
+    terms = LedgerConfig().terms(ingresses)
+
+    assert (terms.seats, terms.safe_share) == (2 * ingresses, pytest.approx(share))
+    assert terms.leased == pytest.approx(0.96)
+    assert LedgerConfig(safe_share=0.002).terms(ingresses).safe_share == 0.002

@@ -196,6 +196,26 @@ async def test_who_asks_for_peers_while_that_is_done_waits_for_it():
     await peers.close()
 
 
+async def test_each_replica_speaks_for_itself_and_for_the_silent():
+    """Who knows somebody is told no more of those that answer; of one that drains it is."""
+    asked = []
+
+    async def broadcast(method):
+        asked.append(method)
+        return [{"i1": ("http://127.0.0.1:1", 0.0)}, {"i3": ("http://127.0.0.1:3", 9.0)}]
+
+    peers = Peers("i2", "s3cret", broadcast)
+    peers.open_at("http://127.0.0.1:2")
+    await peers.refresh()
+    peers._refreshed_at -= 1.0
+    await peers.refresh()
+
+    assert asked == ["socket_peers", "silent_socket_peers"]
+    assert set(peers.export()) == {"i1", "i2", "i3"}
+    assert set(peers.export_silent()) == {"i2", "i3"}
+    await peers.close()
+
+
 async def test_what_is_known_of_peers_outlives_a_failed_exchange(caplog):
     """The controller is away: the owner is asked all the same, and nothing is left running."""
 
