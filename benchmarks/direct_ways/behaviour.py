@@ -82,7 +82,7 @@ def _lane_deaths(start: Start, kills: int) -> dict[str, Any]:
 
 
 async def _leaving(way: Way) -> dict[str, Any]:
-    """Clients reset their connections after ten tokens. When does the lane stop?"""
+    """When the lane stops after its clients have reset their connections, ten tokens in."""
     before = (await get(LANE_PORTS[0], "/stats", way.secret))["generated"]
     left: list[float] = []
 

@@ -15,6 +15,8 @@ from typing import Any
 
 from benchmarks.direct_ways.client import Answer, get, load, whole_answers
 from benchmarks.direct_ways.handover import written_bytes
+from benchmarks.direct_ways.lane import event_of
+from benchmarks.direct_ways.stream_work import stream
 from benchmarks.direct_ways.ways import LANE_PORTS, Way
 from simulator.virtual_time.report import quantile
 
@@ -115,7 +117,7 @@ def parts() -> dict[str, float]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listening = socket.create_server(("127.0.0.1", 0))
     client = socket.create_connection(listening.getsockname())
-    message = bytes(1200)
+    message, body, work, event = bytes(1200), bytes(8192), stream(), event_of(7)
 
     def pass_on() -> None:
         socket.send_fds(ours, [message], [client.fileno()])
@@ -127,7 +129,8 @@ def parts() -> dict[str, float]:
         "verify_decision_us": verify,
         "pass_socket_us": pass_on,
         "written_bytes_us": lambda: written_bytes(client),
-        "sha256_of_8_kib_us": lambda: hashlib.sha256(bytes(8192)).digest(),
+        "sha256_of_8_kib_us": lambda: hashlib.sha256(body).digest(),
+        "stream_work_us": lambda: work.feed(event),
     }
     found = {name: _least_us(step) for name, step in steps.items()}
     for opened in (ours, theirs, listening, client):

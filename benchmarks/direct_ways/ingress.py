@@ -9,9 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import socket
-import time
-from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -20,7 +17,9 @@ from starlette.types import Receive, Scope, Send
 
 from benchmarks.direct_ways import handover
 from benchmarks.direct_ways.handover import Journal, Task
-from benchmarks.direct_ways.lane import CHAT, _body, _respond
+from benchmarks.direct_ways.lane import CHAT, read_body, respond
+from benchmarks.direct_ways.lane_link import Handed, LaneDied, LaneLink
+from benchmarks.direct_ways.stream_work import stream
 from serve_app.config.serving import TimeoutConfig
 from serve_app.front.listener.wire import Wire
 from serve_app.relay.forwarder import SuspendedSend
@@ -35,65 +34,6 @@ _REQUEST = (
     b"POST " + CHAT.encode() + b" HTTP/1.1\r\nhost: lane\r\n%b: %b\r\ncontent-length: %d\r\n\r\n%b"
 )
 _MARKS = b"x-pointsman-lane: %d\r\nx-request-id: %b\r\n"
-
-
-class LaneDied(Exception):
-    """The lane's process ended with a stream of ours in it."""
-
-
-@dataclass
-class Handed:
-    """One stream in a lane's hands. `read`: bytes of its journal that were looked at."""
-
-    done: asyncio.Future[tuple[int, bytes]]
-    rate: float
-    read: int = 0
-    events: int = 0
-    transcript: list[bytes] = field(default_factory=list)
-    begun: float = field(default_factory=time.monotonic)
-
-
-class LaneLink:
-    """One lane: its endpoint, and the Unix socket that takes clients' sockets."""
-
-    def __init__(self, number: int, port: int, path: str, journal: Journal) -> None:
-        self.number, self.url, self.is_alive = number, f"http://127.0.0.1:{port}", True
-        self.handed: dict[int, Handed] = {}
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._socket.connect(path)
-        self._socket.setblocking(False)
-        hello = Task(handover.HELLO, b"", b"").packed()
-        socket.send_fds(self._socket, [hello], [journal.fd])
-        asyncio.get_running_loop().add_reader(self._socket, self._read)
-
-    def send(self, task: Task, client: int) -> bool:
-        """Hand a client's descriptor over; False where the lane's queue is full."""
-        try:
-            socket.send_fds(self._socket, [task.packed()], [client])
-        except OSError:
-            return False
-        return True
-
-    def _read(self) -> None:
-        while True:
-            try:
-                message = self._socket.recv(handover.MAX_MESSAGE)
-            except BlockingIOError:
-                return
-            except OSError:
-                message = b""
-            if not message:
-                self._end()
-                return
-            slot, how, unread = handover.read_given_back(message)
-            self.handed[slot].done.set_result((how, unread))
-
-    def _end(self) -> None:
-        self.is_alive = False
-        asyncio.get_running_loop().remove_reader(self._socket)
-        for stream in self.handed.values():
-            if not stream.done.done():
-                stream.done.set_exception(LaneDied())
 
 
 class Ingress:
@@ -112,9 +52,9 @@ class Ingress:
             await _echo(receive, send)
         elif scope["method"] == "GET":
             told = {"counted": self.counted, "resumed": self.resumed}
-            await _respond(send, orjson.dumps(told))
+            await respond(send, orjson.dumps(told))
         else:
-            body = await _body(receive)
+            body = await read_body(receive)
             if not (self._hands_over and await self._hand_over(send, body)):
                 await self._relay(send, body, orjson.loads(body))
 
@@ -141,17 +81,25 @@ class Ingress:
                 if "content-length" in response.headers:
                     head.append((b"content-length", response.headers["content-length"].encode()))
                 await send({"type": "http.response.start", "status": 200, "headers": head})
-            await self._pass_on(response, send)
-            await send({"type": "http.response.body", "body": b""})
+            if asked.get("stream"):
+                await self._pass_on(response, send)
+                await send({"type": "http.response.body", "body": b""})
+            else:
+                await send({"type": "http.response.body", "body": await response.read()})
         finally:
             response.close()
 
     async def _pass_on(self, response: Response, send: Send) -> None:
         suspended: list[SuspendedSend] = []
+        work = stream()
 
         def step(chunk: bytes) -> bool:
-            self.counted += _tokens(chunk)
-            message = {"type": "http.response.body", "body": chunk, "more_body": True}
+            before = work.tokens
+            out = work.feed(chunk)
+            self.counted += work.tokens - before
+            if not out:
+                return True
+            message = {"type": "http.response.body", "body": out, "more_body": True}
             sending = send(message).__await__()
             try:
                 waits_for = next(sending)

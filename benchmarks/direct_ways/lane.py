@@ -24,19 +24,27 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from benchmarks.direct_ways import handover
 from benchmarks.direct_ways.handover import Journal, Task
+from benchmarks.direct_ways.stream_work import Working
 from serve_app.transport.endpoint import Guard
 
 CHAT = "/v1/chat/completions"
 LISTED = frozenset({("POST", CHAT), ("GET", "/health"), ("GET", "/stats"), ("GET", "/v1/models")})
 TTFT_S, ITL_S = 0.02, 0.05
 
-_BEFORE = (
+_CHUNK = (
     b'data: {"id":"chatcmpl-0123456789abcdef0123456789abcdef","object":"chat.completion.chunk",'
-    b'"created":1790000000,"model":"m","choices":[{"index":0,"delta":{"content":" '
+    b'"created":1790000000,"model":"m","choices":['
 )
-_BEHIND = b'"},"logprobs":null,"finish_reason":null,"token_ids":null}]}\n\n'
+_BEFORE = _CHUNK + b'{"index":0,"delta":{"content":" '
+_BEHIND = b'"},"logprobs":null,"finish_reason":null,"token_ids":[%d]}]}\n\n'
+_USAGE = _CHUNK + b'],"usage":{"prompt_tokens":100,"total_tokens":%d,"completion_tokens":%d}}\n\n'
 _DONE = b"data: [DONE]\n\n"
 _JSON = [(b"content-type", b"application/json")]
+
+
+def event_of(number: int) -> bytes:
+    """Return one token as vLLM writes it, its id told."""
+    return b"%b%d%b" % (_BEFORE, number, _BEHIND % number)
 
 
 class MockEngine:
@@ -49,15 +57,11 @@ class MockEngine:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] == "GET":
-            stats = {
-                "data": [{"id": "m"}],
-                "generated": self.generated,
-                "running": self.running,
-                "aborted_at": self.aborted_at,
-            }
-            await _respond(send, orjson.dumps(stats))
+            stats: dict[str, Any] = {"data": [{"id": "m"}], "generated": self.generated}
+            stats |= {"running": self.running, "aborted_at": self.aborted_at}
+            await respond(send, orjson.dumps(stats))
             return
-        asked = orjson.loads(await _body(receive))
+        asked = orjson.loads(await read_body(receive))
         answering = asyncio.ensure_future(self._answer(asked, send))
         leaving = asyncio.ensure_future(_left(receive))
         self.running += 1
@@ -79,7 +83,7 @@ class MockEngine:
             self.generated += last - first
             words = " ".join(map(str, range(first, last)))
             answer = {"choices": [{"message": {"role": "assistant", "content": words}}]}
-            await _respond(send, orjson.dumps(answer))
+            await respond(send, orjson.dumps(answer))
             return
         kind = [(b"content-type", b"text/event-stream")]
         await send({"type": "http.response.start", "status": 200, "headers": kind})
@@ -87,8 +91,9 @@ class MockEngine:
             if number > first:
                 await self._next_step()
             self.generated += 1
-            event = b"%b%d%b" % (_BEFORE, number, _BEHIND)
+            event = event_of(number)
             await send({"type": "http.response.body", "body": event, "more_body": True})
+        await send({"type": "http.response.body", "body": _USAGE % (last, last), "more_body": True})
         await send({"type": "http.response.body", "body": _DONE})
 
     def _next_step(self) -> asyncio.Future[None]:
@@ -106,7 +111,7 @@ class MockEngine:
             step.set_result(None)
 
 
-async def _body(receive: Receive) -> bytes:
+async def read_body(receive: Receive) -> bytes:
     body, more = b"", True
     while more:
         message: Message = await receive()
@@ -120,7 +125,7 @@ async def _left(receive: Receive) -> None:
         pass
 
 
-async def _respond(send: Send, body: bytes) -> None:
+async def respond(send: Send, body: bytes) -> None:
     headers = [*_JSON, (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -182,8 +187,11 @@ class JournalingTransport:
 class HandedConnection(HttpToolsProtocol):
     """Uvicorn's protocol for one request on a connection that goes back afterwards."""
 
-    def __init__(self, server: LaneServer, home: socket.socket, journal: Journal, task: Task):
+    def __init__(
+        self, server: LaneServer, home: socket.socket, journal: Journal, task: Task
+    ) -> None:
         super().__init__(server.config, server.server_state, {})
+        self.app = server.works
         self._home, self._journal, self._handed = home, journal, task
         self._unread = b""
         self._is_asked = False
@@ -220,6 +228,7 @@ class LaneServer(uvicorn.Server):
     """The endpoint's server, which also takes sockets that are handed over at a path."""
 
     def __init__(self, app: ASGIApp, port: int, path: Path) -> None:
+        self.works: Any = Working(app)
         options: dict[str, Any] = {"log_level": "error", "lifespan": "off", "loop": "none"}
         options |= {"server_header": False, "date_header": False, "access_log": False}
         super().__init__(
@@ -272,9 +281,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--path", type=Path, required=True, help="of the Unix socket")
     parser.add_argument("--secret", default="", help="none: who asks is answered")
+    parser.add_argument("--works", action="store_true", help="on streams, as who relays does")
     args = parser.parse_args()
     engine: ASGIApp = MockEngine()
     app = Guard(engine, args.secret, LISTED) if args.secret else engine
+    if args.works:
+        app = Working(app)
     asyncio.run(LaneServer(app, args.port, args.path).run_with_socket())
 
 
