@@ -40,6 +40,9 @@ def behaviour(start: Start, kills: int) -> dict[str, Any]:
         with start() as way:
             row[f"whole_of_8_when_{name}_dies"] = asyncio.run(_whole_when_dead(way, name))
     row |= _lane_deaths(start, kills)
+    if row["way"] == "hand_over":
+        with start() as way:
+            row["unread_whole_of_8"] = asyncio.run(_unread(way))
     return row
 
 
@@ -79,6 +82,22 @@ def _lane_deaths(start: Start, kills: int) -> dict[str, Any]:
         "lane_killed_whole": whole,
         "lane_killed_cut": sum(a.tokens > 0 and not a.is_whole for a in answers),
     }
+
+
+async def _unread(way: Way) -> int:
+    """Kill the lane while most of what it wrote is in its own buffers, as nobody reads."""
+    reading = asyncio.Event()
+    clients = [Client(way.port, way.secret) for _ in range(STREAMS)]
+    for client in clients:
+        await client.pause_before(reading)
+    body = {"stream": True, "max_tokens": 8000, "at_once": True}
+    asking = [asyncio.ensure_future(client.send(body)) for client in clients]
+    await asyncio.sleep(AT_S)
+    await asyncio.to_thread(_kill, way.lanes[0])
+    await asyncio.sleep(AT_S)
+    reading.set()
+    answers = await asyncio.gather(*asking)
+    return sum(answer.is_whole and answer.tokens == 8000 for answer in answers)
 
 
 async def _leaving(way: Way) -> dict[str, Any]:

@@ -37,6 +37,7 @@ class Client:
         self._port, self._secret = port, secret
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._resumes: asyncio.Event | None = None
         self.connections = 0
 
     async def ask(self, tokens: int, *, stream: bool = True, leave_after: int = 0) -> Answer:
@@ -44,6 +45,15 @@ class Client:
         body: dict[str, Any] = {"model": "m", "stream": stream, "max_tokens": tokens}
         body["messages"] = [{"role": "user", "content": PROMPT}]
         return await self.send(body, leave_after)
+
+    async def pause_before(self, event: asyncio.Event) -> None:
+        """Connect, and read nothing until `event`: little of an answer fits into the kernel."""
+        opened = socket.socket()
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        opened.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(opened, ("127.0.0.1", self._port))
+        self._reader, self._writer = await asyncio.open_connection(sock=opened)
+        self._resumes = event
 
     async def send(self, body: dict[str, Any], leave_after: int = 0) -> Answer:
         answer, begun = Answer(), time.perf_counter()
@@ -65,6 +75,10 @@ class Client:
             f"x-pointsman-endpoint: {self._secret}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
             + body
         )
+        if self._resumes is not None:
+            self._writer.transport.pause_reading()  # type: ignore[attr-defined]
+            await self._resumes.wait()
+            self._writer.transport.resume_reading()  # type: ignore[attr-defined]
         head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
         answer.status = int(head[9:12])
         if b"content-length: " in head:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 SLOTS = 256
 HEAD_BYTES = 64
-ROOM_BYTES = 256 * 1024
+ROOM_BYTES = 4 * 1024 * 1024
 """Of one stream's journal. It is not a ring: what does not fit is relayed from the beginning."""
 
 MAX_MESSAGE = 128 * 1024

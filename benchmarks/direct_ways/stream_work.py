@@ -40,7 +40,7 @@ class Working:
                 out = work.feed(message["body"])
                 if not (out or is_last):
                     return
-                message = message | {"body": out}
+                message = {**message, "body": out}
             await send(message)
 
         await self._app(scope, receive, told)

