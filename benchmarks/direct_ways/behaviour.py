@@ -125,7 +125,13 @@ async def _leaving(way: Way) -> dict[str, Any]:
 
 
 async def _sockets(way: Way) -> dict[str, Any]:
-    return {"websocket": "echoes" if await _echoes(way) else "no"}
+    stranger = Client(LANE_PORTS[0], "guess")
+    answer = await stranger.ask(2)
+    stranger.close()
+    return {
+        "websocket": "echoes" if await _echoes(way) else "no",
+        "lane_tells_a_stranger": answer.status,
+    }
 
 
 async def _echoes(way: Way) -> bool:
