@@ -22,6 +22,7 @@ from simulator.virtual_time.report import quantile
 
 TOKENS, STREAMS, EACH = 100, 64, 2
 CLIENTS, WHOLE_EACH = 8, 50
+IDLE_S = 3.0
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -35,6 +36,9 @@ async def _costs(way: Way) -> dict[str, Any]:
     await load(way.port, way.secret, 8, 4, 4)
     lone = await load(way.port, way.secret, 1, 60, 2)
     usage, told = Usage(way), await _counts(way)
+    before = usage.now()
+    await asyncio.sleep(IDLE_S)
+    row["path_idle_cpu_ms_per_s"] = _path_s(usage.now(), before) * 1e3 / IDLE_S
     before = usage.now()
     many = await load(way.port, way.secret, STREAMS, EACH, TOKENS)
     row |= _per(usage.now(), before, STREAMS * EACH * TOKENS, "token")
@@ -82,12 +86,16 @@ def _per(
         for name, (spent, system) in now.items()
     }
     row = {f"{name}_cpu_us_per_{unit}": 1e6 * spent / units for name, (spent, _) in used.items()}
-    path = [used[name] for name in used if name != "lanes"]
-    whole = sum(spent for spent, _ in path)
+    whole = _path_s(now, before)
     row[f"path_cpu_us_per_{unit}"] = 1e6 * whole / units
     if unit == "token":
-        row["path_system_share"] = sum(system for _, system in path) / whole if whole else 0.0
+        system = sum(system for name, (_, system) in used.items() if name != "lanes")
+        row["path_system_share"] = system / whole if whole else 0.0
     return row
+
+
+def _path_s(now: dict[str, tuple[float, float]], before: dict[str, tuple[float, float]]) -> float:
+    return sum(now[name][0] - before[name][0] for name in now if name != "lanes")
 
 
 async def _counts(way: Way) -> tuple[int, int]:
