@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from serve_app.config.addresses import Frontend
 from serve_app.front.listener import listener as listener_module
@@ -17,6 +18,7 @@ from serve_app.front.listener.accepting import AT_ONCE
 from serve_app.front.listener.listener import Listener
 from serve_app.front.listener.sharing import NobodyAnswers, family_of, share
 from serve_app.front.listener.steering import join
+from serve_app.protocol.asgi import respond
 from tests.unit.serve_app.front.listener.test_own_listener import GET, App, Client, until
 
 
@@ -171,6 +173,43 @@ async def test_a_newcomer_gets_connections_when_the_one_that_it_asked_has_left()
         await second.stop()
         assert await port.ask() == 200
         assert served(third) == [1]
+
+
+async def test_replicas_come_and_go_and_no_connection_is_reset() -> None:
+    """Five times a newcomer comes and the older one leaves, under eight clients."""
+    async with held() as port:
+        listeners = [await port.listener()]
+        is_over = False
+
+        async def keep_asking() -> list[int]:
+            statuses = []
+            while not is_over:
+                statuses.append(await port.ask())
+            return statuses
+
+        asking = [asyncio.create_task(keep_asking()) for _ in range(8)]
+        for _ in range(5):
+            listeners.append(await port.listener())
+            await listeners[-2].stop()
+        is_over = True
+        statuses = [status for answers in asking for status in await answers]
+        assert statuses == [200] * len(statuses)
+        assert all(served(*listeners[:-1]))
+
+
+async def test_the_address_is_the_connection_s_whatever_its_client_says() -> None:
+    async with held() as port:
+        seen = []
+
+        async def note(scope: Scope, receive: Receive, send: Send) -> None:
+            seen.append((scope["client"][0], scope["scheme"]))
+            await respond(send, 200, b"", [])
+
+        listener = await port.listener()
+        listener._app = note
+        lines = b"x-forwarded-for: 203.0.113.9\r\nx-forwarded-proto: https\r\n"
+        assert await port.ask(b"GET / HTTP/1.1\r\nhost: x\r\n%b\r\n" % lines) == 200
+        assert seen == [("127.0.0.1", "http")]
 
 
 def test_who_hangs_is_not_passed_over_at_first_and_then_is() -> None:
