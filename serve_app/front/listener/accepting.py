@@ -20,7 +20,7 @@ DEFER_S = 0.002
 """How long whoever is next has to take a connection before the others do."""
 
 AT_ONCE = 4
-"""Connections that are taken before looking again who is next."""
+"""Connections that are taken then, at most, before looking again who is next."""
 
 FULL_S = 1.0
 """How long nothing is taken when the process may have no more open files."""
@@ -64,10 +64,17 @@ class Acceptor:
         if self._opening:
             await asyncio.wait(self._opening)
 
+    def empty(self) -> bool:
+        """Take all that waits, whoever is next; returns whether anything did."""
+        found = self._take_one()
+        while found and self._take_one():
+            pass
+        return found
+
     def _ready(self) -> None:
         self.tell()
         if self._board.is_next(time.monotonic()):
-            self._take()
+            self._take(1)
         else:
             self._pause(DEFER_S)
 
@@ -78,19 +85,24 @@ class Acceptor:
     def _go_on(self) -> None:
         self._later = None
         self._loop.add_reader(self._listening, self._ready)
-        self._take()
+        self._take(AT_ONCE)
 
-    def _take(self) -> None:
-        for _ in range(AT_ONCE):
-            try:
-                taken, _ = self._listening.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+    def _take(self, most: int) -> None:
+        for _ in range(most):
+            if not self._take_one():
                 return
-            except OSError as error:
-                logger.warning("no connection can be taken: %s", error)
-                self._pause(FULL_S)
-                return
-            self._open(taken)
+
+    def _take_one(self) -> bool:
+        try:
+            taken, _ = self._listening.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return False
+        except OSError as error:
+            logger.warning("no connection can be taken: %s", error)
+            self._pause(FULL_S)
+            return False
+        self._open(taken)
+        return True
 
     def _open(self, taken: socket.socket) -> None:
         taken.setblocking(False)

@@ -50,7 +50,17 @@ class Board:
         self._open, self._taken = 0, max(taken, default=0)
         free = (at for at, row in enumerate(rows) if now - row[0] >= FREE_S)
         self._mine = next(free, None)
+        self._others: list[int] = []
         self.tell(now)
+        self.look(now)
+
+    def look(self, now: float) -> None:
+        """See who is there. To be called about once a second: who comes later is not seen yet."""
+        self._others = [
+            at * _ROW.size
+            for at, row in enumerate(self._rows())
+            if at != self._mine and now - row[0] < SILENT_S
+        ]
 
     def tell(self, now: float, connections: int | None = None, taken: int = 0) -> None:
         """Be there still; `connections` that are open, `taken` since it was last told."""
@@ -61,11 +71,16 @@ class Board:
     def is_next(self, now: float) -> bool:
         """Whether nobody who is there has less to do."""
         mine = (self._open, self._taken)
-        return all(mine <= (connections, taken) for _, connections, taken in self._others(now))
+        for at in self._others:
+            told, connections, taken = _ROW.unpack_from(self._memory, at)
+            if (connections, taken) < mine and now - told < SILENT_S:
+                return False
+        return True
 
     def is_alone(self, now: float) -> bool:
         """Whether nobody else is there."""
-        return not self._others(now)
+        self.look(now)
+        return not self._others
 
     def leave(self) -> None:
         """Be no longer there for the others."""
@@ -76,10 +91,6 @@ class Board:
         """Leave, and let the page go."""
         self.leave()
         self._memory.close()
-
-    def _others(self, now: float) -> list[tuple[float, int, int]]:
-        rows = enumerate(self._rows())
-        return [row for at, row in rows if at != self._mine and now - row[0] < SILENT_S]
 
     def _rows(self) -> list[tuple[float, int, int]]:
         return list(_ROW.iter_unpack(self._memory[:]))

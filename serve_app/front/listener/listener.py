@@ -108,7 +108,7 @@ class Listener:
         while not self._serving.done():
             await asyncio.sleep(LOOK_EVERY_S)
             self._look()
-            held.tell()
+            held.look()
 
     async def _share(self) -> tuple[Shared, Offer]:
         place = self._place

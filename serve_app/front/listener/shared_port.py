@@ -37,24 +37,27 @@ class SharedPort:
         self._is_leaving = False
         self._steer(OURS)
 
-    def tell(self) -> None:
-        """Be there, for the others."""
+    def look(self) -> None:
+        """Be there for the others, and see who they are. Called every second."""
         if not self._is_leaving:
             self._acceptor.tell()
+            self._board.look(time.monotonic())
 
     async def leave(self) -> None:
         """Leave the socket to the others, or to HAProxy, so that nothing that comes is reset."""
         self._is_leaving = True
         # Before looking who else is there: of two that leave at once one has to see it.
         self._board.leave()
-        is_last = self._board.is_alone(time.monotonic())
-        if is_last:
+        if self._board.is_alone(time.monotonic()):
             self._steer(HAPROXY)
+            await asyncio.sleep(LINGER_S)
+            # What came meanwhile: its requests are still to be read.
+            if self._acceptor.empty():
+                await asyncio.sleep(LINGER_S)
+            await self._acceptor.stop()
         else:
             await self._acceptor.stop()
-        await asyncio.sleep(LINGER_S)
-        if is_last:
-            await self._acceptor.stop()
+            await asyncio.sleep(LINGER_S)
         self._loop.remove_reader(self._offer.asked)
         self._offer.close()
         self._shared.close()

@@ -21,6 +21,7 @@ def page() -> Iterator[int]:
 
 def test_who_has_fewest_is_next_and_of_equals_who_took_fewest(page: int) -> None:
     one, two = Board(page, NOW), Board(page, NOW)
+    one.look(NOW)
     assert one.is_next(NOW) and two.is_next(NOW)
     one.tell(NOW, 1, taken=1)
     assert not one.is_next(NOW) and two.is_next(NOW)
@@ -33,9 +34,11 @@ def test_who_has_fewest_is_next_and_of_equals_who_took_fewest(page: int) -> None
 def test_one_that_is_silent_counts_no_more(page: int) -> None:
     hung, living = Board(page, NOW), Board(page, NOW)
     living.tell(NOW + SILENT_S, 5, taken=5)
+    living.look(NOW)
     assert not living.is_next(NOW + SILENT_S - 0.1)
     assert living.is_next(NOW + SILENT_S) and living.is_alone(NOW + SILENT_S)
     hung.tell(NOW + SILENT_S)
+    living.look(NOW + SILENT_S)
     assert not living.is_next(NOW + SILENT_S)
 
 
@@ -53,6 +56,7 @@ def test_a_newcomer_does_not_make_up_for_what_it_was_not_there_for(page: int) ->
     old = Board(page, NOW)
     old.tell(NOW, 0, taken=1000)
     new = Board(page, NOW)
+    old.look(NOW)
     assert old.is_next(NOW) and new.is_next(NOW)
 
 
