@@ -58,7 +58,8 @@ async def turn_over(fleet: Path, replicas: int, revision: int, *, listens: bool)
     path = fleet.with_name("serve.yaml")
     path.write_text(yaml.safe_dump(config))
     serve = str(Path(sys.executable).with_name("serve"))
-    await asyncio.to_thread(subprocess.run, [serve, "deploy", str(path)], check=True, cwd=ROOT)
+    command = [serve, "deploy", str(path)]
+    await asyncio.to_thread(subprocess.run, command, check=True, cwd=ROOT, capture_output=True)
     while (now := set(pids_of(INGRESS))) & before or len(now) != replicas:
         if time.monotonic() - began > REPLACED_S:
             raise TimeoutError(f"ingress replicas after {REPLACED_S:.0f} s: {now}, before {before}")
