@@ -198,7 +198,7 @@ class Ingress(PeerAnswers):
         if place is None:
             return None
         name = serve.get_replica_context().app_name
-        return Listener(self._gateway, place, peers=config.replicas, name=name)
+        return Listener(self._gateway, place, name=name)
 
     def __serve_build_asgi_app__(self) -> Gateway:
         """Called by Serve once, on the replica's event loop."""

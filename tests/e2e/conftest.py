@@ -16,7 +16,7 @@ import yaml
 from benchmarks.support.deployment import ROOT, deployed, pids_of
 from tests.e2e.replicas import CHAT, QUALITY, Redeploy
 from tests.e2e.streams import begin, stories
-from tests.e2e.support import await_all, await_two_chat_replicas, redeploy
+from tests.e2e.support import await_all, await_two_chat_replicas, fleet_of, redeploy
 from tests.warm_profile import warm_profile
 
 HERE = Path(__file__).parent
@@ -135,7 +135,7 @@ def simulated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Its card is warm in a second, not in ten, and says as much as it may, as the other lane.
     """
     folder = tmp_path_factory.mktemp("simulated")
-    fleet = yaml.safe_load((HERE / "simulated_fleet.yaml").read_text())
+    fleet = fleet_of("simulated_fleet.yaml")
     profile = warm_profile(folder, warm_up_s=1, mean_output_tokens=None)
     fleet["lanes"]["quality"]["simulated"]["profile"] = profile
     path = folder / "fleet.yaml"
@@ -157,12 +157,13 @@ def simulated(simulated_file: Path, tenants_file: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def real(tenants_file: Path) -> Iterator[str]:
+def real(tenants_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Base URL of a deployment with real vLLM engines."""
-    fleet = str(HERE / "fleet.yaml")
+    fleet = tmp_path_factory.mktemp("real") / "fleet.yaml"
+    fleet.write_text(yaml.safe_dump(fleet_of("fleet.yaml")))
     with (
         # Engines that load in place of lost ones are not waited for.
-        deployed(ready_s=1200, grace_s=3, fleet=fleet, tenants=str(tenants_file)) as url,
+        deployed(ready_s=1200, grace_s=3, fleet=str(fleet), tenants=str(tenants_file)) as url,
         httpx.Client(timeout=60) as http,
     ):
         await_all(http, url, ingresses=1)
@@ -173,7 +174,7 @@ def real(tenants_file: Path) -> Iterator[str]:
 def redeployed(real: str, tenants_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Redeploy:
     """Every real engine is replaced under six streams; the quality lane gets a worker process."""
     folder = tmp_path_factory.mktemp("redeploy")
-    fleet = yaml.safe_load((HERE / "fleet.yaml").read_text())
+    fleet = fleet_of("fleet.yaml")
     del fleet["lanes"]["quality"]["engine_args"]["distributed_executor_backend"]
     changed = folder / "fleet.yaml"
     changed.write_text(yaml.safe_dump(fleet))

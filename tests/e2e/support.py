@@ -28,6 +28,16 @@ REPLACED_S = 300.0
 LOADED_S = 900.0
 """The same where they load real engines."""
 
+LISTENS = os.environ.get("POINTSMAN_TEST_LISTENS", "true") != "false"
+"""Whether clients reach the ingress replicas without a hop, or through Ray's HAProxy."""
+
+
+def fleet_of(name: str) -> dict[str, Any]:
+    """A fleet file beside these tests, on the way that the run is for."""
+    fleet: dict[str, Any] = yaml.safe_load(Path(__file__).with_name(name).read_text())
+    fleet["ingress"]["listens"] = LISTENS
+    return fleet
+
 
 def eventually(
     check: Callable[[], Any], within_s: float = PATIENCE_S, every_s: float = 0.05

@@ -192,7 +192,8 @@ def test_a_key_of_the_admin_api_holds_at_every_ingress_replica(
     opened = {http.get(f"{simulated}/v1/models", headers=key).status_code for _ in range(TIMES)}
 
     revoke = f"{simulated}/admin/keys/{made.json()['id']}/revoke"
-    revoked = http.post(revoke, headers=admin_headers()).json()
+    claimed = {"x-forwarded-for": "203.0.113.9"}
+    revoked = http.post(revoke, headers=admin_headers() | claimed).json()
     closed = {http.get(f"{simulated}/v1/models", headers=key).status_code for _ in range(TIMES)}
 
     assert len(revoked["ingress"]) == 2 and revoked["ok"]
@@ -201,6 +202,9 @@ def test_a_key_of_the_admin_api_holds_at_every_ingress_replica(
     told = [x["action"] for x in entries if (x.get("after") or {}).get("id") == made.json()["id"]]
     assert told == ["keys.make"]
     assert entries[0]["who"]["key"] == "local"
+    # Where it came from is what the kernel says, and what it claims is kept beside that.
+    client = entries[0]["client"]
+    assert (client["address"], client["forwarded_for"]) == ("127.0.0.1", "203.0.113.9")
 
 
 def test_a_drained_replica_gets_no_turn_from_any_ingress_replica(

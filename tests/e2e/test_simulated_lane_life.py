@@ -13,6 +13,7 @@ from benchmarks.support.deployment import admin_headers, pids_of
 from serve_app.watchdog.watchdog import members
 from tests.e2e.streams import CHAT, Stream, begin, form
 from tests.e2e.support import (
+    LISTENS,
     REPLACED_S,
     await_all,
     await_two,
@@ -64,7 +65,8 @@ def test_a_new_replica_knows_the_hot_prefixes(simulated: str, http: httpx.Client
 def test_stopped_replicas_are_replaced(simulated: str, http: httpx.Client) -> None:
     """SIGSTOP of a lane's and of an ingress: neither Serve's patience nor its grace is waited for.
 
-    What the ingress replica holds breaks off instead of hanging; all else goes on.
+    What the ingress replica holds breaks off instead of hanging; all else goes on. New
+    connections do not wait for it, which HAProxy would send there for seven seconds.
     """
     await_all(http, simulated, ingresses=2)
     lane, doors = set(await_two(http, simulated, "quality")), set(pids_of(INGRESS))
@@ -76,6 +78,11 @@ def test_stopped_replicas_are_replaced(simulated: str, http: httpx.Client) -> No
     actor, door = pids_of(QUALITY)[0], doors.pop()
     os.kill(actor, signal.SIGSTOP)
     os.kill(door, signal.SIGSTOP)
+    if LISTENS:
+        body = chat("hello", max_tokens=1) | {"model": "chat"}
+        asked_anew = [httpx.post(f"{simulated}{CHAT}", json=body, timeout=8) for _ in range(20)]
+        assert [answer.status_code for answer in asked_anew] == [200] * 20
+        assert Path(f"/proc/{door}").exists()
     eventually(lambda: not Path(f"/proc/{actor}").exists() and not members(actor))
     eventually(lambda: not Path(f"/proc/{door}").exists())
     # Sooner than a client gives up by itself.

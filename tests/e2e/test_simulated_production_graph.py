@@ -1,39 +1,57 @@
 """The production fleet's whole graph on logical GPUs, over simulated engines.
 
 No card and no model: what is shown is that every lane that is on deploys with
-the resources its file asks for, and that each role routes to its lane.
+the resources its file asks for, and that each role routes to its lane. Requests come through
+Ray's HAProxy, which the other deployments do without: no run leaves one of the two ways out.
 """
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+import yaml
+from websockets.sync.client import connect
 
 from benchmarks.support.deployment import ROOT, deployed
 from serve_app.config.settings import load_fleet
 from serve_app.observe.table import Needs
 from serve_app.tenancy.local_key import admin_key_path
-from tests.e2e.support import await_all, chat, new_key
+from tests.e2e.streams import CHAT, COMPLETIONS, MESSAGES, RESPONSES, Stream, begin, form
+from tests.e2e.support import (
+    PATIENCE_S,
+    await_all,
+    chat,
+    eventually,
+    is_idle,
+    new_key,
+    status_of,
+)
 from tests.panels import Asked, asked_of, prometheus, without_data
 
 CARDS = 4
-FLEET = load_fleet(ROOT / "configs" / "fleets" / "rtx4090.yaml")
+FILE = ROOT / "configs" / "fleets" / "rtx4090.yaml"
+FLEET = load_fleet(FILE)
 
 
 @pytest.fixture(scope="module")
-def production(tenants_file: Path) -> Iterator[str]:
-    """The rtx4090 fleet on four logical cards."""
+def production(tenants_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The rtx4090 fleet on four logical cards, behind HAProxy."""
+    content = yaml.safe_load(FILE.read_text())
+    content["ingress"] = {**content.get("ingress", {}), "listens": False}
+    fleet = tmp_path_factory.mktemp("production") / "rtx4090.yaml"
+    fleet.write_text(yaml.safe_dump(content))
     options = [
         "--num-cpus=16",
         f"--num-gpus={CARDS}",
         '--resources={"accelerator_type:GeForce-RTX-4090": 4}',
     ]
     with deployed(
-        ray_start=options, fleet="rtx4090", engine="simulated", tenants=str(tenants_file)
+        ray_start=options, fleet=str(fleet), engine="simulated", tenants=str(tenants_file)
     ) as url:
         yield url
 
@@ -68,6 +86,33 @@ def test_each_role_routes_to_its_lane(production: str, http: httpx.Client) -> No
 
     assert lanes == {role: getattr(FLEET.routing, role) for role in bodies}
     assert pinned == list(FLEET.enabled_lanes)
+
+
+def test_streams_sockets_ceilings_and_disconnects_behind_haproxy(
+    production: str, tenants_file: Path, http: httpx.Client
+) -> None:
+    """What other modules show at length for the ingress replicas' own listeners."""
+    paths = (CHAT, COMPLETIONS, MESSAGES, RESPONSES)
+    streams = [Stream(production, path, form(path, "tell", 40)) for path in paths]
+    begin(streams)
+    with connect(f"{production.replace('http', 'ws')}/v1/chat/ws") as ws:
+        ws.send(json.dumps({"id": "a", "type": "chat", "body": chat("hello", max_tokens=10)}))
+        kinds = [json.loads(ws.recv(60))["type"]]
+        while kinds[-1] == "chunk":
+            kinds.append(json.loads(ws.recv(60))["type"])
+    hasty = new_key(tenants_file, "hasty-behind", "two_a_minute", production)
+    models = f"{production}/v1/models"
+    eventually(lambda: http.get(models, headers=hasty).status_code == 429)
+    endless = form(CHAT, "tell all", 3000)
+    with http.stream("POST", f"{production}{CHAT}", json=endless) as response:
+        next(response.iter_text())
+    for stream in streams:
+        stream.join(PATIENCE_S)
+
+    assert [row["listener"] for row in status_of(http, production)["ingress"]] == [None] * 2
+    assert all(x.is_whole and len(x.words) == 40 for x in streams)
+    assert kinds[-1] == "done"
+    eventually(lambda: is_idle(http, production))
 
 
 def test_every_panel_and_recorded_series_has_data(

@@ -82,6 +82,26 @@ class SocketChat(threading.Thread):
                 self.closed.append(error.rcvd.code if error.rcvd else 1006)
 
 
+class Knocking(threading.Thread):
+    """A short request after the other, each over a connection of its own, or all over one."""
+
+    def __init__(self, url: str, *, keeps: bool) -> None:
+        super().__init__(daemon=True)
+        self.enough = threading.Event()
+        self.answered, self.faults = 0, list[str]()
+        self._url, self._most = f"{url}/health", 1 if keeps else 0
+
+    def run(self) -> None:
+        limits = httpx.Limits(max_keepalive_connections=self._most)
+        with httpx.Client(timeout=60, limits=limits) as client:
+            while not self.enough.wait(0.02):
+                try:
+                    client.get(self._url)
+                    self.answered += 1
+                except httpx.HTTPError as error:
+                    self.faults.append(repr(error))
+
+
 def processes() -> dict[str, set[int]]:
     """The processes of every deployment."""
     return {name: set(pids_of(REPLICA + name)) for name in REPLACED}
@@ -101,9 +121,9 @@ def test_a_redeploy_cuts_nothing_that_may_be_waited_for(
 ) -> None:
     """A new `revision` replaces every process; each kind of stream ends as it should.
 
-    Answers over HTTP are waited for. A socket is closed with 1012, and what it still
-    generates is read through another ingress replica. On a lane that waits for `drain_s`
-    only, what lasts longer goes on elsewhere or says why not.
+    Answers over HTTP are waited for, and no connection is reset. A socket is closed with 1012,
+    and what it still generates is read through another ingress replica. On a lane that waits
+    for `drain_s` only, what lasts longer goes on elsewhere or says why not.
     """
     # A test before this one may have ended one: who drains is known to who was there before.
     await_all(http, simulated, ingresses=2)
@@ -120,6 +140,9 @@ def test_a_redeploy_cuts_nothing_that_may_be_waited_for(
     begin([*waited_for, *broken_off])
     eventually(lambda: socket.frames)
 
+    knocking = [Knocking(simulated, keeps=keeps) for keeps in (True, False)]
+    for thread in knocking:
+        thread.start()
     redeploy(tmp_path, changed, tenants_file, revision="second")
     eventually(lambda: socket.closed, within_s=REPLACED_S)
     read = len(socket.frames)
@@ -144,5 +167,10 @@ def test_a_redeploy_cuts_nothing_that_may_be_waited_for(
 
     eventually(is_replaced, within_s=REPLACED_S, every_s=0.5)
     await_all(http, simulated, ingresses=2)
+    for thread in knocking:
+        thread.enough.set()
+        thread.join(REPLACED_S)
+    assert all(x.answered > 100 for x in knocking)
+    assert [x.faults for x in knocking] == [[], []]
     eventually(lambda: is_idle(http, simulated), every_s=0.5)
     assert http.get(f"{simulated}/ready").status_code == 200

@@ -1,16 +1,17 @@
 """The ingress's own listener: clients reach it without HAProxy and without Serve's layers.
 
 It shares the frontend's address with HAProxy, which goes on answering where no ingress replica
-listens: before the first one is there, while none lives, and on nodes that have none.
+listens: before the first one is there, while none lives, and on nodes that have none. The
+replicas of one machine share one socket there (`sharing`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import resource
-import socket
 
 import orjson
 import uvicorn
@@ -18,7 +19,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_app.config.addresses import Frontend
 from serve_app.front.doorway import readable
-from serve_app.front.listener.steering import join, steer
+from serve_app.front.listener.shared_port import SharedPort
+from serve_app.front.listener.sharing import NobodyAnswers, Offer, Shared, share
 from serve_app.front.listener.wire import Wire
 from serve_app.machine.port_owner import listeners
 from serve_app.protocol.asgi import respond
@@ -29,6 +31,11 @@ logger = logging.getLogger("ray.serve")
 LOOK_EVERY_S = 1.0
 """Between two looks at every connection, and at the port while HAProxy is not there yet."""
 
+ASKED_FOR = 30
+"""How often who has the socket is asked for it: whoever hangs is killed before."""
+
+LAST_ANSWER = (b"connection", b"close")
+
 MAX_FILES = 16_384
 """Open files that the process may have: two connections a stream, and what else there is."""
 
@@ -38,14 +45,13 @@ class Listener:
 
     Args:
         app: what answers.
-        peers: ingress replicas that listen so, this one among them.
         name: of Serve's application, for `/-/routes`.
 
     """
 
-    def __init__(self, app: ASGIApp, place: Frontend, *, peers: int, name: str) -> None:
-        self._app, self._place, self._peers, self._name = app, place, peers, name
-        config = uvicorn.Config(
+    def __init__(self, app: ASGIApp, place: Frontend, *, name: str) -> None:
+        self._app, self._place, self._name = app, place, name
+        self._config = uvicorn.Config(
             self._answer,
             # Serve's log is set up by Serve.
             log_config=None,
@@ -55,15 +61,18 @@ class Listener:
             interface="asgi3",
             loop="none",
             http=Wire,
+            # Whoever is at this machine could otherwise name any address as its own.
+            proxy_headers=False,
             timeout_keep_alive=place.keep_alive_s,  # type: ignore[arg-type]
-            backlog=2048,
         )
-        self._server = ReplicaServer(config)
+        self._config.load()
+        self._server = ReplicaServer(self._config)
         self._serving: asyncio.Task[None] | None = None
+        self._port: SharedPort | None = None
 
     def row(self) -> dict[str, object] | None:
         """What `/status` says of it; None: it does not listen."""
-        if self._serving is None or self._serving.done():
+        if self._port is None:
             return None
         state = self._server.server_state
         return {
@@ -80,25 +89,38 @@ class Listener:
         while not _is_held(place.port):  # noqa: ASYNC110
             await asyncio.sleep(LOOK_EVERY_S)
         try:
-            joined = join(place.host, place.port)
+            shared, offer = await self._share()
         except OSError as error:
             logger.warning(
                 "port %d is not shared (%s): requests come through HAProxy", place.port, error
             )
             return
-        self._steer(joined)
+        if self._server.should_exit:
+            offer.close()
+            shared.close()
+            return
         _raise_file_limit()
-        self._serving = asyncio.create_task(self._server.serve([joined]), name="own-listener")
+        state = self._server.server_state
+        self._serving = asyncio.create_task(self._server.serve([]), name="own-listener")
+        self._port = held = SharedPort(
+            shared, offer, lambda: len(state.connections), self._protocol
+        )
         while not self._serving.done():
             await asyncio.sleep(LOOK_EVERY_S)
             self._look()
+            held.look()
 
-    def _steer(self, joined: socket.socket) -> None:
-        try:
-            steer(joined, self._peers)
-        except OSError as error:
-            # Some connections go through HAProxy, and are answered all the same.
-            logger.info("connections are spread by hash (%s)", error)
+    async def _share(self) -> tuple[Shared, Offer]:
+        place = self._place
+        for _ in range(ASKED_FOR):
+            with contextlib.suppress(NobodyAnswers):
+                return await asyncio.to_thread(share, place.host, place.port)
+            await asyncio.sleep(LOOK_EVERY_S)
+        return await asyncio.to_thread(share, place.host, place.port, is_patient=False)
+
+    def _protocol(self) -> asyncio.Protocol:
+        state = self._server.server_state
+        return Wire(config=self._config, server_state=state, app_state={})
 
     def _look(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -107,7 +129,16 @@ class Listener:
                 connection.look(now)
 
     async def stop(self) -> None:
-        """Take no more connections, and wait for the requests that are open."""
+        """Take no more connections, and wait for the requests that are open.
+
+        Connections that are kept hear with their next answer that they end: one that is closed on
+        a request which is just coming is reset.
+        """
+        held, self._port = self._port, None
+        if held is not None:
+            self._config.encoded_headers.append(LAST_ANSWER)
+            self._server.server_state.default_headers.append(LAST_ANSWER)
+            await held.leave()
         self._server.should_exit = True
         if self._serving is not None:
             await self._serving

@@ -3,8 +3,9 @@
 Sockets with SO_REUSEPORT of one user share a port, and the kernel spreads connections over
 them by hash. A program of the group (SO_ATTACH_REUSEPORT_CBPF, no privilege needed) names the
 socket instead, by its place in the order in which they came; where there is none at that place, the
-hash goes on. HAProxy came first, and keeps its socket over its reloads. So it gets connections
-where no ingress replica listens, which is what it is there for.
+hash goes on. HAProxy came first, and keeps its socket over its reloads; the second is the one
+that the ingress replicas share (`sharing`). So HAProxy gets connections where no ingress
+replica listens, which is what it is there for.
 """
 
 from __future__ import annotations
@@ -16,20 +17,18 @@ import struct
 SO_ATTACH_REUSEPORT_CBPF = 51
 """asm-generic/socket.h; Python does not name it."""
 
-_LOAD_WORD, _MODULO, _ADD, _RETURN = 0x20, 0x94, 0x04, 0x16
-_RANDOM = 0xFFFFF000 + 56
-"""`SKF_AD_OFF + SKF_AD_RANDOM` of linux/filter.h: a random number in place of a packet's word."""
+_RETURN = 0x06
+"""`BPF_RET | BPF_K` of linux/bpf_common.h."""
+
+HAPROXY, OURS = 0, 1
+"""Places in the group."""
 
 BACKLOG = 2048
 
 
-def program(sockets: int, after: int = 1) -> bytes:
-    """Return classic BPF that picks one of so many sockets behind the first `after`, at random.
-
-    Four instructions of `struct sock_filter` (linux/filter.h): code, two jumps, a number.
-    """
-    steps = ((_LOAD_WORD, _RANDOM), (_MODULO, sockets), (_ADD, after), (_RETURN, 0))
-    return b"".join(struct.pack("=HBBI", code, 0, 0, number) for code, number in steps)
+def program(place: int) -> bytes:
+    """Return classic BPF that names a place: one `struct sock_filter` (linux/filter.h)."""
+    return struct.pack("=HBBI", _RETURN, 0, 0, place)
 
 
 def join(host: str, port: int) -> socket.socket:
@@ -37,6 +36,8 @@ def join(host: str, port: int) -> socket.socket:
     joined = socket.socket()
     try:
         joined.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        # Connections inherit it.
+        joined.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         joined.bind((host, port))
         joined.listen(BACKLOG)
         joined.setblocking(False)
@@ -46,9 +47,9 @@ def join(host: str, port: int) -> socket.socket:
     return joined
 
 
-def steer(one_of_them: socket.socket, sockets: int) -> None:
-    """Send new connections to the `sockets` that came after HAProxy's. Raises OSError."""
-    code = program(sockets)
+def steer(one_of_them: socket.socket, place: int) -> None:
+    """Send new connections to the socket at this place. Raises OSError."""
+    code = program(place)
     buffer = ctypes.create_string_buffer(code, len(code))
     # struct sock_fprog: how many instructions, where they are.
     told = struct.pack("@HP", len(code) // 8, ctypes.addressof(buffer))

@@ -14,9 +14,10 @@ from starlette.types import Receive, Scope, Send
 
 from serve_app.config.addresses import Frontend
 from serve_app.front.listener import listener as listener_module
+from serve_app.front.listener import shared_port
 from serve_app.front.listener import wire as wire_module
 from serve_app.front.listener.listener import Listener
-from serve_app.front.listener.steering import join, program
+from serve_app.front.listener.steering import HAPROXY, OURS, join, program
 from serve_app.front.listener.wire import HEADER_WITHIN_S, TAKEN_WITHIN_S, Wire
 from serve_app.protocol.asgi import respond
 
@@ -106,11 +107,11 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(*, peers: int = 1) -> AsyncIterator[Running]:
+async def running() -> AsyncIterator[Running]:
     with contextlib.closing(join("127.0.0.1", 0)) as other:
         app = App()
         place = Frontend("127.0.0.1", other.getsockname()[1], 60)
-        listener = Listener(app, place, peers=peers, name="pointsman")
+        listener = Listener(app, place, name="pointsman")
         task = asyncio.create_task(listener.run())
         here = Running(listener, app, other)
         try:
@@ -129,6 +130,7 @@ async def running(*, peers: int = 1) -> AsyncIterator[Running]:
 @pytest.fixture(autouse=True)
 def _looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listener_module, "LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr(shared_port, "LINGER_S", 0.001)
 
 
 async def test_new_connections_come_here_and_not_to_who_was_first() -> None:
@@ -152,15 +154,14 @@ async def test_a_port_that_is_not_shared_stays_who_has_it() -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         place = Frontend("127.0.0.1", other.getsockname()[1], 60)
-        listener = Listener(App(), place, peers=1, name="pointsman")
+        listener = Listener(App(), place, name="pointsman")
         await listener.run()
         assert listener.row() is None
         await listener.stop()
 
 
-def test_the_program_picks_one_of_those_behind_the_first() -> None:
-    assert len(program(3)) == 4 * 8
-    assert program(3)[4 + 8 : 8 + 8] == (3).to_bytes(4, "little")
+def test_the_program_names_a_place() -> None:
+    assert [program(place)[4:] for place in (HAPROXY, OURS)] == [bytes(4), b"\1\0\0\0"]
 
 
 async def test_what_haproxy_answers_for_serve_is_answered() -> None:
