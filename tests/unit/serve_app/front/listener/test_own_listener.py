@@ -17,7 +17,8 @@ from serve_app.front.listener import listener as listener_module
 from serve_app.front.listener import wire as wire_module
 from serve_app.front.listener.listener import Listener
 from serve_app.front.listener.steering import join, program
-from serve_app.front.listener.wire import HEADER_WITHIN_S, TAKEN_WITHIN_S, Wire
+from serve_app.front.listener.refusals import HEADER_WITHIN_S
+from serve_app.front.listener.wire import TAKEN_WITHIN_S, Phase, Wire
 from serve_app.protocol.asgi import respond
 
 GET = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -252,7 +253,7 @@ async def test_half_a_header_has_its_time(sent: bytes) -> None:
         client.say(sent)
         await here.has(1)
         (wire,) = here.wires()
-        await until(lambda: wire._has_begun)
+        await until(lambda: wire._phase is Phase.HEAD)
         wire.look(wire.loop.time())
         assert not wire.transport.is_closing()
         wire.look(wire.loop.time() + HEADER_WITHIN_S)
@@ -279,7 +280,7 @@ async def test_an_empty_line_after_an_answer_holds_no_connection() -> None:
         await client.answer()
         (wire,) = here.wires()
         client.say(b"\r\n")
-        await until(lambda: wire.timeout_keep_alive_task is None)
+        await until(lambda: not wire._is_kept)
         wire.look(wire.loop.time() + HEADER_WITHIN_S)
         assert await client.is_ended()
 
@@ -291,7 +292,7 @@ async def test_an_answer_that_nobody_takes_is_given_up() -> None:
         client.say(b"GET /flood HTTP/1.1\r\nhost: x\r\n\r\n")
         await here.app.began.wait()
         (wire,) = here.wires()
-        await until(lambda: wire.flow.write_paused)
+        await until(lambda: wire.is_full)
         now = wire.loop.time()
         wire.look(now)
         wire.look(now + TAKEN_WITHIN_S - 1)
