@@ -2,7 +2,7 @@
 
 Bodies go out in two ways. `send` is ASGI's. `write` is the scope's extension `pointsman.write`
 (`protocol/asgi.py`): a piece of a body that goes on, without a message and without a coroutine.
-Both come together in `_put_body`, but for the one line of a stream's piece that has nothing in its way.
+Both meet in `_put_body`, but for a stream's piece that has nothing in its way.
 """
 
 from __future__ import annotations
@@ -66,27 +66,23 @@ class Exchange:
 
     """
 
+    # What most requests leave as it is.
+    has_begun = is_whole = is_gone = False
+    unread = 0
+    _has_more, _is_told_end, _is_running = True, False, False
+    _news: asyncio.Event | None = None
+    _task: asyncio.Task[None] | None = None
+    # The head waits for the first of the body, until the event loop's next turn.
+    _head = b""
+    _flush: asyncio.Handle | None = None
+    _framing, _left = Framing.NONE, 0
+    # What is written now is a chunk, and nothing stands before it.
+    _streams = False
+
     def __init__(self, line: Line, scope: Scope, *, keeps_alive: bool, expects: bool) -> None:
         self._line, self._transport, self.scope = line, line.transport, scope
         self.keeps_alive, self._expects = keeps_alive, expects
-        self._is_head, self._takes_chunks = (
-            scope["method"] == "HEAD",
-            scope["http_version"] != "1.0",
-        )
-        self.has_begun = self.is_whole = self.is_gone = False
-        self.unread = 0
         self._parts: list[bytes] = []
-        self._has_more = True
-        self._is_told_end = False
-        self._news: asyncio.Event | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._is_running = False
-        # The head waits for the first of the body, until the event loop's next turn.
-        self._head = b""
-        self._flush: asyncio.Handle | None = None
-        self._framing, self._left = Framing.NONE, 0
-        # What is written now is a chunk, and nothing stands before it.
-        self._streams = False
         scope["extensions"] = {WRITE: self.write}
 
     # -- from the connection -------------------------------------------------------------
@@ -218,9 +214,9 @@ class Exchange:
             lines,
             # Serve's own middleware echoes the request's id.
             self._line.before() + b"x-request-id: %b\r\n" % self.scope["headers"][-1][1],
-            is_head=self._is_head,
+            is_head=self.scope["method"] == "HEAD",
             keeps_alive=self.keeps_alive and self._line.may_go_on(),
-            takes_chunks=self._takes_chunks,
+            takes_chunks=self.scope["http_version"] != "1.0",
         )
         self.has_begun = True
         self.keeps_alive = not head.closes
@@ -231,7 +227,7 @@ class Exchange:
     def _put_head(self) -> None:
         """Write a head that nothing has followed at once."""
         head = self._drop_head()
-        if head:
+        if head and not self._transport.is_closing():
             self._transport.write(head)
             self._streams = self._framing is Framing.CHUNKED and not self.is_whole
 

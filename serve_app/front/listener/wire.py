@@ -1,19 +1,17 @@
 """One connection of the own listener: HTTP/1.1 (RFC 9112), with the bounds that HAProxy has.
 
-The parser is httptools'. A request that is whole in its head becomes an `Exchange`; the first of
-them runs, those that were sent after it wait in line. What a client may do without saying anything
-is bounded here, where no proxy does it: a header that does not come, or is too long, and an
-answer that is not taken. `look` is called every second by the listener; no request has a timer.
+`Reader` makes requests of what comes, each is an `Exchange`: the first of the line runs, those that
+were sent after it wait. What a client may do without saying anything is bounded here, where
+no proxy does it: a header that does not come, or is too long, and an answer that is not taken.
+`look` is called every second by the listener; no request has a timer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import enum
 from collections import deque
 from typing import Any, cast
 
-import httptools
 from starlette.types import ASGIApp
 from uvicorn import Config
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
@@ -22,17 +20,8 @@ from uvicorn.server import ServerState
 from serve_app.front.listener.answer_head import block
 from serve_app.front.listener.departure import has_left
 from serve_app.front.listener.exchange import Exchange
-from serve_app.front.listener.refusals import (
-    FULL,
-    HEADER_WITHIN_S,
-    MAX_HEADER_BYTES,
-    NOT_HTTP,
-    TOO_LONG,
-    TOO_SLOW,
-    Refusal,
-    Refused,
-    told,
-)
+from serve_app.front.listener.reader import Phase, Reader
+from serve_app.front.listener.refusals import FULL, HEADER_WITHIN_S, TOO_SLOW, Refusal, told
 from serve_app.front.listener.request_head import Ends, RequestHead
 
 TAKEN_WITHIN_S = 120.0
@@ -47,19 +36,8 @@ TOLD_AT_ONCE = 256
 UNREAD_BYTES = 65_536
 """Of a body, or of requests that wait for others: when there is more, no more is read."""
 
-SLICE_BYTES = 4096
-"""What is parsed at once: the parser cannot be told to wait."""
-
 IN_LINE = 8
-"""Requests of one connection that are parsed and wait. More may be in the last slice."""
-
-
-class Phase(enum.Enum):
-    """Where the parser stands."""
-
-    BETWEEN = enum.auto()
-    HEAD = enum.auto()
-    BODY = enum.auto()
+"""Requests of one connection that wait for the first. More may be in the slice that is parsed."""
 
 
 class Wire(asyncio.Protocol):
@@ -84,19 +62,8 @@ class Wire(asyncio.Protocol):
         self.tasks = server_state.tasks
         self.transport: asyncio.Transport = None  # type: ignore[assignment]
         self._ends = Ends(None, None)
-        # Reading.
-        self._parser: Any = httptools.HttpRequestParser(self)
-        self._phase = Phase.BETWEEN
-        self._request = RequestHead()
-        self._reading: Exchange | None = None
-        self._is_reread = False
-        self._unfed = bytearray()
+        self._reader = Reader(self)
         self._is_paused = False
-        # Nothing more is taken: the last request is here, or a refusal is.
-        self._is_deaf = False
-        # Bytes since something came of them.
-        self._idle_bytes = 0
-        self._has_moved = False
         # Answering: the first of them runs.
         self._line: deque[Exchange] = deque()
         self._refusal: Refusal | None = None
@@ -124,14 +91,11 @@ class Wire(asyncio.Protocol):
             self._refuse(FULL)
 
     def data_received(self, data: bytes) -> None:
-        if self._is_deaf:
+        if self._reader.is_deaf:
             return
         if self._is_kept:
             self._is_kept, self._by = False, self.loop.time() + HEADER_WITHIN_S
-        if self._unfed:
-            self._unfed += data
-        else:
-            self._feed(data)
+        self._reader.read(data)
         self._pace()
 
     def pause_writing(self) -> None:
@@ -147,64 +111,53 @@ class Wire(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
         self.connections.discard(self)
-        self._is_deaf = True
         # As Serve does it: a request whose client has left is cancelled, wherever it stands.
         for exchange in self._line:
             exchange.leave()
         self._line.clear()
-        self._parser, self._reading = None, None
+        self._reader.close()
         self.resume_writing()
 
-    # -- reading --------------------------------------------------------------------------
+    # -- from the reader ------------------------------------------------------------------
 
-    def _feed(self, data: bytes) -> None:
-        at = 0
-        while at < len(data) and not self._is_deaf:
-            if len(self._line) > IN_LINE:
-                self._unfed += data[at:]
-                return
-            piece = data[at : at + SLICE_BYTES]
-            self._has_moved = False
-            at += self._parse(piece)
-            if self._socket is not None:
-                self._socket += data[at:]
-                return
-            self._idle_bytes = 0 if self._has_moved else self._idle_bytes + len(piece)
-            if self._idle_bytes > MAX_HEADER_BYTES:
-                self._give_up(TOO_LONG)
+    def has_room(self) -> bool:
+        return len(self._line) <= IN_LINE
 
-    def _parse(self, piece: bytes) -> int:
-        """Let the parser read; return how much of it was read."""
-        try:
-            self._parser.feed_data(piece)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._upgrade()
-            return int(upgrade.args[0])
-        except httptools.HttpParserError as error:
-            if not self._is_deaf:
-                cause = error.__context__
-                self._give_up(cause.refusal if isinstance(cause, Refused) else NOT_HTTP)
-        return len(piece)
+    def await_head(self) -> None:
+        if self._by is None:
+            self._by = self.loop.time() + HEADER_WITHIN_S
 
-    def _upgrade(self) -> None:
-        request = self._request
-        if self._is_deaf:
-            return
-        if self._reading is None:
-            self._is_deaf, self._socket = True, request.raw()
-            if not self._line:
-                self.loop.call_soon(self._hand_over)
-            return
-        # Nothing else than HTTP is spoken: what follows is read as if nobody had asked.
-        self._parser = httptools.HttpRequestParser(self)
-        self._is_reread = True
-        self._parser.feed_data(request.without_upgrade())
+    def take(self, request: RequestHead, *, keeps_alive: bool) -> Exchange | None:
+        """Take a request whose head is whole. Raises ValueError, HttpParserInvalidURLError."""
+        self._by = None
+        if request.asks_for_socket and self._config.ws_protocol_class is not None:
+            return None
+        scope = request.scope(self._ends, self._config.root_path, self._app_state.copy())
+        exchange = Exchange(self, scope, keeps_alive=keeps_alive, expects=request.expects)
+        self._line.append(exchange)
+        if len(self._line) == 1:
+            exchange.start(self._app)
+        return exchange
+
+    def take_end(self, exchange: Exchange) -> None:
+        """Take note that a request is whole."""
+        if not exchange.keeps_alive:
+            self._reader.stop()
+        elif not self._line:
+            self._keep()
+
+    def take_socket(self, begun: bytes) -> None:
+        """Hand the connection over as soon as the requests before were answered."""
+        self._socket = begun
+        if not self._line:
+            self._hand_over()
 
     def _hand_over(self) -> None:
         """Let uvicorn's protocol of WebSockets have the connection."""
         if self._socket is None or self.transport.is_closing():
             return
         self.connections.discard(self)
+        self._reader.close()
         maker: Any = self._config.ws_protocol_class
         protocol = maker(config=self._config, server_state=self._state, app_state=self._app_state)
         protocol.connection_made(self.transport)
@@ -214,9 +167,7 @@ class Wire(asyncio.Protocol):
 
     def _pace(self) -> None:
         """Read no more than is taken."""
-        reading = self._reading
-        unread = len(self._unfed) + (0 if reading is None else reading.unread)
-        if unread <= UNREAD_BYTES:
+        if self._reader.unread <= UNREAD_BYTES:
             self._resume()
         elif not self._is_paused:
             self._is_paused = True
@@ -226,61 +177,6 @@ class Wire(asyncio.Protocol):
         if self._is_paused:
             self._is_paused = False
             self.transport.resume_reading()
-
-    # -- from the parser --------------------------------------------------------------------
-
-    def on_message_begin(self) -> None:
-        self._has_moved = True
-        if self._is_reread:
-            return
-        self._phase, self._request = Phase.HEAD, RequestHead()
-        if self._by is None:
-            self._by = self.loop.time() + HEADER_WITHIN_S
-
-    def on_url(self, url: bytes) -> None:
-        if not self._is_reread:
-            self._request.url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        # Not what follows a body in chunks: it would pass for what came before.
-        if self._phase is Phase.HEAD:
-            self._request.lines.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        self._has_moved = True
-        if self._is_reread:
-            self._is_reread = False
-            return
-        parser, request = self._parser, self._request
-        request.read(parser.get_method(), parser.get_http_version())
-        self._phase, self._by, self._reading = Phase.BODY, None, None
-        if request.asks_for_socket and self._config.ws_protocol_class is not None:
-            return
-        scope = request.scope(self._ends, self._config.root_path, self._app_state.copy())
-        keeps_alive = not request.is_last and parser.should_keep_alive()
-        self._reading = exchange = Exchange(
-            self, scope, keeps_alive=keeps_alive, expects=request.expects
-        )
-        self._line.append(exchange)
-        if len(self._line) == 1:
-            exchange.start(self._app)
-
-    def on_body(self, body: bytes) -> None:
-        self._has_moved = True
-        if self._reading is not None:
-            self._reading.take(body)
-
-    def on_message_complete(self) -> None:
-        self._has_moved = True
-        exchange = self._reading
-        if exchange is None or self._parser.should_upgrade():
-            return
-        exchange.take_end()
-        self._phase = Phase.BETWEEN
-        if not exchange.keeps_alive:
-            self._is_deaf = True
-        elif not self._line:
-            self._keep()
 
     # -- answering ----------------------------------------------------------------------------
 
@@ -312,11 +208,10 @@ class Wire(asyncio.Protocol):
             return
         if self._line:
             self._line[0].start(self._app)
-        if self._unfed:
-            data = bytes(self._unfed)
-            self._unfed.clear()
-            self._feed(data)
-        self._pace()
+        if self._reader.unread:
+            self._reader.read_rest()
+        if self._is_paused:
+            self._pace()
         if not self._line:
             self._keep()
 
@@ -328,20 +223,19 @@ class Wire(asyncio.Protocol):
             self._hand_over()
         elif self._is_stopping:
             self.transport.close()
-        elif self._phase is Phase.BETWEEN:
+        elif self._reader.phase is Phase.BETWEEN:
             self._is_kept, self._by = True, self.loop.time() + self._config.timeout_keep_alive
-        elif self._phase is Phase.BODY:
+        elif self._reader.phase is Phase.BODY:
             # Of a request that was answered before it was whole.
             self._by = self.loop.time() + HEADER_WITHIN_S
 
     # -- the end ------------------------------------------------------------------------------
 
-    def _give_up(self, refusal: Refusal) -> None:
+    def give_up(self, refusal: Refusal) -> None:
         """Read nothing more, and say why as soon as the requests before were answered."""
-        self._is_deaf = True
-        self._unfed.clear()
-        reading = self._reading
-        if self._phase is Phase.BODY and reading is not None:
+        self._reader.stop()
+        reading = self._reader.exchange
+        if self._reader.phase is Phase.BODY and reading is not None:
             was_answered = reading.has_begun
             reading.leave()
             if self._line and self._line[-1] is reading:
@@ -354,7 +248,8 @@ class Wire(asyncio.Protocol):
             self._refuse(refusal)
 
     def _refuse(self, refusal: Refusal) -> None:
-        self._is_deaf, self._by = True, None
+        self._reader.stop()
+        self._by = None
         if self.transport.is_closing():
             return
         self.transport.write(told(refusal, self.before()))
@@ -374,7 +269,7 @@ class Wire(asyncio.Protocol):
         """End the connection where its client takes too long. `now`: of the loop's clock."""
         if self._by is not None and now >= self._by and not self._line:
             # Who has said nothing at all is waiting for nothing.
-            self._give_up(TOO_SLOW) if self._phase is Phase.HEAD else self.transport.close()
+            self.give_up(TOO_SLOW) if self._reader.phase is Phase.HEAD else self.transport.close()
         if self._lingers_by is not None and now >= self._lingers_by:
             self.transport.abort()
         unsent = self.transport.get_write_buffer_size()

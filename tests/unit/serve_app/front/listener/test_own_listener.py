@@ -16,9 +16,10 @@ from serve_app.config.addresses import Frontend
 from serve_app.front.listener import listener as listener_module
 from serve_app.front.listener import wire as wire_module
 from serve_app.front.listener.listener import Listener
-from serve_app.front.listener.steering import join, program
+from serve_app.front.listener.reader import Phase
 from serve_app.front.listener.refusals import HEADER_WITHIN_S
-from serve_app.front.listener.wire import TAKEN_WITHIN_S, Phase, Wire
+from serve_app.front.listener.steering import join, program
+from serve_app.front.listener.wire import TAKEN_WITHIN_S, Wire
 from serve_app.protocol.asgi import respond
 
 GET = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -253,7 +254,7 @@ async def test_half_a_header_has_its_time(sent: bytes) -> None:
         client.say(sent)
         await here.has(1)
         (wire,) = here.wires()
-        await until(lambda: wire._phase is Phase.HEAD)
+        await until(lambda: wire._reader.phase is Phase.HEAD)
         wire.look(wire.loop.time())
         assert not wire.transport.is_closing()
         wire.look(wire.loop.time() + HEADER_WITHIN_S)
