@@ -19,10 +19,18 @@ from serve_app.protocol.errors import Dialect, internal_error
 
 logger = logging.getLogger("ray.serve")
 
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
+_SIZES = tuple(b"%x\r\n" % size for size in range(4096))
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 JOINED_BYTES = 65_536
 """A longer body is not copied to stand behind its head in one piece."""
+
+
+def chunk(data: bytes) -> bytes:
+    """Frame a piece of a body (RFC 9112, 7.1). Not an empty one: that would be the last."""
+    size = len(data)
+    return b"".join((_SIZES[size] if size < len(_SIZES) else b"%x\r\n" % size, data, b"\r\n"))
 
 
 class Line(Protocol):
@@ -181,7 +189,9 @@ class Exchange:
         if self.is_gone:
             return
         kind = message["type"]
-        if not self.has_begun:
+        if self._streams and message.get("more_body") and kind == "http.response.body":
+            self.write(message.get("body", b""))
+        elif not self.has_begun:
             if kind != "http.response.start":
                 raise RuntimeError(f"an answer begins with its head, not with {kind!r}")
             self._begin(message["status"], message.get("headers", ()))
@@ -203,7 +213,7 @@ class Exchange:
                 return None
             self._put_body(data, goes_on=True)
         elif data:
-            self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+            self._transport.write(chunk(data))
         return self._line.drained() if self._line.is_full else None
 
     # -- the answer ----------------------------------------------------------------------
@@ -258,8 +268,8 @@ class Exchange:
         if self._framing is Framing.NONE:
             return b""
         if self._framing is Framing.CHUNKED:
-            chunk = b"%x\r\n%b\r\n" % (len(data), data) if data else b""
-            return chunk if goes_on else chunk + LAST_CHUNK
+            out = chunk(data) if data else b""
+            return out if goes_on else out + LAST_CHUNK
         if self._framing is Framing.LENGTH:
             self._left -= len(data)
             if self._left < 0 or (self._left and not goes_on):
