@@ -1,6 +1,6 @@
-"""What stands between HAProxy and our application in an ingress replica, in one process.
+"""What stands between a client and our application in an ingress replica, in one process.
 
-uvicorn's protocol reads bytes from a transport that is a list; Serve's replica is its own class
+Of what comes through HAProxy: uvicorn's protocol reads bytes from a transport that is a list; Serve's replica is its own class
 with what a request touches of it. So each layer's cost is a difference between two ways in.
 """
 
@@ -27,6 +27,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from serve_app.front.doorway import Doorway
+from serve_app.front.listener.wire import Wire
 
 
 def served(app: ASGIApp) -> ASGIApp:
@@ -118,9 +119,11 @@ class Pipe(asyncio.Transport):
 
 
 class Connection:
-    """One keep-alive connection to uvicorn's protocol around an application."""
+    """One keep-alive connection to a protocol around an application."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(
+        self, app: ASGIApp, protocol: type[HttpToolsProtocol | Wire] = HttpToolsProtocol
+    ) -> None:
         self._done = asyncio.Event()
 
         async def noted(scope: Scope, receive: Receive, send: Send) -> None:
@@ -134,7 +137,7 @@ class Connection:
         )
         config.load()
         self._pipe = Pipe()
-        self._protocol = HttpToolsProtocol(config, ServerState(), {})
+        self._protocol = protocol(config, ServerState(), {})
         self._protocol.connection_made(self._pipe)
 
     async def ask(self, request: bytes) -> bytes:

@@ -37,14 +37,16 @@ class Doorway:
 
 def readable(lines: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Return the lines as UTF-8, the last of them the request's id."""
-    given = [line for line in lines if line[0] == b"x-request-id"]
-    chosen = request_id(headers_of(given)).encode()
-    kept = [
-        line if line[1].isascii() else (line[0], _as_utf8(line[1]))
-        for line in lines
-        if line[0] != b"x-request-id"
-    ]
-    return [*kept, (b"x-request-id", chosen)]
+    given, kept = [], []
+    for line in lines:
+        if line[0] == b"x-request-id":
+            given.append(line)
+        elif line[1].isascii():
+            kept.append(line)
+        else:
+            kept.append((line[0], _as_utf8(line[1])))
+    kept.append((b"x-request-id", request_id(headers_of(given)).encode()))
+    return kept
 
 
 def _as_utf8(value: bytes) -> bytes:

@@ -245,7 +245,7 @@ class Gateway:
                 await self._pipeline.refuse(call, raw, request.send)
             elif raw is not None:
                 call = self._call(request, route, tenant, arrival)
-                await self._pipeline.run(call, raw, request.send, keeps_alive=True)
+                await self._pipeline.run(call, raw, request.sender, keeps_alive=True)
 
     def _call(self, request: HttpRequest, route: Route, tenant: Tenant, arrival: Arrival) -> Call:
         call = self._pipeline.call(route, request.headers, tenant)

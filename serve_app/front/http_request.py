@@ -12,6 +12,7 @@ from router.errors import Rejected
 from serve_app.bodies.routes import ROUTES
 from serve_app.config.serving import LimitsConfig
 from serve_app.front.request_body import RequestBody
+from serve_app.protocol.asgi import DirectSend, extension_of
 from serve_app.protocol.encodings import codings_of, decode
 from serve_app.protocol.errors import Dialect, error_body, error_headers, internal_error, status_of
 from serve_app.request.call import request_id
@@ -85,6 +86,14 @@ class HttpRequest:
         elif self.is_head and message["type"] == "http.response.body":
             message = {**message, "body": b""}
         return self._answer_early(message) if self._body.has_more else self._send(message)
+
+    @property
+    def sender(self) -> Send:
+        """`send`, with the listener's `write` where bodies go on as they are."""
+        write = extension_of(self._scope)
+        if write is None or self.is_head or self._body.has_more:
+            return self.send
+        return DirectSend(self.send, write)
 
     async def _answer_early(self, message: Message) -> None:
         """Pass a message on while the client is sending. The connection ends with the answer."""

@@ -70,7 +70,7 @@ class TraceKeeping:
         if not _is_kept(call):
             return send
         call.shown = Shown(send, self._config.max_answer_bytes)
-        return call.shown
+        return call.shown.sender
 
     def note(self, record: RequestRecord, call: Call) -> None:
         """Keep a request that has ended, if its tenant lets it be kept; never blocks."""

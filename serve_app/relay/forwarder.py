@@ -19,6 +19,7 @@ from starlette.types import Send
 from router.limits.pacer import DUE, Paces
 from router.slo.judging import FIRST_TOKENS
 from serve_app.metrics import Series
+from serve_app.protocol.asgi import write_of
 from serve_app.protocol.sse import Usage
 from serve_app.relay.engine_stream import EngineStream
 from serve_app.request.call import Call
@@ -51,7 +52,9 @@ class Forwarder:
         self._limit = min(self._covered, FIRST_TOKENS - 1)
         hold = call.served.hold
         self._ticket = hold.ticket if hold is not None else None
-        self._suspended: SuspendedSend | None = None
+        # Goes with this very `send`: whoever looks at bodies has put another one before it.
+        self._write = write_of(send)
+        self._suspended: SuspendedSend | asyncio.Future[None] | None = None
         # Under a ceiling: the wait before the next chunk is read, and when the last one came.
         self._nap_s = self._came_at = 0.0
         # Until it is past the role and the first token.
@@ -65,7 +68,7 @@ class Forwarder:
         finally:
             if self._suspended is not None:
                 # Cancelled in the turn in which a send had begun to wait.
-                self._suspended.close()
+                _drop(self._suspended)
 
     async def _run(self, response: Response) -> None:
         stream, state, held = self._stream, self._state, self._state.held
@@ -110,14 +113,9 @@ class Forwarder:
         if out:
             self._note(now)
             self._state.newest = out
-            message = {"type": "http.response.body", "body": out, "more_body": True}
-            sending = self._send(message).__await__()
-            try:
-                waits_for = next(sending)
-            except StopIteration:
-                pass
-            else:
-                self._suspended = SuspendedSend(waits_for, sending)
+            write = self._write
+            self._suspended = write(out) if write is not None else begun(self._send, out)
+            if self._suspended is not None:
                 return False
         return not (self._state.held or self._stream.is_over)
 
@@ -164,6 +162,22 @@ class Forwarder:
         stream = self._stream
         if stream.reader.is_counted or stream.is_over:
             self._count(self._call, stream.usage)
+
+
+def begun(send: Send, out: bytes) -> SuspendedSend | None:
+    """Send a piece of a body from a callback; return the rest of a send that has to wait."""
+    sending = send({"type": "http.response.body", "body": out, "more_body": True}).__await__()
+    try:
+        waits_for = next(sending)
+    except StopIteration:
+        return None
+    return SuspendedSend(waits_for, sending)
+
+
+def _drop(suspended: SuspendedSend | asyncio.Future[None]) -> None:
+    # What a future waits for has been taken: nothing is left to be ended.
+    if isinstance(suspended, SuspendedSend):
+        suspended.close()
 
 
 class SuspendedSend:

@@ -26,6 +26,7 @@ from serve_app.metrics import Metrics
 from serve_app.pipeline.pipeline import Pipeline
 from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import NoReplica, Replica
+from serve_app.protocol.asgi import WRITE
 from serve_app.records.feedback import FeedbackDesk
 from serve_app.records.feedback_store import FeedbackStore
 from serve_app.records.recorder import build_recorder
@@ -173,6 +174,28 @@ class FakeLanes:
         return [{"replica": "r1", "in_flight": 0, "text": text, **load}]
 
 
+class Written:
+    """An application on the own listener: what its `write` is given goes where `send`'s does.
+
+    Attributes:
+        written: by it alone.
+
+    """
+
+    def __init__(self, app) -> None:
+        self.app = app
+        self.written: list[bytes] = []
+
+    async def __call__(self, scope, receive, send) -> None:
+        def write(data):
+            self.written.append(data)
+            sending = send({"type": "http.response.body", "body": data, "more_body": True})
+            with pytest.raises(StopIteration):
+                sending.send(None)
+
+        await self.app({**scope, "extensions": {WRITE: write}}, receive, send)
+
+
 class World:
     """A gateway over fakes, and the keys that open it.
 
@@ -208,6 +231,8 @@ class World:
         self.recorder = build_recorder(self.store, fleet.request_log, folder, "i1", self.metrics)
         self.tracer = None
         self.traces = None
+        # On the own listener: bodies that go on are written.
+        self.writes = False
         self.usage_folder = folder / "tenancy.db.usage"
         # Not started: a test flushes it.
         self.meter = UsageMeter(self.tenancy, self.usage_folder)
@@ -247,7 +272,8 @@ class World:
         return self.reloads
 
     def client(self, host="127.0.0.1", key=None) -> httpx.AsyncClient:
-        transport = httpx.ASGITransport(self.gateway, client=(host, 1))
+        app = Written(self.gateway) if self.writes else self.gateway
+        transport = httpx.ASGITransport(app, client=(host, 1))
         headers = {} if key is None else {"authorization": f"Bearer {self.keys.get(key, key)}"}
         return httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers)
 
@@ -289,6 +315,12 @@ def world(tmp_path):
     made.meter.close()
     made.responses.close()
     made.tenancy.close()
+
+
+@pytest.fixture(params=["send", "write"])
+def both_ways(request, world):
+    """The same test with ASGI's `send` alone, and with the own listener's `write`."""
+    world.writes = request.param == "write"
 
 
 @pytest.fixture

@@ -15,6 +15,8 @@ from serve_app.placement.lanes import Unreachable, UpstreamFault, UpstreamTimeou
 from serve_app.relay import failover
 from serve_app.transport.upstream import BrokenConnection
 
+pytestmark = pytest.mark.usefixtures("both_ways")
+
 HELLO = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 20}
 CHAT = "/v1/chat/completions"
 DONE = b"data: [DONE]\n\n"

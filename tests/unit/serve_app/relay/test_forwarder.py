@@ -15,6 +15,7 @@ from router.limits.pacer import Pacer
 from router.recovery.resume import Delivered
 from serve_app.config.serving import TimeoutConfig
 from serve_app.metrics import Series
+from serve_app.protocol.asgi import DirectSend
 from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader
 from serve_app.relay.engine_stream import FirstStream
@@ -43,6 +44,23 @@ class Client:
         self.ends: list[type[BaseException]] = []
         self.fails = False
         self.on_body = lambda: None
+        self.written: list[asyncio.Future] = []
+
+    def write(self, data):
+        """The listener's: takes it, and says what is to be waited for."""
+        if self.fails:
+            raise KeyError("sent")
+        self.in_task.append(asyncio.current_task() is not None)
+        self.bodies.append(data)
+        self.on_body()
+        if len(self.bodies) == 2:
+            self.has_two.set()
+        if self.waits.is_set():
+            return None
+        self.is_waited_for.set()
+        waiting = asyncio.get_running_loop().create_future()
+        self.written.append(waiting)
+        return waiting
 
     async def send(self, message) -> None:
         try:
@@ -76,7 +94,7 @@ class Owner:
 
 
 @contextlib.asynccontextmanager
-async def forwarding(answer=WHOLE, pacer=None):
+async def forwarding(answer=WHOLE, pacer=None, *, writes=False):
     """A forwarder over a real connection, its client and its owner."""
     upstream = Upstream({}, TimeoutConfig(connect_s=5, read_s=30))
     client, owner = Client(), Owner()
@@ -89,7 +107,8 @@ async def forwarding(answer=WHOLE, pacer=None):
             reply=SimpleNamespace(stream=StreamState()),
         )
         stream = FirstStream(EventReader(hide_usage=False), None, Dialect.OPENAI)
-        forwarder = Forwarder(call, stream, client.send, Series((1.0,)), owner.begin, owner.count)
+        send = DirectSend(client.send, client.write) if writes else client.send
+        forwarder = Forwarder(call, stream, send, Series((1.0,)), owner.begin, owner.count)
         yield SimpleNamespace(
             run=asyncio.create_task(forwarder.run(response)),
             client=client,
@@ -99,7 +118,11 @@ async def forwarding(answer=WHOLE, pacer=None):
         await upstream.close()
 
 
-async def test_events_go_on_without_a_tasks_turn():
+BOTH = pytest.mark.parametrize("writes", [False, True], ids=["send", "write"])
+
+
+@BOTH
+async def test_events_go_on_without_a_tasks_turn(writes):
     """The first one is the task's, which has the head to say; the others need none."""
     taken = asyncio.Event()
 
@@ -112,7 +135,7 @@ async def test_events_go_on_without_a_tasks_turn():
         writer.write(END)
         return ""
 
-    async with forwarding(one_by_one) as it:
+    async with forwarding(one_by_one, writes=writes) as it:
         it.client.on_body = taken.set
         await it.run
 
@@ -144,6 +167,35 @@ async def test_a_client_that_waits_gets_everything_in_order():
     assert len(it.client.bodies) < len(EVENTS) + 1
 
 
+async def test_what_is_written_to_a_client_that_does_not_read_is_waited_for():
+    """Each chunk is taken, and the next one only when the client has read."""
+    async with forwarding(writes=True) as it:
+        await it.client.has_two.wait()
+        it.client.waits.clear()
+        await it.client.is_waited_for.wait()
+        taken = len(it.client.bodies)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert len(it.client.bodies) == taken
+        it.client.waits.set()
+        it.client.written[0].set_result(None)
+        await it.run
+
+    assert b"".join(it.client.bodies) == b"".join([*EVENTS, DONE])
+
+
+async def test_a_client_that_leaves_while_a_write_is_waited_for():
+    async with forwarding(writes=True) as it:
+        await it.client.has_two.wait()
+        it.client.waits.clear()
+        await it.client.is_waited_for.wait()
+        it.run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await it.run
+
+    assert b"".join([*EVENTS, DONE]).startswith(b"".join(it.client.bodies))
+
+
 async def test_a_client_that_leaves_while_it_is_waited_for():
     """The send that was begun in a callback hears of the cancelling, as it would in a task."""
     async with forwarding() as it:
@@ -171,11 +223,20 @@ async def test_what_sending_raises_is_the_tasks(first_waits):
             await it.run
 
 
-async def test_a_ceiling_holds_events_back_and_loses_none():
+async def test_what_writing_raises_is_the_tasks():
+    async with forwarding(writes=True) as it:
+        await it.client.has_two.wait()
+        it.client.fails = True
+        with pytest.raises(KeyError, match="sent"):
+            await it.run
+
+
+@BOTH
+async def test_a_ceiling_holds_events_back_and_loses_none(writes):
     """Events wait for the task where the rate does not let them go; order is kept."""
     pacer = Pacer(50, now=time.monotonic())
     begun = time.monotonic()
-    async with forwarding(pacer=pacer) as it:
+    async with forwarding(pacer=pacer, writes=writes) as it:
         await it.run
 
     assert b"".join(it.client.bodies) == b"".join([*EVENTS, DONE])
@@ -183,8 +244,10 @@ async def test_a_ceiling_holds_events_back_and_loses_none():
     assert time.monotonic() - begun > len(EVENTS) / 50
 
 
-async def test_a_break_is_raised_after_what_came():
-    async with forwarding(says(CHUNKED, *map(chunk, EVENTS[:3]), then="close")) as it:
+@BOTH
+async def test_a_break_is_raised_after_what_came(writes):
+    answer = says(CHUNKED, *map(chunk, EVENTS[:3]), then="close")
+    async with forwarding(answer, writes=writes) as it:
         with pytest.raises(BrokenConnection):
             await it.run
 

@@ -119,6 +119,7 @@ async def test_merged_events_and_any_chunks_are_cut_right_too(
         assert len(lanes.opened) >= 2
 
 
+@pytest.mark.usefixtures("both_ways")
 async def test_two_cuts_in_one_stream_are_not_seen(recover):
     """The second replica's loss is like the first's; the third goes on."""
     undisturbed, _ = await recover(CHAT, ASK)
@@ -156,6 +157,7 @@ async def test_an_answer_without_a_limit_goes_on_to_the_window_s_end(recover):
     assert lanes.opened[1][2]["max_tokens"] == 4096 - len(prompt)
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("asks", [False, True])
 async def test_token_ids_are_shown_to_those_who_asked(recover, asks):
     """They are asked for of the engine in any case."""
@@ -169,6 +171,7 @@ async def test_token_ids_are_shown_to_those_who_asked(recover, asks):
     assert ('"prompt_token_ids":[' in response.text) is asks
 
 
+@pytest.mark.usefixtures("both_ways")
 @pytest.mark.parametrize("step", [1, 3])
 async def test_a_stop_string_across_the_cut_ends_the_answer(recover, step):
     """The second engine never sees its beginning."""

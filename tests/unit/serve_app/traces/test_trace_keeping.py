@@ -94,6 +94,7 @@ async def test_a_request_with_a_call_is_kept_redacted(keeping, world, engine):
     assert trace.body["tools"] and "bob" not in str(trace)
 
 
+@pytest.mark.usefixtures("both_ways")
 async def test_a_stream_is_kept_as_its_client_got_it(keeping, world, stream):
     keeping()
     parts = [

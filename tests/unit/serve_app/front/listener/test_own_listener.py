@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+import uvloop
+import websockets
 from starlette.types import Receive, Scope, Send
 
 from serve_app.config.addresses import Frontend
@@ -17,9 +19,11 @@ from serve_app.front.listener import listener as listener_module
 from serve_app.front.listener import shared_port
 from serve_app.front.listener import wire as wire_module
 from serve_app.front.listener.listener import Listener
+from serve_app.front.listener.reader import Phase
+from serve_app.front.listener.refusals import HEADER_WITHIN_S
 from serve_app.front.listener.steering import HAPROXY, OURS, join, program
-from serve_app.front.listener.wire import HEADER_WITHIN_S, TAKEN_WITHIN_S, Wire
-from serve_app.protocol.asgi import respond
+from serve_app.front.listener.wire import TAKEN_WITHIN_S, Wire
+from serve_app.protocol.asgi import WRITE, respond
 
 GET = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n"
 
@@ -36,6 +40,12 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.began.set()
         try:
+            if scope["type"] == "websocket":
+                await _echo(receive, send)
+                return
+            if scope["path"] == "/stream":
+                await _stream(scope, send)
+                return
             if scope["path"] == "/wait":
                 await self.go.wait()
             if scope["path"] == "/flood":
@@ -51,6 +61,24 @@ class App:
             raise
         finally:
             self.ended.set()
+
+
+async def _echo(receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "websocket.accept"})
+    message = await receive()
+    await send({"type": "websocket.send", "text": message["text"]})
+    await send({"type": "websocket.close"})
+
+
+async def _stream(scope: Scope, send: Send) -> None:
+    """Write what the system's buffers do not hold."""
+    write = scope["extensions"][WRITE]
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for _ in range(200):
+        if (waits := write(b"x" * 65_536)) is not None:
+            await waits
+    await send({"type": "http.response.body"})
 
 
 async def until(is_so: Callable[[], bool]) -> None:
@@ -253,7 +281,7 @@ async def test_half_a_header_has_its_time(sent: bytes) -> None:
         client.say(sent)
         await here.has(1)
         (wire,) = here.wires()
-        await until(lambda: wire._has_begun)
+        await until(lambda: wire._reader.phase is Phase.HEAD)
         wire.look(wire.loop.time())
         assert not wire.transport.is_closing()
         wire.look(wire.loop.time() + HEADER_WITHIN_S)
@@ -280,7 +308,7 @@ async def test_an_empty_line_after_an_answer_holds_no_connection() -> None:
         await client.answer()
         (wire,) = here.wires()
         client.say(b"\r\n")
-        await until(lambda: wire.timeout_keep_alive_task is None)
+        await until(lambda: not wire._is_kept)
         wire.look(wire.loop.time() + HEADER_WITHIN_S)
         assert await client.is_ended()
 
@@ -292,7 +320,7 @@ async def test_an_answer_that_nobody_takes_is_given_up() -> None:
         client.say(b"GET /flood HTTP/1.1\r\nhost: x\r\n\r\n")
         await here.app.began.wait()
         (wire,) = here.wires()
-        await until(lambda: wire.flow.write_paused)
+        await until(lambda: wire.is_full)
         now = wire.loop.time()
         wire.look(now)
         wire.look(now + TAKEN_WITHIN_S - 1)
@@ -329,3 +357,57 @@ async def test_at_the_end_what_is_open_is_answered() -> None:
         assert (await client.answer())[0] == 200
         assert await client.is_ended()
         await stopping
+
+
+async def _stream_read_late(here: Running) -> bytes:
+    """Read the stream of a connection from when its client is waited for."""
+    client = await here.connect()
+    client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    client.say(b"GET /stream HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    await here.has(1)
+    (wire,) = here.wires()
+    await until(lambda: bool(wire._drains))
+    client.writer.transport.resume_reading()  # type: ignore[attr-defined]
+    return await client.reader.read()
+
+
+async def test_what_is_written_waits_for_who_reads_and_comes_whole() -> None:
+    async with running() as here:
+        told = await _stream_read_late(here)
+        assert told.count(b"10000\r\n" + b"x" * 65_536 + b"\r\n") == 200
+        assert told.endswith(b"\r\n0\r\n\r\n")
+
+
+async def test_a_websocket_is_uvicorns() -> None:
+    async with running() as here:
+        host, port = here.other.getsockname()
+        async with websockets.connect(f"ws://{host}:{port}/ws") as client:
+            await client.send("said")
+            assert await client.recv() == "said"
+
+
+def test_on_uvloop_it_is_the_same() -> None:
+    """The loop of a deployment, whose transports are others."""
+
+    async def asked() -> None:
+        async with running() as here:
+            client = await here.connect()
+            client.say(GET + GET)
+            assert [(await client.answer())[0] for _ in range(2)] == [200, 200]
+            client.say(b"\0\r\n\r\n")
+            assert (await client.answer())[0] == 400
+            assert await client.is_ended()
+            await here.has(0)
+            assert (await _stream_read_late(here)).endswith(b"\r\n0\r\n\r\n")
+            await here.has(0)
+            here.app.ended.clear()
+            here.app.ends.clear()
+            leaving = await here.connect()
+            leaving.say(b"GET /wait HTTP/1.1\r\nhost: x\r\n\r\n" + GET)
+            await here.has(1)
+            await until(lambda: here.listener._server.server_state.tasks)  # type: ignore[arg-type, return-value]
+            leaving.writer.transport.abort()
+            await here.app.ended.wait()
+            assert here.app.ends == ["cancelled"]
+
+    uvloop.run(asked())
