@@ -22,6 +22,7 @@ from serve_app.front.listener.steering import join, steer
 from serve_app.front.listener.wire import Wire
 from serve_app.machine.port_owner import listeners
 from serve_app.protocol.asgi import respond
+from serve_app.transport.beat import beat
 from serve_app.transport.replica_server import ReplicaServer
 
 logger = logging.getLogger("ray.serve")
@@ -90,7 +91,7 @@ class Listener:
         _raise_file_limit()
         self._serving = asyncio.create_task(self._server.serve([joined]), name="own-listener")
         while not self._serving.done():
-            await asyncio.sleep(LOOK_EVERY_S)
+            await beat(LOOK_EVERY_S)
             self._look()
 
     def _steer(self, joined: socket.socket) -> None:
