@@ -26,6 +26,7 @@ from serve_app.config.tiers import TierConfig
 from serve_app.placement.lanes import Lanes
 from serve_app.routing.policies import Policies
 from serve_app.tenancy.auth import Tenant
+from serve_app.transport.beat import beat
 
 logger = logging.getLogger("ray.serve")
 
@@ -238,7 +239,7 @@ async def watch_saturation(admission: Admission, lanes: Lanes) -> None:
     depend on it.
     """
     while True:
-        await asyncio.sleep(OBSERVE_PERIOD_S)
+        await beat(OBSERVE_PERIOD_S)
         try:
             await observe_lanes(admission, lanes)
         except Exception:

@@ -18,6 +18,7 @@ class Contentions:
         self._admission = admission
         self._elsewhere = elsewhere
         self._all: dict[tuple[str, int], Contention] = {}
+        self._is_used = asyncio.Event()
 
     def of(self, lane: str, contended_from: int) -> Contention:
         """The lane's, with this mark; it is kept up to date by `run`."""
@@ -26,9 +27,12 @@ class Contentions:
             demand, is_saturated = self._load(lane)
             found = Contention(contended_from, None if is_saturated else demand)
             self._all[lane, contended_from] = found
+            self._is_used.set()
         return found
 
     async def run(self) -> None:
+        # Most fleets have no ceiling of the kind.
+        await self._is_used.wait()
         while True:
             await asyncio.sleep(PERIOD_S)
             self.observe()

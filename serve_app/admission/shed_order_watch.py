@@ -9,7 +9,6 @@ in order.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 import uuid
@@ -20,6 +19,7 @@ from typing import Any
 
 from router.admission.shed_order import AdmissionLog, Held, Refusal, Verdict, judge
 from serve_app.metrics import Metrics
+from serve_app.transport.beat import beat
 from serve_app.transport.broadcast import Broadcast
 
 logger = logging.getLogger("ray.serve")
@@ -53,7 +53,7 @@ class ShedOrderWatch:
 
     async def run(self) -> None:
         while True:
-            await asyncio.sleep(PERIOD_S)
+            await beat(PERIOD_S)
             try:
                 await self.check()
             except Exception:

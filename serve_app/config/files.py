@@ -135,6 +135,10 @@ class Settling:
             return False
         return now - self._since >= settle_s
 
+    def is_news(self, stamps: list[Stamp]) -> bool:
+        """Return whether this is another state than the one read last."""
+        return stamps != self._read
+
     def note_read(self, stamps: list[Stamp]) -> None:
         """Note that this state was read, whatever came of it."""
         self._read = self._last = stamps

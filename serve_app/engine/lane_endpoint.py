@@ -34,6 +34,7 @@ from serve_app.engine.warm_up import dummy_inputs, dummy_turn, first_grammar, pr
 from serve_app.machine.serve_state import WARMS
 from serve_app.scaling.demand import DemandHeard
 from serve_app.scaling.readings import stats_of
+from serve_app.transport.beat import beat
 from serve_app.transport.broadcast import replica_id
 from serve_app.transport.endpoint import (
     OBSERVED_PATHS,
@@ -197,7 +198,7 @@ class LaneEndpoint:
                     async with asyncio.timeout(GAUGE_PERIOD_S):
                         self._load = await self.engine_load()
                     self._loaded_at = time.monotonic()
-            await asyncio.sleep(GAUGE_PERIOD_S)
+            await beat(GAUGE_PERIOD_S)
 
     def record_replica_metadata(self) -> dict[str, Any]:
         return {"url": self._endpoint.url}

@@ -16,6 +16,7 @@ from evals.experiments.report import Shown, report_of
 from serve_app.experiments.book import ExperimentBook
 from serve_app.experiments.store import FILE_NAME, Cell, Counts, ExperimentStore, Stop
 from serve_app.experiments.terms import Terms
+from serve_app.transport.beat import beat
 
 logger = logging.getLogger("ray.serve")
 
@@ -62,7 +63,7 @@ class ExperimentKeeper:
             except Exception:
                 # Requests go on, and so does counting.
                 logger.exception("experiments: the counts could not be brought together")
-            await asyncio.sleep(EVERY_S)
+            await beat(EVERY_S)
 
     async def look(self) -> None:
         """Write, read, judge, and tell."""

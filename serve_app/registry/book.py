@@ -8,7 +8,6 @@ offered no more, unless the set's name stands for it or stood for it before.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sqlite3
 import threading
@@ -26,6 +25,7 @@ from serve_app.registry.files import key_of, read_file, tool_files
 from serve_app.registry.store import FILE_NAME, Key, Stored, ToolStore
 from serve_app.registry.tool_set import ToolSet, label, published
 from serve_app.registry.tool_sets import ToolSets
+from serve_app.transport.looking import look_until
 
 logger = logging.getLogger("ray.serve")
 
@@ -115,13 +115,11 @@ class ToolBook:
             self._store.close()
 
     async def watch(self) -> None:
-        while self._folder is not None:
-            await asyncio.sleep(WATCH_PERIOD_S)
-            try:
-                await asyncio.to_thread(self.refresh)
-            except Exception:
-                # The watch must outlive whatever a file does.
-                logger.exception("tool registry: refresh failed")
+        if self._folder is not None:
+            await look_until("tool registry", self._look_again, WATCH_PERIOD_S)
+
+    def _look_again(self) -> None:
+        self.refresh()
 
     def _refresh(self, folder: Path, store: ToolStore, *, at_once: bool) -> None:
         fault, self._fault = self._fault, ""

@@ -6,12 +6,12 @@ alone, and a lane that yields takes its share back slowly.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 from serve_app.metrics import Metrics
 from serve_app.placement.lanes import Lanes
 from serve_app.routing.escalation import Escalation
+from serve_app.transport.beat import beat
 from serve_app.transport.broadcast import Broadcast
 
 logger = logging.getLogger("ray.serve")
@@ -27,7 +27,7 @@ async def keep_in_step(
     """Feed the lanes' loads and the peers' exports to an `Escalation`, for ever."""
     turn = 0
     while True:
-        await asyncio.sleep(OBSERVE_PERIOD_S)
+        await beat(OBSERVE_PERIOD_S)
         turn += 1
         try:
             await observe_lanes(escalation, lanes, metrics)

@@ -31,6 +31,7 @@ from serve_app.scoring.kinds import refuse_slow
 from serve_app.tenancy.auth import Authenticator
 from serve_app.tenancy.keys import KeyBook
 from serve_app.tenancy.removals import Removals
+from serve_app.transport.looking import look_until
 
 logger = logging.getLogger("ray.serve")
 
@@ -146,8 +147,10 @@ class Reloader:
 
     async def watch(self) -> None:
         while True:
-            changes = self._settling.changing_s(self._clock()) is not None
-            await asyncio.sleep(WATCH_PERIOD_S / 4 if changes else WATCH_PERIOD_S)
+            if self._settling.changing_s(self._clock()) is None:
+                await look_until("reload", self._has_changed, WATCH_PERIOD_S)
+            else:
+                await asyncio.sleep(WATCH_PERIOD_S / 4)
             try:
                 await self.look()
             except Exception:
@@ -242,6 +245,9 @@ class Reloader:
         self._is_told = bool(unrest)
 
     # -- on a thread ----------------------------------------------------------
+
+    def _has_changed(self) -> bool:
+        return self._settling.is_news(stamps_of(self._files))
 
     def _is_written(self) -> bool:
         return any(map(is_open_for_writing, self._files))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sqlite3
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from serve_app.config.errors import ConfigError
 from serve_app.config.tenants import KeyConfig
 from serve_app.tenancy.store import Keys, StoredKey, TenancyStore
 from serve_app.tenancy.uses import Uses
+from serve_app.transport.looking import look_until
 
 logger = logging.getLogger("ray.serve")
 
@@ -67,9 +67,7 @@ class KeyBook:
             self.last_error = ""
 
     async def watch(self, period_s: float = WATCH_PERIOD_S) -> None:
-        while True:
-            await asyncio.sleep(period_s)
-            await asyncio.to_thread(self.refresh)
+        await look_until("keys", self.refresh, period_s)
 
     def _read(self) -> None:
         if self._store is None or self._store.keys_version() == self._version:

@@ -19,6 +19,7 @@ import orjson
 
 from router.errors import Rejected, RejectReason
 from serve_app.config.serving import TimeoutConfig
+from serve_app.transport.beat import beat
 from serve_app.transport.broadcast import Broadcast
 from serve_app.transport.endpoint import SECRET_HEADER
 from serve_app.transport.upstream import Response, Upstream
@@ -87,7 +88,7 @@ class Peers:
     async def run(self) -> None:
         while True:
             await self.refresh()
-            await asyncio.sleep(REFRESH_PERIOD_S)
+            await beat(REFRESH_PERIOD_S)
 
     async def refresh(self) -> None:
         """Ask every replica what it knows, unless that was done just now. Never fails.

@@ -24,6 +24,7 @@ from serve_app.front.listener.sharing import NobodyAnswers, Offer, Shared, share
 from serve_app.front.listener.wire import Wire
 from serve_app.machine.port_owner import listeners
 from serve_app.protocol.asgi import respond
+from serve_app.transport.beat import beat
 from serve_app.transport.replica_server import ReplicaServer
 
 logger = logging.getLogger("ray.serve")
@@ -106,7 +107,7 @@ class Listener:
             shared, offer, lambda: len(state.connections), self._protocol
         )
         while not self._serving.done():
-            await asyncio.sleep(LOOK_EVERY_S)
+            await beat(LOOK_EVERY_S)
             self._look()
             held.look()
 

@@ -183,7 +183,7 @@ async def test_refusals_beyond_the_bound_are_unverified(monkeypatch):
 async def test_the_watch_outlives_what_a_broadcast_raises(pair, monkeypatch, caplog):
     """It is logged, and the refusal is judged in the next round."""
     first, _ = pair
-    monkeypatch.setattr("serve_app.admission.shed_order_watch.PERIOD_S", 0)
+    monkeypatch.setattr("serve_app.admission.shed_order_watch.PERIOD_S", 0.001)
     rounds = []
 
     def fails():

@@ -299,6 +299,7 @@ async def test_the_watch_goes_on_after_whatever_happens(watched, monkeypatch):
 
     monkeypatch.setattr("serve_app.routing.reload.WATCH_PERIOD_S", 0.0)
     monkeypatch.setattr(watched.reloader, "look", look)
+    monkeypatch.setattr(watched.reloader, "_has_changed", lambda: True)
     task = asyncio.create_task(watched.reloader.watch())
     await asyncio.wait_for(looks.get(), 10)
     await asyncio.wait_for(looks.get(), 10)
