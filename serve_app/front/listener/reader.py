@@ -69,8 +69,8 @@ class Reader:
     """
 
     def __init__(self, owner: Owner) -> None:
-        self._owner = owner
-        # Until the connection's end the two know each other.
+        # Until the connection's end these three know each other.
+        self._owner: Any = owner
         self._parser: Any = httptools.HttpRequestParser(self)
         self.phase = Phase.BETWEEN
         self._request = RequestHead()
@@ -111,7 +111,7 @@ class Reader:
     def close(self) -> None:
         """Forget the connection, which is lost."""
         self.stop()
-        self._parser = self.exchange = None
+        self._owner = self._parser = self.exchange = None
 
     def _feed(self, data: bytes) -> None:
         at = 0
