@@ -243,8 +243,8 @@ def _write_layers(rows: list[dict[str, Any]], args: argparse.Namespace) -> None:
         title="What stands between a connection and the application in an ingress replica",
         notes=f"CPU microseconds a request: {args.requests} requests in parts of {PART}, the "
         "median part's and the fifth percentile's (`p5_us`), in one process and without sockets, "
-        "of an application that answers 300 bytes. The own listener is all that a request on it meets; "
-        "from uvicorn on each line adds a layer to the one above. "
+        "of an application that answers 300 bytes. The own listener is all that a request on it "
+        "meets; from uvicorn on each line adds a layer to the one above. "
         "Command: `python -m benchmarks.request_cost --layers`.",
     )
 

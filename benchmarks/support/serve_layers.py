@@ -1,7 +1,8 @@
 """What stands between a client and our application in an ingress replica, in one process.
 
-Of what comes through HAProxy: uvicorn's protocol reads bytes from a transport that is a list; Serve's replica is its own class
-with what a request touches of it. So each layer's cost is a difference between two ways in.
+On the own listener that is its protocol. Of what comes through HAProxy: uvicorn's protocol reads
+bytes from a transport that is a list; Serve's replica is its own class with what a request touches
+of it. So each layer's cost is a difference between two ways in.
 """
 
 # ruff: noqa: SLF001 - what Serve sets in a constructor that needs a cluster

@@ -69,7 +69,9 @@ def answer_head(
 
     Raises RuntimeError for a name or value that HTTP has not.
     """
-    parts, framed, count = [], [], 0
+    parts: list[bytes] = []
+    framed: Headers = []
+    count = 0
     for name, value in lines:
         name = name.lower()  # noqa: PLW2901
         parts += (name, b": ", value, b"\r\n")

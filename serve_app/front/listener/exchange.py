@@ -123,6 +123,12 @@ class Exchange:
             if not self._is_running:
                 # It ends without a step of its own.
                 self._line.tasks.discard(self._task)
+        if not self._is_running:
+            self._forget()
+
+    def _forget(self) -> None:
+        # The scope knows `write`, and so this: nothing is left to the collector of cycles.
+        self.scope.pop("extensions", None)
 
     # -- the task ------------------------------------------------------------------------
 
@@ -143,6 +149,7 @@ class Exchange:
         finally:
             if self._task is not None:
                 self._line.tasks.discard(self._task)
+            self._forget()
 
     def _fail(self) -> None:
         """Answer what nobody has answered; end what nobody will end."""

@@ -7,6 +7,7 @@ while enough requests wait in line.
 from __future__ import annotations
 
 import enum
+import logging
 from typing import Any, Protocol
 
 import httptools
@@ -21,7 +22,11 @@ from serve_app.front.listener.refusals import (
 )
 from serve_app.front.listener.request_head import RequestHead
 
+logger = logging.getLogger("ray.serve")
+
 SLICE_BYTES = 4096
+
+_NO_URL = (httptools.HttpParserInvalidURLError, ValueError)
 
 
 class Phase(enum.Enum):
@@ -64,8 +69,8 @@ class Reader:
     """
 
     def __init__(self, owner: Owner) -> None:
-        self._owner = owner
-        # Until the connection's end the two know each other.
+        # Until the connection's end these three know each other.
+        self._owner: Any = owner
         self._parser: Any = httptools.HttpRequestParser(self)
         self.phase = Phase.BETWEEN
         self._request = RequestHead()
@@ -74,6 +79,8 @@ class Reader:
         self.is_deaf = False
         self._unfed = bytearray()
         self._is_reread = False
+        # Of a body with a length, what has not come.
+        self._left = 0
         # Bytes since something came of them.
         self._idle_bytes = 0
         self._has_moved = False
@@ -104,7 +111,7 @@ class Reader:
     def close(self) -> None:
         """Forget the connection, which is lost."""
         self.stop()
-        self._parser = self.exchange = None
+        self._owner = self._parser = self.exchange = None
 
     def _feed(self, data: bytes) -> None:
         at = 0
@@ -112,7 +119,8 @@ class Reader:
             if not self._owner.has_room():
                 self._unfed += data[at:]
                 return
-            piece = data[at : at + SLICE_BYTES]
+            # The rest of a body has no requests in it.
+            piece = data[at : at + max(SLICE_BYTES, self._left)]
             self._has_moved = False
             at += self._parse(piece, data, at)
             self._idle_bytes = 0 if self._has_moved else self._idle_bytes + len(piece)
@@ -130,8 +138,7 @@ class Reader:
             return read
         except httptools.HttpParserError as error:
             if not self.is_deaf:
-                cause = error.__context__
-                self._owner.give_up(cause.refusal if isinstance(cause, Refused) else NOT_HTTP)
+                self._owner.give_up(_refusal_of(error.__context__))
         return len(piece)
 
     def _upgrade(self, rest: bytes) -> None:
@@ -172,9 +179,11 @@ class Reader:
         request.read(parser.get_method(), parser.get_http_version())
         keeps_alive = parser.should_keep_alive() and not request.is_last
         self.exchange = self._owner.take(request, keeps_alive=keeps_alive)
+        self._left = request.length
 
     def on_body(self, body: bytes) -> None:
         self._has_moved = True
+        self._left -= len(body)
         if self.exchange is not None:
             self.exchange.take(body)
 
@@ -185,5 +194,14 @@ class Reader:
             # What comes after it is looked at first.
             return
         exchange.take_end()
-        self.phase = Phase.BETWEEN
+        self.phase, self._left = Phase.BETWEEN, 0
         self._owner.take_end(exchange)
+
+
+def _refusal_of(cause: BaseException | None) -> Refusal:
+    """Say why the parser stopped; `cause`: what was raised where it told of something."""
+    if isinstance(cause, Refused):
+        return cause.refusal
+    if cause is not None and not isinstance(cause, _NO_URL):
+        logger.error("a connection could not be read", exc_info=cause)
+    return NOT_HTTP

@@ -74,6 +74,11 @@ class RequestHead:
         return self.is_old or self.method == b"CONNECT"
 
     @property
+    def length(self) -> int:
+        """Bytes of the body, where a line says so."""
+        return sum(int(value) for name, value in self.framing if name == b"content-length")
+
+    @property
     def has_body(self) -> bool:
         return any(value.strip(b"0") for _, value in self.framing)
 

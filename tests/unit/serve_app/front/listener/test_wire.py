@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import socket
@@ -118,6 +119,27 @@ async def test_a_head_that_nothing_follows_goes_out_alone() -> None:
     here = Conversation(app)
     await here.say(GET % b"")
     assert here.told.endswith(b"transfer-encoding: chunked\r\n\r\n")
+
+
+async def test_nothing_is_left_to_the_collector_of_cycles() -> None:
+    app = Echo()
+    asked = GET % b"write" + LENGTH % (b"", 2, b"ab")
+
+    async def talk() -> None:
+        here = Conversation(app)
+        await here.say(asked)
+        await here.say(GET % b"wait" + asked)
+        await here.leave()
+        app.asked.clear()
+
+    await talk()
+    gc.collect()
+    gc.disable()
+    try:
+        await talk()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 # -- kinds of answers ---------------------------------------------------------------------------

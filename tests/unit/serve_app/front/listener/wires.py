@@ -50,7 +50,12 @@ class FakeTransport(asyncio.Transport):
     def close(self) -> None:
         if not self.is_closed:
             self.is_closed = True
-            asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
+            asyncio.get_running_loop().call_soon(self._lose)
+
+    def _lose(self) -> None:
+        # As loops do: the two know each other no longer.
+        protocol, self.protocol = self.protocol, asyncio.Protocol()
+        protocol.connection_lost(None)
 
     abort = close
 
