@@ -98,7 +98,7 @@ def deployment(replicas: int) -> Iterator[tuple[Clients, Usage, str]]:
         usage = Usage(Path(paths["tenants"]), TENANTS)
         keys = usage.keys()
         try:
-            with deployed(**paths) as url:
+            with deployed(fleet=paths["fleet"], tenants=paths["tenants"]) as url:
                 asyncio.run(_all_there(url, replicas))
                 yield Clients(url, keys), usage, url
         finally:

@@ -105,7 +105,7 @@ def rate(traffic: list[dict[str, Any]], replicas: int, one: str, other: str, wha
     """Bytes (or messages) a second between two kinds of processes, both ways, under streams."""
     ends = {(one, other), (other, one)}
     return sum(
-        row[what]
+        float(row[what])
         for row in traffic
         if row["ingress_replicas"] == replicas
         and row["phase"] == "streams"

@@ -78,15 +78,14 @@ def hold(url: str, requests: list[bytes], over_s: float) -> list[Held]:
 
 async def _hold(url: str, requests: list[bytes], over_s: float) -> list[Held]:
     place, loop = urlsplit(url), asyncio.get_running_loop()
+    host, port = place.hostname or "", place.port or 80
 
     async def one(number: int, asked: bytes) -> Held:
         await asyncio.sleep(over_s * number / len(requests))
         stream = None
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(WITHIN_S):
-                transport, stream = await loop.create_connection(
-                    lambda: _Stream(asked), place.hostname, place.port
-                )
+                transport, stream = await loop.create_connection(lambda: _Stream(asked), host, port)
                 try:
                     await stream.ended
                 finally:
