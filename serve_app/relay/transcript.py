@@ -59,7 +59,8 @@ class Transcript:
         envelope: id, object, created and model of the client's chunks.
         has_begun: something was passed on.
         has_role: the client knows who speaks.
-        size: bytes of events that are kept and not read yet.
+        strips: ids are there and not shown.
+        raw: events that are kept and not read yet, `size` bytes in all.
 
     """
 
@@ -72,24 +73,24 @@ class Transcript:
         self.envelope: dict[str, Any] = {}
         self.has_begun = False
         self.has_role = False
-        self._strips = has_ids and not shows_ids
+        self.strips = has_ids and not shows_ids
         self._delivered = delivered
-        self._raw: deque[bytes] = deque()
+        self.raw: deque[bytes] = deque()
         self.size = 0
 
     def pass_on(self, events: bytes) -> bytes:
         """Note whole events of the engine; return them as the client gets them."""
-        self._raw.append(events)
+        self.raw.append(events)
         self.size += len(events)
         while self.size > MAX_RAW_BYTES:
             # Not all at once: streams of one batch come here together.
-            self._read(self._raw.popleft())
-        return _hide_ids(events) if self._strips else events
+            self._read(self.raw.popleft())
+        return _hide_ids(events) if self.strips else events
 
     @property
     def delivered(self) -> Delivered:
-        while self._raw:
-            self._read(self._raw.popleft())
+        while self.raw:
+            self._read(self.raw.popleft())
         return self._delivered
 
     def _read(self, events: bytes) -> None:

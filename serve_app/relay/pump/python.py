@@ -1,0 +1,128 @@
+"""One token of a stream from an engine's bytes to its client's, in one call.
+
+A step that has nothing to wait for and nothing to decide: what came is one chunk, in it one whole
+event, without a word in it that has to be read, and the stream is at a place where its tokens are
+only counted. Whatever is not that goes the long way (`relay/forwarder`), with nothing of it taken.
+`_native.pyx` is this in C; both do the same to the byte, and have the same tests.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from math import inf
+from time import monotonic, perf_counter
+
+from router.admission.ticket import Ticket
+from router.limits.pacer import DUE, Paces
+from serve_app.metrics import Series
+from serve_app.relay.engine_stream import FirstStream
+from serve_app.request.reply import StreamState
+from serve_app.transport.connection import only_chunk
+
+# Of an event's one list of ids. Any other text in its place, and one of the prompt's, is read.
+_IDS = re.compile(rb"[0-9, ]*\]")
+_MEMBER = b'token_ids":['
+_HIDDEN = b'token_ids":null'
+_PROMPT = b"prompt_"
+
+
+class Pump:
+    """Passes the plain events of one stream on where they arrive.
+
+    It has no state of its own: what it counts is written to those whose it is. Between `arm` and
+    `disarm` nobody else writes there.
+
+    Args:
+        series: takes the gaps between events.
+        pacer: the tenant's tokens-per-second ceiling; what is not due is put into `state.held`.
+        give: sends an event; returns whether more may follow at once.
+        most_bytes: of raw events in the transcript; what is over it, that has to see to.
+
+    """
+
+    def __init__(
+        self,
+        stream: FirstStream,
+        state: StreamState,
+        series: Series,
+        ticket: Ticket | None,
+        pacer: Paces | None,
+        give: Callable[[bytes], bool],
+        most_bytes: int,
+    ) -> None:
+        self._stream, self._reader, self._state = stream, stream.reader, state
+        self._transcript = stream.transcript
+        self._strips = stream.transcript is not None and stream.transcript.strips
+        self._most_bytes = most_bytes
+        self._observe = series.observe
+        self._deliver = None if ticket is None else ticket.deliver
+        self._hold = None if pacer is None else pacer.hold
+        self._give = give
+        self._limit = -inf
+
+    def arm(self, limit: float) -> None:
+        """Take events from now on, while all tokens of the reply are `limit` at most."""
+        self._limit = limit
+
+    def disarm(self) -> None:
+        """Take nothing."""
+        self._limit = -inf
+
+    def push(self, data: bytes) -> bool | None:
+        """Pass one plain event on; return whether another may follow, None: it is none.
+
+        Raises what sending, the pacer and the ticket raise.
+        """
+        if self._limit == -inf:
+            return None
+        event = only_chunk(data)
+        if event.find(b"\n\n") != len(event) - 2 or len(event) < 2:
+            return None
+        if event.find(b'"usage"') >= 0 or event.find(b'"error"') >= 0:
+            return None
+        begin = event.find(_MEMBER)
+        end = found = 0
+        if begin >= 0:
+            begun = begin + len(_MEMBER)
+            listed = _IDS.match(event, begun)
+            if listed is None or begin < len(_PROMPT) or event.find(_MEMBER, begun) >= 0:
+                return None
+            if event.startswith(_PROMPT, begin - len(_PROMPT)):
+                return None
+            end = listed.end()
+            found = event.count(b",", begun, end) + (end - 1 > begun)
+        stream, state, reader = self._stream, self._state, self._reader
+        ids = stream.ids + found if stream.is_steady else stream.ids
+        events, old = reader.events + 1, stream.ids or reader.events
+        tokens = ids or events
+        total = state.tokens + tokens
+        if total > self._limit:
+            return None
+        now = monotonic()
+        reader.events, stream.ids, stream.tokens, stream.newest = events, ids, tokens, event
+        out, transcript = event, self._transcript
+        if transcript is not None:
+            size = transcript.size + len(event)
+            if size > self._most_bytes:
+                out = transcript.pass_on(event)
+            else:
+                transcript.raw.append(event)
+                transcript.size = size
+                if end and self._strips:
+                    out = b"%b%b%b" % (event[:begin], _HIDDEN, event[end:])
+        is_held = False
+        if self._hold is not None:
+            position = self._hold(tokens - old, now=now)
+            if position != DUE:
+                is_held = True
+                state.held.append((position, out))
+                state.read = total, perf_counter()
+        if self._deliver is not None:
+            self._deliver(total)
+        if is_held:
+            return False
+        self._observe(now - state.last)
+        state.last = now
+        state.newest = out
+        return self._give(out)
