@@ -8,6 +8,7 @@ compared with its end before it is read.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.string cimport memchr, memcmp, memcpy
 
 from time import monotonic, perf_counter
@@ -159,6 +160,49 @@ cdef bytes without_ids(const char *event, Py_ssize_t size, Found *found):
     return out
 
 
+cdef str text_within(bytes event, bytes prefix, bytes middle, bytes suffix, Py_ssize_t *token):
+    """The text of an event of a template, and its id; None: it is another. See `EventTemplate`."""
+    cdef const char *data = PyBytes_AS_STRING(event)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(event), before = PyBytes_GET_SIZE(prefix)
+    cdef Py_ssize_t between = PyBytes_GET_SIZE(middle), after = PyBytes_GET_SIZE(suffix)
+    cdef Py_ssize_t at = before, end, digits = 0
+    cdef unsigned char letter
+    if size < before + between + after or memcmp(data, PyBytes_AS_STRING(prefix), before) != 0:
+        return None
+    if memcmp(data + size - after, PyBytes_AS_STRING(suffix), after) != 0:
+        return None
+    end = size - after
+    while at < end:
+        letter = <unsigned char>data[at]
+        if letter == c'"':
+            break
+        if letter == c'\\' or letter < 0x20:
+            return None
+        at += 1
+    if at == before or end - at <= between:
+        return None
+    if memcmp(data + at, PyBytes_AS_STRING(middle), between) != 0:
+        return None
+    token[0] = 0
+    for place in range(at + between, end):
+        letter = <unsigned char>data[place]
+        if not c'0' <= letter <= c'9' or (letter == c'0' and digits == 0) or digits == 9:
+            return None
+        token[0] = token[0] * 10 + letter - c'0'
+        digits += 1
+    try:
+        return PyUnicode_DecodeUTF8(data + before, at - before, NULL)
+    except UnicodeDecodeError:
+        return None
+
+
+def read_event(bytes event not None, bytes prefix not None, bytes middle not None, bytes suffix not None):
+    """The token id and the text of an event of a template; None: it is another."""
+    cdef Py_ssize_t token = 0
+    text = text_within(event, prefix, middle, suffix, &token)
+    return None if text is None else ((token,), text)
+
+
 def only_chunk(bytes data not None):
     """The content of the one chunk that `data` is; empty if it is not that."""
     cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
@@ -173,7 +217,8 @@ cdef class Pump:
     """Passes the plain events of one stream on where they arrive. See `python.Pump`."""
 
     cdef object _stream, _reader, _transcript, _state, _deliver, _hold, _give, _raw
-    cdef object _series, _counts, _held
+    cdef object _series, _counts, _held, _template
+    cdef bytes _prefix, _middle, _suffix
     cdef tuple _bounds
     cdef bint _counts_ids, _strips
     cdef double _limit, _last
@@ -202,7 +247,7 @@ cdef class Pump:
         self._limit = DUE
 
     def push(self, bytes data not None):
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(data), start, length, ids, tokens, new, old
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(data), start, length, ids, tokens, new, old, kept
         cdef const char *text = PyBytes_AS_STRING(data)
         cdef const char *event
         cdef Found found
@@ -231,11 +276,13 @@ cdef class Pump:
         self._stream.newest = whole
         if self._transcript is None:
             out = whole
-        elif <Py_ssize_t>self._transcript.size + length > self._most_bytes:
-            out = self._transcript.pass_on(whole)
         else:
             self._raw.append(whole)
-            self._transcript.size += length
+            kept = <Py_ssize_t>self._transcript.size + length
+            self._transcript.size = kept
+            while kept > self._most_bytes:
+                self._read(self._raw.popleft())
+                kept = self._transcript.size
             out = without_ids(event, length, &found) if self._strips and found.end else whole
         tokens += self._before
         is_held = False
@@ -256,6 +303,22 @@ cdef class Pump:
         self._state.last = clock
         self._state.newest = out
         return self._give(out)
+
+    cdef _read(self, bytes event):
+        """Note the oldest event: by the stream's template, or else by the parser."""
+        cdef Py_ssize_t token
+        template = self._transcript.template
+        if template is not None:
+            if template is not self._template:
+                self._template = template
+                self._prefix, self._middle = template.prefix, template.middle
+                self._suffix = template.suffix
+            text = text_within(event, self._prefix, self._middle, self._suffix, &token)
+            if text is not None:
+                self._transcript.size -= PyBytes_GET_SIZE(event)
+                self._transcript.noted.add((token,), text)
+                return
+        self._transcript.read(event)
 
     cdef _observe(self, double gap):
         cdef Py_ssize_t place = 0, most = len(self._bounds)

@@ -37,7 +37,7 @@ class Pump:
         series: takes the gaps between events.
         pacer: the tenant's tokens-per-second ceiling; what is not due is put into `state.held`.
         give: sends an event; returns whether more may follow at once.
-        most_bytes: of raw events in the transcript; what is over it, that has to see to.
+        most_bytes: of raw events in the transcript; the oldest over it are read.
 
     """
 
@@ -103,14 +103,12 @@ class Pump:
         reader.events, stream.ids, stream.tokens, stream.newest = events, ids, tokens, event
         out, transcript = event, self._transcript
         if transcript is not None:
-            size = transcript.size + len(event)
-            if size > self._most_bytes:
-                out = transcript.pass_on(event)
-            else:
-                transcript.raw.append(event)
-                transcript.size = size
-                if end and self._strips:
-                    out = b"%b%b%b" % (event[:begin], _HIDDEN, event[end:])
+            transcript.raw.append(event)
+            transcript.size += len(event)
+            while transcript.size > self._most_bytes:
+                transcript.read(transcript.raw.popleft())
+            if end and self._strips:
+                out = b"%b%b%b" % (event[:begin], _HIDDEN, event[end:])
         is_held = False
         if self._hold is not None:
             position = self._hold(tokens - old, now=now)
