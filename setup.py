@@ -47,7 +47,7 @@ class BuildOrSay(build_ext):
         try:
             super().run()
         except Exception as error:  # noqa: BLE001 - the twin does the same
-            _say(f"Python's, as the compiled one was not built ({_first_line(error)})")
+            _say(f"the one in Python, as the compiled one was not built ({_first_line(error)})")
         else:
             _say("compiled")
 
@@ -63,12 +63,12 @@ def _first_line(error: Exception) -> str:
 def pump() -> list[Extension]:
     """What to compile: one module, or nothing."""
     if os.environ.get("POINTSMAN_PUMP") == "python":
-        _say("Python's, as POINTSMAN_PUMP=python")
+        _say("the one in Python, as POINTSMAN_PUMP=python")
         return []
     try:
         from Cython.Build import cythonize
     except ImportError:
-        _say("Python's, as Cython is not installed")
+        _say("the one in Python, as Cython is not installed")
         return []
     spec = importlib.util.spec_from_file_location("pump_build", PUMP)
     build = importlib.util.module_from_spec(spec)
@@ -82,7 +82,7 @@ def pump() -> list[Extension]:
     try:
         return cythonize([extension], build_dir="build/pump", quiet=True)
     except Exception as error:  # noqa: BLE001 - the twin does the same
-        _say(f"Python's, as Cython failed ({_first_line(error)})")
+        _say(f"the one in Python, as Cython failed ({_first_line(error)})")
         return []
 
 

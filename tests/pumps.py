@@ -77,10 +77,12 @@ async def streamed(
     is_kept: bool = True,
     is_paced: bool = False,
     charge: Charge | None = None,
+    fails_at: int = 10**9,
 ) -> SimpleNamespace:
     """Forward a body's pieces, with or without a pump, and return all that came of it.
 
-    `turns`: after which pieces the task has its turn; None: after each.
+    `turns`: after which pieces the task has its turn; None: after each. `fails_at`: the send
+    that raises KeyError, the response's begin counted.
     """
     upstream = Upstream({}, TimeoutConfig(connect_s=1, read_s=30))
     connection = Connection(upstream, "http://engine")
@@ -116,6 +118,8 @@ async def streamed(
     bodies, counts, series = [], [], Series((1.0, 2.0))
 
     async def send(message) -> None:
+        if len(bodies) >= fails_at:
+            raise KeyError("sent")
         bodies.append(message["body"])
 
     async def begin(*_) -> None:

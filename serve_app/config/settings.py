@@ -76,7 +76,9 @@ def pump_wanted() -> str:
     """
     given = os.environ.get("POINTSMAN_PUMP") or "auto"
     if given not in PUMPS:
-        raise ConfigError(f"POINTSMAN_PUMP: '{given}' is none of {', '.join(PUMPS)}{nearest(given, PUMPS)}")
+        raise ConfigError(
+            f"POINTSMAN_PUMP: '{given}' is none of {', '.join(PUMPS)}{nearest(given, PUMPS)}"
+        )
     return given
 
 

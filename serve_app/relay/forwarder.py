@@ -56,9 +56,7 @@ class Forwarder:
         self._suspended: SuspendedSend | None = None
         # Under a ceiling: the wait before the next chunk is read, and when the last one came.
         self._nap_s = self._came_at = 0.0
-        self._pump = pump_for(
-            stream, self._state, itl, self._ticket, self._pacer, self._give
-        )
+        self._pump = pump_for(stream, self._state, itl, self._ticket, self._pacer, self._give)
         # Until it is past the role and the first token.
         self._begins: Response | None = None
 

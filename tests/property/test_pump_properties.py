@@ -45,7 +45,13 @@ FRAMING = st.sampled_from(
     [
         *(b"0\r\n\r\n", b"5\r\n", b"\r\n", b"", b"\x00", b"ffffffff\r\n", b"fffffff\r\nx\r\n"),
         *(b"5;name=value\r\nabcde\r\n", b"A\r\n0123456789\r\n", b"0a\r\n0123456789\r\n"),
-        *(b"-1\r\n\r\n", b"0x5\r\nabcde\r\n", b"5 \r\nabcde\r\n", b"5\nabcde\n", b" 5\r\nabcde\r\n"),
+        *(
+            b"-1\r\n\r\n",
+            b"0x5\r\nabcde\r\n",
+            b"5 \r\nabcde\r\n",
+            b"5\nabcde\n",
+            b" 5\r\nabcde\r\n",
+        ),
         b"ffffffffffffffff\r\nx\r\n",
     ]
 )

@@ -13,5 +13,5 @@ MODULE = "serve_app.relay.pump._native"
 
 
 def digest() -> str:
-    """Of the text that is compiled; what was built says of which it was."""
+    """Of the text that is compiled; what was built says of which it was. Raises OSError."""
     return hashlib.blake2b(SOURCE.read_bytes(), digest_size=16).hexdigest()

@@ -20,6 +20,9 @@ from serve_app.relay.pump import build, python
 from serve_app.request.reply import StreamState
 
 
+BY_WISH = "POINTSMAN_PUMP=python"
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """What moves this process's tokens, and why."""
@@ -27,6 +30,11 @@ class Choice:
     pump: str
     reason: str
     kind: type[python.Pump]
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the other twin would not be taken if it were there."""
+        return self.pump == "native" or self.reason == BY_WISH
 
     def row(self) -> dict[str, str]:
         return {"pump": self.pump, "reason": self.reason}
@@ -41,14 +49,21 @@ def chosen() -> Choice:
 def choose(wanted: str, built: Callable[[], ModuleType]) -> Choice:
     """Return the twin for what is wanted; `built` imports the compiled one."""
     if wanted == "python":
-        return _python("POINTSMAN_PUMP=python")
+        return _python(BY_WISH)
     try:
         native = built()
     except ImportError as error:
         return _without(wanted, f"not built ({error.msg}); scripts/install says why")
-    if native.SOURCE != build.digest():
+    if native.SOURCE != _digest():
         return _without(wanted, "built from another text: run scripts/install")
     return Choice("native", "built from this text", native.Pump)
+
+
+def _digest() -> str | None:
+    try:
+        return build.digest()
+    except OSError:
+        return None
 
 
 def _built() -> ModuleType:
