@@ -1,4 +1,4 @@
-"""Puts the files beside the packages into the wheel, and builds the pump; the rest is in pyproject.toml.
+"""Puts the files beside the packages into the wheel, and builds the pump.
 
 The files stay where people look for them in a checkout. In an installed wheel
 `simulator.home.shipped` finds their copy in `serve_app/shipped/`.
@@ -53,7 +53,7 @@ class BuildOrSay(build_ext):
 
 
 def _say(what: str) -> None:
-    print(f"pump of streamed tokens: {what}", file=sys.stderr)  # noqa: T201
+    print(f"pump of streamed tokens: {what}", file=sys.stderr)
 
 
 def _first_line(error: Exception) -> str:
@@ -66,7 +66,7 @@ def pump() -> list[Extension]:
         _say("the one in Python, as POINTSMAN_PUMP=python")
         return []
     try:
-        from Cython.Build import cythonize
+        from Cython.Build import cythonize  # noqa: PLC0415 - it may be missing
     except ImportError:
         _say("the one in Python, as Cython is not installed")
         return []

@@ -42,8 +42,8 @@ from serve_app.placement.lanes import Lanes
 from serve_app.placement.turn_placement import build_placements
 from serve_app.records.feedback import FeedbackDesk
 from serve_app.records.rated import rated
-from serve_app.request.metering import Metering
 from serve_app.relay.pump.choice import chosen
+from serve_app.request.metering import Metering
 from serve_app.routing.in_step import keep_in_step
 from serve_app.routing.policies import Policies
 from serve_app.routing.reload import Reloader, load_policies

@@ -29,7 +29,7 @@ from tests.unit.serve_app.transport.raw_server import CHUNKED
 
 try:
     native = import_module(build.MODULE)
-    if native.SOURCE != build.digest():
+    if build.digest() != native.SOURCE:
         native = None
 except ImportError:
     native = None
@@ -67,6 +67,43 @@ class Charge:
         return tokens + 10
 
 
+async def opened() -> tuple[Upstream, Connection]:
+    """A connection on which a chunked answer has begun."""
+    upstream = Upstream({}, TimeoutConfig(connect_s=1, read_s=30))
+    connection = Connection(upstream, "http://engine")
+    connection.connection_made(
+        SimpleNamespace(
+            write=lambda _: None,
+            is_closing=lambda: False,
+            abort=lambda: None,
+            pause_reading=lambda: None,
+            resume_reading=lambda: None,
+        )
+    )
+    asking = asyncio.create_task(connection.send(b""))
+    await asyncio.sleep(0)
+    connection.data_received(CHUNKED)
+    await asking
+    return upstream, connection
+
+
+async def feed(connection, task, pieces: list[bytes], turns: list[bool]) -> None:
+    """Let the pieces arrive, with turns of the task between them."""
+    await asyncio.sleep(0)
+    for number, piece in enumerate(pieces):
+        if not connection.is_open or task.done():
+            break
+        connection.data_received(piece)
+        if turns[number % len(turns)]:
+            await have_turns()
+    await have_turns()
+
+
+async def have_turns() -> None:
+    for _ in range(4):
+        await asyncio.sleep(0)
+
+
 async def streamed(
     kind: type[python.Pump] | None,
     pieces: list[bytes],
@@ -84,21 +121,7 @@ async def streamed(
     `turns`: after which pieces the task has its turn; None: after each. `fails_at`: the send
     that raises KeyError, the response's begin counted.
     """
-    upstream = Upstream({}, TimeoutConfig(connect_s=1, read_s=30))
-    connection = Connection(upstream, "http://engine")
-    connection.connection_made(
-        SimpleNamespace(
-            write=lambda _: None,
-            is_closing=lambda: False,
-            abort=lambda: None,
-            pause_reading=lambda: None,
-            resume_reading=lambda: None,
-        )
-    )
-    asking = asyncio.create_task(connection.send(b""))
-    await asyncio.sleep(0)
-    connection.data_received(CHUNKED)
-    await asking
+    upstream, connection = await opened()
     pacer = EveryThird() if is_paced else None
     account = Account("t", 1.0, 0.0)
     ticket = Ticket(Tier("t"), account, 1, 1, math.inf)
@@ -139,16 +162,7 @@ async def streamed(
         )
         response = Response(connection, connection.status, connection.headers)
         task = asyncio.create_task(forwarder.run(response))
-        await asyncio.sleep(0)
-        for number, piece in enumerate(pieces):
-            if not connection.is_open or task.done():
-                break
-            connection.data_received(piece)
-            if turns is None or turns[number % len(turns)]:
-                for _ in range(4):
-                    await asyncio.sleep(0)
-        for _ in range(4):
-            await asyncio.sleep(0)
+        await feed(connection, task, pieces, turns or [True])
         if not task.done():
             connection.connection_lost(None)
         (error,) = await asyncio.gather(task, return_exceptions=True)

@@ -64,7 +64,8 @@ class Response:
     async def deliver_to(self, step: Callable[[bytes], bool], push: Push | None = None) -> bool:
         """Give `step` what arrives, where it arrives, until it says no more.
 
-        Where it may be one chunk, `push` has it first, with its framing. It runs in the connection's callback, without a task's turn, and may not wait.
+        Where it may be one chunk, `push` has it first, with its framing. Both run in the
+        connection's callback, without a task's turn, and may not wait.
 
         Returns:
             False when the body has ended.

@@ -64,7 +64,7 @@ def packages(pinned: dict[str, str], version: Version = installed) -> Verdict:
 
 
 def pump(choice: Callable[[], Choice] = chosen) -> Verdict:
-    """Say which twin moves streamed tokens. Raises ConfigError where the wanted one is not there."""
+    """Say which twin moves streamed tokens. Raises ConfigError where it must be another."""
     made = choice()
     told = f"{made.pump}: {made.reason}"
     if made.is_wanted:

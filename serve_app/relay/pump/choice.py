@@ -19,7 +19,6 @@ from serve_app.relay.engine_stream import EngineStream, FirstStream
 from serve_app.relay.pump import build, python
 from serve_app.request.reply import StreamState
 
-
 BY_WISH = "POINTSMAN_PUMP=python"
 
 
@@ -54,7 +53,7 @@ def choose(wanted: str, built: Callable[[], ModuleType]) -> Choice:
         native = built()
     except ImportError as error:
         return _without(wanted, f"not built ({error.msg}); scripts/install says why")
-    if native.SOURCE != _digest():
+    if _digest() != native.SOURCE:
         return _without(wanted, "built from another text: run scripts/install")
     return Choice("native", "built from this text", native.Pump)
 

@@ -17,6 +17,7 @@ from router.admission.ticket import Ticket
 from router.limits.pacer import DUE, Paces
 from serve_app.metrics import Series
 from serve_app.relay.engine_stream import FirstStream
+from serve_app.relay.transcript import Transcript
 from serve_app.request.reply import StreamState
 from serve_app.transport.connection import only_chunk
 
@@ -77,23 +78,11 @@ class Pump:
         if self._limit == -inf:
             return None
         event = only_chunk(data)
-        if event.find(b"\n\n") != len(event) - 2 or len(event) < 2:
+        found = ids_within(event)
+        if found is None:
             return None
-        if event.find(b'"usage"') >= 0 or event.find(b'"error"') >= 0:
-            return None
-        begin = event.find(_MEMBER)
-        end = found = 0
-        if begin >= 0:
-            begun = begin + len(_MEMBER)
-            listed = _IDS.match(event, begun)
-            if listed is None or begin < len(_PROMPT) or event.find(_MEMBER, begun) >= 0:
-                return None
-            if event.startswith(_PROMPT, begin - len(_PROMPT)):
-                return None
-            end = listed.end()
-            found = event.count(b",", begun, end) + (end - 1 > begun)
         stream, state, reader = self._stream, self._state, self._reader
-        ids = stream.ids + found if stream.is_steady else stream.ids
+        ids = stream.ids + found[2] if stream.is_steady else stream.ids
         events, old = reader.events + 1, stream.ids or reader.events
         tokens = ids or events
         total = state.tokens + tokens
@@ -101,26 +90,54 @@ class Pump:
             return None
         now = monotonic()
         reader.events, stream.ids, stream.tokens, stream.newest = events, ids, tokens, event
-        out, transcript = event, self._transcript
-        if transcript is not None:
-            transcript.raw.append(event)
-            transcript.size += len(event)
-            while transcript.size > self._most_bytes:
-                transcript.read(transcript.raw.popleft())
-            if end and self._strips:
-                out = b"%b%b%b" % (event[:begin], _HIDDEN, event[end:])
-        is_held = False
-        if self._hold is not None:
-            position = self._hold(tokens - old, now=now)
-            if position != DUE:
-                is_held = True
-                state.held.append((position, out))
-                state.read = total, perf_counter()
+        out = event if self._transcript is None else self._kept(self._transcript, event, found)
+        is_due = self._hold is None or self._is_due(out, tokens - old, total, now)
         if self._deliver is not None:
             self._deliver(total)
-        if is_held:
+        if not is_due:
             return False
         self._observe(now - state.last)
         state.last = now
         state.newest = out
         return self._give(out)
+
+    def _kept(self, transcript: Transcript, event: bytes, ids: tuple[int, int, int]) -> bytes:
+        """Keep the event, and return it as the client gets it."""
+        transcript.raw.append(event)
+        transcript.size += len(event)
+        while transcript.size > self._most_bytes:
+            transcript.read(transcript.raw.popleft())
+        begin, end, _ = ids
+        return b"%b%b%b" % (event[:begin], _HIDDEN, event[end:]) if end and self._strips else event
+
+    def _is_due(self, out: bytes, new: int, total: int, now: float) -> bool:
+        """Book an event under the ceiling; put it aside where it may not go now."""
+        assert self._hold is not None
+        position = self._hold(new, now=now)
+        if position == DUE:
+            return True
+        self._state.held.append((position, out))
+        self._state.read = total, perf_counter()
+        return False
+
+
+def ids_within(event: bytes) -> tuple[int, int, int] | None:
+    """Where the token ids of a plain event begin and end, and how many; None: it is not plain.
+
+    All are 0 where it has none.
+    """
+    if not event or event.find(b"\n\n") != len(event) - 2:
+        return None
+    if event.find(b'"usage"') >= 0 or event.find(b'"error"') >= 0:
+        return None
+    begin = event.find(_MEMBER)
+    if begin < 0:
+        return 0, 0, 0
+    begun = begin + len(_MEMBER)
+    listed = _IDS.match(event, begun)
+    if listed is None or begin < len(_PROMPT) or event.find(_MEMBER, begun) >= 0:
+        return None
+    if event.startswith(_PROMPT, begin - len(_PROMPT)):
+        return None
+    end = listed.end()
+    return begin, end, event.count(b",", begun, end) + (end - 1 > begun)
