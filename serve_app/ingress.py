@@ -42,6 +42,7 @@ from serve_app.placement.lanes import Lanes
 from serve_app.placement.turn_placement import build_placements
 from serve_app.records.feedback import FeedbackDesk
 from serve_app.records.rated import rated
+from serve_app.relay.pump.choice import chosen
 from serve_app.request.metering import Metering
 from serve_app.routing.in_step import keep_in_step
 from serve_app.routing.policies import Policies
@@ -89,6 +90,8 @@ class Ingress(PeerAnswers):
         self._book.load()
         policies = load_policies(*files, self._book)
         note_served(files[0], policies.fleet)
+        # Where it cannot be what was wanted, no replica starts.
+        chosen()
         self._heartbeat = Heartbeat("ingress", policies.fleet.ingress.silent_after_s)
         self._metrics = Metrics(self._id)
         self._records = Records(policies, tenancy, secret, self._id, self._metrics)

@@ -38,7 +38,7 @@ class Chunks:
     def read_nowait(self) -> bytes:
         return next(self._parts, b"")
 
-    async def deliver_to(self, step: Callable[[bytes], bool]) -> bool:
+    async def deliver_to(self, step: Callable[[bytes], bool], _: object = None) -> bool:
         return any(not step(part) for part in self._parts)
 
     def expect_tokens(self) -> None:

@@ -111,7 +111,7 @@ class EngineAnswer:
     async def readany(self) -> bytes:
         return self.read_nowait()
 
-    async def deliver_to(self, step: Callable[[bytes], bool]) -> bool:
+    async def deliver_to(self, step: Callable[[bytes], bool], _: object = None) -> bool:
         """Whether the step had enough before the end."""
         while part := self.read_nowait():
             if not step(part):

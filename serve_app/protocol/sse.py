@@ -121,6 +121,11 @@ class EventReader:
         self.refused: Rejected | None = None
         self.is_counted = False
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it stands between two events of an answer that goes on."""
+        return not (self._tail or self.has_failed or self.is_counted)
+
     def feed(self, chunk: bytes) -> bytes:
         """Take bytes from the engine, and return the whole events to pass on."""
         if self.has_failed:

@@ -18,7 +18,8 @@ class EngineStream:
 
     Attributes:
         reader: splits events, hides usage, and has what the engine said of its fault.
-        tokens: passed on so far: the ids that the engine says, else one an event.
+        ids: of the answer, as far as the engine says them.
+        tokens: passed on so far: `ids`, else one an event.
         is_over: the answer has ended; what else comes is not read.
         is_steady: every token comes as an event.
 
@@ -26,7 +27,7 @@ class EngineStream:
 
     def __init__(self, reader: EventReader, *, is_steady: bool) -> None:
         self.reader = reader
-        self._ids = 0
+        self.ids = 0
         self.tokens = 0
         self.is_over = False
         self.is_steady = is_steady
@@ -43,6 +44,11 @@ class EngineStream:
     def untold_tokens(self) -> int:
         """Those of `tokens` of which the client has nothing yet."""
         return 0
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether an event in which nothing has to be read is only counted and passed on."""
+        return False
 
     @property
     def is_complete(self) -> bool:
@@ -65,7 +71,8 @@ class FirstStream(EngineStream):
 
     The transcript keeps what was passed on, where the stream could go on elsewhere. Lines
     before the first of the answer wait for it in `waits`, so that a fault before it can be
-    retried unseen; None: they have gone out, or the dialect has none.
+    retried unseen; None: they have gone out, or the dialect has none. `newest`: the events that
+    were read last.
     """
 
     def __init__(
@@ -75,7 +82,7 @@ class FirstStream(EngineStream):
         self.transcript = transcript
         self._mark = _CONTENT.get(dialect, b"")
         self.waits: bytes | None = b"" if self._mark else None
-        self._last = b""
+        self.newest = b""
         self._is_openai = dialect is Dialect.OPENAI
         self._is_cut_short = False
 
@@ -83,10 +90,10 @@ class FirstStream(EngineStream):
         reader = self.reader
         out = reader.feed(chunk)
         if self.is_steady and out:
-            self._ids += count_ids(out)
-        self.tokens = self._ids or reader.events
+            self.ids += count_ids(out)
+        self.tokens = self.ids or reader.events
         if out:
-            self._last = out
+            self.newest = out
             if self.transcript is not None:
                 out = self.transcript.pass_on(out)
             elif self.waits is not None:
@@ -114,8 +121,12 @@ class FirstStream(EngineStream):
         return self.tokens if self.waits else 0
 
     @property
+    def is_plain(self) -> bool:
+        return self.waits is None and self.reader.is_plain
+
+    @property
     def is_complete(self) -> bool:
-        return self._is_openai and self._last.endswith(DONE)
+        return self._is_openai and self.newest.endswith(DONE)
 
     @property
     def has_failed(self) -> bool:

@@ -22,6 +22,8 @@ from serve_app.metrics import Series
 from serve_app.protocol.asgi import write_of
 from serve_app.protocol.sse import Usage
 from serve_app.relay.engine_stream import EngineStream
+from serve_app.relay.pump.choice import pump_for
+from serve_app.relay.pump.python import Pump
 from serve_app.request.call import Call
 from serve_app.transport.upstream import Response
 
@@ -57,6 +59,7 @@ class Forwarder:
         self._suspended: SuspendedSend | asyncio.Future[None] | None = None
         # Under a ceiling: the wait before the next chunk is read, and when the last one came.
         self._nap_s = self._came_at = 0.0
+        self._pump = pump_for(stream, self._state, itl, self._ticket, self._pacer, self._give)
         # Until it is past the role and the first token.
         self._begins: Response | None = None
 
@@ -66,6 +69,8 @@ class Forwarder:
         try:
             await self._run(response)
         finally:
+            # It holds this object.
+            self._pump = None
             if self._suspended is not None:
                 # Cancelled in the turn in which a send had begun to wait.
                 _drop(self._suspended)
@@ -74,7 +79,8 @@ class Forwarder:
         stream, state, held = self._stream, self._state, self._state.held
         while not stream.is_over:
             if state.last and not held:
-                has_ended = not await response.deliver_to(self._pass_on)
+                push = None if self._pump is None else self._armed(self._pump).push
+                has_ended = not await response.deliver_to(self._pass_on, push)
                 if self._suspended is not None:
                     suspended, self._suspended = self._suspended, None
                     await suspended
@@ -113,11 +119,25 @@ class Forwarder:
         if out:
             self._note(now)
             self._state.newest = out
-            write = self._write
-            self._suspended = write(out) if write is not None else begun(self._send, out)
-            if self._suspended is not None:
+            if not self._give(out):
                 return False
+        if self._pump is not None:
+            self._armed(self._pump)
         return not (self._state.held or self._stream.is_over)
+
+    def _give(self, out: bytes) -> bool:
+        """Send events; return False where the task has to wait until they are gone."""
+        write = self._write
+        self._suspended = write(out) if write is not None else begun(self._send, out)
+        return self._suspended is None
+
+    def _armed(self, pump: Pump) -> Pump:
+        """The pump, told how far it may go without anybody else, after what was done here."""
+        if self._begins is None and not self._nap_s and self._stream.is_plain:
+            pump.arm(self._limit)
+        else:
+            pump.disarm()
+        return pump
 
     def _take(self, chunk: bytes, now: float) -> bytes:
         stream, state = self._stream, self._state

@@ -17,6 +17,7 @@ import orjson
 from serve_app.protocol.logprobs import logprobs_of, without_logprobs
 from serve_app.protocol.sse import data_line, parsed_json
 from serve_app.request.hold import Hold
+from serve_app.transport.connection import Push
 from serve_app.transport.upstream import Response
 
 MAX_HELD_BYTES = 2**18
@@ -56,8 +57,8 @@ class HeldResponse(Response):
             self._judge(body)
         return without_logprobs(body) if self._hold.adds else body
 
-    async def deliver_to(self, step: Callable[[bytes], bool]) -> bool:
-        return await self._inner.deliver_to(step)
+    async def deliver_to(self, step: Callable[[bytes], bool], push: Push | None = None) -> bool:
+        return await self._inner.deliver_to(step, push)
 
     def read_nowait(self) -> bytes:
         return self._inner.read_nowait()

@@ -50,8 +50,8 @@ class ResumedStream(EngineStream):
         reader = self.reader
         events = reader.feed(chunk)
         self.is_over = self.is_over or reader.is_endless
-        self._ids += count_ids(events)
-        self.tokens = self._ids or reader.events
+        self.ids += count_ids(events)
+        self.tokens = self.ids or reader.events
         for event in events.split(b"\n\n"):
             if self.is_over:
                 break

@@ -1,7 +1,8 @@
 """What a stream has given its client, kept as it came and read only when it must be.
 
-A token costs one append and one substitution. Events are parsed when the stream has
-broken off; of a long one the oldest, one for one, as their ids and text are smaller.
+A token costs one append and one substitution. Events are read when the stream has
+broken off; of a long one the oldest, one for one, as their ids and text are smaller. Most need
+no parser then (`event_template`).
 """
 
 from __future__ import annotations
@@ -15,9 +16,13 @@ import orjson
 
 from router.recovery.resume import Delivered
 from serve_app.bodies.json_body import SAFE_DEPTH
+from serve_app.relay.event_template import EventTemplate, template_of
 
 MAX_RAW_BYTES = 2**16
 """Raw events kept of one stream: about 250 tokens."""
+
+MAX_TRIES = 8
+"""Events of a stream that are tried as the template of the others."""
 
 # Inside a JSON string the quote would be escaped, so this can only be a member.
 _IDS = re.compile(rb'token_ids":\[[0-9, ]*\]')
@@ -59,7 +64,9 @@ class Transcript:
         envelope: id, object, created and model of the client's chunks.
         has_begun: something was passed on.
         has_role: the client knows who speaks.
-        size: bytes of events that are kept and not read yet.
+        strips: ids are there and not shown.
+        raw: events that are kept and not read yet, `size` bytes in all; `noted`: what was read.
+        template: of the events that need no parser, once one was read.
 
     """
 
@@ -72,32 +79,41 @@ class Transcript:
         self.envelope: dict[str, Any] = {}
         self.has_begun = False
         self.has_role = False
-        self._strips = has_ids and not shows_ids
-        self._delivered = delivered
-        self._raw: deque[bytes] = deque()
+        self.strips = has_ids and not shows_ids
+        self.noted = delivered
+        self.raw: deque[bytes] = deque()
         self.size = 0
+        self.template: EventTemplate | None = None
+        self._tries = MAX_TRIES
 
     def pass_on(self, events: bytes) -> bytes:
         """Note whole events of the engine; return them as the client gets them."""
-        self._raw.append(events)
+        self.raw.append(events)
         self.size += len(events)
         while self.size > MAX_RAW_BYTES:
             # Not all at once: streams of one batch come here together.
-            self._read(self._raw.popleft())
-        return _hide_ids(events) if self._strips else events
+            self.read(self.raw.popleft())
+        return _hide_ids(events) if self.strips else events
 
     @property
     def delivered(self) -> Delivered:
-        while self._raw:
-            self._read(self._raw.popleft())
-        return self._delivered
+        while self.raw:
+            self.read(self.raw.popleft())
+        return self.noted
 
-    def _read(self, events: bytes) -> None:
+    def read(self, events: bytes) -> None:
+        """Note what was kept raw until now."""
         self.size -= len(events)
+        if self.template is not None and (added := self.template.read(events)) is not None:
+            self.noted.add(*added)
+            return
         for event in events.split(b"\n\n"):
             data = data_of(event)
             if data is not None:
                 self._note(data)
+                if self.template is None and self._tries:
+                    self._tries -= 1
+                    self.template = template_of(event + b"\n\n", data)
 
     def _note(self, data: dict[str, Any]) -> None:
         self.has_begun = True
@@ -105,7 +121,7 @@ class Transcript:
             # What later chunks repeat; a fingerprint stands where the engine sets one.
             names = ("id", "object", "created", "model", "system_fingerprint")
             self.envelope = {name: data[name] for name in names if name in data}
-        delivered = self._delivered
+        delivered = self.noted
         if data.get("prompt_token_ids"):
             delivered.prompt = array("I", data["prompt_token_ids"])
         for choice in data.get("choices") or ():

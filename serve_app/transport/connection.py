@@ -36,6 +36,11 @@ class Pool(Protocol):
     def forget(self, connection: Connection) -> None: ...
 
 
+Push = Callable[[bytes], bool | None]
+"""Takes what came as it came, if it is one plain chunk; returns whether more may follow, None:
+it is something else, and nothing of it was taken."""
+
+
 class Connection(asyncio.Protocol):
     """One connection and the answer under way on it."""
 
@@ -50,6 +55,7 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
         self._step: Callable[[bytes], bool] | None = None
+        self._push: Push | None = None
         self._step_error: Exception | None = None
         self.headers: dict[str, str] = {}
         self._has_head = False
@@ -125,16 +131,16 @@ class Connection(asyncio.Protocol):
         self._waiter = self._loop.create_future()
         return self._waiter
 
-    async def deliver_to(self, step: Callable[[bytes], bool]) -> bool:
+    async def deliver_to(self, step: Callable[[bytes], bool], push: Push | None = None) -> bool:
         """Give `step` what arrives until another event. Return whether it wants no more."""
-        self._step = step
+        self._step, self._push = step, push
         try:
             await self.wait_event()
             if self._step_error is not None:
                 raise self._step_error
             return self._step is None
         finally:
-            self._step = self._step_error = None
+            self._step = self._push = self._step_error = None
 
     def _deliver(self, step: Callable[[bytes], bool], data: bytes) -> None:
         try:
@@ -144,8 +150,22 @@ class Connection(asyncio.Protocol):
                 return
         except Exception as error:  # noqa: BLE001 - the task's, whose step it is
             self._step_error = error
-        self._step = None
+        self._step = self._push = None
         self._wake()
+
+    def _is_pushed(self, push: Push, data: bytes) -> bool:
+        """Give what came, framing and all, to `push`; return whether that took it."""
+        try:
+            goes_on = push(data)
+            if goes_on is None:
+                return False
+            if goes_on:
+                return True
+        except Exception as error:  # noqa: BLE001 - the task's, whose step it is
+            self._step_error = error
+        self._step = self._push = None
+        self._wake()
+        return True
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
@@ -161,10 +181,14 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.heard_at = self._loop.time()
         step = self._step
-        if step is not None and self._is_between_chunks and (body := only_chunk(data)):
-            # The parser stands where it would stand after it.
-            self._deliver(step, body)
-            return
+        if step is not None and self._is_between_chunks:
+            # The parser stands where it would stand after a chunk that it does not see.
+            push = self._push
+            if push is not None and self._is_pushed(push, data):
+                return
+            if body := only_chunk(data):
+                self._deliver(step, body)
+                return
         self.has_answered = True
         try:
             self._parser.feed_data(data)

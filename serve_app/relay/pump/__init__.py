@@ -1,0 +1,1 @@
+"""One token of a stream in one call: compiled where that was built, else in Python."""

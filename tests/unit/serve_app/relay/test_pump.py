@@ -1,0 +1,114 @@
+"""Which twin of the pump is taken, and what of a stream it takes."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from serve_app.config.errors import ConfigError
+from serve_app.doctor.check import Result
+from serve_app.doctor.machine.packages import pump
+from serve_app.relay.pump import build, python
+from serve_app.relay.pump.choice import Choice, choose, pump_for
+from tests.pumps import TWINS, Charge, streamed, twin
+from tests.unit.serve_app.transport.raw_server import chunk
+
+EVENT = b'data: {"choices":[{"index":0,"delta":{"content":" a"},"token_ids":[%d]}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+def compiled(source: str) -> SimpleNamespace:
+    return SimpleNamespace(SOURCE=source, Pump=python.Pump)
+
+
+def missing() -> SimpleNamespace:
+    raise ModuleNotFoundError("No module named '_native'")
+
+
+def test_the_compiled_one_is_taken_where_it_is_of_this_text():
+    choice = choose("auto", lambda: compiled(build.digest()))
+
+    assert choice.row() == {"pump": "native", "reason": "built from this text"}
+
+
+@pytest.mark.parametrize(
+    ("built", "reason"),
+    [(lambda: compiled("0" * 32), "another text"), (missing, "not built")],
+    ids=["stale", "missing"],
+)
+def test_else_pythons_is_and_the_reason_is_told(built, reason):
+    choice = choose("auto", built)
+
+    assert (choice.pump, choice.kind) == ("python", python.Pump)
+    assert reason in choice.reason
+    with pytest.raises(ConfigError, match="POINTSMAN_PUMP=native"):
+        choose("native", built)
+
+
+def test_the_switch_keeps_the_compiled_one_away():
+    choice = choose("python", lambda: compiled(build.digest()))
+
+    assert choice.row() == {"pump": "python", "reason": "POINTSMAN_PUMP=python"}
+
+
+def test_a_switch_that_says_something_else_stops_the_start(monkeypatch):
+    from serve_app.config.settings import pump_wanted
+
+    monkeypatch.setenv("POINTSMAN_PUMP", "nativ")
+
+    with pytest.raises(ConfigError, match=r"'nativ' is none of .*native"):
+        pump_wanted()
+
+
+@pytest.mark.parametrize(
+    ("choice", "result"),
+    [
+        (choose("auto", lambda: compiled(build.digest())), Result.OK),
+        (choose("python", missing), Result.OK),
+        (choose("auto", missing), Result.WARNING),
+    ],
+)
+def test_the_doctor_warns_where_it_was_not_built(choice: Choice, result):
+    assert pump(lambda: choice).result is result
+
+
+def test_a_stream_whose_events_are_looked_into_has_none():
+    stream = SimpleNamespace(reader=None)
+
+    assert pump_for(stream, None, None, None, None, None) is None
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_tokens_go_through_it_and_not_through_the_long_way(name, monkeypatch):
+    """But the first two, and those at which the charge or the first tokens are looked at."""
+    slow: list[bytes] = []
+    monkeypatch.setattr("serve_app.relay.forwarder.Forwarder._take", taking_note(slow, "_take"))
+    pieces = [*(chunk(EVENT % n) for n in range(1, 100)), chunk(DONE), b"0\r\n\r\n"]
+
+    found = asyncio.run(streamed(twin(name), pieces, charge=Charge(None)))
+
+    # A charge is outgrown with each eleventh token; the 30th is noted, too.
+    assert len(slow) == 2 + 9 + 1
+    assert found.tokens == 99 and found.charged[0] == 99
+    assert found.bodies[1:-1] == [(EVENT % n).replace(b"[%d]" % n, b"null") for n in range(1, 100)]
+    assert found.bodies[-1] == DONE
+
+
+def taking_note(noted: list[bytes], name: str):
+    from serve_app.relay.forwarder import Forwarder
+
+    original = getattr(Forwarder, name)
+
+    def wrapped(self, chunk, now):
+        noted.append(chunk)
+        return original(self, chunk, now)
+
+    return wrapped
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_what_sending_raises_is_the_streams_end(name):
+    found = asyncio.run(streamed(twin(name), [chunk(EVENT % n) for n in range(1, 9)], fails_at=5))
+
+    assert found.error is KeyError
+    assert found.tokens == 5
