@@ -17,8 +17,9 @@ lanes, of which one is asked. 64 connections with two answers of 100 tokens each
 two tokens. Processor time from /proc of the processes before the lane (`path`, by process beside
 it) and of both lanes; medians of {rounds} rounds in rotated order, engine, ways and client on the
 same cores. No way decides more than which lane lives. `set_dst` asks its decider on a new
-connection for each request, as HAProxy's Lua does. Command: `python -m benchmarks.direct_ways`;
-[the decision](../../docs/adr/0024-direct-ways.md)."""
+connection for each request, as HAProxy's Lua does; lanes behind `vllm-router` demand no secret, as
+it sends none. `steps`: microseconds of single steps in a loop of their own. Command:
+`python -m benchmarks.direct_ways`; [the decision](../../docs/adr/0024-direct-ways.md)."""
 
 
 def main() -> None:

@@ -26,15 +26,13 @@ AT_S = 1.2
 
 def behaviour(start: Start, kills: int) -> dict[str, Any]:
     """Every event once, each on a way that was started for it, but for those that end nothing."""
-    row: dict[str, Any] = {}
     with start() as way:
-        row |= asyncio.run(_sockets(way))
+        row: dict[str, Any] = {"way": way.name, **asyncio.run(_sockets(way))}
         row |= asyncio.run(_leaving(way))
         if way.is_haproxy:
             row |= asyncio.run(_reload(way))
         if way.name == "hand_over":
             row |= asyncio.run(_paced(way))
-        row["way"] = way.name
         names = list(way.path)
     for name in names:
         with start() as way:
