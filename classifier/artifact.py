@@ -30,7 +30,7 @@ TABLES = ("gram_keys", "gram_rows")
 TOKENIZER = "tokenizer.json"
 
 
-class ArtifactError(Exception):
+class ArtifactError(ValueError):
     """An artefact that must not be used: damaged, or made for other features."""
 
 

@@ -43,10 +43,11 @@ class World:
 
     def every(self, period_s: float, action: Action) -> None:
         """Do something again and again, the first time in one period."""
+        due, numbers = self._due, self._numbers
 
         def again(now: float) -> None:
             action(now)
-            heappush(self._due, (now + period_s, next(self._numbers), again))
+            heappush(due, (now + period_s, next(numbers), again))
 
         self.at(self.now + period_s, again)
 

@@ -200,6 +200,9 @@ def place(
     `order` is the session's over the live replicas (`session_order`), of which the first
     `size` are its subset. `at` is where the session was placed away from home, if it was.
     """
+    if len(order) == 1:
+        # Wherever it was before, that is not there.
+        return Placement([order[0]], Outcome.HOME)
     total = sum([loads[replica].open for replica in order])
     # Counting the request that is being placed, as the paper does.
     soft = math.ceil(config.load_factor * (total + 1) / len(order))

@@ -11,7 +11,6 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
-import aiohttp
 import yaml
 from pydantic import BaseModel
 
@@ -242,6 +241,8 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _fit(args: argparse.Namespace) -> int:
+    import aiohttp
+
     from simulator.client.fit import BATCHES, PREFILL_TOKENS, fit_timing, measure
 
     batches = [b for b in (*BATCHES, 16, 32, 64, 128) if b <= args.max_batch]

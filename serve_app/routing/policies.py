@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
-from classifier import Scorer
 from router.routing.escalation import EscalationLevel
 from router.routing.policy import RoutingPolicy, StrongerLane
 from router.slo.objectives import SloPolicy
@@ -20,6 +20,9 @@ from serve_app.config.tenants import TenantsConfig
 from serve_app.routing.languages import Languages, languages_of
 from serve_app.tenancy.auth import Authenticator
 from serve_app.tenancy.keys import KeyBook
+
+if TYPE_CHECKING:
+    from classifier import Scorer
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from itertools import accumulate
 
 from simulator.model.engine import BatchingEngine
 from simulator.model.profile import Scheduling, Timing
-from simulator.model.sequence import Sequence, Step, StepResult
+from simulator.model.sequence import Sequence, StepResult
 
 SHORTEST, LONGEST = 16, 128
 """Steps of a stride. Of one that is broken off what is left was reckoned in vain: the next one is
@@ -171,9 +171,13 @@ class StridingEngine(BatchingEngine):
         if self._keeps_step_times:
             self.step_ends.extend(ends[until - count : until])
         self._step_ends_at = ends[until]
-        self._under_way = Step([], 0.0, batch, self._context)
-        if is_ahead:
-            self._ahead = Step([], 0.0, batch, self._context), self._costs[until]
+        # Both only decode, and show nothing: another one's figures are all that tells them apart.
+        under_way = self._under_way
+        under_way.batch, under_way.context = batch, self._context
+        if self._ahead is not None:
+            ahead = self._ahead[0]
+            ahead.batch, ahead.context = batch, self._context
+            self._ahead = ahead, self._costs[until]
 
     def _grow_until(self, step: int) -> None:
         """Give sequences the blocks that they need up to a decode step, each at its own."""
