@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import uvloop
 import websockets
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve_app.config.addresses import Frontend
 from serve_app.front.listener import listener as listener_module
@@ -24,6 +24,7 @@ from serve_app.front.listener.refusals import HEADER_WITHIN_S
 from serve_app.front.listener.steering import HAPROXY, OURS, join, program
 from serve_app.front.listener.wire import TAKEN_WITHIN_S, Wire
 from serve_app.protocol.asgi import WRITE, respond
+from tests.unit.serve_app.front.listener.wires import read_answers
 
 GET = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n"
 
@@ -135,11 +136,11 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running() -> AsyncIterator[Running]:
+async def running(served: ASGIApp | None = None) -> AsyncIterator[Running]:
     with contextlib.closing(join("127.0.0.1", 0)) as other:
         app = App()
         place = Frontend("127.0.0.1", other.getsockname()[1], 60)
-        listener = Listener(app, place, name="pointsman")
+        listener = Listener(served or app, place, name="pointsman")
         task = asyncio.create_task(listener.run())
         here = Running(listener, app, other)
         try:
@@ -411,3 +412,46 @@ def test_on_uvloop_it_is_the_same() -> None:
             assert here.app.ends == ["cancelled"]
 
     uvloop.run(asked())
+
+
+# -- the gateway behind it ------------------------------------------------------------------
+
+CHAT = "/v1/chat/completions"
+ASKED = {"messages": [{"role": "user", "content": "Hi"}], "stream": True}
+EVENTS = [
+    b'data: {"choices":[{"index":0,"delta":{"content":"%d"},"finish_reason":null}]}\n\n' % number
+    for number in range(4)
+]
+DONE = b"data: [DONE]\n\n"
+
+
+def chat(world: Any) -> bytes:
+    body = json.dumps(ASKED).encode()
+    key = world.keys["acme"].encode()
+    head = b"POST %b HTTP/1.1\r\nhost: x\r\nauthorization: Bearer %b\r\ncontent-length: %d\r\n\r\n"
+    return head % (CHAT.encode(), key, len(body)) + body
+
+
+async def test_a_stream_comes_over_a_socket_as_it_does_by_asgi(world: Any, stream: Any) -> None:
+    world.lanes.answers = [stream(*EVENTS, DONE) for _ in range(3)]
+    by_asgi = (await world.post(CHAT, ASKED, key="acme")).content
+    async with running(world.gateway) as here:
+        client = await here.connect()
+        client.say(chat(world) * 2)
+        told = [await client.reader.readuntil(b"\r\n0\r\n\r\n") for _ in range(2)]
+    for whole in told:
+        ((status, headers, body),) = read_answers(whole)
+        assert (status, body) == (200, by_asgi)
+        assert headers[b"x-pointsman-lane"] == b"chat"
+
+
+async def test_who_leaves_a_stream_frees_the_engine(world: Any, stream: Any) -> None:
+    answer = stream(*EVENTS, asyncio.Event())
+    world.lanes.answers = [answer]
+    async with running(world.gateway) as here:
+        client = await here.connect()
+        client.say(chat(world))
+        await client.reader.readuntil(EVENTS[-1])
+        client.writer.transport.abort()
+        await until(lambda: answer.is_closed and not world.in_flight)
+    assert world.reserved() == 0
