@@ -77,7 +77,7 @@ def pump() -> list[Extension]:
         build.MODULE,
         [str(build.SOURCE.relative_to(ROOT))],
         define_macros=[("PUMP_SOURCE", f'"{build.digest()}"')],
-        extra_compile_args=["-O2"],
+        extra_compile_args=["-O2", "-g0"],
     )
     try:
         return cythonize([extension], build_dir="build/pump", quiet=True)

@@ -1,10 +1,10 @@
 """What the events of one stream have in common, so that most are read without a JSON parser.
 
 An engine's events of one answer differ in the text and the token id alone. A template is what
-stands around them in an event that was read whole. It is tried before it is used: another text and other
-ids are put in, and the parser has to find just these and nothing else changed. From then on any
-text without quotes, backslashes and control characters in that place is what the parser would find,
-as those are what ends a JSON string or stands for something else.
+stands around them in an event that was read whole. It is tried before it is used: another text
+and another id are put in, and the parser has to find just these and nothing else changed. From then
+on any text without quotes, backslashes and control characters in that place is what the parser
+would find, as those are what ends a JSON string or stands for something else.
 """
 
 from __future__ import annotations

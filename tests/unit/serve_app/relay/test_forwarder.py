@@ -259,8 +259,9 @@ def test_a_long_stream_is_read_one_for_one_and_kept_in_bounds(monkeypatch):
     monkeypatch.setattr("serve_app.relay.transcript.MAX_RAW_BYTES", 1000)
     transcript = Transcript(Delivered(), is_chat=True, has_ids=True, shows_ids=False)
     read: list[int] = []
-    note = transcript._note
-    monkeypatch.setattr(transcript, "_note", lambda data: (read.append(1), note(data)))
+    reading, note, parsed = transcript.read, transcript._note, []
+    monkeypatch.setattr(transcript, "read", lambda events: (read.append(1), reading(events)))
+    monkeypatch.setattr(transcript, "_note", lambda data: (parsed.append(1), note(data)))
     event = b'data: {"choices":[{"delta":{"content":"%d "},"token_ids":[%d]}]}\n\n'
 
     for n in range(100, 200):
@@ -272,6 +273,8 @@ def test_a_long_stream_is_read_one_for_one_and_kept_in_bounds(monkeypatch):
     assert list(transcript.delivered.ids) == list(range(100, 200))
     assert transcript.delivered.text == "".join(f"{n} " for n in range(100, 200))
     assert len(read) == 100
+    # The others differ in text and id alone.
+    assert len(parsed) == 1
 
 
 @given(
