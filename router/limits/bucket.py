@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from math import inf
 
 MINUTE_S = 60.0
 
@@ -63,7 +64,7 @@ class Bucket:
         """Tokens available now; negative while in debt."""
         if now > self._at:
             filled = self._level + (now - self._at) * self._rate
-            self._level = min(self.limit, filled)
+            self._level = filled if filled < self.limit else self.limit
             self._at = now
         return self._level
 
@@ -72,11 +73,11 @@ class Bucket:
 
         Returns how many came from a safe capacity: none, for there is none here.
         """
-        level = self.level(now=now)
+        level = self._level if now <= self._at else self.level(now=now)
         if self._refunds:
             self._remember(now, level)
         left = level - tokens
-        self._level = min(self.limit, left)
+        self._level = left if left < self.limit else self.limit
         return 0.0
 
     def give_back(self, unused: float, _safe: float, /, *, since: float, now: float) -> None:
@@ -100,7 +101,8 @@ class Bucket:
         while, and what it could not have held would be lost: at its highest since
         then there was room for `limit - peak` more.
         """
-        later = bisect_right(self.peaks, since, key=lambda peak: peak[0])
+        # No level is so high: the place is behind all that are as old.
+        later = bisect_right(self.peaks, (since, inf))
         peak = max(self.level(now=now), self.peaks[later][1] if later < len(self.peaks) else 0.0)
         return max(0.0, min(tokens, self.limit - peak))
 
@@ -117,7 +119,8 @@ class Bucket:
 
     def wait_s(self, tokens: float, *, now: float) -> float:
         """Return the seconds until `tokens` are available; a whole bucket is always enough."""
-        missing = (min(self.limit, tokens)) - self.level(now=now)
+        level = self._level if now <= self._at else self.level(now=now)
+        missing = (tokens if tokens < self.limit else self.limit) - level
         return missing / self._rate if missing > 0 else 0.0
 
     def state(self, *, now: float) -> RateLimitState:
