@@ -7,7 +7,9 @@
 The engine is simulated, with fixed TTFT and ITL, and says so. The ways are started
 and measured in turn, in rotated order; every figure is the median of the rounds. CPU is
 read from /proc: `path` are the processes that a request passes through before the
-engine, `tree` those and what the gateway keeps running besides (Ray's daemons).
+engine, `tree` those and what the gateway keeps running besides (Ray's daemons). What
+they use while nothing is asked is measured just before the load, and stands beside it:
+a token's CPU has it in it, its marginal CPU has not.
 """
 
 from __future__ import annotations
@@ -36,6 +38,8 @@ HELD = (250, 500, 1000, 1500, 2000, 2500)
 HELD_TOKENS, HELD_RAMP_S = 100, 10.0
 """Streams of 20 s that begin over 10 s: all are open for as long. Where 2,500 such streams come and
 go, 125 begin a second; 2,500 that begin within one second would time how fast they begin."""
+IDLE_S = 15.0
+"""A timer of five seconds fires three times in it, and /proc counts to 0.07 %."""
 
 FLOOR = ("direct", "pointsman", "serve-relay", "vllm-router", "litellm")
 OWN_ENVIRONMENT = (
@@ -105,17 +109,22 @@ def measure(way: Way) -> dict[str, Any]:
     row: dict[str, Any] = {"errors": 0}
     way.settle()
     asyncio.run(load(way, 8, 4, 4))
+    idle = _idle(way)
+    for part, share in idle.items():
+        row[f"{part}_idle_percent"] = 100 * share
     for streams, each, tokens in ((1, 150, 2), (64, 3, 100)):
-        before = _cpu(way)
+        before, begun = _cpu(way), time.monotonic()
         results = asyncio.run(load(way, streams, each, tokens))
-        used = _cpu(way, before)
+        used, took_s = _cpu(way, before), time.monotonic() - begun
         ttft = [1000 * first for first, _, _ in results]
         row["errors"] += sum(not whole for _, _, whole in results)
         row[f"ttft_p50_ms_{streams}"] = quantile(ttft, 0.5)
         row[f"ttft_p99_ms_{streams}"] = quantile(ttft, 0.99)
         if streams > 1:
             for part, seconds in used.items():
-                row[f"{part}_cpu_us_per_token"] = 1e6 * seconds / (len(results) * tokens)
+                a_token = 1e6 / (len(results) * tokens)
+                row[f"{part}_cpu_us_per_token"] = a_token * seconds
+                row[f"{part}_marginal_us_per_token"] = a_token * (seconds - took_s * idle[part])
     before = _cpu(way)
     row["errors"] += asyncio.run(whole_answers(way, 8, 50))
     for part, seconds in _cpu(way, before).items():
@@ -123,6 +132,16 @@ def measure(way: Way) -> dict[str, Any]:
     row["path_rss_mib"] = rss_mib(way.path())
     row["tree_rss_mib"] = rss_mib(way.tree())
     return row
+
+
+def _idle(way: Way) -> dict[str, float]:
+    """Parts of a core that the way's parts use while nothing is asked."""
+    # What the last requests left to do is not idleness.
+    time.sleep(2)
+    before, begun = _cpu(way), time.monotonic()
+    time.sleep(IDLE_S)
+    used, took_s = _cpu(way, before), time.monotonic() - begun
+    return {part: seconds / took_s for part, seconds in used.items()}
 
 
 def _cpu(way: Way, before: dict[str, float] | None = None) -> dict[str, float]:
@@ -221,8 +240,10 @@ def main() -> None:
         f"Simulated engine: 20 ms to the first token, 50 ms between tokens (200 ms where "
         f"streams are held). Median of {args.rounds} rounds; engine, gateway and load generator "
         f"share {os.cpu_count()} cores. `path`: processes before the engine that a request "
-        "passes through; `tree`: all that the gateway keeps running. `_1`, `_64`: streams at "
-        f"once. Peers: {', '.join((ROOT / 'requirements/peers.in').read_text().split())}. "
+        "passes through; `tree`: all that the gateway keeps running. `idle_percent`: of a core, "
+        f"in {IDLE_S:g} s before the load; `marginal`: a token's CPU less that. `_1`, `_64`: "
+        "streams at once. "
+        f"Peers: {', '.join((ROOT / 'requirements/peers.in').read_text().split())}. "
         f"How to read it: docs/benchmarks.md. Command: `{command}`."
     )
     report.write(result, rows, title=title, notes=notes)

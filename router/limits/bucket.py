@@ -73,7 +73,7 @@ class Bucket:
 
         Returns how many came from a safe capacity: none, for there is none here.
         """
-        level = self.level(now=now)
+        level = self._level if now <= self._at else self.level(now=now)
         if self._refunds:
             self._remember(now, level)
         left = level - tokens
@@ -101,6 +101,7 @@ class Bucket:
         while, and what it could not have held would be lost: at its highest since
         then there was room for `limit - peak` more.
         """
+        # No level is so high: the place is behind all that are as old.
         later = bisect_right(self.peaks, (since, inf))
         peak = max(self.level(now=now), self.peaks[later][1] if later < len(self.peaks) else 0.0)
         return max(0.0, min(tokens, self.limit - peak))
@@ -118,8 +119,8 @@ class Bucket:
 
     def wait_s(self, tokens: float, *, now: float) -> float:
         """Return the seconds until `tokens` are available; a whole bucket is always enough."""
-        most = tokens if tokens < self.limit else self.limit
-        missing = most - self.level(now=now)
+        level = self._level if now <= self._at else self.level(now=now)
+        missing = (tokens if tokens < self.limit else self.limit) - level
         return missing / self._rate if missing > 0 else 0.0
 
     def state(self, *, now: float) -> RateLimitState:

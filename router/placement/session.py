@@ -98,16 +98,16 @@ class Presence:
     """Counts the sessions that generate or wait right now; memory: one entry for each."""
 
     def __init__(self) -> None:
-        self._requests: Counter[tuple[str, str]] = Counter()
+        self._requests: dict[tuple[str, str], int] = {}
 
     def enter(self, lane: str, key: str) -> None:
-        self._requests[lane, key] += 1
+        self._requests[lane, key] = self._requests.get((lane, key), 0) + 1
 
     def leave(self, lane: str, key: str) -> None:
         """Count a request that has its answer, or is gone: once for each `enter`."""
-        self._requests[lane, key] -= 1
-        if not self._requests[lane, key]:
-            del self._requests[lane, key]
+        left = self._requests.pop((lane, key)) - 1
+        if left:
+            self._requests[lane, key] = left
 
     def active(self) -> dict[str, int]:
         """Return sessions per lane, each once, however many requests it has open."""

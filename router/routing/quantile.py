@@ -77,6 +77,10 @@ class Tail:
         return cls(weight, tuple(sorted(pairs, reverse=True)))
 
 
+KNOWN_THRESHOLDS = 16
+"""Thresholds kept until the next refresh: a decision and its count ask for the same ones."""
+
+
 class QuantileWindow:
     """Weighted quantiles of the last scores here and at the peers.
 
@@ -117,11 +121,20 @@ class QuantileWindow:
         self._scores = [score for score, _ in pairs]
         self._reached = list(accumulate([weight for _, weight in pairs]))
         self._weight = sum(tail.weight for tail in tails)
+        self._known: dict[float, float] = {}
         filled = max(len(self._ring), self._weight) / self._config.window
         self._prior = self._config.prior_weight * max(0.0, 1 - filled)
 
     def threshold(self, share: float) -> float:
         """Return the score that `share` of the weight reaches; infinite for no share."""
+        known = self._known.get(share)
+        if known is None:
+            if len(self._known) >= KNOWN_THRESHOLDS:
+                self._known.clear()
+            known = self._known[share] = self._threshold(share)
+        return known
+
+    def _threshold(self, share: float) -> float:
         if share <= 0:
             return inf
         # A decision asks for the same ones as what counts it.

@@ -36,15 +36,16 @@ class Uploads:
 
         `most`: of one tenant, however many are free. `end` has to follow where it may.
         """
-        if self.held[tenant] >= min(most, self._most - self.count):
+        held = self.held.get(tenant, 0)
+        if held >= min(most, self._most - self.count):
             return TOO_MANY
         self.count += 1
-        self.held[tenant] += 1
+        self.held[tenant] = held + 1
         return None
 
     def end(self, tenant: str) -> None:
         """Count one less: its body is here, or will not come."""
         self.count -= 1
-        self.held[tenant] -= 1
-        if not self.held[tenant]:
-            del self.held[tenant]
+        left = self.held.pop(tenant) - 1
+        if left:
+            self.held[tenant] = left

@@ -18,9 +18,13 @@ from serve_app.agents.verdict import CallOutcome
 MAX_JUDGED_CHARS = 65_536
 """Of a longer answer nothing is said: this takes half a millisecond."""
 
+_FIELDS = frozenset({"output_config", "text", "response_format"})
+
 
 def schema_asked(body: Mapping[str, Any]) -> Any:
     """Return the schema that the answer has to match, in any of the three dialects."""
+    if body.keys().isdisjoint(_FIELDS):
+        return None
     for outer, inner in (("output_config", "format"), ("text", "format")):
         holder = body.get(outer)
         if isinstance(holder, dict) and isinstance(holder.get(inner), dict):

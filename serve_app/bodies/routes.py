@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from router.types import Task
 from serve_app.protocol.errors import Dialect
@@ -19,6 +19,8 @@ class Route:
         task: what its engine does.
         limits: fields that cap an answer's tokens; the first that is there counts.
         default_limit: what caps it when none is; None: the context.
+        answers: its engine writes an answer, token by token.
+        is_bare: its engine reads texts as they are, not a conversation.
 
     """
 
@@ -29,16 +31,13 @@ class Route:
     limits: tuple[str, ...] = ()
     default_limit: int | None = None
     task: Task = Task.GENERATE
+    answers: bool = field(init=False)
+    is_bare: bool = field(init=False)
 
-    @property
-    def answers(self) -> bool:
-        """Whether its engine writes an answer, token by token."""
-        return self.generates and self.task is Task.GENERATE
-
-    @property
-    def is_bare(self) -> bool:
-        """Whether its engine reads texts as they are, not a conversation."""
-        return self.prompt == "prompt" or self.task is not Task.GENERATE
+    def __post_init__(self) -> None:
+        is_generation = self.task is Task.GENERATE
+        object.__setattr__(self, "answers", self.generates and is_generation)
+        object.__setattr__(self, "is_bare", self.prompt == "prompt" or not is_generation)
 
     @property
     def texts_each(self) -> int:

@@ -248,7 +248,7 @@ class Gateway:
                 await self._pipeline.run(call, raw, request.sender, keeps_alive=True)
 
     def _call(self, request: HttpRequest, route: Route, tenant: Tenant, arrival: Arrival) -> Call:
-        call = self._pipeline.call(route, request.headers, tenant)
+        call = self._pipeline.call(route, request.headers, tenant, request.id)
         call.stages[Stage.AUTH] = request.auth_s
         call.arrived = arrival.close
         return call

@@ -71,7 +71,7 @@ class HttpRequest:
 
     @property
     def codings(self) -> list[str]:
-        return codings_of(self.lines)
+        return codings_of(self.lines) if b"content-encoding" in self.headers else []
 
     @property
     def query(self) -> bytes:

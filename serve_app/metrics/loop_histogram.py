@@ -28,6 +28,8 @@ class LoopHistogram(Collector):
         self._name, self._documentation, self._labels = name, documentation, labels
         self._bounds = tuple(bounds)
         self._series: dict[tuple[str, ...], Series] = {}
+        # Those of histograms with one label, by it alone.
+        self._single: dict[str, Series] = {}
         registry.register(self)
 
     @property
@@ -47,9 +49,12 @@ class LoopHistogram(Collector):
 
     def observe_each(self, values: Mapping[str, float]) -> None:
         """Observe each value under its key, in a histogram with one label."""
+        bounds, known = self._bounds, self._single
         for label, value in values.items():
-            series = self._series.get((label,)) or self.labels(label)
-            series.counts[bisect_left(self._bounds, value)] += 1
+            series = known.get(label)
+            if series is None:
+                series = known[label] = self.labels(label)
+            series.counts[bisect_left(bounds, value)] += 1
             series.sum += value
 
     def collect(self) -> Iterator[HistogramMetricFamily]:

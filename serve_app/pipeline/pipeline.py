@@ -114,12 +114,14 @@ class Pipeline:
             None if traces is None else traces.note_shadow,
         )
 
-    def call(self, route: Route, headers: dict[bytes, bytes], tenant: Tenant) -> Call:
+    def call(
+        self, route: Route, headers: dict[bytes, bytes], tenant: Tenant, known_id: str = ""
+    ) -> Call:
         self._state.policies.auth.uses.note_tenant(tenant.name)
         return Call(
             route=route,
             headers=headers,
-            request_id=request_id(headers),
+            request_id=known_id or request_id(headers),
             tenant=tenant,
             policies=self._state.policies,
             started=time.perf_counter(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from http import HTTPMethod
+from itertools import chain
 
 from starlette.types import Scope
 
@@ -24,23 +25,20 @@ def protocol_fault(scope: Scope) -> tuple[Rejected, int] | None:
     target = len(scope.get("raw_path") or scope["path"]) + len(scope.get("query_string", b""))
     if target > MAX_TARGET_BYTES:
         return _fault(414, f"The URL may have {MAX_TARGET_BYTES} bytes.")
-    size = hosts = 0
-    is_expected = True
-    for name, value in lines:
-        size += len(name) + len(value)
-        if name == b"host":
-            hosts += 1
-        elif name == b"expect" and value.lower() != b"100-continue":
-            is_expected = False
-    if size > MAX_HEADER_BYTES:
+    if sum(map(len, chain.from_iterable(lines))) > MAX_HEADER_BYTES:
         return _fault(431, f"The request's headers may have {MAX_HEADER_BYTES} bytes.")
-    if hosts != 1 and scope.get("http_version") == "1.1":
+    names = [name for name, _ in lines]
+    if names.count(b"host") != 1 and scope.get("http_version") == "1.1":
         return _fault(400, "A request has one Host header.")
-    if not is_expected:
+    if b"expect" in names and not _is_expected(lines):
         return _fault(417, "The only expectation that can be met is '100-continue'.")
     if scope["method"] not in _METHODS:
         return _fault(501, "The method is not known here.")
     return None
+
+
+def _is_expected(lines: list[tuple[bytes, bytes]]) -> bool:
+    return all(x.lower() == b"100-continue" for name, x in lines if name == b"expect")
 
 
 def allow_header(methods: Iterable[str]) -> bytes:
@@ -55,6 +53,8 @@ _WITH = {"GET": ("GET", "HEAD")}
 
 def refused_header(headers: dict[bytes, bytes]) -> Rejected | None:
     """Refuse a request for headers that are not supported."""
+    if SERVES_OWN.isdisjoint(headers):
+        return None
     for name in SERVES_OWN & headers.keys():
         return Rejected(RejectReason.INVALID_REQUEST, f"'{name.decode()}' is not supported here.")
     return None

@@ -61,7 +61,8 @@ def read_usage(data: object) -> Usage | None:
         usage = nested.get("usage") if isinstance(nested, dict) else None
     if not isinstance(usage, dict):
         return None
-    prompt, completion = (_count(usage, f"{x}_tokens") for x in ("prompt", "completion"))
+    prompt = _count(usage, "prompt_tokens")
+    completion = _count(usage, "completion_tokens")
     prompt = _count(usage, "input_tokens") if prompt is None else prompt
     completion = _count(usage, "output_tokens") if completion is None else completion
     if prompt is None and completion is None:
@@ -94,6 +95,8 @@ def usage_within(answer: bytes) -> Usage | None:
 def _count(counts: dict[str, Any], name: str) -> int | None:
     """Return a member if it is a count: an engine may have put anything there."""
     found = counts.get(name)
+    if found is None:
+        return None
     is_count = isinstance(found, int) and not isinstance(found, bool) and found >= 0
     return found if is_count else None
 

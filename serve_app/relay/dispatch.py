@@ -56,10 +56,7 @@ class Dispatch:
                 now=time.monotonic(),
                 spilled=replica.placed is not None and replica.placed.has_spilled,
             )
-        headers = {
-            k.decode(): v.decode("latin-1") for k, v in call.headers.items() if k in PASSED_HEADERS
-        }
-        headers |= _own_headers(call)
+        headers = _passed_headers(call.headers) | _own_headers(call)
         return replica, await self.lanes.open(replica, ask.path, ask.body, headers)
 
     async def _choose(self, attempts: RequestAttempts, avoid: frozenset[str]) -> Replica:
@@ -95,6 +92,12 @@ class Dispatch:
             avoid |= {call.served.replica.id}
         other = await self.lanes.choose(lane, call.session_key, avoid)
         return await self.lanes.open(other, "/detokenize", body, {})
+
+
+def _passed_headers(headers: dict[bytes, bytes]) -> dict[str, str]:
+    if PASSED_HEADERS.isdisjoint(headers):
+        return {}
+    return {k.decode(): v.decode("latin-1") for k, v in headers.items() if k in PASSED_HEADERS}
 
 
 def _own_headers(call: Call) -> dict[str, str]:

@@ -190,8 +190,9 @@ class Call:
         """What tells an engine whose work its own is: the call's span, else its client's."""
         if self.trace is not None:
             return self.trace.headers
-        given = ((name, self.headers.get(name)) for name in TRACE_HEADERS)
-        return {name.decode(): text.decode("latin-1") for name, text in given if text is not None}
+        headers = self.headers
+        given = [name for name in TRACE_HEADERS if name in headers]
+        return {name.decode(): headers[name].decode("latin-1") for name in given} if given else {}
 
     def refuse(self, refused: Rejected) -> None:
         self.outcome, self.refused = Outcome.REFUSED, refused

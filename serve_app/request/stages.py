@@ -55,9 +55,11 @@ class Stages(dict[str, float]):
 
     def enter(self, stage: Stage) -> None:
         """Leave the stage that the request is in for another, or note how far it has come."""
-        now, left = time.perf_counter(), self._now_in
+        left = self._now_in
         if left is not None:
-            self[left] = self.get(left, 0.0) + now - self._since
+            now = time.perf_counter()
+            spent = now - self._since
+            self[left] = self[left] + spent if left in self else spent
             self._now_in, self._since = stage, now
 
     def close(self) -> float:

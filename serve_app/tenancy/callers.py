@@ -44,7 +44,7 @@ def caller_of(scope: Scope) -> Caller:
     headers: list[tuple[bytes, bytes]] = list(scope["headers"])
     target = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")
     proxy = proxy_sign(headers, scope.get("http_version", "1.1"))
-    tenants = [value for value in _all(headers, b"x-tenant-id") if value.strip()]
+    hosts, origins, tenants = _named(headers)
     return Caller(
         key=presented_key(
             headers,
@@ -52,9 +52,9 @@ def caller_of(scope: Scope) -> Caller:
             scope.get("subprotocols", ()),
         ),
         acts_for=tenants[-1].decode("utf-8", "replace") if tenants else None,
-        stranger=_why_stranger(headers, scope.get("client"), proxy),
+        stranger=_why_stranger(hosts, origins, scope.get("client"), proxy),
         proxy=proxy,
-        page=_foreign_page(headers),
+        page=_foreign_page(hosts, origins) if origins else "",
     )
 
 
@@ -73,18 +73,15 @@ def bar_pages(caller: Caller, allowed: Container[str] = ()) -> Caller:
     )
 
 
-def _foreign_page(headers: RawHeaders) -> str:
+def _foreign_page(hosts: list[bytes], origins: list[bytes]) -> str:
     """Return the first Origin that is not this server's own by its Host header; or nothing."""
-    origins = [value.lower() for value in _all(headers, b"origin")]
-    if not origins:
-        return ""
-    hosts = [value.lower() for value in _all(headers, b"host")]
-    own = [scheme + host for host in hosts for scheme in (b"http://", b"https://")]
-    return next((x.decode("latin-1") for x in origins if x not in own), "")
+    own = [scheme + host.lower() for host in hosts for scheme in (b"http://", b"https://")]
+    small = [origin.lower() for origin in origins]
+    return next((x.decode("latin-1") for x in small if x not in own), "")
 
 
 def _why_stranger(
-    headers: list[tuple[bytes, bytes]], client: tuple[str, int] | None, proxy: str
+    hosts: list[bytes], origins: list[bytes], client: tuple[str, int] | None, proxy: str
 ) -> str:
     """Why this may be someone who is not at this machine; empty if that cannot be.
 
@@ -97,9 +94,9 @@ def _why_stranger(
         return f"The request came through a proxy ({proxy} was seen): that needs a key."
     if not _is_loopback_address(client[0] if client else ""):
         return "Callers from other machines need a key."
-    if not all(map(names_this_machine, _all(headers, b"host"))):
+    if not all(map(names_this_machine, hosts)):
         return "The Host header does not name this machine: that needs a key."
-    if not all(map(is_loopback_origin, _all(headers, b"origin"))):
+    if not all(map(is_loopback_origin, origins)):
         return (
             "The request's Origin is not this machine: pages from elsewhere need a key (and "
             "their origin in cors.allow_origins of the fleet file, to read the answer)."
@@ -107,8 +104,19 @@ def _why_stranger(
     return ""
 
 
-def _all(headers: RawHeaders, wanted: bytes) -> list[bytes]:
-    return [value for name, value in headers if name == wanted]
+def _named(headers: RawHeaders) -> tuple[list[bytes], list[bytes], list[bytes]]:
+    """The lines of Host, of Origin, and of the tenant that is acted for, blank ones left out."""
+    hosts: list[bytes] = []
+    origins: list[bytes] = []
+    tenants: list[bytes] = []
+    for name, value in headers:
+        if name == b"host":
+            hosts.append(value)
+        elif name == b"origin":
+            origins.append(value)
+        elif name == b"x-tenant-id" and value.strip():
+            tenants.append(value)
+    return hosts, origins, tenants
 
 
 def is_loopback(host: str) -> bool:

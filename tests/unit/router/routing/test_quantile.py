@@ -6,6 +6,7 @@ from random import Random
 import pytest
 
 from router.routing.quantile import (
+    KNOWN_THRESHOLDS,
     QuantileConfig,
     QuantileWindow,
     RecentTraffic,
@@ -35,6 +36,21 @@ def test_a_share_of_the_scores_reaches_the_threshold():
     assert window.threshold(0.01) == 0.99
     assert window.threshold(0.03) == 0.97
     assert window.threshold(0.10) == 0.90
+
+
+def test_a_threshold_that_was_asked_for_stays_until_the_next_refresh():
+    """However many are asked for: few of them are kept."""
+    window = window_of([i / 100 for i in range(100)])
+    asked = [i / 100 for i in range(1, 2 * KNOWN_THRESHOLDS)]
+    before = [window.threshold(share) for share in asked]
+    window.add(0.999, 1.0)
+
+    assert [window.threshold(share) for share in asked] == before
+    assert len(window._known) <= KNOWN_THRESHOLDS
+
+    window.refresh()
+
+    assert window.threshold(0.01) == 0.999
 
 
 def test_no_share_has_no_threshold():
