@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from simulator.model.engine import BatchingEngine, Sequence
 from simulator.model.profile import Scheduling, Timing
-from simulator.model.step_cost import Reached, StepCost, derive, pairs
+from simulator.model.step_cost import Points, Reached, StepCost, derive, interpolated, pairs
 
 COST = StepCost(
     linear_ms={1: 10, 100: 20, 200: 40},
@@ -102,3 +103,15 @@ def test_two_cards_halve_the_work_and_pay_for_the_link() -> None:
     # 64 all-reduces of 1,024 x 4,096 x 2 bytes.
     paid = linked.seconds(1024, 0, 0, 0) - two.seconds(1024, 0, 0, 0)
     assert paid == pytest.approx(64 * 1024 * 4096 * 2 / 25e9)
+
+
+def test_a_curve_that_was_read_once_gives_the_same_again():
+    points = Points({1: 8.0, 4: 8.3, 16: 10.7})
+    assert interpolated(points, 10) == interpolated(points, 10) == interpolated(dict(points), 10)
+    assert points.known == {10: interpolated(points, 10)}
+
+
+def test_the_curves_of_a_profile_are_remembered_and_still_have_points():
+    assert isinstance(StepCost(linear_ms={1: 8.0}).linear_ms, Points)
+    with pytest.raises(ValidationError):
+        StepCost(linear_ms={})

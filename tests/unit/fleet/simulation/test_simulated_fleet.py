@@ -1,11 +1,12 @@
 """Whole fleets under sessions: what must hold, and key figures that may not get worse."""
 
+import gc
 from dataclasses import replace
 
 import pytest
 
 from fleet.simulation import simulate
-from fleet.simulation.world import Incident
+from fleet.simulation.world import ALLOCATIONS, Incident, World
 from fleet.traffic.sessions import Curve, Sessions, diurnal, steady
 from router.scaling.lane_load import Decision, Reason, ScalingTerms
 from tests.unit.fleet.simulation.small_fleet import SAAS, rows, spec
@@ -140,3 +141,12 @@ def test_arrivals_follow_the_curve_in_time():
 def test_sessions_have_one_rate(rates):
     with pytest.raises(ValueError, match="either"):
         simulate(spec(), Sessions(SAAS, "paid", **rates), duration_s=1)
+
+
+def test_the_collector_is_as_it_was_after_a_run():
+    before, seen = gc.get_threshold(), []
+    world = World()
+    world.at(1.0, lambda _: seen.append(gc.get_threshold()[0]))
+    world.run(2.0)
+    assert seen == [ALLOCATIONS]
+    assert gc.get_threshold() == before
