@@ -23,6 +23,10 @@ def enter(request: Request, gate: Gate, bound_s: float, now: float) -> None:
         request.ingress.tally.passed(lane, at - now, request.asked_at)
         request.dispatch(at)
 
+    def refuse(at: float) -> None:
+        # Not from within this call: the slot goes to the next request, which is refused as well.
+        request.ingress.world.at(at, partial(_refuse, request, RejectReason.NO_REPLICA))
+
     request.passing = passing = Passing(
         lane,
         tier.priority,
@@ -32,10 +36,10 @@ def enter(request: Request, gate: Gate, bound_s: float, now: float) -> None:
         begin,
         partial(_refuse, request, RejectReason.DEADLINE_EXCEEDED),
         request.ask.tenant,
-        broken=partial(_refuse, request, RejectReason.NO_REPLICA),
+        broken=refuse,
     )
     if not gate.try_enter(passing, now):
-        _refuse(request, RejectReason.NO_REPLICA, now)
+        refuse(now)
 
 
 def _refuse(request: Request, reason: RejectReason, now: float) -> None:

@@ -1,5 +1,6 @@
 """Wakings of lanes that share a card which come to nothing, and what the policy does then."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -40,6 +41,17 @@ def test_who_waits_for_a_lane_that_does_not_wake_is_refused_and_who_comes_soon_a
     assert comes.ended == [CAME + 6]
     assert (turns["coder"].failures, turns["coder"].kept_out) == (1, 2)
     assert report.violations == 0
+
+
+def test_a_whole_queue_is_refused_one_after_the_other():
+    """Each slot that is given back goes to the next one: more of them than Python may nest."""
+    crowd = [Asked(CAME + x / 1000, pinned="coder", tenant=f"t{x % 40}") for x in range(600)]
+
+    turns, _ = run(fails(for_s=60.0), *crowd, paid=PATIENT)
+
+    codes = Counter(code for one in crowd for code in one.codes)
+    assert codes.keys() <= {"no_replica", "shed"} and codes.total() == 600
+    assert turns["coder"].kept_out == codes["no_replica"] > 300
 
 
 def test_its_card_goes_to_the_other_lane_meanwhile():
