@@ -193,8 +193,8 @@ def replicas_table(replicas: list[dict[str, Any]]) -> str:
     """What was measured by the number of ingress replicas."""
     names = {
         "ingress_replicas": "ingress replicas",
-        "ingress_cpu_us_per_token": "µs a token",
-        "ingress_cpu_us_per_request": "µs a request",
+        "net_ingress_cpu_us_per_token": "µs a token, net",
+        "net_ingress_cpu_us_per_request": "µs a request, net",
         "idle_cpu_percent_each": "idle, % of a core each",
         "streams_cpu_percent_ledger": "ledger, %",
         "streams_cpu_percent_controller": "controller, %",
@@ -206,7 +206,7 @@ def replicas_table(replicas: list[dict[str, Any]]) -> str:
     }
     rows = [
         {
-            **{title: _n(row[key]) for key, title in names.items()},
+            **{title: _n(row[key]) if key in row else "" for key, title in names.items()},
             "turns where the last was": f"{row['turns_where_the_last_was']} of "
             f"{row['turns_after_first']}",
         }
