@@ -64,7 +64,8 @@ KINDS["controller"] = "ray::ServeController"
 NOTES = (
     f"Simulated engines ({LANE_REPLICAS} of `chat`, one of `quality`), client and deployment on "
     f"{os.cpu_count()} cores. CPU a token: {STREAMS} streams of {TOKENS} tokens, ingress processes "
-    "alone, the request's part in it; a request: whole answers of two tokens. `idle_…`: "
+    "alone, the request's part in it; a request: whole answers of two tokens. `net_…`: less what "
+    "they use without a request: most of it, where many do the work of one. `idle_…`: "
     f"{IDLE_S:.0f} s without a request. Over its ceiling: {OVER_STREAMS} streams at 20 tokens/s, "
     f"each on a connection of its own, {EXACT_S:.0f} s; times are the client's, which stood still "
     f"for `client_stall_ms`. `open_at_once`: of {PERMIT_CLIENTS} clients. `busiest_x_mean`: "
@@ -170,7 +171,7 @@ class Run:
         self._note_traffic("streams", sent, seconds)
         used = self._used(before)
         tokens = STREAMS * EACH * TOKENS
-        self.row["ingress_cpu_us_per_token"] = 1e6 * used["ingress"] / tokens
+        self._note_cpu("token", used["ingress"], seconds, tokens)
         self.row["tokens_per_s"] = tokens / seconds
         self.row["body_bytes_per_token"] = (self.clients.told.bytes - size) / tokens
         for kind in ("ledger", "controller"):
@@ -184,11 +185,16 @@ class Run:
         return {p: x["served"] for p, x in asyncio.run(_listeners(self.url)).items()}
 
     def _whole_answers(self) -> None:
-        before = self._used()
+        before, begun = self._used(), time.monotonic()
         asyncio.run(self.clients.whole_answers("bench", ASKERS, ANSWERS))
-        self.row["ingress_cpu_us_per_request"] = (
-            1e6 * self._used(before)["ingress"] / (ASKERS * ANSWERS)
-        )
+        seconds = time.monotonic() - begun
+        self._note_cpu("request", self._used(before)["ingress"], seconds, ASKERS * ANSWERS)
+
+    def _note_cpu(self, what: str, used_s: float, seconds: float, count: int) -> None:
+        """CPU of all ingress replicas for each of so many, and less what they use anyway."""
+        idle_s = self.row["idle_cpu_percent_each"] / 100 * self.replicas * seconds
+        self.row[f"ingress_cpu_us_per_{what}"] = 1e6 * used_s / count
+        self.row[f"net_ingress_cpu_us_per_{what}"] = 1e6 * (used_s - idle_s) / count
 
     async def _exactness(self) -> None:
         ask, begun = self.clients, time.monotonic()
