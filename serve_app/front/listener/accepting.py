@@ -58,9 +58,7 @@ class Acceptor:
 
     async def stop(self) -> None:
         """Take no more, and wait until those that were taken are handed on."""
-        self._loop.remove_reader(self._listening)
-        if self._later is not None:
-            self._later.cancel()
+        self._quiet()
         if self._opening:
             await asyncio.wait(self._opening)
 
@@ -79,8 +77,13 @@ class Acceptor:
             self._pause(DEFER_S)
 
     def _pause(self, for_s: float) -> None:
-        self._loop.remove_reader(self._listening)
+        self._quiet()
         self._later = self._loop.call_later(for_s, self._go_on)
+
+    def _quiet(self) -> None:
+        self._loop.remove_reader(self._listening)
+        if self._later is not None:
+            self._later.cancel()
 
     def _go_on(self) -> None:
         self._later = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import AsyncIterator
@@ -12,8 +13,8 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from serve_app.config.addresses import Frontend
+from serve_app.front.listener import accepting, shared_port, sharing
 from serve_app.front.listener import listener as listener_module
-from serve_app.front.listener import shared_port, sharing
 from serve_app.front.listener.accepting import AT_ONCE
 from serve_app.front.listener.listener import Listener
 from serve_app.front.listener.sharing import NobodyAnswers, family_of, share
@@ -154,6 +155,32 @@ async def test_the_last_one_answers_what_is_there_and_leaves_the_rest_to_haproxy
         port.haproxy.setblocking(True)
         with socket.create_connection((port.host, port.port)):
             port.haproxy.accept()[0].close()
+
+
+async def test_without_a_file_to_open_connections_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process may have no more open files: it does not spin, and takes them later."""
+    monkeypatch.setattr(accepting, "FULL_S", 0.001)
+    async with held() as port:
+        listener = await port.listener()
+        assert listener._port is not None
+        acceptor = listener._port._acceptor
+        real, failed = acceptor._listening, 0
+
+        class Full:
+            """Fails once, as the kernel does then."""
+
+            def accept(self) -> None:
+                nonlocal failed
+                failed += 1
+                acceptor._listening = real
+                raise OSError(errno.EMFILE, "Too many open files")
+
+            def fileno(self) -> int:
+                return real.fileno()
+
+        acceptor._listening = Full()  # type: ignore[assignment]
+        assert await port.ask() == 200
+        assert failed == 1
 
 
 async def test_of_two_that_leave_at_once_one_is_the_last() -> None:
