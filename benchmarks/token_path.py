@@ -81,7 +81,8 @@ class FromMemory:
     def read_nowait(self) -> bytes:
         return b""
 
-    async def deliver_to(self, step: Callable[[bytes], bool]) -> bool:
+    async def deliver_to(self, step: Callable[[bytes], bool], push: object = None) -> bool:
+        del push
         for part in self._parts:
             await asyncio.sleep(0)
             if not step(part):

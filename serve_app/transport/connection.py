@@ -233,6 +233,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self.is_whole = self._has_head
+        # Whatever an engine sends after its end is no part of the answer.
+        self._is_between_chunks = False
         # Asked later, the parser has moved on and says no.
         self._keeps_alive = self._parser.should_keep_alive()
 

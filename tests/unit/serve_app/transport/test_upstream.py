@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from unittest.mock import Mock
 
 import pytest
 
 from serve_app.config.serving import TimeoutConfig
-from serve_app.transport.connection import HIGH_WATER
+from serve_app.transport.connection import HIGH_WATER, Connection
 from serve_app.transport.upstream import (
     BrokenConnection,
     DeadEndpoint,
@@ -368,3 +369,30 @@ async def test_an_engine_that_stalls_between_tokens_is_given_up(upstream) -> Non
 
         with pytest.raises(DeadEndpoint):
             await answer.readany()
+
+
+class OnePool:
+    """A pool that keeps nothing."""
+
+    def release(self, connection: Connection) -> None:
+        del connection
+
+    forget = release
+
+
+async def test_what_an_engine_sends_after_its_end_is_no_part_of_the_answer() -> None:
+    connection, taken = Connection(OnePool(), "http://engine"), []
+    transport = Mock(is_closing=Mock(return_value=False))
+    connection.connection_made(transport)
+    asking = asyncio.create_task(connection.send(b""))
+    await asyncio.sleep(0)
+    connection.data_received(CHUNKED + chunk(b"data: one\n\n") + b"0\r\n\r\n")
+    await asking
+    reading = asyncio.create_task(connection.deliver_to(lambda part: taken.append(part) or True))
+    await asyncio.sleep(0)
+
+    connection.data_received(chunk(b"data: late\n\n"))
+
+    await reading
+    assert taken == []
+    assert transport.abort.called
