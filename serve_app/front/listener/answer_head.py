@@ -47,10 +47,15 @@ def status_line(status: int) -> bytes:
 STATUS_LINES = {status: status_line(status) for status in range(100, 600)}
 
 
+def header_lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return header lines as bytes."""
+    return b"".join([b"%b: %b\r\n" % line for line in headers])
+
+
 @functools.lru_cache(maxsize=4)
 def block(lines: tuple[tuple[bytes, bytes], ...]) -> bytes:
-    """Return header lines that many answers have, as bytes. They change with the date."""
-    return b"".join([b"%b: %b\r\n" % line for line in lines])
+    """Return header lines that many answers have: they change with the date."""
+    return header_lines(lines)
 
 
 def answer_head(
@@ -111,8 +116,3 @@ def _told(lines: Iterable[tuple[bytes, bytes]]) -> tuple[int | None, bool, bool]
     if is_chunked and length is not None:
         raise RuntimeError("an answer has a length or chunks")
     return length, is_chunked, closes
-
-
-def header_lines(headers: Headers) -> bytes:
-    """Return header lines of one answer, as bytes."""
-    return b"".join([b"%b: %b\r\n" % line for line in headers])

@@ -9,6 +9,7 @@ import httptools
 from starlette.types import Scope
 
 from serve_app.front.doorway import readable
+from serve_app.front.listener.answer_head import header_lines
 from serve_app.front.listener.refusals import OTHER_CODING, OTHER_VERSION, Refused
 
 Lines = list[tuple[bytes, bytes]]
@@ -108,8 +109,8 @@ class RequestHead:
 
     def raw(self) -> bytes:
         """Return the head as it came, for another protocol to read."""
-        lines = [b"%b: %b\r\n" % line for line in self.lines]
-        return b"".join([self.method, b" ", self.url, b" HTTP/1.1\r\n", *lines, b"\r\n"])
+        first = (self.method, b" ", self.url, b" HTTP/1.1\r\n")
+        return b"".join((*first, header_lines(self.lines), b"\r\n"))
 
     def without_upgrade(self) -> bytes:
         """Return a head by which a parser reads the body of a request that is not upgraded.
@@ -117,5 +118,4 @@ class RequestHead:
         The parser takes what follows a head with `Upgrade` for another protocol's, while to a
         server that does not upgrade (RFC 9110, 7.8) it is the body, and then the next request.
         """
-        lines = [b"%b: %b\r\n" % line for line in self.framing]
-        return b"".join([b"POST / HTTP/1.1\r\n", *lines, b"\r\n"])
+        return b"POST / HTTP/1.1\r\n" + header_lines(self.framing) + b"\r\n"
