@@ -39,7 +39,7 @@ class Count:
 
 
 def _counted_fast(made: Counter) -> Counter:
-    """Return the counter, whose series are found and counted up without lock and checks."""
+    """Return the counter; its series are found without a lock, and counted without checks."""
     find = made.labels
     counted = functools.cache(lambda *values: Count(find(*values)))
     made.labels = counted  # type: ignore[method-assign,assignment]
