@@ -38,6 +38,14 @@ class Count:
         self._add(amount)
 
 
+def _counted_fast(made: Counter) -> Counter:
+    """Return the counter; its series are found without a lock, and counted without checks."""
+    find = made.labels
+    counted = functools.cache(lambda *values: Count(find(*values)))
+    made.labels = counted  # type: ignore[method-assign,assignment]
+    return made
+
+
 class Metrics:
     """Everything the ingress counts. Label sets are bounded.
 
@@ -51,13 +59,8 @@ class Metrics:
             return Counter(name, text, labels, registry=registry)
 
         def labelled(name: str, text: str, *labels: str) -> Counter:
-            """For what every request looks up: without the library's lock and checks."""
-            made = counter(name, text, *labels)
-            find = made.labels
-            made.labels = functools.cache(  # type: ignore[method-assign]
-                lambda *values: Count(find(*values))
-            )
-            return made
+            """For what every request looks up."""
+            return _counted_fast(counter(name, text, *labels))
 
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(name, text, labels, registry=registry)
