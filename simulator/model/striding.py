@@ -181,11 +181,18 @@ class StridingEngine(BatchingEngine):
 
     def _grow_until(self, step: int) -> None:
         """Give sequences the blocks that they need up to a decode step, each at its own."""
-        boundaries = self._boundaries
+        boundaries, size = self._boundaries, self._block_size
+        next_block = self._blocks.next_block
         while boundaries and boundaries[0][0] <= step:
-            due, steps = boundaries[0][0], self.decode_steps
-            self.decode_steps = due if due > steps else steps
-            self._grow_decoding()
+            due, number, epoch, sequence = boundaries[0]
+            if sequence.epoch != epoch:
+                heapq.heappop(boundaries)
+            elif next_block(sequence):
+                heapq.heapreplace(boundaries, (due + size, number, epoch, sequence))
+            else:
+                steps = self.decode_steps
+                self.decode_steps = due if due > steps else steps
+                self._grow_decoding()
 
     def _drop_ends(self) -> None:
         """Forget when steps ended in which no sequence that is here took part."""
