@@ -44,6 +44,8 @@ class BuildOrSay(build_ext):
     """Builds what can be built, and says in one line what became of it."""
 
     def run(self) -> None:
+        if not self.extensions:
+            return
         try:
             super().run()
         except Exception as error:  # noqa: BLE001 - the twin does the same

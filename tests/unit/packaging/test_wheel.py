@@ -24,7 +24,10 @@ def files_of(*places: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """Built as `pip wheel` builds it, from a copy: setuptools writes beside its sources."""
+    """Built as `pip wheel` builds it, from a copy: setuptools writes beside its sources.
+
+    No compiler answers: that fails no installation, and what is compiled is not in it.
+    """
     source = tmp_path_factory.mktemp("source")
     build_files = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE")
     for name in files_of(*PACKAGES, *BESIDE, "tests/conftest.py", *build_files):
@@ -33,6 +36,7 @@ def wheel(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     build = f"from setuptools.build_meta import build_wheel; build_wheel({str(folder)!r})"
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment["CC"] = "/bin/false"
     done = subprocess.run(
         [sys.executable, "-c", build],
         cwd=source,
