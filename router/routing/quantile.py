@@ -112,7 +112,6 @@ class QuantileWindow:
 
     def refresh(self, peers: Sequence[Tail] = ()) -> None:
         """Sum up anew what thresholds are read from: the own scores and each live peer's tail."""
-        self._known: dict[float, float] = {}
         self.tail = self._sum_own()
         tails = [self.tail, *peers]
         pairs: list[tuple[float, float]] = [pair for tail in tails for pair in tail.pairs]
@@ -131,16 +130,8 @@ class QuantileWindow:
         if known is None:
             if len(self._known) >= KNOWN_THRESHOLDS:
                 self._known.clear()
-            known = self._known[share] = self._threshold(share)
-        return known
-
-    def _threshold(self, share: float) -> float:
-        if share <= 0:
-            return inf
-        # A decision asks for the same ones as what counts it.
-        known = self._known.get(share)
-        if known is None:
-            known = self._known[share] = self._threshold(min(share, 1.0))
+            known = self._threshold(min(share, 1.0)) if share > 0 else inf
+            self._known[share] = known
         return known
 
     def _threshold(self, share: float) -> float:
