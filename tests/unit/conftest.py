@@ -9,6 +9,8 @@ _RUN = tempfile.TemporaryDirectory(prefix="pm-", dir="/tmp")
 PRIVATE_RAY = {
     "PATH": "/usr/bin:/bin",
     "POINTSMAN_RUN": _RUN.name,
+    # What a deployment of this user has left, such as which fleet it served, is another's.
+    "POINTSMAN_STATE": f"{_RUN.name}/state",
     "RAY_TMPDIR": _RUN.name,
     "RAY_AUTH_MODE": "token",
     # Nobody's own token is looked at.
