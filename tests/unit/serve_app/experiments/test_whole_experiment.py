@@ -63,6 +63,12 @@ async def told(client, name, holds):
             await asyncio.sleep(0.02)
 
 
+def rated(row):
+    """Comparisons that its report has taken in."""
+    tests = row["report"]["tests"] if row["report"] else {}
+    return tests["preference"]["n"] if tests else 0
+
+
 async def test_an_experiment_is_divided_rated_told_and_stopped(tmp_path, monkeypatch, capsys):
     """By what a client sees, what users say, and what the command and the page show."""
     monkeypatch.setattr(keeping, "EVERY_S", 0.02)
@@ -78,14 +84,14 @@ async def test_an_experiment_is_divided_rated_told_and_stopped(tmp_path, monkeyp
             body = {"request_id": better, "preferred_over": worse}
             assert (await client.post("/v1/feedback", json=body)).status_code == 200
 
-        row = await told(client, "models", lambda x: x["report"] and x["report"]["tests"])
+        pairs = min(map(len, by_lane.values()))
+        row = await told(client, "models", lambda x: rated(x) == pairs)
         copied = len(by_lane["chat"])
         copies = await told(
             client, "copies", lambda x: sum(x["arms"]["shadow"].get(y, 0) for y in ENDS) == copied
         )
 
-    test = row["report"]["tests"]["preference"]
-    assert test["n"] == min(map(len, by_lane.values())) and test["estimate"] == 1.0
+    assert row["report"]["tests"]["preference"]["estimate"] == 1.0
     assert row["arms"]["treatment"]["requests"] == len(by_lane["elastic"])
     assert row["state"] == "running"
     assert copies["arms"]["shadow"]["answered"] > 0
