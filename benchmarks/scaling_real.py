@@ -9,7 +9,6 @@ some of them; then fewer, until the lane is back at one. Streams go on all the w
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -19,9 +18,8 @@ from typing import Any
 import aiohttp
 
 from benchmarks.support import report
-from benchmarks.support.deployment import admin_headers, deployed
+from benchmarks.support.deployment import admin_headers, deployed, haproxies
 from serve_app.engine.embedded_model import prepare
-from serve_app.machine.processes import is_haproxy_of, ours
 
 FLEET = Path(__file__).with_name("support") / "scaling_real_fleet.yaml"
 MANY, FEW, TOKENS = 10, 1, 120
@@ -84,12 +82,6 @@ async def until(http: aiohttp.ClientSession, target: int, busy: int) -> float:
             if is_there and len(at_work) >= busy:
                 return time.monotonic() - begun
             await asyncio.sleep(1)
-
-
-def haproxies() -> set[int]:
-    """Its processes: a reload would put another one in the place of each."""
-    folder = Path(os.environ["RAY_TMPDIR"])
-    return {x.pid for x in ours() if is_haproxy_of(x, folder)}
 
 
 async def run(url: str) -> list[dict[str, Any]]:

@@ -9,13 +9,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.support.deployment import ROOT, end_group
+from benchmarks.support.deployment import ROOT
+from benchmarks.support.processes import launched
 from benchmarks.support.ways import PEERS
 
 PORT = 18500
@@ -227,33 +227,13 @@ def _haproxy_binary() -> str:
     return str(get_haproxy_binary())
 
 
-@contextlib.contextmanager
-def _process(command: list[str], port: int) -> Iterator[subprocess.Popen[bytes]]:
+def _process(command: list[str], port: int) -> AbstractContextManager[subprocess.Popen[bytes]]:
     """A process, from its listening on a port to its end."""
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True
-        )
-        try:
-            _await_listening(process, port)
-            yield process
-        except TimeoutError:
-            log.seek(0)
-            print(log.read()[-4000:].decode(errors="replace"), file=sys.stderr)
-            raise
-        finally:
-            end_group(process)
+    return launched(command, env, lambda: _listens(port))
 
 
-def _await_listening(process: subprocess.Popen[bytes], port: int, within_s: float = 60) -> None:
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.05)
-    raise TimeoutError(f"nothing listens on {port}: {' '.join(command_of(process))}")
-
-
-def command_of(process: subprocess.Popen[bytes]) -> list[str]:
-    return [str(part) for part in process.args] if isinstance(process.args, list) else []
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False

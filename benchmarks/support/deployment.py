@@ -129,6 +129,12 @@ def stop_everything() -> None:
     _await_none(_engines_of_ray, within_s=120)
 
 
+def haproxies() -> set[int]:
+    """Processes of the deployment's HAProxy: a reload puts another one in the place of each."""
+    folder = Path(os.environ["RAY_TMPDIR"])
+    return {x.pid for x in ours() if is_haproxy_of(x, folder)}
+
+
 def _of_ray(folder: Path) -> list[Process]:
     """What Ray has started under this directory: its servers, and its workers."""
     return [x for x in ours() if _is_server(x, f"{folder}/ray/session_") or _is_worker(x, folder)]

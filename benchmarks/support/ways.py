@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +22,8 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.support.deployment import ROOT, deployed, end_group, pids_of, stop_everything
+from benchmarks.support.deployment import ROOT, deployed, pids_of, stop_everything
+from benchmarks.support.processes import launched
 
 MODEL = "simulated-chat"
 HAPROXY = "haproxy -db"
@@ -284,31 +284,17 @@ def _process(
     for name, value in (env or {}).items():
         if value is None:
             full.pop(name, None)
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=full, stdout=log, stderr=log, start_new_session=True
-        )
-        try:
-            _await(ready, process, within_s)
-            yield _descendants(process.pid)
-        except TimeoutError:
-            log.seek(0)
-            print(log.read()[-4000:].decode(errors="replace"), file=sys.stderr)
-            raise
-        finally:
-            end_group(process)
+    with launched(command, full, lambda: _answers(ready), within_s) as process:
+        yield _descendants(process.pid)
 
 
-def _await(url: str, process: subprocess.Popen[bytes], within_s: float) -> None:
-    deadline = time.monotonic() + within_s
-    while time.monotonic() < deadline and process.poll() is None:
-        with (
-            contextlib.suppress(urllib.error.URLError, OSError),
-            urllib.request.urlopen(url, timeout=2),
-        ):
-            return
-        time.sleep(0.1)
-    raise TimeoutError(f"{url} did not become ready")
+def _answers(url: str) -> bool:
+    with (
+        contextlib.suppress(urllib.error.URLError, OSError),
+        urllib.request.urlopen(url, timeout=2),
+    ):
+        return True
+    return False
 
 
 def _first_answer(url: str, headers: dict[str, str], within_s: float = 60) -> None:

@@ -26,8 +26,8 @@ MAX_TRIES = 8
 
 # Inside a JSON string the quote would be escaped, so this can only be a member.
 _IDS = re.compile(rb'token_ids":\[[0-9, ]*\]')
-_MEMBER = b'token_ids":['
-_HIDDEN = b'token_ids":null'
+MEMBER = b'token_ids":['
+HIDDEN = b'token_ids":null'
 
 DONE = b"data: [DONE]\n\n"
 
@@ -38,22 +38,22 @@ _ANSWER_IDS = re.compile(rb'(?<!prompt_)token_ids":\[([0-9, ]+)\]')
 
 def count_ids(events: bytes) -> int:
     """Ids of answered tokens in whole events."""
-    at = events.find(_MEMBER)
+    at = events.find(MEMBER)
     if at < 0:
         return 0
     end = events.find(b"]", at)
-    if events.find(_MEMBER, end) < 0 and events[at - 7 : at] != b"prompt_":
-        return events.count(b",", at, end) + (end > at + len(_MEMBER))
+    if events.find(MEMBER, end) < 0 and events[at - 7 : at] != b"prompt_":
+        return events.count(b",", at, end) + (end > at + len(MEMBER))
     return sum(ids.count(b",") + 1 for ids in _ANSWER_IDS.findall(events))
 
 
 def _hide_ids(events: bytes) -> bytes:
-    at = events.find(_MEMBER)
+    at = events.find(MEMBER)
     end = events.find(b"]", at)
-    if at < 0 or events.find(_MEMBER, end) >= 0:
+    if at < 0 or events.find(MEMBER, end) >= 0:
         # None, or several: the first event has the prompt's, too.
-        return _IDS.sub(_HIDDEN, events)
-    return b"%b%b%b" % (events[:at], _HIDDEN, events[end + 1 :])
+        return _IDS.sub(HIDDEN, events)
+    return b"%b%b%b" % (events[:at], HIDDEN, events[end + 1 :])
 
 
 class Transcript:

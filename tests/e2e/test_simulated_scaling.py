@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from serve_app.machine.processes import is_haproxy_of, ours
+from benchmarks.support.deployment import haproxies
 from tests.e2e.streams import CHAT, Stream, form
 from tests.e2e.support import REPLACED_S, eventually, status_of
 
@@ -33,12 +31,6 @@ class Talker(threading.Thread):
             stream = Stream(self._url, CHAT, form(CHAT, text, TOKENS, model=LANE))
             self.streams.append(stream)
             stream.run()
-
-
-def haproxies() -> set[int]:
-    """Its processes: a reload would put another one in the place of each."""
-    folder = Path(os.environ["RAY_TMPDIR"])
-    return {x.pid for x in ours() if is_haproxy_of(x, folder)}
 
 
 def scaling(http: httpx.Client, url: str) -> dict[str, Any]:

@@ -17,14 +17,12 @@ from router.admission.ticket import Ticket
 from router.limits.pacer import DUE, Paces
 from serve_app.metrics import Series
 from serve_app.relay.engine_stream import FirstStream
-from serve_app.relay.transcript import Transcript
+from serve_app.relay.transcript import HIDDEN, MEMBER, Transcript
 from serve_app.request.reply import StreamState
 from serve_app.transport.connection import only_chunk
 
 # Of an event's one list of ids. Any other text in its place, and one of the prompt's, is read.
 _IDS = re.compile(rb"[0-9, ]*\]")
-_MEMBER = b'token_ids":['
-_HIDDEN = b'token_ids":null'
 _PROMPT = b"prompt_"
 
 
@@ -108,7 +106,7 @@ class Pump:
         while transcript.size > self._most_bytes:
             transcript.read(transcript.raw.popleft())
         begin, end, _ = ids
-        return b"%b%b%b" % (event[:begin], _HIDDEN, event[end:]) if end and self._strips else event
+        return b"%b%b%b" % (event[:begin], HIDDEN, event[end:]) if end and self._strips else event
 
     def _is_due(self, out: bytes, new: int, total: int, now: float) -> bool:
         """Book an event under the ceiling; put it aside where it may not go now."""
@@ -130,12 +128,12 @@ def ids_within(event: bytes) -> tuple[int, int, int] | None:
         return None
     if event.find(b'"usage"') >= 0 or event.find(b'"error"') >= 0:
         return None
-    begin = event.find(_MEMBER)
+    begin = event.find(MEMBER)
     if begin < 0:
         return 0, 0, 0
-    begun = begin + len(_MEMBER)
+    begun = begin + len(MEMBER)
     listed = _IDS.match(event, begun)
-    if listed is None or begin < len(_PROMPT) or event.find(_MEMBER, begun) >= 0:
+    if listed is None or begin < len(_PROMPT) or event.find(MEMBER, begun) >= 0:
         return None
     if event.startswith(_PROMPT, begin - len(_PROMPT)):
         return None

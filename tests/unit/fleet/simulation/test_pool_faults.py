@@ -30,6 +30,15 @@ def fails(lane="coder", for_s=15.0):
     return Incident(CAME, "wake_fails", lane, for_s=for_s)
 
 
+def while_the_coder_hangs(wait_bound_s):
+    """Somebody asks for it, and later somebody for the other lane; both, and the run."""
+    incident = Incident(CAME, "wake_hangs", "coder", for_s=30.0)
+    waits = Asked(CAME, pinned="coder", tenant="other")
+    chat = Asked(CAME + 20, pinned="chat", tenant="third")
+    bounds = PoolBounds(wait_bound_s=wait_bound_s)
+    return waits, chat, run(incident, waits, chat, bounds=bounds, paid=PATIENT)
+
+
 def test_who_waits_for_a_lane_that_does_not_wake_is_refused_and_who_comes_soon_after_too():
     waits, comes = (Asked(x, pinned="coder", tenant="other") for x in (CAME, CAME + 6))
 
@@ -77,12 +86,7 @@ def test_it_is_tried_again_and_started_anew_when_somebody_asks_after_the_pause()
 
 
 def test_a_waking_that_hangs_holds_the_card_until_its_bound_and_its_replica_is_replaced():
-    incident = Incident(CAME, "wake_hangs", "coder", for_s=30.0)
-    waits = Asked(CAME, pinned="coder", tenant="other")
-    chat = Asked(CAME + 20, pinned="chat", tenant="third")
-
-    bounds = PoolBounds(wait_bound_s=40.0)
-    turns, _ = run(incident, waits, chat, bounds=bounds, paid=PATIENT)
+    waits, chat, (turns, _) = while_the_coder_hangs(wait_bound_s=40.0)
 
     assert waits.codes == ["deadline_exceeded"]
     assert chat.codes == ["deadline_exceeded"], "nobody has the card while it hangs"
@@ -93,12 +97,7 @@ def test_a_waking_that_hangs_holds_the_card_until_its_bound_and_its_replica_is_r
 
 
 def test_after_it_the_other_lane_is_served_again():
-    incident = Incident(CAME, "wake_hangs", "coder", for_s=30.0)
-    waits = Asked(CAME, pinned="coder", tenant="other")
-    chat = Asked(CAME + 20, pinned="chat", tenant="third")
-
-    bounds = PoolBounds(wait_bound_s=120.0)
-    _, report = run(incident, waits, chat, bounds=bounds, paid=PATIENT)
+    _, chat, (_, report) = while_the_coder_hangs(wait_bound_s=120.0)
 
     assert chat.codes == ["200"]
     took_s = chat.ended[0] - CAME
