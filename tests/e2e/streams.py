@@ -50,8 +50,16 @@ def events(stream: str) -> list[str]:
 
 
 def data_of(stream: str) -> list[dict[str, Any]]:
-    """The events of a stream that are JSON."""
-    return [json.loads(x[6:]) for x in stream.splitlines() if x.startswith("data: {")]
+    """The events of a stream that are JSON: of one that still comes, those that are whole.
+
+    A read may end anywhere in an event, so a last line without its end may be half of one.
+    """
+    *ended, last = stream.split("\n")
+    found = [json.loads(x[6:]) for x in ended if x.startswith("data: {")]
+    if last.startswith("data: {"):
+        with contextlib.suppress(json.JSONDecodeError):
+            found.append(json.loads(last[6:]))
+    return found
 
 
 def text_of(data: Iterable[dict[str, Any]]) -> str:
