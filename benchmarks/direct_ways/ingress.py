@@ -1,6 +1,7 @@
 """The process that decides: a relay, one that hands sockets over, or who answers a Lua action.
 
-It listens as ingress replicas do (`serve_app/front/listener/wire`), and talks to lanes as they do
+It listens as ingress replicas do (`serve_app/front/listener/wire`), or, where it hands sockets
+over, by uvicorn's protocol, whose connections can be taken apart; it talks to lanes as replicas do
 (`serve_app/transport/upstream`). Its decision is the first lane that lives.
 """
 
@@ -14,6 +15,7 @@ from typing import Any
 import orjson
 import uvicorn
 from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from benchmarks.direct_ways import handover
 from benchmarks.direct_ways.handover import Journal, Task
@@ -131,7 +133,7 @@ class Ingress:
             base = handover.written_bytes(client)
             request = _REQUEST % (SECRET_HEADER, self._secret, len(body), body)
             lane.handed[slot] = handed
-            head = _MARKS % (lane.number, dict(cycle.scope["headers"])[b"x-request-id"])
+            head = _MARKS % (lane.number, dict(cycle.scope["headers"]).get(b"x-request-id", b"-"))
             if not lane.send(Task(slot, head, request), client.fileno()):
                 cycle.flow.resume_reading()
                 return False
@@ -246,8 +248,9 @@ async def _run(args: argparse.Namespace) -> None:
     lanes = [(int(port), path) for port, path in (lane.split("=") for lane in args.lane)]
     ingress = Ingress(args.mode, lanes, args.secret)
     options: dict[str, Any] = {"log_level": "error", "lifespan": "off", "loop": "none"}
+    http = HttpToolsProtocol if args.mode == "hand_over" else Wire
     config = uvicorn.Config(
-        ingress, port=args.port, http=Wire, access_log=False, timeout_keep_alive=90, **options
+        ingress, port=args.port, http=http, access_log=False, timeout_keep_alive=90, **options
     )
     if args.decide:
         loop = asyncio.get_running_loop()

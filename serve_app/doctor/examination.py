@@ -35,7 +35,7 @@ from serve_app.doctor.machine.hub import (
 from serve_app.doctor.machine.packages import packages, pins, pump
 from serve_app.engine.embedded_model import cache_dir
 from serve_app.engine.host_cache import host_memory
-from serve_app.machine.ports import HAPROXY_METRICS, STATS, open_ports
+from serve_app.machine.ports import AGENT, HAPROXY_METRICS, STATS, open_ports
 from serve_app.machine.ray_files import run_dir
 
 
@@ -100,7 +100,7 @@ def machine_checks(fleet: FleetConfig | None, cards: Cards, places: Places) -> l
         made("packages", lambda: packages(pins())),
         made("pump", pump),
         made("state folders", lambda: state_room((state_dir(), cache_dir(), run_dir()))),
-        made("ports", lambda: ports(wanted_ports(places.serve_config), _held_by_us())),
+        made("ports", lambda: ports(wanted_ports(places.serve_config), _held_by_us(), AGENT)),
         made("clock", lambda: clock((places.tenants, places.serve_config, *_written()))),
         made("open files", limits),
     ]

@@ -18,6 +18,13 @@ HAPROXY_METRICS = int(os.environ.get("RAY_SERVE_HAPROXY_METRICS_PORT") or 9101)
 DASHBOARDS = range(8265, 8265 + 51)
 """Ray takes the first that is free."""
 
+AGENT = 52365
+"""Of Ray's agent, which starts jobs and answers for its node's health.
+
+`serve run` has no setting for it, and it lies among the ports that Linux gives to outgoing
+connections: where one has it just then, the agent goes on without, and says so in its log only.
+"""
+
 DASHBOARD, CLUSTER = "dashboard, jobs and Serve's API", "cluster control"
 INGRESS = range(30000, 31001)
 LOOPBACK, NODE, EVERYWHERE = "127.0.0.1", "127.0.0.1 (a cluster: all interfaces)", "all interfaces"
@@ -108,11 +115,11 @@ ROWS = (
     _metrics("Ray dashboard", "dashboard"),
     _metrics("Ray autoscaler's monitor", "monitor"),
     _internal(
-        "52365",
+        str(AGENT),
         "Ray dashboard agent",
         "127.0.0.1 (a cluster: and the node's address)",
         "agent API",
-        _at("ray::DashboardA", 52365),
+        _at("ray::DashboardA", AGENT),
     ),
     _metrics("Ray dashboard agent", "ray::DashboardA", "metrics of the node and of Serve"),
     _internal(

@@ -55,11 +55,13 @@ class Forwarder:
         hold = call.served.hold
         self._ticket = hold.ticket if hold is not None else None
         # Goes with this very `send`: whoever looks at bodies has put another one before it.
-        self._write = write_of(send)
+        self._write = write_of(send) or partial(begun, send)
         self._suspended: SuspendedSend | asyncio.Future[None] | None = None
         # Under a ceiling: the wait before the next chunk is read, and when the last one came.
         self._nap_s = self._came_at = 0.0
-        self._pump = pump_for(stream, self._state, itl, self._ticket, self._pacer, self._give)
+        self._pump = pump_for(
+            stream, self._state, itl, self._ticket, self._pacer, self._write, self._suspend
+        )
         # Until it is past the role and the first token.
         self._begins: Response | None = None
 
@@ -127,9 +129,11 @@ class Forwarder:
 
     def _give(self, out: bytes) -> bool:
         """Send events; return False where the task has to wait until they are gone."""
-        write = self._write
-        self._suspended = write(out) if write is not None else begun(self._send, out)
+        self._suspended = self._write(out)
         return self._suspended is None
+
+    def _suspend(self, suspended: SuspendedSend | asyncio.Future[None]) -> None:
+        self._suspended = suspended
 
     def _armed(self, pump: Pump) -> Pump:
         """The pump, told how far it may go without anybody else, after what was done here."""

@@ -153,20 +153,6 @@ class Connection(asyncio.Protocol):
         self._step = self._push = None
         self._wake()
 
-    def _is_pushed(self, push: Push, data: bytes) -> bool:
-        """Give what came, framing and all, to `push`; return whether that took it."""
-        try:
-            goes_on = push(data)
-            if goes_on is None:
-                return False
-            if goes_on:
-                return True
-        except Exception as error:  # noqa: BLE001 - the task's, whose step it is
-            self._step_error = error
-        self._step = self._push = None
-        self._wake()
-        return True
-
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
@@ -184,8 +170,18 @@ class Connection(asyncio.Protocol):
         if step is not None and self._is_between_chunks:
             # The parser stands where it would stand after a chunk that it does not see.
             push = self._push
-            if push is not None and self._is_pushed(push, data):
-                return
+            if push is not None:
+                # Here and not in a function of its own: it is done for each token.
+                try:
+                    goes_on = push(data)
+                except Exception as error:  # noqa: BLE001 - the task's, whose step it is
+                    self._step_error, goes_on = error, False
+                if goes_on:
+                    return
+                if goes_on is not None:
+                    self._step = self._push = None
+                    self._wake()
+                    return
             if body := only_chunk(data):
                 self._deliver(step, body)
                 return

@@ -76,21 +76,37 @@ def shared_memory(fleet: FleetConfig, memory: HostMemory, cards: int) -> Verdict
     return ok(f"{told}; {wanted:.0f} GiB for KV")
 
 
-def ports(wanted: Mapping[int, str], ours: frozenset[int]) -> Verdict:
+def ports(wanted: Mapping[int, str], ours: frozenset[int], agent: int = 0) -> Verdict:
     """Check that nobody else listens where the deployment will.
 
     Args:
         wanted: what each port is for.
         ours: ports that a running deployment of this user holds already.
+        agent: of Ray's agent, without which only jobs and probes fail; 0: it is not looked at.
 
     """
-    taken = {x.port for x in listeners()} & set(wanted)
+    listening = {x.port for x in listeners()}
+    taken = listening & set(wanted)
     foreign = sorted(taken - ours)
     if foreign:
         told = "; ".join(f"{port} ({wanted[port]}) is taken by {holder(port)}" for port in foreign)
         return failure(told, f"end it (ss -ltnp 'sport = :{foreign[0]}'), or give it another port")
+    if taken and agent and agent not in ours:
+        # Ray says it in the agent's log only, and whoever submits a job hears "try again later".
+        return warning(
+            f"Ray's agent of this user's running deployment has not got its port ({agent}): "
+            "`ray job submit` and probes of the node's health get no answer",
+            "start it again; sudo sysctl -w net.ipv4.ip_local_reserved_ports="
+            f"{agent} keeps outgoing connections away from it",
+        )
     if taken:
         return ok(f"{', '.join(map(str, sorted(taken)))}: this user's running deployment")
+    if agent in listening:
+        return warning(
+            f"{agent} (Ray's agent) is taken by {holder(agent)}: jobs and probes of the node's "
+            "health would not work",
+            f"end it (ss -ltnp 'sport = :{agent}')",
+        )
     return ok(f"{', '.join(map(str, sorted(wanted)))} are free")
 
 

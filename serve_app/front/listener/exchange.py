@@ -20,7 +20,8 @@ from serve_app.protocol.errors import Dialect, internal_error
 logger = logging.getLogger("ray.serve")
 
 LAST_CHUNK = b"0\r\n\r\n"
-_SIZES = tuple(b"%x\r\n" % size for size in range(4096))
+MOST_KNOWN = 4096
+_SIZES = tuple(b"%x\r\n" % size for size in range(MOST_KNOWN))
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 JOINED_BYTES = 65_536
@@ -30,7 +31,7 @@ JOINED_BYTES = 65_536
 def chunk(data: bytes) -> bytes:
     """Frame a piece of a body (RFC 9112, 7.1). Not an empty one: that would be the last."""
     size = len(data)
-    return b"".join((_SIZES[size] if size < len(_SIZES) else b"%x\r\n" % size, data, b"\r\n"))
+    return b"".join((_SIZES[size] if size < MOST_KNOWN else b"%x\r\n" % size, data, b"\r\n"))
 
 
 class Line(Protocol):
@@ -219,8 +220,10 @@ class Exchange:
             if self.is_gone:
                 return None
             self._put_body(data, goes_on=True)
-        elif data:
-            self._transport.write(chunk(data))
+        elif size := len(data):
+            # As `chunk`, without a call: a stream comes here with each token.
+            head = _SIZES[size] if size < MOST_KNOWN else b"%x\r\n" % size
+            self._transport.write(b"".join((head, data, b"\r\n")))
         return self._line.drained() if self._line.is_full else None
 
     # -- the answer ----------------------------------------------------------------------

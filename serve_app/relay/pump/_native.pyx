@@ -216,7 +216,7 @@ def only_chunk(bytes data not None):
 cdef class Pump:
     """Passes the plain events of one stream on where they arrive. See `python.Pump`."""
 
-    cdef object _stream, _reader, _transcript, _state, _deliver, _hold, _give, _raw
+    cdef object _stream, _reader, _transcript, _state, _deliver, _hold, _write, _suspend, _raw
     cdef object _series, _counts, _held, _template
     cdef bytes _prefix, _middle, _suffix
     cdef tuple _bounds
@@ -224,7 +224,7 @@ cdef class Pump:
     cdef double _limit, _last
     cdef Py_ssize_t _events, _ids, _before, _most_bytes
 
-    def __init__(self, stream, state, series, ticket, pacer, give, Py_ssize_t most_bytes):
+    def __init__(self, stream, state, series, ticket, pacer, write, suspend, Py_ssize_t most_bytes):
         self._stream, self._reader, self._state = stream, stream.reader, state
         self._transcript = transcript = stream.transcript
         self._strips = transcript is not None and transcript.strips
@@ -235,7 +235,7 @@ cdef class Pump:
         self._deliver = None if ticket is None else ticket.deliver
         self._hold = None if pacer is None else pacer.hold
         self._held = state.held
-        self._give = give
+        self._write, self._suspend = write, suspend
         self._limit = DUE
 
     def arm(self, double limit):
@@ -302,7 +302,11 @@ cdef class Pump:
         self._last = now
         self._state.last = clock
         self._state.newest = out
-        return self._give(out)
+        waits = self._write(out)
+        if waits is None:
+            return True
+        self._suspend(waits)
+        return False
 
     cdef _read(self, bytes event):
         """Note the oldest event: by the stream's template, or else by the parser."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 from router.admission.ticket import Ticket
 from router.limits.pacer import Paces
@@ -85,10 +86,11 @@ def pump_for(
     series: Series,
     ticket: Ticket | None,
     pacer: Paces | None,
-    give: Callable[[bytes], bool],
+    write: Callable[[bytes], Any],
+    suspend: Callable[[Any], None],
 ) -> python.Pump | None:
     """Return a pump for the stream; None: each of its events has to be looked into."""
     if type(stream) is not FirstStream or type(stream.reader) is not EventReader:
         return None
     most_bytes = transcript.MAX_RAW_BYTES
-    return chosen().kind(stream, state, series, ticket, pacer, give, most_bytes)
+    return chosen().kind(stream, state, series, ticket, pacer, write, suspend, most_bytes)

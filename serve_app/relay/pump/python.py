@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from math import inf
 from time import monotonic, perf_counter
+from typing import Any
 
 from router.admission.ticket import Ticket
 from router.limits.pacer import DUE, Paces
@@ -35,7 +36,8 @@ class Pump:
     Args:
         series: takes the gaps between events.
         pacer: the tenant's tokens-per-second ceiling; what is not due is put into `state.held`.
-        give: sends an event; returns whether more may follow at once.
+        write: sends an event; returns None, or what has to be awaited before the next.
+        suspend: takes that.
         most_bytes: of raw events in the transcript; the oldest over it are read.
 
     """
@@ -47,7 +49,8 @@ class Pump:
         series: Series,
         ticket: Ticket | None,
         pacer: Paces | None,
-        give: Callable[[bytes], bool],
+        write: Callable[[bytes], Any],
+        suspend: Callable[[Any], None],
         most_bytes: int,
     ) -> None:
         self._stream, self._reader, self._state = stream, stream.reader, state
@@ -57,7 +60,7 @@ class Pump:
         self._observe = series.observe
         self._deliver = None if ticket is None else ticket.deliver
         self._hold = None if pacer is None else pacer.hold
-        self._give = give
+        self._write, self._suspend = write, suspend
         self._limit = -inf
 
     def arm(self, limit: float) -> None:
@@ -97,7 +100,11 @@ class Pump:
         self._observe(now - state.last)
         state.last = now
         state.newest = out
-        return self._give(out)
+        waits = self._write(out)
+        if waits is None:
+            return True
+        self._suspend(waits)
+        return False
 
     def _kept(self, transcript: Transcript, event: bytes, ids: tuple[int, int, int]) -> bytes:
         """Keep the event, and return it as the client gets it."""

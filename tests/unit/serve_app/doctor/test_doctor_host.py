@@ -45,6 +45,21 @@ def test_who_holds_a_port_is_named():
     assert ports({port: "the API"}, frozenset()).detail == f"{port} are free"
 
 
+def test_rays_agent_without_its_port_is_told():
+    local = ("127.0.0.1", 0)
+    with socket.create_server(local) as api, socket.create_server(local) as other:
+        port, agent = api.getsockname()[1], other.getsockname()[1]
+        without = ports({port: "the API"}, frozenset({port}), agent)
+        assert without.result is Result.WARNING
+        assert f"has not got its port ({agent})" in without.detail
+        assert f"ip_local_reserved_ports={agent}" in without.fix
+        assert ports({port: "the API"}, frozenset({port, agent}), agent).result is Result.OK
+        # Nothing of ours runs: it is somebody else's.
+        foreign = ports({1: "the API"}, frozenset(), agent)
+        assert foreign.result is Result.WARNING
+        assert f"{agent} (Ray's agent) is taken by " in foreign.detail
+
+
 @pytest.mark.parametrize(
     ("ahead_s", "kept", "result", "said"),
     [

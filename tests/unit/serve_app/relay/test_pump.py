@@ -75,7 +75,7 @@ def test_the_doctor_warns_where_it_was_not_built(choice: Choice, result):
 def test_a_stream_whose_events_are_looked_into_has_none():
     stream = SimpleNamespace(reader=None)
 
-    assert pump_for(stream, None, None, None, None, None) is None
+    assert pump_for(stream, None, None, None, None, None, None) is None
 
 
 @pytest.mark.parametrize("name", TWINS)
