@@ -104,7 +104,9 @@ class Ingress(PeerAnswers):
             lambda terms, since: rated(self._records.feedback.file.path, terms.config, since),
         )
         self._placements = build_placements(policies.fleet, self._id)
-        self._lanes = Lanes(handles, secret, policies.fleet.timeouts, self._placements)
+        self._lanes = Lanes(
+            handles, secret, policies.fleet.timeouts, self._placements, chosen().twin.Feed
+        )
         self._reloader = Reloader(
             *files,
             policies.fleet,

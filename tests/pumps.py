@@ -20,10 +20,12 @@ from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader
 from serve_app.relay.engine_stream import FirstStream
 from serve_app.relay.forwarder import Forwarder
-from serve_app.relay.pump import build, python
+from serve_app.relay.pump import build
+from serve_app.relay.pump.choice import PYTHON, Twin
 from serve_app.relay.transcript import Transcript
 from serve_app.request.reply import StreamState
 from serve_app.transport.connection import Connection
+from serve_app.transport.feed import Feed
 from serve_app.transport.upstream import Response, Upstream
 from tests.unit.serve_app.transport.raw_server import CHUNKED
 
@@ -38,8 +40,8 @@ IS_BUILT = pytest.mark.skipif(native is None, reason="the native pump is not bui
 TWINS = ["python", pytest.param("native", marks=IS_BUILT)]
 
 
-def twin(name: str) -> type[python.Pump]:
-    return python.Pump if name == "python" else native.Pump
+def twin(name: str) -> Twin:
+    return PYTHON if name == "python" else Twin(native.Pump, native.Feed, native.Chunks)
 
 
 class EveryThird:
@@ -67,10 +69,10 @@ class Charge:
         return tokens + 10
 
 
-async def opened() -> tuple[Upstream, Connection]:
+async def opened(feed: type[Feed] = Feed) -> tuple[Upstream, Connection]:
     """A connection on which a chunked answer has begun."""
     upstream = Upstream({}, TimeoutConfig(connect_s=1, read_s=30))
-    connection = Connection(upstream, "http://engine")
+    connection = Connection(upstream, "http://engine", feed)
     connection.connection_made(
         SimpleNamespace(
             write=lambda _: None,
@@ -105,7 +107,7 @@ async def have_turns() -> None:
 
 
 async def streamed(
-    kind: type[python.Pump] | None,
+    kind: Twin | None,
     pieces: list[bytes],
     *,
     turns: list[bool] | None = None,
@@ -121,7 +123,7 @@ async def streamed(
     `turns`: after which pieces the task has its turn; None: after each. `fails_at`: the send
     that raises KeyError, the response's begin counted.
     """
-    upstream, connection = await opened()
+    upstream, connection = await opened(PYTHON.Feed if kind is None else kind.Feed)
     pacer = EveryThird() if is_paced else None
     account = Account("t", 1.0, 0.0)
     ticket = Ticket(Tier("t"), account, 1, 1, math.inf)
@@ -151,7 +153,7 @@ async def streamed(
     def pump_for(*given):
         if kind is None:
             return None
-        return kind(*given, most_bytes)
+        return kind.Pump(*given, most_bytes)
 
     with (
         mock.patch("serve_app.relay.forwarder.pump_for", pump_for),

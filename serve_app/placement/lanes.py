@@ -19,6 +19,7 @@ from serve_app.config.serving import TimeoutConfig
 from serve_app.placement.turn_placement import TURN_HEADER, Placed, TurnPlacement
 from serve_app.transport.broadcast import ask_all
 from serve_app.transport.endpoint import SECRET_HEADER
+from serve_app.transport.feed import Feed
 from serve_app.transport.upstream import BrokenConnection, Response, SilentConnection, Upstream
 
 PREFILL_MARGIN_S = 2.0
@@ -68,12 +69,13 @@ class Lanes:
         secret: str,
         timeouts: TimeoutConfig,
         placements: Mapping[str, TurnPlacement],
+        feed: type[Feed] = Feed,
     ) -> None:
         self._handles = handles
         self._placements = placements
         self._rank: dict[str, Callable[[Order], list[RunningReplica]]] = {}
         self._upstream = Upstream(
-            {SECRET_HEADER.decode(): secret, "content-type": "application/json"}, timeouts
+            {SECRET_HEADER.decode(): secret, "content-type": "application/json"}, timeouts, feed
         )
         self.timeouts = timeouts
 

@@ -17,7 +17,7 @@ import orjson
 from serve_app.protocol.logprobs import logprobs_of, without_logprobs
 from serve_app.protocol.sse import data_line, parsed_json
 from serve_app.request.hold import Hold
-from serve_app.transport.connection import Push
+from serve_app.transport.feed import Push
 from serve_app.transport.upstream import Response
 
 MAX_HELD_BYTES = 2**18

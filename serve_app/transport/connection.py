@@ -9,6 +9,8 @@ from typing import Protocol, cast
 
 import httptools
 
+from serve_app.transport.feed import Feed, Push
+
 HIGH_WATER = 2**17
 """Unread bytes at which reading from the engine stops: about 1,000 tokens of a stream.
 
@@ -36,17 +38,11 @@ class Pool(Protocol):
     def forget(self, connection: Connection) -> None: ...
 
 
-Push = Callable[[bytes], bool | None]
-"""Takes what came as it came, if it is one plain chunk; returns whether more may follow, None:
-it is something else, and nothing of it was taken."""
-
-
 class Connection(asyncio.Protocol):
     """One connection and the answer under way on it."""
 
-    def __init__(self, pool: Pool, url: str) -> None:
+    def __init__(self, pool: Pool, url: str, feed: type[Feed] = Feed) -> None:
         self.url = url
-        self.heard_at = 0.0
         self.has_answered = False
         self.is_flowing = False
         self._pool = pool
@@ -55,7 +51,6 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
         self._step: Callable[[bytes], bool] | None = None
-        self._push: Push | None = None
         self._step_error: Exception | None = None
         self.headers: dict[str, str] = {}
         self._has_head = False
@@ -65,13 +60,19 @@ class Connection(asyncio.Protocol):
         self._parts: deque[bytes] = deque()
         self.unread = 0
         self._is_paused = False
-        self._is_between_chunks = False
+        self.feed = feed(self._receive, self._finish, self._loop.time)
+        # What the event loop calls, without a function between: it is done for each token.
+        self.data_received = self.feed.data_received  # type: ignore[method-assign]
 
     # -- for the pool ------------------------------------------------------------
 
     @property
     def status(self) -> int:
         return self._parser.get_status_code()
+
+    @property
+    def heard_at(self) -> float:
+        return self.feed.heard_at
 
     @property
     def is_open(self) -> bool:
@@ -87,9 +88,9 @@ class Connection(asyncio.Protocol):
             raise BrokenConnection("the connection was lost")
         self._parser = httptools.HttpResponseParser(self)
         self.headers, self._has_head, self.is_whole = {}, False, False
-        self._is_between_chunks = False
+        self.feed.is_between_chunks = False
         self.has_answered = self.is_flowing = False
-        self.heard_at = self._loop.time()
+        self.feed.heard_at = self._loop.time()
         self._transport.write(request)
         while not self._has_head:
             await self.wait_event()
@@ -133,14 +134,14 @@ class Connection(asyncio.Protocol):
 
     async def deliver_to(self, step: Callable[[bytes], bool], push: Push | None = None) -> bool:
         """Give `step` what arrives until another event. Return whether it wants no more."""
-        self._step, self._push = step, push
+        self._step, self.feed.push = step, push
         try:
             await self.wait_event()
             if self._step_error is not None:
                 raise self._step_error
             return self._step is None
         finally:
-            self._step = self._push = self._step_error = None
+            self._step = self.feed.push = self._step_error = None
 
     def _deliver(self, step: Callable[[bytes], bool], data: bytes) -> None:
         try:
@@ -149,8 +150,13 @@ class Connection(asyncio.Protocol):
                     self._wake()
                 return
         except Exception as error:  # noqa: BLE001 - the task's, whose step it is
-            self._step_error = error
-        self._step = self._push = None
+            self._finish(error)
+            return
+        self._finish(None)
+
+    def _finish(self, error: Exception | None) -> None:
+        """Give nothing more to the step, and what it raised to its task."""
+        self._step, self.feed.push, self._step_error = None, None, error
         self._wake()
 
     def _wake(self) -> None:
@@ -164,36 +170,21 @@ class Connection(asyncio.Protocol):
         # uvloop's is no asyncio.Transport by class.
         self._transport = cast("asyncio.Transport", transport)
 
-    def data_received(self, data: bytes) -> None:
-        self.heard_at = self._loop.time()
+    def _receive(self, data: bytes) -> None:
+        """Take what was not pushed."""
         step = self._step
-        if step is not None and self._is_between_chunks:
-            # The parser stands where it would stand after a chunk that it does not see.
-            push = self._push
-            if push is not None:
-                # Here and not in a function of its own: it is done for each token.
-                try:
-                    goes_on = push(data)
-                except Exception as error:  # noqa: BLE001 - the task's, whose step it is
-                    self._step_error, goes_on = error, False
-                if goes_on:
-                    return
-                if goes_on is not None:
-                    self._step = self._push = None
-                    self._wake()
-                    return
-            if body := only_chunk(data):
-                self._deliver(step, body)
-                return
+        if step is not None and self.feed.is_between_chunks and (body := only_chunk(data)):
+            self._deliver(step, body)
+            return
         self.has_answered = True
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError as error:
             self.fail(BrokenConnection(f"not HTTP: {type(error).__name__}"))
             return
-        if self._is_between_chunks and not data.endswith(b"\r\n"):
+        if self.feed.is_between_chunks and not data.endswith(b"\r\n"):
             # Digits of the next one's size have come.
-            self._is_between_chunks = False
+            self.feed.is_between_chunks = False
         if step is not None and self.unread:
             self._deliver(step, self.take())
         else:
@@ -204,6 +195,7 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport = None
             self.fail(BrokenConnection("the connection was lost"))
+        self.feed.close()
 
     # -- from the parser -----------------------------------------------------------------
 
@@ -222,15 +214,15 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def on_chunk_header(self) -> None:
-        self._is_between_chunks = False
+        self.feed.is_between_chunks = False
 
     def on_chunk_complete(self) -> None:
-        self._is_between_chunks = True
+        self.feed.is_between_chunks = True
 
     def on_message_complete(self) -> None:
         self.is_whole = self._has_head
         # Whatever an engine sends after its end is no part of the answer.
-        self._is_between_chunks = False
+        self.feed.is_between_chunks = False
         # Asked later, the parser has moved on and says no.
         self._keeps_alive = self._parser.should_keep_alive()
 

@@ -15,9 +15,9 @@ from serve_app.transport.connection import (
     BrokenConnection,
     Connection,
     DeadEndpoint,
-    Push,
     SilentConnection,
 )
+from serve_app.transport.feed import Feed, Push
 from serve_app.transport.liveness import Liveness
 
 __all__ = ["BrokenConnection", "DeadEndpoint", "Response", "SilentConnection", "Upstream"]
@@ -113,9 +113,15 @@ class Response:
 
 
 class Upstream:
-    """Connections to every replica, kept between requests. All send the same `headers`."""
+    """Connections to every replica, kept between requests. All send the same `headers`.
 
-    def __init__(self, headers: Mapping[str, str], timeouts: TimeoutConfig) -> None:
+    `feed` takes what comes on each.
+    """
+
+    def __init__(
+        self, headers: Mapping[str, str], timeouts: TimeoutConfig, feed: type[Feed] = Feed
+    ) -> None:
+        self._feed = feed
         self._fixed = _lines(headers)
         self._idle: dict[str, list[Connection]] = {}
         self.busy: set[Connection] = set()
@@ -160,7 +166,7 @@ class Upstream:
             raise OSError("no host and port in a replica's address")
         async with asyncio.timeout(self._timeouts.connect_s):
             _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: Connection(self, url), host, port
+                lambda: Connection(self, url, self._feed), host, port
             )
         return connection
 

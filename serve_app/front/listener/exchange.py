@@ -15,40 +15,28 @@ from starlette.types import ASGIApp, Message, Scope
 
 from serve_app.front.listener.answer_head import AnswerHead, Framing, answer_head
 from serve_app.protocol.asgi import WRITE
+from serve_app.protocol.chunks import LAST_CHUNK, Chunks, Drain, chunk
 from serve_app.protocol.errors import Dialect, internal_error
 
 logger = logging.getLogger("ray.serve")
-
-LAST_CHUNK = b"0\r\n\r\n"
-MOST_KNOWN = 4096
-_SIZES = tuple(b"%x\r\n" % size for size in range(MOST_KNOWN))
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 JOINED_BYTES = 65_536
 """A longer body is not copied to stand behind its head in one piece."""
 
 
-def chunk(data: bytes) -> bytes:
-    """Frame a piece of a body (RFC 9112, 7.1). Not an empty one: that would be the last."""
-    size = len(data)
-    return b"".join((_SIZES[size] if size < MOST_KNOWN else b"%x\r\n" % size, data, b"\r\n"))
-
-
-class Line(Protocol):
+class Line(Drain, Protocol):
     """The connection, as an exchange sees it.
 
     Attributes:
-        is_full: the client does not take what is there for it.
+        chunks: what writes pieces of bodies.
 
     """
 
     transport: asyncio.Transport
     loop: asyncio.AbstractEventLoop
     tasks: set[asyncio.Task[Any]]
-    is_full: bool
-
-    def drained(self) -> asyncio.Future[None]:
-        """Return what is done when the client takes more, or has left."""
+    chunks: type[Chunks]
 
     def may_go_on(self) -> bool:
         """Return whether another answer may follow the one that begins."""
@@ -85,14 +73,13 @@ class Exchange:
     _head = b""
     _flush: asyncio.Handle | None = None
     _framing, _left = Framing.NONE, 0
-    # What is written now is a chunk, and nothing stands before it.
-    _streams = False
 
     def __init__(self, line: Line, scope: Scope, *, keeps_alive: bool, expects: bool) -> None:
         self._line, self._transport, self.scope = line, line.transport, scope
         self.keeps_alive, self._expects = keeps_alive, expects
         self._parts: list[bytes] = []
-        scope["extensions"] = {WRITE: self.write}
+        self._chunks = line.chunks(line, line.transport.write, self._write_apart)
+        scope["extensions"] = {WRITE: self._chunks.write}
 
     # -- from the connection -------------------------------------------------------------
 
@@ -116,7 +103,7 @@ class Exchange:
         """Nobody is there any more: a request whose answer is not whole is cancelled."""
         if self.is_whole or self.is_gone:
             return
-        self.is_gone, self._streams = True, False
+        self.is_gone, self._chunks.streams = True, False
         self._drop_head()
         self._wake()
         if self._task is not None:
@@ -128,8 +115,9 @@ class Exchange:
             self._forget()
 
     def _forget(self) -> None:
-        # The scope knows `write`, and so this: nothing is left to the collector of cycles.
+        # The scope knows `write`, and that knows this: nothing is left to the collector of cycles.
         self.scope.pop("extensions", None)
+        self._chunks.close(_let_go if self.is_gone else _refuse)
 
     # -- the task ------------------------------------------------------------------------
 
@@ -197,8 +185,8 @@ class Exchange:
         if self.is_gone:
             return
         kind = message["type"]
-        if self._streams and message.get("more_body") and kind == "http.response.body":
-            self.write(message.get("body", b""))
+        if self._chunks.streams and message.get("more_body") and kind == "http.response.body":
+            self._chunks.write(message.get("body", b""))
         elif not self.has_begun:
             if kind != "http.response.start":
                 raise RuntimeError(f"an answer begins with its head, not with {kind!r}")
@@ -208,23 +196,10 @@ class Exchange:
         else:
             raise RuntimeError(f"an answer that has begun takes no {kind!r}")
 
-    def write(self, data: bytes) -> asyncio.Future[None] | None:
-        """Write a piece of a body that goes on. It is taken, whatever is returned.
-
-        Returns: what has to be awaited before the next one: the client does not read.
-
-        Raises RuntimeError where no body can follow.
-
-        """
-        if not self._streams:
-            if self.is_gone:
-                return None
+    def _write_apart(self, data: bytes) -> None:
+        """Take a piece of a body that goes on, which is no chunk or has something before it."""
+        if not self.is_gone:
             self._put_body(data, goes_on=True)
-        elif size := len(data):
-            # As `chunk`, without a call: a stream comes here with each token.
-            head = _SIZES[size] if size < MOST_KNOWN else b"%x\r\n" % size
-            self._transport.write(b"".join((head, data, b"\r\n")))
-        return self._line.drained() if self._line.is_full else None
 
     # -- the answer ----------------------------------------------------------------------
 
@@ -249,7 +224,7 @@ class Exchange:
         head = self._drop_head()
         if head and not self._transport.is_closing():
             self._transport.write(head)
-            self._streams = self._framing is Framing.CHUNKED and not self.is_whole
+            self._chunks.streams = self._framing is Framing.CHUNKED and not self.is_whole
 
     def _drop_head(self) -> bytes:
         head, self._head = self._head, b""
@@ -260,7 +235,7 @@ class Exchange:
 
     def _put_body(self, data: bytes, *, goes_on: bool) -> None:
         if not self.has_begun or self.is_whole:
-            raise RuntimeError("a body stands between a head and its own end")
+            _refuse(data)
         out = self._framed(data, goes_on=goes_on)
         head = self._drop_head()
         if head and len(out) <= JOINED_BYTES:
@@ -270,7 +245,7 @@ class Exchange:
         if out:
             self._transport.write(out)
         if goes_on:
-            self._streams = self._framing is Framing.CHUNKED
+            self._chunks.streams = self._framing is Framing.CHUNKED
         else:
             self._end()
 
@@ -287,7 +262,7 @@ class Exchange:
         return data
 
     def _end(self) -> None:
-        self.is_whole, self._streams = True, False
+        self.is_whole, self._chunks.streams = True, False
         self._parts, self.unread = [], 0
         self._wake()
         self._line.end(self)
@@ -295,3 +270,11 @@ class Exchange:
     def _wake(self) -> None:
         if self._news is not None:
             self._news.set()
+
+
+def _let_go(_: bytes) -> None:
+    """Take a piece of a body for a client that has left."""
+
+
+def _refuse(_: bytes) -> None:
+    raise RuntimeError("a body stands between a head and its own end")

@@ -1,7 +1,8 @@
 # cython: language_level=3
-"""The compiled twin of `python.py`: one token in one call, without objects in between.
+"""The compiled twin of `python.Pump`, `transport.feed.Feed` and `protocol.chunks.Chunks`.
 
-What it does, and in which order, is said there; both have the same tests. Nothing is written
+One token in one call from the event loop's to the transport's, without objects in between.
+What it does, and in which order, is said there; all have the same tests. Nothing is written
 before it is certain that what came is one plain event, so whatever is not goes the long way with
 nothing of it taken. Lengths and places are `Py_ssize_t` offsets into one `bytes` object, each
 compared with its end before it is read.
@@ -28,6 +29,7 @@ SOURCE = pump_source.decode("ascii")
 cdef double DUE = float("-inf")
 cdef Py_ssize_t MOST_DIGITS = 7
 
+cdef const char *DIGITS = b"0123456789abcdef"
 cdef const char *USAGE = b'"usage"'
 cdef const char *ERROR = b'"error"'
 cdef const char *MEMBER = b'token_ids":['
@@ -213,11 +215,58 @@ def only_chunk(bytes data not None):
     return PyBytes_FromStringAndSize(text + start, size - start - 2)
 
 
+cdef class Chunks:
+    """Writes pieces of a body that goes on. See `protocol.chunks.Chunks`."""
+
+    cdef object _line, _write, _otherwise
+    cdef public bint streams
+
+    def __init__(self, line, write, otherwise):
+        self._line, self._write, self._otherwise = line, write, otherwise
+        self.streams = False
+
+    def write(self, data not None):
+        return self.put(data if type(data) is bytes else bytes(data))
+
+    def close(self, otherwise):
+        self.streams, self._otherwise = False, otherwise
+
+    cdef object put(self, bytes data):
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
+        if not self.streams:
+            self._otherwise(data)
+        elif size:
+            self._write(framed(PyBytes_AS_STRING(data), size))
+        return self._line.drained() if self._line.is_full else None
+
+
+cdef bytes framed(const char *data, Py_ssize_t size):
+    """One chunk: the size in lower-case digits, the data, and two ends of lines."""
+    cdef Py_ssize_t digits = 1, left = size >> 4
+    cdef bytes out
+    cdef char *to
+    while left:
+        digits += 1
+        left >>= 4
+    out = PyBytes_FromStringAndSize(NULL, digits + size + 4)
+    to = PyBytes_AS_STRING(out)
+    left = size
+    for place in range(digits - 1, -1, -1):
+        to[place] = DIGITS[left & 15]
+        left >>= 4
+    to += digits
+    to[0], to[1] = c'\r', c'\n'
+    memcpy(to + 2, data, size)
+    to[size + 2], to[size + 3] = c'\r', c'\n'
+    return out
+
+
 cdef class Pump:
     """Passes the plain events of one stream on where they arrive. See `python.Pump`."""
 
     cdef object _stream, _reader, _transcript, _state, _deliver, _hold, _write, _suspend, _raw
     cdef object _series, _counts, _held, _template
+    cdef Chunks _chunks
     cdef bytes _prefix, _middle, _suffix
     cdef tuple _bounds
     cdef bint _counts_ids, _strips
@@ -236,6 +285,8 @@ cdef class Pump:
         self._hold = None if pacer is None else pacer.hold
         self._held = state.held
         self._write, self._suspend = write, suspend
+        owner = getattr(write, "__self__", None)
+        self._chunks = <Chunks>owner if type(owner) is Chunks else None
         self._limit = DUE
 
     def arm(self, double limit):
@@ -247,6 +298,9 @@ cdef class Pump:
         self._limit = DUE
 
     def push(self, bytes data not None):
+        return self.pass_on(data)
+
+    cdef object pass_on(self, bytes data):
         cdef Py_ssize_t size = PyBytes_GET_SIZE(data), start, length, ids, tokens, new, old, kept
         cdef const char *text = PyBytes_AS_STRING(data)
         cdef const char *event
@@ -302,7 +356,7 @@ cdef class Pump:
         self._last = now
         self._state.last = clock
         self._state.newest = out
-        waits = self._write(out)
+        waits = self._write(out) if self._chunks is None else self._chunks.put(out)
         if waits is None:
             return True
         self._suspend(waits)
@@ -330,3 +384,55 @@ cdef class Pump:
             place += 1
         self._counts[place] += 1
         self._series.sum += gap
+
+
+cdef class Feed:
+    """Gives what comes on a connection to a pump, else to `otherwise`. See `transport.feed.Feed`."""
+
+    cdef object _otherwise, _finish, _clock, _push
+    cdef Pump _pump
+    cdef public double heard_at
+    cdef public bint is_between_chunks
+
+    def __init__(self, otherwise, finish, clock):
+        self._otherwise, self._finish, self._clock = otherwise, finish, clock
+
+    @property
+    def push(self):
+        return self._push
+
+    @push.setter
+    def push(self, push):
+        owner = getattr(push, "__self__", None)
+        self._push = push
+        self._pump = <Pump>owner if type(owner) is Pump else None
+
+    def data_received(self, data):
+        cdef Pump pump = self._pump
+        self.heard_at = self._clock()
+        push = self._push
+        if push is not None and self.is_between_chunks:
+            error = None
+            try:
+                if pump is not None and type(data) is bytes:
+                    goes_on = pump.pass_on(<bytes>data)
+                else:
+                    goes_on = push(data)
+            except Exception as raised:
+                goes_on, error = False, raised
+            if goes_on is True:
+                return
+            if goes_on is not None:
+                if goes_on:
+                    return
+                self._push, self._pump = None, None
+                self._finish(error)
+                return
+        self._otherwise(data)
+
+    def close(self):
+        self._otherwise, self._finish, self.push = nothing, nothing, None
+
+
+def nothing(_):
+    """Take what comes after the end."""

@@ -7,20 +7,40 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from router.admission.ticket import Ticket
 from router.limits.pacer import Paces
 from serve_app.config.errors import ConfigError
 from serve_app.config.settings import pump_wanted
 from serve_app.metrics import Series
+from serve_app.protocol.chunks import Chunks
 from serve_app.protocol.sse import EventReader
 from serve_app.relay import transcript
 from serve_app.relay.engine_stream import EngineStream, FirstStream
 from serve_app.relay.pump import build, python
 from serve_app.request.reply import StreamState
+from serve_app.transport.feed import Feed
 
 BY_WISH = "POINTSMAN_PUMP=python"
+
+
+class Twin(NamedTuple):
+    """What stands in a token's way, compiled or in Python.
+
+    Attributes:
+        Pump: one token from bytes to bytes.
+        Feed: what comes from an engine.
+        Chunks: what goes to a client.
+
+    """
+
+    Pump: type[python.Pump]
+    Feed: type[Feed]
+    Chunks: type[Chunks]
+
+
+PYTHON = Twin(python.Pump, Feed, Chunks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +49,7 @@ class Choice:
 
     pump: str
     reason: str
-    kind: type[python.Pump]
+    twin: Twin
 
     @property
     def is_wanted(self) -> bool:
@@ -56,7 +76,7 @@ def choose(wanted: str, built: Callable[[], ModuleType]) -> Choice:
         return _without(wanted, f"not built ({error.msg}); scripts/install says why")
     if _digest() != native.SOURCE:
         return _without(wanted, "built from another text: run scripts/install")
-    return Choice("native", "built from this text", native.Pump)
+    return Choice("native", "built from this text", Twin(native.Pump, native.Feed, native.Chunks))
 
 
 def _digest() -> str | None:
@@ -77,7 +97,7 @@ def _without(wanted: str, reason: str) -> Choice:
 
 
 def _python(reason: str) -> Choice:
-    return Choice("python", reason, python.Pump)
+    return Choice("python", reason, PYTHON)
 
 
 def pump_for(
@@ -93,4 +113,4 @@ def pump_for(
     if type(stream) is not FirstStream or type(stream.reader) is not EventReader:
         return None
     most_bytes = transcript.MAX_RAW_BYTES
-    return chosen().kind(stream, state, series, ticket, pacer, write, suspend, most_bytes)
+    return chosen().twin.Pump(stream, state, series, ticket, pacer, write, suspend, most_bytes)

@@ -8,8 +8,8 @@ import pytest
 from serve_app.config.errors import ConfigError
 from serve_app.doctor.check import Result
 from serve_app.doctor.machine.packages import pump
-from serve_app.relay.pump import build, python
-from serve_app.relay.pump.choice import Choice, choose, pump_for
+from serve_app.relay.pump import build
+from serve_app.relay.pump.choice import PYTHON, Choice, choose, pump_for
 from tests.pumps import TWINS, Charge, streamed, twin
 from tests.unit.serve_app.transport.raw_server import chunk
 
@@ -18,7 +18,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 def compiled(source: str) -> SimpleNamespace:
-    return SimpleNamespace(SOURCE=source, Pump=python.Pump)
+    return SimpleNamespace(SOURCE=source, **PYTHON._asdict())
 
 
 def missing() -> SimpleNamespace:
@@ -39,7 +39,7 @@ def test_the_compiled_one_is_taken_where_it_is_of_this_text():
 def test_else_pythons_is_and_the_reason_is_told(built, reason):
     choice = choose("auto", built)
 
-    assert (choice.pump, choice.kind) == ("python", python.Pump)
+    assert (choice.pump, choice.twin) == ("python", PYTHON)
     assert reason in choice.reason
     with pytest.raises(ConfigError, match="POINTSMAN_PUMP=native"):
         choose("native", built)
