@@ -4,12 +4,15 @@ import asyncio
 import itertools
 from types import SimpleNamespace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_app.config.serving import TimeoutConfig
 from serve_app.transport.connection import Connection, only_chunk
+from serve_app.transport.feed import Feed
 from serve_app.transport.upstream import Response, Upstream
+from tests.pumps import TWINS, twin
 from tests.unit.serve_app.transport.raw_server import CHUNKED, chunk
 
 # Some look like framing themselves.
@@ -35,10 +38,10 @@ def streams(draw) -> tuple[list[bytes], list[bytes]]:
     return contents, [whole[a:b] for a, b in itertools.pairwise(marks)]
 
 
-async def delivered(pieces: list[bytes]) -> tuple[bytes, bool]:
+async def delivered(pieces: list[bytes], feed: type[Feed] = Feed) -> tuple[bytes, bool]:
     """What a reader gets of a stream's pieces, and whether the connection can be used again."""
     upstream = Upstream({}, TimeoutConfig(connect_s=1, read_s=30))
-    connection = Connection(upstream, "http://engine")
+    connection = Connection(upstream, "http://engine", feed)
     transport = SimpleNamespace(
         write=lambda data: None, is_closing=lambda: False, abort=lambda: None
     )
@@ -65,12 +68,13 @@ async def delivered(pieces: list[bytes]) -> tuple[bytes, bool]:
     return b"".join(got), is_kept
 
 
+@pytest.mark.parametrize("name", TWINS)
 @given(streams())
-def test_a_stream_is_the_same_in_whatever_pieces_it_comes(given_stream):
+def test_a_stream_is_the_same_in_whatever_pieces_it_comes(name, given_stream):
     """Nothing of the framing is passed on, and nothing of the content lost."""
     contents, pieces = given_stream
 
-    assert asyncio.run(delivered(pieces)) == (b"".join(contents), True)
+    assert asyncio.run(delivered(pieces, twin(name).Feed)) == (b"".join(contents), True)
 
 
 def test_a_size_that_is_cut_between_its_digits_is_no_size():

@@ -15,6 +15,8 @@ from serve_app.front.listener.departure import has_left
 from serve_app.front.listener.refusals import HEADER_WITHIN_S, MAX_HEADER_BYTES
 from serve_app.front.listener.wire import IN_LINE, UNREAD_BYTES
 from serve_app.protocol.asgi import WRITE
+from serve_app.relay.pump.choice import Choice
+from tests.pumps import TWINS, twin
 from tests.unit.serve_app.front.listener.wires import Conversation, Echo, turns, whole
 
 HOST = b"host: x\r\n"
@@ -55,6 +57,13 @@ EVERYTHING = b"".join(
         asking(b"7", b"connection: close"),
     ]
 )
+
+
+@pytest.fixture(autouse=True, params=TWINS)
+def written_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both twins write bodies."""
+    choice = Choice(request.param, "", twin(request.param))
+    monkeypatch.setattr("serve_app.front.listener.wire.chosen", lambda: choice)
 
 
 @pytest.fixture
@@ -572,7 +581,7 @@ UPGRADE = asking(b"ws", b"Connection: keep-alive, Upgrade", b"Upgrade: WebSocket
 
 
 async def test_a_websocket_is_handed_over_with_all_that_it_said() -> None:
-    app = Echo()
+    app, Sockets.said = Echo(), b""
     here = Conversation(app, ws=Sockets)
     await here.say(GET % b"wait" + UPGRADE + b"frame")
     assert Sockets.said == b""
