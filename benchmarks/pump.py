@@ -1,12 +1,13 @@
 """CPU time of one streamed token from an engine's bytes to bytes to be written, without Ray.
 
     python -m benchmarks.pump
+    POINTSMAN_PUMP=python python -m benchmarks.pump
 
-The real connection, stream and forwarder, with a ticket and a charge, under no ceiling and under
-one of tokens a second. `feed`: bytes are handed to the connection; `socket`: they come through a
-socket pair on uvloop, whose reading is then a part of it. The client's side takes what it is
-given and does nothing. Figures are the process's CPU in parts of so many tokens: the median part
-and the least disturbed one.
+The real connection, stream, forwarder and writer of chunks, with a ticket and a charge, under no
+ceiling and under one of tokens a second. `feed`: bytes are handed to the connection; `socket`:
+they come through a socket pair on uvloop, whose reading is then a part of it. In the place of
+the client's socket is a function that counts. Figures are the process's CPU in parts of so many
+tokens: the median part and the least disturbed one.
 """
 
 from __future__ import annotations
@@ -30,10 +31,12 @@ from router.limits.pacer import Pacer
 from router.recovery.resume import Delivered
 from serve_app.config.serving import TimeoutConfig
 from serve_app.metrics import Series
+from serve_app.protocol.asgi import DirectSend
 from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader
 from serve_app.relay.engine_stream import FirstStream
 from serve_app.relay.forwarder import Forwarder
+from serve_app.relay.pump.choice import chosen
 from serve_app.relay.transcript import Transcript
 from serve_app.request.reply import StreamState
 from serve_app.transport.connection import Connection
@@ -67,10 +70,18 @@ def token(number: int) -> bytes:
 class Taken:
     """A client that takes what comes."""
 
+    is_full = False
+
     def __init__(self) -> None:
         self.bodies = 0
+        chunks = chosen().twin.Chunks(self, self._take, self._take)  # type: ignore[arg-type]
+        chunks.streams = True
+        self.send = DirectSend(self._send, chunks.write)
 
-    async def send(self, _: Any) -> None:
+    async def _send(self, _: Any) -> None:
+        self.bodies += 1
+
+    def _take(self, _: bytes) -> None:
         self.bodies += 1
 
     async def has(self, bodies: int) -> None:
@@ -111,7 +122,8 @@ async def forwarding(connection: Connection, *, is_paced: bool) -> tuple[Taken, 
 
 async def fed(*, is_paced: bool) -> Iterator[float]:
     """Microseconds a token, part by part, of bytes that are handed over."""
-    connection = Connection(Upstream({}, TimeoutConfig(connect_s=1, read_s=30)), "http://engine")
+    upstream = Upstream({}, TimeoutConfig(connect_s=1, read_s=30))
+    connection = Connection(upstream, "http://engine", chosen().twin.Feed)
     wire: Any = SimpleNamespace(write=lambda _: None, is_closing=lambda: False, abort=lambda: None)
     connection.connection_made(wire)
     asking = asyncio.create_task(connection.send(b""))
@@ -144,7 +156,7 @@ async def through_sockets(*, is_paced: bool) -> Iterator[float]:
     loop = asyncio.get_running_loop()
     upstream = Upstream({}, TimeoutConfig(connect_s=1, read_s=30))
     _, connection = await loop.create_connection(
-        lambda: Connection(upstream, "http://engine"), sock=ours
+        lambda: Connection(upstream, "http://engine", chosen().twin.Feed), sock=ours
     )
     asking = asyncio.create_task(connection.send(b"x"))
     await asyncio.sleep(0)
