@@ -21,8 +21,8 @@ DASHBOARDS = range(8265, 8265 + 51)
 AGENT = 52365
 """Of Ray's agent, which starts jobs and answers for its node's health.
 
-`serve run` has no setting for it, and it lies among the ports that Linux gives to outgoing
-connections: where one has it just then, the agent goes on without, and says so in its log only.
+`serve run` has no setting for it. Where an earlier agent or an outgoing connection has it while
+Ray starts, the agent goes on without, and says so in its log only.
 """
 
 DASHBOARD, CLUSTER = "dashboard, jobs and Serve's API", "cluster control"

@@ -17,6 +17,11 @@ HAPROXY = "haproxy"
 ITS_MANAGER = "ray::HAProxyMan"
 """The kernel's name of Ray's actor that starts HAProxy and has it as its child."""
 
+AGENTS = ("ray::DashboardA", "ray::RuntimeEnv")
+THEIR_PARENT = "raylet"
+"""The kernel's names of a node's two agents, and of what starts them. One that is killed leaves
+them behind, and with them the port of the next one's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Process:
@@ -39,14 +44,19 @@ class Process:
     @property
     def sockets(self) -> set[int]:
         """Inodes of its open sockets."""
-        found = set()
+        return {int(x[8:-1]) for x in self._open if x.startswith("socket:[")}
+
+    @property
+    def files(self) -> set[Path]:
+        """Its open files."""
+        return {Path(x) for x in self._open if x.startswith("/")}
+
+    @property
+    def _open(self) -> Iterator[str]:
         with contextlib.suppress(OSError):
             for path in (PROC / str(self.pid) / "fd").iterdir():
                 with contextlib.suppress(OSError):
-                    target = str(path.readlink())
-                    if target.startswith("socket:["):
-                        found.add(int(target[8:-1]))
-        return found
+                    yield str(path.readlink())
 
 
 def read(pid: int) -> Process | None:
@@ -83,10 +93,21 @@ def is_haproxy_of(process: Process, folder: Path) -> bool:
     return is_haproxy and folder in Path(argv[argv.index("-f") + 1]).parents
 
 
-def leftover_haproxies(folder: Path) -> list[Process]:
-    """Find HAProxies of this directory whose manager has ended: they still hold the port."""
-    found = [x for x in ours() if is_haproxy_of(x, folder)]
-    return [x for x in found if not _has_manager(x)]
+def leftovers(folder: Path) -> list[Process]:
+    """Find what holds ports of a deployment of this directory that has ended.
+
+    HAProxies whose manager is gone, and Ray's agents whose raylet is.
+    """
+    found = [(x, ITS_MANAGER) for x in ours() if is_haproxy_of(x, folder)]
+    found += [(x, THEIR_PARENT) for x in agents_of_ray(folder)]
+    return [process for process, parent in found if not _is_child_of(process, parent)]
+
+
+def agents_of_ray(folder: Path) -> list[Process]:
+    """Find Ray's agents of this directory; their titles overwrite arguments and environment."""
+    sessions = folder / "ray"
+    agents = [x for x in ours() if x.name.startswith(AGENTS)]
+    return [x for x in agents if any(sessions in file.parents for file in x.files)]
 
 
 def holder(port: int) -> str:
@@ -96,9 +117,9 @@ def holder(port: int) -> str:
     return ", ".join(found) or "a process of another user"
 
 
-def _has_manager(process: Process) -> bool:
+def _is_child_of(process: Process, name: str) -> bool:
     parent = read(process.parent)
-    return parent is not None and parent.name.startswith(ITS_MANAGER)
+    return parent is not None and parent.name.startswith(name)
 
 
 def end(process: Process, within_s: float = 0.0, number: int = signal.SIGTERM) -> bool:

@@ -29,7 +29,7 @@ from serve_app.config.errors import ConfigError
 from serve_app.config.private_files import private_folder
 from serve_app.config.settings import state_dir
 from serve_app.machine.failures.reader import read_failure
-from serve_app.machine.processes import end, holder, leftover_haproxies
+from serve_app.machine.processes import end, holder, leftovers
 from serve_app.machine.ray_files import (
     forget_dead_ray,
     keep_token_private,
@@ -249,7 +249,7 @@ def claim_machine() -> None:
     refuse_long(folder)
     forget_dead_ray(folder)
     keep_token_private()
-    for leftover in leftover_haproxies(folder):
+    for leftover in leftovers(folder):
         end(leftover, ENDS_WITHIN_S)
 
 

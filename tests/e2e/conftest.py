@@ -14,7 +14,6 @@ import pytest
 import yaml
 
 from benchmarks.support.deployment import ROOT, deployed, pids_of
-from serve_app.machine.ports import AGENT
 from tests.e2e.replicas import CHAT, QUALITY, Redeploy
 from tests.e2e.streams import begin, stories
 from tests.e2e.support import await_all, await_two_chat_replicas, fleet_of, redeploy
@@ -109,24 +108,6 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("POINTSMAN_STATE", str(tmp_path_factory.mktemp("state")))
         yield
-
-
-@pytest.fixture(scope="session", autouse=True)
-def agents_port() -> Iterator[None]:
-    """Where it may be, the port of Ray's agent is kept from outgoing connections meanwhile.
-
-    One that has it while Ray starts leaves the agent without (`serve_app.machine.ports.AGENT`).
-    """
-    reserved = Path("/proc/sys/net/ipv4/ip_local_reserved_ports")
-    try:
-        before = reserved.read_text().strip()
-        reserved.write_text(f"{before},{AGENT}".strip(","))
-    except OSError:
-        yield
-        return
-    yield
-    # An empty line takes them all back.
-    reserved.write_text(f"{before}\n")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""A HAProxy that nobody manages any more is found by what it is, and ended by its id."""
+"""What a deployment leaves behind is found by what it is, and ended by its id."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ import time
 import pytest
 
 from serve_app.machine import processes
-from serve_app.machine.processes import Process, end, leftover_haproxies, ours, read
+from serve_app.machine.processes import Process, end, leftovers, ours, read
 
 pytestmark = pytest.mark.security
 
@@ -41,7 +41,7 @@ def found_in(folder, *pids: int) -> set[int]:
     deadline = time.monotonic() + 30
     while any("haproxy" not in read(pid).argv[0] for pid in pids):
         assert time.monotonic() < deadline
-    return {x.pid for x in leftover_haproxies(folder)} & set(pids)
+    return {x.pid for x in leftovers(folder)} & set(pids)
 
 
 def test_only_one_with_a_configuration_of_this_directory_is_found(haproxy, tmp_path):
@@ -50,7 +50,7 @@ def test_only_one_with_a_configuration_of_this_directory_is_found(haproxy, tmp_p
     says = haproxy("-db", f"haproxy -f {tmp_path}/run/haproxy.cfg")
     pids = [x.pid for x in (mine, others, says)]
     assert found_in(tmp_path / "run", *pids) == {mine.pid}
-    [leftover] = leftover_haproxies(tmp_path / "run")
+    [leftover] = leftovers(tmp_path / "run")
     assert end(leftover, within_s=30)
     assert mine.wait(30) == -signal.SIGTERM
     assert end(leftover)
@@ -61,6 +61,47 @@ def test_one_whose_manager_lives_is_left(haproxy, tmp_path, monkeypatch):
     mine = haproxy("-f", f"{tmp_path}/run/haproxy.cfg")
     monkeypatch.setattr(processes, "ITS_MANAGER", read(os.getpid()).name)
     assert found_in(tmp_path / "run", mine.pid) == set()
+
+
+AGENT = """
+import sys, time
+with open(sys.argv[1], "w") as log, open("/proc/self/comm", "w") as name:
+    name.write("ray::DashboardAgent")
+    name.flush()
+    print("named", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def agent():
+    """Starts something under the name of Ray's agent, with this file open."""
+    started = []
+
+    def start(log) -> subprocess.Popen:
+        log.parent.mkdir(parents=True)
+        command = [sys.executable, "-c", AGENT, str(log)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        started.append(process)
+        assert process.stdout.readline() == b"named\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_an_agent_of_ray_whose_raylet_has_ended_is_found_by_its_files(agent, tmp_path, monkeypatch):
+    mine = agent(tmp_path / "run/ray/session_1/logs/dashboard_agent.out")
+    agent(tmp_path / "run-of-another/ray/session_1/logs/dashboard_agent.out")
+
+    [leftover] = leftovers(tmp_path / "run")
+
+    assert leftover.pid == mine.pid
+    monkeypatch.setattr(processes, "THEIR_PARENT", read(os.getpid()).name)
+    assert leftovers(tmp_path / "run") == []
+    assert end(leftover, within_s=30)
 
 
 def test_an_id_that_somebody_else_has_by_now_is_not_signalled(haproxy, tmp_path):
