@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from importlib import import_module
 from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 
+from classifier.native import PUMP
 from router.admission.fair_queue import Account
 from router.admission.ticket import Ticket, Tier
 from router.limits.pacer import DUE
@@ -20,22 +20,17 @@ from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader
 from serve_app.relay.engine_stream import FirstStream
 from serve_app.relay.forwarder import Forwarder
-from serve_app.relay.pump import build, python
+from serve_app.relay.pump import python
 from serve_app.relay.transcript import Transcript
 from serve_app.request.reply import StreamState
 from serve_app.transport.connection import Connection
 from serve_app.transport.upstream import Response, Upstream
+from tests.twins import names, twins
 from tests.unit.serve_app.transport.raw_server import CHUNKED
 
-try:
-    native = import_module(build.MODULE)
-    if build.digest() != native.SOURCE:
-        native = None
-except ImportError:
-    native = None
-
+native = twins(PUMP)["native"].module if "native" in twins(PUMP) else None
 IS_BUILT = pytest.mark.skipif(native is None, reason="the native pump is not built of this text")
-TWINS = ["python", pytest.param("native", marks=IS_BUILT)]
+TWINS = names(PUMP)
 
 
 def twin(name: str) -> type[python.Pump]:

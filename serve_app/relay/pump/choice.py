@@ -1,82 +1,47 @@
-"""Which twin moves tokens: the compiled one where it is there and of this text, else Python's."""
+"""Which twins a process runs: the compiled ones where they are there and of their texts."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
-from importlib import import_module
-from types import ModuleType
 
+from classifier import native
+from classifier.native import LEXICON, PUMP, Choice, NativeError
 from router.admission.ticket import Ticket
 from router.limits.pacer import Paces
 from serve_app.config.errors import ConfigError
-from serve_app.config.settings import pump_wanted
 from serve_app.metrics import Series
 from serve_app.protocol.sse import EventReader
 from serve_app.relay import transcript
 from serve_app.relay.engine_stream import EngineStream, FirstStream
-from serve_app.relay.pump import build, python
+from serve_app.relay.pump import python
 from serve_app.request.reply import StreamState
 
-BY_WISH = "POINTSMAN_PUMP=python"
+
+def chosen() -> dict[str, Choice]:
+    """Return this process's choices, made once. Raises ConfigError where one cannot be had."""
+    try:
+        return {"pump": native.chosen(PUMP), "classifier": native.chosen(LEXICON)}
+    except NativeError as error:
+        raise ConfigError(str(error)) from error
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What moves this process's tokens, and why."""
-
-    pump: str
-    reason: str
-    kind: type[python.Pump]
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether the other twin would not be taken if it were there."""
-        return self.pump == "native" or self.reason == BY_WISH
-
-    def row(self) -> dict[str, str]:
-        return {"pump": self.pump, "reason": self.reason}
+def row() -> dict[str, str]:
+    """What moves tokens and what scores prompts here, and why."""
+    made = chosen()
+    return {
+        "pump": made["pump"].twin,
+        "reason": made["pump"].reason,
+        "classifier": made["classifier"].twin,
+        "classifier_reason": made["classifier"].reason,
+    }
 
 
 @functools.cache
-def chosen() -> Choice:
-    """Return this process's choice, made once. Raises ConfigError where it cannot be had."""
-    return choose(pump_wanted(), _built)
-
-
-def choose(wanted: str, built: Callable[[], ModuleType]) -> Choice:
-    """Return the twin for what is wanted; `built` imports the compiled one."""
-    if wanted == "python":
-        return _python(BY_WISH)
-    try:
-        native = built()
-    except ImportError as error:
-        return _without(wanted, f"not built ({error.msg}); scripts/install says why")
-    if _digest() != native.SOURCE:
-        return _without(wanted, "built from another text: run scripts/install")
-    return Choice("native", "built from this text", native.Pump)
-
-
-def _digest() -> str | None:
-    try:
-        return build.digest()
-    except OSError:
-        return None
-
-
-def _built() -> ModuleType:
-    return import_module(build.MODULE)
-
-
-def _without(wanted: str, reason: str) -> Choice:
-    if wanted == "native":
-        raise ConfigError(f"POINTSMAN_PUMP=native: {reason}")
-    return _python(reason)
-
-
-def _python(reason: str) -> Choice:
-    return Choice("python", reason, python.Pump)
+def _kind() -> type[python.Pump]:
+    module = chosen()["pump"].module
+    kind: type[python.Pump] = python.Pump if module is None else module.Pump
+    return kind
 
 
 def pump_for(
@@ -91,4 +56,4 @@ def pump_for(
     if type(stream) is not FirstStream or type(stream.reader) is not EventReader:
         return None
     most_bytes = transcript.MAX_RAW_BYTES
-    return chosen().kind(stream, state, series, ticket, pacer, give, most_bytes)
+    return _kind()(stream, state, series, ticket, pacer, give, most_bytes)
