@@ -68,7 +68,7 @@ cdef struct Entry:
     uint32_t count
 
 cdef struct Read:
-    Py_UCS4 text[MOST_READ + MARGIN]
+    uint32_t text[MOST_READ + MARGIN]
     Py_ssize_t size
     const uint8_t *ascii
     Py_ssize_t ascii_size
@@ -108,17 +108,17 @@ def _fill_tables():
 _fill_tables()
 
 
-cdef inline bint starts(const Py_UCS4 *text, const char *sign) noexcept:
+cdef inline bint starts(const uint32_t *text, const char *sign) noexcept:
     """Whether the sign is here; the zeros behind a text are in none."""
     cdef Py_ssize_t at = 0
     while sign[at]:
-        if text[at] != <Py_UCS4>sign[at]:
+        if text[at] != <uint32_t>sign[at]:
             return False
         at += 1
     return True
 
 
-cdef inline bint is_choice(const Py_UCS4 *at, const Py_UCS4 *end) noexcept:
+cdef inline bint is_choice(const uint32_t *at, const uint32_t *end) noexcept:
     """`_CHOICE` of `surface`, which an end of line begins."""
     at += 1
     if at[0] == c'(':
@@ -129,7 +129,7 @@ cdef inline bint is_choice(const Py_UCS4 *at, const Py_UCS4 *end) noexcept:
     return at < end and not Py_UNICODE_ISSPACE(at[0])
 
 
-cdef inline bint is_list_item(const Py_UCS4 *at) noexcept:
+cdef inline bint is_list_item(const uint32_t *at) noexcept:
     """`_LIST_ITEM` of `surface`, which an end of line begins."""
     cdef int blanks = 0
     at += 1
@@ -165,12 +165,12 @@ cdef inline double ramp(double value, double low, double high) noexcept:
 
 cdef void look(Read *read, Py_ssize_t whole) noexcept:
     """Count what `surface_of` counts; the words are counted already. `whole`: of the whole text."""
-    cdef const Py_UCS4 *text = read.text
-    cdef const Py_UCS4 *end = text + read.size
-    cdef const Py_UCS4 *at = text
-    cdef const Py_UCS4 *equal = text
-    cdef const Py_UCS4 *ticks = text
-    cdef Py_UCS4 letter, following
+    cdef const uint32_t *text = read.text
+    cdef const uint32_t *end = text + read.size
+    cdef const uint32_t *at = text
+    cdef const uint32_t *equal = text
+    cdef const uint32_t *ticks = text
+    cdef uint32_t letter, following
     cdef Py_ssize_t counts[MANY]
     cdef Py_ssize_t shown[MANY]
     cdef uint32_t seen[128]
@@ -399,6 +399,7 @@ cdef class Lexicon:
 
     cdef _keep(self, list common, list inside):
         """Know the vocabulary, for good. What is longer than a word can be is never looked up."""
+        cdef Py_ssize_t place
         for word in dict.fromkeys(common):
             self._know(word, False)
         self.common = self.used
@@ -527,19 +528,19 @@ cdef class Lexicon:
         cdef int kind = PyUnicode_KIND(text)
         cdef void *data = PyUnicode_DATA(text)
         cdef uint8_t plain[MOST_READ]
-        cdef Py_UCS4 letter, all_letters = 0
+        cdef uint32_t letter, all_letters = 0
         cdef bytes held
         read.size = whole if whole <= HEAD + TAIL else MOST_READ
         if whole <= HEAD + TAIL:
             for at in range(whole):
-                read.text[at] = PyUnicode_READ(kind, data, at)
+                read.text[at] = <uint32_t>PyUnicode_READ(kind, data, at)
         else:
             for at in range(HEAD):
-                read.text[at] = PyUnicode_READ(kind, data, at)
+                read.text[at] = <uint32_t>PyUnicode_READ(kind, data, at)
             read.text[HEAD] = c'\n'
             for at in range(TAIL):
-                read.text[HEAD + 1 + at] = PyUnicode_READ(kind, data, whole - TAIL + at)
-        memset(read.text + read.size, 0, MARGIN * sizeof(Py_UCS4))
+                read.text[HEAD + 1 + at] = <uint32_t>PyUnicode_READ(kind, data, whole - TAIL + at)
+        memset(read.text + read.size, 0, MARGIN * sizeof(uint32_t))
         for at in range(read.size):
             letter = read.text[at]
             all_letters |= letter

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import sqrt
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,8 +12,17 @@ from hypothesis import strategies as st
 from classifier import DEFAULT_ARTIFACT, Conversation, load_artifact
 from classifier.features.grams import pack
 from classifier.features.reading import HEAD_CHARS, TAIL_CHARS, split_words
-from classifier.features.words import NEED_GRAMS, NORM, PIECES, WEIGHTS, WordTable, most_words
-from classifier.heads import KIND, NEED
+from classifier.features.words import (
+    KIND_GRAMS,
+    NEED_GRAMS,
+    NORM,
+    PIECES,
+    WEIGHTS,
+    WordTable,
+    common_words,
+    inner_pieces,
+    most_words,
+)
 from classifier.native import LEXICON
 from tests.twins import PYTHON, twins
 
@@ -105,19 +116,16 @@ def test_words_weigh_alike_under_any_vocabulary(vocabulary, known, read, seed):
 
     for _ in range(2):
         sums, weight = table.sums(words)
-        heads = ours.heads(text)
-        norm = np.sqrt(sums[NORM])
-        expected = [sums[place] / norm if norm else 0.0 for place in (NEED_GRAMS, NEED_GRAMS + 1)]
+        norm, part = sqrt(sums[NORM]), sums[PIECES] / weight / 100
+        expected = [sums[place] / norm if norm else 0.0 for place in (NEED_GRAMS, KIND_GRAMS)]
 
-        assert [heads[NEED], heads[KIND]] == expected
-        assert heads[2] == sums[PIECES] / weight / 100
+        # The heads that read no words are 0.
+        assert ours.heads(text) == (*((1.0 - part) * head for head in expected), part)
         assert len(ours) <= len(table)
 
 
 def lexicon(vocabulary, keys, rows):
     """One whose heads are the words' alone, and whose `foreign` is a hundredth of pieces a word."""
-    from classifier.features.words import common_words, inner_pieces
-
     common = common_words(vocabulary)
     alone = ([[0.0] * 6 for _ in range(25)], [0.0] * 4)
     ramps = ((0.0, 100.0), (1.0, 2.0), 1)
