@@ -1,6 +1,7 @@
 """The compiled classifier, in Python: numpy and the Rust tokenizer, nothing else.
 
-`classifier.features._native` is the same in C, from the text to the heads; both have the same tests.
+`classifier.features._native` is the same in C, from the text to the heads; both have the same
+tests.
 """
 
 from math import sqrt

@@ -1,9 +1,9 @@
-"""Compiled twins of what is written in Python: which there are, and whether this process takes them.
+"""Compiled twins of what is written in Python: which there are, and which this process takes.
 
-The one place that names them. setup.py compiles them where Cython and a C compiler are, and says in
-one line each what became of it; the product takes one where it was built from the text beside it.
-One switch of environment is for all of them, at build and at start. This imports the standard library
-alone: it runs before anything is installed.
+The one place that names them. setup.py compiles them where Cython and a C compiler are, and says
+in one line each what became of it; the product takes one where it was built from the text beside
+it. One switch of environment is for all of them, at build and at start. This imports the standard
+library alone: it runs before anything is installed.
 """
 
 from __future__ import annotations

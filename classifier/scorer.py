@@ -109,8 +109,8 @@ class Scorer(ABC):
 class PythonScorer(Scorer):
     """Reads a text in Python; what its words say is left open.
 
-    Sums are made one term after the other, as the compiled twin makes them: both then give the same
-    bits. So few numbers take numpy longer.
+    Sums are made one term after the other, as the compiled twin makes them: both then give the
+    same bits. So few numbers take numpy longer.
     """
 
     def __init__(self, version: str, weights: Weights, priors: Priors) -> None:
@@ -153,8 +153,8 @@ def lines_of(weights: Weights) -> tuple[list[list[float]], list[float]]:
     """What is made of each surface feature, and where the sums begin.
 
     Returns:
-        of each feature its bounds, its weights in `need` and `kind`, and those alone in them; and the
-        biases of these four.
+        of each feature its bounds, its weights in `need` and `kind`, and those alone in them; and
+        the biases of these four.
 
     """
     bounds = np.stack([weights.least, weights.most], axis=1)

@@ -6,7 +6,7 @@
 | POINTSMAN_TENANTS | the tenants file; default: configs/tenants.yaml |
 | POINTSMAN_TOOLS | the folder of tool sets; default: configs/tools |
 | POINTSMAN_STATE | secrets, tenancy, feedback; default: ~/.local/state/pointsman |
-| POINTSMAN_PUMP | `native` or `python`: which twins move tokens and score prompts; default: `auto` |
+| POINTSMAN_PUMP | `native` or `python`: what moves tokens and scores prompts; default: `auto` |
 | POINTSMAN_CACHE | where prepared checkpoints are kept; default: ~/.cache/pointsman |
 
 Commands read `POINTSMAN_URL` and `POINTSMAN_API_KEY` besides (`serve_app.commands`).
@@ -22,7 +22,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from serve_app.config.errors import ConfigError, load_yaml
+from serve_app.config.errors import ConfigError, load_yaml, nearest
 from serve_app.config.fleet import FleetConfig
 from serve_app.config.private_files import narrow, shared, write_private
 from serve_app.config.tenants import TenantsConfig

@@ -65,7 +65,7 @@ def packages(pinned: dict[str, str], version: Version = installed) -> Verdict:
 
 
 def pump(choices: Callable[[], dict[str, Choice]] = chosen) -> Verdict:
-    """Say which twins move tokens and score prompts. Raises ConfigError where one must be another."""
+    """Say what moves tokens and scores prompts. Raises ConfigError where it must be another."""
     made = choices()
     told = "; ".join(f"{name} {choice.twin}: {choice.reason}" for name, choice in made.items())
     if all(choice.is_wanted for choice in made.values()):
