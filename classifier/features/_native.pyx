@@ -307,6 +307,7 @@ cdef class Lexicon:
     cdef uint32_t turn
     cdef Py_buffer keys, rows
     cdef bint has_keys, has_rows
+    cdef bint is_closed  # each n-gram's beginning is in the table, too
     cdef uint32_t begins[BUCKETS + 1]
     cdef double least[SURFACE]
     cdef double most[SURFACE]
@@ -396,6 +397,12 @@ cdef class Lexicon:
             self.begins[bucket_of(keys[place]) + 1] += 1
         for place in range(BUCKETS):
             self.begins[place + 1] += self.begins[place]
+        self.is_closed = True
+        for place in range(self.grams):
+            if keys[place] >> 32:
+                self.is_closed &= self._gram(keys[place] & 0xFFFFFFFF) >= 0
+            elif keys[place] >> 24:
+                self.is_closed &= self._gram(keys[place] & 0xFFFFFF) >= 0
 
     cdef _keep(self, list common, list inside):
         """Know the vocabulary, for good. What is longer than a word can be is never looked up."""
@@ -471,6 +478,8 @@ cdef class Lexicon:
                     here[0] += rows[3 * place]
                     here[1] += rows[3 * place + 1]
                     here[2] += rows[3 * place + 2]
+                elif self.is_closed:
+                    break
             entry.row[0] += here[0]
             entry.row[1] += here[1]
             entry.row[2] += here[2]

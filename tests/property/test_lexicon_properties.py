@@ -106,13 +106,15 @@ def vocabularies(draw) -> dict[str, int]:
     return {piece: number for number, piece in enumerate(listed)}
 
 
-@given(vocabularies(), WORDS, WORDS, st.integers(0, 2**32))
-def test_words_weigh_alike_under_any_vocabulary(vocabulary, known, read, seed):
+@given(vocabularies(), WORDS, WORDS, st.integers(0, 2**32), st.sampled_from([1.0, 0.7]))
+def test_words_weigh_alike_under_any_vocabulary(vocabulary, known, read, seed, share):
     """Word pieces and n-grams of words that nobody has seen; and again, once remembered."""
     keys = np.zeros(0, np.uint64)
     if known:
         keys = np.unique(pack([word.encode() for word in known])[0])
-    rows = np.random.default_rng(seed).standard_normal((len(keys), 3)).astype(np.float32)
+    rng = np.random.default_rng(seed)
+    keys = keys[rng.random(len(keys)) < share]
+    rows = rng.standard_normal((len(keys), 3)).astype(np.float32)
     rows[:, NORM] = abs(rows[:, NORM])
     table = WordTable(vocabulary, keys, rows)
     ours = lexicon(vocabulary, keys, rows)
