@@ -302,13 +302,15 @@ cdef class Lexicon:
     cdef uint32_t *slots  # 0 is free
     cdef uint32_t *order  # of the words of the text that is read
     cdef double *weights
-    cdef Py_ssize_t common, fixed, used, limit, longest, most_weight, grams
+    cdef Py_ssize_t common, fixed, used, limit, most_weight, grams
     cdef size_t mask
     cdef uint32_t turn
     cdef Py_buffer keys, rows
     cdef bint has_keys, has_rows
     cdef bint is_closed  # each n-gram's beginning is in the table, too
     cdef uint32_t begins[BUCKETS + 1]
+    # Bit n: a piece of n letters begins with these two, at a word's begin or inside it.
+    cdef uint32_t lengths[2][CODES][CODES]
     cdef double least[SURFACE]
     cdef double most[SURFACE]
     cdef double marks[SURFACE][4]
@@ -421,9 +423,11 @@ cdef class Lexicon:
         if piece is None:
             raise TypeError("None is no piece")
         cdef Py_ssize_t size = PyBytes_GET_SIZE(piece)
+        cdef const uint8_t *letters = <const uint8_t *>PyBytes_AS_STRING(piece)
         if 0 < size <= WORD - inside:
-            self.longest = max(self.longest, size)
-            key_of(<const uint8_t *>PyBytes_AS_STRING(piece), size, inside, key)
+            # Of one letter, the second is the zero behind each bytes object; it is not asked for.
+            self.lengths[inside][CODE[letters[0]]][CODE[letters[1]]] |= <uint32_t>1 << size
+            key_of(letters, size, inside, key)
             self._add(key, self._slot(key))
 
     cdef size_t _slot(self, const uint64_t *key) noexcept:
@@ -514,14 +518,17 @@ cdef class Lexicon:
 
     cdef Py_ssize_t _fitted(self, const uint8_t *part, Py_ssize_t size) noexcept:
         """The longest piece that fits, again and again; where none does the part is one unknown piece."""
-        cdef Py_ssize_t begin = 0, end, count = 0
+        cdef Py_ssize_t begin = 0, length, count = 0
+        cdef uint32_t lengths
         while begin < size:
-            end = min(size, begin + self.longest)
-            while end > begin and not self._is_piece(part + begin, end - begin, begin > 0):
-                end -= 1
-            if end == begin:
+            length = size - begin
+            lengths = 0 if length == 1 else self.lengths[begin > 0][CODE[part[begin]]][CODE[part[begin + 1]]]
+            lengths |= 2
+            while length and not (lengths >> length & 1 and self._is_piece(part + begin, length, begin > 0)):
+                length -= 1
+            if length == 0:
                 return 1
-            begin = end
+            begin += length
             count += 1
         return count
 
