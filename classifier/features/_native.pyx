@@ -451,12 +451,12 @@ cdef class Lexicon:
         return self.used - 1
 
     cdef void _forget(self) noexcept:
-        """Back to the vocabulary."""
-        cdef Py_ssize_t place
+        """Back to the vocabulary: it came first, so the way to none of it leads past a later word."""
+        cdef size_t slot
+        cdef uint32_t most = self.fixed
         self.used = self.fixed
-        memset(self.slots, 0, (self.mask + 1) * sizeof(uint32_t))
-        for place in range(self.fixed):
-            self.slots[self._slot(self.entries[place].key)] = place + 1
+        for slot in range(self.mask + 1):
+            self.slots[slot] = self.slots[slot] if self.slots[slot] <= most else 0
 
     cdef void _weigh(self, Entry *entry) noexcept:
         """The row of a word: sums over its n-grams from each byte on, and its pieces."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 
 from classifier import DEFAULT_ARTIFACT, Conversation, load_artifact, native
 from classifier.compiled import CompiledScorer, NativeScorer
+from classifier.features.grams import pack
+from classifier.features.reading import MOST_WORDS
 from classifier.features.words import MAX_WORDS, WEIGHTS
 from classifier.native import LEXICON, NATIVES, NativeError, choose
 from tests.twins import PYTHON, names, twins
@@ -99,6 +102,32 @@ def test_tables_that_do_not_go_together_are_refused(name):
         made(*good).heads(b"text")
     with pytest.raises(TypeError):
         made(*good).told(None)
+
+
+@pytest.mark.parametrize("name", names(LEXICON)[1:])
+def test_what_was_forgotten_is_read_as_before(name):
+    """A small memory is filled again and again, a large one never."""
+    keys = np.unique(pack([b"w%d" % n for n in range(100)])[0])
+    rows = np.random.default_rng(0).random((len(keys), 3)).astype(np.float32)
+    small, large = (
+        twins(LEXICON)[name].module.Lexicon(
+            [b"a", b"w"],
+            [b"1", b"12"],
+            keys,
+            rows,
+            limit,
+            WEIGHTS,
+            LINES,
+            ((0.0, 9.0), (1.0, 2.0), 1),
+        )
+        for limit in (MOST_WORDS + 2, MAX_WORDS)
+    )
+    sizes = []
+    for text in (" ".join(f"w{n}" for n in range(m, m + 170)) for m in range(0, 38_000, 150)):
+        assert small.heads(text) == large.heads(text)
+        sizes.append(len(small))
+    assert max(sizes) <= MOST_WORDS + 2
+    assert sum(now < before for before, now in pairwise(sizes)) >= 2
 
 
 def test_scores_are_those_of_the_twin_in_python():
