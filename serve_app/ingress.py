@@ -88,10 +88,10 @@ class Ingress(PeerAnswers):
         self._keys = open_store(tenants.store, tenancy)
         self._book = KeyBook(self._keys)
         self._book.load()
+        # Where they cannot be what was wanted, no replica starts.
+        chosen()
         policies = load_policies(*files, self._book)
         note_served(files[0], policies.fleet)
-        # Where it cannot be what was wanted, no replica starts.
-        chosen()
         self._heartbeat = Heartbeat("ingress", policies.fleet.ingress.silent_after_s)
         self._metrics = Metrics(self._id)
         self._records = Records(policies, tenancy, secret, self._id, self._metrics)
