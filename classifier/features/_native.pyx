@@ -33,14 +33,13 @@ cdef extern from *:
     #endif
     static const char *native_source = NATIVE_SOURCE;
     /* Seeded once a process, as of Python's own dictionaries: nobody can choose words that collide. */
-    #if PY_VERSION_HEX >= 0x030E0000
-    #define hash_of Py_HashBuffer
-    #else
-    #define hash_of _Py_HashBytes
-    #endif
+    static Py_hash_t (*hash_of)(const void *, Py_ssize_t);
     """
     const char *native_source
-    Py_hash_t hash_of(const void *, Py_ssize_t) noexcept
+    Py_hash_t (*hash_of)(const void *, Py_ssize_t) noexcept
+    ctypedef struct PyHash_FuncDef:
+        Py_hash_t (*const hash)(const void *, Py_ssize_t) noexcept
+    PyHash_FuncDef *PyHash_GetFuncDef()
 
 SOURCE = native_source.decode("ascii")
 """Digest of the text that this was built from."""
@@ -106,6 +105,7 @@ def _fill_tables():
 
 
 _fill_tables()
+hash_of = PyHash_GetFuncDef().hash
 
 
 cdef inline bint starts(const uint32_t *text, const char *sign) noexcept:
