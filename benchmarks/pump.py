@@ -36,7 +36,7 @@ from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader
 from serve_app.relay.engine_stream import FirstStream
 from serve_app.relay.forwarder import Forwarder
-from serve_app.relay.pump.choice import chosen
+from serve_app.relay.pump.choice import twin
 from serve_app.relay.transcript import Transcript
 from serve_app.request.reply import StreamState
 from serve_app.transport.connection import Connection
@@ -74,7 +74,7 @@ class Taken:
 
     def __init__(self) -> None:
         self.bodies = 0
-        chunks = chosen().twin.Chunks(self, self._take, self._take)  # type: ignore[arg-type]
+        chunks = twin().Chunks(self, self._take, self._take)  # type: ignore[arg-type]
         chunks.streams = True
         self.send = DirectSend(self._send, chunks.write)
 
@@ -123,7 +123,7 @@ async def forwarding(connection: Connection, *, is_paced: bool) -> tuple[Taken, 
 async def fed(*, is_paced: bool) -> Iterator[float]:
     """Microseconds a token, part by part, of bytes that are handed over."""
     upstream = Upstream({}, TimeoutConfig(connect_s=1, read_s=30))
-    connection = Connection(upstream, "http://engine", chosen().twin.Feed)
+    connection = Connection(upstream, "http://engine", twin().Feed)
     wire: Any = SimpleNamespace(write=lambda _: None, is_closing=lambda: False, abort=lambda: None)
     connection.connection_made(wire)
     asking = asyncio.create_task(connection.send(b""))
@@ -156,7 +156,7 @@ async def through_sockets(*, is_paced: bool) -> Iterator[float]:
     loop = asyncio.get_running_loop()
     upstream = Upstream({}, TimeoutConfig(connect_s=1, read_s=30))
     _, connection = await loop.create_connection(
-        lambda: Connection(upstream, "http://engine", chosen().twin.Feed), sock=ours
+        lambda: Connection(upstream, "http://engine", twin().Feed), sock=ours
     )
     asking = asyncio.create_task(connection.send(b"x"))
     await asyncio.sleep(0)

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from classifier.compiled import CompiledScorer
+from classifier.compiled import CompiledScorer, NativeScorer
 from classifier.features.surface import SURFACE_NAMES
-from classifier.features.words import WordTable
+from classifier.features.words import GramTables
 from classifier.heads import HEADS, Floats, Priors, Weights
+from classifier.native import LEXICON, Choice, chosen
 from classifier.scorer import Scorer
 
 FORMAT = 4
@@ -46,7 +47,7 @@ class Artifact:
         quantiles: score at each of the shares 0, 1/1000 .. 1 of the stated mix,
             ascending; shape (1001,).
         training: data, seeds and figures, for people.
-        tables: the arrays that `WordTable` takes, by name; empty unless compiled.
+        tables: the arrays of `GramTables`, by name; empty unless compiled.
         tokenizer: content of tokenizer.json; empty unless compiled.
         model: name or path of the sentence-transformers model; empty if compiled.
         embedding: shape (dimensions, heads), for sentence-transformers only.
@@ -64,7 +65,11 @@ class Artifact:
     model: str = ""
     embedding: Floats | None = None
 
-    def scorer(self) -> Scorer:
+    def scorer(self, choice: Choice | None = None) -> Scorer:
+        """With the twin of `choice`, by default this process's.
+
+        Raises NativeError where POINTSMAN_PUMP asks for the compiled one and it cannot be had.
+        """
         if self.kind == SENTENCE_TRANSFORMERS:
             from classifier.embedded import EmbeddingScorer
 
@@ -72,12 +77,15 @@ class Artifact:
             return EmbeddingScorer(
                 self.version, self.model, self.embedding, self.weights, self.priors
             )
-        words = WordTable(
+        grams = GramTables(
             json.loads(self.tokenizer)["model"]["vocab"],
-            self.tables["gram_keys"],
-            self.tables["gram_rows"],
+            np.ascontiguousarray(self.tables["gram_keys"], np.uint64),
+            np.ascontiguousarray(self.tables["gram_rows"], np.float32),
         )
-        return CompiledScorer(self.version, words, self.weights, self.priors)
+        module = (choice or chosen(LEXICON)).module
+        if module is None:
+            return CompiledScorer(self.version, grams, self.weights, self.priors)
+        return NativeScorer(self.version, grams, self.weights, self.priors, module)
 
     def threshold_for_share(self, share: float) -> float:
         """The score that `share` of the stated mix reaches.

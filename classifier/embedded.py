@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from classifier.features.conversation import Conversation
 from classifier.features.reading import cut
 from classifier.heads import Floats, Priors, Reading, Weights
-from classifier.scorer import Scorer
+from classifier.scorer import PythonScorer
 
 MINILM = "minilm"
 """Names all-MiniLM-L6-v2 from the package that carries it, offline."""
@@ -43,7 +43,7 @@ def _resolve(model: str) -> str:
     return str(get_model_path())
 
 
-class EmbeddingScorer(Scorer):
+class EmbeddingScorer(PythonScorer):
     """The heads over a full embedding, shape (dimensions, heads), and the surface features."""
 
     def __init__(
@@ -66,10 +66,11 @@ class EmbeddingScorer(Scorer):
         finally:
             self._batch = {}
 
-    def _from_words(self, reading: Reading) -> tuple[Floats, float]:
+    def _from_words(self, reading: Reading) -> tuple[float, float, float]:
         # Pieces a word are those of an English vocabulary: not asked of a model
         # that may know other languages.
         vector = self._batch.get(reading.read)
         if vector is None:
             vector = self._embed([reading.read])[0]
-        return vector @ self._embedding, 0.0
+        need, kind = (vector @ self._embedding).tolist()
+        return need, kind, 0.0

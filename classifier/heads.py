@@ -99,18 +99,18 @@ class Priors:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A text as the heads see it: `surface` has shape (surface features,)."""
+    """A text as the heads see it: `surface` is in the order of `SURFACE_NAMES`."""
 
     read: str
     words: list[bytes]
-    surface: Floats
+    surface: list[float]
 
     @classmethod
     def of(cls, text: str) -> "Reading":
         read = cut(text)
         ascii_bytes = to_ascii(read)
         words = split_words(ascii_bytes)
-        return cls(read, words, np.array(surface_of(text, read, ascii_bytes, words)))
+        return cls(read, words, surface_of(text, read, ascii_bytes, words))
 
 
 def foreign(words: int, pieces_a_word: float, non_ascii_share: float) -> float:

@@ -14,9 +14,7 @@ from classifier.heads import (
     HEADS,
     KIND,
     KIND_CAP,
-    NEED,
     NEED_WEIGHT,
-    Floats,
     Priors,
     Reading,
     Weights,
@@ -26,6 +24,10 @@ from classifier.heads import (
 
 # System prompts repeat; this many are remembered.
 SYSTEM_CACHE = 1000
+
+
+Heads = tuple[float, float, float]
+"""`need`, `kind` and how foreign the words are."""
 
 
 class Scorer(ABC):
@@ -54,9 +56,8 @@ class Scorer(ABC):
 
     def raw(self, conversation: Conversation) -> float:
         """The score before calibration, in (0, 1): the same order."""
-        heads, _ = self._heads(Reading.of(conversation.last_user))
-        kind = min(float(heads[KIND]) + self._prior(conversation), KIND_CAP)
-        return sigmoid(kind + NEED_WEIGHT * float(heads[NEED]))
+        need, kind, _ = self._heads(conversation.last_user)
+        return sigmoid(min(kind + self._prior(conversation), KIND_CAP) + NEED_WEIGHT * need)
 
     def calibrate(self, raw: float) -> float:
         x, y = self._knots
@@ -68,31 +69,20 @@ class Scorer(ABC):
 
     def features(self, conversation: Conversation) -> dict[str, float]:
         """The parts of the score and the surface features of the last user turn."""
-        reading = Reading.of(conversation.last_user)
-        heads, part = self._heads(reading)
+        heads, surface = self._told(conversation.last_user)
         return {
-            **dict(zip(HEADS, heads.tolist(), strict=True)),
+            **dict(zip(HEADS, heads, strict=False)),
             "prior": self._prior(conversation),
-            "foreign": part,
-            **dict(zip(SURFACE_NAMES, reading.surface.tolist(), strict=True)),
+            "foreign": heads[-1],
+            **dict(zip(SURFACE_NAMES, surface, strict=True)),
         }
 
     @abstractmethod
-    def _from_words(self, reading: Reading) -> tuple[Floats, float]:
-        """What the words add to each head, and word pieces a word."""
+    def _told(self, text: str) -> tuple[Heads, list[float]]:
+        """The heads, and the surface features that they were read from."""
 
-    def _heads(self, reading: Reading) -> tuple[Floats, float]:
-        """The heads, shape (heads,), and how foreign the words are."""
-        w = self._weights
-        added, pieces_a_word = self._from_words(reading)
-        # np.clip takes three times as long.
-        surface = np.minimum(np.maximum(reading.surface, w.least), w.most)
-        heads: Floats = w.bias + surface @ w.marks + added
-        part = foreign(len(reading.words), pieces_a_word, float(reading.surface[NON_ASCII_SHARE]))
-        if part > 0.0:
-            alone = w.bias_alone + surface @ w.marks_alone
-            heads = (1.0 - part) * heads + part * alone
-        return heads, part
+    def _heads(self, text: str) -> Heads:
+        return self._told(text)[0]
 
     def _prior(self, conversation: Conversation) -> float:
         p = self._priors
@@ -107,14 +97,69 @@ class Scorer(ABC):
         key = _key(system)
         kind = self._systems.get(key)
         if kind is None:
-            heads, _ = self._heads(Reading.of(system))
-            kind = self._systems[key] = sigmoid(float(heads[KIND]))
+            kind = self._systems[key] = sigmoid(self._heads(system)[KIND])
             if len(self._systems) > SYSTEM_CACHE:
                 self._systems.popitem(last=False)
         return kind
 
     def _has_read(self, system: str) -> bool:
         return _key(system) in self._systems
+
+
+class PythonScorer(Scorer):
+    """Reads a text in Python; what its words say is left open.
+
+    Sums are made one term after the other, as the compiled twin makes them: both then give the
+    same bits. So few numbers take numpy longer.
+    """
+
+    def __init__(self, version: str, weights: Weights, priors: Priors) -> None:
+        super().__init__(version, weights, priors)
+        self._lines, (*self._bias, self._need_alone, self._kind_alone) = lines_of(weights)
+
+    @abstractmethod
+    def _from_words(self, reading: Reading) -> tuple[float, float, float]:
+        """What the words add to `need` and to `kind`, and word pieces a word."""
+
+    def _told(self, text: str) -> tuple[Heads, list[float]]:
+        reading = Reading.of(text)
+        surface = reading.surface
+        more_need, more_kind, pieces_a_word = self._from_words(reading)
+        part = foreign(len(reading.words), pieces_a_word, surface[NON_ASCII_SHARE])
+        need, kind = self._bias
+        held = []
+        for value, (least, most, to_need, to_kind, _, _) in zip(surface, self._lines, strict=True):
+            inside = least if value < least else min(value, most)
+            held.append(inside)
+            need += inside * to_need
+            kind += inside * to_kind
+        need, kind = need + more_need, kind + more_kind
+        if part > 0.0:
+            need_alone, kind_alone = self._alone(held)
+            need = (1.0 - part) * need + part * need_alone
+            kind = (1.0 - part) * kind + part * kind_alone
+        return (need, kind, part), surface
+
+    def _alone(self, held: list[float]) -> tuple[float, float]:
+        """The heads that read nothing but surface features, within their bounds."""
+        need, kind = self._need_alone, self._kind_alone
+        for value, (_, _, _, _, to_need, to_kind) in zip(held, self._lines, strict=True):
+            need += value * to_need
+            kind += value * to_kind
+        return need, kind
+
+
+def lines_of(weights: Weights) -> tuple[list[list[float]], list[float]]:
+    """What is made of each surface feature, and where the sums begin.
+
+    Returns:
+        of each feature its bounds, its weights in `need` and `kind`, and those alone in them; and
+        the biases of these four.
+
+    """
+    bounds = np.stack([weights.least, weights.most], axis=1)
+    lines = np.hstack([bounds, weights.marks, weights.marks_alone])
+    return lines.tolist(), [*weights.bias.tolist(), *weights.bias_alone.tolist()]
 
 
 def _key(system: str) -> bytes:

@@ -42,7 +42,7 @@ from serve_app.placement.lanes import Lanes
 from serve_app.placement.turn_placement import build_placements
 from serve_app.records.feedback import FeedbackDesk
 from serve_app.records.rated import rated
-from serve_app.relay.pump.choice import chosen
+from serve_app.relay.pump.choice import chosen, twin
 from serve_app.request.metering import Metering
 from serve_app.routing.in_step import keep_in_step
 from serve_app.routing.policies import Policies
@@ -88,10 +88,10 @@ class Ingress(PeerAnswers):
         self._keys = open_store(tenants.store, tenancy)
         self._book = KeyBook(self._keys)
         self._book.load()
+        # Where they cannot be what was wanted, no replica starts.
+        chosen()
         policies = load_policies(*files, self._book)
         note_served(files[0], policies.fleet)
-        # Where it cannot be what was wanted, no replica starts.
-        chosen()
         self._heartbeat = Heartbeat("ingress", policies.fleet.ingress.silent_after_s)
         self._metrics = Metrics(self._id)
         self._records = Records(policies, tenancy, secret, self._id, self._metrics)
@@ -104,9 +104,7 @@ class Ingress(PeerAnswers):
             lambda terms, since: rated(self._records.feedback.file.path, terms.config, since),
         )
         self._placements = build_placements(policies.fleet, self._id)
-        self._lanes = Lanes(
-            handles, secret, policies.fleet.timeouts, self._placements, chosen().twin.Feed
-        )
+        self._lanes = Lanes(handles, secret, policies.fleet.timeouts, self._placements, twin().Feed)
         self._reloader = Reloader(
             *files,
             policies.fleet,

@@ -20,7 +20,7 @@ from serve_app.pipeline.records import Records
 from serve_app.pipeline.state import IngressState
 from serve_app.placement.lanes import Lanes
 from serve_app.records.streams import Counts
-from serve_app.relay.pump.choice import chosen
+from serve_app.relay.pump import choice
 from serve_app.routing.reload import Reloader
 from serve_app.websocket.service import SocketService
 
@@ -53,7 +53,7 @@ class PeerAnswers:
             "pid": os.getpid(),
             "requests_in_flight": int(self._metrics.in_flight._value.get()),  # noqa: SLF001
             "listener": None if self._listener is None else self._listener.row(),
-            "data_plane": chosen().row(),
+            "data_plane": choice.row(),
             "uploads": self._state.uploads.count,
             "reserved_tokens": self._state.reserved_tokens(),
             "sessions": len(self._state.sessions),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from importlib import import_module
 from types import SimpleNamespace
 from unittest import mock
 
 import pytest
 
+from classifier.native import PUMP
 from router.admission.fair_queue import Account
 from router.admission.ticket import Ticket, Tier
 from router.limits.pacer import DUE
@@ -20,28 +20,22 @@ from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader
 from serve_app.relay.engine_stream import FirstStream
 from serve_app.relay.forwarder import Forwarder
-from serve_app.relay.pump import build
-from serve_app.relay.pump.choice import PYTHON, Twin
+from serve_app.relay.pump.choice import Twin, twin_of
 from serve_app.relay.transcript import Transcript
 from serve_app.request.reply import StreamState
 from serve_app.transport.connection import Connection
 from serve_app.transport.feed import Feed
 from serve_app.transport.upstream import Response, Upstream
+from tests.twins import names, twins
 from tests.unit.serve_app.transport.raw_server import CHUNKED
 
-try:
-    native = import_module(build.MODULE)
-    if build.digest() != native.SOURCE:
-        native = None
-except ImportError:
-    native = None
-
+native = twins(PUMP)["native"].module if "native" in twins(PUMP) else None
 IS_BUILT = pytest.mark.skipif(native is None, reason="the native pump is not built of this text")
-TWINS = ["python", pytest.param("native", marks=IS_BUILT)]
+TWINS = names(PUMP)
 
 
 def twin(name: str) -> Twin:
-    return PYTHON if name == "python" else Twin(native.Pump, native.Feed, native.Chunks)
+    return twin_of(twins(PUMP)[name])
 
 
 class EveryThird:
@@ -123,7 +117,7 @@ async def streamed(
     `turns`: after which pieces the task has its turn; None: after each. `fails_at`: the send
     that raises KeyError, the response's begin counted.
     """
-    upstream, connection = await opened(PYTHON.Feed if kind is None else kind.Feed)
+    upstream, connection = await opened(Feed if kind is None else kind.Feed)
     pacer = EveryThird() if is_paced else None
     account = Account("t", 1.0, 0.0)
     ticket = Ticket(Tier("t"), account, 1, 1, math.inf)

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from tokenizers.models import WordPiece
 
 UNKNOWN = "[UNK]"
+INSIDE = "##"
+"""Marks pieces inside a word."""
 # A mark is a piece of its own wherever it stands.
 _PARTS = re.compile(r"['+#]|[a-z0-9]+")
 

@@ -13,9 +13,12 @@ TAIL_CHARS = 600
 # A longer word is an identifier or encoded data; its start tells as much.
 MAX_WORD_BYTES = 24
 
+# A character becomes 18 of ASCII at most (Unicode's NFKD), and between words is one.
+MOST_WORDS = (18 * (HEAD_CHARS + TAIL_CHARS + 1) + 1) // 2
+
 _INSIDE_WORD = b"abcdefghijklmnopqrstuvwxyz0123456789'+#"
 # Lower-cases ASCII and turns what cannot stand inside a word into a space.
-_TO_WORDS = bytes(
+TO_WORDS = bytes(
     byte if (byte := bytes([code]).lower()[0]) in _INSIDE_WORD else 0x20 for code in range(256)
 )
 
@@ -36,7 +39,7 @@ def to_ascii(read: str) -> bytes:
 
 def split_words(ascii_bytes: bytes) -> list[bytes]:
     """Lower-case words of ASCII letters, digits, `'`, `+` and `#`, in order."""
-    words = ascii_bytes.translate(_TO_WORDS).split()
+    words = ascii_bytes.translate(TO_WORDS).split()
     if words and max(map(len, words)) > MAX_WORD_BYTES:
         return [word[:MAX_WORD_BYTES] for word in words]
     return words

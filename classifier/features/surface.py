@@ -17,7 +17,7 @@ from math import log1p
 
 # Bytes that are counted together; the last four in the text itself, for in ASCII other
 # signs have become them.
-_CLASSES = (
+CLASSES = (
     b"0123456789",
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZ",
     b"+-*/=<>^%|~",
@@ -29,7 +29,7 @@ _CLASSES = (
     b"\\$^{_",
     b",",
 )
-_IN_NO_CLASS = bytes(set(range(256)) - set(b"".join(_CLASSES)))
+_IN_NO_CLASS = bytes(set(range(256)) - set(b"".join(CLASSES)))
 
 _CODE_WORDS = ("def ", "import ", "return ")
 _CODE_OPERATORS = ("==", "->", "=>", "</")
@@ -140,7 +140,7 @@ def _count_classes(read: bytes) -> list[float]:
     # Most of a text is in no class.
     left = read.translate(None, _IN_NO_CLASS)
     size = len(left)
-    return [float(size - len(left.translate(None, members))) for members in _CLASSES]
+    return [float(size - len(left.translate(None, members))) for members in CLASSES]
 
 
 def _count_signs(read: str, names: tuple[str, ...]) -> int:

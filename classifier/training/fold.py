@@ -11,7 +11,7 @@ _DIGITS = 7
 
 
 def fold_tables(model: ComplexityModel) -> dict[str, np.ndarray]:
-    """The arrays that `WordTable` takes, in float32."""
+    """The arrays of `GramTables`, in float32."""
     idf = model.grams.idf_
     both = np.stack([model.gain_words.coef_, model.tier.coef_[0][: len(idf)]], axis=1)
     gram_rows = np.column_stack([idf**2, (model.grams.scale * idf)[:, None] * both])

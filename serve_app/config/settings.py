@@ -6,7 +6,7 @@
 | POINTSMAN_TENANTS | the tenants file; default: configs/tenants.yaml |
 | POINTSMAN_TOOLS | the folder of tool sets; default: configs/tools |
 | POINTSMAN_STATE | secrets, tenancy, feedback; default: ~/.local/state/pointsman |
-| POINTSMAN_PUMP | `native` or `python`: which twin of `relay/pump` moves tokens; default: `auto` |
+| POINTSMAN_PUMP | `native` or `python`: what moves tokens and scores prompts; default: `auto` |
 | POINTSMAN_CACHE | where prepared checkpoints are kept; default: ~/.cache/pointsman |
 
 Commands read `POINTSMAN_URL` and `POINTSMAN_API_KEY` besides (`serve_app.commands`).
@@ -32,7 +32,6 @@ logger = logging.getLogger("ray.serve")
 
 MIN_SECRET_CHARS = 32
 
-PUMPS = ("auto", "native", "python")
 
 FLEET_OF_GPU = {"RTX 4090": "rtx4090", "RTX 5090": "rtx5090", "RTX 3090": "rtx3090"}
 """What `fleet: auto` means where there is one of these, whose kind its lanes ask Ray for."""
@@ -67,19 +66,6 @@ def tenants_path(given: str | None = None) -> Path:
 def tools_folder() -> Path:
     """Return the folder of tool sets: POINTSMAN_TOOLS, or configs/tools. It may not exist."""
     return Path(os.environ.get("POINTSMAN_TOOLS") or home() / "configs" / "tools")
-
-
-def pump_wanted() -> str:
-    """Return which twin of `relay/pump` moves tokens: POINTSMAN_PUMP, or `auto`.
-
-    Raises ConfigError for what is neither `auto`, `native` nor `python`.
-    """
-    given = os.environ.get("POINTSMAN_PUMP") or "auto"
-    if given not in PUMPS:
-        raise ConfigError(
-            f"POINTSMAN_PUMP: '{given}' is none of {', '.join(PUMPS)}{nearest(given, PUMPS)}"
-        )
-    return given
 
 
 def own_path(given: str) -> str:

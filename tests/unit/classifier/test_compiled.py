@@ -13,14 +13,17 @@ from hypothesis import strategies as st
 from classifier import DEFAULT_ARTIFACT, SURFACE_NAMES, Conversation, load_artifact
 from classifier.artifact import save_artifact
 from classifier.features.reading import HEAD_CHARS, TAIL_CHARS
-from classifier.features.surface import _CLASSES, _count_classes
+from classifier.features.surface import CLASSES, _count_classes
 from classifier.features.words import MAX_WORDS
+from classifier.native import LEXICON
 from classifier.training.build import fold
 from classifier.training.corpus import read_corpus
 from tests.examples import examples
+from tests.twins import names, twins
 from tests.unit.classifier.made import EASY, HARD, made_set
 
-SCORER = load_artifact(DEFAULT_ARTIFACT).scorer()
+ARTIFACT = load_artifact(DEFAULT_ARTIFACT)
+TWINS = names(LEXICON)
 KNOTS = (np.array([0.0, 0.5, 1.0]), np.array([0.0, 0.2, 1.0]))
 
 texts = st.one_of(
@@ -38,13 +41,19 @@ def fitted():
     return rows, rows.fit_without(np.zeros(len(rows.data), dtype=bool))
 
 
-@pytest.fixture(scope="module")
-def folded(fitted, tmp_path_factory):
+@pytest.fixture(scope="module", params=TWINS)
+def folded(fitted, tmp_path_factory, request):
     """The same model as serving loads it."""
     rows, model = fitted
     folder = tmp_path_factory.mktemp("artifact")
     save_artifact(fold(model, rows, KNOTS, {}), folder)
-    return load_artifact(folder).scorer()
+    return load_artifact(folder).scorer(twins(LEXICON)[request.param])
+
+
+@pytest.fixture(scope="module", params=TWINS)
+def scorer(request):
+    """The shipped classifier."""
+    return ARTIFACT.scorer(twins(LEXICON)[request.param])
 
 
 @examples(60)
@@ -78,25 +87,25 @@ def test_the_features_name_the_parts_of_the_score(folded):
         tools=st.integers(0, 100),
     )
 )
-def test_any_conversation_has_a_score_between_0_and_1(conversation):
+def test_any_conversation_has_a_score_between_0_and_1(scorer, conversation):
     """No text breaks the scorer, lone surrogates included."""
-    assert 0.0 <= SCORER.score(conversation) <= 1.0
+    assert 0.0 <= scorer.score(conversation) <= 1.0
 
 
 @pytest.mark.parametrize("text", ["\ud800", "\x00" * 5000, "a" * 100_000, "\u202e\u200b" * 900])
-def test_hostile_texts_have_a_score(text):
+def test_hostile_texts_have_a_score(scorer, text):
     """Surrogates, zero bytes, one endless word, invisible marks."""
-    assert 0.0 <= SCORER.score(Conversation(text, system=text)) <= 1.0
+    assert 0.0 <= scorer.score(Conversation(text, system=text)) <= 1.0
 
 
 @given(st.text(min_size=10, max_size=10), st.text(min_size=10, max_size=10))
-def test_only_head_and_tail_are_read(one, other):
+def test_only_head_and_tail_are_read(scorer, one, other):
     """What stands in the middle of a long text changes nothing: the cost is flat."""
     head, tail = "a b, " * (HEAD_CHARS // 5), "c d? " * (TAIL_CHARS // 5)
 
-    first = SCORER.raw(Conversation(head + one + tail))
+    first = scorer.raw(Conversation(head + one + tail))
 
-    assert SCORER.raw(Conversation(head + other + tail)) == first
+    assert scorer.raw(Conversation(head + other + tail)) == first
 
 
 def test_a_score_does_not_depend_on_what_was_scored_before(folded):
@@ -118,14 +127,14 @@ def test_the_memory_of_words_is_bounded(folded):
 
 
 @given(st.floats(-0.5, 1.5) | st.sampled_from([0.0, 1.0]))
-def test_calibration_is_numpys_interpolation(raw):
+def test_calibration_is_numpys_interpolation(scorer, raw):
     """To the last bit: scores are compared with thresholds of other replicas."""
-    weights = SCORER._weights
+    weights = scorer._weights
     knots = [*weights.knots_x.tolist(), raw]
 
     for x in knots:
         expected = float(np.interp(x, weights.knots_x, weights.knots_y))
-        assert SCORER.calibrate(x) == expected
+        assert scorer.calibrate(x) == expected
 
 
 @given(st.text(max_size=300))
@@ -135,7 +144,7 @@ def test_bytes_are_counted_by_class(text):
 
     counts = _count_classes(read)
 
-    assert counts == [sum(byte in members for byte in read) for members in _CLASSES]
+    assert counts == [sum(byte in members for byte in read) for members in CLASSES]
 
 
 def test_serving_loads_neither_training_code_nor_pickle():

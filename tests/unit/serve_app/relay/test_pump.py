@@ -5,11 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from classifier import native
+from classifier.native import BY_WISH, Choice, NativeError
 from serve_app.config.errors import ConfigError
 from serve_app.doctor.check import Result
 from serve_app.doctor.machine.packages import pump
-from serve_app.relay.pump import build
-from serve_app.relay.pump.choice import PYTHON, Choice, choose, pump_for
+from serve_app.relay.pump.choice import chosen, pump_for, row
 from tests.pumps import TWINS, Charge, streamed, twin
 from tests.unit.serve_app.transport.raw_server import chunk
 
@@ -17,59 +18,37 @@ EVENT = b'data: {"choices":[{"index":0,"delta":{"content":" a"},"token_ids":[%d]
 DONE = b"data: [DONE]\n\n"
 
 
-def compiled(source: str) -> SimpleNamespace:
-    return SimpleNamespace(SOURCE=source, **PYTHON._asdict())
+BUILT = Choice(SimpleNamespace(), "built from this text")
+MISSING = Choice(None, "not built")
+UNWANTED = Choice(None, BY_WISH)
 
 
-def missing() -> SimpleNamespace:
-    raise ModuleNotFoundError("No module named '_native'")
+def test_a_twin_that_cannot_be_had_stops_the_start(monkeypatch):
+    monkeypatch.setattr(native, "chosen", refused)
+
+    with pytest.raises(ConfigError, match="not built"):
+        chosen()
 
 
-def test_the_compiled_one_is_taken_where_it_is_of_this_text():
-    choice = choose("auto", lambda: compiled(build.digest()))
-
-    assert choice.row() == {"pump": "native", "reason": "built from this text"}
+def refused(_) -> Choice:
+    raise NativeError("not built")
 
 
-@pytest.mark.parametrize(
-    ("built", "reason"),
-    [(lambda: compiled("0" * 32), "another text"), (missing, "not built")],
-    ids=["stale", "missing"],
-)
-def test_else_pythons_is_and_the_reason_is_told(built, reason):
-    choice = choose("auto", built)
-
-    assert (choice.pump, choice.twin) == ("python", PYTHON)
-    assert reason in choice.reason
-    with pytest.raises(ConfigError, match="POINTSMAN_PUMP=native"):
-        choose("native", built)
-
-
-def test_the_switch_keeps_the_compiled_one_away():
-    choice = choose("python", lambda: compiled(build.digest()))
-
-    assert choice.row() == {"pump": "python", "reason": "POINTSMAN_PUMP=python"}
-
-
-def test_a_switch_that_says_something_else_stops_the_start(monkeypatch):
-    from serve_app.config.settings import pump_wanted
-
-    monkeypatch.setenv("POINTSMAN_PUMP", "nativ")
-
-    with pytest.raises(ConfigError, match=r"'nativ' is none of .*native"):
-        pump_wanted()
+def test_both_twins_are_told():
+    assert row().keys() == {"pump", "reason", "classifier", "classifier_reason"}
 
 
 @pytest.mark.parametrize(
-    ("choice", "result"),
+    ("tokens", "prompts", "result"),
     [
-        (choose("auto", lambda: compiled(build.digest())), Result.OK),
-        (choose("python", missing), Result.OK),
-        (choose("auto", missing), Result.WARNING),
+        (BUILT, BUILT, Result.OK),
+        (UNWANTED, UNWANTED, Result.OK),
+        (MISSING, BUILT, Result.WARNING),
+        (BUILT, MISSING, Result.WARNING),
     ],
 )
-def test_the_doctor_warns_where_it_was_not_built(choice: Choice, result):
-    assert pump(lambda: choice).result is result
+def test_the_doctor_warns_where_one_was_not_built(tokens, prompts, result):
+    assert pump(lambda: {"pump": tokens, "classifier": prompts}).result is result
 
 
 def test_a_stream_whose_events_are_looked_into_has_none():

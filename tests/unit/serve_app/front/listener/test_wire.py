@@ -15,7 +15,6 @@ from serve_app.front.listener.departure import has_left
 from serve_app.front.listener.refusals import HEADER_WITHIN_S, MAX_HEADER_BYTES
 from serve_app.front.listener.wire import IN_LINE, UNREAD_BYTES
 from serve_app.protocol.asgi import WRITE
-from serve_app.relay.pump.choice import Choice
 from tests.pumps import TWINS, twin
 from tests.unit.serve_app.front.listener.wires import Conversation, Echo, turns, whole
 
@@ -62,8 +61,7 @@ EVERYTHING = b"".join(
 @pytest.fixture(autouse=True, params=TWINS)
 def written_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both twins write bodies."""
-    choice = Choice(request.param, "", twin(request.param))
-    monkeypatch.setattr("serve_app.front.listener.wire.chosen", lambda: choice)
+    monkeypatch.setattr("serve_app.front.listener.wire.twin", lambda: twin(request.param))
 
 
 @pytest.fixture
