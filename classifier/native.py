@@ -34,7 +34,8 @@ class Native:
 
     Attributes:
         what: it does, for the line that setup.py says of it.
-        module: its name; the text that it is built from has the same, with `.pyx`.
+        module: its name; the text that it is built from has the same, with `.pyx`, and includes
+            what is beside it with `.pxi`.
 
     """
 
@@ -47,7 +48,8 @@ class Native:
 
     def digest(self) -> str:
         """Of the text that is compiled; what was built says of which it was. Raises OSError."""
-        return hashlib.blake2b(self.source.read_bytes(), digest_size=16).hexdigest()
+        texts = [self.source, *sorted(self.source.parent.glob("*.pxi"))]
+        return hashlib.blake2b(b"".join(x.read_bytes() for x in texts), digest_size=16).hexdigest()
 
     def built(self) -> ModuleType:
         """Raises ImportError where it was not built."""
