@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -99,3 +101,29 @@ def test_after_the_end_nobody_is_told(name):
     feed.data_received(b"late")
 
     assert (said, feed.push) == ([], None)
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_what_a_push_raised_is_not_held(name):
+    """By the frame that it passed, it would be left to the collector of cycles."""
+    raised = []
+
+    class Fault(Exception):
+        pass
+
+    def push(_):
+        fault = Fault()
+        raised.append(weakref.ref(fault))
+        try:
+            raise fault
+        finally:
+            del fault
+
+    feed = twin(name).Feed(lambda _: None, lambda _: None, lambda: 0.0)
+    feed.push, feed.is_between_chunks = push, True
+    gc.disable()
+    try:
+        feed.data_received(b"x")
+        assert raised[0]() is None
+    finally:
+        gc.enable()
