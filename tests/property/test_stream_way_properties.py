@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve_app.front.listener import wire
 from serve_app.metrics import Series
 from serve_app.protocol.asgi import DirectSend, extension_of
 from serve_app.protocol.errors import Dialect
@@ -35,105 +34,115 @@ ACTS = st.lists(
 END = st.sampled_from(["whole", "engine dies", "client leaves", "client leaves while full"])
 
 
-async def went(
-    name: str, acts: list[str], end: str, *, is_paced: bool
-) -> tuple[bytes, bytes, list[str]]:
-    """What the engine's events were, the body that the client was told, and how it ended."""
-    upstream, connection = await opened(twin(name).Feed)
-    response = Response(connection, connection.status, connection.headers)
-    sent, half, errors = [], b"", []
+class Way:
+    """One request on the own listener whose answer is forwarded from a connection."""
 
-    async def begin(_, send, __) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
+    def __init__(self, connection, *, is_paced: bool) -> None:
+        self._connection, self._is_paced = connection, is_paced
+        self._response = Response(connection, connection.status, connection.headers)
+        self._rest = b""
+        self.sent = b""
+        self.errors: list[str] = []
+        self.here = Conversation(self)
 
-    async def app(scope, receive, send) -> None:
-        write = extension_of(scope)
+    async def __call__(self, scope, receive, send) -> None:
         call = SimpleNamespace(
-            charge=Charge(EveryThird() if is_paced else None),
+            charge=Charge(EveryThird() if self._is_paced else None),
             served=SimpleNamespace(hold=None, paced_s=0.0, first_tokens_s=None),
             started=0.0,
             reply=SimpleNamespace(stream=StreamState()),
         )
         stream = FirstStream(EventReader(hide_usage=True), None, Dialect.OPENAI)
-        made = Forwarder(
-            call, stream, DirectSend(send, write), Series((1.0,)), begin, lambda *_: None
-        )
+        direct = DirectSend(send, extension_of(scope))
+        made = Forwarder(call, stream, direct, Series((1.0,)), _begin, lambda *_: None)
         try:
-            await made.run(response)
+            await made.run(self._response)
         except BaseException as error:
-            errors.append(type(error).__name__)
+            self.errors.append(type(error).__name__)
             raise
         finally:
-            response.close()
+            self._response.close()
         await send({"type": "http.response.body", "body": b""})
 
-    def arrive(data: bytes) -> None:
-        is_full, writes = here.wire.is_full, here.transport.writes
-        connection.data_received(data)
-        # What a client does not read waits in the engine's socket.
-        assert not is_full or here.transport.writes == writes
+    async def act(self, act: str, number: int) -> None:
+        transport = self.here.transport
+        if act == "hold":
+            transport.holds = True
+        elif act == "go on":
+            transport.take_all()
+        elif act == "turn":
+            await asyncio.sleep(0)
+        elif act == "turns":
+            await turns()
+        else:
+            self._say(act, number)
 
+    def _say(self, act: str, number: int) -> None:
+        event = EVENT % number
+        if act == "two":
+            self.say([event, event])
+        elif act == "long":
+            self.say([event.replace(b"w", 5000 * b"w")])
+        else:
+            self.say([event], cut=number if act == "half" else 0)
+
+    def say(self, events: list[bytes], cut: int = 0, end: bytes = b"") -> None:
+        """Let events arrive in one piece; of one that is cut, the rest comes with the next."""
+        self.say_rest()
+        self.sent += b"".join(events)
+        whole = b"".join(map(chunk, events)) + end
+        cut = cut % len(whole) or len(whole)
+        self._rest = whole[cut:]
+        self._arrive(whole[:cut])
+
+    def say_rest(self) -> None:
+        rest, self._rest = self._rest, b""
+        if rest:
+            self._arrive(rest)
+
+    def _arrive(self, data: bytes) -> None:
+        is_full, writes = self.here.wire.is_full, self.here.transport.writes
+        self._connection.data_received(data)
+        # What a client does not read waits on the engine's side.
+        assert not is_full or self.here.transport.writes == writes
+
+    async def end(self, end: str) -> None:
+        self.say_rest()
+        transport = self.here.transport
+        if end == "whole":
+            self.say([b"data: [DONE]\n\n"], end=b"0\r\n\r\n")
+            transport.take_all()
+        elif end == "engine dies":
+            self._connection.connection_lost(None)
+            transport.take_all()
+        else:
+            transport.holds = end == "client leaves while full"
+            self.say([EVENT % 99])
+            transport.close()
+        await turns(150)
+        assert not self.here.state.tasks
+        assert not self._connection.is_waited_for
+
+
+async def _begin(_, send, __) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+
+
+async def went(name: str, acts: list[str], end: str, *, is_paced: bool) -> Way:
+    upstream, connection = await opened(twin(name).Feed)
     choice = Choice(name, "", twin(name))
     with (
-        mock.patch("serve_app.front.listener.wire.chosen", lambda: choice),
-        mock.patch("serve_app.relay.pump.choice.chosen", lambda: choice),
+        mock.patch("serve_app.front.listener.wire.chosen", return_value=choice),
+        mock.patch("serve_app.relay.pump.choice.chosen", return_value=choice),
         mock.patch("serve_app.front.listener.exchange.logger"),
     ):
-        here = Conversation(app, wire.Wire)
-        await here.say(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        way = Way(connection, is_paced=is_paced)
+        await way.here.say(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
         for number, act in enumerate(["event", "turns", *acts]):
-            event = EVENT % number
-            if act in {"event", "two", "half", "long"} and half:
-                arrive(half)
-                half = b""
-            if act == "event":
-                sent.append(event)
-                arrive(chunk(event))
-            elif act == "two":
-                sent += [event, event]
-                arrive(2 * chunk(event))
-            elif act == "half":
-                sent.append(event)
-                whole = chunk(event)
-                cut = number % len(whole)
-                half = whole[cut:]
-                if cut:
-                    arrive(whole[:cut])
-            elif act == "long":
-                event = EVENT.replace(b"w", b"w" * 5000) % number
-                sent.append(event)
-                arrive(chunk(event))
-            elif act == "hold":
-                here.transport.holds = True
-            elif act == "go on":
-                here.transport.take_all()
-            elif act == "turn":
-                await asyncio.sleep(0)
-            else:
-                await turns()
-        if half:
-            arrive(half)
-        if end == "whole":
-            sent.append(b"data: [DONE]\n\n")
-            arrive(chunk(sent[-1]) + b"0\r\n\r\n")
-            here.transport.take_all()
-        elif end == "engine dies":
-            connection.connection_lost(None)
-            here.transport.take_all()
-        else:
-            if end.endswith("full"):
-                here.transport.holds = True
-                event = EVENT % 99
-                sent.append(event)
-                arrive(chunk(event))
-            here.transport.close()
-        for _ in range(12):
-            await turns()
-        assert not here.state.tasks
-        assert not connection._waiter or connection._waiter.done()
+            await way.act(act, number)
+        await way.end(end)
     await upstream.close()
-    _, _, told = here.told.partition(b"\r\n\r\n")
-    return b"".join(sent), unchunked(told), errors
+    return way
 
 
 def unchunked(told: bytes) -> bytes:
@@ -152,13 +161,13 @@ def unchunked(told: bytes) -> bytes:
 @pytest.mark.parametrize("name", TWINS)
 @given(ACTS, END, st.booleans())
 def test_nothing_is_lost_or_doubled(name, acts, end, is_paced):
-    sent, told, errors = asyncio.run(went(name, acts, end, is_paced=is_paced))
+    way = asyncio.run(went(name, acts, end, is_paced=is_paced))
+
+    told = unchunked(way.here.told.partition(b"\r\n\r\n")[2])
     if end == "whole":
-        assert told == sent + b"<end>"
-        assert errors == []
+        assert (told, way.errors) == (way.sent + b"<end>", [])
+    elif end == "engine dies":
+        assert (told, way.errors) == (way.sent, ["BrokenConnection"])
     else:
-        assert sent.startswith(told)
-        assert errors == (["BrokenConnection"] if end == "engine dies" else ["CancelledError"])
-    if end == "engine dies":
-        # All that had come whole has gone on.
-        assert told == sent
+        assert way.sent.startswith(told)
+        assert way.errors == ["CancelledError"]

@@ -166,10 +166,8 @@ class Ends:
         if path == "/waits":
             await asyncio.Event().wait()
         if path == "/full":
-            while (waits := scope["extensions"][WRITE](b"c")) is None:
-                await asyncio.sleep(0)
-            await waits
-            await asyncio.Event().wait()
+            # Before its client has left, it waits for that.
+            await (scope["extensions"][WRITE](b"c") or asyncio.Event().wait())
         if path in {"/before", "/within"}:
             raise KeyError(path)
         if path == "/late":
