@@ -40,7 +40,7 @@ class Way:
     def __init__(self, connection, *, is_paced: bool) -> None:
         self._connection, self._is_paced = connection, is_paced
         self._response = Response(connection, connection.status, connection.headers)
-        self._rest = b""
+        self._rest, self._over = b"", 0
         self.sent = b""
         self.errors: list[str] = []
         self.here = Conversation(self)
@@ -103,8 +103,10 @@ class Way:
     def _arrive(self, data: bytes) -> None:
         is_full, writes = self.here.wire.is_full, self.here.transport.writes
         self._connection.data_received(data)
-        # What a client does not read waits on the engine's side.
-        assert not is_full or self.here.transport.writes == writes
+        # What a client does not read waits on the engine's side, but for the event after an ASGI
+        # message that has filled the line: such a message is awaited before the next only.
+        self._over = self._over + self.here.transport.writes - writes if is_full else 0
+        assert self._over <= 1
 
     async def end(self, end: str) -> None:
         self.say_rest()
