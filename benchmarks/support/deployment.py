@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from serve_app.machine.processes import Process, agents_of_ray, end, is_haproxy_of, ours
+from serve_app.machine.processes import Process, end, is_agent_of, is_haproxy_of, ours
 from serve_app.machine.ray_files import forget_dead_ray
 from serve_app.tenancy.local_key import kept_admin_key
 
@@ -137,8 +137,12 @@ def haproxies() -> set[int]:
 
 def _of_ray(folder: Path) -> list[Process]:
     """What Ray has started under this directory: its servers, and its workers."""
-    found = [x for x in ours() if _is_server(x, f"{folder}/ray/session_") or _is_worker(x, folder)]
-    return found + agents_of_ray(folder)
+    session = f"{folder}/ray/session_"
+    return [
+        x
+        for x in ours()
+        if _is_server(x, session) or _is_worker(x, folder) or is_agent_of(x, folder)
+    ]
 
 
 def _is_server(process: Process, session: str) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serve_app.machine.port_owner import Listener, listeners
-from serve_app.machine.processes import Process, is_haproxy_of, ours
+from serve_app.machine.processes import Process, is_agent_of, is_haproxy_of, ours
 
 STATS = int(os.environ.get("RAY_SERVE_HAPROXY_STATS_PORT") or 8404)
 HAPROXY_METRICS = int(os.environ.get("RAY_SERVE_HAPROXY_METRICS_PORT") or 9101)
@@ -246,6 +246,7 @@ def _of_deployment(folder: Path) -> Iterator[Process]:
     for process in ours():
         if (
             is_haproxy_of(process, folder)
+            or is_agent_of(process, folder)
             or any(session in x for x in process.argv)
             or _is_of_ray(process, folder)
         ):

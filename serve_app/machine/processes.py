@@ -98,16 +98,22 @@ def leftovers(folder: Path) -> list[Process]:
 
     HAProxies whose manager is gone, and Ray's agents whose raylet is.
     """
-    found = [(x, ITS_MANAGER) for x in ours() if is_haproxy_of(x, folder)]
-    found += [(x, THEIR_PARENT) for x in agents_of_ray(folder)]
+    everybody = list(ours())
+    found = [(x, ITS_MANAGER) for x in everybody if is_haproxy_of(x, folder)]
+    found += [(x, THEIR_PARENT) for x in everybody if is_agent_of(x, folder)]
     return [process for process, parent in found if not _is_child_of(process, parent)]
 
 
-def agents_of_ray(folder: Path) -> list[Process]:
-    """Find Ray's agents of this directory; their titles overwrite arguments and environment."""
-    sessions = folder / "ray"
-    agents = [x for x in ours() if x.name.startswith(AGENTS)]
-    return [x for x in agents if any(sessions in file.parents for file in x.files)]
+def is_agent_of(process: Process, folder: Path) -> bool:
+    """Whether it is one of Ray's agents of this directory.
+
+    Known by its open files: its title overwrites its arguments and some of its environment.
+    """
+    if not process.name.startswith(AGENTS):
+        return False
+    # As the kernel names open files, without links.
+    sessions = (folder / "ray").resolve()
+    return any(sessions in file.parents for file in process.files)
 
 
 def holder(port: int) -> str:
@@ -118,8 +124,10 @@ def holder(port: int) -> str:
 
 
 def _is_child_of(process: Process, name: str) -> bool:
-    parent = read(process.parent)
-    return parent is not None and parent.name.startswith(name)
+    # Whoever the kernel says owns it: one that may not be looked into lives all the same.
+    with contextlib.suppress(OSError):
+        return (PROC / str(process.parent) / "comm").read_text(errors="replace").startswith(name)
+    return False
 
 
 def end(process: Process, within_s: float = 0.0, number: int = signal.SIGTERM) -> bool:

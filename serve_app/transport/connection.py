@@ -48,10 +48,12 @@ class Connection(asyncio.Protocol):
         self._pool = pool
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        # It holds this object, as the feed does, until `let_go`.
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[None] | None = None
         self._step: Callable[[bytes], bool] | None = None
         self._step_error: Exception | None = None
+        self.status = 0
         self.headers: dict[str, str] = {}
         self._has_head = False
         self.is_whole = True
@@ -65,10 +67,6 @@ class Connection(asyncio.Protocol):
         self.data_received = self.feed.data_received  # type: ignore[method-assign]
 
     # -- for the pool ------------------------------------------------------------
-
-    @property
-    def status(self) -> int:
-        return self._parser.get_status_code()
 
     @property
     def heard_at(self) -> float:
@@ -128,7 +126,8 @@ class Connection(asyncio.Protocol):
     def wait_event(self) -> asyncio.Future[None]:
         """Return what is done at the next event. Raises the fault that has come before."""
         if self._fault is not None:
-            raise self._fault
+            # The one that is kept would hold this object, by its traceback.
+            raise type(self._fault)(*self._fault.args)
         self._waiter = self._loop.create_future()
         return self._waiter
 
@@ -195,6 +194,11 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport = None
             self.fail(BrokenConnection("the connection was lost"))
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Nothing comes any more: nothing is left to the collector of cycles."""
+        self._parser = None  # type: ignore[assignment]
         self.feed.close()
 
     # -- from the parser -----------------------------------------------------------------
@@ -204,7 +208,8 @@ class Connection(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         # An interim answer (100, 103) is followed by the real one.
-        self._has_head = self._parser.get_status_code() >= 200
+        self.status = self._parser.get_status_code()
+        self._has_head = self.status >= 200
 
     def on_body(self, body: bytes) -> None:
         self._parts.append(body)

@@ -46,16 +46,18 @@ class Feed:
         self.heard_at = self._clock()
         push = self.push
         if push is not None and self.is_between_chunks:
-            error: Exception | None = None
             try:
                 goes_on = push(data)
-            except Exception as raised:  # noqa: BLE001 - the task's, whose step it is
-                goes_on, error = False, raised
+            except Exception as error:  # noqa: BLE001 - the task's, whose step it is
+                # Not kept in a name beyond this: it holds this frame.
+                self.push = None
+                self._finish(error)
+                return
             if goes_on:
                 return
             if goes_on is not None:
                 self.push = None
-                self._finish(error)
+                self._finish(None)
                 return
         self._otherwise(data)
 

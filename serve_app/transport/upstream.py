@@ -164,11 +164,21 @@ class Upstream:
         host, port = parts.hostname, parts.port
         if host is None or port is None:
             raise OSError("no host and port in a replica's address")
-        async with asyncio.timeout(self._timeouts.connect_s):
-            _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: Connection(self, url, self._feed), host, port
-            )
-        return connection
+        connection: Connection | None = None
+
+        def made() -> Connection:
+            # uvloop makes one before it connects.
+            nonlocal connection
+            connection = Connection(self, url, self._feed)
+            return connection
+
+        try:
+            async with asyncio.timeout(self._timeouts.connect_s):
+                return (await asyncio.get_running_loop().create_connection(made, host, port))[1]
+        except BaseException:
+            if connection is not None:
+                connection.let_go()
+            raise
 
     async def _exchange(self, connection: Connection, request: bytes) -> Response:
         self.busy.add(connection)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+import gc
+import weakref
+from types import MethodType, SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -99,3 +101,57 @@ def test_after_the_end_nobody_is_told(name):
     feed.data_received(b"late")
 
     assert (said, feed.push) == ([], None)
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_what_a_push_raised_is_not_held(name):
+    """By the frame that it passed, it would be left to the collector of cycles."""
+    raised = []
+
+    class Fault(Exception):
+        pass
+
+    def push(_):
+        fault = Fault()
+        raised.append(weakref.ref(fault))
+        try:
+            raise fault
+        finally:
+            del fault
+
+    feed = twin(name).Feed(lambda _: None, lambda _: None, lambda: 0.0)
+    feed.push, feed.is_between_chunks = push, True
+    gc.disable()
+    try:
+        feed.data_received(b"x")
+        assert raised[0]() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_what_is_no_bytes_is_refused_and_nothing_written(name):
+    written, line = [], SimpleNamespace(is_full=False)
+    chunks = twin(name).Chunks(line, written.append, None)
+    chunks.streams = True
+    for wrong in (3, [1], "text", None):
+        with pytest.raises(TypeError):
+            chunks.write(wrong)
+    assert written == []
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_another_function_that_is_bound_to_a_pump_is_not_passed_by(name):
+    seen = []
+
+    def look(pump, data):
+        seen.append(data)
+        return True
+
+    kind = twin(name).Pump
+    pump = kind.__new__(kind)
+    feed = twin(name).Feed(None, None, lambda: 0.0)
+    feed.push, feed.is_between_chunks = MethodType(look, pump), True
+    feed.data_received(b"x")
+
+    assert seen == [b"x"]

@@ -101,7 +101,7 @@ def ports(wanted: Mapping[int, str], ours: frozenset[int], agent: int = 0) -> Ve
         )
     if taken:
         return ok(f"{', '.join(map(str, sorted(taken)))}: this user's running deployment")
-    if agent in listening:
+    if agent in listening - ours:
         return warning(
             f"{agent} (Ray's agent) is taken by {holder(agent)}: jobs and probes of the node's "
             "health would not work",

@@ -109,8 +109,9 @@ class Exchange:
         if self._task is not None:
             self._task.cancel()
             if not self._is_running:
-                # It ends without a step of its own.
+                # It ends without a step of its own, and what ended it holds its frame.
                 self._line.tasks.discard(self._task)
+                self._task = None
         if not self._is_running:
             self._forget()
 

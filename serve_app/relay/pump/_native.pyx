@@ -226,7 +226,8 @@ cdef class Chunks:
         self.streams = False
 
     def write(self, data not None):
-        return self.put(data if type(data) is bytes else bytes(data))
+        # A number would be so many zeros.
+        return self.put(data if type(data) is bytes else bytes(memoryview(data)))
 
     def close(self, otherwise):
         self.streams, self._otherwise = False, otherwise
@@ -286,7 +287,9 @@ cdef class Pump:
         self._held = state.held
         self._write, self._suspend = write, suspend
         owner = getattr(write, "__self__", None)
-        self._chunks = <Chunks>owner if type(owner) is Chunks else None
+        # That very method: another function may be bound to the same object.
+        is_known = type(owner) is Chunks and write == owner.write
+        self._chunks = <Chunks>owner if is_known else None
         self._limit = DUE
 
     def arm(self, double limit):
@@ -405,28 +408,27 @@ cdef class Feed:
     def push(self, push):
         owner = getattr(push, "__self__", None)
         self._push = push
-        self._pump = <Pump>owner if type(owner) is Pump else None
+        self._pump = <Pump>owner if type(owner) is Pump and push == owner.push else None
 
     def data_received(self, data):
         cdef Pump pump = self._pump
         self.heard_at = self._clock()
         push = self._push
         if push is not None and self.is_between_chunks:
-            error = None
             try:
                 if pump is not None and type(data) is bytes:
                     goes_on = pump.pass_on(<bytes>data)
                 else:
                     goes_on = push(data)
-            except Exception as raised:
-                goes_on, error = False, raised
-            if goes_on is True:
-                return
-            if goes_on is not None:
-                if goes_on:
-                    return
+            except Exception as error:
                 self._push, self._pump = None, None
                 self._finish(error)
+                return
+            if goes_on:
+                return
+            if goes_on is not None:
+                self._push, self._pump = None, None
+                self._finish(None)
                 return
         self._otherwise(data)
 

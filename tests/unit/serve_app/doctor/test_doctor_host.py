@@ -54,6 +54,8 @@ def test_rays_agent_without_its_port_is_told():
         assert f"has not got its port ({agent})" in without.detail
         assert f"ip_local_reserved_ports={agent}" in without.fix
         assert ports({port: "the API"}, frozenset({port, agent}), agent).result is Result.OK
+        # On other ports.
+        assert ports({1: "the API"}, frozenset({agent}), agent).result is Result.OK
         # Nothing of ours runs: it is somebody else's.
         foreign = ports({1: "the API"}, frozenset(), agent)
         assert foreign.result is Result.WARNING

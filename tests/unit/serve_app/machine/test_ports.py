@@ -102,6 +102,29 @@ def test_an_unknown_one_is_listed_and_the_command_fails(stray, tmp_path, monkeyp
     assert f"127.0.0.1:{stray}" in capsys.readouterr().out
 
 
+AGENT_OF_RAY = """
+import socket, sys, time
+s = socket.create_server(("127.0.0.1", 0))
+with open(sys.argv[1], "w") as log, open("/proc/self/comm", "w") as name:
+    name.write("ray::DashboardAgent")
+    name.flush()
+    print(s.getsockname()[1], flush=True)
+    time.sleep(600)
+"""
+
+
+def test_rays_agent_is_known_by_its_files_for_its_title_overwrites_what_else_tells(tmp_path):
+    (tmp_path / "ray").mkdir()
+    command = [sys.executable, "-c", AGENT_OF_RAY, str(tmp_path / "ray/agent.out")]
+    with subprocess.Popen(command, env={}, stdout=subprocess.PIPE) as agent:
+        assert agent.stdout is not None
+        port = int(agent.stdout.readline())
+        found = open_ports(tmp_path)
+        agent.kill()
+
+    assert [(x.listener.port, x.pid) for x in found] == [(port, agent.pid)]
+
+
 def test_sockets_of_others_are_not_listed(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("POINTSMAN_RUN", str(tmp_path))
     with socket.create_server(("127.0.0.1", 0)):

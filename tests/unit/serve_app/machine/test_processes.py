@@ -104,6 +104,22 @@ def test_an_agent_of_ray_whose_raylet_has_ended_is_found_by_its_files(agent, tmp
     assert end(leftover, within_s=30)
 
 
+def test_one_whose_parent_may_not_be_looked_into_is_left(agent, tmp_path, monkeypatch):
+    agent(tmp_path / "run/ray/session_1/logs/dashboard_agent.out")
+    monkeypatch.setattr(processes, "THEIR_PARENT", read(os.getpid()).name)
+    monkeypatch.setattr(processes, "read", lambda pid: None if pid == os.getpid() else read(pid))
+
+    assert leftovers(tmp_path / "run") == []
+
+
+def test_an_agent_is_found_where_a_link_leads_to_the_directory(agent, tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "home")
+    mine = agent(tmp_path / "home/run/ray/session_1/logs/dashboard_agent.out")
+
+    assert [x.pid for x in leftovers(tmp_path / "link/run")] == [mine.pid]
+
+
 def test_an_id_that_somebody_else_has_by_now_is_not_signalled(haproxy, tmp_path):
     mine = haproxy("-f", f"{tmp_path}/run/haproxy.cfg")
     found_in(tmp_path / "run", mine.pid)

@@ -7,11 +7,14 @@ import gc
 import json
 import logging
 import socket
+import weakref
+from typing import Any
 
 import pytest
 from starlette.types import Receive, Scope, Send
 
 from serve_app.front.listener.departure import has_left
+from serve_app.front.listener.exchange import Exchange
 from serve_app.front.listener.refusals import HEADER_WITHIN_S, MAX_HEADER_BYTES
 from serve_app.front.listener.wire import IN_LINE, UNREAD_BYTES
 from serve_app.protocol.asgi import WRITE
@@ -145,6 +148,68 @@ async def test_nothing_is_left_to_the_collector_of_cycles() -> None:
     try:
         await talk()
         assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+class Ends:
+    """An application of which each request ends in its own way."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if path != "/before":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            scope["extensions"][WRITE](b"a")
+            scope["extensions"][WRITE](b"b")
+        if path == "/waits":
+            await asyncio.Event().wait()
+        if path == "/full":
+            # Before its client has left, it waits for that.
+            await (scope["extensions"][WRITE](b"c") or asyncio.Event().wait())
+        if path in {"/before", "/within"}:
+            raise KeyError(path)
+        if path == "/late":
+            await send({"type": "http.response.body", "body": b""})
+            scope["extensions"][WRITE](b"after its end")
+
+
+@pytest.mark.parametrize("way", [b"before", b"within", b"waits", b"full", b"late", b"left"])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        asking(b"%b") * 3,
+        asking(b"%b", version=b"1.0"),
+        asking(b"%b", method=b"HEAD"),
+        asking(b"%b", b"connection: close") + asking(b"%b"),
+        asking(b"%b", b"content-length: 9", method=b"POST") + b"part",
+        asking(b"%b", b"transfer-encoding: chunked", method=b"POST") + b"no size\r\n",
+    ],
+)
+async def test_an_exchange_is_freed_however_it_ends(
+    monkeypatch: pytest.MonkeyPatch, asked: bytes, way: bytes
+) -> None:
+    made: list[weakref.ref[Exchange]] = []
+
+    class Watched(Exchange):
+        def __init__(self, *given: Any, **named: Any) -> None:
+            super().__init__(*given, **named)
+            made.append(weakref.ref(self))
+
+    async def talk() -> None:
+        here = Conversation(Ends())
+        here.transport.holds = way == b"full"
+        await here.say(asked.replace(b"%b", way))
+        await here.leave()
+
+    monkeypatch.setattr("serve_app.front.listener.wire.Exchange", Watched)
+    # A record that the tests' handler keeps holds the frames.
+    monkeypatch.setattr(logging.getLogger("ray.serve"), "disabled", True)
+    gc.disable()
+    try:
+        await talk()
+        await turns()
+        assert made
+        assert not [x() for x in made if x() is not None]
     finally:
         gc.enable()
 
