@@ -16,7 +16,6 @@ from serve_app.protocol.errors import Dialect
 from serve_app.protocol.sse import EventReader
 from serve_app.relay.engine_stream import FirstStream
 from serve_app.relay.forwarder import Forwarder
-from serve_app.relay.pump.choice import Choice
 from serve_app.request.reply import StreamState
 from serve_app.transport.upstream import Response
 from tests.pumps import TWINS, Charge, EveryThird, opened, twin
@@ -132,10 +131,9 @@ async def _begin(_, send, __) -> None:
 
 async def went(name: str, acts: list[str], end: str, *, is_paced: bool) -> Way:
     upstream, connection = await opened(twin(name).Feed)
-    choice = Choice(name, "", twin(name))
     with (
-        mock.patch("serve_app.front.listener.wire.chosen", return_value=choice),
-        mock.patch("serve_app.relay.pump.choice.chosen", return_value=choice),
+        mock.patch("serve_app.front.listener.wire.twin", return_value=twin(name)),
+        mock.patch("serve_app.relay.pump.choice.twin", return_value=twin(name)),
         mock.patch("serve_app.front.listener.exchange.logger"),
     ):
         way = Way(connection, is_paced=is_paced)

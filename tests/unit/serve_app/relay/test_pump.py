@@ -1,7 +1,7 @@
 """Which twin of the pump is taken, and what of a stream it takes."""
 
 import asyncio
-from types import SimpleNamespace
+from types import MethodType, SimpleNamespace
 
 import pytest
 
@@ -10,7 +10,12 @@ from classifier.native import BY_WISH, Choice, NativeError
 from serve_app.config.errors import ConfigError
 from serve_app.doctor.check import Result
 from serve_app.doctor.machine.packages import pump
+from serve_app.metrics import Series
+from serve_app.protocol.errors import Dialect
+from serve_app.protocol.sse import EventReader
+from serve_app.relay.engine_stream import FirstStream
 from serve_app.relay.pump.choice import chosen, pump_for, row
+from serve_app.request.reply import StreamState
 from tests.pumps import TWINS, Charge, streamed, twin
 from tests.unit.serve_app.transport.raw_server import chunk
 
@@ -91,3 +96,17 @@ def test_what_sending_raises_is_the_streams_end(name):
 
     assert found.error is KeyError
     assert found.tokens == 5
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_function_that_is_bound_to_what_writes_chunks_is_not_passed_by(name):
+    seen = []
+    chunks = twin(name).Chunks(SimpleNamespace(is_full=False), seen.append, seen.append)
+    look = MethodType(lambda _, body: seen.append(("looked", body)), chunks)
+    stream, state = FirstStream(EventReader(hide_usage=True), None, Dialect.OPENAI), StreamState()
+    state.last = 1.0
+    made = twin(name).Pump(stream, state, Series((1.0,)), None, None, look, seen.append, 2**16)
+    made.arm(10)
+
+    assert made.push(chunk(EVENT % 1)) is True
+    assert seen == [("looked", EVENT % 1)]
