@@ -107,9 +107,8 @@ class Ticket:
             # As `Account.charge`, without a call: a server does this for each event of a stream.
             account = self.account
             account.counter += OUTPUT_WEIGHT * new / account.weight
-            hold = self.hold
-            if hold is not None and hold.prompt_tokens + tokens > hold.tokens:
-                hold.grow(tokens)
+            if self.hold is not None:
+                self.hold.grow(tokens)
 
     def tell(self) -> None:
         if self.on_change is not None:
