@@ -230,6 +230,8 @@ def main() -> None:
         print(report.table(rows))
         return
     result, title, command = "overhead", "The same work side by side", "make bench-overhead"
+    if args.no_hold:
+        command = "python -m benchmarks.overhead --no-hold"
     if args.out_of_step:
         result, title = "overhead_out_of_step", f"{title}, streams out of step"
         command = "python -m benchmarks.overhead --out-of-step"
