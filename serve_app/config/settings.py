@@ -32,7 +32,6 @@ logger = logging.getLogger("ray.serve")
 
 MIN_SECRET_CHARS = 32
 
-
 FLEET_OF_GPU = {"RTX 4090": "rtx4090", "RTX 5090": "rtx5090", "RTX 3090": "rtx3090"}
 """What `fleet: auto` means where there is one of these, whose kind its lanes ask Ray for."""
 
